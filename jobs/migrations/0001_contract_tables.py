@@ -1,0 +1,141 @@
+"""The contract's tables: made when absent, completed with our columns when they are somebody else's already."""
+
+import uuid
+
+import django.db.models.functions
+from django.contrib.postgres.functions import RandomUUID
+from django.db import migrations, models
+
+import jobs.columns
+from jobs.columns import column
+from jobs.ddl import ShortLockSQL
+
+CUSTOMER_ID = column("jobs.customer_id")
+PACKAGE_SIZE = column("jobs.package_size")
+PRIORITY_LEVEL = column("jobs.priority_level")
+LAST_HEARTBEAT = column("worker_heartbeats.last_heartbeat")
+
+CREATE_JOBS = f"""
+CREATE TABLE IF NOT EXISTS jobs (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    "{CUSTOMER_ID}" text NOT NULL,
+    "{PACKAGE_SIZE}" integer NOT NULL,
+    "{PRIORITY_LEVEL}" text NOT NULL DEFAULT 'starter',
+    status text NOT NULL DEFAULT 'pending',
+    error_message text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    started_at timestamptz,
+    completed_at timestamptz
+)"""
+
+# Constant defaults: PostgreSQL keeps them in the catalogue, no row is rewritten.
+COMPLETE_JOBS = """
+ALTER TABLE jobs
+    ADD COLUMN IF NOT EXISTS queue text NOT NULL DEFAULT 'default',
+    ADD COLUMN IF NOT EXISTS run_epoch integer NOT NULL DEFAULT 1,
+    ADD COLUMN IF NOT EXISTS claimed_epoch integer,
+    ADD COLUMN IF NOT EXISTS recovery_count integer NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS not_before timestamptz,
+    ADD COLUMN IF NOT EXISTS deadline_at timestamptz,
+    ADD COLUMN IF NOT EXISTS worker_id text,
+    ADD COLUMN IF NOT EXISTS payload jsonb NOT NULL DEFAULT '{}'"""
+
+CREATE_HEARTBEATS = f"""
+CREATE TABLE IF NOT EXISTS worker_heartbeats (
+    worker_id text PRIMARY KEY,
+    current_job_id uuid,
+    "{LAST_HEARTBEAT}" timestamptz NOT NULL DEFAULT now()
+)"""
+
+COMPLETE_HEARTBEATS = """
+ALTER TABLE worker_heartbeats
+    ADD COLUMN IF NOT EXISTS current_run_epoch integer,
+    ADD COLUMN IF NOT EXISTS started_at timestamptz,
+    ADD COLUMN IF NOT EXISTS hostname text,
+    ADD COLUMN IF NOT EXISTS pid integer,
+    ADD COLUMN IF NOT EXISTS metadata jsonb NOT NULL DEFAULT '{}'"""
+
+JOB = migrations.CreateModel(
+    name="Job",
+    fields=[
+        (
+            "id",
+            models.UUIDField(
+                default=uuid.uuid4,
+                db_default=RandomUUID(),
+                editable=False,
+                primary_key=True,
+                serialize=False,
+            ),
+        ),
+        ("customer_id", jobs.columns.ContractText(db_column=CUSTOMER_ID)),
+        ("package_size", models.IntegerField(db_column=PACKAGE_SIZE)),
+        (
+            "priority_level",
+            jobs.columns.ContractText(
+                db_column=PRIORITY_LEVEL, db_default="starter", verbose_name="priority"
+            ),
+        ),
+        ("status", jobs.columns.ContractText(db_default="pending")),
+        ("error_message", models.TextField(blank=True, null=True)),
+        ("created_at", models.DateTimeField(db_default=django.db.models.functions.Now())),
+        ("updated_at", models.DateTimeField(db_default=django.db.models.functions.Now())),
+        ("started_at", models.DateTimeField(blank=True, null=True)),
+        ("completed_at", models.DateTimeField(blank=True, null=True)),
+        ("queue", models.TextField(db_default="default")),
+        ("run_epoch", models.IntegerField(db_default=1, verbose_name="epoch")),
+        ("claimed_epoch", models.IntegerField(blank=True, null=True)),
+        ("recovery_count", models.IntegerField(db_default=0, verbose_name="recoveries")),
+        (
+            "attempts",
+            models.IntegerField(db_default=0, help_text="Runs that ended in a reported failure."),
+        ),
+        ("not_before", models.DateTimeField(blank=True, null=True)),
+        ("deadline_at", models.DateTimeField(blank=True, null=True)),
+        ("worker_id", models.TextField(blank=True, null=True, verbose_name="worker")),
+        ("payload", models.JSONField(blank=True, db_default={})),
+    ],
+    options={
+        "db_table": "jobs",
+        "ordering": ["-created_at", "-id"],
+        "permissions": [
+            ("requeue_job", "Can requeue a job"),
+            ("cancel_job", "Can cancel a job"),
+            ("release_job", "Can release a job from quarantine"),
+        ],
+    },
+)
+
+WORKER_HEARTBEAT = migrations.CreateModel(
+    name="WorkerHeartbeat",
+    fields=[
+        ("worker_id", models.TextField(primary_key=True, serialize=False)),
+        ("current_job_id", models.UUIDField(blank=True, null=True)),
+        (
+            "last_heartbeat",
+            models.DateTimeField(db_column=LAST_HEARTBEAT, db_default=django.db.models.functions.Now()),
+        ),
+        ("current_run_epoch", models.IntegerField(blank=True, null=True)),
+        ("started_at", models.DateTimeField(blank=True, null=True)),
+        ("hostname", models.TextField(blank=True, null=True)),
+        ("pid", models.IntegerField(blank=True, null=True)),
+        ("metadata", models.JSONField(blank=True, db_default={})),
+    ],
+    options={"db_table": "worker_heartbeats", "verbose_name": "worker"},
+)
+
+
+class Migration(migrations.Migration):
+    initial = True
+    atomic = False
+
+    operations = [
+        migrations.SeparateDatabaseAndState(
+            state_operations=[JOB, WORKER_HEARTBEAT],
+            database_operations=[
+                ShortLockSQL(CREATE_JOBS, COMPLETE_JOBS, CREATE_HEARTBEATS, COMPLETE_HEARTBEATS),
+            ],
+        ),
+    ]

@@ -1,0 +1,45 @@
+"""Indexes on the contract's tables, built concurrently."""
+
+from django.db import migrations, models
+
+from jobs.ddl import AddIndexOnline
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("jobs", "0002_console_tables")]
+
+    operations = [
+        AddIndexOnline(
+            "job",
+            models.Index(
+                condition=models.Q(("status", "in_progress")),
+                fields=["updated_at", "id"],
+                name="jobs_running_idx",
+            ),
+        ),
+        AddIndexOnline(
+            "job",
+            models.Index(
+                condition=models.Q(("status", "pending")),
+                fields=["updated_at", "id"],
+                name="jobs_waiting_idx",
+            ),
+        ),
+        AddIndexOnline("job", models.Index(fields=["-created_at", "-id"], name="jobs_newest_idx")),
+        AddIndexOnline(
+            "job", models.Index(fields=["status", "-created_at", "-id"], name="jobs_status_idx")
+        ),
+        AddIndexOnline(
+            "job",
+            models.Index(fields=["customer_id", "-created_at", "-id"], name="jobs_customer_idx"),
+        ),
+        AddIndexOnline(
+            "workerheartbeat",
+            models.Index(
+                condition=models.Q(("current_job_id__isnull", False)),
+                fields=["current_job_id"],
+                name="worker_heartbeats_job_idx",
+            ),
+        ),
+    ]

@@ -1,0 +1,44 @@
+"""``recovery_control``: the one row that says whether recovery may act (I6)."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class RecoveryControl(models.Model):
+    """Written only by ``jobs.control``; its single row is made by the migration."""
+
+    class Mode(models.TextChoices):
+        OBSERVE = "observe", "observe: shows what it would do"
+        ARMED = "armed", "armed: recovers by itself"
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    mode = models.TextField(choices=Mode, db_default=Mode.OBSERVE)
+    cutoff = models.DateTimeField(null=True, help_text="Runs that began before it are handled by hand only.")
+    changed_at = models.DateTimeField(null=True)
+    changed_by = models.TextField(blank=True, db_default="")
+    reason = models.TextField(blank=True, db_default="")
+
+    outage_ended_at = models.DateTimeField(null=True, help_text="Nobody could beat before this time.")
+    hold_started_at = models.DateTimeField(null=True)
+    hold_until = models.DateTimeField(null=True, help_text="Mass staleness: nothing is recovered until then.")
+    # Runs last seen before this were part of a mass event: not their fault, their recovery is not counted.
+    forgiven_before = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "recovery_control"
+        verbose_name = "recovery control"
+        default_permissions = ("view",)
+        permissions = [("arm_recovery", "Can arm, disarm and release automatic recovery")]
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="recovery_control_one_row")]
+
+    def __str__(self) -> str:
+        return self.get_mode_display()
+
+    @classmethod
+    def load(cls) -> RecoveryControl:
+        return cls.objects.get(pk=1)
+
+    @property
+    def armed(self) -> bool:
+        return self.mode == self.Mode.ARMED

@@ -1,0 +1,53 @@
+"""``job_events``: the timeline of each job. Append-only: a trigger refuses UPDATE and DELETE (I10)."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+
+class JobEvent(models.Model):
+    class Kind(models.TextChoices):
+        ENQUEUED = "enqueued"
+        CLAIMED = "claimed"
+        PROGRESS = "progress"
+        COMPLETED = "completed"
+        RETRY_SCHEDULED = "retry_scheduled"
+        FAILED = "failed"
+        RECOVERED = "recovered"
+        QUARANTINED = "quarantined"
+        REQUEUED = "requeued"
+        RELEASED = "released"
+        CANCELLED = "cancelled"
+        RESENT = "resent"
+        LATE_RESULT_REJECTED = "late_result_rejected"
+
+    # No constraint: the jobs table is the outside's, and a timeline outlives its row.
+    job = models.ForeignKey(
+        "jobs.Job", models.DO_NOTHING, db_constraint=False, db_index=False, related_name="events"
+    )
+    at = models.DateTimeField(db_default=Now())
+    kind = models.TextField(choices=Kind)
+    run_epoch = models.IntegerField("epoch", null=True)
+    actor = models.TextField(help_text="Such as 'worker:host-1', 'sweep' or 'operator:ada'.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    reason = models.TextField(blank=True, db_default="")
+    details = models.JSONField(db_default={})
+
+    class Meta:
+        db_table = "job_events"
+        verbose_name = "event"
+        ordering = ["id"]
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["job", "id"], name="job_events_job_idx")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} (run {self.run_epoch})"

@@ -1,0 +1,170 @@
+"""``jobs``: the contract's table (DESIGN section 3) and the questions asked of it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from django.conf import settings
+from django.contrib.postgres.functions import RandomUUID
+from django.db import models
+from django.db.models import (
+    Case,
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Greatest, Least, Now
+
+from jobs.columns import ContractText, column
+from jobs.models.control import RecoveryControl
+from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
+from jobs.models.worker import WorkerHeartbeat, stale_after
+
+
+class Status(models.TextChoices):
+    """The statuses that the console knows. Others are shown as they are and left alone."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def running(self) -> Self:
+        return self.filter(status=Status.IN_PROGRESS)
+
+    def waiting(self) -> Self:
+        return self.filter(status=Status.PENDING)
+
+    def with_evidence(self, cutoff: datetime | Combinable | None = None) -> Self:
+        """Annotate each run with what is known of its life, all times by the database's clock.
+
+        ``beat_at``: the last beat that counts for this run. ``worker_beat_at``, ``worker_job_id``,
+        ``worker_epoch``: what its worker says now. ``last_seen``: the latest sign of life (a beat, the start
+        of the run, or the end of an outage in which no worker could beat). ``stale_before``: the run is
+        stale when ``last_seen`` is before it. ``read_at``: when all this was read.
+        """
+        beats = WorkerHeartbeat.objects.of_run(
+            OuterRef("pk"), OuterRef("run_epoch"), OuterRef("claimed_epoch")
+        )
+        own_worker = WorkerHeartbeat.objects.filter(worker_id=OuterRef("worker_id"))
+        outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
+        return self.annotate(
+            beat_at=Subquery(beats.order_by("-last_heartbeat").values("last_heartbeat")[:1]),
+            worker_beat_at=Subquery(own_worker.values("last_heartbeat")[:1]),
+            worker_job_id=Subquery(own_worker.values("current_job_id")[:1]),
+            worker_epoch=Subquery(own_worker.values("current_run_epoch")[:1]),
+            last_seen=Greatest("beat_at", "started_at", "updated_at", Subquery(outage_ended)),
+            stale_before=_stale_before(cutoff),
+            read_at=Now(),
+        )
+
+    def stale(self, cutoff: datetime | Combinable | None = None) -> Self:
+        """Runs without a sign of life since ``cutoff`` (default: the configured threshold ago).
+
+        Answers as the SQL function ``find_stale_jobs(threshold)`` does. The plain comparison of
+        ``updated_at`` is implied by ``last_seen``; it lets PostgreSQL walk the index of running jobs.
+        """
+        return (
+            self.running()
+            .filter(updated_at__lt=_cutoff(cutoff))
+            .with_evidence(cutoff)
+            .filter(last_seen__lt=F("stale_before"))
+        )
+
+    def hung(self) -> Self:
+        """Runs past their deadline: their worker may well be beating."""
+        default = timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
+        started = Coalesce("started_at", "updated_at")
+        deadline = Coalesce("deadline_at", ExpressionWrapper(started + default, DateTimeField()))
+        return self.running().alias(deadline=deadline).filter(deadline__lt=Now())
+
+    def after(self, updated_at: datetime, job_id: uuid.UUID) -> Self:
+        """Keyset page: rows behind this one in the order (updated_at, id)."""
+        return self.filter(Q(updated_at__gt=updated_at) | Q(updated_at=updated_at, pk__gt=job_id))
+
+
+def _cutoff(cutoff: datetime | Combinable | None) -> Any:
+    return Now() - stale_after() if cutoff is None else cutoff
+
+
+def _stale_before(cutoff: datetime | Combinable | None) -> Case:
+    """A run that was never claimed by our protocol is left to SQS until the visibility timeout passed.
+
+    A queue whose timeout was never read counts with the longest that SQS allows: unknown is not zero.
+    """
+    timeout = Subquery(
+        QueueState.objects.filter(name=OuterRef("queue")).values("visibility_timeout_seconds")[:1]
+    )
+    visibility = ExpressionWrapper(
+        Coalesce(timeout, MAX_VISIBILITY_SECONDS) * Value(timedelta(seconds=1)), DurationField()
+    )
+    left_to_sqs = ExpressionWrapper(Now() - visibility, DateTimeField())
+    limit = ExpressionWrapper(_as_expression(_cutoff(cutoff)), DateTimeField())
+    return Case(When(claimed_epoch__isnull=True, then=Least(limit, left_to_sqs)), default=limit)
+
+
+def _as_expression(value: Any) -> Any:
+    return Value(value, DateTimeField()) if isinstance(value, datetime) else value
+
+
+class Job(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
+    customer_id = ContractText(db_column=column("jobs.customer_id"))
+    package_size = models.IntegerField(db_column=column("jobs.package_size"))
+    priority_level = ContractText(
+        "priority", db_column=column("jobs.priority_level"), db_default="starter"
+    )
+    status = ContractText(db_default=Status.PENDING)
+    error_message = models.TextField(null=True, blank=True)  # noqa: DJ001 - the contract's column is nullable
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    queue = models.TextField(db_default="default")
+    run_epoch = models.IntegerField("epoch", db_default=1)
+    claimed_epoch = models.IntegerField(null=True, blank=True)
+    recovery_count = models.IntegerField("recoveries", db_default=0)
+    attempts = models.IntegerField(db_default=0, help_text="Runs that ended in a reported failure.")
+    not_before = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    worker_id = models.TextField("worker", null=True, blank=True)  # noqa: DJ001 - null: nobody runs it
+    payload = models.JSONField(db_default={}, blank=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        db_table = "jobs"
+        ordering = ["-created_at", "-id"]
+        permissions = [
+            ("requeue_job", "Can requeue a job"),
+            ("cancel_job", "Can cancel a job"),
+            ("release_job", "Can release a job from quarantine"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["updated_at", "id"], name="jobs_running_idx", condition=Q(status="in_progress")
+            ),
+            models.Index(
+                fields=["updated_at", "id"], name="jobs_waiting_idx", condition=Q(status="pending")
+            ),
+            models.Index(fields=["-created_at", "-id"], name="jobs_newest_idx"),
+            models.Index(fields=["status", "-created_at", "-id"], name="jobs_status_idx"),
+            models.Index(fields=["customer_id", "-created_at", "-id"], name="jobs_customer_idx"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)

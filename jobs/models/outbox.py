@@ -1,0 +1,71 @@
+"""``outbox``: the wish to send a message, committed with the change that it announces (I2)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Self
+
+from django.contrib.postgres.functions import RandomUUID
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class OutboxQuerySet(models.QuerySet["Outbox"]):
+    def due(self) -> Self:
+        """Rows to be sent now, in the order in which they became due."""
+        return self.filter(state=Outbox.State.WAITING, available_at__lte=Now()).order_by(
+            "available_at", "id"
+        )
+
+
+class Outbox(models.Model):
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        SENT = "sent"
+        DROPPED = "dropped", "dropped: its run was no longer current"
+        REFUSED = "refused", "refused by SQS for good"
+
+    class Destination(models.TextChoices):
+        QUEUE = "queue"
+        DLQ = "dlq", "dead letter queue"
+
+    job = models.ForeignKey(
+        "jobs.Job", models.DO_NOTHING, db_constraint=False, db_index=False, related_name="outbox"
+    )
+    run_epoch = models.IntegerField("epoch")
+    destination = models.TextField(choices=Destination, db_default=Destination.QUEUE)
+    queue = models.TextField(db_default="default")
+    reason = models.TextField(blank=True, db_default="")
+    retry = models.BooleanField(db_default=False)
+    dead_letter_id = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID())
+
+    state = models.TextField(choices=State, db_default=State.WAITING)
+    created_at = models.DateTimeField(db_default=Now())
+    # Due at this time. A dispatcher that takes a row moves it forward by its lease, so a crash gives it back.
+    available_at = models.DateTimeField(db_default=Now())
+    attempts = models.IntegerField(db_default=0)
+    resends = models.IntegerField(db_default=0, help_text="How often it was re-armed as lost.")
+    sent_at = models.DateTimeField(null=True)
+    message_id = models.TextField(blank=True, db_default="")
+    last_error = models.TextField(blank=True, db_default="")
+
+    objects = OutboxQuerySet.as_manager()
+
+    class Meta:
+        db_table = "outbox"
+        verbose_name = "outgoing message"
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["job", "run_epoch", "destination"], name="outbox_once_a_run_and_destination"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["available_at", "id"], name="outbox_waiting_idx", condition=Q(state="waiting")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} run {self.run_epoch} to {self.destination}"

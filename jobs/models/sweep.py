@@ -1,0 +1,50 @@
+"""``sweeps``: one row a look for stale runs, so that "does it still look?" has an answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Self
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class SweepQuerySet(models.QuerySet["Sweep"]):
+    def finished(self) -> Self:
+        return self.filter(finished_at__isnull=False)
+
+
+class Sweep(models.Model):
+    class Mode(models.TextChoices):
+        ARMED = "armed", "recovered what it found"
+        OBSERVE = "observe", "observed only"
+        HELD = "held", "held: mass staleness"
+
+    trigger = models.TextField(help_text="Who asked for it: 'schedule', 'command' or 'operator:NAME'.")
+    mode = models.TextField(choices=Mode)
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+    found = models.IntegerField(db_default=0)
+    requeued = models.IntegerField(db_default=0)
+    quarantined = models.IntegerField(db_default=0)
+    skipped = models.IntegerField(db_default=0)
+    errors = models.IntegerField(db_default=0)
+    resent = models.IntegerField("lost messages re-sent", db_default=0)
+    note = models.TextField(blank=True, db_default="")
+    details = models.JSONField(db_default={}, help_text="The first skips and errors, a sentence each.")
+
+    objects = SweepQuerySet.as_manager()
+
+    class Meta:
+        db_table = "sweeps"
+        ordering = ["-started_at", "-id"]
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["-started_at", "-id"], name="sweeps_newest_idx")]
+
+    def __str__(self) -> str:
+        return f"sweep {self.pk}"
+
+    @property
+    def duration(self) -> timedelta | None:
+        """None while it runs, and for ever when its process died."""
+        return self.finished_at - self.started_at if self.finished_at else None

@@ -1,0 +1,81 @@
+"""``worker_heartbeats``: one row a worker or worker slot, written by workers in any language (DESIGN section 3)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.db.models.lookups import IsNull
+
+from jobs.columns import column
+
+SILENT_AFTER_BEATS = 3
+
+
+class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
+    def of_run(self, job_id: Any, run_epoch: Any, claimed_epoch: Any) -> Self:
+        """Beats that count for a run: of its epoch, or without one while no worker of our protocol claimed it."""
+        without_epoch = Q(IsNull(claimed_epoch, True), current_run_epoch__isnull=True)
+        return self.filter(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
+
+    def beating(self, within: timedelta) -> Self:
+        """Workers that beat within this time, by the database's clock."""
+        return self.filter(last_heartbeat__gte=Now() - within)
+
+    def alive(self) -> Self:
+        return self.beating(silent_after())
+
+    def silent(self) -> Self:
+        """Quiet for a few beats, not yet for the threshold after which their runs count as stale."""
+        return self.beating(stale_after()).filter(last_heartbeat__lt=Now() - silent_after())
+
+    def dead(self) -> Self:
+        return self.filter(last_heartbeat__lt=Now() - stale_after())
+
+    def without_epochs(self) -> Self:
+        """Workers of the old kind: they name a job but no epoch, and never spoke our protocol."""
+        return self.filter(current_run_epoch__isnull=True).exclude(metadata__has_key="protocol")
+
+
+def stale_after() -> timedelta:
+    return timedelta(seconds=settings.OPSCONSOLE_STALE_AFTER_SECONDS)
+
+
+def silent_after() -> timedelta:
+    """Three missed beats, and never later than half the stale threshold."""
+    beats = timedelta(seconds=settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS * SILENT_AFTER_BEATS)
+    return min(beats, stale_after() / 2)
+
+
+class WorkerHeartbeat(models.Model):
+    worker_id = models.TextField(primary_key=True)
+    current_job_id = models.UUIDField(null=True, blank=True)
+    last_heartbeat = models.DateTimeField(
+        db_column=column("worker_heartbeats.last_heartbeat"), db_default=Now()
+    )
+
+    current_run_epoch = models.IntegerField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    hostname = models.TextField(null=True, blank=True)  # noqa: DJ001 - the contract's column is nullable
+    pid = models.IntegerField(null=True, blank=True)
+    metadata = models.JSONField(db_default={}, blank=True)
+
+    objects = WorkerHeartbeatQuerySet.as_manager()
+
+    class Meta:
+        db_table = "worker_heartbeats"
+        verbose_name = "worker"
+        indexes = [
+            models.Index(
+                fields=["current_job_id"],
+                name="worker_heartbeats_job_idx",
+                condition=Q(current_job_id__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.worker_id

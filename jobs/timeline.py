@@ -1,0 +1,52 @@
+"""Who did what to a job: every change writes its event in the same transaction (I10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from jobs.models import JobEvent
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Somebody or something that changes a job; ``user_id`` is set for people only."""
+
+    name: str
+    user_id: int | None = None
+
+    @classmethod
+    def worker(cls, worker_id: str) -> Actor:
+        return cls(f"worker:{worker_id}")
+
+    @classmethod
+    def operator(cls, username: str, user_id: int | None) -> Actor:
+        return cls(f"operator:{username}", user_id)
+
+
+SWEEP = Actor("sweep")
+CONSOLE = Actor("console")
+EXTERNAL_REDRIVE = Actor("external redrive")
+
+
+def record(
+    job_id: UUID,
+    kind: JobEvent.Kind,
+    *,
+    run_epoch: int | None,
+    actor: Actor,
+    reason: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one line of the timeline."""
+    JobEvent.objects.create(
+        job_id=job_id,
+        kind=kind,
+        run_epoch=run_epoch,
+        actor=actor.name,
+        user_id=actor.user_id,
+        reason=reason,
+        details=dict(details or {}),
+    )
