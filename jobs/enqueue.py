@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from jobs.models import Job, JobEvent, Outbox
+from jobs.storable import json_problem, plain_text
 from jobs.timeline import CONSOLE, Actor
 from opsconsole.errors import OpsConsoleError
 
@@ -57,13 +58,16 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> None:
 
 def validate(new: NewJob) -> None:
     """Raise ``InvalidJob`` with a sentence when the job can't be stored or could never be sent."""
-    if not new.customer_id.strip() or "\x00" in new.customer_id:
-        raise InvalidJob("customer_id must be text that is not empty and has no NUL character.")
+    for name, text in (("customer_id", new.customer_id), ("priority", new.priority)):
+        if text is not None and not (text.strip() and text == plain_text(text)):
+            raise InvalidJob(f"{name} must be text that is not empty, without NUL and lone surrogates.")
     if not 0 < new.package_size <= LARGEST_INTEGER:
         raise InvalidJob(f"package_size must be a whole number from 1 to {LARGEST_INTEGER}.")
     if new.queue not in settings.QUEUES:
         known = ", ".join(sorted(settings.QUEUES)) or "none is configured"
         raise InvalidJob(f"There is no queue named '{new.queue}'. Known queues: {known}.")
+    if problem := json_problem(new.payload):
+        raise InvalidJob(f"payload can't be stored: {problem}.")
     size = len(json.dumps(new.payload).encode())
     if size > settings.OPSCONSOLE_BODY_LIMIT_BYTES:
         limit = settings.OPSCONSOLE_BODY_LIMIT_BYTES

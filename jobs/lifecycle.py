@@ -14,12 +14,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from jobs import heartbeats, outbox
 from jobs.heartbeats import Worker
 from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet
+from jobs.storable import plain_text
 from jobs.timeline import EXTERNAL_REDRIVE, Actor, record
 
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -126,7 +126,7 @@ def restart(jobs: JobQuerySet, **changes: Any) -> int:
 
 
 def _refusal(job_id: UUID, run_epoch: int | None) -> Refused:
-    job = Job.objects.filter(pk=job_id).first()
+    job = Job.objects.filter(pk=job_id).annotate(read_at=Now()).first()
     if job is None:
         return Refused(Refusal.UNKNOWN_JOB)
     if job.status in {Status.COMPLETED, Status.CANCELLED}:
@@ -136,7 +136,7 @@ def _refusal(job_id: UUID, run_epoch: int | None) -> Refused:
     if job.claimed_epoch == job.run_epoch and run_epoch in {None, job.run_epoch}:
         return Refused(Refusal.ALREADY_CLAIMED)
     if job.status == Status.PENDING and job.not_before and run_epoch in {None, job.run_epoch}:
-        return Refused(Refusal.TOO_EARLY, max(job.not_before - timezone.now(), timedelta(seconds=1)))
+        return Refused(Refusal.TOO_EARLY, max(job.not_before - job.read_at, timedelta(seconds=1)))
     return Refused(Refusal.NOT_WAITING)
 
 
@@ -150,7 +150,7 @@ def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
         if not _running(run).update(
             status=Status.COMPLETED, completed_at=Now(), updated_at=Now(), error_message=None
         ):
-            return _reject_late(run, "completed")
+            return _ended_before(run) == JobEvent.Kind.COMPLETED or _reject_late(run, "completed")
         _tell(run, JobEvent.Kind.COMPLETED, details=details)
         heartbeats.say(run.worker)
         return True
@@ -158,10 +158,12 @@ def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
 
 def fail(run: Run, error: str, *, retryable: bool = True) -> Failure:
     """End the run badly: another run after a backoff, or, when the attempts are used up, a dead letter."""
-    error = error.replace("\x00", "")[:ERROR_LENGTH]
+    error = plain_text(error)[:ERROR_LENGTH]
     with transaction.atomic():
         job = _running(run).select_for_update().first()
         if job is None:
+            if (ending := _ended_before(run)) in _FAILURES:
+                return _FAILURES[ending]
             _reject_late(run, "failed", error)
             return Failure.REJECTED
         heartbeats.say(run.worker)
@@ -201,11 +203,25 @@ def progress(run: Run, note: str, *, reference: str = "") -> bool:
 
     False when the run no longer counts; the note is kept all the same, as what a superseded run did.
     """
-    details = {"note": note.replace("\x00", ""), "reference": reference.replace("\x00", "")}
+    details = {"note": plain_text(note), "reference": plain_text(reference)}
     with transaction.atomic():
         current = _running(run).select_for_update().exists()
         _tell(run, JobEvent.Kind.PROGRESS, details=details | {"late": not current})
         return current
+
+
+_FAILURES = {JobEvent.Kind.RETRY_SCHEDULED: Failure.RETRY, JobEvent.Kind.FAILED: Failure.FAILED}
+
+
+def _ended_before(run: Run) -> str | None:
+    """How this worker already ended this run: it asks again when the connection broke before our answer."""
+    endings = JobEvent.objects.filter(
+        job_id=run.job_id,
+        run_epoch=run.epoch,
+        actor=Actor.worker(run.worker.id).name,
+        kind__in=[JobEvent.Kind.COMPLETED, *_FAILURES],
+    )
+    return endings.values_list("kind", flat=True).first()
 
 
 def _reject_late(run: Run, tried: str, error: str = "") -> bool:

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 import jobs.columns
 from jobs.columns import column
-from jobs.ddl import ShortLockSQL
+from opsconsole.ddl import EnsureTable
 
 CUSTOMER_ID = column("jobs.customer_id")
 PACKAGE_SIZE = column("jobs.package_size")
@@ -29,18 +29,17 @@ CREATE TABLE IF NOT EXISTS jobs (
     completed_at timestamptz
 )"""
 
-# Constant defaults: PostgreSQL keeps them in the catalogue, no row is rewritten.
-COMPLETE_JOBS = """
-ALTER TABLE jobs
-    ADD COLUMN IF NOT EXISTS queue text NOT NULL DEFAULT 'default',
-    ADD COLUMN IF NOT EXISTS run_epoch integer NOT NULL DEFAULT 1,
-    ADD COLUMN IF NOT EXISTS claimed_epoch integer,
-    ADD COLUMN IF NOT EXISTS recovery_count integer NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS not_before timestamptz,
-    ADD COLUMN IF NOT EXISTS deadline_at timestamptz,
-    ADD COLUMN IF NOT EXISTS worker_id text,
-    ADD COLUMN IF NOT EXISTS payload jsonb NOT NULL DEFAULT '{}'"""
+OUR_JOB_COLUMNS = {
+    "queue": "text NOT NULL DEFAULT 'default'",
+    "run_epoch": "integer NOT NULL DEFAULT 1",
+    "claimed_epoch": "integer",
+    "recovery_count": "integer NOT NULL DEFAULT 0",
+    "attempts": "integer NOT NULL DEFAULT 0",
+    "not_before": "timestamptz",
+    "deadline_at": "timestamptz",
+    "worker_id": "text",
+    "payload": "jsonb NOT NULL DEFAULT '{}'",
+}
 
 CREATE_HEARTBEATS = f"""
 CREATE TABLE IF NOT EXISTS worker_heartbeats (
@@ -49,13 +48,13 @@ CREATE TABLE IF NOT EXISTS worker_heartbeats (
     "{LAST_HEARTBEAT}" timestamptz NOT NULL DEFAULT now()
 )"""
 
-COMPLETE_HEARTBEATS = """
-ALTER TABLE worker_heartbeats
-    ADD COLUMN IF NOT EXISTS current_run_epoch integer,
-    ADD COLUMN IF NOT EXISTS started_at timestamptz,
-    ADD COLUMN IF NOT EXISTS hostname text,
-    ADD COLUMN IF NOT EXISTS pid integer,
-    ADD COLUMN IF NOT EXISTS metadata jsonb NOT NULL DEFAULT '{}'"""
+OUR_HEARTBEAT_COLUMNS = {
+    "current_run_epoch": "integer",
+    "started_at": "timestamptz",
+    "hostname": "text",
+    "pid": "integer",
+    "metadata": "jsonb NOT NULL DEFAULT '{}'",
+}
 
 JOB = migrations.CreateModel(
     name="Job",
@@ -135,7 +134,10 @@ class Migration(migrations.Migration):
         migrations.SeparateDatabaseAndState(
             state_operations=[JOB, WORKER_HEARTBEAT],
             database_operations=[
-                ShortLockSQL(CREATE_JOBS, COMPLETE_JOBS, CREATE_HEARTBEATS, COMPLETE_HEARTBEATS),
+                EnsureTable("jobs", create=CREATE_JOBS, columns=OUR_JOB_COLUMNS),
+                EnsureTable(
+                    "worker_heartbeats", create=CREATE_HEARTBEATS, columns=OUR_HEARTBEAT_COLUMNS
+                ),
             ],
         ),
     ]

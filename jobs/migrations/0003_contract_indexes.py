@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from jobs.ddl import AddIndexOnline
+from opsconsole.ddl import AddIndexOnline
 
 
 class Migration(migrations.Migration):

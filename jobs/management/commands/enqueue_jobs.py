@@ -1,0 +1,84 @@
+"""Enqueue jobs by hand or from a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DataError, IntegrityError
+
+from jobs.enqueue import InvalidJob, NewJob, enqueue_many
+from jobs.intake import parse_job, parse_lines, parse_payload
+
+LINES_SHOWN = 20
+
+
+class Command(BaseCommand):
+    help = "Enqueue one job, several alike, or those of a JSON Lines file: all of them or none."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--customer", help="customer_id")
+        parser.add_argument("--package-size", type=int)
+        parser.add_argument("--priority", help="default: the database's")
+        parser.add_argument("--payload", default="{}", help="a JSON object for the handler")
+        parser.add_argument("--queue", help="name of the queue (default: default)")
+        parser.add_argument("--count", type=int, default=1, help="enqueue so many alike (default 1)")
+        parser.add_argument("--from-file", metavar="JOBS.JSONL", help="one JSON object a line; '-': standard input")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of ids")
+
+    def handle(self, *args: Any, json: bool, **options: Any) -> None:
+        new_jobs = _from_file(options) if options["from_file"] else _from_options(options)
+        try:
+            enqueue_many(new_jobs)
+        except (IntegrityError, DataError) as error:
+            # The outside's own constraints and column types have the last word.
+            reason = str(error).strip().replace("\n", " ")
+            raise CommandError(f"The database refused the jobs, nothing was enqueued: {reason}") from error
+        ids = [str(new.id) for new in new_jobs]
+        self.stdout.write(_as_json(ids) if json else "\n".join(ids))
+
+
+def _from_options(options: dict[str, Any]) -> list[NewJob]:
+    if options["customer"] is None or options["package_size"] is None:
+        raise CommandError("Give --customer and --package-size, or --from-file.")
+    if options["count"] < 1:
+        raise CommandError("--count must be at least 1.")
+    given = {
+        "customer_id": options["customer"],
+        "package_size": options["package_size"],
+        "priority": options["priority"],
+        "queue": options["queue"],
+    }
+    record = {name: value for name, value in given.items() if value is not None}
+    try:
+        record["payload"] = parse_payload(options["payload"])
+        return [parse_job(record) for _ in range(options["count"])]
+    except InvalidJob as error:
+        raise CommandError(f"Nothing was enqueued: {error}") from error
+
+
+def _from_file(options: dict[str, Any]) -> list[NewJob]:
+    if options["customer"] is not None or options["package_size"] is not None:
+        raise CommandError("--from-file and the options of a single job exclude each other.")
+    jobs, bad = parse_lines(_read(options["from_file"]).splitlines())
+    if bad:
+        shown = "\n".join(str(line) for line in bad[:LINES_SHOWN])
+        raise CommandError(f"Nothing was enqueued; lines that are no job: {len(bad)}.\n{shown}")
+    if not jobs:
+        raise CommandError("Nothing was enqueued: the file has no job.")
+    return jobs
+
+
+def _read(name: str) -> str:
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"'{name}' can't be read: {error}") from error
+
+
+def _as_json(ids: list[str]) -> str:
+    return json.dumps({"enqueued": len(ids), "ids": ids})

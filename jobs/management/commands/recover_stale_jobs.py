@@ -1,0 +1,76 @@
+"""Recover stale runs: once, or again and again."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from jobs import recovery
+from jobs.models import Sweep
+
+
+class Command(BaseCommand):
+    help = "Find runs whose worker died and start them again, as the scheduled sweep does."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+        parser.add_argument("--limit", type=int, default=500, help="rows shown by --dry-run (default 500)")
+        parser.add_argument("--loop", action="store_true", help="sweep until stopped")
+        parser.add_argument(
+            "--interval",
+            type=float,
+            default=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS,
+            help="seconds between the sweeps of --loop (default: OPSCONSOLE_SWEEP_INTERVAL_SECONDS)",
+        )
+
+    def handle(self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float, **options: Any) -> None:
+        if interval <= 0:
+            raise CommandError("--interval must be more than 0 seconds.")
+        if dry_run:
+            self._preview(limit)
+        elif loop:
+            self._loop(interval)
+        elif self._sweep().errors:
+            raise CommandError("Some runs could not be recovered; the sweep's page names them.")
+
+    def _preview(self, limit: int) -> None:
+        decisions = recovery.preview(limit)
+        for decision in decisions:
+            self.stdout.write(f"{decision.action:<10} {decision.job_id} run {decision.epoch}: {decision.sentence}")
+        self.stdout.write(f"{len(decisions)} stale; nothing was changed.")
+
+    def _sweep(self) -> Sweep:
+        sweep = recovery.sweep("command")
+        self._say(
+            f"found {sweep.found}, requeued {sweep.requeued}, quarantined {sweep.quarantined}, "
+            f"skipped {sweep.skipped}, errors {sweep.errors}, lost messages re-sent {sweep.resent}. {sweep.note}"
+        )
+        return sweep
+
+    def _loop(self, interval: float) -> None:
+        stopped = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        away = False
+        while not stopped.is_set():
+            try:
+                self._sweep()
+                away = False
+            except DatabaseError as error:
+                # A monitor that ends with the database would have to be started again by somebody at night.
+                connection.close()
+                if not away:
+                    self._say(f"the database does not answer, trying again: {str(error).strip()}")
+                away = True
+            stopped.wait(interval)
+
+    def _say(self, sentence: str) -> None:
+        self.stdout.write(f"{timezone.now():%H:%M:%S} {sentence.strip()}")
+        self.stdout.flush()

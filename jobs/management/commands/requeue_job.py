@@ -1,0 +1,55 @@
+"""Requeue jobs by hand."""
+
+from __future__ import annotations
+
+import getpass
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from jobs import operations
+from jobs.operations import Action, OperationRefused, Outcome
+from jobs.timeline import Actor
+
+
+class Command(BaseCommand):
+    help = "Requeue jobs that failed, were cancelled, or whose run is stale or hung (quarantined: --release)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("job", nargs="+", help="ids of the jobs")
+        parser.add_argument("--reason", required=True, help="why; kept on each job's timeline")
+        parser.add_argument("--release", action="store_true", help="release from quarantine")
+        parser.add_argument("--as", dest="operator", default=getpass.getuser(), help="who is doing it")
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+
+    def handle(self, *args: Any, job: list[str], **options: Any) -> None:
+        ids = [_parse(text) for text in job]
+        action = Action.RELEASE if options["release"] else Action.REQUEUE
+        steps = operations.plan(action, ids)
+        unknown = [job_id for job_id in ids if job_id not in {step.job_id for step in steps}]
+        if options["dry_run"]:
+            outcomes = [Outcome(step.job_id, step.will, step.sentence) for step in steps]
+        else:
+            actor = Actor.operator(options["operator"], None)
+            try:
+                outcomes = operations.carry_out(steps, actor, options["reason"])
+            except OperationRefused as error:
+                raise CommandError(str(error)) from error
+        outcomes += [Outcome(job_id, done=False, sentence="There is no such job.") for job_id in unknown]
+        self._tell(outcomes)
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            verb = "done   " if outcome.done else "skipped"
+            self.stdout.write(f"{verb}  {outcome.job_id}  {outcome.sentence}")
+        if skipped := sum(not outcome.done for outcome in outcomes):
+            raise CommandError(f"{skipped} of {len(outcomes)} skipped.")
+
+
+def _parse(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise CommandError(f"'{text}' is not a job id: ids are UUIDs.") from error

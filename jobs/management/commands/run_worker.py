@@ -1,0 +1,52 @@
+"""Work on jobs until stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from jobs.worker import Consumer
+from jobs.worker.handlers import InvalidHandler, load
+
+
+class Command(BaseCommand):
+    help = "Run jobs of a queue with a handler. SIGTERM or Ctrl-C: finish the current run, then end."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--handler", required=True, help="dotted path of the function that runs a job")
+        parser.add_argument("--queue", default="default", help="name of the queue (default: default)")
+        parser.add_argument("--max-jobs", type=int, help="end after so many runs")
+
+    def handle(
+        self, *args: Any, handler: str, queue: str, max_jobs: int | None, **options: Any
+    ) -> None:
+        if max_jobs is not None and max_jobs < 1:
+            raise CommandError("--max-jobs must be at least 1.")
+        if queue not in settings.QUEUES:
+            known = ", ".join(sorted(settings.QUEUES)) or "none; set SQS_QUEUE_URL"
+            raise CommandError(f"There is no queue named '{queue}'. Known queues: {known}.")
+        try:
+            consumer = Consumer(settings.QUEUES[queue], load(handler), max_jobs=max_jobs)
+        except InvalidHandler as error:
+            raise CommandError(str(error)) from error
+        _drain_on_signals(consumer)
+        consumer.run()
+
+
+def _drain_on_signals(consumer: Consumer) -> None:
+    def drain(number: int, _frame: object) -> None:
+        consumer.stop()
+        # The next signal finds the system's default and ends the process at once.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        # Not by print or the log: the signal may have come in the middle of either.
+        told = f"{signal.Signals(number).name}: finishing the current run; a second signal ends at once.\n"
+        os.write(2, told.encode())
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, drain)

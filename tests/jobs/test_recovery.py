@@ -1,0 +1,308 @@
+"""A job whose worker died runs again, once, and a living worker is never beaten (I3 to I6)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from jobs import control, heartbeats, lifecycle, recovery
+from jobs.diagnosis import Reason
+from jobs.heartbeats import Verdict, Worker
+from jobs.lifecycle import Run
+from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
+from jobs.recovery import Action
+from jobs.timeline import Actor
+from opsconsole.env import QueueConfig
+from tests.factories import SECOND, beat, job, run
+
+THRESHOLD = timedelta(minutes=10)
+OPERATOR = Actor.operator("ada", None)
+
+
+@pytest.fixture(autouse=True)
+def armed(db: None, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/q", "http://127.0.0.1:9/d")}
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1_000
+    control.arm(OPERATOR, "tests", cutoff=None)
+
+
+def dead_run(**fields: Any) -> Job:
+    return run(age=3 * THRESHOLD, silent=2 * THRESHOLD, **fields)
+
+
+def test_dead_run_waits_again_with_event_and_message() -> None:
+    dead = dead_run()
+    swept = recovery.sweep("test")
+    assert (swept.found, swept.requeued, swept.errors, swept.mode) == (1, 1, 0, Sweep.Mode.ARMED)
+    again = Job.objects.get(pk=dead.pk)
+    assert (again.status, again.run_epoch, again.recovery_count) == (Status.PENDING, 2, 1)
+    assert (again.worker_id, again.started_at, again.claimed_epoch) == (None, None, None)
+    assert again.error_message == "Recovered from stale state (no worker heartbeat)"
+    message = Outbox.objects.get(job=dead)
+    assert (message.run_epoch, message.retry, message.reason) == (2, True, "stale_job_recovery")
+    event = JobEvent.objects.get(job=dead)
+    assert (event.kind, event.run_epoch, event.actor) == ("recovered", 1, "sweep")
+    assert event.details["why"] == Reason.DEAD_WORKER
+    assert "stopped while it ran this" in event.reason
+
+
+def test_late_worker_is_refused_and_hears_so_at_its_next_beat() -> None:
+    dead = dead_run()
+    late = Run(dead.pk, 1, Worker("worker-1"))
+    recovery.sweep("test")
+    assert heartbeats.beat(late.worker, dead.pk, 1) == Verdict.SUPERSEDED
+    assert lifecycle.complete(late) is False
+    assert Job.objects.get(pk=dead.pk).status == Status.PENDING
+    assert JobEvent.objects.filter(job=dead, kind="late_result_rejected").count() == 1
+
+
+@pytest.mark.parametrize(("recoveries", "expected"), [(2, "pending"), (3, "quarantined"), (4, "quarantined")])
+def test_quarantined_after_three_recoveries(recoveries: int, expected: str) -> None:
+    dead = dead_run(recovery_count=recoveries)
+    recovery.sweep("test")
+    assert Job.objects.get(pk=dead.pk).status == expected
+    destination = Outbox.objects.get(job=dead).destination
+    assert destination == ("dlq" if expected == "quarantined" else "queue")
+
+
+def test_quarantined_job_is_not_touched_again() -> None:
+    dead_run(recovery_count=3)
+    recovery.sweep("test")
+    assert recovery.sweep("test").found == 0
+
+
+def test_observe_mode_changes_nothing() -> None:
+    dead = dead_run()
+    control.disarm(OPERATOR, "looking first")
+    swept = recovery.sweep("test")
+    assert (swept.mode, swept.found, swept.requeued) == (Sweep.Mode.OBSERVE, 1, 0)
+    assert Job.objects.get(pk=dead.pk).status == Status.IN_PROGRESS
+    assert not Outbox.objects.exists()
+    assert [decision.action for decision in recovery.preview()] == [Action.REQUEUE]
+
+
+def test_runs_before_the_cutoff_are_for_people_only() -> None:
+    old, new = dead_run(), run(age=2 * THRESHOLD, worker="worker-2")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp() - interval '25 minutes'")
+        control.arm(OPERATOR, "only newer ones", cutoff=cursor.fetchone()[0])
+    swept = recovery.sweep("test")
+    assert (swept.requeued, swept.skipped) == (1, 1)
+    assert Job.objects.get(pk=old.pk).status == Status.IN_PROGRESS
+    assert Job.objects.get(pk=new.pk).status == Status.PENDING
+
+
+def test_queue_that_is_not_configured_is_skipped_not_lost() -> None:
+    dead = dead_run(queue="gone")
+    swept = recovery.sweep("test")
+    assert (swept.skipped, swept.requeued) == (1, 0)
+    assert "'gone' is not configured" in swept.details["lines"][0]
+    assert Job.objects.get(pk=dead.pk).status == Status.IN_PROGRESS
+
+
+def test_pages_and_pace(settings: Any) -> None:
+    settings.OPSCONSOLE_SWEEP_PAGE_SIZE, settings.OPSCONSOLE_SWEEP_LIMIT = 3, 6
+    for number in range(10):
+        dead_run(worker=f"worker-{number}")
+    first = recovery.sweep("test")
+    assert first.requeued == 6 and "the next sweep goes on" in first.note
+    assert recovery.sweep("test").requeued == 4
+
+
+def test_runs_that_cannot_be_recovered_never_starve_the_next(settings: Any) -> None:
+    settings.OPSCONSOLE_SWEEP_PAGE_SIZE = 2
+    for number in range(5):
+        run(age=4 * THRESHOLD, worker=f"stuck-{number}", queue="gone")
+    good = dead_run()
+    swept = recovery.sweep("test")
+    assert (swept.skipped, swept.requeued) == (5, 1)
+    assert Job.objects.get(pk=good.pk).status == Status.PENDING
+
+
+def test_row_that_the_database_refuses_fails_alone() -> None:
+    made = [dead_run(worker=f"worker-{number}") for number in range(7)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"ALTER TABLE jobs ADD CONSTRAINT theirs CHECK (id <> '{made[3].pk}' OR status = 'in_progress')"
+        )
+    swept = recovery.sweep("test")
+    assert (swept.found, swept.requeued, swept.errors) == (7, 6, 1)
+    assert "theirs" in swept.details["lines"][0]
+    assert Job.objects.get(pk=made[3].pk).status == Status.IN_PROGRESS
+    assert not JobEvent.objects.filter(job=made[3]).exists()
+
+
+# Mass staleness
+
+
+@pytest.fixture
+def mass(settings: Any) -> Iterator[list[Job]]:
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 4
+    yield [dead_run(worker=f"worker-{number}") for number in range(4)]
+
+
+def test_mass_staleness_holds_for_one_threshold(mass: list[Job]) -> None:
+    swept = recovery.sweep("test")
+    assert (swept.mode, swept.requeued) == (Sweep.Mode.HELD, 0)
+    held = RecoveryControl.load()
+    assert held.hold_until is not None and held.hold_started_at is not None
+    assert held.hold_until - held.hold_started_at == THRESHOLD
+    assert recovery.sweep("test").mode == Sweep.Mode.HELD
+
+
+@pytest.mark.parametrize(("alive", "expected"), [(4, Sweep.Mode.HELD), (5, Sweep.Mode.ARMED)])
+def test_mass_means_half_of_those_running(mass: list[Job], alive: int, expected: str) -> None:
+    for number in range(alive):
+        run(age=THRESHOLD, silent=SECOND, worker=f"alive-{number}")
+    assert recovery.sweep("test").mode == expected
+
+
+def test_one_run_fewer_is_no_mass(mass: list[Job]) -> None:
+    beat("worker-0", mass[0].pk, 1)
+    assert recovery.sweep("test").requeued == 3
+
+
+def test_after_the_hold_recoveries_are_not_counted(mass: list[Job], settings: Any) -> None:
+    settings.OPSCONSOLE_SWEEP_LIMIT, settings.OPSCONSOLE_SWEEP_PAGE_SIZE = 2, 2
+    recovery.sweep("test")
+    RecoveryControl.objects.update(hold_until=Now() - SECOND)
+    assert recovery.sweep("test").requeued == 2
+    assert recovery.sweep("test").requeued == 2, "the rest of the same mass is not held again"
+    assert set(Job.objects.values_list("recovery_count", flat=True)) == {0}
+
+
+def test_operator_releases_the_hold(mass: list[Job]) -> None:
+    recovery.sweep("test")
+    assert control.release_hold(OPERATOR, "the network is back, they are dead")
+    assert recovery.sweep("test").requeued == 4
+    assert control.release_hold(OPERATOR, "again") is False
+
+
+def test_workers_that_come_back_end_the_hold(mass: list[Job]) -> None:
+    recovery.sweep("test")
+    for dead in mass:
+        beat(dead.worker_id or "", dead.pk, 1)
+    swept = recovery.sweep("test")
+    assert (swept.mode, swept.found) == (Sweep.Mode.ARMED, 0)
+    assert RecoveryControl.load().hold_until is None
+
+
+# Outages
+
+
+def test_gap_without_sweeps_excuses_silent_workers() -> None:
+    recovery.sweep("test")
+    Sweep.objects.update(finished_at=Now() - timedelta(minutes=30))
+    dead_run()
+    swept = recovery.sweep("test")
+    assert (swept.found, swept.requeued) == (0, 0)
+    assert "staleness counts from now" in swept.note
+    RecoveryControl.objects.update(outage_ended_at=Now() - THRESHOLD - SECOND)
+    assert recovery.sweep("test").requeued == 1
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(299, 1), (302, 0)])
+def test_gap_shorter_than_half_the_threshold_is_normal(gap: int, expected: int) -> None:
+    recovery.sweep("test")
+    Sweep.objects.update(finished_at=Now() - gap * SECOND)
+    dead_run()
+    assert recovery.sweep("test").requeued == expected
+
+
+# Races, on real connections
+
+
+@pytest.fixture
+def between_lock_and_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Run something on another connection after the page was locked, before it is written."""
+
+    def install(interlude: Callable[[], object]) -> None:
+        settle = recovery._settle
+
+        def wrapped(*args: Any) -> None:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(_on_own_connection, interlude).result(timeout=10)
+            settle(*args)
+
+        monkeypatch.setattr(recovery, "_settle", wrapped)
+
+    return install
+
+
+def _on_own_connection(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beat_committed_after_the_lock_wins(between_lock_and_write: Any) -> None:
+    _arm_again()
+    dead = dead_run()
+    between_lock_and_write(lambda: heartbeats.say(Worker("worker-1"), dead.pk, 1))
+    swept = recovery.sweep("test")
+    assert (swept.found, swept.requeued, swept.skipped) == (1, 0, 1)
+    assert Job.objects.get(pk=dead.pk).run_epoch == 1
+    assert not Outbox.objects.exists() and not JobEvent.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_held_by_a_finishing_worker_is_passed_over() -> None:
+    _arm_again()
+    dead = dead_run()
+    finishing, swept = threading.Event(), threading.Event()
+
+    def finish() -> bool:
+        with transaction.atomic():
+            done = lifecycle.complete(Run(dead.pk, 1, Worker("worker-1")))
+            finishing.set()
+            assert swept.wait(10)
+            return done
+
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(_on_own_connection, finish)
+        assert finishing.wait(10)
+        assert recovery.sweep("test").requeued == 0
+        swept.set()
+        assert result.result(10) is True
+    assert Job.objects.get(pk=dead.pk).status == Status.COMPLETED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_sweeps_at_once_recover_each_run_once(settings: Any) -> None:
+    _arm_again()
+    settings.OPSCONSOLE_SWEEP_PAGE_SIZE = 7
+    ids = {dead_run(worker=f"worker-{number}").pk for number in range(60)}
+    gate = threading.Barrier(4)
+
+    def one() -> Sweep:
+        gate.wait(10)
+        return recovery.sweep("test")
+
+    with ThreadPoolExecutor(4) as pool:
+        sweeps = [future.result(30) for future in [pool.submit(_on_own_connection, one) for _ in range(4)]]
+    recovered = sum(sweep.requeued for sweep in sweeps) + recovery.sweep("test").requeued
+    assert recovered == len(ids)
+    assert set(Job.objects.values_list("run_epoch", "status")) == {(2, "pending")}
+    assert Outbox.objects.count() == JobEvent.objects.count() == len(ids)
+
+
+def _arm_again() -> None:
+    """A test with real transactions begins on tables that the one before it emptied."""
+    RecoveryControl.objects.get_or_create(pk=1)
+    control.arm(OPERATOR, "tests", cutoff=None)
+
+
+def test_find_is_a_question_without_consequences() -> None:
+    dead_run()
+    recovery.preview()
+    assert not JobEvent.objects.exists() and not Sweep.objects.exists()
+    assert job().status == Status.PENDING
