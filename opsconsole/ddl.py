@@ -1,0 +1,236 @@
+"""Schema changes that are safe on somebody else's live table.
+
+Contract tables belong to the outside: locks on them are short and given up rather than queued for, indexes
+are built concurrently, and nothing of theirs is dropped or altered, forwards or back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.postgres.operations import AddIndexConcurrently
+from django.core.management.base import CommandError
+from django.db import OperationalError, transaction
+from django.db.migrations.operations.base import Operation
+from psycopg.errors import LockNotAvailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+    from django.db.migrations.state import ProjectState
+
+LOCK_TIMEOUT_MS = 2_000
+LOCK_TRIES = 10
+PAUSE_SECONDS = 1.0
+
+
+class EnsureTable(Operation):
+    """Create a contract's table where it is absent; where it is there, add the columns that it lacks.
+
+    ``create`` is the CREATE TABLE statement of the contract's own columns, ``columns`` maps each column of ours
+    to its type and default. Defaults are constants: PostgreSQL keeps those in the catalogue and rewrites no row.
+    Nothing is undone on the way back: a column of ours may stay, a row of theirs must.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+    atomic = False
+
+    def __init__(self, table: str, *, create: str, columns: Mapping[str, str]) -> None:
+        self.table = table
+        self.create = create
+        self.columns = columns
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """The database alone changes; the model's state is given beside it."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        if schema_editor.collect_sql:
+            for statement in (self.create, self._add_columns(self.columns)):
+                schema_editor.execute(statement, params=None)
+            return
+        # The table may be in any schema of the search path, so CREATE TABLE IF NOT EXISTS would not find it.
+        if not _exists(schema_editor.connection, self.table):
+            schema_editor.execute(self.create, params=None)
+        missing = self._missing(schema_editor.connection)
+        if missing:
+            _alter_patiently(schema_editor.connection, self.table, self._add_columns(missing))
+
+    def database_backwards(self, *_: Any) -> None:
+        """Nothing: see the class."""
+
+    def describe(self) -> str:
+        return f"Create {self.table}, or add the columns that it lacks"
+
+    def _missing(self, connection: BaseDatabaseWrapper) -> dict[str, str]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT attname FROM pg_attribute"
+                " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+                [self.table],
+            )
+            present = {name for (name,) in cursor.fetchall()}
+        return {name: kind for name, kind in self.columns.items() if name not in present}
+
+    def _add_columns(self, columns: Mapping[str, str]) -> str:
+        # IF NOT EXISTS: another migrate may have been faster.
+        added = ", ".join(f"ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in columns.items())
+        return f"ALTER TABLE {self.table} {added}"
+
+
+class AddIndexOnline(AddIndexConcurrently):
+    """Build an index without blocking writers; a half-built leftover of an earlier try is replaced."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        valid = self._existing_is_valid(schema_editor.connection)
+        if valid:
+            return
+        # It waits for every older transaction, holding up nobody: a time limit would leave half an index.
+        with _session(schema_editor.connection, lock_timeout=0, statement_timeout=0):
+            if valid is False:
+                schema_editor.execute(
+                    f"DROP INDEX CONCURRENTLY {schema_editor.quote_name(self.index.name)}"
+                )
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(self, *_: Any) -> None:
+        """The index stays: dropping it would slow the outside's table down and free nothing that is needed."""
+
+    def _existing_is_valid(self, connection: BaseDatabaseWrapper) -> bool | None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [self.index.name]
+            )
+            row = cursor.fetchone()
+        return row[0] if row else None
+
+
+class ReplaceFunction(Operation):
+    """Create an SQL function beside a contract's table, in place of any of that name and arguments.
+
+    ``create`` is the statement, with ``{schema}`` for the table's schema and ``{search_path}`` for the path to
+    pin. Whoever was granted the replaced function by name may execute the new one; nobody else may, neither
+    PUBLIC nor roles that default privileges name.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, name: str, *, arguments: str, beside: str, create: str) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.beside = beside
+        self.create = create
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Functions are no part of the models' state."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        with transaction.atomic(using=schema_editor.connection.alias):
+            schema, search_path = self._place(schema_editor.connection)
+            routine = f"{schema}.{self.name}({self.arguments})"
+            allowed = self._grantees(schema_editor.connection, routine)
+            schema_editor.execute(f"DROP ROUTINE IF EXISTS {routine}")
+            schema_editor.execute(self.create.format(schema=schema, search_path=search_path), params=None)
+            for role in ["PUBLIC", *self._grantees(schema_editor.connection, routine)]:
+                schema_editor.execute(f"REVOKE ALL ON FUNCTION {routine} FROM {role}")
+            for role in allowed:
+                schema_editor.execute(f"GRANT EXECUTE ON FUNCTION {routine} TO {role}")
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        schema, _ = self._place(schema_editor.connection)
+        schema_editor.execute(f"DROP FUNCTION IF EXISTS {schema}.{self.name}({self.arguments})")
+
+    def describe(self) -> str:
+        return f"Create or replace the function {self.name}"
+
+    def _place(self, connection: BaseDatabaseWrapper) -> tuple[str, str]:
+        """The schema of the table, and the search path as it is now, both quoted; temporary tables come last."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT quote_ident(coalesce((SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+                "                              WHERE pg_class.oid = to_regclass(%s)), current_schema())),"
+                "       (SELECT string_agg(quote_ident(name), ', ' ORDER BY place)"
+                "          FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place))",
+                [self.beside],
+            )
+            schema, path = cursor.fetchone()
+        return schema, f"{path}, pg_temp"
+
+    def _grantees(self, connection: BaseDatabaseWrapper, routine: str) -> list[str]:
+        """The roles other than the owner that were granted the function by name, quoted."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT DISTINCT quote_ident(rolname) FROM pg_proc, aclexplode(proacl) JOIN pg_roles r ON r.oid = grantee"
+                " WHERE pg_proc.oid = to_regprocedure(%s) AND grantee <> proowner",
+                [routine],
+            )
+            return [role for (role,) in cursor.fetchall()]
+
+
+def _exists(connection: BaseDatabaseWrapper, relation: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [relation])
+        return bool(cursor.fetchone()[0])
+
+
+def _alter_patiently(connection: BaseDatabaseWrapper, table: str, statement: str) -> None:
+    """Wait at most two seconds for the lock, then let others pass: everybody queues behind a waiting ALTER TABLE."""
+    with _session(connection, lock_timeout=LOCK_TIMEOUT_MS, statement_timeout=0), connection.cursor() as cursor:
+        for attempt in range(1, LOCK_TRIES + 1):
+            try:
+                cursor.execute(statement)
+            except OperationalError as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+                if attempt == LOCK_TRIES:
+                    raise CommandError(
+                        f"Table {table} could not be locked in {LOCK_TRIES} tries: another transaction holds it. "
+                        "It was not changed. Find the transaction in pg_stat_activity (the oldest xact_start), "
+                        "let it end, and run migrate again."
+                    ) from error
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return
+
+
+@contextmanager
+def _session(connection: BaseDatabaseWrapper, **milliseconds: int) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        for name, value in milliseconds.items():
+            cursor.execute(f"SET {name} = {value}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            for name in milliseconds:
+                cursor.execute(f"RESET {name}")

@@ -1,0 +1,1 @@
+"""Who asked for what and how often: the records of rate limiting."""
