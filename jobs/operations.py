@@ -31,12 +31,17 @@ class Action(TextChoices):
 
 @dataclass(frozen=True)
 class Step:
-    """What will happen to one job, frozen with what was seen of it; ``will`` False: it is skipped."""
+    """What will happen to one job, frozen with what was seen of it; ``will`` False: it is skipped.
+
+    ``seen_reason`` is the diagnosis at that time ('' for none): an operator who saw a dead worker has not
+    decided about one that beats.
+    """
 
     job_id: UUID
     action: Action
     seen_status: str
     seen_epoch: int
+    seen_reason: str
     will: bool
     sentence: str
 
@@ -57,7 +62,8 @@ def plan(action: Action, job_ids: Iterable[UUID]) -> list[Step]:
 def step_for(action: Action, job: Any) -> Step:
     """The decision for one job that was loaded by ``with_evidence()``. Pure."""
     will, sentence = _JUDGES[action](job)
-    return Step(job.pk, action, job.status, job.run_epoch, will, sentence)
+    reason = diagnose(job).reason or ""
+    return Step(job.pk, action, job.status, job.run_epoch, str(reason), will, sentence)
 
 
 def _judge_requeue(job: Any) -> tuple[bool, str]:
@@ -137,7 +143,13 @@ def _carry_out(step: Step, actor: Actor, reason: str) -> Outcome:
         again = step_for(step.action, job)
         if not again.will:
             return Outcome(step.job_id, done=False, sentence=again.sentence)
+        if _worker_proved_alive(step, again):
+            return Outcome(step.job_id, done=False, sentence=diagnose(job).sentence)
         return Outcome(step.job_id, done=True, sentence=_WRITES[step.action](job, actor, reason))
+
+
+def _worker_proved_alive(step: Step, again: Step) -> bool:
+    return step.action == Action.REQUEUE and step.seen_reason != again.seen_reason == Reason.HUNG
 
 
 def _changed(step: Step) -> str:

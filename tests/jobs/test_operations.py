@@ -109,12 +109,13 @@ def test_cancelled_run_is_requeued_when_its_worker_died() -> None:
     assert do(Action.REQUEUE, made).done
 
 
-def test_worker_that_beats_after_the_preview_wins() -> None:
-    made = stale_run()
+@pytest.mark.parametrize(("age", "said"), [(HOUR / 2, "It runs"), (2 * HOUR, "it looks hung")])
+def test_worker_that_beats_after_the_preview_wins(age: timedelta, said: str) -> None:
+    made = run(age=age, silent=age)
     step = planned(Action.REQUEUE, made)
     beat("worker-1", made.pk, 1)
     [outcome] = operations.carry_out([step], OPERATOR, "it looked dead")
-    assert not outcome.done and "It runs" in outcome.sentence
+    assert not outcome.done and said in outcome.sentence
 
 
 def test_job_that_changed_after_the_preview_is_skipped_and_says_so() -> None:
