@@ -37,8 +37,8 @@ class RateLimitRequest(models.Model):
         verbose_name = "rate limit record"
         default_permissions = ("view",)
         indexes = [
-            models.Index(fields=["key", "-created_at"], name="rate_limit_requests_key_idx"),
-            models.Index(fields=["created_at"], name="rate_limit_requests_age_idx"),
+            models.Index(fields=["key", "-created_at"], name="opsconsole_rate_limits_key_idx"),
+            models.Index(fields=["created_at"], name="opsconsole_rate_limits_age_idx"),
         ]
 
     def __str__(self) -> str:

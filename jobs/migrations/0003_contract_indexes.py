@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             models.Index(
                 condition=models.Q(("status", "in_progress")),
                 fields=["updated_at", "id"],
-                name="jobs_running_idx",
+                name="opsconsole_jobs_running_idx",
             ),
         ),
         AddIndexOnline(
@@ -23,23 +23,23 @@ class Migration(migrations.Migration):
             models.Index(
                 condition=models.Q(("status", "pending")),
                 fields=["updated_at", "id"],
-                name="jobs_waiting_idx",
+                name="opsconsole_jobs_waiting_idx",
             ),
         ),
-        AddIndexOnline("job", models.Index(fields=["-created_at", "-id"], name="jobs_newest_idx")),
+        AddIndexOnline("job", models.Index(fields=["-created_at", "-id"], name="opsconsole_jobs_newest_idx")),
         AddIndexOnline(
-            "job", models.Index(fields=["status", "-created_at", "-id"], name="jobs_status_idx")
+            "job", models.Index(fields=["status", "-created_at", "-id"], name="opsconsole_jobs_status_idx")
         ),
         AddIndexOnline(
             "job",
-            models.Index(fields=["customer_id", "-created_at", "-id"], name="jobs_customer_idx"),
+            models.Index(fields=["customer_id", "-created_at", "-id"], name="opsconsole_jobs_customer_idx"),
         ),
         AddIndexOnline(
             "workerheartbeat",
             models.Index(
                 condition=models.Q(("current_job_id__isnull", False)),
                 fields=["current_job_id"],
-                name="worker_heartbeats_job_idx",
+                name="opsconsole_heartbeats_job_idx",
             ),
         ),
     ]

@@ -15,6 +15,7 @@ from django.db.models import (
     DurationField,
     ExpressionWrapper,
     F,
+    FilteredRelation,
     OuterRef,
     Q,
     Subquery,
@@ -22,10 +23,11 @@ from django.db.models import (
     When,
 )
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Greatest, Least, Now
+from django.db.models.functions import Coalesce, Greatest, Least, Now, Power
 
 from jobs.columns import ContractText, column
 from jobs.models.control import RecoveryControl
+from jobs.models.outbox import MOST_RESENDS, Outbox
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
 from jobs.models.worker import WorkerHeartbeat, stale_after
 
@@ -91,9 +93,48 @@ class JobQuerySet(models.QuerySet["Job"]):
         deadline = Coalesce("deadline_at", ExpressionWrapper(started + default, DateTimeField()))
         return self.running().alias(deadline=deadline).filter(deadline__lt=Now())
 
+    def lost_candidates(self) -> Self:
+        """Pending jobs whose message is long out and that nobody claims: it may be lost (I2).
+
+        Annotates what ``with_message()`` does. The patience doubles with each re-send; jobs whose re-sends
+        are used up are not among them.
+        """
+        patience = ExpressionWrapper(lost_after() * Power(2, "resends"), DurationField())
+        return self._unclaimed().filter(
+            waiting_since__lt=ExpressionWrapper(Now() - patience, DateTimeField()),
+            resends__lt=MOST_RESENDS,
+        )
+
+    def resends_used_up(self) -> Self:
+        """Pending jobs that nobody claims although their message was sent again as often as is allowed."""
+        return self._unclaimed().filter(resends__gte=MOST_RESENDS)
+
+    def _unclaimed(self) -> Self:
+        # What is compared with updated_at is implied by waiting_since; it lets PostgreSQL use the index.
+        on_its_way = Q(message__state__in=[Outbox.State.WAITING, Outbox.State.REFUSED])
+        before = Now() - lost_after()
+        waiting = self.waiting().filter(updated_at__lt=before).with_message()
+        return waiting.filter(~on_its_way | Q(message=None), waiting_since__lt=before)
+
+    def with_message(self) -> Self:
+        """Annotate the outbox row of the current run's message (``message``), how often it was sent again
+        (``resends``), since when it could have been received (``waiting_since``), and ``read_at``.
+        """  # noqa: D205 - one sentence
+        current = Q(outbox__destination=Outbox.Destination.QUEUE, outbox__run_epoch=F("run_epoch"))
+        return self.annotate(
+            message=FilteredRelation("outbox", condition=current),
+            resends=Coalesce("message__resends", 0),
+            waiting_since=Greatest("updated_at", "not_before", "message__sent_at"),
+            read_at=Now(),
+        )
+
     def after(self, updated_at: datetime, job_id: uuid.UUID) -> Self:
         """Keyset page: rows behind this one in the order (updated_at, id)."""
         return self.filter(Q(updated_at__gt=updated_at) | Q(updated_at=updated_at, pk__gt=job_id))
+
+
+def lost_after() -> timedelta:
+    return timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
 
 
 def _cutoff(cutoff: datetime | Combinable | None) -> Any:
@@ -156,14 +197,14 @@ class Job(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["updated_at", "id"], name="jobs_running_idx", condition=Q(status="in_progress")
+                fields=["updated_at", "id"], name="opsconsole_jobs_running_idx", condition=Q(status="in_progress")
             ),
             models.Index(
-                fields=["updated_at", "id"], name="jobs_waiting_idx", condition=Q(status="pending")
+                fields=["updated_at", "id"], name="opsconsole_jobs_waiting_idx", condition=Q(status="pending")
             ),
-            models.Index(fields=["-created_at", "-id"], name="jobs_newest_idx"),
-            models.Index(fields=["status", "-created_at", "-id"], name="jobs_status_idx"),
-            models.Index(fields=["customer_id", "-created_at", "-id"], name="jobs_customer_idx"),
+            models.Index(fields=["-created_at", "-id"], name="opsconsole_jobs_newest_idx"),
+            models.Index(fields=["status", "-created_at", "-id"], name="opsconsole_jobs_status_idx"),
+            models.Index(fields=["customer_id", "-created_at", "-id"], name="opsconsole_jobs_customer_idx"),
         ]
 
     def __str__(self) -> str:

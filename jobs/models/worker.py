@@ -72,7 +72,7 @@ class WorkerHeartbeat(models.Model):
         indexes = [
             models.Index(
                 fields=["current_job_id"],
-                name="worker_heartbeats_job_idx",
+                name="opsconsole_heartbeats_job_idx",
                 condition=Q(current_job_id__isnull=False),
             ),
         ]

@@ -65,10 +65,10 @@ class Migration(migrations.Migration):
         ),
         AddIndexOnline(
             "ratelimitrequest",
-            models.Index(fields=["key", "-created_at"], name="rate_limit_requests_key_idx"),
+            models.Index(fields=["key", "-created_at"], name="opsconsole_rate_limits_key_idx"),
         ),
         AddIndexOnline(
             "ratelimitrequest",
-            models.Index(fields=["created_at"], name="rate_limit_requests_age_idx"),
+            models.Index(fields=["created_at"], name="opsconsole_rate_limits_age_idx"),
         ),
     ]
