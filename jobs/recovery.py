@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 
-from jobs import control, lost, rescue
+from jobs import control, hung, lost, rescue
 from jobs.diagnosis import Diagnosis, Reason, diagnose
 from jobs.models import Job, RecoveryControl, Sweep
 
@@ -136,6 +136,7 @@ def sweep(trigger: str) -> Sweep:
         note=_note(row, state, tally, after_outage),
         details={"lines": tally.lines},
     )
+    hung.watch()
     row.refresh_from_db()
     return row
 

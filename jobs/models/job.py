@@ -87,11 +87,16 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def hung(self) -> Self:
-        """Runs past their deadline: their worker may well be beating."""
+        """Runs that are past their deadline although their worker beats."""
         default = timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
         started = Coalesce("started_at", "updated_at")
         deadline = Coalesce("deadline_at", ExpressionWrapper(started + default, DateTimeField()))
-        return self.running().alias(deadline=deadline).filter(deadline__lt=Now())
+        return (
+            self.running()
+            .with_evidence()
+            .alias(deadline=deadline)
+            .filter(deadline__lt=Now(), last_seen__gte=F("stale_before"))
+        )
 
     def lost_candidates(self) -> Self:
         """Pending jobs whose message is long out and that nobody claims: it may be lost (I2).

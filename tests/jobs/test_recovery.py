@@ -12,6 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from alerts.models import Alert
 from jobs import control, heartbeats, lifecycle, recovery
 from jobs.diagnosis import Reason
 from jobs.heartbeats import Verdict, Worker
@@ -151,6 +152,7 @@ def mass(settings: Any) -> Iterator[list[Job]]:
 def test_mass_staleness_holds_for_one_threshold(mass: list[Job]) -> None:
     swept = recovery.sweep("test")
     assert (swept.mode, swept.requeued) == (Sweep.Mode.HELD, 0)
+    assert Alert.objects.open().get().title == "4 runs went silent at once"
     held = RecoveryControl.load()
     assert held.hold_until is not None and held.hold_started_at is not None
     assert held.hold_until - held.hold_started_at == THRESHOLD
@@ -192,6 +194,18 @@ def test_workers_that_come_back_end_the_hold(mass: list[Job]) -> None:
     swept = recovery.sweep("test")
     assert (swept.mode, swept.found) == (Sweep.Mode.ARMED, 0)
     assert RecoveryControl.load().hold_until is None
+    assert not Alert.objects.open().exists()
+
+
+def test_hung_run_is_alerted_and_left_alone() -> None:
+    hung = run(age=timedelta(hours=2), silent=SECOND)
+    recovery.sweep("test")
+    alert = Alert.objects.open().get(fingerprint="hung-runs")
+    assert alert.title.startswith("1 run past the deadline")
+    assert Job.objects.get(pk=hung.pk).status == Status.IN_PROGRESS
+    lifecycle.complete(Run(hung.pk, 1, Worker("worker-1")))
+    recovery.sweep("test")
+    assert not Alert.objects.open().exists()
 
 
 # Outages

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from jobs import recovery
+from jobs import queues, recovery
 from jobs.models import Sweep
 
 
@@ -47,6 +47,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(decisions)} stale; nothing was changed.")
 
     def _sweep(self) -> Sweep:
+        queues.refresh_queue_states()
         sweep = recovery.sweep("command")
         self._say(
             f"found {sweep.found}, requeued {sweep.requeued}, quarantined {sweep.quarantined}, "

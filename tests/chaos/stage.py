@@ -1,0 +1,154 @@
+"""Everything that a chaos test breaks: PostgreSQL, SQS behind a proxy, and the console's own processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import boto3  # noqa: TID251 - makes the queues that the adapter is tried on
+import psycopg
+from psycopg.rows import namedtuple_row
+
+from opsconsole import embedded
+from tests.chaos.proxy import RefusingProxy
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+class Stage:
+    """Starts the services, runs management commands as processes, and ends what it started."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.settings = {name: str(value) for name, value in settings.items()}
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.callback(self._end)
+        self.postgres = embedded.start_postgres(self.folder / "postgres")
+        self.sqs = embedded.start_sqs()
+        self.proxy = self._stack.enter_context(RefusingProxy(urlsplit(self.sqs.url).port or 0))
+        self._make_queues()
+        self.run("migrate", "--verbosity=0")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def _end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.sqs.stop()
+        self.postgres.stop()
+
+    def _make_queues(self) -> None:
+        client = boto3.client(
+            "sqs",
+            endpoint_url=self.sqs.url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - moto takes any
+        )
+        for name in ("jobs", "jobs-dlq"):
+            client.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5"})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        endpoint = f"http://127.0.0.1:{self.proxy.port}"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPSCONSOLE_")}
+        return (
+            inherited
+            | CREDENTIALS
+            | {
+                "DATABASE_URL": self.postgres.url,
+                "AWS_ENDPOINT_URL": endpoint,
+                "SQS_QUEUE_URL": f"{endpoint}/123456789012/jobs",
+                "SQS_DLQ_URL": f"{endpoint}/123456789012/jobs-dlq",
+                "OPSCONSOLE_ENV": "development",
+                "PYTHONPATH": str(ROOT),
+            }
+            | self.settings
+        )
+
+    def spawn(self, *words: str) -> subprocess.Popen[bytes]:
+        """Run a management command beside us; its output goes to a file in the folder."""
+        log = (self.folder / f"{len(self.processes):02}-{words[0]}.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def run(self, *words: str) -> str:
+        """Run a management command to its end; a failure fails the test with what it said."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def rows(self, query: str, **values: object) -> list[Any]:
+        """Ask the database on a connection of its own: it may have been restarted."""
+        with psycopg.connect(self.postgres.url, row_factory=namedtuple_row) as connection:
+            return connection.execute(query, values or None).fetchall()
+
+    def restart_postgres(self) -> None:
+        self.postgres.stop()
+        self.postgres = embedded.start_postgres(self.folder / "postgres")
+
+    @contextmanager
+    def sqs_away(self) -> Iterator[None]:
+        self.proxy.open.clear()
+        try:
+            yield
+        finally:
+            self.proxy.open.set()
+
+    def kill_a_busy_worker(self) -> int:
+        """Wait for a worker that is in the middle of a job, and kill it; returns its pid."""
+        return self._signal_a_busy_worker(signal.SIGKILL)[0]
+
+    def freeze_a_busy_worker(self) -> tuple[int, Any]:
+        """The same, stopped instead of killed; returns its pid and its run (job_id, epoch)."""
+        return self._signal_a_busy_worker(signal.SIGSTOP)
+
+    def _signal_a_busy_worker(self, number: signal.Signals) -> tuple[int, Any]:
+        ours = {process.pid for process in self.processes if process.poll() is None}
+
+        def busy() -> Any:
+            found = self.rows(
+                "SELECT beat.pid, job.id AS job_id, job.run_epoch AS epoch FROM jobs AS job"
+                " JOIN worker_heartbeats AS beat ON beat.current_job_id = job.id"
+                "  AND beat.current_run_epoch = job.run_epoch"
+                " WHERE job.status = 'in_progress' AND beat.last_heartbeat > now() - interval '2 s'"
+                " ORDER BY job.started_at DESC"
+            )
+            return next((row for row in found if row.pid in ours), None)
+
+        row = wait_until(busy, timeout=30)
+        os.kill(row.pid, number)
+        if number == signal.SIGKILL:
+            next(process for process in self.processes if process.pid == row.pid).wait()
+        return row.pid, row
