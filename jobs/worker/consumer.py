@@ -1,0 +1,174 @@
+"""The worker's loop: receive a message, claim its run, delete the message, work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import Error, close_old_connections, connection
+
+from jobs import heartbeats, lifecycle, sqs
+from jobs.heartbeats import Worker
+from jobs.lifecycle import Refusal, Refused
+from jobs.messages import JobMessage, MalformedMessage, parse_body
+from jobs.sqs import Attribute, QueueError, Received
+from jobs.worker import runs
+from jobs.worker.handlers import Handler
+from jobs.worker.patience import Patience
+from opsconsole.env import QueueConfig
+
+logger = logging.getLogger("jobs.worker")
+
+# Short enough to hear a signal soon and to beat between two polls; SQS would allow 20 seconds.
+POLL_SECONDS = 5
+FIRST_RELEASE = timedelta(seconds=10)
+LONGEST_RELEASE = timedelta(minutes=15)
+# SQS hides a message for at most 12 hours from its receipt.
+LONGEST_HIDING = timedelta(hours=11)
+MOST_ATTRIBUTES = 10
+POISON_ATTRIBUTE = "opsconsole_reason"
+
+
+class Consumer:
+    """A worker of one queue, one run at a time.
+
+    The row is claimed before the message is deleted: from there the database owns the run, and a crash at any
+    point leaves either the message or a run that recovery finds. ``max_jobs`` ends it after so many runs.
+    """
+
+    def __init__(
+        self,
+        queue: QueueConfig,
+        handler: Handler,
+        *,
+        max_jobs: int | None = None,
+        poll_seconds: int = POLL_SECONDS,
+    ) -> None:
+        self.queue = queue
+        self.handler = handler
+        self.max_jobs = max_jobs
+        self.poll_seconds = min(poll_seconds, settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS)
+        self.worker = Worker(new_worker_id())
+        self.finished_runs = 0
+        self._told_to_stop = threading.Event()
+        self._database = Patience("The database")
+        self._sqs = Patience(f"The queue '{queue.name}'")
+
+    @property
+    def stopping(self) -> bool:
+        return self._told_to_stop.is_set() or self.finished_runs == self.max_jobs
+
+    def stop(self) -> None:
+        """Receive nothing more; ``run`` returns when the current run ended. Safe in a signal handler."""
+        self._told_to_stop.set()
+
+    def run(self) -> None:
+        """Work until told to stop, whatever happens to the database or the queue meanwhile."""
+        logger.info("Worker %s listens to the queue '%s'.", self.worker.id, self.queue.name)
+        while not self.stopping:
+            self.poll()
+        self._leave()
+        logger.info("Worker %s left after %d runs.", self.worker.id, self.finished_runs)
+
+    def poll(self) -> None:
+        """One turn: say that this worker lives, wait for a message, and deal with it."""
+        close_old_connections()
+        try:
+            # Before receiving: with the database away a message could only be wasted on us, and SQS counts.
+            heartbeats.say(self.worker)
+            self._database.succeeded()
+            received = sqs.receive(self.queue.url, max_messages=1, wait_seconds=self.poll_seconds)
+            self._sqs.succeeded()
+            for message in received:
+                self._take(message)
+        except QueueError as error:
+            self._told_to_stop.wait(self._sqs.failed(error))
+        except Error as error:
+            connection.close()
+            self._told_to_stop.wait(self._database.failed(error))
+
+    def _take(self, received: Received) -> None:
+        if self.stopping:
+            sqs.release(received)
+            return
+        try:
+            message = parse_body(received.body, settings.OPSCONSOLE_BODY_LIMIT_BYTES)
+        except MalformedMessage as error:
+            self._bury(received, str(error))
+            return
+        claimed = lifecycle.claim(
+            message.job_id, message.run_epoch, self.worker, dead_letter_id=message.dead_letter_id
+        )
+        if isinstance(claimed, Refused):
+            self._decline(received, message, claimed)
+            return
+        self._delete(received)
+        runs.carry_out(claimed, self.worker, self.handler)
+        self.finished_runs += 1
+
+    def _delete(self, received: Received) -> None:
+        try:
+            sqs.delete(received)
+        except QueueError as error:
+            # Harmless: the run is ours by now, and a second copy is refused and deleted.
+            logger.info("Message %s could not be deleted: %s", received.message_id, error)
+
+    def _decline(self, received: Received, message: JobMessage, refused: Refused) -> None:
+        """The run is not for us: a settled message goes, any other is left for others, later each time."""
+        logger.info("%s run %s: not taken: %s", message.job_id, message.run_epoch or "?", refused.refusal)
+        if refused.refusal.settled:
+            sqs.delete(received)
+        elif refused.refusal is Refusal.TOO_EARLY:
+            _release(received, min(refused.retry_in, LONGEST_HIDING))
+        else:
+            _release(received, release_delay(received.receive_count))
+
+    def _bury(self, received: Received, reason: str) -> None:
+        """Nobody can run what nobody can read: to the dead letter queue as it came, with the reason."""
+        problem = self._send_to_dlq(received, reason)
+        if problem:
+            logger.error("Message %s is malformed: %s %s", received.message_id, reason, problem)
+            _release(received, release_delay(received.receive_count))
+        else:
+            logger.error("Message %s is malformed, now a dead letter: %s", received.message_id, reason)
+            sqs.delete(received)
+
+    def _send_to_dlq(self, received: Received, reason: str) -> str | None:
+        """Send a copy with the reason; a sentence when that could not be done."""
+        if self.queue.dlq_url is None:
+            return f"It stays, because the queue '{self.queue.name}' has no dead letter queue."
+        attributes = received.attributes | {POISON_ATTRIBUTE: Attribute.text(reason)}
+        if len(attributes) > MOST_ATTRIBUTES:
+            attributes = {POISON_ATTRIBUTE: Attribute.text(reason)}
+        try:
+            sqs.send_raw(self.queue.dlq_url, received.body, attributes)
+        except QueueError as error:
+            return f"It stays: {error}"
+        return None
+
+    def _leave(self) -> None:
+        try:
+            heartbeats.leave(self.worker)
+        except Error as error:
+            logger.warning("Worker %s could not take its row away: %s", self.worker.id, error)
+        finally:
+            connection.close()
+
+
+def new_worker_id() -> str:
+    """New with every start: a worker that comes back under its old id would hide the run that died with it."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def release_delay(receive_count: int) -> timedelta:
+    """How long an unwanted message stays out of sight: doubled with each receipt, until SQS calls it dead."""
+    return min(FIRST_RELEASE * 2 ** min(max(receive_count, 1) - 1, 10), LONGEST_RELEASE)
+
+
+def _release(received: Received, delay: timedelta) -> None:
+    sqs.release(received, delay_seconds=round(delay.total_seconds()))

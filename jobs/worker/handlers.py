@@ -1,0 +1,109 @@
+"""What a handler is given, and what it may raise."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from django.utils.module_loading import import_string
+
+from jobs import lifecycle
+from jobs.heartbeats import Verdict
+from jobs.models import Job
+from jobs.worker.patience import insist
+from jobs.worker.pulse import Pulse
+from opsconsole.errors import OpsConsoleError
+
+
+class PermanentError(Exception):
+    """Raised by a handler: another run would fail as well, so the job fails now. The text is shown to operators."""
+
+
+class RunStopped(Exception):  # noqa: N818 - no error: the run was taken away
+    """Raised by ``RunContext.check()``: the run was cancelled or superseded, and nothing that it reports counts."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"The run was {verdict}.")
+        self.verdict = verdict
+
+
+class InvalidHandler(OpsConsoleError):
+    """A dotted path names nothing that can run jobs; the message says why."""
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """The job as it was when this run began. ``attempts``: how many earlier runs reported a failure."""
+
+    id: UUID
+    customer_id: str
+    package_size: int
+    priority: str
+    payload: dict[str, Any]
+    epoch: int
+    attempts: int
+
+    @classmethod
+    def of(cls, job: Job) -> RunningJob:
+        return cls(
+            id=job.pk,
+            customer_id=job.customer_id,
+            package_size=job.package_size,
+            priority=job.priority_level,
+            payload=job.payload,
+            epoch=job.run_epoch,
+            attempts=job.attempts,
+        )
+
+
+class RunContext:
+    """A run, as its handler sees it."""
+
+    def __init__(self, job: RunningJob, pulse: Pulse) -> None:
+        self.job = job
+        self._pulse = pulse
+
+    def note(self, text: str, reference: str = "") -> None:
+        """Keep with the run what it has done outside, and its id or link there.
+
+        An operator reads it before the job is sent again. Waits while the database is away: work that was
+        paid for must not be forgotten.
+        """
+        if not insist(partial(lifecycle.progress, self._pulse.run, text, reference=reference)):
+            insist(self._pulse.look)
+
+    @property
+    def should_stop(self) -> bool:
+        """True once a beat or a note has learnt that the run was cancelled or superseded."""
+        return self._pulse.verdict is not Verdict.GO_ON
+
+    def check(self) -> None:
+        """Raise ``RunStopped`` once ``should_stop``; call it wherever the work may be left."""
+        if self.should_stop:
+            raise RunStopped(self._pulse.verdict)
+
+
+Handler: TypeAlias = Callable[[RunContext], Mapping[str, Any] | None]
+
+
+def load(dotted_path: str) -> Handler:
+    """The handler of this name. Raises ``InvalidHandler`` unless it can be called with a run's context."""
+    try:
+        handler = import_string(dotted_path)
+    except ImportError as error:
+        raise InvalidHandler(f"The handler '{dotted_path}' can't be imported: {error}.") from error
+    if not callable(handler):
+        raise InvalidHandler(f"The handler '{dotted_path}' is not a function.")
+    if inspect.iscoroutinefunction(handler):
+        raise InvalidHandler(f"The handler '{dotted_path}' is a coroutine; give a plain function.")
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError as error:
+        raise InvalidHandler(
+            f"The handler '{dotted_path}' must take one argument, the run's context: {error}."
+        ) from error
+    return handler  # type: ignore[no-any-return]  # what import_string finds has no type
