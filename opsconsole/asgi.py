@@ -1,0 +1,10 @@
+"""The ASGI application. It refuses to serve with settings that the system checks refuse."""
+
+import os
+
+from django.core.management import call_command
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
+application = get_asgi_application()
+call_command("check", tags=["opsconsole"])

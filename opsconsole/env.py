@@ -1,0 +1,187 @@
+"""Readers of environment variables. Each refuses nonsense at start with a sentence that names the variable.
+
+An empty variable counts as one that is not set: deployment tools often can't leave one out. Values that
+hold secrets (URLs with passwords, keys) are never repeated in a message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_environment = environ.Env.ENVIRON
+# Every name that was asked for, so that a misspelt OPSCONSOLE_ variable can be pointed out.
+known_names: set[str] = set()
+
+
+@dataclass(frozen=True)
+class QueueConfig:
+    """Where the messages of one queue go. ``dlq_url`` None: it has no dead letter queue that we know of."""
+
+    name: str
+    url: str
+    dlq_url: str | None
+
+
+def refuse(name: str, accepted: str, found: object = None) -> NoReturn:
+    """Raise ``ImproperlyConfigured``: the variable ``name`` must be ``accepted``."""
+    shown = "" if found is None else f", not {str(found)[:80]!r}"
+    raise ImproperlyConfigured(f"{name} must be {accepted}{shown}. Correct it in the environment, or unset it.")
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable without surrounding blanks, or ``default``."""
+    known_names.add(name)
+    return str(_environment.get(name, "")).strip() or default
+
+
+def integer(name: str, default: int, *, at_least: int = 1, at_most: int = 2**31 - 1) -> int:
+    value = text(name, str(default))
+    if not re.fullmatch(r"-?[0-9]{1,12}", value) or not at_least <= int(value) <= at_most:
+        refuse(name, f"a whole number from {at_least} to {at_most}", value)
+    return int(value)
+
+
+def seconds(name: str, default: int, *, at_most: int = 30 * 86_400) -> int:
+    """A duration in whole seconds, from one second to thirty days."""
+    return integer(name, default, at_most=at_most)
+
+
+def share(name: str, default: float) -> float:
+    """A share of a whole, above 0 and up to 1."""
+    value = text(name, str(default))
+    if not re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,12}", value) or not 0 < float(value) <= 1:
+        refuse(name, "a number above 0 and up to 1, such as 0.5", value)
+    return float(value)
+
+
+def boolean(name: str, *, default: bool) -> bool:
+    value = text(name, str(default)).lower()
+    if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        refuse(name, "true or false", value)
+    return value in environ.Env.BOOLEAN_TRUE_STRINGS
+
+
+def choice(name: str, default: str, accepted: Sequence[str]) -> str:
+    value = text(name, default)
+    if value not in accepted:
+        refuse(name, " or ".join(accepted), value)
+    return value
+
+
+def words(name: str, default: Sequence[str] = ()) -> list[str]:
+    """A list separated by commas."""
+    return [word.strip() for word in text(name, ",".join(default)).split(",") if word.strip()]
+
+
+def origins(name: str) -> list[str]:
+    """Origins, separated by commas: a scheme and a host (perhaps ``*.domain``), with no path."""
+    for origin in words(name):
+        if not re.fullmatch(r"https?://(\*\.)?[A-Za-z0-9.\-\[\]:]+", origin):
+            refuse(name, "origins such as https://ops.example.com, separated by commas", origin)
+    return words(name)
+
+
+def url(name: str, schemes: Sequence[str], example: str) -> str | None:
+    """A URL with a host (or of a Unix socket), or None when the variable isn't set. It may hold a password, so it is never shown."""
+    value = text(name)
+    if value and not _is_url(value, schemes):
+        refuse(name, f"a URL such as {example}")
+    return value or None
+
+
+def database(name: str, example: str) -> str | None:
+    """A PostgreSQL URL that names a database, or None when the variable isn't set."""
+    value = text(name)
+    if not value:
+        return None
+    if not _is_url(value, ("postgres", "postgresql")) or not urlsplit(value).path.strip("/"):
+        refuse(name, f"a PostgreSQL URL with the name of a database, such as {example}")
+    return value
+
+
+def mapping(name: str, example: str) -> dict[str, Any]:
+    """A JSON object, ``{}`` when the variable isn't set."""
+    try:
+        value = json.loads(text(name, "{}"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        refuse(name, f"a JSON object such as {example}", text(name))
+    return value
+
+
+def columns(name: str, accepted: Sequence[str]) -> dict[str, str]:
+    """Contract columns ("table.column") that the database calls by another name."""
+    value = mapping(name, '{"worker_heartbeats.last_heartbeat": "last_seen"}')
+    for contract_name, actual in value.items():
+        if contract_name not in accepted:
+            refuse(name, f"a JSON object with no other keys than {', '.join(accepted)}", contract_name)
+        if not isinstance(actual, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", actual):
+            refuse(name, f"a JSON object whose {contract_name!r} is a plain lower-case column name", actual)
+    return value
+
+
+def queues(main: str, main_dlq: str, others: str) -> dict[str, QueueConfig]:
+    """All queues by name: ``default`` from two variables of its own, the others from a JSON object."""
+    configured = {}
+    default_url = _queue_url(main, text(main))
+    default_dlq = _queue_url(main_dlq, text(main_dlq))
+    if default_url:
+        configured["default"] = QueueConfig("default", default_url, default_dlq)
+    elif default_dlq:
+        refuse(main, f"set when {main_dlq} is")
+    for queue_name, entry in mapping(others, _QUEUES_EXAMPLE).items():
+        if queue_name in configured or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", queue_name):
+            refuse(others, f"a JSON object whose names are lower-case words other than {main}'s", queue_name)
+        configured[queue_name] = _queue(others, queue_name, entry)
+    _refuse_shared_urls(configured, f"{main}, {main_dlq} and {others}")
+    return configured
+
+
+# These may name a Unix socket in their path or query instead of a host.
+_SOCKET_SCHEMES = frozenset({"postgres", "postgresql", "unix"})
+_QUEUES_EXAMPLE = '{"slow": {"url": "https://...", "dlq_url": "https://..."}}'
+
+
+def _queue(variable: str, queue_name: str, entry: Any) -> QueueConfig:
+    if not isinstance(entry, dict) or "url" not in entry or not entry.keys() <= {"url", "dlq_url"}:
+        refuse(variable, f"like {_QUEUES_EXAMPLE}, with url and perhaps dlq_url for each queue", {queue_name: entry})
+    url, dlq_url = (_queue_url(variable, entry.get(key) or "") for key in ("url", "dlq_url"))
+    if url is None:
+        refuse(variable, f"like {_QUEUES_EXAMPLE}, with a url for each queue", {queue_name: entry})
+    return QueueConfig(queue_name, url, dlq_url)
+
+
+def _queue_url(variable: str, value: object) -> str | None:
+    if value and not _is_url(value, ("http", "https")):
+        refuse(variable, "a queue's URL such as https://sqs.us-east-1.amazonaws.com/123456789012/jobs", value)
+    return str(value) if value else None
+
+
+def _refuse_shared_urls(configured: dict[str, QueueConfig], variables: str) -> None:
+    urls = [queue.url for queue in configured.values()]
+    # Queues may share a dead letter queue, but no queue's dead letters may come back as its work.
+    urls += {queue.dlq_url for queue in configured.values() if queue.dlq_url}
+    twice = next((url for url in urls if urls.count(url) > 1), None)
+    if twice:
+        refuse(variables, "different URLs for different queues", twice)
+
+
+def _is_url(value: object, schemes: Sequence[str]) -> bool:
+    if not isinstance(value, str) or re.search(r"\s", value):
+        return False
+    try:
+        parts = urlsplit(value)
+        usable_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    on_a_socket = parts.scheme in _SOCKET_SCHEMES and parts.path.strip("/")
+    return parts.scheme in schemes and usable_port and bool(parts.hostname or on_a_socket)

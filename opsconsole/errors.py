@@ -1,0 +1,9 @@
+"""Errors that end as a sentence on a page, in a terminal or in an API's answer."""
+
+
+class OpsConsoleError(Exception):
+    """What is wrong, and what to do about it: "There is no queue 'fast'. Queues: default, slow."
+
+    The message is written for the person who reads it: one or two plain sentences, with the names and
+    values concerned, without a traceback and without secrets. Each kind of refusal is a subclass.
+    """

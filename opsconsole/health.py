@@ -1,0 +1,66 @@
+"""Probes for load balancers and monitors. They need no login and tell nobody more than ok or failing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from jobs.models import QueueState, Sweep
+
+DATABASE_TIMEOUT = timedelta(seconds=2)
+# A gauge or a sweep counts as late after this many intervals.
+LATE_AFTER_INTERVALS = 3
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Alive: this process answers, whatever it depends on."""
+    return HttpResponse("ok", content_type="text/plain")
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Ready: the database answers, each queue was read lately, and the last sweep is fresh. Else 503."""
+    checks = _checks()
+    ready = all(checks.values())
+    words = {name: "ok" if passed else "failing" for name, passed in checks.items()}
+    return JsonResponse(
+        {"status": "ready" if ready else "not ready", "checks": words}, status=200 if ready else 503
+    )
+
+
+def _checks() -> dict[str, bool]:
+    try:
+        with transaction.atomic():
+            _answer_in_time()
+            return {"database": True, "queue": _queues_were_read(), "sweep": _sweep_is_fresh()}
+    except DatabaseError:
+        return {"database": False, "queue": False, "sweep": False}
+
+
+def _answer_in_time() -> None:
+    with connection.cursor() as cursor:
+        milliseconds = DATABASE_TIMEOUT // timedelta(milliseconds=1)
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+
+
+def _lately() -> timedelta:
+    return timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * LATE_AFTER_INTERVALS)
+
+
+def _queues_were_read() -> bool:
+    """Whether there are queues, and each was read lately and without an error."""
+    read = QueueState.objects.filter(read_at__gte=Now() - _lately(), error="").values_list("name", flat=True)
+    return bool(settings.QUEUES) and settings.QUEUES.keys() <= set(read)
+
+
+def _sweep_is_fresh() -> bool:
+    return Sweep.objects.filter(finished_at__gte=Now() - _lately()).exists()

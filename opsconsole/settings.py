@@ -1,0 +1,250 @@
+"""All settings come from the environment; docs/settings.md explains each one.
+
+A nonsensical value is refused here with a sentence; what production needs beyond that is refused by the
+system checks in ``opsconsole.checks``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from opsconsole import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DEVELOPMENT_SECRET_KEY = "for-development-only--production-refuses-it"  # noqa: S105 - no secret
+
+# --- where and how it runs ---
+
+_database_url = env.database("DATABASE_URL", "postgres://user:password@host:5432/name")
+CACHE_URL = env.url("CACHE_URL", ("redis", "rediss", "unix"), "redis://host:6379/0")
+OPSCONSOLE_ENV = env.choice(
+    "OPSCONSOLE_ENV", "production" if _database_url else "development", ("development", "production")
+)
+OPSCONSOLE_VAR_DIR = Path(env.text("OPSCONSOLE_VAR_DIR", str(BASE_DIR / "var"))).resolve()
+_production = OPSCONSOLE_ENV == "production"
+
+DEBUG = env.boolean("OPSCONSOLE_DEBUG", default=False)
+SECRET_KEY = env.text("OPSCONSOLE_SECRET_KEY", DEVELOPMENT_SECRET_KEY)
+ALLOWED_HOSTS = env.words(
+    "OPSCONSOLE_ALLOWED_HOSTS", () if _production else ("localhost", "127.0.0.1", "[::1]")
+)
+CSRF_TRUSTED_ORIGINS = env.origins("OPSCONSOLE_CSRF_TRUSTED_ORIGINS")
+
+if not _production and not (_database_url and CACHE_URL):
+    try:
+        from opsconsole import embedded
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            "DATABASE_URL and CACHE_URL are not both set, and the embedded services that would stand in are not "
+            "installed. Set both, or install requirements-dev.txt."
+        ) from error
+    _database_url = _database_url or embedded.start_postgres(OPSCONSOLE_VAR_DIR / "postgres").url
+    CACHE_URL = CACHE_URL or embedded.start_valkey(OPSCONSOLE_VAR_DIR / "valkey").url
+
+# --- database and cache ---
+
+# Without a database production does not start (check E003), so the one named here is never opened.
+_database = environ.Env.db_url_config(_database_url or "postgres://none.invalid/none")
+_options = _database.pop("OPTIONS", {})
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": _database
+    | {
+        # A Unix socket's folder comes as ?host=/folder; Django's own tools look for it here.
+        "HOST": _options.pop("host", _database["HOST"]),
+        "ATOMIC_REQUESTS": False,
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        # A pooler between us and the server hands out another session for each transaction.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5} | _options,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": CACHE_URL or "redis://none.invalid",
+        "KEY_PREFIX": "opsconsole",
+        "OPTIONS": {"socket_timeout": 2},
+    }
+}
+
+# --- queues and alerts ---
+
+QUEUES = env.queues("SQS_QUEUE_URL", "SQS_DLQ_URL", "OPSCONSOLE_QUEUES")
+AWS_ENDPOINT_URL = env.url("AWS_ENDPOINT_URL", ("http", "https"), "http://127.0.0.1:5000")
+AWS_DEFAULT_REGION = env.text("AWS_DEFAULT_REGION", "us-east-1")
+SLACK_WEBHOOK_URL = env.url("SLACK_WEBHOOK_URL", ("https",), "https://hooks.slack.com/services/...")
+
+# --- recovery ---
+
+OPSCONSOLE_STALE_AFTER_SECONDS = env.seconds("OPSCONSOLE_STALE_AFTER_SECONDS", 600)
+OPSCONSOLE_SWEEP_INTERVAL_SECONDS = env.seconds("OPSCONSOLE_SWEEP_INTERVAL_SECONDS", 120)
+OPSCONSOLE_SWEEP_PAGE_SIZE = env.integer("OPSCONSOLE_SWEEP_PAGE_SIZE", 500, at_most=10_000)
+OPSCONSOLE_SWEEP_LIMIT = env.integer("OPSCONSOLE_SWEEP_LIMIT", 5_000)
+OPSCONSOLE_MAX_RECOVERIES = env.integer("OPSCONSOLE_MAX_RECOVERIES", 3, at_most=1_000)
+OPSCONSOLE_MASS_STALE_RUNS = env.integer("OPSCONSOLE_MASS_STALE_RUNS", 20)
+OPSCONSOLE_MASS_STALE_SHARE = env.share("OPSCONSOLE_MASS_STALE_SHARE", 0.5)
+OPSCONSOLE_LOST_AFTER_SECONDS = env.seconds("OPSCONSOLE_LOST_AFTER_SECONDS", 1_800)
+OPSCONSOLE_LOST_RESEND = env.choice("OPSCONSOLE_LOST_RESEND", "auto", ("auto", "on", "off"))
+OPSCONSOLE_CLUSTER_STALL_SECONDS = env.seconds("OPSCONSOLE_CLUSTER_STALL_SECONDS", 180)
+
+# --- runs ---
+
+OPSCONSOLE_MAX_ATTEMPTS = env.integer("OPSCONSOLE_MAX_ATTEMPTS", 3, at_most=1_000)
+OPSCONSOLE_RETRY_BACKOFF_SECONDS = env.seconds("OPSCONSOLE_RETRY_BACKOFF_SECONDS", 30)
+OPSCONSOLE_RUN_DEADLINE_SECONDS = env.seconds("OPSCONSOLE_RUN_DEADLINE_SECONDS", 3_600)
+OPSCONSOLE_BEAT_INTERVAL_SECONDS = env.seconds("OPSCONSOLE_BEAT_INTERVAL_SECONDS", 15)
+OPSCONSOLE_BODY_LIMIT_BYTES = env.integer("OPSCONSOLE_BODY_LIMIT_BYTES", 262_144, at_most=1_048_576)
+OPSCONSOLE_COLUMNS = env.columns(
+    "OPSCONSOLE_COLUMNS",
+    ("jobs.customer_id", "jobs.package_size", "jobs.priority_level", "worker_heartbeats.last_heartbeat"),
+)
+
+# --- schedules (django-q2) ---
+
+Q_CLUSTER = {
+    "name": "opsconsole",
+    "orm": "default",
+    "workers": 2,
+    "queue_limit": 2,
+    "bulk": 1,
+    "poll": 1,
+    "timeout": 90,
+    # A task is offered again only when its time limit and the guard's look at it have surely passed.
+    "retry": 150,
+    # The next tick is the retry.
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    # With other values a task that ignores its time limit is never ended.
+    "guard_cycle": 0.5,
+    "save_limit": 250,
+    "save_limit_per": "group",
+    "recycle": 500,
+    # The web process reads the cluster's state from here.
+    "cache": "default",
+    "label": "Schedules",
+}
+
+# --- the Django project ---
+
+INSTALLED_APPS = [
+    # Before the admin: its templates and static files take the place of the admin's.
+    "opsconsole.apps.OpsConsoleConfig",
+    "jobs.apps.JobsConfig",
+    "alerts.apps.AlertsConfig",
+    "ratelimits.apps.RateLimitsConfig",
+    "django_q",
+    "csp",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    # runserver serves static files as production does.
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "opsconsole.urls"
+WSGI_APPLICATION = "opsconsole.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+# Development serves the files where they lie; production those that collectstatic gathered and named.
+STATIC_ROOT = OPSCONSOLE_VAR_DIR / "static" if _production else None
+WHITENOISE_USE_FINDERS = not _production
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if _production
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- security ---
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_AGE = 12 * 3_600
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _production
+CSRF_COOKIE_HTTPONLY = True
+SECURE_HSTS_SECONDS = 365 * 86_400 if _production else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = False
+# W005, W021: other hosts of the domain are not ours to commit. W008: redirecting to HTTPS is the duty of the
+# proxy that holds the certificate; the probes come without it.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "opsconsole.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        # Django's own handlers would repeat or withhold lines; ours writes each once.
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+        "django-q": {"handlers": [], "level": "INFO", "propagate": True},
+    },
+}

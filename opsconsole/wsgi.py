@@ -1,0 +1,10 @@
+"""The WSGI application. It refuses to serve with settings that the system checks refuse."""
+
+import os
+
+from django.core.management import call_command
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
+application = get_wsgi_application()
+call_command("check", tags=["opsconsole"])

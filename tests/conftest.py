@@ -1,0 +1,141 @@
+"""Real services for the tests: each run has PostgreSQL, Valkey and an SQS emulator of its own.
+
+They are started before Django reads its settings, in a temporary folder, and end with the run, also when it
+is killed. Under pytest-xdist the workers share PostgreSQL (a database each) and Valkey (a numbered database
+each); every process has its own SQS emulator.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from opsconsole import embedded
+from opsconsole.env import QueueConfig
+
+if TYPE_CHECKING:
+    from pytest_django.fixtures import SettingsWrapper
+    from types_boto3_sqs import SQSClient
+
+OURS = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_", "CACHE_", "DJANGO_SETTINGS_MODULE", "PG")
+FOLDER = "TEST_SERVICES_FOLDER"
+MAX_RECEIVE_COUNT = 3
+
+_services = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the services and let Django read the settings that name them."""
+    config.stash[_services] = ExitStack()
+    folder = os.environ.get(FOLDER) or _temporary_folder(config.stash[_services])
+    use_only_test_settings(folder)
+    for name, service in _start(Path(folder)).items():
+        config.stash[_services].callback(service.stop)
+        os.environ[name] = service.url
+    os.environ["CACHE_URL"] += f"?db={_worker_number()}"
+    _load_settings()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_services].close()
+
+
+def _temporary_folder(services: ExitStack) -> str:
+    folder = tempfile.mkdtemp(prefix="opsconsole-tests-")
+    # The workers of pytest-xdist inherit the environment.
+    os.environ[FOLDER] = folder
+    services.callback(os.environ.pop, FOLDER)
+    services.callback(shutil.rmtree, folder)
+    return folder
+
+
+def use_only_test_settings(folder: str) -> None:
+    """Nothing that the developer's shell points at may be touched by a test."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        del os.environ[name]
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "opsconsole.settings",
+        "OPSCONSOLE_ENV": "development",
+        "OPSCONSOLE_VAR_DIR": f"{folder}/var",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _start(folder: Path) -> dict[str, embedded.Service]:
+    """The services by the variable that names them. PostgreSQL and Valkey are found when they run already."""
+    return {
+        "DATABASE_URL": embedded.start_postgres(folder / "postgres", throwaway=True),
+        "CACHE_URL": embedded.start_valkey(folder / "valkey"),
+        "AWS_ENDPOINT_URL": embedded.start_sqs(folder / f"sqs-{_worker_number()}"),
+    }
+
+
+def _worker_number() -> int:
+    """1, 2, ... in a worker of pytest-xdist, 0 in the process that was called."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
+
+
+def _load_settings() -> None:
+    from django.conf import settings
+
+    # Hashing passwords well is slow on purpose.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@dataclass(frozen=True)
+class TestQueue:
+    """A queue and its dead letter queue on the emulator; ``client`` is the test's own view of them."""
+
+    __test__ = False
+
+    url: str
+    dlq_url: str
+    client: SQSClient
+
+    def bodies(self, url: str | None = None) -> list[str]:
+        """Take every message that is visible now (of the queue, or of ``url``) and return the bodies."""
+        taken: list[str] = []
+        while messages := self.client.receive_message(
+            QueueUrl=url or self.url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+        ).get("Messages"):
+            taken += [message["Body"] for message in messages]
+        return taken
+
+
+@pytest.fixture(scope="session")
+def sqs_client() -> SQSClient:
+    import boto3
+
+    return boto3.client("sqs", region_name="us-east-1", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+
+
+@pytest.fixture
+def sqs_queue(sqs_client: SQSClient, settings: SettingsWrapper) -> Iterator[TestQueue]:
+    """A fresh queue named ``default``, whose third failed receive sends a message to its dead letter queue."""
+    import json
+
+    name = f"jobs-{uuid.uuid4().hex[:12]}"
+    dlq_url = sqs_client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
+    described = sqs_client.get_queue_attributes(QueueUrl=dlq_url, AttributeNames=["QueueArn"])
+    policy = {
+        "deadLetterTargetArn": described["Attributes"]["QueueArn"],
+        "maxReceiveCount": MAX_RECEIVE_COUNT,
+    }
+    url = sqs_client.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})["QueueUrl"]
+    settings.QUEUES = {"default": QueueConfig("default", url, dlq_url)}
+    yield TestQueue(url, dlq_url, sqs_client)
+    for made in (url, dlq_url):
+        sqs_client.delete_queue(QueueUrl=made)

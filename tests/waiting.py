@@ -1,0 +1,23 @@
+"""Waiting for a condition against a deadline, so that no test depends on how fast the machine is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+
+def wait_until(condition: Callable[[], Answer], timeout: float = 10.0, *, what: str = "") -> Answer:
+    """Ask ``condition`` until its answer is true and return that; fail after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    pause = threading.Event()
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what or condition} did not come true within {timeout:g} s: {answer!r}")
+        pause.wait(0.02)
