@@ -10,6 +10,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+# A message is sent again as lost this often at the most.
+MOST_RESENDS = 3
+
 
 class OutboxQuerySet(models.QuerySet["Outbox"]):
     def due(self) -> Self:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Self
+
 from django.db import models
+from django.db.models.functions import Now
 
 # The longest visibility timeout that SQS allows, in seconds (12 hours).
 MAX_VISIBILITY_SECONDS = 43_200
+
+
+class QueueStateQuerySet(models.QuerySet["QueueState"]):
+    def fresh(self, within: timedelta) -> Self:
+        """Queues whose figures were read within this time and whose last try did not fail."""
+        return self.filter(read_at__gte=Now() - within, error="")
+
+    def known_empty(self, within: timedelta) -> Self:
+        """Queues that held nothing at a fresh reading. One that can't be read is not among them (I8)."""
+        return self.fresh(within).filter(visible=0, in_flight=0, delayed=0)
 
 
 class QueueState(models.Model):
@@ -17,6 +31,8 @@ class QueueState(models.Model):
     read_at = models.DateTimeField(null=True, help_text="When the figures were read.")
     checked_at = models.DateTimeField(null=True, help_text="When reading was last tried.")
     error = models.TextField(blank=True, db_default="", help_text="Why the last try failed.")
+
+    objects = QueueStateQuerySet.as_manager()
 
     class Meta:
         db_table = "queue_state"

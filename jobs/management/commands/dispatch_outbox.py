@@ -1,0 +1,96 @@
+"""Send what waits in the outbox: one pass, or again and again."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, close_old_connections, connection
+from django.utils import timezone
+
+from jobs.dispatcher import Dispatched, dispatch
+
+DATABASE = "the database"
+
+
+class Command(BaseCommand):
+    help = "Send the messages that wait in the outbox to SQS: one pass, or with --loop until stopped."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--limit", type=int, default=1_000, help="messages a pass (default 1000)")
+        parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes (default 1.0)")
+
+    def handle(self, *args: Any, limit: int, loop: bool, interval: float, **options: Any) -> None:
+        if limit <= 0 or interval <= 0:
+            raise CommandError("--limit and --interval must be more than 0.")
+        if loop:
+            self._loop(limit, interval)
+        else:
+            self._once(limit)
+
+    def _once(self, limit: int) -> None:
+        try:
+            done = dispatch(limit)
+        except Error as error:
+            raise CommandError(f"The database does not answer: {_first_line(error)}") from error
+        self.stdout.write(f"{done}.")
+        for target, reason in done.waiting_on.items():
+            self.stderr.write(f"{target}: {reason}")
+        if done.failed or done.refused:
+            raise CommandError("Not everything could be sent; the rows of the outbox say why.")
+
+    def _loop(self, limit: int, interval: float) -> None:
+        stopped = _stopped_by_signals()
+        away: dict[str, str] = {}
+        total = 0
+        while not stopped.is_set():
+            done = self._pass(limit, away)
+            total += done.sent
+            # A full pass says that more waits.
+            stopped.wait(0 if done.sent and done.taken >= limit else interval)
+        self._say(f"stopped; {total} sent.")
+
+    def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:
+        """One pass that outlives database and SQS; says a line when something goes away or comes back."""
+        close_old_connections()
+        try:
+            done = dispatch(limit)
+        except Error as error:
+            connection.close()
+            self._tell(away, {DATABASE: _first_line(error)}, back=set())
+            return Dispatched()
+        self._tell(away, done.waiting_on, back={DATABASE, *done.reached} - set(done.waiting_on))
+        return done
+
+    def _tell(self, away: dict[str, str], missing: dict[str, str], back: set[str]) -> None:
+        for name in missing.keys() - away.keys():
+            self._say(f"{name} is not to be reached, trying again: {missing[name]}")
+        for name in away.keys() & back:
+            self._say(f"{name} is back.")
+            del away[name]
+        away |= missing
+
+    def _say(self, sentence: str) -> None:
+        self.stdout.write(f"{timezone.now():%H:%M:%S} {sentence}")
+        self.stdout.flush()
+
+
+def _stopped_by_signals() -> threading.Event:
+    """Set by the first SIGTERM or SIGINT: the pass is finished. The second one ends the process at once."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        stopped.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopped
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
