@@ -1,0 +1,48 @@
+"""Find real processes by a mark in their environment: it is inherited, whoever their parent is by now."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+MARK = "TEST_MARK"
+
+
+@dataclass(frozen=True)
+class Mark:
+    value: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return os.environ | {MARK: self.value}
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes that live (not zombies) and carry the mark, ourselves left out."""
+        return [
+            process for process in psutil.process_iter() if process.pid != os.getpid() and self._on(process)
+        ]
+
+    def pids(self) -> set[int]:
+        return {process.pid for process in self.processes()}
+
+    def _on(self, process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self.value
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+
+@contextmanager
+def marked() -> Iterator[Mark]:
+    """A fresh mark; whatever carries it at the end of the test is killed."""
+    mark = Mark()
+    try:
+        yield mark
+    finally:
+        for process in mark.processes():
+            process.kill()
