@@ -8,5 +8,14 @@ from opsconsole.readonly import ReadOnlyAdmin
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
-    list_display = ["title", "severity", "state", "value", "threshold", "since", "last_seen_at", "resolved_at"]
+    list_display = [
+        "title",
+        "severity",
+        "state",
+        "value",
+        "threshold",
+        "since",
+        "last_seen_at",
+        "resolved_at",
+    ]
     list_filter = ["state", "severity"]

@@ -28,7 +28,9 @@ class Alert(models.Model):
         WARNING = "warning"
         CRITICAL = "critical"
 
-    fingerprint = models.TextField(help_text="Names what is wrong; the same trouble has the same fingerprint.")
+    fingerprint = models.TextField(
+        help_text="Names what is wrong; the same trouble has the same fingerprint."
+    )
     state = models.TextField(choices=State, db_default=State.FIRING)
     severity = models.TextField(choices=Severity)
     title = models.TextField()

@@ -7,7 +7,6 @@ are built concurrently, and nothing of theirs is dropped or altered, forwards or
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -105,9 +104,7 @@ class AddIndexOnline(AddIndexConcurrently):
         # It waits for every older transaction, holding up nobody: a time limit would leave half an index.
         with _session(schema_editor.connection, lock_timeout=0, statement_timeout=0):
             if valid is False:
-                schema_editor.execute(
-                    f"DROP INDEX CONCURRENTLY {schema_editor.quote_name(self.index.name)}"
-                )
+                schema_editor.execute(f"DROP INDEX CONCURRENTLY {schema_editor.quote_name(self.index.name)}")
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, *_: Any) -> None:
@@ -205,7 +202,10 @@ def _exists(connection: BaseDatabaseWrapper, relation: str) -> bool:
 
 def _alter_patiently(connection: BaseDatabaseWrapper, table: str, statement: str) -> None:
     """Wait at most two seconds for the lock, then let others pass: everybody queues behind a waiting ALTER TABLE."""
-    with _session(connection, lock_timeout=LOCK_TIMEOUT_MS, statement_timeout=0), connection.cursor() as cursor:
+    with (
+        _session(connection, lock_timeout=LOCK_TIMEOUT_MS, statement_timeout=0),
+        connection.cursor() as cursor,
+    ):
         for attempt in range(1, LOCK_TRIES + 1):
             try:
                 cursor.execute(statement)

@@ -135,9 +135,7 @@ class Migration(migrations.Migration):
             state_operations=[JOB, WORKER_HEARTBEAT],
             database_operations=[
                 EnsureTable("jobs", create=CREATE_JOBS, columns=OUR_JOB_COLUMNS),
-                EnsureTable(
-                    "worker_heartbeats", create=CREATE_HEARTBEATS, columns=OUR_HEARTBEAT_COLUMNS
-                ),
+                EnsureTable("worker_heartbeats", create=CREATE_HEARTBEATS, columns=OUR_HEARTBEAT_COLUMNS),
             ],
         ),
     ]

@@ -1,0 +1,54 @@
+"""Look at a database before and after attaching to it: what fits, what does not, and what to do. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connection, transaction
+
+from jobs.inspection import access, catalog, names, rowsets, server, shape, statuses
+from jobs.inspection.contract import CONTRACTS, JOBS, Contract
+from jobs.inspection.finding import Finding, Severity, blockers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobs.inspection.catalog import Table
+
+__all__ = ["Finding", "Severity", "blockers", "inspect_database"]
+
+COMPLETED_BY = {
+    "jobs": ("jobs", "0001_contract_tables"),
+    "worker_heartbeats": ("jobs", "0001_contract_tables"),
+    "rate_limit_requests": ("ratelimits", "0001_contract_table"),
+}
+
+
+def inspect_database() -> list[Finding]:
+    """All findings on the default database, the gravest first. Writes nothing, and takes no lock that waits for others."""
+    order = list(reversed(Severity))
+    return sorted(_findings(), key=lambda finding: order.index(finding.severity))
+
+
+def _findings() -> Iterator[Finding]:
+    yield from server.inspect()
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+        history = names.loader()
+        yield from access.inspect_schema()
+        yield from names.inspect(history)
+        for contract in CONTRACTS:
+            attached = COMPLETED_BY[contract.table] in history.applied_migrations
+            yield from _table(contract, catalog.table(contract.table), attached=attached)
+        yield from rowsets.inspect(attached=COMPLETED_BY["jobs"] in history.applied_migrations)
+
+
+def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
+    findings = list(shape.inspect(contract, table, attached=attached))
+    if table is not None and not blockers(findings) and contract is JOBS:
+        findings += statuses.inspect(table)
+    if table is not None:
+        findings += access.inspect(contract, table, attached=attached)
+        findings += rowsets.size(contract, table)
+    yield from findings

@@ -1,0 +1,40 @@
+"""What an inspection found, and what is to be done about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Severity(StrEnum):
+    """``blocker``: nothing works until a person acts. ``warning``: it works, with the limit that is told."""
+
+    OK = "ok"
+    INFO = "info"
+    WARNING = "warning"
+    BLOCKER = "blocker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """``id`` is a stable slug; ``subject`` names the table and column; ``action`` is exact SQL or a setting."""
+
+    id: str
+    severity: Severity
+    subject: str
+    found: str
+    wanted: str = ""
+    action: str = ""
+
+    @property
+    def sentence(self) -> str:
+        wanted = f" Wanted: {self.wanted}." if self.wanted else ""
+        return f"{self.subject}: {self.found}.{wanted}"
+
+
+def blockers(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity == Severity.BLOCKER]

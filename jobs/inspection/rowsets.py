@@ -1,0 +1,73 @@
+"""What the rows say, as far as a short look tells: how many there are, and which kind of workers beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobs.columns import column
+from jobs.inspection import catalog
+from jobs.inspection.contract import HEARTBEATS, Contract
+from jobs.inspection.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobs.inspection.catalog import Table
+
+RECENT = "10 minutes"
+MOST_WORKERS = 1_000
+
+
+def size(contract: Contract, table: Table) -> Iterator[Finding]:
+    yield Finding(
+        id="table-found",
+        severity=Severity.OK,
+        subject=contract.table,
+        found=f"found as {table.schema}.{table.name}, owner {table.owner}, about {table.estimate} rows",
+    )
+
+
+def inspect(*, attached: bool) -> Iterator[Finding]:
+    table = catalog.table(HEARTBEATS.table)
+    if table is None:
+        return
+    beat, job = column("worker_heartbeats.last_heartbeat"), "current_job_id"
+    if not {"worker_id", beat, job} <= table.columns.keys():
+        return
+    yield from _key(table)
+    yield from _old_kind(beat, attached=attached)
+
+
+def _key(table: Table) -> Iterator[Finding]:
+    unique = catalog.rows(
+        "SELECT 1 FROM pg_index WHERE indrelid = %s AND indisunique AND indisvalid AND indpred IS NULL"
+        " AND indnkeyatts = 1 AND indkey[0] ="
+        " (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = 'worker_id')",
+        [table.oid],
+    )
+    if not unique:
+        yield Finding(
+            id="worker-not-unique",
+            severity=Severity.WARNING,
+            subject="worker_heartbeats.worker_id",
+            found="nothing keeps a worker from having several rows; the latest beat for a job counts",
+            wanted="one row a worker",
+            action="CREATE UNIQUE INDEX CONCURRENTLY worker_heartbeats_one_row ON worker_heartbeats (worker_id);",
+        )
+
+
+def _old_kind(beat: str, *, attached: bool) -> Iterator[Finding]:
+    ours = " AND current_run_epoch IS NULL AND NOT metadata ? 'protocol'" if attached else ""
+    seen = catalog.look(
+        f"SELECT count(*) FROM (SELECT 1 FROM worker_heartbeats WHERE \"{beat}\" > now() - interval '{RECENT}'{ours}"
+        f" LIMIT {MOST_WORKERS}) AS beating"
+    )
+    if seen and seen[0][0]:
+        yield Finding(
+            id="workers-without-epochs",
+            severity=Severity.INFO,
+            subject="worker_heartbeats",
+            found=f"{seen[0][0]} workers beat in the last {RECENT} without naming an epoch: at-least-once for their runs, "
+            "without fencing or cancellation",
+            action="Nothing. They keep working; a run of theirs is recovered after the queue's visibility timeout at the earliest.",
+        )

@@ -1,0 +1,83 @@
+"""The server and the way to it: version, replica, pooler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connection
+
+from jobs.inspection import catalog
+from jobs.inspection.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OLDEST_VERSION = 130_000
+TRANSACTION_POOLER_PORT = 6543
+TRANSACTIONS = 5
+
+
+def inspect() -> Iterator[Finding]:
+    yield from _version()
+    yield from _writable()
+    yield from _pooler()
+
+
+def _version() -> Iterator[Finding]:
+    version = catalog.value("SHOW server_version")
+    old = connection.cursor().connection.info.server_version < OLDEST_VERSION
+    yield Finding(
+        id="server-version",
+        severity=Severity.BLOCKER if old else Severity.OK,
+        subject="PostgreSQL",
+        found=f"its version is {version}",
+        wanted="13 or newer, which has gen_random_uuid()" if old else "",
+        action="Upgrade the server." if old else "",
+    )
+
+
+def _writable() -> Iterator[Finding]:
+    if catalog.value("SELECT pg_is_in_recovery()"):
+        yield Finding(
+            id="replica",
+            severity=Severity.BLOCKER,
+            subject="PostgreSQL",
+            found="this server is a replica, which refuses writes",
+            action="Give DATABASE_URL the address of the primary.",
+        )
+    elif catalog.value("SELECT current_setting('default_transaction_read_only')") == "on":
+        yield Finding(
+            id="read-only",
+            severity=Severity.BLOCKER,
+            subject="PostgreSQL",
+            found="transactions are read-only by default for this role or database",
+            action="ALTER ROLE ... SET default_transaction_read_only = off;",
+        )
+
+
+def _pooler() -> Iterator[Finding]:
+    signs = list(_signs_of_a_pooler())
+    if signs:
+        yield Finding(
+            id="pooler",
+            severity=Severity.WARNING,
+            subject="DATABASE_URL",
+            found=f"a pooler seems to stand before the server: {'; '.join(signs)}",
+            wanted="a direct connection for migrate",
+            action="A transaction pooler loses what a session sets (lock_timeout, so migrate could block your writers). "
+            "Run migrate with the server's own address (on Supabase port 5432 of the direct host). "
+            "All else works through a pooler.",
+        )
+
+
+def _signs_of_a_pooler() -> Iterator[str]:
+    with connection.cursor() as cursor:
+        announced = cursor.connection.info.backend_pid
+        port = cursor.connection.info.port
+    serving = {catalog.value("SELECT pg_backend_pid()") for _ in range(TRANSACTIONS)}
+    if len(serving) > 1:
+        yield "one connection was served by several server processes"
+    elif announced not in serving:
+        yield f"the process that serves ({serving.pop()}) is not the one announced ({announced})"
+    if port == TRANSACTION_POOLER_PORT:
+        yield f"port {port} is that of transaction poolers"

@@ -1,0 +1,227 @@
+"""Tables and columns: present, of a type that does, accepting what the console writes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from jobs.columns import column
+from jobs.inspection import catalog
+from jobs.inspection.contract import TIME, Contract, Wanted
+from jobs.inspection.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobs.inspection.catalog import Column, Table
+
+ORDINARY_TABLE = "r"
+KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
+MEANING = {
+    "attempts": "how many runs of the job ended in a reported failure",
+    "payload": "what the worker needs for the job",
+    "worker_id": "which worker runs the job; NULL when none does",
+    "queue": "the name of the job's queue",
+    "deadline_at": "when a run counts as hung",
+    "started_at": "when the worker started",
+    "metadata": "what the worker says of itself",
+}
+
+
+def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
+    """``attached``: migrate has completed the table before."""
+    name = contract.table
+    if table is None:
+        yield Finding(
+            id="table-missing",
+            severity=Severity.INFO,
+            subject=name,
+            found="there is no such table on the search path",
+            action="migrate creates it. If yours is in another schema, add that to the search path: "
+            "DATABASE_URL=...?options=-c%20search_path%3DYOUR_SCHEMA",
+        )
+        return
+    if table.kind != ORDINARY_TABLE:
+        yield Finding(
+            id="table-kind",
+            severity=Severity.BLOCKER,
+            subject=name,
+            found=f"{table.schema}.{name} is {KINDS.get(table.kind, 'no table')}",
+            wanted="an ordinary table, on which columns can be added and indexes built concurrently",
+            action="Put the schema of the table itself first in the search path.",
+        )
+        return
+    for wanted in contract.columns:
+        yield from _column(contract, wanted, table, attached)
+    yield from _not_ours(contract, table)
+
+
+def _column(contract: Contract, wanted: Wanted, table: Table, attached: bool) -> Iterator[Finding]:
+    present = table.columns.get(contract.actual(wanted))
+    if present is None:
+        if attached or not wanted.ours:
+            yield _missing(contract, wanted, table)
+        return
+    if wanted.ours and not attached:
+        yield _taken(contract.table, present)
+    if present.type not in wanted.types:
+        yield _other_type(contract.table, wanted, present)
+        return
+    yield from _nulls(contract.table, wanted, present)
+    yield from _default(contract.table, wanted, present)
+    yield from _length(contract.table, wanted, present)
+
+
+def _missing(contract: Contract, wanted: Wanted, table: Table) -> Finding:
+    actual = contract.actual(wanted)
+    subject = f"{contract.table}.{wanted.name}"
+    add = f"ALTER TABLE {contract.table} ADD COLUMN {actual} {_declaration(wanted)};"
+    candidates = [
+        name
+        for name in wanted.otherwise
+        if name in table.columns and table.columns[name].type in wanted.types
+    ]
+    if candidates:
+        add = f"OPSCONSOLE_COLUMNS='{json.dumps({subject: candidates[0]})}' if that column means the same. Or: {add}"
+    mapped = f" (OPSCONSOLE_COLUMNS names '{actual}' for it)" if actual != wanted.name else ""
+    return Finding(
+        id="column-missing",
+        severity=Severity.BLOCKER,
+        subject=subject,
+        found=f"there is no such column{mapped}; the table has {', '.join(table.columns)}",
+        wanted=wanted.types[0],
+        action=add,
+    )
+
+
+def _declaration(wanted: Wanted) -> str:
+    declaration = wanted.types[0]
+    if wanted.default:
+        declaration += f" NOT NULL DEFAULT {wanted.default}"
+    return declaration
+
+
+def _taken(table: str, present: Column) -> Finding:
+    meaning = MEANING.get(present.name, "its own, as docs/attaching.md tells")
+    return Finding(
+        id="column-taken",
+        severity=Severity.WARNING,
+        subject=f"{table}.{present.name}",
+        found=f"your table has a column of this name already ({present.declared})",
+        wanted=f"a column that the console reads and writes: {meaning}",
+        action="Nothing, if yours means the same. Otherwise rename yours before migrate: "
+        f"ALTER TABLE {table} RENAME COLUMN {present.name} TO your_{present.name};",
+    )
+
+
+def _other_type(table: str, wanted: Wanted, present: Column) -> Finding:
+    return Finding(
+        id="column-type",
+        severity=Severity.BLOCKER,
+        subject=f"{table}.{present.name}",
+        found=f"its type is {present.declared}",
+        wanted=" or ".join(wanted.types),
+        action=_conversion(table, wanted, present),
+    )
+
+
+def _conversion(table: str, wanted: Wanted, present: Column) -> str:
+    alter = f"ALTER TABLE {table} ALTER COLUMN {present.name} TYPE {wanted.types[0]}"
+    if wanted.types == TIME and present.type == "timestamp without time zone":
+        return (
+            "Without a time zone, the same value means another time to each session, so no staleness can be told. "
+            f"If the values are UTC: SET timezone = 'UTC'; {alter}; (no row is rewritten then)."
+        )
+    if wanted.name == "id":
+        return (
+            "The contract's job ids are uuids: messages, heartbeats and the timeline carry them. "
+            "Add a uuid key and make it the table's id, together with current_job_id of worker_heartbeats: "
+            "the console can't do this for you, as your workers must use it too."
+        )
+    return (
+        f"{alter} USING {present.name}::text::{wanted.types[0]}; (rewrites the table and locks it meanwhile)."
+    )
+
+
+def _nulls(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
+    subject, alter = f"{table}.{present.name}", f"ALTER TABLE {table} ALTER COLUMN {present.name}"
+    if wanted.null is True and not present.nullable:
+        yield Finding(
+            id="column-not-null",
+            severity=Severity.BLOCKER,
+            subject=subject,
+            found="it refuses NULL",
+            wanted="NULL accepted, which is what the console writes while there is nothing to say",
+            action=f"{alter} DROP NOT NULL;",
+        )
+    if wanted.null is False and present.nullable:
+        yield Finding(
+            id="column-nullable",
+            severity=_severity_of_nulls(wanted),
+            subject=subject,
+            found=f"it accepts NULL{_nulls_seen(table, present)}",
+            wanted="no NULL: such a row is never found stale, or can't be counted on",
+            action=_fill(table, wanted, present),
+        )
+
+
+def _severity_of_nulls(wanted: Wanted) -> Severity:
+    return Severity.BLOCKER if wanted.ours and wanted.types[0] == "integer" else Severity.WARNING
+
+
+def _nulls_seen(table: str, present: Column) -> str:
+    seen = catalog.look(f'SELECT 1 FROM {table} WHERE "{present.name}" IS NULL LIMIT 1')
+    if seen is None:
+        return " (two seconds were too short to see whether there are any)"
+    return ", and there are rows with NULL" if seen else ", though no row has it now"
+
+
+def _fill(table: str, wanted: Wanted, present: Column) -> str:
+    if not wanted.default:
+        return (
+            f"ALTER TABLE {table} ALTER COLUMN {present.name} SET NOT NULL; (after giving each row a value)."
+        )
+    return (
+        f"ALTER TABLE {table} ALTER COLUMN {present.name} SET DEFAULT {wanted.default}; "
+        f"UPDATE {table} SET {present.name} = {wanted.default} WHERE {present.name} IS NULL; (in batches) "
+        f"ALTER TABLE {table} ALTER COLUMN {present.name} SET NOT NULL;"
+    )
+
+
+def _default(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
+    if wanted.default and present.default is None:
+        yield Finding(
+            id="column-default",
+            severity=Severity.WARNING,
+            subject=f"{table}.{present.name}",
+            found="it has no default",
+            wanted=f"DEFAULT {wanted.default}, which the console relies on when it inserts",
+            action=f"ALTER TABLE {table} ALTER COLUMN {present.name} SET DEFAULT {wanted.default};",
+        )
+
+
+def _length(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
+    if wanted.name in {"error_message", "worker_id"} and "(" in present.declared:
+        yield Finding(
+            id="column-short",
+            severity=Severity.WARNING,
+            subject=f"{table}.{present.name}",
+            found=f"its type is {present.declared}: a longer text is refused, and the step that wrote it with it",
+            wanted="text",
+            action=f"ALTER TABLE {table} ALTER COLUMN {present.name} TYPE text; (no row is rewritten).",
+        )
+
+
+def _not_ours(contract: Contract, table: Table) -> Iterator[Finding]:
+    """Columns of theirs that the console doesn't know and so can't fill when it inserts."""
+    known = {column(f"{contract.table}.{wanted.name}") for wanted in contract.columns}
+    for other in table.columns.values():
+        if other.name not in known and not other.nullable and other.default is None:
+            yield Finding(
+                id="column-required",
+                severity=Severity.WARNING,
+                subject=f"{contract.table}.{other.name}",
+                found="it refuses NULL and has no default, and the console doesn't know it",
+                wanted="a default, or NULL accepted; until then only your programs can insert rows",
+                action=f"ALTER TABLE {contract.table} ALTER COLUMN {other.name} SET DEFAULT ...;",
+            )

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_naive
+
+from jobs import control
+from jobs.models import RecoveryControl
+from jobs.timeline import Actor
+from opsconsole.errors import OpsConsoleError
+
+if TYPE_CHECKING:
+    import getpass
+from datetime import datetime
+
+
+class Command(BaseCommand):
+    help = "Show or change whether recovery acts by itself."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        steps = parser.add_subparsers(dest="step", required=True)
+        steps.add_parser("show", help="the mode, the cutoff and who set them")
+        arm = steps.add_parser("arm", help="recover stale runs by itself")
+        arm.add_argument(
+            "--cutoff",
+            required=True,
+            help="older runs are handled by hand only: 'now', 'all' (no cutoff) or a time such as 2026-01-31T08:00:00Z",
+        )
+        changes = [
+            arm,
+            steps.add_parser("observe", help="only show what would be done"),
+            steps.add_parser("release-hold", help="recover a mass of stale runs now"),
+        ]
+        for change in changes:
+            change.add_argument("--reason", required=True, help="why; kept with the change")
+            change.add_argument("--as", dest="operator", default=getpass.getuser(), help="who decides it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["step"] != "show":
+            try:
+                self._change(options)
+            except OpsConsoleError as error:
+                raise CommandError(str(error)) from error
+        self.stdout.write(_as_text(RecoveryControl.load()))
+
+    def _change(self, options: dict[str, Any]) -> None:
+        actor, reason = Actor.operator(options["operator"], None), options["reason"]
+        if options["step"] == "arm":
+            control.arm(actor, reason, _cutoff(options["cutoff"]))
+        elif options["step"] == "observe":
+            control.disarm(actor, reason)
+        elif not control.release_hold(actor, reason):
+            raise CommandError("No hold is in force: there is nothing to release.")
+
+
+def _cutoff(text: str) -> datetime | None:
+    if text == "all":
+        return None
+    if text == "now":
+        return _database_now()
+    try:
+        time = parse_datetime(text)
+    except ValueError as error:
+        raise CommandError(f"--cutoff {text} is no time: {error}.") from error
+    if time is None or is_naive(time):
+        raise CommandError(
+            f"--cutoff {text} is neither 'now' nor 'all' nor a time with its zone, such as 2026-01-31T08:00:00Z."
+        )
+    return time
+
+
+def _database_now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+def _as_text(state: RecoveryControl) -> str:
+    lines = [f"Recovery is {state.get_mode_display()}."]
+    if state.armed:
+        lines.append(
+            f"Runs that began before {state.cutoff.isoformat()} are handled by hand only."
+            if state.cutoff
+            else "There is no cutoff: all runs are recovered."
+        )
+    if state.hold_until:
+        lines.append(f"Mass staleness holds it until {state.hold_until.isoformat()} or a release.")
+    if state.changed_at:
+        lines.append(f"Set by {state.changed_by} at {state.changed_at.isoformat()}: {state.reason}")
+    return "\n".join(lines)

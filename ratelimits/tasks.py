@@ -1,0 +1,9 @@
+"""What the cluster calls by the clock (``opsconsole.schedules``)."""
+
+from __future__ import annotations
+
+from ratelimits import records
+
+
+def cleanup() -> str:
+    return f"deleted {records.cleanup()} records"
