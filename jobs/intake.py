@@ -29,7 +29,7 @@ class BadLine:
 
 
 def parse_lines(lines: Iterable[str]) -> tuple[list[NewJob], list[BadLine]]:
-    """The jobs of a JSON Lines text, one object a line, and the lines that are none. Empty lines count for nothing."""
+    """The jobs of a JSON Lines text, one object a line, and the lines that are none; empty ones are left out."""
     jobs: list[NewJob] = []
     bad: list[BadLine] = []
     first_line: dict[UUID, int] = {}
@@ -38,11 +38,14 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[NewJob], list[BadLine]]:
             continue
         try:
             job = parse_job(_parse_json(line))
-            if (first := first_line.setdefault(job.id, number)) != number:
-                raise InvalidJob(f"The id {job.id} is also that of line {first}.")
-            jobs.append(job)
         except InvalidJob as error:
             bad.append(BadLine(number, str(error)))
+            continue
+        first = first_line.setdefault(job.id, number)
+        if first == number:
+            jobs.append(job)
+        else:
+            bad.append(BadLine(number, f"The id {job.id} is also that of line {first}."))
     return jobs, bad
 
 

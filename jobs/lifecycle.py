@@ -1,4 +1,4 @@
-"""The life of a run: claimed, beating, completed or failed. Each step is a compare-and-set on its epoch (I1)."""
+"""The life of a run: claimed, beating, completed or failed, each step a compare-and-set on its epoch (I1)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def claim(
 ) -> Job | Refused:
     """Win the run for this worker, or learn why not. Without an epoch, the pending one is meant.
 
-    A message that was redriven from the dead letter queue by somebody else starts its dead job once more (I9).
+    A message that somebody else redrove from the dead letter queue starts its dead job once more (I9).
     """
     with transaction.atomic():
         if dead_letter_id and run_epoch and _revive(job_id, run_epoch):
@@ -93,9 +93,7 @@ def claim(
 
 
 def _revive(job_id: UUID, run_epoch: int) -> bool:
-    dead = Job.objects.filter(
-        pk=job_id, run_epoch=run_epoch, status__in=[Status.FAILED, Status.QUARANTINED]
-    )
+    dead = Job.objects.filter(pk=job_id, run_epoch=run_epoch, status__in=[Status.FAILED, Status.QUARANTINED])
     if not restart(dead, recovery_count=0, attempts=0):
         return False
     record(
@@ -145,7 +143,10 @@ def _running(run: Run) -> JobQuerySet:
 
 
 def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
-    """End the run well. False when it was superseded or cancelled: the late result is refused and recorded."""
+    """End the run well. False when it was superseded or cancelled: the late result is refused, and recorded.
+
+    Saying it twice is no harm: a worker repeats it when the connection broke before the answer.
+    """
     with transaction.atomic():
         if not _running(run).update(
             status=Status.COMPLETED, completed_at=Now(), updated_at=Now(), error_message=None
@@ -181,9 +182,7 @@ def fail(run: Run, error: str, *, retryable: bool = True) -> Failure:
 def _retry(run: Run, job: Job, error: str) -> None:
     delay = backoff(job.attempts + 1)
     restart(_running(run), attempts=F("attempts") + 1, error_message=error, not_before=Now() + delay)
-    outbox.post(
-        job.pk, run.epoch + 1, job.queue, reason=outbox.RETRY_AFTER_FAILURE, retry=True, delay=delay
-    )
+    outbox.post(job.pk, run.epoch + 1, job.queue, reason=outbox.RETRY_AFTER_FAILURE, retry=True, delay=delay)
     _tell(
         run,
         JobEvent.Kind.RETRY_SCHEDULED,
@@ -195,7 +194,7 @@ def _retry(run: Run, job: Job, error: str) -> None:
 def backoff(failures: int) -> timedelta:
     """The pause before the next run: doubled with each failure, spread by a tenth, an hour at the most."""
     base = timedelta(seconds=settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS) * 2 ** min(failures - 1, 20)
-    return min(base, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter, no secret
+    return min(base, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)
 
 
 def progress(run: Run, note: str, *, reference: str = "") -> bool:

@@ -58,7 +58,12 @@ class TestClaim:
         waiting = factories.job(run_epoch=4, completed_at=Now())
         job = lifecycle.claim(waiting.pk, 4, ADA)
         assert isinstance(job, Job)
-        assert (job.status, job.run_epoch, job.claimed_epoch, job.worker_id) == (Status.IN_PROGRESS, 4, 4, "ada")
+        assert (job.status, job.run_epoch, job.claimed_epoch, job.worker_id) == (
+            Status.IN_PROGRESS,
+            4,
+            4,
+            "ada",
+        )
         assert job.started_at is not None
         assert job.completed_at is None
         beat = WorkerHeartbeat.objects.get(worker_id="ada")
@@ -215,7 +220,12 @@ class TestFail:
         run = claimed(attempts=1)
         assert lifecycle.fail(run, "it broke") is Failure.RETRY
         job = Job.objects.annotate(wait=F("not_before") - Now()).get(pk=run.job_id)
-        assert (job.status, job.run_epoch, job.claimed_epoch, job.worker_id) == (Status.PENDING, 2, None, None)
+        assert (job.status, job.run_epoch, job.claimed_epoch, job.worker_id) == (
+            Status.PENDING,
+            2,
+            None,
+            None,
+        )
         assert (job.started_at, job.error_message) == (None, "it broke")
         assert 53 * SECOND < job.wait <= 67 * SECOND
         message = Outbox.objects.get(job_id=run.job_id)

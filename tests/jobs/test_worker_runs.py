@@ -192,9 +192,7 @@ class TestBeats:
         wait_until(lambda: not beating_threads())
 
     @pytest.mark.parametrize("status", [Status.CANCELLED, Status.PENDING])
-    def test_tell_that_the_run_was_taken_away(
-        self, status: Status, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_tell_that_the_run_was_taken_away(self, status: Status, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, "jobs.worker")
 
         def handler(context: RunContext) -> None:
@@ -271,9 +269,7 @@ class TestReports:
 
         assert work(handler).attempts == 1
 
-    def test_an_answer_lost_after_the_commit_is_no_late_result(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_answer_lost_after_the_commit_is_no_late_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fail_times(monkeypatch, "complete", 1, after=True)
         job = work(lambda context: None)
         assert events(job) == [Kind.CLAIMED, Kind.COMPLETED]
@@ -322,7 +318,7 @@ def fail_times(
     after: bool = False,
     then: Callable[[], object] = lambda: None,
 ) -> None:
-    """Let this step of the lifecycle fail as in an outage, before or after it is done; ``then`` what happened."""
+    """Let this step of the lifecycle fail as in an outage, before or after it is done, and ``then`` do this."""
     real = getattr(lifecycle, name)
     left = [times]
 
@@ -340,7 +336,9 @@ def fail_times(
 
 
 class TestPatience:
-    def test_pauses_double_and_are_bounded_by_a_beat(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pauses_double_and_are_bounded_by_a_beat(
+        self, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 1.0)
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 10
         waiting = Patience("It")

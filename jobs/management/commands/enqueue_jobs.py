@@ -27,7 +27,9 @@ class Command(BaseCommand):
         parser.add_argument("--payload", default="{}", help="a JSON object for the handler")
         parser.add_argument("--queue", help="name of the queue (default: default)")
         parser.add_argument("--count", type=int, default=1, help="enqueue so many alike (default 1)")
-        parser.add_argument("--from-file", metavar="JOBS.JSONL", help="one JSON object a line; '-': standard input")
+        parser.add_argument(
+            "--from-file", metavar="JOBS.JSONL", help="one JSON object a line; '-': standard input"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of ids")
 
     def handle(self, *args: Any, json: bool, **options: Any) -> None:

@@ -22,9 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--queue", default="default", help="name of the queue (default: default)")
         parser.add_argument("--max-jobs", type=int, help="end after so many runs")
 
-    def handle(
-        self, *args: Any, handler: str, queue: str, max_jobs: int | None, **options: Any
-    ) -> None:
+    def handle(self, *args: Any, handler: str, queue: str, max_jobs: int | None, **options: Any) -> None:
         if max_jobs is not None and max_jobs < 1:
             raise CommandError("--max-jobs must be at least 1.")
         if queue not in settings.QUEUES:
