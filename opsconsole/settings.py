@@ -40,8 +40,8 @@ if not _production and not (_database_url and CACHE_URL):
         from opsconsole import embedded
     except ImportError as error:
         raise ImproperlyConfigured(
-            "DATABASE_URL and CACHE_URL are not both set, and the embedded services that would stand in are not "
-            "installed. Set both, or install requirements-dev.txt."
+            "DATABASE_URL and CACHE_URL are not both set, and the embedded services that would stand in are "
+            "not installed. Set both, or install requirements-dev.txt."
         ) from error
     _database_url = _database_url or embedded.start_postgres(OPSCONSOLE_VAR_DIR / "postgres").url
     CACHE_URL = CACHE_URL or embedded.start_valkey(OPSCONSOLE_VAR_DIR / "valkey").url
@@ -112,6 +112,8 @@ OPSCONSOLE_COLUMNS = env.columns(
 Q_CLUSTER = {
     "name": "opsconsole",
     "orm": "default",
+    # The shared queue, and one of its own for each cluster by which its supervisor sees that it works.
+    "broker_class": "opsconsole.broker.ProbedBroker",
     "workers": 2,
     "queue_limit": 2,
     "bulk": 1,
@@ -143,7 +145,7 @@ INSTALLED_APPS = [
     "ratelimits.apps.RateLimitsConfig",
     "django_q",
     "csp",
-    "django.contrib.admin",
+    "opsconsole.apps.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -1,0 +1,51 @@
+"""Delete what has served its time, a bounded batch at a time, so that no lock is held for long."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
+
+from jobs.models import Job, Outbox, Sweep, WorkerHeartbeat
+
+BATCH = 5_000
+SWEEPS_KEPT = timedelta(days=30)
+MESSAGES_KEPT = timedelta(days=7)
+WORKERS_KEPT = timedelta(days=7)
+
+
+def prune() -> dict[str, int]:
+    """Delete old sweeps, messages that are sent or dropped, and dead workers; returns how many of each."""
+    return {
+        "sweeps": _delete(old_sweeps()),
+        "messages": _delete(old_messages()),
+        "workers": _delete(dead_workers()),
+    }
+
+
+def old_sweeps() -> QuerySet[Sweep]:
+    return Sweep.objects.filter(started_at__lt=Now() - SWEEPS_KEPT)
+
+
+def old_messages() -> QuerySet[Outbox]:
+    """A refused message stays: somebody has to see it."""
+    settled = Outbox.objects.filter(state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
+    return settled.filter(available_at__lt=Now() - MESSAGES_KEPT)
+
+
+def dead_workers() -> QuerySet[WorkerHeartbeat]:
+    """The row of a worker whose run is still open stays: it is the evidence of what became of the run."""
+    open_run = Job.objects.running().filter(pk=OuterRef("current_job_id"))
+    silent = WorkerHeartbeat.objects.filter(last_heartbeat__lt=Now() - WORKERS_KEPT)
+    return silent.exclude(Exists(open_run))
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    total = 0
+    while True:
+        deleted = rows.filter(pk__in=rows.order_by("pk").values("pk")[:BATCH]).delete()[0]
+        total += deleted
+        if deleted < BATCH:
+            return total

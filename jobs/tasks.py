@@ -1,0 +1,22 @@
+"""What the cluster calls by the clock (``opsconsole.schedules``). Each returns a line for the task's record."""
+
+from __future__ import annotations
+
+from jobs import dispatcher, pruning, queues, recovery
+
+
+def sweep() -> str:
+    done = recovery.sweep("schedule")
+    return f"sweep {done.pk}: found {done.found}, requeued {done.requeued}, quarantined {done.quarantined}"
+
+
+def dispatch() -> str:
+    return str(dispatcher.dispatch())
+
+
+def refresh_queues() -> None:
+    queues.refresh_queue_states()
+
+
+def prune() -> str:
+    return ", ".join(f"{name}: {count}" for name, count in pruning.prune().items())

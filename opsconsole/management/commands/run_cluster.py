@@ -1,0 +1,21 @@
+"""Run the scheduled tasks and the outbox dispatcher until stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from opsconsole import cluster
+from opsconsole.supervisor import StopRequests
+
+
+class Command(BaseCommand):
+    help = (
+        "Run the django-q2 cluster and the outbox dispatcher, and restart the cluster when nothing comes through it. "
+        "SIGTERM or Ctrl-C: running tasks finish first; a second signal ends them."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with StopRequests() as stop:
+            cluster.run(stop)
