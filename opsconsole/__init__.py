@@ -1,1 +1,1 @@
-"""The ops console: its settings, site, pages and probes. What it watches over lives in jobs, alerts and ratelimits."""
+"""The console itself: settings, site, pages, probes. What it watches over lives in jobs and ratelimits."""

@@ -2,8 +2,8 @@
 
 import os
 
-from django.core.management import call_command
 from django.core.asgi import get_asgi_application
+from django.core.management import call_command
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
 application = get_asgi_application()

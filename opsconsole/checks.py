@@ -12,7 +12,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
 
 from opsconsole import env
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
@@ -20,63 +20,63 @@ from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 FEWEST_SECRET_CHARACTERS = 32
 
 
-@register("opsconsole")
-def check_production(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+@checks.register("opsconsole")
+def check_production(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
     return list(_refused_in_production()) if settings.OPSCONSOLE_ENV == "production" else []
 
 
-def _refused_in_production() -> Iterator[CheckMessage]:
+def _refused_in_production() -> Iterator[checks.CheckMessage]:
     if settings.DEBUG:
-        yield Error(
+        yield checks.Error(
             "OPSCONSOLE_DEBUG is on in production: error pages would show settings and data to anybody.",
             hint="Unset OPSCONSOLE_DEBUG, or set OPSCONSOLE_ENV=development on a machine of your own.",
             id="opsconsole.E001",
         )
     if settings.SECRET_KEY == DEVELOPMENT_SECRET_KEY or len(settings.SECRET_KEY) < FEWEST_SECRET_CHARACTERS:
-        yield Error(
-            "OPSCONSOLE_SECRET_KEY is missing or too short: whoever guesses it can forge sessions and run code "
-            "in the cluster.",
+        yield checks.Error(
+            "OPSCONSOLE_SECRET_KEY is missing or too short: whoever guesses it can forge sessions and run "
+            "code in the cluster.",
             hint=f"Set it to at least {FEWEST_SECRET_CHARACTERS} random characters and keep them secret.",
             id="opsconsole.E002",
         )
     yield from _missing_services()
 
 
-def _missing_services() -> Iterator[CheckMessage]:
+def _missing_services() -> Iterator[checks.CheckMessage]:
     # The embedded services never stand in for these in production.
     if not env.text("DATABASE_URL"):
-        yield Error(
+        yield checks.Error(
             "DATABASE_URL is missing: production needs a PostgreSQL server of its own.",
             hint="Set it to a URL such as postgres://user:password@host:5432/name.",
             id="opsconsole.E003",
         )
     if not env.text("CACHE_URL"):
-        yield Error(
+        yield checks.Error(
             "CACHE_URL is missing: rate limits and the cluster's state are shared there.",
             hint="Set it to a URL of Redis or Valkey such as redis://host:6379/0.",
             id="opsconsole.E004",
         )
     if not settings.QUEUES:
-        yield Error(
+        yield checks.Error(
             "SQS_QUEUE_URL is missing: there is no queue to send jobs to.",
             hint="Set SQS_QUEUE_URL and SQS_DLQ_URL, or OPSCONSOLE_QUEUES.",
             id="opsconsole.E005",
         )
     if not settings.ALLOWED_HOSTS:
-        yield Error(
+        yield checks.Error(
             "OPSCONSOLE_ALLOWED_HOSTS is missing: every request would be refused.",
             hint="Set it to the host names under which people reach the console, separated by commas.",
             id="opsconsole.E006",
         )
 
 
-@register("opsconsole")
-def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+@checks.register("opsconsole")
+def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
     threshold = settings.OPSCONSOLE_STALE_AFTER_SECONDS
     return [
-        Warning(
-            f"{name} ({interval} s) is more than a quarter of OPSCONSOLE_STALE_AFTER_SECONDS ({threshold} s): "
-            f"{consequence}",
+        checks.Warning(
+            f"{name} ({interval} s) is more than a quarter of OPSCONSOLE_STALE_AFTER_SECONDS "
+            f"({threshold} s): {consequence}",
             hint=f"Set {name} to at most {threshold // 4}, or raise the threshold.",
             id=check_id,
         )
@@ -98,12 +98,14 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
     ]
 
 
-@register("opsconsole")
-def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+@checks.register("opsconsole")
+def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
     """A misspelt variable would silently leave its setting at the default."""
-    unknown = sorted(name for name in os.environ if name.startswith("OPSCONSOLE_") and name not in env.known_names)
+    unknown = sorted(
+        name for name in os.environ if name.startswith("OPSCONSOLE_") and name not in env.known_names
+    )
     return [
-        Warning(
+        checks.Warning(
             f"{name} is set in the environment, but there is no such setting.",
             hint=" ".join(
                 f"Did you mean {meant}?" for meant in difflib.get_close_matches(name, env.known_names, n=1)

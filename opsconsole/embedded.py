@@ -14,6 +14,7 @@ import ctypes
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import pwd
 import shutil
@@ -163,7 +164,7 @@ def _pid_in(file: Path) -> int | None:
 
 
 def _runs_for_its_owner(pid: int, folder: Path) -> bool:
-    """Whether a server of this folder runs at ``pid``. One whose owner is gone is ending: its end is awaited."""
+    """Whether a server of this folder runs at ``pid``. If its owner is gone it is ending: that is awaited."""
     try:
         server = psutil.Process(pid)
         if not Path(server.cwd()).is_relative_to(folder):
@@ -187,7 +188,7 @@ def _initialise(data: Path, log: Path, account: pwd.struct_passwd | None) -> Non
     new.mkdir(mode=0o700)
     if account:
         os.chown(new, account.pw_uid, account.pw_gid)
-    command = [str(POSTGRES / "bin" / "initdb"), "-D", str(new), "-U", "postgres", "--auth=trust", "--no-sync"]
+    command = [str(POSTGRES / "bin" / "initdb"), "-D", str(new), "-U", "postgres", "--auth=trust"]
     # The same order and letters on each machine, whatever locales it has.
     command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     made = _spawn(command, "", log, signal.SIGKILL, account=account)
@@ -204,7 +205,7 @@ def _postgres_account(data: Path) -> pwd.struct_passwd | None:
     try:
         account = pwd.getpwnam(POSTGRES_ACCOUNT)
     except KeyError:
-        subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", POSTGRES_ACCOUNT], check=True)
+        subprocess.run(["/usr/sbin/useradd", "--system", POSTGRES_ACCOUNT], check=True)
         account = pwd.getpwnam(POSTGRES_ACCOUNT)
     for parent in {*data.parents, *POSTGRES.parents}:
         mode = parent.stat().st_mode
@@ -212,7 +213,7 @@ def _postgres_account(data: Path) -> pwd.struct_passwd | None:
             # Passing through, not listing.
             parent.chmod(mode | 0o001)
     if not data.exists():
-        subprocess.run(["chmod", "-R", "go+rX", str(POSTGRES)], check=True)
+        subprocess.run(["/bin/chmod", "-R", "go+rX", str(POSTGRES)], check=True)
     return account
 
 
@@ -224,7 +225,9 @@ def _socket_folder(folder: Path, account: pwd.struct_passwd | None = None) -> Pa
     short = Path(tempfile.gettempdir()) / f"opsconsole-{name}"
     short.mkdir(mode=0o700, exist_ok=True)
     if short.is_symlink() or short.stat().st_uid not in {os.geteuid(), account.pw_uid if account else 0}:
-        raise EmbeddedServiceError(f"{short} belongs to another user. Remove it, or shorten the path of {folder}.")
+        raise EmbeddedServiceError(
+            f"{short} belongs to another user. Remove it, or shorten the path of {folder}."
+        )
     if account:
         os.chown(short, account.pw_uid, account.pw_gid)
     return short
@@ -324,10 +327,12 @@ def _explain(log: Path) -> str:
 
 
 def _serve_sqs(descriptor: int) -> None:
-    import logging
-
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
+    # Only the emulator's own process needs these, and they take a second to load.
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
+        DomainDispatcherApplication,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server  # noqa: PLC0415
 
     # A line a request would fill the disk.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)

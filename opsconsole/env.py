@@ -33,7 +33,7 @@ class QueueConfig:
 def refuse(name: str, accepted: str, found: object = None) -> NoReturn:
     """Raise ``ImproperlyConfigured``: the variable ``name`` must be ``accepted``."""
     shown = "" if found is None else f", not {str(found)[:80]!r}"
-    raise ImproperlyConfigured(f"{name} must be {accepted}{shown}. Correct it in the environment, or unset it.")
+    raise ImproperlyConfigured(f"{name} must be {accepted}{shown}. Correct it, or unset it.")
 
 
 def text(name: str, default: str = "") -> str:
@@ -90,7 +90,7 @@ def origins(name: str) -> list[str]:
 
 
 def url(name: str, schemes: Sequence[str], example: str) -> str | None:
-    """A URL with a host (or of a Unix socket), or None when the variable isn't set. It may hold a password, so it is never shown."""
+    """A URL with a host or of a Unix socket, or None when it isn't set. It may hold a password: never shown."""
     value = text(name)
     if value and not _is_url(value, schemes):
         refuse(name, f"a URL such as {example}")
@@ -152,12 +152,10 @@ _QUEUES_EXAMPLE = '{"slow": {"url": "https://...", "dlq_url": "https://..."}}'
 
 
 def _queue(variable: str, queue_name: str, entry: Any) -> QueueConfig:
-    if not isinstance(entry, dict) or "url" not in entry or not entry.keys() <= {"url", "dlq_url"}:
-        refuse(variable, f"like {_QUEUES_EXAMPLE}, with url and perhaps dlq_url for each queue", {queue_name: entry})
-    url, dlq_url = (_queue_url(variable, entry.get(key) or "") for key in ("url", "dlq_url"))
-    if url is None:
-        refuse(variable, f"like {_QUEUES_EXAMPLE}, with a url for each queue", {queue_name: entry})
-    return QueueConfig(queue_name, url, dlq_url)
+    if not isinstance(entry, dict) or not entry.get("url") or not entry.keys() <= {"url", "dlq_url"}:
+        refuse(variable, f"like {_QUEUES_EXAMPLE}: each has a url, perhaps a dlq_url", {queue_name: entry})
+    dlq_url = _queue_url(variable, entry.get("dlq_url"))
+    return QueueConfig(queue_name, str(_queue_url(variable, entry["url"])), dlq_url)
 
 
 def _queue_url(variable: str, value: object) -> str | None:

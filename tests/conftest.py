@@ -7,6 +7,7 @@ each); every process has its own SQS emulator.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
 from opsconsole import embedded
 from opsconsole.env import QueueConfig
 
 if TYPE_CHECKING:
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django import SettingsWrapper
     from types_boto3_sqs import SQSClient
 
 OURS = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_", "CACHE_", "DJANGO_SETTINGS_MODULE", "PG")
@@ -117,16 +119,12 @@ class TestQueue:
 
 @pytest.fixture(scope="session")
 def sqs_client() -> SQSClient:
-    import boto3
-
     return boto3.client("sqs", region_name="us-east-1", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
 
 
 @pytest.fixture
 def sqs_queue(sqs_client: SQSClient, settings: SettingsWrapper) -> Iterator[TestQueue]:
-    """A fresh queue named ``default``, whose third failed receive sends a message to its dead letter queue."""
-    import json
-
+    """A fresh queue named ``default``, which gives a message up to its dead letter queue after 3 receives."""
     name = f"jobs-{uuid.uuid4().hex[:12]}"
     dlq_url = sqs_client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
     described = sqs_client.get_queue_attributes(QueueUrl=dlq_url, AttributeNames=["QueueArn"])
@@ -134,7 +132,8 @@ def sqs_queue(sqs_client: SQSClient, settings: SettingsWrapper) -> Iterator[Test
         "deadLetterTargetArn": described["Attributes"]["QueueArn"],
         "maxReceiveCount": MAX_RECEIVE_COUNT,
     }
-    url = sqs_client.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})["QueueUrl"]
+    attributes = {"RedrivePolicy": json.dumps(policy)}
+    url = sqs_client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
     settings.QUEUES = {"default": QueueConfig("default", url, dlq_url)}
     yield TestQueue(url, dlq_url, sqs_client)
     for made in (url, dlq_url):
