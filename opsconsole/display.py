@@ -1,0 +1,51 @@
+"""How the pages show times, states and ids. Everything that comes from outside is escaped here."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from opsconsole.durations import spell
+
+NOTHING = format_html('<span class="nothing">{}</span>', "–")
+
+
+def age(at: datetime | None, now: datetime | None = None, *, suffix: str = "") -> SafeString:
+    """How long ago, in words, with the exact time on hover. ``now``: the clock that ``at`` was written by."""
+    if at is None:
+        return NOTHING
+    elapsed = (now or timezone.now()) - at
+    words = f"{_largest_unit(elapsed)}{suffix}" if elapsed >= timedelta(0) else f"in {_largest_unit(-elapsed)}"
+    return moment(at, words)
+
+
+def moment(at: datetime, words: str) -> SafeString:
+    """A ``<time>`` that says ``words`` and carries the exact time, in UTC."""
+    exact = timezone.localtime(at, timezone.get_default_timezone())
+    title = f"{exact:%Y-%m-%d %H:%M:%S %Z}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), title, words)
+
+
+def _largest_unit(time: timedelta) -> str:
+    # Columns of ages are read downwards: from ten minutes on one unit says enough.
+    if timedelta(minutes=10) <= time < timedelta(hours=1):
+        return f"{int(time.total_seconds()) // 60} min"
+    if time >= timedelta(days=10):
+        return f"{time.days} d"
+    return spell(time)
+
+
+def badge(text: str, tone: str = "quiet") -> SafeString:
+    """A state as a small label. Tones: good, running, waiting, warning, bad, quiet."""
+    return format_html('<span class="badge badge-{}">{}</span>', tone, text)
+
+
+def pretty(value: Any) -> SafeString:
+    """A JSON value, indented and escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return format_html('<pre class="json" tabindex="0">{}</pre>', text)
