@@ -1,0 +1,33 @@
+"""Handlers that the tests give to real worker processes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from jobs.worker import RunContext
+
+
+def wait_for_gate(context: RunContext) -> dict[str, bool]:
+    """Work until the file named in the payload exists; say when the work began."""
+    context.note("begun", reference=str(context.job.id))
+    gate, pause = Path(context.job.payload["gate"]), threading.Event()
+    while not gate.exists():
+        context.check()
+        pause.wait(0.02)
+    return {"gate": True}
+
+
+def return_at_once(_context: RunContext) -> None:
+    """Nothing to do."""
+
+
+def take_nothing() -> None:
+    """Takes no argument, so it is no handler."""
+
+
+async def run_later(_context: RunContext) -> None:
+    """A coroutine, so it is no handler."""
+
+
+NOT_CALLABLE = 7
