@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import boto3  # noqa: TID251 - makes the queues that the adapter is tried on
+import boto3
 import psycopg
 from psycopg.rows import namedtuple_row
 
@@ -35,8 +35,8 @@ class Stage:
 
     def __enter__(self) -> Self:
         self._stack.callback(self._end)
-        self.postgres = embedded.start_postgres(self.folder / "postgres")
-        self.sqs = embedded.start_sqs()
+        self.postgres = embedded.start_postgres(self.folder / "postgres", throwaway=True)
+        self.sqs = embedded.start_sqs(self.folder / "sqs")
         self.proxy = self._stack.enter_context(RefusingProxy(urlsplit(self.sqs.url).port or 0))
         self._make_queues()
         self.run("migrate", "--verbosity=0")
@@ -58,7 +58,7 @@ class Stage:
             endpoint_url=self.sqs.url,
             region_name="us-east-1",
             aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - moto takes any
+            aws_secret_access_key="test",
         )
         for name in ("jobs", "jobs-dlq"):
             client.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5"})
@@ -116,7 +116,7 @@ class Stage:
 
     def restart_postgres(self) -> None:
         self.postgres.stop()
-        self.postgres = embedded.start_postgres(self.folder / "postgres")
+        self.postgres = embedded.start_postgres(self.folder / "postgres", throwaway=True)
 
     @contextmanager
     def sqs_away(self) -> Iterator[None]:
