@@ -1,0 +1,99 @@
+"""Databases of somebody else's, made by plain SQL, and the console's commands run on them as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+CONTRACT = """
+CREATE TABLE jobs (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    customer_id text NOT NULL,
+    package_size int NOT NULL,
+    priority_level text NOT NULL DEFAULT 'starter',
+    status text NOT NULL DEFAULT 'pending',
+    error_message text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    started_at timestamptz,
+    completed_at timestamptz
+);
+CREATE TABLE worker_heartbeats (
+    worker_id text PRIMARY KEY,
+    current_job_id uuid,
+    last_heartbeat timestamptz NOT NULL DEFAULT now()
+);
+"""
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of its own on the tests' server."""
+
+    server: dict[str, Any]
+    name: str
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(**self.server, dbname=self.name, autocommit=True)
+
+    def sql(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            cursor = connection.execute(statement, parameters)  # type: ignore[call-overload]  # a fixed text
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def value(self, statement: str, parameters: Any = None) -> Any:
+        return self.sql(statement, parameters)[0][0]
+
+    def url(self, *, user: str = "", search_path: str = "") -> str:
+        url = f"postgres://{user or self.server['user']}@/{self.name}?host={quote(self.server['host'], safe='')}"
+        return url + (f"&options=-c%20search_path%3D{quote(search_path)}" if search_path else "")
+
+    def manage(
+        self, *arguments: str, user: str = "", search_path: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the console's on this database."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=REPOSITORY,
+            env=os.environ | {"DATABASE_URL": self.url(user=user, search_path=search_path)} | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def migrate(self, **options: str) -> None:
+        done = self.manage("migrate", "-v0", **options)
+        assert done.returncode == 0, done.stderr
+
+    def inspect(self, **options: str) -> tuple[int, list[dict[str, str]]]:
+        """The exit code and the findings of ``inspect_database --json``."""
+        done = self.manage("inspect_database", "--json", **options)
+        assert not done.stderr, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+
+def create(settings: Any) -> Database:
+    """A new, empty database beside the tests' own."""
+    described = settings.DATABASES["default"]
+    server = {"host": described["HOST"], "user": described["USER"]}
+    database = Database(server, f"theirs_{uuid.uuid4().hex[:12]}")
+    with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{database.name}"')  # type: ignore[call-overload]
+    return database
+
+
+def drop(database: Database) -> None:
+    with psycopg.connect(**database.server, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{database.name}" WITH (FORCE)')  # type: ignore[call-overload]
