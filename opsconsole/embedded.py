@@ -207,7 +207,15 @@ def _initialise(data: Path, log: Path, account: pwd.struct_passwd | None) -> Non
     new.mkdir(mode=0o700)
     if account:
         os.chown(new, account.pw_uid, account.pw_gid)
-    command = [str(POSTGRES / "bin" / "initdb"), "-D", str(new), "-U", "postgres", "--auth=trust"]
+    command = [
+        str(POSTGRES / "bin" / "initdb"),
+        "-D",
+        str(new),
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "--no-sync",
+    ]
     # The same order and letters on each machine, whatever locales it has.
     command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     child = start(command, folder=new, log=log, end_signal=signal.SIGKILL, account=account)
