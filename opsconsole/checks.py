@@ -101,14 +101,12 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[c
 @checks.register("opsconsole")
 def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
     """A misspelt variable would silently leave its setting at the default."""
-    unknown = sorted(
-        name for name in os.environ if name.startswith("OPSCONSOLE_") and name not in env.known_names
-    )
+    unknown = sorted(name for name in os.environ if name.startswith("OPSCONSOLE_") and name not in env.known)
     return [
         checks.Warning(
             f"{name} is set in the environment, but there is no such setting.",
             hint=" ".join(
-                f"Did you mean {meant}?" for meant in difflib.get_close_matches(name, env.known_names, n=1)
+                f"Did you mean {meant}?" for meant in difflib.get_close_matches(name, env.known, n=1)
             )
             or "docs/settings.md lists them all.",
             id="opsconsole.W003",

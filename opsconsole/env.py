@@ -17,8 +17,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 _environment = environ.Env.ENVIRON
-# Every name that was asked for, so that a misspelt OPSCONSOLE_ variable can be pointed out.
-known_names: set[str] = set()
+# Each name that was asked for, and its default: a misspelt variable can be pointed out, and docs/settings.md held to it.
+known: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def refuse(name: str, accepted: str, found: object = None) -> NoReturn:
 
 def text(name: str, default: str = "") -> str:
     """The variable without surrounding blanks, or ``default``."""
-    known_names.add(name)
+    known.setdefault(name, default)
     return str(_environment.get(name, "")).strip() or default
 
 
