@@ -7,5 +7,10 @@ import sys
 from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["demo"]:
+        # It starts the services that the settings name, so it can't begin by reading them.
+        from opsconsole.demo.main import main
+
+        sys.exit(main())
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
     execute_from_command_line(sys.argv)

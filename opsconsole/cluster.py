@@ -74,7 +74,7 @@ def programs(cluster_id: str) -> list[Program]:
 
 
 def _log(name: str, sentence: str) -> None:
-    logger.warning("The %s %s.", name, sentence)
+    logger.warning("%s: %s.", name, sentence)
 
 
 class Watch:

@@ -31,13 +31,17 @@ Say = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. ``log`` None: its output goes where ours goes. ``grace``: seconds to end when asked to."""
+    """What to run. ``log`` None: its output goes where ours goes. ``grace``: seconds to end when asked to.
+
+    ``once``: it is not started again when it ends.
+    """
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     log: Path | None = None
     grace: float = 10.0
+    once: bool = False
 
 
 class Guard:
@@ -202,8 +206,9 @@ class Supervisor:
         """Look once at all of them; returns the names of those that were started again."""
         self._guard.renew()
         for kept in self._kept.values():
-            if kept.child and (code := kept.child.code) is not None:
-                self._end(kept, ending(code))
+            ended = kept.child.code if kept.child and not kept.program.once else None
+            if ended is not None:
+                self._end(kept, ending(ended))
         return [name for name, kept in self._kept.items() if self._start_when_due(kept)]
 
     def restart(self, name: str, why: str) -> None:
@@ -219,7 +224,7 @@ class Supervisor:
         pause = FIRST_PAUSE_SECONDS if child.lived >= SETTLED_SECONDS else kept.pause
         kept.due_at = time.monotonic() + pause
         kept.pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        self._say(kept.program.name, f"{how}; it starts again in {pause:.0f} s")
+        self._say(kept.program.name, f"process {child.pid} {how}; it starts again in {pause:.0f} s")
 
     def _start_when_due(self, kept: _Kept) -> bool:
         if kept.child or time.monotonic() < kept.due_at:

@@ -1,0 +1,37 @@
+"""The demo's work: a business is submitted to directories, one after the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from jobs.worker.handlers import PermanentError, RunContext
+
+SECONDS_EACH = 0.6
+
+
+def submit_directories(run: RunContext) -> dict[str, Any]:
+    """Submit to as many directories as the package holds; ``payload["trouble"]`` says what goes wrong."""
+    for number in range(1, run.job.package_size + 1):
+        time.sleep(run.job.payload.get("seconds_each", SECONDS_EACH))
+        run.check()
+        run.note(
+            f"Submitted to directory {number} of {run.job.package_size}",
+            reference=f"listing-{run.job.id.hex[:8]}-{run.job.epoch}-{number}",
+        )
+        _trouble(run)
+    return {"directories": run.job.package_size}
+
+
+def _trouble(run: RunContext) -> None:
+    match run.job.payload.get("trouble"):
+        case "fails once" if run.job.attempts == 0:
+            raise ConnectionError("the directory did not answer")
+        case "fails always":
+            raise ConnectionError("the directory has not answered for days")
+        case "fails for good":
+            raise PermanentError("the directory refuses this business: its address is missing")
+        case "kills its worker":
+            os.kill(os.getpid(), signal.SIGKILL)

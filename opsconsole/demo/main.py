@@ -1,0 +1,113 @@
+"""Starts everything, keeps it running, and ends it: the demo's supervisor. It reads no settings of Django."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from opsconsole.demo import environment, leftovers, services
+from opsconsole.demo.environment import MARK, DemoError, Wishes
+from opsconsole.demo.programs import STORY, Programs
+from opsconsole.demo.voice import say
+from opsconsole.embedded import EmbeddedServiceError
+from opsconsole.supervisor import TURN_SECONDS, StopRequests, Supervisor
+
+REFUSED = 2
+INTERRUPTED = 130
+ERROR_LINE = re.compile(r"^\S.{0,60}\b(?:ERROR|CRITICAL)\b")
+
+
+def main() -> int:
+    """Run the demo; returns its exit code."""
+    began = time.time()
+    try:
+        wishes = Wishes.of(dict(os.environ))
+        with leftovers.only_one(wishes.folder):
+            return _run(wishes, began)
+    except (DemoError, EmbeddedServiceError) as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(f"The demo can't start or go on: {error}.", file=sys.stderr)
+    return REFUSED
+
+
+def _run(wishes: Wishes, began: float) -> int:
+    if killed := leftovers.clear(wishes.folder):
+        say("demo", f"ended {killed} processes that an earlier demo had left")
+    services.refuse_taken_port(wishes.port)
+    os.environ[MARK] = str(wishes.folder)
+    with StopRequests() as stop, ExitStack() as stack:
+        say("demo", "starting PostgreSQL, Valkey and an SQS emulator")
+        urls = services.start(wishes.folder, stack)
+        told = {"DEMO_BEGAN": str(began), "DEMO_ADDRESS": wishes.address, "DEMO_SECONDS": str(wishes.seconds or "")}
+        environ = environment.for_processes(wishes, urls) | told
+        supervisor = stack.enter_context(Supervisor(say))
+        return Demo(wishes, Programs(wishes, environ), supervisor, stop).run(urls["AWS_ENDPOINT_URL"])
+
+
+class Demo:
+    """One demo, its services being up."""
+
+    def __init__(
+        self, wishes: Wishes, programs: Programs, supervisor: Supervisor, stop: StopRequests
+    ) -> None:
+        self.wishes = wishes
+        self.programs = programs
+        self.supervisor = supervisor
+        self.stop = stop
+        self.errors = ErrorLines(wishes.folder / "logs")
+
+    def run(self, sqs_endpoint: str) -> int:
+        """Start the programs, the slow ones first, and keep them until the story or somebody ends the demo."""
+        self.supervisor.start(self.programs.web())
+        say("demo", "starting the web server, preparing the database")
+        code = self.supervisor.run(self.programs.migrate(), stop=self.stop)
+        if code:
+            raise DemoError(f"The database could not be prepared; see {self.wishes.folder / 'logs/migrate.log'}.")
+        services.make_queues(sqs_endpoint)
+        say("demo", "starting the cluster, three workers and the sweeper")
+        for program in [*self.programs.background(), *self.programs.workers(), self.programs.story()]:
+            self.supervisor.start(program)
+        code = self._keep()
+        say("demo", "ending all processes")
+        self.supervisor.end(self.stop)
+        return code
+
+    def _keep(self) -> int:
+        while not self.stop.asked:
+            self.supervisor.turn()
+            for name, line in self.errors.new():
+                say(name, line)
+            story = self.supervisor.child(STORY)
+            if story and story.code is not None:
+                return story.code
+            time.sleep(TURN_SECONDS)
+        return INTERRUPTED if self.wishes.seconds else 0
+
+
+class ErrorLines:
+    """Lines of the programs' logs that report an error, as they are written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[Path, int] = {}
+
+    def new(self) -> list[tuple[str, str]]:
+        """(program, line) for each, the log's name at the end of the line."""
+        found = []
+        for log in sorted(self.folder.glob("*.log")):
+            for line in self._lines(log):
+                if ERROR_LINE.match(line):
+                    found.append((log.stem, f"{line}  ({log.name})"))
+        return found
+
+    def _lines(self, log: Path) -> list[str]:
+        with log.open("rb") as file:
+            file.seek(self._read.get(log, 0))
+            whole, _, _ = file.read().rpartition(b"\n")
+        self._read[log] = self._read.get(log, 0) + (len(whole) + 1 if whole else 0)
+        return whole.decode(errors="replace").splitlines()

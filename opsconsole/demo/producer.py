@@ -1,0 +1,52 @@
+"""Feeds the demo with jobs, one every other second, a few of them with trouble ahead."""
+
+from __future__ import annotations
+
+import time
+
+from jobs.enqueue import NewJob, enqueue
+from jobs.models import Job
+
+SECONDS_BETWEEN = 2.0
+# So that a demo whose workers all stand still does not fill the queue.
+MOST_WAITING = 100
+POISON = 3
+
+
+class Producer:
+    def __init__(self) -> None:
+        self.enqueued = 0
+        self._next_at = time.monotonic()
+
+    def turn(self) -> None:
+        """Enqueue the next job when it is due and not too many wait."""
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + SECONDS_BETWEEN
+        if Job.objects.waiting()[:MOST_WAITING].count() < MOST_WAITING:
+            self.enqueued += 1
+            enqueue(job_number(self.enqueued))
+
+
+def job_number(number: int) -> NewJob:
+    payload = {"trouble": trouble} if (trouble := trouble_of(number)) else {}
+    priority = ("starter", "growth", "enterprise")[number % 3]
+    return NewJob(
+        customer_id=f"customer-{1000 + number % 40}",
+        package_size=2 + number % 3,
+        priority=priority,
+        payload=payload,
+    )
+
+
+def trouble_of(number: int) -> str | None:
+    """Mostly none; one poison early, so that there is time to see it quarantined."""
+    if number == POISON:
+        return "kills its worker"
+    if number % 10 == 4:
+        return "fails once"
+    if number % 20 == 9:
+        return "fails for good"
+    if number % 30 == 15:
+        return "fails always"
+    return None

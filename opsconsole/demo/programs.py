@@ -1,0 +1,46 @@
+"""The demo's programs: the same that a deployment runs, beside three workers and the storyteller."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from opsconsole.demo.environment import MANAGE, Wishes
+from opsconsole.supervisor import Program
+
+WORKERS = 3
+HANDLER = "opsconsole.demo.handlers.submit_directories"
+STORY = "story"
+GRACE = 5.0
+
+
+class Programs:
+    """``environ``: what all of them are told."""
+
+    def __init__(self, wishes: Wishes, environ: Mapping[str, str]) -> None:
+        self.wishes = wishes
+        self.environ = environ
+
+    def _program(self, name: str, *argv: str) -> Program:
+        log = self.wishes.folder / "logs" / f"{name}.log"
+        return Program(name, argv, self.environ, log, grace=GRACE)
+
+    def web(self) -> Program:
+        bind = f"127.0.0.1:{self.wishes.port}"
+        gunicorn = (sys.executable, "-m", "gunicorn", "opsconsole.wsgi", "--bind", bind)
+        return self._program("web", *gunicorn, "--threads", "4", "--graceful-timeout", "2", "--no-control-socket")
+
+    def migrate(self) -> Program:
+        return self._program("migrate", *MANAGE, "migrate", "--no-input")
+
+    def workers(self) -> list[Program]:
+        command = (*MANAGE, "run_worker", "--handler", HANDLER)
+        return [self._program(f"worker-{number}", *command) for number in range(1, WORKERS + 1)]
+
+    def background(self) -> list[Program]:
+        sweeper = (*MANAGE, "recover_stale_jobs", "--loop")
+        return [self._program("cluster", *MANAGE, "run_cluster"), self._program("sweeper", *sweeper)]
+
+    def story(self) -> Program:
+        """It speaks where the demo speaks, and its end is the demo's."""
+        return Program(STORY, [*MANAGE, "demo_story"], self.environ, grace=GRACE, once=True)

@@ -1,0 +1,88 @@
+"""The services under the demo: PostgreSQL, Valkey, an SQS emulator with its two queues."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from opsconsole import embedded
+from opsconsole.demo.environment import DemoError
+
+ACCOUNT = "123456789012"
+QUEUE, DEAD_LETTERS = "demo-jobs", "demo-jobs-dlq"
+ANSWER_SECONDS = 30.0
+
+
+def start(folder: Path, stack: ExitStack) -> dict[str, str]:
+    """Start them; returns the variables that name them. They end with ``stack``, and with this process."""
+    postgres = embedded.start_postgres(folder / "postgres", throwaway=True)
+    stack.callback(postgres.stop)
+    valkey = embedded.start_valkey(folder / "valkey")
+    stack.callback(valkey.stop)
+    emulator = embedded.start_sqs(folder / "sqs")
+    stack.callback(emulator.stop)
+    return {
+        "DATABASE_URL": postgres.url,
+        "CACHE_URL": valkey.url,
+        "AWS_ENDPOINT_URL": emulator.url,
+        "SQS_QUEUE_URL": f"{emulator.url}/{ACCOUNT}/{QUEUE}",
+        "SQS_DLQ_URL": f"{emulator.url}/{ACCOUNT}/{DEAD_LETTERS}",
+    }
+
+
+def make_queues(endpoint: str) -> None:
+    """The queue, whose third failed receive sends a message to the dead letters."""
+    _ask(endpoint, "CreateQueue", {"QueueName": DEAD_LETTERS})
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{DEAD_LETTERS}"
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
+    _ask(endpoint, "CreateQueue", {"QueueName": QUEUE, "Attributes": {"RedrivePolicy": policy}})
+
+
+def _ask(endpoint: str, action: str, body: dict[str, Any]) -> None:
+    headers = {
+        "X-Amz-Target": f"AmazonSQS.{action}",
+        "Content-Type": "application/x-amz-json-1.0",
+        # The emulator reads the region from here and checks nothing.
+        "Authorization": "AWS4-HMAC-SHA256 Credential=demo/20260101/us-east-1/sqs/aws4_request",
+    }
+    request = urllib.request.Request(endpoint, json.dumps(body).encode(), headers)  # noqa: S310 - of our own
+    with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):  # noqa: S310
+        pass
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raise ``DemoError`` when something listens there already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DemoError(
+                f"Port {port} can't be used ({error.strerror}). Choose another: DEMO_PORT={port + 10} make demo"
+            ) from error
+
+
+def answers(address: str) -> bool:
+    """Whether the console answers there."""
+    try:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:  # noqa: S310 - our own
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def wait_for(condition: Callable[[], bool], stop: Callable[[], bool]) -> bool:
+    """Ask until it is true, or stopping was asked for, or too long has passed; whether it came true."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not stop() and time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,133 @@
+"""Opens the console to an operator, feeds it with jobs, lets the story happen and draws up the account."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.db.models import Count
+from django.utils import timezone
+
+from jobs import control
+from jobs.models import Job, JobEvent
+from jobs.timeline import CONSOLE
+from opsconsole import schedules
+from opsconsole.demo import account, services
+from opsconsole.demo.producer import Producer
+from opsconsole.demo.story import Story, short
+from opsconsole.demo.voice import say
+from opsconsole.supervisor import StopRequests
+
+OPERATOR = "operator"
+TURN_SECONDS = 0.3
+COUNT_SECONDS = 15.0
+STORY_AFTER_SECONDS = 8.0
+# Enough for the last job to be retried as often as it may, or to be taken from a dead worker once.
+DRAIN_SECONDS = 50.0
+# Events of transactions that overlap may appear in another order than that of their ids.
+LOOK_BACK = 500
+REMARKABLE = {
+    JobEvent.Kind.RECOVERED,
+    JobEvent.Kind.QUARANTINED,
+    JobEvent.Kind.FAILED,
+    JobEvent.Kind.RETRY_SCHEDULED,
+    JobEvent.Kind.REQUEUED,
+    JobEvent.Kind.RELEASED,
+    JobEvent.Kind.CANCELLED,
+    JobEvent.Kind.RESENT,
+    JobEvent.Kind.LATE_RESULT_REJECTED,
+}
+
+
+class Storyteller:
+    """Runs in a process of its own, so that the supervisor never waits for the database."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.began = float(environ["DEMO_BEGAN"])
+        self.address = environ["DEMO_ADDRESS"]
+        self.seconds = float(environ["DEMO_SECONDS"] or 0) or None
+        self.producer = Producer()
+        self.story: Story | None = None
+        self.production_ended_at: datetime | None = None
+        self._heard: set[int] = set()
+        self._count_at = time.monotonic() + COUNT_SECONDS
+
+    def run(self, stop: StopRequests) -> bool:
+        """Until the time is over or somebody stops it; whether all went well."""
+        self._open(stop)
+        while not stop.asked and not self._time_is_over():
+            self._turn()
+            time.sleep(TURN_SECONDS)
+        return True if stop.asked else self._close()
+
+    @property
+    def age(self) -> float:
+        return time.time() - self.began
+
+    def _time_is_over(self) -> bool:
+        return self.seconds is not None and self.age >= self.seconds
+
+    def _open(self, stop: StopRequests) -> None:
+        schedules.sync()
+        control.arm(CONSOLE, "The demo shows recovery at work.", None)
+        password = secrets.token_urlsafe(9)
+        get_user_model().objects.create_superuser(OPERATOR, password=password)
+        services.wait_for(lambda: services.answers(self.address), stop=lambda: bool(stop.asked))
+        say("demo", f"the console stands after {self.age:.0f} s")
+        say("demo", f"address   {self.address}/admin/")
+        say("demo", f"login     {OPERATOR}")
+        say("demo", f"password  {password}")
+
+    def _turn(self) -> None:
+        self._produce()
+        if self.story is None and self.producer.enqueued * 2 >= STORY_AFTER_SECONDS:
+            self.story = Story(self.address)
+        for event in self._new_events():
+            self._tell(event)
+        if self.story:
+            self.story.look_at_the_outbox()
+        self._count()
+
+    def _produce(self) -> None:
+        if self.seconds is not None and self.age > self.seconds - DRAIN_SECONDS:
+            if self.production_ended_at is None:
+                self.production_ended_at = timezone.now()
+                say("producer", f"stopped after {self.producer.enqueued} jobs; what is left may end")
+            return
+        self.producer.turn()
+
+    def _new_events(self) -> list[JobEvent]:
+        newest = max(self._heard, default=0)
+        events = [each for each in JobEvent.objects.filter(pk__gt=newest - LOOK_BACK) if each.pk not in self._heard]
+        self._heard.update(event.pk for event in events)
+        return events
+
+    def _tell(self, event: JobEvent) -> None:
+        if self.story and event.job_id == self.story.job_id:
+            self.story.hear(event)
+        elif event.kind in REMARKABLE:
+            reason = f": {event.reason}" if event.reason else ""
+            kind = event.get_kind_display().lower()
+            say("jobs", f"job {short(event.job_id)} {kind} (run {event.run_epoch}){reason}", event.at)
+
+    def _count(self) -> None:
+        if time.monotonic() < self._count_at:
+            return
+        self._count_at = time.monotonic() + COUNT_SECONDS
+        counts = Counter(dict(Job.objects.values_list("status").order_by().annotate(Count("pk"))))
+        say("counts", ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+
+    def _close(self) -> bool:
+        drawn_up = account.draw_up(self.production_ended_at or timezone.now())
+        for line in drawn_up.lines():
+            say("account", line)
+        story_told = self.story is not None and self.story.over
+        if not story_told:
+            say("account", "the story did not come to its end: the killed worker's job was not completed by another")
+        connection.close()
+        return drawn_up.good and story_told

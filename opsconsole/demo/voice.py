@@ -1,0 +1,11 @@
+"""The demo's log: a time in UTC, who speaks, what happened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def say(who: str, sentence: str, at: datetime | None = None) -> None:
+    """Print one line. ``at``: when it happened, if not now."""
+    moment = (at or datetime.now(UTC)).astimezone(UTC)
+    print(f"{moment:%H:%M:%S}  {who:<10}  {sentence}", flush=True)
