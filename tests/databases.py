@@ -7,12 +7,17 @@ import os
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
+from django.db import connections
+
+from jobs.inspection import blockers, inspect_database
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -78,15 +83,31 @@ class Database:
         assert done.returncode == 0, done.stderr
 
     def inspect(self, **options: str) -> tuple[int, list[dict[str, str]]]:
-        """The exit code and the findings of ``inspect_database --json``."""
-        done = self.manage("inspect_database", "--json", **options)
-        assert not done.stderr, done.stderr
-        return done.returncode, json.loads(done.stdout)
+        """The exit code and the findings of ``inspect_database --json``; in a process when there are options."""
+        if options:
+            done = self.manage("inspect_database", "--json", **options)
+            assert not done.stderr, done.stderr
+            return done.returncode, json.loads(done.stdout)
+        with self.as_default():
+            findings = inspect_database()
+        return int(bool(blockers(findings))), [asdict(finding) for finding in findings]
+
+    @contextmanager
+    def as_default(self) -> Iterator[None]:
+        """Let Django's default connection lead here for a while."""
+        usual = connections["default"]
+        here = usual.copy()
+        here.settings_dict = usual.settings_dict | {"NAME": self.name}
+        connections["default"] = here
+        try:
+            yield
+        finally:
+            here.close()
+            connections["default"] = usual
 
 
-def create(settings: Any) -> Database:
-    """A new, empty database beside the tests' own."""
-    described = settings.DATABASES["default"]
+def create(described: Mapping[str, Any]) -> Database:
+    """A new, empty database beside the tests' own, on the server of ``settings.DATABASES["default"]``."""
     server = {"host": described["HOST"], "user": described["USER"]}
     database = Database(server, f"theirs_{uuid.uuid4().hex[:12]}")
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
-from jobs.inspection import access, catalog, names, rowsets, server, shape, statuses
-from jobs.inspection.contract import CONTRACTS, JOBS, Contract
+from jobs.inspection import access, catalog, names, server, shape, statuses, workers
+from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def _findings() -> Iterator[Finding]:
         for contract in CONTRACTS:
             attached = COMPLETED_BY[contract.table] in history.applied_migrations
             yield from _table(contract, catalog.table(contract.table), attached=attached)
-        yield from rowsets.inspect(attached=COMPLETED_BY["jobs"] in history.applied_migrations)
 
 
 def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
-    findings = list(shape.inspect(contract, table, attached=attached))
-    if table is not None and not blockers(findings) and contract is JOBS:
-        findings += statuses.inspect(table)
-    if table is not None:
-        findings += access.inspect(contract, table, attached=attached)
-        findings += rowsets.size(contract, table)
-    yield from findings
+    yield from shape.inspect(contract, table, attached=attached)
+    if table is None:
+        return
+    yield from access.inspect(contract, table, attached=attached)
+    if contract is JOBS and "status" in table.columns:
+        yield from statuses.inspect(table)
+    if contract is HEARTBEATS:
+        yield from workers.inspect(table, attached=attached)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import OperationalError, connection, transaction
-from psycopg.errors import QueryCanceled
+from django.db import OperationalError, ProgrammingError, connection, transaction
+from psycopg.errors import InsufficientPrivilege, QueryCanceled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +49,13 @@ def value(sql: str, parameters: Sequence[Any] = ()) -> Any:
 
 
 def look(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]] | None:
-    """A query on rows of theirs, for two seconds at the most; None when that was not enough."""
+    """A query on rows of theirs, for two seconds at most; None when that was too short or the role may not look."""
     try:
         with transaction.atomic():
             rows(f"SELECT set_config('statement_timeout', '{LONGEST_LOOK_MS}', true)")
             return rows(sql, parameters)
-    except OperationalError as error:
-        if isinstance(error.__cause__, QueryCanceled):
+    except (OperationalError, ProgrammingError) as error:
+        if isinstance(error.__cause__, (QueryCanceled, InsufficientPrivilege)):
             return None
         raise
 

@@ -51,6 +51,12 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
             action="Put the schema of the table itself first in the search path.",
         )
         return
+    yield Finding(
+        id="table-found",
+        severity=Severity.OK,
+        subject=name,
+        found=f"found as {table.schema}.{name}, owner {table.owner}, about {table.estimate} rows",
+    )
     for wanted in contract.columns:
         yield from _column(contract, wanted, table, attached)
     yield from _not_ours(contract, table)
@@ -172,7 +178,7 @@ def _severity_of_nulls(wanted: Wanted) -> Severity:
 def _nulls_seen(table: str, present: Column) -> str:
     seen = catalog.look(f'SELECT 1 FROM {table} WHERE "{present.name}" IS NULL LIMIT 1')
     if seen is None:
-        return " (two seconds were too short to see whether there are any)"
+        return " (a look of two seconds did not tell whether there are any)"
     return ", and there are rows with NULL" if seen else ", though no row has it now"
 
 

@@ -116,8 +116,8 @@ def _refused_by_lookup(table: Table, statuses: list[Status]) -> Iterator[Finding
         [table.oid],
     )
     for lookup, key in found:
-        known = {row[0] for row in catalog.rows(f"SELECT {key}::text FROM {lookup}")}
-        refused = [status for status in statuses if status not in known]
+        known = catalog.look(f"SELECT {key}::text FROM {lookup}") or []
+        refused = [status for status in statuses if (status,) not in known]
         if refused:
             values = ", ".join(f"('{status}')" for status in refused)
             yield Finding(

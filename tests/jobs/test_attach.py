@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import databases
 from tests.databases import CONTRACT, Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_django.fixtures import SettingsWrapper
 
 ROWS = 200_000
 # lock_timeout, and what a busy machine adds.
@@ -56,13 +54,6 @@ SELECT table_name, column_name, data_type, column_default, is_nullable FROM info
  WHERE table_schema = 'public' UNION ALL
 SELECT tablename, indexname, indexdef, NULL, NULL FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2
 """
-
-
-@pytest.fixture
-def theirs(settings: SettingsWrapper) -> Iterator[Database]:
-    database = databases.create(settings)
-    yield database
-    databases.drop(database)
 
 
 def insert_bare(database: Database) -> None:

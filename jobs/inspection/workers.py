@@ -1,4 +1,4 @@
-"""What the rows say, as far as a short look tells: how many there are, and which kind of workers beat."""
+"""The workers that beat: one row each, and of which kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from jobs.columns import column
 from jobs.inspection import catalog
-from jobs.inspection.contract import HEARTBEATS, Contract
 from jobs.inspection.finding import Finding, Severity
 
 if TYPE_CHECKING:
@@ -18,24 +17,11 @@ RECENT = "10 minutes"
 MOST_WORKERS = 1_000
 
 
-def size(contract: Contract, table: Table) -> Iterator[Finding]:
-    yield Finding(
-        id="table-found",
-        severity=Severity.OK,
-        subject=contract.table,
-        found=f"found as {table.schema}.{table.name}, owner {table.owner}, about {table.estimate} rows",
-    )
-
-
-def inspect(*, attached: bool) -> Iterator[Finding]:
-    table = catalog.table(HEARTBEATS.table)
-    if table is None:
-        return
-    beat, job = column("worker_heartbeats.last_heartbeat"), "current_job_id"
-    if not {"worker_id", beat, job} <= table.columns.keys():
-        return
+def inspect(table: Table, *, attached: bool) -> Iterator[Finding]:
     yield from _key(table)
-    yield from _old_kind(beat, attached=attached)
+    beat = column("worker_heartbeats.last_heartbeat")
+    if beat in table.columns:
+        yield from _old_kind(beat, attached=attached)
 
 
 def _key(table: Table) -> Iterator[Finding]:
