@@ -96,7 +96,7 @@ def _mass_of_stale(control: RecoveryControl) -> tuple[int, bool]:
     """How many runs went silent since the last mass event, and whether that is a mass."""
     stale = Job.objects.stale()
     if control.forgiven_before:
-        stale = stale.filter(last_seen__gte=control.forgiven_before)
+        stale = Job.objects.stale_and_seen_since(control.forgiven_before)
     fewest = settings.OPSCONSOLE_MASS_STALE_RUNS
     if stale[:fewest].count() < fewest:
         return 0, False

@@ -58,7 +58,7 @@ class Batch:
 
 
 def dispatch(limit: int = 1_000) -> Dispatched:
-    """Send at most ``limit`` due messages. Raises nothing of SQS: what it refused is in the answer and the rows."""
+    """Send at most ``limit`` due messages. What fails is in the answer and in the rows, not raised."""
     done = Dispatched()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="dispatch") as pool:
         while done.taken < limit:
@@ -115,9 +115,10 @@ def _url(letter: Letter) -> str | None:
 
 
 def _unconfigured(letter: Letter) -> str:
+    where = "SQS_QUEUE_URL and SQS_DLQ_URL" if letter.queue == "default" else "OPSCONSOLE_QUEUES"
     if letter.queue in settings.QUEUES:
-        return f"Queue '{letter.queue}' has no dead letter queue: set SQS_DLQ_URL, or dlq_url in OPSCONSOLE_QUEUES."
-    return f"Queue '{letter.queue}' is not configured: set SQS_QUEUE_URL for 'default', OPSCONSOLE_QUEUES for others."
+        return f"Queue '{letter.queue}' has no dead letter queue configured: set it in {where}."
+    return f"There is no queue '{letter.queue}' configured: set it in {where}."
 
 
 def _batches(target: str, url: str, letters: Sequence[Letter]) -> Iterator[Batch]:
@@ -169,10 +170,11 @@ def _later(letter: Letter, error: str, pause: timedelta | None = None) -> Fate:
         letter.id,
         Outbox.State.WAITING,
         error=error[:REASON_LENGTH],
-        pause=pause * random.uniform(0.9, 1.1),  # noqa: S311 - jitter, no secret
+        pause=pause * random.uniform(0.9, 1.1),
     )
 
 
 def backoff(attempts: int) -> timedelta:
     """The pause after so many tries: one second, doubled with each, five minutes at the most."""
-    return min(FIRST_BACKOFF * 2 ** min(attempts - 1, 20), LONGEST_BACKOFF)
+    doubled: int = 2 ** min(attempts - 1, 20)
+    return min(FIRST_BACKOFF * doubled, LONGEST_BACKOFF)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import Any
 
 from django.db import connection
 
@@ -26,7 +26,7 @@ _TAKE = """
 WITH due AS MATERIALIZED (
     SELECT id, job_id, run_epoch, destination, available_at
       FROM outbox
-     WHERE state = 'waiting' AND available_at <= now()
+     WHERE state = 'waiting' AND available_at <= statement_timestamp()
        AND queue || '/' || destination <> ALL (%(without)s::text[])
      ORDER BY available_at, id
      LIMIT %(limit)s
@@ -38,15 +38,16 @@ WITH due AS MATERIALIZED (
                   OR due.destination = 'queue' AND job.status::text <> 'pending'
                   OR due.destination = 'dlq' AND job.status::text NOT IN ('failed', 'quarantined')
                 THEN 'dropped'
-                WHEN due.destination = 'queue' AND job.not_before > now() THEN 'held'
+                WHEN due.destination = 'queue' AND job.not_before > statement_timestamp() THEN 'held'
                 ELSE 'leased' END AS verdict
       FROM due LEFT JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = due.job_id LIMIT 1) AS job ON true
 ), taken AS (
     UPDATE outbox AS letter
        SET state = CASE verdict WHEN 'dropped' THEN 'dropped' ELSE letter.state END,
-           available_at = CASE verdict WHEN 'leased' THEN now() + %(lease)s
-                                       WHEN 'held' THEN judged.not_before
-                                       ELSE letter.available_at END,
+           available_at = CASE verdict
+               WHEN 'leased' THEN statement_timestamp() + make_interval(secs => %(lease)s)
+               WHEN 'held' THEN judged.not_before
+               ELSE letter.available_at END,
            attempts = letter.attempts + (verdict = 'leased')::int
       FROM judged
      WHERE letter.id = judged.id
@@ -62,8 +63,10 @@ UPDATE outbox AS letter
    SET state = fate.state,
        message_id = fate.message_id,
        last_error = fate.error,
-       sent_at = CASE fate.state WHEN 'sent' THEN now() ELSE letter.sent_at END,
-       available_at = CASE fate.state WHEN 'waiting' THEN now() + fate.pause ELSE letter.available_at END
+       sent_at = CASE fate.state WHEN 'sent' THEN statement_timestamp() ELSE letter.sent_at END,
+       available_at = CASE fate.state
+           WHEN 'waiting' THEN statement_timestamp() + fate.pause
+           ELSE letter.available_at END
   FROM unnest(%(ids)s::bigint[], %(states)s::text[], %(message_ids)s::text[], %(errors)s::text[],
               %(pauses)s::interval[]) AS fate (id, state, message_id, error, pause)
  WHERE letter.id = fate.id AND letter.state = 'waiting' AND letter.available_at = %(leased_until)s
@@ -117,45 +120,34 @@ def take(limit: int, *, without: Iterable[str] = ()) -> Page:
         priority_level=column("jobs.priority_level"),
     )
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"limit": limit, "without": list(without), "lease": LEASE})
-        rows = cursor.fetchall()
-    verdicts = [row[0] for row in rows]
-    leased = [row for row in rows if row[0] == "leased"]
+        cursor.execute(statement, {"limit": limit, "without": list(without), "lease": LEASE.total_seconds()})
+        names = [described.name for described in cursor.description]
+        rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    verdicts = [row["verdict"] for row in rows]
+    leased = [row for row in rows if row["verdict"] == "leased"]
     return Page(
         size=len(rows),
         dropped=verdicts.count("dropped"),
         held=verdicts.count("held"),
-        letters=[_letter(*row[3:]) for row in leased],
-        leased_until=leased[0][1] if leased else None,
+        letters=[_letter(row) for row in leased],
+        leased_until=leased[0]["available_at"] if leased else None,
     )
 
 
-def _letter(
-    row_id: int,
-    queue: str,
-    destination: str,
-    attempts: int,
-    resends: int,
-    job_id: UUID,
-    customer_id: str,
-    package_size: int,
-    priority: str,
-    retry: bool,
-    reason: str,
-    run_epoch: int,
-    dead_letter_id: UUID,
-) -> Letter:
+def _letter(row: dict[str, Any]) -> Letter:
+    to_dlq = row["destination"] == Outbox.Destination.DLQ
     message = JobMessage(
-        job_id=job_id,
-        customer_id=customer_id,
-        package_size=package_size,
-        priority=priority,
-        retry=retry,
-        reason=reason or None,
-        run_epoch=run_epoch,
-        dead_letter_id=str(dead_letter_id) if destination == Outbox.Destination.DLQ else None,
+        job_id=row["job_id"],
+        customer_id=row["customer_id"],
+        package_size=row["package_size"],
+        priority=row["priority"],
+        retry=row["retry"],
+        reason=row["reason"] or None,
+        run_epoch=row["run_epoch"],
+        dead_letter_id=str(row["dead_letter_id"]) if to_dlq else None,
     )
-    return Letter(row_id, queue, destination, attempts, resends, message)
+    own = {name: row[name] for name in ("id", "queue", "destination", "attempts", "resends")}
+    return Letter(**own, message=message)
 
 
 def settle(page: Page, fates: Sequence[Fate]) -> int:
@@ -172,4 +164,5 @@ def settle(page: Page, fates: Sequence[Fate]) -> int:
                 "leased_until": page.leased_until,
             },
         )
-        return cursor.rowcount
+        settled: int = cursor.rowcount
+        return settled

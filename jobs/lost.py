@@ -1,4 +1,4 @@
-"""Send the message of a pending job again when it is proven lost (I2). A copy too many is refused at the claim (I1).
+"""Send the message of a pending job again when it is proven lost (I2). A copy too many is harmless (I1).
 
 The proof is a time for each queue: a message that was sent before it and is not claimed by now is nowhere. It
 is the time at which the queue was seen empty, or the time after which a hundred later jobs were claimed.
@@ -28,8 +28,8 @@ OLD_KIND_SEEN_WITHIN = timedelta(days=1)
 LATER_CLAIMS = 100
 LOOKED_AT = 10_000
 
-# The creation time of the hundredth newest claimed job of each queue. It reads the newest jobs of each status by
-# index and stops at a hundred; where few are of this queue, it gives up after ten thousand: not proven.
+# The creation time of the hundredth newest claimed job of each queue. It reads the newest jobs of each status
+# by index and stops at a hundred; where few are of this queue, it gives up after ten thousand: not proven.
 _OVERTAKEN = """
 SELECT queue.name, hundredth.created_at
   FROM unnest(%(queues)s::text[]) AS queue (name)
@@ -59,7 +59,8 @@ WITH wanted AS (
     INSERT INTO outbox AS letter (job_id, run_epoch, queue, destination, reason, retry, resends)
     SELECT id, epoch, queue, 'queue', %(reason)s, true, resends + 1 FROM pending
     ON CONFLICT (job_id, run_epoch, destination) DO UPDATE
-       SET state = 'waiting', available_at = now(), attempts = 0, last_error = '', resends = excluded.resends
+       SET state = 'waiting', available_at = statement_timestamp(), attempts = 0, last_error = '',
+           resends = excluded.resends
      WHERE letter.state IN ('sent', 'dropped') AND letter.resends = excluded.resends - 1
     RETURNING job_id
 )
@@ -110,7 +111,7 @@ def resending() -> bool:
 
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
-    """The jobs whose message is proven lost, the longest waiting first; of those that wait since ``cutoff``."""
+    """The jobs whose message is proven lost, the longest waiting first; none from before ``cutoff``."""
     jobs = Job.objects.lost_candidates()
     if cutoff:
         jobs = jobs.filter(updated_at__gte=cutoff)
@@ -131,9 +132,11 @@ def proofs() -> dict[str, Proof]:
 
 
 def _overtaken() -> dict[str, Proof]:
-    sizes = {"looked_at": LOOKED_AT, "later_claims": LATER_CLAIMS}
     with connection.cursor() as cursor:
-        cursor.execute(_OVERTAKEN, {"queues": list(settings.QUEUES)} | sizes)
+        cursor.execute(
+            _OVERTAKEN,
+            {"queues": list(settings.QUEUES), "looked_at": LOOKED_AT, "later_claims": LATER_CLAIMS},
+        )
         return {
             name: Proof(before, f"{LATER_CLAIMS} jobs enqueued later were claimed")
             for name, before in cursor.fetchall()
@@ -170,7 +173,8 @@ def _arm_again(lost: Sequence[Lost]) -> int:
                 "actor": SWEEP.name,
             },
         )
-        return cursor.rowcount
+        armed: int = cursor.rowcount
+        return armed
 
 
 def _details(job: Lost) -> dict[str, Any]:

@@ -68,21 +68,16 @@ def step_for(action: Action, job: Any) -> Step:
 
 def _judge_requeue(job: Any) -> tuple[bool, str]:
     again = f"Will wait for run {job.run_epoch + 1}, and its message be sent."
-    match job.status:
-        case Status.FAILED:
-            return True, again
-        case Status.CANCELLED if job.beat_at and job.beat_at >= job.stale_before:
-            ago = spell(job.read_at - job.beat_at)
-            return False, f"Its worker still named the cancelled run {ago} ago: wait until it has stopped."
-        case Status.CANCELLED:
-            return True, again
-        case Status.QUARANTINED:
-            return False, "It is quarantined: release it instead."
-        case Status.IN_PROGRESS:
-            return _judge_requeue_of_running(job, again)
-        case Status.PENDING:
-            return False, "It is waiting already."
-    return False, _left_alone(job)
+    if job.status == Status.IN_PROGRESS:
+        return _judge_requeue_of_running(job, again)
+    if job.status == Status.CANCELLED and job.beat_at and job.beat_at >= job.stale_before:
+        ago = spell(job.read_at - job.beat_at)
+        return False, f"Its worker still named the cancelled run {ago} ago: wait until it has stopped."
+    if job.status in {Status.FAILED, Status.CANCELLED}:
+        return True, again
+    if job.status == Status.QUARANTINED:
+        return False, "It is quarantined: release it instead."
+    return False, "It is waiting already." if job.status == Status.PENDING else _left_alone(job)
 
 
 def _judge_requeue_of_running(job: Any, again: str) -> tuple[bool, str]:
@@ -96,7 +91,10 @@ def _judge_cancel(job: Any) -> tuple[bool, str]:
     if job.status == Status.PENDING:
         return True, "Will not be run."
     if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:
-        return True, "Its worker can't be told: it may finish the work, its result will be seen as it writes it."
+        return (
+            True,
+            "Its worker can't be told: it may finish the work, its result will be seen as it writes it.",
+        )
     if job.status == Status.IN_PROGRESS:
         return True, f"Worker {job.worker_id} will be told at its next beat; its result will be refused."
     return False, _left_alone(job)
@@ -104,7 +102,10 @@ def _judge_cancel(job: Any) -> tuple[bool, str]:
 
 def _judge_release(job: Any) -> tuple[bool, str]:
     if job.status == Status.QUARANTINED:
-        return True, f"Will wait for run {job.run_epoch + 1} with its {job.recovery_count} recoveries forgiven."
+        return (
+            True,
+            f"Will wait for run {job.run_epoch + 1} with its {job.recovery_count} recoveries forgiven.",
+        )
     return False, _left_alone(job)
 
 

@@ -31,7 +31,7 @@ def refresh_queue_states() -> None:
 
 def _database_time() -> datetime:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT now()")
+        cursor.execute("SELECT statement_timestamp()")
         row: tuple[datetime] = cursor.fetchone()
         return row[0]
 

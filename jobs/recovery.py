@@ -73,7 +73,7 @@ def decide(job: Any, policy: Policy) -> Decision:
     """What to do with a stale run that was loaded by ``with_evidence()``. Pure."""
     diagnosis = diagnose(job)
     counted = policy.forgiven_before is None or job.last_seen >= policy.forgiven_before
-    action, sentence = _choose(job, policy, diagnosis, counted)
+    action, sentence = _choose(job, policy, diagnosis, counted=counted)
     return Decision(
         job_id=job.pk,
         customer_id=job.customer_id,
@@ -83,11 +83,11 @@ def decide(job: Any, policy: Policy) -> Decision:
         sentence=sentence,
         stale_before=job.stale_before,
         counted=counted,
-        details=_details(job, diagnosis, counted),
+        details=_details(job, diagnosis, counted=counted),
     )
 
 
-def _choose(job: Any, policy: Policy, diagnosis: Diagnosis, counted: bool) -> tuple[Action, str]:
+def _choose(job: Any, policy: Policy, diagnosis: Diagnosis, *, counted: bool) -> tuple[Action, str]:
     began = job.started_at or job.updated_at
     if policy.cutoff and began < policy.cutoff:
         return Action.SKIP, f"It began before the cutoff {policy.cutoff:%Y-%m-%d %H:%M:%S %Z}: by hand only."
@@ -98,7 +98,7 @@ def _choose(job: Any, policy: Policy, diagnosis: Diagnosis, counted: bool) -> tu
     return Action.REQUEUE, diagnosis.sentence
 
 
-def _details(job: Any, diagnosis: Diagnosis, counted: bool) -> dict[str, Any]:
+def _details(job: Any, diagnosis: Diagnosis, *, counted: bool) -> dict[str, Any]:
     silent = diagnosis.silent_for
     return {
         "why": diagnosis.reason,
@@ -133,7 +133,7 @@ def sweep(trigger: str) -> Sweep:
         skipped=tally.done[Action.SKIP],
         errors=tally.errors,
         resent=0 if row.mode == Sweep.Mode.HELD else lost.resend_lost(),
-        note=_note(row, state, tally, after_outage),
+        note=_note(row, state, tally, after_outage=after_outage),
         details={"lines": tally.lines},
     )
     hung.watch()
@@ -147,7 +147,7 @@ def _mode(state: RecoveryControl) -> Sweep.Mode:
     return Sweep.Mode.HELD if control.held(state) else Sweep.Mode.ARMED
 
 
-def _note(row: Sweep, state: RecoveryControl, tally: Tally, after_outage: bool) -> str:
+def _note(row: Sweep, state: RecoveryControl, tally: Tally, *, after_outage: bool) -> str:
     if after_outage:
         return "No sweep had finished for long: staleness counts from now, as workers may not have been able to beat."
     if row.mode == Sweep.Mode.OBSERVE:
@@ -212,7 +212,9 @@ def _lock_page(cursor: tuple[datetime, UUID] | None) -> list[Job]:
     stale = Job.objects.stale().order_by("updated_at", "pk")
     if cursor:
         stale = stale.after(*cursor)
-    return list(stale.select_for_update(skip_locked=True, of=("self",))[: settings.OPSCONSOLE_SWEEP_PAGE_SIZE])
+    return list(
+        stale.select_for_update(skip_locked=True, of=("self",))[: settings.OPSCONSOLE_SWEEP_PAGE_SIZE]
+    )
 
 
 def _settle(decisions: Sequence[Decision], tally: Tally) -> None:

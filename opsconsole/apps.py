@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class OpsConsoleConfig(AppConfig):
@@ -8,3 +9,7 @@ class OpsConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         from opsconsole import checks  # noqa: F401, PLC0415 - importing registers them; they need the settings
+
+
+class ConsoleAdminConfig(AdminConfig):
+    default_site = "opsconsole.site.ConsoleSite"

@@ -20,7 +20,7 @@ def age(at: datetime | None, now: datetime | None = None, *, suffix: str = "") -
     if at is None:
         return NOTHING
     elapsed = (now or timezone.now()) - at
-    words = f"{_largest_unit(elapsed)}{suffix}" if elapsed >= timedelta(0) else f"in {_largest_unit(-elapsed)}"
+    words = f"{rough(elapsed)}{suffix}" if elapsed >= timedelta(0) else f"in {rough(-elapsed)}"
     return moment(at, words)
 
 
@@ -31,13 +31,14 @@ def moment(at: datetime, words: str) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), title, words)
 
 
-def _largest_unit(time: timedelta) -> str:
-    # Columns of ages are read downwards: from ten minutes on one unit says enough.
-    if timedelta(minutes=10) <= time < timedelta(hours=1):
-        return f"{int(time.total_seconds()) // 60} min"
-    if time >= timedelta(days=10):
-        return f"{time.days} d"
-    return spell(time)
+def rough(time: timedelta) -> str:
+    """A duration for columns that are read downwards: one unit says enough, but for a few hours or days."""
+    seconds = int(time.total_seconds())
+    if 120 <= seconds < 3_600:
+        return f"{seconds // 60} min"
+    if seconds < 120:
+        return f"{max(0, seconds)} s"
+    return spell(timedelta(hours=seconds // 3_600)) if seconds >= 36_000 else spell(time)
 
 
 def badge(text: str, tone: str = "quiet") -> SafeString:

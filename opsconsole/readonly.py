@@ -36,12 +36,8 @@ class ReadOnlyAdmin(_ModelAdmin):
         title = {"title": capfirst(str(self.opts.verbose_name_plural))}
         return super().changelist_view(request, title | (extra_context or {}))
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        title = {"title": capfirst(str(self.opts.verbose_name)), "show_close": False}
-        return super().changeform_view(request, object_id, form_url, title | (extra_context or {}))
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        title = {"title": capfirst(str(context["original"])), "subtitle": None}
+        return super().render_change_form(request, context | title, *args, **kwargs)

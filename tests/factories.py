@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from jobs.models import Job, Status, WorkerHeartbeat
+from jobs.models import Job, Outbox, Status, WorkerHeartbeat
 
 SECOND = timedelta(seconds=1)
 
@@ -56,3 +56,10 @@ def beat(
             "metadata": {"protocol": 1} if epoch else {},
         },
     )
+
+
+def letter(of: Job, *, due: timedelta = timedelta(0), **fields: Any) -> Outbox:
+    """The outbox row of a job's current run, due since ``due`` ago."""
+    about = {"job": of, "run_epoch": of.run_epoch, "queue": of.queue, "available_at": Now() - due}
+    made = Outbox.objects.create(**about | fields)
+    return Outbox.objects.get(pk=made.pk)

@@ -86,6 +86,10 @@ class JobQuerySet(models.QuerySet["Job"]):
             .filter(last_seen__lt=F("stale_before"))
         )
 
+    def stale_and_seen_since(self, moment: datetime) -> Self:
+        """Stale runs whose last sign of life is not older than this."""
+        return self.stale().filter(last_seen__gte=moment)
+
     def hung(self) -> Self:
         """Runs that are past their deadline although their worker beats."""
         default = timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
@@ -104,7 +108,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         Annotates what ``with_message()`` does. The patience doubles with each re-send; jobs whose re-sends
         are used up are not among them.
         """
-        patience = ExpressionWrapper(lost_after() * Power(2, "resends"), DurationField())
+        patience = ExpressionWrapper(Value(lost_after()) * Power(2, "resends"), DurationField())
         return self._unclaimed().filter(
             waiting_since__lt=ExpressionWrapper(Now() - patience, DateTimeField()),
             resends__lt=MOST_RESENDS,
@@ -122,9 +126,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         return waiting.filter(~on_its_way | Q(message=None), waiting_since__lt=before)
 
     def with_message(self) -> Self:
-        """Annotate the outbox row of the current run's message (``message``), how often it was sent again
-        (``resends``), since when it could have been received (``waiting_since``), and ``read_at``.
-        """  # noqa: D205 - one sentence
+        """Annotate what the outbox knows of the current run's message.
+
+        ``message``: its row, when the console sent it. ``resends``: how often it was sent again.
+        ``waiting_since``: since when a worker could have received it. ``read_at``: when this was read.
+        """
         current = Q(outbox__destination=Outbox.Destination.QUEUE, outbox__run_epoch=F("run_epoch"))
         return self.annotate(
             message=FilteredRelation("outbox", condition=current),
@@ -170,9 +176,7 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     customer_id = ContractText(db_column=column("jobs.customer_id"))
     package_size = models.IntegerField(db_column=column("jobs.package_size"))
-    priority_level = ContractText(
-        "priority", db_column=column("jobs.priority_level"), db_default="starter"
-    )
+    priority_level = ContractText("priority", db_column=column("jobs.priority_level"), db_default="starter")
     status = ContractText(db_default=Status.PENDING)
     error_message = models.TextField(null=True, blank=True)  # noqa: DJ001 - the contract's column is nullable
     created_at = models.DateTimeField(db_default=Now())
@@ -202,7 +206,9 @@ class Job(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["updated_at", "id"], name="opsconsole_jobs_running_idx", condition=Q(status="in_progress")
+                fields=["updated_at", "id"],
+                name="opsconsole_jobs_running_idx",
+                condition=Q(status="in_progress"),
             ),
             models.Index(
                 fields=["updated_at", "id"], name="opsconsole_jobs_waiting_idx", condition=Q(status="pending")

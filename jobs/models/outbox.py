@@ -17,9 +17,7 @@ MOST_RESENDS = 3
 class OutboxQuerySet(models.QuerySet["Outbox"]):
     def due(self) -> Self:
         """Rows to be sent now, in the order in which they became due."""
-        return self.filter(state=Outbox.State.WAITING, available_at__lte=Now()).order_by(
-            "available_at", "id"
-        )
+        return self.filter(state=Outbox.State.WAITING, available_at__lte=Now()).order_by("available_at", "id")
 
 
 class Outbox(models.Model):

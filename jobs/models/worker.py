@@ -19,7 +19,7 @@ SILENT_AFTER_BEATS = 3
 class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
     def of_run(self, job_id: Any, run_epoch: Any, claimed_epoch: Any) -> Self:
         """Beats that count for a run: of its epoch, or without one while no worker of our protocol claimed it."""
-        without_epoch = Q(IsNull(claimed_epoch, True), current_run_epoch__isnull=True)
+        without_epoch = Q(IsNull(claimed_epoch, rhs=True), current_run_epoch__isnull=True)
         return self.filter(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
 
     def beating(self, within: timedelta) -> Self:

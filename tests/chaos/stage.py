@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -42,8 +41,8 @@ class Stage:
         self.run("migrate", "--verbosity=0")
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def _end(self) -> None:
         for process in self.processes:
@@ -118,13 +117,12 @@ class Stage:
         self.postgres.stop()
         self.postgres = embedded.start_postgres(self.folder / "postgres", throwaway=True)
 
-    @contextmanager
-    def sqs_away(self) -> Iterator[None]:
+    def refuse_sqs(self, times: int) -> None:
+        """SQS is away until its clients have been refused so often."""
+        enough = self.proxy.refused + times
         self.proxy.open.clear()
-        try:
-            yield
-        finally:
-            self.proxy.open.set()
+        wait_until(lambda: self.proxy.refused >= enough, timeout=30)
+        self.proxy.open.set()
 
     def kill_a_busy_worker(self) -> int:
         """Wait for a worker that is in the middle of a job, and kill it; returns its pid."""

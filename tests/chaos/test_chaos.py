@@ -60,9 +60,7 @@ def test_every_job_ends_exactly_once(stage: Stage) -> None:
         if turn == 2:
             stage.restart_postgres()
         if turn == 4:
-            before = stage.proxy.refused
-            with stage.sqs_away():
-                wait_until(lambda: stage.proxy.refused > before + 3, timeout=20)
+            stage.refuse_sqs(times=4)
     wait_until(lambda: unfinished(stage) == 0, timeout=90)
 
     check_that_each_ended_once(stage)

@@ -68,8 +68,18 @@ def test_ended_or_unknown_has_nothing_wrong(status: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (3_600, "1 h"), (3_660, "1 h 1 min")]
-    + [(86_399, "23 h 59 min"), (86_400, "1 d"), (180_000, "2 d 2 h"), (-5, "0 s")],
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3_600, "1 h"),
+        (3_660, "1 h 1 min"),
+        (86_399, "23 h 59 min"),
+        (86_400, "1 d"),
+        (180_000, "2 d 2 h"),
+    ],
 )
 def test_spelled_in_the_two_largest_units(seconds: int, text: str) -> None:
     assert spell(timedelta(seconds=seconds)) == text

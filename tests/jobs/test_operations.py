@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -150,9 +149,9 @@ def test_plan_keeps_the_order_and_leaves_unknown_ids_out() -> None:
 
 
 @pytest.fixture
-def event() -> Iterator[JobEvent]:
+def event() -> JobEvent:
     do(Action.CANCEL, job())
-    yield JobEvent.objects.get()
+    return JobEvent.objects.get()
 
 
 @pytest.mark.parametrize("statement", ["UPDATE job_events SET reason = ''", "DELETE FROM job_events"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -144,9 +144,9 @@ def test_row_that_the_database_refuses_fails_alone() -> None:
 
 
 @pytest.fixture
-def mass(settings: Any) -> Iterator[list[Job]]:
+def mass(settings: Any) -> list[Job]:
     settings.OPSCONSOLE_MASS_STALE_RUNS = 4
-    yield [dead_run(worker=f"worker-{number}") for number in range(4)]
+    return [dead_run(worker=f"worker-{number}") for number in range(4)]
 
 
 def test_mass_staleness_holds_for_one_threshold(mass: list[Job]) -> None:

@@ -22,9 +22,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=int, default=1_000, help="messages a pass (default 1000)")
         parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
-        parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes (default 1.0)")
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes (default 1)")
 
-    def handle(self, *args: Any, limit: int, loop: bool, interval: float, **options: Any) -> None:
+    def handle(self, *_args: Any, limit: int, loop: bool, interval: float, **_options: Any) -> None:
         if limit <= 0 or interval <= 0:
             raise CommandError("--limit and --interval must be more than 0.")
         if loop:
@@ -83,7 +83,7 @@ def _stopped_by_signals() -> threading.Event:
     """Set by the first SIGTERM or SIGINT: the pass is finished. The second one ends the process at once."""
     stopped = threading.Event()
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, _frame: object) -> None:
         stopped.set()
         signal.signal(number, signal.SIG_DFL)
 

@@ -30,7 +30,9 @@ class Command(BaseCommand):
             help="seconds between the sweeps of --loop (default: OPSCONSOLE_SWEEP_INTERVAL_SECONDS)",
         )
 
-    def handle(self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float, **options: Any) -> None:
+    def handle(
+        self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float, **options: Any
+    ) -> None:
         if interval <= 0:
             raise CommandError("--interval must be more than 0 seconds.")
         if dry_run:
@@ -43,7 +45,9 @@ class Command(BaseCommand):
     def _preview(self, limit: int) -> None:
         decisions = recovery.preview(limit)
         for decision in decisions:
-            self.stdout.write(f"{decision.action:<10} {decision.job_id} run {decision.epoch}: {decision.sentence}")
+            self.stdout.write(
+                f"{decision.action:<10} {decision.job_id} run {decision.epoch}: {decision.sentence}"
+            )
         self.stdout.write(f"{len(decisions)} stale; nothing was changed.")
 
     def _sweep(self) -> Sweep:

@@ -1,0 +1,65 @@
+"""A PostgreSQL of its own for the measurements, durable as a new server is, and a fresh copy of the data for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from opsconsole import embedded
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running server; ``admin_url`` is that of its database ``postgres``."""
+
+    admin_url: str
+
+    def url(self, database: str) -> str:
+        return urlunsplit(urlsplit(self.admin_url)._replace(path=f"/{database}"))
+
+    @property
+    def version(self) -> str:
+        with psycopg.connect(self.admin_url) as connection:
+            return connection.execute("SHOW server_version").fetchone()[0]
+
+    def create(self, database: str) -> str:
+        """An empty database; returns its URL."""
+        self._run(f"DROP DATABASE IF EXISTS {database}", f"CREATE DATABASE {database}")
+        return self.url(database)
+
+    def settle(self, database: str) -> None:
+        """Vacuum and analyze, so that no run pays for how the rows came in."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute("VACUUM (ANALYZE)")
+
+    @contextmanager
+    def copy_of(self, database: str) -> Iterator[str]:
+        """The URL of a copy of the database, all of it written to disk; dropped at the end."""
+        copy = f"{database}_run"
+        self._run(
+            f"DROP DATABASE IF EXISTS {copy}",
+            f"CREATE DATABASE {copy} TEMPLATE {database} STRATEGY file_copy",
+            "CHECKPOINT",
+        )
+        try:
+            yield self.url(copy)
+        finally:
+            self._run(f"DROP DATABASE {copy} WITH (FORCE)")
+
+    def _run(self, *statements: str) -> None:
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+
+@contextmanager
+def running() -> Iterator[Cluster]:
+    """Start the server in a temporary folder; stop it and remove the folder at the end."""
+    with TemporaryDirectory(prefix="bench-") as folder, embedded.start_postgres(Path(folder)) as service:
+        yield Cluster(service.url)

@@ -1,0 +1,109 @@
+"""The console itself: a sweep, then the outbox is sent. Mass staleness is released first, as an operator would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from django.core.management import call_command
+from django.db import connection
+
+from bench import plain
+from bench.shape import Shape
+from bench.stub_sqs import StubSqs
+from jobs import control, recovery
+from jobs.dispatcher import dispatch
+from jobs.models import JobEvent, Outbox, Sweep
+from jobs.timeline import Actor
+
+OPERATOR = Actor.operator("bench", None)
+
+
+def build(url: str, shape: Shape) -> None:
+    """All migrations, then the same rows as the plain plan has, claimed by workers that use epochs."""
+    use(url)
+    call_command("migrate", verbosity=0)
+    connection.close()
+    with psycopg.connect(url) as direct:
+        direct.execute(
+            plain.jobs_of(
+                shape,
+                ", run_epoch, claimed_epoch, worker_id",
+                ", 1, 1, CASE WHEN running THEN 'worker-' || n END",
+            )
+        )
+        direct.execute(plain.heartbeats_of(shape, ", current_run_epoch, metadata", ", 1, '{\"protocol\": 1}'"))
+
+
+def use(url: str) -> None:
+    """Let Django speak to this database of the same server from now on."""
+    connection.close()
+    connection.settings_dict["NAME"] = urlsplit(url).path.strip("/")
+
+
+class Stopwatch:
+    """Adds up the time that statements took, by what they begin with; keeps the one that locks a page."""
+
+    def __init__(self) -> None:
+        self.reading = 0.0
+        self.writing = 0.0
+        self.page: tuple[str, Any] | None = None
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            took = time.perf_counter() - began
+            if sql.lstrip().startswith("SELECT"):
+                self.reading += took
+            else:
+                self.writing += took
+            if "FOR UPDATE" in sql and self.page is None:
+                self.page = sql, params
+
+    @property
+    def total(self) -> float:
+        return self.reading + self.writing
+
+
+def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tuple[str, Any]]:
+    """Recover all that is stale; the seconds that each part took, and the statement that locks a page."""
+    use(url)
+    _release_mass_staleness()
+    sweeping, sending = Stopwatch(), Stopwatch()
+    began = time.perf_counter()
+    with connection.execute_wrapper(sweeping):
+        swept = recovery.sweep("bench")
+    swept_at = time.perf_counter()
+    with connection.execute_wrapper(sending):
+        sent = dispatch(limit=shape.stale)
+    ended = time.perf_counter()
+    _check(swept, sent.sent, shape)
+    connection.close()
+    assert sweeping.page
+    return {
+        "find": sweeping.reading,
+        "write": sweeping.writing,
+        "sweep": swept_at - began,
+        "lease and settle": sending.total,
+        "send": ended - swept_at,
+        "total": ended - began,
+    }, sweeping.page
+
+
+def _release_mass_staleness() -> None:
+    held = recovery.sweep("bench")
+    assert held.mode == Sweep.Mode.HELD, held.mode
+    assert control.release_hold(OPERATOR, "The measurement begins.")
+
+
+def _check(swept: Sweep, sent: int, shape: Shape) -> None:
+    """All stale runs were requeued once, told on their timelines, and sent; the live ones were left alone."""
+    told = JobEvent.objects.filter(kind=JobEvent.Kind.RECOVERED).count()
+    posted = Outbox.objects.filter(state=Outbox.State.SENT).count()
+    found = (swept.requeued, swept.errors, sent, told, posted)
+    assert found == (shape.stale, 0, shape.stale, shape.stale, shape.stale), found

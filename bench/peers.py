@@ -1,0 +1,154 @@
+"""Other job queues on PostgreSQL, by their public interfaces and in their own tables: the database part alone.
+
+None of them sends a message elsewhere or writes why it recovered a job.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import procrastinate
+import psycopg
+from chancy import Chancy, Worker
+from chancy.plugins.recovery import Recovery
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+from procrastinate import PsycopgConnector
+from psycopg.rows import dict_row
+
+from bench.shape import LIVE_BEAT, STALE_BEAT, THRESHOLD, Shape
+
+PAGE = 500
+BEAT = f"CASE WHEN stale THEN {STALE_BEAT} ELSE {LIVE_BEAT} END"
+STARTED = "now() - interval '1 hour'"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """``recover`` returns how many jobs it recovered and the seconds that this took."""
+
+    name: str
+    how: str
+    build: Callable[[str, Shape], Awaitable[None]]
+    recover: Callable[[str], Awaitable[tuple[int, float]]]
+
+
+async def build_pgqueuer(url: str, shape: Shape) -> None:
+    """It keeps no ended jobs in its table: the others are queued for an entrypoint that is not asked for."""
+    connection = await asyncpg.connect(url)
+    try:
+        await Queries.from_asyncpg_connection(connection).install()
+    finally:
+        await connection.close()
+    await _execute(
+        url,
+        f"""INSERT INTO pgqueuer (priority, queue_manager_id, created, updated, heartbeat, execute_after, status,
+                                  entrypoint, payload)
+            SELECT 0, CASE WHEN running THEN md5('worker ' || n)::uuid END, {STARTED}, {STARTED}, {BEAT}, {STARTED},
+                   (CASE WHEN running THEN 'picked' ELSE 'queued' END)::pgqueuer_status,
+                   CASE WHEN running THEN 'submit' ELSE 'later' END, '{{}}'
+              FROM {shape.numbered()} ORDER BY n""",
+    )
+
+
+async def recover_pgqueuer(url: str) -> tuple[int, float]:
+    """Its workers take stale jobs over as they take new ones: by ``dequeue``, a batch a call."""
+    connection = await asyncpg.connect(url)
+    queries = Queries.from_asyncpg_connection(connection)
+    recovered = 0
+    try:
+        began = time.perf_counter()
+        while jobs := await queries.dequeue(
+            batch_size=PAGE,
+            entrypoints={QueueEntrypoint("submit"): EntrypointExecutionParameter(concurrency_limit=0)},
+            queue_manager_id=QueueManagerId(UUID(int=1)),
+            global_concurrency_limit=None,
+            heartbeat_timeout=THRESHOLD,
+        ):
+            recovered += len(jobs)
+        return recovered, time.perf_counter() - began
+    finally:
+        await connection.close()
+
+
+async def build_chancy(url: str, shape: Shape) -> None:
+    """One worker a run; those that died are still in its table of workers."""
+    async with Chancy(url, log=_quiet) as chancy:
+        await chancy.migrate()
+    await _execute(
+        url,
+        f"""INSERT INTO chancy_workers (worker_id, tags, queues, last_seen, expires_at)
+            SELECT 'worker-' || n, '{{}}', '{{default}}', {BEAT}, {BEAT} + interval '90 seconds'
+              FROM {shape.numbered()} WHERE running ORDER BY n""",
+        f"""INSERT INTO chancy_jobs (id, queue, func, state, attempts, taken_by, claim_id, created_at, started_at,
+                                     completed_at)
+            SELECT md5('job ' || n)::uuid, 'default', 'submit',
+                   CASE WHEN running THEN 'running' ELSE 'succeeded' END, 1,
+                   CASE WHEN running THEN 'worker-' || n END,
+                   CASE WHEN running THEN md5('claim ' || n)::uuid END, {STARTED}, {STARTED},
+                   CASE WHEN NOT running THEN {STARTED} END
+              FROM {shape.numbered()} ORDER BY n""",
+    )
+
+
+async def recover_chancy(url: str) -> tuple[int, float]:
+    """Its ``Recovery`` plugin recovers all in one transaction, and notifies of each."""
+    async with Chancy(url, log=_quiet) as chancy:
+        worker = Worker(chancy, heartbeat_timeout=int(THRESHOLD.total_seconds()))
+        async with chancy.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            began = time.perf_counter()
+            recovered = await Recovery.recover(worker, chancy, cursor)
+            await connection.commit()
+            return recovered, time.perf_counter() - began
+
+
+async def build_procrastinate(url: str, shape: Shape) -> None:
+    """One worker a run, with the beat of its run."""
+    app = procrastinate.App(connector=PsycopgConnector(conninfo=url))
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+    await _execute(
+        url,
+        f"""INSERT INTO procrastinate_workers (id, last_heartbeat) OVERRIDING SYSTEM VALUE
+            SELECT n, {BEAT} FROM {shape.numbered()} WHERE running ORDER BY n""",
+        f"""INSERT INTO procrastinate_jobs (queue_name, task_name, status, attempts, worker_id)
+            SELECT 'default', 'submit', (CASE WHEN running THEN 'doing' ELSE 'succeeded' END)::procrastinate_job_status,
+                   1, CASE WHEN running THEN n END
+              FROM {shape.numbered()} ORDER BY n""",
+    )
+
+
+async def recover_procrastinate(url: str) -> tuple[int, float]:
+    """As its documentation has it: ``get_stalled_jobs``, then ``retry_job`` for each."""
+    app = procrastinate.App(connector=PsycopgConnector(conninfo=url))
+    recovered = 0
+    async with app.open_async():
+        manager = app.job_manager
+        began = time.perf_counter()
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=THRESHOLD.total_seconds()):
+            await manager.retry_job(job)
+            recovered += 1
+        return recovered, time.perf_counter() - began
+
+
+async def _execute(url: str, *statements: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+_quiet = logging.getLogger("bench.quiet")
+_quiet.setLevel(logging.ERROR)
+
+PEERS = (
+    Peer("pgqueuer", f"dequeue, {PAGE} a call", build_pgqueuer, recover_pgqueuer),
+    Peer("chancy", "Recovery.recover, all at once", build_chancy, recover_chancy),
+    Peer("procrastinate", "get_stalled_jobs, retry_job for each", build_procrastinate, recover_procrastinate),
+)

@@ -1,0 +1,50 @@
+"""SQS that takes every message, 8 ms a call. boto3 does all of its own work; only the network is left out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from jobs import sqs
+
+SECONDS_A_CALL = 0.008
+
+
+@dataclass
+class Answer:
+    """What boto3 reads of an HTTP answer."""
+
+    content: bytes
+    status_code: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/x-amz-json-1.0"})
+
+
+@dataclass
+class StubSqs:
+    """Stands in for the network of the client for one queue; ``job_ids`` are those of the messages it took."""
+
+    queue_url: str
+    calls: int = 0
+    job_ids: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        sqs.client_for(self.queue_url).meta.events.register("before-send.sqs", self.answer)
+
+    def forget(self) -> None:
+        self.calls, self.job_ids = 0, []
+
+    def answer(self, request: Any, **_: Any) -> Answer:
+        """Called by the threads that send; adding to a list is safe there."""
+        time.sleep(SECONDS_A_CALL)
+        asked = json.loads(request.body)
+        self.calls += 1
+        entries = asked.get("Entries")
+        for entry in entries or [asked]:
+            self.job_ids.append(json.loads(entry["MessageBody"])["job_id"])
+        if entries is None:
+            return Answer(json.dumps({"MessageId": str(uuid4())}).encode())
+        successful = [{"Id": entry["Id"], "MessageId": str(uuid4())} for entry in entries]
+        return Answer(json.dumps({"Successful": successful, "Failed": []}).encode())

@@ -1,0 +1,139 @@
+"""Filters of the jobs list. Their choices are known beforehand: none reads the table to find them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+
+from jobs.diagnosis import Reason
+from jobs.models import Job, Status
+from jobs.models.job import JobQuerySet
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+Choices = Iterable[tuple[str, str]]
+OTHER = "other"
+ANY = "any"
+PRIORITIES_READ = 1_000
+MOST_STATUSES = 30
+
+
+class _Filter(admin.SimpleListFilter):
+    """A filter that leaves the list as it is when its value is none of its choices."""
+
+    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+        raise NotImplementedError
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        known = {str(lookup) for lookup, _ in self.lookup_choices}
+        return self.apply(cast(JobQuerySet, queryset), value) if value in known else queryset
+
+
+class StatusFilter(_Filter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+        return [*((status.value, status.label.capitalize()) for status in Status), (OTHER, "Other (not known here)")]
+
+    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+        return jobs.filter(status__in=unknown_statuses() if value == OTHER else [value])
+
+
+def unknown_statuses() -> list[str]:
+    """The statuses of others that occur, found by hopping along the index from one value to the next."""
+    found: list[str] = []
+    hop = Job.objects.order_by("status").values_list("status", flat=True)
+    status = hop.first()
+    while status is not None and len(found) < MOST_STATUSES:
+        found.append(status)
+        status = hop.filter(status__gt=status).first()
+    return [status for status in found if status not in Status.values]
+
+
+class StaleFilter(_Filter):
+    title = "stale now"
+    parameter_name = "stale"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+        return [(ANY, "Any reason"), *((reason.value, reason.label.capitalize()) for reason in Reason)]
+
+    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+        return jobs.stale() if value == ANY else because(jobs, Reason(value))
+
+
+def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
+    """The jobs of which ``jobs.diagnosis.diagnose`` names this reason."""
+    match reason:
+        case Reason.DEAD_WORKER:
+            return jobs.stale().filter(beat_at__isnull=False)
+        case Reason.WORKER_MOVED_ON:
+            return jobs.stale().filter(beat_at=None, worker_beat_at__gte=F("updated_at"))
+        case Reason.NEVER_BEAT:
+            unheard = Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
+            return jobs.stale().filter(unheard, beat_at=None)
+        case Reason.HUNG:
+            return jobs.hung().with_evidence().filter(last_seen__gte=F("stale_before"))
+        case Reason.LOST_MESSAGE:
+            long_ago = Now() - timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
+            free_to_start = Q(not_before=None) | Q(not_before__lt=long_ago)
+            return jobs.waiting().filter(free_to_start, updated_at__lt=long_ago)
+
+
+class PriorityFilter(_Filter):
+    """Priorities are the outside's own words: those of the newest jobs, read from the end of an index."""
+
+    title = "priority"
+    parameter_name = "priority"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+        newest = Job.objects.order_by("-created_at", "-pk").values_list("priority_level", flat=True)
+        seen = {priority for priority in newest[:PRIORITIES_READ] if priority}
+        chosen = request.GET.get(self.parameter_name)
+        return [(priority, priority) for priority in sorted(seen | {chosen} if chosen else seen)]
+
+    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+        return jobs.filter(priority_level=value)
+
+
+class AgeFilter(_Filter):
+    title = "age"
+    parameter_name = "age"
+
+    spans = {
+        "hour": ("Created in the last hour", timedelta(hours=1)),
+        "day": ("Created in the last 24 hours", timedelta(days=1)),
+        "week": ("Created in the last 7 days", timedelta(days=7)),
+        "older": ("Older than 7 days", timedelta(days=7)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+        return [(value, label) for value, (label, _) in self.spans.items()]
+
+    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+        since = Now() - self.spans[value][1]
+        return jobs.filter(created_at__lt=since) if value == "older" else jobs.filter(created_at__gte=since)
+
+
+class QueueFilter(_Filter):
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+        chosen = request.GET.get(self.parameter_name)
+        names = set(settings.QUEUES) | ({chosen} if chosen else set())
+        return [(name, name) for name in sorted(names)]
+
+    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+        return jobs.filter(queue=value)

@@ -1,0 +1,150 @@
+"""The jobs list, each job's page, and the doors to the three operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels, operate
+from jobs.admin.changelist import CappedPaginator, JobChangeList, search
+from jobs.admin.filters import AgeFilter, PriorityFilter, QueueFilter, StaleFilter, StatusFilter
+from jobs.admin.page import job_page
+from jobs.diagnosis import diagnose
+from jobs.models import Job, Status
+from jobs.models.job import JobQuerySet
+from jobs.operations import Action
+from opsconsole.display import NOTHING, age
+from opsconsole.readonly import ReadOnlyAdmin
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    list_display = (
+        "short_id",
+        "customer",
+        "state",
+        "priority_level",
+        "created",
+        "last_beat",
+        "worker",
+        "run",
+        "recovery_count",
+    )
+    list_display_links = None
+    list_filter = (StatusFilter, StaleFilter, PriorityFilter, AgeFilter, QueueFilter)
+    sortable_by = ()
+    # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
+    search_fields = ("id",)
+    search_help_text = "Job id, its first 8 characters, or customer id"
+    paginator = CappedPaginator
+    actions = ("requeue_selected", "cancel_selected", "release_selected")
+
+    @admin.display(description="job")
+    def short_id(self, job: Job) -> SafeString:
+        return labels.job_link(job.pk)
+
+    @admin.display(description="customer")
+    def customer(self, job: Job) -> str:
+        return job.customer_id
+
+    @admin.display(description="status")
+    def state(self, job: Any) -> SafeString:
+        return labels.status(job.status) + labels.trouble(diagnose(job))
+
+    @admin.display(description="age")
+    def created(self, job: Any) -> SafeString:
+        return age(job.created_at, job.read_at)
+
+    @admin.display(description="last beat")
+    def last_beat(self, job: Any) -> SafeString:
+        return age(job.beat_at, job.read_at, suffix=" ago") if job.status == Status.IN_PROGRESS else NOTHING
+
+    @admin.display(description="worker")
+    def worker(self, job: Job) -> str | SafeString:
+        return job.worker_id or NOTHING
+
+    @admin.display(description="run")
+    def run(self, job: Job) -> int:
+        return job.run_epoch
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[JobChangeList]:
+        return JobChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[JobQuerySet, bool]:
+        return search(queryset, search_term), False
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        name = "jobs_job_operate"
+        return [path("operate/<str:action>/", wrap(self.operate_view), name=name), *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        job = _load(unquote(object_id))
+        if job is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+        context = {
+            **self.admin_site.each_context(request),
+            **job_page(job, [action for action in Action if self.may(request, action)]),
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/jobs/job/page.html", context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The timeline on the job's page is its history."""
+        return redirect(reverse("admin:jobs_job_change", args=[unquote(object_id)]) + "#timeline")
+
+    def may(self, request: HttpRequest, action: Action) -> bool:
+        return request.user.has_perm(f"jobs.{action}_job") and self.has_view_permission(request)
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.REQUEUE)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.CANCEL)
+
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.RELEASE)
+
+    @admin.action(description="Requeue", permissions=["requeue"])
+    def requeue_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
+        return operate.preview(self, request, Action.REQUEUE, operate.chosen(queryset))
+
+    @admin.action(description="Cancel", permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
+        return operate.preview(self, request, Action.CANCEL, operate.chosen(queryset))
+
+    @admin.action(description="Release from quarantine", permissions=["release"])
+    def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
+        return operate.preview(self, request, Action.RELEASE, operate.chosen(queryset))
+
+    def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
+        return operate.view(self, request, action)
+
+
+def _load(job_id: str) -> Job | None:
+    try:
+        return Job.objects.with_evidence().filter(pk=job_id).first()
+    except ValidationError:
+        return None

@@ -1,0 +1,57 @@
+"""Badges for the states of jobs, workers, messages and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.diagnosis import Diagnosis
+from jobs.models import JobEvent, Status
+from opsconsole.display import badge
+
+STATUS_TONES: dict[str, str] = {
+    Status.PENDING: "waiting",
+    Status.IN_PROGRESS: "running",
+    Status.COMPLETED: "good",
+    Status.FAILED: "bad",
+    Status.QUARANTINED: "warning",
+    Status.CANCELLED: "quiet",
+}
+
+EVENT_TONES: dict[str, str] = {
+    JobEvent.Kind.CLAIMED: "running",
+    JobEvent.Kind.COMPLETED: "good",
+    JobEvent.Kind.RETRY_SCHEDULED: "warning",
+    JobEvent.Kind.FAILED: "bad",
+    JobEvent.Kind.RECOVERED: "warning",
+    JobEvent.Kind.QUARANTINED: "warning",
+    JobEvent.Kind.LATE_RESULT_REJECTED: "warning",
+}
+
+
+def status(value: str) -> SafeString:
+    """The status; one that the console doesn't know is shown as it is."""
+    text = Status(value).label.capitalize() if value in Status.values else value
+    return badge(text, STATUS_TONES.get(value, "quiet"))
+
+
+def trouble(diagnosis: Diagnosis) -> SafeString:
+    """Why the job is stale, or nothing."""
+    if diagnosis.reason is None:
+        return SafeString("")
+    return badge(diagnosis.reason.label.capitalize(), "bad" if diagnosis.stale else "warning")
+
+
+def job_link(job_id: Any) -> SafeString:
+    """The short id, leading to the job's page, and a button that copies the whole one."""
+    return format_html(
+        '<span class="job-id"><a href="{}"><code>{}</code></a>'
+        '<button type="button" class="copy" data-copy="{}" aria-label="Copy id {}" title="Copy id"></button></span>',
+        reverse("admin:jobs_job_change", args=[job_id]),
+        str(job_id)[:8],
+        job_id,
+        str(job_id)[:8],
+    )

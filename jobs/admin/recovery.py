@@ -1,0 +1,203 @@
+"""The recovery page: whether recovery may act, what it would do now, and the three decisions about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from jobs import control
+from jobs.models import Job, RecoveryControl
+from jobs.recovery import Action, Decision, Policy, decide
+from jobs.timeline import Actor
+from opsconsole import audit
+from opsconsole.readonly import ReadOnlyAdmin
+
+PREVIEWED = 500
+SHOWN = 50
+SALT = "jobs.arm"
+PREVIEW_LASTS_SECONDS = 3_600
+PAGE = "admin:jobs_recoverycontrol_changelist"
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.TextInput(attrs={"size": 60}),
+        error_messages={"required": "Give a reason: it is kept with the change."},
+    )
+
+
+class ArmForm(ReasonForm):
+    NOW, SINCE, ALL = "now", "since", "all"
+    scope = forms.ChoiceField(
+        label="Recover by itself",
+        initial=NOW,
+        widget=forms.RadioSelect,
+        choices=[
+            (NOW, "only runs that begin from now on"),
+            (SINCE, "runs that began at or after the time below"),
+            (ALL, "all runs, however old"),
+        ],
+    )
+    since = forms.DateTimeField(
+        label="Time (UTC)",
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
+    )
+    field_order = ("scope", "since", "reason")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("scope") == self.SINCE and not cleaned.get("since") and "since" not in self.errors:
+            self.add_error("since", "Give the time from which runs are recovered.")
+        return cleaned
+
+    def cutoff(self) -> datetime | None:
+        match self.cleaned_data["scope"]:
+            case self.NOW:
+                return _database_now()
+            case self.SINCE:
+                since: datetime = self.cleaned_data["since"]
+                return since.astimezone(UTC)
+        return None
+
+
+@admin.register(RecoveryControl)
+class RecoveryAdmin(ReadOnlyAdmin):
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return self._page(request)
+        if not self.may_arm(request):
+            raise PermissionDenied
+        decisions = {"preview": self._preview, "arm": self._arm, "disarm": self._disarm, "release": self._release}
+        decision = decisions.get(request.POST.get("decision", ""))
+        return decision(request) if decision else redirect(PAGE)
+
+    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(PAGE)
+
+    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(PAGE)
+
+    def may_arm(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("jobs.arm_recovery")
+
+    def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
+        state = RecoveryControl.objects.annotate(db_now=Now()).get(pk=1)
+        decisions = would_do(Policy.current(state))
+        context = {
+            "title": "Recovery",
+            "state": state,
+            "held": bool(state.armed and state.hold_until and state.hold_until > state.db_now),
+            "arm_form": ArmForm(prefix="arm", label_suffix=""),
+            "disarm_form": ReasonForm(prefix="disarm", label_suffix=""),
+            "release_form": ReasonForm(prefix="release", label_suffix=""),
+            **_summary(decisions),
+        }
+        return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
+
+    def _preview(self, request: HttpRequest) -> HttpResponse:
+        """What would be recovered with this cutoff; nothing is changed."""
+        form = ArmForm(request.POST, prefix="arm", label_suffix="")
+        if not form.is_valid():
+            return self._page(request, arm_form=form)
+        cutoff, reason = form.cutoff(), form.cleaned_data["reason"]
+        decisions = would_do(replace(Policy.current(RecoveryControl.load()), cutoff=cutoff))
+        frozen = [request.user.pk, cutoff.isoformat() if cutoff else None, reason]
+        context = {
+            "title": "Arm recovery?",
+            "cutoff": cutoff,
+            "reason": reason,
+            "signed": signing.dumps(frozen, salt=SALT),
+            **_summary(decisions),
+        }
+        return self._render(request, "admin/jobs/recovery_arm.html", context)
+
+    def _arm(self, request: HttpRequest) -> HttpResponse:
+        try:
+            user_id, cutoff, reason = signing.loads(
+                request.POST.get("signed", ""), salt=SALT, max_age=PREVIEW_LASTS_SECONDS
+            )
+        except signing.BadSignature:
+            user_id = None
+        if user_id != request.user.pk:
+            messages.error(request, "The preview is too old or not yours, nothing was changed: look again.")
+            return redirect(PAGE)
+        control.arm(_actor(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
+        return self._decided(request, "Recovery is armed.", reason)
+
+    def _disarm(self, request: HttpRequest) -> HttpResponse:
+        form = ReasonForm(request.POST, prefix="disarm", label_suffix="")
+        if not form.is_valid():
+            return self._page(request, disarm_form=form)
+        control.disarm(_actor(request), form.cleaned_data["reason"])
+        return self._decided(request, "Recovery only observes now.", form.cleaned_data["reason"])
+
+    def _release(self, request: HttpRequest) -> HttpResponse:
+        form = ReasonForm(request.POST, prefix="release", label_suffix="")
+        if not form.is_valid():
+            return self._page(request, release_form=form)
+        if not control.release_hold(_actor(request), form.cleaned_data["reason"]):
+            messages.warning(request, "There was no hold any more; nothing was changed.")
+            return redirect(PAGE)
+        return self._decided(
+            request, "The hold is released: the next sweep recovers.", form.cleaned_data["reason"]
+        )
+
+    def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
+        audit.log(request.user.pk, [RecoveryControl.load()], f"{sentence} {reason}")
+        messages.success(request, sentence)
+        return redirect(PAGE)
+
+    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        common = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "may_arm": self.may_arm(request),
+        }
+        return TemplateResponse(request, template, common | context)
+
+
+def would_do(policy: Policy) -> list[Decision]:
+    """What a sweep under this policy would do now, at most ``PREVIEWED`` runs."""
+    jobs = Job.objects.stale().order_by("updated_at", "pk")[:PREVIEWED]
+    return [decide(job, policy) for job in jobs]
+
+
+def _summary(decisions: Sequence[Decision]) -> dict[str, Any]:
+    counts = Counter(decision.action for decision in decisions)
+    return {
+        "decisions": decisions[:SHOWN],
+        "hidden": max(0, len(decisions) - SHOWN),
+        "found": len(decisions),
+        "capped": len(decisions) == PREVIEWED,
+        "requeued": counts[Action.REQUEUE],
+        "quarantined": counts[Action.QUARANTINE],
+        "skipped": counts[Action.SKIP],
+    }
+
+
+def _actor(request: HttpRequest) -> Actor:
+    return Actor.operator(request.user.get_username(), request.user.pk)
+
+
+def _database_now() -> datetime:
+    now: datetime = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get(pk=1)
+    return now

@@ -1,0 +1,160 @@
+"""django-q2's pages, safe to show: its own offer every viewer to resubmit tasks and let editors choose the code.
+
+A schedule's ``func`` is any importable callable, so permission to edit one would be permission to run anything.
+Here they are read-only, but for pausing, resuming and running the schedules of our own table.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import django_q.admin  # noqa: F401 - registers its own pages, which are replaced below
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django_q.models import Failure, OrmQ, Schedule, Success
+
+from opsconsole import audit, schedules
+from opsconsole.display import NOTHING, age, badge
+from opsconsole.durations import spell
+from opsconsole.readonly import ReadOnlyAdmin
+
+RESULT_SHOWN = 160
+
+for model in (Schedule, Success, Failure, OrmQ):
+    admin.site.unregister(model)
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.TextInput(attrs={"autofocus": True}),
+        error_messages={"required": "Give a reason: it is kept with the change."},
+    )
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    list_display = ("title", "state", "every", "next", "why")
+    ordering = ("name", "pk")
+    sortable_by = ()
+    actions = ("pause", "resume", "run_now")
+
+    @admin.display(description="schedule")
+    def title(self, schedule: Schedule) -> str:
+        return schedule.name or f"#{schedule.pk}"
+
+    @admin.display(description="state")
+    def state(self, schedule: Schedule) -> SafeString:
+        if schedule.repeats == schedules.PAUSED:
+            return badge("Paused", "warning")
+        return badge("On", "good") if _is_ours(schedule) else badge("Not of the console")
+
+    @admin.display(description="every")
+    def every(self, schedule: Schedule) -> Any:
+        if schedule.schedule_type == Schedule.MINUTES and schedule.minutes:
+            return spell(timedelta(minutes=schedule.minutes))
+        return schedule.get_schedule_type_display()
+
+    @admin.display(description="next run")
+    def next(self, schedule: Schedule) -> SafeString:
+        return NOTHING if schedule.repeats == schedules.PAUSED else age(schedule.next_run, suffix=" ago")
+
+    @admin.display(description="what it does")
+    def why(self, schedule: Schedule) -> str:
+        return next((entry.why for entry in schedules.table() if entry.full_name == schedule.name), schedule.func)
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("django_q.change_schedule") and self.has_view_permission(request)
+
+    @admin.action(description="Pause", permissions=["steer"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
+        return self._steer(request, queryset.exclude(repeats=schedules.PAUSED), "pause", repeats=schedules.PAUSED)
+
+    @admin.action(description="Resume", permissions=["steer"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
+        return self._steer(request, queryset.filter(repeats=schedules.PAUSED), "resume", repeats=schedules.FOR_EVER)
+
+    @admin.action(description="Run now", permissions=["steer"])
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
+        chosen = queryset.exclude(repeats=schedules.PAUSED)
+        return self._steer(request, chosen, "run_now", next_run=timezone.now())
+
+    def _steer(
+        self, request: HttpRequest, queryset: QuerySet[Schedule], action: str, **changes: Any
+    ) -> HttpResponse | None:
+        """Ask for a reason, then change those of the console's own schedules that are still in the state chosen."""
+        chosen = list(queryset.filter(name__in=[entry.full_name for entry in schedules.table()]))
+        if not chosen:
+            messages.warning(request, "None of these schedules can be changed so.")
+            return None
+        form = ReasonForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        if not form.is_valid():
+            return self._ask(request, chosen, action, form)
+        changed = [row for row in chosen if queryset.filter(pk=row.pk).update(**changes)]
+        label = action.replace("_", " ").capitalize()
+        audit.log(request.user.pk, changed, f"{label}: {form.cleaned_data['reason']}")
+        messages.success(request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}.")
+        return None
+
+    def _ask(
+        self, request: HttpRequest, chosen: list[Schedule], action: str, form: ReasonForm
+    ) -> HttpResponse:
+        label = action.replace("_", " ").capitalize()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{label}?",
+            "opts": self.opts,
+            "chosen": chosen,
+            "action": action,
+            "label": label,
+            "form": form,
+            "checkbox": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/django_q/schedule/steer.html", context)
+
+
+def _is_ours(schedule: Schedule) -> bool:
+    return (schedule.name or "").startswith(schedules.PREFIX)
+
+
+class TaskAdmin(ReadOnlyAdmin):
+    list_display = ("name", "group", "func", "started", "took")
+    search_fields = ("name__startswith", "func__startswith", "group__startswith")
+    sortable_by = ()
+    fields = ("id", "name", "group", "func", "args", "kwargs", "started", "stopped", "attempt_count", "outcome")
+
+    @admin.display(description="took")
+    def took(self, task: Any) -> str:
+        return f"{task.time_taken():.2f} s"
+
+    @admin.display(description="result")
+    def outcome(self, task: Any) -> str:
+        return str(task.result)
+
+
+@admin.register(Success)
+class SuccessAdmin(TaskAdmin):
+    pass
+
+
+@admin.register(Failure)
+class FailureAdmin(TaskAdmin):
+    list_display = ("name", "group", "func", "started", "shortly")
+
+    @admin.display(description="error")
+    def shortly(self, task: Any) -> str:
+        return str(task.result)[:RESULT_SHOWN]
+
+
+@admin.register(OrmQ)
+class QueuedAdmin(ReadOnlyAdmin):
+    list_display = ("id", "name", "func", "key", "lock")
+    fields = ("id", "name", "func", "key", "lock")
+    sortable_by = ()

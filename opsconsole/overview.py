@@ -1,0 +1,188 @@
+"""Is everything all right? The figures of the overview, and what they mean in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.cache.backends.locmem import LocMemCache
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from opsconsole.durations import spell
+
+COUNTED_TO = 10_000
+KEPT_SECONDS = 5
+FAILED_WITHIN = timedelta(hours=24)
+UNSENT_AFTER = timedelta(minutes=2)
+INTERVALS_UNTIL_LATE = 3
+
+# In the process: the pages must also open when the shared cache is away.
+memory = LocMemCache("overview", {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock."""
+
+    read_at: datetime
+    stale: int
+    hung: int
+    running: int
+    waiting: int
+    quarantined: int
+    failed: int
+    unsent: int
+    overdue: int
+    workers_alive: int
+    workers_silent: int
+    workers_dead: int
+    last_sweep: Sweep | None
+    unread_queues: tuple[str, ...]
+
+    @property
+    def sweep_age(self) -> timedelta | None:
+        ended = self.last_sweep and self.last_sweep.finished_at
+        return self.read_at - ended if ended else None
+
+    @property
+    def sweep_is_late(self) -> bool:
+        interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
+        return self.sweep_age is None or self.sweep_age > INTERVALS_UNTIL_LATE * interval
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that an operator should know, the way to the page where it can be settled."""
+
+    tone: str
+    sentence: str
+    advice: str
+    where: str
+    link: str
+    query: str = ""
+
+
+def read() -> Overview:
+    """The figures, at most ``KEPT_SECONDS`` old."""
+    return memory.get_or_set("overview", _read, KEPT_SECONDS)
+
+
+def _read() -> Overview:
+    control = RecoveryControl.objects.annotate(read_at=Now()).get(pk=1)
+    failed = Job.objects.filter(
+        status=Status.FAILED,
+        updated_at__gte=Now() - FAILED_WITHIN,
+        # Keeps the walk along the index of failed jobs short, however many there are.
+        created_at__gte=Now() - 7 * FAILED_WITHIN,
+    )
+    due = Outbox.objects.due()
+    workers = WorkerHeartbeat.objects
+    return Overview(
+        read_at=control.read_at,
+        stale=_count(Job.objects.stale()),
+        hung=_count(Job.objects.hung()),
+        running=_count(Job.objects.running()),
+        waiting=_count(Job.objects.waiting()),
+        quarantined=_count(Job.objects.filter(status=Status.QUARANTINED)),
+        failed=_count(failed),
+        unsent=_count(due),
+        overdue=_count(due.filter(available_at__lt=Now() - UNSENT_AFTER)),
+        workers_alive=_count(workers.alive()),
+        workers_silent=_count(workers.silent()),
+        workers_dead=_count(workers.dead()),
+        last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
+        unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
+    )
+
+
+def _count(rows: QuerySet[Any]) -> int:
+    return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
+
+
+def findings(seen: Overview, control: RecoveryControl) -> list[Finding]:
+    """What needs somebody's attention, the most pressing first; empty when all is well."""
+    return [
+        *of_recovery(seen, control),
+        *_of_the_machine(seen),
+        *_of_jobs(seen, control),
+    ]
+
+
+def of_recovery(seen: Overview, control: RecoveryControl) -> list[Finding]:
+    if control.armed and control.hold_until and control.hold_until > seen.read_at:
+        return [
+            Finding(
+                "bad",
+                f"Recovery is held: {runs(seen.stale)} went silent at once.",
+                "See whether the workers are alive, then release the hold or let it end.",
+                "Open recovery",
+                "jobs_recoverycontrol_changelist",
+            )
+        ]
+    if not control.armed:
+        return [
+            Finding(
+                "warning" if seen.stale else "quiet",
+                f"Recovery only observes: {runs(seen.stale)} would be recovered.",
+                "Sweeps change nothing until somebody arms it.",
+                "Review and arm",
+                "jobs_recoverycontrol_changelist",
+            )
+        ]
+    return []
+
+
+def _of_the_machine(seen: Overview) -> list[Finding]:
+    found = []
+    if seen.sweep_is_late:
+        age = f"for {spell(seen.sweep_age)}" if seen.sweep_age else "yet"
+        advice = "Dead runs are not found: see that the cluster (manage.py run_cluster) is up."
+        found.append(Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist"))
+    if seen.unread_queues:
+        names = ", ".join(seen.unread_queues)
+        advice = "Its depth is unknown: see the error of the last try."
+        found.append(Finding("bad", f"Queue {names} can't be read.", advice, "Open queues", "jobs_queuestate_changelist"))
+    if seen.overdue:
+        advice = "See that the dispatcher runs and SQS answers."
+        sentence = f"{_many(seen.overdue, 'message')} should have been sent by now."
+        found.append(Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting"))
+    if (seen.waiting or seen.running) and not seen.workers_alive:
+        advice = "Start workers, or see why their heartbeats don't arrive."
+        found.append(Finding("bad", "No worker is alive.", advice, "Open workers", "jobs_workerheartbeat_changelist"))
+    return found
+
+
+def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
+    found = []
+    if seen.stale and control.armed:
+        advice = "The next sweep recovers what may be recovered."
+        sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
+        found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
+    if seen.quarantined:
+        advice = "Read what happened, then release or cancel."
+        sentence = f"{_many(seen.quarantined, 'job')} in quarantine."
+        found.append(
+            Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?status=quarantined")
+        )
+    if seen.hung:
+        advice = "The worker beats, the work may hang: read its notes, then cancel or requeue."
+        sentence = f"{runs(seen.hung)} past the deadline."
+        found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=hung"))
+    return found
+
+
+def runs(count: int) -> str:
+    return _many(count, "run")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{figure(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def figure(count: int) -> str:
+    """A count as shown: exact up to ``COUNTED_TO``, above it "10,000+"."""
+    return f"{COUNTED_TO:,}+" if count > COUNTED_TO else f"{count:,}"

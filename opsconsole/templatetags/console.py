@@ -1,0 +1,85 @@
+"""Times, figures and labelled cells for the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.urls import reverse
+from django.utils.html import escape, format_html
+from django.utils.text import capfirst
+from django.utils.safestring import SafeString, mark_safe
+
+from jobs.admin import labels
+from opsconsole import display, durations, overview
+
+register = template.Library()
+
+
+@register.filter
+def age(at: datetime | None, suffix: str = "") -> SafeString:
+    return display.age(at, suffix=suffix)
+
+
+@register.filter
+def age_at(at: datetime | None, now: datetime) -> SafeString:
+    """The age by another clock than this host's, such as the database's."""
+    return display.age(at, now, suffix=" ago")
+
+
+@register.filter
+def spell(time: timedelta) -> str:
+    return durations.spell(time)
+
+
+@register.filter
+def rough(time: timedelta) -> str:
+    return display.rough(time)
+
+
+@register.filter
+def pretty(value: Any) -> SafeString:
+    return display.pretty(value)
+
+
+@register.simple_tag
+def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> SafeString:
+    """A figure that leads to its list; ``tone_when_any`` colours it when it is not zero."""
+    return format_html(
+        '<div class="{}"><dt><a href="{}{}">{}</a></dt><dd>{}</dd></div>',
+        f"tone-{tone_when_any}" if count and tone_when_any else "",
+        reverse(f"admin:{model}_changelist"),
+        query,
+        label,
+        overview.figure(count),
+    )
+
+
+@register.simple_tag
+def finding_advice(finding: overview.Finding) -> SafeString:
+    url = reverse(f"admin:{finding.link}") + finding.query
+    return format_html('{} <a href="{}">{}</a>', finding.advice, url, finding.where)
+
+
+@register.filter
+def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterator[SafeString]:
+    """Each cell of a list with the heading of its column, which narrow screens show beside it."""
+    for cell, header in zip(cells, headers, strict=True):
+        if "action-checkbox" in str(header.get("class_attrib")):
+            yield cell
+            continue
+        label = escape(capfirst(str(header["text"])))
+        yield mark_safe(str(cell).replace("<td ", f'<td data-label="{label}" ', 1))  # noqa: S308 - escaped above
+
+
+@register.simple_tag
+def fact(value: Any, now: datetime) -> Any:
+    """A time as an age by the clock of ``now``; words as they are."""
+    return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
+
+
+@register.simple_tag
+def status(value: str) -> SafeString:
+    return labels.status(value)

@@ -1,0 +1,309 @@
+"""SQS in memory, fast, safe for threads, and as hostile as told: lag, throttling, lost answers, duplicates.
+
+It takes the place of the adapter's client: ``monkeypatch.setattr(sqs, "client_for", fake.client_for)``.
+Names and shapes are those of a boto3 client. What SQS does and this fake does not: retention, FIFO order and
+its group lock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import Any
+from uuid import uuid4
+
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+DEDUPLICATION_SECONDS = 300
+LARGEST_BYTES = 1_048_576
+PREFIX = "AWS.SimpleQueueService."
+FOREIGN_TO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(eq=False)
+class Message:
+    """One message in a fake queue. Times are seconds of the fake's clock."""
+
+    body: str
+    attributes: dict[str, Any]
+    visible_at: float
+    sent_at_ms: int
+    group_id: str | None = None
+    id: str = field(default_factory=lambda: str(uuid4()))
+    handle: str = ""
+    receive_count: int = 0
+
+
+@dataclass(eq=False)
+class Queue:
+    visibility_timeout: int = 30
+    dlq_url: str | None = None
+    max_receive_count: int = 3
+    messages: dict[str, Message] = field(default_factory=dict)
+    deduplicated: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class FakeSqs:
+    """A whole account. The switches may be turned while threads use it.
+
+    latency: seconds that each call takes, outside of the lock, so calls run beside each other.
+    entry_fault: for each body of a batch: None (sent), a code prefixed "sender:" or "passing:", "missing" (not
+        sent and not mentioned) or "unmentioned" (sent and not mentioned).
+    duplicates: so many of the next received messages stay visible and will be received again.
+    largest_read: at most so many messages a receive (short reads); 0 makes each one empty.
+    """
+
+    latency: float = 0.0
+    entry_fault: Callable[[str], str | None] = lambda body: None
+    duplicates: int = 0
+    largest_read: int = 10
+    clock: Callable[[], float] = time.monotonic
+    queues: dict[str, Queue] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    _faults: deque[tuple[Exception, bool]] = field(default_factory=deque, init=False, repr=False)
+    _changed: Condition = field(default_factory=Condition, init=False, repr=False)
+
+    # -- what tests say and ask
+
+    def create(self, url: str, **settings: Any) -> str:
+        """Make a queue (settings as the fields of ``Queue``) and return its URL."""
+        self.queues[url] = Queue(**settings)
+        return url
+
+    def client_for(self, queue_url: str) -> FakeSqs:
+        return self
+
+    def fail_next(self, count: int, error: Exception, *, after_effect: bool = False) -> None:
+        """Raise the error from the next calls, with ``after_effect`` only once they have done their work."""
+        self._faults.extend([(error, after_effect)] * count)
+
+    def drop_answers(self, count: int) -> None:
+        """The next calls do their work, and nobody hears of it."""
+        self.fail_next(count, ReadTimeoutError(endpoint_url="https://sqs.fake"), after_effect=True)
+
+    def bodies(self, url: str) -> list[str]:
+        """What lies in the queue, visible or not, oldest first."""
+        with self._changed:
+            return [message.body for message in self.queues[url].messages.values()]
+
+    # -- what the adapter calls
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str, **options: Any) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            refusal = _refusal(MessageBody)
+            if refusal:
+                raise client_error(refusal)
+            return {"MessageId": self._put(QueueUrl, MessageBody, options)}
+
+        return self._call("send_message", QueueUrl, work)
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            if not Entries:
+                raise client_error(PREFIX + "EmptyBatchRequest")
+            if len(Entries) > 10:
+                raise client_error(PREFIX + "TooManyEntriesInBatchRequest")
+            if sum(len(entry["MessageBody"].encode("utf-8", "replace")) for entry in Entries) > LARGEST_BYTES:
+                raise client_error(PREFIX + "BatchRequestTooLong")
+            answer: dict[str, list[dict[str, Any]]] = {"Successful": [], "Failed": []}
+            for entry in Entries:
+                self._put_entry(QueueUrl, entry, answer)
+            return answer
+
+        return self._call("send_message_batch", QueueUrl, work)
+
+    def receive_message(
+        self,
+        *,
+        QueueUrl: str,
+        MaxNumberOfMessages: int = 1,
+        WaitTimeSeconds: float = 0,
+        VisibilityTimeout: int | None = None,
+        **names: Any,
+    ) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            queue = self._queue(QueueUrl)
+            hidden = queue.visibility_timeout if VisibilityTimeout is None else VisibilityTimeout
+            limit = min(MaxNumberOfMessages, self.largest_read)
+            deadline = time.monotonic() + WaitTimeSeconds
+            while not (taken := self._take(queue, limit, hidden)):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return {}
+                self._changed.wait(min(left, 0.05))
+            return {"Messages": taken}
+
+        return self._call("receive_message", QueueUrl, work)
+
+    def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            message = self._held(QueueUrl, ReceiptHandle)
+            if message:  # An old handle "succeeds" and does nothing, as on SQS.
+                del self._queue(QueueUrl).messages[message.id]
+            return {}
+
+        return self._call("delete_message", QueueUrl, work)
+
+    def change_message_visibility(
+        self, *, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int
+    ) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            message = self._held(QueueUrl, ReceiptHandle)
+            if message is None or message.visible_at <= self.clock():
+                raise client_error(PREFIX + "MessageNotInflight")
+            message.visible_at = self.clock() + VisibilityTimeout
+            self._changed.notify_all()
+            return {}
+
+        return self._call("change_message_visibility", QueueUrl, work)
+
+    def get_queue_attributes(self, *, QueueUrl: str, AttributeNames: Iterable[str]) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            queue, now = self._queue(QueueUrl), self.clock()
+            hidden = [message for message in queue.messages.values() if message.visible_at > now]
+            delayed = sum(message.receive_count == 0 for message in hidden)
+            attributes = {
+                "ApproximateNumberOfMessages": str(len(queue.messages) - len(hidden)),
+                "ApproximateNumberOfMessagesNotVisible": str(len(hidden) - delayed),
+                "ApproximateNumberOfMessagesDelayed": str(delayed),
+                "VisibilityTimeout": str(queue.visibility_timeout),
+                "MessageRetentionPeriod": "345600",
+            }
+            if queue.dlq_url:
+                name = queue.dlq_url.rpartition("/")[2]
+                policy = {
+                    "deadLetterTargetArn": f"arn:aws:sqs:us-east-1:000000000000:{name}",
+                    "maxReceiveCount": queue.max_receive_count,
+                }
+                attributes["RedrivePolicy"] = json.dumps(policy)
+            return {"Attributes": attributes}
+
+        return self._call("get_queue_attributes", QueueUrl, work)
+
+    # -- how it works
+
+    def _call(self, name: str, url: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if self.latency:
+            time.sleep(self.latency)
+        with self._changed:
+            self.calls.append(name)
+            error, after_effect = self._faults.popleft() if self._faults else (None, False)
+            if error and not after_effect:
+                raise error
+            self._queue(url)
+            answer = work()
+            if error:
+                raise error
+            return answer
+
+    def _queue(self, url: str) -> Queue:
+        try:
+            return self.queues[url]
+        except KeyError:
+            raise client_error(PREFIX + "NonExistentQueue") from None
+
+    def _put_entry(self, url: str, entry: dict[str, Any], answer: dict[str, list[dict[str, Any]]]) -> None:
+        body, number = entry["MessageBody"], entry["Id"]
+        refusal = _refusal(body)
+        fault = f"sender:{refusal}" if refusal else self.entry_fault(body)
+        if fault in {None, "unmentioned"}:
+            sent = self._put(url, body, entry)
+            if fault is None:
+                answer["Successful"].append({"Id": number, "MessageId": sent})
+        elif fault != "missing":
+            blame, _, code = str(fault).partition(":")
+            answer["Failed"].append({"Id": number, "SenderFault": blame == "sender", "Code": code, "Message": code})
+
+    def _put(self, url: str, body: str, options: dict[str, Any]) -> str:
+        queue, now = self._queue(url), self.clock()
+        dedup = options.get("MessageDeduplicationId")
+        if url.endswith(".fifo"):
+            if not dedup or "MessageGroupId" not in options:
+                raise client_error("MissingParameter")
+            if dedup in queue.deduplicated and queue.deduplicated[dedup][0] > now:
+                return queue.deduplicated[dedup][1]
+        message = Message(
+            body=body,
+            attributes=options.get("MessageAttributes", {}),
+            visible_at=now + options.get("DelaySeconds", 0),
+            sent_at_ms=int(time.time() * 1000),
+            group_id=options.get("MessageGroupId"),
+        )
+        queue.messages[message.id] = message
+        if dedup:
+            queue.deduplicated[dedup] = (now + DEDUPLICATION_SECONDS, message.id)
+        self._changed.notify_all()
+        return message.id
+
+    def _take(self, queue: Queue, limit: int, hidden_seconds: int) -> list[dict[str, Any]]:
+        taken: list[dict[str, Any]] = []
+        now = self.clock()
+        for message in list(queue.messages.values()):
+            if len(taken) >= limit:
+                break
+            if message.visible_at > now or self._moved_to_dlq(queue, message):
+                continue
+            message.receive_count += 1
+            message.handle = f"{message.id}#{message.receive_count}"
+            message.visible_at = now if self.duplicates else now + hidden_seconds
+            self.duplicates = max(0, self.duplicates - 1)
+            taken.append(_shown(message))
+        return taken
+
+    def _moved_to_dlq(self, queue: Queue, message: Message) -> bool:
+        if queue.dlq_url is None or message.receive_count < queue.max_receive_count:
+            return False
+        del queue.messages[message.id]
+        self._queue(queue.dlq_url).messages[message.id] = message
+        return True
+
+    def _held(self, url: str, handle: str) -> Message | None:
+        message = self._queue(url).messages.get(handle.partition("#")[0])
+        return message if message and message.handle == handle else None
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    system = {
+        "ApproximateReceiveCount": str(message.receive_count),
+        "SentTimestamp": str(message.sent_at_ms),
+    }
+    if message.group_id:
+        system["MessageGroupId"] = message.group_id
+    shown: dict[str, Any] = {
+        "MessageId": message.id,
+        "ReceiptHandle": message.handle,
+        "Body": message.body,
+        "Attributes": system,
+    }
+    if message.attributes:
+        shown["MessageAttributes"] = message.attributes
+    return shown
+
+
+def _refusal(body: str) -> str | None:
+    if not body or FOREIGN_TO_XML.search(body):
+        return "InvalidMessageContents"
+    return "InvalidParameterValue" if len(body.encode()) > LARGEST_BYTES else None
+
+
+def client_error(code: str, status: int = 400, message: str = "") -> ClientError:
+    """The error answer of SQS with this code and HTTP status, as botocore raises it."""
+    answer: Any = {
+        "Error": {"Code": code, "Message": message or code},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(answer, "FakeSqs")
+
+
+def unreachable() -> EndpointConnectionError:
+    return EndpointConnectionError(endpoint_url="https://sqs.fake")
+
+
+def throttled() -> ClientError:
+    return client_error("RequestThrottled", 403, "Request is throttled.")

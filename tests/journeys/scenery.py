@@ -1,0 +1,197 @@
+"""A morning's worth of jobs for the journeys and the pictures: mostly well, with each kind of trouble in it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import cycle
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from jobs.models import Job, JobEvent, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
+
+MINUTE = timedelta(minutes=1)
+PRIORITIES = ("starter", "growth", "professional", "enterprise")
+# Its id is fixed, so that stories and pictures can name it.
+STALE_JOB = UUID("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901")
+
+
+def build(jobs: int = 2_000) -> None:
+    """Fill an empty database."""
+    _queues()
+    _workers()
+    _ended_jobs(jobs)
+    _running_jobs()
+    _waiting_jobs()
+    stale_job()
+    _sweeps()
+
+
+def stale_job() -> Job:
+    """A job in its second run, whose worker died eighteen minutes ago after two directories."""
+    worker = _worker("worker-7f3a@host-2", silent=18 * MINUTE, job_id=STALE_JOB, epoch=2, pid=4411)
+    Job.objects.bulk_create(
+        [
+            _job(
+                0,
+                id=STALE_JOB,
+                customer_id="CUST-04218",
+                priority_level="professional",
+                status=Status.IN_PROGRESS,
+                run_epoch=2,
+                claimed_epoch=2,
+                recovery_count=1,
+                worker_id=worker.pk,
+                payload={"business": "Café Blüte & Söhne", "directories": ["maps", "pages", "locals"]},
+                created_at=Now() - 52 * MINUTE,
+                started_at=Now() - 21 * MINUTE,
+                updated_at=Now() - 21 * MINUTE,
+            )
+        ]
+    )
+    _events(
+        (52, "enqueued", 1, "console", "", {}),
+        (51, "claimed", 1, "worker:worker-11b0@host-1", "", {}),
+        (38, "recovered", 1, "sweep", "The heartbeat of worker worker-11b0@host-1 stopped while it ran this.", {}),
+        (21, "claimed", 2, f"worker:{worker.pk}", "", {}),
+        (20, "progress", 2, f"worker:{worker.pk}", "", {"note": "submitted to maps", "reference": "maps/8812-44"}),
+        (19, "progress", 2, f"worker:{worker.pk}", "", {"note": "submitted to pages", "reference": "pages/A-77310"}),
+    )
+    for epoch, ago, reason in ((1, 52, ""), (2, 38, "stale_job_recovery")):
+        Outbox.objects.create(
+            job_id=STALE_JOB,
+            run_epoch=epoch,
+            state=Outbox.State.SENT,
+            attempts=1,
+            reason=reason,
+            retry=epoch > 1,
+            created_at=Now() - ago * MINUTE,
+            sent_at=Now() - ago * MINUTE + timedelta(seconds=1),
+            message_id=f"0f3c{epoch}b7e-5a1d",
+        )
+    return Job.objects.get(pk=STALE_JOB)
+
+
+def _events(*events: tuple[int, str, int, str, str, dict[str, Any]]) -> None:
+    JobEvent.objects.bulk_create(
+        JobEvent(
+            job_id=STALE_JOB,
+            at=Now() - ago * MINUTE,
+            kind=kind,
+            run_epoch=epoch,
+            actor=actor,
+            reason=reason,
+            details=details,
+        )
+        for ago, kind, epoch, actor, reason, details in events
+    )
+
+
+def _job(number: int, **fields: Any) -> Job:
+    plain = {"customer_id": f"CUST-{number % 377:05}", "package_size": 50, "priority_level": PRIORITIES[number % 4]}
+    return Job(**plain | fields)
+
+
+def _ended_jobs(count: int) -> None:
+    statuses = cycle([Status.COMPLETED] * 40 + [Status.FAILED] + [Status.COMPLETED] * 30 + [Status.CANCELLED])
+    Job.objects.bulk_create(
+        [
+            _job(
+                number,
+                status=next(statuses),
+                claimed_epoch=1,
+                worker_id=f"worker-{number % 6}@host-{number % 3}",
+                created_at=Now() - (60 + number) * MINUTE,
+                started_at=Now() - (59 + number) * MINUTE,
+                updated_at=Now() - (55 + number) * MINUTE,
+                completed_at=Now() - (55 + number) * MINUTE,
+            )
+            for number in range(count)
+        ],
+        batch_size=1_000,
+    )
+    poison = _job(8, status=Status.QUARANTINED, run_epoch=4, claimed_epoch=4, recovery_count=3)
+    poison.created_at = Now() - 95 * MINUTE
+    poison.updated_at = Now() - 31 * MINUTE
+    Job.objects.bulk_create([poison, _job(9, status="archived", created_at=Now() - 99 * MINUTE)])
+
+
+def _running_jobs() -> None:
+    for number in range(6):
+        job = _job(
+            number,
+            status=Status.IN_PROGRESS,
+            claimed_epoch=1,
+            worker_id=f"worker-{number}a@host-{number % 3}",
+            created_at=Now() - (9 + 3 * number) * MINUTE,
+            started_at=Now() - (number + 1) * MINUTE,
+            updated_at=Now() - (number + 1) * MINUTE,
+        )
+        Job.objects.bulk_create([job])
+        _worker(f"worker-{number}a@host-{number % 3}", silent=timedelta(seconds=2 * number), job_id=job.pk, epoch=1)
+    hung = _job(7, status=Status.IN_PROGRESS, claimed_epoch=1, worker_id="worker-9c@host-0")
+    hung.created_at = hung.started_at = hung.updated_at = Now() - 77 * MINUTE
+    Job.objects.bulk_create([hung])
+    _worker("worker-9c@host-0", silent=timedelta(seconds=4), job_id=hung.pk, epoch=1)
+
+
+def _waiting_jobs() -> None:
+    waiting = [
+        _job(number, created_at=Now() - number * MINUTE / 4, updated_at=Now() - number * MINUTE / 4)
+        for number in range(14)
+    ]
+    Job.objects.bulk_create(waiting)
+    JobEvent.objects.bulk_create(
+        JobEvent(job_id=job.pk, kind="enqueued", run_epoch=1, actor="console") for job in waiting
+    )
+    Outbox.objects.bulk_create(Outbox(job_id=job.pk, run_epoch=1, queue="default") for job in waiting[:3])
+
+
+def _worker(
+    name: str, *, silent: timedelta, job_id: UUID | None = None, epoch: int | None = None, pid: int = 2_100
+) -> WorkerHeartbeat:
+    return WorkerHeartbeat.objects.create(
+        worker_id=name,
+        current_job_id=job_id,
+        current_run_epoch=epoch,
+        last_heartbeat=Now() - silent,
+        started_at=Now() - 190 * MINUTE,
+        hostname=name.partition("@")[2],
+        pid=pid,
+        metadata={"protocol": 1},
+    )
+
+
+def _workers() -> None:
+    _worker("worker-3d@host-1", silent=timedelta(seconds=8))
+    _worker("worker-4e@host-1", silent=3 * MINUTE)
+    WorkerHeartbeat.objects.create(
+        worker_id="legacy-node-01", last_heartbeat=Now() - timedelta(seconds=20), current_job_id=None
+    )
+
+
+def _queues() -> None:
+    QueueState.objects.create(
+        name="default",
+        visible=14,
+        in_flight=6,
+        delayed=0,
+        visibility_timeout_seconds=300,
+        read_at=Now() - timedelta(seconds=25),
+        checked_at=Now() - timedelta(seconds=25),
+    )
+
+
+def _sweeps() -> None:
+    Sweep.objects.bulk_create(
+        Sweep(
+            trigger="schedule",
+            mode=Sweep.Mode.ARMED,
+            started_at=Now() - number * 2 * MINUTE - MINUTE,
+            finished_at=Now() - number * 2 * MINUTE - MINUTE + timedelta(milliseconds=38 + number),
+            found=int(number == 18),
+            requeued=int(number == 18),
+        )
+        for number in range(60)
+    )
