@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import TextChoices
 
 from jobs.models import Status
+from opsconsole.durations import spell
 
 
 class Reason(TextChoices):
@@ -114,16 +115,3 @@ def deadline_of(run: Evidence) -> datetime | None:
     if run.deadline_at:
         return run.deadline_at
     return (run.started_at or run.updated_at) + timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
-
-
-def spell(time: timedelta) -> str:
-    """A duration in its two largest units: '45 s', '12 min 5 s', '3 h 10 min', '2 d 4 h'."""
-    seconds = max(0, int(time.total_seconds()))
-    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} d {hours} h" if hours else f"{days} d"
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    if minutes:
-        return f"{minutes} min {seconds % 60} s" if seconds % 60 else f"{minutes} min"
-    return f"{seconds} s"

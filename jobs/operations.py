@@ -12,10 +12,11 @@ from django.db.models import TextChoices
 from django.db.models.functions import Now
 
 from jobs import outbox
-from jobs.diagnosis import Reason, diagnose, spell
+from jobs.diagnosis import Reason, diagnose
 from jobs.lifecycle import restart
 from jobs.models import Job, JobEvent, Status
 from jobs.timeline import Actor, record
+from opsconsole.durations import spell
 from opsconsole.errors import OpsConsoleError
 
 

@@ -68,18 +68,24 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="what it does")
     def why(self, schedule: Schedule) -> str:
-        return next((entry.why for entry in schedules.table() if entry.full_name == schedule.name), schedule.func)
+        return next(
+            (entry.why for entry in schedules.table() if entry.full_name == schedule.name), schedule.func
+        )
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("django_q.change_schedule") and self.has_view_permission(request)
 
     @admin.action(description="Pause", permissions=["steer"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
-        return self._steer(request, queryset.exclude(repeats=schedules.PAUSED), "pause", repeats=schedules.PAUSED)
+        return self._steer(
+            request, queryset.exclude(repeats=schedules.PAUSED), "pause", repeats=schedules.PAUSED
+        )
 
     @admin.action(description="Resume", permissions=["steer"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
-        return self._steer(request, queryset.filter(repeats=schedules.PAUSED), "resume", repeats=schedules.FOR_EVER)
+        return self._steer(
+            request, queryset.filter(repeats=schedules.PAUSED), "resume", repeats=schedules.FOR_EVER
+        )
 
     @admin.action(description="Run now", permissions=["steer"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
@@ -99,8 +105,10 @@ class ScheduleAdmin(ReadOnlyAdmin):
             return self._ask(request, chosen, action, form)
         changed = [row for row in chosen if queryset.filter(pk=row.pk).update(**changes)]
         label = action.replace("_", " ").capitalize()
-        audit.log(request.user.pk, changed, f"{label}: {form.cleaned_data['reason']}")
-        messages.success(request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}.")
+        audit.log(request.user, changed, f"{label}: {form.cleaned_data['reason']}")
+        messages.success(
+            request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}."
+        )
         return None
 
     def _ask(
@@ -128,7 +136,18 @@ class TaskAdmin(ReadOnlyAdmin):
     list_display = ("name", "group", "func", "started", "took")
     search_fields = ("name__startswith", "func__startswith", "group__startswith")
     sortable_by = ()
-    fields = ("id", "name", "group", "func", "args", "kwargs", "started", "stopped", "attempt_count", "outcome")
+    fields = (
+        "id",
+        "name",
+        "group",
+        "func",
+        "args",
+        "kwargs",
+        "started",
+        "stopped",
+        "attempt_count",
+        "outcome",
+    )
 
     @admin.display(description="took")
     def took(self, task: Any) -> str:

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from opsconsole.durations import spell
 
-NOTHING = format_html('<span class="nothing">{}</span>', "–")
+NOTHING = format_html('<span class="nothing">{}</span>', "–")  # noqa: RUF001 - an en dash is meant
 
 
 def age(at: datetime | None, now: datetime | None = None, *, suffix: str = "") -> SafeString:

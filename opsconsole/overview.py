@@ -68,7 +68,11 @@ class Finding:
 
 def read() -> Overview:
     """The figures, at most ``KEPT_SECONDS`` old."""
-    return memory.get_or_set("overview", _read, KEPT_SECONDS)
+    seen: Overview | None = memory.get("overview")
+    if seen is None:
+        seen = _read()
+        memory.set("overview", seen, KEPT_SECONDS)
+    return seen
 
 
 def _read() -> Overview:
@@ -141,18 +145,24 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
     if seen.sweep_is_late:
         age = f"for {spell(seen.sweep_age)}" if seen.sweep_age else "yet"
         advice = "Dead runs are not found: see that the cluster (manage.py run_cluster) is up."
-        found.append(Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist"))
+        found.append(
+            Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist")
+        )
     if seen.unread_queues:
-        names = ", ".join(seen.unread_queues)
+        sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
         advice = "Its depth is unknown: see the error of the last try."
-        found.append(Finding("bad", f"Queue {names} can't be read.", advice, "Open queues", "jobs_queuestate_changelist"))
+        found.append(Finding("bad", sentence, advice, "Open queues", "jobs_queuestate_changelist"))
     if seen.overdue:
         advice = "See that the dispatcher runs and SQS answers."
         sentence = f"{_many(seen.overdue, 'message')} should have been sent by now."
-        found.append(Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting"))
+        found.append(
+            Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting")
+        )
     if (seen.waiting or seen.running) and not seen.workers_alive:
         advice = "Start workers, or see why their heartbeats don't arrive."
-        found.append(Finding("bad", "No worker is alive.", advice, "Open workers", "jobs_workerheartbeat_changelist"))
+        found.append(
+            Finding("bad", "No worker is alive.", advice, "Open workers", "jobs_workerheartbeat_changelist")
+        )
     return found
 
 

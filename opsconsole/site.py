@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from jobs.models import RecoveryControl
@@ -52,7 +53,7 @@ class ConsoleSite(AdminSite):
         apps = super().get_app_list(request, app_label)
         return apps if app_label else [_overview_link(request), *_grouped(apps, request)]
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context: dict[str, Any] = {"title": self.index_title}
         if request.user.has_perm("jobs.view_job"):
             context |= _state_of_things()

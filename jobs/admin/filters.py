@@ -45,7 +45,10 @@ class StatusFilter(_Filter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
-        return [*((status.value, status.label.capitalize()) for status in Status), (OTHER, "Other (not known here)")]
+        return [
+            *((status.value, status.label.capitalize()) for status in Status),
+            (OTHER, "Other (not known here)"),
+        ]
 
     def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
         return jobs.filter(status__in=unknown_statuses() if value == OTHER else [value])
@@ -77,14 +80,14 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
     """The jobs of which ``jobs.diagnosis.diagnose`` names this reason."""
     match reason:
         case Reason.DEAD_WORKER:
-            return jobs.stale().filter(beat_at__isnull=False)
+            return jobs.stale().filter(Q(beat_at__isnull=False))
         case Reason.WORKER_MOVED_ON:
-            return jobs.stale().filter(beat_at=None, worker_beat_at__gte=F("updated_at"))
+            return jobs.stale().filter(Q(beat_at=None, worker_beat_at__gte=F("updated_at")))
         case Reason.NEVER_BEAT:
             unheard = Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
-            return jobs.stale().filter(unheard, beat_at=None)
+            return jobs.stale().filter(unheard & Q(beat_at=None))
         case Reason.HUNG:
-            return jobs.hung().with_evidence().filter(last_seen__gte=F("stale_before"))
+            return jobs.hung()
         case Reason.LOST_MESSAGE:
             long_ago = Now() - timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
             free_to_start = Q(not_before=None) | Q(not_before__lt=long_ago)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -53,7 +53,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description="customer")
     def customer(self, job: Job) -> str:
-        return job.customer_id
+        return str(job.customer_id)
 
     @admin.display(description="status")
     def state(self, job: Any) -> SafeString:
@@ -101,7 +101,8 @@ class JobAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         job = _load(unquote(object_id))
         if job is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+            messages.warning(request, "There is no job with this id.")
+            return redirect("admin:jobs_job_changelist")
         context = {
             **self.admin_site.each_context(request),
             **job_page(job, [action for action in Action if self.may(request, action)]),

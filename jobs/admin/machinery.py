@@ -37,7 +37,8 @@ class _WithClock(ReadOnlyAdmin):
     paginator = CappedPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(db_now=Now())
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(db_now=Now())
+        return rows
 
 
 class LifeFilter(admin.SimpleListFilter):
@@ -66,7 +67,17 @@ class WorkerAdmin(_WithClock):
     ordering = ("-last_heartbeat", "worker_id")
     search_fields = ("worker_id__startswith",)
     search_help_text = "Beginning of a worker's id"
-    fields = ("worker_id", "state", "current_job", "run", "last_heartbeat", "started_at", "hostname", "pid", "told")
+    fields = (
+        "worker_id",
+        "state",
+        "current_job",
+        "run",
+        "last_heartbeat",
+        "started_at",
+        "hostname",
+        "pid",
+        "told",
+    )
 
     @admin.display(description="state")
     def state(self, worker: Any) -> SafeString:
@@ -198,6 +209,24 @@ class OutboxAdmin(_WithClock):
     )
     list_filter = (MessageStateFilter,)
     ordering = ("-id",)
+    fields = (
+        "condition",
+        # By its id: the label of the relation would read the row of a job that may be gone.
+        "job_id_short",
+        "run_epoch",
+        "destination",
+        "queue",
+        "reason",
+        "retry",
+        "dead_letter_id",
+        "created_at",
+        "available_at",
+        "attempts",
+        "resends",
+        "sent_at",
+        "message_id",
+        "last_error",
+    )
 
     @admin.display(description="message")
     def number(self, message: Outbox) -> str:
@@ -220,15 +249,19 @@ class OutboxAdmin(_WithClock):
     def written(self, message: Any) -> SafeString:
         return age(message.created_at, message.db_now, suffix=" ago")
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        # The job by its id: its own label would read the row of a job that may be gone.
-        plain = [field.name for field in Outbox._meta.fields if field.name != "job"]
-        return ["job_id_short", *plain]
-
 
 @admin.register(QueueState)
 class QueueStateAdmin(_WithClock):
-    list_display = ("name", "condition", "visible", "in_flight", "delayed", "visibility_timeout", "read", "error")
+    list_display = (
+        "name",
+        "condition",
+        "visible",
+        "in_flight",
+        "delayed",
+        "visibility_timeout",
+        "read",
+        "error",
+    )
     ordering = ("name",)
 
     @admin.display(description="state")

@@ -7,7 +7,7 @@ changed in between is skipped by ``operations.carry_out``, also when the form is
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -100,7 +100,7 @@ def _do(admin: JobAdmin, request: HttpRequest, action: Action) -> HttpResponse:
 
 
 def _freeze(request: HttpRequest, action: Action, steps: Iterable[Step]) -> str:
-    rows = [[str(step.job_id), step.seen_status, step.seen_epoch, step.will, step.sentence] for step in steps]
+    rows = [asdict(step) | {"job_id": str(step.job_id)} for step in steps]
     return signing.dumps({"action": action, "user": request.user.pk, "steps": rows}, salt=SALT, compress=True)
 
 
@@ -108,10 +108,7 @@ def _thaw(request: HttpRequest, action: Action, frozen: str) -> list[Step]:
     said = signing.loads(frozen, salt=SALT, max_age=PLAN_LASTS_SECONDS)
     if said["action"] != action or said["user"] != request.user.pk:
         raise signing.BadSignature("This preview belongs to another action or user.")
-    return [
-        Step(UUID(job_id), action, status, epoch, will, sentence)
-        for job_id, status, epoch, will, sentence in said["steps"]
-    ]
+    return [Step(**row | {"job_id": UUID(row["job_id"]), "action": action}) for row in said["steps"]]
 
 
 def _preview_page(
@@ -147,8 +144,10 @@ def _result_page(
     admin: JobAdmin, request: HttpRequest, action: Action, outcomes: Sequence[Outcome], reason: str
 ) -> HttpResponse:
     jobs = _shown([outcome.job_id for outcome in outcomes])
-    done = [outcome for outcome in outcomes if outcome.done]
-    audit.log(request.user.pk, [jobs[outcome.job_id] for outcome in done], f"{DONE[action].capitalize()}: {reason}")
+    done = [outcome for outcome in outcomes if outcome.done and outcome.job_id in jobs]
+    audit.log(
+        request.user, [jobs[outcome.job_id] for outcome in done], f"{DONE[action].capitalize()}: {reason}"
+    )
     context = {
         "title": f"{_jobs(len(done))} {DONE[action]}",
         "done": [Line(jobs[outcome.job_id], outcome.sentence) for outcome in done],

@@ -131,7 +131,9 @@ def _of_event(event: JobEvent) -> Entry:
         reason=event.reason,
         note=str(details.get("note", "")),
         reference=str(details.get("reference", "")),
-        details={key: value for key, value in details.items() if key not in TIDY or (key == "late" and value)},
+        details={
+            key: value for key, value in details.items() if key not in TIDY or (key == "late" and value)
+        },
     )
 
 

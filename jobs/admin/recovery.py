@@ -86,7 +86,12 @@ class RecoveryAdmin(ReadOnlyAdmin):
             return self._page(request)
         if not self.may_arm(request):
             raise PermissionDenied
-        decisions = {"preview": self._preview, "arm": self._arm, "disarm": self._disarm, "release": self._release}
+        decisions = {
+            "preview": self._preview,
+            "arm": self._arm,
+            "disarm": self._disarm,
+            "release": self._release,
+        }
         decision = decisions.get(request.POST.get("decision", ""))
         return decision(request) if decision else redirect(PAGE)
 
@@ -131,15 +136,11 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return self._render(request, "admin/jobs/recovery_arm.html", context)
 
     def _arm(self, request: HttpRequest) -> HttpResponse:
-        try:
-            user_id, cutoff, reason = signing.loads(
-                request.POST.get("signed", ""), salt=SALT, max_age=PREVIEW_LASTS_SECONDS
-            )
-        except signing.BadSignature:
-            user_id = None
-        if user_id != request.user.pk:
+        frozen = _thaw(request.POST.get("signed", ""))
+        if frozen is None or frozen[0] != request.user.pk:
             messages.error(request, "The preview is too old or not yours, nothing was changed: look again.")
             return redirect(PAGE)
+        _, cutoff, reason = frozen
         control.arm(_actor(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
         return self._decided(request, "Recovery is armed.", reason)
 
@@ -162,7 +163,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
         )
 
     def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
-        audit.log(request.user.pk, [RecoveryControl.load()], f"{sentence} {reason}")
+        audit.log(request.user, [RecoveryControl.load()], f"{sentence} {reason}")
         messages.success(request, sentence)
         return redirect(PAGE)
 
@@ -173,6 +174,14 @@ class RecoveryAdmin(ReadOnlyAdmin):
             "may_arm": self.may_arm(request),
         }
         return TemplateResponse(request, template, common | context)
+
+
+def _thaw(signed: str) -> list[Any] | None:
+    try:
+        frozen: list[Any] = signing.loads(signed, salt=SALT, max_age=PREVIEW_LASTS_SECONDS)
+    except signing.BadSignature:
+        return None
+    return frozen
 
 
 def would_do(policy: Policy) -> list[Decision]:

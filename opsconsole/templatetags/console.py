@@ -9,8 +9,8 @@ from typing import Any
 from django import template
 from django.urls import reverse
 from django.utils.html import escape, format_html
-from django.utils.text import capfirst
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
 
 from jobs.admin import labels
 from opsconsole import display, durations, overview

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from jobs.diagnosis import Diagnosis, Reason, diagnose, spell
+from jobs.diagnosis import Diagnosis, Reason, diagnose
 from jobs.models import Job, Status
+from opsconsole.durations import spell
 from tests.factories import SECOND, beat, job, run
 
 pytestmark = pytest.mark.django_db

@@ -53,10 +53,31 @@ def stale_job() -> Job:
     _events(
         (52, "enqueued", 1, "console", "", {}),
         (51, "claimed", 1, "worker:worker-11b0@host-1", "", {}),
-        (38, "recovered", 1, "sweep", "The heartbeat of worker worker-11b0@host-1 stopped while it ran this.", {}),
+        (
+            38,
+            "recovered",
+            1,
+            "sweep",
+            "The heartbeat of worker worker-11b0@host-1 stopped while it ran this.",
+            {},
+        ),
         (21, "claimed", 2, f"worker:{worker.pk}", "", {}),
-        (20, "progress", 2, f"worker:{worker.pk}", "", {"note": "submitted to maps", "reference": "maps/8812-44"}),
-        (19, "progress", 2, f"worker:{worker.pk}", "", {"note": "submitted to pages", "reference": "pages/A-77310"}),
+        (
+            20,
+            "progress",
+            2,
+            f"worker:{worker.pk}",
+            "",
+            {"note": "submitted to maps", "reference": "maps/8812-44"},
+        ),
+        (
+            19,
+            "progress",
+            2,
+            f"worker:{worker.pk}",
+            "",
+            {"note": "submitted to pages", "reference": "pages/A-77310"},
+        ),
     )
     for epoch, ago, reason in ((1, 52, ""), (2, 38, "stale_job_recovery")):
         Outbox.objects.create(
@@ -89,7 +110,11 @@ def _events(*events: tuple[int, str, int, str, str, dict[str, Any]]) -> None:
 
 
 def _job(number: int, **fields: Any) -> Job:
-    plain = {"customer_id": f"CUST-{number % 377:05}", "package_size": 50, "priority_level": PRIORITIES[number % 4]}
+    plain = {
+        "customer_id": f"CUST-{number % 377:05}",
+        "package_size": 50,
+        "priority_level": PRIORITIES[number % 4],
+    }
     return Job(**plain | fields)
 
 
@@ -129,7 +154,12 @@ def _running_jobs() -> None:
             updated_at=Now() - (number + 1) * MINUTE,
         )
         Job.objects.bulk_create([job])
-        _worker(f"worker-{number}a@host-{number % 3}", silent=timedelta(seconds=2 * number), job_id=job.pk, epoch=1)
+        _worker(
+            f"worker-{number}a@host-{number % 3}",
+            silent=timedelta(seconds=2 * number),
+            job_id=job.pk,
+            epoch=1,
+        )
     hung = _job(7, status=Status.IN_PROGRESS, claimed_epoch=1, worker_id="worker-9c@host-0")
     hung.created_at = hung.started_at = hung.updated_at = Now() - 77 * MINUTE
     Job.objects.bulk_create([hung])

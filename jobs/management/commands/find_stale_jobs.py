@@ -8,8 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from jobs.diagnosis import diagnose, spell
+from jobs.diagnosis import diagnose
 from jobs.models import Job
+from opsconsole.durations import spell
 
 
 class Command(BaseCommand):
