@@ -39,5 +39,6 @@ class ReadOnlyAdmin(_ModelAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        title = {"title": capfirst(str(context["original"])), "subtitle": None}
+        name = capfirst(str(self.opts.verbose_name))
+        title = {"title": f"{name} {context['original'].pk}", "subtitle": None}
         return super().render_change_form(request, context | title, *args, **kwargs)

@@ -136,7 +136,7 @@ class JobAdmin(ReadOnlyAdmin):
     def cancel_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
         return operate.preview(self, request, Action.CANCEL, operate.chosen(queryset))
 
-    @admin.action(description="Release from quarantine", permissions=["release"])
+    @admin.action(description="Release", permissions=["release"])
     def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
         return operate.preview(self, request, Action.RELEASE, operate.chosen(queryset))
 
