@@ -17,6 +17,7 @@ from django.core import checks
 from opsconsole import env
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
+PREFIX = "OPSCONSOLE_"
 FEWEST_SECRET_CHARACTERS = 32
 
 
@@ -101,15 +102,19 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[c
 @checks.register("opsconsole")
 def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
     """A misspelt variable would silently leave its setting at the default."""
-    unknown = sorted(name for name in os.environ if name.startswith("OPSCONSOLE_") and name not in env.known)
+    ours = (name for name in os.environ if name.startswith(PREFIX))
     return [
         checks.Warning(
             f"{name} is set in the environment, but there is no such setting.",
-            hint=" ".join(
-                f"Did you mean {meant}?" for meant in difflib.get_close_matches(name, env.known, n=1)
-            )
-            or "docs/settings.md lists them all.",
+            hint=_meant(name),
             id="opsconsole.W003",
         )
-        for name in unknown
+        for name in sorted(ours)
+        if name not in env.known
     ]
+
+
+def _meant(misspelt: str) -> str:
+    names = [name.removeprefix(PREFIX) for name in env.known]
+    closest = difflib.get_close_matches(misspelt.removeprefix(PREFIX), names, n=1)
+    return f"Did you mean {PREFIX}{closest[0]}?" if closest else "docs/settings.md lists them all."

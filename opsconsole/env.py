@@ -17,7 +17,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 _environment = environ.Env.ENVIRON
-# Each name that was asked for, and its default: a misspelt variable can be pointed out, and docs/settings.md held to it.
+# Each name that was asked for, and its default: a misspelt variable can be pointed out, the docs held to it.
 known: dict[str, str] = {}
 
 

@@ -32,23 +32,18 @@ OURS = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_", "CACHE_", "DJANGO_
 FOLDER = "TEST_SERVICES_FOLDER"
 MAX_RECEIVE_COUNT = 3
 
-_services = pytest.StashKey[ExitStack]()
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the services and let Django read the settings that name them."""
-    config.stash[_services] = ExitStack()
-    folder = os.environ.get(FOLDER) or _temporary_folder(config.stash[_services])
+    services = ExitStack()
+    config.add_cleanup(services.close)
+    folder = os.environ.get(FOLDER) or _temporary_folder(services)
     use_only_test_settings(folder)
     for name, service in _start(Path(folder)).items():
-        config.stash[_services].callback(service.stop)
+        services.callback(service.stop)
         os.environ[name] = service.url
     os.environ["CACHE_URL"] += f"?db={_worker_number()}"
     _load_settings()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    config.stash[_services].close()
 
 
 def _temporary_folder(services: ExitStack) -> str:

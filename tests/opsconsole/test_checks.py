@@ -1,0 +1,89 @@
+"""System checks: what production refuses, what is allowed but unwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from opsconsole import checks
+from opsconsole.settings import DEVELOPMENT_SECRET_KEY
+
+GOOD = {
+    "OPSCONSOLE_ENV": "production",
+    "DEBUG": False,
+    "SECRET_KEY": "x" * 32,
+    "ALLOWED_HOSTS": ["ops.example.com"],
+    "QUEUES": {"default": object()},
+}
+
+
+@pytest.fixture
+def production(settings: Settings) -> Settings:
+    for name, value in GOOD.items():
+        setattr(settings, name, value)
+    return settings
+
+
+def found(check: Any) -> set[str]:
+    return {message.id for message in check(None)}
+
+
+def test_good_production_has_nothing_to_refuse(production: Settings) -> None:
+    assert found(checks.check_production) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check_id"),
+    [
+        ("DEBUG", True, "opsconsole.E001"),
+        ("SECRET_KEY", DEVELOPMENT_SECRET_KEY, "opsconsole.E002"),
+        ("SECRET_KEY", "x" * 31, "opsconsole.E002"),
+        ("QUEUES", {}, "opsconsole.E005"),
+        ("ALLOWED_HOSTS", [], "opsconsole.E006"),
+    ],
+)
+def test_production_refuses(production: Settings, name: str, value: object, check_id: str) -> None:
+    setattr(production, name, value)
+    assert found(checks.check_production) == {check_id}
+    production.OPSCONSOLE_ENV = "development"
+    assert found(checks.check_production) == set()
+
+
+@pytest.mark.parametrize(
+    ("variable", "check_id"), [("DATABASE_URL", "opsconsole.E003"), ("CACHE_URL", "opsconsole.E004")]
+)
+def test_production_refuses_a_missing_service(
+    production: Settings, monkeypatch: pytest.MonkeyPatch, variable: str, check_id: str
+) -> None:
+    monkeypatch.delenv(variable)
+    assert found(checks.check_production) == {check_id}
+
+
+@pytest.mark.parametrize(
+    ("name", "check_id"),
+    [
+        ("OPSCONSOLE_SWEEP_INTERVAL_SECONDS", "opsconsole.W001"),
+        ("OPSCONSOLE_BEAT_INTERVAL_SECONDS", "opsconsole.W002"),
+    ],
+)
+def test_interval_of_more_than_a_quarter_of_the_threshold_warns(
+    settings: Settings, name: str, check_id: str
+) -> None:
+    settings.OPSCONSOLE_STALE_AFTER_SECONDS = 1_000
+    setattr(settings, name, 250)
+    assert found(checks.check_intervals) == set()
+    setattr(settings, name, 251)
+    assert found(checks.check_intervals) == {check_id}
+
+
+def test_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.check_names(None) == []
+    monkeypatch.setenv("OPSCONSOLE_STALE_AFTER", "60")
+    [warning] = checks.check_names(None)
+    assert warning.msg.startswith("OPSCONSOLE_STALE_AFTER is set")
+    assert warning.hint == "Did you mean OPSCONSOLE_STALE_AFTER_SECONDS?"
+    monkeypatch.delenv("OPSCONSOLE_STALE_AFTER")
+    monkeypatch.setenv("OPSCONSOLE_XYZZY", "1")
+    assert [message.hint for message in checks.check_names(None)] == ["docs/settings.md lists them all."]

@@ -1,0 +1,113 @@
+"""The probes: no login, no details, right in each state of things."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError, connection
+from django.db.models.functions import Now
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from jobs.models import QueueState, Sweep
+from opsconsole import health
+from opsconsole.env import QueueConfig
+
+READY = {"status": "ready", "checks": {"database": "ok", "queue": "ok", "sweep": "ok"}}
+
+
+@pytest.fixture
+def fresh(db: None, settings: Settings) -> None:
+    """Two queues that were read and a sweep that ended, all a moment ago."""
+    settings.QUEUES = {name: QueueConfig(name, "https://x/" + name, None) for name in ("default", "slow")}
+    for name in settings.QUEUES:
+        QueueState.objects.create(name=name, read_at=Now())
+    Sweep.objects.create(trigger="test", mode=Sweep.Mode.ARMED, finished_at=Now())
+
+
+def failing() -> set[str]:
+    answer = Client().get("/readyz")
+    passed = answer.status_code == 200
+    body = answer.json()
+    assert body["status"] == ("ready" if passed else "not ready")
+    failed = {name for name, word in body["checks"].items() if word == "failing"}
+    assert passed is not bool(failed)
+    return failed
+
+
+def test_alive_needs_nothing() -> None:
+    answer = Client().get("/healthz")
+    assert (answer.status_code, answer.content) == (200, b"ok")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_ready_says_so_and_no_more() -> None:
+    answer = Client().get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, READY)
+    assert "no-store" in answer["Cache-Control"]
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_may_call_by_address_and_not_change_anything(path: str) -> None:
+    assert Client().get(path, headers={"host": "10.0.0.7"}).status_code == 200
+    assert Client().post(path).status_code == 405
+    assert Client().head(path).status_code == 200
+
+
+@pytest.mark.usefixtures("fresh")
+def test_one_queue_that_is_late_or_unreadable_is_not_ready(settings: Settings) -> None:
+    late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 3)
+    slow = QueueState.objects.filter(name="slow")
+    slow.update(read_at=Now() - late + timedelta(seconds=5))
+    assert failing() == set()
+    slow.update(read_at=Now() - late - timedelta(seconds=5))
+    assert failing() == {"queue"}
+    slow.update(read_at=Now(), error="access denied to https://x/slow")
+    assert failing() == {"queue"}
+    slow.delete()
+    assert failing() == {"queue"}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_no_queue_at_all_is_not_ready(settings: Settings) -> None:
+    settings.QUEUES = {}
+    assert failing() == {"queue"}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_sweep_that_is_late_or_never_ended_is_not_ready(settings: Settings) -> None:
+    late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 3)
+    Sweep.objects.update(finished_at=Now() - late + timedelta(seconds=5))
+    assert failing() == set()
+    Sweep.objects.update(finished_at=Now() - late - timedelta(seconds=5))
+    assert failing() == {"sweep"}
+    Sweep.objects.update(finished_at=None, started_at=Now())
+    assert failing() == {"sweep"}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_database_away_is_not_ready_and_tells_no_details(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise DatabaseError("connection to db.internal refused")
+
+    monkeypatch.setattr(health, "_answer_in_time", refuse)
+    assert failing() == {"database", "queue", "sweep"}
+    assert b"db.internal" not in Client().get("/readyz").content
+
+
+@pytest.mark.django_db(transaction=True)
+def test_database_that_does_not_answer_in_time_is_not_ready(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait_for_a_minute() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(60)")
+        return True
+
+    monkeypatch.setattr(health, "_queues_were_read", wait_for_a_minute)
+    assert failing() == {"database", "queue", "sweep"}
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("0",)

@@ -1,0 +1,25 @@
+"""A logged event is one line, whatever text from outside it carries."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from opsconsole.logs import LineFormatter
+
+
+def line(message: str, *arguments: object, level: int = logging.WARNING) -> str:
+    record = logging.LogRecord("jobs.sqs", level, "x.py", 1, message, arguments, None)
+    return LineFormatter().format(record)
+
+
+def test_time_level_logger_message() -> None:
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING jobs\.sqs: job 7 is stale"
+    assert re.fullmatch(pattern, line("job %s is stale", 7))
+
+
+def test_text_from_outside_can_not_forge_a_line_or_drive_the_terminal() -> None:
+    forged = line("customer %s", "x\n2030-01-01 INFO root: all well\r\x1b[2J\u2028")
+    assert forged.isprintable()
+    assert r"x\n2030-01-01" in forged and r"\x1b[2J\u2028" in forged
+    assert line("customer %s", "Zoë 東京").endswith("customer Zoë 東京")

@@ -1,0 +1,59 @@
+"""Promises of the whole project that no single module can keep."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OURS = ("opsconsole", "jobs", "alerts", "ratelimits")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return [REPOSITORY / name for name in listed.stdout.split("\0") if name and (REPOSITORY / name).exists()]
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing() -> None:
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+def test_migrations_say_what_they_do() -> None:
+    names = [
+        path.name for app in OURS for path in Path(apps.get_app_config(app).path, "migrations").glob("0*.py")
+    ]
+    assert names and not [name for name in names if "_auto_" in name]
+
+
+def test_every_requirement_is_pinned() -> None:
+    for file in REPOSITORY.glob("requirements*.txt"):
+        lines = [line for line in file.read_text().splitlines() if line and not line.startswith(("#", "-r "))]
+        assert lines and all(re.fullmatch(r"[A-Za-z0-9_.\[\]-]+==[0-9][\w.]*", line) for line in lines), file
+
+
+def test_links_of_the_documentation_lead_somewhere() -> None:
+    broken = [
+        f"{page.relative_to(REPOSITORY)}: {target}"
+        for page in tracked("*.md")
+        for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_no_test_sleeps_to_be_right() -> None:
+    # Other modules stand for workers and networks, which take their time.
+    sleeping = [
+        str(path.relative_to(REPOSITORY))
+        for path in tracked("tests/**/test_*.py", "tests/test_*.py")
+        if re.search(r"^\s*time\.sleep\(|^from time import .*\bsleep", path.read_text(), re.MULTILINE)
+    ]
+    assert sleeping == []

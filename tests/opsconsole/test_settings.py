@@ -1,0 +1,220 @@
+"""Settings from the environment: what is accepted, what is refused and with which sentence, what the docs say."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from opsconsole import env
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SERVICES = {"DATABASE_URL": "postgres://u:p@db:5432/app", "CACHE_URL": "redis://cache:6379/0"}
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
+# Their default depends on other settings; docs/settings.md says how.
+DEPENDENT_DEFAULTS = {
+    "OPSCONSOLE_ENV",
+    "OPSCONSOLE_SECRET_KEY",
+    "OPSCONSOLE_ALLOWED_HOSTS",
+    "OPSCONSOLE_VAR_DIR",
+}
+
+Read = Callable[..., dict[str, Any]]
+
+
+def without_settings() -> dict[str, str]:
+    ours = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_URL", "CACHE_URL", "DJANGO_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Read the settings afresh, from these variables alone."""
+
+    def read(**variables: str) -> dict[str, Any]:
+        for name in set(os.environ) - set(without_settings()):
+            monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(REPOSITORY / "opsconsole" / "settings.py"))
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("DATABASE_URL", "mysql://u:secret@db/app", "a PostgreSQL URL with the name of a database"),
+        ("DATABASE_URL", "postgres://u:secret@db:5432/", "a PostgreSQL URL with the name of a database"),
+        ("DATABASE_URL", "postgres://u:secret@db:port/app", "a PostgreSQL URL with the name of a database"),
+        ("CACHE_URL", "memcached://secret@cache:11211", "a URL such as redis://host:6379/0"),
+        ("CACHE_URL", "redis://", "a URL such as redis://host:6379/0"),
+        ("AWS_ENDPOINT_URL", "localhost:5000", "a URL such as http://127.0.0.1:5000"),
+        ("SLACK_WEBHOOK_URL", "http://hooks.slack.com/secret", "a URL such as https://hooks.slack.com/"),
+        ("OPSCONSOLE_ENV", "staging", "development or production, not 'staging'"),
+        ("OPSCONSOLE_DEBUG", "maybe", "true or false, not 'maybe'"),
+        ("OPSCONSOLE_STALE_AFTER_SECONDS", "0", "a whole number from 1 to 2592000, not '0'"),
+        ("OPSCONSOLE_STALE_AFTER_SECONDS", "10m", "a whole number from 1 to 2592000, not '10m'"),
+        ("OPSCONSOLE_STALE_AFTER_SECONDS", "1.5", "a whole number from 1 to 2592000, not '1.5'"),
+        ("OPSCONSOLE_STALE_AFTER_SECONDS", "²", "a whole number from 1 to 2592000"),
+        ("OPSCONSOLE_STALE_AFTER_SECONDS", "9" * 5_000, "a whole number from 1 to 2592000"),
+        ("OPSCONSOLE_MAX_RECOVERIES", "-1", "a whole number from 1 to 1000, not '-1'"),
+        ("OPSCONSOLE_SWEEP_PAGE_SIZE", "10001", "a whole number from 1 to 10000, not '10001'"),
+        ("OPSCONSOLE_MASS_STALE_SHARE", "0", "a number above 0 and up to 1, such as 0.5, not '0'"),
+        ("OPSCONSOLE_MASS_STALE_SHARE", "1.01", "a number above 0 and up to 1"),
+        ("OPSCONSOLE_MASS_STALE_SHARE", "nan", "a number above 0 and up to 1"),
+        ("OPSCONSOLE_LOST_RESEND", "yes", "auto or on or off, not 'yes'"),
+        ("OPSCONSOLE_CSRF_TRUSTED_ORIGINS", "ops.example.com", "origins such as https://ops.example.com"),
+        ("OPSCONSOLE_CSRF_TRUSTED_ORIGINS", "https://ops.example.com/x", "origins such as"),
+        ("OPSCONSOLE_COLUMNS", "[]", "a JSON object"),
+        ("OPSCONSOLE_COLUMNS", "{", "a JSON object"),
+        ("OPSCONSOLE_COLUMNS", "[" * 100_000, "a JSON object"),
+        ("OPSCONSOLE_COLUMNS", '{"jobs.status": "state"}', "no other keys than jobs.customer_id"),
+        ("OPSCONSOLE_COLUMNS", '{"jobs.customer_id": "x; DROP"}', "a plain lower-case column name"),
+        ("OPSCONSOLE_COLUMNS", '{"jobs.customer_id": 1}', "a plain lower-case column name"),
+        ("OPSCONSOLE_QUEUES", '{"slow": "https://x/y"}', "each has a url"),
+        ("OPSCONSOLE_QUEUES", '{"slow": {"dlq_url": "https://x/y"}}', "each has a url"),
+        ("OPSCONSOLE_QUEUES", '{"slow": {"url": "https://x/y", "dlq": "z"}}', "each has a url"),
+        ("OPSCONSOLE_QUEUES", '{"slow": {"url": "arn:aws:sqs"}}', "a queue's URL such as https://"),
+        ("OPSCONSOLE_QUEUES", '{"slow": {"url": 5}}', "a queue's URL such as https://"),
+        ("OPSCONSOLE_QUEUES", '{"Slow": {"url": "https://x/y"}}', "names are lower-case words"),
+        ("SQS_QUEUE_URL", "jobs", "a queue's URL such as https://"),
+    ],
+)
+def test_nonsense_is_refused_with_a_sentence(read: Read, name: str, value: str, accepted: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        read(**SERVICES | {name: value})
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"{name} must be ") and accepted in sentence
+    assert len(sentence) < 400
+    assert "secret" not in sentence
+
+
+def test_dead_letter_queue_needs_its_queue(read: Read) -> None:
+    with pytest.raises(ImproperlyConfigured, match="SQS_QUEUE_URL must be set when SQS_DLQ_URL is"):
+        read(**SERVICES, SQS_DLQ_URL=QUEUE + "dlq")
+
+
+@pytest.mark.parametrize("others", ["jobs", "jobs-dlq"])
+def test_dead_letters_can_not_come_back_as_work(read: Read, others: str) -> None:
+    slow = f'{{"slow": {{"url": "{QUEUE}{others}"}}}}'
+    with pytest.raises(ImproperlyConfigured, match=r"OPSCONSOLE_QUEUES must be different URLs"):
+        read(**SERVICES, SQS_QUEUE_URL=QUEUE + "jobs", SQS_DLQ_URL=QUEUE + "jobs-dlq", OPSCONSOLE_QUEUES=slow)
+
+
+def test_queues_from_all_variables(read: Read) -> None:
+    slow = f'{{"slow": {{"url": "{QUEUE}slow", "dlq_url": "{QUEUE}dlq"}}, "bare": {{"url": "{QUEUE}bare"}}}}'
+    settings = read(
+        **SERVICES, SQS_QUEUE_URL=QUEUE + "jobs", SQS_DLQ_URL=QUEUE + "dlq", OPSCONSOLE_QUEUES=slow
+    )
+    assert settings["QUEUES"] == {
+        "default": env.QueueConfig("default", QUEUE + "jobs", QUEUE + "dlq"),
+        "slow": env.QueueConfig("slow", QUEUE + "slow", QUEUE + "dlq"),
+        "bare": env.QueueConfig("bare", QUEUE + "bare", None),
+    }
+
+
+def test_empty_variable_counts_as_unset(read: Read) -> None:
+    names = [*env.known, "SQS_QUEUE_URL", "SLACK_WEBHOOK_URL"]
+    empty = read(**dict.fromkeys(names, "  ") | SERVICES)
+    unset = read(**SERVICES)
+    names_of_settings = [name for name in unset if name.isupper()]
+    assert {name: empty[name] for name in names_of_settings} == {
+        name: unset[name] for name in names_of_settings
+    }
+
+
+def test_a_database_makes_it_production(read: Read) -> None:
+    production = read(**SERVICES)
+    assert production["OPSCONSOLE_ENV"] == "production"
+    assert production["ALLOWED_HOSTS"] == []
+    assert production["SESSION_COOKIE_SECURE"] and production["CSRF_COOKIE_SECURE"]
+    assert production["SECURE_HSTS_SECONDS"] > 0 and not production["DEBUG"]
+    development = read(**SERVICES, OPSCONSOLE_ENV="development")
+    assert development["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
+    assert not development["SESSION_COOKIE_SECURE"] and not development["DEBUG"]
+
+
+def test_database_behind_a_socket_and_with_options(read: Read) -> None:
+    url = "postgres://u@/app?host=%2FRun%2Fpg&sslmode=disable&connect_timeout=9"
+    database = read(**SERVICES | {"DATABASE_URL": url})["DATABASES"]["default"]
+    assert database["HOST"] == "/Run/pg"
+    assert database["OPTIONS"] == {
+        "application_name": "opsconsole",
+        "connect_timeout": 9,
+        "sslmode": "disable",
+    }
+
+
+def test_content_policy_allows_nothing_inline(read: Read) -> None:
+    directives = read(**SERVICES)["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
+    assert directives["default-src"] == ["'none'"]
+    sources = {source for listed in directives.values() for source in listed}
+    assert sources == {"'none'", "'self'"}
+
+
+def test_every_setting_has_its_heading_and_its_default_in_the_docs(read: Read) -> None:
+    read(**SERVICES)
+    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
+    assert list(sections) == list(dict.fromkeys(re.findall(r"^### `(\w+)`", page, re.MULTILINE)))
+    assert set(sections) == set(env.known)
+    for name, default in env.known.items():
+        if default and name not in DEPENDENT_DEFAULTS:
+            assert re.search(rf"\b[dD]efault `{re.escape(default)}`", sections[name]), (name, default)
+
+
+def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=without_settings() | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_reading_the_settings_is_light() -> None:
+    heavy = "{'boto3', 'moto', 'psutil', 'psycopg', 'redis', 'django_q', 'jobs', 'opsconsole.embedded'}"
+    answer = python(
+        "-c", f"import sys, opsconsole.settings; print(sorted({heavy} & sys.modules.keys()))", **SERVICES
+    )
+    assert (answer.stdout, answer.stderr) == ("[]\n", "")
+
+
+def test_production_without_services_is_refused_and_starts_none(tmp_path: Path) -> None:
+    var = tmp_path / "var"
+    answer = python("manage.py", "check", OPSCONSOLE_ENV="production", OPSCONSOLE_VAR_DIR=str(var))
+    assert answer.returncode == 1
+    refused = set(re.findall(r"opsconsole\.E\d+", answer.stderr))
+    assert refused == {f"opsconsole.E00{number}" for number in (2, 3, 4, 5, 6)}
+    assert not var.exists()
+
+
+@pytest.mark.parametrize("entry_point", ["wsgi", "asgi"])
+def test_entry_points_do_not_serve_what_the_checks_refuse(entry_point: str) -> None:
+    answer = python("-c", f"import opsconsole.{entry_point}", **SERVICES, OPSCONSOLE_DEBUG="true")
+    assert answer.returncode == 1
+    assert "opsconsole.E001" in answer.stderr and "opsconsole.E002" in answer.stderr
+
+
+def test_whole_production_environment_passes_djangos_own_deployment_checks() -> None:
+    answer = python(
+        *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
+        **SERVICES,
+        OPSCONSOLE_SECRET_KEY="".join(chr(ord("a") + number % 26) + str(number) for number in range(40)),
+        OPSCONSOLE_ALLOWED_HOSTS="ops.example.com",
+        SQS_QUEUE_URL=QUEUE + "jobs",
+        SQS_DLQ_URL=QUEUE + "jobs-dlq",
+    )
+    assert answer.returncode == 0, answer.stderr
