@@ -47,8 +47,6 @@ class Evidence:
     deadline_at: datetime | None
     beat_at: datetime | None
     worker_beat_at: datetime | None
-    worker_job_id: UUID | None
-    worker_epoch: int | None
     last_seen: datetime
     stale_before: datetime
     read_at: datetime

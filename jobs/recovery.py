@@ -27,6 +27,11 @@ from jobs.models import Job, RecoveryControl, Sweep
 logger = logging.getLogger(__name__)
 
 DETAILS_KEPT = 50
+# What a decision needs; payloads can be large.
+READ_OF_A_JOB = (
+    "customer_id", "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count",
+    "updated_at", "started_at", "not_before", "deadline_at",
+)  # fmt: skip
 
 
 class Action(StrEnum):
@@ -209,7 +214,7 @@ def _recover(policy: Policy) -> Tally:
 
 def _lock_page(cursor: tuple[datetime, UUID] | None) -> list[Job]:
     """Statement one: the next stale runs that no other rescuer, worker or operator holds."""
-    stale = Job.objects.stale().order_by("updated_at", "pk")
+    stale = Job.objects.stale().only(*READ_OF_A_JOB).order_by("updated_at", "pk")
     if cursor:
         stale = stale.after(*cursor)
     return list(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import connection
@@ -26,9 +26,8 @@ QUARANTINED_MESSAGE = "Quarantined: its runs kept losing their worker"
 
 _TAKE = """
 WITH wanted AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::int[], %(stale_before)s::timestamptz[], %(counted)s::int[],
-                         %(sentences)s::text[], %(details)s::jsonb[])
-                  AS wanted (id, epoch, stale_before, counted, sentence, details)
+    SELECT * FROM jsonb_to_recordset(%(decisions)s::jsonb) AS wanted
+                  (id uuid, epoch int, stale_before timestamptz, counted int, sentence text, details jsonb)
 ), taken AS (
     UPDATE jobs AS job
        SET {changes}, error_message = %(message)s, updated_at = now()
@@ -98,12 +97,7 @@ def _take(
         cursor.execute(
             statement,
             {
-                "ids": [decision.job_id for decision in decisions],
-                "epochs": [decision.epoch for decision in decisions],
-                "stale_before": [decision.stale_before for decision in decisions],
-                "counted": [int(decision.counted) for decision in decisions],
-                "sentences": [decision.sentence for decision in decisions],
-                "details": [json.dumps(decision.details) for decision in decisions],
+                "decisions": json.dumps([_row(decision) for decision in decisions]),
                 "message": message,
                 "kind": kind.value,
                 "actor": SWEEP.name,
@@ -111,3 +105,14 @@ def _take(
             },
         )
         return {row[0] for row in cursor.fetchall()}
+
+
+def _row(decision: Decision) -> dict[str, Any]:
+    return {
+        "id": str(decision.job_id),
+        "epoch": decision.epoch,
+        "stale_before": decision.stale_before.isoformat(),
+        "counted": int(decision.counted),
+        "sentence": decision.sentence,
+        "details": decision.details,
+    }

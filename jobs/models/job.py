@@ -53,10 +53,10 @@ class JobQuerySet(models.QuerySet["Job"]):
     def with_evidence(self, cutoff: datetime | Combinable | None = None) -> Self:
         """Annotate each run with what is known of its life, all times by the database's clock.
 
-        ``beat_at``: the last beat that counts for this run. ``worker_beat_at``, ``worker_job_id``,
-        ``worker_epoch``: what its worker says now. ``last_seen``: the latest sign of life (a beat, the start
-        of the run, or the end of an outage in which no worker could beat). ``stale_before``: the run is
-        stale when ``last_seen`` is before it. ``read_at``: when all this was read.
+        ``beat_at``: the last beat that counts for this run. ``worker_beat_at``: the last beat of its worker,
+        for whichever run. ``last_seen``: the latest sign of life (a beat, the start of the run, or the end of an
+        outage in which no worker could beat). ``stale_before``: the run is stale when ``last_seen`` is before
+        it. ``read_at``: when all this was read.
         """
         beats = WorkerHeartbeat.objects.of_run(
             OuterRef("pk"), OuterRef("run_epoch"), OuterRef("claimed_epoch")
@@ -66,8 +66,6 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.annotate(
             beat_at=Subquery(beats.order_by("-last_heartbeat").values("last_heartbeat")[:1]),
             worker_beat_at=Subquery(own_worker.values("last_heartbeat")[:1]),
-            worker_job_id=Subquery(own_worker.values("current_job_id")[:1]),
-            worker_epoch=Subquery(own_worker.values("current_run_epoch")[:1]),
             last_seen=Greatest("beat_at", "started_at", "updated_at", Subquery(outage_ended)),
             stale_before=_stale_before(cutoff),
             read_at=Now(),
@@ -141,7 +139,9 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def after(self, updated_at: datetime, job_id: uuid.UUID) -> Self:
         """Keyset page: rows behind this one in the order (updated_at, id)."""
-        return self.filter(Q(updated_at__gt=updated_at) | Q(updated_at=updated_at, pk__gt=job_id))
+        # Written so that the comparison that always holds bounds the walk of the index.
+        behind = Q(updated_at__gt=updated_at) | Q(pk__gt=job_id)
+        return self.filter(behind, updated_at__gte=updated_at)
 
 
 def lost_after() -> timedelta:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from alerts.models import Alert
 from jobs import control, heartbeats, lifecycle, recovery
@@ -115,6 +116,30 @@ def test_pages_and_pace(settings: Any) -> None:
     first = recovery.sweep("test")
     assert first.requeued == 6 and "the next sweep goes on" in first.note
     assert recovery.sweep("test").requeued == 4
+
+
+def test_pages_go_on_among_runs_that_began_together(settings: Any) -> None:
+    settings.OPSCONSOLE_SWEEP_PAGE_SIZE = 2
+    for number in range(5):
+        dead_run(worker=f"worker-{number}", queue="gone")
+    Job.objects.update(updated_at=Job.objects.values("started_at").order_by("pk")[:1])
+    assert Job.objects.values("updated_at").distinct().count() == 1
+    swept = recovery.sweep("test")
+    assert (swept.found, swept.skipped) == (5, 5)
+
+
+def test_a_page_costs_the_same_statements_for_many_runs_as_for_one() -> None:
+    def statements_of_a_sweep() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            recovery.sweep("test")
+        return len(captured)
+
+    statements_of_a_sweep()
+    dead_run()
+    of_one = statements_of_a_sweep()
+    for number in range(20):
+        dead_run(worker=f"worker-{number}")
+    assert statements_of_a_sweep() == of_one
 
 
 def test_runs_that_cannot_be_recovered_never_starve_the_next(settings: Any) -> None:
