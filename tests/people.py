@@ -1,0 +1,27 @@
+"""The people of the tests: an operator who may do everything, and a viewer who may look."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Permission, User
+
+PASSWORD = "correct-horse-battery"  # noqa: S105 - of the tests' own database
+
+
+def operator(name: str = "olga") -> User:
+    return User.objects.create_superuser(name, password=PASSWORD)
+
+
+def viewer(name: str = "vera") -> User:
+    """May see every page, and nothing else."""
+    user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    return user
+
+
+def allowed(*codenames: str, name: str = "paul") -> User:
+    """A viewer with these permissions besides."""
+    user = viewer(name)
+    granted = Permission.objects.filter(codename__in=codenames)
+    assert len(granted) == len(codenames), f"unknown permission among {codenames}"
+    user.user_permissions.add(*granted)
+    return user
