@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own for the measurements, durable as a new server is, and a fresh copy of the data for each run."""
+"""A PostgreSQL of its own for the measurements, durable by default, and a fresh copy of the data for each run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Cluster:
     @property
     def version(self) -> str:
         with psycopg.connect(self.admin_url) as connection:
-            return connection.execute("SHOW server_version").fetchone()[0]
+            row = connection.execute("SHOW server_version").fetchone()
+            return str(row[0]) if row else "unknown"
 
     def create(self, database: str) -> str:
         """An empty database; returns its URL."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
@@ -11,7 +10,6 @@ import psycopg
 from psycopg import ClientCursor
 
 from bench import plain
-from bench.shape import Shape
 
 TIMES = 50
 # The indexes of the console; without them only the primary keys stay.
@@ -52,8 +50,7 @@ def grow(url: str, rows: int, more: int) -> None:
     added = f"""
         INSERT INTO jobs (id, customer_id, package_size, status, created_at, updated_at, started_at, completed_at)
         SELECT md5('job ' || n)::uuid, 'customer-' || n % 5000, 50, 'completed', at, at, at, at
-          FROM generate_series({rows + 1}, {rows + more}) AS n,
-               LATERAL (SELECT now() - interval '1 day' - n * interval '1 second' AS at) AS started"""
+          FROM (SELECT n, now() - interval '1 day' AS at FROM generate_series({rows + 1}, {rows + more}) AS n) AS job"""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         indexes = connection.execute(SECONDARY_INDEXES).fetchall()
@@ -72,11 +69,3 @@ def only_plain_indexes(url: str) -> None:
             connection.execute(f"DROP INDEX {name}")
         connection.execute(plain.INDEX)
         connection.execute("VACUUM (ANALYZE) jobs")
-
-
-def measure(url: str, shape: Shape, page: tuple[str, Any], factor: int) -> dict[str, tuple[ServerTime, ServerTime]]:
-    """For our page and the plain query: at the shape's size, and at ``factor`` times as many rows."""
-    before = server_time(url, *page)
-    grow(url, shape.rows, (factor - 1) * shape.rows)
-    after = server_time(url, *page)
-    return {"ours": (before, after)}

@@ -35,7 +35,9 @@ def build(url: str, shape: Shape) -> None:
                 ", 1, 1, CASE WHEN running THEN 'worker-' || n END",
             )
         )
-        direct.execute(plain.heartbeats_of(shape, ", current_run_epoch, metadata", ", 1, '{\"protocol\": 1}'"))
+        direct.execute(
+            plain.heartbeats_of(shape, ", current_run_epoch, metadata", ", 1, '{\"protocol\": 1}'")
+        )
 
 
 def use(url: str) -> None:
@@ -52,10 +54,10 @@ class Stopwatch:
         self.writing = 0.0
         self.page: tuple[str, Any] | None = None
 
-    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, *how: Any) -> Any:
         began = time.perf_counter()
         try:
-            return execute(sql, params, many, context)
+            return execute(sql, params, *how)
         finally:
             took = time.perf_counter() - began
             if sql.lstrip().startswith("SELECT"):

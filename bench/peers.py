@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -17,9 +16,8 @@ import procrastinate
 import psycopg
 from chancy import Chancy, Worker
 from chancy.plugins.recovery import Recovery
-from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
-from pgqueuer.ports.repository import EntrypointExecutionParameter
+from pgqueuer.queries import EntrypointExecutionParameter, Queries
+from pgqueuer.types import QueueEntrypoint, QueueManagerId
 from procrastinate import PsycopgConnector
 from psycopg.rows import dict_row
 
@@ -27,7 +25,6 @@ from bench.shape import LIVE_BEAT, STALE_BEAT, THRESHOLD, Shape
 
 PAGE = 500
 BEAT = f"CASE WHEN stale THEN {STALE_BEAT} ELSE {LIVE_BEAT} END"
-STARTED = "now() - interval '1 hour'"
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,8 @@ class Peer:
 
     name: str
     how: str
-    build: Callable[[str, Shape], Awaitable[None]]
-    recover: Callable[[str], Awaitable[tuple[int, float]]]
+    build: Callable[[str, Shape], Coroutine[None, None, None]]
+    recover: Callable[[str], Coroutine[None, None, tuple[int, float]]]
 
 
 async def build_pgqueuer(url: str, shape: Shape) -> None:
@@ -51,7 +48,7 @@ async def build_pgqueuer(url: str, shape: Shape) -> None:
         url,
         f"""INSERT INTO pgqueuer (priority, queue_manager_id, created, updated, heartbeat, execute_after, status,
                                   entrypoint, payload)
-            SELECT 0, CASE WHEN running THEN md5('worker ' || n)::uuid END, {STARTED}, {STARTED}, {BEAT}, {STARTED},
+            SELECT 0, CASE WHEN running THEN md5('worker ' || n)::uuid END, at, at, {BEAT}, at,
                    (CASE WHEN running THEN 'picked' ELSE 'queued' END)::pgqueuer_status,
                    CASE WHEN running THEN 'submit' ELSE 'later' END, '{{}}'
               FROM {shape.numbered()} ORDER BY n""",
@@ -92,8 +89,8 @@ async def build_chancy(url: str, shape: Shape) -> None:
             SELECT md5('job ' || n)::uuid, 'default', 'submit',
                    CASE WHEN running THEN 'running' ELSE 'succeeded' END, 1,
                    CASE WHEN running THEN 'worker-' || n END,
-                   CASE WHEN running THEN md5('claim ' || n)::uuid END, {STARTED}, {STARTED},
-                   CASE WHEN NOT running THEN {STARTED} END
+                   CASE WHEN running THEN md5('claim ' || n)::uuid END, at, at,
+                   CASE WHEN NOT running THEN at END
               FROM {shape.numbered()} ORDER BY n""",
     )
 

@@ -51,9 +51,7 @@ def jobs_of(shape: Shape, extra_columns: str = "", extra_values: str = "") -> st
         SELECT md5('job ' || n)::uuid, 'customer-' || n % 5000, 50,
                CASE WHEN running THEN 'in_progress' ELSE 'completed' END,
                at, at, at, CASE WHEN NOT running THEN at END {extra_values}
-          FROM {shape.numbered()},
-               LATERAL (SELECT now() - interval '1 hour' - ({shape.rows} - n) * interval '1 second' AS at) AS started
-         ORDER BY n"""
+          FROM {shape.numbered()} ORDER BY n"""
 
 
 def heartbeats_of(shape: Shape, extra_columns: str = "", extra_values: str = "") -> str:

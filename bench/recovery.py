@@ -1,48 +1,47 @@
-"""``make bench-recovery``: how fast stale runs are found and recovered, beside the plain plan and other queues.
+"""``make bench-recovery``: finding and recovering stale runs, beside the plain plan and other job queues.
 
-All in one run on one PostgreSQL with a new server's settings. Each candidate starts from a fresh copy of the same number
-of rows. BENCH_ROWS (default 1000000) makes it smaller, BENCH_REPEATS (default 3) shorter.
+All in one run, on one PostgreSQL with the settings of a new server. Each candidate starts each time from a
+fresh copy of as many rows, right after a checkpoint. Environment: BENCH_ROWS (1000000), BENCH_REPEATS (3),
+BENCH_LAYOUT (``newest`` or ``scattered``, see ``bench.shape``).
 """
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import os
-import platform
-from collections import defaultdict
-from importlib.metadata import version
-from statistics import median
-from typing import TYPE_CHECKING, Any
+
+import django
 
 from bench.cluster import Cluster, running
 from bench.shape import Shape
 
-if TYPE_CHECKING:
-    from bench.stub_sqs import StubSqs
-
 QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/000000000000/bench"
-GROWTH = 5
 
 
 def main() -> None:
-    shape = Shape(int(os.environ.get("BENCH_ROWS", "1000000")))
-    repeats = int(os.environ.get("BENCH_REPEATS", "3"))
+    shape = Shape(int(os.environ.get("BENCH_ROWS", "1000000")), os.environ.get("BENCH_LAYOUT", "newest"))
     with running() as cluster:
-        _set_up_django(cluster)
-        Benchmark(cluster, shape, repeats).run()
+        set_up_django(cluster)
+        # These import models, which need the settings.
+        from bench import report  # noqa: PLC0415
+        from bench.measure import measure  # noqa: PLC0415
+
+        results = measure(cluster, shape, int(os.environ.get("BENCH_REPEATS", "3")), QUEUE_URL)
+        print(report.table(shape, cluster.version, results))
 
 
-def _set_up_django(cluster: Cluster) -> None:
+def set_up_django(cluster: Cluster) -> None:
+    """The console on this server, with a queue that nothing is sent to over a network."""
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "opsconsole.settings",
+        "OPSCONSOLE_ENV": "production",
         "DATABASE_URL": cluster.url("ours"),
         "SQS_QUEUE_URL": QUEUE_URL,
         "AWS_ACCESS_KEY_ID": "bench",
         "AWS_SECRET_ACCESS_KEY": "bench",
     }
-    import django
-
     django.setup()
+    logging.disable(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""Build each candidate's database once, then let the candidates take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench import finding, ours, plain
+from bench.cluster import Cluster
+from bench.finding import ServerTime
+from bench.peers import PEERS
+from bench.shape import Shape
+from bench.stub_sqs import StubSqs
+
+GROWTH = 5
+
+
+@dataclass
+class Results:
+    """Seconds of each run by candidate and part; the server's time for one page by candidate and rows."""
+
+    seconds: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    server: dict[tuple[str, int], ServerTime] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+
+
+def measure(cluster: Cluster, shape: Shape, repeats: int, queue_url: str) -> Results:
+    results = Results()
+    stub = StubSqs(queue_url)
+    _build(cluster, shape)
+    page: tuple[str, Any] = ("", None)
+    for number in range(1, repeats + 1):
+        _say(f"run {number} of {repeats}")
+        with cluster.copy_of("plain") as url:
+            _keep(results, "plain", plain.recover(url, stub))
+            results.calls["plain"] = _sent_once(stub, shape)
+        with cluster.copy_of("ours") as url:
+            spent, page = ours.recover(url, stub, shape)
+            _keep(results, "ours", spent)
+            results.calls["ours"] = _sent_once(stub, shape)
+        for peer in PEERS:
+            with cluster.copy_of(peer.name) as url:
+                recovered, seconds = asyncio.run(peer.recover(url))
+                assert recovered == shape.stale, (peer.name, recovered)
+                _keep(results, peer.name, {"total": seconds})
+    _find(cluster, shape, page, results)
+    return results
+
+
+def _build(cluster: Cluster, shape: Shape) -> None:
+    _say("building: plain")
+    plain.build(cluster.create("plain"), shape)
+    _say("building: ours")
+    ours.build(cluster.create("ours"), shape)
+    for peer in PEERS:
+        _say(f"building: {peer.name}")
+        asyncio.run(peer.build(cluster.create(peer.name), shape))
+    for name in ("plain", "ours", *(peer.name for peer in PEERS)):
+        cluster.settle(name)
+
+
+def _keep(results: Results, candidate: str, spent: dict[str, float]) -> None:
+    for part, seconds in spent.items():
+        results.seconds[candidate, part].append(seconds)
+
+
+def _sent_once(stub: StubSqs, shape: Shape) -> int:
+    """Each stale job was sent, and none twice; returns the number of calls, and forgets them."""
+    assert len(stub.job_ids) == len(set(stub.job_ids)) == shape.stale, len(stub.job_ids)
+    calls = stub.calls
+    stub.forget()
+    return calls
+
+
+def _find(cluster: Cluster, shape: Shape, page: tuple[str, Any], results: Results) -> None:
+    """Server times at the size of the runs, then in the same table grown to five times as many rows."""
+    _say("finding")
+    url, grown = cluster.url("ours"), GROWTH * shape.rows
+    results.server["plain", shape.rows] = finding.server_time(cluster.url("plain"), plain.FIND, None)
+    results.server["ours", shape.rows] = finding.server_time(url, *page)
+    _say(f"growing to {grown} rows")
+    finding.grow(url, shape.rows, grown - shape.rows)
+    results.server["ours", grown] = finding.server_time(url, *page)
+    finding.only_plain_indexes(url)
+    results.server["plain", grown] = finding.server_time(url, plain.FIND, None)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
