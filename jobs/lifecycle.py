@@ -124,7 +124,7 @@ def restart(jobs: JobQuerySet, **changes: Any) -> int:
 
 
 def _refusal(job_id: UUID, run_epoch: int | None) -> Refused:
-    job = Job.objects.filter(pk=job_id).annotate(read_at=Now()).first()
+    job: Any = Job.objects.filter(pk=job_id).annotate(read_at=Now()).first()
     if job is None:
         return Refused(Refusal.UNKNOWN_JOB)
     if job.status in {Status.COMPLETED, Status.CANCELLED}:
@@ -193,7 +193,7 @@ def _retry(run: Run, job: Job, error: str) -> None:
 
 def backoff(failures: int) -> timedelta:
     """The pause before the next run: doubled with each failure, spread by a tenth, an hour at the most."""
-    base = timedelta(seconds=settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS) * 2 ** min(failures - 1, 20)
+    base = timedelta(seconds=settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS) * (1 << min(failures - 1, 20))
     return min(base, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)
 
 
@@ -209,7 +209,10 @@ def progress(run: Run, note: str, *, reference: str = "") -> bool:
         return current
 
 
-_FAILURES = {JobEvent.Kind.RETRY_SCHEDULED: Failure.RETRY, JobEvent.Kind.FAILED: Failure.FAILED}
+_FAILURES: dict[str, Failure] = {
+    JobEvent.Kind.RETRY_SCHEDULED: Failure.RETRY,
+    JobEvent.Kind.FAILED: Failure.FAILED,
+}
 
 
 def _ended_before(run: Run) -> str | None:

@@ -167,7 +167,7 @@ def new_worker_id() -> str:
 
 def release_delay(receive_count: int) -> timedelta:
     """How long an unwanted message stays out of sight: doubled with each receipt, until SQS calls it dead."""
-    return min(FIRST_RELEASE * 2 ** min(max(receive_count, 1) - 1, 10), LONGEST_RELEASE)
+    return min(FIRST_RELEASE * (1 << min(max(receive_count, 1) - 1, 10)), LONGEST_RELEASE)
 
 
 def _release(received: Received, delay: timedelta) -> None:

@@ -23,7 +23,7 @@ class PermanentError(Exception):
     """Raised by a handler: another run would fail as well, so the job fails now. The text is shown to operators."""
 
 
-class RunStopped(Exception):  # noqa: N818 - no error: the run was taken away
+class RunStopped(Exception):
     """Raised by ``RunContext.check()``: the run was cancelled or superseded, and nothing that it reports counts."""
 
     def __init__(self, verdict: Verdict) -> None:

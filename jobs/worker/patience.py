@@ -45,7 +45,7 @@ class Patience:
         self._trouble = type(error)
         self.failures += 1
         longest = min(LONGEST_PAUSE_SECONDS, settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS)
-        pause = min(longest, FIRST_PAUSE_SECONDS * 2 ** min(self.failures - 1, 10))
+        pause = min(longest, FIRST_PAUSE_SECONDS * (1 << min(self.failures - 1, 10)))
         return pause * random.uniform(0.5, 1)
 
     def succeeded(self) -> None:

@@ -71,14 +71,17 @@ def _details(run: Run, result: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """What the handler returned, or why it can't be kept: the work is done all the same."""
     if result is None:
         return {}
-    if not isinstance(result, Mapping):
-        problem: str | None = f"a handler returns a dict or None, not {type(result).__name__}"
-    else:
-        problem = json_problem(dict(result))
+    problem = _problem(result)
     if problem is None:
         return result
     logger.warning("%s run %d: the result was not kept: %s", run.job_id, run.epoch, problem)
     return {"result_not_kept": problem}
+
+
+def _problem(result: object) -> str | None:
+    if not isinstance(result, Mapping):
+        return f"a handler returns a dict or None, not {type(result).__name__}"
+    return json_problem(dict(result))
 
 
 def _tell(run: Run, sentence: str) -> None:

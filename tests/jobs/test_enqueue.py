@@ -25,7 +25,8 @@ def queues(settings: Any) -> None:
 
 
 def new(**fields: Any) -> NewJob:
-    return NewJob(**{"customer_id": "TEST-001", "package_size": 50} | fields)
+    least: dict[str, Any] = {"customer_id": "TEST-001", "package_size": 50}
+    return NewJob(**least | fields)
 
 
 def test_row_event_and_message_belong_together() -> None:

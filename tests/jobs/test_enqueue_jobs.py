@@ -49,8 +49,8 @@ def test_one_job() -> None:
 
 
 def test_every_option() -> None:
-    words = "--customer TEST-002 --package-size 150 --priority gold --queue bulk --count 3 --json".split()
-    said = json.loads(enqueue(*words, "--payload", '{"site": "example.org"}'))
+    one = ["--customer", "TEST-002", "--package-size", "150", "--priority", "gold", "--queue", "bulk"]
+    said = json.loads(enqueue(*one, "--payload", '{"site": "example.org"}', "--count", "3", "--json"))
     assert said["enqueued"] == 3
     assert {str(job.pk) for job in Job.objects.all()} == set(said["ids"])
     job = Job.objects.all()[0]
@@ -74,7 +74,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_bad_line_and_nothing_is_enqueued(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
-    file.write_text("\n".join([GOOD, "{nonsense", GOOD, '{"customer_id": "A"}']))
+    file.write_text(f'{GOOD}\n{{nonsense\n{GOOD}\n{{"customer_id": "A"}}')
     said = refused("--from-file", str(file))
     assert said.startswith("Nothing was enqueued; lines that are no job: 2.\nline 2: Not JSON: ")
     assert said.endswith("line 4: package_size is missing.")
@@ -122,7 +122,7 @@ def test_refused_with_a_sentence(words: list[str], sentence: str) -> None:
 def test_an_id_that_exists_is_refused_by_the_database(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     again = {"customer_id": "TEST-001", "package_size": 1, "id": "0b2f1a52-8f0e-4a58-9a53-0d1f3b9f4c11"}
-    file.write_text("\n".join([GOOD, json.dumps(again)]))
+    file.write_text(f"{GOOD}\n{json.dumps(again)}")
     enqueue("--from-file", str(file))
     with pytest.raises(
         CommandError, match="The database refused the jobs, nothing was enqueued: duplicate key"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -49,7 +50,7 @@ def kinds(run: Run) -> list[str]:
     return list(JobEvent.objects.filter(job_id=run.job_id).values_list("kind", flat=True))
 
 
-def row(run: Run) -> dict[str, Any]:
+def row(run: Run) -> Mapping[str, Any]:
     return Job.objects.filter(pk=run.job_id).values().get()
 
 
@@ -219,7 +220,7 @@ class TestFail:
         settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS = 30
         run = claimed(attempts=1)
         assert lifecycle.fail(run, "it broke") is Failure.RETRY
-        job = Job.objects.annotate(wait=F("not_before") - Now()).get(pk=run.job_id)
+        job: Any = Job.objects.annotate(wait=F("not_before") - Now()).get(pk=run.job_id)
         assert (job.status, job.run_epoch, job.claimed_epoch, job.worker_id) == (
             Status.PENDING,
             2,

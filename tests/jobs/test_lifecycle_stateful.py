@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -70,7 +71,7 @@ class OneJob(RuleBasedStateMachine):
     def job(self) -> Job:
         return Job.objects.get(pk=self.id)
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Mapping[str, Any]:
         return Job.objects.filter(pk=self.id).values().get()
 
     def pick(self, number: int) -> tuple[Run, bool]:
@@ -157,7 +158,7 @@ class OneJob(RuleBasedStateMachine):
 
     def told(self, run: Run, *kinds: str) -> bool:
         actor = Actor.worker(run.worker.id).name
-        return self.events().filter(run_epoch=run.epoch, actor=actor, kind__in=kinds).exists()
+        return bool(self.events().filter(run_epoch=run.epoch, actor=actor, kind__in=kinds).exists())
 
     def events(self) -> Any:
         return JobEvent.objects.filter(job_id=self.id)

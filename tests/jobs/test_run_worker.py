@@ -35,7 +35,10 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
         ("nowhere", "The handler 'nowhere' can't be imported: nowhere doesn't look like a module path."),
         ("no.such.module", "The handler 'no.such.module' can't be imported: No module named 'no'."),
         ("tests.jobs.handlers.absent", "The handler 'tests.jobs.handlers.absent' can't be imported: "),
-        ("tests.jobs.handlers.NOT_CALLABLE", "The handler 'tests.jobs.handlers.NOT_CALLABLE' is not a function."),
+        (
+            "tests.jobs.handlers.NOT_CALLABLE",
+            "The handler 'tests.jobs.handlers.NOT_CALLABLE' is not a function.",
+        ),
         ("tests.jobs.handlers.run_later", "is a coroutine; give a plain function."),
         ("tests.jobs.handlers.take_nothing", "must take one argument, the run's context: "),
     ],
@@ -73,7 +76,13 @@ class TestProcess:
         with ExitStack() as ends:
 
             def start(handler: str, *words: str) -> subprocess.Popen[bytes]:
-                command = [sys.executable, "manage.py", "run_worker", "--handler", f"tests.jobs.handlers.{handler}"]
+                command = [
+                    sys.executable,
+                    "manage.py",
+                    "run_worker",
+                    "--handler",
+                    f"tests.jobs.handlers.{handler}",
+                ]
                 process = subprocess.Popen([*command, *words], cwd=ROOT, env=environment(sqs_queue))
                 ends.callback(process.wait)
                 ends.callback(process.kill)
