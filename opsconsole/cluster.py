@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from typing import cast
 
 from django.conf import settings
 from django.db import Error, connection, transaction
@@ -61,7 +62,7 @@ def run(stop: StopRequests) -> None:
 def programs(cluster_id: str) -> list[Program]:
     """What one supervisor runs: the cluster, with the time that a running task may take to end, and the dispatcher."""
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-    task_seconds = settings.Q_CLUSTER["timeout"]
+    task_seconds = cast(int, settings.Q_CLUSTER["timeout"])
     return [
         Program(
             CLUSTER,
@@ -127,7 +128,8 @@ class Watch:
         return run and not self._messages().exists()
 
     def _messages(self) -> QuerySet[OrmQ]:
-        return OrmQ.objects.filter(key=private_queue(self.cluster_id))
+        messages: QuerySet[OrmQ] = OrmQ.objects.filter(key=private_queue(self.cluster_id))
+        return messages
 
     def _send(self, now: float) -> None:
         if self._sent_at is None:

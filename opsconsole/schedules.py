@@ -44,7 +44,8 @@ def table() -> tuple[Entry, ...]:
 
 
 def ours() -> QuerySet[Schedule]:
-    return Schedule.objects.filter(name__startswith=PREFIX).order_by("pk")
+    schedules: QuerySet[Schedule] = Schedule.objects.filter(name__startswith=PREFIX).order_by("pk")
+    return schedules
 
 
 def due() -> QuerySet[Schedule]:

@@ -32,7 +32,9 @@ class Mark:
 
     def _on(self, process: psutil.Process) -> bool:
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self.value
+            return bool(
+                process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self.value
+            )
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
 

@@ -12,6 +12,7 @@ MANAGE = [sys.executable, str(REPOSITORY / "manage.py")]
 # Every process of a demo carries its folder under this name, so that what a killed one left can be found.
 MARK = "DEMO_FOLDER"
 SHORTEST_SECONDS = 120
+LONGEST_SECONDS = 30 * 86_400
 # Of the outside's settings nothing may reach the demo: it must not touch a real database or queue.
 OTHERS = ("OPSCONSOLE_", "AWS_", "SQS_", "SLACK_", "DATABASE_URL", "CACHE_URL", "Q_CLUSTER", "DEMO_", "PG")
 PACE = {
@@ -44,19 +45,19 @@ class Wishes:
     def of(cls, environ: dict[str, str]) -> Wishes:
         """Read them from the environment. Raises ``DemoError``."""
         folder = Path(environ.get("OPSCONSOLE_VAR_DIR") or REPOSITORY / "var").resolve() / "demo"
-        port = _number(environ, "DEMO_PORT", "8000", 1, 65_535, "a free port of this machine")
-        seconds = None
-        if environ.get("DEMO_SECONDS"):
-            why = f"so many seconds or more, as a job whose worker dies needs them to end ({SHORTEST_SECONDS} at least)"
-            seconds = _number(environ, "DEMO_SECONDS", "", SHORTEST_SECONDS, 10**9, why)
-        return cls(folder, port, seconds)
+        port, seconds = environ.get("DEMO_PORT") or "8000", environ.get("DEMO_SECONDS") or None
+        if not _is_number(port, 1, 65_535):
+            raise DemoError(f"DEMO_PORT must be a port of this machine, such as 8010, not '{port}'.")
+        if seconds is not None and not _is_number(seconds, SHORTEST_SECONDS, LONGEST_SECONDS):
+            raise DemoError(
+                f"DEMO_SECONDS must be a whole number from {SHORTEST_SECONDS}, not '{seconds}': a job that kills its "
+                "workers needs that long until it is set aside. Unset it to run until Ctrl-C."
+            )
+        return cls(folder, int(port), int(seconds) if seconds else None)
 
 
-def _number(environ: dict[str, str], name: str, default: str, least: int, most: int, what: str) -> int:
-    value = environ.get(name) or default
-    if not value.isdecimal() or not least <= int(value) <= most:
-        raise DemoError(f"{name} must be {what}, not '{value}'.")
-    return int(value)
+def _is_number(value: str, least: int, most: int) -> bool:
+    return value.isascii() and value.isdecimal() and least <= int(value) <= most
 
 
 def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:

@@ -50,6 +50,6 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 def _carries(process: psutil.Process, folder: Path) -> bool:
     try:
-        return process.environ().get(MARK) == str(folder)
+        return bool(process.environ().get(MARK) == str(folder))
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False

@@ -29,9 +29,9 @@ def main() -> int:
         with leftovers.only_one(wishes.folder):
             return _run(wishes, began)
     except (DemoError, EmbeddedServiceError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
     except OSError as error:
-        print(f"The demo can't start or go on: {error}.", file=sys.stderr)
+        sys.stderr.write(f"The demo can't go on: {error}.\n")
     return REFUSED
 
 
@@ -43,7 +43,11 @@ def _run(wishes: Wishes, began: float) -> int:
     with StopRequests() as stop, ExitStack() as stack:
         say("demo", "starting PostgreSQL, Valkey and an SQS emulator")
         urls = services.start(wishes.folder, stack)
-        told = {"DEMO_BEGAN": str(began), "DEMO_ADDRESS": wishes.address, "DEMO_SECONDS": str(wishes.seconds or "")}
+        told = {
+            "DEMO_BEGAN": str(began),
+            "DEMO_ADDRESS": wishes.address,
+            "DEMO_SECONDS": str(wishes.seconds or ""),
+        }
         environ = environment.for_processes(wishes, urls) | told
         supervisor = stack.enter_context(Supervisor(say))
         return Demo(wishes, Programs(wishes, environ), supervisor, stop).run(urls["AWS_ENDPOINT_URL"])
@@ -67,7 +71,9 @@ class Demo:
         say("demo", "starting the web server, preparing the database")
         code = self.supervisor.run(self.programs.migrate(), stop=self.stop)
         if code:
-            raise DemoError(f"The database could not be prepared; see {self.wishes.folder / 'logs/migrate.log'}.")
+            raise DemoError(
+                f"The database could not be prepared; see {self.wishes.folder / 'logs/migrate.log'}."
+            )
         services.make_queues(sqs_endpoint)
         say("demo", "starting the cluster, three workers and the sweeper")
         for program in [*self.programs.background(), *self.programs.workers(), self.programs.story()]:
@@ -98,12 +104,13 @@ class ErrorLines:
 
     def new(self) -> list[tuple[str, str]]:
         """(program, line) for each, the log's name at the end of the line."""
-        found = []
-        for log in sorted(self.folder.glob("*.log")):
-            for line in self._lines(log):
-                if ERROR_LINE.match(line):
-                    found.append((log.stem, f"{line}  ({log.name})"))
-        return found
+        logs = sorted(self.folder.glob("*.log"))
+        return [
+            (log.stem, f"{line}  ({log.name})")
+            for log in logs
+            for line in self._lines(log)
+            if ERROR_LINE.match(line)
+        ]
 
     def _lines(self, log: Path) -> list[str]:
         with log.open("rb") as file:

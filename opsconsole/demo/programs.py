@@ -28,7 +28,9 @@ class Programs:
     def web(self) -> Program:
         bind = f"127.0.0.1:{self.wishes.port}"
         gunicorn = (sys.executable, "-m", "gunicorn", "opsconsole.wsgi", "--bind", bind)
-        return self._program("web", *gunicorn, "--threads", "4", "--graceful-timeout", "2", "--no-control-socket")
+        return self._program(
+            "web", *gunicorn, "--threads", "4", "--graceful-timeout", "2", "--no-control-socket"
+        )
 
     def migrate(self) -> Program:
         return self._program("migrate", *MANAGE, "migrate", "--no-input")

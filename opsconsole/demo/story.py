@@ -35,7 +35,9 @@ class Story:
         self.killed_worker: str | None = None
         self.killed_epoch = 0
         self.finished_by: str | None = None
-        job = enqueue(NewJob(customer_id=CUSTOMER, package_size=DIRECTORIES, payload={"seconds_each": SECONDS_EACH}))
+        job = enqueue(
+            NewJob(customer_id=CUSTOMER, package_size=DIRECTORIES, payload={"seconds_each": SECONDS_EACH})
+        )
         self.job_id: UUID = job.pk
 
     @property
@@ -83,7 +85,11 @@ class Story:
         rows = Outbox.objects.filter(job_id=self.job_id, run_epoch__gt=1, state=Outbox.State.SENT)
         for row in rows.exclude(pk__in=self.told_sent):
             self.told_sent.add(row.pk)
-            say("story", f"job {short(self.job_id)} noted as sent to SQS, for run {row.run_epoch}", row.sent_at)
+            say(
+                "story",
+                f"job {short(self.job_id)} noted as sent to SQS, for run {row.run_epoch}",
+                row.sent_at,
+            )
 
 
 def short(job_id: UUID) -> str:

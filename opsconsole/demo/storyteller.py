@@ -103,7 +103,9 @@ class Storyteller:
 
     def _new_events(self) -> list[JobEvent]:
         newest = max(self._heard, default=0)
-        events = [each for each in JobEvent.objects.filter(pk__gt=newest - LOOK_BACK) if each.pk not in self._heard]
+        events = [
+            each for each in JobEvent.objects.filter(pk__gt=newest - LOOK_BACK) if each.pk not in self._heard
+        ]
         self._heard.update(event.pk for event in events)
         return events
 
@@ -128,6 +130,9 @@ class Storyteller:
             say("account", line)
         story_told = self.story is not None and self.story.over
         if not story_told:
-            say("account", "the story did not come to its end: the killed worker's job was not completed by another")
+            say(
+                "account",
+                "the story did not come to its end: the killed worker's job was not completed by another",
+            )
         connection.close()
         return drawn_up.good and story_told

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 
 def say(who: str, sentence: str, at: datetime | None = None) -> None:
     """Print one line. ``at``: when it happened, if not now."""
     moment = (at or datetime.now(UTC)).astimezone(UTC)
-    print(f"{moment:%H:%M:%S}  {who:<10}  {sentence}", flush=True)
+    sys.stdout.write(f"{moment:%H:%M:%S}  {who:<10}  {sentence}\n")
+    sys.stdout.flush()
