@@ -1,0 +1,67 @@
+"""What has served its time goes, at the boundary and not before, whatever the size of a batch."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from jobs import pruning
+from jobs.models import Outbox, Sweep, WorkerHeartbeat
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+NOTHING = {"sweeps": 0, "messages": 0, "workers": 0}
+MOMENT = timedelta(seconds=30)
+
+
+def sweep(age: timedelta) -> Sweep:
+    return Sweep.objects.create(trigger="schedule", mode=Sweep.Mode.ARMED, started_at=Now() - age)
+
+
+@pytest.fixture(params=[1, 2, 5_000])
+def batch(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(pruning, "BATCH", request.param)
+    return int(request.param)
+
+
+def test_nothing_is_deleted_where_there_is_nothing_old() -> None:
+    sweep(timedelta(0))
+    factories.letter(factories.job(), state=Outbox.State.SENT)
+    factories.beat("alive")
+    assert pruning.prune() == NOTHING
+
+
+@pytest.mark.usefixtures("batch")
+def test_old_sweeps_go() -> None:
+    for _ in range(3):
+        sweep(pruning.SWEEPS_KEPT + MOMENT)
+    young = sweep(pruning.SWEEPS_KEPT - MOMENT)
+    assert pruning.prune() == NOTHING | {"sweeps": 3}
+    assert list(Sweep.objects.all()) == [young]
+
+
+@pytest.mark.usefixtures("batch")
+def test_messages_that_are_settled_go_and_others_stay() -> None:
+    old, young = pruning.MESSAGES_KEPT + MOMENT, pruning.MESSAGES_KEPT - MOMENT
+    for state in Outbox.State.values:
+        factories.letter(factories.job(), due=old, state=state)
+        factories.letter(factories.job(), due=young, state=state)
+    assert pruning.prune() == NOTHING | {"messages": 2}
+    left = Outbox.objects.filter(available_at__lt=Now() - pruning.MESSAGES_KEPT)
+    assert sorted(left.values_list("state", flat=True)) == [Outbox.State.REFUSED, Outbox.State.WAITING]
+    assert Outbox.objects.count() == 6
+
+
+@pytest.mark.usefixtures("batch")
+def test_dead_workers_go_but_not_the_evidence_of_an_open_run() -> None:
+    old = pruning.WORKERS_KEPT + MOMENT
+    factories.beat("gone-1", ago=old)
+    factories.beat("gone-2", factories.job(status="completed").pk, 1, ago=old)
+    factories.beat("young", ago=pruning.WORKERS_KEPT - MOMENT)
+    factories.run(age=old, silent=old, worker="evidence")
+    assert pruning.prune() == NOTHING | {"workers": 2}
+    assert sorted(WorkerHeartbeat.objects.values_list("pk", flat=True)) == ["evidence", "young"]
