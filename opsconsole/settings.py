@@ -250,5 +250,7 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
+        # It tells at each new client where its credentials come from.
+        "botocore": {"level": "WARNING"},
     },
 }
