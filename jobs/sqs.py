@@ -39,7 +39,8 @@ BATCH_ENTRIES = 10
 BATCH_BYTES = 1_048_576
 LONGEST_DELAY_SECONDS = 900
 LONGEST_POLL_SECONDS = 20
-LONGEST_VISIBILITY_SECONDS = 43_200
+# SQS hides a message for 12 hours from its receipt at most; the margin is for the time since then.
+LONGEST_VISIBILITY_SECONDS = 43_200 - 600
 LONGEST_DETAIL = 300
 
 CONFIG = Config(
@@ -290,7 +291,9 @@ def receive(
     visibility_seconds: int | None = None,
 ) -> list[Received]:
     """Take up to ten messages, waiting up to 20 s for the first. None received does not mean none there."""
-    visibility = {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
+    visibility: dict[str, Any] = (
+        {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
+    )
     with _vendor_errors(queue_url):
         answer = client_for(queue_url).receive_message(
             QueueUrl=queue_url,

@@ -88,6 +88,9 @@ def _worker_number() -> int:
 def _load_settings() -> None:
     from django.conf import settings
 
+    # A worker of pytest-xdist inherits the name of the settings, and so read them before its own services ran.
+    settings.AWS_ENDPOINT_URL = os.environ["AWS_ENDPOINT_URL"]
+    settings.CACHES["default"]["LOCATION"] = os.environ["CACHE_URL"]
     # Hashing passwords well is slow on purpose.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

@@ -54,7 +54,7 @@ class Database:
 
     def sql(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         with self.connect() as connection:
-            cursor = connection.execute(statement, parameters)  # type: ignore[call-overload]  # a fixed text
+            cursor = connection.execute(statement, parameters)
             return list(cursor.fetchall()) if cursor.description else []
 
     def value(self, statement: str, parameters: Any = None) -> Any:
@@ -111,10 +111,10 @@ def create(described: Mapping[str, Any]) -> Database:
     server = {"host": described["HOST"], "user": described["USER"]}
     database = Database(server, f"theirs_{uuid.uuid4().hex[:12]}")
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{database.name}"')  # type: ignore[call-overload]
+        connection.execute(f'CREATE DATABASE "{database.name}"')
     return database
 
 
 def drop(database: Database) -> None:
     with psycopg.connect(**database.server, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{database.name}" WITH (FORCE)')  # type: ignore[call-overload]
+        connection.execute(f'DROP DATABASE "{database.name}" WITH (FORCE)')

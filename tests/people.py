@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import Permission, User
 
-PASSWORD = "correct-horse-battery"  # noqa: S105 - of the tests' own database
+PASSWORD = "correct-horse-battery"
 
 
 def operator(name: str = "olga") -> User:

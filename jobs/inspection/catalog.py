@@ -68,7 +68,7 @@ def table(name: str) -> Table | None:
         "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)",
         [name],
     )
-    return Table(*found[0], columns=_columns(found[0][0])) if found else None
+    return Table(*(*found[0], _columns(found[0][0]))) if found else None
 
 
 def _columns(oid: int) -> dict[str, Column]:

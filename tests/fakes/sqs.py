@@ -218,7 +218,9 @@ class FakeSqs:
                 answer["Successful"].append({"Id": number, "MessageId": sent})
         elif fault != "missing":
             blame, _, code = str(fault).partition(":")
-            answer["Failed"].append({"Id": number, "SenderFault": blame == "sender", "Code": code, "Message": code})
+            answer["Failed"].append(
+                {"Id": number, "SenderFault": blame == "sender", "Code": code, "Message": code}
+            )
 
     def _put(self, url: str, body: str, options: dict[str, Any]) -> str:
         queue, now = self._queue(url), self.clock()

@@ -7,14 +7,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django.fixtures import Settings
     from pytest_django.plugin import DjangoDbBlocker
 
     from tests.databases import Database
 
 
 @pytest.fixture
-def theirs(settings: SettingsWrapper, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+def theirs(settings: Settings, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """An empty database of somebody else's, for the tests that attach to one."""
     from tests import databases  # once settings are there: pytest loads this file before
 

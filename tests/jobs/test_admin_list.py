@@ -119,7 +119,9 @@ def test_priority_age_and_queue(operator: Client) -> None:
     young = job(priority_level="starter", created_at=Now() - 30 * 60 * SECOND)
 
     assert shown(operator, priority="gold") == [old.pk]
-    assert shown(operator, age="hour") == shown(operator, age="day") == shown(operator, age="week") == [young.pk]
+    assert (
+        shown(operator, age="hour") == shown(operator, age="day") == shown(operator, age="week") == [young.pk]
+    )
     assert shown(operator, age="older") == [old.pk]
     assert shown(operator, queue="slow") == [old.pk]
 
@@ -143,7 +145,9 @@ def test_search_by_id_prefix_and_customer(operator: Client) -> None:
     assert shown(operator, q=" ACME-1 ") == [wanted.pk]
 
 
-@pytest.mark.parametrize("term", ["deadbee", "no such customer", "'; DROP TABLE jobs; --", "%", "\x00", "f" * 400])
+@pytest.mark.parametrize(
+    "term", ["deadbee", "no such customer", "'; DROP TABLE jobs; --", "%", "\x00", "f" * 400]
+)
 def test_a_search_that_finds_nothing_is_a_page(operator: Client, term: str) -> None:
     job()
 
@@ -206,7 +210,9 @@ def _queries(client: Client) -> int:
 
 def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
     evil: dict[str, Any] = {"customer_id": "<b>C</b>", "priority_level": "<i>p</i>", "status": "<u>s</u>"}
-    made = job(**evil, worker_id="<s>w</s>", error_message="<em>e</em>", payload={"x": "<script>alert(1)</script>"})
+    made = job(
+        **evil, worker_id="<s>w</s>", error_message="<em>e</em>", payload={"x": "<script>alert(1)</script>"}
+    )
 
     for url in (LIST, reverse("admin:jobs_job_change", args=[made.pk])):
         page = operator.get(url).content.decode()

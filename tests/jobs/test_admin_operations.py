@@ -134,7 +134,9 @@ def test_each_action_of_the_list_previews_its_own_operation(operator: Client, ac
     assert response.context["action"] == action.removesuffix("_selected")
 
 
-def test_more_than_the_cap_are_cut_off_and_it_is_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_the_cap_are_cut_off_and_it_is_said(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(operate, "MOST_JOBS", 3)
     jobs = [job() for _ in range(5)]
 
@@ -300,7 +302,9 @@ def test_a_post_without_its_token_is_refused() -> None:
     client.force_login(people.operator())
     made = job()
 
-    response = client.post(url("cancel"), {"plan": plan_of(preview(client, "cancel", made)), "reason": REASON})
+    response = client.post(
+        url("cancel"), {"plan": plan_of(preview(client, "cancel", made)), "reason": REASON}
+    )
 
     assert response.status_code == 403
     assert state(made) == ("pending", 1)

@@ -121,7 +121,9 @@ def test_what_the_run_had_done_is_shown_before_a_requeue(operator: Client) -> No
 def test_the_timeline_merges_events_and_messages_in_time(operator: Client) -> None:
     made = job()
     record(made.pk, JobEvent.Kind.ENQUEUED, run_epoch=1, actor=SWEEP)
-    sent = letter(made, state=Outbox.State.SENT, sent_at=Now(), message_id="mid-1", attempts=2, last_error="slow")
+    sent = letter(
+        made, state=Outbox.State.SENT, sent_at=Now(), message_id="mid-1", attempts=2, last_error="slow"
+    )
     JobEvent.objects.create(job=made, kind="claimed", run_epoch=1, actor="worker:w", at=Now() + SECOND)
 
     entries = operator.get(reverse("admin:jobs_job_change", args=[made.pk])).context["timeline"]
@@ -201,7 +203,11 @@ def test_nothing_can_be_added_changed_or_deleted(operator: Client) -> None:
     assert operator.get(reverse("admin:jobs_job_add")).status_code == 403
     assert operator.get(reverse("admin:jobs_job_delete", args=[made.pk])).status_code == 403
     assert operator.post(reverse("admin:jobs_job_change", args=[made.pk]), {"status": "x"}).status_code == 405
-    assert operator.get(reverse("admin:jobs_job_history", args=[made.pk])).headers["Location"].endswith("#timeline")
+    assert (
+        operator.get(reverse("admin:jobs_job_history", args=[made.pk]))
+        .headers["Location"]
+        .endswith("#timeline")
+    )
 
 
 def test_who_may_not_see_jobs_gets_nothing(client: Client) -> None:

@@ -211,7 +211,7 @@ def test_a_viewer_sees_the_page_and_changes_nothing(client: Client) -> None:
     client.force_login(people.viewer())
 
     text = client.get(PAGE).content.decode()
-    assert "<form method=\"post\" class=\"panel" not in text
+    assert '<form method="post" class="panel' not in text
     for decision in ("preview", "arm", "disarm", "release"):
         posted = {"decision": decision, "disarm-reason": "x", "release-reason": "x", "arm-scope": "all"}
         assert client.post(PAGE, posted).status_code == 403

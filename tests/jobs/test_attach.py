@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from tests.databases import CONTRACT, Database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 ROWS = 200_000
@@ -85,7 +85,7 @@ class Producer:
         except BaseException as error:  # noqa: BLE001 - handed to the test, which fails on it
             self.errors.append(error)
 
-    def __enter__(self) -> Producer:
+    def __enter__(self) -> Self:
         self.thread.start()
         return self
 

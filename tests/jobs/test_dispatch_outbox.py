@@ -86,7 +86,7 @@ def test_one_pass_says_that_the_database_is_away(monkeypatch: pytest.MonkeyPatch
         raise OperationalError("connection refused\nIs the server running?")
 
     monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
-    with pytest.raises(CommandError, match="^The database does not answer: connection refused$"):
+    with pytest.raises(CommandError, match=r"^The database does not answer: connection refused$"):
         call_command("dispatch_outbox")
 
 

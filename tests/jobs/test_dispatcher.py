@@ -282,7 +282,12 @@ def test_rows_of_a_queue_that_fails_never_starve_another(
 @pytest.mark.parametrize(
     ("queue", "destination", "status", "said"),
     [
-        ("gone", "queue", Status.PENDING, "There is no queue 'gone' configured: set it in OPSCONSOLE_QUEUES."),
+        (
+            "gone",
+            "queue",
+            Status.PENDING,
+            "There is no queue 'gone' configured: set it in OPSCONSOLE_QUEUES.",
+        ),
         ("other", "dlq", Status.FAILED, "Queue 'other' has no dead letter queue configured"),
     ],
 )

@@ -217,7 +217,7 @@ def test_missing_rights_are_named_and_the_advice_grants_them(theirs: Database, r
     assert code == 1
     assert found(findings, "privileges", "jobs")["found"] == f"the role {role} lacks INSERT, UPDATE"
     assert found(findings, "ownership", "jobs")["found"].startswith("it belongs to postgres")
-    assert "GRANT CREATE, USAGE" in [f for f in findings if f["id"] == "schema-create"][0]["action"]
+    assert "GRANT CREATE, USAGE" in next(f for f in findings if f["id"] == "schema-create")["action"]
 
     theirs.migrate()
     theirs.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")

@@ -167,7 +167,9 @@ def test_empty_queue_proves_it(empty_queue: QueueState) -> None:
     ],
     ids=str,
 )
-def test_queue_that_is_not_known_empty_proves_nothing(empty_queue: QueueState, figures: dict[str, Any]) -> None:
+def test_queue_that_is_not_known_empty_proves_nothing(
+    empty_queue: QueueState, figures: dict[str, Any]
+) -> None:
     sent()
     QueueState.objects.update(**figures)
     assert resend_lost() == 0

@@ -21,7 +21,9 @@ def body(**fields: Any) -> str:
 
 
 def test_body_has_exactly_the_contract_fields_and_ours_only_when_set() -> None:
-    message = JobMessage(job_id=JOB, customer_id="c-1", package_size=50, priority="pro", retry=True, reason="x")
+    message = JobMessage(
+        job_id=JOB, customer_id="c-1", package_size=50, priority="pro", retry=True, reason="x"
+    )
 
     assert message.to_body() == (
         f'{{"job_id":"{JOB}","customer_id":"c-1","package_size":50,"priority":"pro","retry":true,"reason":"x"}}'
@@ -32,7 +34,9 @@ def test_body_has_exactly_the_contract_fields_and_ours_only_when_set() -> None:
 
 
 def test_body_is_printable_ascii_whatever_the_values_are() -> None:
-    written = JobMessage(job_id=JOB, customer_id="a\x01\x7f\ufffe\ud800é\U0001f600", reason="\x00\n").to_body()
+    written = JobMessage(
+        job_id=JOB, customer_id="a\x01\x7f\ufffe\ud800é\U0001f600", reason="\x00\n"
+    ).to_body()
 
     assert all(" " <= character <= "~" for character in written)
 

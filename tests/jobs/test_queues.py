@@ -114,6 +114,7 @@ def test_reading_that_comes_late_does_not_replace_a_newer_one(fake: FakeSqs) -> 
 )
 def test_known_empty_needs_three_zeros_of_a_fresh_reading(figures: dict[str, Any], expected: bool) -> None:
     QueueState.objects.create(
-        **{"name": "default", "visible": 0, "in_flight": 0, "delayed": 0, "read_at": Now(), "error": ""} | figures
+        **{"name": "default", "visible": 0, "in_flight": 0, "delayed": 0, "read_at": Now(), "error": ""}
+        | figures
     )
     assert QueueState.objects.known_empty(FRESH).exists() is expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -21,8 +22,12 @@ from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
 from jobs.sqs import Attribute, MessageRefused, QueueMisconfigured, QueueUnavailable
 from jobs.worker import Consumer, RunContext, patience
 from jobs.worker.consumer import POISON_ATTRIBUTE, release_delay
+from opsconsole.env import QueueConfig
 from tests import factories
 from tests.conftest import TestQueue
+from tests.fakes.sqs import FakeSqs, throttled, unreachable
+from tests.racing import race
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -420,3 +425,32 @@ class TestPresence:
         send(factories.job(), run_epoch=1)
         consumer.poll()
         assert set(JobEvent.objects.values_list("actor", flat=True)) == {f"worker:{consumer.worker.id}"}
+
+
+def test_eight_workers_on_a_hostile_queue_run_each_job_once(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeSqs(duplicates=20, largest_read=1)
+    url = fake.create("https://sqs.fake/000000000000/jobs", visibility_timeout=1, max_receive_count=1_000)
+    monkeypatch.setattr(sqs, "client_for", fake.client_for)
+    settings.QUEUES = {"default": QueueConfig("default", url, None)}
+    jobs = [factories.job() for _ in range(40)]
+    for job in jobs:
+        for _ in range(2):
+            sqs.send_raw(url, JobMessage(job_id=job.pk, run_epoch=1).to_body())
+    fake.fail_next(6, unreachable())
+    fake.fail_next(4, throttled())
+    fake.drop_answers(10)
+    ran: list[str] = []
+
+    def work() -> None:
+        consumer = Consumer(
+            settings.QUEUES["default"], lambda run: ran.append(str(run.job.id)), poll_seconds=0
+        )
+        wait_until(lambda: consumer.poll() or not fake.bodies(url), timeout=60)
+
+    race([work] * 8)
+    assert sorted(ran) == sorted(str(job.pk) for job in jobs)
+    assert set(Job.objects.values_list("status", flat=True)) == {Status.COMPLETED}
+    told = Counter(JobEvent.objects.values_list("kind", flat=True))
+    assert told == {JobEvent.Kind.CLAIMED: 40, JobEvent.Kind.COMPLETED: 40}

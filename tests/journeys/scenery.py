@@ -9,7 +9,8 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from jobs.models import Job, JobEvent, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from opsconsole import overview
 
 MINUTE = timedelta(minutes=1)
 PRIORITIES = ("starter", "growth", "professional", "enterprise")
@@ -18,7 +19,9 @@ STALE_JOB = UUID("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901")
 
 
 def build(jobs: int = 2_000) -> None:
-    """Fill an empty database."""
+    """Fill a database that is empty, also of the rows that migrations wrote."""
+    overview.memory.clear()
+    RecoveryControl.objects.update_or_create(pk=1, defaults={"mode": RecoveryControl.Mode.ARMED})
     _queues()
     _workers()
     _ended_jobs(jobs)

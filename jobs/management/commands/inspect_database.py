@@ -15,7 +15,7 @@ class Command(BaseCommand):
         "Say whether the console fits this database: what is missing or of another type, and what to do. "
         "Changes nothing. Exits with 1 when somebody must act before migrate."
     )
-    requires_system_checks: list[str] = []
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="one JSON array instead of text")

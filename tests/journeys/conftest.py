@@ -1,0 +1,85 @@
+"""Debian's own Chromium, driven by playwright: found by $CHROMIUM or on the PATH.
+
+What needs Django's models is imported in the fixtures: this file is read before the settings are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from opsconsole.env import QueueConfig
+
+if TYPE_CHECKING:
+    from tests.journeys.visitor import Visitor
+
+HINT = "No Chromium is found: apt-get install chromium, or set CHROMIUM to the path of one."
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def _path_of_chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Open for a module and not for the session: its event loop lives in this thread.
+
+    Django takes a thread with a running loop for asynchronous code and refuses the database there.
+    """
+    path = _path_of_chromium()
+    if path is None:
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail(HINT)
+        pytest.skip(HINT)
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        opened = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def console(live_server: Any, settings: Any) -> str:
+    """The address of a console with a morning's worth of jobs, an operator and a viewer."""
+    from tests import people
+    from tests.journeys import scenery
+
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
+    scenery.build()
+    people.operator()
+    people.viewer()
+    return str(live_server.url)
+
+
+@pytest.fixture(
+    params=[(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}"
+)
+def any_screen(request: pytest.FixtureRequest) -> tuple[int, str]:
+    width_and_scheme: tuple[int, str] = request.param
+    return width_and_scheme
+
+
+@pytest.fixture
+def visitor(chromium: Browser, console: str) -> Iterator[Visitor]:
+    """Somebody at a browser. What the console of the browser complains about fails the test at its end."""
+    from tests.journeys.visitor import Visitor
+
+    opened = Visitor(chromium, console)
+    yield opened
+    opened.close()
+    assert opened.complaints == []

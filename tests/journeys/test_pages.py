@@ -1,0 +1,72 @@
+"""Every page on every screen: nothing sticks out, nobody is kept out, nothing is blocked by the policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from jobs.models import Sweep
+from opsconsole import schedules
+from tests.journeys.scenery import STALE_JOB
+from tests.journeys.visitor import Visitor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+
+
+def paths() -> list[str]:
+    """The console's own pages; the forms for users and groups are Django's."""
+    return [
+        "",
+        "jobs/job/",
+        "jobs/job/?stale=any",
+        "jobs/job/?q=nobody",
+        f"jobs/job/{STALE_JOB}/change/",
+        f"jobs/job/operate/requeue/?id={STALE_JOB}",
+        "jobs/workerheartbeat/",
+        "jobs/workerheartbeat/legacy-node-01/change/",
+        "jobs/sweep/",
+        f"jobs/sweep/{Sweep.objects.earliest('pk').pk}/change/",
+        "jobs/outbox/",
+        "jobs/queuestate/",
+        "jobs/recoverycontrol/",
+        "django_q/schedule/",
+        "django_q/failure/",
+        "auth/user/",
+    ]
+
+
+def test_no_page_sticks_out_or_keeps_anybody_out(visitor: Visitor, any_screen: tuple[int, str]) -> None:
+    schedules.sync()
+    width, scheme = any_screen
+    page = visitor.log_in("olga", width=width, scheme=scheme)
+    found = []
+    for path in paths():
+        response = page.goto(f"{visitor.address}/admin/{path}")
+        assert response is not None
+        assert response.status == 200, path
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            found.append(f"{path}: wider than the screen")
+        found += [f"{path}: {line}" for line in violations(page)]
+    assert found == []
+
+
+def test_the_login_page(visitor: Visitor, any_screen: tuple[int, str]) -> None:
+    width, scheme = any_screen
+    page = visitor.stranger(width=width, scheme=scheme)
+    page.goto(f"{visitor.address}/admin/login/")
+
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def violations(page: Any) -> list[str]:
+    result = Axe().run(page, options=WCAG)
+    return [
+        f"{rule['id']}: {node['html'][:120]} ({node['failureSummary']})"
+        for rule in result.response["violations"]
+        for node in rule["nodes"]
+    ]

@@ -1,0 +1,44 @@
+"""Somebody at a browser, who keeps what the browser's console complains about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Page
+
+from tests import people
+
+
+class Visitor:
+    def __init__(self, browser: Browser, address: str) -> None:
+        self.browser = browser
+        self.address = address
+        self.complaints: list[str] = []
+        self.pages: list[Page] = []
+
+    def log_in(self, name: str, *, width: int = 1440, scheme: Any = "light") -> Page:
+        page = self.stranger(width=width, scheme=scheme)
+        page.goto(f"{self.address}/admin/")
+        page.get_by_label("Username").fill(name)
+        page.get_by_label("Password").fill(people.PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        return page
+
+    def stranger(self, *, width: int = 1440, scheme: Any = "light") -> Page:
+        context = self.browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.pages.append(page)
+        return page
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def close(self) -> None:
+        for page in self.pages:
+            page.context.close()

@@ -1,0 +1,13 @@
+"""A task for a real cluster: it says that it began, and ends when it may."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.waiting import wait_until
+
+
+def wait_for_gate(folder: str) -> None:
+    Path(folder, "began").touch()
+    wait_until(Path(folder, "gate").exists, 60)
+    Path(folder, "ended").touch()

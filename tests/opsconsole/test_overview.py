@@ -1,0 +1,145 @@
+"""What the overview says: one sentence that is true, the most pressing first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
+from opsconsole import overview
+from opsconsole.overview import Overview
+from tests.factories import SECOND, beat, job, letter, run
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def swept(ago: timedelta) -> Sweep:
+    return Sweep(started_at=NOW - ago, finished_at=NOW - ago)
+
+
+WELL = Overview(
+    read_at=NOW,
+    stale=0,
+    hung=0,
+    running=3,
+    waiting=2,
+    quarantined=0,
+    failed=4,
+    unsent=1,
+    overdue=0,
+    workers_alive=3,
+    workers_silent=0,
+    workers_dead=1,
+    last_sweep=swept(timedelta(minutes=1)),
+    unread_queues=(),
+)
+ARMED = RecoveryControl(mode=RecoveryControl.Mode.ARMED)
+OBSERVING = RecoveryControl(mode=RecoveryControl.Mode.OBSERVE)
+HELD = RecoveryControl(mode=RecoveryControl.Mode.ARMED, hold_until=NOW + HOUR)
+
+
+def sentences(seen: Overview, control: RecoveryControl = ARMED) -> list[str]:
+    return [finding.sentence for finding in overview.findings(seen, control)]
+
+
+def test_when_all_is_well_nothing_is_found() -> None:
+    assert sentences(WELL) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"stale": 1}, "1 run lost its worker."),
+        ({"stale": 2}, "2 runs lost their worker."),
+        ({"stale": overview.COUNTED_TO + 1}, "10,000+ runs lost their worker."),
+        ({"quarantined": 3}, "3 jobs in quarantine."),
+        ({"hung": 1}, "1 run past the deadline."),
+        ({"overdue": 1}, "1 message should have been sent by now."),
+        ({"unread_queues": ("default", "slow")}, "Queue default, slow can't be read."),
+        ({"last_sweep": None}, "No sweep has ended yet."),
+        ({"last_sweep": swept(timedelta(minutes=7))}, "No sweep has ended for 7 min."),
+        ({"workers_alive": 0}, "No worker is alive."),
+    ],
+)
+def test_each_trouble_has_its_sentence(changes: dict[str, Any], sentence: str) -> None:
+    assert sentences(replace(WELL, **changes)) == [sentence]
+
+
+def test_a_sweep_is_late_after_three_intervals_and_not_before(settings: Any) -> None:
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = 60
+    assert not replace(WELL, last_sweep=swept(timedelta(seconds=180))).sweep_is_late
+    assert replace(WELL, last_sweep=swept(timedelta(seconds=181))).sweep_is_late
+
+
+def test_without_work_nobody_misses_the_workers() -> None:
+    assert sentences(replace(WELL, workers_alive=0, running=0, waiting=0)) == []
+
+
+def test_observing_and_holding_come_first() -> None:
+    troubled = replace(WELL, stale=2, quarantined=1, overdue=1)
+
+    assert sentences(troubled, OBSERVING)[0] == "Recovery only observes: 2 runs would be recovered."
+    assert sentences(troubled, HELD)[0] == "Recovery is held: 2 runs went silent at once."
+    assert "lost their worker" not in " ".join(sentences(troubled, OBSERVING)), "one thing is said once"
+
+
+def test_a_hold_that_has_ended_is_not_said() -> None:
+    over = RecoveryControl(mode=RecoveryControl.Mode.ARMED, hold_until=NOW - SECOND)
+
+    assert sentences(WELL, over) == []
+
+
+@pytest.mark.django_db
+def test_the_figures_are_those_of_the_database() -> None:
+    overview.memory.clear()
+    run(age=2 * HOUR, silent=HOUR, worker="dead")
+    run(age=2 * HOUR, silent=SECOND, worker="hung")
+    run(age=60 * SECOND, silent=SECOND, worker="fine")
+    letter(job(), due=HOUR)
+    letter(job(), due=SECOND)
+    letter(job(), state=Outbox.State.SENT, due=HOUR)
+    job(status=Status.QUARANTINED)
+    job(status=Status.FAILED)
+    job(status=Status.FAILED, updated_at=Now() - 25 * HOUR)
+    beat("quiet", ago=timedelta(minutes=2))
+    QueueState.objects.create(name="default", error="AccessDenied")
+    QueueState.objects.create(name="well", read_at=Now())
+    Sweep.objects.create(trigger="t", mode="armed", started_at=Now() - HOUR, finished_at=Now() - HOUR)
+    Sweep.objects.create(trigger="t", mode="armed")
+
+    seen = overview.read()
+
+    assert (seen.stale, seen.hung, seen.running, seen.waiting) == (1, 1, 3, 3)
+    assert (seen.quarantined, seen.failed) == (1, 1)
+    assert (seen.unsent, seen.overdue) == (2, 1)
+    assert (seen.workers_alive, seen.workers_silent, seen.workers_dead) == (2, 1, 1)
+    assert seen.unread_queues == ("default",)
+    assert seen.sweep_age is not None
+    assert HOUR <= seen.sweep_age < HOUR + timedelta(minutes=1)
+
+
+@pytest.mark.django_db
+def test_the_figures_are_kept_for_a_moment(django_assert_num_queries: Any) -> None:
+    overview.memory.clear()
+    overview.read()
+    job()
+
+    with django_assert_num_queries(0):
+        assert overview.read().waiting == 0
+
+
+@pytest.mark.django_db
+def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    overview.memory.clear()
+    monkeypatch.setattr(overview, "COUNTED_TO", 2)
+    for _ in range(5):
+        job()
+
+    assert overview.read().waiting == 3
+    assert overview.figure(3) == "2+"
+    assert overview.figure(2) == "2"

@@ -1,0 +1,274 @@
+"""The whole site: its navigation, its banner, and that nobody may do what they may not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+from django.test import Client, RequestFactory
+from django.urls import reverse
+
+from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from opsconsole import audit, overview
+from opsconsole.site import NAVIGATION
+from tests import people
+from tests.factories import SECOND, beat, job, letter, run
+
+pytestmark = pytest.mark.django_db
+
+INDEX = reverse("admin:index")
+HOUR = timedelta(hours=1)
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+OURS = [model for model in MODELS if model._meta.app_label != "auth"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_figures() -> None:
+    overview.memory.clear()
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def changelist(model: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def something_everywhere() -> None:
+    made = run(age=2 * HOUR, silent=HOUR)
+    letter(made, last_error="slow")
+    beat("alive")
+    WorkerHeartbeat.objects.create(worker_id="old", last_heartbeat=Now() - 120 * SECOND)
+    Sweep.objects.create(trigger="t", mode="armed", started_at=Now() - HOUR)
+    Sweep.objects.create(trigger="t", mode="armed")
+    for mode in Sweep.Mode:
+        Sweep.objects.create(trigger="t", mode=mode, finished_at=Now(), found=1)
+    Sweep.objects.create(trigger="t", mode="armed", finished_at=Now() + 90 * SECOND, errors=1)
+    QueueState.objects.create(name="never")
+    QueueState.objects.create(name="read", read_at=Now(), visibility_timeout_seconds=300)
+    QueueState.objects.create(name="unread", read_at=Now(), error="AccessDenied")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_list_opens(operator: Client, model: Any) -> None:
+    something_everywhere()
+
+    assert operator.get(changelist(model)).status_code == 200
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
+def test_every_row_of_ours_opens_and_can_not_be_changed(operator: Client, model: Any) -> None:
+    something_everywhere()
+    for row in model._default_manager.all():
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[row.pk])
+        assert operator.get(url, follow=True).status_code == 200
+        assert operator.post(url, {"name": "x"}).status_code in {302, 403, 405}
+        assert model._default_manager.filter(pk=row.pk).exists()
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
+def test_nothing_of_ours_can_be_added_or_deleted(operator: Client, model: Any) -> None:
+    request = RequestFactory().get("/")
+    request.user = User.objects.get()
+    page = admin.site._registry[model]
+
+    assert not page.has_add_permission(request)
+    assert not page.has_delete_permission(request)
+    assert not page.has_change_permission(request)
+    assert "delete_selected" not in page.get_actions(request)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_action_names_its_permission(model: Any) -> None:
+    page: Any = admin.site._registry[model]
+    for function, name, _ in page._get_base_actions():
+        permissions = getattr(function, "allowed_permissions", ())
+        assert permissions, f"{model._meta.label}: {name} is offered to every viewer"
+        for permission in permissions:
+            assert callable(getattr(page, f"has_{permission}_permission"))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_a_viewer_is_offered_no_action(model: Any) -> None:
+    request = RequestFactory().get("/")
+    request.user = people.viewer()
+
+    assert admin.site._registry[model].get_actions(request) == {}
+
+
+def test_the_navigation_names_models_that_exist() -> None:
+    registered = {model._meta.label for model in admin.site._registry}
+
+    assert {name for _, names in NAVIGATION for name in names} <= registered
+
+
+def test_the_navigation_is_grouped_and_says_where_one_is(operator: Client) -> None:
+    response = operator.get(changelist(Job))
+    groups = response.context["available_apps"]
+
+    assert [group["name"] for group in groups] == ["", "Operate", "Task queue", "Administration"]
+    assert [model["name"] for model in groups[1]["models"]][:2] == ["Jobs", "Workers"]
+    assert [model["name"] for group in groups for model in group["models"] if model["current"]] == ["Jobs"]
+
+
+def test_a_link_that_one_may_not_follow_is_not_there(client: Client) -> None:
+    user = people.viewer()
+    user.user_permissions.clear()
+    client.force_login(user)
+
+    assert [group["name"] for group in client.get(INDEX).context["available_apps"]] == [""]
+
+
+def test_the_index_of_an_app_still_opens(operator: Client) -> None:
+    assert operator.get(reverse("admin:app_list", args=["jobs"])).status_code == 200
+
+
+def test_all_right_is_said_in_one_sentence(operator: Client) -> None:
+    Sweep.objects.create(trigger="t", mode="armed", finished_at=Now())
+
+    assert "Everything is all right." in operator.get(INDEX).content.decode()
+
+
+def test_the_overview_leads_to_what_is_wrong(operator: Client) -> None:
+    Sweep.objects.create(trigger="t", mode="armed", finished_at=Now())
+    beat("alive")
+    run(age=2 * HOUR, silent=HOUR)
+    job(status=Status.QUARANTINED)
+
+    page = operator.get(INDEX).content.decode()
+
+    assert "1 run lost its worker." in page
+    assert f"{changelist(Job)}?stale=any" in page
+    assert f"{changelist(Job)}?status=quarantined" in page
+
+
+def test_observing_is_said_on_every_page(operator: Client) -> None:
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.OBSERVE)
+    run(age=2 * HOUR, silent=HOUR)
+
+    for model in (Job, Sweep, User):
+        page = operator.get(changelist(model)).content.decode()
+        assert "Recovery only observes: 1 run would be recovered." in page
+        assert changelist(RecoveryControl) in page
+
+
+def test_a_hold_is_said_on_every_page_and_ends_with_it(operator: Client) -> None:
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED, hold_until=Now() + HOUR)
+    assert "Recovery is held" in operator.get(changelist(Job)).content.decode()
+
+    RecoveryControl.objects.update(hold_until=Now() - HOUR)
+    assert "Recovery is held" not in operator.get(changelist(Job)).content.decode()
+
+
+def test_an_armed_console_has_no_banner(operator: Client) -> None:
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED, hold_until=None)
+
+    assert 'class="banner' not in operator.get(changelist(Job)).content.decode()
+
+
+def test_strangers_see_the_login_and_nothing_else(client: Client) -> None:
+    for model in MODELS:
+        assert client.get(changelist(model)).headers["Location"].startswith(reverse("admin:login"))
+    page = client.get(reverse("admin:login")).content.decode()
+    assert "would be recovered" not in page
+    assert changelist(Job) not in page
+
+
+def test_pages_open_while_the_shared_cache_is_away(operator: Client, settings: Any) -> None:
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": "redis://127.0.0.1:1/0",
+        }
+    }
+
+    assert operator.get(INDEX).status_code == 200
+    assert operator.get(changelist(Job)).status_code == 200
+
+
+def test_what_people_did_is_on_the_overview(operator: Client) -> None:
+    made = job()
+    audit.log(User.objects.get(), [made], "Requeued: the <b>customer</b> called")
+
+    page = operator.get(INDEX).content.decode()
+
+    assert "Requeued: the &lt;b&gt;customer&lt;/b&gt; called" in page
+    assert reverse("admin:jobs_job_change", args=[made.pk]) in page
+    assert LogEntry.objects.get().object_id == str(made.pk)
+
+
+def test_the_policy_forbids_inline_code_and_the_pages_have_none(operator: Client) -> None:
+    something_everywhere()
+    for url in [INDEX, *(changelist(model) for model in MODELS)]:
+        response = operator.get(url)
+        assert "'unsafe-inline'" not in response.headers["Content-Security-Policy"]
+        page = response.content.decode()
+        assert "<style" not in page
+        assert " style=" not in page
+        assert " onclick=" not in page
+        assert "<script>" not in page
+
+
+@pytest.mark.parametrize(
+    ("state", "names"), [("alive", {"alive"}), ("silent", {"old"}), ("dead", {"worker-1"})]
+)
+def test_workers_by_state(operator: Client, state: str, names: set[str]) -> None:
+    something_everywhere()
+
+    response = operator.get(changelist(WorkerHeartbeat), {"state": state})
+
+    assert {row.pk for row in response.context["cl"].result_list} == names
+    assert state.capitalize() in response.content.decode()
+
+
+def test_workers_of_the_old_kind_are_marked(operator: Client) -> None:
+    something_everywhere()
+
+    page = operator.get(changelist(WorkerHeartbeat)).content.decode()
+
+    assert "Old kind: no epochs" in page.partition(">old<")[2]
+
+
+def test_sweeps_say_how_they_ended(operator: Client) -> None:
+    something_everywhere()
+
+    page = operator.get(changelist(Sweep)).content.decode()
+
+    for words in (
+        "Did not finish",
+        "Running",
+        "Recovered",
+        "Observed only",
+        "Held: mass staleness",
+        "With errors",
+    ):
+        assert words in page
+
+
+def test_queues_say_what_is_known(operator: Client) -> None:
+    something_everywhere()
+
+    page = operator.get(changelist(QueueState)).content.decode()
+
+    for words in ("Never read", "Unknown", "AccessDenied", "5 min"):
+        assert words in page
+
+
+def test_messages_by_state(operator: Client) -> None:
+    from jobs.models import Outbox
+
+    waiting = letter(job())
+    letter(job(), state=Outbox.State.SENT)
+
+    response = operator.get(changelist(Outbox), {"state": "waiting"})
+
+    assert [row.pk for row in response.context["cl"].result_list] == [waiting.pk]
+    assert len(operator.get(changelist(Outbox), {"state": "nonsense"}).context["cl"].result_list) == 2
