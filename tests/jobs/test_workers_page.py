@@ -174,7 +174,7 @@ def test_fail_for_good(late: bool) -> None:
 
 def test_the_rights_that_the_page_names_suffice() -> None:
     job = factories.job()
-    words = {
+    words: dict[str, Any] = {
         "error": "it broke",
         "delay_seconds": 0,
         "max_attempts": 3,
