@@ -105,12 +105,11 @@ class Watch:
         try:
             with transaction.atomic():
                 _answer_soon()
-                why = self._no_task_came_through(now) or self._schedule_was_left(now)
+                self._regain_sight()
+                return self._no_task_came_through(now) or self._schedule_was_left(now)
         except Error as error:
             self._lose_sight(error)
             return None
-        self._regain_sight()
-        return why
 
     def _no_task_came_through(self, now: float) -> str | None:
         if self._sent_at is not None:
