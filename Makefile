@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= 2
 # Reading the settings must start nothing where nothing is run.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
-.PHONY: help demo test check lint types imports format coverage test-next bench-recovery clean
+.PHONY: help demo test check lint types imports format coverage test-next bench-recovery screenshots clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ else
 	@$(MAKE) --no-print-directory .venv-next/installed
 	.venv-next/bin/pytest -n $(PYTEST_WORKERS)
 endif
+
+screenshots: .venv/installed ## take the pictures of the README (docs/images) in a real browser
+	$(BIN)/pytest -q tests/journeys/pictures.py
 
 bench-recovery: .venv-bench/installed ## measure finding and recovering stale jobs beside other queues
 	.venv-bench/bin/python -m bench.recovery

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
 
 from jobs.models import Sweep
 from opsconsole import schedules
@@ -50,7 +49,7 @@ def test_no_page_sticks_out_or_keeps_anybody_out(visitor: Visitor, any_screen: t
         assert response.status == 200, path
         if page.evaluate("document.documentElement.scrollWidth") > width:
             found.append(f"{path}: wider than the screen")
-        found += [f"{path}: {line}" for line in violations(page)]
+        found += [f"{path}: {line}" for line in violations(visitor, page)]
     assert found == []
 
 
@@ -59,12 +58,15 @@ def test_the_login_page(visitor: Visitor, any_screen: tuple[int, str]) -> None:
     page = visitor.stranger(width=width, scheme=scheme)
     page.goto(f"{visitor.address}/admin/login/")
 
-    assert violations(page) == []
+    assert violations(visitor, page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def violations(page: Any) -> list[str]:
+def violations(visitor: Visitor, page: Page) -> list[str]:
+    """What axe finds. It measures with inline styles of its own, which the policy blocks and the browser reports."""
+    before = list(visitor.complaints)
     result = Axe().run(page, options=WCAG)
+    visitor.complaints[:] = before
     return [
         f"{rule['id']}: {node['html'][:120]} ({node['failureSummary']})"
         for rule in result.response["violations"]
