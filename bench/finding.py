@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
@@ -9,14 +11,25 @@ from typing import Any
 import psycopg
 from psycopg import ClientCursor
 
-from bench import plain
+# Which candidate, and how many rows it has.
+Key = tuple[str, int]
 
 TIMES = 50
-# The indexes of the console; without them only the primary keys stay.
+WARM_UP = 5
+# Rows come in faster without them; the primary keys stay.
 SECONDARY_INDEXES = """
 SELECT indexname, indexdef FROM pg_indexes
  WHERE schemaname = 'public' AND tablename IN ('jobs', 'worker_heartbeats') AND indexname NOT LIKE '%_pkey'
 """
+
+
+@dataclass(frozen=True)
+class Question:
+    """A statement with its parameters, asked of the database at ``url``."""
+
+    url: str
+    sql: str
+    params: Any = None
 
 
 @dataclass(frozen=True)
@@ -28,15 +41,25 @@ class ServerTime:
     nearly_worst: float
 
 
-def server_time(url: str, sql: str, params: Any, times: int = TIMES) -> ServerTime:
-    """EXPLAIN ANALYZE of the statement, each in a transaction that is rolled back."""
-    plans = []
-    with psycopg.connect(url, cursor_factory=ClientCursor) as connection:
-        for _ in range(times):
-            row = connection.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params).fetchone()
-            connection.rollback()
-            assert row
-            plans.append(row[0][0])
+def server_times(questions: Mapping[Key, Question]) -> dict[Key, ServerTime]:
+    """EXPLAIN ANALYZE of each question in turn, so that all share the machine's moods; nothing is kept."""
+    plans: dict[Key, list[dict[str, float]]] = {key: [] for key in questions}
+    with ExitStack() as stack:
+        connections = {
+            key: stack.enter_context(psycopg.connect(question.url, cursor_factory=ClientCursor))
+            for key, question in questions.items()
+        }
+        for _ in range(WARM_UP + TIMES):
+            for key, question in questions.items():
+                explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {question.sql}"
+                row = connections[key].execute(explain, question.params).fetchone()
+                connections[key].rollback()
+                assert row
+                plans[key].append(row[0][0])
+    return {key: _server_time(of_key[WARM_UP:]) for key, of_key in plans.items()}
+
+
+def _server_time(plans: Sequence[Mapping[str, float]]) -> ServerTime:
     executing = [plan["Execution Time"] for plan in plans]
     return ServerTime(
         planning=median(plan["Planning Time"] for plan in plans),
@@ -45,12 +68,12 @@ def server_time(url: str, sql: str, params: Any, times: int = TIMES) -> ServerTi
     )
 
 
-def grow(url: str, rows: int, more: int) -> None:
-    """Add ``more`` completed jobs to the ``rows`` there are; indexes are built again afterwards, which is faster."""
+def grow(url: str, rows: int, grown: int) -> None:
+    """Add completed jobs to the ``rows`` there are, up to ``grown``; the indexes are built again afterwards."""
     added = f"""
         INSERT INTO jobs (id, customer_id, package_size, status, created_at, updated_at, started_at, completed_at)
         SELECT md5('job ' || n)::uuid, 'customer-' || n % 5000, 50, 'completed', at, at, at, at
-          FROM (SELECT n, now() - interval '1 day' AS at FROM generate_series({rows + 1}, {rows + more}) AS n) AS job"""
+          FROM (SELECT n, now() - interval '1 day' AS at FROM generate_series({rows + 1}, {grown}) AS n) AS job"""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         indexes = connection.execute(SECONDARY_INDEXES).fetchall()
@@ -60,12 +83,4 @@ def grow(url: str, rows: int, more: int) -> None:
         for _, definition in indexes:
             connection.execute(definition)
         connection.execute("VACUUM (ANALYZE)")
-
-
-def only_plain_indexes(url: str) -> None:
-    """Leave the indexes that the plain plan has."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        for name, _ in connection.execute(SECONDARY_INDEXES).fetchall():
-            connection.execute(f"DROP INDEX {name}")
-        connection.execute(plain.INDEX)
-        connection.execute("VACUUM (ANALYZE) jobs")
+        connection.execute("CHECKPOINT")

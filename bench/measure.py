@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import finding, ours, plain
 from bench.cluster import Cluster
-from bench.finding import ServerTime
+from bench.finding import Key, Question, ServerTime
 from bench.peers import PEERS
 from bench.shape import Shape
 from bench.stub_sqs import StubSqs
@@ -23,7 +23,7 @@ class Results:
     """Seconds of each run by candidate and part; the server's time for one page by candidate and rows."""
 
     seconds: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    server: dict[tuple[str, int], ServerTime] = field(default_factory=dict)
+    server: dict[Key, ServerTime] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
 
 
@@ -46,7 +46,7 @@ def measure(cluster: Cluster, shape: Shape, repeats: int, queue_url: str) -> Res
                 recovered, seconds = asyncio.run(peer.recover(url))
                 assert recovered == shape.stale, (peer.name, recovered)
                 _keep(results, peer.name, {"total": seconds})
-    _find(cluster, shape, page, results)
+    results.server = _find(cluster, shape, page)
     return results
 
 
@@ -75,17 +75,21 @@ def _sent_once(stub: StubSqs, shape: Shape) -> int:
     return calls
 
 
-def _find(cluster: Cluster, shape: Shape, page: tuple[str, Any], results: Results) -> None:
-    """Server times at the size of the runs, then in the same table grown to five times as many rows."""
-    _say("finding")
-    url, grown = cluster.url("ours"), GROWTH * shape.rows
-    results.server["plain", shape.rows] = finding.server_time(cluster.url("plain"), plain.FIND, None)
-    results.server["ours", shape.rows] = finding.server_time(url, *page)
-    _say(f"growing to {grown} rows")
-    finding.grow(url, shape.rows, grown - shape.rows)
-    results.server["ours", grown] = finding.server_time(url, *page)
-    finding.only_plain_indexes(url)
-    results.server["plain", grown] = finding.server_time(url, plain.FIND, None)
+def _find(cluster: Cluster, shape: Shape, page: tuple[str, Any]) -> dict[Key, ServerTime]:
+    """Server times at the size of the runs and, in copies of the tables, at five times as many rows."""
+    grown = GROWTH * shape.rows
+    _say(f"finding, in {shape.rows} and in {grown} rows")
+    with cluster.copy_of("plain") as more_of_plain, cluster.copy_of("ours") as more_of_ours:
+        finding.grow(more_of_plain, shape.rows, grown)
+        finding.grow(more_of_ours, shape.rows, grown)
+        return finding.server_times(
+            {
+                ("ours", shape.rows): Question(cluster.url("ours"), *page),
+                ("ours", grown): Question(more_of_ours, *page),
+                ("plain", shape.rows): Question(cluster.url("plain"), plain.FIND),
+                ("plain", grown): Question(more_of_plain, plain.FIND),
+            }
+        )
 
 
 def _say(line: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 
 import django
 
@@ -20,6 +22,8 @@ QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/000000000000/bench"
 
 def main() -> None:
     shape = Shape(int(os.environ.get("BENCH_ROWS", "1000000")), os.environ.get("BENCH_LAYOUT", "newest"))
+    # Asked to end, it still stops its server and removes its folder.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with running() as cluster:
         set_up_django(cluster)
         # These import models, which need the settings.
