@@ -121,7 +121,7 @@ NEEDS_CREDENTIALS = (
     vendor.SSOError,
 )
 # Parsing trips over an answer that is no answer of SQS, such as a proxy's page.
-NOT_SQS = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
+NOT_SQS = (ResponseParserError, AttributeError, KeyError, OverflowError, TypeError, ValueError)
 AWS_HOST = re.compile(r"\b([a-z]{2,4}(?:-[a-z]+)+-\d+)\..*(?:amazonaws\.(?:com|com\.cn|eu)|api\.aws)$")
 
 

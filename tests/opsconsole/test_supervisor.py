@@ -105,13 +105,16 @@ def test_who_does_not_end_in_time_is_killed(mark: Mark) -> None:
     assert not mark.pids()
 
 
-def test_a_further_request_ends_the_patience(mark: Mark) -> None:
+def test_a_further_request_ends_the_patience(mark: Mark, tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
+    source = STUBBORN.replace("signal.pause()", "open(DEAF, 'w').close(); signal.pause()", 1)
     with StopRequests() as stop, Supervisor(Told()) as supervisor:
-        supervisor.start(Program("stubborn", code(STUBBORN), mark.environ, grace=600))
-        wait_until(lambda: len(mark.pids()) == 1, 10)
+        supervisor.start(Program("stubborn", code(source, DEAF=str(deaf)), mark.environ, grace=600))
+        wait_until(deaf.exists, 20)
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         supervisor.end(stop)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         assert stop.asked == 1
     assert not mark.pids()
 
