@@ -16,9 +16,11 @@ from opsconsole.demo.voice import say
 from opsconsole.embedded import EmbeddedServiceError
 from opsconsole.supervisor import TURN_SECONDS, StopRequests, Supervisor
 
+FAILED = 1
 REFUSED = 2
 INTERRUPTED = 130
-ERROR_LINE = re.compile(r"^\S.{0,60}\b(?:ERROR|CRITICAL)\b")
+# As our own logs and as gunicorn writes it.
+ERROR_LINE = re.compile(r"\S+ (?:ERROR|CRITICAL) |\[[^]]*\] \[\d+\] \[(?:ERROR|CRITICAL)\]")
 
 
 def main() -> int:
@@ -66,22 +68,25 @@ class Demo:
         self.errors = ErrorLines(wishes.folder / "logs")
 
     def run(self, sqs_endpoint: str) -> int:
-        """Start the programs, the slow ones first, and keep them until the story or somebody ends the demo."""
-        self.supervisor.start(self.programs.web())
-        say("demo", "starting the web server, preparing the database")
-        code = self.supervisor.run(self.programs.migrate(), stop=self.stop)
-        if code:
-            raise DemoError(
-                f"The database could not be prepared; see {self.wishes.folder / 'logs/migrate.log'}."
-            )
-        services.make_queues(sqs_endpoint)
-        say("demo", "starting the cluster, three workers and the sweeper")
-        for program in [*self.programs.background(), *self.programs.workers(), self.programs.story()]:
-            self.supervisor.start(program)
+        """Keep all programs running until the story or somebody ends the demo; returns its exit code."""
+        self._start(sqs_endpoint)
         code = self._keep()
         say("demo", "ending all processes")
         self.supervisor.end(self.stop)
         return code
+
+    def _start(self, sqs_endpoint: str) -> None:
+        # First, because it loads while the database is prepared.
+        self.supervisor.start(self.programs.web())
+        say("demo", "starting the web server, preparing the database")
+        if self.supervisor.run(self.programs.migrate(), stop=self.stop):
+            raise DemoError(f"The database could not be prepared: see {self.errors.folder / 'migrate.log'}.")
+        if self.stop.asked:
+            return
+        services.make_queues(sqs_endpoint)
+        say("demo", "starting the cluster, three workers and the sweeper")
+        for program in [*self.programs.background(), *self.programs.workers(), self.programs.story()]:
+            self.supervisor.start(program)
 
     def _keep(self) -> int:
         while not self.stop.asked:
@@ -90,7 +95,7 @@ class Demo:
                 say(name, line)
             story = self.supervisor.child(STORY)
             if story and story.code is not None:
-                return story.code
+                return FAILED if story.code else 0
             time.sleep(TURN_SECONDS)
         return INTERRUPTED if self.wishes.seconds else 0
 
@@ -115,6 +120,6 @@ class ErrorLines:
     def _lines(self, log: Path) -> list[str]:
         with log.open("rb") as file:
             file.seek(self._read.get(log, 0))
-            whole, _, _ = file.read().rpartition(b"\n")
-        self._read[log] = self._read.get(log, 0) + (len(whole) + 1 if whole else 0)
-        return whole.decode(errors="replace").splitlines()
+            text, end, _ = file.read().rpartition(b"\n")
+        self._read[log] = self._read.get(log, 0) + len(text + end)
+        return text.decode(errors="replace").splitlines()

@@ -6,11 +6,12 @@ import time
 
 from jobs.enqueue import NewJob, enqueue
 from jobs.models import Job
+from opsconsole.demo.voice import say, short
 
 SECONDS_BETWEEN = 2.0
 # So that a demo whose workers all stand still does not fill the queue.
 MOST_WAITING = 100
-POISON = 3
+POISON, POISON_NUMBER = "kills its worker", 3
 
 
 class Producer:
@@ -23,9 +24,12 @@ class Producer:
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + SECONDS_BETWEEN
-        if Job.objects.waiting()[:MOST_WAITING].count() < MOST_WAITING:
-            self.enqueued += 1
-            enqueue(job_number(self.enqueued))
+        if Job.objects.waiting()[:MOST_WAITING].count() >= MOST_WAITING:
+            return
+        self.enqueued += 1
+        job = enqueue(job_number(self.enqueued))
+        if job.payload.get("trouble") == POISON:
+            say("producer", f"job {short(job.pk)} is poison: it {POISON}")
 
 
 def job_number(number: int) -> NewJob:
@@ -41,8 +45,8 @@ def job_number(number: int) -> NewJob:
 
 def trouble_of(number: int) -> str | None:
     """Mostly none; one poison early, so that there is time to see it quarantined."""
-    if number == POISON:
-        return "kills its worker"
+    if number == POISON_NUMBER:
+        return POISON
     if number % 10 == 4:
         return "fails once"
     if number % 20 == 9:

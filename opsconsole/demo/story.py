@@ -15,7 +15,7 @@ from django.urls import reverse
 from jobs.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, WorkerHeartbeat
 from opsconsole.demo.environment import MARK
-from opsconsole.demo.voice import say
+from opsconsole.demo.voice import say, short
 
 CUSTOMER = "customer-story"
 DIRECTORIES = 6
@@ -90,10 +90,6 @@ class Story:
                 f"job {short(self.job_id)} noted as sent to SQS, for run {row.run_epoch}",
                 row.sent_at,
             )
-
-
-def short(job_id: UUID) -> str:
-    return job_id.hex[:8]
 
 
 def _kill(pid: int) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from django.contrib.auth import get_user_model
-from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
@@ -19,14 +18,14 @@ from jobs.timeline import CONSOLE
 from opsconsole import schedules
 from opsconsole.demo import account, services
 from opsconsole.demo.producer import Producer
-from opsconsole.demo.story import Story, short
-from opsconsole.demo.voice import say
+from opsconsole.demo.story import Story
+from opsconsole.demo.voice import say, short
 from opsconsole.supervisor import StopRequests
 
 OPERATOR = "operator"
 TURN_SECONDS = 0.3
 COUNT_SECONDS = 15.0
-STORY_AFTER_SECONDS = 8.0
+JOBS_BEFORE_THE_STORY = 4
 # Enough for the last job to be retried as often as it may, or to be taken from a dead worker once.
 DRAIN_SECONDS = 50.0
 # Events of transactions that overlap may appear in another order than that of their ids.
@@ -77,15 +76,17 @@ class Storyteller:
         control.arm(CONSOLE, "The demo shows recovery at work.", None)
         password = secrets.token_urlsafe(9)
         get_user_model().objects.create_superuser(OPERATOR, password=password)
-        services.wait_for(lambda: services.answers(self.address), stop=lambda: bool(stop.asked))
-        say("demo", f"the console stands after {self.age:.0f} s")
+        if services.wait_for(lambda: services.answers(self.address), stop=lambda: bool(stop.asked)):
+            say("demo", f"the console stands after {self.age:.0f} s")
+        elif not stop.asked:
+            say("demo", "the console does not answer yet; the log of its web server says why")
         say("demo", f"address   {self.address}/admin/")
         say("demo", f"login     {OPERATOR}")
         say("demo", f"password  {password}")
 
     def _turn(self) -> None:
         self._produce()
-        if self.story is None and self.producer.enqueued * 2 >= STORY_AFTER_SECONDS:
+        if self.story is None and self.producer.enqueued >= JOBS_BEFORE_THE_STORY:
             self.story = Story(self.address)
         for event in self._new_events():
             self._tell(event)
@@ -134,5 +135,4 @@ class Storyteller:
                 "account",
                 "the story did not come to its end: the killed worker's job was not completed by another",
             )
-        connection.close()
         return drawn_up.good and story_told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from uuid import UUID
 
 
 def say(who: str, sentence: str, at: datetime | None = None) -> None:
@@ -11,3 +12,8 @@ def say(who: str, sentence: str, at: datetime | None = None) -> None:
     moment = (at or datetime.now(UTC)).astimezone(UTC)
     sys.stdout.write(f"{moment:%H:%M:%S}  {who:<10}  {sentence}\n")
     sys.stdout.flush()
+
+
+def short(job_id: UUID) -> str:
+    """Enough of an id to find it on a page."""
+    return job_id.hex[:8]

@@ -1,0 +1,488 @@
+"""The demo: what it refuses, how it tells its story, how it counts, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from jobs import lifecycle, recovery
+from jobs.enqueue import enqueue, validate
+from jobs.heartbeats import Worker
+from jobs.lifecycle import Run
+from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.worker.handlers import PermanentError
+from opsconsole.demo import account, environment, leftovers, producer, services
+from opsconsole.demo.environment import MARK, DemoError, Wishes
+from opsconsole.demo.handlers import submit_directories
+from opsconsole.demo.main import ErrorLines
+from opsconsole.demo.producer import Producer, job_number, trouble_of
+from opsconsole.demo.story import NOTES_BEFORE_THE_KILL, Story
+from opsconsole.demo.storyteller import Storyteller
+from tests import factories
+from tests.conftest import TestQueue
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class TestWishes:
+    def test_nothing_asked_for(self) -> None:
+        assert Wishes.of({}) == Wishes(ROOT / "var" / "demo", 8000, None)
+
+    def test_all_asked_for(self, tmp_path: Path) -> None:
+        asked = {"DEMO_PORT": "8010", "DEMO_SECONDS": "120", "OPSCONSOLE_VAR_DIR": str(tmp_path)}
+        assert Wishes.of(asked) == Wishes(tmp_path / "demo", 8010, 120)
+
+    @pytest.mark.parametrize("value", ["0", "65536", "http", "-1", "8e3", "\N{SUPERSCRIPT TWO}"])
+    def test_a_port_that_is_none(self, value: str) -> None:
+        with pytest.raises(DemoError, match=r"^DEMO_PORT must be a port of this machine"):
+            Wishes.of({"DEMO_PORT": value})
+
+    @pytest.mark.parametrize("value", ["119", "0", "-120", "two", "120.5"])
+    def test_too_short_a_time(self, value: str) -> None:
+        with pytest.raises(DemoError, match=rf"^DEMO_SECONDS must be a whole number from 120, not '{value}'"):
+            Wishes.of({"DEMO_SECONDS": value})
+
+    def test_no_setting_of_the_outside_reaches_the_demo(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("SLACK_WEBHOOK_URL", "AWS_PROFILE", "OPSCONSOLE_QUEUES", "PGHOST", "DATABASE_URL"):
+            monkeypatch.setenv(name, "theirs")
+        told = environment.for_processes(Wishes.of({}), {"DATABASE_URL": "ours"})
+        assert "theirs" not in told.values()
+        assert told["DATABASE_URL"] == "ours"
+
+
+def test_a_taken_port_is_refused_with_a_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            DemoError, match=rf"^Port {port} can't be used .* DEMO_PORT={port + 10} make demo$"
+        ):
+            services.refuse_taken_port(port)
+
+
+def test_two_demos_on_one_folder_are_refused(tmp_path: Path) -> None:
+    with (
+        leftovers.only_one(tmp_path / "demo"),
+        pytest.raises(DemoError, match=r"^A demo runs already on .* OPSCONSOLE_VAR_DIR="),
+        leftovers.only_one(tmp_path / "demo"),
+    ):
+        pass
+
+
+def test_leftovers_are_ended_and_their_data_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    (folder / "postgres").mkdir(parents=True)
+    with sleeper(folder) as left, sleeper(tmp_path / "another") as other:
+        assert leftovers.clear(folder) == 1
+        assert not psutil.pid_exists(left.pid)
+        assert other.poll() is None
+    assert [each.name for each in folder.iterdir()] == ["logs"]
+
+
+class sleeper:  # noqa: N801 - used as a context manager, like a function
+    """A process with the mark of the demo of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"],
+            env=os.environ | {MARK: str(folder)},
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        assert self.process.stdout
+        assert self.process.stdout.readline() == b"up\n"
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_errors_in_the_logs_come_to_the_surface_once_and_whole(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    lines = ErrorLines(tmp_path)
+    assert lines.new() == []
+    error = "2026-01-01T00:00:00.000Z ERROR   django.request: Internal Server Error: /"
+    log.write_text(
+        f"\n2026-01-01T00:00:00.000Z INFO    x: no ERROR here\n{error}\nTraceback: ERROR\n[2026-01-01 00:00:00 +0000] [7] [CRITI"
+    )
+    assert lines.new() == [("web", f"{error}  (web.log)")]
+    assert lines.new() == []
+    with log.open("a") as more:
+        more.write("CAL] gone\n")
+    assert lines.new() == [("web", "[2026-01-01 00:00:00 +0000] [7] [CRITICAL] gone  (web.log)")]
+
+
+class Notes(SimpleNamespace):
+    """A run's context that remembers what was noted."""
+
+    def __init__(self, payload: dict[str, Any], attempts: int = 0) -> None:
+        job = factories_job(payload, attempts)
+        super().__init__(job=job, notes=[], check=lambda: None)
+
+    def note(self, text: str, reference: str) -> None:
+        self.notes.append((text, reference))
+
+
+def factories_job(payload: dict[str, Any], attempts: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        id=Job().pk, package_size=2, epoch=1, attempts=attempts, payload={"seconds_each": 0} | payload
+    )
+
+
+class TestHandler:
+    def test_each_directory_is_noted_with_a_reference_of_its_own(self) -> None:
+        run: Any = Notes({})
+        assert submit_directories(run) == {"directories": 2}
+        assert [text for text, _ in run.notes] == [
+            "Submitted to directory 1 of 2",
+            "Submitted to directory 2 of 2",
+        ]
+        assert len({reference for _, reference in run.notes}) == 2
+
+    @pytest.mark.parametrize(
+        ("trouble", "attempts", "error"),
+        [
+            ("fails once", 0, ConnectionError),
+            ("fails once", 1, None),
+            ("fails always", 2, ConnectionError),
+            ("fails for good", 0, PermanentError),
+        ],
+    )
+    def test_trouble(self, trouble: str, attempts: int, error: type[Exception] | None) -> None:
+        run: Any = Notes({"trouble": trouble}, attempts)
+        if error:
+            with pytest.raises(error):
+                submit_directories(run)
+        else:
+            submit_directories(run)
+
+
+class TestProducer:
+    def test_every_job_can_be_enqueued_and_some_have_trouble(self, sqs_queue: TestQueue) -> None:
+        for number in range(1, 200):
+            validate(job_number(number))
+        troubles = [trouble_of(number) for number in range(1, 61)]
+        assert troubles.count(producer.POISON) == 1
+        assert troubles.index(producer.POISON) < 5
+        assert {"fails once", "fails for good", "fails always", None} <= set(troubles)
+        assert troubles.count(None) > 40
+
+    @pytest.mark.django_db
+    def test_one_at_a_time_and_never_too_many(
+        self, sqs_queue: TestQueue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(producer, "MOST_WAITING", 2)
+        feed = Producer()
+        feed.turn()
+        feed.turn()
+        assert Job.objects.count() == 1
+        for _ in range(5):
+            feed._next_at = 0.0
+            feed.turn()
+        assert (Job.objects.count(), feed.enqueued) == (2, 2)
+
+
+@pytest.mark.django_db
+class TestStory:
+    @pytest.fixture
+    def victim(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+        monkeypatch.setenv(MARK, str(tmp_path))
+        with sleeper(tmp_path) as process:
+            yield process
+
+    @pytest.fixture
+    def story(self, sqs_queue: TestQueue) -> Story:
+        return Story("http://127.0.0.1:8000")
+
+    def hear_all(self, story: Story) -> None:
+        for event in JobEvent.objects.filter(job_id=story.job_id):
+            story.hear(event)
+
+    def begin(self, story: Story, worker: Worker, epoch: int = 1) -> Run:
+        claimed = lifecycle.claim(story.job_id, epoch, worker)
+        assert isinstance(claimed, Job)
+        return Run(story.job_id, epoch, worker)
+
+    def note(self, run: Run, times: int) -> None:
+        for number in range(times):
+            lifecycle.progress(run, f"Submitted to directory {number}", reference=f"listing-{number}")
+
+    def test_it_kills_in_the_middle_and_tells_what_follows(
+        self, story: Story, victim: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        first = self.begin(story, Worker("first", pid=victim.pid))
+        self.note(first, NOTES_BEFORE_THE_KILL)
+        self.hear_all(story)
+        assert victim.wait(10) == -signal.SIGKILL
+        assert not story.over
+        long_ago = Now() - timedelta(hours=1)
+        Job.objects.update(started_at=long_ago, updated_at=long_ago)
+        WorkerHeartbeat.objects.update(last_heartbeat=long_ago)
+        recovery.sweep("test")
+        lifecycle.complete(self.begin(story, Worker("second"), epoch=2))
+        Outbox.objects.filter(run_epoch=2).update(state=Outbox.State.SENT, sent_at=Now())
+        capsys.readouterr()
+        self.hear_all(story)
+        story.look_at_the_outbox()
+        story.look_at_the_outbox()
+        told = capsys.readouterr().out
+        assert re.findall(
+            r"found stale: dead worker|requeued as run 2|claimed by worker second \(run 2\)"
+            r"|completed by worker second \(run 2\)|the end|sent to SQS, for run 2",
+            told,
+        ) == [
+            "found stale: dead worker",
+            "requeued as run 2",
+            "claimed by worker second (run 2)",
+            "completed by worker second (run 2)",
+            "the end",
+            "sent to SQS, for run 2",
+        ]
+        assert f"/admin/jobs/job/{story.job_id}/change/" in told
+        assert story.over
+
+    def test_before_the_notes_nobody_is_killed(self, story: Story, victim: subprocess.Popen[bytes]) -> None:
+        self.note(self.begin(story, Worker("first", pid=victim.pid)), NOTES_BEFORE_THE_KILL - 1)
+        self.hear_all(story)
+        assert victim.poll() is None
+
+    def test_who_is_not_of_this_demo_is_not_killed(
+        self, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(MARK, str(tmp_path))
+        with sleeper(tmp_path / "another") as stranger:
+            self.note(self.begin(story, Worker("first", pid=stranger.pid)), NOTES_BEFORE_THE_KILL)
+            self.hear_all(story)
+            assert stranger.poll() is None
+        assert story.killed_worker is None
+
+    def test_a_job_that_was_too_fast_is_followed_by_another(self, story: Story) -> None:
+        job_id = story.job_id
+        lifecycle.complete(self.begin(story, Worker("first")))
+        self.hear_all(story)
+        assert story.job_id != job_id
+        assert not story.over
+        assert Job.objects.waiting().get().pk == story.job_id
+
+    def test_other_ends_are_told_too(self, story: Story, capsys: pytest.CaptureFixture[str]) -> None:
+        lifecycle.fail(self.begin(story, Worker("first")), "out of luck", retryable=False)
+        self.hear_all(story)
+        assert "failed (run 1): out of luck" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+class TestAccount:
+    def draw_up(self) -> account.Account:
+        return account.draw_up(timezone.now())
+
+    def test_all_ended_once(self) -> None:
+        for status in account.ENDED:
+            factories.job(status=status)
+        drawn_up = self.draw_up()
+        assert drawn_up.good
+        assert "jobs completed                       1" in drawn_up.lines()
+
+    @pytest.mark.parametrize("status", [Status.PENDING, Status.IN_PROGRESS, "theirs"])
+    def test_one_did_not_end(self, status: str) -> None:
+        job = factories.job(status=status)
+        drawn_up = self.draw_up()
+        assert not drawn_up.good
+        assert drawn_up.lines()[-1] == f"job {job.pk} did not end: it is '{status}'"
+
+    def test_one_that_came_too_late_does_not_count(self) -> None:
+        enqueued_until = timezone.now()
+        factories.job(created_at=Now() + timedelta(seconds=1))
+        assert account.draw_up(enqueued_until).good
+
+    def test_one_was_completed_twice(self) -> None:
+        job = factories.job(status=Status.COMPLETED)
+        for _ in range(2):
+            JobEvent.objects.create(job=job, kind=JobEvent.Kind.COMPLETED, actor="worker:w", run_epoch=1)
+        drawn_up = self.draw_up()
+        assert not drawn_up.good
+        assert drawn_up.lines()[-1] == f"job {job.pk} was completed more than once"
+
+
+@pytest.mark.django_db
+class TestStoryteller:
+    @pytest.fixture
+    def teller(self, sqs_queue: TestQueue) -> Storyteller:
+        return Storyteller({"DEMO_BEGAN": "0", "DEMO_ADDRESS": "http://127.0.0.1:1", "DEMO_SECONDS": ""})
+
+    def test_each_event_is_heard_once_also_when_it_was_committed_late(self, teller: Storyteller) -> None:
+        def event(number: int) -> JobEvent:
+            return JobEvent.objects.create(pk=10_000 + number, job_id=job.pk, kind="progress", actor="x")
+
+        job = factories.job()
+        later = event(2)
+        assert teller._new_events() == [later]
+        earlier = event(1)
+        assert teller._new_events() == [earlier]
+        assert teller._new_events() == []
+
+    def test_only_what_is_remarkable_is_told_of_other_jobs(
+        self, teller: Storyteller, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for kind in JobEvent.Kind:
+            teller._tell(JobEvent(job_id=Job().pk, kind=kind, actor="x", run_epoch=1, at=timezone.now()))
+        told = capsys.readouterr().out
+        assert "quarantined" in told
+        assert not re.search("enqueued|claimed|progress|completed", told)
+
+    def test_the_producer_stops_in_time_to_drain(self, teller: Storyteller) -> None:
+        teller.seconds = teller.age + 100
+        teller._produce()
+        teller.producer._next_at = 0.0
+        teller.seconds = teller.age + 10
+        teller._produce()
+        ended_at = teller.production_ended_at
+        teller._produce()
+        assert ended_at is not None
+        assert teller.production_ended_at == ended_at
+        assert Job.objects.count() == 1
+
+    def test_without_the_storys_end_it_did_not_go_well(
+        self, teller: Storyteller, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert not teller._close()
+        assert "the story did not come to its end" in capsys.readouterr().out
+
+    def test_it_goes_well_only_if_the_account_is_good(self, teller: Storyteller) -> None:
+        teller.story = Story(teller.address)
+        teller.story.killed_worker, teller.story.finished_by = "first", "second"
+        Job.objects.update(status=Status.COMPLETED)
+        assert teller._close()
+        enqueue(job_number(1))
+        assert not teller._close()
+
+
+QUICK = (
+    "import sys; from opsconsole.demo import environment; from opsconsole.demo.main import main; environment.PACE |= "
+    "{'OPSCONSOLE_STALE_AFTER_SECONDS': '4', 'OPSCONSOLE_BEAT_INTERVAL_SECONDS': '1', "
+    "'OPSCONSOLE_SWEEP_INTERVAL_SECONDS': '1'}; sys.exit(main())"
+)
+START_SECONDS = 60.0
+
+
+class Demo:
+    """A demo that runs beside us, at a quicker pace."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder / "demo"
+        self.log = folder / "demo.log"
+        self.address = f"http://127.0.0.1:{port}"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", QUICK],
+                cwd=ROOT,
+                env=os.environ | {"OPSCONSOLE_VAR_DIR": str(folder), "DEMO_PORT": str(port)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        def said() -> re.Match[str] | None:
+            assert self.process.poll() is None, self.log.read_text()
+            return re.search(pattern, self.log.read_text(), re.MULTILINE)
+
+        found = wait_until(said, START_SECONDS, what=f"'{pattern}' in the demo's log")
+        assert found
+        return found
+
+    def processes(self) -> list[psutil.Process]:
+        """Marked ones, and PostgreSQL's, which overwrite their environment with their title."""
+        marked = {each.pid: each for each in leftovers.processes_of(self.folder)}
+        return [each for each in psutil.process_iter() if each.pid in marked or self._serves(each)]
+
+    def _serves(self, process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(
+                self.folder
+            )
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            return False
+
+    def nothing_is_left(self) -> bool:
+        return not self.processes()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    started = Demo(tmp_path, port)
+    yield started
+    started.process.kill()
+    started.process.wait()
+    wait_until(started.nothing_is_left, 15)
+
+
+def log_in(demo: Demo, password: str) -> urllib.request.OpenerDirector:
+    cookies = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+    page = f"{demo.address}/admin/login/"
+    browser.open(page).close()
+    token = next(str(cookie.value) for cookie in cookies if cookie.name == "csrftoken")
+    form = {"username": "operator", "password": password, "csrfmiddlewaretoken": token, "next": "/admin/"}
+    request = urllib.request.Request(page, urllib.parse.urlencode(form).encode(), {"Referer": page})
+    browser.open(request).close()
+    return browser
+
+
+def test_the_story_happens_and_ctrl_c_leaves_nothing(demo: Demo) -> None:
+    demo.wait_for("the console stands after")
+    password = demo.wait_for(r"password +(\S+)$")[1]
+    job_page = demo.wait_for(r"story +the end: .* (http\S+)$")[1]
+    with log_in(demo, password).open(job_page) as page:
+        shown = page.read().decode()
+    assert "customer-story" in shown
+    assert "stopped while it ran this" in shown
+    log = demo.log.read_text()
+    steps = [
+        "enqueued",
+        "claimed",
+        "killed",
+        "found stale",
+        "requeued as run 2",
+        r"claimed .*run 2",
+        r"completed .*run 2",
+    ]
+    assert re.search(".*".join(steps), log, re.DOTALL), log
+    assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in log.splitlines()), log
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(20) == 0
+    assert demo.nothing_is_left()
+
+
+def test_kill_9_leaves_nothing(demo: Demo) -> None:
+    demo.wait_for("the console stands after")
+    wait_until(lambda: len(demo.processes()) >= 15, START_SECONDS)
+    demo.process.kill()
+    demo.process.wait()
+    wait_until(demo.nothing_is_left, 15)
+
+
+def test_sigterm_while_it_starts_leaves_nothing(demo: Demo) -> None:
+    demo.wait_for("preparing the database")
+    demo.process.terminate()
+    assert demo.process.wait(20) == 0
+    assert demo.nothing_is_left()
