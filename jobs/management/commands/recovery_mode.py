@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -13,8 +14,7 @@ from jobs.timeline import Actor
 from opsconsole.errors import OpsConsoleError
 
 if TYPE_CHECKING:
-    import getpass
-from datetime import datetime
+    from datetime import datetime
 
 
 class Command(BaseCommand):
@@ -74,7 +74,7 @@ def _cutoff(text: str) -> datetime | None:
 
 def _database_now() -> datetime:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT now()")
+        cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
         return now
 

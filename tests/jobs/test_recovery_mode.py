@@ -1,0 +1,86 @@
+"""``recovery_mode``: the command beside the page that arms recovery."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from jobs.models import RecoveryControl
+
+pytestmark = pytest.mark.django_db
+
+
+def called(*words: str) -> str:
+    out = StringIO()
+    call_command("recovery_mode", *words, stdout=out)
+    return out.getvalue()
+
+
+def database_clock() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        time: datetime = cursor.fetchone()[0]
+        return time
+
+
+def test_arming_with_a_time_and_going_back() -> None:
+    said = called(
+        "arm", "--cutoff", "2026-01-31T08:00:00+01:00", "--reason", "Looked at the list.", "--as", "ada"
+    )
+    state = RecoveryControl.load()
+    assert (state.mode, state.cutoff) == ("armed", datetime(2026, 1, 31, 7, tzinfo=UTC))
+    assert (state.changed_by, state.reason) == ("operator:ada", "Looked at the list.")
+    assert "Recovery is armed" in said
+    assert "Runs that began before 2026-01-31T07:00:00+00:00 are handled by hand only." in said
+
+    said = called("observe", "--reason", "Too eager.", "--as", "ada")
+    assert RecoveryControl.load().mode == "observe"
+    assert "Recovery is observe" in said
+    assert "Set by operator:ada" in called("show")
+
+
+def test_the_cutoff_now_is_the_database_s_now() -> None:
+    before = database_clock()
+    called("arm", "--cutoff", "now", "--reason", "From here on.")
+    cutoff = RecoveryControl.load().cutoff
+    assert cutoff is not None
+    assert before < cutoff < database_clock()
+
+
+def test_without_a_cutoff_all_runs_are_recovered() -> None:
+    assert "There is no cutoff" in called("arm", "--cutoff", "all", "--reason", "All of them.")
+    assert RecoveryControl.load().cutoff is None
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["arm", "--cutoff", "yesterday", "--reason", "x"], "neither 'now' nor 'all' nor a time"),
+        (["arm", "--cutoff", "2026-01-31T08:00:00", "--reason", "x"], "with its zone"),
+        (["arm", "--cutoff", "2026-02-31T08:00:00Z", "--reason", "x"], "is no time"),
+        (["arm", "--cutoff", "now", "--reason", "  "], "Give a reason"),
+        (["arm", "--cutoff", "now"], "--reason"),
+        (["arm", "--reason", "x"], "--cutoff"),
+        (["release-hold", "--reason", "x"], "nothing to release"),
+        ([], "step"),
+    ],
+)
+def test_what_is_refused_changes_nothing(words: list[str], sentence: str) -> None:
+    before = RecoveryControl.objects.values().get()
+    with pytest.raises(CommandError, match=sentence):
+        called(*words)
+    assert RecoveryControl.objects.values().get() == before
+
+
+def test_a_hold_is_shown_and_released() -> None:
+    began = timezone.now()
+    RecoveryControl.objects.update(hold_started_at=began, hold_until=began)
+    assert "Mass staleness holds it" in called("show")
+    assert "Mass staleness" not in called("release-hold", "--reason", "The network is back.", "--as", "ada")
+    state = RecoveryControl.load()
+    assert (state.hold_until, state.forgiven_before, state.changed_by) == (None, began, "operator:ada")
