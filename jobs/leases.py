@@ -51,9 +51,10 @@ WITH due AS MATERIALIZED (
            attempts = letter.attempts + (verdict = 'leased')::int
       FROM judged
      WHERE letter.id = judged.id
-    RETURNING verdict, letter.available_at, place, letter.id, letter.queue, letter.destination,
-              letter.attempts, letter.resends, letter.job_id, customer_id, package_size, priority,
-              letter.retry, letter.reason, letter.run_epoch, letter.dead_letter_id
+    RETURNING verdict, CASE verdict WHEN 'leased' THEN letter.available_at END AS leased_until, place,
+              letter.id, letter.queue, letter.destination, letter.attempts, letter.resends, letter.job_id,
+              customer_id, package_size, priority, letter.retry, letter.reason, letter.run_epoch,
+              letter.dead_letter_id
 )
 SELECT * FROM taken ORDER BY place, id
 """
@@ -130,7 +131,7 @@ def take(limit: int, *, without: Iterable[str] = ()) -> Page:
         dropped=verdicts.count("dropped"),
         held=verdicts.count("held"),
         letters=[_letter(row) for row in leased],
-        leased_until=leased[0]["available_at"] if leased else None,
+        leased_until=leased[0]["leased_until"] if leased else None,
     )
 
 

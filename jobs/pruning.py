@@ -30,9 +30,13 @@ def old_sweeps() -> QuerySet[Sweep]:
 
 
 def old_messages() -> QuerySet[Outbox]:
-    """A refused message stays: somebody has to see it."""
+    """A refused message stays: somebody has to see it.
+
+    So does that of a run which still waits: it counts how often the message was sent again, and to what end.
+    """
     settled = Outbox.objects.filter(state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
-    return settled.filter(available_at__lt=Now() - MESSAGES_KEPT)
+    still_waits = Job.objects.waiting().filter(pk=OuterRef("job_id"), run_epoch=OuterRef("run_epoch"))
+    return settled.filter(available_at__lt=Now() - MESSAGES_KEPT).exclude(Exists(still_waits))
 
 
 def dead_workers() -> QuerySet[WorkerHeartbeat]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -425,3 +425,15 @@ def test_row_is_held_until_its_job_may_start(fake: FakeSqs) -> None:
     Job.objects.update(not_before=Now())
     let_pass(10 * SECOND)
     assert dispatch().sent == 1
+
+
+def test_job_that_may_never_start_does_not_hold_up_the_others(fake: FakeSqs) -> None:
+    """A time that Python has no name for, yet PostgreSQL has, and a producer may write."""
+    parked = letter(job(), due=SECOND)
+    letter(job())
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE jobs SET not_before = 'infinity' WHERE id = %s", [parked.job_id])
+    done = dispatch()
+    assert (done.held, done.sent) == (1, 1)
+    assert Outbox.objects.filter(pk=parked.pk, state=State.WAITING, attempts=0).exists()
+    assert dispatch().taken == 0

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -186,6 +187,16 @@ def test_reading_counts_only_when_taken_after_the_wait_began(
     assert resend_lost() == expected
 
 
+def test_reading_from_before_the_message_was_sent_proves_nothing(
+    empty_queue: QueueState, settings: Any
+) -> None:
+    settings.OPSCONSOLE_LOST_AFTER_SECONDS = 60
+    sent(ago=170 * SECOND)
+    QueueState.objects.update(read_at=Now() - 150 * SECOND)
+    Outbox.objects.update(sent_at=Now() - 100 * SECOND)
+    assert candidates() and resend_lost() == 0
+
+
 @pytest.mark.parametrize(("claims", "expected"), [(LATER_CLAIMS - 1, 0), (LATER_CLAIMS, 1)])
 def test_a_hundred_later_jobs_claimed_prove_it(claims: int, expected: int) -> None:
     assert LATER_CLAIMS == 100
@@ -341,6 +352,17 @@ def test_several_at_once_resend_each_message_once(empty_queue: QueueState) -> No
     assert sum(done) == 40
     assert set(Outbox.objects.values_list("state", "resends")) == {(State.WAITING, 1)}
     assert JobEvent.objects.count() == 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job_that_a_worker_is_claiming_right_now_is_passed_over(empty_queue: QueueState) -> None:
+    waiting = sent()
+    with transaction.atomic():
+        claim(waiting)
+        assert race([resend_lost]) == [0]
+    assert resend_lost() == 0
+    assert Outbox.objects.get().resends == 0
+    assert not JobEvent.objects.filter(kind=JobEvent.Kind.RESENT).exists()
 
 
 # --- the whole way ---

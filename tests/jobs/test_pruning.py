@@ -9,7 +9,7 @@ import pytest
 from django.db.models.functions import Now
 
 from jobs import pruning
-from jobs.models import Outbox, Sweep, WorkerHeartbeat
+from jobs.models import Outbox, Status, Sweep, WorkerHeartbeat
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -48,12 +48,21 @@ def test_old_sweeps_go() -> None:
 def test_messages_that_are_settled_go_and_others_stay() -> None:
     old, young = pruning.MESSAGES_KEPT + MOMENT, pruning.MESSAGES_KEPT - MOMENT
     for state in Outbox.State.values:
-        factories.letter(factories.job(), due=old, state=state)
-        factories.letter(factories.job(), due=young, state=state)
+        factories.letter(factories.job(status=Status.COMPLETED), due=old, state=state)
+        factories.letter(factories.job(status=Status.COMPLETED), due=young, state=state)
     assert pruning.prune() == NOTHING | {"messages": 2}
     left = Outbox.objects.filter(available_at__lt=Now() - pruning.MESSAGES_KEPT)
     assert sorted(left.values_list("state", flat=True)) == [Outbox.State.REFUSED, Outbox.State.WAITING]
     assert Outbox.objects.count() == 6
+
+
+def test_message_of_a_run_that_still_waits_stays_as_the_count_of_its_resends() -> None:
+    old = pruning.MESSAGES_KEPT + MOMENT
+    waiting = factories.job(run_epoch=2)
+    factories.letter(waiting, due=old, state=Outbox.State.SENT, run_epoch=1)
+    current = factories.letter(waiting, due=old, state=Outbox.State.SENT, resends=3)
+    assert pruning.prune() == NOTHING | {"messages": 1}
+    assert list(Outbox.objects.all()) == [current]
 
 
 @pytest.mark.usefixtures("batch")
