@@ -26,7 +26,10 @@ from opsconsole.env import QueueConfig
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import Settings
+    from pytest_django.plugin import DjangoDbBlocker
     from types_boto3_sqs import SQSClient
+
+    from tests.databases import Database
 
 OURS = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_", "CACHE_", "DJANGO_SETTINGS_MODULE", "PG")
 FOLDER = "TEST_SERVICES_FOLDER"
@@ -136,3 +139,14 @@ def sqs_queue(sqs_client: SQSClient, settings: Settings) -> Iterator[TestQueue]:
     yield TestQueue(url, dlq_url, sqs_client)
     for each in (url, dlq_url):
         sqs_client.delete_queue(QueueUrl=each)
+
+
+@pytest.fixture
+def theirs(settings: Settings, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """An empty database of somebody else's, for the tests that attach to one."""
+    from tests import databases  # once settings are there: it imports models
+
+    database = databases.create(settings.DATABASES["default"])
+    with django_db_blocker.unblock():
+        yield database
+    databases.drop(database)

@@ -60,18 +60,21 @@ class Database:
     def value(self, statement: str, parameters: Any = None) -> Any:
         return self.sql(statement, parameters)[0][0]
 
-    def url(self, *, user: str = "", search_path: str = "") -> str:
-        url = f"postgres://{user or self.server['user']}@/{self.name}?host={quote(self.server['host'], safe='')}"
+    def url(self, *, user: str = "", search_path: str = "", host: str = "") -> str:
+        folder = quote(host or self.server["host"], safe="")
+        url = f"postgres://{user or self.server['user']}@/{self.name}?host={folder}"
         return url + (f"&options=-c%20search_path%3D{quote(search_path)}" if search_path else "")
 
     def manage(
-        self, *arguments: str, user: str = "", search_path: str = "", **environment: str
+        self, *arguments: str, user: str = "", search_path: str = "", host: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the console's on this database."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | {"DATABASE_URL": self.url(user=user, search_path=search_path)} | environment,
+            env=os.environ
+            | {"DATABASE_URL": self.url(user=user, search_path=search_path, host=host)}
+            | environment,
             capture_output=True,
             text=True,
             timeout=120,

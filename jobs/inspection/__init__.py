@@ -36,7 +36,8 @@ def _findings() -> Iterator[Finding]:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
         history = names.loader()
-        yield from access.inspect_schema()
+        if history.disk_migrations.keys() - history.applied_migrations.keys():
+            yield from access.inspect_schema()
         yield from names.inspect(history)
         for contract in CONTRACTS:
             attached = COMPLETED_BY[contract.table] in history.applied_migrations

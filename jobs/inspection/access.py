@@ -23,7 +23,7 @@ def inspect(contract: Contract, table: Table, *, attached: bool) -> Iterator[Fin
 
 
 def inspect_schema() -> Iterator[Finding]:
-    """Whether migrate may create the console's own tables."""
+    """Whether migrate, which has something left to do, may create the console's own tables."""
     schema = catalog.value("SELECT current_schema()")
     if schema is None:
         yield Finding(
@@ -86,16 +86,29 @@ def _ownership(contract: Contract, table: Table) -> Iterator[Finding]:
 
 
 def _row_security(contract: Contract, table: Table) -> Iterator[Finding]:
-    if table.row_security:
+    if table.row_security and not _policy_shows_all(table):
         yield Finding(
             id="row-security",
             severity=Severity.BLOCKER,
             subject=contract.table,
-            found=f"row-level security holds for the role {_role()}: rows that no policy shows it stay unrecovered, unseen",
+            found=f"row-level security holds for the role {_role()}: what no policy shows it is never recovered",
             wanted="a role that sees and changes each row",
-            action=f"ALTER ROLE {_role()} BYPASSRLS; or CREATE POLICY opsconsole ON {table.schema}.{table.name} "
-            f"TO {_role()} USING (true) WITH CHECK (true); and set the role's BYPASSRLS or this policy aside knowingly.",
+            action=f"ALTER ROLE {_role()} BYPASSRLS; or, where that is not to be had: "
+            f"CREATE POLICY opsconsole ON {table.schema}.{table.name} TO {_role()} USING (true);",
         )
+
+
+def _policy_shows_all(table: Table) -> bool:
+    """Whether a policy lets the role see and change each row, and no restrictive one takes that back."""
+    policies = catalog.rows(
+        "SELECT polpermissive, polcmd = '*' AND pg_get_expr(polqual, polrelid) = 'true'"
+        "       AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true'"
+        "  FROM pg_policy WHERE polrelid = %s"
+        "   AND EXISTS (SELECT 1 FROM unnest(polroles) AS of_role"
+        "                WHERE of_role = 0 OR pg_has_role(of_role, 'USAGE'))",
+        [table.oid],
+    )
+    return (True, True) in policies and all(permissive for permissive, _ in policies)
 
 
 def _triggers(contract: Contract, table: Table) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """``find_stale_jobs(threshold)``: the question of ``Job.objects.stale()`` for callers that speak SQL only.
 
-The types of what it returns are those of the table's columns.
+The types of what it returns are those of the table's columns. Its clock is Django's ``Now()``: the statement's.
 """
 
 from django.db import migrations
@@ -37,7 +37,7 @@ LANGUAGE sql STABLE SET search_path = {{search_path}} AS $body$
                   AND (beat.current_run_epoch = job.run_epoch
                        OR beat.current_run_epoch IS NULL AND job.claimed_epoch IS NULL))
           ) < CASE WHEN job.claimed_epoch IS NULL
-                   THEN least(threshold, now() - make_interval(secs => coalesce(
+                   THEN least(threshold, statement_timestamp() - make_interval(secs => coalesce(
                             (SELECT visibility_timeout_seconds FROM queue_state
                               WHERE name = job.queue), {MAX_VISIBILITY_SECONDS})))
                    ELSE threshold END

@@ -4,7 +4,7 @@ from django.db import migrations
 
 from opsconsole.ddl import ReplaceFunction
 
-# Batches are walked in the order of created_at, so none looks again at what an earlier one deleted.
+# The clock is Django's Now(), the statement's. Batches are walked in the order of created_at, so none looks again at what an earlier one deleted.
 CREATE = """
 CREATE FUNCTION {schema}.cleanup_rate_limit_requests() RETURNS bigint
 LANGUAGE plpgsql SET search_path = {search_path} AS $body$
@@ -17,7 +17,7 @@ BEGIN
     LOOP
         WITH oldest AS MATERIALIZED (
             SELECT ctid FROM rate_limit_requests
-             WHERE created_at >= reached AND created_at < now() - interval '1 hour'
+             WHERE created_at >= reached AND created_at < statement_timestamp() - interval '1 hour'
              ORDER BY created_at LIMIT batch
              FOR UPDATE SKIP LOCKED
         ), gone AS (

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.urls import reverse
+
+from alerts import notify
+from alerts.models import Alert
+from tests.racing import race
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+
+def fire(title: str = "22 runs went silent", **said: float | str | None) -> None:
+    notify.fire("mass-staleness", title=title, severity="critical", **said)  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+def test_firing_again_refreshes_the_open_alert() -> None:
+    fire(value=22)
+    first = Alert.objects.get()
+    fire("23 runs went silent", value=23, threshold=20, summary="Look.", link="/admin/jobs/job/")
+    again = Alert.objects.get()
+    assert (again.pk, again.since) == (first.pk, first.since)
+    assert (again.title, again.value, again.threshold) == ("23 runs went silent", 23, 20)
+    assert (again.summary, again.link, again.state) == ("Look.", "/admin/jobs/job/", "firing")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_alert_says_when_it_was_last_seen() -> None:
+    fire()
+    fire()
+    alert = Alert.objects.get()
+    assert alert.last_seen_at > alert.since
+
+
+@pytest.mark.django_db
+def test_an_acknowledged_alert_stays_acknowledged() -> None:
+    fire()
+    Alert.objects.update(state=Alert.State.ACKNOWLEDGED)
+    fire(value=23)
+    assert Alert.objects.get().state == Alert.State.ACKNOWLEDGED
+
+
+@pytest.mark.django_db
+def test_a_resolved_alert_opens_anew() -> None:
+    fire()
+    assert notify.resolve("mass-staleness")
+    resolved = Alert.objects.get()
+    assert resolved.state == Alert.State.RESOLVED
+    assert resolved.resolved_at is not None
+    assert not notify.resolve("mass-staleness")
+    fire()
+    assert Alert.objects.open().get().pk != resolved.pk
+    assert Alert.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_other_fingerprints_are_other_alerts() -> None:
+    fire()
+    notify.fire("dlq:default", title="1 dead letter", severity="warning")
+    assert notify.resolve("dlq:default")
+    assert Alert.objects.open().get().fingerprint == "mass-staleness"
+
+
+@pytest.mark.django_db
+def test_an_unknown_severity_is_refused() -> None:
+    with pytest.raises(ValueError, match="loud"):
+        notify.fire("x", title="x", severity="loud")
+    assert not Alert.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_alert_goes_with_the_transaction_that_caused_it() -> None:
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        fire()
+        raise ZeroDivisionError
+    assert not Alert.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_is_open_however_many_fire_at_once() -> None:
+    for _ in range(10):
+        race([fire] * 6)
+        assert Alert.objects.open().count() == 1
+        assert sorted(race([lambda: notify.resolve("mass-staleness")] * 3)) == [False, False, True]
+
+
+@pytest.mark.django_db
+def test_the_database_refuses_a_resolved_alert_without_a_time() -> None:
+    fire()
+    with pytest.raises(IntegrityError, match="alerts_resolved_has_a_time"), transaction.atomic():
+        Alert.objects.update(state=Alert.State.RESOLVED)
+
+
+@pytest.mark.django_db
+def test_the_page_shows_alerts_as_text_and_changes_nothing(admin_client: Client) -> None:
+    fire("<script>alert(1)</script>")
+    page = admin_client.get(reverse("admin:alerts_alert_changelist"))
+    assert page.status_code == 200
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert "<script>alert(1)" not in page.text
+    change = reverse("admin:alerts_alert_change", args=[Alert.objects.get().pk])
+    assert admin_client.post(change, {"title": "quiet"}).status_code == 403
+    assert admin_client.get(reverse("admin:alerts_alert_add")).status_code == 403
