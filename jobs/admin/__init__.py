@@ -1,5 +1,8 @@
 from jobs.admin.job import JobAdmin
-from jobs.admin.machinery import OutboxAdmin, QueueStateAdmin, SweepAdmin, WorkerAdmin
+from jobs.admin.messages import OutboxAdmin
+from jobs.admin.queues import QueueStateAdmin
 from jobs.admin.recovery import RecoveryAdmin
+from jobs.admin.sweeps import SweepAdmin
+from jobs.admin.workers import WorkerAdmin
 
 __all__ = ["JobAdmin", "OutboxAdmin", "QueueStateAdmin", "RecoveryAdmin", "SweepAdmin", "WorkerAdmin"]

@@ -45,7 +45,8 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the ty
 class JobChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        ids = list(self.result_list.values_list("pk", flat=True))
+        page = self.result_list[: self.list_max_show_all]
+        ids = list(page.values_list("pk", flat=True))
         shown = Job.objects.with_evidence().defer("payload").in_bulk(ids)
         self.result_list = [shown[pk] for pk in ids if pk in shown]
 

@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.diagnosis import Diagnosis
-from jobs.models import JobEvent, Status
+from jobs.models import JobEvent, Outbox, Status
 from opsconsole.display import badge
 
 STATUS_TONES: dict[str, str] = {
@@ -31,6 +31,8 @@ EVENT_TONES: dict[str, str] = {
     JobEvent.Kind.LATE_RESULT_REJECTED: "warning",
 }
 
+MESSAGE_TONES: dict[str, str] = {Outbox.State.WAITING: "waiting", Outbox.State.REFUSED: "bad"}
+
 
 def status(value: str) -> SafeString:
     """The status; one that the console doesn't know is shown as it is."""
@@ -43,6 +45,11 @@ def trouble(diagnosis: Diagnosis) -> SafeString:
     if diagnosis.reason is None:
         return SafeString("")
     return badge(diagnosis.reason.label.capitalize(), "bad" if diagnosis.stale else "warning")
+
+
+def message(outgoing: Outbox) -> SafeString:
+    """What became of a message: "Message sent", "Message waiting"."""
+    return badge(f"Message {outgoing.state}", MESSAGE_TONES.get(outgoing.state, "quiet"))
 
 
 def job_link(job_id: Any) -> SafeString:

@@ -148,23 +148,10 @@ def _of_message(message: Outbox) -> Entry:
         details["last_error"] = message.last_error
     return Entry(
         at=message.sent_at or message.created_at,
-        what=message_badge(message),
+        what=labels.message(message),
         run=message.run_epoch,
         actor="dispatcher",
         reason=message.reason,
         note=f"to {where}queue {message.queue}" if not where else f"to the {where}{message.queue}",
         details=details,
     )
-
-
-MESSAGE_TONES: dict[str, tuple[str, str]] = {
-    Outbox.State.WAITING: ("Message waits", "waiting"),
-    Outbox.State.SENT: ("Message sent", "quiet"),
-    Outbox.State.DROPPED: ("Message dropped", "quiet"),
-    Outbox.State.REFUSED: ("Message refused", "bad"),
-}
-
-
-def message_badge(message: Outbox) -> SafeString:
-    text, tone = MESSAGE_TONES.get(message.state, (message.state, "quiet"))
-    return badge(text, tone)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.core import signing
 from django.core.exceptions import PermissionDenied
@@ -18,6 +17,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from jobs import control
+from jobs.admin.recovery_forms import ArmForm, ReasonForm
 from jobs.models import Job, RecoveryControl
 from jobs.recovery import Action, Decision, Policy, decide
 from jobs.timeline import Actor
@@ -29,50 +29,6 @@ SHOWN = 50
 SALT = "jobs.arm"
 PREVIEW_LASTS_SECONDS = 3_600
 PAGE = "admin:jobs_recoverycontrol_changelist"
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"size": 60}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
-
-
-class ArmForm(ReasonForm):
-    NOW, SINCE, ALL = "now", "since", "all"
-    scope = forms.ChoiceField(
-        label="Recover by itself",
-        initial=NOW,
-        widget=forms.RadioSelect,
-        choices=[
-            (NOW, "only runs that begin from now on"),
-            (SINCE, "runs that began at or after the time below"),
-            (ALL, "all runs, however old"),
-        ],
-    )
-    since = forms.DateTimeField(
-        label="Time (UTC)",
-        required=False,
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
-    )
-    field_order = ("scope", "since", "reason")
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("scope") == self.SINCE and not cleaned.get("since") and "since" not in self.errors:
-            self.add_error("since", "Give the time from which runs are recovered.")
-        return cleaned
-
-    def cutoff(self) -> datetime | None:
-        match self.cleaned_data["scope"]:
-            case self.NOW:
-                return _database_now()
-            case self.SINCE:
-                since: datetime = self.cleaned_data["since"]
-                return since.astimezone(UTC)
-        return None
 
 
 @admin.register(RecoveryControl)
@@ -205,8 +161,3 @@ def _summary(decisions: Sequence[Decision]) -> dict[str, Any]:
 
 def _actor(request: HttpRequest) -> Actor:
     return Actor.operator(request.user.get_username(), request.user.pk)
-
-
-def _database_now() -> datetime:
-    now: datetime = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get(pk=1)
-    return now

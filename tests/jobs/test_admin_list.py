@@ -219,3 +219,17 @@ def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
         for tag in ("<b>C", "<i>p", "<u>s", "<s>w", "<em>e", "<script>alert"):
             assert tag not in page, (url, tag)
         assert "&lt;u&gt;s&lt;/u&gt;" in page
+
+
+def test_no_query_of_the_list_grows_with_the_table(operator: Client) -> None:
+    run(age=SECOND, silent=SECOND)
+    operator.get(LIST)
+    with CaptureQueriesContext(connection) as captured:
+        operator.get(LIST)
+    statements = [query["sql"] for query in captured.captured_queries if 'FROM "jobs"' in query["sql"]]
+
+    assert len(statements) == 4, "priorities of the newest, count, page, evidence of its rows"
+    for statement in statements:
+        assert " LIMIT " in statement or '"jobs"."id" IN (' in statement, statement
+        if "worker_heartbeats" in statement:
+            assert '"jobs"."id" IN (' in statement, "evidence is read for the shown rows alone"

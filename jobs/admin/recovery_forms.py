@@ -1,0 +1,60 @@
+"""What a person says when arming, disarming or releasing: from when on, and why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.db.models.functions import Now
+
+from jobs.models import RecoveryControl
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.TextInput(attrs={"size": 60}),
+        error_messages={"required": "Give a reason: it is kept with the change."},
+    )
+
+
+class ArmForm(ReasonForm):
+    NOW, SINCE, ALL = "now", "since", "all"
+    scope = forms.ChoiceField(
+        label="Recover by itself",
+        initial=NOW,
+        widget=forms.RadioSelect,
+        choices=[
+            (NOW, "only runs that begin from now on"),
+            (SINCE, "runs that began at or after the time below"),
+            (ALL, "all runs, however old"),
+        ],
+    )
+    since = forms.DateTimeField(
+        label="Time (UTC)",
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
+    )
+    field_order = ("scope", "since", "reason")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("scope") == self.SINCE and not cleaned.get("since") and "since" not in self.errors:
+            self.add_error("since", "Give the time from which runs are recovered.")
+        return cleaned
+
+    def cutoff(self) -> datetime | None:
+        match self.cleaned_data["scope"]:
+            case self.NOW:
+                return _database_now()
+            case self.SINCE:
+                since: datetime = self.cleaned_data["since"]
+                return since.astimezone(UTC)
+        return None
+
+
+def _database_now() -> datetime:
+    now: datetime = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get(pk=1)
+    return now

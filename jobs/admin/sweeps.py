@@ -1,0 +1,80 @@
+"""Sweeps: that it still looks, what it found, and what became of that."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from jobs.admin.aged import AgedAdmin
+from jobs.models import Sweep
+from opsconsole.display import NOTHING, age, badge, pretty
+from opsconsole.durations import spell
+
+# A sweep that has not ended by then was cut off: its process died.
+UNFINISHED_AFTER = timedelta(minutes=5)
+
+
+@admin.register(Sweep)
+class SweepAdmin(AgedAdmin):
+    list_display = (
+        "when",
+        "outcome",
+        "found",
+        "requeued",
+        "quarantined",
+        "skipped",
+        "errors",
+        "lost_resent",
+        "took",
+        "trigger",
+        "note",
+    )
+    fields = (
+        "trigger",
+        "outcome",
+        "started_at",
+        "finished_at",
+        "took",
+        "found",
+        "requeued",
+        "quarantined",
+        "skipped",
+        "errors",
+        "resent",
+        "note",
+        "lines",
+    )
+
+    @admin.display(description="when")
+    def when(self, sweep: Any) -> SafeString:
+        return age(sweep.started_at, sweep.db_now, suffix=" ago")
+
+    @admin.display(description="outcome")
+    def outcome(self, sweep: Any) -> SafeString:
+        if sweep.finished_at is None:
+            cut_off = sweep.db_now - sweep.started_at > UNFINISHED_AFTER
+            return badge("Did not finish", "bad") if cut_off else badge("Running", "running")
+        if sweep.errors:
+            return badge("With errors", "bad")
+        if sweep.mode != Sweep.Mode.ARMED:
+            tone = "warning" if sweep.mode == Sweep.Mode.HELD else "waiting"
+            return badge(sweep.get_mode_display().capitalize(), tone)
+        return badge("Recovered", "good") if sweep.found else badge("Nothing found")
+
+    @admin.display(description="re-sent")
+    def lost_resent(self, sweep: Sweep) -> int:
+        return sweep.resent
+
+    @admin.display(description="took")
+    def took(self, sweep: Sweep) -> Any:
+        if sweep.duration is None:
+            return NOTHING
+        milliseconds = sweep.duration / timedelta(milliseconds=1)
+        return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else spell(sweep.duration)
+
+    @admin.display(description="what was skipped or failed")
+    def lines(self, sweep: Sweep) -> SafeString:
+        return pretty(sweep.details)
