@@ -130,10 +130,16 @@ class Watch:
         messages: QuerySet[OrmQ] = OrmQ.objects.filter(key=private_queue(self.cluster_id))
         return messages
 
+    def _forget_the_past(self) -> None:
+        """Take away what nobody will acknowledge: probes from before a restart, and what killed supervisors left."""
+        self._messages().delete()
+        gone = list(ClusterProgress.objects.forgotten().values_list("pk", flat=True))
+        OrmQ.objects.filter(key__in=[private_queue(cluster_id) for cluster_id in gone]).delete()
+        ClusterProgress.objects.filter(pk__in=gone).delete()
+
     def _send(self, now: float) -> None:
         if self._sent_at is None:
-            # Left over from before a restart: nobody will acknowledge them.
-            self._messages().delete()
+            self._forget_the_past()
         self._probe += 1
         self._sent_at = now
         ClusterProgress.objects.get_or_create(pk=self.cluster_id, defaults={"hostname": socket.gethostname()})
@@ -169,12 +175,11 @@ class Watch:
         )
 
     def leave(self) -> None:
-        """Take away what is of this cluster alone, and of clusters that nobody heard of for long."""
+        """Take away what is of this cluster alone."""
         self._if_the_database_answers(
             lambda: (
                 self._messages().delete(),
                 ClusterProgress.objects.filter(pk=self.cluster_id).delete(),
-                ClusterProgress.objects.forgotten().delete(),
             )
         )
 

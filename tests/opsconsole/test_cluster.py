@@ -177,11 +177,19 @@ def test_restarts_are_kept_with_their_reason(watch: Watch, clock: Clock) -> None
     assert ClusterProgress.objects.values_list("restarts", "restart_reason").get() == (2, "second")
 
 
-def test_leaving_takes_away_its_own_and_the_forgotten(watch: Watch, clock: Clock) -> None:
-    look(watch, clock, 1)
+def test_a_start_takes_away_what_killed_supervisors_left(watch: Watch, clock: Clock) -> None:
     now = timezone.now()
     for name, age in (("forgotten", KEPT + timedelta(minutes=1)), ("another", KEPT - timedelta(minutes=1))):
         ClusterProgress.objects.create(pk=name, hostname="host", progressed_at=now - age)
+        async_task("opsconsole.tasks.tick", name, 1, cluster=private_queue(name))
+    look(watch, clock, 1)
+    assert sorted(ClusterProgress.objects.values_list("pk", flat=True)) == ["another", "ours"]
+    assert sorted(message.task["args"][0] for message in OrmQ.objects.all()) == ["another", "ours"]
+
+
+def test_leaving_takes_away_what_is_its_own(watch: Watch, clock: Clock) -> None:
+    ClusterProgress.objects.create(pk="another", hostname="host")
+    look(watch, clock, 1)
     watch.leave()
     assert not waiting()
     assert list(ClusterProgress.objects.values_list("pk", flat=True)) == ["another"]
