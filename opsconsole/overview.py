@@ -173,7 +173,7 @@ def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
         sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
         found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
     if seen.quarantined:
-        advice = "Read what happened, then release or cancel."
+        advice = "Read what happened to it, mend the cause, then release it."
         sentence = f"{_many(seen.quarantined, 'job')} in quarantine."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?status=quarantined")

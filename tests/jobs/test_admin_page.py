@@ -118,6 +118,18 @@ def test_what_the_run_had_done_is_shown_before_a_requeue(operator: Client) -> No
     assert "submitted to old" in page, "the timeline keeps what earlier runs did"
 
 
+@pytest.mark.parametrize(("status", "warned"), [(Status.FAILED, True), (Status.COMPLETED, False)])
+def test_only_a_job_that_may_run_again_is_warned_about(operator: Client, status: str, warned: bool) -> None:
+    made = run(age=HOUR)
+    lifecycle.progress(Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps")
+    Job.objects.update(status=status)
+
+    page = page_of(operator, made)
+
+    assert "submitted to maps" in page.lower()
+    assert ("look at these before you requeue" in page) is warned
+
+
 def test_the_timeline_merges_events_and_messages_in_time(operator: Client) -> None:
     made = job()
     record(made.pk, JobEvent.Kind.ENQUEUED, run_epoch=1, actor=SWEEP)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from jobs import operations
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
 from opsconsole import overview
 from opsconsole.overview import Overview
@@ -68,6 +69,15 @@ def test_when_all_is_well_nothing_is_found() -> None:
 )
 def test_each_trouble_has_its_sentence(changes: dict[str, Any], sentence: str) -> None:
     assert sentences(replace(WELL, **changes)) == [sentence]
+
+
+def test_quarantine_is_advised_what_the_console_allows(db: None) -> None:
+    """A quarantined job can be released and not cancelled: the advice must not send anybody to a refusal."""
+    [finding] = overview.findings(replace(WELL, quarantined=1), ARMED)
+    quarantined = job(status="quarantined")
+    for action in operations.Action:
+        [step] = operations.plan(action, [quarantined.pk])
+        assert step.will is (action.value in finding.advice), action
 
 
 def test_a_sweep_is_late_after_three_intervals_and_not_before(settings: Any) -> None:
