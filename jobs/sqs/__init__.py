@@ -29,6 +29,7 @@ from jobs.sqs.failures import (
     QueueMisconfigured,
     QueueThrottled,
     QueueUnavailable,
+    check_answer,
     detail,
     short_code,
     vendor_errors,
@@ -266,4 +267,6 @@ def _region_and_endpoint(queue_url: str) -> tuple[str, str]:
 def _client(pid: int, region: str, endpoint: str) -> SQSClient:
     """Connections must not be shared with a forked child: each process (``pid``) opens its own."""
     # A session of its own, because the module-wide one is not safe for threads while a client is made.
-    return boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=CONFIG)
+    client = boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=CONFIG)
+    client.meta.events.register("after-call.sqs", check_answer)
+    return client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -83,8 +84,16 @@ NEEDS_CREDENTIALS = (
     vendor.ProfileNotFound,
     vendor.SSOError,
 )
-# Parsing trips over an answer that is no answer of SQS, such as a proxy's page.
-NOT_SQS = (ResponseParserError, AttributeError, KeyError, OverflowError, TypeError, ValueError)
+# Parsing trips over an answer that is no answer of SQS.
+NOT_SQS = (
+    ResponseParserError,
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 @contextmanager
@@ -134,3 +143,20 @@ def short_code(code: str) -> str:
 def detail(code: str, message: str) -> str:
     text = " ".join(message.split())[:LONGEST_DETAIL].rstrip(".")
     return ": ".join(part for part in (code, text) if part) + "."
+
+
+def check_answer(http_response: Any, **_: Any) -> None:
+    """Refuse a success that SQS did not give, such as a proxy's page: the client would read it as "nothing there".
+
+    Called by the client after each answer. SQS signs each with a request id and its own content type; emulators
+    at least with one of them.
+    """
+    if http_response.status_code >= 300:
+        return
+    headers = {name.lower(): value for name, value in http_response.headers.items()}
+    kind = headers.get("content-type", "none")
+    if "x-amzn-requestid" not in headers and not kind.startswith("application/x-amz-json"):
+        raise ValueError(f"it has no request id, and its content type is {kind[:80]}")
+    # To delete and to release, SQS answers with an empty body.
+    if http_response.content and not isinstance(json.loads(http_response.content), dict):
+        raise TypeError("its body is no JSON object")

@@ -519,6 +519,47 @@ def test_error_over_http_means(
             assert type(caught.value) is kind, name
 
 
+SIGNED = {"x-amzn-RequestId": "b9c3-1", "Content-Type": "application/x-amz-json-1.0"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"<html>Log in</html>", {"Content-Type": "text/html"}),
+        (b"", {"Content-Type": "text/html"}),
+        (b"", {}),
+        (b"OK", {"Content-Type": "text/plain"}),
+        (b'{"status": "ok"}', {"Content-Type": "application/json"}),
+        (b"<html>Log in</html>", SIGNED),
+        (b'{"Messages": [{"Mess', SIGNED),
+        (b"[]", SIGNED),
+        (b"\xff\xfe", SIGNED),
+    ],
+    ids=["page", "nothing", "bare nothing", "text", "other JSON", "page in between", "cut", "list", "noise"],
+)
+@every_call
+@pytest.mark.usefixtures("impatient")
+def test_success_that_is_not_sqs_s_is_none(call: Call, body: bytes, headers: dict[str, str]) -> None:
+    """A proxy's page with status 200 is neither an empty queue nor a deleted message."""
+    with (
+        answering(200, body, headers) as url,
+        pytest.raises(sqs.QueueUnavailable, match="does not answer like SQS") as caught,
+    ):
+        call(url)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+@pytest.mark.parametrize("name", SIGNED)
+@pytest.mark.usefixtures("impatient")
+def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
+    """SQS deletes and releases with an empty body. Some emulators give a request id alone, some the type."""
+    with answering(200, body, {name: SIGNED[name]}) as url:
+        assert sqs.delete(held(url)) is True
+        assert sqs.release(held(url)) is True
+        assert sqs.receive(url, wait_seconds=0) == []
+
+
 @pytest.mark.parametrize("status", [200, 400, 500])
 @pytest.mark.parametrize(
     "body",
@@ -540,12 +581,13 @@ def test_error_over_http_means(
         + b'"}}]}',
         b'{"Attributes": {"RedrivePolicy": "[]"}}',
         b'{"Attributes": {"RedrivePolicy": "{"}}',
+        pytest.param(b"[" * 100_000, id="nested"),
     ],
 )
 @pytest.mark.usefixtures("impatient")
 def test_no_answer_whatever_lets_another_error_out(body: bytes, status: int) -> None:
     """Not sent, not deleted, nothing received, or a ``QueueError``; never a foreign exception or a count."""
-    with answering(status, body) as url:
+    with answering(status, body, SIGNED) as url:
         for name, call in CALLS.items():
             try:
                 answer = call(url)
