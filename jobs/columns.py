@@ -1,5 +1,6 @@
 """Contract columns that an existing database may call by another name (setting OPSCONSOLE_COLUMNS)."""
 
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
@@ -21,3 +22,29 @@ class ContractText(models.TextField):  # type: ignore[type-arg]  # generic to th
 
     def from_db_value(self, value: Any, *_: Any) -> str | None:
         return None if value is None else str(value)
+
+
+class ContractNumber(models.IntegerField):  # type: ignore[type-arg]  # generic to the type checker alone
+    """A whole number that an existing database may keep as numeric or text, perhaps changed since it was inspected.
+
+    Read as an int where it is one, else as the text that it is. To migrations it is what it stands for.
+    """
+
+    def from_db_value(self, value: Any, *_: Any) -> int | str | None:
+        whole = as_whole(value)
+        return str(value) if whole is None and value is not None else whole
+
+    def deconstruct(self) -> Any:
+        name, _, arguments, keywords = super().deconstruct()
+        return name, "django.db.models.IntegerField", arguments, keywords
+
+
+def as_whole(value: object) -> int | None:
+    """50 of 50, 50.00 or '50'; None of anything that is no whole number of 64 bits."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    if not number.is_finite() or number != number.to_integral_value() or not -(2**63) <= number < 2**63:
+        return None
+    return int(number)

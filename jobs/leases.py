@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from jobs.columns import column
+from jobs.columns import as_whole, column
 from jobs.messages import JobMessage
 from jobs.models import Outbox
 
@@ -140,7 +140,7 @@ def _letter(row: dict[str, Any]) -> Letter:
     message = JobMessage(
         job_id=row["job_id"],
         customer_id=row["customer_id"],
-        package_size=row["package_size"],
+        package_size=as_whole(row["package_size"]),
         priority=row["priority"],
         retry=row["retry"],
         reason=row["reason"] or None,

@@ -10,6 +10,8 @@ from uuid import UUID
 from opsconsole.errors import OpsConsoleError
 
 LARGEST_INTEGER = 2**31 - 1
+# The contract says integer; an existing database may have made it a bigint.
+LARGEST_PACKAGE = 2**63 - 1
 LONGEST_QUOTE = 80
 
 
@@ -63,7 +65,9 @@ def parse_body(text: str, limit_bytes: int) -> JobMessage:
     return JobMessage(
         job_id=_job_id(fields),
         customer_id=_text(fields, "customer_id") or "",
-        package_size=_whole_number(fields, "package_size", smallest=-LARGEST_INTEGER - 1),
+        package_size=_whole_number(
+            fields, "package_size", smallest=-LARGEST_PACKAGE - 1, largest=LARGEST_PACKAGE
+        ),
         priority=_text(fields, "priority") or "",
         retry=_flag(fields, "retry"),
         reason=_text(fields, "reason"),
@@ -116,13 +120,15 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
     return text
 
 
-def _whole_number(fields: dict[str, Any], name: str, *, smallest: int) -> int | None:
+def _whole_number(
+    fields: dict[str, Any], name: str, *, smallest: int, largest: int = LARGEST_INTEGER
+) -> int | None:
     value = fields.get(name)
     if value is None:
         return None
     # To Python, true is the number 1.
-    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= LARGEST_INTEGER:
-        wanted = f"a whole number from {smallest} to {LARGEST_INTEGER}"
+    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+        wanted = f"a whole number from {smallest} to {largest}"
         raise MalformedMessage(f"{name} must be {wanted}, not {_quote(value)}.")
     return value
 

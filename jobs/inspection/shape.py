@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobs.inspection.catalog import Column, Table
 
 ORDINARY_TABLE = "r"
+FRACTIONS = {"numeric", "real", "double precision"}
 KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
 MEANING = {
     "attempts": "how many runs of the job ended in a reported failure",
@@ -144,9 +145,9 @@ def _conversion(table: str, wanted: Wanted, present: Column) -> str:
             "Add a uuid key and make it the table's id, together with current_job_id of worker_heartbeats: "
             "the console can't do this for you, as your workers must use it too."
         )
-    return (
-        f"{alter} USING {present.name}::text::{wanted.types[0]}; (rewrites the table and locks it meanwhile)."
-    )
+    # Digits behind the point are no part of a whole number's text.
+    value = present.name if present.type in FRACTIONS else f"{present.name}::text"
+    return f"{alter} USING {value}::{wanted.types[0]}; (rewrites the table and locks it meanwhile)."
 
 
 def _nulls(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:

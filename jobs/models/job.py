@@ -25,7 +25,7 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now, Power
 
-from jobs.columns import ContractText, column
+from jobs.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS, Outbox
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
@@ -175,7 +175,7 @@ def _as_expression(value: Any) -> Any:
 class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     customer_id = ContractText(db_column=column("jobs.customer_id"))
-    package_size = models.IntegerField(db_column=column("jobs.package_size"))
+    package_size = ContractNumber(db_column=column("jobs.package_size"))
     priority_level = ContractText("priority", db_column=column("jobs.priority_level"), db_default="starter")
     status = ContractText(db_default=Status.PENDING)
     error_message = models.TextField(null=True, blank=True)  # noqa: DJ001 - the contract's column is nullable

@@ -19,6 +19,7 @@ from jobs.enqueue import NewJob
 from jobs.heartbeats import Worker
 from jobs.leases import LEASE, Fate, Page
 from jobs.lifecycle import Run
+from jobs.messages import parse_body
 from jobs.models import Job, Outbox, Status
 from jobs.timeline import Actor
 from opsconsole.env import QueueConfig
@@ -114,6 +115,39 @@ def test_message_says_what_the_jobs_row_says(fake: FakeSqs) -> None:
         "reason": "stale_job_recovery",
         "run_epoch": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "sent"),
+    [
+        ("numeric(10, 2)", "50.00", 50),
+        ("numeric", "7.5", None),
+        ("numeric", "'NaN'", None),
+        ("text", "'50'", 50),
+        ("text", "'large'", None),
+        ("bigint", str(2**40), 2**40),
+        ("double precision", "50", 50),
+    ],
+)
+def test_package_size_of_another_type_stops_nothing(
+    fake: FakeSqs, kind: str, stored: str, sent: int | None
+) -> None:
+    """What is a whole number goes as one. What isn't is left out, and its worker reads it from the row."""
+    odd, usual = job(), job()
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE jobs ALTER COLUMN package_size TYPE {kind} USING package_size::{kind}")
+        cursor.execute(f"UPDATE jobs SET package_size = {stored} WHERE id = %s", [odd.pk])
+    for row in (odd, usual):
+        outbox.post(row.pk, 1, "default", reason="", retry=False)
+
+    assert (dispatch().sent, states()) == (2, Counter({State.SENT: 2}))
+
+    bodies = {json.loads(body)["job_id"]: body for body in fake.bodies(QUEUE)}
+    messages = {job_id: parse_body(body, 262_144).package_size for job_id, body in bodies.items()}
+    assert messages == {str(odd.pk): sent, str(usual.pk): 50}
+    shown = Job.objects.get(pk=odd.pk).package_size
+    assert (shown if sent else str(shown)) == (sent or stored.strip("'"))
+    assert isinstance(Job.objects.get(pk=usual.pk).package_size, int)
 
 
 def test_longest_due_goes_first_and_no_more_than_the_limit(fake: FakeSqs) -> None:

@@ -66,6 +66,8 @@ def test_an_empty_database_fits(theirs: Database) -> None:
         (changed("updated_at timestamptz", "updated_at timestamp"), "column-type", "jobs.updated_at"),
         (changed("current_job_id uuid", "current_job_id text"), "column-type", "worker_heartbeats.current_job_id"),
         (changed("package_size int", "package_size text"), "column-type", "jobs.package_size"),
+        (changed("package_size int", "package_size numeric(10,2)")
+         + "INSERT INTO jobs (customer_id, package_size) VALUES ('acme', 50)", "column-type", "jobs.package_size"),
         (changed("error_message text,", ""), "column-missing", "jobs.error_message"),
         (changed("started_at timestamptz", "started_at timestamptz NOT NULL"), "column-not-null", "jobs.started_at"),
         (CONTRACT + "ALTER TABLE jobs ADD attempts int", "column-nullable", "jobs.attempts"),
