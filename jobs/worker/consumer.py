@@ -16,10 +16,11 @@ from jobs import heartbeats, lifecycle, sqs
 from jobs.heartbeats import Worker
 from jobs.lifecycle import Refusal, Refused
 from jobs.messages import JobMessage, MalformedMessage, parse_body
-from jobs.sqs import Attribute, QueueError, Received
+from jobs.sqs import QueueError, Received
 from jobs.worker import runs
 from jobs.worker.handlers import Handler
 from jobs.worker.patience import Patience
+from jobs.worker.poison import with_reason
 from opsconsole.env import QueueConfig
 
 logger = logging.getLogger("jobs.worker")
@@ -30,8 +31,6 @@ FIRST_RELEASE = timedelta(seconds=10)
 LONGEST_RELEASE = timedelta(minutes=15)
 # SQS hides a message for at most 12 hours from its receipt.
 LONGEST_HIDING = timedelta(hours=11)
-MOST_ATTRIBUTES = 10
-POISON_ATTRIBUTE = "opsconsole_reason"
 
 
 class Consumer:
@@ -142,11 +141,8 @@ class Consumer:
         """Send a copy with the reason; a sentence when that could not be done."""
         if self.queue.dlq_url is None:
             return f"It stays, because the queue '{self.queue.name}' has no dead letter queue."
-        attributes = received.attributes | {POISON_ATTRIBUTE: Attribute.text(reason)}
-        if len(attributes) > MOST_ATTRIBUTES:
-            attributes = {POISON_ATTRIBUTE: Attribute.text(reason)}
         try:
-            sqs.send_raw(self.queue.dlq_url, received.body, attributes)
+            sqs.send_raw(self.queue.dlq_url, received.body, with_reason(received, reason))
         except QueueError as error:
             return f"It stays: {error}"
         return None

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import Any
@@ -96,7 +96,7 @@ class FakeSqs:
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, **options: Any) -> dict[str, Any]:
         def work() -> dict[str, Any]:
-            refusal = _refusal(MessageBody)
+            refusal = _refusal(MessageBody, options.get("MessageAttributes", {}))
             if refusal:
                 raise client_error(refusal)
             return {"MessageId": self._put(QueueUrl, MessageBody, options)}
@@ -288,10 +288,14 @@ def _shown(message: Message) -> dict[str, Any]:
     return shown
 
 
-def _refusal(body: str) -> str | None:
+def _refusal(body: str, attributes: Mapping[str, Any] | None = None) -> str | None:
     if not body or FOREIGN_TO_XML.search(body):
         return "InvalidMessageContents"
-    return "InvalidParameterValue" if len(body.encode()) > LARGEST_BYTES else None
+    size = len(body.encode())
+    for name, value in (attributes or {}).items():
+        content = value.get("BinaryValue") or value["StringValue"].encode()
+        size += len(name) + len(value["DataType"]) + len(content)
+    return "InvalidParameterValue" if size > LARGEST_BYTES else None
 
 
 def client_error(code: str, status: int = 400, message: str = "") -> ClientError:

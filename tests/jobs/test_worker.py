@@ -21,7 +21,8 @@ from jobs.messages import JobMessage
 from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
 from jobs.sqs import Attribute, MessageRefused, QueueMisconfigured, QueueUnavailable
 from jobs.worker import Consumer, RunContext, patience
-from jobs.worker.consumer import POISON_ATTRIBUTE, release_delay
+from jobs.worker.consumer import release_delay
+from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.env import QueueConfig
 from tests import factories
 from tests.conftest import TestQueue
@@ -49,6 +50,17 @@ def ran() -> list[RunContext]:
 @pytest.fixture
 def consumer(sqs_queue: TestQueue, ran: list[RunContext], settings: Any) -> Consumer:
     return Consumer(settings.QUEUES["default"], ran.append, poll_seconds=0)
+
+
+@pytest.fixture
+def two_queues(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
+    """The consumer's queues on an account that counts bytes as SQS does."""
+    fake = FakeSqs()
+    dlq_url = fake.create("https://sqs.fake/000000000000/dead")
+    url = fake.create("https://sqs.fake/000000000000/jobs", dlq_url=dlq_url)
+    consumer.queue = replace(consumer.queue, url=url, dlq_url=dlq_url)
+    monkeypatch.setattr(sqs, "client_for", fake.client_for)
+    return fake
 
 
 @pytest.fixture
@@ -285,6 +297,35 @@ class TestPoison:
         [letter] = sqs.receive(sqs_queue.dlq_url, wait_seconds=0)
         assert len(letter.attributes) == kept
         assert POISON_ATTRIBUTE in letter.attributes
+
+    @pytest.mark.parametrize(
+        ("room", "theirs", "kept"),
+        [(10_000, 3, 100), (105, 2, 82), (60, 0, 37), (24, 0, 1), (23, 0, 0), (0, 0, 0)],
+        ids=["all", "no room for theirs", "the reason's beginning", "a letter", "no room", "full"],
+    )
+    def test_a_body_close_to_the_limit_takes_what_fits_of_its_reason(
+        self,
+        two_queues: FakeSqs,
+        consumer: Consumer,
+        caplog: pytest.LogCaptureFixture,
+        room: int,
+        theirs: int,
+        kept: int,
+    ) -> None:
+        """SQS counts body and attributes together, and takes nothing of what is too much."""
+        body = "{" + "x" * (sqs.BATCH_BYTES - room - 1)
+        sqs.send_raw(consumer.queue.url, body, {f"a{n}": Attribute("x" * 20) for n in range(theirs)})
+        consumer.poll()
+
+        assert not two_queues.bodies(consumer.queue.url)
+        [letter] = sqs.receive(consumer.queue.dlq_url or "", wait_seconds=0)
+        assert letter.body == body
+        reason = f"The body is {len(body)} bytes; at most 262144 are accepted."
+        expected = {POISON_ATTRIBUTE: reason[:kept]} if kept else {}
+        if room == 10_000:
+            expected |= {f"a{n}": "x" * 20 for n in range(theirs)}
+        assert {name: attribute.value for name, attribute in letter.attributes.items()} == expected
+        assert f"now a dead letter: {reason}" in caplog.text
 
     def test_stays_where_there_is_no_dead_letter_queue(
         self,
