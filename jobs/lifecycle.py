@@ -65,11 +65,17 @@ class Failure(StrEnum):
 
 
 def claim(
-    job_id: UUID, run_epoch: int | None, worker: Worker, *, dead_letter_id: str | None = None
+    job_id: UUID,
+    run_epoch: int | None,
+    worker: Worker,
+    *,
+    dead_letter_id: str | None = None,
+    asked_before: bool = False,
 ) -> Job | Refused:
     """Win the run for this worker, or learn why not. Without an epoch, the pending one is meant.
 
     A message that somebody else redrove from the dead letter queue starts its dead job once more (I9).
+    ``asked_before``: this worker asked, heard no answer and has begun nothing; a run that it won then is its own.
     """
     with transaction.atomic():
         if dead_letter_id and run_epoch and _revive(job_id, run_epoch):
@@ -85,11 +91,51 @@ def claim(
             completed_at=None,
             updated_at=Now(),
         ):
-            return _refusal(job_id, run_epoch)
+            won = _won_unheard(job_id, run_epoch, worker, dead_letter_id) if asked_before else None
+            return won or _refusal(job_id, run_epoch)
         job = Job.objects.get(pk=job_id)
         heartbeats.say(worker, job_id, job.run_epoch)
         record(job_id, JobEvent.Kind.CLAIMED, run_epoch=job.run_epoch, actor=Actor.worker(worker.id))
         return job
+
+
+def _won_unheard(
+    job_id: UUID, run_epoch: int | None, worker: Worker, dead_letter_id: str | None
+) -> Job | None:
+    """The run that this worker's claim won before its connection broke; it beats for it from now on."""
+    mine = _claimed_by(worker).filter(pk=job_id)
+    if run_epoch is not None:
+        # A dead letter's claim has raised the epoch itself.
+        mine = mine.filter(run_epoch__in=[run_epoch, run_epoch + 1] if dead_letter_id else [run_epoch])
+    job = mine.select_for_update().first()
+    if job:
+        heartbeats.say(worker, job_id, job.run_epoch)
+    return job
+
+
+def _claimed_by(worker: Worker) -> JobQuerySet:
+    return Job.objects.running().filter(worker_id=worker.id, claimed_epoch=F("run_epoch"))
+
+
+def give_back(job_id: UUID, worker: Worker) -> bool:
+    """Let another worker have the run that this one won without hearing of it, and can't begin any more.
+
+    False when it has won none.
+    """
+    with transaction.atomic():
+        job = _claimed_by(worker).filter(pk=job_id).select_for_update().first()
+        if job is None:
+            return False
+        restart(Job.objects.filter(pk=job_id))
+        outbox.post(job_id, job.run_epoch + 1, job.queue, reason=outbox.GIVEN_BACK, retry=True)
+        record(
+            job_id,
+            JobEvent.Kind.REQUEUED,
+            run_epoch=job.run_epoch + 1,
+            actor=Actor.worker(worker.id),
+            reason="Claimed as the connection broke and the worker was told to stop: never begun.",
+        )
+        return True
 
 
 def _revive(job_id: UUID, run_epoch: int) -> bool:

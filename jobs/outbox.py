@@ -17,6 +17,7 @@ STALE_JOB_RECOVERY = "stale_job_recovery"
 RETRY_AFTER_FAILURE = "retry_after_failure"
 OPERATOR_REQUEUE = "operator_requeue"
 LOST_MESSAGE = "lost_message"
+GIVEN_BACK = "given_back"
 REASON_LENGTH = 500
 
 

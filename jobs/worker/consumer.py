@@ -7,7 +7,9 @@ import os
 import secrets
 import socket
 import threading
+from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
@@ -16,10 +18,11 @@ from jobs import heartbeats, lifecycle, sqs
 from jobs.heartbeats import Worker
 from jobs.lifecycle import Refusal, Refused
 from jobs.messages import JobMessage, MalformedMessage, parse_body
+from jobs.models import Job
 from jobs.sqs import QueueError, Received
 from jobs.worker import runs
 from jobs.worker.handlers import Handler
-from jobs.worker.patience import Patience
+from jobs.worker.patience import DATABASE_AWAY, Patience
 from jobs.worker.poison import with_reason
 from opsconsole.env import QueueConfig
 
@@ -31,6 +34,17 @@ FIRST_RELEASE = timedelta(seconds=10)
 LONGEST_RELEASE = timedelta(minutes=15)
 # SQS hides a message for at most 12 hours from its receipt.
 LONGEST_HIDING = timedelta(hours=11)
+# A database that answers but never this claim must not keep a worker from all others.
+MOST_TRIES = 4
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A claim that got no answer: whether the run is ours is not known."""
+
+    received: Received
+    message: JobMessage
+    tries: int
 
 
 class Consumer:
@@ -54,6 +68,8 @@ class Consumer:
         self.poll_seconds = min(poll_seconds, settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS)
         self.worker = Worker(new_worker_id())
         self.finished_runs = 0
+        self._doubt: _Doubt | None = None
+        self._unreported: set[tuple[UUID, int]] = set()
         self._told_to_stop = threading.Event()
         self._database = Patience("The database")
         self._sqs = Patience(f"The queue '{queue.name}'")
@@ -71,6 +87,7 @@ class Consumer:
         logger.info("Worker %s listens to the queue '%s'.", self.worker.id, self.queue.name)
         while not self.stopping:
             self.poll()
+        self._give_back()
         self._leave()
         logger.info("Worker %s left after %d runs.", self.worker.id, self.finished_runs)
 
@@ -81,6 +98,9 @@ class Consumer:
             # Before receiving: with the database away a message could only be wasted on us, and SQS counts.
             heartbeats.say(self.worker)
             self._database.succeeded()
+            if self._doubt:
+                self._claim(self._doubt.received, self._doubt.message)
+                return
             received = sqs.receive(self.queue.url, max_messages=1, wait_seconds=self.poll_seconds)
             self._sqs.succeeded()
             for message in received:
@@ -100,14 +120,35 @@ class Consumer:
         except MalformedMessage as error:
             self._bury(received, str(error))
             return
-        claimed = lifecycle.claim(
-            message.job_id, message.run_epoch, self.worker, dead_letter_id=message.dead_letter_id
-        )
+        self._claim(received, message)
+
+    def _claim(self, received: Received, message: JobMessage) -> None:
+        """Win the run and carry it out. Without an answer, the next turn asks again: it may be ours by then."""
+        before = self._doubt.tries if self._doubt else 0
+        self._doubt = None
+        try:
+            claimed = lifecycle.claim(
+                message.job_id,
+                message.run_epoch,
+                self.worker,
+                dead_letter_id=message.dead_letter_id,
+                asked_before=before > 0,
+            )
+        except DATABASE_AWAY:
+            if before + 1 < MOST_TRIES:
+                self._doubt = _Doubt(received, message, before + 1)
+            raise
+        if not isinstance(claimed, Refused) and (claimed.pk, claimed.run_epoch) in self._unreported:
+            claimed = Refused(Refusal.ALREADY_CLAIMED)
         if isinstance(claimed, Refused):
             self._decline(received, message, claimed)
             return
         self._delete(received)
-        runs.carry_out(claimed, self.worker, self.handler)
+        self._carry_out(claimed)
+
+    def _carry_out(self, job: Job) -> None:
+        if not runs.carry_out(job, self.worker, self.handler):
+            self._unreported.add((job.pk, job.run_epoch))
         self.finished_runs += 1
 
     def _delete(self, received: Received) -> None:
@@ -146,6 +187,18 @@ class Consumer:
         except QueueError as error:
             return f"It stays: {error}"
         return None
+
+    def _give_back(self) -> None:
+        """What we may have won in the moment that we were told to stop is not to wait until it is found stale."""
+        doubt = self._doubt
+        if doubt is None or any(job_id == doubt.message.job_id for job_id, _ in self._unreported):
+            return
+        try:
+            if lifecycle.give_back(doubt.message.job_id, self.worker):
+                logger.info("%s: given back, never begun", doubt.message.job_id)
+        except Error as error:
+            logger.warning("%s may be ours and can't be given back: %s", doubt.message.job_id, error)
+            connection.close()
 
     def _leave(self) -> None:
         try:

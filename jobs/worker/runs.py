@@ -22,18 +22,23 @@ from jobs.worker.pulse import Pulse
 logger = logging.getLogger("jobs.worker")
 
 
-def carry_out(job: Job, worker: Worker, handler: Handler) -> None:
-    """Run a job that this worker has claimed, and report how it ended, however long the database is away."""
+def carry_out(job: Job, worker: Worker, handler: Handler) -> bool:
+    """Run a job that this worker has claimed, and report how it ended, however long the database is away.
+
+    False when the database refuses the report: the row still says that the run goes on.
+    """
     run = Run(job.pk, job.run_epoch, worker)
     logger.info("%s run %d: begun", run.job_id, run.epoch)
     with Pulse(run) as pulse:
         report = _work(run, handler, RunContext(RunningJob.of(job), pulse))
     try:
         insist(report)
+        return True
     except Error:
         # Trying again would not help, a CHECK of theirs perhaps. Recovery finds the run and shows it.
         logger.exception("%s run %d: how it ended can't be recorded", run.job_id, run.epoch)
         connection.close()
+        return False
 
 
 def _work(run: Run, handler: Handler, context: RunContext) -> Callable[[], None]:

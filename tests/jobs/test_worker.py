@@ -406,7 +406,7 @@ class TestOutages:
             "The database answers again (failed tries: 5)",
         ]
 
-    def test_a_message_whose_claim_failed_is_left_to_its_visibility_timeout(
+    def test_a_claim_that_failed_is_asked_for_again_with_the_next_turn(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -421,6 +421,9 @@ class TestOutages:
         assert not ran
         assert counts(sqs_queue) == (0, 1)
         assert Job.objects.get(pk=job.pk).status == Status.PENDING
+        consumer.poll()
+        assert len(ran) == 1
+        assert counts(sqs_queue) == (0, 0)
 
     def test_leaving_without_the_database(
         self, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

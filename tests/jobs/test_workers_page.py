@@ -83,6 +83,17 @@ def test_claim(epoch: int | None) -> None:
     assert not say("claim", theirs, epoch)
 
 
+@pytest.mark.parametrize("epoch", [1, 2, None])
+@pytest.mark.parametrize("worker", ["ada", "bob"])
+def test_mine(epoch: int | None, worker: str) -> None:
+    job = factories.job()
+    assert not say("mine", job, epoch)
+    [won] = say("claim", job, 1, worker=worker)
+    ours = lifecycle.claim(job.pk, epoch, ADA, asked_before=True)
+    assert say("mine", job, epoch) == ([won] if isinstance(ours, Job) else [])
+    assert isinstance(ours, Job) == (worker == "ada" and epoch != 2)
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 3, None])
 @pytest.mark.parametrize(
     "fields",

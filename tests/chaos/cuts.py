@@ -1,0 +1,125 @@
+"""A way to PostgreSQL that breaks at a chosen moment: what a connection looks like whose answer was lost."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Self
+
+from django.db import connections
+
+
+class CuttingProxy:
+    """Forwards from a port on loopback to PostgreSQL's socket, and hangs up where it is told to.
+
+    ``cut(marks)`` breaks one connection: the one whose requests hold these marks in this order. With ``answer``
+    the last of them still reaches the server and is carried out, and only its answer is lost; without, it is
+    lost itself.
+    """
+
+    def __init__(self, socket_path: str) -> None:
+        self.socket_path = socket_path
+        self.cuts = 0
+        self._wanted: tuple[Sequence[bytes], bool] | None = None
+        self._server = _Server(("127.0.0.1", 0), _Connection)
+        self._server.proxy = self
+
+    def cut(self, marks: Sequence[bytes], *, answer: bool) -> None:
+        self._wanted = (marks, answer)
+
+    @contextmanager
+    def as_default(self) -> Iterator[None]:
+        """Let Django's default connection of this thread lead through here for a while."""
+        usual = connections["default"]
+        here = usual.copy()
+        address = {"HOST": "127.0.0.1", "PORT": self._server.server_address[1]}
+        here.settings_dict = usual.settings_dict | address
+        connections["default"] = here
+        try:
+            yield
+        finally:
+            here.close()
+            connections["default"] = usual
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def watch(self) -> _Watch | None:
+        return _Watch(*self._wanted) if self._wanted else None
+
+    def done(self) -> None:
+        self._wanted = None
+        self.cuts += 1
+
+
+class _Watch:
+    """Follows one connection's requests until the last mark was seen."""
+
+    def __init__(self, marks: Sequence[bytes], answer: bool) -> None:
+        self.left = list(marks)
+        self.answer = answer
+
+    def reached(self, data: bytes) -> bool:
+        while self.left and (place := data.find(self.left[0])) >= 0:
+            data = data[place + len(self.left.pop(0)) :]
+        return not self.left
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    proxy: CuttingProxy
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as upstream:
+            upstream.connect(self.server.proxy.socket_path)
+            self.mute = threading.Event()
+            self.heard = threading.Event()
+            back = threading.Thread(target=self._answers, args=(upstream,), daemon=True)
+            back.start()
+            self._requests(upstream)
+            for end in (upstream, self.request):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    def _requests(self, upstream: socket.socket) -> None:
+        proxy = self.server.proxy
+        watch = None
+        while data := _read(self.request):
+            watch = watch or proxy.watch()
+            if watch and watch.reached(data):
+                proxy.done()
+                self.mute.set()
+                if watch.answer:
+                    upstream.sendall(data)
+                    self.heard.wait(10)
+                return
+            with suppress(OSError):
+                upstream.sendall(data)
+
+    def _answers(self, upstream: socket.socket) -> None:
+        while data := _read(upstream):
+            if self.mute.is_set():
+                self.heard.set()
+                return
+            with suppress(OSError):
+                self.request.sendall(data)
+
+
+def _read(source: socket.socket) -> bytes:
+    try:
+        return source.recv(65_536)
+    except OSError:
+        return b""
