@@ -51,6 +51,15 @@ if not _production and not (_database_url and CACHE_URL):
 # Without a database production does not start (check E003), so the one named here is never opened.
 _database = environ.Env.db_url_config(_database_url or "postgres://none.invalid/none")
 _options = _database.pop("OPTIONS", {})
+# A connection that a firewall or a failover dropped without a word is given up within a minute, not in the
+# kernel's quarter of an hour: a beat that waits on it would let its run be found stale. The URL may say otherwise.
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 DATABASES: dict[str, dict[str, Any]] = {
     "default": _database
     | {
@@ -61,7 +70,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_HEALTH_CHECKS": True,
         # A pooler between us and the server hands out another session for each transaction.
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5} | _options,
+        "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5} | _KEEPALIVES | _options,
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection, connections
 
 from opsconsole import env
+from tests.chaos.cuts import CuttingProxy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVICES = {"DATABASE_URL": "postgres://u:p@db:5432/app", "CACHE_URL": "redis://cache:6379/0"}
@@ -147,11 +150,43 @@ def test_database_behind_a_socket_and_with_options(read: Read) -> None:
     url = "postgres://u@/app?host=%2FRun%2Fpg&sslmode=disable&connect_timeout=9"
     database = read(**SERVICES | {"DATABASE_URL": url})["DATABASES"]["default"]
     assert database["HOST"] == "/Run/pg"
-    assert database["OPTIONS"] == {
-        "application_name": "opsconsole",
-        "connect_timeout": 9,
-        "sslmode": "disable",
-    }
+    options = database["OPTIONS"]
+    assert (options["application_name"], options["connect_timeout"]) == ("opsconsole", 9)
+    assert options["sslmode"] == "disable"
+    assert "host" not in options
+
+
+def test_a_dropped_connection_is_noticed_within_a_minute(read: Read) -> None:
+    options = read(**SERVICES)["DATABASES"]["default"]["OPTIONS"]
+    silent = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
+    assert options["keepalives"] == 1
+    assert silent <= 60
+    assert 5_000 <= options["tcp_user_timeout"] <= 60_000
+
+
+def test_keepalives_are_those_of_the_url_when_it_names_them(read: Read) -> None:
+    url = SERVICES["DATABASE_URL"] + "?keepalives_idle=300&keepalives=0&tcp_user_timeout=0"
+    options = read(**SERVICES | {"DATABASE_URL": url})["DATABASES"]["default"]["OPTIONS"]
+    assert (options["keepalives"], options["keepalives_idle"], options["tcp_user_timeout"]) == (0, 300, 0)
+    assert options["keepalives_interval"] == 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_system_watches_connections_as_told() -> None:
+    described = connection.settings_dict
+    with (
+        CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as proxy,
+        proxy.as_default(),
+        # The thread's connection by then, over TCP.
+        connections["default"].cursor() as cursor,
+        socket.socket(fileno=os.dup(cursor.connection.fileno())) as ours,
+    ):
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        if sys.platform == "linux":
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
 def test_content_policy_allows_nothing_inline(read: Read) -> None:
