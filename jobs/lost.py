@@ -118,8 +118,13 @@ def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
     if not jobs.exists():
         return []
     by_queue = proofs()
-    found = _proven(jobs, by_queue).order_by("updated_at", "pk")[:limit]
+    found = proven(jobs, by_queue).order_by("updated_at", "pk")[:limit]
     return [_lost(job, by_queue[job.queue]) for job in found]
+
+
+def proven_lost() -> JobQuerySet:
+    """Pending jobs whose message is proven lost by now, and may be sent again."""
+    return proven(Job.objects.lost_candidates(), proofs())
 
 
 def proofs() -> dict[str, Proof]:
@@ -143,11 +148,17 @@ def _overtaken() -> dict[str, Proof]:
         }
 
 
-def _proven(jobs: JobQuerySet, by_queue: dict[str, Proof]) -> JobQuerySet:
-    proven = Q(pk__in=[])
+def proven(jobs: JobQuerySet, by_queue: dict[str, Proof]) -> JobQuerySet:
+    """Of jobs annotated by ``with_message()``, those whose message a proof says to be lost."""
+    any_of_them = Q(pk__in=[])
     for queue, proof in by_queue.items():
-        proven |= Q(queue=queue, updated_at__lt=proof.before, waiting_since__lt=proof.before)
-    return jobs.filter(proven)
+        any_of_them |= Q(queue=queue, updated_at__lt=proof.before, waiting_since__lt=proof.before)
+    return jobs.filter(any_of_them)
+
+
+def is_proven(job: Any, proof: Proof) -> bool:
+    """The same of one job that was read, by the proof for its queue."""
+    return bool(job.updated_at < proof.before and job.waiting_since < proof.before)
 
 
 def _lost(job: Any, proof: Proof) -> Lost:

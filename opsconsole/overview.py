@@ -11,11 +11,15 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from jobs import lost
 from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from jobs.models.outbox import MOST_RESENDS
 from opsconsole.durations import spell
 
 COUNTED_TO = 10_000
 KEPT_SECONDS = 5
+# The proof of lost messages reads more than the other figures, and changes slowly.
+LOST_KEPT_SECONDS = 60
 FAILED_WITHIN = timedelta(hours=24)
 UNSENT_AFTER = timedelta(minutes=2)
 INTERVALS_UNTIL_LATE = 3
@@ -26,7 +30,11 @@ memory = LocMemCache("overview", {})
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock."""
+    """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
+
+    ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
+    message was sent again as often as is allowed.
+    """
 
     read_at: datetime
     stale: int
@@ -42,6 +50,8 @@ class Overview:
     workers_dead: int
     last_sweep: Sweep | None
     unread_queues: tuple[str, ...]
+    lost: int = 0
+    in_vain: int = 0
 
     @property
     def sweep_age(self) -> timedelta | None:
@@ -100,7 +110,19 @@ def _read() -> Overview:
         workers_dead=_count(workers.dead()),
         last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
         unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
+        lost=_lost(control),
+        in_vain=_count(Job.objects.resends_used_up()),
     )
+
+
+def _lost(control: RecoveryControl) -> int:
+    if control.armed and lost.resending():
+        return 0
+    found: int | None = memory.get("lost")
+    if found is None:
+        found = _count(lost.proven_lost())
+        memory.set("lost", found, LOST_KEPT_SECONDS)
+    return found
 
 
 def _count(rows: QuerySet[Any]) -> int:
@@ -177,6 +199,23 @@ def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
         sentence = f"{_many(seen.quarantined, 'job')} in quarantine."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?status=quarantined")
+        )
+    if seen.lost:
+        why = (
+            "No sweep sends it again by itself (OPSCONSOLE_LOST_RESEND, or workers without epochs)"
+            if control.armed
+            else "Recovery only observes"
+        )
+        sentence = f"{_many(seen.lost, 'job')} waiting for a message that is lost."
+        advice = f"{why}: read the proof on the job's page, then cancel and requeue."
+        found.append(
+            Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=lost")
+        )
+    if seen.in_vain:
+        advice = "See that workers of the queue run, then cancel and requeue."
+        sentence = f"{_many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."
+        found.append(
+            Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=used_up")
         )
     if seen.hung:
         advice = "The worker beats, the work may hang: read its notes, then cancel or requeue."

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from jobs.admin import labels, operate
 from jobs.admin.changelist import CappedPaginator, JobChangeList, search
 from jobs.admin.filters import AgeFilter, PriorityFilter, QueueFilter, StaleFilter, StatusFilter
+from jobs.admin.message_filter import MessageFilter
 from jobs.admin.page import job_page
 from jobs.diagnosis import diagnose
 from jobs.models import Job, Status
@@ -39,7 +40,7 @@ class JobAdmin(ReadOnlyAdmin):
         "recovery_count",
     )
     list_display_links = None
-    list_filter = (StatusFilter, StaleFilter, PriorityFilter, AgeFilter, QueueFilter)
+    list_filter = (StatusFilter, StaleFilter, MessageFilter, PriorityFilter, AgeFilter, QueueFilter)
     sortable_by = ()
     # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
     search_fields = ("id",)

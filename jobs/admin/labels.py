@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from jobs.diagnosis import Diagnosis
 from jobs.models import JobEvent, Outbox, Status
+from jobs.waiting import Waiting
 from opsconsole.display import badge
 
 STATUS_TONES: dict[str, str] = {
@@ -38,6 +39,11 @@ def status(value: str) -> SafeString:
     """The status; one that the console doesn't know is shown as it is."""
     text = Status(value).label.capitalize() if value in Status.values else value
     return badge(text, STATUS_TONES.get(value, "quiet"))
+
+
+def waiting(why: Waiting) -> SafeString:
+    """Why a pending job waits."""
+    return badge(why.why.label.capitalize(), "bad" if why.pressing else "warning")
 
 
 def trouble(diagnosis: Diagnosis) -> SafeString:

@@ -17,7 +17,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from jobs.models import Job, JobEvent
+from jobs.admin import done_before
+from jobs.admin.done_before import DoneByRun
+from jobs.models import Job
 from jobs.models.job import JobQuerySet
 from jobs.operations import Action, Outcome, Step, carry_out, plan
 from jobs.timeline import Actor
@@ -51,7 +53,7 @@ class Line:
 
     job: Job
     sentence: str
-    notes: Sequence[JobEvent] = ()
+    done_before: Sequence[DoneByRun] = ()
 
 
 def chosen(jobs: JobQuerySet) -> list[UUID]:
@@ -121,9 +123,9 @@ def _preview_page(
     more: bool = False,
 ) -> HttpResponse:
     jobs = _shown([step.job_id for step in steps])
-    notes = _notes([step.job_id for step in steps if step.will])
+    done = done_before.of_jobs([step.job_id for step in steps if step.will], shown=NOTES_SHOWN)
     lines = [
-        (step.will, Line(jobs[step.job_id], step.sentence, notes.get(step.job_id, ())))
+        (step.will, Line(jobs[step.job_id], step.sentence, done.get(step.job_id, ())))
         for step in steps
         if step.job_id in jobs
     ]
@@ -177,17 +179,6 @@ def _page(
 
 def _shown(ids: Iterable[UUID]) -> dict[UUID, Job]:
     return Job.objects.defer("payload").in_bulk(list(ids))
-
-
-def _notes(ids: Iterable[UUID]) -> dict[UUID, list[JobEvent]]:
-    """What earlier runs of these jobs said that they had done outside: it may be done twice."""
-    notes: dict[UUID, list[JobEvent]] = {}
-    events = JobEvent.objects.filter(job_id__in=list(ids), kind=JobEvent.Kind.PROGRESS).order_by("-id")
-    for event in events[: MOST_JOBS * NOTES_SHOWN]:
-        of_job = notes.setdefault(event.job_id, [])
-        if len(of_job) < NOTES_SHOWN:
-            of_job.append(event)
-    return notes
 
 
 def _jobs(count: int) -> str:

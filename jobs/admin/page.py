@@ -1,4 +1,4 @@
-"""A job's page: what it is, why it is stale, what its run has already done, and all that happened to it."""
+"""A job's page: what it is, why it is stale or waits, what its runs have done, and all that happened to it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from jobs.admin import labels
+from jobs import waiting
+from jobs.admin import done_before, labels
 from jobs.diagnosis import Diagnosis, deadline_of, diagnose
-from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models import JobEvent, Outbox, RecoveryControl, Status, WorkerHeartbeat
 from jobs.models.worker import stale_after
 from jobs.operations import Action, step_for
+from jobs.waiting import Waiting
 from opsconsole.display import badge
 from opsconsole.durations import spell
 
 EVENTS_SHOWN = 300
+NOTES_SHOWN = 50
 TIDY = {"note", "reference", "late"}
 
 
@@ -38,6 +41,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """What is wrong, in a sentence, and the evidence: labels with a time or words."""
+
+    heading: str
+    sentence: str
+    facts: list[tuple[str, Any]]
+    tone: str
+
+
+@dataclass(frozen=True)
 class Button:
     action: Action
     label: str
@@ -50,16 +63,16 @@ def job_page(job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
     """The context of the page of a job that was loaded by ``with_evidence()``."""
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
     diagnosis = diagnose(job)
+    waits = waiting.look(job.pk) if job.status == Status.PENDING else None
     return {
         "title": f"Job {str(job.pk)[:8]}",
         "job": job,
         "status": labels.status(job.status),
-        "trouble": labels.trouble(diagnosis),
-        "diagnosis": diagnosis,
+        "trouble": labels.waiting(waits) if waits else labels.trouble(diagnosis),
+        "why": _of_waiting(waits) if waits else _of_run(job, diagnosis),
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
-        "facts": _facts(job, diagnosis) if diagnosis.reason else [],
-        "done_outside": [event for event in events if _done_outside(event, job)][::-1],
+        "done_before": done_before.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
         "worker": WorkerHeartbeat.objects.filter(worker_id=job.worker_id).first() if job.worker_id else None,
         "timeline": _timeline(events[:EVENTS_SHOWN], Outbox.objects.filter(job_id=job.pk)),
         "older_hidden": len(events) > EVENTS_SHOWN,
@@ -68,20 +81,25 @@ def job_page(job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
     }
 
 
-def _done_outside(event: JobEvent, job: Job) -> bool:
-    return event.kind == JobEvent.Kind.PROGRESS and event.run_epoch == job.run_epoch
-
-
 def _button(job: Any, action: Action) -> Button:
     step = step_for(action, job)
     url = reverse("admin:jobs_job_operate", args=[action]) + f"?id={job.pk}"
     return Button(action, action.label.capitalize(), url, step.will, step.sentence)
 
 
+def _of_waiting(waits: Waiting) -> Panel:
+    return Panel("Why does it wait?", waits.sentence, waits.facts, "bad" if waits.pressing else "warning")
+
+
+def _of_run(job: Any, diagnosis: Diagnosis) -> Panel | None:
+    if diagnosis.reason is None or job.status != Status.IN_PROGRESS:
+        return None
+    heading = "Why is it stale?" if diagnosis.stale else "What is wrong?"
+    tone = "bad" if diagnosis.stale else "warning"
+    return Panel(heading, diagnosis.sentence, _facts(job, diagnosis), tone)
+
+
 def _facts(job: Any, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
-    """Labels with a time or words: the evidence behind the diagnosis."""
-    if job.status != Status.IN_PROGRESS:
-        return [("Waiting since", diagnosis.last_seen), ("Re-sent", _resend_policy())]
     limit = stale_after() if job.claimed_epoch is not None else job.read_at - job.stale_before
     return [
         ("Last beat of this run", job.beat_at or "never"),
@@ -89,12 +107,6 @@ def _facts(job: Any, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
         ("Counts as stale after", f"{spell(limit)} of silence"),
         ("Recovery", _recovery_outlook(job, diagnosis)),
     ]
-
-
-def _resend_policy() -> str:
-    if settings.OPSCONSOLE_LOST_RESEND == "off":
-        return "by hand only (OPSCONSOLE_LOST_RESEND is off)"
-    return "by a sweep, when nothing of it is left in the outbox and the queue"
 
 
 def _recovery_outlook(job: Any, diagnosis: Diagnosis) -> str:

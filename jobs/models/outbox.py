@@ -66,6 +66,7 @@ class Outbox(models.Model):
             models.Index(
                 fields=["available_at", "id"], name="outbox_waiting_idx", condition=Q(state="waiting")
             ),
+            models.Index(fields=["job"], name="outbox_in_vain_idx", condition=Q(resends__gte=MOST_RESENDS)),
         ]
 
     def __str__(self) -> str:

@@ -83,8 +83,33 @@ def test_a_preview_shows_what_the_dead_run_had_done(operator: Client) -> None:
 
     page = preview(operator, "requeue", stale).content.decode()
 
-    assert "Run 1 had done: submitted to maps" in page
-    assert "maps/77" in page
+    told = page.partition("Run 1 had done:")[2]
+    assert "submitted to maps" in told
+    assert "maps/77" in told
+
+
+def test_a_preview_shows_the_runs_before_the_last_one_too(
+    operator: Client, django_assert_max_num_queries: Any
+) -> None:
+    """Each run with its own notes, and a job with many of them takes none from its neighbours."""
+    failed, talkative = (job(status=Status.FAILED, run_epoch=2) for _ in range(2))
+    for epoch, note in ((1, "submitted to old"), (2, "submitted to maps")):
+        lifecycle.progress(Run(failed.pk, epoch, Worker("w", "h", 1)), note)
+    for number in range(operate.NOTES_SHOWN + 2):
+        lifecycle.progress(Run(talkative.pk, 2, Worker("w", "h", 1)), f"step {number}")
+
+    with django_assert_max_num_queries(12):
+        response = preview(operator, "requeue", failed, talkative)
+
+    first, second = response.context["will"]
+    assert [(done.run, [note.details["note"] for note in done.notes]) for done in first.done_before] == [
+        (2, ["submitted to maps"]),
+        (1, ["submitted to old"]),
+    ]
+    assert [(done.hidden, len(done.notes)) for done in second.done_before] == [(2, operate.NOTES_SHOWN)]
+    page = response.content.decode()
+    assert page.index("Run 2 had done:") < page.index("submitted to maps") < page.index("Run 1 had done:")
+    assert "2 earlier notes" in page
 
 
 @pytest.mark.parametrize(

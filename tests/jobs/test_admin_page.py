@@ -85,14 +85,7 @@ def test_a_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> No
     hung = run(age=2 * HOUR, silent=SECOND)
     assert "it looks hung" in page_of(operator, hung)
     assert "none by itself: the worker beats" in page_of(operator, hung)
-    assert "its message may be lost" in page_of(operator, job(updated_at=Now() - HOUR))
-
-
-@pytest.mark.parametrize(("setting", "words"), [("off", "by hand only"), ("auto", "by a sweep")])
-def test_who_resends_a_lost_message(operator: Client, settings: object, setting: str, words: str) -> None:
-    settings.OPSCONSOLE_LOST_RESEND = setting  # type: ignore[attr-defined]
-
-    assert words in page_of(operator, job(updated_at=Now() - HOUR))
+    assert "Its message may be lost; that is not proven." in page_of(operator, job(updated_at=Now() - HOUR))
 
 
 def test_an_old_kind_run_is_told_to_be_at_least_once(operator: Client) -> None:
@@ -102,20 +95,48 @@ def test_an_old_kind_run_is_told_to_be_at_least_once(operator: Client) -> None:
     assert "at-least-once" not in page_of(operator, run(age=60 * SECOND, silent=SECOND, worker="new"))
 
 
-def test_what_the_run_had_done_is_shown_before_a_requeue(operator: Client) -> None:
+def test_what_earlier_runs_had_done_is_shown_by_run(operator: Client) -> None:
     made = run(age=2 * HOUR, silent=HOUR, epoch=2)
     earlier = Run(made.pk, 1, Worker("earlier", "host", 1))
     now = Run(made.pk, 2, Worker("worker-1", "host", 1))
-    lifecycle.progress(earlier, "submitted to old")
+    lifecycle.progress(earlier, "submitted to old", reference="old/7")
     lifecycle.progress(now, "submitted to maps", reference="maps/1")
+    lifecycle.progress(earlier, "submitted too late")
 
     page = page_of(operator, made)
-    panel = page.partition("What this run had already done")[2].partition("</section>")[0]
+    panel = page.partition("What its runs have already done")[2].partition("</section>")[0]
 
-    assert "submitted to maps" in panel
-    assert "maps/1" in panel
-    assert "submitted to old" not in panel
-    assert "submitted to old" in page, "the timeline keeps what earlier runs did"
+    current, _, before = panel.partition("Run 1 ")
+    assert "Run 2 (the current one)" in current and "worker:worker-1" in current
+    assert "submitted to maps" in current and "maps/1" in current
+    assert "worker:earlier" in before and "submitted to old" in before and "old/7" in before
+    assert before.index("submitted to old") < before.index("submitted too late")
+    assert "after the run was taken from it" in before.partition("submitted too late")[2]
+
+
+def test_a_requeued_job_still_shows_what_its_dead_run_had_done(operator: Client) -> None:
+    made = job(run_epoch=3)
+    lifecycle.progress(Run(made.pk, 1, Worker("dead", "host", 1)), "submitted to maps", reference="maps/1")
+
+    panel = page_of(operator, made).partition("What its runs have already done")[2].partition("</section>")[0]
+
+    assert "Run 1 " in panel and "maps/1" in panel
+
+
+def test_a_talkative_run_hides_neither_the_other_runs_nor_the_rest_of_the_page(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_pages, "NOTES_SHOWN", 2)
+    made = run(age=HOUR, silent=SECOND, epoch=2)
+    lifecycle.progress(Run(made.pk, 1, Worker("quiet", "host", 1)), "said once")
+    for number in range(5):
+        lifecycle.progress(Run(made.pk, 2, Worker("worker-1", "host", 1)), f"step {number}")
+
+    panel = page_of(operator, made).partition("What its runs have already done")[2].partition("</section>")[0]
+
+    assert "3 earlier notes not shown" in panel
+    assert "step 2" not in panel
+    assert panel.index("step 3") < panel.index("step 4") < panel.index("said once")
 
 
 @pytest.mark.parametrize(("status", "warned"), [(Status.FAILED, True), (Status.COMPLETED, False)])

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from jobs import operations
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
 from opsconsole import overview
+from opsconsole.env import QueueConfig
 from opsconsole.overview import Overview
 from tests.factories import SECOND, beat, job, letter, run
 
@@ -65,6 +66,8 @@ def test_when_all_is_well_nothing_is_found() -> None:
         ({"last_sweep": None}, "No sweep has ended yet."),
         ({"last_sweep": swept(timedelta(minutes=7))}, "No sweep has ended for 7 min."),
         ({"workers_alive": 0}, "No worker is alive."),
+        ({"lost": 2}, "2 jobs waiting for a message that is lost."),
+        ({"in_vain": 1}, "1 job still waiting after 3 re-sends of the message."),
     ],
 )
 def test_each_trouble_has_its_sentence(changes: dict[str, Any], sentence: str) -> None:
@@ -78,6 +81,36 @@ def test_quarantine_is_advised_what_the_console_allows(db: None) -> None:
     for action in operations.Action:
         [step] = operations.plan(action, [quarantined.pk])
         assert step.will is (action.value in finding.advice), action
+
+
+@pytest.mark.parametrize(("finding", "action"), [({"lost": 1}, "cancel"), ({"in_vain": 1}, "cancel")])
+def test_a_job_that_waits_in_vain_is_advised_what_the_console_allows(
+    db: None, finding: dict[str, Any], action: str
+) -> None:
+    [found] = overview.findings(replace(WELL, **finding), ARMED)
+    assert action in found.advice
+    [step] = operations.plan(operations.Action.CANCEL, [job().pk])
+    assert step.will
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("resend", "mode", "told"), [("on", "armed", 0), ("off", "armed", 1), ("on", "observe", 1)]
+)
+def test_a_lost_message_is_told_where_no_sweep_sends_it_again(
+    settings: Any, resend: str, mode: str, told: int
+) -> None:
+    overview.memory.clear()
+    settings.OPSCONSOLE_LOST_RESEND = resend
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
+    RecoveryControl.objects.update(mode=mode)
+    QueueState.objects.create(name="default", visible=0, in_flight=0, delayed=0, read_at=Now())
+    letter(job(updated_at=Now() - HOUR), state=Outbox.State.SENT, sent_at=Now() - HOUR)
+    letter(job(updated_at=Now() - HOUR), state=Outbox.State.SENT, sent_at=Now() - HOUR, resends=3)
+
+    seen = overview.read()
+
+    assert (seen.lost, seen.in_vain) == (told, 1)
 
 
 def test_a_sweep_is_late_after_three_intervals_and_not_before(settings: Any) -> None:
