@@ -1,8 +1,13 @@
-"""Django's own log of what people did, beside the timelines: the overview shows its last lines."""
+"""Django's own log of what people did, read as who, what, why and with what result (I10).
+
+A line is plain text, so that every page that shows Django's log can show it; ``Told`` takes it apart again.
+The table is append-only: a trigger refuses UPDATE and DELETE.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -11,10 +16,48 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
+WHY = "\nWhy: "
+RESULT = "\nResult: "
 
-def log(user: AbstractBaseUser | AnonymousUser, rows: Iterable[models.Model], message: str) -> None:
-    """Write one line for each row. ``message``: what was done and why, as text."""
+
+@dataclass(frozen=True)
+class Told:
+    """One line, in parts; what was not said is ''."""
+
+    did: str
+    why: str = ""
+    result: str = ""
+
+    def __str__(self) -> str:
+        parts = [_one_line(self.did)]
+        parts += [WHY + _one_line(self.why)] if self.why else []
+        parts += [RESULT + _one_line(self.result)] if self.result else []
+        return "".join(parts)
+
+    @classmethod
+    def of(cls, message: str) -> Told:
+        """Take a message apart. One of Django's own is all ``did``."""
+        rest, _, result = message.partition(RESULT)
+        did, _, why = rest.partition(WHY)
+        return cls(did, why, result)
+
+
+def log(
+    user: AbstractBaseUser | AnonymousUser,
+    rows: Iterable[models.Model],
+    did: str,
+    *,
+    why: str = "",
+    result: str = "",
+) -> None:
+    """Write one line for each row: what was done to it, the reason that was given, and what came of it."""
+    message = str(Told(did, why, result))
     LogEntry.objects.bulk_create([_entry(user.pk, row, message) for row in rows], batch_size=500)
+
+
+def _one_line(text: str) -> str:
+    """Nobody's reason can look like the next part of the line."""
+    return " ".join(text.split())
 
 
 def _entry(user_id: int | None, row: models.Model, message: str) -> LogEntry:

@@ -30,7 +30,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
-NAMES = {"jobs.RecoveryControl": "Recovery"}
+NAMES = {"jobs.RecoveryControl": "Recovery", "admin.LogEntry": "Audit"}
 LAST_GROUP = "Administration"
 RECENT_ACTIONS = 8
 

@@ -147,9 +147,7 @@ def _result_page(
 ) -> HttpResponse:
     jobs = _shown([outcome.job_id for outcome in outcomes])
     done = [outcome for outcome in outcomes if outcome.done and outcome.job_id in jobs]
-    audit.log(
-        request.user, [jobs[outcome.job_id] for outcome in done], f"{DONE[action].capitalize()}: {reason}"
-    )
+    _log(request, action, done, jobs, reason)
     context = {
         "title": f"{_jobs(len(done))} {DONE[action]}",
         "done": [Line(jobs[outcome.job_id], outcome.sentence) for outcome in done],
@@ -161,6 +159,16 @@ def _result_page(
         "reason": reason,
     }
     return _page(admin, request, "admin/jobs/job/result.html", action, context)
+
+
+def _log(
+    request: HttpRequest, action: Action, done: Iterable[Outcome], jobs: dict[UUID, Job], reason: str
+) -> None:
+    by_result: dict[str, list[Job]] = {}
+    for outcome in done:
+        by_result.setdefault(outcome.sentence, []).append(jobs[outcome.job_id])
+    for sentence, rows in by_result.items():
+        audit.log(request.user, rows, f"{DONE[action].capitalize()}.", why=reason, result=sentence)
 
 
 def _expired(admin: JobAdmin, request: HttpRequest, action: Action) -> HttpResponse:

@@ -119,7 +119,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
         )
 
     def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
-        audit.log(request.user, [RecoveryControl.load()], f"{sentence} {reason}")
+        audit.log(request.user, [RecoveryControl.load()], sentence, why=reason)
         messages.success(request, sentence)
         return redirect(PAGE)
 

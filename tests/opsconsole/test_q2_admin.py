@@ -74,8 +74,8 @@ def test_pause_and_resume(operator: Client, sweep: Schedule) -> None:
     sweep.refresh_from_db()
     assert sweep.repeats == schedules.FOR_EVER
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
-        f"Pause: {REASON}",
-        f"Resume: {REASON}",
+        f"Pause.\nWhy: {REASON}",
+        f"Resume.\nWhy: {REASON}",
     ]
 
 

@@ -105,7 +105,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
             return self._ask(request, chosen, action, form)
         changed = [row for row in chosen if queryset.filter(pk=row.pk).update(**changes)]
         label = action.replace("_", " ").capitalize()
-        audit.log(request.user, changed, f"{label}: {form.cleaned_data['reason']}")
+        audit.log(request.user, changed, f"{label}.", why=form.cleaned_data["reason"])
         messages.success(
             request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}."
         )
