@@ -23,10 +23,12 @@ from django.db.models.functions import Now
 from jobs import control, hung, lost, rescue
 from jobs.diagnosis import Diagnosis, Reason, diagnose
 from jobs.models import Job, RecoveryControl, Sweep
+from opsconsole import pauses
 
 logger = logging.getLogger(__name__)
 
 DETAILS_KEPT = 50
+STANDING_STILL = {Sweep.Mode.HELD, Sweep.Mode.PAUSED}
 # What a decision needs; payloads can be large.
 READ_OF_A_JOB = (
     "customer_id", "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count",
@@ -137,7 +139,7 @@ def sweep(trigger: str) -> Sweep:
         quarantined=tally.done[Action.QUARANTINE],
         skipped=tally.done[Action.SKIP],
         errors=tally.errors,
-        resent=0 if row.mode == Sweep.Mode.HELD else lost.resend_lost(),
+        resent=0 if row.mode in STANDING_STILL else lost.resend_lost(),
         note=_note(row, state, tally, after_outage=after_outage),
         details={"lines": tally.lines},
     )
@@ -149,6 +151,8 @@ def sweep(trigger: str) -> Sweep:
 def _mode(state: RecoveryControl) -> Sweep.Mode:
     if not state.armed:
         return Sweep.Mode.OBSERVE
+    if pauses.active(pauses.RECOVERY):
+        return Sweep.Mode.PAUSED
     return Sweep.Mode.HELD if control.held(state) else Sweep.Mode.ARMED
 
 
@@ -157,6 +161,8 @@ def _note(row: Sweep, state: RecoveryControl, tally: Tally, *, after_outage: boo
         return "No sweep had finished for long: staleness counts from now, as workers may not have been able to beat."
     if row.mode == Sweep.Mode.OBSERVE:
         return "Recovery only observes; nothing was changed."
+    if row.mode == Sweep.Mode.PAUSED:
+        return "Recovery is paused; nothing was changed."
     if row.mode == Sweep.Mode.HELD:
         return f"Mass staleness: held until {state.hold_until:%H:%M:%S %Z} or an operator's decision."
     if tally.full:

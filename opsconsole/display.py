@@ -50,3 +50,10 @@ def pretty(value: Any) -> SafeString:
     """A JSON value, indented and escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="json" tabindex="0">{}</pre>', text)
+
+
+def clock_time(at: datetime) -> str:
+    """A time in UTC; its day too when it is not today's."""
+    exact = timezone.localtime(at, timezone.get_default_timezone())
+    today = timezone.localtime(timezone=timezone.get_default_timezone()).date()
+    return f"{exact:%H:%M:%S %Z}" if exact.date() == today else f"{exact:%Y-%m-%d %H:%M:%S %Z}"

@@ -1,4 +1,4 @@
-"""``cluster_progress``: one row a supervised cluster, written by the tasks that came through it."""
+"""``cluster_progress``, a row for each supervised cluster, and ``pauses``, a row for each time something was held still."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Self
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 KEPT = timedelta(days=7)
@@ -35,3 +36,38 @@ class ClusterProgress(models.Model):
 
     def __str__(self) -> str:
         return self.cluster_id
+
+
+class PauseQuerySet(models.QuerySet["Pause"]):
+    def active(self) -> Self:
+        """In force now: not ended by anybody, and not yet at its end, by the database's clock."""
+        return self.filter(Q(until=None) | Q(until__gt=Now()), ended_at=None)
+
+
+class Pause(models.Model):
+    """Written only by ``opsconsole.pauses``. At most one a ``name`` is open."""
+
+    name = models.TextField(help_text="What is held still, such as 'recovery' or 'queue:default'.")
+    began_at = models.DateTimeField(db_default=Now())
+    began_by = models.TextField()
+    reason = models.TextField()
+    until = models.DateTimeField(null=True, help_text="It ends by itself then; empty: when somebody ends it.")
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.TextField(blank=True, db_default="")
+    end_reason = models.TextField(blank=True, db_default="")
+
+    objects = PauseQuerySet.as_manager()
+
+    class Meta:
+        db_table = "pauses"
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        permissions = [("switch", "Can pause and resume recovery, checks and queues")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"], condition=Q(ended_at=None), name="pauses_one_open_a_name"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"pause of {self.name}"

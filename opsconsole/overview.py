@@ -10,10 +10,12 @@ from django.conf import settings
 from django.core.cache.backends.locmem import LocMemCache
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from jobs import lost
 from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from jobs.models.outbox import MOST_RESENDS
+from opsconsole import switches
 from opsconsole.durations import spell
 
 COUNTED_TO = 10_000
@@ -74,6 +76,10 @@ class Finding:
     where: str
     link: str
     query: str = ""
+
+    @property
+    def url(self) -> str:
+        return reverse(f"admin:{self.link}") + self.query
 
 
 def read() -> Overview:
@@ -160,6 +166,20 @@ def of_recovery(seen: Overview, control: RecoveryControl) -> list[Finding]:
             )
         ]
     return []
+
+
+def of_switches() -> list[Finding]:
+    """What somebody holds still."""
+    return [
+        Finding(
+            "warning",
+            switches.sentence(switch, pause),
+            switch.advice,
+            "Open switches",
+            "opsconsole_pause_changelist",
+        )
+        for switch, pause in switches.in_force()
+    ]
 
 
 def _of_the_machine(seen: Overview) -> list[Finding]:

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from jobs.models import RecoveryControl
 from opsconsole import overview
+from opsconsole.overview import Finding
 
 # Groups of the navigation, in order; a model that is not named here goes to the last group.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -25,12 +26,13 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "jobs.Outbox",
             "jobs.QueueState",
             "jobs.RecoveryControl",
+            "opsconsole.Pause",
             "alerts.Alert",
         ),
     ),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
-NAMES = {"jobs.RecoveryControl": "Recovery", "admin.LogEntry": "Audit"}
+NAMES = {"jobs.RecoveryControl": "Recovery", "opsconsole.Pause": "Switches", "admin.LogEntry": "Audit"}
 LAST_GROUP = "Administration"
 RECENT_ACTIONS = 8
 
@@ -46,7 +48,7 @@ class ConsoleSite(AdminSite):
         context = super().each_context(request)
         context["environment"] = settings.OPSCONSOLE_ENV
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
-            context["banner"] = _banner(request)
+            context["banners"] = _banners(request)
         return context
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
@@ -64,19 +66,19 @@ def _state_of_things() -> dict[str, Any]:
     seen = overview.read()
     return {
         "seen": seen,
-        "findings": overview.findings(seen, RecoveryControl.load()),
+        "findings": [*overview.findings(seen, RecoveryControl.load()), *overview.of_switches()],
         "recent_actions": LogEntry.objects.select_related("user", "content_type")[:RECENT_ACTIONS],
     }
 
 
-def _banner(request: HttpRequest) -> overview.Finding | None:
-    """What recovery waits for somebody to decide: said on every page but the one where it is decided."""
-    if request.path == reverse("admin:jobs_recoverycontrol_changelist"):
-        return None
+def _banners(request: HttpRequest) -> list[Finding]:
+    """What waits for somebody to decide: said on every page but the one where it is decided."""
     control = RecoveryControl.load()
-    if control.armed and not control.hold_until:
-        return None
-    return next(iter(overview.of_recovery(overview.read(), control)), None)
+    waiting = (
+        [] if control.armed and not control.hold_until else overview.of_recovery(overview.read(), control)
+    )
+    found = [*waiting, *overview.of_switches()]
+    return [finding for finding in found if request.path != finding.url]
 
 
 def _overview_link(request: HttpRequest) -> dict[str, Any]:

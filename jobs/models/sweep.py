@@ -19,6 +19,7 @@ class Sweep(models.Model):
         ARMED = "armed", "recovered what it found"
         OBSERVE = "observe", "observed only"
         HELD = "held", "held: mass staleness"
+        PAUSED = "paused", "paused: observed only"
 
     trigger = models.TextField(help_text="Who asked for it: 'schedule', 'command' or 'operator:NAME'.")
     mode = models.TextField(choices=Mode)

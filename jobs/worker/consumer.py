@@ -24,6 +24,7 @@ from jobs.worker import runs
 from jobs.worker.handlers import Handler
 from jobs.worker.patience import DATABASE_AWAY, Patience
 from jobs.worker.poison import with_reason
+from opsconsole import pauses
 from opsconsole.env import QueueConfig
 
 logger = logging.getLogger("jobs.worker")
@@ -70,6 +71,7 @@ class Consumer:
         self.finished_runs = 0
         self._doubt: _Doubt | None = None
         self._unreported: set[tuple[UUID, int]] = set()
+        self._held = False
         self._told_to_stop = threading.Event()
         self._database = Patience("The database")
         self._sqs = Patience(f"The queue '{queue.name}'")
@@ -101,6 +103,9 @@ class Consumer:
             if self._doubt:
                 self._claim(self._doubt.received, self._doubt.message)
                 return
+            if self._paused():
+                self._told_to_stop.wait(self.poll_seconds)
+                return
             received = sqs.receive(self.queue.url, max_messages=1, wait_seconds=self.poll_seconds)
             self._sqs.succeeded()
             for message in received:
@@ -110,6 +115,16 @@ class Consumer:
         except Error as error:
             connection.close()
             self._told_to_stop.wait(self._database.failed(error))
+
+    def _paused(self) -> bool:
+        """Whether an operator holds this queue still; said in the log when that changes."""
+        pause = pauses.active(pauses.of_queue(self.queue.name))
+        if pause and not self._held:
+            logger.info("The queue '%s' is paused by %s: %s", self.queue.name, pause.began_by, pause.reason)
+        if self._held and not pause:
+            logger.info("The queue '%s' goes on.", self.queue.name)
+        self._held = pause is not None
+        return self._held
 
     def _take(self, received: Received) -> None:
         if self.stopping:

@@ -59,8 +59,7 @@ def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> 
 
 @register.simple_tag
 def finding_advice(finding: overview.Finding) -> SafeString:
-    url = reverse(f"admin:{finding.link}") + finding.query
-    return format_html('{} <a href="{}">{}</a>', finding.advice, url, finding.where)
+    return format_html('{} <a href="{}">{}</a>', finding.advice, finding.url, finding.where)
 
 
 @register.filter

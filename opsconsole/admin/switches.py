@@ -1,0 +1,133 @@
+"""The switches: what is held still, since when, by whom and why; pausing and resuming with a reason."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from opsconsole import audit, pauses, switches
+from opsconsole.models import Pause
+from opsconsole.readonly import ReadOnlyAdmin
+from opsconsole.switches import Switch
+
+PAGE = "admin:opsconsole_pause_changelist"
+EARLIER_SHOWN = 30
+NO_END = ""
+LENGTHS = [
+    ("10", "10 min"),
+    ("30", "30 min"),
+    ("60", "1 h"),
+    ("240", "4 h"),
+    (NO_END, "until somebody resumes it"),
+]
+
+
+class ResumeForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.TextInput(attrs={"size": 50}),
+        error_messages={"required": "Give a reason: it is kept with the change."},
+    )
+
+
+class PauseForm(ResumeForm):
+    minutes = forms.ChoiceField(label="For", choices=LENGTHS, required=False, initial="30")
+
+    def lasting(self) -> timedelta | None:
+        minutes = self.cleaned_data["minutes"]
+        return timedelta(minutes=int(minutes)) if minutes else None
+
+
+@admin.register(Pause)
+class SwitchesAdmin(ReadOnlyAdmin):
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return self._page(request)
+        if not self.may_switch(request):
+            raise PermissionDenied
+        switch = switches.find(request.POST.get("name", ""))
+        decisions = {"pause": self._pause, "resume": self._resume}
+        decision = decisions.get(request.POST.get("decision", ""))
+        return decision(request, switch) if switch and decision else redirect(PAGE)
+
+    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(PAGE)
+
+    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(PAGE)
+
+    def may_switch(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("opsconsole.switch")
+
+    def _page(
+        self, request: HttpRequest, wrong: Switch | None = None, form: ResumeForm | None = None
+    ) -> HttpResponse:
+        held = dict(switches.in_force())
+        rows = [
+            {
+                "switch": switch,
+                "pause": held.get(switch),
+                "form": form if switch == wrong else _form(switch, held),
+            }
+            for switch in switches.table()
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Switches",
+            "rows": rows,
+            "may_switch": self.may_switch(request),
+            "earlier": Pause.objects.annotate(db_now=Now()).exclude(
+                pk__in=[pause.pk for pause in held.values()]
+            )[:EARLIER_SHOWN],
+        }
+        return TemplateResponse(request, "admin/opsconsole/switches.html", context)
+
+    def _pause(self, request: HttpRequest, switch: Switch) -> HttpResponse:
+        form = PauseForm(request.POST, prefix=_prefix(switch), label_suffix="")
+        if not form.is_valid():
+            return self._page(request, switch, form)
+        reason, by = form.cleaned_data["reason"], request.user.get_username()
+        try:
+            pause = pauses.begin(switch.name, by=by, reason=reason, lasting=form.lasting())
+        except pauses.PauseRefused as refused:
+            messages.error(request, str(refused))
+            return redirect(PAGE)
+        return self._told(request, pause, f"{switch.paused}.", reason)
+
+    def _resume(self, request: HttpRequest, switch: Switch) -> HttpResponse:
+        form = ResumeForm(request.POST, prefix=_prefix(switch), label_suffix="")
+        if not form.is_valid():
+            return self._page(request, switch, form)
+        reason, by = form.cleaned_data["reason"], request.user.get_username()
+        pause = pauses.end(switch.name, by=by, reason=reason)
+        if pause is None:
+            messages.warning(request, "It was not paused any more; nothing was changed.")
+            return redirect(PAGE)
+        return self._told(request, pause, f"{switch.title}: resumed.", reason)
+
+    def _told(self, request: HttpRequest, pause: Pause, did: str, reason: str) -> HttpResponse:
+        audit.log(request.user, [pause], did, why=reason)
+        messages.success(request, did)
+        return redirect(PAGE)
+
+
+def _form(switch: Switch, held: dict[Switch, Pause]) -> ResumeForm:
+    form = ResumeForm if switch in held else PauseForm
+    return form(prefix=_prefix(switch), label_suffix="")
+
+
+def _prefix(switch: Switch) -> str:
+    return switch.name.replace(":", "-").replace(" ", "-")

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import getpass
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from opsconsole import pauses, switches
+from opsconsole.errors import OpsConsoleError
+
+
+class Command(BaseCommand):
+    help = "Hold recovery, the checks of dead letters or a queue still, as before a deploy; or let it go on."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", nargs="?", help="what: 'recovery', 'dead letter checks', 'queue:default'")
+        parser.add_argument(
+            "--minutes", type=int, help="it goes on by itself then; without: when it is resumed"
+        )
+        parser.add_argument("--resume", action="store_true", help="let it go on")
+        parser.add_argument("--reason", default="", help="why; kept with the change")
+        parser.add_argument("--as", dest="operator", default=getpass.getuser(), help="who decides it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["name"]:
+            try:
+                self._change(options)
+            except OpsConsoleError as error:
+                raise CommandError(str(error)) from error
+        for switch, pause in switches.in_force():
+            self.stdout.write(switches.sentence(switch, pause))
+        if not switches.in_force():
+            self.stdout.write("Nothing is paused.")
+
+    def _change(self, options: dict[str, Any]) -> None:
+        switch = switches.find(options["name"])
+        if switch is None:
+            names = ", ".join(f"'{known.name}'" for known in switches.table())
+            raise CommandError(f"There is nothing named '{options['name']}' to pause. There are: {names}.")
+        by, reason, minutes = options["operator"], options["reason"], options["minutes"]
+        if not options["resume"]:
+            lasting = None if minutes is None else timedelta(minutes=minutes)
+            pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)
+        elif pauses.end(switch.name, by=by, reason=reason) is None:
+            raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")

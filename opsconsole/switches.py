@@ -1,0 +1,75 @@
+"""The table of what an operator may hold still, and what each pause means in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from opsconsole import pauses
+from opsconsole.display import clock_time
+from opsconsole.models import Pause
+
+
+@dataclass(frozen=True)
+class Switch:
+    """``paused`` and ``advice`` are the sentences of the banner while it is off."""
+
+    name: str
+    title: str
+    meaning: str
+    paused: str
+    advice: str
+
+
+def table() -> tuple[Switch, ...]:
+    return (
+        Switch(
+            pauses.RECOVERY,
+            "Automatic recovery",
+            "A deploy window: workers are restarted on purpose, and nothing is recovered or sent again meanwhile. "
+            "Sweeps go on looking.",
+            "Recovery is paused",
+            "Runs whose worker died wait.",
+        ),
+        Switch(
+            pauses.DEAD_LETTER_CHECKS,
+            "Checks of dead letters",
+            "Dead letter queues are not read, so somebody else can work on them. New dead letters are not noticed.",
+            "Dead letters are not checked",
+            "New ones are not noticed.",
+        ),
+        *(_of_queue(name) for name in sorted(settings.QUEUES)),
+    )
+
+
+def _of_queue(name: str) -> Switch:
+    return Switch(
+        pauses.of_queue(name),
+        f"Queue {name}",
+        "Workers of the console's library finish what they run and take nothing new. Workers of the old kind don't know of this.",
+        f"Queue {name} is paused",
+        "Its workers take nothing new.",
+    )
+
+
+def find(name: str) -> Switch | None:
+    return next((switch for switch in table() if switch.name == name), None)
+
+
+def in_force() -> list[tuple[Switch, Pause]]:
+    """What is paused now, in the table's order; a queue that is no longer configured is not told of."""
+    held = {pause.name: pause for pause in _active()}
+    return [(switch, held[switch.name]) for switch in table() if switch.name in held]
+
+
+def _active() -> QuerySet[Pause]:
+    return Pause.objects.active().annotate(db_now=Now())
+
+
+def sentence(switch: Switch, pause: Pause) -> str:
+    """Such as 'Recovery is paused until 12:40:00 UTC by olga: deploy 1.4.'"""
+    until = f" until {clock_time(pause.until)}" if pause.until else ""
+    return f"{switch.paused}{until} by {pause.began_by}: {pause.reason}"
