@@ -2,8 +2,11 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from opsconsole import search
+
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/search/", admin.site.admin_view(search.view), name="search"),
     path("admin/", admin.site.urls),
 ]

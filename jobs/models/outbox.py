@@ -67,6 +67,7 @@ class Outbox(models.Model):
                 fields=["available_at", "id"], name="outbox_waiting_idx", condition=Q(state="waiting")
             ),
             models.Index(fields=["job"], name="outbox_in_vain_idx", condition=Q(resends__gte=MOST_RESENDS)),
+            models.Index(fields=["message_id"], name="outbox_message_idx", condition=~Q(message_id="")),
         ]
 
     def __str__(self) -> str:

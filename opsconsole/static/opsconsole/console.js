@@ -1,5 +1,5 @@
 'use strict';
-// Copying an id, and closing menus by a click beside them or Escape. Every page works without this file.
+// Copying an id, '/' for the search, and closing menus by a click beside them or Escape. Every page works without this file.
 {
     document.addEventListener('click', async (event) => {
         const button = event.target.closest('button.copy');
@@ -12,6 +12,11 @@
     });
 
     document.addEventListener('keydown', (event) => {
+        const search = document.getElementById('console-search-term');
+        if (event.key === '/' && search && !event.target.closest('input, textarea, select, [contenteditable]')) {
+            event.preventDefault();
+            search.focus();
+        }
         if (event.key === 'Escape') {
             closePopovers((popover) => {
                 if (popover.contains(document.activeElement)) {

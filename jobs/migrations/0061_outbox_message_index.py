@@ -1,0 +1,18 @@
+"""A sent message is found by the id that SQS gave it."""
+
+from django.db import migrations, models
+from django.db.models import Q
+
+from opsconsole.ddl import AddIndexOnline
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("jobs", "0060_sweep_paused")]
+
+    operations = [
+        AddIndexOnline(
+            "outbox",
+            models.Index(condition=~Q(message_id=""), fields=["message_id"], name="outbox_message_idx"),
+        ),
+    ]

@@ -1,0 +1,135 @@
+"""One search for everything: a job's id, a customer, a worker, a message's id, a person.
+
+Each finder looks by an index and shows at most ``SHOWN`` hits; where there may be more, ``more`` leads to the whole list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from jobs.admin.changelist import search as search_jobs
+from jobs.models import Job, Outbox, WorkerHeartbeat
+
+SHOWN = 10
+SHORTEST = 2
+LONGEST = 500
+
+Person = User | AbstractBaseUser | AnonymousUser
+
+
+@dataclass(frozen=True)
+class Hit:
+    title: str
+    about: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The hits of one kind; ``more`` is the address of the whole list, '' when all are here."""
+
+    heading: str
+    hits: list[Hit]
+    more: str = ""
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    """What is known of ``?q=``; straight to its page when there is only one."""
+    term = request.GET.get("q", "").strip()
+    found = search(term, request.user)
+    places = list(_addresses(found))
+    if len(places) == 1:
+        return redirect(places[0])
+    context = {**admin.site.each_context(request), "title": "Search", "term": term, "found": found}
+    return TemplateResponse(request, "admin/search.html", context)
+
+
+def search(term: str, user: Person) -> list[Found]:
+    """What this user may see of what fits the term; empty for one too short or too long to mean anything."""
+    term = term.strip().replace("\x00", "")
+    if not SHORTEST <= len(term) <= LONGEST:
+        return []
+    found = [finder(term) for permission, finder in FINDERS if user.has_perm(permission)]  # type: ignore[union-attr]
+    return [group for group in found if group.hits]
+
+
+def _jobs(term: str) -> Found:
+    jobs = list(
+        search_jobs(Job.objects.all(), term).order_by("-created_at", "-pk").defer("payload")[: SHOWN + 1]
+    )
+    hits = [
+        Hit(str(job.pk), f"{job.customer_id}, {job.status}, run {job.run_epoch}", _page("jobs_job", job.pk))
+        for job in jobs
+    ]
+    return _group("Jobs", hits, "jobs_job", q=term)
+
+
+def _workers(term: str) -> Found:
+    rows = WorkerHeartbeat.objects.filter(worker_id__startswith=term).order_by("worker_id")[: SHOWN + 1]
+    hits = [Hit(row.worker_id, _doing(row), _page("jobs_workerheartbeat", row.worker_id)) for row in rows]
+    return _group("Workers", hits, "jobs_workerheartbeat", q=term)
+
+
+def _doing(worker: WorkerHeartbeat) -> str:
+    return f"runs {worker.current_job_id}" if worker.current_job_id else "runs nothing"
+
+
+def _messages(term: str) -> Found:
+    rows = Outbox.objects.filter(message_id=term).exclude(message_id="").order_by("-id")[:SHOWN]
+    hits = [
+        Hit(
+            f"Message {row.message_id}",
+            f"job {row.job_id}, run {row.run_epoch}, {row.state}",
+            _page("jobs_job", row.job_id),
+        )
+        for row in rows
+    ]
+    return Found("Messages sent", hits)
+
+
+def _audit(term: str) -> Found:
+    lines = LogEntry.objects.filter(object_id=term).select_related("user").order_by("-id")[: SHOWN + 1]
+    hits = [
+        Hit(
+            line.get_change_message().partition("\n")[0] or "Changed.",
+            f"by {line.user}",
+            _list("admin_logentry", q=term),
+        )
+        for line in lines
+    ]
+    return _group("What people did to it", hits, "admin_logentry", q=term)
+
+
+FINDERS: list[tuple[str, Callable[[str], Found]]] = [
+    ("jobs.view_job", _jobs),
+    ("jobs.view_workerheartbeat", _workers),
+    ("jobs.view_outbox", _messages),
+    ("admin.view_logentry", _audit),
+]
+
+
+def _group(heading: str, hits: list[Hit], model: str, **query: str) -> Found:
+    return Found(heading, hits[:SHOWN], _list(model, **query) if len(hits) > SHOWN else "")
+
+
+def _page(model: str, key: object) -> str:
+    return reverse(f"admin:{model}_change", args=[key])
+
+
+def _list(model: str, **query: str) -> str:
+    return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"
+
+
+def _addresses(found: list[Found]) -> Iterator[str]:
+    """Where all hits lead, each place once."""
+    yield from dict.fromkeys(hit.url for group in found for hit in group.hits)

@@ -1,0 +1,87 @@
+"""One search: by a job's id, a customer, a worker, a message's id."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import Outbox
+from opsconsole import audit, search
+from tests import people
+from tests.factories import beat, job, letter
+
+SEARCH = reverse("search")
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def viewer(client: Client) -> Client:
+    client.force_login(people.viewer())
+    return client
+
+
+def page_of(job_id: object) -> str:
+    return reverse("admin:jobs_job_change", args=[job_id])
+
+
+@pytest.mark.parametrize("cut", [slice(None), slice(8)])
+def test_a_job_is_found_by_its_id_and_its_beginning(viewer: Client, cut: slice) -> None:
+    made = job()
+    job()
+
+    assert viewer.get(SEARCH, {"q": f" {str(made.pk)[cut]} "}).headers["Location"] == page_of(made.pk)
+
+
+def test_a_customer_has_jobs_and_a_list_of_them_all(viewer: Client) -> None:
+    made = [job(customer_id="CUST-7") for _ in range(search.SHOWN + 2)]
+
+    page = viewer.get(SEARCH, {"q": "CUST-7"}).content.decode()
+
+    assert sum(page_of(each.pk) in page for each in made) == search.SHOWN
+    assert f"{reverse('admin:jobs_job_changelist')}?q=CUST-7" in page
+
+
+def test_a_worker_and_a_message_are_found(viewer: Client) -> None:
+    made = job()
+    beat("worker-7@host")
+    letter(made, state=Outbox.State.SENT, message_id="0f3c-b7e")
+
+    to_worker = viewer.get(SEARCH, {"q": "worker-7"}).headers["Location"]
+    assert to_worker == reverse("admin:jobs_workerheartbeat_change", args=["worker-7@host"])
+    assert viewer.get(SEARCH, {"q": "0f3c-b7e"}).headers["Location"] == page_of(made.pk)
+
+
+def test_what_was_done_to_it_is_found_with_it(viewer: Client) -> None:
+    made = job()
+    audit.log(people.operator(), [made], "Requeued.", why="<script>")
+
+    page = viewer.get(SEARCH, {"q": str(made.pk)}).content.decode()
+
+    assert "Requeued." in page and "by olga" in page
+
+
+@pytest.mark.parametrize(
+    "term", ["", " ", "x", "<script>alert(1)</script>", "a\x00b", "ü" * 600, "%", "'; DROP"]
+)
+def test_odd_terms_find_nothing_and_harm_nothing(viewer: Client, term: str) -> None:
+    job()
+
+    response = viewer.get(SEARCH, {"q": term})
+
+    assert response.status_code == 200
+    assert "<script>alert" not in response.content.decode()
+
+
+def test_nobody_finds_what_he_may_not_see(client: Client) -> None:
+    made = job()
+    nobody = people.viewer()
+    nobody.user_permissions.clear()
+    client.force_login(nobody)
+
+    assert page_of(made.pk) not in client.get(SEARCH, {"q": str(made.pk)}).content.decode()
+    assert search.search(str(made.pk), nobody) == []
+
+
+def test_strangers_are_sent_to_the_login(client: Client) -> None:
+    assert client.get(SEARCH, {"q": "x"}).headers["Location"].startswith(reverse("admin:login"))
