@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from opsconsole import roles
+
+
+class Command(BaseCommand):
+    help = "Create the roles viewer, operator and administrator where missing, and give each what it lacks."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with transaction.atomic():
+            given = roles.grant(apps)
+        for role, count in given.items():
+            self.stdout.write(f"{role}: {count} permissions added" if count else f"{role}: complete")
