@@ -153,6 +153,9 @@ INSTALLED_APPS = [
     "alerts.apps.AlertsConfig",
     "ratelimits.apps.RateLimitsConfig",
     "django_q",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "csp",
     "opsconsole.apps.ConsoleAdminConfig",
     "django.contrib.auth",
@@ -173,6 +176,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "opsconsole.sessions.IdleSessionMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -239,6 +244,9 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
+OPSCONSOLE_SECOND_FACTOR = env.choice("OPSCONSOLE_SECOND_FACTOR", "optional", ("off", "optional", "required"))
+OTP_TOTP_ISSUER = "Ops console"
+OPSCONSOLE_IDLE_SECONDS = env.seconds("OPSCONSOLE_IDLE_SECONDS", 3_600)
 SESSION_COOKIE_AGE = 12 * 3_600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _production
 CSRF_COOKIE_HTTPONLY = True

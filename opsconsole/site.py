@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from jobs.models import RecoveryControl
-from opsconsole import overview
+from opsconsole import overview, second_factor
 from opsconsole.overview import Finding
 
 # Groups of the navigation, in order; a model that is not named here goes to the last group.
@@ -47,9 +49,25 @@ class ConsoleSite(AdminSite):
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         context["environment"] = settings.OPSCONSOLE_ENV
+        context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banners"] = _banners(request)
         return context
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Staff that has proved itself by all the factors asked for; decided once a request."""
+        proved: bool | None = getattr(request, "proved", None)
+        if proved is None:
+            proved = super().has_permission(request) and not second_factor.missing(request)
+            request.proved = proved  # type: ignore[attr-defined]  # kept for the life of the request
+        return proved
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Whom the password has let in, and the second factor not yet, is asked for that instead."""
+        if super().has_permission(request) and second_factor.missing(request):
+            query = urlencode({"next": request.GET.get("next", "")})
+            return redirect(f"{reverse('second_factor_prove')}?{query}")
+        return super().login(request, extra_context)
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)

@@ -1,12 +1,13 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
-from opsconsole import search
+from opsconsole import search, second_factor_pages
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/second-factor/", include(second_factor_pages)),
     path("admin/search/", admin.site.admin_view(search.view), name="search"),
     path("admin/", admin.site.urls),
 ]

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django_otp.plugins.otp_static import admin as _  # noqa: F401 - registers what is taken back below
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from opsconsole import audit, second_factor
 
 if TYPE_CHECKING:
     _UserAdmin = UserAdmin[User]
 else:
     _UserAdmin = UserAdmin
 
-admin.site.unregister(User)
+# Their own pages show the secrets.
+admin.site.unregister([User, TOTPDevice, StaticDevice])
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.TextInput(attrs={"autofocus": True}),
+        error_messages={"required": "Give a reason: it is kept with the change."},
+    )
 
 
 @admin.register(User)
@@ -23,6 +42,7 @@ class PeopleAdmin(_UserAdmin):
 
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
     list_filter = ("is_active", "groups")
+    actions = ("remove_second_factor",)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -36,6 +56,27 @@ class PeopleAdmin(_UserAdmin):
         """Roles are given by administrators; single permissions, and everything at once, by superusers."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
+
+    @admin.action(description="Remove second factor", permissions=["change"])
+    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
+        """For somebody who lost the phone: ask for a reason, then forget devices and backup codes."""
+        people = [user for user in queryset if self.has_change_permission(request, user)]
+        form = ReasonForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        if not form.is_valid():
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Remove the second factor?",
+                "opts": self.opts,
+                "people": people,
+                "form": form,
+                "checkbox": ACTION_CHECKBOX_NAME,
+            }
+            return TemplateResponse(request, "admin/auth/user/remove_second_factor.html", context)
+        removed = [user for user in people if second_factor.remove(user)]
+        audit.log(request.user, removed, "Removed the second factor.", why=form.cleaned_data["reason"])
+        names = ", ".join(user.username for user in removed)
+        messages.success(request, f"Second factor removed: {names or 'nobody had one'}.")
+        return None
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("groups")
