@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from django.db.models.functions import Now
+from django.db.models import Case, DurationField, ExpressionWrapper, F, FloatField, Func, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Extract, Greatest, Now
 
 from jobs.models import Job, Status, WorkerHeartbeat
 
@@ -38,7 +41,8 @@ def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None
     Update first, insert only when absent: an existing table may have no unique key on ``worker_id``.
     """
     said = {"current_job_id": job_id, "current_run_epoch": run_epoch, "last_heartbeat": Now()}
-    if WorkerHeartbeat.objects.filter(worker_id=worker.id).update(**said):
+    silence = {"metadata": _with_silence(job_id, run_epoch)}
+    if WorkerHeartbeat.objects.filter(worker_id=worker.id).update(**said, **silence):
         return
     row = WorkerHeartbeat(
         worker_id=worker.id,
@@ -49,6 +53,34 @@ def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None
         **said,
     )
     WorkerHeartbeat.objects.bulk_create([row], ignore_conflicts=True)
+
+
+def _with_silence(job_id: UUID | None, run_epoch: int | None) -> Combinable:
+    """The row's metadata with the longest silence of the run that it names; 0 when this beat names another."""
+    if job_id is None:
+        return F("metadata")
+    goes_on = When(current_job_id=job_id, current_run_epoch=run_epoch, then=_longest())
+    return Func(
+        Case(goes_on, default=Value(0.0)),
+        template="metadata || jsonb_build_object('longest_silence', %(expressions)s)",
+    )
+
+
+def _longest() -> Greatest:
+    """In seconds, this silence included."""
+    so_far = Cast(KeyTextTransform("longest_silence", "metadata"), FloatField())
+    gap = ExpressionWrapper(Now() - F("last_heartbeat"), DurationField())
+    # GREATEST passes over what is null.
+    return Greatest(so_far, Cast(Extract(gap, "epoch"), FloatField()))
+
+
+def longest_silence(worker: Worker, job_id: UUID, run_epoch: int) -> float | None:
+    """For how long this run was silent at most until now, in seconds; None when its worker's row names another."""
+    row = WorkerHeartbeat.objects.filter(
+        worker_id=worker.id, current_job_id=job_id, current_run_epoch=run_epoch
+    )
+    found: float | None = row.values_list(_longest(), flat=True).first()
+    return None if found is None else round(found, 1)
 
 
 def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:

@@ -198,7 +198,7 @@ def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
             status=Status.COMPLETED, completed_at=Now(), updated_at=Now(), error_message=None
         ):
             return _ended_before(run) == JobEvent.Kind.COMPLETED or _reject_late(run, "completed")
-        _tell(run, JobEvent.Kind.COMPLETED, details=details)
+        _tell(run, JobEvent.Kind.COMPLETED, details=dict(details or {}) | _silence(run))
         heartbeats.say(run.worker)
         return True
 
@@ -213,19 +213,20 @@ def fail(run: Run, error: str, *, retryable: bool = True) -> Failure:
                 return _FAILURES[ending]
             _reject_late(run, "failed", error)
             return Failure.REJECTED
+        silence = _silence(run)
         heartbeats.say(run.worker)
         if retryable and job.attempts + 1 < settings.OPSCONSOLE_MAX_ATTEMPTS:
-            _retry(run, job, error)
+            _retry(run, job, error, silence)
             return Failure.RETRY
         _running(run).update(
             status=Status.FAILED, attempts=F("attempts") + 1, error_message=error, updated_at=Now()
         )
         outbox.post_dead_letter(job.pk, run.epoch, job.queue, reason=error)
-        _tell(run, JobEvent.Kind.FAILED, reason=error, details={"retryable": retryable})
+        _tell(run, JobEvent.Kind.FAILED, reason=error, details={"retryable": retryable} | silence)
         return Failure.FAILED
 
 
-def _retry(run: Run, job: Job, error: str) -> None:
+def _retry(run: Run, job: Job, error: str, silence: dict[str, float]) -> None:
     delay = backoff(job.attempts + 1)
     restart(_running(run), attempts=F("attempts") + 1, error_message=error, not_before=Now() + delay)
     outbox.post(job.pk, run.epoch + 1, job.queue, reason=outbox.RETRY_AFTER_FAILURE, retry=True, delay=delay)
@@ -233,8 +234,14 @@ def _retry(run: Run, job: Job, error: str) -> None:
         run,
         JobEvent.Kind.RETRY_SCHEDULED,
         reason=error,
-        details={"next_epoch": run.epoch + 1, "delay_seconds": round(delay.total_seconds(), 1)},
+        details={"next_epoch": run.epoch + 1, "delay_seconds": round(delay.total_seconds(), 1)} | silence,
     )
+
+
+def _silence(run: Run) -> dict[str, float]:
+    """For ``jobs.hindsight``: how long the run was silent at most, as far as its worker's row knows."""
+    seconds = heartbeats.longest_silence(run.worker, run.job_id, run.epoch)
+    return {} if seconds is None else {"longest_silence_seconds": seconds}
 
 
 def backoff(failures: int) -> timedelta:

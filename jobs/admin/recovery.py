@@ -15,16 +15,20 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
-from jobs import control
-from jobs.admin.recovery_forms import ArmForm, ReasonForm
+from jobs import control, hindsight
+from jobs.admin.recovery_forms import ArmForm, ReasonForm, ThresholdForm
 from jobs.models import Job, RecoveryControl
+from jobs.models.worker import stale_after
 from jobs.recovery import Action, Decision, Policy, decide
 from jobs.timeline import Actor
 from opsconsole import audit
 from opsconsole.readonly import ReadOnlyAdmin
 
 PREVIEWED = 500
+# Of the threshold in force.
+FACTORS = (0.25, 0.5, 1, 2, 4)
 SHOWN = 50
 SALT = "jobs.arm"
 PREVIEW_LASTS_SECONDS = 3_600
@@ -56,6 +60,26 @@ class RecoveryAdmin(ReadOnlyAdmin):
 
     def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
         return redirect(PAGE)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.hindsight_view)
+        return [path("hindsight/", view, name="jobs_recovery_hindsight"), *super().get_urls()]
+
+    def hindsight_view(self, request: HttpRequest) -> HttpResponse:
+        """Think first: what would another threshold have done in the last week?"""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form = ThresholdForm(request.GET if "minutes" in request.GET else None, label_suffix="")
+        asked = [form.threshold()] if form.is_valid() else []
+        context = {
+            "title": "Think first",
+            "form": form,
+            "asked": asked,
+            "now": stale_after(),
+            "days": hindsight.LOOKED_BACK.days,
+            "answers": hindsight.would_have([*asked, *(stale_after() * factor for factor in FACTORS)]),
+        }
+        return self._render(request, "admin/jobs/hindsight.html", context)
 
     def may_arm(self, request: HttpRequest) -> bool:
         return request.user.has_perm("jobs.arm_recovery")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -17,6 +17,22 @@ class ReasonForm(forms.Form):
         widget=forms.TextInput(attrs={"size": 60}),
         error_messages={"required": "Give a reason: it is kept with the change."},
     )
+
+
+class ThresholdForm(forms.Form):
+    minutes = forms.FloatField(
+        label="A threshold of, in minutes",
+        min_value=0.1,
+        max_value=7 * 24 * 60,
+        widget=forms.NumberInput(attrs={"step": "any", "size": 8}),
+        error_messages=dict.fromkeys(
+            ("required", "invalid", "min_value", "max_value"),
+            "Give a number of minutes, from 0.1 to 10,080 (a week).",
+        ),
+    )
+
+    def threshold(self) -> timedelta:
+        return timedelta(minutes=self.cleaned_data["minutes"])
 
 
 class ArmForm(ReasonForm):

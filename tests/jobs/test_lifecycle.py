@@ -167,7 +167,7 @@ class TestComplete:
         assert (job.status, job.error_message) == (Status.COMPLETED, None)
         assert job.completed_at is not None
         assert kinds(run) == [Kind.CLAIMED, Kind.COMPLETED]
-        assert JobEvent.objects.get(kind=Kind.COMPLETED).details == {"submitted": 50}
+        assert JobEvent.objects.get(kind=Kind.COMPLETED).details["submitted"] == 50
         assert WorkerHeartbeat.objects.get(worker_id="ada").current_job_id is None
 
     def test_said_twice_because_the_answer_was_lost(self) -> None:
