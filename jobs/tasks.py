@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jobs import dispatcher, pruning, queues, recovery
+from jobs import dispatcher, pruning, queues, recovery, tally
+from opsconsole import figures
 
 
 def sweep() -> str:
@@ -19,4 +20,9 @@ def refresh_queues() -> None:
 
 
 def prune() -> str:
-    return ", ".join(f"{name}: {count}" for name, count in pruning.prune().items())
+    deleted = pruning.prune() | {"figures": figures.prune()}
+    return ", ".join(f"{name}: {count}" for name, count in deleted.items())
+
+
+def count_hours() -> str:
+    return f"{tally.count()} figures"

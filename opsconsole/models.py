@@ -1,4 +1,6 @@
-"""``cluster_progress``, a row for each supervised cluster, and ``pauses``, a row for each time something was held still."""
+"""``cluster_progress``, a row for each supervised cluster; ``pauses``, one for each time something was held still;
+``hourly_figures``, what the charts show.
+"""
 
 from __future__ import annotations
 
@@ -71,3 +73,22 @@ class Pause(models.Model):
 
     def __str__(self) -> str:
         return f"pause of {self.name}"
+
+
+class HourlyFigure(models.Model):
+    """What was counted or measured in an hour, kept so that charts need not read the rows themselves.
+
+    Written only by ``opsconsole.figures``.
+    """
+
+    name = models.TextField(help_text="Such as 'jobs completed' or 'dead letters'.")
+    hour = models.DateTimeField(help_text="The hour's beginning.")
+    value = models.FloatField()
+
+    class Meta:
+        db_table = "hourly_figures"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["name", "hour"], name="hourly_figures_once_an_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.hour:%Y-%m-%d %H:%M}"

@@ -38,6 +38,7 @@ def table() -> tuple[Entry, ...]:
         Entry("sweep", "jobs.tasks.sweep", sweep_minutes, "start runs again whose worker died"),
         Entry("dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop does not run"),
         Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
+        Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
         Entry("prune", "jobs.tasks.prune", 60, "delete what has served its time"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
     )
