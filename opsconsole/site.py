@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,7 +13,9 @@ from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
 
 from jobs.models import RecoveryControl
 from opsconsole import overview, second_factor
@@ -73,10 +77,22 @@ class ConsoleSite(AdminSite):
         apps = super().get_app_list(request, app_label)
         return apps if app_label else [_overview_link(request), *_grouped(apps, request)]
 
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [path("overview/live/", self.overview_live, name="overview_live"), *super().get_urls()]
+
+    @method_decorator(never_cache)
+    def overview_live(self, request: HttpRequest) -> HttpResponse:
+        """The part of the overview that refreshes itself. Never a redirect: its page would end in the tile."""
+        if not self.has_permission(request):
+            return HttpResponse(status=HTTPStatus.UNAUTHORIZED)
+        if not request.user.has_perm("jobs.view_job"):
+            return HttpResponse(status=HTTPStatus.FORBIDDEN)
+        return TemplateResponse(request, "admin/overview_live.html", _state_of_things())
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context: dict[str, Any] = {"title": self.index_title}
         if request.user.has_perm("jobs.view_job"):
-            context |= _state_of_things()
+            context |= _state_of_things() | {"recent_actions": _recent_actions()}
         return super().index(request, context | (extra_context or {}))
 
 
@@ -85,8 +101,11 @@ def _state_of_things() -> dict[str, Any]:
     return {
         "seen": seen,
         "findings": [*overview.findings(seen, RecoveryControl.load()), *overview.of_switches()],
-        "recent_actions": LogEntry.objects.select_related("user", "content_type")[:RECENT_ACTIONS],
     }
+
+
+def _recent_actions() -> Iterable[LogEntry]:
+    return LogEntry.objects.select_related("user", "content_type").order_by("-id")[:RECENT_ACTIONS]
 
 
 def _banners(request: HttpRequest) -> list[Finding]:

@@ -273,3 +273,18 @@ def test_messages_by_state(operator: Client) -> None:
 
     assert [row.pk for row in response.context["cl"].result_list] == [waiting.pk]
     assert len(operator.get(changelist(Outbox), {"state": "nonsense"}).context["cl"].result_list) == 2
+
+
+def test_the_live_part_says_that_the_session_ended_and_never_redirects(client: Client) -> None:
+    live = reverse("admin:overview_live")
+    assert client.get(live).status_code == 401
+
+    nobody = people.viewer()
+    client.force_login(nobody)
+    answer = client.get(live)
+    assert answer.status_code == 200
+    assert "<html" not in answer.content.decode()
+    assert "no-store" in answer.headers["Cache-Control"]
+
+    nobody.user_permissions.clear()
+    assert client.get(live).status_code == 403

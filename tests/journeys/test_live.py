@@ -1,0 +1,87 @@
+"""What refreshes itself: it shows news, says when it is stale, and stops when the session ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.sessions.models import Session
+from playwright.sync_api import Page, expect
+
+from jobs.models import Job, Status
+from opsconsole import overview
+from tests.factories import job
+from tests.journeys.visitor import Visitor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def page(visitor: Visitor) -> Iterator[Page]:
+    """The overview, with time in the visitor's hands."""
+    page = visitor.stranger()
+    page.clock.install()
+    page.goto(f"{visitor.address}/admin/")
+    page.get_by_label("Username").fill("olga")
+    page.get_by_label("Password").fill("correct-horse-battery")
+    page.get_by_role("button", name="Log in").click()
+    yield page
+    # What the browser says of refused and failed requests is what these stories are about.
+    visitor.complaints[:] = [line for line in visitor.complaints if "Failed to load resource" not in line]
+
+
+def quarantined(page: Page) -> str:
+    return page.locator("dl div", has_text="Quarantined").locator("dd").inner_text()
+
+
+def test_news_appear_by_themselves(page: Page) -> None:
+    before = int(quarantined(page))
+    job(status=Status.QUARANTINED)
+    overview.memory.clear()
+
+    with page.expect_response(re.compile("overview/live")):
+        page.clock.run_for(5_100)
+
+    expect(page.locator("dl div", has_text="Quarantined").locator("dd")).to_have_text(str(before + 1))
+
+
+def test_a_session_that_ended_is_said_and_asked_for_no_more(page: Page) -> None:
+    Session.objects.all().delete()
+
+    with page.expect_response(re.compile("overview/live")) as asked:
+        page.clock.run_for(5_100)
+
+    assert asked.value.status == 401
+    expect(page.locator("[data-live-note]")).to_contain_text("Your session has ended")
+    expect(page.get_by_role("link", name="Log in again")).to_be_visible()
+    assert page.locator("#login-form").count() == 0
+    asked_again: list[str] = []
+    page.on("request", lambda request: asked_again.append(request.url))
+    page.clock.run_for(60_000)
+    assert asked_again == []
+
+
+def test_a_console_that_goes_away_is_said_to_be_stale_and_comes_back(page: Page) -> None:
+    page.route("**/overview/live/", lambda route: route.abort())
+    page.clock.run_for(5_100)
+    expect(page.locator("[data-live-note]")).to_contain_text("Stale since")
+    expect(page.locator("[data-live]")).to_have_class("stale")
+
+    page.unroute("**/overview/live/")
+    with page.expect_response(re.compile("overview/live")):
+        page.clock.run_for(10_100)
+
+    expect(page.locator("[data-live-note]")).to_be_hidden()
+    expect(page.locator("[data-live]")).not_to_have_class("stale")
+    assert Job.objects.exists()
+
+
+def test_who_is_on_a_link_by_keyboard_stays_on_it(page: Page) -> None:
+    page.get_by_role("link", name="Quarantined").focus()
+
+    with page.expect_response(re.compile("overview/live")):
+        page.clock.run_for(5_100)
+    page.clock.run_for(10)
+
+    expect(page.get_by_role("link", name="Quarantined")).to_be_focused()
