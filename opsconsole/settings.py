@@ -73,6 +73,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5} | _KEEPALIVES | _options,
     }
 }
+OPSCONSOLE_PAGE_TIMEOUT_SECONDS = env.integer("OPSCONSOLE_PAGE_TIMEOUT_SECONDS", 15, at_least=0, at_most=300)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {
@@ -179,6 +180,7 @@ MIDDLEWARE = [
     "opsconsole.sessions.IdleSessionMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "opsconsole.timeouts.TooSlowMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "opsconsole.urls"
