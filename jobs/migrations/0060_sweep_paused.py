@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0005_find_stale_jobs")]
+    dependencies = [("jobs", "0015_outbox_in_vain_index")]
 
     operations = [
         migrations.AlterField(
