@@ -1,0 +1,166 @@
+"""``make bench-pages``: each page of the console on a million jobs, beside stock admin lists of as many rows.
+
+Server time, SQL and bytes of each page, asked in turn so that all share the machine's moods; then the console's
+lists once more on ten times as many jobs. Environment: BENCH_ROWS (1000000), BENCH_GROWN (ten times that), BENCH_TIMES (30).
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import django
+
+from bench.cluster import running
+from opsconsole import embedded
+
+WARM_UP = 3
+QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/000000000000/bench"
+ASSET = re.compile(r'(?:href|src)="/static/([^"?]+)"')
+
+
+@dataclass
+class Taken:
+    """Of each request: milliseconds in all and in SQL; of the last: statements and bytes."""
+
+    whole: list[float] = field(default_factory=list)
+    sql: list[float] = field(default_factory=list)
+    statements: int = 0
+    size: int = 0
+    cold: int = 0
+
+    @property
+    def p95(self) -> float:
+        return quantiles(self.whole, n=20)[-1]
+
+
+def main() -> None:
+    rows = int(os.environ.get("BENCH_ROWS", "1000000"))
+    grown = int(os.environ.get("BENCH_GROWN", str(10 * rows)))
+    times = int(os.environ.get("BENCH_TIMES", "30"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with (
+        TemporaryDirectory(prefix="bench-") as folder,
+        running() as cluster,
+        embedded.start_valkey(Path(folder)) as valkey,
+    ):
+        url = cluster.create("pages")
+        _set_up_django(url, valkey.url)
+        # These import models, which need the settings.
+        from bench import pages_asked, pages_data  # noqa: PLC0415
+
+        client = pages_asked.prepare()
+        _say(f"filling in {rows:,} jobs")
+        pages_data.fill(url, rows)
+        few = measure(client, pages_asked.pages() | pages_asked.others(), times)
+        print(_table(f"{rows:,} jobs, {times} requests a page", few))
+        if grown > rows:
+            _say(f"growing to {grown:,} jobs")
+            pages_data.grow(url, rows, grown)
+            many = measure(client, pages_asked.pages(), times)
+            print(_growth(few, many, grown))
+
+
+def _set_up_django(url: str, valkey: str) -> None:
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "bench.pages_settings",
+        "OPSCONSOLE_ENV": "development",
+        "DATABASE_URL": url,
+        "CACHE_URL": valkey,
+        "SQS_QUEUE_URL": QUEUE_URL,
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",
+    }
+    django.setup()
+    logging.disable(logging.WARNING)
+
+
+def measure(client: Any, pages: Mapping[str, str], times: int) -> dict[str, Taken]:
+    taken = {name: Taken() for name in pages}
+    for number in range(WARM_UP + times):
+        for name, address in pages.items():
+            _ask(client, address, taken[name], kept=number >= WARM_UP)
+    return taken
+
+
+def _ask(client: Any, address: str, taken: Taken, *, kept: bool) -> None:
+    from django.db import connection  # noqa: PLC0415
+
+    spent: list[float] = []
+
+    def watch(execute: Callable[..., Any], *call: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return execute(*call)
+        finally:
+            spent.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    with connection.execute_wrapper(watch):
+        answer = client.get(address)
+        content = answer.content
+    whole = time.perf_counter() - began
+    assert answer.status_code == 200, (address, answer.status_code)
+    if kept:
+        taken.whole.append(whole * 1000)
+        taken.sql.append(sum(spent) * 1000)
+        taken.statements, taken.size = len(spent), len(content)
+        taken.cold = taken.cold or _cold(content)
+
+
+def _cold(page: bytes) -> int:
+    """What a first visit transfers: the page and all that it links, compressed as whitenoise does."""
+    from django.contrib.staticfiles import finders  # noqa: PLC0415
+
+    found = [finders.find(name) for name in set(ASSET.findall(page.decode()))]
+    assets = sum(len(gzip.compress(Path(path).read_bytes())) for path in found if path)
+    return len(page) + assets
+
+
+def _table(title: str, taken: Mapping[str, Taken]) -> str:
+    lines = [
+        title,
+        "",
+        "| page | p50, ms | p95, ms | SQL statements | SQL, ms | KB | KB cold |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {median(each.whole):.1f} | {each.p95:.1f} | {each.statements} | {median(each.sql):.1f} "
+        f"| {each.size / 1024:.0f} | {each.cold / 1024:.0f} |"
+        for name, each in taken.items()
+    ]
+    return "\n".join(lines)
+
+
+def _growth(few: Mapping[str, Taken], many: Mapping[str, Taken], grown: int) -> str:
+    lines = [
+        "",
+        f"{grown:,} jobs",
+        "",
+        "| page | p50, ms | p95, ms | p50 in times of the above |",
+        "|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {median(each.whole):.1f} | {each.p95:.1f} | {median(each.whole) / median(few[name].whole):.2f} |"
+        for name, each in many.items()
+    ]
+    return "\n".join(lines)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""A console that has been in use for long: its tables filled with as many rows as a busy team leaves behind."""
+
+from __future__ import annotations
+
+import psycopg
+
+# The newest job was enqueued now; a job every five seconds before that.
+APART = "interval '5 seconds'"
+# One in a hundred is running and one waits; a few failed, were quarantined or cancelled, all over the table.
+STATUS = """CASE WHEN n <= {rows} / 200 AND n % 2 = 0 THEN 'in_progress' WHEN n <= {rows} / 200 THEN 'pending'
+                 WHEN n % 100 = 7 THEN 'failed' WHEN n % 200 = 11 THEN 'quarantined' WHEN n % 200 = 13 THEN 'cancelled'
+                 ELSE 'completed' END"""
+JOBS = """
+INSERT INTO jobs (id, customer_id, package_size, priority_level, status, error_message, created_at, updated_at,
+                  started_at, completed_at, run_epoch, claimed_epoch, worker_id)
+SELECT md5('job ' || n)::uuid, 'customer-' || n %% 5000, 50,
+       CASE WHEN n %% 5000 = 17 THEN 'rare' WHEN n %% 3 = 0 THEN 'growth' ELSE 'starter' END, status,
+       CASE WHEN status IN ('failed', 'quarantined') THEN 'the directory did not answer' END, at, at,
+       CASE WHEN status <> 'pending' THEN at END, CASE WHEN status = 'completed' THEN at END, 1,
+       CASE WHEN status <> 'pending' THEN 1 END, CASE WHEN status <> 'pending' THEN 'worker-' || n %% 300 END
+  FROM (SELECT n, now() - n * {apart} AS at, {status} AS status FROM generate_series({begin}, {end}) AS n) AS job
+ ORDER BY n DESC
+"""
+REST = (
+    """INSERT INTO job_events (job_id, at, kind, run_epoch, actor)
+       SELECT md5('job ' || n)::uuid, now() - n * {apart} + k * interval '1 second',
+              (ARRAY['enqueued', 'claimed', 'completed'])[k + 1], 1, 'worker:worker-' || n % 300
+         FROM generate_series({rows} / 2, 1, -1) AS n, generate_series(0, 2) AS k""",
+    """INSERT INTO outbox (job_id, run_epoch, state, sent_at, created_at, message_id)
+       SELECT md5('job ' || n)::uuid, 1, 'sent', now(), now() - n * {apart}, 'message-' || n
+         FROM generate_series({rows} / 5, 1, -1) AS n""",
+    """INSERT INTO worker_heartbeats (worker_id, current_job_id, current_run_epoch, last_heartbeat, hostname, pid, metadata)
+       SELECT 'worker-' || n, md5('job ' || 2 * n)::uuid, 1,
+              CASE WHEN n % 10 = 0 THEN now() - interval '20 minutes' ELSE now() + interval '1 day' END,
+              'host-' || n % 9, n, '{{"protocol": 1}}' FROM generate_series(1, 1000) AS n""",
+    """INSERT INTO sweeps (trigger, mode, started_at, finished_at, found, requeued)
+       SELECT 'schedule', 'armed', now() - n * interval '2 minutes', now() - n * interval '2 minutes', n % 3, n % 3
+         FROM generate_series(20000, 1, -1) AS n""",
+    """INSERT INTO django_admin_log (action_time, user_id, content_type_id, object_id, object_repr, action_flag, change_message)
+       SELECT now() - n * interval '1 minute', (SELECT min(id) FROM auth_user),
+              (SELECT id FROM django_content_type WHERE app_label = 'jobs' AND model = 'job'), md5('job ' || n)::uuid,
+              'job', 2, E'Requeued.\\nWhy: the customer called' FROM generate_series(100000, 1, -1) AS n""",
+    """INSERT INTO django_q_task (id, name, func, args, kwargs, started, stopped, success, attempt_count)
+       SELECT md5('task ' || n), 'task-' || n, 'jobs.tasks.sweep', 'gAQpLg==', 'gAR9lC4=', now() - n * {apart},
+              now() - n * {apart}, true, 1 FROM generate_series(1, {rows}) AS n""",
+    """INSERT INTO procrastinate_jobs (queue_name, task_name, status, attempts)
+       SELECT 'default', 'submit', (CASE WHEN n % 100 = 0 THEN 'doing' ELSE 'succeeded' END)::procrastinate_job_status, 1
+         FROM generate_series(1, {rows}) AS n""",
+)
+
+
+def fill(url: str, rows: int) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        connection.execute(_jobs(1, rows, rows))
+        for statement in REST:
+            connection.execute(statement.format(rows=rows, apart=APART))
+        connection.execute("VACUUM (ANALYZE)")
+
+
+def grow(url: str, rows: int, grown: int) -> None:
+    """More of the oldest jobs, up to ``grown``, in what state they may be."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        for begin in range(rows + 1, grown + 1, rows):
+            connection.execute(_jobs(begin, min(begin + rows - 1, grown), rows))
+        connection.execute("VACUUM (ANALYZE)")
+
+
+def _jobs(begin: int, end: int, rows: int) -> str:
+    statement = JOBS.format(begin=begin, end=end, apart=APART, status=STATUS.format(rows=rows))
+    return statement.replace("%%", "%")
