@@ -70,6 +70,6 @@ def _active() -> QuerySet[Pause]:
 
 
 def sentence(switch: Switch, pause: Pause) -> str:
-    """Such as 'Recovery is paused until 12:40:00 UTC by olga: deploy 1.4.'"""
+    """Such as 'Recovery is paused until 12:40:00 UTC by olga: “deploy 1.4”.'"""
     until = f" until {clock_time(pause.until)}" if pause.until else ""
-    return f"{switch.paused}{until} by {pause.began_by}: {pause.reason}"
+    return f"{switch.paused}{until} by {pause.began_by}: “{pause.reason}”."

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -14,6 +15,7 @@ from django.utils.text import capfirst
 
 from jobs.admin import labels
 from opsconsole import display, durations, overview
+from opsconsole.audit import Told
 
 register = template.Library()
 
@@ -82,3 +84,9 @@ def fact(value: Any, now: datetime) -> Any:
 @register.simple_tag
 def status(value: str) -> SafeString:
     return labels.status(value)
+
+
+@register.filter
+def told(entry: LogEntry) -> Told:
+    """A line of Django's log in its parts: what was done, why, and with what result."""
+    return Told.of(entry.get_change_message())

@@ -197,11 +197,11 @@ def test_pages_open_while_the_shared_cache_is_away(operator: Client, settings: A
 
 def test_what_people_did_is_on_the_overview(operator: Client) -> None:
     made = job()
-    audit.log(User.objects.get(), [made], "Requeued: the <b>customer</b> called")
+    audit.log(User.objects.get(), [made], "Requeued.", why="the <b>customer</b> called")
 
     page = operator.get(INDEX).content.decode()
 
-    assert "Requeued: the &lt;b&gt;customer&lt;/b&gt; called" in page
+    assert "“the &lt;b&gt;customer&lt;/b&gt; called”" in page
     assert reverse("admin:jobs_job_change", args=[made.pk]) in page
     assert LogEntry.objects.get().object_id == str(made.pk)
 

@@ -135,7 +135,7 @@ def test_an_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
     ).content.decode()
 
     assert "It goes on by itself at" in page
-    assert "by paul: deploy 1.4" in client.get(reverse("admin:jobs_job_changelist")).content.decode()
+    assert "by paul: “deploy 1.4”." in client.get(reverse("admin:jobs_job_changelist")).content.decode()
     client.post(LIST, {"name": "recovery", "decision": "resume", "recovery-reason": "deployed"})
     assert pauses.active("recovery") is None
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
@@ -167,7 +167,7 @@ def test_a_viewer_sees_the_switches_and_can_not_turn_them(client: Client) -> Non
 @pytest.mark.django_db
 def test_the_command_pauses_lists_and_resumes(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("pause", "recovery", minutes=20, reason=WHY, operator="ci")
-    assert "by ci: deploy 1.4" in capsys.readouterr().out
+    assert "by ci: “deploy 1.4”." in capsys.readouterr().out
 
     call_command("pause", "recovery", resume=True, reason="done", operator="ci")
     assert "Nothing is paused." in capsys.readouterr().out
