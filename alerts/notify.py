@@ -139,7 +139,7 @@ def _fire(fingerprint: str, said: Said, rule: Rule | None) -> None:
         alert = _open(fingerprint, said, rule)
         now: datetime = alert.db_now  # type: ignore[attr-defined]  # annotated in _locked
         told = telling.about(alert, said, now, rule)
-        _write(alert, said, told)
+        _write(alert, said, rule, told)
 
 
 def _open(fingerprint: str, said: Said, rule: Rule | None) -> Alert:
@@ -159,10 +159,10 @@ def _locked(fingerprint: str) -> Alert | None:
     return open_one.select_for_update().annotate(db_now=Now()).first()
 
 
-def _write(alert: Alert, said: Said, told: Telling | None) -> None:
+def _write(alert: Alert, said: Said, rule: Rule | None, told: Telling | None) -> None:
     changes: dict[str, Any] = {
         "title": said.title,
-        "severity": said.severity,
+        "severity": rules.severity_of(rule, said.severity),
         "summary": said.summary,
         "value": said.value,
         "threshold": said.threshold,

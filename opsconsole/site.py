@@ -1,4 +1,4 @@
-"""The admin site: its titles, its navigation, and what every page says about recovery."""
+"""The admin site: its titles, its navigation, and what every page says about recovery and alerts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from alerts import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import overview
 
@@ -28,6 +29,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.Alert",
         ),
     ),
+    ("Alerting", ("alerts.Rule", "alerts.Channel", "alerts.Monitor")),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
 NAMES = {"jobs.RecoveryControl": "Recovery"}
@@ -47,6 +49,8 @@ class ConsoleSite(AdminSite):
         context["environment"] = settings.OPSCONSOLE_ENV
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banner"] = _banner(request)
+        if self.has_permission(request) and request.user.has_perm("alerts.view_alert"):
+            context["alert_banner"] = alert_banner.read()
         return context
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
