@@ -68,8 +68,8 @@ def _type(message: Message) -> apprise.NotifyType:
 def _without_secrets(said: str, url: str) -> str:
     """The last line of the log, with every piece of the URL taken out of it."""
     line = (said.strip().splitlines() or [""])[-1]
-    pieces = {piece for text in (url, unquote(url)) for piece in re.split(r"[/:@?&=#,]+", text)[1:]}
-    for piece in sorted(pieces, key=len, reverse=True):
+    pieces = re.split(r"[/:@?&=#,]+", url)[1:]
+    for piece in sorted({*pieces, *map(unquote, pieces)}, key=len, reverse=True):
         if len(piece) >= SHORTEST_SECRET:
             line = line.replace(piece, "***")
     return line[:ANSWER_LENGTH]

@@ -6,6 +6,7 @@ hear of it, commit with what caused them (I7). Sending is the duty of ``alerts.d
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,6 @@ from django.db.models.functions import Coalesce, Now
 
 from alerts import rules, telling
 from alerts.models import Alert, Gauge, Monitor, Notification, Rule
-from alerts.models.alert import Severity
 from alerts.rules import Judgement
 from alerts.telling import Pairs, Said, Telling
 
@@ -47,16 +47,16 @@ def fire(  # noqa: PLR0913 - what is said is said by name
     has grown tenfold, or when a reminder is due. ``breaks_through``: the news is told although somebody has
     acknowledged or snoozed the alert, which fires again then.
     """
-    said = Said(
+    said = telling.said(
         title=title,
-        severity=Severity(severity),
+        severity=severity,
         summary=summary,
         value=value,
         threshold=threshold,
         link=link,
         facts=facts,
         links=links,
-        news=news or "",
+        news=news,
         breaks_through=breaks_through,
     )
     _fire(fingerprint, said, rules.behind(fingerprint))
@@ -70,7 +70,7 @@ def resolve(fingerprint: str) -> bool:
 def unknown(fingerprint: str, *, why: str) -> None:
     """What the alert stands for can't be read now: an open alert says so, and nothing is resolved (I8)."""
     Alert.objects.open().filter(fingerprint=fingerprint).update(
-        unknown_since=Coalesce("unknown_since", Now()), unknown_why=why
+        unknown_since=Coalesce("unknown_since", Now()), unknown_why=telling.storable(why, 1_000)
     )
 
 
@@ -97,20 +97,21 @@ def measure(  # noqa: PLR0913 - what is said is said by name
     """
     applied = rules.named(rule)
     fingerprint = f"{rule}:{scope}" if scope else rule
-    said = Said(
+    said = telling.said(
         title=title or rules.title_of(rule, scope),
-        severity=Severity(severity or applied.severity),
+        severity=severity or applied.severity,
         summary=summary,
         value=value,
         threshold=applied.threshold,
         link=link,
         facts=facts,
         links=links,
-        news=news or "",
+        news=news,
         breaks_through=breaks_through,
     )
     with transaction.atomic():
-        if value is None:
+        # What is no number says as little as none at all.
+        if value is None or math.isnan(value):
             _not_known(fingerprint, rule, scope, why_unknown)
             return
         _known(fingerprint, rule, scope, value)
@@ -241,7 +242,7 @@ def _not_known(fingerprint: str, rule: str, scope: str, why: str) -> None:
     """Keep the last value, and fire when it has not been known for long."""
     Gauge.objects.bulk_create([Gauge(fingerprint=fingerprint, rule=rule)], ignore_conflicts=True)
     gauges = Gauge.objects.filter(pk=fingerprint)
-    gauges.update(unknown_since=Coalesce("unknown_since", Now()), unknown_why=why)
+    gauges.update(unknown_since=Coalesce("unknown_since", Now()), unknown_why=telling.storable(why, 1_000))
     unknown(fingerprint, why=why)
     if _tells_of_not_knowing(rule):
         return

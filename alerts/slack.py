@@ -152,7 +152,7 @@ def _buttons(item: Item) -> list[dict[str, Any]]:
         {
             "type": "button",
             "action_id": f"open-{number}",
-            "text": {"type": "plain_text", "text": _cut(label, BUTTON), "emoji": False},
+            "text": {"type": "plain_text", "text": _cut(_unbracketed(label), BUTTON), "emoji": False},
             "url": url,
         }
         for number, (label, url) in enumerate(item.links)
@@ -164,6 +164,11 @@ def _buttons(item: Item) -> list[dict[str, Any]]:
 def _escape(text: str) -> str:
     """The three characters by which Slack knows links and mentions, such as <!channel>."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _unbracketed(text: str) -> str:
+    """For plain text, which knows no escapes."""
+    return text.replace("<", "‹").replace(">", "›")  # noqa: RUF001 - they look alike, that is the point
 
 
 def _cut(text: str, length: int) -> str:

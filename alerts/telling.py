@@ -14,6 +14,7 @@ Kind = Notification.Kind
 
 # So many times the figure that people were told last is news, whoever looks after it.
 GROWTH = 10
+MOST_PAIRS = 20
 # For alerts that belong to no rule.
 REMIND = {
     Severity.CRITICAL: timedelta(hours=4),
@@ -36,6 +37,40 @@ class Said:
     links: Pairs = ()
     news: str = ""
     breaks_through: bool = False
+
+
+def said(  # noqa: PLR0913 - what is said is said by name
+    *,
+    title: str,
+    severity: str,
+    summary: str,
+    value: float | None,
+    threshold: float | None,
+    link: str,
+    facts: Pairs,
+    links: Pairs,
+    news: str | None,
+    breaks_through: bool,
+) -> Said:
+    """What a caller says, in a form and size that can be stored. Raises ``ValueError``: an unknown severity."""
+    return Said(
+        title=storable(title, 300),
+        severity=Severity(severity),
+        summary=storable(summary, 3_000),
+        value=value,
+        threshold=threshold,
+        link=storable(link, 1_000),
+        facts=[(storable(label, 100), storable(text, 1_000)) for label, text in facts[:MOST_PAIRS]],
+        links=[(storable(label, 100), storable(to, 2_900)) for label, to in links[:MOST_PAIRS]],
+        news=storable(news or "", 1_000),
+        breaks_through=breaks_through,
+    )
+
+
+def storable(text: str, length: int) -> str:
+    """At most so many characters, without those that PostgreSQL or UTF-8 refuses."""
+    shown = text if len(text) <= length else text[: length - 1] + "…"
+    return shown.replace("\x00", "�").encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)

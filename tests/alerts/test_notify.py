@@ -139,3 +139,14 @@ def test_a_figure_that_is_not_known_resolves_nothing() -> None:
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(UnknownRule, match=r"There is no rule 'dlq'\. Rules: "):
         notify.measure("dlq", 1)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["x" * 2**20, "😀" * 2**20, "a\x00b", "\ud83d", "<!channel>"])
+def test_whatever_is_said_can_be_stored(text: str) -> None:
+    said = {"title": text, "summary": text, "facts": [(text, text)] * 30, "links": [(text, text)]}
+    notify.measure("dlq_not_empty", 5, news=text, **said)  # type: ignore[arg-type]
+    notify.measure("dlq_not_empty", 6, news=text, **said)  # type: ignore[arg-type]
+    notify.measure("dlq_not_empty", None, why_unknown=text)
+    alert = Alert.objects.get()
+    assert len(alert.title) <= 300 and len(alert.summary) <= 3_000 and len(alert.facts) == 20
