@@ -118,3 +118,33 @@ def _meant(misspelt: str) -> str:
     names = [name.removeprefix(PREFIX) for name in env.known]
     closest = difflib.get_close_matches(misspelt.removeprefix(PREFIX), names, n=1)
     return f"Did you mean {PREFIX}{closest[0]}?" if closest else "docs/settings.md lists them all."
+
+
+@checks.register("opsconsole")
+def check_alert_channels(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    return list(_alerting())
+
+
+def _alerting() -> Iterator[checks.CheckMessage]:
+    names = [*settings.OPSCONSOLE_ALERT_CHANNELS, *(["slack"] if settings.SLACK_WEBHOOK_URL else [])]
+    fallback = settings.OPSCONSOLE_ALERT_FALLBACK
+    if fallback and fallback not in names:
+        yield checks.Error(
+            f"OPSCONSOLE_ALERT_FALLBACK names '{fallback}', which is no channel.",
+            hint=f"Channels: {', '.join(names) or 'none'}.",
+            id="opsconsole.E007",
+        )
+    if settings.OPSCONSOLE_ENV != "production":
+        return
+    if not names:
+        yield checks.Warning(
+            "No alert channel is configured: nobody hears of dead letters unless they look at the console.",
+            hint="Set SLACK_WEBHOOK_URL or OPSCONSOLE_ALERT_CHANNELS.",
+            id="opsconsole.W004",
+        )
+    elif not settings.OPSCONSOLE_PUBLIC_URL:
+        yield checks.Warning(
+            "OPSCONSOLE_PUBLIC_URL is missing: alert messages have no buttons to the console.",
+            hint="Set it to where people reach the console, such as https://ops.example.com.",
+            id="opsconsole.W005",
+        )

@@ -1,4 +1,4 @@
-"""Runs stock ``qcluster`` and the outbox dispatcher, and restarts the cluster when nothing comes through it.
+"""Runs stock ``qcluster``, the outbox dispatcher and the sender of alerts, and restarts the cluster when nothing comes through it.
 
 A cluster that lost a worker at the wrong moment stands still and still calls itself "Working"; so probes
 are sent through it, and only one that was run and acknowledged counts as progress.
@@ -31,16 +31,19 @@ logger = logging.getLogger(__name__)
 
 CLUSTER = "cluster"
 DISPATCHER = "dispatcher"
+SENDER = "sender"
 LOOK_SECONDS = 1.0
 # A busy machine may take so long until a cluster that was just started runs its first task.
 BOOT_SECONDS = 15.0
 # The cluster's scheduler looks twice a minute, the first time half a minute after its start.
 SCHEDULER_SECONDS = 60.0
 END_SECONDS = 10.0
+# A post that hangs is waited for that long.
+SENDER_SECONDS = 25.0
 
 
 def run(stop: StopRequests) -> None:
-    """Keep the cluster and the dispatcher running until asked to stop, then let them finish."""
+    """Keep the cluster, the dispatcher and the sender running until asked to stop, then let them finish."""
     cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
     watch = Watch(cluster_id)
     with Supervisor(_log) as supervisor:
@@ -60,7 +63,7 @@ def run(stop: StopRequests) -> None:
 
 
 def programs(cluster_id: str) -> list[Program]:
-    """What one supervisor runs: the cluster, with the time that a running task may take to end, and the dispatcher."""
+    """What one supervisor runs: the cluster, with the time that a running task may take to end, and the loops beside it."""
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
     task_seconds = cast(int, settings.Q_CLUSTER["timeout"])
     return [
@@ -71,6 +74,7 @@ def programs(cluster_id: str) -> list[Program]:
             grace=task_seconds + END_SECONDS,
         ),
         Program(DISPATCHER, [*manage, "dispatch_outbox", "--loop"], grace=END_SECONDS),
+        Program(SENDER, [*manage, "send_alerts", "--loop"], grace=SENDER_SECONDS),
     ]
 
 

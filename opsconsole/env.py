@@ -97,6 +97,31 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     return value or None
 
 
+def webhook(name: str, example: str, *, loopback: bool) -> str | None:
+    """An HTTPS address that is a secret, or None. ``loopback``: plain HTTP on this machine will do as well."""
+    value = text(name)
+    if not value or _is_url(value, ("https",)):
+        return value or None
+    if not loopback or not _is_url(value, ("http",)) or urlsplit(value).hostname not in _LOOPBACK:
+        refuse(name, f"a URL such as {example}")
+    return value
+
+
+def addresses(name: str) -> dict[str, str]:
+    """A JSON object from names to addresses that are secrets, ``{}`` when it isn't set. Nothing of it is shown."""
+    example = 'a JSON object such as {"mail": "mailtos://user:password@example.com?to=team@example.com"}'
+    try:
+        value = json.loads(text(name, "{}"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(each, str) and each for each in value.values()):
+        refuse(name, example)
+    wrong = next((each for each in value if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", each)), None)
+    if wrong is not None or "slack" in value:
+        refuse(name, "a JSON object whose names are lower-case words other than 'slack'", wrong or "slack")
+    return value
+
+
 def database(name: str, example: str) -> str | None:
     """A PostgreSQL URL that names a database, or None when the variable isn't set."""
     value = text(name)
@@ -148,6 +173,7 @@ def queues(main: str, main_dlq: str, others: str) -> dict[str, QueueConfig]:
 
 # These may name a Unix socket in their path or query instead of a host.
 _SOCKET_SCHEMES = frozenset({"postgres", "postgresql", "unix"})
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _QUEUES_EXAMPLE = '{"slow": {"url": "https://...", "dlq_url": "https://..."}}'
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache.backends.locmem import LocMemCache
-from django.db.models import QuerySet
+from django.db.models import Case, IntegerField, QuerySet, Value, When
 from django.db.models.functions import Now
 from django.urls import reverse
 
+from alerts.models import Alert
 from jobs import lost
 from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from jobs.models.outbox import MOST_RESENDS
@@ -28,6 +29,14 @@ INTERVALS_UNTIL_LATE = 3
 
 # In the process: the pages must also open when the shared cache is away.
 memory = LocMemCache("overview", {})
+
+
+_WORST_FIRST = Case(
+    When(severity="critical", then=Value(0)),
+    When(severity="warning", then=Value(1)),
+    default=Value(2),
+    output_field=IntegerField(),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,8 @@ class Overview:
     unread_queues: tuple[str, ...]
     lost: int = 0
     in_vain: int = 0
+    firing: int = 0
+    worst_alert: str = ""
 
     @property
     def sweep_age(self) -> timedelta | None:
@@ -115,6 +126,12 @@ def _read() -> Overview:
         workers_silent=_count(workers.silent()),
         workers_dead=_count(workers.dead()),
         last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
+        firing=_count(Alert.objects.firing()),
+        worst_alert=Alert.objects.firing()
+        .order_by(_WORST_FIRST, "-since")
+        .values_list("title", flat=True)
+        .first()
+        or "",
         unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
         lost=_lost(control),
         in_vain=_count(Job.objects.resends_used_up()),
@@ -141,6 +158,7 @@ def findings(seen: Overview, control: RecoveryControl) -> list[Finding]:
         *of_recovery(seen, control),
         *_of_the_machine(seen),
         *_of_jobs(seen, control),
+        *_of_alerts(seen),
     ]
 
 
@@ -242,6 +260,14 @@ def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
         sentence = f"{runs(seen.hung)} past the deadline."
         found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=hung"))
     return found
+
+
+def _of_alerts(seen: Overview) -> list[Finding]:
+    if not seen.firing:
+        return []
+    verb = "alert fires" if seen.firing == 1 else "alerts fire"
+    sentence = f"{figure(seen.firing)} {verb}: {seen.worst_alert[:120]}."
+    return [Finding("warning", sentence, "Look, then acknowledge.", "Show alerts", "alerts_alert_changelist")]
 
 
 def runs(count: int) -> str:

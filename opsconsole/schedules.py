@@ -40,6 +40,9 @@ def table() -> tuple[Entry, ...]:
         Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
         Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
         Entry("prune", "jobs.tasks.prune", 60, "delete what has served its time"),
+        Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop does not run"),
+        Entry("monitors", "alerts.tasks.judge_monitors", 1, "tell when a sweep or a check is late"),
+        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts resolved half a year ago"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
     )
 

@@ -90,7 +90,12 @@ CACHES = {
 QUEUES = env.queues("SQS_QUEUE_URL", "SQS_DLQ_URL", "OPSCONSOLE_QUEUES")
 AWS_ENDPOINT_URL = env.url("AWS_ENDPOINT_URL", ("http", "https"), "http://127.0.0.1:5000")
 AWS_DEFAULT_REGION = env.text("AWS_DEFAULT_REGION", "us-east-1")
-SLACK_WEBHOOK_URL = env.url("SLACK_WEBHOOK_URL", ("https",), "https://hooks.slack.com/services/...")
+SLACK_WEBHOOK_URL = env.webhook(
+    "SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/...", loopback=not _production
+)
+OPSCONSOLE_ALERT_CHANNELS = env.addresses("OPSCONSOLE_ALERT_CHANNELS")
+OPSCONSOLE_ALERT_FALLBACK = env.text("OPSCONSOLE_ALERT_FALLBACK")
+OPSCONSOLE_PUBLIC_URL = env.url("OPSCONSOLE_PUBLIC_URL", ("http", "https"), "https://ops.example.com")
 
 # --- recovery ---
 
@@ -262,13 +267,18 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "opsconsole.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         # Django's own handlers would repeat or withhold lines; ours writes each once.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
+        # What it says of a channel is kept with the attempt, without the channel's secrets.
+        "apprise": {"handlers": ["nowhere"], "propagate": False},
         # It tells at each new client where its credentials come from.
         "botocore": {"level": "WARNING"},
     },

@@ -1,4 +1,4 @@
-"""The admin site: its titles, its navigation, and what every page says about recovery."""
+"""The admin site: its titles, its navigation, and what every page says about recovery and alerts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
+from alerts import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import overview, second_factor
 from opsconsole.overview import Finding
@@ -36,6 +37,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.Alert",
         ),
     ),
+    ("Alerting", ("alerts.Rule", "alerts.Channel", "alerts.Monitor")),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
 NAMES = {"jobs.RecoveryControl": "Recovery", "opsconsole.Pause": "Switches", "admin.LogEntry": "Audit"}
@@ -56,6 +58,8 @@ class ConsoleSite(AdminSite):
         context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banners"] = _banners(request)
+        if self.has_permission(request) and request.user.has_perm("alerts.view_alert"):
+            context["alert_banner"] = alert_banner.read()
         return context
 
     def has_permission(self, request: HttpRequest) -> bool:

@@ -68,6 +68,7 @@ def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "opsconsole.settings",
         "OPSCONSOLE_ENV": "development",
         "OPSCONSOLE_VAR_DIR": str(wishes.folder),
+        "OPSCONSOLE_PUBLIC_URL": wishes.address,
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",

@@ -84,7 +84,8 @@ class Demo:
         if self.stop.asked:
             return
         services.make_queues(sqs_endpoint)
-        say("demo", "starting the cluster, three workers and the sweeper")
+        say("demo", "starting the cluster, three workers, the sweeper and a stand-in for Slack")
+        self.supervisor.start(self.programs.slack())
         for program in [*self.programs.background(), *self.programs.workers(), self.programs.story()]:
             self.supervisor.start(program)
 

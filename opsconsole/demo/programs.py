@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from opsconsole.demo.environment import MANAGE, Wishes
 from opsconsole.supervisor import Program
@@ -42,6 +43,13 @@ class Programs:
     def background(self) -> list[Program]:
         sweeper = (*MANAGE, "recover_stale_jobs", "--loop")
         return [self._program("cluster", *MANAGE, "run_cluster"), self._program("sweeper", *sweeper)]
+
+    def slack(self) -> Program:
+        """The stand-in for Slack: it prints what it hears where the demo speaks."""
+        port = str(urlsplit(self.environ["SLACK_WEBHOOK_URL"]).port)
+        return Program(
+            "slack", [sys.executable, "-m", "opsconsole.demo.slack", port], self.environ, grace=GRACE
+        )
 
     def story(self) -> Program:
         """It speaks where the demo speaks, and its end is the demo's."""

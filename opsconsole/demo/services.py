@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from opsconsole import embedded
+from opsconsole.demo import slack
 from opsconsole.demo.environment import DemoError
 
 ACCOUNT = "123456789012"
@@ -34,7 +35,15 @@ def start(folder: Path, stack: ExitStack) -> dict[str, str]:
         "AWS_ENDPOINT_URL": emulator.url,
         "SQS_QUEUE_URL": f"{emulator.url}/{ACCOUNT}/{QUEUE}",
         "SQS_DLQ_URL": f"{emulator.url}/{ACCOUNT}/{DEAD_LETTERS}",
+        # Answered by opsconsole.demo.slack, one of the demo's programs.
+        "SLACK_WEBHOOK_URL": f"http://127.0.0.1:{_free_port()}{slack.PATH}",
     }
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def make_queues(endpoint: str) -> None:

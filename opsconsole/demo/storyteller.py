@@ -12,6 +12,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import Count
 from django.utils import timezone
 
+from alerts import trial
+from alerts.channels import SLACK
 from jobs import control
 from jobs.models import Job, JobEvent
 from jobs.timeline import CONSOLE
@@ -74,6 +76,7 @@ class Storyteller:
     def _open(self, stop: StopRequests) -> None:
         schedules.sync()
         control.arm(CONSOLE, "The demo shows recovery at work.", None)
+        trial.send(SLACK, "the demo")
         password = secrets.token_urlsafe(9)
         get_user_model().objects.create_superuser(OPERATOR, password=password)
         if services.wait_for(lambda: services.answers(self.address), stop=lambda: bool(stop.asked)):

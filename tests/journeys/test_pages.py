@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from alerts.models import Alert
 from jobs.models import Sweep
 from opsconsole import schedules
+from tests.journeys import alerting
 from tests.journeys.scenery import STALE_JOB
 from tests.journeys.visitor import Visitor
 
@@ -38,14 +42,27 @@ def paths() -> list[str]:
         "search/?q=CUST-04218",
         "search/?q=nothing-at-all",
         "second-factor/",
+        "alerts/alert/",
+        "alerts/alert/?state=all",
+        *(f"alerts/alert/{alert.pk}/change/" for alert in Alert.objects.all()),
+        f"alerts/alert/decide/snooze/?id={Alert.objects.open().latest('pk').pk}",
+        "alerts/rule/",
+        "alerts/rule/stale_jobs_day/change/",
+        "alerts/channel/",
+        "alerts/channel/slack/change/",
+        "alerts/monitor/",
         "django_q/schedule/",
         "django_q/failure/",
         "auth/user/",
     ]
 
 
-def test_no_page_sticks_out_or_keeps_anybody_out(visitor: Visitor, any_screen: tuple[int, str]) -> None:
+def test_no_page_sticks_out_or_keeps_anybody_out(
+    visitor: Visitor, any_screen: tuple[int, str], settings: Any
+) -> None:
+    settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
     schedules.sync()
+    alerting.build()
     width, scheme = any_screen
     page = visitor.log_in("olga", width=width, scheme=scheme)
     found = []

@@ -87,3 +87,15 @@ def test_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("OPSCONSOLE_STALE_AFTER")
     monkeypatch.setenv("OPSCONSOLE_XYZZY", "1")
     assert [message.hint for message in checks.check_names(None)] == ["docs/settings.md lists them all."]
+
+
+def test_alert_channels_are_asked_for_in_production(production: Settings) -> None:
+    assert found(checks.check_alert_channels) == {"opsconsole.W004"}
+    production.OPSCONSOLE_ALERT_CHANNELS = {"mail": "mailto://x"}
+    assert found(checks.check_alert_channels) == {"opsconsole.W005"}
+    production.OPSCONSOLE_PUBLIC_URL = "https://ops.example.com"
+    assert found(checks.check_alert_channels) == set()
+    production.OPSCONSOLE_ALERT_FALLBACK = "pager"
+    assert found(checks.check_alert_channels) == {"opsconsole.E007"}
+    production.OPSCONSOLE_ALERT_FALLBACK = "mail"
+    assert found(checks.check_alert_channels) == set()

@@ -251,5 +251,30 @@ def test_whole_production_environment_passes_djangos_own_deployment_checks() -> 
         OPSCONSOLE_ALLOWED_HOSTS="ops.example.com",
         SQS_QUEUE_URL=QUEUE + "jobs",
         SQS_DLQ_URL=QUEUE + "jobs-dlq",
+        SLACK_WEBHOOK_URL="https://hooks.slack.com/services/T/B/x",
+        OPSCONSOLE_PUBLIC_URL="https://ops.example.com",
     )
     assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{", "[]", '{"mail": ""}', '{"mail": 1}', '{"Mail": "json://secret"}', '{"slack": "json://secret"}'],
+)
+def test_nonsensical_alert_channels_are_refused_without_their_secrets(read: Read, value: str) -> None:
+    with pytest.raises(
+        ImproperlyConfigured, match="OPSCONSOLE_ALERT_CHANNELS must be a JSON object"
+    ) as refused:
+        read(**SERVICES, OPSCONSOLE_ALERT_CHANNELS=value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_webhook_in_plain_http_is_for_this_machine_in_development_alone(read: Read) -> None:
+    local, away = "http://127.0.0.1:9000/x", "http://hooks.slack.com/services/secret"
+    assert (
+        read(**SERVICES, OPSCONSOLE_ENV="development", SLACK_WEBHOOK_URL=local)["SLACK_WEBHOOK_URL"] == local
+    )
+    for environment, url in (("development", away), ("production", local), ("production", "secret")):
+        with pytest.raises(ImproperlyConfigured, match="SLACK_WEBHOOK_URL must be a URL") as refused:
+            read(**SERVICES, OPSCONSOLE_ENV=environment, SLACK_WEBHOOK_URL=url)
+        assert "secret" not in str(refused.value)

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from alerts import banner
 from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from opsconsole import audit, overview
 from opsconsole.site import NAVIGATION
@@ -30,6 +31,7 @@ OURS = [model for model in MODELS if model._meta.app_label != "auth"]
 @pytest.fixture(autouse=True)
 def _fresh_figures() -> None:
     overview.memory.clear()
+    banner.memory.clear()
 
 
 @pytest.fixture
@@ -115,7 +117,13 @@ def test_the_navigation_is_grouped_and_says_where_one_is(operator: Client) -> No
     response = operator.get(changelist(Job))
     groups = response.context["available_apps"]
 
-    assert [group["name"] for group in groups] == ["", "Operate", "Task queue", "Administration"]
+    assert [group["name"] for group in groups] == [
+        "",
+        "Operate",
+        "Alerting",
+        "Task queue",
+        "Administration",
+    ]
     assert [model["name"] for model in groups[1]["models"]][:2] == ["Jobs", "Workers"]
     assert [model["name"] for group in groups for model in group["models"] if model["current"]] == ["Jobs"]
 

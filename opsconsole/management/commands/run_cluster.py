@@ -1,4 +1,4 @@
-"""Run the scheduled tasks and the outbox dispatcher until stopped."""
+"""Run the scheduled tasks, the outbox dispatcher and the sender of alerts until stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from opsconsole.supervisor import StopRequests
 
 class Command(BaseCommand):
     help = (
-        "Run the django-q2 cluster and the outbox dispatcher, and restart the cluster when nothing comes through it. "
+        "Run the django-q2 cluster, the outbox dispatcher and the sender of alerts, and restart the cluster when "
+        "nothing comes through it. "
         "SIGTERM or Ctrl-C: running tasks finish first; a second signal ends them."
     )
 

@@ -1,0 +1,134 @@
+"""The list of alerts, each alert's page, and the doors to what a person may decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+
+from alerts.admin import decide, labels
+from alerts.admin.decide import Decision
+from alerts.admin.filters import StateFilter
+from alerts.admin.page import alert_page
+from alerts.models import Alert
+from opsconsole.display import age
+from opsconsole.readonly import ReadOnlyAdmin
+
+# What wants somebody at once comes first.
+URGENCY = Case(
+    When(resolved_at__isnull=False, then=Value(3)),
+    When(state="firing", severity="critical", then=Value(0)),
+    When(state="firing", then=Value(1)),
+    default=Value(2),
+    output_field=IntegerField(),
+)
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    list_display = ("title", "level", "condition", "figure", "firing_since", "seen", "handler")
+    list_filter = (StateFilter, "severity")
+    sortable_by = ()
+    search_fields = ("title", "fingerprint")
+    search_help_text = "Words of the title, or the fingerprint"
+    actions = ("acknowledge_selected", "snooze_selected", "resolve_selected")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
+        rows: QuerySet[Alert] = super().get_queryset(request).annotate(db_now=Now())
+        return rows
+
+    def get_ordering(self, request: HttpRequest) -> list[str | Combinable]:
+        return [URGENCY.asc(), "-since", "-id"]
+
+    @admin.display(description="severity")
+    def level(self, alert: Alert) -> SafeString:
+        return labels.severity(alert.severity)
+
+    @admin.display(description="state")
+    def condition(self, alert: Alert) -> SafeString:
+        return labels.state(alert)
+
+    @admin.display(description="value")
+    def figure(self, alert: Alert) -> SafeString:
+        return labels.figure(alert)
+
+    @admin.display(description="since")
+    def firing_since(self, alert: Any) -> SafeString:
+        return age(alert.since, alert.db_now, suffix=" ago")
+
+    @admin.display(description="last seen")
+    def seen(self, alert: Any) -> SafeString:
+        return age(alert.last_seen_at, alert.db_now, suffix=" ago")
+
+    @admin.display(description="handled by", empty_value="-")
+    def handler(self, alert: Alert) -> str | None:
+        return alert.handled_by or None
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        one = path("decide/<str:decision>/", wrap(self.decide_view), name="alerts_alert_decide")
+        return [one, *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        alert = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdecimal() else None
+        if alert is None:
+            messages.warning(request, "There is no alert with this number; old ones are deleted.")
+            return redirect("admin:alerts_alert_changelist")
+        context = {
+            **self.admin_site.each_context(request),
+            **alert_page(alert, [decision for decision in Decision if self.may(request, decision)]),
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/alerts/alert.html", context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The timeline on the alert's page is its history."""
+        return redirect(reverse("admin:alerts_alert_change", args=[object_id]) + "#timeline")
+
+    def may(self, request: HttpRequest, decision: Decision) -> bool:
+        return request.user.has_perm(f"alerts.{decision}_alert") and self.has_view_permission(request)
+
+    def has_acknowledge_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Decision.ACKNOWLEDGE)
+
+    def has_snooze_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Decision.SNOOZE)
+
+    def has_resolve_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Decision.RESOLVE)
+
+    @admin.action(description="Acknowledge", permissions=["acknowledge"])
+    def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
+        return decide.ask(self, request, Decision.ACKNOWLEDGE, decide.chosen(queryset))
+
+    @admin.action(description="Snooze", permissions=["snooze"])
+    def snooze_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
+        return decide.ask(self, request, Decision.SNOOZE, decide.chosen(queryset))
+
+    @admin.action(description="Resolve", permissions=["resolve"])
+    def resolve_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
+        return decide.ask(self, request, Decision.RESOLVE, decide.chosen(queryset))
+
+    def decide_view(self, request: HttpRequest, decision: str) -> HttpResponse:
+        return decide.view(self, request, decision)

@@ -1,0 +1,139 @@
+"""Where alerts go: whether each channel works, what it answered last, and a test of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Now
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.safestring import SafeString
+
+from alerts import addressing, banner, trial
+from alerts.admin import labels
+from alerts.channels import Target, configured
+from alerts.models import Channel, Delivery
+from alerts.trial import NoSuchChannel
+from opsconsole import audit
+from opsconsole.display import age
+from opsconsole.readonly import ReadOnlyAdmin
+
+DELIVERIES_SHOWN = 30
+
+
+@admin.register(Channel)
+class ChannelAdmin(ReadOnlyAdmin):
+    list_display = ("name", "kind", "condition", "waiting", "delivered", "tried", "last_answer")
+    sortable_by = ()
+    actions = ("test_selected",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Channel]:
+        waiting = Delivery.objects.waiting().filter(channel=OuterRef("pk")).order_by().values("channel")
+        counted = Subquery(waiting.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+        rows: QuerySet[Channel] = super().get_queryset(request)
+        return rows.annotate(db_now=Now(), waits=Coalesce(counted, 0))
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        addressing.know_channels()
+        return super().changelist_view(request, extra_context)
+
+    @admin.display(description="kind")
+    def kind(self, channel: Channel) -> str:
+        return what(configured().get(channel.pk))
+
+    @admin.display(description="state")
+    def condition(self, channel: Channel) -> SafeString:
+        return labels.channel(channel, configured().get(channel.pk))
+
+    @admin.display(description="waiting")
+    def waiting(self, channel: Any) -> int:
+        return int(channel.waits)
+
+    @admin.display(description="last delivered")
+    def delivered(self, channel: Any) -> SafeString:
+        return age(channel.last_ok_at, channel.db_now, suffix=" ago")
+
+    @admin.display(description="last tried")
+    def tried(self, channel: Any) -> SafeString:
+        return age(channel.last_attempt_at, channel.db_now, suffix=" ago")
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        one = path("<str:name>/test/", wrap(self.test_view), name="alerts_channel_test")
+        return [one, *super().get_urls()]
+
+    def has_test_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("alerts.test_channel") and self.has_view_permission(request)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        channel = self.get_queryset(request).filter(pk=unquote(object_id)).first()
+        if channel is None:
+            messages.warning(request, "There is no channel of this name.")
+            return redirect("admin:alerts_channel_changelist")
+        target = configured().get(channel.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Channel {channel.pk}",
+            "opts": self.opts,
+            "channel": channel,
+            "kind": what(target),
+            "state": labels.channel(channel, target),
+            "may_test": target is not None and self.has_test_permission(request),
+            "deliveries": _deliveries(channel),
+        }
+        return TemplateResponse(request, "admin/alerts/channel.html", context)
+
+    @admin.action(description="Send a test", permissions=["test"])
+    def test_selected(self, request: HttpRequest, queryset: QuerySet[Channel]) -> None:
+        for channel in queryset:
+            self._test(request, channel.pk)
+
+    def test_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        if not self.has_test_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self._test(request, name)
+        return redirect("admin:alerts_channel_changelist")
+
+    def _test(self, request: HttpRequest, name: str) -> None:
+        try:
+            trial.send(name, request.user.get_username())
+        except NoSuchChannel as error:
+            messages.error(request, str(error))
+            return
+        banner.memory.delete("banner")
+        audit.log(request.user, Channel.objects.filter(pk=name), "Test sent.")
+        messages.success(
+            request, f"A test is on its way to {name}: its answer appears here in a few seconds."
+        )
+
+
+def what(target: Target | None) -> str:
+    if target is None:
+        return "not configured"
+    return f"{target.kind}, fallback" if target.is_fallback else target.kind
+
+
+def _deliveries(channel: Channel) -> list[tuple[Delivery, SafeString, SafeString]]:
+    rows = Delivery.objects.filter(channel=channel.pk).select_related("notification__alert")
+    newest = rows.prefetch_related("attempts").order_by("-pk")[:DELIVERIES_SHOWN]
+    return [(row, labels.kind(row.notification), labels.delivery(row)) for row in newest]

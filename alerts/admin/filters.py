@@ -1,0 +1,50 @@
+"""The lists that somebody who was woken looks for; without a choice, what is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from alerts.models import Alert
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+State = Alert.State
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> list[tuple[str, str]]:
+        return [
+            (State.FIRING, "Firing"),
+            (State.ACKNOWLEDGED, "Acknowledged"),
+            (State.SNOOZED, "Snoozed"),
+            ("unknown", "Unknown"),
+            (State.RESOLVED, "Resolved"),
+            ("all", "All"),
+        ]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "Open"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case State.FIRING | State.ACKNOWLEDGED | State.SNOOZED | State.RESOLVED as state:
+                return queryset.filter(state=state)
+            case "unknown":
+                return queryset.filter(resolved_at=None).exclude(unknown_since=None)
+            case "all":
+                return queryset
+        return queryset.filter(resolved_at=None)

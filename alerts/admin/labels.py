@@ -1,0 +1,52 @@
+"""How the pages show the state of an alert and of a channel."""
+
+from __future__ import annotations
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from alerts.channels import Target
+from alerts.models import Alert, Channel, Delivery, Notification
+from opsconsole.display import NOTHING, badge
+
+SEVERITY = {"critical": "bad", "warning": "warning", "info": "quiet"}
+STATE = {"firing": "bad", "acknowledged": "running", "snoozed": "waiting", "resolved": "good"}
+KIND = {"firing": "bad", "news": "warning", "reminder": "waiting", "resolved": "good", "test": "quiet"}
+DELIVERY = {"waiting": "waiting", "sent": "good", "handed_over": "warning"}
+
+
+def severity(value: str) -> SafeString:
+    return badge(value.capitalize(), SEVERITY.get(value, "quiet"))
+
+
+def state(alert: Alert) -> SafeString:
+    """Its state; beside it that it can't be read at present."""
+    shown = badge(alert.get_state_display().capitalize(), STATE.get(alert.state, "quiet"))
+    return shown + badge("Unknown", "warning") if alert.unknown_since else shown
+
+
+def figure(alert: Alert) -> SafeString:
+    """Its value against its threshold."""
+    if alert.value is None:
+        return NOTHING
+    if alert.threshold is None:
+        return format_html("{}", f"{alert.value:,g}")
+    return format_html('{} <span class="quiet">over {}</span>', f"{alert.value:,g}", f"{alert.threshold:,g}")
+
+
+def kind(notification: Notification) -> SafeString:
+    return badge(notification.get_kind_display().capitalize(), KIND.get(notification.kind, "quiet"))
+
+
+def delivery(row: Delivery) -> SafeString:
+    return badge(f"{row.channel}: {row.get_state_display()}", DELIVERY.get(row.state, "quiet"))
+
+
+def channel(row: Channel, target: Target | None) -> SafeString:
+    if target is None:
+        return badge("Not configured")
+    if row.broken_since:
+        return badge("Broken", "bad")
+    if row.failures:
+        return badge("Failing", "warning")
+    return badge("Works", "good") if row.last_ok_at else badge("Not tried yet", "waiting")

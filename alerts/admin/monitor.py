@@ -1,0 +1,73 @@
+"""Who must succeed again and again, and when each last did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
+
+from alerts import monitors
+from alerts.admin.decide import DecisionForm
+from alerts.models import Monitor
+from opsconsole import audit
+from opsconsole.display import age, badge
+from opsconsole.durations import spell
+from opsconsole.readonly import ReadOnlyAdmin
+
+
+@admin.register(Monitor)
+class MonitorAdmin(ReadOnlyAdmin):
+    list_display = ("name", "condition", "succeeded", "expected")
+    fields = ("name", "condition", "succeeded", "expected")
+    sortable_by = ()
+    actions = ("forget",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Monitor]:
+        rows: QuerySet[Monitor] = super().get_queryset(request).annotate(db_now=Now())
+        return rows
+
+    @admin.display(description="state")
+    def condition(self, monitor: Any) -> SafeString:
+        late = monitor.db_now - monitor.last_ok_at > monitors.INTERVALS * monitor.interval
+        return badge("Late", "bad") if late else badge("In time", "good")
+
+    @admin.display(description="last success")
+    def succeeded(self, monitor: Any) -> SafeString:
+        return age(monitor.last_ok_at, monitor.db_now, suffix=" ago")
+
+    @admin.display(description="expected every")
+    def expected(self, monitor: Monitor) -> str:
+        return spell(monitor.interval)
+
+    def has_forget_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("alerts.forget_monitor") and self.has_view_permission(request)
+
+    @admin.action(description="Forget", permissions=["forget"])
+    def forget(self, request: HttpRequest, queryset: QuerySet[Monitor]) -> HttpResponse | None:
+        """One that is no longer run would be late for ever. It comes back by itself when it succeeds again."""
+        chosen = list(queryset)
+        form = DecisionForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        if not form.is_valid():
+            return self._ask(request, chosen, form)
+        audit.log(request.user, chosen, f"Forgotten: {form.cleaned_data['reason']}")
+        queryset.delete()
+        monitors.judge()
+        messages.success(request, f"Forgotten: {', '.join(monitor.name for monitor in chosen)}.")
+        return None
+
+    def _ask(self, request: HttpRequest, chosen: list[Monitor], form: DecisionForm) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Forget?",
+            "opts": self.opts,
+            "chosen": chosen,
+            "form": form,
+            "checkbox": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/alerts/forget.html", context)

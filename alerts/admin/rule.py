@@ -1,0 +1,201 @@
+"""When a figure becomes an alert: each rule with its last figures, and the form that changes it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from alerts import rules, runbooks
+from alerts.admin import labels
+from alerts.catalog import KINDS
+from alerts.models import Alert, Gauge, Rule
+from alerts.models.alert import Severity
+from alerts.rules import RuleRefused, Wish
+from opsconsole import audit
+from opsconsole.display import NOTHING, age, badge
+from opsconsole.durations import spell
+from opsconsole.readonly import ReadOnlyAdmin
+
+CHANGES_SHOWN = 20
+GAUGES_SHOWN = 50
+
+
+class RuleForm(forms.Form):
+    enabled = forms.BooleanField(required=False, label="It may fire")
+    threshold = forms.FloatField(min_value=0, widget=forms.NumberInput(attrs={"step": "any"}))
+    hysteresis = forms.FloatField(
+        min_value=0,
+        widget=forms.NumberInput(attrs={"step": "any"}),
+        help_text="It resolves only when the figure has fallen this far below the threshold.",
+    )
+    severity = forms.ChoiceField(choices=[(each.value, each.label) for each in Severity])
+    remind_hours = forms.FloatField(
+        label="Remind every (hours)", min_value=0, widget=forms.NumberInput(attrs={"step": "any"})
+    )
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": "Give a reason: it is kept with the change."},
+    )
+
+    def __init__(self, rule: Rule, data: Any = None) -> None:
+        initial = {
+            "enabled": rule.enabled,
+            "threshold": rule.threshold,
+            "hysteresis": rule.hysteresis,
+            "severity": rule.severity,
+            "remind_hours": round(rule.reminder_interval / timedelta(hours=1), 3),
+        }
+        super().__init__(data, initial=initial, label_suffix="")
+        if rule.threshold is None:
+            del self.fields["threshold"], self.fields["hysteresis"]
+
+    def wish(self) -> Wish:
+        said = self.cleaned_data
+        return Wish(
+            enabled=said["enabled"],
+            threshold=said.get("threshold"),
+            hysteresis=said.get("hysteresis", 0.0),
+            severity=said["severity"],
+            # No more than a float can carry: rules.change says what is too much.
+            reminder_interval=timedelta(hours=min(said["remind_hours"], 10_000)),
+        )
+
+
+@admin.register(Rule)
+class RuleAdmin(ReadOnlyAdmin):
+    list_display = ("title", "condition", "fires_above", "level", "reminds", "changed")
+    sortable_by = ()
+
+    @admin.display(description="rule")
+    def title(self, rule: Rule) -> str:
+        return KINDS[rule.name].title if rule.name in KINDS else rule.name
+
+    @admin.display(description="state")
+    def condition(self, rule: Rule) -> SafeString:
+        return badge("On", "good") if rule.enabled else badge("Off", "warning")
+
+    @admin.display(description="fires above")
+    def fires_above(self, rule: Rule) -> SafeString:
+        return threshold(rule)
+
+    @admin.display(description="severity")
+    def level(self, rule: Rule) -> SafeString:
+        return labels.severity(rule.severity)
+
+    @admin.display(description="reminds every")
+    def reminds(self, rule: Rule) -> str:
+        return spell(rule.reminder_interval)
+
+    @admin.display(description="changed")
+    def changed(self, rule: Rule) -> SafeString:
+        if rule.changed_at is None:
+            return NOTHING
+        return format_html("{} by {}", age(rule.changed_at, suffix=" ago"), rule.changed_by)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
+        rows: QuerySet[Rule] = super().get_queryset(request).filter(pk__in=KINDS)
+        return rows
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        one = path("<str:name>/edit/", wrap(self.edit_view), name="alerts_rule_edit")
+        return [one, *super().get_urls()]
+
+    def may_change(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("alerts.change_rule") and self.has_view_permission(request)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        # A name may hold an underscore, which the admin quotes.
+        return self._page(request, _known(object_id.replace("_5F", "_")))
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return redirect("admin:alerts_rule_change", object_id)
+
+    def edit_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        if not self.may_change(request):
+            raise PermissionDenied
+        rule = _known(name)
+        if request.method != "POST":
+            return redirect("admin:alerts_rule_change", name)
+        form = RuleForm(rule, request.POST)
+        if not form.is_valid():
+            return self._page(request, rule, form)
+        reason = form.cleaned_data["reason"]
+        try:
+            with transaction.atomic():
+                after = rules.change(name, form.wish(), request.user.get_username(), reason)
+                audit.log(request.user, [after], f"Changed: {rules.difference(rule, after)}. {reason}")
+        except RuleRefused as error:
+            form.add_error(None, str(error))
+            return self._page(request, rule, form)
+        messages.success(request, f"{KINDS[name].title}: changed.")
+        return redirect("admin:alerts_rule_change", name)
+
+    def _page(self, request: HttpRequest, rule: Rule, form: RuleForm | None = None) -> HttpResponse:
+        kind = KINDS[rule.name]
+        gauges = Gauge.objects.filter(rule=rule.name).annotate(db_now=Now())
+        context = {
+            **self.admin_site.each_context(request),
+            "title": kind.title,
+            "opts": self.opts,
+            "rule": rule,
+            "kind": kind,
+            "state": self.condition(rule),
+            "severity": labels.severity(rule.severity),
+            "threshold": threshold(rule),
+            "reminds": spell(rule.reminder_interval),
+            "gauges": gauges[:GAUGES_SHOWN],
+            "open": Alert.objects.open().filter(rule=rule.name)[:GAUGES_SHOWN],
+            "changes": _changes(rule),
+            "form": form or RuleForm(rule) if self.may_change(request) else None,
+            "runbook": runbooks.of(rule.name),
+        }
+        return TemplateResponse(request, "admin/alerts/rule.html", context)
+
+
+def threshold(rule: Rule) -> SafeString:
+    """The threshold in its unit, or where else it is set."""
+    kind = KINDS[rule.name]
+    if rule.threshold is None:
+        return format_html('<span class="quiet">{}</span>', kind.elsewhere)
+    return format_html('{} <span class="quiet">{}</span>', f"{rule.threshold:,g}", kind.unit)
+
+
+def _known(name: str) -> Rule:
+    if name not in KINDS:
+        raise Http404(f"There is no rule '{name}'.")
+    return rules.named(name)
+
+
+def _changes(rule: Rule) -> QuerySet[LogEntry]:
+    of_rule = ContentType.objects.get_for_model(Rule)
+    entries = LogEntry.objects.filter(content_type=of_rule, object_id=rule.pk)
+    return entries.select_related("user").order_by("-pk")[:CHANGES_SHOWN]

@@ -1,0 +1,63 @@
+"""The runbook of a rule, from docs/runbooks, to be read where the alert is: at 3 a.m. nobody looks for a repository."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.html import escape, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from alerts.catalog import KINDS
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """``path`` within the repository, ``html`` of its text without the title."""
+
+    path: str
+    html: SafeString
+
+
+@lru_cache
+def of(rule: str) -> Runbook | None:
+    """The runbook of a rule of ours, or None."""
+    if rule not in KINDS:
+        return None
+    path = f"docs/runbooks/{KINDS[rule].runbook}.md"
+    file: Path = settings.BASE_DIR / path
+    return Runbook(path, _html(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+def _html(text: str) -> SafeString:
+    """Of the little Markdown that runbooks use: paragraphs, numbered steps, bold words and code."""
+    blocks = [block for block in re.split(r"\n\s*\n", text.strip()) if not block.startswith("# ")]
+    return mark_safe("".join(_block(block) for block in blocks))  # noqa: S308 - escaped in _inline
+
+
+def _block(block: str) -> str:
+    lines = block.splitlines()
+    if re.match(r"\d+\. ", lines[0]):
+        return f"<ol>{_steps(lines)}</ol>"
+    return f"<p>{_inline(' '.join(lines))}</p>"
+
+
+def _steps(lines: list[str]) -> SafeString:
+    numbers: list[int] = []
+    for line in lines:
+        numbers.append((numbers[-1] if numbers else 0) + bool(re.match(r"\d+\. ", line)))
+    steps = groupby(zip(numbers, lines, strict=True), key=lambda pair: pair[0])
+    texts = [" ".join(re.sub(r"^\d+\. ", "", line).strip() for _, line in step) for _, step in steps]
+    return format_html_join("", "<li>{}</li>", ((_inline(text),) for text in texts))
+
+
+def _inline(text: str) -> SafeString:
+    escaped = str(escape(text))
+    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    escaped = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    escaped = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", escaped)
+    return mark_safe(re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escaped))  # noqa: S308 - escaped above

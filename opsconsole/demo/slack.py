@@ -1,0 +1,69 @@
+"""A stand-in for Slack on this machine: it takes what a webhook is sent, answers ``ok``, and prints it in the demo's log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opsconsole.demo.voice import say
+
+PATH = "/services/demo"
+MOST_BYTES = 1_000_000
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        if self.path != PATH or not 0 < length <= MOST_BYTES:
+            self._answer(404, "no_service")
+            return
+        try:
+            message = json.loads(self.rfile.read(length))
+        except ValueError:
+            self._answer(400, "invalid_payload")
+            return
+        for line in lines(message):
+            say("slack", line)
+        self._answer(200, "ok")
+
+    def _answer(self, status: int, body: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """What it is sent is its log."""
+
+
+def lines(message: dict[str, Any]) -> list[str]:
+    """The message as a reader sees it: its texts, its facts, its buttons with where they lead."""
+    found: list[str] = []
+    for block in message.get("blocks") or [{"text": {"text": str(message.get("text", ""))}}]:
+        if "text" in block:
+            found += block["text"]["text"].splitlines()
+        found += [": ".join(each["text"].splitlines()) for each in block.get("fields", ())]
+        for element in [*block.get("elements", ()), *filter(None, [block.get("accessory")])]:
+            found.append(_element(element))
+    return [_plain(line) for line in found if line]
+
+
+def _element(element: dict[str, Any]) -> str:
+    if element.get("type") == "button":
+        return f"[{element['text']['text']}] {element['url']}"
+    return str(element.get("text", ""))
+
+
+def _plain(text: str) -> str:
+    return text.replace("*", "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def main() -> None:
+    """Serve at the port that is given, until the demo ends."""
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

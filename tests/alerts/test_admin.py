@@ -1,0 +1,350 @@
+"""The pages: what they show, who may decide what, and that nothing changes without a reason and a POST."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from alerts import banner, delivery, notify, rules
+from alerts.models import Alert, Channel, Delivery, Monitor
+from tests import people
+from tests.alerts.conftest import Later
+from tests.fakes.slack import FakeSlack, Reply
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:alerts_alert_changelist")
+RULE = "stale_jobs_day"
+REASON = "Its <b>host</b> was shut down."
+
+
+@pytest.fixture(autouse=True)
+def _fresh_banner() -> None:
+    banner.memory.clear()
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def fired(**said: Any) -> Alert:
+    notify.measure("dlq_not_empty", 5, scope="default", title="5 dead letters", **said)
+    return Alert.objects.get(fingerprint="dlq_not_empty:default")
+
+
+def page_of(alert: Alert) -> str:
+    return reverse("admin:alerts_alert_change", args=[alert.pk])
+
+
+def decide(name: str) -> str:
+    return reverse("admin:alerts_alert_decide", args=[name])
+
+
+def test_the_list_shows_what_is_open_and_the_tabs_the_rest(operator: Client) -> None:
+    for number, state in enumerate(("firing", "acknowledged", "snoozed", "resolved", "firing")):
+        notify.fire(f"a{number}", title=f"Title {number}", severity="warning")
+        alert = Alert.objects.filter(fingerprint=f"a{number}")
+        alert.update(
+            state=state,
+            resolved_at=Now() if state == "resolved" else None,
+            snoozed_until=Now() if state == "snoozed" else None,
+        )
+    notify.unknown("a4", why="AccessDenied")
+    for query, titles in {
+        "": {0, 1, 2, 4},
+        "firing": {0, 4},
+        "acknowledged": {1},
+        "snoozed": {2},
+        "unknown": {4},
+        "resolved": {3},
+        "all": {0, 1, 2, 3, 4},
+        "nonsense": {0, 1, 2, 4},
+    }.items():
+        response = operator.get(LIST, {"state": query} if query else {})
+        shown = {row.title for row in response.context["cl"].result_list}
+        assert shown == {f"Title {number}" for number in titles}, query
+
+
+def test_the_most_urgent_comes_first(operator: Client) -> None:
+    for severity in ("info", "critical", "warning"):
+        notify.fire(severity, title=severity, severity=severity)
+    Alert.objects.filter(fingerprint="info").update(state="acknowledged")
+    rows = operator.get(LIST).context["cl"].result_list
+    assert [row.title for row in rows] == ["critical", "warning", "info"]
+
+
+def test_the_page_tells_all_of_an_alert(operator: Client, slack: FakeSlack, later: Later) -> None:
+    slack.replies = [Reply(500, "rollup_error")]
+    alert = fired(
+        summary="Two new groups.",
+        facts=[("Customers", "CUST-1 <script>")],
+        links=[("View DLQ", "https://console.aws.amazon.com/"), ("Bad", "javascript:alert(1)")],
+        link="/admin/jobs/job/",
+    )
+    delivery.deliver()
+    later(5)
+    delivery.deliver()
+    page = operator.get(page_of(alert)).text
+    for words in (
+        "Two new groups.",
+        "CUST-1 &lt;script&gt;",
+        'href="https://console.aws.amazon.com/"',
+        "500 rollup_error",
+        "200 ok",
+        '5 <span class="quiet">over 0</span>',
+        "Dead letter queue not empty",
+        "What it says.",
+        "docs/runbooks/dlq-not-empty.md",
+    ):
+        assert words in page, words
+    assert "javascript:" not in page
+    assert slack.url not in page
+
+
+def test_acknowledge_with_a_reason(operator: Client) -> None:
+    alert = fired()
+    asked = operator.get(decide("acknowledge"), {"id": alert.pk})
+    assert "5 dead letters" in asked.text and Alert.objects.get().state == "firing"
+
+    empty = operator.post(decide("acknowledge"), {"id": alert.pk, "reason": "  "})
+    assert "Give a reason" in empty.text and Alert.objects.get().state == "firing"
+
+    done = operator.post(decide("acknowledge"), {"id": alert.pk, "reason": REASON}, follow=True)
+    assert done.redirect_chain[-1][0] == page_of(alert)
+    assert "1 alert acknowledged." in done.text
+    assert "Its &lt;b&gt;host&lt;/b&gt; was shut down." in done.text
+    found = Alert.objects.get()
+    assert (found.state, found.handled_by, found.handled_reason) == ("acknowledged", "olga", REASON)
+    assert LogEntry.objects.get().change_message == f"Acknowledged: {REASON}"
+
+
+@pytest.mark.parametrize(
+    ("said", "hours"),
+    [
+        ({"length": "240"}, 4),
+        ({"length": "other", "until": "2999-01-01T00:00"}, None),
+        ({"length": "other"}, None),
+    ],
+)
+def test_snooze_with_an_end(operator: Client, said: dict[str, str], hours: int | None) -> None:
+    alert = fired()
+    response = operator.post(decide("snooze"), {"id": alert.pk, "reason": "Later.", **said}, follow=True)
+    found = Alert.objects.get()
+    if hours is None:
+        assert "ends in the future, within 30 days" in response.text or "Give the time" in response.text
+        assert found.state == "firing"
+        return
+    assert found.state == "snoozed" and found.snoozed_until and found.handled_at
+    assert abs(found.snoozed_until - found.handled_at - timedelta(hours=hours)) < timedelta(minutes=1)
+    assert "Snoozed until" in response.text
+
+
+def test_a_selection_is_resolved_together_and_what_was_resolved_is_said(operator: Client) -> None:
+    for name in ("a", "b", "c"):
+        notify.fire(name, title=name, severity="warning")
+    ids = list(Alert.objects.values_list("pk", flat=True))
+    asked = operator.post(LIST, {"action": "resolve_selected", "_selected_action": ids})
+    assert "Resolve 3 alerts?" in asked.text
+    notify.resolve("b")
+    done = operator.post(decide("resolve"), {"id": ids, "reason": "All over."}, follow=True)
+    assert "2 alerts resolved." in done.text
+    assert "1 alert was resolved in the meantime" in done.text
+    assert LogEntry.objects.count() == 2
+
+
+@pytest.mark.parametrize("name", ["acknowledge", "snooze", "resolve"])
+def test_each_decision_needs_its_own_permission(client: Client, name: str) -> None:
+    alert = fired()
+    others = {"acknowledge_alert", "snooze_alert", "resolve_alert"} - {f"{name}_alert"}
+    client.force_login(people.allowed(*others))
+    said = {"id": alert.pk, "reason": "x", "length": "60"}
+    assert client.get(decide(name), said).status_code == 403
+    assert client.post(decide(name), said).status_code == 403
+    client.post(LIST, {"action": f"{name}_selected", "_selected_action": [alert.pk]})
+    assert Alert.objects.get().state == "firing"
+    assert f"operation-{name}" not in client.get(page_of(alert)).text
+
+    client.force_login(people.allowed(f"{name}_alert", name="petra"))
+    assert f"operation-{name}" in client.get(page_of(alert)).text
+    assert client.post(decide(name), said).status_code == 302
+    assert Alert.objects.get().state != "firing"
+
+
+def test_nonsense_is_refused_politely(operator: Client) -> None:
+    assert operator.get(decide("delete")).status_code == 404
+    assert "Nothing of this is open" in operator.get(decide("resolve"), {"id": "x' or 1"}).text
+    for number in ("999999999", "x", "99999999999999999999999999"):
+        assert operator.get(reverse("admin:alerts_alert_change", args=[number])).status_code == 302
+    assert operator.get(reverse("admin:alerts_rule_change", args=["nonsense"])).status_code == 404
+    assert operator.get(reverse("admin:alerts_channel_change", args=["nonsense"])).status_code == 302
+
+
+def test_the_page_costs_few_queries_however_long_the_story(
+    operator: Client, slack: FakeSlack, later: Later
+) -> None:
+    alert = fired()
+    counts = []
+    for _ in range(2):
+        for number in range(8):
+            notify.measure(
+                "dlq_not_empty", 5, scope="default", title="5 dead letters", news=f"News {number}."
+            )
+            delivery.deliver()
+            later(2)
+        banner.memory.clear()
+        with CaptureQueriesContext(connection) as captured:
+            operator.get(page_of(alert))
+        counts.append(len(captured))
+    assert counts[0] == counts[1] < 30
+
+
+def edited(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "enabled": "on",
+        "threshold": "8",
+        "hysteresis": "2",
+        "severity": "critical",
+        "remind_hours": "12",
+    }
+    return {**plain, "reason": "We grew.", **changes}
+
+
+def test_a_threshold_is_changed_with_a_reason_and_a_history(operator: Client) -> None:
+    edit = reverse("admin:alerts_rule_edit", args=[RULE])
+    refused = operator.post(edit, edited(reason=""))
+    assert "Give a reason" in refused.text
+    assert "hysteresis must be" in operator.post(edit, edited(hysteresis="9")).text
+    assert "reminder interval must be" in operator.post(edit, edited(remind_hours="99999")).text
+    assert operator.post(edit, edited(threshold="nan")).status_code == 200
+    assert rules.named(RULE).threshold == 5
+
+    done = operator.post(edit, edited(), follow=True)
+    rule = rules.named(RULE)
+    assert (rule.threshold, rule.hysteresis, rule.severity) == (8, 2, "critical")
+    assert rule.reminder_interval == timedelta(hours=12)
+    assert "threshold 5 to 8" in done.text and "We grew." in done.text and "olga" in done.text
+    assert operator.get(reverse("admin:alerts_rule_changelist")).text.count("olga") >= 1
+
+
+def test_a_rule_without_a_threshold_of_its_own_says_where_it_is(operator: Client) -> None:
+    page = operator.get(reverse("admin:alerts_rule_change", args=["mass_staleness"])).text
+    assert "OPSCONSOLE_MASS_STALE_RUNS" in page and 'name="threshold"' not in page
+    edit = reverse("admin:alerts_rule_edit", args=["mass_staleness"])
+    operator.post(edit, edited(enabled=""))
+    assert not rules.named("mass_staleness").enabled
+    assert rules.named("mass_staleness").threshold is None
+
+
+def test_viewers_read_rules_and_change_none(client: Client) -> None:
+    client.force_login(people.viewer())
+    page = client.get(reverse("admin:alerts_rule_change", args=[RULE])).text
+    assert "Change the rule" not in page
+    assert client.post(reverse("admin:alerts_rule_edit", args=[RULE]), edited()).status_code == 403
+    assert rules.named(RULE).threshold == 5
+
+
+def test_a_channel_is_tested_by_post_with_its_permission(
+    client: Client, slack: FakeSlack, later: Later
+) -> None:
+    listed, test = (
+        reverse("admin:alerts_channel_changelist"),
+        reverse("admin:alerts_channel_test", args=["slack"]),
+    )
+    client.force_login(people.viewer())
+    page = client.get(listed).text
+    assert "Not tried yet" in page and slack.url not in page
+    assert client.post(test).status_code == 403
+    client.force_login(people.allowed("test_channel"))
+    assert client.get(test).status_code == 405
+    assert "A test is on its way to slack" in client.post(test, follow=True).text
+    delivery.deliver()
+    assert "✅ Test: This is a test." in slack.texts[0]
+    page = client.get(reverse("admin:alerts_channel_change", args=["slack"])).text
+    assert "Works" in page and "200 ok" in page and "asked for by paul" in page
+    assert client.post(listed, {"action": "test_selected", "_selected_action": ["slack"]}).status_code == 302
+    assert Delivery.objects.count() == 2
+    missing = client.post(reverse("admin:alerts_channel_test", args=["nope"]), follow=True)
+    assert "There is no channel" in missing.text
+
+
+def test_a_broken_channel_is_said_on_every_page_until_it_is_mended(
+    operator: Client, slack: FakeSlack, later: Later
+) -> None:
+    slack.replies = [Reply(410, "channel_is_archived")]
+    fired()
+    delivery.deliver()
+    for url in (reverse("admin:index"), LIST, reverse("admin:auth_user_changelist")):
+        assert "Alerts no longer reach slack: 410 channel_is_archived." in operator.get(url).text
+    page = operator.get(reverse("admin:alerts_channel_changelist")).text
+    assert "Broken" in page
+
+    operator.post(reverse("admin:alerts_channel_test", args=["slack"]))
+    later(5)
+    delivery.deliver()
+    banner.memory.clear()
+    assert "no longer reach" not in operator.get(LIST).text
+
+
+def test_strangers_to_alerts_see_no_banner(client: Client, slack: FakeSlack) -> None:
+    Channel.objects.create(name="slack", broken_since=Now(), broken_why="410 gone")
+    user = people.viewer()
+    user.user_permissions.remove(*user.user_permissions.filter(codename="view_alert"))
+    client.force_login(User.objects.get(pk=user.pk))
+    assert "no longer reach" not in client.get(reverse("admin:index")).text
+
+
+def test_a_channel_that_fails_for_long_and_a_sender_that_does_not_run_are_said(
+    operator: Client, slack: FakeSlack, later: Later
+) -> None:
+    slack.always = Reply(503)
+    fired()
+    delivery.deliver()
+    assert "have not reached" not in operator.get(LIST).text
+    later(700)
+    banner.memory.clear()
+    assert "Alerts have not reached slack since" in operator.get(LIST).text
+    Channel.objects.update(failing_since=None)
+    banner.memory.clear()
+    assert "Alerts wait and nobody sends them." in operator.get(LIST).text
+
+
+def test_the_banner_costs_nothing_for_a_while(operator: Client) -> None:
+    operator.get(LIST)
+    with CaptureQueriesContext(connection) as captured:
+        banner.read()
+    assert len(captured) == 0
+
+
+def test_a_page_judges_monitors(operator: Client, later: Later) -> None:
+    notify.monitor_ok("sweep", timedelta(minutes=2))
+    later(3_600)
+    assert "No success of sweep for 1 h" in operator.get(LIST).text
+
+
+def test_a_monitor_is_forgotten_with_a_reason(operator: Client, client: Client, later: Later) -> None:
+    notify.monitor_ok("dlq check of slow", timedelta(minutes=5))
+    later(3_600)
+    listed = reverse("admin:alerts_monitor_changelist")
+    assert "Late" in operator.get(listed).text
+    said = {"action": "forget", "_selected_action": ["dlq check of slow"]}
+    assert "Nobody is told any more" in operator.post(listed, said).text
+    assert Monitor.objects.exists()
+    operator.post(listed, {**said, "reason": "The queue is gone."})
+    assert not Monitor.objects.exists() and not Alert.objects.open().exists()
+    assert LogEntry.objects.get().change_message == "Forgotten: The queue is gone."
+
+
+def test_a_rule_that_is_off_says_so(operator: Client) -> None:
+    operator.post(reverse("admin:alerts_rule_edit", args=[RULE]), edited(enabled=""))
+    assert "Off" in operator.get(reverse("admin:alerts_rule_changelist")).text

@@ -1,0 +1,58 @@
+"""The rules of the contract: stored as the catalogue has them, each with its runbook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.forms.models import model_to_dict
+
+from alerts import runbooks
+from alerts.catalog import KINDS
+from alerts.models import Rule
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
+
+
+@pytest.mark.django_db
+def test_the_stored_rules_are_those_of_the_catalogue() -> None:
+    stored = {rule.pk: model_to_dict(rule) for rule in Rule.objects.all()}
+    if not stored:
+        pytest.skip("another test emptied the tables")
+    assert stored == {name: model_to_dict(_plain(kind.as_rule())) for name, kind in KINDS.items()}
+
+
+def _plain(rule: Rule) -> Rule:
+    rule.changed_by = rule.reason = ""
+    return rule
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_rule_has_a_short_runbook(name: str) -> None:
+    runbook = runbooks.of(name)
+    assert runbook
+    text = (FOLDER / f"{KINDS[name].runbook}.md").read_text()
+    assert "**What it says.**" in text and len(text) < 2_000
+    assert "<ol><li>" in runbook.html and "<strong>What it says.</strong>" in runbook.html
+    assert "`" not in runbook.html
+
+
+def test_every_runbook_is_in_the_index() -> None:
+    index = (FOLDER / "README.md").read_text()
+    assert [
+        page.name for page in FOLDER.glob("*.md") if page.name != "README.md" and page.name not in index
+    ] == []
+
+
+def test_a_runbook_is_text() -> None:
+    assert runbooks._html("# T\n\nA <script> & `x<y`") == "<p>A &lt;script&gt; &amp; <code>x&lt;y</code></p>"
+
+
+def test_defaults_of_the_contract() -> None:
+    assert {
+        name: KINDS[name].threshold for name in ("dlq_not_empty", "stale_jobs_day", "limited_requests_hour")
+    } == {
+        "dlq_not_empty": 0,
+        "stale_jobs_day": 5,
+        "limited_requests_hour": 100,
+    }

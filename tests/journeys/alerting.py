@@ -1,0 +1,69 @@
+"""A night's alerts for the journeys: one that fires, one acknowledged, one snoozed, one unknown, one that is over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from alerts import addressing, banner, delivery, handling, notify, rules
+from alerts.answers import Answer, Outcome
+from alerts.channels import configured
+from alerts.models import Alert, Rule
+from tests.alerts import clock
+
+HOUR = timedelta(hours=1)
+
+
+def build() -> None:
+    """Needs a channel ``slack`` in the settings; nothing is posted to it."""
+    banner.memory.clear()
+    Rule.objects.bulk_create(rules.all_by_name().values(), ignore_conflicts=True)
+    notify.measure("quarantined_jobs", 1, title="1 job in quarantine")
+    notify.measure("stale_jobs_day", 9, title="9 stale jobs in 24 hours")
+    clock.move(3 * HOUR)
+    notify.measure("stale_jobs_day", 2)
+    notify.measure("no_live_worker", 14, title="14 jobs wait and no worker lives")
+    handling.acknowledge(_pk("no_live_worker"), "olga", "The host restarts, five minutes.")
+    now = Alert.objects.values_list(Now(), flat=True)[0]
+    handling.snooze(_pk("quarantined_jobs"), now + 8 * HOUR, "olga", "Known; mended with the next release.")
+    notify.measure("dlq_not_empty", 2, scope="slow", title="2 dead letters in slow")
+    notify.measure("dlq_not_empty", None, scope="slow", why_unknown="AccessDenied: sqs:GetQueueAttributes")
+    notify.monitor_ok("sweep", timedelta(minutes=2))
+    notify.monitor_ok("dlq check of default", timedelta(minutes=5))
+    _told("500 rollup_error", Outcome.AGAIN)
+    _told("200 ok", Outcome.DELIVERED)
+    dead_letters()
+
+
+def dead_letters() -> None:
+    """The alert that the stories are about."""
+    notify.measure(
+        "dlq_not_empty",
+        5,
+        scope="default",
+        title="5 dead letters in default",
+        summary="Newest groups: TimeoutError at maps (3), ValueError: no address (2).",
+        facts=[
+            ("Customers", "CUST-04218, CUST-00017"),
+            ("Longest overdue", "CUST-04218, 2 h 10 min"),
+            ("Text for support", "Your order is delayed; we are on it and nothing was lost."),
+        ],
+        links=[("View DLQ", "https://eu-west-1.console.aws.amazon.com/sqs/v3/home")],
+        link="/admin/jobs/job/",
+    )
+
+
+def _pk(fingerprint: str) -> int:
+    return int(Alert.objects.open().get(fingerprint=fingerprint).pk)
+
+
+def _told(answer: str, outcome: Outcome) -> None:
+    """Slack answered so to whatever waited."""
+    addressing.address()
+    while leased := delivery.take(configured()["slack"]):
+        delivery.settle(leased, Answer(outcome, answer))
+        if outcome != Outcome.DELIVERED:
+            break
+        clock.move(timedelta(seconds=2))
+    clock.move(timedelta(minutes=1))
