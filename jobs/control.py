@@ -93,15 +93,20 @@ def held(control: RecoveryControl) -> bool:
 
 
 def _mass_of_stale(control: RecoveryControl) -> tuple[int, bool]:
-    """How many runs went silent since the last mass event, and whether that is a mass."""
-    stale = Job.objects.stale()
+    """How many runs went silent since the last mass event, and whether that is a mass.
+
+    Only runs count that recovery may touch by itself, not those from before the cutoff.
+    """
+    stale, running = Job.objects.stale(), Job.objects.running()
     if control.forgiven_before:
         stale = Job.objects.stale_and_seen_since(control.forgiven_before)
+    if control.cutoff:
+        stale, running = stale.begun_since(control.cutoff), running.begun_since(control.cutoff)
     fewest = settings.OPSCONSOLE_MASS_STALE_RUNS
     if stale[:fewest].count() < fewest:
         return 0, False
     count = stale.count()
-    return count, count >= settings.OPSCONSOLE_MASS_STALE_SHARE * Job.objects.running().count()
+    return count, count >= settings.OPSCONSOLE_MASS_STALE_SHARE * running.count()
 
 
 def _begin_hold(stale: int) -> None:

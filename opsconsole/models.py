@@ -35,6 +35,11 @@ class ClusterProgress(models.Model):
         db_table = "cluster_progress"
         verbose_name = "cluster"
         default_permissions = ("view",)
+        # Not django-q2's own "change schedule": whoever edits one chooses the code that runs.
+        permissions = [
+            ("pause_schedule", "Can pause and resume a schedule"),
+            ("run_schedule", "Can run a schedule now"),
+        ]
 
     def __str__(self) -> str:
         return self.cluster_id

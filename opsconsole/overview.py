@@ -44,7 +44,8 @@ class Overview:
     """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
 
     ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
-    message was sent again as often as is allowed.
+    message was sent again as often as is allowed. ``stale_by_hand``: stale runs from before
+    the cutoff, which nothing recovers by itself; ``stale``: the others.
     """
 
     read_at: datetime
@@ -65,6 +66,11 @@ class Overview:
     in_vain: int = 0
     firing: int = 0
     worst_alert: str = ""
+    stale_by_hand: int = 0
+
+    @property
+    def stale_in_all(self) -> int:
+        return self.stale + self.stale_by_hand
 
     @property
     def sweep_age(self) -> timedelta | None:
@@ -112,9 +118,12 @@ def _read() -> Overview:
     )
     due = Outbox.objects.due()
     workers = WorkerHeartbeat.objects
+    stale = Job.objects.stale()
+    automatic = _count(stale.begun_since(control.cutoff) if control.armed and control.cutoff else stale)
     return Overview(
         read_at=control.read_at,
-        stale=_count(Job.objects.stale()),
+        stale=automatic,
+        stale_by_hand=_count(stale.begun_before(control.cutoff)) if control.armed and control.cutoff else 0,
         hung=_count(Job.objects.hung()),
         running=_count(Job.objects.running()),
         waiting=_count(Job.objects.waiting()),
@@ -232,6 +241,10 @@ def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
         advice = "The next sweep recovers what may be recovered."
         sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
         found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
+    if seen.stale_by_hand:
+        advice = "Nothing recovers them by itself: read them, then requeue or cancel."
+        sentence = f"{runs(seen.stale_by_hand)} from before the cutoff {'is' if seen.stale_by_hand == 1 else 'are'} stale."
+        found.append(Finding("quiet", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
     if seen.quarantined:
         advice = "Read what happened to it, mend the cause, then release it."
         sentence = f"{_many(seen.quarantined, 'job')} in quarantine."

@@ -22,10 +22,11 @@ OPERATORS = {
     "jobs.cancel_job",
     "jobs.release_job",
     "opsconsole.switch",
+    "opsconsole.run_schedule",
 }
 ADMINISTRATORS = {
     "jobs.arm_recovery",
-    "django_q.change_schedule",
+    "opsconsole.pause_schedule",
     "auth.add_user",
     "auth.change_user",
     "auth.view_user",

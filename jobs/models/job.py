@@ -88,6 +88,13 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Stale runs whose last sign of life is not older than this."""
         return self.stale().filter(last_seen__gte=moment)
 
+    def begun_since(self, moment: datetime) -> Self:
+        """Runs that began at or after this, as the cutoff of recovery counts it."""
+        return self.alias(began=Coalesce("started_at", "updated_at")).filter(began__gte=moment)
+
+    def begun_before(self, moment: datetime) -> Self:
+        return self.alias(began=Coalesce("started_at", "updated_at")).filter(began__lt=moment)
+
     def hung(self) -> Self:
         """Runs that are past their deadline although their worker beats."""
         default = timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)

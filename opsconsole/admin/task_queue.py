@@ -72,22 +72,25 @@ class ScheduleAdmin(ReadOnlyAdmin):
             (entry.why for entry in schedules.table() if entry.full_name == schedule.name), schedule.func
         )
 
-    def has_steer_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("django_q.change_schedule") and self.has_view_permission(request)
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("opsconsole.pause_schedule") and self.has_view_permission(request)
 
-    @admin.action(description="Pause", permissions=["steer"])
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("opsconsole.run_schedule") and self.has_view_permission(request)
+
+    @admin.action(description="Pause", permissions=["pause"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
         return self._steer(
             request, queryset.exclude(repeats=schedules.PAUSED), "pause", repeats=schedules.PAUSED
         )
 
-    @admin.action(description="Resume", permissions=["steer"])
+    @admin.action(description="Resume", permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
         return self._steer(
             request, queryset.filter(repeats=schedules.PAUSED), "resume", repeats=schedules.FOR_EVER
         )
 
-    @admin.action(description="Run now", permissions=["steer"])
+    @admin.action(description="Run now", permissions=["run"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
         chosen = queryset.exclude(repeats=schedules.PAUSED)
         return self._steer(request, chosen, "run_now", next_run=timezone.now())

@@ -168,7 +168,7 @@ def test_each_decision_needs_its_own_permission(client: Client, name: str) -> No
     alert = fired()
     others = {"acknowledge_alert", "snooze_alert", "resolve_alert"} - {f"{name}_alert"}
     client.force_login(people.allowed(*others))
-    said = {"id": alert.pk, "reason": "x", "length": "60"}
+    said = {"id": str(alert.pk), "reason": "x", "length": "60"}
     assert client.get(decide(name), said).status_code == 403
     assert client.post(decide(name), said).status_code == 403
     client.post(LIST, {"action": f"{name}_selected", "_selected_action": [alert.pk]})

@@ -58,13 +58,14 @@ def _pump(source: socket.socket, sink: socket.socket, proxy: RefusingProxy) -> N
     while proxy.open.is_set():
         try:
             data = source.recv(65_536)
+            sink.sendall(data)
         except TimeoutError:
             continue
         except OSError:
+            # One of the two was killed.
             break
         if not data:
             break
-        sink.sendall(data)
     for end in (source, sink):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)

@@ -30,6 +30,8 @@ class Stage:
         self.folder = folder
         self.settings = {name: str(value) for name, value in settings.items()}
         self.processes: list[subprocess.Popen[bytes]] = []
+        # Workers that are frozen, not to be killed.
+        self.spared: set[int] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -47,6 +49,7 @@ class Stage:
     def _end(self) -> None:
         for process in self.processes:
             process.kill()
+        for process in self.processes:
             process.wait()
         self.sqs.stop()
         self.postgres.stop()
@@ -94,6 +97,12 @@ class Stage:
         self.processes.append(process)
         return process
 
+    def said(self, process: subprocess.Popen[bytes]) -> str:
+        """The output of a spawned command so far."""
+        number = self.processes.index(process)
+        [log] = self.folder.glob(f"{number:02}-*.log")
+        return log.read_text(errors="replace")
+
     def run(self, *words: str) -> str:
         """Run a management command to its end; a failure fails the test with what it said."""
         done = subprocess.run(
@@ -128,12 +137,12 @@ class Stage:
         """Wait for a worker that is in the middle of a job, and kill it; returns its pid."""
         return self._signal_a_busy_worker(signal.SIGKILL)[0]
 
-    def freeze_a_busy_worker(self) -> tuple[int, Any]:
-        """The same, stopped instead of killed; returns its pid and its run (job_id, epoch)."""
-        return self._signal_a_busy_worker(signal.SIGSTOP)
+    def freeze_when_busy(self, worker: subprocess.Popen[bytes]) -> Any:
+        """The same with one worker, stopped instead of killed; returns its run (pid, job_id, epoch)."""
+        return self._signal_a_busy_worker(signal.SIGSTOP, {worker.pid})[1]
 
-    def _signal_a_busy_worker(self, number: signal.Signals) -> tuple[int, Any]:
-        ours = {process.pid for process in self.processes if process.poll() is None}
+    def _signal_a_busy_worker(self, number: signal.Signals, among: set[int] | None = None) -> tuple[int, Any]:
+        ours = among or {process.pid for process in self.processes if process.poll() is None} - self.spared
 
         def busy() -> Any:
             found = self.rows(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.chaos.stage import Stage
 from tests.waiting import wait_until
 
-JOBS = 40
+Process = subprocess.Popen[bytes]
+
+JOBS = 30
 WORKERS = 4
 AT_ONCE = 3
 
@@ -30,12 +35,13 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         OPSCONSOLE_LOST_AFTER_SECONDS=8,
         OPSCONSOLE_LOST_RESEND="on",
         OPSCONSOLE_RETRY_BACKOFF_SECONDS=1,
+        OPSCONSOLE_CLUSTER_STALL_SECONDS=4,
     ) as made:
         yield made
 
 
-def spawn_worker(stage: Stage, handler: str = "work") -> None:
-    stage.spawn("run_worker", "--handler", f"tests.chaos.handlers.{handler}")
+def spawn_worker(stage: Stage, handler: str = "work") -> Process:
+    return stage.spawn("run_worker", "--handler", f"tests.chaos.handlers.{handler}")
 
 
 def unfinished(stage: Stage) -> int:
@@ -46,25 +52,97 @@ def events(stage: Stage, kind: str) -> list[Any]:
     return stage.rows("SELECT * FROM job_events WHERE kind = %(kind)s ORDER BY id", kind=kind)
 
 
-def test_every_job_ends_exactly_once(stage: Stage) -> None:
+class Cluster:
+    """The console's own cluster among all this: what can be seen of it, and what is done to it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.process = stage.spawn("run_cluster")
+
+    def probe(self) -> int:
+        found = self.stage.rows("SELECT max(probe) AS n FROM cluster_progress")
+        return int(found[0].n or 0)
+
+    def wait_for_progress(self) -> None:
+        """Until a task that was sent from now on came through it."""
+        seen = self.probe()
+        # One that was sent before may still come through.
+        wait_until(lambda: self.probe() > seen + 1, timeout=60, what="progress of the cluster")
+
+    def kill_the_idle_workers(self) -> None:
+        """One of them holds the lock of the task queue, and takes it along: the cluster stands still for good."""
+        ready = re.findall(r"ready for work at (\d+)", self.stage.said(self.process))
+        for pid in map(int, ready):
+            if psutil.pid_exists(pid):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_the_sentinel(self) -> None:
+        leader = next(
+            child for child in psutil.Process(self.process.pid).children() if "qcluster" in child.cmdline()
+        )
+        leader.children()[0].kill()
+
+    def sweep(self) -> None:
+        """Let it do what it is for."""
+        queue = "from django_q.tasks import async_task; async_task('jobs.tasks.sweep')"
+        self.stage.run("shell", "--no-imports", "-c", queue)
+        swept = "SELECT FROM sweeps WHERE trigger = 'schedule' AND finished_at IS NOT NULL"
+        wait_until(lambda: self.stage.rows(swept), timeout=60, what="a sweep of the cluster")
+
+
+def test_every_job_ends_exactly_once_whoever_dies(stage: Stage) -> None:
+    """Workers, the cluster's idle worker and sentinel killed; PostgreSQL restarted; SQS away; one worker late."""
+    cluster = Cluster(stage)
+    sleeper = spawn_worker(stage, "deaf")
     for _ in range(WORKERS):
         spawn_worker(stage)
-    for _ in range(AT_ONCE):
-        stage.spawn("recover_stale_jobs", "--loop", "--interval=0.5")
+    # The cluster runs a third dispatcher.
+    for _ in range(AT_ONCE - 1):
         stage.spawn("dispatch_outbox", "--loop", "--interval=0.2")
     stage.run("enqueue_jobs", "--customer=CHAOS", "--package-size=4", f"--count={JOBS}")
+    late_run = stage.freeze_when_busy(sleeper)
+    stage.spared.add(sleeper.pid)
+    for _ in range(AT_ONCE):
+        stage.spawn("recover_stale_jobs", "--loop", "--interval=0.5")
 
-    for turn in range(6):
+    for turn in range(5):
         stage.kill_a_busy_worker()
         spawn_worker(stage)
-        if turn == 2:
+        if turn == 1:
             stage.restart_postgres()
-        if turn == 4:
+        if turn == 2:
             stage.refuse_sqs(times=4)
+        if turn == 3:
+            cluster.kill_the_idle_workers()
+    wait_until(lambda: events_of(stage, late_run.job_id, "recovered"), timeout=60)
+    os.kill(sleeper.pid, signal.SIGCONT)
+    wait_until(lambda: events(stage, "late_result_rejected"), timeout=60)
     wait_until(lambda: unfinished(stage) == 0, timeout=90)
+    cluster.wait_for_progress()
+    cluster.kill_the_sentinel()
+    cluster.sweep()
 
     check_that_each_ended_once(stage)
     assert len(events(stage, "recovered")) >= 6
+    check_what_is_told_of_the_late_one(stage, late_run)
+    restarts = re.findall(r"cluster: process \d+ (.*); it starts again", stage.said(cluster.process))
+    assert len(restarts) >= 2, restarts
+    assert cluster.process.poll() is None
+
+
+def check_what_is_told_of_the_late_one(stage: Stage, run: Any) -> None:
+    """Its timeline tells the whole story: claimed, taken away, claimed by another and ended, its report refused."""
+    story = [
+        (event.kind, event.run_epoch)
+        for event in stage.rows(
+            "SELECT kind, run_epoch FROM job_events WHERE job_id = %(job_id)s AND kind <> 'progress' ORDER BY id",
+            job_id=run.job_id,
+        )
+    ]
+    assert story[:3] == [("enqueued", 1), ("claimed", run.epoch), ("recovered", run.epoch)]
+    assert ("late_result_rejected", run.epoch) in story
+    [(_, ended)] = [entry for entry in story if entry[0] == "completed"]
+    assert ended > run.epoch
 
 
 def check_that_each_ended_once(stage: Stage) -> None:
@@ -79,16 +157,20 @@ def check_that_each_ended_once(stage: Stage) -> None:
     assert all("Last sign of life" in event.reason for event in told)
 
 
+def events_of(stage: Stage, job_id: Any, kind: str) -> list[Any]:
+    return [event for event in events(stage, kind) if event.job_id == job_id]
+
+
 def test_worker_that_wakes_up_after_its_job_was_given_away(stage: Stage) -> None:
-    spawn_worker(stage, "deaf")
+    frozen = spawn_worker(stage, "deaf")
     stage.spawn("dispatch_outbox", "--loop", "--interval=0.2")
     stage.run("enqueue_jobs", "--customer=SLEEPER", "--package-size=10")
-    frozen, run = stage.freeze_a_busy_worker()
+    run = stage.freeze_when_busy(frozen)
     stage.spawn("recover_stale_jobs", "--loop", "--interval=0.5")
     wait_until(lambda: events(stage, "recovered"), timeout=30)
     spawn_worker(stage, "deaf")
     wait_until(lambda: len(events(stage, "claimed")) == 2, timeout=30)
-    os.kill(frozen, signal.SIGCONT)
+    os.kill(frozen.pid, signal.SIGCONT)
     wait_until(lambda: events(stage, "late_result_rejected"), timeout=30)
     wait_until(lambda: unfinished(stage) == 0, timeout=30)
 

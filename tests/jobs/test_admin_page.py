@@ -148,7 +148,7 @@ def test_only_a_job_that_may_run_again_is_warned_about(operator: Client, status:
     page = page_of(operator, made)
 
     assert "submitted to maps" in page.lower()
-    assert ("look at these before you requeue" in page) is warned
+    assert ("look at these before you send it again" in page) is warned
 
 
 def test_the_timeline_merges_events_and_messages_in_time(operator: Client) -> None:

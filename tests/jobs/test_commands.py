@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +94,27 @@ def test_requeue_job_releases() -> None:
         called("requeue_job", str(made.pk), "--reason", "x")
     called("requeue_job", str(made.pk), "--reason", "x", "--release")
     assert Job.objects.get(pk=made.pk).status == Status.PENDING
+
+
+@pytest.mark.parametrize(
+    "command", ["find_stale_jobs", "recover_stale_jobs", "sync_schedules", "inspect_database"]
+)
+def test_a_database_that_is_away_is_a_sentence(command: str) -> None:
+    away = {"DATABASE_URL": "postgres://u@127.0.0.1:9/away", "OPSCONSOLE_ENV": "development"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | away,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("The database does not answer: connection failed")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(CommandError, match="--limit must be at least 1"):
+        call_command("find_stale_jobs", "--limit=0")

@@ -12,6 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from alerts.models import Alert
 from jobs import control, heartbeats, lifecycle, recovery
@@ -220,6 +221,22 @@ def test_workers_that_come_back_end_the_hold(mass: list[Job]) -> None:
     assert (swept.mode, swept.found) == (Sweep.Mode.ARMED, 0)
     assert RecoveryControl.load().hold_until is None
     assert not Alert.objects.open().exists()
+
+
+@pytest.mark.parametrize(("newer", "expected"), [(3, Sweep.Mode.ARMED), (4, Sweep.Mode.HELD)])
+def test_runs_from_before_the_cutoff_are_no_mass(settings: Any, newer: int, expected: str) -> None:
+    """Nothing recovers them by itself, so their death years ago must not hold up what dies now."""
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 4
+    cutoff = timezone.now() - 6 * THRESHOLD
+    control.arm(OPERATOR, "attached", cutoff)
+    for number in range(8):
+        run(age=9 * THRESHOLD, silent=2 * THRESHOLD, worker=f"old-{number}")
+    for number in range(newer):
+        run(age=3 * THRESHOLD, silent=2 * THRESHOLD, worker=f"new-{number}")
+    swept = recovery.sweep("test")
+    assert swept.mode == expected
+    assert swept.requeued == (newer if expected == Sweep.Mode.ARMED else 0)
+    assert Alert.objects.open().exists() is (expected == Sweep.Mode.HELD)
 
 
 def test_hung_run_is_alerted_and_left_alone() -> None:

@@ -66,7 +66,9 @@ def console(live_server: Any, settings: Any) -> str:
     return str(live_server.url)
 
 
-@pytest.fixture(params=[(1440, "light"), (1440, "dark"), (390, "light")], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    params=[(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}"
+)
 def any_screen(request: pytest.FixtureRequest) -> tuple[int, str]:
     width_and_scheme: tuple[int, str] = request.param
     return width_and_scheme

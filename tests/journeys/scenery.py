@@ -57,6 +57,14 @@ def stale_job() -> Job:
         (52, "enqueued", 1, "console", "", {}),
         (51, "claimed", 1, "worker:worker-11b0@host-1", "", {}),
         (
+            49,
+            "progress",
+            1,
+            "worker:worker-11b0@host-1",
+            "",
+            {"note": "looked up the customer's entry", "reference": "maps/8790-02"},
+        ),
+        (
             38,
             "recovered",
             1,
@@ -95,6 +103,23 @@ def stale_job() -> Job:
             message_id=f"0f3c{epoch}b7e-5a1d",
         )
     return Job.objects.get(pk=STALE_JOB)
+
+
+def job_that_waits_in_vain() -> Job:
+    """Its message was sent again three times, and nobody claims it."""
+    [made] = Job.objects.bulk_create(
+        [_job(5, created_at=Now() - 300 * MINUTE, updated_at=Now() - 300 * MINUTE)]
+    )
+    Outbox.objects.create(
+        job_id=made.pk,
+        run_epoch=1,
+        state=Outbox.State.SENT,
+        attempts=1,
+        resends=3,
+        created_at=Now() - 300 * MINUTE,
+        sent_at=Now() - 45 * MINUTE,
+    )
+    return made
 
 
 def _events(*events: tuple[int, str, int, str, str, dict[str, Any]]) -> None:

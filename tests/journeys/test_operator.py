@@ -36,10 +36,13 @@ def test_find_read_requeue_and_see_it_on_the_timeline(visitor: Visitor, width: i
 
     open_stale_job(page)
     expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped while it ran this")
-    expect(page.locator(".panel", has_text="What this run had already done")).to_contain_text("maps/8812-44")
+    done = page.locator(".panel", has_text="What its runs have already done")
+    expect(done).to_contain_text("maps/8812-44")
+    expect(done).to_contain_text("maps/8790-02")
 
     page.get_by_role("link", name="Requeue", exact=True).click()
-    expect(page.locator(".lines")).to_contain_text("Run 2 had done: submitted to pages")
+    expect(page.locator(".lines")).to_contain_text(re.compile(r"Run 2 had done:\s+submitted to maps"))
+    expect(page.locator(".lines")).to_contain_text(re.compile(r"Run 1 had done:\s+looked up the customer"))
     page.get_by_label("Reason").fill(REASON)
     page.get_by_role("button", name="Requeue 1 job").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("1 job requeued")

@@ -12,7 +12,7 @@ from alerts.models import Alert
 from jobs.models import Sweep
 from opsconsole import schedules
 from tests.journeys import alerting
-from tests.journeys.scenery import STALE_JOB
+from tests.journeys.scenery import STALE_JOB, job_that_waits_in_vain
 from tests.journeys.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,8 +26,10 @@ def paths() -> list[str]:
         "",
         "jobs/job/",
         "jobs/job/?stale=any",
+        "jobs/job/?message=used_up",
         "jobs/job/?q=nobody",
         f"jobs/job/{STALE_JOB}/change/",
+        f"jobs/job/{job_that_waits_in_vain().pk}/change/",
         f"jobs/job/operate/requeue/?id={STALE_JOB}",
         "jobs/workerheartbeat/",
         "jobs/workerheartbeat/legacy-node-01/change/",

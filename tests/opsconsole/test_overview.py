@@ -59,6 +59,8 @@ def test_when_all_is_well_nothing_is_found() -> None:
         ({"stale": 1}, "1 run lost its worker."),
         ({"stale": 2}, "2 runs lost their worker."),
         ({"stale": overview.COUNTED_TO + 1}, "10,000+ runs lost their worker."),
+        ({"stale_by_hand": 1}, "1 run from before the cutoff is stale."),
+        ({"stale_by_hand": 2}, "2 runs from before the cutoff are stale."),
         ({"quarantined": 3}, "3 jobs in quarantine."),
         ({"hung": 1}, "1 run past the deadline."),
         ({"overdue": 1}, "1 message should have been sent by now."),
@@ -135,6 +137,22 @@ def test_a_hold_that_has_ended_is_not_said() -> None:
     over = RecoveryControl(mode=RecoveryControl.Mode.ARMED, hold_until=NOW - SECOND)
 
     assert sentences(WELL, over) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("mode", "stale", "by_hand"), [("armed", 1, 2), ("observe", 3, 0)])
+def test_what_began_before_the_cutoff_is_counted_apart_once_armed(
+    mode: str, stale: int, by_hand: int
+) -> None:
+    overview.memory.clear()
+    RecoveryControl.objects.update(mode=mode, cutoff=Now() - 3 * HOUR)
+    run(age=2 * HOUR, silent=HOUR, worker="new")
+    for number in range(2):
+        run(age=4 * HOUR, silent=HOUR, worker=f"old-{number}")
+
+    seen = overview.read()
+
+    assert (seen.stale, seen.stale_by_hand, seen.stale_in_all) == (stale, by_hand, 3)
 
 
 @pytest.mark.django_db

@@ -127,13 +127,36 @@ def test_a_viewer_changes_no_schedule(client: Client, sweep: Schedule, action: s
     assert Schedule.objects.filter(pk=sweep.pk).values().get() == before
 
 
-def test_the_permission_opens_the_actions(client: Client, sweep: Schedule) -> None:
-    client.force_login(people.allowed("change_schedule"))
+@pytest.mark.parametrize(
+    ("permission", "opened"),
+    [
+        ("pause_schedule", {"pause", "resume"}),
+        ("run_schedule", {"run_now"}),
+        ("change_schedule", set()),
+    ],
+)
+def test_each_permission_opens_its_own_actions(
+    client: Client, sweep: Schedule, permission: str, opened: set[str]
+) -> None:
+    """Standing a schedule still and running it once more are different powers, and neither is editing it."""
+    client.force_login(people.allowed(permission))
+    form = client.get(LIST).context["action_form"]
+    offered = {value for value, _ in form.fields["action"].choices if value} if form else set()
+    done = set()
+    for action, before in (
+        ("pause", schedules.FOR_EVER),
+        ("resume", schedules.PAUSED),
+        ("run_now", schedules.FOR_EVER),
+    ):
+        Schedule.objects.filter(pk=sweep.pk).update(
+            repeats=before, next_run=timezone.now() + timedelta(hours=1)
+        )
+        was = Schedule.objects.filter(pk=sweep.pk).values().get()
+        act(client, action, sweep)
+        if Schedule.objects.filter(pk=sweep.pk).values().get() != was:
+            done.add(action)
 
-    act(client, "pause", sweep)
-
-    sweep.refresh_from_db()
-    assert sweep.repeats == schedules.PAUSED
+    assert offered == done == opened
 
 
 def test_nobody_edits_the_code_that_a_schedule_runs(operator: Client, sweep: Schedule) -> None:

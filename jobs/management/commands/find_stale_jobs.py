@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from jobs.diagnosis import diagnose
 from jobs.models import Job
@@ -21,6 +21,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
     def handle(self, *args: Any, limit: int, json: bool, **options: Any) -> None:
+        if limit < 1:
+            raise CommandError("--limit must be at least 1.")
         jobs = list(Job.objects.stale().order_by("updated_at", "pk")[: limit + 1])
         for job in jobs[:limit]:
             self.stdout.write(_as_json(job) if json else _as_row(job))
