@@ -1,17 +1,29 @@
-"""The one door to alerts: say that something is wrong, or that it no longer is.
+"""The one door to alerts: say that something is wrong, no longer wrong, or not to be known; say what was measured.
 
-Both are idempotent and join the caller's transaction, so an alert commits with what caused it. An open alert
-is shown in the console.
+All of it is idempotent and joins the caller's transaction: an alert, and the notification that people are to
+hear of it, commit with what caused them (I7). Sending is the duty of ``alerts.delivery``.
 """
 
 from __future__ import annotations
 
-from django.db.models.functions import Now
+from datetime import datetime, timedelta
+from typing import Any
 
-from alerts.models import Alert
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+
+from alerts import rules, telling
+from alerts.models import Alert, Gauge, Monitor, Notification, Rule
+from alerts.models.alert import Severity
+from alerts.rules import Judgement
+from alerts.telling import Pairs, Said, Telling
+
+# An alert may be resolved between our looking for it and opening it; more often than that it won't.
+TRIES = 10
 
 
-def fire(
+def fire(  # noqa: PLR0913 - what is said is said by name
     fingerprint: str,
     *,
     title: str,
@@ -20,27 +32,238 @@ def fire(
     value: float | None = None,
     threshold: float | None = None,
     link: str = "",
+    facts: Pairs = (),
+    links: Pairs = (),
+    news: str | None = None,
+    breaks_through: bool = False,
 ) -> None:
     """Open the alert, or refresh the one that is open; an acknowledged one stays acknowledged.
 
     ``severity`` is one of ``Alert.Severity``; another raises ``ValueError``. ``value`` and ``threshold`` are in
-    the unit that the title names. ``link`` is a path within the console.
+    the unit that the title names. ``link`` is a path within the console, ``facts`` pairs of a label and a text,
+    ``links`` pairs of a label and an address or path. Nothing of a message's body belongs into any of them.
+
+    Of an alert that is open already people hear again only when ``news`` says what is new, when the figure
+    has grown tenfold, or when a reminder is due. ``breaks_through``: the news is told although somebody has
+    acknowledged or snoozed the alert, which fires again then.
     """
-    said = {
-        "title": title,
-        "severity": Alert.Severity(severity),
-        "summary": summary,
-        "value": value,
-        "threshold": threshold,
-        "link": link,
-    }
-    if Alert.objects.open().filter(fingerprint=fingerprint).update(last_seen_at=Now(), **said):
-        return
-    # Whoever opened it in between has just said the same: the constraint lets one through.
-    Alert.objects.bulk_create([Alert(fingerprint=fingerprint, **said)], ignore_conflicts=True)
+    said = Said(
+        title=title,
+        severity=Severity(severity),
+        summary=summary,
+        value=value,
+        threshold=threshold,
+        link=link,
+        facts=facts,
+        links=links,
+        news=news or "",
+        breaks_through=breaks_through,
+    )
+    _fire(fingerprint, said, rules.behind(fingerprint))
 
 
 def resolve(fingerprint: str) -> bool:
-    """Close the open alert. False: none was open."""
-    changes = {"state": Alert.State.RESOLVED, "resolved_at": Now()}
-    return bool(Alert.objects.open().filter(fingerprint=fingerprint).update(**changes))
+    """Close the open alert, and tell so. False: none was open."""
+    return _resolve(fingerprint)
+
+
+def unknown(fingerprint: str, *, why: str) -> None:
+    """What the alert stands for can't be read now: an open alert says so, and nothing is resolved (I8)."""
+    Alert.objects.open().filter(fingerprint=fingerprint).update(
+        unknown_since=Coalesce("unknown_since", Now()), unknown_why=why
+    )
+
+
+def measure(  # noqa: PLR0913 - what is said is said by name
+    rule: str,
+    value: float | None,
+    *,
+    title: str = "",
+    scope: str = "",
+    why_unknown: str = "",
+    severity: str = "",
+    summary: str = "",
+    link: str = "",
+    facts: Pairs = (),
+    links: Pairs = (),
+    news: str | None = None,
+    breaks_through: bool = False,
+) -> None:
+    """Judge a figure by the rule of that name: fire above its threshold, resolve far enough below it.
+
+    ``scope``, such as a queue's name, makes it an alert of its own. ``value`` None: it could not be read,
+    because of ``why_unknown``; nothing resolves then, and not knowing it for long is an alert itself.
+    ``severity`` "": that of the rule; ``title`` "": that of the rule, with the scope. Raises ``rules.UnknownRule``.
+    """
+    applied = rules.named(rule)
+    fingerprint = f"{rule}:{scope}" if scope else rule
+    said = Said(
+        title=title or rules.title_of(rule, scope),
+        severity=Severity(severity or applied.severity),
+        summary=summary,
+        value=value,
+        threshold=applied.threshold,
+        link=link,
+        facts=facts,
+        links=links,
+        news=news or "",
+        breaks_through=breaks_through,
+    )
+    with transaction.atomic():
+        if value is None:
+            _not_known(fingerprint, rule, scope, why_unknown)
+            return
+        _known(fingerprint, rule, scope, value)
+        match rules.judge(applied, value):
+            case Judgement.WRONG:
+                _fire(fingerprint, said, applied)
+            case Judgement.WELL:
+                _resolve(fingerprint, value=value)
+            case Judgement.BETWEEN:
+                _refresh(fingerprint, value)
+
+
+def monitor_ok(name: str, interval: timedelta) -> None:
+    """The monitor ``name``, which must succeed every ``interval``, succeeded just now."""
+    row = Monitor(name=name, interval=interval, last_ok_at=Now())
+    Monitor.objects.bulk_create(
+        [row], update_conflicts=True, unique_fields=["name"], update_fields=["interval", "last_ok_at"]
+    )
+
+
+def _fire(fingerprint: str, said: Said, rule: Rule | None) -> None:
+    if rule and not rule.enabled:
+        _resolve(fingerprint)
+        return
+    with transaction.atomic():
+        alert = _open(fingerprint, said, rule)
+        now: datetime = alert.db_now  # type: ignore[attr-defined]  # annotated in _locked
+        told = telling.about(alert, said, now, rule)
+        _write(alert, said, told)
+
+
+def _open(fingerprint: str, said: Said, rule: Rule | None) -> Alert:
+    """The open alert of this fingerprint, locked; opened if there is none. The constraint lets one through."""
+    for _ in range(TRIES):
+        if alert := _locked(fingerprint):
+            return alert
+        opened = Alert(
+            fingerprint=fingerprint, rule=rule.name if rule else "", severity=said.severity, title=said.title
+        )
+        Alert.objects.bulk_create([opened], ignore_conflicts=True)
+    raise RuntimeError(f"The alert {fingerprint!r} was resolved as often as it was opened.")
+
+
+def _locked(fingerprint: str) -> Alert | None:
+    open_one = Alert.objects.open().filter(fingerprint=fingerprint)
+    return open_one.select_for_update().annotate(db_now=Now()).first()
+
+
+def _write(alert: Alert, said: Said, told: Telling | None) -> None:
+    changes: dict[str, Any] = {
+        "title": said.title,
+        "severity": said.severity,
+        "summary": said.summary,
+        "value": said.value,
+        "threshold": said.threshold,
+        "link": said.link,
+        "facts": [list(pair) for pair in said.facts],
+        "links": [list(pair) for pair in said.links],
+        "last_seen_at": Now(),
+        "unknown_since": None,
+        "unknown_why": "",
+    }
+    if told:
+        changes |= {"told_at": Now(), "told_value": said.value}
+    if told and told.breaks_through:
+        changes |= {"state": Alert.State.FIRING, "snoozed_until": None}
+    Alert.objects.filter(pk=alert.pk).update(**changes)
+    if told:
+        alert.refresh_from_db()
+        tell(alert, told.kind, told.news)
+
+
+def _resolve(fingerprint: str, *, value: float | None = None) -> bool:
+    with transaction.atomic():
+        alert = _locked(fingerprint)
+        if alert is None:
+            return False
+        close(alert, value=alert.value if value is None else value)
+        return True
+
+
+def close(alert: Alert, *, news: str = "", **changes: Any) -> None:
+    """Resolve an open alert that is locked by the caller's transaction, and tell so."""
+    resolved = {"state": Alert.State.RESOLVED, "resolved_at": Now(), "snoozed_until": None}
+    Alert.objects.filter(pk=alert.pk).update(
+        **resolved | {"unknown_since": None, "unknown_why": ""} | changes
+    )
+    alert.refresh_from_db()
+    tell(alert, Notification.Kind.RESOLVED, news)
+
+
+def tell(alert: Alert, kind: Notification.Kind, news: str = "") -> None:
+    """Write down that people are to hear of the alert as it is now; a sender finds it after the commit."""
+    Notification.objects.create(
+        alert=alert,
+        kind=kind,
+        news=news,
+        severity=alert.severity,
+        title=alert.title,
+        summary=alert.summary,
+        value=alert.value,
+        threshold=alert.threshold,
+        link=alert.link,
+        facts=alert.facts,
+        links=alert.links,
+    )
+
+
+def _refresh(fingerprint: str, value: float) -> None:
+    Alert.objects.open().filter(fingerprint=fingerprint).update(
+        value=value, last_seen_at=Now(), unknown_since=None, unknown_why=""
+    )
+
+
+def _known(fingerprint: str, rule: str, scope: str, value: float) -> None:
+    gauge = Gauge(fingerprint=fingerprint, rule=rule, value=value, measured_at=Now(), unknown_since=None)
+    Gauge.objects.bulk_create(
+        [gauge],
+        update_conflicts=True,
+        unique_fields=["fingerprint"],
+        update_fields=["rule", "value", "measured_at", "unknown_since", "unknown_why"],
+    )
+    if not _tells_of_not_knowing(rule):
+        _resolve(_unreadable(rule, scope))
+
+
+def _not_known(fingerprint: str, rule: str, scope: str, why: str) -> None:
+    """Keep the last value, and fire when it has not been known for long."""
+    Gauge.objects.bulk_create([Gauge(fingerprint=fingerprint, rule=rule)], ignore_conflicts=True)
+    gauges = Gauge.objects.filter(pk=fingerprint)
+    gauges.update(unknown_since=Coalesce("unknown_since", Now()), unknown_why=why)
+    unknown(fingerprint, why=why)
+    if _tells_of_not_knowing(rule):
+        return
+    gauge = gauges.annotate(unknown_for=Now() - F("unknown_since")).get()
+    minutes = gauge.unknown_for / timedelta(minutes=1)
+    name, _, own_scope = _unreadable(rule, scope).partition(":")
+    measure(
+        name,
+        minutes,
+        scope=own_scope,
+        title=f"{rules.title_of(name, own_scope)} for {minutes:.0f} minutes",
+        summary=why,
+        facts=[("Last known", f"{gauge.value:,g}" if gauge.value is not None else "never read")],
+    )
+
+
+def _unreadable(rule: str, scope: str) -> str:
+    """The fingerprint of the alert that a figure is not known."""
+    if rule == "dlq_not_empty":
+        return f"dlq_unreadable:{scope}" if scope else "dlq_unreadable"
+    return f"gauge_unreadable:{rule}" + (f":{scope}" if scope else "")
+
+
+def _tells_of_not_knowing(rule: str) -> bool:
+    return rule in {"dlq_unreadable", "gauge_unreadable"}

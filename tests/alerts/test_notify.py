@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from alerts import notify
 from alerts.models import Alert
+from alerts.rules import UnknownRule
 from tests.racing import race
 
 if TYPE_CHECKING:
@@ -106,3 +107,35 @@ def test_the_page_shows_alerts_as_text_and_changes_nothing(admin_client: Client)
     change = reverse("admin:alerts_alert_change", args=[Alert.objects.get().pk])
     assert admin_client.post(change, {"title": "quiet"}).status_code == 403
     assert admin_client.get(reverse("admin:alerts_alert_add")).status_code == 403
+
+
+@pytest.mark.django_db
+def test_a_figure_above_the_threshold_fires_and_far_enough_below_it_resolves() -> None:
+    for value, open_alerts in ((5, 0), (6, 1), (5, 1), (6, 1), (4, 0)):
+        notify.measure("stale_jobs_day", value)
+        assert Alert.objects.open().count() == open_alerts, value
+    assert Alert.objects.get().value == 4
+
+
+@pytest.mark.django_db
+def test_scopes_are_alerts_of_their_own() -> None:
+    notify.measure("dlq_not_empty", 1, scope="default")
+    notify.measure("dlq_not_empty", 0, scope="slow")
+    assert Alert.objects.get().fingerprint == "dlq_not_empty:default"
+
+
+@pytest.mark.django_db
+def test_a_figure_that_is_not_known_resolves_nothing() -> None:
+    notify.measure("dlq_not_empty", 5, scope="default")
+    notify.measure("dlq_not_empty", None, scope="default", why_unknown="AccessDenied")
+    alert = Alert.objects.get()
+    assert alert.open and alert.unknown_since and alert.unknown_why == "AccessDenied"
+    assert alert.value == 5
+    notify.measure("dlq_not_empty", 5, scope="default")
+    assert Alert.objects.get().unknown_since is None
+
+
+@pytest.mark.django_db
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(UnknownRule, match=r"There is no rule 'dlq'\. Rules: "):
+        notify.measure("dlq", 1)

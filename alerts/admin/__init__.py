@@ -1,0 +1,3 @@
+from alerts.admin import alert
+
+__all__ = ["alert"]

@@ -1,0 +1,6 @@
+from alerts.models.alert import Alert
+from alerts.models.delivery import Attempt, Channel, Delivery
+from alerts.models.notification import Notification
+from alerts.models.rule import Gauge, Monitor, Rule
+
+__all__ = ["Alert", "Attempt", "Channel", "Delivery", "Gauge", "Monitor", "Notification", "Rule"]

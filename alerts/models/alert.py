@@ -1,0 +1,109 @@
+"""``alerts``: what is or was wrong. At most one alert a fingerprint is open at any time."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Severity(models.TextChoices):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def open(self) -> Self:
+        """Not resolved: firing, or acknowledged or snoozed by somebody who looks after it."""
+        return self.filter(resolved_at=None)
+
+    def firing(self) -> Self:
+        """Open, and nobody looks after it."""
+        return self.open().filter(state=Alert.State.FIRING)
+
+    def unknown(self) -> Self:
+        """Open, but what it stands for can't be read at present (I8)."""
+        return self.open().exclude(unknown_since=None)
+
+    def snooze_over(self) -> Self:
+        return self.open().filter(state=Alert.State.SNOOZED, snoozed_until__lte=Now())
+
+
+class Alert(models.Model):
+    """Written by ``alerts.notify`` and, when a person decides, by ``alerts.handling``."""
+
+    class State(models.TextChoices):
+        FIRING = "firing"
+        ACKNOWLEDGED = "acknowledged"
+        SNOOZED = "snoozed"
+        RESOLVED = "resolved"
+
+    Severity = Severity
+
+    fingerprint = models.TextField(
+        help_text="Names what is wrong; the same trouble has the same fingerprint."
+    )
+    rule = models.TextField(
+        blank=True, db_default="", help_text="The rule that it belongs to, which may be none of ours."
+    )
+    state = models.TextField(choices=State, db_default=State.FIRING)
+    severity = models.TextField(choices=Severity)
+    title = models.TextField()
+    summary = models.TextField(blank=True, db_default="")
+    value = models.FloatField(null=True, help_text="The figure that was last measured.")
+    threshold = models.FloatField(null=True, help_text="It counts as wrong above this figure.")
+    link = models.TextField(blank=True, db_default="", help_text="Where to look, a path within the console.")
+    facts = models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and a text.")
+    links = models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and an address.")
+    since = models.DateTimeField(db_default=Now())
+    last_seen_at = models.DateTimeField(db_default=Now())
+    resolved_at = models.DateTimeField(null=True)
+
+    # What people were told: without it nobody knows what is news.
+    told_at = models.DateTimeField(null=True)
+    told_value = models.FloatField(null=True)
+
+    unknown_since = models.DateTimeField(null=True, help_text="The figure can't be read since then.")
+    unknown_why = models.TextField(blank=True, db_default="")
+
+    snoozed_until = models.DateTimeField(null=True)
+    handled_at = models.DateTimeField(null=True)
+    handled_by = models.TextField(blank=True, db_default="", help_text="Who decided about it last.")
+    handled_reason = models.TextField(blank=True, db_default="")
+
+    objects = AlertQuerySet.as_manager()
+
+    class Meta:
+        db_table = "alerts"
+        ordering = ["-since", "-id"]
+        default_permissions = ("view",)
+        permissions = [
+            ("acknowledge_alert", "Can acknowledge an alert"),
+            ("snooze_alert", "Can snooze an alert"),
+            ("resolve_alert", "Can resolve an alert by hand"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["fingerprint"], condition=Q(resolved_at=None), name="alerts_one_open_a_fingerprint"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="resolved", resolved_at__isnull=False)
+                | Q(state__in=["firing", "acknowledged", "snoozed"], resolved_at=None),
+                name="alerts_resolved_has_a_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="snoozed") | Q(snoozed_until__isnull=False),
+                name="alerts_snoozed_has_an_end",
+            ),
+        ]
+        indexes = [models.Index(fields=["-since", "-id"], name="alerts_newest_idx")]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def open(self) -> bool:
+        return self.resolved_at is None

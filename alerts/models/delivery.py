@@ -1,0 +1,115 @@
+"""Where notifications go: a channel, a delivery of each notification to each channel, and every attempt at it."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from alerts.models.notification import Notification
+
+
+class ChannelQuerySet(models.QuerySet["Channel"]):
+    def broken(self) -> Self:
+        return self.exclude(broken_since=None)
+
+
+class Channel(models.Model):
+    """The state of a channel; its address is a secret and stands in the environment alone.
+
+    A sender holds the lease of a channel while it posts, so that one message at a time goes to it, in order.
+    """
+
+    name = models.TextField(primary_key=True)
+    failures = models.IntegerField(db_default=0, help_text="Attempts in a row that did not get through.")
+    failing_since = models.DateTimeField(null=True)
+    broken_since = models.DateTimeField(
+        null=True, help_text="It gave a permanent answer: nothing is sent to it."
+    )
+    broken_why = models.TextField(blank=True, db_default="")
+    last_ok_at = models.DateTimeField(null=True)
+    last_attempt_at = models.DateTimeField(null=True)
+    last_answer = models.TextField(blank=True, db_default="")
+    next_post_at = models.DateTimeField(db_default=Now())
+    leased_until = models.DateTimeField(null=True)
+    lease = models.UUIDField(null=True, help_text="Names the sender that holds it.")
+
+    objects = ChannelQuerySet.as_manager()
+
+    class Meta:
+        db_table = "alert_channels"
+        ordering = ["name"]
+        default_permissions = ("view",)
+        permissions = [("test_channel", "Can send a test message to a channel")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def waiting(self) -> Self:
+        return self.filter(state=Delivery.State.WAITING)
+
+
+class Delivery(models.Model):
+    """One notification for one channel."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        SENT = "sent"
+        HANDED_OVER = "handed_over", "given to the fallback channel"
+
+    notification = models.ForeignKey(Notification, models.CASCADE, related_name="deliveries")
+    channel = models.TextField()
+    state = models.TextField(choices=State, db_default=State.WAITING)
+    created_at = models.DateTimeField(db_default=Now())
+    in_doubt = models.BooleanField(
+        db_default=False, help_text="It was posted, and nobody knows with what outcome."
+    )
+    may_be_repeat = models.BooleanField(db_default=False)
+    instead_of = models.TextField(blank=True, db_default="", help_text="The channel that could not take it.")
+    settled_at = models.DateTimeField(null=True)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        db_table = "alert_deliveries"
+        ordering = ["id"]
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["notification", "channel"], name="alert_deliveries_one_a_channel")
+        ]
+        indexes = [
+            models.Index(
+                fields=["channel", "id"], condition=Q(state="waiting"), name="alert_deliveries_waiting_idx"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.get_state_display()}"
+
+
+class Attempt(models.Model):
+    """One post and the answer to it. ``answer``: of the vendor, shortened, without secrets."""
+
+    class Outcome(models.TextChoices):
+        DELIVERED = "delivered"
+        AGAIN = "again", "to be tried again"
+        UNKNOWN = "unknown", "outcome unknown"
+        MALFORMED = "malformed", "message refused"
+        BROKEN = "broken", "refused for good"
+
+    delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="attempts")
+    at = models.DateTimeField(db_default=Now())
+    outcome = models.TextField(choices=Outcome)
+    answer = models.TextField(blank=True, db_default="")
+
+    class Meta:
+        db_table = "alert_attempts"
+        ordering = ["id"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.get_outcome_display()}: {self.answer}"

@@ -1,0 +1,47 @@
+"""``alert_notifications``: what people are to be told, written in the transaction that changed the alert (I7)."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from alerts.models.alert import Alert, Severity
+
+
+class Notification(models.Model):
+    """One thing to tell, as it was when it was decided. ``alert`` None: a test of a channel."""
+
+    class Kind(models.TextChoices):
+        FIRING = "firing"
+        NEWS = "news"
+        REMINDER = "reminder"
+        RESOLVED = "resolved"
+        TEST = "test"
+
+    alert = models.ForeignKey(Alert, models.CASCADE, null=True, related_name="notifications")
+    kind = models.TextField(choices=Kind)
+    created_at = models.DateTimeField(db_default=Now())
+    severity = models.TextField(choices=Severity)
+    title = models.TextField()
+    summary = models.TextField(blank=True, db_default="")
+    news = models.TextField(blank=True, db_default="", help_text="What is new since people were last told.")
+    value = models.FloatField(null=True)
+    threshold = models.FloatField(null=True)
+    link = models.TextField(blank=True, db_default="")
+    facts = models.JSONField(blank=True, db_default=[])
+    links = models.JSONField(blank=True, db_default=[])
+    addressed_at = models.DateTimeField(
+        null=True, help_text="When the sender made a delivery a channel of it."
+    )
+
+    class Meta:
+        db_table = "alert_notifications"
+        ordering = ["id"]
+        default_permissions = ()
+        indexes = [
+            models.Index(fields=["id"], condition=Q(addressed_at=None), name="alert_notifications_new_idx")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.title}"
