@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.timeline import Actor
@@ -27,13 +28,7 @@ def entry(
     )
 
 
-def open_of(letter: DeadLetter) -> ReplayAttempt | None:
-    """What is being done to the letter now; the row is locked until the transaction ends."""
-    rows = ReplayAttempt.objects.select_for_update()
-    return rows.filter(letter_id=letter.pk, state__in=ReplayAttempt.UNFINISHED).first()
-
-
-def of_letters(letters: Iterable[DeadLetter]) -> dict[Any, ReplayAttempt]:
+def of_letters(letters: Iterable[DeadLetter]) -> dict[UUID, ReplayAttempt]:
     """The unfinished row of each letter that has one, by the letter's id."""
     ids = [letter.pk for letter in letters]
     rows = ReplayAttempt.objects.filter(letter_id__in=ids, state__in=ReplayAttempt.UNFINISHED)

@@ -86,6 +86,8 @@ class DeadLetter(models.Model):
     )
     returns = models.IntegerField(db_default=0, help_text="How often it came back after a replay.")
 
+    told_at = models.DateTimeField(null=True, help_text="When people were told of it.")
+
     words = SearchVectorField(null=True)
     # Which redaction the words were read under; others are not searched.
     words_of = models.TextField(blank=True, db_default="")
@@ -122,6 +124,8 @@ class DeadLetter(models.Model):
             models.Index(
                 fields=["expires_at"], name="dead_letters_expiring_idx", condition=Q(state="in_queue")
             ),
+            models.Index(fields=["dlq"], name="dead_letters_untold_idx", condition=Q(told_at=None)),
+            models.Index(fields=["words_of"], name="dead_letters_words_of_idx"),
             GinIndex(fields=["words"], name="dead_letters_words_idx"),
         ]
 

@@ -27,8 +27,6 @@ class DeadLetterQueue(models.Model):
 
     # One scan at a time: two would hide messages from each other. Whoever takes it moves it forward.
     scanning_until = models.DateTimeField(null=True)
-    # Letters first seen up to here were told.
-    told_until = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "dead_letter_queues"
