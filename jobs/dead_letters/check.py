@@ -34,6 +34,8 @@ class Checked:
     new: int
 
     def __str__(self) -> str:
+        if self.visited.busy:
+            return f"{self.dlq}: another check is at it"
         if self.visited.depth is None:
             return f"{self.dlq}: unknown. {self.visited.problem}"
         if not self.visited.depth:
@@ -51,8 +53,11 @@ def check() -> list[Checked]:
 
 
 def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
+    """Visit one queue and tell what is new. While another visits it, that one tells, and nothing is done here."""
     visited = visit(dlq, budget)
     dlq.refresh_from_db()
+    if visited.busy:
+        return Checked(dlq, visited, 0)
     new = tell(dlq, visited)
     if visited.depth is not None:
         interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
@@ -122,6 +127,8 @@ def _facts(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[
         yield "Concerned", concerned.sentence()
         yield "Longest overdue", concerned.longest()
         yield "For support", concerned.for_support()
+    if returned := DeadLetter.objects.present().filter(dlq=dlq, returns__gt=0).count():
+        yield "Back after a replay", f"{returned:,}"
     yield "Coverage", coverage(dlq)
 
 

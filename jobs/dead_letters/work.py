@@ -8,9 +8,9 @@ from time import monotonic
 from django.db.models import Q, QuerySet
 
 from jobs.dead_letters import origins, replay, sending
+from jobs.dead_letters.check import check_one
 from jobs.dead_letters.ledger import Action, State
 from jobs.dead_letters.scan import Budget
-from jobs.dead_letters.visiting import visit
 from jobs.models import DeadLetterQueue, ReplayAttempt
 
 
@@ -36,7 +36,7 @@ def work(budget: Budget | None = None) -> Worked:
     done.sent = replay.settle_requeued() + replay.send_copies(stop_at)
     for dlq in origins.configured():
         if monotonic() < stop_at and has_wishes(dlq):
-            visited = visit(dlq, budget)
+            visited = check_one(dlq, budget).visited
             done.sent += visited.sent
             done.deleted += visited.deleted
     done.waiting = waiting().count()

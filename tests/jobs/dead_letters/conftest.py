@@ -19,6 +19,7 @@ def account(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Account:
     from tests.jobs.dead_letters import account as made
 
     settings.QUEUES = dict(made.QUEUES)
+    settings.AWS_ENDPOINT_URL = None
     monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
     clock = made.Clock()
     fake = FakeSqs(clock=clock, wall=clock.wall)
