@@ -89,6 +89,6 @@ def _open_letters() -> Any:
     """How many letters of the group are undecided, counted no further than is shown."""
     states = [state.value for state in DeadLetter.OPEN]
     return RawSQL(
-        "(SELECT count(*) FROM (SELECT FROM dead_letters WHERE group_id = failure_groups.id AND state = ANY(%s) LIMIT %s) AS some)",
+        "(SELECT count(*) FROM (SELECT FROM dead_letters WHERE group_id = failure_groups.id AND state = ANY(%s) LIMIT %s) AS counted)",
         (states, MOST_COUNTED + 1),
     )

@@ -39,7 +39,7 @@ def _by_ids(term: str) -> list[UUID]:
     digits = term.replace("-", "")
     if _HEX.fullmatch(digits):
         span = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
-        named = Q(pk__range=span) | Q(job_id__range=span)
+        named = Q(pk__range=span) | Q(job_id__gte=span[0], job_id__lte=span[1])
         found += DeadLetter.objects.filter(named).values_list("pk", flat=True)[:BATCH]
     return found
 
