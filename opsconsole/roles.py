@@ -21,10 +21,14 @@ OPERATORS = {
     "jobs.requeue_job",
     "jobs.cancel_job",
     "jobs.release_job",
+    "jobs.replay_deadletter",
+    "jobs.discard_deadletter",
+    "jobs.change_failuregroup",
     "opsconsole.switch",
 }
 ADMINISTRATORS = {
     "jobs.arm_recovery",
+    "jobs.edit_deadletter",
     "django_q.change_schedule",
     "auth.add_user",
     "auth.change_user",

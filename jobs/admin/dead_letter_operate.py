@@ -148,7 +148,7 @@ def result_page(
     letters = _shown(outcome.job_id for outcome in outcomes)
     known = [outcome for outcome in outcomes if outcome.job_id in letters]
     done = [Line(letters[outcome.job_id], outcome.sentence) for outcome in known if outcome.done]
-    audit.log(request.user, [line.letter for line in done], f"{DONE[action].capitalize()}: {reason}")
+    audit.log(request.user, [line.letter for line in done], DONE[action].capitalize(), why=reason)
     context = {
         "title": f"{_letters(len(done))} {DONE[action]}",
         "done": done,

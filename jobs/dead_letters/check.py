@@ -18,6 +18,7 @@ from jobs.dead_letters.concerned import Concerned, concerned_by, failures_in
 from jobs.dead_letters.scan import Budget
 from jobs.dead_letters.visiting import Visit, coverage, visit
 from jobs.models import DeadLetter, DeadLetterQueue
+from opsconsole import pauses
 
 # Of the 90 seconds of a task, for all queues together.
 SECONDS_FOR_ALL = 60.0
@@ -34,6 +35,8 @@ class Checked:
     new: int
 
     def __str__(self) -> str:
+        if self.visited.paused:
+            return f"{self.dlq}: not read, because checks of dead letters are paused"
         if self.visited.busy:
             return f"{self.dlq}: another check is at it"
         if self.visited.depth is None:
@@ -54,9 +57,11 @@ def check() -> list[Checked]:
 
 def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
     """Visit one queue and tell what is new. While another visits it, that one tells, and nothing is done here."""
+    if pauses.active(pauses.DEAD_LETTER_CHECKS):
+        return Checked(dlq, Visit(depth=None, paused=True), 0)
     visited = visit(dlq, budget)
     dlq.refresh_from_db()
-    if visited.busy:
+    if visited.busy or visited.paused:
         return Checked(dlq, visited, 0)
     new = tell(dlq, visited)
     if visited.depth is not None:

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from jobs import sqs
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.sqs import Attribute, SendResult
-from jobs.worker.consumer import POISON_ATTRIBUTE
+from jobs.worker.poison import POISON_ATTRIBUTE
 
 State = ReplayAttempt.State
 # Longer than any call to SQS takes: whoever intended it is dead.

@@ -18,7 +18,7 @@ from jobs.messages import JobMessage, MalformedMessage, parse_body
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.sqs import BATCH_BYTES, Attribute, Received
 from jobs.storable import plain_text
-from jobs.worker.consumer import POISON_ATTRIBUTE
+from jobs.worker.poison import POISON_ATTRIBUTE
 
 State = DeadLetter.State
 # It is in the queue after all: whoever thought otherwise was wrong.

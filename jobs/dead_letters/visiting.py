@@ -24,11 +24,14 @@ LEASE_MARGIN = timedelta(seconds=60)
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
-    """What came of it. ``depth`` None: it could not be read, ``problem`` says why. ``busy``: another one scans."""
+    """What came of it. ``depth`` None: it could not be read, ``problem`` says why. ``busy``: another one scans;
+    ``paused``: somebody wants the queues left alone.
+    """
 
     depth: int | None
     problem: str = ""
     busy: bool = False
+    paused: bool = False
     seen: int = 0
     deleted: int = 0
     sent: int = 0

@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 returncode=UNREADABLE,
             )
         self._tell(checked)
-        if any(each.visited.depth is None for each in checked):
+        if any(each.visited.problem for each in checked):
             raise CommandError("Not every dead letter queue could be read.", returncode=UNREADABLE)
         if any(each.visited.depth for each in checked):
             raise CommandError("There are dead letters.")

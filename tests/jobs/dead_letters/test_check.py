@@ -17,7 +17,7 @@ from jobs import tasks
 from jobs.dead_letters import check, origins
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue, Status
-from opsconsole import schedules
+from opsconsole import pauses, schedules
 from tests import factories
 from tests.factories import DAY, SECOND, job
 from tests.fakes import sqs as fakes
@@ -417,3 +417,14 @@ def test_names_in_the_facts_are_cut_short(account: Account) -> None:
 
     assert dict(alert().facts)["Concerned"].endswith("and 3 more")
     assert "and 3 more customers have stopped" in dict(alert().facts)["For support"]
+
+
+def test_while_checks_are_paused_the_queues_are_left_alone(account: Account) -> None:
+    account.die("a")
+    pauses.begin(pauses.DEAD_LETTER_CHECKS, by="operator:olga", reason="somebody else reads them")
+
+    assert tasks.check_dead_letters().startswith(
+        "default: not read, because checks of dead letters are paused"
+    )
+    assert account.fake.calls == []
+    assert told() == []
