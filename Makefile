@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= 2
 # Reading the settings must start nothing where nothing is run.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
-.PHONY: help demo test check lint types imports format coverage test-next bench-recovery screenshots clean
+.PHONY: help demo test check lint types imports format coverage test-next bench-recovery bench-dlq screenshots clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ screenshots: .venv/installed ## take the pictures of the README (docs/images) in
 
 bench-recovery: .venv-bench/installed ## measure finding and recovering stale jobs beside other queues
 	.venv-bench/bin/python -m bench.recovery
+
+bench-dlq: .venv/installed ## measure scanning and replaying 10,000 dead letters, and their list page
+	$(BIN)/python -m bench.dlq
 
 clean: ## remove what was built, installed and stored here
 	rm -rf .venv .venv-next .venv-bench var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

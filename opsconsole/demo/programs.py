@@ -41,7 +41,13 @@ class Programs:
 
     def background(self) -> list[Program]:
         sweeper = (*MANAGE, "recover_stale_jobs", "--loop")
-        return [self._program("cluster", *MANAGE, "run_cluster"), self._program("sweeper", *sweeper)]
+        # The schedule alone would let a visitor wait for up to five minutes.
+        checker = (*MANAGE, "check_dlq", "--loop", "--interval", "10")
+        return [
+            self._program("cluster", *MANAGE, "run_cluster"),
+            self._program("sweeper", *sweeper),
+            self._program("checker", *checker),
+        ]
 
     def story(self) -> Program:
         """It speaks where the demo speaks, and its end is the demo's."""
