@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from uuid import UUID
 
 from django.conf import settings
 from django.urls import reverse
@@ -22,7 +23,8 @@ class Letters:
     def __init__(self, address: str) -> None:
         self.address = address
         self.poisoned = False
-        self.told: set[object] = set()
+        self.told: set[UUID] = set()
+        self.told_rows: set[int] = set()
         self._try_at = 0.0
 
     def turn(self) -> None:
@@ -38,8 +40,8 @@ class Letters:
                 f"dead letter {str(letter.pk)[:8]}: {letter.group.title}. Review and replay it at {page}",
             )
         for row in ReplayAttempt.objects.filter(state=ReplayAttempt.State.DONE).order_by("pk"):
-            if row.pk not in self.told:
-                self.told.add(row.pk)
+            if row.pk not in self.told_rows:
+                self.told_rows.add(row.pk)
                 say("letters", f"dead letter {str(row.letter_id)[:8]}: {row.action} by {row.actor} done")
 
     def _poison(self) -> None:
