@@ -12,6 +12,7 @@ from django.db.models import TextChoices
 from django.db.models.functions import Now
 
 from jobs import outbox
+from jobs.dead_letters.following import follow_requeue
 from jobs.diagnosis import Reason, diagnose
 from jobs.lifecycle import restart
 from jobs.models import Job, JobEvent, Status
@@ -180,6 +181,7 @@ def _send_again(job: Job, kind: JobEvent.Kind, actor: Actor, reason: str) -> str
     outbox.post(job.pk, epoch, job.queue, reason=outbox.OPERATOR_REQUEUE, retry=True)
     details = {"from_status": job.status, "from_epoch": job.run_epoch, "worker": job.worker_id}
     record(job.pk, kind, run_epoch=epoch, actor=actor, reason=reason, details=details)
+    follow_requeue(job.pk, epoch, actor, reason)
     return f"Waits for run {epoch}."
 
 

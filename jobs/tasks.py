@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobs import dispatcher, pruning, queues, recovery, tally
+from jobs.dead_letters import check, work
 from opsconsole import figures
 
 
@@ -26,3 +27,11 @@ def prune() -> str:
 
 def count_hours() -> str:
     return f"{tally.count()} figures"
+
+
+def check_dead_letters() -> str:
+    return "; ".join(map(str, check.check())) or "no dead letter queue is configured"
+
+
+def work_dead_letters() -> str:
+    return str(work.work())

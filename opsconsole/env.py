@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from jsonpath_ng.exceptions import JSONPathError
+from jsonpath_ng.ext import parser as jsonpath
 
 _environment = environ.Env.ENVIRON
 # Each name that was asked for, and its default: a misspelt variable can be pointed out, the docs held to it.
@@ -79,6 +81,19 @@ def choice(name: str, default: str, accepted: Sequence[str]) -> str:
 def words(name: str, default: Sequence[str] = ()) -> list[str]:
     """A list separated by commas."""
     return [word.strip() for word in text(name, ",".join(default)).split(",") if word.strip()]
+
+
+def json_paths(name: str) -> list[str]:
+    """JSON paths, separated by commas, such as ``$.customer.email, $..card_number``."""
+    for path in words(name):
+        try:
+            jsonpath.parse(path)
+        except JSONPathError as error:
+            raise ImproperlyConfigured(
+                f"{name} must be JSON paths such as $.customer.email, separated by commas, not {path[:80]!r}: "
+                f"{error}. Correct it, or unset it."
+            ) from error
+    return words(name)
 
 
 def origins(name: str) -> list[str]:

@@ -21,12 +21,16 @@ OPERATORS = {
     "jobs.requeue_job",
     "jobs.cancel_job",
     "jobs.release_job",
+    "jobs.replay_deadletter",
+    "jobs.discard_deadletter",
+    "jobs.change_failuregroup",
     "opsconsole.switch",
     "opsconsole.run_schedule",
 }
 ADMINISTRATORS = {
     "jobs.arm_recovery",
     "opsconsole.pause_schedule",
+    "jobs.edit_deadletter",
     "auth.add_user",
     "auth.change_user",
     "auth.view_user",

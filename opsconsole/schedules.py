@@ -34,11 +34,24 @@ class Entry:
 
 def table() -> tuple[Entry, ...]:
     sweep_minutes = max(1, settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS // 60)
+    check_minutes = max(1, settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS // 60)
     return (
         Entry("sweep", "jobs.tasks.sweep", sweep_minutes, "start runs again whose worker died"),
         Entry("dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop does not run"),
         Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
         Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
+        Entry(
+            "check dead letters",
+            "jobs.tasks.check_dead_letters",
+            check_minutes,
+            "see and tell new dead letters",
+        ),
+        Entry(
+            "work dead letters",
+            "jobs.tasks.work_dead_letters",
+            1,
+            "replay and discard what operators decided",
+        ),
         Entry("prune", "jobs.tasks.prune", 60, "delete what has served its time"),
         Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop does not run"),
         Entry("monitors", "alerts.tasks.judge_monitors", 1, "tell when a sweep or a check is late"),

@@ -122,6 +122,12 @@ OPSCONSOLE_COLUMNS = env.columns(
     ("jobs.customer_id", "jobs.package_size", "jobs.priority_level", "worker_heartbeats.last_heartbeat"),
 )
 
+# --- dead letters ---
+
+OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS = env.seconds("OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS", 300)
+OPSCONSOLE_EDIT_DEAD_LETTERS = env.boolean("OPSCONSOLE_EDIT_DEAD_LETTERS", default=False)
+OPSCONSOLE_REDACT_PATHS = env.json_paths("OPSCONSOLE_REDACT_PATHS")
+
 # --- schedules (django-q2) ---
 
 Q_CLUSTER = {

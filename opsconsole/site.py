@@ -29,6 +29,8 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "jobs.Job",
             "jobs.WorkerHeartbeat",
+            "jobs.DeadLetter",
+            "jobs.FailureGroup",
             "jobs.Sweep",
             "jobs.Outbox",
             "jobs.QueueState",

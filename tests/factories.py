@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db.models.functions import Now
 
-from jobs.models import Job, Outbox, Status, WorkerHeartbeat
+from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Outbox, Status, WorkerHeartbeat
 
 SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
 
 
 def job(**fields: Any) -> Job:
@@ -63,3 +65,51 @@ def letter(of: Job, *, due: timedelta = timedelta(0), **fields: Any) -> Outbox:
     about = {"job": of, "run_epoch": of.run_epoch, "queue": of.queue, "available_at": Now() - due}
     made = Outbox.objects.create(**about | fields)
     return Outbox.objects.get(pk=made.pk)
+
+
+def dead_letter_queue(queue: str = "default", **fields: Any) -> DeadLetterQueue:
+    """What is known of a queue's dead letter queue: four days of retention, read a moment ago."""
+    known = {
+        "queues": [queue],
+        "visible": 0,
+        "in_flight": 0,
+        "delayed": 0,
+        "retention_seconds": 345_600,
+        "read_at": Now(),
+        "checked_at": Now(),
+    }
+    url = fields.pop("url", f"https://sqs.us-east-1.amazonaws.com/123456789012/{queue}-dlq")
+    made, _ = DeadLetterQueue.objects.update_or_create(url=url, defaults=known | fields)
+    return made
+
+
+def failure_group(
+    title: str = "ConnectionError: the directory did not answer", **fields: Any
+) -> FailureGroup:
+    known = {"kind": FailureGroup.Kind.JOB_ERROR, "title": title}
+    made, _ = FailureGroup.objects.get_or_create(fingerprint=title, defaults=known | fields)
+    return made
+
+
+def dead_letter(of: Job | None = None, *, age: timedelta = timedelta(0), **fields: Any) -> DeadLetter:
+    """A letter that was sent ``age`` ago and lies in its queue: of this job, or of nobody we know."""
+    body = fields.pop("body", None)
+    if body is None:
+        message = {"job_id": str(of.pk), "run_epoch": of.run_epoch} if of else {"order": 4218}
+        body = json.dumps(message)
+    known: dict[str, Any] = {
+        "message_id": str(uuid4()),
+        "queue": "default",
+        "body": body,
+        "body_bytes": len(body.encode()),
+        "sent_at": Now() - age,
+        "expires_at": Now() - age + 4 * DAY,
+        "receive_count": 3,
+        "job": of,
+        "run_epoch": of.run_epoch if of else None,
+    }
+    known |= fields
+    known["dlq"] = known.get("dlq") or dead_letter_queue(known["queue"] or "default")
+    known["group"] = known.get("group") or failure_group()
+    made = DeadLetter.objects.create(**known)
+    return DeadLetter.objects.get(pk=made.pk)

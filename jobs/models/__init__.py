@@ -1,17 +1,25 @@
 from jobs.models.control import RecoveryControl
+from jobs.models.dead_letter import DeadLetter
+from jobs.models.dead_letter_queue import DeadLetterQueue
 from jobs.models.event import JobEvent
+from jobs.models.failure_group import FailureGroup
 from jobs.models.job import Job, Status
 from jobs.models.outbox import Outbox
 from jobs.models.queue import QueueState
+from jobs.models.replay_attempt import ReplayAttempt
 from jobs.models.sweep import Sweep
 from jobs.models.worker import WorkerHeartbeat
 
 __all__ = [
+    "DeadLetter",
+    "DeadLetterQueue",
+    "FailureGroup",
     "Job",
     "JobEvent",
     "Outbox",
     "QueueState",
     "RecoveryControl",
+    "ReplayAttempt",
     "Status",
     "Sweep",
     "WorkerHeartbeat",

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import boto3
@@ -29,6 +29,7 @@ from jobs.sqs.failures import (
     QueueMisconfigured,
     QueueThrottled,
     QueueUnavailable,
+    QueueUnreachable,
     check_answer,
     detail,
     short_code,
@@ -64,13 +65,17 @@ __all__ = [
     "QueueMisconfigured",
     "QueueThrottled",
     "QueueUnavailable",
+    "QueueUnreachable",
     "Received",
     "SendResult",
     "client_for",
+    "console_link",
     "delete",
+    "delete_batch",
     "depth",
     "receive",
     "release",
+    "release_batch",
     "send_batch",
     "send_raw",
     "split_batches",
@@ -87,24 +92,28 @@ CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=16,
 )
+# For what must not be sent twice unknown to us.
+ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
 AWS_HOST = re.compile(r"\b([a-z]{2,4}(?:-[a-z]+)+-\d+)\..*(?:amazonaws\.(?:com|com\.cn|eu)|api\.aws)$")
 
 
-def send_batch(queue_url: str, entries: Sequence[Outgoing]) -> list[SendResult]:
+def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = False) -> list[SendResult]:
     """Send at most ten messages of 1 MiB in all (``split_batches``) in one call; a result for each, in order.
 
-    Raises ``QueueError`` when the call as a whole failed; after ``QueueUnavailable`` some may have been sent.
+    ``once``: boto3 itself tries nothing twice. Raises ``QueueError`` when the call as a whole failed; after
+    ``QueueUnavailable`` some may have been sent, but, with ``once``, for ``QueueUnreachable`` and ``QueueThrottled``.
     """
     if not entries:
         return []
     request = [_entry(queue_url, str(number), entry) for number, entry in enumerate(entries)]
     try:
         with vendor_errors(queue_url):
-            answer = client_for(queue_url).send_message_batch(QueueUrl=queue_url, Entries=request)
+            client = client_for(queue_url, once=True) if once else client_for(queue_url)
+            answer = client.send_message_batch(QueueUrl=queue_url, Entries=request)
             sent = {item["Id"]: item["MessageId"] for item in answer.get("Successful", [])}
             failed = {item["Id"]: item for item in answer.get("Failed", [])}
     except MessageRefused as refusal:
-        return _send_apart(queue_url, entries, refusal)
+        return _send_apart(queue_url, entries, refusal, once=once)
     return [
         SendResult(entry.key, sent[item["Id"]])
         if item["Id"] in sent
@@ -113,16 +122,19 @@ def send_batch(queue_url: str, entries: Sequence[Outgoing]) -> list[SendResult]:
     ]
 
 
-def _send_apart(queue_url: str, entries: Sequence[Outgoing], refusal: MessageRefused) -> list[SendResult]:
+def _send_apart(
+    queue_url: str, entries: Sequence[Outgoing], refusal: MessageRefused, *, once: bool
+) -> list[SendResult]:
     """Some queues refuse a whole batch for one bad entry: alone, it takes no other one down."""
     if len(entries) == 1:
         return [SendResult(entries[0].key, error=str(refusal), permanent=True)]
-    return [result for entry in entries for result in send_batch(queue_url, [entry])]
+    return [result for entry in entries for result in send_batch(queue_url, [entry], once=once)]
 
 
 def _failed(entry: Outgoing, failure: Mapping[str, Any] | None) -> SendResult:
     if failure is None:
-        return SendResult(entry.key, error="The answer does not mention the message: it may have been sent.")
+        error = "The answer does not mention the message: it may have been sent."
+        return SendResult(entry.key, error=error, unknown=True)
     code = short_code(str(failure.get("Code", "")))
     # Throttling and missing rights count as the sender's fault too, but they pass without changing the message.
     permanent = bool(failure.get("SenderFault")) and code not in THROTTLED | NEEDS_A_PERSON
@@ -142,6 +154,9 @@ def _entry(queue_url: str, number: str, outgoing: Outgoing) -> SendMessageBatchR
     if urlsplit(queue_url).path.endswith(".fifo"):
         entry["MessageGroupId"] = outgoing.group_id or outgoing.key
         entry["MessageDeduplicationId"] = outgoing.dedup_id or outgoing.key
+    elif outgoing.group_id:
+        # Of a fair queue: no order, but whose message it is.
+        entry["MessageGroupId"] = outgoing.group_id
     elif outgoing.delay_seconds > 0:
         entry["DelaySeconds"] = min(outgoing.delay_seconds, LONGEST_DELAY_SECONDS)
     if outgoing.attributes:
@@ -225,6 +240,40 @@ def release(received: Received, delay_seconds: int = 0) -> bool:
     return True
 
 
+def delete_batch(received: Sequence[Received]) -> set[str]:
+    """Remove at most ten messages of one queue for good; returns the ids of those that SQS says are gone."""
+    if not received:
+        return set()
+    handles: list[Any] = _handles(received)
+    with vendor_errors(received[0].queue_url):
+        client = client_for(received[0].queue_url)
+        answer = client.delete_message_batch(QueueUrl=received[0].queue_url, Entries=handles)
+        return _ids_of(received, answer)
+
+
+def release_batch(received: Sequence[Received]) -> set[str]:
+    """Give at most ten messages of one queue back at once; returns the ids of those that SQS says are visible."""
+    if not received:
+        return set()
+    handles: list[Any] = [handle | {"VisibilityTimeout": 0} for handle in _handles(received)]
+    with vendor_errors(received[0].queue_url):
+        client = client_for(received[0].queue_url)
+        answer = client.change_message_visibility_batch(QueueUrl=received[0].queue_url, Entries=handles)
+        return _ids_of(received, answer)
+
+
+def _handles(received: Sequence[Received]) -> list[dict[str, Any]]:
+    return [
+        {"Id": str(number), "ReceiptHandle": message.receipt_handle}
+        for number, message in enumerate(received)
+    ]
+
+
+def _ids_of(received: Sequence[Received], answer: Mapping[str, Any]) -> set[str]:
+    """HTTP 200 says nothing of a single entry: only those that are named as successful count."""
+    return {received[int(item["Id"])].message_id for item in answer.get("Successful", [])}
+
+
 def depth(queue_url: str) -> QueueDepth:
     """Read the gauge. Raises ``QueueError`` when any part can't be read: unknown is not zero."""
     with vendor_errors(queue_url):
@@ -243,10 +292,21 @@ def depth(queue_url: str) -> QueueDepth:
         )
 
 
-def client_for(queue_url: str) -> SQSClient:
-    """The process's client for this queue. Tests put their fake in its place."""
+def console_link(queue_url: str) -> str | None:
+    """The page of this queue in the AWS console; None when the queue is not on AWS itself."""
+    host = urlsplit(queue_url).hostname or ""
+    named = AWS_HOST.search(host)
+    if named is None or settings.AWS_ENDPOINT_URL:
+        return None
+    domain = "console.amazonaws.cn" if host.endswith(".amazonaws.com.cn") else "console.aws.amazon.com"
+    page = f"https://{named[1]}.{domain}/sqs/v3/home?region={named[1]}"
+    return f"{page}#/queues/{quote(queue_url, safe='')}"
+
+
+def client_for(queue_url: str, *, once: bool = False) -> SQSClient:
+    """The process's client for this queue; ``once``: one that tries nothing twice. Tests put their fake here."""
     try:
-        return _client(os.getpid(), *_region_and_endpoint(queue_url))
+        return _client(os.getpid(), *_region_and_endpoint(queue_url), once=once)
     except ValueError as error:
         raise QueueMisconfigured(
             f"{queue_url!r} can't be the URL of a queue: {error}. Correct the setting."
@@ -264,9 +324,10 @@ def _region_and_endpoint(queue_url: str) -> tuple[str, str]:
 
 
 @cache
-def _client(pid: int, region: str, endpoint: str) -> SQSClient:
+def _client(pid: int, region: str, endpoint: str, *, once: bool = False) -> SQSClient:
     """Connections must not be shared with a forked child: each process (``pid``) opens its own."""
     # A session of its own, because the module-wide one is not safe for threads while a client is made.
-    client = boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=CONFIG)
+    config = CONFIG.merge(ONCE) if once else CONFIG
+    client = boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=config)
     client.meta.events.register("after-call.sqs", check_answer)
     return client

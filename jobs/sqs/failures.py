@@ -23,6 +23,10 @@ class QueueUnavailable(QueueError):
     """The queue can't be reached or failed; whether the request had an effect is unknown. Try again later."""
 
 
+class QueueUnreachable(QueueUnavailable):
+    """No connection came about, so this try had no effect. Try again later."""
+
+
 class QueueThrottled(QueueUnavailable):
     """Too many requests, or too many messages in flight. Try again later, with fewer."""
 
@@ -84,6 +88,7 @@ NEEDS_CREDENTIALS = (
     vendor.ProfileNotFound,
     vendor.SSOError,
 )
+NEVER_LEFT = (vendor.ConnectTimeoutError, vendor.EndpointConnectionError, vendor.ProxyConnectionError)
 # Parsing trips over an answer that is no answer of SQS.
 NOT_SQS = (
     ResponseParserError,
@@ -110,6 +115,8 @@ def vendor_errors(queue_url: str) -> Iterator[None]:
         ) from error
     except vendor.ParamValidationError as error:
         raise MessageRefused(f"The request to {queue_url} is not valid: {detail('', str(error))}") from error
+    except NEVER_LEFT as error:
+        raise QueueUnreachable(f"The queue {queue_url} can't be reached: {detail('', str(error))}") from error
     except vendor.BotoCoreError as error:
         raise QueueUnavailable(f"The queue {queue_url} can't be reached: {detail('', str(error))}") from error
     except NOT_SQS as error:

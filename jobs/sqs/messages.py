@@ -51,12 +51,16 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of one message: sent (``message_id``) or not (``error``), ``permanent``: never will be."""
+    """What became of one message: sent (``message_id``) or not (``error``).
+
+    ``permanent``: it never will be; ``unknown``: it may have been sent all the same.
+    """
 
     key: str
     message_id: str | None = None
     error: str | None = None
     permanent: bool = False
+    unknown: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ def _trouble(run: RunContext) -> None:
             raise ConnectionError("the directory did not answer")
         case "fails always":
             raise ConnectionError("the directory has not answered for days")
+        case "fails until it is replayed" if run.job.epoch == 1:
+            raise PermanentError("the directory is closed today")
         case "fails for good":
             raise PermanentError("the directory refuses this business: its address is missing")
         case "kills its worker":

@@ -47,6 +47,8 @@ def trouble_of(number: int) -> str | None:
     """Mostly none; one poison early, so that there is time to see it quarantined."""
     if number == POISON_NUMBER:
         return POISON
+    if number % 20 == 6:
+        return "fails until it is replayed"
     if number % 10 == 4:
         return "fails once"
     if number % 20 == 9:

@@ -42,7 +42,13 @@ class Programs:
 
     def background(self) -> list[Program]:
         sweeper = (*MANAGE, "recover_stale_jobs", "--loop")
-        return [self._program("cluster", *MANAGE, "run_cluster"), self._program("sweeper", *sweeper)]
+        # The schedule alone would let a visitor wait for up to five minutes.
+        checker = (*MANAGE, "check_dlq", "--loop", "--interval", "10")
+        return [
+            self._program("cluster", *MANAGE, "run_cluster"),
+            self._program("sweeper", *sweeper),
+            self._program("checker", *checker),
+        ]
 
     def slack(self) -> Program:
         """The stand-in for Slack: it prints what it hears where the demo speaks."""

@@ -19,6 +19,7 @@ from jobs.models import Job, JobEvent
 from jobs.timeline import CONSOLE
 from opsconsole import schedules
 from opsconsole.demo import account, services
+from opsconsole.demo.letters import Letters
 from opsconsole.demo.producer import Producer
 from opsconsole.demo.story import Story
 from opsconsole.demo.voice import say, short
@@ -53,6 +54,7 @@ class Storyteller:
         self.address = environ["DEMO_ADDRESS"]
         self.seconds = float(environ["DEMO_SECONDS"] or 0) or None
         self.producer = Producer()
+        self.letters = Letters(self.address)
         self.story: Story | None = None
         self.production_ended_at: datetime | None = None
         self._heard: set[int] = set()
@@ -95,6 +97,7 @@ class Storyteller:
             self._tell(event)
         if self.story:
             self.story.look_at_the_outbox()
+            self.letters.turn()
         self._count()
 
     def _produce(self) -> None:

@@ -1,8 +1,8 @@
 """SQS in memory, fast, safe for threads, and as hostile as told: lag, throttling, lost answers, duplicates.
 
 It takes the place of the adapter's client: ``monkeypatch.setattr(sqs, "client_for", fake.client_for)``.
-Names and shapes are those of a boto3 client. What SQS does and this fake does not: retention, FIFO order and
-its group lock.
+Names and shapes are those of a boto3 client. A message that moves to a dead letter queue keeps its id; on FIFO
+queues its deduplication id becomes its id and its time of sending is that of the move, as on SQS.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Message:
     sent_at_ms: int
     group_id: str | None = None
     id: str = field(default_factory=lambda: str(uuid4()))
+    dedup_id: str | None = None
+    source_arn: str | None = None
     handle: str = ""
     receive_count: int = 0
 
@@ -44,6 +46,7 @@ class Queue:
     visibility_timeout: int = 30
     dlq_url: str | None = None
     max_receive_count: int = 3
+    retention_seconds: int = 345_600
     messages: dict[str, Message] = field(default_factory=dict)
     deduplicated: dict[str, tuple[float, str]] = field(default_factory=dict)
 
@@ -57,16 +60,26 @@ class FakeSqs:
         sent and not mentioned) or "unmentioned" (sent and not mentioned).
     duplicates: so many of the next received messages stay visible and will be received again.
     largest_read: at most so many messages a receive (short reads); 0 makes each one empty.
+    empty_reads: so many of the next receives come back empty although there is something.
+    handle_fault: for the body of each entry of a batch of deletes or visibilities: a code with which it fails, or None.
+    miscount: what the approximate counts tell of a true one.
+    sample: the order in which a receive looks at the messages; SQS asks some of its hosts, not all.
+    wall: seconds since 1970, by which messages are sent and expire.
     """
 
     latency: float = 0.0
     entry_fault: Callable[[str], str | None] = lambda body: None
     duplicates: int = 0
     largest_read: int = 10
+    empty_reads: int = 0
+    handle_fault: Callable[[str], str | None] = lambda body: None
+    miscount: Callable[[int], int] = lambda count: count
+    sample: Callable[[list[Message]], list[Message]] = lambda messages: messages
+    wall: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     queues: dict[str, Queue] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
-    _faults: deque[tuple[Exception, bool]] = field(default_factory=deque, init=False, repr=False)
+    _faults: deque[tuple[Exception, bool, str]] = field(default_factory=deque, init=False, repr=False)
     _changed: Condition = field(default_factory=Condition, init=False, repr=False)
 
     # -- what tests say and ask
@@ -76,16 +89,28 @@ class FakeSqs:
         self.queues[url] = Queue(**settings)
         return url
 
-    def client_for(self, queue_url: str) -> FakeSqs:
+    def client_for(self, queue_url: str, *, once: bool = False) -> FakeSqs:
         return self
 
-    def fail_next(self, count: int, error: Exception, *, after_effect: bool = False) -> None:
-        """Raise the error from the next calls, with ``after_effect`` only once they have done their work."""
-        self._faults.extend([(error, after_effect)] * count)
+    def fail_next(self, count: int, error: Exception, *, after_effect: bool = False, call: str = "") -> None:
+        """Raise the error from the next calls, with ``after_effect`` only once they have done their work.
 
-    def drop_answers(self, count: int) -> None:
+        ``call``: only from calls whose name begins so, such as "send".
+        """
+        self._faults.extend([(error, after_effect, call)] * count)
+
+    def drop_answers(self, count: int, *, call: str = "") -> None:
         """The next calls do their work, and nobody hears of it."""
-        self.fail_next(count, ReadTimeoutError(endpoint_url="https://sqs.fake"), after_effect=True)
+        self.fail_next(count, ReadTimeoutError(endpoint_url="https://sqs.fake"), after_effect=True, call=call)
+
+    def heal(self) -> None:
+        """Forget the faults that were told of and have not happened yet."""
+        self._faults.clear()
+
+    def hidden(self, url: str) -> int:
+        """How many messages of the queue are in somebody's hands."""
+        with self._changed:
+            return sum(message.visible_at > self.clock() for message in self.queues[url].messages.values())
 
     def bodies(self, url: str) -> list[str]:
         """What lies in the queue, visible or not, oldest first."""
@@ -131,8 +156,11 @@ class FakeSqs:
             queue = self._queue(QueueUrl)
             hidden = queue.visibility_timeout if VisibilityTimeout is None else VisibilityTimeout
             limit = min(MaxNumberOfMessages, self.largest_read)
+            if self.empty_reads:
+                self.empty_reads -= 1
+                return {}
             deadline = time.monotonic() + WaitTimeSeconds
-            while not (taken := self._take(queue, limit, hidden)):
+            while not (taken := self._take(QueueUrl, queue, limit, hidden)):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return {}
@@ -163,22 +191,41 @@ class FakeSqs:
 
         return self._call("change_message_visibility", QueueUrl, work)
 
+    def delete_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        def delete(entry: dict[str, Any], message: Message | None) -> None:
+            if message:
+                del self._queue(QueueUrl).messages[message.id]
+
+        return self._call("delete_message_batch", QueueUrl, lambda: self._each(QueueUrl, Entries, delete))
+
+    def change_message_visibility_batch(
+        self, *, QueueUrl: str, Entries: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        def change(entry: dict[str, Any], message: Message | None) -> None:
+            if message is None or message.visible_at <= self.clock():
+                raise client_error(PREFIX + "MessageNotInflight")
+            message.visible_at = self.clock() + entry["VisibilityTimeout"]
+            self._changed.notify_all()
+
+        name = "change_message_visibility_batch"
+        return self._call(name, QueueUrl, lambda: self._each(QueueUrl, Entries, change))
+
     def get_queue_attributes(self, *, QueueUrl: str, AttributeNames: Iterable[str]) -> dict[str, Any]:
         def work() -> dict[str, Any]:
             queue, now = self._queue(QueueUrl), self.clock()
+            self._expire(queue)
             hidden = [message for message in queue.messages.values() if message.visible_at > now]
             delayed = sum(message.receive_count == 0 for message in hidden)
             attributes = {
-                "ApproximateNumberOfMessages": str(len(queue.messages) - len(hidden)),
-                "ApproximateNumberOfMessagesNotVisible": str(len(hidden) - delayed),
-                "ApproximateNumberOfMessagesDelayed": str(delayed),
+                "ApproximateNumberOfMessages": str(self.miscount(len(queue.messages) - len(hidden))),
+                "ApproximateNumberOfMessagesNotVisible": str(self.miscount(len(hidden) - delayed)),
+                "ApproximateNumberOfMessagesDelayed": str(self.miscount(delayed)),
                 "VisibilityTimeout": str(queue.visibility_timeout),
-                "MessageRetentionPeriod": "345600",
+                "MessageRetentionPeriod": str(queue.retention_seconds),
             }
             if queue.dlq_url:
-                name = queue.dlq_url.rpartition("/")[2]
                 policy = {
-                    "deadLetterTargetArn": f"arn:aws:sqs:us-east-1:000000000000:{name}",
+                    "deadLetterTargetArn": arn_of(queue.dlq_url),
                     "maxReceiveCount": queue.max_receive_count,
                 }
                 attributes["RedrivePolicy"] = json.dumps(policy)
@@ -193,7 +240,7 @@ class FakeSqs:
             time.sleep(self.latency)
         with self._changed:
             self.calls.append(name)
-            error, after_effect = self._faults.popleft() if self._faults else (None, False)
+            error, after_effect = self._next_fault(name)
             if error and not after_effect:
                 raise error
             self._queue(url)
@@ -201,6 +248,39 @@ class FakeSqs:
             if error:
                 raise error
             return answer
+
+    def _next_fault(self, name: str) -> tuple[Exception | None, bool]:
+        for fault in self._faults:
+            error, after_effect, call = fault
+            if name.startswith(call):
+                self._faults.remove(fault)
+                return error, after_effect
+        return None, False
+
+    def _each(
+        self, url: str, entries: list[dict[str, Any]], work: Callable[[dict[str, Any], Message | None], None]
+    ) -> dict[str, Any]:
+        """HTTP 200 whatever happens to a single entry."""
+        answer: dict[str, list[dict[str, Any]]] = {"Successful": [], "Failed": []}
+        for entry in entries:
+            message = self._held(url, entry["ReceiptHandle"])
+            code = self.handle_fault(message.body) if message else None
+            try:
+                if code:
+                    raise client_error(code)
+                work(entry, message)
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                answer["Failed"].append({"Id": entry["Id"], "SenderFault": True, "Code": code})
+            else:
+                answer["Successful"].append({"Id": entry["Id"]})
+        return answer
+
+    def _expire(self, queue: Queue) -> None:
+        oldest = (self.wall() - queue.retention_seconds) * 1000
+        for message in list(queue.messages.values()):
+            if message.sent_at_ms <= oldest:
+                del queue.messages[message.id]
 
     def _queue(self, url: str) -> Queue:
         try:
@@ -234,8 +314,9 @@ class FakeSqs:
             body=body,
             attributes=options.get("MessageAttributes", {}),
             visible_at=now + options.get("DelaySeconds", 0),
-            sent_at_ms=int(time.time() * 1000),
+            sent_at_ms=int(self.wall() * 1000),
             group_id=options.get("MessageGroupId"),
+            dedup_id=dedup,
         )
         queue.messages[message.id] = message
         if dedup:
@@ -243,13 +324,19 @@ class FakeSqs:
         self._changed.notify_all()
         return message.id
 
-    def _take(self, queue: Queue, limit: int, hidden_seconds: int) -> list[dict[str, Any]]:
+    def _take(self, url: str, queue: Queue, limit: int, hidden_seconds: int) -> list[dict[str, Any]]:
+        self._expire(queue)
         taken: list[dict[str, Any]] = []
-        now = self.clock()
-        for message in list(queue.messages.values()):
+        now, locked = self.clock(), set[str | None]()
+        messages = list(queue.messages.values())
+        for message in messages if url.endswith(".fifo") else self.sample(messages):
             if len(taken) >= limit:
                 break
-            if message.visible_at > now or self._moved_to_dlq(queue, message):
+            if message.group_id in locked:
+                continue
+            if message.visible_at > now and url.endswith(".fifo"):
+                locked.add(message.group_id)
+            if message.visible_at > now or self._moved_to_dlq(url, queue, message):
                 continue
             message.receive_count += 1
             message.handle = f"{message.id}#{message.receive_count}"
@@ -258,10 +345,13 @@ class FakeSqs:
             taken.append(_shown(message))
         return taken
 
-    def _moved_to_dlq(self, queue: Queue, message: Message) -> bool:
+    def _moved_to_dlq(self, url: str, queue: Queue, message: Message) -> bool:
         if queue.dlq_url is None or message.receive_count < queue.max_receive_count:
             return False
         del queue.messages[message.id]
+        message.source_arn = arn_of(url)
+        if url.endswith(".fifo"):
+            message.dedup_id, message.sent_at_ms = message.id, int(self.wall() * 1000)
         self._queue(queue.dlq_url).messages[message.id] = message
         return True
 
@@ -275,8 +365,12 @@ def _shown(message: Message) -> dict[str, Any]:
         "ApproximateReceiveCount": str(message.receive_count),
         "SentTimestamp": str(message.sent_at_ms),
     }
-    if message.group_id:
-        system["MessageGroupId"] = message.group_id
+    more = {
+        "MessageGroupId": message.group_id,
+        "MessageDeduplicationId": message.dedup_id,
+        "DeadLetterQueueSourceArn": message.source_arn,
+    }
+    system |= {name: value for name, value in more.items() if value}
     shown: dict[str, Any] = {
         "MessageId": message.id,
         "ReceiptHandle": message.handle,
@@ -286,6 +380,12 @@ def _shown(message: Message) -> dict[str, Any]:
     if message.attributes:
         shown["MessageAttributes"] = message.attributes
     return shown
+
+
+def arn_of(url: str) -> str:
+    """The ARN of a fake queue, by the last two parts of its URL."""
+    account, name = url.split("/")[-2:]
+    return f"arn:aws:sqs:us-east-1:{account}:{name}"
 
 
 def _refusal(body: str, attributes: Mapping[str, Any] | None = None) -> str | None:

@@ -280,7 +280,7 @@ def test_each_entry_of_a_partial_answer_gets_its_own_result(fake: fakes.FakeSqs)
     assert [result.key for result in results if result.error] == [f"key-{number}" for number in range(1, 7)]
     assert results[1].error == "InvalidMessageContents: InvalidMessageContents."
     assert results[3] == SendResult(
-        "key-3", error="The answer does not mention the message: it may have been sent."
+        "key-3", error="The answer does not mention the message: it may have been sent.", unknown=True
     )
     assert fake.bodies(AWS) == ["body 0", "body 4"]
 
@@ -361,8 +361,8 @@ def test_error_answer_means(
             "can't be reached",
         ),
         (vendor.ParamValidationError(report="bad"), sqs.MessageRefused, "is not valid"),
-        (fakes.unreachable(), sqs.QueueUnavailable, "can't be reached"),
-        (vendor.ConnectTimeoutError(endpoint_url="x"), sqs.QueueUnavailable, "can't be reached"),
+        (fakes.unreachable(), sqs.QueueUnreachable, "can't be reached"),
+        (vendor.ConnectTimeoutError(endpoint_url="x"), sqs.QueueUnreachable, "can't be reached"),
         (
             vendor.SSLError(endpoint_url="x", error=ValueError("certificate")),
             sqs.QueueUnavailable,

@@ -1,0 +1,166 @@
+"""``make bench-dlq``: scan and replay of many dead letters, and the list page, on a real PostgreSQL.
+
+SQS is the tests' fake behind the adapter, with a latency for each call: what is measured is the console. It keeps
+its queue in memory, so memory is told for the console's own allocations (tracemalloc), which must not grow with the
+number of letters but for the handles of what is held. Environment: BENCH_LETTERS (10000).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import platform
+import resource
+import time
+import tracemalloc
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from bench.cluster import running
+from bench.recovery import QUEUE_URL, set_up_django
+
+LATENCY_SECONDS = 0.008
+PAGES = 15
+BODY_BYTES = 1_000
+
+
+@dataclass(frozen=True)
+class Timed:
+    seconds: float
+    peak_mib: float
+
+
+def main() -> None:
+    count = int(os.environ.get("BENCH_LETTERS", "10000"))
+    os.environ["SQS_DLQ_URL"] = f"{QUEUE_URL}-dlq"
+    os.environ["OPSCONSOLE_ALLOWED_HOSTS"] = "testserver"
+    with running() as cluster:
+        cluster.create("ours")
+        set_up_django(cluster)
+        from django.core.management import call_command  # noqa: PLC0415
+
+        call_command("migrate", verbosity=0)
+        print(_measure(count))
+
+
+def _measure(count: int) -> str:
+    from jobs.dead_letters import operations, origins, work  # noqa: PLC0415
+    from jobs.dead_letters.ledger import Action  # noqa: PLC0415
+    from jobs.dead_letters.scan import Budget  # noqa: PLC0415
+    from jobs.dead_letters.visiting import visit  # noqa: PLC0415
+    from jobs.models import DeadLetter  # noqa: PLC0415
+    from jobs.timeline import Actor  # noqa: PLC0415
+
+    fake = _fake(count)
+    budget = Budget(seconds=3_600, messages=count)
+    [dlq] = origins.configured()
+    scans = {}
+    for number in (count // 10, count):
+        scans[number] = _timed(lambda most=number: visit(dlq, Budget(seconds=3_600, messages=most)))
+    assert DeadLetter.objects.count() == count
+    ids = list(DeadLetter.objects.order_by("sent_at", "pk").values_list("pk", flat=True))
+    pages = _list_pages()
+
+    def wish() -> None:
+        for start in range(0, count, 500):
+            steps = operations.plan(Action.REPLAY, ids[start : start + 500])
+            operations.carry_out(steps, Actor.operator("bench", None), "a benchmark")
+
+    wished = _timed(wish)
+    replayed = _timed(lambda: work.work(budget))
+    assert DeadLetter.objects.filter(state=DeadLetter.State.REPLAYED).count() == count
+    assert len(fake.queues[QUEUE_URL].messages) == count
+    rows = [
+        ("scan of a tenth, stored new", count // 10, scans[count // 10]),
+        ("scan of all, nine tenths new", count, scans[count]),
+        ("deciding: plan and ledger", count, wished),
+        ("replay: hold, intent, send, record, delete, record", count, replayed),
+    ]
+    return _table(count, rows, pages)
+
+
+def _fake(count: int) -> Any:
+    from jobs import sqs  # noqa: PLC0415
+    from tests.fakes.sqs import FakeSqs  # noqa: PLC0415
+
+    fake = FakeSqs(latency=LATENCY_SECONDS)
+    # The fake looks through its whole queue at each receive; the visible ones come first here.
+    fake.sample = _visible_first(fake)
+    for url in (QUEUE_URL, f"{QUEUE_URL}-dlq"):
+        fake.create(url)
+    with fake._changed:
+        for number in range(count):
+            body = f'{{"order": {number}, "note": "{"x" * BODY_BYTES}"}}'
+            fake._put(f"{QUEUE_URL}-dlq", body, {})
+    sqs.client_for = fake.client_for  # type: ignore[assignment]  # as the tests do
+    return fake
+
+
+def _visible_first(fake: Any) -> Any:
+    def sample(messages: list[Any]) -> list[Any]:
+        now = fake.clock()
+        found = []
+        for message in messages:
+            if message.visible_at <= now:
+                found.append(message)
+                if len(found) == 10:
+                    break
+        return found
+
+    return sample
+
+
+def _timed(do: Any) -> Timed:
+    """Seconds without tracing would be fewer; the same tracing for all keeps them comparable."""
+    gc.collect()
+    tracemalloc.start()
+    began = time.perf_counter()
+    do()
+    seconds = time.perf_counter() - began
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return Timed(seconds, peak / 2**20)
+
+
+def _list_pages() -> list[float]:
+    from django.contrib.auth.models import User  # noqa: PLC0415
+    from django.test import Client, override_settings  # noqa: PLC0415
+    from django.urls import reverse  # noqa: PLC0415
+
+    # Nothing was gathered for this server: the page names the files as they lie.
+    plain = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+    client = Client()
+    client.force_login(User.objects.create_superuser("bench"))
+    took = []
+    for _ in range(PAGES + 1):
+        began = time.perf_counter()
+        with override_settings(STORAGES=plain):
+            response = client.get(reverse("admin:jobs_deadletter_changelist"), secure=True)
+        assert response.status_code == 200, response.status_code
+        took.append((time.perf_counter() - began) * 1000)
+    return took[1:]
+
+
+def _table(count: int, rows: list[tuple[str, int, Timed]], pages: list[float]) -> str:
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = [
+        f"{count:,} dead letters of {BODY_BYTES:,} bytes; SQS answers after {LATENCY_SECONDS * 1000:.0f} ms.",
+        f"Python {platform.python_version()} under tracemalloc; largest resident size {rss:.0f} MiB, the fake's queues included.",
+        "",
+        "| what | letters | seconds | letters a second | peak of new memory, MiB |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {what} | {letters:,} | {timed.seconds:.1f} | {letters / timed.seconds:,.0f} | {timed.peak_mib:.1f} |"
+            for what, letters, timed in rows
+        ),
+        "",
+        f"The list page of 50 letters: {median(pages):.0f} ms in the median of {len(pages)}, {max(pages):.0f} ms at most.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)
+    main()

@@ -1,0 +1,263 @@
+"""The dead letters list, each letter's page, and the doors to what may be done. It reads the database, never SQS."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Prefetch, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.admin import (
+    dead_letter_coverage,
+    dead_letter_edit,
+    dead_letter_filters,
+    dead_letter_operate,
+    labels,
+)
+from jobs.admin.aged import AgedAdmin
+from jobs.admin.dead_letter_page import letter_page
+from jobs.dead_letters import indexing, requeue
+from jobs.dead_letters.ledger import Action
+from jobs.models import DeadLetter, Job
+from jobs.models.dead_letter import DeadLetterQuerySet
+from opsconsole.display import NOTHING, age, badge, moment, rough
+
+SOON = timedelta(days=1)
+STATE_TONES: dict[str, str] = {
+    DeadLetter.State.IN_QUEUE: "bad",
+    DeadLetter.State.REPLAYING: "running",
+    DeadLetter.State.OUTCOME_UNKNOWN: "warning",
+    DeadLetter.State.KEPT: "waiting",
+    DeadLetter.State.REPLAYED: "good",
+}
+PERMISSIONS = {
+    Action.REPLAY: "replay",
+    Action.DISCARD: "discard",
+    Action.RESTORE: "discard",
+    Action.MARK_SENT: "replay",
+    Action.MARK_NOT_SENT: "replay",
+}
+
+
+class LetterChangeList(ChangeList):
+    """The status of the jobs that the shown letters name is read for these alone."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        letters = list(self.result_list)
+        ids = {letter.job_id for letter in letters if letter.job_id}
+        statuses = dict(Job.objects.filter(pk__in=ids).values_list("pk", "status")) if ids else {}
+        for letter in letters:
+            letter.job_status = statuses.get(letter.job_id)
+        self.result_list = letters
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(AgedAdmin):
+    list_display = (
+        "short_id",
+        "failure",
+        "of_job",
+        "first_seen",
+        "sent",
+        "time_left",
+        "receive_count",
+        "our_views",
+        "source",
+        "condition",
+    )
+    list_display_links = None
+    list_filter = (
+        dead_letter_filters.LetterStateFilter,
+        dead_letter_filters.GroupFilter,
+        dead_letter_filters.LeftFilter,
+        dead_letter_filters.SourceQueueFilter,
+        dead_letter_filters.DeadLetterQueueFilter,
+    )
+    ordering = ("-first_seen_at", "-id")
+    # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
+    search_fields = ("id",)
+    search_help_text = "Words of the body, or the id of a letter, a job or a message"
+    change_list_template = "admin/jobs/deadletter/change_list.html"
+
+    @admin.display(description="letter")
+    def short_id(self, letter: DeadLetter) -> SafeString:
+        url = reverse("admin:jobs_deadletter_change", args=[letter.pk])
+        return format_html('<a href="{}"><code>{}</code></a>', url, str(letter.pk)[:8])
+
+    @admin.display(description="failure")
+    def failure(self, letter: DeadLetter) -> SafeString:
+        return format_html(
+            '<a href="?group={}">{}</a>{}', letter.group_id, letter.group.title, returns(letter)
+        )
+
+    @admin.display(description="job")
+    def of_job(self, letter: Any) -> SafeString:
+        if letter.job_id is None:
+            return NOTHING
+        if letter.job_status is None:
+            return format_html('<code>{}</code> <span class="quiet">unknown</span>', str(letter.job_id)[:8])
+        return labels.job_link(letter.job_id) + labels.status(letter.job_status)
+
+    @admin.display(description="first seen")
+    def first_seen(self, letter: Any) -> SafeString:
+        return age(letter.first_seen_at, letter.db_now, suffix=" ago")
+
+    @admin.display(description="sent")
+    def sent(self, letter: Any) -> SafeString:
+        return age(letter.sent_at, letter.db_now, suffix=" ago")
+
+    @admin.display(description="SQS deletes it")
+    def time_left(self, letter: Any) -> SafeString:
+        return time_left(letter, letter.db_now)
+
+    @admin.display(description="our views")
+    def our_views(self, letter: DeadLetter) -> int:
+        return letter.views
+
+    @admin.display(description="source")
+    def source(self, letter: DeadLetter) -> str | SafeString:
+        return letter.queue or NOTHING
+
+    @admin.display(description="state")
+    def condition(self, letter: DeadLetter) -> SafeString:
+        return state_badge(letter)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LetterChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        letters = cast(DeadLetterQuerySet, super().get_queryset(request))
+        return letters.light().select_related("group")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return indexing.search(queryset, search_term), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"coverage": dead_letter_coverage.lines(), "may_check": self.may(request, Action.REPLAY)}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("check/", wrap(self.check_view), name="jobs_deadletter_check"),
+            path("operate/<str:action>/", wrap(self.operate_view), name="jobs_deadletter_operate"),
+            path("<uuid:letter_id>/edit/", wrap(self.edit_view), name="jobs_deadletter_edit"),
+            path("<uuid:letter_id>/body/", wrap(self.body_view), name="jobs_deadletter_body"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        letter = load(unquote(object_id))
+        if letter is None:
+            messages.warning(request, "There is no dead letter with this id.")
+            return redirect("admin:jobs_deadletter_changelist")
+        job = requeue.jobs_of([letter]).get(letter.job_id)
+        permitted = [action for action in Action if self.may(request, action)]
+        context = {
+            **self.admin_site.each_context(request),
+            **letter_page(letter, job, permitted),
+            "opts": self.opts,
+            "state": state_badge(letter),
+            "returns": returns(letter),
+            "time_left": time_left(letter, letter.db_now),
+            "may_edit": self.may_edit(request) and dead_letter_edit.offered(letter, job),
+        }
+        return TemplateResponse(request, "admin/jobs/deadletter/page.html", context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The ledger on the letter's page is its history."""
+        return redirect(reverse("admin:jobs_deadletter_change", args=[unquote(object_id)]) + "#ledger")
+
+    def may(self, request: HttpRequest, action: Action) -> bool:
+        needed = f"jobs.{PERMISSIONS[action]}_deadletter"
+        return request.user.has_perm(needed) and self.has_view_permission(request)
+
+    def may_edit(self, request: HttpRequest) -> bool:
+        """Editing has its own permission, needs that of replaying too, and is off unless a setting allows it."""
+        allowed = request.user.has_perm("jobs.edit_deadletter") and self.may(request, Action.REPLAY)
+        return bool(settings.OPSCONSOLE_EDIT_DEAD_LETTERS) and allowed
+
+    def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
+        return dead_letter_operate.view(self, request, action)
+
+    def edit_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
+        if not self.may_edit(request):
+            raise PermissionDenied
+        return dead_letter_edit.view(self, request, letter_id)
+
+    def body_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return dead_letter_operate.body(request, letter_id)
+
+    def check_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask the cluster to look now: a page never waits for SQS."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may(request, Action.REPLAY):
+            raise PermissionDenied
+        dead_letter_operate.ask_cluster("jobs.tasks.check_dead_letters")
+        messages.success(request, "The cluster looks now. Reload this page in a few seconds.")
+        return redirect("admin:jobs_deadletter_changelist")
+
+
+def load(letter_id: str) -> Any:
+    """The letter with its body, its group and its ledger; None when there is none."""
+    letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
+    history = Prefetch("attempts", to_attr="ledger")
+    try:
+        return letters.prefetch_related(history).annotate(db_now=Now()).filter(pk=letter_id).first()
+    except ValidationError:
+        return None
+
+
+def state_badge(letter: DeadLetter) -> SafeString:
+    return badge(letter.get_state_display().capitalize(), STATE_TONES.get(letter.state, "quiet"))
+
+
+def returns(letter: DeadLetter) -> SafeString:
+    """A badge for a letter that was replayed and came back, and how often."""
+    if not letter.returns:
+        return SafeString("")
+    times = {1: "once", 2: "twice"}.get(letter.returns, f"{letter.returns} times")
+    return badge(f"Replayed {times}, came back {times}", "warning")
+
+
+def time_left(letter: DeadLetter, now: Any) -> SafeString:
+    """How long until SQS deletes it; red within the last day."""
+    if letter.state != DeadLetter.State.IN_QUEUE or letter.expires_at is None:
+        return NOTHING
+    left = letter.expires_at - now
+    if left <= timedelta(0):
+        return format_html('<span class="soon">{}</span>', moment(letter.expires_at, "any moment"))
+    words = moment(letter.expires_at, f"in {rough(left)}")
+    return format_html('<span class="soon">{}</span>', words) if left < SOON else words

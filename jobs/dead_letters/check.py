@@ -1,0 +1,167 @@
+"""The check of the dead letter queues: look, then tell what is new. Nobody misses one, nobody hears of one twice (I7, I8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from alerts import notify
+from jobs import sqs
+from jobs.dead_letters import indexing, origins
+from jobs.dead_letters.concerned import Concerned, concerned_by, failures_in
+from jobs.dead_letters.scan import Budget
+from jobs.dead_letters.visiting import Visit, coverage, visit
+from jobs.models import DeadLetter, DeadLetterQueue
+from opsconsole import pauses
+
+# Of the 90 seconds of a task, for all queues together.
+SECONDS_FOR_ALL = 60.0
+SECONDS_EACH = 40.0
+SOON = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One queue and what the check found of it."""
+
+    dlq: DeadLetterQueue
+    visited: Visit
+    new: int
+
+    def __str__(self) -> str:
+        if self.visited.paused:
+            return f"{self.dlq}: not read, because checks of dead letters are paused"
+        if self.visited.busy:
+            return f"{self.dlq}: another check is at it"
+        if self.visited.depth is None:
+            return f"{self.dlq}: unknown. {self.visited.problem}"
+        if not self.visited.depth:
+            return f"{self.dlq}: empty"
+        return f"{self.dlq}: {number(self.visited.depth)}, {self.new:,} new; {coverage(self.dlq)}"
+
+
+def check() -> list[Checked]:
+    """Visit every configured dead letter queue and measure what its rules judge. What SQS refuses is in the answer."""
+    queues = origins.configured()
+    seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
+    checked = [check_one(dlq, Budget(seconds=seconds)) for dlq in queues]
+    indexing.catch_up()
+    return checked
+
+
+def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
+    """Visit one queue and tell what is new. While another visits it, that one tells, and nothing is done here."""
+    if pauses.active(pauses.DEAD_LETTER_CHECKS):
+        return Checked(dlq, Visit(depth=None, paused=True), 0)
+    visited = visit(dlq, budget)
+    dlq.refresh_from_db()
+    if visited.busy or visited.paused:
+        return Checked(dlq, visited, 0)
+    new = tell(dlq, visited)
+    if visited.depth is not None:
+        interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
+        notify.monitor_ok(f"dead letter check ({dlq})", interval)
+    return Checked(dlq, visited, new)
+
+
+def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
+    """Measure depth and expiry; which letters were told commits with the alert. Returns how many were new."""
+    with transaction.atomic():
+        # Two checks at once take turns here, and the second finds nothing new.
+        DeadLetterQueue.objects.select_for_update().get(pk=dlq.pk)
+        _tell_expiring(dlq)
+        if visited.depth is None:
+            notify.measure("dlq_not_empty", None, scope=str(dlq), why_unknown=visited.problem)
+            return 0
+        news, concerned = _News.of(dlq), concerned_by(dlq)
+        DeadLetter.objects.filter(dlq=dlq, told_at=None).update(told_at=Now())
+        notify.measure(
+            "dlq_not_empty",
+            visited.depth,
+            scope=str(dlq),
+            title=f"{number(visited.depth)} ({dlq})" if visited.depth else "",
+            link=_list_of(dlq),
+            facts=list(_facts(dlq, concerned)),
+            links=list(_links(dlq, concerned)),
+            news=news.sentence,
+            breaks_through=bool(news.failures),
+        )
+        return news.letters
+
+
+@dataclass(frozen=True)
+class _News:
+    """New letters by their identity, never by a count; ``failures``: groups that nobody was told of before."""
+
+    letters: int
+    returned: int
+    failures: int
+
+    @classmethod
+    def of(cls, dlq: DeadLetterQueue) -> _News:
+        untold = DeadLetter.objects.present().filter(dlq=dlq, told_at=None)
+        groups = set(untold.values_list("group", flat=True).distinct())
+        told = DeadLetter.objects.filter(group__in=groups, told_at__isnull=False)
+        known = set(told.values_list("group", flat=True).distinct())
+        return cls(untold.count(), untold.filter(returns__gt=0).count(), len(groups - known))
+
+    @property
+    def sentence(self) -> str | None:
+        if not self.letters:
+            return None
+        parts = [f"{self.letters:,} new {'dead letter' if self.letters == 1 else 'dead letters'}"]
+        if self.returned:
+            parts.append(f"{self.returned:,} of them back after a replay")
+        if self.failures:
+            parts.append(
+                f"{self.failures:,} {'failure' if self.failures == 1 else 'failures'} not seen before"
+            )
+        return f"{', '.join(parts)}."
+
+
+def _facts(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[str, str]]:
+    if failures := failures_in(dlq):
+        yield "Newest failures", "\n".join(f"{count:,} × {title}" for title, count in failures)  # noqa: RUF001 - a times sign
+    if concerned:
+        yield "Concerned", concerned.sentence()
+        yield "Longest overdue", concerned.longest()
+        yield "For support", concerned.for_support()
+    if returned := DeadLetter.objects.present().filter(dlq=dlq, returns__gt=0).count():
+        yield "Back after a replay", f"{returned:,}"
+    yield "Coverage", coverage(dlq)
+
+
+def _links(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[str, str]]:
+    yield "Review", _list_of(dlq)
+    if page := sqs.console_link(dlq.url):
+        yield "View DLQ", page
+    for job in concerned.overdue if concerned else ():
+        yield f"Job {str(job.pk)[:8]}", reverse("admin:jobs_job_change", args=[job.pk])
+
+
+def _tell_expiring(dlq: DeadLetterQueue) -> None:
+    expiring = DeadLetter.objects.expiring(SOON).filter(dlq=dlq)
+    count = expiring.count()
+    notify.measure(
+        "dead_letters_expiring",
+        count,
+        scope=str(dlq),
+        title=f"SQS deletes {number(count)} within a day ({dlq})" if count else "",
+        summary="They stay in the console, but no longer in the queue. Replay or discard them.",
+        link=f"{_list_of(dlq)}&left=day",
+        links=[("Review", f"{_list_of(dlq)}&left=day")],
+    )
+
+
+def _list_of(dlq: DeadLetterQueue) -> str:
+    return f"{reverse('admin:jobs_deadletter_changelist')}?dlq={dlq.pk}"
+
+
+def number(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count:,} dead letters"

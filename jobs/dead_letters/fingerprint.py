@@ -1,0 +1,82 @@
+"""Why did it fail, with everything left out that differs from letter to letter. Pure.
+
+The first of these that is known counts: the reason with which a worker set the message aside, the error of its
+job, the reason given in the body of a copy, and at last what the body looks like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.models import FailureGroup
+
+Kind = FailureGroup.Kind
+LONGEST_TITLE = 200
+FIELDS_NAMED = 8
+LONGEST_NAME = 40
+
+# In this order: what is quoted may hold anything, an address may hold numbers.
+_VARYING = (
+    (re.compile(r"""(["'`])(?:\\.|(?!\1).)*\1"""), '"…"'),
+    (re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<address>"),
+    (re.compile(r"\S+@\S+\.\S+"), "<e-mail>"),
+    (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,}\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"0x[0-9a-f]+", re.IGNORECASE), "<id>"),
+    (re.compile(r"\d+(?:[.:,-]\d+)*"), "<n>"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Letters with the same ``key`` form a group; ``title`` is what people read."""
+
+    key: str
+    kind: FailureGroup.Kind
+    title: str
+
+
+def fingerprint(*, poison: str, error: str, given: str, document: Any, is_job: bool) -> Fingerprint:
+    """The failure of one letter.
+
+    ``poison``: why a worker could not read it; ``error``: of its job; ``given``: the reason in the body of
+    a copy; ``document``: the redacted body, None when it is no JSON; ``is_job``: it is a job's message. Each '' when unknown.
+    """
+    if poison:
+        return _of(Kind.UNREADABLE, normalise(poison))
+    if error:
+        return _of(Kind.JOB_ERROR, normalise(error))
+    if given:
+        return _of(Kind.GIVEN_REASON, normalise(given))
+    if is_job:
+        return _of(Kind.RECEIVES, "Received too often, without an error being recorded")
+    return _of(Kind.SHAPE, _shape(document))
+
+
+def normalise(text: str) -> str:
+    """The text without ids, numbers, addresses and quotations."""
+    for pattern, placeholder in _VARYING:
+        text = pattern.sub(placeholder, text[:2_000])
+    text = text.strip()
+    return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE - 1]}…"
+
+
+def _of(kind: FailureGroup.Kind, title: str) -> Fingerprint:
+    key = hashlib.sha256(f"{kind}\n{title}".encode()).hexdigest()[:24]
+    return Fingerprint(key, kind, title)
+
+
+def _shape(document: Any) -> str:
+    if document is None:
+        return "Not JSON"
+    if isinstance(document, list):
+        return "A JSON list"
+    names = sorted(str(name)[:LONGEST_NAME] for name in document)
+    more = f" and {len(names) - FIELDS_NAMED} more" if len(names) > FIELDS_NAMED else ""
+    if not names:
+        return "An empty JSON object"
+    return f"A JSON object with {', '.join(names[:FIELDS_NAMED])}{more}"

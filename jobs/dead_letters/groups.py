@@ -1,0 +1,25 @@
+"""The groups of failures: found by fingerprint, made when a failure is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db.models.functions import Now
+
+from jobs.dead_letters.fingerprint import Fingerprint
+from jobs.models import FailureGroup
+
+
+def of(prints: Iterable[Fingerprint]) -> dict[str, FailureGroup]:
+    """The group of each fingerprint, by its key; a letter of it was seen just now."""
+    wanted = {each.key: each for each in prints}
+    groups = FailureGroup.objects.filter(fingerprint__in=wanted)
+    groups.update(last_seen_at=Now())
+    found = {group.fingerprint: group for group in groups}
+    if missing := [each for key, each in wanted.items() if key not in found]:
+        FailureGroup.objects.bulk_create(
+            [FailureGroup(fingerprint=each.key, kind=each.kind, title=each.title) for each in missing],
+            ignore_conflicts=True,
+        )
+        found = {group.fingerprint: group for group in groups.all()}
+    return found

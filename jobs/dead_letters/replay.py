@@ -1,0 +1,186 @@
+"""Do what is wished to the letters in hand: send and delete, or delete; and record each step (I9)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from jobs import sqs
+from jobs.dead_letters import ledger, sending, snapshot
+from jobs.dead_letters.ledger import Action, State
+from jobs.dead_letters.sending import Parcel
+from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
+from jobs.sqs import Received
+
+logger = logging.getLogger("jobs.dead_letters")
+
+PAGE = 500
+# Their messages have no business in the queue: a deletion that was lost is repeated.
+OUGHT_TO_BE_GONE = (DeadLetter.State.REPLAYED, DeadLetter.State.DISCARDED)
+
+
+@dataclass
+class Hands:
+    """What one scan of a queue does with the messages that it holds. ``pause``: why it sends no more."""
+
+    dlq: DeadLetterQueue
+    sent: int = 0
+    pause: str = ""
+
+    def __call__(self, held: Sequence[Received]) -> set[str]:
+        """Keep these messages, do what is wished to them; the ids of those that were deleted."""
+        letters = snapshot.keep(self.dlq, held)
+        attempts = ledger.of_letters(letters.values())
+        in_hand = [(each, letters[each.message_id]) for each in held if each.message_id in letters]
+        sent = self._send(in_hand, attempts)
+        return _delete(
+            [
+                (received, letter)
+                for received, letter in in_hand
+                if letter.pk in sent or _is_to_be_deleted(letter, attempts.get(letter.pk))
+            ]
+        )
+
+    def _send(
+        self, in_hand: Sequence[tuple[Received, DeadLetter]], attempts: dict[UUID, ReplayAttempt]
+    ) -> set[UUID]:
+        if self.pause:
+            return set()
+        done = sending.send(
+            [
+                _parcel(received, letter, attempts[letter.pk])
+                for received, letter in in_hand
+                if letter.pk in attempts and _is_to_be_sent(attempts[letter.pk])
+            ]
+        )
+        self.sent += len(done.letter_ids)
+        self.pause = done.pause
+        return done.letter_ids
+
+
+def _is_to_be_sent(attempt: ReplayAttempt) -> bool:
+    return attempt.action == Action.REPLAY and attempt.state == State.WANTED and not attempt.from_copy
+
+
+def _is_to_be_deleted(letter: DeadLetter, attempt: ReplayAttempt | None) -> bool:
+    if attempt is None:
+        return letter.state in OUGHT_TO_BE_GONE
+    return attempt.state == State.SENT or (attempt.action == Action.DISCARD and attempt.state == State.WANTED)
+
+
+def _parcel(received: Received, letter: DeadLetter, attempt: ReplayAttempt) -> Parcel:
+    return Parcel(
+        attempt=attempt,
+        letter=letter,
+        body=received.body,
+        attributes=received.attributes,
+        system_attributes=received.system_attributes,
+    )
+
+
+def _delete(going: Sequence[tuple[Received, DeadLetter]]) -> set[str]:
+    if not going:
+        return set()
+    try:
+        deleted = sqs.delete_batch([received for received, _ in going])
+    except sqs.QueueError as error:
+        # They were sent, and say so: the next scan deletes them.
+        logger.warning("Dead letters could not be deleted, trying again later: %s", error)
+        return set()
+    record_deleted([letter for received, letter in going if received.message_id in deleted])
+    return deleted
+
+
+def record_deleted(letters: Sequence[DeadLetter]) -> None:
+    """They are no longer in their queue. One that was restored in the meantime lives on as the copy kept here."""
+    ids = [letter.pk for letter in letters]
+    with transaction.atomic():
+        open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)
+        sent = open_rows.filter(state=State.SENT)
+        DeadLetter.objects.filter(attempts__in=sent).update(state=DeadLetter.State.REPLAYED)
+        discarded = Q(action=Action.DISCARD, state=State.WANTED)
+        open_rows.filter(discarded | Q(state=State.SENT)).update(
+            state=State.DONE, deleted_at=Now(), ended_at=Now()
+        )
+        in_queue = DeadLetter.objects.filter(pk__in=ids, state=DeadLetter.State.IN_QUEUE)
+        in_queue.update(state=DeadLetter.State.KEPT)
+
+
+def settle_requeued() -> int:
+    """See what became of the messages of requeued jobs; returns how many were sent.
+
+    One that was dropped or refused leaves its letter where it is.
+    """
+    sent, after = 0, 0
+    while rows := _requeued(after):
+        after = rows[-1].pk
+        messages = _messages_of(rows)
+        sent += _settle(rows, messages)
+    return sent
+
+
+def _requeued(after: int) -> list[ReplayAttempt]:
+    rows = ReplayAttempt.objects.filter(state=State.REQUEUED, pk__gt=after).order_by("pk")
+    return list(rows.select_related("letter").only("job_epoch", "letter__job_id")[:PAGE])
+
+
+def _messages_of(rows: Sequence[ReplayAttempt]) -> dict[tuple[Any, Any], Outbox]:
+    messages = Outbox.objects.filter(
+        destination=Outbox.Destination.QUEUE, job_id__in={row.letter.job_id for row in rows}
+    ).exclude(state=Outbox.State.WAITING)
+    return {(message.job_id, message.run_epoch): message for message in messages}
+
+
+def _settle(rows: Sequence[ReplayAttempt], messages: dict[tuple[Any, Any], Outbox]) -> int:
+    sent = []
+    for row in rows:
+        message = messages.get((row.letter.job_id, row.job_epoch))
+        if message is None:
+            continue
+        if message.state != Outbox.State.SENT:
+            sending.fail([row.pk], f"Its job's new message was {message.get_state_display()}.")
+        elif ReplayAttempt.objects.filter(pk=row.pk, state=State.REQUEUED).update(
+            state=State.SENT, sent_at=message.sent_at or Now(), new_message_id=message.message_id
+        ):
+            sent.append(row.pk)
+    with transaction.atomic():
+        sending.finish_copies(sent)
+    return len(sent)
+
+
+def send_copies(stop_at: float) -> int:
+    """Send what is wished for and no longer in its queue, from the copies kept here; returns how many were sent."""
+    sent, after = 0, 0
+    while monotonic() < stop_at:
+        rows = list(_copies().filter(pk__gt=after)[: sqs.BATCH_ENTRIES])
+        if not rows:
+            break
+        after = rows[-1].pk
+        done = sending.send([_parcel_of_copy(row) for row in rows])
+        sent += len(done.letter_ids)
+        if done.pause:
+            break
+    return sent
+
+
+def _copies() -> Any:
+    wanted = ReplayAttempt.objects.filter(state=State.WANTED, action=Action.REPLAY, from_copy=True)
+    return wanted.select_related("letter").defer("letter__words").order_by("pk")
+
+
+def _parcel_of_copy(row: ReplayAttempt) -> Parcel:
+    return Parcel(
+        attempt=row,
+        letter=row.letter,
+        body=row.letter.body,
+        attributes=snapshot.attributes_of(row.letter),
+        system_attributes=row.letter.system_attributes,
+    )

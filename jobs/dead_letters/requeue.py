@@ -1,0 +1,86 @@
+"""A letter that names a known job is replayed by requeueing the job, so that one run wins (I1, I9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+
+from jobs import operations as job_operations
+from jobs import outbox
+from jobs.dead_letters import following
+from jobs.lifecycle import restart
+from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
+from jobs.timeline import Actor, record
+
+REQUEUES = {
+    Status.FAILED: job_operations.Action.REQUEUE,
+    Status.QUARANTINED: job_operations.Action.RELEASE,
+}
+
+
+def jobs_of(letters: Iterable[DeadLetter]) -> dict[UUID | None, Any]:
+    """The jobs that these letters name and that are known, with what is known of their lives and messages."""
+    ids = {letter.job_id for letter in letters if letter.job_id}
+    jobs = Job.objects.with_message().with_evidence().filter(pk__in=ids).defer("payload")
+    known = jobs.annotate(message_state=F("message__state"), message_key=F("message__message_id"))
+    return {job.pk: job for job in known}
+
+
+def judge(letter: DeadLetter, job: Any) -> tuple[bool, str]:
+    """Whether replaying the letter requeues its job, and what will happen, in a sentence. Pure."""
+    if job.status in REQUEUES:
+        kind = "released from quarantine" if job.status == Status.QUARANTINED else "requeued"
+        return True, (
+            f"Its job will be {kind} as run {job.run_epoch + 1}; the letter goes when that message was sent."
+        )
+    if job.status == Status.PENDING:
+        return _judge_waiting(letter, job)
+    if job.status == Status.IN_PROGRESS:
+        return False, "Its job is running: nothing to replay. Should its worker be dead, a sweep recovers it."
+    if job.status == Status.COMPLETED:
+        return False, "Its job is completed: discard the letter."
+    if job.status == Status.CANCELLED:
+        return False, "Its job was cancelled: requeue it on its page if it is to run after all."
+    return False, f"Its job has the status '{job.status}', which is not known to the console."
+
+
+def _judge_waiting(letter: DeadLetter, job: Any) -> tuple[bool, str]:
+    """A waiting job whose only message is this letter waits for ever; with another message, it needs no second."""
+    if letter.run_epoch not in {None, job.run_epoch}:
+        return False, f"Its job waits for run {job.run_epoch} already."
+    its_message_died = job.message_state is None or (
+        job.message_state == Outbox.State.SENT and job.message_key == letter.message_id
+    )
+    if its_message_died:
+        return True, (
+            f"Its job waits for a message that died: it will be sent again as run {job.run_epoch + 1}."
+        )
+    return False, f"Its job waits for run {job.run_epoch} already."
+
+
+def requeue(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
+    """Requeue the job of a locked letter that ``judge`` allowed; whether it was done, and a sentence."""
+    if job.status == Status.PENDING:
+        done, sentence = _send_again(letter, job, actor, reason)
+    else:
+        step = job_operations.step_for(REQUEUES[job.status], job)
+        [outcome] = job_operations.carry_out([step], actor, reason)
+        done, sentence = outcome.done, outcome.sentence
+    if done and letter.state not in following.FOLLOWING:
+        following.note([letter], job.run_epoch + 1, actor, reason)
+    return done, f"Its job was requeued. {sentence}" if done else sentence
+
+
+def _send_again(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
+    waiting = Job.objects.waiting().filter(pk=job.pk, run_epoch=job.run_epoch)
+    if not restart(waiting):
+        return False, "Its job changed meanwhile."
+    epoch = job.run_epoch + 1
+    outbox.post(job.pk, epoch, job.queue, reason=outbox.OPERATOR_REQUEUE, retry=True)
+    details = {"from_status": job.status, "from_epoch": job.run_epoch, "dead_letter": str(letter.pk)}
+    record(job.pk, JobEvent.Kind.REQUEUED, run_epoch=epoch, actor=actor, reason=reason, details=details)
+    following.follow_requeue(job.pk, epoch, actor, reason)
+    return True, f"Waits for run {epoch}."

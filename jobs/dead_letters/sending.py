@@ -1,0 +1,223 @@
+"""Send letters to their origin, with the intent recorded before and the outcome after (I9).
+
+A process that dies in between leaves the intent; it becomes "outcome unknown", which nothing here ever sends again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Case, TextField, Value, When
+from django.db.models.functions import Now
+
+from jobs import sqs
+from jobs.models import DeadLetter, ReplayAttempt
+from jobs.sqs import Attribute, SendResult
+from jobs.worker.poison import POISON_ATTRIBUTE
+
+State = ReplayAttempt.State
+# Longer than any call to SQS takes: whoever intended it is dead.
+INTENT_LASTS = timedelta(minutes=2)
+OUTCOME_LENGTH = 500
+LONGEST_DEDUP_ID = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """A letter to be sent, with what is sent: of the message in hand, or of the copy kept here."""
+
+    attempt: ReplayAttempt
+    letter: DeadLetter
+    body: str
+    attributes: dict[str, Attribute]
+    system_attributes: dict[str, str]
+
+    @property
+    def group(self) -> str | None:
+        return self.system_attributes.get("MessageGroupId")
+
+    def outgoing(self) -> sqs.Outgoing:
+        """Group and deduplication id are kept; an edited body is another message."""
+        attributes = {name: value for name, value in self.attributes.items() if name != POISON_ATTRIBUTE}
+        dedup_id = self.system_attributes.get("MessageDeduplicationId") or self.letter.message_id
+        if self.attempt.edited_body is not None:
+            dedup_id = f"{dedup_id[: LONGEST_DEDUP_ID - 24]}:{self.attempt.pk}"
+        return sqs.Outgoing(
+            key=str(self.attempt.pk),
+            body=self.body if self.attempt.edited_body is None else self.attempt.edited_body,
+            group_id=self.group,
+            dedup_id=dedup_id,
+            attributes=attributes,
+        )
+
+
+@dataclass
+class Sent:
+    """What became of some parcels. ``pause``: SQS takes no more for now."""
+
+    letter_ids: set[UUID] = field(default_factory=set)
+    pause: str = ""
+
+
+def send(parcels: Sequence[Parcel]) -> Sent:
+    """Send these wishes; those of a FIFO group in their order, none after one of its group that failed."""
+    sent = Sent()
+    by_queue: dict[str, list[Parcel]] = defaultdict(list)
+    for parcel in parcels:
+        by_queue[parcel.letter.queue].append(parcel)
+    for queue, some in by_queue.items():
+        _send_to(queue, some, sent)
+    return sent
+
+
+def _send_to(queue: str, parcels: Sequence[Parcel], sent: Sent) -> None:
+    url = settings.QUEUES[queue].url if queue in settings.QUEUES else None
+    if url is None:
+        _settle_unsent(parcels, f"The queue '{queue}' is not configured (any more).")
+        return
+    stopped: set[str | None] = set()
+    for some in _rounds(parcels, in_order=url.endswith(".fifo")):
+        batch = [parcel for parcel in some if parcel.group not in stopped or parcel.group is None]
+        arrived = _send_batches(url, batch, sent)
+        stopped |= {parcel.group for parcel in some if parcel.letter.pk not in arrived}
+
+
+def _rounds(parcels: Sequence[Parcel], *, in_order: bool) -> Iterator[list[Parcel]]:
+    """All at once, or, where order counts, one of each group at a time."""
+    if not in_order:
+        yield list(parcels)
+        return
+    waiting: dict[str | None, list[Parcel]] = defaultdict(list)
+    for parcel in parcels:
+        waiting[parcel.group].append(parcel)
+    while waiting:
+        yield [queue.pop(0) for queue in waiting.values()]
+        waiting = {group: queue for group, queue in waiting.items() if queue}
+
+
+def _send_batches(url: str, parcels: Sequence[Parcel], sent: Sent) -> set[UUID]:
+    arrived: set[UUID] = set()
+    by_key = {str(parcel.attempt.pk): parcel for parcel in parcels}
+    for entries in sqs.split_batches([parcel.outgoing() for parcel in parcels]):
+        if sent.pause:
+            break
+        mine = _intend([by_key[entry.key] for entry in entries])
+        arrived |= _send_batch(url, mine, sent)
+    sent.letter_ids |= arrived
+    return arrived
+
+
+def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:
+    """Record the intent; the parcels that are ours to send, because nobody else intends it."""
+    with transaction.atomic():
+        wanted = ReplayAttempt.objects.filter(
+            pk__in=[parcel.attempt.pk for parcel in parcels], state=State.WANTED
+        )
+        ours = set(wanted.select_for_update().values_list("pk", flat=True))
+        ReplayAttempt.objects.filter(pk__in=ours).update(state=State.SENDING, sending_at=Now(), outcome="")
+    return [parcel for parcel in parcels if parcel.attempt.pk in ours]
+
+
+def _send_batch(url: str, parcels: Sequence[Parcel], sent: Sent) -> set[UUID]:
+    if not parcels:
+        return set()
+    try:
+        results = sqs.send_batch(url, [parcel.outgoing() for parcel in parcels], once=True)
+    except (sqs.QueueThrottled, sqs.QueueUnreachable) as error:
+        _wait_again([parcel.attempt.pk for parcel in parcels], str(error))
+        sent.pause = str(error)
+        return set()
+    except sqs.QueueUnavailable as error:
+        _settle_unknown([parcel.attempt.pk for parcel in parcels], str(error))
+        sent.pause = str(error)
+        return set()
+    except sqs.QueueError as error:
+        _settle_unsent(parcels, str(error))
+        return set()
+    return _record(parcels, results)
+
+
+def _record(parcels: Sequence[Parcel], results: Iterable[SendResult]) -> set[UUID]:
+    """Write down what SQS said of each; the letters that were sent."""
+    by_key = {str(parcel.attempt.pk): parcel for parcel in parcels}
+    arrived: dict[int, str] = {}
+    for result in results:
+        parcel = by_key[result.key]
+        if result.message_id == parcel.letter.message_id:
+            _settle_unsent([parcel], "SQS took it for a repetition and swallowed it: try again in 5 minutes.")
+        elif result.message_id:
+            arrived[parcel.attempt.pk] = result.message_id
+        elif result.unknown:
+            _settle_unknown([parcel.attempt.pk], result.error or "")
+        elif result.permanent:
+            _settle_unsent([parcel], result.error or "")
+        else:
+            _wait_again([parcel.attempt.pk], result.error or "")
+    _settle_sent(arrived)
+    return {parcel.letter.pk for parcel in parcels if parcel.attempt.pk in arrived}
+
+
+def _settle_sent(arrived: dict[int, str]) -> None:
+    """A letter that is in nobody's queue any more is done with it; the others are still to be deleted."""
+    if not arrived:
+        return
+    by_key = [When(pk=key, then=Value(message_id)) for key, message_id in arrived.items()]
+    new_ids = Case(*by_key, output_field=TextField())
+    # An intent that was given up as unknown meanwhile is known now.
+    rows = ReplayAttempt.objects.filter(pk__in=arrived, state__in=[State.SENDING, State.UNKNOWN])
+    with transaction.atomic():
+        rows.update(state=State.SENT, sent_at=Now(), new_message_id=new_ids)
+        finish_copies(list(arrived))
+        letters = DeadLetter.objects.filter(attempts__in=arrived, state=DeadLetter.State.OUTCOME_UNKNOWN)
+        letters.update(state=DeadLetter.State.REPLAYING)
+
+
+def finish_copies(attempt_ids: Sequence[int]) -> None:
+    """What was sent from the copy kept here has nothing left to be deleted."""
+    rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENT, from_copy=True)
+    DeadLetter.objects.filter(attempts__in=rows).update(state=DeadLetter.State.REPLAYED)
+    rows.update(state=State.DONE, ended_at=Now())
+
+
+def _wait_again(attempt_ids: Sequence[int], why: str) -> None:
+    """Surely not sent, and it may work later."""
+    rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENDING)
+    rows.update(state=State.WANTED, outcome=why[:OUTCOME_LENGTH])
+
+
+def _settle_unsent(parcels: Sequence[Parcel], why: str) -> None:
+    fail([parcel.attempt.pk for parcel in parcels], why)
+
+
+def fail(attempt_ids: Sequence[int], why: str) -> None:
+    """Surely not sent, and it won't be: the letters may be decided about again."""
+    with transaction.atomic():
+        rows = ReplayAttempt.objects.filter(
+            pk__in=attempt_ids, state__in=[State.WANTED, State.SENDING, State.REQUEUED]
+        )
+        letters = DeadLetter.objects.filter(state=DeadLetter.State.REPLAYING)
+        letters.filter(attempts__in=rows.filter(from_copy=True)).update(state=DeadLetter.State.KEPT)
+        letters.filter(attempts__in=rows.filter(from_copy=False)).update(state=DeadLetter.State.IN_QUEUE)
+        rows.update(state=State.NOT_DONE, ended_at=Now(), outcome=why[:OUTCOME_LENGTH])
+
+
+def _settle_unknown(attempt_ids: Sequence[int], why: str) -> None:
+    with transaction.atomic():
+        rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENDING)
+        letters = DeadLetter.objects.filter(attempts__in=rows)
+        letters.update(state=DeadLetter.State.OUTCOME_UNKNOWN)
+        rows.update(state=State.UNKNOWN, outcome=why[:OUTCOME_LENGTH])
+
+
+def give_up_intents() -> int:
+    """Intents whose process died: nobody knows whether the message was sent. Returns how many."""
+    left = ReplayAttempt.objects.filter(state=State.SENDING, sending_at__lt=Now() - INTENT_LASTS)
+    ids = list(left.values_list("pk", flat=True))
+    _settle_unknown(ids, "The process that was sending it ended before it could say what came of it.")
+    return len(ids)

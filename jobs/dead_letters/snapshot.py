@@ -1,0 +1,153 @@
+"""Keep what a scan holds: each message whole, before anything else is done to it (I9)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.search import SearchVector
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Now
+
+from jobs.dead_letters import groups, lineage, origins, redaction
+from jobs.dead_letters.fingerprint import Fingerprint, fingerprint
+from jobs.messages import JobMessage, MalformedMessage, parse_body
+from jobs.models import DeadLetter, DeadLetterQueue, Job
+from jobs.sqs import BATCH_BYTES, Attribute, Received
+from jobs.storable import plain_text
+from jobs.worker.poison import POISON_ATTRIBUTE
+
+State = DeadLetter.State
+# It is in the queue after all: whoever thought otherwise was wrong.
+RETURNS_WHEN_SEEN = (State.GONE, State.KEPT)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A message and what could be read in it. ``message`` None: it is no job's message."""
+
+    received: Received
+    message: JobMessage | None
+    document: Any
+
+
+def keep(dlq: DeadLetterQueue, held: Sequence[Received]) -> dict[str, DeadLetter]:
+    """Store these messages, or that they were seen again; the letters by message id, without their bodies."""
+    by_id = {received.message_id: received for received in held}
+    mine = DeadLetter.objects.light().filter(dlq=dlq, message_id__in=by_id)
+    known = set(mine.values_list("message_id", flat=True))
+    if known:
+        _see_again([by_id[key] for key in known], mine)
+    if new := [received for key, received in by_id.items() if key not in known]:
+        _store(dlq, new)
+    return {letter.message_id: letter for letter in mine.all()}
+
+
+def _see_again(received: Iterable[Received], mine: Any) -> None:
+    receives = [When(message_id=each.message_id, then=each.receive_count) for each in received]
+    mine.update(
+        last_seen_at=Now(),
+        views=F("views") + 1,
+        missed=0,
+        receive_count=Case(*receives, default=F("receive_count")),
+    )
+    mine.filter(state__in=RETURNS_WHEN_SEEN).update(state=State.IN_QUEUE)
+
+
+def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
+    read = [_read(received) for received in new]
+    ids = {each.message.job_id for each in read if each.message}
+    jobs = Job.objects.only("queue", "error_message", "run_epoch").in_bulk(ids)
+    prints = [_fingerprint(each, _job_of(each, jobs)) for each in read]
+    kept = groups.of(prints)
+    earlier = lineage.earlier_of([_trace(each) for each in read])
+    DeadLetter.objects.bulk_create(
+        [
+            _letter(
+                dlq, each, _job_of(each, jobs), kept[print_.key].pk, earlier.get(each.received.message_id)
+            )
+            for each, print_ in zip(read, prints, strict=True)
+        ],
+        # Another cluster may have seen it at the same moment.
+        ignore_conflicts=True,
+    )
+
+
+def _read(received: Received) -> Read:
+    try:
+        message = parse_body(received.body, BATCH_BYTES)
+    except MalformedMessage:
+        message = None
+    document, is_json = redaction.read(received.body)
+    return Read(received, message, redaction.redact(document) if is_json else None)
+
+
+def _job_of(read: Read, jobs: dict[UUID, Job]) -> Job | None:
+    return jobs.get(read.message.job_id) if read.message else None
+
+
+def _trace(read: Read) -> lineage.Trace:
+    message = read.message
+    job_id, epoch = (message.job_id, message.run_epoch) if message else (None, None)
+    return lineage.Trace(read.received.message_id, job_id, epoch, read.received.sent_at)
+
+
+def _fingerprint(read: Read, job: Job | None) -> Fingerprint:
+    poison = read.received.attributes.get(POISON_ATTRIBUTE)
+    document = read.document
+    is_copy = read.message is not None and read.message.dead_letter_id is not None
+    return fingerprint(
+        poison=str(poison.value) if poison else "",
+        error=(job.error_message or "") if job else "",
+        given=str(document.get("reason") or "") if is_copy and isinstance(document, dict) else "",
+        document=document,
+        is_job=read.message is not None,
+    )
+
+
+def _letter(
+    dlq: DeadLetterQueue, read: Read, job: Job | None, group_id: int, earlier: lineage.Earlier | None
+) -> DeadLetter:
+    received, message = read.received, read.message
+    source_arn = received.system_attributes.get("DeadLetterQueueSourceArn", "")
+    body = plain_text(received.body)
+    return DeadLetter(
+        dlq=dlq,
+        message_id=received.message_id,
+        queue=origins.origin_of(dlq.queues, source_arn, job.queue if job else None),
+        source_arn=source_arn,
+        body=body,
+        body_bytes=len(received.body.encode("utf-8", "surrogatepass")),
+        attributes={name: _stored(attribute) for name, attribute in received.attributes.items()},
+        system_attributes=received.system_attributes,
+        sent_at=received.sent_at,
+        expires_at=dlq.expiry_of(received.sent_at),
+        receive_count=received.receive_count,
+        group_id=group_id,
+        job_id=message.job_id if message else None,
+        run_epoch=message.run_epoch if message else None,
+        dead_letter_id=(message.dead_letter_id or "") if message else "",
+        returned_from_id=earlier.letter_id if earlier else None,
+        returns=earlier.returns + 1 if earlier else 0,
+        words=SearchVector(Value(plain_text(redaction.words(body))), config="simple"),
+        words_of=redaction.version(),
+    )
+
+
+def _stored(attribute: Attribute) -> dict[str, str]:
+    if isinstance(attribute.value, bytes):
+        return {"type": attribute.type, "base64": base64.b64encode(attribute.value).decode()}
+    return {"type": attribute.type, "value": plain_text(attribute.value)}
+
+
+def attributes_of(letter: DeadLetter) -> dict[str, Attribute]:
+    """The message attributes as they were stored."""
+    return {
+        name: Attribute(
+            base64.b64decode(stored["base64"]) if "base64" in stored else stored["value"], stored["type"]
+        )
+        for name, stored in letter.attributes.items()
+    }

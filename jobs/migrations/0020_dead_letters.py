@@ -1,0 +1,394 @@
+"""Dead letters, the groups of their failures, and the ledger of what was done to each."""
+
+import uuid
+
+import django.contrib.postgres.functions
+import django.contrib.postgres.indexes
+import django.contrib.postgres.search
+import django.db.models.deletion
+import django.db.models.functions.datetime
+from django.conf import settings
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("jobs", "0062_events_by_time"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="DeadLetterQueue",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("url", models.TextField(unique=True)),
+                (
+                    "queues",
+                    models.JSONField(
+                        db_default=[], help_text="Names of the queues whose dead letters it takes."
+                    ),
+                ),
+                ("visible", models.BigIntegerField(null=True)),
+                ("in_flight", models.BigIntegerField(null=True)),
+                ("delayed", models.BigIntegerField(null=True)),
+                ("retention_seconds", models.IntegerField(null=True)),
+                ("read_at", models.DateTimeField(help_text="When the figures were read.", null=True)),
+                ("checked_at", models.DateTimeField(help_text="When reading was last tried.", null=True)),
+                ("unreadable_since", models.DateTimeField(null=True)),
+                ("error", models.TextField(blank=True, db_default="", help_text="Why the last try failed.")),
+                ("scanned_at", models.DateTimeField(help_text="When the last scan began.", null=True)),
+                (
+                    "seen",
+                    models.IntegerField(help_text="Different messages seen by the last scan.", null=True),
+                ),
+                ("about", models.BigIntegerField(help_text="How many there were about then.", null=True)),
+                ("full", models.BooleanField(db_default=False, help_text="The last scan surely saw all.")),
+                ("scanning_until", models.DateTimeField(null=True)),
+                ("told_until", models.DateTimeField(null=True)),
+            ],
+            options={
+                "verbose_name": "dead letter queue",
+                "db_table": "dead_letter_queues",
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="FailureGroup",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("fingerprint", models.TextField(unique=True)),
+                (
+                    "kind",
+                    models.TextField(
+                        choices=[
+                            ("job_error", "error of its job"),
+                            ("unreadable", "no worker could read it"),
+                            ("given_reason", "reason given in its body"),
+                            ("receives", "received too often"),
+                            ("shape", "shape of its body"),
+                        ]
+                    ),
+                ),
+                (
+                    "title",
+                    models.TextField(
+                        help_text="The failure with what differs from letter to letter left out."
+                    ),
+                ),
+                (
+                    "note",
+                    models.TextField(
+                        blank=True, db_default="", help_text="What is known of it, for whoever comes next."
+                    ),
+                ),
+                ("first_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("last_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "verbose_name": "failure group",
+                "db_table": "failure_groups",
+                "default_permissions": ("view", "change"),
+                "indexes": [models.Index(fields=["-last_seen_at", "-id"], name="failure_groups_newest_idx")],
+            },
+        ),
+        migrations.CreateModel(
+            name="DeadLetter",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        db_default=django.contrib.postgres.functions.RandomUUID(),
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("message_id", models.TextField(help_text="As SQS calls it.")),
+                (
+                    "queue",
+                    models.TextField(
+                        blank=True, db_default="", help_text="The queue that it came from; empty: unknown."
+                    ),
+                ),
+                (
+                    "source_arn",
+                    models.TextField(blank=True, db_default="", help_text="DeadLetterQueueSourceArn."),
+                ),
+                (
+                    "state",
+                    models.TextField(
+                        choices=[
+                            ("in_queue", "in the queue"),
+                            ("replaying", "being replayed"),
+                            ("outcome_unknown", "outcome unknown"),
+                            ("kept", "kept in the console"),
+                            ("replayed", "Replayed"),
+                            ("discarded", "Discarded"),
+                            ("gone", "left the queue without the console"),
+                        ],
+                        db_default="in_queue",
+                    ),
+                ),
+                ("body", models.TextField()),
+                ("body_bytes", models.IntegerField(verbose_name="size")),
+                ("attributes", models.JSONField(db_default={})),
+                ("system_attributes", models.JSONField(db_default={})),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(help_text="When SQS deletes it.", null=True)),
+                ("receive_count", models.IntegerField(db_default=0, verbose_name="receives")),
+                ("first_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("last_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "views",
+                    models.IntegerField(
+                        db_default=1,
+                        help_text="How many of the receives were ours.",
+                        verbose_name="our views",
+                    ),
+                ),
+                (
+                    "missed",
+                    models.SmallIntegerField(db_default=0, help_text="Full scans since that did not see it."),
+                ),
+                ("run_epoch", models.IntegerField(null=True, verbose_name="epoch")),
+                (
+                    "dead_letter_id",
+                    models.TextField(blank=True, db_default="", help_text="Set on the console's own copies."),
+                ),
+                (
+                    "returns",
+                    models.IntegerField(db_default=0, help_text="How often it came back after a replay."),
+                ),
+                ("words", django.contrib.postgres.search.SearchVectorField(null=True)),
+                ("words_of", models.TextField(blank=True, db_default="")),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="dead_letters",
+                        to="jobs.job",
+                    ),
+                ),
+                (
+                    "returned_from",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="returns_as",
+                        to="jobs.deadletter",
+                    ),
+                ),
+                (
+                    "dlq",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="letters",
+                        to="jobs.deadletterqueue",
+                    ),
+                ),
+                (
+                    "group",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="letters",
+                        to="jobs.failuregroup",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "dead letter",
+                "db_table": "dead_letters",
+                "permissions": [
+                    ("replay_deadletter", "Can replay a dead letter"),
+                    ("edit_deadletter", "Can edit a dead letter before replaying it"),
+                    ("discard_deadletter", "Can discard and restore a dead letter"),
+                ],
+                "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="ReplayAttempt",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "action",
+                    models.TextField(
+                        choices=[
+                            ("replay", "Replay"),
+                            ("discard", "Discard"),
+                            ("restore", "Restore"),
+                            ("mark_sent", "mark as sent"),
+                            ("mark_not_sent", "mark as not sent"),
+                        ]
+                    ),
+                ),
+                (
+                    "state",
+                    models.TextField(
+                        choices=[
+                            ("wanted", "waits for the cluster"),
+                            ("requeued", "its job is requeued, the message waits in the outbox"),
+                            ("sending", "intent recorded, being sent"),
+                            ("sent", "sent, still to be deleted"),
+                            ("unknown", "outcome unknown"),
+                            ("done", "Done"),
+                            ("not_done", "not done"),
+                        ]
+                    ),
+                ),
+                ("actor", models.TextField(help_text="Such as 'operator:ada'.")),
+                ("reason", models.TextField()),
+                (
+                    "from_copy",
+                    models.BooleanField(db_default=False, help_text="It was no longer in its queue."),
+                ),
+                ("edited_body", models.TextField(help_text="What was sent instead of the body.", null=True)),
+                (
+                    "job_epoch",
+                    models.IntegerField(help_text="The run for which its job was requeued.", null=True),
+                ),
+                ("wanted_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("sending_at", models.DateTimeField(null=True)),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("new_message_id", models.TextField(blank=True, db_default="")),
+                ("deleted_at", models.DateTimeField(null=True)),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "outcome",
+                    models.TextField(
+                        blank=True, db_default="", help_text="What is to be known of how it ended."
+                    ),
+                ),
+                (
+                    "letter",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attempts",
+                        to="jobs.deadletter",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "ledger entry",
+                "verbose_name_plural": "ledger entries",
+                "db_table": "dead_letter_ledger",
+                "ordering": ["id"],
+                "default_permissions": (),
+            },
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(fields=["-first_seen_at", "-id"], name="dead_letters_newest_idx"),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(fields=["state", "-first_seen_at", "-id"], name="dead_letters_state_idx"),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(fields=["group", "-first_seen_at", "-id"], name="dead_letters_group_idx"),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(
+                condition=models.Q(("job__isnull", False)), fields=["job"], name="dead_letters_job_idx"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(
+                condition=models.Q(("returned_from__isnull", False)),
+                fields=["returned_from"],
+                name="dead_letters_returned_idx",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(
+                condition=models.Q(("state__in", ["in_queue", "replaying", "discarded"])),
+                fields=["dlq", "last_seen_at"],
+                name="dead_letters_present_idx",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(
+                condition=models.Q(("state", "in_queue")),
+                fields=["expires_at"],
+                name="dead_letters_expiring_idx",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=django.contrib.postgres.indexes.GinIndex(fields=["words"], name="dead_letters_words_idx"),
+        ),
+        migrations.AddConstraint(
+            model_name="deadletter",
+            constraint=models.UniqueConstraint(
+                fields=("dlq", "message_id"), name="dead_letters_once_a_queue"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="replayattempt",
+            index=models.Index(fields=["letter", "id"], name="dead_letter_ledger_letter_idx"),
+        ),
+        migrations.AddIndex(
+            model_name="replayattempt",
+            index=models.Index(
+                condition=models.Q(("state__in", ["wanted", "requeued", "sending", "sent"])),
+                fields=["state", "id"],
+                name="dead_letter_ledger_open_idx",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="replayattempt",
+            index=models.Index(
+                condition=models.Q(("new_message_id", ""), _negated=True),
+                fields=["new_message_id"],
+                name="dead_letter_ledger_new_id_idx",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="replayattempt",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["wanted", "requeued", "sending", "sent", "unknown"])),
+                fields=("letter",),
+                name="dead_letter_ledger_one_open",
+            ),
+        ),
+    ]

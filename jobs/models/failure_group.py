@@ -1,0 +1,40 @@
+"""``failure_groups``: dead letters that failed for the same reason, as far as their fingerprints tell."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class FailureGroup(models.Model):
+    class Kind(models.TextChoices):
+        JOB_ERROR = "job_error", "error of its job"
+        UNREADABLE = "unreadable", "no worker could read it"
+        GIVEN_REASON = "given_reason", "reason given in its body"
+        RECEIVES = "receives", "received too often"
+        SHAPE = "shape", "shape of its body"
+
+    fingerprint = models.TextField(unique=True)
+    kind = models.TextField(choices=Kind)
+    title = models.TextField(help_text="The failure with what differs from letter to letter left out.")
+    note = models.TextField(
+        blank=True, db_default="", help_text="What is known of it, for whoever comes next."
+    )
+    first_seen_at = models.DateTimeField(db_default=Now())
+    last_seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "failure_groups"
+        verbose_name = "failure group"
+        default_permissions = ("view", "change")
+        indexes = [models.Index(fields=["-last_seen_at", "-id"], name="failure_groups_newest_idx")]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def told_as(self) -> str:
+        """What may leave the console: titles that were read from a body stay here."""
+        if self.kind in {self.Kind.JOB_ERROR, self.Kind.UNREADABLE, self.Kind.RECEIVES}:
+            return self.title
+        return f"failure group {self.pk} ({self.get_kind_display()})"

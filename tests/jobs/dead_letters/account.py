@@ -1,0 +1,116 @@
+"""An account of SQS for the tests of dead letters: a queue with its dead letter queue, plain and FIFO."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from jobs.dead_letters import check, operations, origins, work
+from jobs.dead_letters.check import Checked
+from jobs.dead_letters.ledger import Action
+from jobs.dead_letters.scan import Budget
+from jobs.models import DeadLetter, Job
+from jobs.operations import Outcome
+from jobs.timeline import Actor
+from opsconsole.env import QueueConfig
+from tests.fakes.sqs import FakeSqs, Message, arn_of
+
+HOST = "https://sqs.eu-west-1.amazonaws.com/123456789012"
+QUEUE, DLQ = f"{HOST}/jobs", f"{HOST}/jobs-dlq"
+FIFO, FIFO_DLQ = f"{HOST}/orders.fifo", f"{HOST}/orders-dlq.fifo"
+QUEUES = {
+    "default": QueueConfig("default", QUEUE, DLQ),
+    "orders": QueueConfig("orders", FIFO, FIFO_DLQ),
+}
+OLGA = Actor.operator("olga", None)
+REASON = "the directory is back"
+BUDGET = Budget(seconds=5, messages=1_000)
+
+
+@dataclass
+class Clock:
+    """The account's time: seconds of visibility and the wall clock move together, and only when told."""
+
+    now: float = 0.0
+    began: float = field(default=1_800_000_000.0)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.began + self.now
+
+    def pass_by(self, time: timedelta) -> None:
+        self.now += time.total_seconds()
+
+
+@dataclass
+class Account:
+    fake: FakeSqs
+    clock: Clock
+
+    def die(self, *bodies: str, fifo: bool = False, group: str = "g", **options: Any) -> list[str]:
+        """Put messages on the dead letter queue as SQS does after too many receives; their message ids."""
+        source, dlq = (FIFO, FIFO_DLQ) if fifo else (QUEUE, DLQ)
+        ids = []
+        for number, body in enumerate(bodies):
+            if fifo:
+                options = {"MessageGroupId": group, "MessageDeduplicationId": f"{group}-{body}-{number}"}
+            # Not by a call: the faults of the fake are for the console's calls.
+            with self.fake._changed:
+                sent = self.fake._put(source, body, options)
+            message: Message = self.fake.queues[source].messages.pop(sent)
+            message.source_arn, message.receive_count = arn_of(source).replace("us-east-1", "eu-west-1"), 3
+            if fifo:
+                message.dedup_id = message.id
+            self.fake.queues[dlq].messages[sent] = message
+            ids.append(sent)
+        return ids
+
+    def die_with(self, job: Job, **fields: Any) -> str:
+        """The message of a job, dead."""
+        return self.die(json.dumps({"job_id": str(job.pk), "run_epoch": job.run_epoch} | fields))[0]
+
+    def check(self, url: str = DLQ) -> Checked:
+        [dlq] = [each for each in origins.configured() if each.url == url]
+        return check.check_one(dlq, BUDGET)
+
+    def work(self) -> work.Worked:
+        return work.work(BUDGET)
+
+    def waiting(self, fifo: bool = False) -> list[str]:
+        """The bodies in the queue that they came from."""
+        return self.fake.bodies(FIFO if fifo else QUEUE)
+
+    def dead(self, fifo: bool = False) -> list[str]:
+        return self.fake.bodies(FIFO_DLQ if fifo else DLQ)
+
+
+def letter(message_id: str) -> DeadLetter:
+    return DeadLetter.objects.get(message_id=message_id)
+
+
+def letters(message_ids: list[str]) -> list[DeadLetter]:
+    found = {each.message_id: each for each in DeadLetter.objects.filter(message_id__in=message_ids)}
+    return [found[each] for each in message_ids]
+
+
+def decide(action: Action, *chosen: DeadLetter, actor: Actor = OLGA) -> list[Outcome]:
+    steps = operations.plan(action, [each.pk for each in chosen])
+    return operations.carry_out(steps, actor, REASON)
+
+
+def replay(*chosen: DeadLetter) -> list[Outcome]:
+    return decide(Action.REPLAY, *chosen)
+
+
+def steps_of(of: DeadLetter) -> list[tuple[str, str]]:
+    """The ledger: (action, state) of each row."""
+    return list(of.attempts.values_list("action", "state"))
+
+
+def state(of: DeadLetter) -> str:
+    of.refresh_from_db()
+    return of.state

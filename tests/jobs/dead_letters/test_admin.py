@@ -1,0 +1,529 @@
+"""The pages of dead letters: they read the database alone, show no secrets, and let only those act who may."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django_q.models import OrmQ
+
+from jobs import sqs
+from jobs.admin import dead_letter_operate
+from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
+from opsconsole.env import QueueConfig
+from tests import people
+from tests.factories import DAY, dead_letter, dead_letter_queue, failure_group, job
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:jobs_deadletter_changelist")
+REASON = "the directory is back"
+State = DeadLetter.State
+
+
+@pytest.fixture(autouse=True)
+def no_sqs(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No page may ask SQS."""
+
+    def refuse(*args: Any, **options: Any) -> None:
+        raise AssertionError("a page asked SQS")
+
+    monkeypatch.setattr(sqs, "client_for", refuse)
+    url = "https://sqs.us-east-1.amazonaws.com/123456789012/default"
+    settings.QUEUES = {"default": QueueConfig("default", url, f"{url}-dlq")}
+    settings.AWS_ENDPOINT_URL = None
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def page_of(letter: DeadLetter) -> str:
+    return reverse("admin:jobs_deadletter_change", args=[letter.pk])
+
+
+def operate(action: str) -> str:
+    return reverse("admin:jobs_deadletter_operate", args=[action])
+
+
+def edit(letter: DeadLetter) -> str:
+    return reverse("admin:jobs_deadletter_edit", args=[letter.pk])
+
+
+def shown(client: Client, query: str = "") -> list[Any]:
+    return [letter.pk for letter in client.get(LIST + query).context["cl"].result_list]
+
+
+def carry_out(client: Client, action: str, letter: DeadLetter) -> Any:
+    preview = client.get(operate(action), {"id": str(letter.pk)})
+    return client.post(operate(action), {"plan": preview.context["form"].initial["plan"], "reason": REASON})
+
+
+def test_the_list_shows_what_an_operator_needs(operator: Client) -> None:
+    made = job(status=Status.FAILED, customer_id="ADA")
+    letter = dead_letter(made, age=3.5 * DAY, views=2, returns=2)
+    dead_letter_queue(seen=1_200, about=5_000, full=False, visible=5_000)
+
+    page = operator.get(LIST).content.decode()
+
+    for text in (
+        str(letter.pk)[:8],
+        "ConnectionError: the directory did not answer",
+        "Replayed twice, came back twice",
+        str(made.pk)[:8],
+        "Failed",
+        "3 d 12 h ago",
+        "in 11 h",
+        "1,200 of about 5,000 seen",
+        "5,000 in the queue",
+        "View DLQ",
+        "Check now",
+    ):
+        assert text in page, text
+    assert '<span class="soon"><time' in page
+
+
+def test_a_letter_with_days_left_is_not_red(operator: Client) -> None:
+    dead_letter()
+
+    assert '<span class="soon"><time' not in operator.get(LIST).content.decode()
+
+
+def test_undecided_letters_come_first_and_others_by_the_filter(operator: Client) -> None:
+    letters = {state: dead_letter(state=state) for state in State}
+
+    assert set(shown(operator)) == {letters[state].pk for state in DeadLetter.OPEN}
+    assert shown(operator, "?state=discarded") == [letters[State.DISCARDED].pk]
+    assert len(shown(operator, "?state=all")) == len(State)
+    assert len(shown(operator, "?state=nonsense")) == 4
+
+
+def test_filters_by_group_time_left_queue_and_dead_letter_queue(operator: Client) -> None:
+    other = dead_letter_queue("slow")
+    first = dead_letter(age=3.5 * DAY)
+    second = dead_letter(queue="slow", dlq=other, group=failure_group("KeyError"))
+
+    assert shown(operator, f"?group={second.group_id}") == [second.pk]
+    assert shown(operator, "?left=day") == [first.pk]
+    assert shown(operator, "?queue=slow") == [second.pk]
+    assert shown(operator, f"?dlq={other.pk}") == [second.pk]
+    assert len(shown(operator, "?group=99999999999999999999&dlq=x&left=x")) == 2
+
+
+def test_search_by_words_and_ids(operator: Client) -> None:
+    from jobs.dead_letters import indexing
+
+    bakery = dead_letter(body='{"business": "bakery"}')
+    made = dead_letter(job(status=Status.FAILED))
+    indexing.catch_up()
+
+    assert shown(operator, "?q=bakery") == [bakery.pk]
+    assert shown(operator, f"?q={made.message_id}") == [made.pk]
+    assert shown(operator, f"?q={str(made.pk)[:8]}") == [made.pk]
+    assert shown(operator, "?q=nothing+like+it") == []
+
+
+def test_an_empty_list_teaches(operator: Client) -> None:
+    page = operator.get(LIST).content.decode()
+
+    assert "A message lands in a dead letter queue when its workers gave it up" in page
+    assert "No dead letter queue was checked yet" in page
+
+
+def test_a_queue_that_cannot_be_read_or_was_not_checked_says_so(operator: Client) -> None:
+    dead_letter_queue(error="no permission", checked_at=Now() - DAY)
+
+    page = operator.get(LIST).content.decode()
+
+    assert "unknown in the queue" in page
+    assert "no permission" in page
+    assert '<span class="soon">checked' in page
+
+
+def test_the_list_reads_no_bodies_and_asks_no_query_a_row(operator: Client) -> None:
+    for number in range(5):
+        dead_letter(job(status=Status.FAILED), body=json.dumps({"n": number}))
+    operator.get(LIST)
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
+        operator.get(LIST)
+    for _ in range(20):
+        dead_letter(job(status=Status.FAILED))
+    with CaptureQueriesContext(connection) as many:
+        operator.get(LIST)
+
+    assert len(many) == len(few)
+    assert not any('"dead_letters"."body"' in query["sql"] for query in many)
+
+
+def test_a_letters_page_tells_the_whole_story(operator: Client) -> None:
+    made = job(status=Status.FAILED, customer_id="ADA")
+    group = failure_group(note="ask the directory's owner")
+    first = dead_letter(made, state=State.REPLAYED, group=group)
+    letter = dead_letter(
+        made,
+        group=group,
+        returned_from=first,
+        returns=1,
+        attributes={"tenant": {"type": "String", "value": "blue"}},
+        system_attributes={"SenderId": "AIDA"},
+    )
+    ReplayAttempt.objects.create(
+        letter=letter,
+        action="replay",
+        state="not_done",
+        actor="operator:olga",
+        reason="first try",
+        outcome="AccessDenied",
+        ended_at=Now(),
+    )
+
+    page = operator.get(page_of(letter)).content.decode()
+
+    for text in (
+        "Why did it fail?",
+        "ask the directory&#x27;s owner",
+        "Replayed once, came back once",
+        str(first.pk)[:8],
+        "ADA",
+        "Its whole timeline",
+        "tenant",
+        "blue",
+        "AIDA",
+        "first try",
+        "AccessDenied",
+        "operator:olga",
+        f"{operate('replay')}?id={letter.pk}",
+        f"{operate('discard')}?id={letter.pk}",
+    ):
+        assert text in page, text
+    assert str(letter.pk)[:8] in operator.get(page_of(first)).content.decode()
+
+
+def test_a_body_is_escaped_bounded_and_can_be_downloaded(operator: Client) -> None:
+    letter = dead_letter(body="<script>alert(1)</script>" + "x" * 200_000)
+
+    page = operator.get(page_of(letter)).content.decode()
+    whole = operator.get(reverse("admin:jobs_deadletter_body", args=[letter.pk]))
+
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert len(page) < 130_000
+    assert "Only its beginning is shown." in page
+    assert whole.content.decode() == letter.body
+    assert whole["Content-Type"] == "text/plain; charset=utf-8"
+    assert whole["Content-Disposition"].startswith("attachment;")
+    assert whole["X-Content-Type-Options"] == "nosniff"
+
+
+def test_secrets_are_hidden_on_every_page(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_REDACT_PATHS = ["$.card"]
+    settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
+    letter = dead_letter(body='{"card": "4111", "n": 1}')
+    carry_out(operator, "discard", letter)
+    carry_out(operator, "restore", letter)
+
+    pages = [
+        operator.get(page_of(letter)),
+        operator.get(LIST),
+        operator.get(edit(letter)),
+        operator.post(edit(letter), {"body": '{"card": "[redacted]", "n": 2}', "reason": REASON}),
+        operator.get(reverse("admin:jobs_deadletter_body", args=[letter.pk])),
+    ]
+
+    for response in pages:
+        assert response.status_code == 200
+        assert "4111" not in response.content.decode()
+
+
+def test_replay_previews_asks_for_a_reason_and_leaves_the_work_to_the_cluster(operator: Client) -> None:
+    letter = dead_letter()
+    preview = operator.get(operate("replay"), {"id": str(letter.pk)})
+    assert "Will be sent to the queue default" in preview.content.decode()
+    assert not ReplayAttempt.objects.exists()
+
+    plan = preview.context["form"].initial["plan"]
+    without = operator.post(operate("replay"), {"plan": plan, "reason": " "})
+    assert "Give a reason" in without.content.decode()
+    assert not ReplayAttempt.objects.exists()
+
+    done = operator.post(operate("replay"), {"plan": plan, "reason": REASON})
+    assert "The cluster does it now" in done.content.decode()
+    row = ReplayAttempt.objects.get()
+    assert (row.actor, row.reason, row.state) == ("operator:olga", REASON, "wanted")
+    assert REASON in LogEntry.objects.get(object_id=str(letter.pk)).change_message
+    assert OrmQ.objects.count() == 1
+
+    twice = operator.post(operate("replay"), {"plan": plan, "reason": REASON})
+    assert "It changed meanwhile: it is being replayed now." in twice.content.decode()
+    assert ReplayAttempt.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after"),
+    [
+        ("discard", State.IN_QUEUE, State.DISCARDED),
+        ("restore", State.DISCARDED, State.KEPT),
+        ("mark_not_sent", State.OUTCOME_UNKNOWN, State.IN_QUEUE),
+    ],
+)
+def test_other_actions(operator: Client, action: str, before: str, after: str) -> None:
+    letter = dead_letter(state=before)
+
+    response = carry_out(operator, action, letter)
+
+    assert response.status_code == 200
+    letter.refresh_from_db()
+    assert letter.state == after
+
+
+def test_a_plan_of_somebody_else_or_that_was_changed_does_nothing(operator: Client, client: Client) -> None:
+    letter = dead_letter()
+    plan = operator.get(operate("replay"), {"id": str(letter.pk)}).context["form"].initial["plan"]
+
+    for action, sent in (("discard", plan), ("replay", plan[:-2] + "xx"), ("replay", "")):
+        response = operator.post(operate(action), {"plan": sent, "reason": REASON})
+        assert response.status_code == 400
+        assert "Nothing was done" in response.content.decode()
+    client.force_login(people.operator("otto"))
+    assert client.post(operate("replay"), {"plan": plan, "reason": REASON}).status_code == 400
+    assert not ReplayAttempt.objects.exists()
+
+
+@pytest.mark.parametrize("query", ["?id=nonsense", ""])
+def test_odd_ids_are_no_error(operator: Client, query: str) -> None:
+    assert operator.get(operate("replay") + query).status_code in {200, 404}
+    assert operator.get(operate("explode")).status_code == 404
+    assert operator.get(f"{LIST}not-an-id/change/").status_code == 302
+
+
+@pytest.mark.parametrize("action", ["replay", "discard", "restore", "mark_sent", "mark_not_sent"])
+def test_a_viewer_sees_no_buttons_and_is_refused(client: Client, action: str, settings: Any) -> None:
+    settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
+    client.force_login(people.viewer())
+    letter = dead_letter()
+
+    page = client.get(page_of(letter))
+    assert page.status_code == 200
+    assert page.context["buttons"] == []
+    assert "/operate/" not in page.content.decode()
+    assert "Check now" not in client.get(LIST).content.decode()
+    for response in (
+        client.get(operate(action), {"id": str(letter.pk)}),
+        client.post(operate(action), {"plan": "x", "reason": REASON}),
+        client.post(reverse("admin:jobs_deadletter_check")),
+        client.get(edit(letter)),
+        client.post(edit(letter), {"body": "x", "reason": REASON, "step": "send"}),
+    ):
+        assert response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("granted", "allowed"),
+    [
+        ("replay_deadletter", {"replay", "mark_sent", "mark_not_sent"}),
+        ("discard_deadletter", {"discard", "restore"}),
+        ("edit_deadletter", set()),
+    ],
+)
+def test_each_permission_opens_its_own_doors(client: Client, granted: str, allowed: set[str]) -> None:
+    client.force_login(people.allowed(granted))
+    letter = dead_letter()
+    opened = {
+        action
+        for action in ("replay", "discard", "restore", "mark_sent", "mark_not_sent")
+        if client.get(operate(action), {"id": str(letter.pk)}).status_code == 200
+    }
+
+    assert opened == allowed
+
+
+def test_without_the_right_to_view_nothing_is_shown(client: Client) -> None:
+    from django.contrib.auth.models import User
+
+    user = User.objects.create_user("nina", is_staff=True)
+    client.force_login(user)
+    letter = dead_letter()
+
+    for url in (LIST, page_of(letter), reverse("admin:jobs_deadletter_body", args=[letter.pk])):
+        assert client.get(url).status_code == 403
+
+
+def test_changes_are_made_by_post_alone(operator: Client) -> None:
+    letter = dead_letter()
+
+    assert operator.post(page_of(letter), {"state": "gone"}).status_code == 405
+    assert operator.get(reverse("admin:jobs_deadletter_check")).status_code == 405
+
+
+def test_check_now_asks_the_cluster(operator: Client) -> None:
+    response = operator.post(reverse("admin:jobs_deadletter_check"), follow=True)
+
+    assert "The cluster looks now" in response.content.decode()
+    assert OrmQ.objects.count() == 1
+
+
+# -- edit and replay
+
+
+@pytest.fixture
+def editing_on(settings: Any) -> None:
+    settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
+
+
+def test_editing_is_off_by_default(operator: Client) -> None:
+    letter = dead_letter()
+
+    assert operator.get(edit(letter)).status_code == 403
+    assert "Edit and replay" not in operator.get(page_of(letter)).content.decode()
+
+
+@pytest.mark.usefixtures("editing_on")
+def test_edit_shows_the_diff_and_the_ledger_keeps_both(operator: Client) -> None:
+    letter = dead_letter(body='{"order": 4218, "address": ""}')
+    fixed = '{"order": 4218, "address": "Main Street 1"}'
+    assert "Edit and replay" in operator.get(page_of(letter)).content.decode()
+
+    preview = operator.post(edit(letter), {"body": fixed, "reason": REASON, "step": "preview"})
+    assert ("added", '+  "address": "Main Street 1"') in preview.context["diff"]
+    assert not ReplayAttempt.objects.exists()
+
+    operator.post(edit(letter), {"body": fixed, "reason": REASON, "step": "send"})
+    row = ReplayAttempt.objects.get()
+    assert (row.edited_body, row.letter.body, row.state) == (fixed, letter.body, "wanted")
+    page = operator.get(page_of(letter)).content.decode()
+    assert "with an edited body" in page
+    assert "diff-removed" in page
+
+
+@pytest.mark.usefixtures("editing_on")
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("", "This field is required."),
+        ("  ", "The body is empty"),
+        ("{broken", "The letter&#x27;s body is JSON, this is not"),
+        ('{"order": 1}', "Nothing was changed"),
+        ('{"order": "\x0b"}', "SQS refuses the character U+000B"),
+        ('{"x": "' + "y" * 1_100_000 + '"}', "SQS takes 1,048,576 at most"),
+    ],
+)
+def test_a_body_that_could_not_be_sent_is_refused(operator: Client, body: str, problem: str) -> None:
+    letter = dead_letter(body='{"order": 1}')
+
+    response = operator.post(edit(letter), {"body": body, "reason": REASON, "step": "send"})
+
+    assert problem in response.content.decode()
+    assert not ReplayAttempt.objects.exists()
+
+
+@pytest.mark.usefixtures("editing_on")
+def test_the_message_of_a_known_job_is_not_made_by_hand(operator: Client) -> None:
+    made = job(status=Status.FAILED)
+    of_job, foreign = dead_letter(made), dead_letter()
+
+    assert "can't be edited and sent" in operator.get(edit(of_job)).content.decode()
+    response = operator.post(
+        edit(foreign), {"body": json.dumps({"job_id": str(made.pk)}), "reason": "x", "step": "send"}
+    )
+    assert "which the console knows" in response.content.decode()
+    assert not ReplayAttempt.objects.exists()
+
+
+@pytest.mark.usefixtures("editing_on")
+def test_a_letter_that_was_decided_about_meanwhile_is_not_sent(operator: Client) -> None:
+    letter = dead_letter()
+    DeadLetter.objects.update(state=State.DISCARDED)
+
+    response = operator.post(edit(letter), {"body": '{"order": 2}', "reason": REASON, "step": "send"})
+
+    assert "it was decided about" in response.content.decode()
+    assert not ReplayAttempt.objects.exists()
+
+
+@pytest.mark.usefixtures("editing_on")
+def test_lines_end_as_they_did(operator: Client) -> None:
+    letter = dead_letter(body="one\ntwo")
+
+    operator.post(edit(letter), {"body": "one\r\nthree", "reason": REASON, "step": "send"})
+
+    assert ReplayAttempt.objects.get().edited_body == "one\nthree"
+
+
+@pytest.mark.usefixtures("editing_on")
+def test_editing_needs_its_own_permission_beside_that_of_replaying(client: Client) -> None:
+    letter = dead_letter()
+    for number, granted in enumerate(
+        [("edit_deadletter",), ("replay_deadletter",), ("edit_deadletter", "replay_deadletter")]
+    ):
+        client.force_login(people.allowed(*granted, name=f"p{number}"))
+        assert client.get(edit(letter)).status_code == (200 if len(granted) == 2 else 403)
+
+
+# -- failure groups
+
+
+def test_groups_are_listed_with_their_count_and_a_note_can_be_written(operator: Client) -> None:
+    group = failure_group()
+    for state in (State.IN_QUEUE, State.KEPT, State.DISCARDED):
+        dead_letter(state=state, group=group)
+    url = reverse("admin:jobs_failuregroup_change", args=[group.pk])
+
+    page = operator.get(reverse("admin:jobs_failuregroup_changelist")).content.decode()
+    assert group.title in page
+    assert '<span class="badge badge-bad">2</span>' in page
+
+    operator.post(url, {"note": "restart the directory's gateway", "title": "hacked"})
+    group.refresh_from_db()
+    assert (group.note, group.title) == (
+        "restart the directory's gateway",
+        "ConnectionError: the directory did not answer",
+    )
+    assert LogEntry.objects.filter(object_id=str(group.pk)).exists()
+
+
+def test_counting_of_a_large_group_stops(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.admin import failure_groups
+
+    monkeypatch.setattr(failure_groups, "MOST_COUNTED", 2)
+    for _ in range(4):
+        dead_letter()
+
+    assert ">2+</span>" in operator.get(reverse("admin:jobs_failuregroup_changelist")).content.decode()
+
+
+def test_a_viewer_may_read_notes_and_not_write_them(client: Client) -> None:
+    client.force_login(people.viewer())
+    group = FailureGroup.objects.get(pk=failure_group(note="known").pk)
+    url = reverse("admin:jobs_failuregroup_change", args=[group.pk])
+
+    assert "known" in client.get(url).content.decode()
+    assert client.post(url, {"note": "x"}).status_code == 403
+
+
+def test_many_letters_are_cut_at_the_most_of_one_page(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_operate, "MOST_LETTERS", 2)
+    letters = [dead_letter() for _ in range(3)]
+
+    response = operator.get(operate("discard"), {"id": [str(each.pk) for each in letters]})
+
+    assert len(response.context["will"]) == 2
+
+
+def test_an_age_in_the_past_reads_any_moment(operator: Client) -> None:
+    dead_letter(age=5 * DAY, expires_at=Now() - timedelta(minutes=1))
+
+    assert "any moment" in operator.get(LIST).content.decode()

@@ -1,0 +1,89 @@
+"""The same failure has the same fingerprint, whatever differs from letter to letter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.dead_letters.fingerprint import LONGEST_TITLE, fingerprint, normalise
+from jobs.models import FailureGroup, Status
+from tests.factories import job
+from tests.jobs.dead_letters.account import Account, letter
+
+Kind = FailureGroup.Kind
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("KeyError: 'customer-17'", 'KeyError: "…"'),
+        ('job_id must be a UUID, not "4111"', 'job_id must be a UUID, not "…"'),
+        (r'not "a \" quote" here', 'not "…" here'),
+        ("job 5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901 at 0x7f3a", "job <id> at <id>"),
+        (
+            "GET https://a.example/x?token=7 answered 503 after 12.5 s",
+            "GET <address> answered <n> after <n> s",
+        ),
+        ("mail to ada@example.com bounced", "mail to <e-mail> bounced"),
+        ("  line 3:\n column 14  ", "line <n>: column <n>"),
+        ("commit deadbeef1", "commit <id>"),
+        ("deadlock", "deadlock"),
+    ],
+)
+def test_what_differs_is_left_out(text: str, normal: str) -> None:
+    assert normalise(text) == normal
+
+
+def test_long_errors_make_no_long_titles() -> None:
+    assert len(normalise("word " * 10_000)) == LONGEST_TITLE
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "title"),
+    [
+        ({"poison": "The body is not JSON: x."}, Kind.UNREADABLE, "The body is not JSON: x."),
+        ({"error": "TimeoutError: 30 s"}, Kind.JOB_ERROR, "TimeoutError: <n> s"),
+        ({"given": "it broke"}, Kind.GIVEN_REASON, "it broke"),
+        ({"is_job": True}, Kind.RECEIVES, "Received too often, without an error being recorded"),
+        ({"document": {"b": 1, "a": 2}}, Kind.SHAPE, "A JSON object with a, b"),
+        (
+            {"document": {str(n): n for n in range(10)}},
+            Kind.SHAPE,
+            "A JSON object with 0, 1, 2, 3, 4, 5, 6, 7 and 2 more",
+        ),
+        ({"document": {}}, Kind.SHAPE, "An empty JSON object"),
+        ({"document": [1]}, Kind.SHAPE, "A JSON list"),
+        ({}, Kind.SHAPE, "Not JSON"),
+    ],
+)
+def test_the_first_reason_that_is_known_counts(known: dict[str, Any], kind: Kind, title: str) -> None:
+    nothing = {"poison": "", "error": "", "given": "", "document": None, "is_job": False}
+
+    made = fingerprint(**nothing | known)
+
+    assert (made.kind, made.title) == (kind, title)
+
+
+@pytest.mark.django_db
+def test_letters_are_grouped_and_told_without_their_bodies(account: Account) -> None:
+    failed = [job(status=Status.FAILED, error_message=f"ConnectionError: try {n} failed") for n in range(2)]
+    ids = [account.die_with(each) for each in failed]
+    [shape] = account.die('{"secret_field": 1}')
+    account.check()
+
+    assert letter(ids[0]).group == letter(ids[1]).group
+    assert letter(ids[0]).group.told_as == "ConnectionError: try <n> failed"
+    assert "secret" in letter(shape).group.title
+    assert "secret" not in letter(shape).group.told_as
+    assert FailureGroup.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_a_copy_of_an_unknown_job_is_grouped_by_the_reason_it_gives(account: Account) -> None:
+    body = '{"job_id": "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901", "reason": "it broke 3 times", "dead_letter_id": "x"}'
+    [message_id] = account.die(body)
+    account.check()
+
+    assert letter(message_id).group.title == "it broke <n> times"
+    assert letter(message_id).group.told_as.startswith("failure group ")

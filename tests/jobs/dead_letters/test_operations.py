@@ -1,0 +1,320 @@
+"""Wishes: what is planned, what is written, by whom, and that nobody writes twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import DatabaseError, transaction
+
+from jobs import operations as job_operations
+from jobs.dead_letters import operations
+from jobs.dead_letters.ledger import Action
+from jobs.models import DeadLetter, Job, JobEvent, Outbox, ReplayAttempt, Status
+from jobs.operations import OperationRefused
+from jobs.timeline import Actor
+from opsconsole.env import QueueConfig
+from tests import factories
+from tests.factories import dead_letter, job
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+OLGA = Actor.operator("olga", None)
+REASON = "the directory is back"
+State = DeadLetter.State
+Step = ReplayAttempt.State
+
+
+@pytest.fixture(autouse=True)
+def queues(settings: Any) -> None:
+    url = "https://sqs.us-east-1.amazonaws.com/123456789012/default"
+    settings.QUEUES = {"default": QueueConfig("default", url, f"{url}-dlq")}
+
+
+def do(action: Action, *letters: DeadLetter) -> list[tuple[bool, str]]:
+    steps = operations.plan(action, [letter.pk for letter in letters])
+    return [(outcome.done, outcome.sentence) for outcome in operations.carry_out(steps, OLGA, REASON)]
+
+
+def state(letter: DeadLetter) -> str:
+    letter.refresh_from_db()
+    return letter.state
+
+
+def rows(letter: DeadLetter) -> list[tuple[str, str, str, str]]:
+    return [(row.action, row.state, row.actor, row.reason) for row in letter.attempts.all()]
+
+
+def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
+    letter = dead_letter()
+
+    assert do(Action.REPLAY, letter) == [(True, "Waits to be sent to the queue default.")]
+
+    assert state(letter) == State.REPLAYING
+    assert rows(letter) == [("replay", "wanted", "operator:olga", REASON)]
+
+
+@pytest.mark.parametrize(("status", "event"), [(Status.FAILED, "requeued"), (Status.QUARANTINED, "released")])
+def test_a_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> None:
+    made = job(status=status, recovery_count=3)
+    letter, other = dead_letter(made), dead_letter(made)
+
+    done, skipped = do(Action.REPLAY, letter, other)
+
+    assert done == (True, "Its job was requeued. Waits for run 2.")
+    assert skipped == (False, "It changed meanwhile: it is being replayed now.")
+    made.refresh_from_db()
+    assert (made.status, made.run_epoch) == (Status.PENDING, 2)
+    assert Outbox.objects.filter(job=made, run_epoch=2).count() == 1
+    assert JobEvent.objects.get(job=made, kind=event).actor == "operator:olga"
+    for each in (letter, other):
+        assert state(each) == State.REPLAYING
+        assert rows(each) == [("replay", "requeued", "operator:olga", REASON)]
+        assert each.attempts.get().job_epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"status": Status.IN_PROGRESS}, "Its job is running"),
+        ({"status": Status.COMPLETED}, "Its job is completed: discard the letter."),
+        ({"status": Status.CANCELLED}, "Its job was cancelled"),
+        ({"status": "archived"}, "Its job has the status 'archived'"),
+    ],
+)
+def test_a_letter_whose_job_needs_no_run_is_skipped_with_the_reason(
+    fields: dict[str, Any], sentence: str
+) -> None:
+    letter = dead_letter(job(**fields))
+
+    [(done, said)] = do(Action.REPLAY, letter)
+
+    assert not done
+    assert said.startswith(sentence)
+    assert state(letter) == State.IN_QUEUE
+    assert not letter.attempts.exists()
+
+
+def test_a_waiting_job_whose_only_message_died_is_sent_again() -> None:
+    made = job()
+    letter = dead_letter(made, run_epoch=None)
+
+    assert do(Action.REPLAY, letter) == [(True, "Its job was requeued. Waits for run 2.")]
+
+    made.refresh_from_db()
+    assert (made.status, made.run_epoch) == (Status.PENDING, 2)
+    assert state(letter) == State.REPLAYING
+
+
+def test_a_waiting_job_whose_sent_message_died_is_sent_again() -> None:
+    made = job()
+    letter = dead_letter(made)
+    factories.letter(made, state=Outbox.State.SENT, message_id=letter.message_id)
+
+    assert do(Action.REPLAY, letter)[0][0]
+
+
+@pytest.mark.parametrize("message", [{"state": Outbox.State.WAITING}, {"state": Outbox.State.SENT}])
+def test_a_waiting_job_with_another_message_needs_none(message: dict[str, Any]) -> None:
+    made = job()
+    factories.letter(made, message_id="another", **message)
+
+    assert do(Action.REPLAY, dead_letter(made)) == [(False, "Its job waits for run 1 already.")]
+
+
+def test_a_letter_of_an_earlier_run_does_not_disturb_a_waiting_job() -> None:
+    made = job(run_epoch=3)
+    letter = dead_letter(made, run_epoch=2)
+
+    assert do(Action.REPLAY, letter) == [(False, "Its job waits for run 3 already.")]
+
+
+def test_a_letter_that_names_an_unknown_job_is_sent_as_it_is() -> None:
+    ghost = Job(id=uuid4(), run_epoch=1)
+    letter = dead_letter(ghost)
+
+    assert do(Action.REPLAY, letter) == [(True, "Waits to be sent to the queue default.")]
+
+
+@pytest.mark.parametrize(("queue", "said"), [("", "is not known"), ("removed", "is not configured")])
+def test_a_letter_without_a_way_back_is_skipped(queue: str, said: str) -> None:
+    [(done, sentence)] = do(Action.REPLAY, dead_letter(queue=queue))
+
+    assert not done
+    assert said in sentence
+
+
+def test_a_job_that_changed_since_the_preview_is_left_alone() -> None:
+    made = job(status=Status.FAILED)
+    letter = dead_letter(made)
+    steps = operations.plan(Action.REPLAY, [letter.pk])
+    Job.objects.filter(pk=made.pk).update(run_epoch=2)
+
+    [outcome] = operations.carry_out(steps, OLGA, REASON)
+
+    assert not outcome.done
+    assert outcome.sentence.startswith("Its job changed meanwhile.")
+
+
+def test_requeueing_from_the_jobs_page_takes_its_letters_along() -> None:
+    made = job(status=Status.FAILED)
+    letter, discarded = dead_letter(made), dead_letter(made, state=State.DISCARDED)
+    steps = job_operations.plan(job_operations.Action.REQUEUE, [made.pk])
+
+    job_operations.carry_out(steps, OLGA, REASON)
+
+    assert rows(letter) == [("replay", "requeued", "operator:olga", REASON)]
+    assert (state(letter), state(discarded)) == (State.REPLAYING, State.DISCARDED)
+
+
+def test_discard_restore_and_replay_again() -> None:
+    letter = dead_letter()
+    assert do(Action.DISCARD, letter) == [(True, "Waits to be deleted from its queue.")]
+    assert state(letter) == State.DISCARDED
+    letter.attempts.update(state=Step.DONE)
+
+    assert do(Action.RESTORE, letter) == [(True, "Kept in the console.")]
+    assert state(letter) == State.KEPT
+
+    assert do(Action.REPLAY, letter)[0][0]
+    assert letter.attempts.get(action=Action.REPLAY).from_copy
+
+
+def test_restoring_before_it_was_deleted_calls_the_discard_off() -> None:
+    letter = dead_letter()
+    do(Action.DISCARD, letter)
+
+    do(Action.RESTORE, letter)
+
+    assert state(letter) == State.IN_QUEUE
+    assert [row[:2] for row in rows(letter)] == [("discard", "not_done"), ("restore", "done")]
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "allowed"),
+    [
+        (Action.REPLAY, State.IN_QUEUE, True),
+        (Action.REPLAY, State.GONE, True),
+        (Action.REPLAY, State.KEPT, True),
+        (Action.REPLAY, State.REPLAYED, False),
+        (Action.REPLAY, State.REPLAYING, False),
+        (Action.REPLAY, State.DISCARDED, False),
+        (Action.REPLAY, State.OUTCOME_UNKNOWN, False),
+        (Action.DISCARD, State.GONE, True),
+        (Action.DISCARD, State.REPLAYED, False),
+        (Action.DISCARD, State.OUTCOME_UNKNOWN, False),
+        (Action.RESTORE, State.IN_QUEUE, False),
+        (Action.MARK_SENT, State.IN_QUEUE, False),
+        (Action.MARK_NOT_SENT, State.OUTCOME_UNKNOWN, True),
+    ],
+)
+def test_what_may_be_done_to_which(action: Action, before: str, allowed: bool) -> None:
+    [step] = operations.plan(action, [dead_letter(state=before).pk])
+
+    assert step.will == allowed
+    assert step.sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("action", "from_copy", "letter_state", "row_state"),
+    [
+        (Action.MARK_SENT, False, State.REPLAYING, Step.SENT),
+        (Action.MARK_SENT, True, State.REPLAYED, Step.DONE),
+        (Action.MARK_NOT_SENT, False, State.IN_QUEUE, Step.NOT_DONE),
+        (Action.MARK_NOT_SENT, True, State.KEPT, Step.NOT_DONE),
+    ],
+)
+def test_an_unknown_outcome_is_settled_by_a_person(
+    action: Action, from_copy: bool, letter_state: str, row_state: str
+) -> None:
+    letter = dead_letter(state=State.OUTCOME_UNKNOWN)
+    unknown = ReplayAttempt.objects.create(
+        letter=letter, action=Action.REPLAY, state=Step.UNKNOWN, actor="a", reason="r", from_copy=from_copy
+    )
+
+    assert do(action, letter)[0][0]
+
+    unknown.refresh_from_db()
+    assert (state(letter), unknown.state) == (letter_state, row_state)
+    assert letter.attempts.get(action=action).reason == REASON
+
+
+def test_without_a_reason_nothing_begins() -> None:
+    letter = dead_letter()
+    steps = operations.plan(Action.REPLAY, [letter.pk])
+
+    with pytest.raises(OperationRefused, match="Give a reason"):
+        operations.carry_out(steps, OLGA, " ")
+
+    assert state(letter) == State.IN_QUEUE
+
+
+def test_how_many_came_back() -> None:
+    again, fine, by_job = dead_letter(), dead_letter(), dead_letter(job(status=Status.FAILED))
+    dead_letter(returned_from=again, returns=1)
+    do(Action.REPLAY, by_job)
+    ids = [again.pk, fine.pk, by_job.pk]
+    assert operations.came_back(ids) == 1
+
+    Job.objects.filter(dead_letters=by_job).update(status=Status.FAILED)
+
+    assert operations.came_back(ids) == 2
+
+
+def test_the_ledger_is_not_rewritten() -> None:
+    letter = dead_letter()
+    do(Action.DISCARD, letter)
+    do(Action.RESTORE, letter)
+
+    for change in (
+        lambda: letter.attempts.all().delete(),
+        lambda: letter.attempts.update(reason="another"),
+        lambda: letter.attempts.filter(action="discard").update(outcome="another"),
+    ):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            change()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("known", [False, True], ids=["a foreign letter", "a letter of a job"])
+def test_two_operators_replay_one(known: bool) -> None:
+    letter = dead_letter(job(status=Status.FAILED) if known else None)
+    steps = operations.plan(Action.REPLAY, [letter.pk])
+    people = [Actor.operator("olga", None), Actor.operator("otto", None)]
+
+    answers = race([partial(operations.carry_out, steps, actor, REASON) for actor in people])
+
+    assert sorted(answer[0].done for answer in answers) == [False, True]
+    assert letter.attempts.count() == 1
+    assert Outbox.objects.count() == int(known)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_replaying_a_letter_while_its_job_is_requeued() -> None:
+    made = job(status=Status.FAILED)
+    letter = dead_letter(made)
+    of_letter = operations.plan(Action.REPLAY, [letter.pk])
+    of_job = job_operations.plan(job_operations.Action.REQUEUE, [made.pk])
+
+    race(
+        [
+            lambda: operations.carry_out(of_letter, OLGA, REASON),
+            lambda: job_operations.carry_out(of_job, OLGA, REASON),
+        ]
+    )
+
+    made.refresh_from_db()
+    assert (made.run_epoch, state(letter)) == (2, State.REPLAYING)
+    assert letter.attempts.count() == 1
+
+
+def test_unknown_ids_are_left_out_and_the_order_is_kept() -> None:
+    letters = [dead_letter(age=timedelta(hours=number)) for number in range(3)]
+
+    steps = operations.plan(Action.DISCARD, [letters[2].pk, uuid4(), letters[0].pk])
+
+    assert [step.job_id for step in steps] == [letters[2].pk, letters[0].pk]

@@ -1,0 +1,154 @@
+"""What is hidden stays hidden, everywhere a body is shown or searched."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from jobs.dead_letters import editing, indexing, redaction
+from jobs.models import DeadLetter
+from opsconsole import env
+from tests.factories import dead_letter
+from tests.jobs.dead_letters.account import Account, letter
+
+BODY = json.dumps(
+    {"customer": {"email": "ada@example.com"}, "items": [{"card": "4111"}, {"card": "4222"}], "n": 1}
+)
+
+
+@pytest.fixture
+def paths(settings: Any) -> None:
+    settings.OPSCONSOLE_REDACT_PATHS = ["$.customer.email", "$..card"]
+
+
+@pytest.mark.usefixtures("paths")
+def test_what_stands_at_the_paths_is_hidden() -> None:
+    shown = redaction.show(BODY)
+
+    assert shown.is_json
+    assert json.loads(shown.text) == {
+        "customer": {"email": "[redacted]"},
+        "items": [{"card": "[redacted]"}, {"card": "[redacted]"}],
+        "n": 1,
+    }
+
+
+@pytest.mark.usefixtures("paths")
+def test_a_body_that_is_no_json_is_hidden_as_a_whole() -> None:
+    broken = BODY[:-1]
+
+    assert redaction.show(broken).text == redaction.words(broken) == redaction.HIDDEN
+    assert redaction.as_it_is(broken) == redaction.HIDDEN
+
+
+@pytest.mark.usefixtures("paths")
+def test_the_same_key_twice_shows_the_last_only_and_that_redacted() -> None:
+    assert "4" not in redaction.show('{"card": "41", "card": "42"}').text
+
+
+def test_without_paths_everything_is_shown_as_it_is() -> None:
+    assert redaction.show("not JSON <b>").text == "not JSON <b>"
+    assert redaction.as_it_is(BODY) == BODY
+    assert json.loads(redaction.show(BODY).text) == json.loads(BODY)
+
+
+def test_long_bodies_are_cut_and_it_is_said() -> None:
+    shown = redaction.show("x" * 70_000)
+
+    assert (len(shown.text), shown.cut) == (redaction.MOST_SHOWN, True)
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, "[" * 300 + "]" * 300, '"\\ud800"', '{"a": "\\ud800"}', "7", '"x"']
+)
+def test_odd_documents_harm_nobody(body: str, settings: Any) -> None:
+    redaction.show(body).text.encode()
+    settings.OPSCONSOLE_REDACT_PATHS = ["$..card"]
+    redaction.show(body).text.encode()
+    redaction.words(body)
+
+
+@pytest.mark.usefixtures("paths")
+def test_an_editor_leaves_placeholders_and_their_values_come_back() -> None:
+    typed = json.loads(redaction.as_it_is(BODY))
+    typed["n"] = 2
+    typed["items"][1]["card"] = "4333"
+
+    assert json.loads(redaction.put_back(json.dumps(typed), BODY)) == {
+        "customer": {"email": "ada@example.com"},
+        "items": [{"card": "4111"}, {"card": "4333"}],
+        "n": 2,
+    }
+
+
+@pytest.mark.usefixtures("paths")
+def test_a_diff_shows_no_secret() -> None:
+    new = BODY.replace("4111", "4999").replace('"n": 1', '"n": 2')
+
+    lines = editing.diff(BODY, new)
+
+    assert [line for kind, line in lines if kind in {"added", "removed"}] == ['-  "n": 1', '+  "n": 2']
+    assert "4999" not in str(lines)
+
+
+@pytest.mark.usefixtures("paths")
+def test_attributes_are_hidden_by_name() -> None:
+    attributes = {"card": {"type": "String", "value": "4111"}, "tenant": {"type": "Binary", "base64": "AP8="}}
+
+    assert redaction.redact_attributes(attributes) == {"card": "[redacted]", "tenant": "AP8="}
+
+
+@pytest.mark.django_db
+def test_search_finds_words_but_no_secrets(account: Account, settings: Any) -> None:
+    settings.OPSCONSOLE_REDACT_PATHS = ["$..card"]
+    [message_id] = account.die(json.dumps({"business": "Café Blüte", "card": "4111222233334444"}))
+    account.check()
+
+    def found(term: str) -> list[str]:
+        return [each.message_id for each in indexing.search(DeadLetter.objects.all(), term)]
+
+    assert found("blüte") == found(message_id) == found(str(letter(message_id).pk)[:8]) == [message_id]
+    assert found("4111222233334444") == found("nothing") == []
+    assert len(found(" ")) == 1
+    assert found("\x00blüte") == [message_id]
+
+
+@pytest.mark.django_db
+def test_a_job_is_found_by_its_id(account: Account) -> None:
+    job_id = "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901"
+    [message_id] = account.die(json.dumps({"job_id": job_id}))
+    account.check()
+
+    for term in (job_id, job_id[:8], job_id.replace("-", "")):
+        assert [each.message_id for each in indexing.search(DeadLetter.objects.all(), term)] == [message_id]
+
+
+@pytest.mark.django_db
+def test_what_was_read_before_the_redaction_is_not_searched_until_it_is_read_anew(settings: Any) -> None:
+    made = dead_letter(body='{"card": "4111", "business": "bakery"}')
+    assert indexing.catch_up() == 1
+    assert indexing.search(DeadLetter.objects.all(), "4111").get() == made
+
+    settings.OPSCONSOLE_REDACT_PATHS = ["$.card"]
+    assert not indexing.search(DeadLetter.objects.all(), "4111").exists()
+    assert not indexing.search(DeadLetter.objects.all(), "bakery").exists()
+
+    assert indexing.catch_up() == 1
+    assert indexing.catch_up() == 0
+    assert not indexing.search(DeadLetter.objects.all(), "4111").exists()
+    assert indexing.search(DeadLetter.objects.all(), "bakery").get() == made
+
+
+def test_paths_that_make_no_sense_are_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.core.exceptions import ImproperlyConfigured
+
+    monkeypatch.setenv("OPSCONSOLE_REDACT_PATHS", "$.a, $[")
+    with pytest.raises(
+        ImproperlyConfigured, match=r"OPSCONSOLE_REDACT_PATHS must be JSON paths .* not '\$\['"
+    ):
+        env.json_paths("OPSCONSOLE_REDACT_PATHS")
+
+    monkeypatch.setenv("OPSCONSOLE_REDACT_PATHS", "$.a, $..b")
+    assert env.json_paths("OPSCONSOLE_REDACT_PATHS") == ["$.a", "$..b"]

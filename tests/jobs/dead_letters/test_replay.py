@@ -1,0 +1,409 @@
+"""Replay and discard, through to SQS: nothing is lost, and nothing is sent twice unless the ledger says so (I9)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from jobs import dispatcher, sqs
+from jobs.dead_letters import replay as replaying
+from jobs.dead_letters import sending
+from jobs.dead_letters.ledger import Action
+from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
+from tests.factories import job
+from tests.fakes import sqs as fakes
+from tests.jobs.dead_letters.account import (
+    DLQ,
+    QUEUE,
+    Account,
+    decide,
+    letter,
+    letters,
+    replay,
+    state,
+    steps_of,
+)
+
+pytestmark = pytest.mark.django_db
+
+State = DeadLetter.State
+Step = ReplayAttempt.State
+
+
+def test_a_foreign_letter_is_sent_recorded_deleted_recorded(account: Account) -> None:
+    attribute = {"tenant": {"DataType": "String", "StringValue": "blue"}}
+    [message_id] = account.die("an order of others", MessageAttributes=attribute)
+    account.check()
+    made = letter(message_id)
+
+    replay(made)
+    done = account.work()
+
+    assert (done.sent, done.deleted, done.waiting) == (1, 1, 0)
+    assert (account.waiting(), account.dead()) == (["an order of others"], [])
+    [sent] = account.fake.queues[QUEUE].messages.values()
+    assert sent.attributes == attribute
+    assert state(made) == State.REPLAYED
+    row = made.attempts.get()
+    assert (row.action, row.state, row.new_message_id) == ("replay", "done", sent.id)
+    assert row.wanted_at <= row.sending_at <= row.sent_at <= row.deleted_at <= row.ended_at  # type: ignore[operator]
+    assert (row.actor, row.reason) == ("operator:olga", "the directory is back")
+
+
+def test_a_letter_of_a_job_goes_once_its_new_message_was_sent(account: Account) -> None:
+    made = job(status=Status.FAILED)
+    message_id = account.die_with(made)
+    account.check()
+    replay(letter(message_id))
+
+    account.work()
+    assert len(account.dead()) == 1
+    assert steps_of(letter(message_id)) == [("replay", "requeued")]
+
+    dispatcher.dispatch()
+    account.work()
+    assert account.dead() == []
+    row = letter(message_id).attempts.get()
+    assert (row.state, row.new_message_id) == ("done", Outbox.objects.get(job=made).message_id)
+    assert len(account.waiting()) == 1
+
+
+def test_a_message_that_is_dropped_leaves_the_letter_where_it_is(account: Account) -> None:
+    made = job(status=Status.FAILED)
+    message_id = account.die_with(made)
+    account.check()
+    replay(letter(message_id))
+    Job.objects.filter(pk=made.pk).update(status=Status.CANCELLED)
+
+    dispatcher.dispatch()
+    account.work()
+
+    assert state(letter(message_id)) == State.IN_QUEUE
+    row = letter(message_id).attempts.get()
+    assert (row.state, row.outcome) == (
+        "not_done",
+        "Its job's new message was dropped: its run was no longer current.",
+    )
+    assert len(account.dead()) == 1
+
+
+def test_send_fails(account: Account) -> None:
+    [message_id] = account.die("poison")
+    account.check()
+    account.fake.entry_fault = lambda body: "sender:InvalidMessageContents"
+    replay(letter(message_id))
+
+    account.work()
+
+    assert (account.waiting(), account.dead()) == ([], ["poison"])
+    assert state(letter(message_id)) == State.IN_QUEUE
+    row = letter(message_id).attempts.get()
+    assert row.state == "not_done"
+    assert "InvalidMessageContents" in row.outcome
+
+
+@pytest.mark.parametrize("error", [fakes.throttled(), fakes.unreachable()])
+def test_send_is_put_off(account: Account, error: Exception) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    account.fake.fail_next(1, error, call="send")
+    replay(letter(message_id))
+
+    account.work()
+    assert steps_of(letter(message_id)) == [("replay", "wanted")]
+    assert account.dead() == ["order"]
+
+    account.work()
+    assert steps_of(letter(message_id)) == [("replay", "done")]
+    assert (account.waiting(), account.dead()) == (["order"], [])
+
+
+def test_an_answer_that_is_lost_leaves_the_outcome_unknown_and_is_never_sent_again(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    account.fake.drop_answers(1, call="send")
+    replay(letter(message_id))
+
+    for _ in range(3):
+        account.work()
+        account.check()
+
+    assert account.waiting() == ["order"]
+    assert account.dead() == ["order"]
+    assert state(letter(message_id)) == State.OUTCOME_UNKNOWN
+    assert not replay(letter(message_id))[0].done
+
+    decide(Action.MARK_SENT, letter(message_id))
+    account.work()
+    assert (account.waiting(), account.dead()) == (["order"], [])
+    assert state(letter(message_id)) == State.REPLAYED
+
+
+def test_boto_itself_sends_a_letter_no_second_time() -> None:
+    config: Any = sqs.client_for(QUEUE, once=True).meta.config
+
+    assert config.retries["total_max_attempts"] == 1
+
+
+def test_killed_between_intent_and_answer(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    replay(letter(message_id))
+
+    def killed(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqs, "send_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            account.work()
+    assert steps_of(letter(message_id)) == [("replay", "sending")]
+    account.work()
+    assert steps_of(letter(message_id)) == [("replay", "sending")]
+
+    ReplayAttempt.objects.update(sending_at=Now() - timedelta(minutes=3))
+    done = account.work()
+
+    assert done.unknown == 1
+    assert state(letter(message_id)) == State.OUTCOME_UNKNOWN
+    assert account.waiting() == []
+
+    decide(Action.MARK_NOT_SENT, letter(message_id))
+    replay(letter(message_id))
+    account.work()
+    assert account.waiting() == ["order"]
+
+
+def test_delete_fails_after_send_and_it_is_never_sent_twice(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    account.fake.fail_next(1, fakes.client_error("InternalError", 500), call="delete")
+    replay(letter(message_id))
+
+    account.work()
+    assert steps_of(letter(message_id)) == [("replay", "sent")]
+    assert account.dead() == ["order"]
+
+    account.work()
+    assert (account.waiting(), account.dead()) == (["order"], [])
+    assert steps_of(letter(message_id)) == [("replay", "done")]
+
+
+def test_killed_between_send_and_delete(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    replay(letter(message_id))
+
+    def killed(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqs, "delete_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            account.work()
+
+    account.clock.pass_by(timedelta(minutes=5))
+    account.work()
+
+    assert (account.waiting(), account.dead()) == (["order"], [])
+
+
+def test_a_deleted_message_that_shows_up_again_is_deleted_again(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    ghost = account.fake.queues[DLQ].messages[message_id]
+    replay(letter(message_id))
+    account.work()
+    account.fake.queues[DLQ].messages[message_id] = ghost
+    ghost.visible_at = 0
+
+    account.check()
+
+    assert (account.waiting(), account.dead()) == (["order"], [])
+    assert steps_of(letter(message_id)) == [("replay", "done")]
+
+
+def test_discard_is_stored_then_deleted_and_can_be_replayed_later(account: Account) -> None:
+    attribute = {
+        "key": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+        "n": {"DataType": "Number", "StringValue": "7"},
+    }
+    [message_id] = account.die("an emoji 🎉 and a café", MessageAttributes=attribute)
+    account.check()
+
+    decide(Action.DISCARD, letter(message_id))
+    account.work()
+    assert account.dead() == []
+    assert state(letter(message_id)) == State.DISCARDED
+
+    decide(Action.RESTORE, letter(message_id))
+    replay(letter(message_id))
+    done = account.work()
+
+    assert (done.sent, done.waiting) == (1, 0)
+    [sent] = account.fake.queues[QUEUE].messages.values()
+    assert (sent.body, sent.attributes) == ("an emoji 🎉 and a café", attribute)
+    assert steps_of(letter(message_id)) == [("discard", "done"), ("restore", "done"), ("replay", "done")]
+
+
+def test_the_reason_of_a_worker_does_not_travel_along(account: Account) -> None:
+    poison = {"opsconsole_reason": {"DataType": "String", "StringValue": "The body is not JSON: x."}}
+    [message_id] = account.die("{", MessageAttributes=poison)
+    account.check()
+    replay(letter(message_id))
+
+    account.work()
+
+    assert next(iter(account.fake.queues[QUEUE].messages.values())).attributes == {}
+    assert letter(message_id).group.title == "The body is not JSON: x."
+
+
+def test_what_came_back_is_counted(account: Account) -> None:
+    [first] = account.die("order")
+    account.check()
+    message_id = first
+    for returns in (1, 2):
+        replay(letter(message_id))
+        account.work()
+        [again] = account.fake.queues[QUEUE].messages.values()
+        del account.fake.queues[QUEUE].messages[again.id]
+        account.fake.queues[DLQ].messages[again.id] = again
+        account.check()
+        assert letter(again.id).returned_from == letter(message_id)
+        assert letter(again.id).returns == returns
+        message_id = again.id
+
+
+def test_a_job_that_died_again_came_back(account: Account) -> None:
+    made = job(status=Status.FAILED)
+    first = account.die_with(made)
+    account.check()
+    replay(letter(first))
+    dispatcher.dispatch()
+    account.work()
+    Job.objects.filter(pk=made.pk).update(status=Status.FAILED, run_epoch=4)
+    made.refresh_from_db()
+
+    second = account.die_with(made, dead_letter_id="another")
+    account.check()
+
+    assert letter(second).returned_from == letter(first)
+
+
+def test_a_copy_of_fifo_keeps_group_deduplication_id_and_order(account: Account) -> None:
+    ids = account.die("1", "2", "3", fifo=True, group="customer-1")
+    other = account.die("a", fifo=True, group="customer-2")
+    account.check(url=next(url for url in account.fake.queues if url.endswith("dlq.fifo")))
+    replay(*letters(ids + other))
+
+    account.work()
+
+    sent = list(account.fake.queues[QUEUE.replace("jobs", "orders.fifo")].messages.values())
+    assert [each.body for each in sent if each.group_id == "customer-1"] == ["1", "2", "3"]
+    assert [each.dedup_id for each in sent if each.group_id == "customer-1"] == ids
+    assert account.dead(fifo=True) == []
+
+
+def test_after_a_failure_nothing_later_of_its_fifo_group_is_sent(account: Account) -> None:
+    ids = account.die("1", "2", "3", fifo=True, group="customer-1")
+    other = account.die("a", fifo=True, group="customer-2")
+    account.check(url=next(url for url in account.fake.queues if url.endswith("dlq.fifo")))
+    replay(*letters(ids + other))
+    account.fake.entry_fault = lambda body: "passing:InternalError" if body == "2" else None
+
+    account.work()
+
+    assert sorted(account.waiting(fifo=True)) == ["1", "a"]
+    assert account.dead(fifo=True) == ["2", "3"]
+
+    account.fake.entry_fault = lambda body: None
+    account.work()
+    assert account.waiting(fifo=True)[-2:] == ["2", "3"]
+
+
+def test_a_repetition_that_fifo_swallows_is_not_deleted(account: Account) -> None:
+    [message_id] = account.die("1", fifo=True)
+    account.check(url=next(url for url in account.fake.queues if url.endswith("dlq.fifo")))
+    queue = account.fake.queues[QUEUE.replace("jobs", "orders.fifo")]
+    queue.deduplicated[message_id] = (1e9, message_id)
+    replay(letter(message_id))
+
+    account.work()
+
+    assert account.dead(fifo=True) == ["1"]
+    row = letter(message_id).attempts.get()
+    assert row.state == "not_done"
+    assert "swallowed" in row.outcome
+
+
+def test_three_new_match_while_a_group_replays(account: Account) -> None:
+    ids = account.die("one", "two")
+    account.check()
+    chosen = letters(ids)
+    later = account.die("three", "four", "five")
+
+    replay(*chosen)
+    account.work()
+
+    assert sorted(account.waiting()) == ["one", "two"]
+    assert sorted(account.dead()) == ["five", "four", "three"]
+    assert {each.state for each in letters(later)} == {State.IN_QUEUE}
+
+
+def test_a_letter_that_left_before_it_was_held_is_not_sent(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    replay(letter(message_id))
+    account.fake.queues[DLQ].messages.clear()
+
+    for _ in range(3):
+        account.work()
+
+    assert account.waiting() == []
+    assert state(letter(message_id)) == State.GONE
+    assert letter(message_id).attempts.get().outcome == "It left its queue before it could be held."
+
+
+def test_only_one_process_sends_what_two_hold(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    made = letter(message_id)
+    replay(made)
+    row = made.attempts.get()
+    parcels = [
+        sending.Parcel(attempt=row, letter=made, body="order", attributes={}, system_attributes={})
+        for _ in range(2)
+    ]
+
+    sent = [sending.send([parcel]).letter_ids for parcel in parcels]
+
+    assert sent == [{made.pk}, set()]
+    assert account.waiting() == ["order"]
+
+
+def test_an_intent_that_was_given_up_is_settled_by_a_late_answer(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    made = letter(message_id)
+    replay(made)
+    made.attempts.update(state=Step.UNKNOWN, sending_at=Now())
+    DeadLetter.objects.update(state=State.OUTCOME_UNKNOWN)
+
+    sending._settle_sent({made.attempts.get().pk: "m-1"})
+
+    assert (state(made), made.attempts.get().state) == (State.REPLAYING, Step.SENT)
+
+
+def test_restored_while_its_deletion_was_on_the_way_it_lives_on_as_a_copy(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    made = letter(message_id)
+    decide(Action.DISCARD, made)
+    decide(Action.RESTORE, made)
+
+    replaying.record_deleted([made])
+
+    assert state(made) == State.KEPT

@@ -1,0 +1,306 @@
+"""Scanning a hostile queue: what is seen, what is said of it, and that everything is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobs import sqs
+from jobs.dead_letters import origins, scan, visiting
+from jobs.dead_letters.scan import Budget, Scanned
+from jobs.models import DeadLetter, DeadLetterQueue
+from jobs.sqs import QueueDepth, Received
+from tests.fakes import sqs as fakes
+from tests.jobs.dead_letters.account import (
+    BUDGET,
+    DLQ,
+    FIFO_DLQ,
+    Account,
+    letter,
+    letters,
+    replay,
+    state,
+    steps_of,
+)
+
+State = DeadLetter.State
+
+
+def look(about: int, budget: Budget = BUDGET, deletes: Sequence[str] = ()) -> tuple[Scanned, list[str]]:
+    seen: list[str] = []
+
+    def work(page: Sequence[Received]) -> list[str]:
+        seen.extend(each.message_id for each in page)
+        return [each.message_id for each in page if each.message_id in deletes]
+
+    return scan.scan(DLQ, about, work, budget), seen
+
+
+def test_a_scan_sees_all_and_gives_all_back(account: Account) -> None:
+    ids = account.die(*(str(number) for number in range(57)))
+
+    scanned, seen = look(57)
+
+    assert sorted(seen) == sorted(ids)
+    assert (scanned.seen, scanned.exhausted, scanned.kept_back) == (57, True, 0)
+    assert account.fake.hidden(DLQ) == 0
+    assert account.fake.calls.count("change_message_visibility_batch") == 6
+
+
+def test_short_and_empty_reads_do_not_end_a_scan(account: Account) -> None:
+    account.die(*(str(number) for number in range(20)))
+    account.fake.largest_read, account.fake.empty_reads = 3, 2
+
+    scanned, seen = look(20)
+
+    assert len(seen) == 20
+    assert scanned.exhausted
+
+
+def test_a_queue_that_shows_nothing_ends_a_scan_after_some_tries(account: Account) -> None:
+    account.die("a")
+    account.fake.largest_read = 0
+
+    scanned, seen = look(1)
+
+    assert (seen, scanned.exhausted) == ([], True)
+    assert account.fake.calls.count("receive_message") == scan.MOST_EMPTY_READS
+
+
+def test_the_budget_ends_a_scan(account: Account) -> None:
+    account.die(*(str(number) for number in range(30)))
+
+    by_messages, seen = look(30, Budget(seconds=5, messages=10))
+    by_time, _ = look(30, Budget(seconds=0, messages=100))
+
+    assert (len(seen), by_messages.exhausted) == (10, False)
+    assert by_messages.why_stopped == "10 messages were seen"
+    assert by_time.why_stopped == "0 seconds were over"
+    assert account.fake.hidden(DLQ) == 0
+
+
+def test_messages_that_come_again_end_a_scan(account: Account) -> None:
+    account.die("a", "b")
+    account.fake.duplicates = 4
+
+    scanned, seen = look(9)
+
+    assert (len(seen), scanned.why_stopped) == (2, "the same messages came again")
+
+
+def test_releases_that_fail_are_tried_again_and_then_left_to_their_time(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    account.die("stubborn", "mild")
+    account.fake.handle_fault = lambda body: "InternalError" if body == "stubborn" else None
+
+    scanned, _ = look(2)
+
+    assert scanned.kept_back == 1
+    assert "1 messages could not be given back" in caplog.text
+    assert account.fake.hidden(DLQ) == 1
+    account.clock.pass_by(timedelta(minutes=5))
+    assert account.fake.hidden(DLQ) == 0
+
+
+def test_what_is_held_is_given_back_when_receiving_fails(account: Account) -> None:
+    account.die(*(str(number) for number in range(15)))
+    receive = account.fake.receive_message
+
+    def fail_the_second(**options: Any) -> Any:
+        account.fake.fail_next(1, fakes.client_error("InternalError", 500), call="receive")
+        account.fake.receive_message = receive  # type: ignore[method-assign]
+        account.fake.heal()
+        answer = receive(**options)
+        account.fake.fail_next(1, fakes.client_error("InternalError", 500), call="receive")
+        return answer
+
+    account.fake.receive_message = fail_the_second  # type: ignore[method-assign]
+    with pytest.raises(sqs.QueueUnavailable):
+        look(15)
+
+    assert account.fake.hidden(DLQ) == 0
+
+
+def test_what_was_deleted_is_not_given_back(account: Account) -> None:
+    ids = account.die("a", "b")
+
+    scanned, _ = look(2, deletes=ids[:1])
+
+    assert scanned.deleted == 1
+    assert account.fake.calls.count("change_message_visibility_batch") == 1
+
+
+def test_of_a_fifo_group_the_first_are_seen_and_its_lock_ends_with_the_scan(account: Account) -> None:
+    account.die(*(str(number) for number in range(14)), fifo=True, group="one")
+    account.die("other", fifo=True, group="two")
+    seen: list[str] = []
+
+    def note(page: Sequence[Received]) -> list[str]:
+        seen.extend(each.body for each in page)
+        return []
+
+    scanned = scan.scan(FIFO_DLQ, 15, note, BUDGET)
+
+    assert seen == [*(str(number) for number in range(10)), "other"]
+    assert scanned.seen == 11
+    assert account.fake.hidden(FIFO_DLQ) == 0
+
+
+def depth(visible: int, in_flight: int = 0) -> QueueDepth:
+    return QueueDepth(
+        visible=visible,
+        in_flight=in_flight,
+        delayed=0,
+        visibility_timeout_seconds=30,
+        retention_seconds=345_600,
+        max_receive_count=None,
+        dlq_arn=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "scanned", "full"),
+    [
+        (depth(3), Scanned(seen=3, exhausted=True), True),
+        (depth(3), Scanned(seen=4, exhausted=True), True),
+        (depth(3), Scanned(seen=2, exhausted=True), False),
+        (depth(3), Scanned(seen=3, exhausted=False), False),
+        (depth(2, in_flight=1), Scanned(seen=3, exhausted=True), False),
+        (depth(0), Scanned(seen=0, exhausted=True), True),
+    ],
+)
+def test_when_a_scan_surely_saw_everything(before: QueueDepth, scanned: Scanned, full: bool) -> None:
+    assert visiting.is_full(before, scanned) == full
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "not scanned yet"),
+        ({"seen": 1_200, "about": 5_000}, "1,200 of about 5,000 seen"),
+        ({"seen": 12, "about": 12, "full": True}, "all 12 seen"),
+        ({"seen": 0, "about": 0, "full": True}, "empty"),
+    ],
+)
+def test_what_is_said_of_the_coverage(fields: dict[str, Any], sentence: str) -> None:
+    assert visiting.coverage(DeadLetterQueue(**{"full": False} | fields)) == sentence
+
+
+@pytest.mark.django_db
+def test_seen_again_is_counted_not_stored_again(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    account.fake.receive_message(QueueUrl=DLQ, VisibilityTimeout=0)
+    account.check()
+
+    made = letter(message_id)
+    assert (made.views, made.receive_count) == (2, 6)
+    assert made.last_seen_at > made.first_seen_at
+
+
+@pytest.mark.django_db
+def test_gone_after_two_full_scans_and_not_after_one(account: Account) -> None:
+    ids = account.die("stays", "goes")
+    account.check()
+    del account.fake.queues[DLQ].messages[ids[1]]
+
+    account.check()
+    assert state(letter(ids[1])) == State.IN_QUEUE
+    account.check()
+
+    assert [state(each) for each in letters(ids)] == [State.IN_QUEUE, State.GONE]
+
+
+@pytest.mark.django_db
+def test_a_scan_that_did_not_see_all_makes_nobody_gone(account: Account) -> None:
+    ids = account.die("a", "b")
+    account.check()
+    account.fake.largest_read = 0
+
+    for _ in range(4):
+        account.check()
+
+    assert {state(each) for each in letters(ids)} == {State.IN_QUEUE}
+
+
+@pytest.mark.django_db
+def test_an_empty_queue_is_evidence_at_once_but_for_what_was_seen_just_now(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    account.fake.queues[DLQ].messages.clear()
+    account.check()
+    assert state(letter(message_id)) == State.IN_QUEUE
+
+    made = letter(message_id)
+    DeadLetter.objects.update(last_seen_at=made.last_seen_at - timedelta(minutes=2), missed=0)
+    account.check()
+
+    assert state(letter(message_id)) == State.GONE
+
+
+@pytest.mark.django_db
+def test_whoever_was_believed_gone_and_is_seen_is_back(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    DeadLetter.objects.update(state=State.GONE)
+
+    account.check()
+
+    assert state(letter(message_id)) == State.IN_QUEUE
+
+
+@pytest.mark.django_db
+def test_a_sent_letter_that_left_by_itself_is_done(account: Account) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    account.fake.fail_next(9, fakes.client_error("InternalError", 500), call="delete")
+    replay(letter(message_id))
+    account.work()
+    account.fake.queues[DLQ].messages.clear()
+
+    account.check()
+    account.check()
+
+    assert (state(letter(message_id)), steps_of(letter(message_id))) == (State.REPLAYED, [("replay", "done")])
+
+
+@pytest.mark.django_db
+def test_where_a_letter_came_from(account: Account) -> None:
+    arn = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
+
+    assert origins.origin_of(["default"], arn, None) == "orders"
+    assert origins.origin_of(["default"], arn.replace("eu-west-1", "us-east-1"), None) == ""
+    assert origins.origin_of(["default"], arn.replace("orders", "theirs"), None) == ""
+    assert origins.origin_of(["default"], "", None) == "default"
+    assert origins.origin_of(["default", "orders"], "", None) == ""
+    assert origins.origin_of(["default", "orders"], "", "orders") == "orders"
+    assert origins.origin_of(["default", "orders"], "", "theirs") == ""
+
+
+@pytest.mark.django_db
+def test_a_scan_of_sqs_for_real(sqs_queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the emulator: dead letters made as SQS makes them, replayed by our own calls."""
+    monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
+    client = sqs_queue.client
+    client.send_message(
+        QueueUrl=sqs_queue.url,
+        MessageBody="order 1",
+        MessageAttributes={"tenant": {"DataType": "String", "StringValue": "blue"}},
+    )
+    for _ in range(4):
+        client.receive_message(QueueUrl=sqs_queue.url, VisibilityTimeout=0)
+    [dlq] = origins.configured()
+    visited = visiting.visit(dlq, BUDGET)
+    assert (visited.depth, visited.seen) == (1, 1)
+    made = DeadLetter.objects.get()
+    assert (made.body, made.attributes) == ("order 1", {"tenant": {"type": "String", "value": "blue"}})
+
+    replay(made)
+    visited = visiting.visit(dlq, BUDGET)
+
+    assert (visited.sent, visited.deleted, visited.depth) == (1, 1, 0)
+    assert sqs_queue.bodies() == ["order 1"]
