@@ -52,6 +52,7 @@ def table() -> tuple[Entry, ...]:
             1,
             "replay and discard what operators decided",
         ),
+        Entry("bulk operations", "jobs.tasks.bulk", 1, "carry out bulk operations, also after a crash"),
         Entry("prune", "jobs.tasks.prune", 60, "delete what has served its time"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
     )

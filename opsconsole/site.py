@@ -27,6 +27,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Operate",
         (
             "jobs.Job",
+            "jobs.BulkOperation",
             "jobs.WorkerHeartbeat",
             "jobs.DeadLetter",
             "jobs.FailureGroup",
