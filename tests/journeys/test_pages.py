@@ -8,6 +8,7 @@ from playwright.sync_api import Page
 
 from jobs.models import Sweep
 from opsconsole import schedules
+from tests.journeys import scenery
 from tests.journeys.scenery import STALE_JOB
 from tests.journeys.visitor import Visitor
 
@@ -38,6 +39,8 @@ def paths() -> list[str]:
         "search/?q=CUST-04218",
         "search/?q=nothing-at-all",
         "second-factor/",
+        "jobs/bulkoperation/",
+        *(f"jobs/bulkoperation/{number}/change/" for number in scenery.bulk_operations().values()),
         "django_q/schedule/",
         "django_q/failure/",
         "auth/user/",
