@@ -92,14 +92,14 @@ class BulkOperationAdmin(AgedAdmin):
     def condition(self, operation: BulkOperation) -> SafeString:
         return bulk_page.state_badge(operation)
 
-    @admin.display(description="settled")
+    @admin.display(description="progress")
     def progress(self, operation: BulkOperation) -> SafeString:
         return format_html(
-            '<progress value="{}" max="{}" aria-label="Settled"></progress> {} of {}',
-            operation.settled,
-            operation.total,
-            f"{operation.settled:,}",
-            f"{operation.total:,}",
+            '<progress value="{}" max="{}" aria-label="Progress"></progress> {} of {}',
+            operation.worked,
+            operation.will,
+            f"{operation.worked:,}",
+            f"{operation.will:,}",
         )
 
     @admin.display(description="begun")

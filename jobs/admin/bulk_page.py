@@ -22,7 +22,7 @@ from opsconsole.display import badge
 from opsconsole.durations import spell
 
 SAMPLE = 12
-MEMBERS_A_PAGE = 50
+MEMBERS_A_PAGE = 25
 REASONS_SHOWN = 8
 
 State = BulkOperation.State
@@ -89,7 +89,8 @@ def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
 
 
 def _counted(group: Group) -> dict[str, Any]:
-    reason = badge(group.seen_reason.replace("_", " ").capitalize(), "bad") if group.seen_reason else ""
+    words = group.seen_reason.replace("_", " ").capitalize()
+    reason = badge(words, "bad") if words else SafeString("")
     return {"what": labels.status(group.seen_status) + reason, "count": group.count, "example": group.example}
 
 
@@ -157,10 +158,13 @@ def _members(operation: BulkOperation, outcomes: Sequence[str], after: str) -> l
 
 
 def _why_not_done(operation: BulkOperation) -> list[tuple[str, int]]:
+    """Those that the preview left out, by what was seen of them; those that changed later, by what was said."""
     if not operation.skipped + operation.failed:
         return []
-    left = operation.members.filter(outcome__in=[Outcome.SKIPPED, Outcome.FAILED]).values_list("sentence")
-    return list(left.annotate(count=Count("pk")).order_by("-count", "sentence")[:REASONS_SHOWN])
+    left_out = [(group.example, group.count) for group in freezing.groups(operation, will=False)]
+    later = operation.members.filter(will=True, outcome__in=[Outcome.SKIPPED, Outcome.FAILED])
+    said = later.values_list("sentence").annotate(count=Count("pk")).order_by("-count", "sentence")
+    return [*said[:REASONS_SHOWN], *left_out[:REASONS_SHOWN]]
 
 
 def _lines(members: Sequence[BulkMember], kind: Kind) -> list[Line]:

@@ -89,6 +89,11 @@ class BulkOperation(models.Model):
         return self.done + self.skipped + self.failed
 
     @property
+    def worked(self) -> int:
+        """How far it is: of those that the preview did not leave out."""
+        return self.will - self.remaining
+
+    @property
     def remaining(self) -> int:
         return self.total - self.settled
 
