@@ -19,15 +19,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs.admin import bulk_export, bulk_page
+from jobs.admin import bulk_page
 from jobs.admin.aged import AgedAdmin
 from jobs.admin.bulk_start import actor_of, may
 from jobs.bulk import decisions
 from jobs.bulk.freezing import PREVIEW_LASTS
 from jobs.bulk.kinds import BulkRefused, Kind
 from jobs.bulk.registry import KINDS, kind_of
-from jobs.models import BulkOperation
-from opsconsole import audit
+from jobs.models import BulkMember, BulkOperation
+from opsconsole import audit, exports
 from opsconsole.display import age
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ DECISIONS: dict[str, tuple[Callable[..., None], str]] = {
     "cancel": (decisions.cancel, "Cancelled"),
     "resume": (decisions.resume, "Resumed"),
 }
+
+
+EXPORTED = ("subject", "outcome", "sentence", "settled_at", "seen_status", "seen_epoch", "seen_reason")
 
 
 class DecisionForm(forms.Form):
@@ -112,7 +115,7 @@ class BulkOperationAdmin(AgedAdmin):
         return [
             # Not wrapped: a page that reads it again must not be led to the login.
             path("<int:pk>/progress/", self.progress_view, name=f"{name}_progress"),
-            path("<int:pk>/members.csv", wrap(self.export_view), name=f"{name}_export"),
+            path("<int:pk>/members.<str:form>", wrap(self.export_view), name=f"{name}_export"),
             path("<int:pk>/decide/<str:decision>/", wrap(self.decide_view), name=f"{name}_decide"),
             *super().get_urls(),
         ]
@@ -195,7 +198,7 @@ class BulkOperationAdmin(AgedAdmin):
         except BulkRefused as error:
             form.add_error("typed" if decision == "begin" else "reason", str(error))
             return self._page(request, _load(operation.pk), form)
-        audit.log(request.user, [operation], f"{word}, {operation.will:,} to be done: {reason}")
+        audit.log(request.user, [operation], f"{word}, {operation.will:,} to be done.", why=reason)
         return redirect("admin:jobs_bulkoperation_change", operation.pk)
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -214,14 +217,22 @@ class BulkOperationAdmin(AgedAdmin):
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    def export_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        """All members and what became of each, as CSV."""
+    def export_view(self, request: HttpRequest, pk: int, form: str) -> HttpResponseBase:
+        """All members and what became of each, as CSV or JSON, the last first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         operation = _load(pk)
-        if operation is None or operation.state == State.PREVIEW:
+        if operation is None or operation.state == State.PREVIEW or form not in exports.FORMS:
             raise Http404
-        return bulk_export.as_csv(operation)
+        members, name = operation.members.order_by("-id"), f"bulk-{operation.pk}-{operation.action}"
+        return exports.stream(members, EXPORTED, _exported, form=form, name=name)
+
+
+def _exported(member: BulkMember) -> tuple[str, ...]:
+    settled = member.settled_at.isoformat() if member.settled_at else ""
+    epoch = "" if member.seen_epoch is None else str(member.seen_epoch)
+    seen = member.seen_status, epoch, member.seen_reason
+    return member.subject, member.outcome, member.sentence, settled, *seen
 
 
 def _load(pk: int) -> Any:

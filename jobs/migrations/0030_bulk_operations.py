@@ -17,7 +17,7 @@ CREATE TRIGGER bulk_events_append_only BEFORE UPDATE OR DELETE ON bulk_events
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0005_find_stale_jobs"),
+        ("jobs", "0062_events_by_time"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

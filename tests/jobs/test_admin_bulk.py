@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -16,11 +17,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from psycopg.errors import QueryCanceled
 
-from jobs.admin import bulk_export, bulk_page
+from jobs.admin import bulk_page
 from jobs.bulk import freezing
 from jobs.bulk.registry import KINDS
 from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
 from jobs.timeline import Actor
+from opsconsole import exports
 from tests import people
 from tests.factories import job, run
 from tests.jobs import bulk_helpers
@@ -58,8 +60,8 @@ def progress(operation: BulkOperation) -> str:
     return reverse("admin:jobs_bulkoperation_progress", args=[operation.pk])
 
 
-def export(operation: BulkOperation) -> str:
-    return reverse("admin:jobs_bulkoperation_export", args=[operation.pk])
+def export(operation: BulkOperation, form: str = "csv") -> str:
+    return reverse("admin:jobs_bulkoperation_export", args=[operation.pk, form])
 
 
 def choose_all(client: Client, query: str = "", action: str = "requeue_selected") -> Any:
@@ -184,7 +186,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
 
     assert response.headers["Location"] == page(operation)
     entry = LogEntry.objects.get(object_id=str(operation.pk))
-    assert (entry.user.username, entry.change_message) == ("olga", f"Begun, 9 to be done: {REASON}")
+    assert (entry.user.username, entry.change_message) == ("olga", f"Begun, 9 to be done.\nWhy: {REASON}")
     chunk(operation)
     text = operator.get(page(operation)).content.decode()
     assert "5 jobs left: about 1 s at 4 a second." in text and 'value="4" max="9"' in text
@@ -195,7 +197,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
     finish(operation)
     assert operator.get(progress(operation)).status_code == 205
     text = operator.get(page(operation)).content.decode()
-    assert "9 jobs requeued." in text and "data-poll" not in text and "/cancel/" not in text
+    assert "9 jobs requeued." in text and "data-live" not in text and "/cancel/" not in text
     assert JobEvent.objects.filter(actor="operator:olga", reason=REASON).count() == 9
 
 
@@ -230,7 +232,10 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
         "ended",
     ]
     said = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
-    assert list(said) == ["Cancelled, 9 to be done: wrong customer", "Resumed, 9 to be done: it was right"]
+    assert list(said) == [
+        "Cancelled, 9 to be done.\nWhy: wrong customer",
+        "Resumed, 9 to be done.\nWhy: it was right",
+    ]
 
 
 def test_a_decision_that_comes_too_late_says_so(operator: Client) -> None:
@@ -278,6 +283,7 @@ def test_a_later_page_costs_as_many_queries_as_the_first(operator: Client, monke
     monkeypatch.setattr(bulk_page, "MEMBERS_A_PAGE", 3)
     many(9)
     operation = begun()
+    operator.get(page(operation))
     counts = []
     for query in ({}, {"after": str(operation.members.order_by("id")[5].pk)}):
         with CaptureQueriesContext(connection) as queries:
@@ -286,22 +292,22 @@ def test_a_later_page_costs_as_many_queries_as_the_first(operator: Client, monke
     assert counts[0] == counts[1] <= 14
 
 
-def test_csv_has_every_member_and_can_not_run_a_formula(operator: Client, monkeypatch: Any) -> None:
-    monkeypatch.setattr(bulk_export, "PAGE", 2)
+def test_the_export_has_every_member_and_can_not_run_a_formula(operator: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(exports, "PAGE", 2)
     many(3)
     many(1, status="=cmd()")
     operation = finish(begun())
     response = operator.get(export(operation))
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
-    assert (
-        response.headers["Content-Disposition"] == f'attachment; filename="bulk-{operation.pk}-requeue.csv"'
-    )
+    assert f'filename="bulk-{operation.pk}-requeue-' in response.headers["Content-Disposition"]
     rows = list(csv.DictReader(response.getvalue().decode().splitlines()))
-    assert [(row["subject"], row["outcome"], row["sentence"]) for row in rows] == list(
-        operation.members.order_by("id").values_list("subject", "outcome", "sentence")
-    )
+    members = operation.members.order_by("-id").values_list("subject", "outcome", "sentence")
+    assert [(row["subject"], row["outcome"], row["sentence"]) for row in rows] == list(members)
     assert {row["seen_status"] for row in rows} == {"failed", "'=cmd()"}
     assert all(row["settled_at"] for row in rows)
+    as_json = json.loads(operator.get(export(operation, "json")).getvalue())
+    assert [row["subject"] for row in as_json] == [row["subject"] for row in rows]
+    assert operator.get(export(operation, "xml")).status_code == 404
 
 
 def test_the_list_shows_operations_and_no_previews(operator: Client) -> None:

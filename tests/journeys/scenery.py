@@ -114,8 +114,8 @@ def stale_job() -> Job:
 def bulk_operations(owner: str = "operator:olga") -> dict[str, int]:
     """One of each state, of the failed jobs, with members of each outcome; nothing is done to the jobs."""
     state = BulkOperation.State
-    numbers = {each: _bulk_operation(owner, each) for each in (state.ENDED, state.STOPPED, state.CANCELLED)}
-    return numbers | {each: _bulk_operation(owner, each) for each in (state.RUNNING, state.PREVIEW)}
+    states = (state.ENDED, state.STOPPED, state.CANCELLED, state.RUNNING, state.PREVIEW)
+    return {each.value: _bulk_operation(owner, each) for each in states}
 
 
 def _bulk_operation(owner: str, state: BulkOperation.State) -> int:

@@ -97,11 +97,11 @@ def test_a_session_that_ends_while_the_page_looks_is_said_on_the_page(visitor: V
     Session.objects.all().delete()
     chunk(operation)
 
-    expect(page.locator(".live")).to_contain_text("You are no longer signed in")
+    expect(page.locator("[data-live-note]")).to_contain_text("Your session has ended")
     expect(page.locator(".headline")).to_contain_text("5,000 jobs left")
     assert all("401" in complaint for complaint in visitor.complaints)
     visitor.complaints.clear()
-    page.locator(".live").get_by_role("link", name="Sign in").click()
+    page.locator("[data-live-note]").get_by_role("link", name="Log in again").click()
     expect(page.get_by_label("Username")).to_be_visible()
 
 
@@ -109,11 +109,11 @@ def test_a_console_that_goes_away_and_comes_back(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     operation = begin(visitor, page)
     page.route("**/progress/", lambda route: route.abort())
-    expect(page.locator(".live")).to_contain_text("The console does not answer")
+    expect(page.locator("[data-live-note]")).to_contain_text("the console does not answer")
     page.unroute("**/progress/")
     chunk(operation)
     expect(page.locator(".headline")).to_contain_text("4,500 jobs left")
-    expect(page.locator(".live")).to_be_hidden()
+    expect(page.locator("[data-live-note]")).to_be_hidden()
     visitor.complaints.clear()
 
 

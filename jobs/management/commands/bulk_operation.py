@@ -143,7 +143,8 @@ def _changelist(kind: Kind, query: QueryDict) -> ChangeList:
 
 def _request(query: QueryDict) -> HttpRequest:
     request = HttpRequest()
-    request.method, request.GET, request.user = "GET", query, AnonymousUser()
+    request.method, request.user = "GET", AnonymousUser()
+    request.GET = query  # type: ignore[assignment]  # a mutable one reads alike
     return request
 
 
