@@ -148,6 +148,30 @@ def test_plan_keeps_the_order_and_leaves_unknown_ids_out() -> None:
     assert [step.job_id for step in steps] == [second.pk, first.pk]
 
 
+def test_planning_and_doing_cost_as_many_queries_for_many_as_for_one(django_assert_num_queries: Any) -> None:
+    jobs = [MAKERS["failed"]() for _ in range(5)]
+    for some in (jobs[:1], jobs[1:]):
+        with django_assert_num_queries(1):
+            steps = operations.plan(Action.REQUEUE, [each.pk for each in some])
+        with django_assert_num_queries(8):
+            outcomes = operations.carry_out(steps, OPERATOR, "the customer called")
+        assert [outcome.done for outcome in outcomes] == [True] * len(some)
+
+
+def test_one_that_the_database_refuses_fails_alone() -> None:
+    good, bad = MAKERS["failed"](), MAKERS["failed"]()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE jobs ADD CONSTRAINT odd CHECK (package_size <> 13 OR status <> 'pending')"
+        )
+    Job.objects.filter(pk=bad.pk).update(package_size=13)
+    steps = operations.plan(Action.REQUEUE, [bad.pk, good.pk])
+    refused, done = operations.carry_out(steps, OPERATOR, "the customer called")
+    assert (refused.done, refused.failed, done.done) == (False, True, True)
+    assert "The database refused it" in refused.sentence
+    assert Outbox.objects.get().job_id == good.pk
+
+
 @pytest.fixture
 def event() -> JobEvent:
     do(Action.CANCEL, job())
