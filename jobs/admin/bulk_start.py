@@ -67,7 +67,7 @@ def in_words(changelist: ChangeList) -> str:
     parts = [f"{spec.title}: {chosen}" for spec in changelist.filter_specs if (chosen := _chosen(spec))]
     if changelist.query.strip():
         parts.append(f"search: {changelist.query.strip()}")
-    return ", ".join(parts) or "all"
+    return ", ".join(parts) or "all that the list shows"
 
 
 def _chosen(spec: Any) -> str:

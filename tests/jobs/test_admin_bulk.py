@@ -86,13 +86,13 @@ def preview(jobs: Any = None, action: str = "requeue") -> BulkOperation:
 @pytest.mark.parametrize(
     ("query", "scope"),
     [
-        ("", "all"),
+        ("", "all that the list shows"),
         ("?status=failed", "status: Failed"),
         ("?q=ACME", "search: ACME"),
         ("?status=failed&priority=gold", "status: Failed, priority: gold"),
         ("?stale=any", "stale now: Any reason"),
         ("?age=older&queue=slow", "age: Older than 7 days, queue: slow"),
-        ("?status=nonsense", "all"),
+        ("?status=nonsense", "all that the list shows"),
     ],
 )
 def test_everything_that_the_filter_matches_is_what_the_list_shows(
