@@ -1,6 +1,6 @@
+from jobs.admin.bulk import BulkOperationAdmin
 from jobs.admin.dead_letters import DeadLetterAdmin
 from jobs.admin.failure_groups import FailureGroupAdmin
-from jobs.admin.bulk import BulkOperationAdmin
 from jobs.admin.job import JobAdmin
 from jobs.admin.messages import OutboxAdmin
 from jobs.admin.queues import QueueStateAdmin
@@ -9,9 +9,9 @@ from jobs.admin.sweeps import SweepAdmin
 from jobs.admin.workers import WorkerAdmin
 
 __all__ = [
+    "BulkOperationAdmin",
     "DeadLetterAdmin",
     "FailureGroupAdmin",
-    "BulkOperationAdmin",
     "JobAdmin",
     "OutboxAdmin",
     "QueueStateAdmin",

@@ -79,8 +79,8 @@ def title(operation: BulkOperation, kind: Kind) -> str:
 def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     return {
         "title": f"{title(operation, kind)}?",
-        "will": [_counted(group) for group in freezing.groups(operation, will=True)],
-        "skipped": [_counted(group) for group in freezing.groups(operation, will=False)],
+        "will": [_counted(group, kind) for group in freezing.groups(operation, will=True)],
+        "skipped": [_counted(group, kind) for group in freezing.groups(operation, will=False)],
         "left_out": operation.total - operation.will,
         "sample": _lines(freezing.sample(operation, SAMPLE), kind),
         "most": settings.OPSCONSOLE_BULK_MOST,
@@ -88,10 +88,18 @@ def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     }
 
 
-def _counted(group: Group) -> dict[str, Any]:
-    words = group.seen_reason.replace("_", " ").capitalize()
-    reason = badge(words, "bad") if words else SafeString("")
-    return {"what": labels.status(group.seen_status) + reason, "count": group.count, "example": group.example}
+def _counted(group: Group, kind: Kind) -> dict[str, Any]:
+    seen = _seen(group.seen_status, group.seen_reason, kind)
+    return {"what": seen, "count": group.count, "example": group.example}
+
+
+def _seen(status: str, reason: str, kind: Kind) -> SafeString:
+    """The status as its own pages show it, and what else was seen: a job's diagnosis, a letter's job."""
+    if status in kind.states:
+        about = badge(f"job {reason.replace('_', ' ')}") if reason else SafeString("")
+        return badge(kind.states[status].capitalize(), "waiting") + about
+    words = reason.replace("_", " ").capitalize()
+    return labels.status(status) + (badge(words, "bad") if words else SafeString(""))
 
 
 def _at_this_pace(members: int) -> str:
@@ -174,6 +182,6 @@ def _lines(members: Sequence[BulkMember], kind: Kind) -> list[Line]:
 
 def _line(member: BulkMember, kind: Kind, about: str) -> Line:
     outcome = badge(Outcome(member.outcome).label.capitalize(), OUTCOME_TONES[member.outcome])
-    seen = labels.status(member.seen_status) if member.seen_status else SafeString("")
+    seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
     url = reverse(f"admin:{kind.page}_change", args=[member.subject])
     return Line(member, url, about, seen, outcome)

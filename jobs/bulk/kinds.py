@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db.models import Model
 
@@ -72,7 +72,8 @@ class Kind:
     ``carry_out`` does it to each member that is still as it was seen, and answers for each. With ``atomic`` it
     only writes to the database: the chunk and its record are one transaction. Without, it must bear being asked
     again for members of which it already did some, and answer for those as it did. ``describe`` says whose each is;
-    ``page`` is the name of the admin's pages of the model, such as ``jobs_job``.
+    ``states`` are words for statuses that are not those of jobs; ``page`` is the name of the admin's pages of
+    the model, such as ``jobs_job``.
     """
 
     action: str
@@ -87,6 +88,7 @@ class Kind:
     plan: Callable[[Sequence[str]], list[Plan]]
     carry_out: Callable[[Order], list[Result]]
     describe: Callable[[Sequence[str]], Mapping[str, str]]
+    states: Mapping[str, str] = field(default_factory=dict)
     trial: Trial | None = None
     atomic: bool = True
     most_a_chunk: int = MOST_A_CHUNK
