@@ -27,10 +27,10 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Operate",
         (
             "jobs.Job",
-            "jobs.BulkOperation",
             "jobs.WorkerHeartbeat",
             "jobs.DeadLetter",
             "jobs.FailureGroup",
+            "jobs.BulkOperation",
             "jobs.Sweep",
             "jobs.Outbox",
             "jobs.QueueState",
