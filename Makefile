@@ -16,7 +16,8 @@ PYTEST_WORKERS ?= 2
 # Reading the settings must start nothing where nothing is run.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
-.PHONY: help demo test check lint types imports format coverage test-next bench-recovery bench-pages bench-dlq screenshots clean
+.PHONY: help demo test check lint types imports format coverage test-next screenshots clean
+.PHONY: bench-recovery bench-pages bench-dlq bench-bulk
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +69,9 @@ bench-pages: .venv-bench/installed ## measure each page on a million jobs beside
 
 bench-dlq: .venv/installed ## measure scanning and replaying 10,000 dead letters, and their list page
 	$(BIN)/python -m bench.dlq
+
+bench-bulk: .venv/installed ## measure freezing and requeueing thousands of jobs, in chunks and one by one
+	$(BIN)/python -m bench.bulk
 
 clean: ## remove what was built, installed and stored here
 	rm -rf .venv .venv-next .venv-bench var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import TextChoices
 from django.db.models.functions import Now
 
-from jobs import outbox
-from jobs.dead_letters.following import follow_requeue
+from jobs import outbox, timeline
+from jobs.dead_letters.following import follow_requeues
 from jobs.diagnosis import Reason, diagnose
 from jobs.lifecycle import restart
-from jobs.models import Job, JobEvent, Status
-from jobs.timeline import Actor, record
+from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.timeline import Actor
 from opsconsole.durations import spell
 from opsconsole.errors import OpsConsoleError
+
+# A row that another transaction holds for so long is left alone, and the others are done without it.
+LOCK_TIMEOUT_MS = 3_000
+
+# What deciding and writing need; payloads can be large.
+_READ_OF_A_JOB = (
+    "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count", "updated_at", "started_at",
+    "not_before", "deadline_at",
+)  # fmt: skip
 
 
 class OperationRefused(OpsConsoleError):
@@ -50,15 +59,33 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
+    """What became of one job. ``failed``: it should have been done, and the database refused it."""
+
     job_id: UUID
     done: bool
     sentence: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """Who does it, why, and what else the timeline is told."""
+
+    actor: Actor
+    reason: str
+    details: dict[str, Any]
 
 
 def plan(action: Action, job_ids: Iterable[UUID]) -> list[Step]:
     """Say for each of these jobs what the action would do, in the order given. Unknown ids are left out."""
-    found = {job.pk: job for job in Job.objects.with_evidence().filter(pk__in=list(job_ids))}
-    return [step_for(action, found[job_id]) for job_id in job_ids if job_id in found]
+    wanted = list(job_ids)
+    found = _with_evidence(wanted)
+    return [step_for(action, found[job_id]) for job_id in wanted if job_id in found]
+
+
+def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, Any]:
+    jobs = Job.objects.with_evidence().only(*_READ_OF_A_JOB).filter(pk__in=job_ids)
+    return {job.pk: job for job in jobs}
 
 
 def step_for(action: Action, job: Any) -> Step:
@@ -124,79 +151,141 @@ _JUDGES = {
 }
 
 
-def carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
-    """Do what was planned to each job that is still as it was seen; each in a transaction of its own.
+def carry_out(
+    steps: Sequence[Step], actor: Actor, reason: str, *, details: Mapping[str, Any] | None = None
+) -> list[Outcome]:
+    """Do what was planned to each job that is still as it was seen; the outcomes in the order of the steps.
 
-    Raises ``OperationRefused`` without a reason.
+    All of it is one transaction. When the database refuses that, each job gets a transaction of its own, so
+    that one which can't be written fails alone. ``details`` are kept with each event. Raises
+    ``OperationRefused`` without a reason.
     """
     if not reason.strip():
         raise OperationRefused("Give a reason: it is kept on each job's timeline.")
-    return [_carry_out(step, actor, reason) for step in steps]
+    decision = _Decision(actor, reason, dict(details or {}))
+    try:
+        return _together(steps, decision)
+    except DatabaseError:
+        return [_alone(step, decision) for step in steps]
 
 
-def _carry_out(step: Step, actor: Actor, reason: str) -> Outcome:
-    if not step.will:
-        return Outcome(step.job_id, done=False, sentence=step.sentence)
+def _alone(step: Step, decision: _Decision) -> Outcome:
+    try:
+        return _together([step], decision)[0]
+    except DatabaseError as error:
+        why = str(error).strip().partition("\n")[0]
+        sentence = f"The database refused it, nothing was changed: {why}"
+        return Outcome(step.job_id, done=False, sentence=sentence, failed=True)
+
+
+def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
+    left = {step.job_id: step.sentence for step in steps if not step.will}
+    wanted = [step for step in steps if step.will]
+    written: dict[UUID, str] = {}
     with transaction.atomic():
-        seen = Job.objects.filter(pk=step.job_id, status=step.seen_status, run_epoch=step.seen_epoch)
-        # The lock first, the second look on a newer snapshot: a beat or a result in between wins (I3).
-        if not seen.select_for_update().exists():
-            return Outcome(step.job_id, done=False, sentence=_changed(step))
-        job = Job.objects.with_evidence().get(pk=step.job_id)
-        again = step_for(step.action, job)
-        if not again.will:
-            return Outcome(step.job_id, done=False, sentence=again.sentence)
-        if _worker_proved_alive(step, again):
-            return Outcome(step.job_id, done=False, sentence=diagnose(job).sentence)
-        return Outcome(step.job_id, done=True, sentence=_WRITES[step.action](job, actor, reason))
+        # The locks first, the second look on a newer snapshot: a beat or a result in between wins (I3).
+        found = _lock([step.job_id for step in wanted])
+        same = [step for step in wanted if found.get(step.job_id) == (step.seen_status, step.seen_epoch)]
+        jobs = _with_evidence([step.job_id for step in same])
+        kept = {step.job_id: _second_thought(step, jobs[step.job_id]) for step in same}
+        left |= {job_id: why for job_id, why in kept.items() if why}
+        for action, write in _WRITES.items():
+            chosen = [jobs[step.job_id] for step in same if step.action == action and not kept[step.job_id]]
+            written |= write(chosen, decision) if chosen else {}
+    left |= {step.job_id: _changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
+    return [
+        Outcome(step.job_id, done=step.job_id in written, sentence=(written | left)[step.job_id])
+        for step in steps
+    ]
+
+
+def _lock(job_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
+    """Status and epoch of these jobs, whose rows are ours until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+    # In one order, whoever locks them: two operations on the same jobs wait for each other, never both.
+    rows = Job.objects.filter(pk__in=job_ids).order_by("pk").select_for_update()
+    return {pk: (status, epoch) for pk, status, epoch in rows.values_list("pk", "status", "run_epoch")}
+
+
+def _second_thought(step: Step, job: Any) -> str:
+    """Why a job that looks as it did is left alone all the same; '' when it is not."""
+    again = step_for(step.action, job)
+    if not again.will:
+        return again.sentence
+    return diagnose(job).sentence if _worker_proved_alive(step, again) else ""
 
 
 def _worker_proved_alive(step: Step, again: Step) -> bool:
     return step.action == Action.REQUEUE and step.seen_reason != again.seen_reason == Reason.HUNG
 
 
-def _changed(step: Step) -> str:
-    now = Job.objects.filter(pk=step.job_id).values_list("status", "run_epoch").first()
+def _changed(now: tuple[str, int] | None) -> str:
     if now is None:
         return "It is gone from the database."
     return f"It changed meanwhile: now {now[0]}, run {now[1]}."
 
 
-def _as_seen(job: Job) -> Any:
-    return Job.objects.filter(pk=job.pk, status=job.status, run_epoch=job.run_epoch)
+def _requeue(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+    restart(_locked(jobs), attempts=0)
+    return _send_again(jobs, JobEvent.Kind.REQUEUED, decision)
 
 
-def _requeue(job: Job, actor: Actor, reason: str) -> str:
-    restart(_as_seen(job), attempts=0)
-    return _send_again(job, JobEvent.Kind.REQUEUED, actor, reason)
+def _release(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+    restart(_locked(jobs), recovery_count=0, attempts=0)
+    return _send_again(jobs, JobEvent.Kind.RELEASED, decision)
 
 
-def _release(job: Job, actor: Actor, reason: str) -> str:
-    restart(_as_seen(job), recovery_count=0, attempts=0)
-    return _send_again(job, JobEvent.Kind.RELEASED, actor, reason)
+def _locked(jobs: Sequence[Job]) -> Any:
+    return Job.objects.filter(pk__in=[job.pk for job in jobs])
 
 
-def _send_again(job: Job, kind: JobEvent.Kind, actor: Actor, reason: str) -> str:
-    epoch = job.run_epoch + 1
-    outbox.post(job.pk, epoch, job.queue, reason=outbox.OPERATOR_REQUEUE, retry=True)
-    details = {"from_status": job.status, "from_epoch": job.run_epoch, "worker": job.worker_id}
-    record(job.pk, kind, run_epoch=epoch, actor=actor, reason=reason, details=details)
-    follow_requeue(job.pk, epoch, actor, reason)
-    return f"Waits for run {epoch}."
-
-
-def _cancel(job: Job, actor: Actor, reason: str) -> str:
-    _as_seen(job).update(status=Status.CANCELLED, completed_at=None, updated_at=Now())
-    details = {"from_status": job.status, "worker": job.worker_id}
-    record(
-        job.pk,
-        JobEvent.Kind.CANCELLED,
-        run_epoch=job.run_epoch,
-        actor=actor,
-        reason=reason,
-        details=details,
+def _send_again(jobs: Sequence[Job], kind: JobEvent.Kind, decision: _Decision) -> dict[UUID, str]:
+    Outbox.objects.bulk_create(
+        Outbox(
+            job_id=job.pk,
+            run_epoch=job.run_epoch + 1,
+            queue=job.queue,
+            reason=outbox.OPERATOR_REQUEUE,
+            retry=True,
+        )
+        for job in jobs
     )
-    return "Cancelled."
+    timeline.record_all(
+        timeline.event(
+            job.pk,
+            kind,
+            run_epoch=job.run_epoch + 1,
+            actor=decision.actor,
+            reason=decision.reason,
+            details={"from_status": job.status, "from_epoch": job.run_epoch, "worker": job.worker_id}
+            | decision.details,
+        )
+        for job in jobs
+    )
+    epochs = {job.pk: job.run_epoch + 1 for job in jobs}
+    follow_requeues(epochs, decision.actor, decision.reason)
+    return {job_id: f"Waits for run {epoch}." for job_id, epoch in epochs.items()}
 
 
-_WRITES = {Action.REQUEUE: _requeue, Action.RELEASE: _release, Action.CANCEL: _cancel}
+def _cancel(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+    _locked(jobs).update(status=Status.CANCELLED, completed_at=None, updated_at=Now())
+    timeline.record_all(
+        timeline.event(
+            job.pk,
+            JobEvent.Kind.CANCELLED,
+            run_epoch=job.run_epoch,
+            actor=decision.actor,
+            reason=decision.reason,
+            details={"from_status": job.status, "worker": job.worker_id} | decision.details,
+        )
+        for job in jobs
+    )
+    return {job.pk: "Cancelled." for job in jobs}
+
+
+_WRITES: dict[Action, Callable[[Sequence[Job], _Decision], dict[UUID, str]]] = {
+    Action.REQUEUE: _requeue,
+    Action.RELEASE: _release,
+    Action.CANCEL: _cancel,
+}

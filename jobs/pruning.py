@@ -8,20 +8,27 @@ from typing import Any
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
-from jobs.models import Job, Outbox, Sweep, WorkerHeartbeat
+from jobs.models import BulkMember, BulkOperation, Job, Outbox, Sweep, WorkerHeartbeat
 
 BATCH = 5_000
 SWEEPS_KEPT = timedelta(days=30)
 MESSAGES_KEPT = timedelta(days=7)
 WORKERS_KEPT = timedelta(days=7)
+PREVIEWS_KEPT = timedelta(days=1)
+MEMBERS_KEPT = timedelta(days=90)
 
 
 def prune() -> dict[str, int]:
-    """Delete old sweeps, messages that are sent or dropped, and dead workers; returns how many of each."""
+    """Delete old sweeps, messages that are sent or dropped, dead workers, and what bulk operations no longer need.
+
+    Returns how many of each.
+    """
     return {
         "sweeps": _delete(old_sweeps()),
         "messages": _delete(old_messages()),
         "workers": _delete(dead_workers()),
+        "bulk members": _delete(old_members()),
+        "bulk previews": _delete(old_previews()),
     }
 
 
@@ -44,6 +51,23 @@ def dead_workers() -> QuerySet[WorkerHeartbeat]:
     open_run = Job.objects.running().filter(pk=OuterRef("current_job_id"))
     silent = WorkerHeartbeat.objects.filter(last_heartbeat__lt=Now() - WORKERS_KEPT)
     return silent.exclude(Exists(open_run))
+
+
+def old_members() -> QuerySet[BulkMember]:
+    """Of previews that nobody confirmed, and of operations that ended long ago; their counts and decisions stay."""
+    begun = BulkOperation.objects.begun().exclude(state=BulkOperation.State.RUNNING)
+    long_ago = begun.filter(ended_at__lt=Now() - MEMBERS_KEPT)
+    return BulkMember.objects.filter(operation__in=_abandoned() | long_ago)
+
+
+def old_previews() -> QuerySet[BulkOperation]:
+    return _abandoned().exclude(Exists(BulkMember.objects.filter(operation=OuterRef("pk"))))
+
+
+def _abandoned() -> QuerySet[BulkOperation]:
+    return BulkOperation.objects.filter(
+        state=BulkOperation.State.PREVIEW, created_at__lt=Now() - PREVIEWS_KEPT
+    )
 
 
 def _delete(rows: QuerySet[Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobs import dispatcher, pruning, queues, recovery, tally
+from jobs.bulk import running
 from jobs.dead_letters import check, work
 from opsconsole import figures
 
@@ -18,6 +19,14 @@ def dispatch() -> str:
 
 def refresh_queues() -> None:
     queues.refresh_queue_states()
+
+
+def bulk() -> str:
+    """One slice of the bulk operations that are due; what is left goes behind the tasks that wait meanwhile."""
+    if running.run():
+        running.wake()
+        return "there is more to do"
+    return "nothing is due"
 
 
 def prune() -> str:

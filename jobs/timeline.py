@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,27 @@ CONSOLE = Actor("console")
 EXTERNAL_REDRIVE = Actor("external redrive")
 
 
+def event(
+    job_id: UUID,
+    kind: JobEvent.Kind,
+    *,
+    run_epoch: int | None,
+    actor: Actor,
+    reason: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> JobEvent:
+    """One line of the timeline, not yet written."""
+    return JobEvent(
+        job_id=job_id,
+        kind=kind,
+        run_epoch=run_epoch,
+        actor=actor.name,
+        user_id=actor.user_id,
+        reason=reason,
+        details=dict(details or {}),
+    )
+
+
 def record(
     job_id: UUID,
     kind: JobEvent.Kind,
@@ -41,12 +62,11 @@ def record(
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one line of the timeline."""
-    JobEvent.objects.create(
-        job_id=job_id,
-        kind=kind,
-        run_epoch=run_epoch,
-        actor=actor.name,
-        user_id=actor.user_id,
-        reason=reason,
-        details=dict(details or {}),
+    event(job_id, kind, run_epoch=run_epoch, actor=actor, reason=reason, details=details).save(
+        force_insert=True
     )
+
+
+def record_all(events: Iterable[JobEvent]) -> None:
+    """Write many lines at once."""
+    JobEvent.objects.bulk_create(events)

@@ -52,6 +52,7 @@ def table() -> tuple[Entry, ...]:
             1,
             "replay and discard what operators decided",
         ),
+        Entry("bulk operations", "jobs.tasks.bulk", 1, "carry out bulk operations, also after a crash"),
         Entry("prune", "jobs.tasks.prune", 60, "delete what has served its time"),
         Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop does not run"),
         Entry("monitors", "alerts.tasks.judge_monitors", 1, "tell when a sweep or a check is late"),

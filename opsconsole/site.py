@@ -31,6 +31,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "jobs.WorkerHeartbeat",
             "jobs.DeadLetter",
             "jobs.FailureGroup",
+            "jobs.BulkOperation",
             "jobs.Sweep",
             "jobs.Outbox",
             "jobs.QueueState",

@@ -1,3 +1,4 @@
+from jobs.admin.bulk import BulkOperationAdmin
 from jobs.admin.dead_letters import DeadLetterAdmin
 from jobs.admin.failure_groups import FailureGroupAdmin
 from jobs.admin.job import JobAdmin
@@ -8,6 +9,7 @@ from jobs.admin.sweeps import SweepAdmin
 from jobs.admin.workers import WorkerAdmin
 
 __all__ = [
+    "BulkOperationAdmin",
     "DeadLetterAdmin",
     "FailureGroupAdmin",
     "JobAdmin",

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.core import signing
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django_q.tasks import async_task
 
+from jobs.admin import bulk_start
+from jobs.bulk import of_letters
+from jobs.bulk.registry import kind_of
 from jobs.dead_letters import operations, redaction
 from jobs.dead_letters.ledger import Action
 from jobs.dead_letters.operations import Step
@@ -77,7 +82,24 @@ def view(admin: DeadLetterAdmin, request: HttpRequest, name: str) -> HttpRespons
         raise PermissionDenied
     if request.method == "POST":
         return _do(admin, request, action)
-    steps = operations.plan(action, _ids(request.GET.getlist("id"))[:MOST_LETTERS])
+    return _preview(admin, request, action, _ids(request.GET.getlist("id"))[:MOST_LETTERS])
+
+
+def begin(
+    admin: DeadLetterAdmin, request: HttpRequest, action: Action, letters: QuerySet[Any]
+) -> HttpResponse:
+    """The preview of what an action of the list was called with: as with jobs, few are done at once."""
+    at_once = settings.OPSCONSOLE_BULK_AT_ONCE
+    ids = list(letters.order_by(*of_letters.AS_SENT).values_list("pk", flat=True)[: at_once + 1])
+    if len(ids) <= at_once:
+        return _preview(admin, request, action, ids)
+    return bulk_start.start(admin, request, kind_of(action), letters)
+
+
+def _preview(
+    admin: DeadLetterAdmin, request: HttpRequest, action: Action, ids: Sequence[UUID]
+) -> HttpResponse:
+    steps = operations.plan(action, ids)
     form = ReasonForm(initial={"plan": _freeze(request, action, steps)}, label_suffix="")
     return _preview_page(admin, request, action, steps, form)
 

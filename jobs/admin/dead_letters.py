@@ -91,6 +91,7 @@ class DeadLetterAdmin(AgedAdmin):
     search_fields = ("id",)
     search_help_text = "Words of the body, or the id of a letter, a job or a message"
     change_list_template = "admin/jobs/deadletter/change_list.html"
+    actions = ("replay_selected", "discard_selected", "restore_selected")
 
     @admin.display(description="letter")
     def short_id(self, letter: DeadLetter) -> SafeString:
@@ -205,6 +206,24 @@ class DeadLetterAdmin(AgedAdmin):
         """Editing has its own permission, needs that of replaying too, and is off unless a setting allows it."""
         allowed = request.user.has_perm("jobs.edit_deadletter") and self.may(request, Action.REPLAY)
         return bool(settings.OPSCONSOLE_EDIT_DEAD_LETTERS) and allowed
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.REPLAY)
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.DISCARD)
+
+    @admin.action(description="Replay", permissions=["replay"])
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return dead_letter_operate.begin(self, request, Action.REPLAY, queryset)
+
+    @admin.action(description="Discard", permissions=["discard"])
+    def discard_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return dead_letter_operate.begin(self, request, Action.DISCARD, queryset)
+
+    @admin.action(description="Restore", permissions=["discard"])
+    def restore_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return dead_letter_operate.begin(self, request, Action.RESTORE, queryset)
 
     def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
         return dead_letter_operate.view(self, request, action)

@@ -131,15 +131,15 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Requeue", permissions=["requeue"])
     def requeue_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.preview(self, request, Action.REQUEUE, operate.chosen(queryset))
+        return operate.begin(self, request, Action.REQUEUE, queryset)
 
     @admin.action(description="Cancel", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.preview(self, request, Action.CANCEL, operate.chosen(queryset))
+        return operate.begin(self, request, Action.CANCEL, queryset)
 
     @admin.action(description="Release", permissions=["release"])
     def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.preview(self, request, Action.RELEASE, operate.chosen(queryset))
+        return operate.begin(self, request, Action.RELEASE, queryset)
 
     def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
         return operate.view(self, request, action)

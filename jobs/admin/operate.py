@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from jobs.admin import done_before
+from jobs.admin import bulk_start, done_before
 from jobs.admin.done_before import DoneByRun
+from jobs.bulk.registry import kind_of
 from jobs.models import Job
 from jobs.models.job import JobQuerySet
 from jobs.operations import Action, Outcome, Step, carry_out, plan
@@ -28,6 +30,7 @@ from opsconsole import audit
 if TYPE_CHECKING:
     from jobs.admin.job import JobAdmin
 
+# As many as OPSCONSOLE_BULK_AT_ONCE may allow.
 MOST_JOBS = 500
 PLAN_LASTS_SECONDS = 3_600
 SALT = "jobs.operate"
@@ -56,9 +59,16 @@ class Line:
     done_before: Sequence[DoneByRun] = ()
 
 
-def chosen(jobs: JobQuerySet) -> list[UUID]:
-    """The ids of a selection, one more than may be operated on at once when there are too many."""
-    return list(jobs.values_list("pk", flat=True)[: MOST_JOBS + 1])
+def begin(admin: JobAdmin, request: HttpRequest, action: Action, jobs: JobQuerySet) -> HttpResponse:
+    """The preview of what an action of the list was called with: each job when they are few, else their counts.
+
+    Few are done while one waits, many become a bulk operation (docs/decisions/0030).
+    """
+    at_once = settings.OPSCONSOLE_BULK_AT_ONCE
+    ids = list(jobs.values_list("pk", flat=True)[: at_once + 1])
+    if len(ids) <= at_once:
+        return preview(admin, request, action, ids)
+    return bulk_start.start(admin, request, kind_of(action), jobs)
 
 
 def view(admin: JobAdmin, request: HttpRequest, name: str) -> HttpResponse:
@@ -75,16 +85,19 @@ def view(admin: JobAdmin, request: HttpRequest, name: str) -> HttpResponse:
 
 def _ids(values: Iterable[str]) -> list[UUID]:
     try:
-        return [UUID(value) for value in values]
+        ids = [UUID(value) for value in values]
     except ValueError as error:
         raise Http404 from error
+    if len(ids) > MOST_JOBS:
+        raise Http404
+    return ids
 
 
 def preview(admin: JobAdmin, request: HttpRequest, action: Action, ids: Sequence[UUID]) -> HttpResponse:
     """What would happen to each job; nothing is changed."""
-    steps = plan(action, ids[:MOST_JOBS])
+    steps = plan(action, ids)
     form = ReasonForm(initial={"plan": _freeze(request, action, steps)}, label_suffix="")
-    return _preview_page(admin, request, action, steps, form, more=len(ids) > MOST_JOBS)
+    return _preview_page(admin, request, action, steps, form)
 
 
 def _do(admin: JobAdmin, request: HttpRequest, action: Action) -> HttpResponse:
@@ -119,8 +132,6 @@ def _preview_page(
     action: Action,
     steps: Sequence[Step],
     form: ReasonForm,
-    *,
-    more: bool = False,
 ) -> HttpResponse:
     jobs = _shown([step.job_id for step in steps])
     done = done_before.of_jobs([step.job_id for step in steps if step.will], shown=NOTES_SHOWN)
@@ -136,8 +147,6 @@ def _preview_page(
         "will": [line for will, line in lines if will],
         "skipped": [line for will, line in lines if not will],
         "form": form,
-        "more": more,
-        "most": MOST_JOBS,
     }
     return _page(admin, request, "admin/jobs/job/preview.html", action, context)
 

@@ -1,3 +1,4 @@
+from jobs.models.bulk import BulkEvent, BulkMember, BulkOperation
 from jobs.models.control import RecoveryControl
 from jobs.models.dead_letter import DeadLetter
 from jobs.models.dead_letter_queue import DeadLetterQueue
@@ -11,6 +12,9 @@ from jobs.models.sweep import Sweep
 from jobs.models.worker import WorkerHeartbeat
 
 __all__ = [
+    "BulkEvent",
+    "BulkMember",
+    "BulkOperation",
     "DeadLetter",
     "DeadLetterQueue",
     "FailureGroup",

@@ -42,6 +42,12 @@ def rough(time: timedelta) -> str:
 
 
 @register.filter
+def grouped(number: int) -> str:
+    """A number that can be read: 4,812."""
+    return f"{number:,}"
+
+
+@register.filter
 def pretty(value: Any) -> SafeString:
     return display.pretty(value)
 

@@ -122,6 +122,11 @@ class Stage:
         with psycopg.connect(self.postgres.url, row_factory=namedtuple_row) as connection:
             return connection.execute(query, values or None).fetchall()
 
+    def change(self, statement: str, **values: object) -> None:
+        """Write to the database as somebody outside would."""
+        with psycopg.connect(self.postgres.url) as connection:
+            connection.execute(statement, values or None)
+
     def restart_postgres(self) -> None:
         self.postgres.stop()
         self.postgres = embedded.start_postgres(self.folder / "postgres", throwaway=True)

@@ -16,7 +16,7 @@ from jobs import lifecycle
 from jobs.admin import operate
 from jobs.heartbeats import Worker
 from jobs.lifecycle import Run
-from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
 from jobs.operations import Action
 from tests import people
 from tests.factories import SECOND, beat, job, run
@@ -159,26 +159,36 @@ def test_each_action_of_the_list_previews_its_own_operation(operator: Client, ac
     assert response.context["action"] == action.removesuffix("_selected")
 
 
-def test_more_than_the_cap_are_cut_off_and_it_is_said(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(operate, "MOST_JOBS", 3)
-    jobs = [job() for _ in range(5)]
+def test_as_many_as_are_done_at_once_are_previewed_one_by_one(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_AT_ONCE = 3
+    jobs = [job() for _ in range(3)]
 
     response = _select(operator, "cancel_selected", jobs[:1], select_across="1")
 
     assert len(response.context["will"]) == 3
-    assert "You selected more than 3 jobs; these are the first 3." in response.content.decode()
+    assert not BulkOperation.objects.exists()
 
 
-def test_as_many_as_the_cap_are_not_cut_off(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operate, "MOST_JOBS", 3)
-    jobs = [job() for _ in range(3)]
+def test_more_become_a_bulk_operation(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_AT_ONCE = 3
+    jobs = [job() for _ in range(4)]
 
     response = _select(operator, "cancel_selected", jobs)
 
-    assert len(response.context["will"]) == 3
-    assert "You selected more" not in response.content.decode()
+    operation = BulkOperation.objects.get()
+    assert response.headers["Location"] == reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+    assert (operation.action, operation.state, operation.total) == ("cancel", "preview", 4)
+    assert {state(made) for made in jobs} == {("pending", 1)}
+
+
+def test_more_ids_than_an_address_may_have_are_not_found(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operate, "MOST_JOBS", 2)
+    jobs = [job() for _ in range(3)]
+
+    assert preview(operator, "cancel", *jobs[:2]).status_code == 200
+    assert preview(operator, "cancel", *jobs).status_code == 404
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 501])

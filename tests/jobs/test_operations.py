@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from jobs import heartbeats, lifecycle, operations
 from jobs.heartbeats import Verdict, Worker
@@ -146,6 +147,33 @@ def test_plan_keeps_the_order_and_leaves_unknown_ids_out() -> None:
     first, second = job(), job()
     steps = operations.plan(Action.CANCEL, [second.pk, first.pk, MAKERS["failed"]().pk.__class__(int=1)])
     assert [step.job_id for step in steps] == [second.pk, first.pk]
+
+
+def test_planning_and_doing_cost_as_many_queries_for_many_as_for_one() -> None:
+    jobs = [MAKERS["failed"]() for _ in range(5)]
+    costs = []
+    for some in (jobs[:1], jobs[1:]):
+        with CaptureQueriesContext(connection) as planning:
+            steps = operations.plan(Action.REQUEUE, [each.pk for each in some])
+        with CaptureQueriesContext(connection) as doing:
+            outcomes = operations.carry_out(steps, OPERATOR, "the customer called")
+        assert [outcome.done for outcome in outcomes] == [True] * len(some)
+        costs.append((len(planning), len(doing)))
+    assert costs[0] == costs[1] and costs[0][0] == 1
+
+
+def test_one_that_the_database_refuses_fails_alone() -> None:
+    good, bad = MAKERS["failed"](), MAKERS["failed"]()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE jobs ADD CONSTRAINT odd CHECK (package_size <> 13 OR status <> 'pending')"
+        )
+    Job.objects.filter(pk=bad.pk).update(package_size=13)
+    steps = operations.plan(Action.REQUEUE, [bad.pk, good.pk])
+    refused, done = operations.carry_out(steps, OPERATOR, "the customer called")
+    assert (refused.done, refused.failed, done.done) == (False, True, True)
+    assert "The database refused it" in refused.sentence
+    assert Outbox.objects.get().job_id == good.pk
 
 
 @pytest.fixture

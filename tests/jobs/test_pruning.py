@@ -14,7 +14,7 @@ from tests import factories
 
 pytestmark = pytest.mark.django_db
 
-NOTHING = {"sweeps": 0, "messages": 0, "workers": 0}
+NOTHING = {"sweeps": 0, "messages": 0, "workers": 0, "bulk members": 0, "bulk previews": 0}
 MOMENT = timedelta(seconds=30)
 
 

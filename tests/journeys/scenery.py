@@ -9,7 +9,21 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from jobs.bulk import freezing
+from jobs.bulk.registry import kind_of
+from jobs.models import (
+    BulkEvent,
+    BulkOperation,
+    Job,
+    JobEvent,
+    Outbox,
+    QueueState,
+    RecoveryControl,
+    Status,
+    Sweep,
+    WorkerHeartbeat,
+)
+from jobs.timeline import Actor
 from opsconsole import overview
 
 MINUTE = timedelta(minutes=1)
@@ -120,6 +134,53 @@ def job_that_waits_in_vain() -> Job:
         sent_at=Now() - 45 * MINUTE,
     )
     return made
+
+
+def bulk_operations(owner: str = "operator:olga") -> dict[str, int]:
+    """One of each state, of the failed jobs, with members of each outcome; nothing is done to the jobs."""
+    state = BulkOperation.State
+    states = (state.ENDED, state.STOPPED, state.CANCELLED, state.RUNNING, state.PREVIEW)
+    return {each.value: _bulk_operation(owner, each) for each in states}
+
+
+def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
+    actor = Actor(owner)
+    operation = freezing.freeze(
+        kind_of("requeue"), Job.objects.exclude(status="archived"), actor, scope="search: CUST-00417"
+    )
+    if state == BulkOperation.State.PREVIEW:
+        return operation.pk
+    done, failed = (8, 1) if state != BulkOperation.State.ENDED else (operation.will, 0)
+    skipped = operation.members.filter(will=False)
+    skipped.update(outcome="skipped", settled_at=Now())
+    will = list(operation.members.filter(will=True).order_by("id").values_list("id", flat=True))
+    operation.members.filter(id__in=will[:done]).update(
+        outcome="done", settled_at=Now(), sentence="Waits for run 2."
+    )
+    operation.members.filter(id__in=will[done : done + failed]).update(
+        outcome="failed", sentence="The database refused it, nothing was changed: check violated"
+    )
+    sentences = {
+        BulkOperation.State.CANCELLED: f"Cancelled by {owner}: wrong customer",
+        BulkOperation.State.STOPPED: "Stopped by itself: 6 of the first 10 failed again. "
+        "Find out why before you resume; what waits was not touched.",
+    }
+    BulkOperation.objects.filter(pk=operation.pk).update(
+        state=state,
+        sentence=sentences.get(state, ""),
+        reason="the directory is back",
+        begun_at=Now() - 3 * MINUTE,
+        ended_at=None if state == BulkOperation.State.RUNNING else Now() - MINUTE,
+        done=done,
+        failed=failed,
+        skipped=operation.total - operation.will,
+        # Nobody comes and does it.
+        due_at=Now() + 60 * MINUTE,
+    )
+    BulkEvent.objects.create(
+        operation=operation, at=Now() - 3 * MINUTE, kind="begun", actor=owner, reason="the directory is back"
+    )
+    return operation.pk
 
 
 def _events(*events: tuple[int, str, int, str, str, dict[str, Any]]) -> None:

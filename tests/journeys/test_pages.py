@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from alerts.models import Alert
 from jobs.models import Sweep
 from opsconsole import schedules
-from tests.journeys import alerting
+from tests.journeys import alerting, scenery
 from tests.journeys.scenery import STALE_JOB, job_that_waits_in_vain
 from tests.journeys.visitor import Visitor
 
@@ -53,6 +53,8 @@ def paths() -> list[str]:
         "alerts/channel/",
         "alerts/channel/slack/change/",
         "alerts/monitor/",
+        "jobs/bulkoperation/",
+        *(f"jobs/bulkoperation/{number}/change/" for number in scenery.bulk_operations().values()),
         "django_q/schedule/",
         "django_q/failure/",
         "auth/user/",

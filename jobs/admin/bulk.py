@@ -1,0 +1,239 @@
+"""The list of bulk operations, each one's page, and the decisions about it: begin, cancel, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.admin import bulk_page
+from jobs.admin.aged import AgedAdmin
+from jobs.admin.bulk_start import actor_of, may
+from jobs.bulk import decisions
+from jobs.bulk.freezing import PREVIEW_LASTS
+from jobs.bulk.kinds import BulkRefused, Kind
+from jobs.bulk.registry import KINDS, kind_of
+from jobs.models import BulkMember, BulkOperation
+from opsconsole import audit, exports
+from opsconsole.display import age
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+State = BulkOperation.State
+# The fragment's answers: the page is to be read anew, the session has ended.
+RESET_CONTENT, SIGNED_OUT = 205, 401
+
+DECISIONS: dict[str, tuple[Callable[..., None], str]] = {
+    "begin": (decisions.begin, "Begun"),
+    "cancel": (decisions.cancel, "Cancelled"),
+    "resume": (decisions.resume, "Resumed"),
+}
+
+
+EXPORTED = ("subject", "outcome", "sentence", "settled_at", "seen_status", "seen_epoch", "seen_reason")
+
+
+class DecisionForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": "Give a reason: it is kept with the operation and on each timeline."},
+    )
+    typed = forms.CharField(
+        max_length=20,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "numeric", "size": 12}),
+    )
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+        return [(state.value, state.label.capitalize()) for state in State if state != State.PREVIEW]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(state=self.value()) if self.value() in State.values else queryset
+
+
+@admin.register(BulkOperation)
+class BulkOperationAdmin(AgedAdmin):
+    list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")
+    list_filter = (StateFilter,)
+    list_display_links = None
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Without previews: they are somebody's thought, not yet a deed."""
+        return super().get_queryset(request).exclude(state=State.PREVIEW)
+
+    @admin.display(description="operation")
+    def what(self, operation: BulkOperation) -> SafeString:
+        kind = KINDS.get(operation.action)
+        name = bulk_page.title(operation, kind) if kind else str(operation)
+        url = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+        return format_html('<a href="{}">{}</a>', url, name)
+
+    @admin.display(description="state")
+    def condition(self, operation: BulkOperation) -> SafeString:
+        return bulk_page.state_badge(operation)
+
+    @admin.display(description="progress")
+    def progress(self, operation: BulkOperation) -> SafeString:
+        return format_html(
+            '<progress value="{}" max="{}" aria-label="Progress"></progress> {} of {}',
+            operation.worked,
+            operation.will,
+            f"{operation.worked:,}",
+            f"{operation.will:,}",
+        )
+
+    @admin.display(description="begun")
+    def begun(self, operation: Any) -> SafeString:
+        return age(operation.begun_at, operation.db_now, suffix=" ago")
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        name = "jobs_bulkoperation"
+        return [
+            # Not wrapped: a page that reads it again must not be led to the login.
+            path("<int:pk>/progress/", self.progress_view, name=f"{name}_progress"),
+            path("<int:pk>/members.<str:form>", wrap(self.export_view), name=f"{name}_export"),
+            path("<int:pk>/decide/<str:decision>/", wrap(self.decide_view), name=f"{name}_decide"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        number = unquote(object_id)
+        operation = _load(int(number)) if number.isdecimal() and len(number) < 19 else None
+        if operation is None:
+            messages.warning(request, "There is no bulk operation with this number.")
+            return redirect("admin:jobs_bulkoperation_changelist")
+        return self._page(request, operation)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page tells what was decided."""
+        return redirect("admin:jobs_bulkoperation_change", unquote(object_id))
+
+    def _page(self, request: HttpRequest, operation: Any, form: DecisionForm | None = None) -> HttpResponse:
+        try:
+            kind = kind_of(operation.action)
+        except BulkRefused as error:
+            messages.error(request, str(error))
+            return redirect("admin:jobs_bulkoperation_changelist")
+        if operation.state == State.PREVIEW:
+            template, context = "preview", self._preview(request, operation, kind)
+        else:
+            template, context = "page", bulk_page.page_context(operation, kind, request.GET)
+        common = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "operation": operation,
+            "kind": kind,
+            "may_decide": may(request, kind),
+            "form": form or DecisionForm(label_suffix=""),
+        }
+        return TemplateResponse(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
+
+    def _preview(self, request: HttpRequest, operation: Any, kind: Kind) -> dict[str, Any]:
+        if operation.actor != actor_of(request).name:
+            raise PermissionDenied
+        return bulk_page.preview_context(operation, kind) | {
+            "must_be_typed": decisions.must_be_typed(operation),
+            "expired": operation.created_at <= operation.db_now - PREVIEW_LASTS,
+            "list": f"admin:{kind.page}_changelist",
+        }
+
+    def decide_view(self, request: HttpRequest, pk: int, decision: str) -> HttpResponse:
+        """POST begins, cancels or resumes; the operation's page says what came of it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        operation = _load(pk)
+        if operation is None or decision not in DECISIONS:
+            raise Http404
+        if not may(request, kind_of(operation.action)):
+            raise PermissionDenied
+        form = DecisionForm(request.POST, label_suffix="")
+        if not form.is_valid():
+            return self._page(request, operation, form)
+        return self._decide(request, operation, decision, form)
+
+    def _decide(
+        self, request: HttpRequest, operation: BulkOperation, decision: str, form: DecisionForm
+    ) -> HttpResponse:
+        reason = form.cleaned_data["reason"]
+        decide, word = DECISIONS[decision]
+        typed = {"typed": form.cleaned_data["typed"]} if decision == "begin" else {}
+        try:
+            decide(operation, actor_of(request), reason, **typed)
+        except BulkRefused as error:
+            form.add_error("typed" if decision == "begin" else "reason", str(error))
+            return self._page(request, _load(operation.pk), form)
+        audit.log(request.user, [operation], f"{word}, {operation.will:,} to be done.", why=reason)
+        return redirect("admin:jobs_bulkoperation_change", operation.pk)
+
+    def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The part of the page that changes while it runs; 205 when the whole page should be read anew."""
+        if not self.admin_site.has_permission(request):
+            return HttpResponse(status=SIGNED_OUT)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        operation = _load(pk)
+        if operation is None or operation.state == State.PREVIEW:
+            raise Http404
+        if operation.state != State.RUNNING:
+            return HttpResponse(status=RESET_CONTENT)
+        context = bulk_page.progress_context(operation, kind_of(operation.action))
+        response = TemplateResponse(request, "admin/jobs/bulkoperation/progress.html", context)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def export_view(self, request: HttpRequest, pk: int, form: str) -> HttpResponseBase:
+        """All members and what became of each, as CSV or JSON, the last first."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        operation = _load(pk)
+        if operation is None or operation.state == State.PREVIEW or form not in exports.FORMS:
+            raise Http404
+        members, name = operation.members.order_by("-id"), f"bulk-{operation.pk}-{operation.action}"
+        return exports.stream(members, EXPORTED, _exported, form=form, name=name)
+
+
+def _exported(member: BulkMember) -> tuple[str, ...]:
+    settled = member.settled_at.isoformat() if member.settled_at else ""
+    epoch = "" if member.seen_epoch is None else str(member.seen_epoch)
+    seen = member.seen_status, epoch, member.seen_reason
+    return member.subject, member.outcome, member.sentence, settled, *seen
+
+
+def _load(pk: int) -> Any:
+    return BulkOperation.objects.annotate(db_now=Now()).filter(pk=pk).first()

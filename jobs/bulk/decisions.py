@@ -1,0 +1,100 @@
+"""What an operator decides about a bulk operation: each a conditional update with a reason, told once (I4, I10)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+
+from jobs.bulk import running
+from jobs.bulk.freezing import PREVIEW_LASTS
+from jobs.bulk.kinds import BulkRefused
+from jobs.bulk.registry import kind_of
+from jobs.models import BulkEvent, BulkMember, BulkOperation
+from jobs.timeline import Actor
+
+State = BulkOperation.State
+
+
+def must_be_typed(operation: BulkOperation) -> bool:
+    """Whether its size has to be typed to confirm it: more than what is done at once."""
+    return operation.will > settings.OPSCONSOLE_BULK_AT_ONCE
+
+
+def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "") -> None:
+    """Confirm a preview of one's own: it runs in the cluster from now on.
+
+    Raises ``BulkRefused`` without a reason, with another number than its size where that has to be typed, or
+    when the preview is too old, somebody else's, or was confirmed before.
+    """
+    _require_reason(reason)
+    if not operation.will:
+        raise BulkRefused("Nothing of this can be done: the preview says why.")
+    if must_be_typed(operation) and re.sub(r"[\s,.'_]", "", typed) != str(operation.will):
+        many = kind_of(operation.action).count(operation.will)
+        raise BulkRefused(f"Type {operation.will:,} to confirm that you mean {many}.")
+    with transaction.atomic():
+        mine = BulkOperation.objects.filter(pk=operation.pk, state=State.PREVIEW, actor=actor.name)
+        if not mine.filter(created_at__gt=Now() - PREVIEW_LASTS).update(
+            state=State.RUNNING, reason=reason, begun_at=Now(), due_at=Now()
+        ):
+            raise BulkRefused(
+                "This preview is older than an hour, somebody else's, or was confirmed before. "
+                "Nothing was changed: choose again and read the new preview."
+            )
+        left_out = operation.members.filter(will=False)
+        skipped = left_out.update(outcome=BulkMember.Outcome.SKIPPED, settled_at=Now())
+        BulkOperation.objects.filter(pk=operation.pk).update(skipped=skipped)
+        _tell(operation, BulkEvent.Kind.BEGUN, actor, reason)
+        running.wake()
+
+
+def cancel(operation: BulkOperation, actor: Actor, reason: str) -> None:
+    """No further chunk begins; the one that is being done is finished first. What was done stays done."""
+    _require_reason(reason)
+    sentence = f"Cancelled by {actor.name}: {reason}"
+    with transaction.atomic():
+        _change(operation, [State.RUNNING], state=State.CANCELLED, ended_at=Now(), sentence=sentence)
+        _tell(operation, BulkEvent.Kind.CANCELLED, actor, reason)
+
+
+def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
+    """Go on with the members that wait still; the next ones are a trial of the rest again."""
+    _require_reason(reason)
+    done = operation.members.filter(outcome=BulkMember.Outcome.DONE)
+    with transaction.atomic():
+        _change(
+            operation,
+            [State.CANCELLED, State.STOPPED],
+            state=State.RUNNING,
+            ended_at=None,
+            sentence="",
+            due_at=Now(),
+            troubles=0,
+            trial_after=done.aggregate(last=Max("id"))["last"] or 0,
+            trial_until=None,
+            trial_passed=False,
+        )
+        _tell(operation, BulkEvent.Kind.RESUMED, actor, reason)
+        running.wake()
+
+
+def _change(operation: BulkOperation, allowed: list[BulkOperation.State], **changes: Any) -> None:
+    if not BulkOperation.objects.filter(pk=operation.pk, state__in=allowed).update(**changes):
+        now = BulkOperation.objects.get(pk=operation.pk)
+        raise BulkRefused(f"It is {now.get_state_display().lower()} by now: nothing was changed.")
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise BulkRefused("Give a reason: it is kept with the operation and on each timeline.")
+
+
+def _tell(operation: BulkOperation, kind: BulkEvent.Kind, actor: Actor, reason: str) -> None:
+    BulkEvent.objects.create(
+        operation=operation, kind=kind, actor=actor.name, user_id=actor.user_id, reason=reason
+    )

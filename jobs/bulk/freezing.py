@@ -1,0 +1,126 @@
+"""A preview: the members are frozen as they are chosen, and what would happen to each is written beside it.
+
+What matches the filter later is not among them; what was seen of each goes along to the moment of doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import EmptyResultSet
+from django.db import connection, transaction
+from django.db.models import Count, Min, QuerySet
+
+from jobs.bulk.kinds import Kind, Plan
+from jobs.models import BulkMember, BulkOperation
+from jobs.timeline import Actor
+
+PREVIEW_LASTS = timedelta(hours=1)
+PLANNED_AT_ONCE = 1_000
+
+_FREEZE = """
+INSERT INTO bulk_members (operation_id, subject)
+SELECT %s, chosen.subject::text FROM ({chosen}) AS chosen (subject)
+"""
+
+_PLAN = """
+UPDATE bulk_members AS member
+   SET seen_status = plan.status, seen_epoch = plan.epoch, seen_reason = plan.reason, will = plan.will,
+       sentence = plan.sentence
+  FROM unnest(%(ids)s::bigint[], %(statuses)s::text[], %(epochs)s::int[], %(reasons)s::text[],
+              %(wills)s::boolean[], %(sentences)s::text[]) AS plan (id, status, epoch, reason, will, sentence)
+ WHERE member.id = plan.id
+"""
+
+GONE = "It is gone from the database."
+
+
+@dataclass(frozen=True)
+class Group:
+    """So many members of one status and diagnosis, and what one of them would be told."""
+
+    seen_status: str
+    seen_reason: str
+    count: int
+    example: str
+
+
+def freeze(kind: Kind, chosen: QuerySet[Any], actor: Actor, *, scope: str, query: str = "") -> BulkOperation:
+    """Keep a preview of doing this to all that is ``chosen`` now, at most OPSCONSOLE_BULK_MOST of them.
+
+    ``scope`` says in words what was chosen, ``query`` is the query string of its list.
+    """
+    with transaction.atomic():
+        operation = BulkOperation.objects.create(
+            action=kind.action, scope=scope, query=query, actor=actor.name, user_id=actor.user_id
+        )
+        _take(operation, chosen.order_by(*kind.order).values("pk"))
+        for page in _pages(operation):
+            _write_plans(page, {plan.subject: plan for plan in kind.plan([subject for _, subject in page])})
+        will = operation.members.filter(will=True).count()
+        BulkOperation.objects.filter(pk=operation.pk).update(
+            total=operation.total, capped=operation.capped, will=will
+        )
+    operation.refresh_from_db()
+    return operation
+
+
+def _take(operation: BulkOperation, subjects: QuerySet[Any]) -> None:
+    most = settings.OPSCONSOLE_BULK_MOST
+    try:
+        # One more than is allowed tells that there are more, without counting them.
+        chosen, parameters = subjects[: most + 1].query.sql_with_params()
+    except EmptyResultSet:
+        operation.total, operation.capped = 0, False
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_FREEZE.format(chosen=chosen), [operation.pk, *parameters])
+        operation.total, operation.capped = min(cursor.rowcount, most), cursor.rowcount > most
+    if operation.capped:
+        operation.members.order_by("-id")[0].delete()
+
+
+def _pages(operation: BulkOperation) -> Any:
+    last = 0
+    while page := list(
+        operation.members.filter(id__gt=last).order_by("id").values_list("id", "subject")[:PLANNED_AT_ONCE]
+    ):
+        yield page
+        last = page[-1][0]
+
+
+def _write_plans(page: Sequence[tuple[int, str]], plans: dict[str, Plan]) -> None:
+    gone = Plan("", "", None, "", will=False, sentence=GONE)
+    rows = [plans.get(subject, gone) for _, subject in page]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _PLAN,
+            {
+                "ids": [member for member, _ in page],
+                "statuses": [plan.seen_status for plan in rows],
+                "epochs": [plan.seen_epoch for plan in rows],
+                "reasons": [plan.seen_reason for plan in rows],
+                "wills": [plan.will for plan in rows],
+                "sentences": [plan.sentence for plan in rows],
+            },
+        )
+
+
+def groups(operation: BulkOperation, *, will: bool) -> list[Group]:
+    """The members that will be done, or that will be skipped, counted by what was seen of them."""
+    counted = operation.members.filter(will=will).values_list("seen_status", "seen_reason")
+    return [
+        Group(*row)
+        for row in counted.annotate(count=Count("pk"), example=Min("sentence")).order_by(
+            "-count", "seen_status"
+        )
+    ]
+
+
+def sample(operation: BulkOperation, size: int) -> list[BulkMember]:
+    """The first that will be done."""
+    return list(operation.members.filter(will=True).order_by("id")[:size])

@@ -1,0 +1,98 @@
+"""What a bulk operation needs to know of that which it does: a ``Kind`` for each action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from django.db.models import Model
+
+from jobs.models import BulkMember
+from jobs.timeline import Actor
+from opsconsole.errors import OpsConsoleError
+
+# Members of one chunk at the most: a second's work, so that cancelling never waits for longer.
+MOST_A_CHUNK = 500
+
+
+class BulkRefused(OpsConsoleError):
+    """A bulk operation can't be begun, cancelled or resumed as asked; the message says why."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen to one subject, and what was seen of it; ``will`` False: it is skipped.
+
+    Those skipped with the same ``seen_status`` and ``seen_reason`` are counted together in the preview.
+    """
+
+    subject: str
+    seen_status: str
+    seen_epoch: int | None
+    seen_reason: str
+    will: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one subject."""
+
+    subject: str
+    outcome: BulkMember.Outcome
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One chunk of an operation: these members, for this person and reason."""
+
+    members: Sequence[BulkMember]
+    actor: Actor
+    reason: str
+    operation_id: int
+
+    @property
+    def subjects(self) -> list[str]:
+        return [member.subject for member in self.members]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How the first ones fare, of which the ids are given: how many failed again, how many came through."""
+
+    came_back: Callable[[Sequence[str]], int]
+    came_through: Callable[[Sequence[str]], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """``plan`` says what would happen to subjects with these ids, leaving out those that are gone.
+
+    ``carry_out`` does it to each member that is still as it was seen, and answers for each. With ``atomic`` it
+    only writes to the database: the chunk and its record are one transaction. Without, it must bear being asked
+    again for members of which it already did some, and answer for those as it did. ``describe`` says whose each is;
+    ``states`` are words for statuses that are not those of jobs; ``page`` is the name of the admin's pages of
+    the model, such as ``jobs_job``.
+    """
+
+    action: str
+    model: type[Model]
+    page: str
+    one: str
+    many: str
+    verb: str
+    done_word: str
+    permission: str
+    order: tuple[str, ...]
+    plan: Callable[[Sequence[str]], list[Plan]]
+    carry_out: Callable[[Order], list[Result]]
+    describe: Callable[[Sequence[str]], Mapping[str, str]]
+    states: Mapping[str, str] = field(default_factory=dict)
+    trial: Trial | None = None
+    atomic: bool = True
+    most_a_chunk: int = MOST_A_CHUNK
+
+    def count(self, number: int) -> str:
+        """How many of them, in words: '1 job', '4,812 jobs'."""
+        return f"{number:,} {self.one if number == 1 else self.many}"

@@ -1,0 +1,16 @@
+"""All that can be done in bulk, by the name of its action."""
+
+from __future__ import annotations
+
+from jobs.bulk import of_jobs, of_letters
+from jobs.bulk.kinds import BulkRefused, Kind
+
+KINDS: dict[str, Kind] = {kind.action: kind for kind in (*of_jobs.KINDS, *of_letters.KINDS)}
+
+
+def kind_of(action: str) -> Kind:
+    """Raises ``BulkRefused`` for an action that this console doesn't know (another release began it)."""
+    try:
+        return KINDS[action]
+    except KeyError:
+        raise BulkRefused(f"This console knows no bulk operation '{action}': {', '.join(KINDS)}.") from None

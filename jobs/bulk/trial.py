@@ -1,0 +1,79 @@
+"""Are the first ones a warning? They are sent ahead; when too many of them fail again, the rest is not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any
+
+from django.conf import settings
+from django.db.models.functions import Now
+
+from jobs.bulk.kinds import Kind
+from jobs.models import BulkMember, BulkOperation
+
+LOOK_EVERY = timedelta(seconds=5)
+
+
+class Verdict(Enum):
+    GO_ON = "go on"
+    PASSED = "passed"
+    WAIT = "wait"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``most``: so many members may go next (None: any number)."""
+
+    verdict: Verdict
+    sentence: str = ""
+    most: int | None = None
+
+
+def judge(operation: Any, kind: Kind) -> Judgement:
+    """Look at the first ones of an operation that was loaded with ``db_now``.
+
+    They are looked at again before every chunk: what fails late still stops the rest.
+    """
+    size = settings.OPSCONSOLE_BULK_TRIAL_SIZE
+    if kind.trial is None or not size:
+        return Judgement(Verdict.GO_ON)
+    first = _first(operation, size)
+    if len(first) < size:
+        return Judgement(Verdict.GO_ON, most=size - len(first))
+    back = kind.trial.came_back(first)
+    through = 0 if operation.trial_passed else kind.trial.came_through(first)
+    return decide(operation, size, back, through)
+
+
+def decide(operation: Any, size: int, back: int, through: int) -> Judgement:
+    """What follows from so many of the first ``size`` being back, and so many through. Pure."""
+    if back * 2 >= size:
+        sentence = (
+            f"Stopped by itself: {back} of the first {size} failed again. "
+            "Find out why before you resume; what waits was not touched."
+        )
+        return Judgement(Verdict.STOP, sentence)
+    if operation.trial_passed:
+        return Judgement(Verdict.GO_ON)
+    waited = operation.trial_until is not None and operation.trial_until <= operation.db_now
+    if waited or back + through >= size:
+        return Judgement(
+            Verdict.PASSED, f"Of the first {size}, {through} came through and {back} failed again."
+        )
+    return Judgement(
+        Verdict.WAIT, f"The first {size} were sent ahead: it waits to see whether they fail again."
+    )
+
+
+def _first(operation: BulkOperation, size: int) -> Sequence[str]:
+    done = operation.members.filter(id__gt=operation.trial_after, outcome=BulkMember.Outcome.DONE)
+    return list(done.order_by("id").values_list("subject", flat=True)[:size])
+
+
+def ends() -> Any:
+    """When a trial that begins now is over."""
+    return Now() + timedelta(seconds=settings.OPSCONSOLE_BULK_TRIAL_SECONDS)

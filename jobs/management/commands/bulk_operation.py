@@ -1,0 +1,164 @@
+"""Bulk operations from a terminal: the same preview, members, runner and account as on the pages."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth.models import AnonymousUser
+from django.core.management.base import BaseCommand, CommandError
+from django.http import HttpRequest, QueryDict
+
+from jobs.admin.bulk_start import in_words
+from jobs.bulk import decisions, freezing, running
+from jobs.bulk.kinds import Kind
+from jobs.bulk.registry import KINDS, kind_of
+from jobs.models import BulkOperation, Job
+from jobs.timeline import Actor
+from opsconsole.errors import OpsConsoleError
+
+FILTERS = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
+LOOK_SECONDS = 0.5
+SAMPLE = 10
+
+
+class Command(BaseCommand):
+    help = (
+        "Do one thing to many jobs or dead letters, as the lists' buttons do: their filters mean the same here. "
+        "Without --wait the cluster carries it out."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("action", nargs="?", help=f"what to do: {', '.join(KINDS)}")
+        parser.add_argument(
+            "--cancel", type=int, metavar="ID", help="begin no further chunk of this operation"
+        )
+        parser.add_argument("--resume", type=int, metavar="ID", help="go on with what this operation left")
+        for name in FILTERS:
+            parser.add_argument(f"--{name}", help=f"as the filter '{name}' of the list")
+        parser.add_argument("--customer", help="jobs of this customer")
+        parser.add_argument("--all", action="store_true", help="without any filter")
+        parser.add_argument("--reason", help="why; kept with the operation and on each timeline")
+        parser.add_argument("--as", dest="operator", default=getpass.getuser(), help="who is doing it")
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+        parser.add_argument("--wait", action="store_true", help="carry it out here and say how far it is")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        wanted = [name for name in ("action", "cancel", "resume") if options[name] is not None]
+        if len(wanted) != 1:
+            raise CommandError("Say one of: an action with filters, --cancel ID, --resume ID.")
+        if not options["dry_run"] and not (options["reason"] or "").strip():
+            raise CommandError("Give a --reason: it is kept with the operation and on each timeline.")
+        try:
+            operation = self._decide(wanted[0], options)
+        except OpsConsoleError as error:
+            raise CommandError(str(error)) from error
+        if operation and options["wait"]:
+            self._work(operation)
+
+    def _decide(self, wanted: str, options: dict[str, Any]) -> BulkOperation | None:
+        actor = Actor.operator(options["operator"], None)
+        if wanted == "action":
+            return self._begin(kind_of(options["action"]), actor, options)
+        operation = _existing(options[wanted])
+        decide: Callable[..., None] = getattr(decisions, wanted)
+        decide(operation, actor, options["reason"])
+        self.stdout.write(f"Bulk operation {operation.pk}: {wanted} is noted.")
+        return operation if wanted == "resume" else None
+
+    def _begin(self, kind: Kind, actor: Actor, options: dict[str, Any]) -> BulkOperation | None:
+        chosen, scope, query = _chosen(kind, options)
+        operation = freezing.freeze(kind, chosen, actor, scope=scope, query=query)
+        self._show(operation, kind)
+        if options["dry_run"]:
+            operation.delete()
+            self.stdout.write("Nothing was changed.")
+            return None
+        # Whoever writes the filters and the reason into a command means it: nothing further is typed.
+        decisions.begin(operation, actor, options["reason"], typed=str(operation.will))
+        self.stdout.write(f"Bulk operation {operation.pk} has begun.")
+        return operation
+
+    def _show(self, operation: BulkOperation, kind: Kind) -> None:
+        self.stdout.write(
+            f"{kind.verb} ({operation.scope}): {kind.count(operation.will)} of {operation.total:,}."
+        )
+        if operation.capped:
+            self.stdout.write(f"More match; these are the oldest {operation.total:,}.")
+        for will, word in ((True, "will"), (False, "skip")):
+            for group in freezing.groups(operation, will=will):
+                seen = f"{group.seen_status} {group.seen_reason}".strip()
+                self.stdout.write(f"{word}  {group.count:>9,}  {seen}: {group.example}")
+        for member in freezing.sample(operation, SAMPLE):
+            self.stdout.write(f"      {member.subject}  {member.sentence}")
+
+    def _work(self, operation: BulkOperation) -> None:
+        """Run chunks here, beside whatever the cluster does, until it runs no more."""
+        told = -1
+        while (now := _existing(operation.pk)).state == BulkOperation.State.RUNNING:
+            if now.settled != told:
+                self.stdout.write(f"{now.settled:,} of {now.total:,} settled")
+                told = now.settled
+            if not running.run(seconds=LOOK_SECONDS):
+                time.sleep(LOOK_SECONDS)
+        self.stdout.write(
+            f"{now.get_state_display().capitalize()}: {now.done:,} done, {now.skipped:,} skipped, "
+            f"{now.failed:,} failed, {now.remaining:,} left. {now.sentence}".strip()
+        )
+        if now.state != BulkOperation.State.ENDED or now.failed:
+            raise CommandError("Not everything was done; the operation's page names each.")
+
+
+def _existing(number: int) -> BulkOperation:
+    operation = BulkOperation.objects.begun().filter(pk=number).first()
+    if operation is None:
+        raise CommandError(f"There is no bulk operation {number}.")
+    return operation
+
+
+def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[Any, str, str]:
+    """What the list of this kind would show with these filters, in words and as its query string too."""
+    query = QueryDict(mutable=True)
+    query.update({name: options[name] for name in FILTERS if options[name] is not None})
+    if options["customer"] is not None:
+        if kind.model is not Job or not Job.objects.filter(customer_id=options["customer"]).exists():
+            raise CommandError(f"There are no {kind.many} of a customer '{options['customer']}'.")
+        query["q"] = options["customer"]
+    if bool(query) == options["all"]:
+        raise CommandError("Give at least one filter, or --all for everything.")
+    _refuse_unknown_filters(_changelist(kind, QueryDict()).filter_specs, query)
+    changelist = _changelist(kind, query)
+    _refuse_unknown_values(changelist.filter_specs, query)
+    return changelist.get_queryset(_request(query)), in_words(changelist), query.urlencode()
+
+
+def _changelist(kind: Kind, query: QueryDict) -> ChangeList:
+    return admin.site.get_model_admin(kind.model).get_changelist_instance(_request(query))
+
+
+def _request(query: QueryDict) -> HttpRequest:
+    request = HttpRequest()
+    request.method, request.user = "GET", AnonymousUser()
+    request.GET = query  # type: ignore[assignment]  # a mutable one reads alike
+    return request
+
+
+def _refuse_unknown_filters(specs: list[Any], query: QueryDict) -> None:
+    known = [spec.parameter_name for spec in specs]
+    for name in query:
+        if name != "q" and name not in known:
+            raise CommandError(f"This list has no filter --{name}; it has --{', --'.join(known)}.")
+
+
+def _refuse_unknown_values(specs: list[Any], query: QueryDict) -> None:
+    """A list shows everything when a filter's value is unknown; a command that is misspelt must not mean that."""
+    for spec in specs:
+        known = [str(value) for value, _ in spec.lookup_choices]
+        value = query.get(spec.parameter_name)
+        if value is not None and value not in known:
+            raise CommandError(f"--{spec.parameter_name} {value} is none of: {', '.join(known)}.")

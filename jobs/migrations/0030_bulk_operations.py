@@ -1,0 +1,238 @@
+"""Bulk operations, their frozen members, and an append-only account of what was decided about them."""
+
+import django.db.models.deletion
+import django.db.models.functions.datetime
+from django.conf import settings
+from django.db import migrations, models
+
+APPEND_ONLY = """
+CREATE FUNCTION bulk_events_append_only() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    RAISE EXCEPTION 'bulk_events is append-only: % is refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER bulk_events_append_only BEFORE UPDATE OR DELETE ON bulk_events
+    FOR EACH ROW EXECUTE FUNCTION bulk_events_append_only();
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("jobs", "0062_events_by_time"),
+        ("jobs", "0022_dead_letters_told"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="BulkOperation",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "action",
+                    models.TextField(
+                        help_text="What is done, such as 'requeue': a name of jobs.bulk.registry."
+                    ),
+                ),
+                ("scope", models.TextField(help_text="What was chosen, in words.")),
+                (
+                    "query",
+                    models.TextField(
+                        blank=True, db_default="", help_text="The list's filters when it was chosen."
+                    ),
+                ),
+                (
+                    "capped",
+                    models.BooleanField(
+                        db_default=False, help_text="More were chosen than one operation may have."
+                    ),
+                ),
+                (
+                    "state",
+                    models.TextField(
+                        choices=[
+                            ("preview", "waits for its confirmation"),
+                            ("running", "Running"),
+                            ("cancelled", "Cancelled"),
+                            ("stopped", "stopped by itself"),
+                            ("ended", "Ended"),
+                        ],
+                        db_default="preview",
+                    ),
+                ),
+                (
+                    "sentence",
+                    models.TextField(blank=True, db_default="", help_text="Why it is in this state."),
+                ),
+                ("actor", models.TextField(help_text="Who began it, such as 'operator:ada'.")),
+                ("reason", models.TextField(blank=True, db_default="")),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("begun_at", models.DateTimeField(null=True)),
+                (
+                    "ended_at",
+                    models.DateTimeField(help_text="When it ended, was cancelled or stopped.", null=True),
+                ),
+                ("total", models.IntegerField(db_default=0, verbose_name="members")),
+                (
+                    "will",
+                    models.IntegerField(
+                        db_default=0,
+                        help_text="Members that the preview did not skip.",
+                        verbose_name="to be done",
+                    ),
+                ),
+                ("done", models.IntegerField(db_default=0)),
+                ("skipped", models.IntegerField(db_default=0)),
+                ("failed", models.IntegerField(db_default=0)),
+                ("due_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("runner", models.TextField(blank=True, db_default="")),
+                ("leased_until", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "troubles",
+                    models.IntegerField(db_default=0, help_text="Chunks in a row that ended with an error."),
+                ),
+                ("trial_after", models.BigIntegerField(db_default=0)),
+                ("trial_until", models.DateTimeField(null=True)),
+                ("trial_passed", models.BooleanField(db_default=False)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "bulk operation",
+                "db_table": "bulk_operations",
+                "ordering": ["-id"],
+                "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="BulkMember",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "subject",
+                    models.TextField(help_text="The id of a job, or of whatever the operation is about."),
+                ),
+                ("seen_status", models.TextField(blank=True, db_default="")),
+                ("seen_epoch", models.IntegerField(null=True)),
+                ("seen_reason", models.TextField(blank=True, db_default="")),
+                (
+                    "will",
+                    models.BooleanField(db_default=False, help_text="The preview said that it will be done."),
+                ),
+                (
+                    "outcome",
+                    models.TextField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("done", "Done"),
+                            ("skipped", "Skipped"),
+                            ("failed", "Failed"),
+                        ],
+                        db_default="waiting",
+                    ),
+                ),
+                (
+                    "sentence",
+                    models.TextField(
+                        blank=True, db_default="", help_text="What will happen, then what happened."
+                    ),
+                ),
+                ("settled_at", models.DateTimeField(null=True)),
+                (
+                    "operation",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="members",
+                        to="jobs.bulkoperation",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "member of a bulk operation",
+                "verbose_name_plural": "members of bulk operations",
+                "db_table": "bulk_members",
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="BulkEvent",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "kind",
+                    models.TextField(
+                        choices=[
+                            ("begun", "Begun"),
+                            ("cancelled", "Cancelled"),
+                            ("resumed", "Resumed"),
+                            ("stopped", "stopped by itself"),
+                            ("trial_passed", "trial passed"),
+                            ("ended", "Ended"),
+                        ]
+                    ),
+                ),
+                ("actor", models.TextField()),
+                ("reason", models.TextField(blank=True, db_default="")),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "operation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="events",
+                        to="jobs.bulkoperation",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "event of a bulk operation",
+                "verbose_name_plural": "events of bulk operations",
+                "db_table": "bulk_events",
+                "ordering": ["id"],
+                "default_permissions": (),
+            },
+        ),
+        migrations.AddIndex(
+            model_name="bulkoperation",
+            index=models.Index(
+                condition=models.Q(("state", "running")), fields=["due_at"], name="bulk_operations_due_idx"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="bulkmember",
+            index=models.Index(fields=["operation", "outcome", "id"], name="bulk_members_outcome_idx"),
+        ),
+        migrations.RunSQL(
+            APPEND_ONLY,
+            "DROP TRIGGER bulk_events_append_only ON bulk_events; DROP FUNCTION bulk_events_append_only()",
+        ),
+    ]

@@ -1,0 +1,175 @@
+"""``bulk_operations``: one decision about many, its frozen members, and what was decided about it meanwhile."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class BulkOperationQuerySet(models.QuerySet["BulkOperation"]):
+    def begun(self) -> Self:
+        """Without the previews that nobody confirmed (yet)."""
+        return self.exclude(state=BulkOperation.State.PREVIEW)
+
+    def due_for(self, runner: str) -> Self:
+        """Running ones whose next chunk may begin now, and that no other runner holds; the longest due first."""
+        free = Q(runner=runner) | Q(leased_until__lte=Now())
+        running = self.filter(state=BulkOperation.State.RUNNING)
+        return running.filter(free, due_at__lte=Now()).order_by("due_at", "pk")
+
+
+class BulkOperation(models.Model):
+    """Written only by ``jobs.bulk``. Its counts are kept in the transactions that settle its members."""
+
+    class State(models.TextChoices):
+        PREVIEW = "preview", "waits for its confirmation"
+        RUNNING = "running"
+        CANCELLED = "cancelled"
+        STOPPED = "stopped", "stopped by itself"
+        ENDED = "ended"
+
+    action = models.TextField(help_text="What is done, such as 'requeue': a name of jobs.bulk.registry.")
+    scope = models.TextField(help_text="What was chosen, in words.")
+    query = models.TextField(blank=True, db_default="", help_text="The list's filters when it was chosen.")
+    capped = models.BooleanField(db_default=False, help_text="More were chosen than one operation may have.")
+    state = models.TextField(choices=State, db_default=State.PREVIEW)
+    sentence = models.TextField(blank=True, db_default="", help_text="Why it is in this state.")
+
+    actor = models.TextField(help_text="Who began it, such as 'operator:ada'.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    reason = models.TextField(blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=Now())
+    begun_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True, help_text="When it ended, was cancelled or stopped.")
+
+    total = models.IntegerField("members", db_default=0)
+    will = models.IntegerField("to be done", db_default=0, help_text="Members that the preview did not skip.")
+    done = models.IntegerField(db_default=0)
+    skipped = models.IntegerField(db_default=0)
+    failed = models.IntegerField(db_default=0)
+
+    # The next chunk may begin at this time. ``runner`` alone may begin it, until its lease ends.
+    due_at = models.DateTimeField(db_default=Now())
+    runner = models.TextField(blank=True, db_default="")
+    leased_until = models.DateTimeField(db_default=Now())
+    troubles = models.IntegerField(db_default=0, help_text="Chunks in a row that ended with an error.")
+
+    # The first members behind this one are a trial of the rest (``jobs.bulk.trial``).
+    trial_after = models.BigIntegerField(db_default=0)
+    trial_until = models.DateTimeField(null=True)
+    trial_passed = models.BooleanField(db_default=False)
+
+    objects = BulkOperationQuerySet.as_manager()
+
+    class Meta:
+        db_table = "bulk_operations"
+        verbose_name = "bulk operation"
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["due_at"], name="bulk_operations_due_idx", condition=Q(state="running")),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.action} {self.scope}"
+
+    @property
+    def settled(self) -> int:
+        return self.done + self.skipped + self.failed
+
+    @property
+    def worked(self) -> int:
+        """How far it is: of those that the preview did not leave out."""
+        return self.will - self.remaining
+
+    @property
+    def remaining(self) -> int:
+        return self.total - self.settled
+
+
+class BulkMemberQuerySet(models.QuerySet["BulkMember"]):
+    def waiting(self) -> Self:
+        return self.filter(outcome=BulkMember.Outcome.WAITING)
+
+
+class BulkMember(models.Model):
+    """One subject of an operation, frozen with what was seen of it. In the order of their ids they are worked."""
+
+    class Outcome(models.TextChoices):
+        WAITING = "waiting"
+        DONE = "done"
+        SKIPPED = "skipped"
+        FAILED = "failed"
+
+    id = models.BigAutoField(primary_key=True)
+    operation = models.ForeignKey(BulkOperation, models.CASCADE, db_index=False, related_name="members")
+    subject = models.TextField(help_text="The id of a job, or of whatever the operation is about.")
+    seen_status = models.TextField(blank=True, db_default="")
+    seen_epoch = models.IntegerField(null=True)
+    seen_reason = models.TextField(blank=True, db_default="")
+    will = models.BooleanField(db_default=False, help_text="The preview said that it will be done.")
+    outcome = models.TextField(choices=Outcome, db_default=Outcome.WAITING)
+    sentence = models.TextField(blank=True, db_default="", help_text="What will happen, then what happened.")
+    settled_at = models.DateTimeField(null=True)
+
+    objects = BulkMemberQuerySet.as_manager()
+
+    class Meta:
+        db_table = "bulk_members"
+        verbose_name = "member of a bulk operation"
+        verbose_name_plural = "members of bulk operations"
+        default_permissions = ()
+        indexes = [
+            # The next chunk of an operation, and the pages of its members by outcome.
+            models.Index(fields=["operation", "outcome", "id"], name="bulk_members_outcome_idx"),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+class BulkEvent(models.Model):
+    """What was decided about an operation, by people or by itself, when and why. Append-only (I10)."""
+
+    class Kind(models.TextChoices):
+        BEGUN = "begun"
+        CANCELLED = "cancelled"
+        RESUMED = "resumed"
+        STOPPED = "stopped", "stopped by itself"
+        TRIAL_PASSED = "trial_passed", "trial passed"
+        ENDED = "ended"
+
+    operation = models.ForeignKey(BulkOperation, models.DO_NOTHING, related_name="events")
+    at = models.DateTimeField(db_default=Now())
+    kind = models.TextField(choices=Kind)
+    actor = models.TextField()
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    reason = models.TextField(blank=True, db_default="")
+
+    class Meta:
+        db_table = "bulk_events"
+        verbose_name = "event of a bulk operation"
+        verbose_name_plural = "events of bulk operations"
+        ordering = ["id"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.kind

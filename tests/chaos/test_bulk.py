@@ -1,0 +1,57 @@
+"""A bulk operation whose cluster is killed in the middle is ended by the next one, each job exactly once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.chaos.stage import Stage
+from tests.waiting import wait_until
+
+JOBS = 200
+FAILED = """
+INSERT INTO jobs (customer_id, package_size, status)
+SELECT 'CUST-BULK', 50, 'failed' FROM generate_series(1, %(jobs)s)
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path, OPSCONSOLE_BULK_PACE=30, OPSCONSOLE_BULK_TRIAL_SIZE=0)
+
+
+def kill_all(pid: int) -> None:
+    """The supervisor first: nobody restarts what is killed after it."""
+    everyone = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in everyone:
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_the_next_cluster_ends_what_a_killed_one_began(stage: Stage) -> None:
+    with stage:
+        stage.run("sync_schedules")
+        stage.change(FAILED, jobs=JOBS)
+        doomed = stage.spawn("run_cluster")
+        said = stage.run(
+            "bulk_operation", "requeue", "--status", "failed", "--reason", "mended", "--as", "ada"
+        )
+        assert "has begun" in said
+
+        def done() -> int:
+            return int(stage.rows("SELECT done FROM bulk_operations")[0].done)
+
+        wait_until(lambda: done() >= 60, timeout=25)
+        kill_all(doomed.pid)
+        assert done() < JOBS
+        stage.spawn("run_cluster")
+        wait_until(lambda: done() == JOBS, timeout=80)
+        [operation] = stage.rows("SELECT state, skipped, failed FROM bulk_operations")
+        assert (operation.state, operation.skipped, operation.failed) == ("ended", 0, 0)
+        [counted] = stage.rows(
+            "SELECT count(*) AS events, count(DISTINCT job_id) AS jobs FROM job_events WHERE kind = 'requeued'"
+        )
+        assert (counted.events, counted.jobs) == (JOBS, JOBS)
