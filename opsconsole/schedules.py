@@ -42,6 +42,7 @@ def table() -> tuple[Entry, ...]:
         Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop does not run"),
         Entry("monitors", "alerts.tasks.judge_monitors", 1, "tell when a sweep or a check is late"),
         Entry("alert history", "alerts.tasks.prune", 60, "delete alerts resolved half a year ago"),
+        Entry("dead man", "alerts.deadman.ping_due", 1, "tell what watches from outside that we still look"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
     )
 
