@@ -145,5 +145,14 @@ KINDS = {
             severity="warning",
             remind=4 * HOUR,
         ),
+        Kind(
+            name="queue_unreadable",
+            title="Queue can't be read",
+            unit="minutes",
+            threshold=None,
+            severity="critical",
+            remind=4 * HOUR,
+            elsewhere="two readings in a row",
+        ),
     )
 }

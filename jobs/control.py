@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from alerts import notify
 from jobs.models import Job, RecoveryControl, Sweep
@@ -122,6 +123,7 @@ def _begin_hold(stale: int) -> None:
             "and the workers be alive. Look, then release the hold or let it end by itself.",
             value=stale,
             threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
+            link=reverse("admin:jobs_recoverycontrol_changelist"),
         )
 
 

@@ -11,15 +11,18 @@ from django.db import connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from alerts import notify
 from jobs import sqs
 from jobs.models import QueueState
 
 THREADS = 8
+# The rule of the alert about a queue that can't be read, and its fingerprint before the queue's name.
+UNREADABLE = "queue_unreadable"
 
 
 def refresh_queue_states() -> None:
     """Read all configured queues. One that can't be read keeps its old figures and says why in ``error``."""
-    QueueState.objects.exclude(name__in=settings.QUEUES).delete()
+    _forget_others()
     QueueState.objects.bulk_create([QueueState(name=name) for name in settings.QUEUES], ignore_conflicts=True)
     # Figures count from before they were read: whoever compares a time with them is then on the safe side.
     began = _database_time()
@@ -27,6 +30,14 @@ def refresh_queue_states() -> None:
         readings = pool.map(_read, [queue.url for queue in settings.QUEUES.values()])
         for name, reading in zip(settings.QUEUES, readings, strict=True):
             _keep(name, reading, began)
+
+
+def _forget_others() -> None:
+    """A queue that is no longer configured can't be in trouble."""
+    others = QueueState.objects.exclude(name__in=settings.QUEUES)
+    for name in others.values_list("name", flat=True):
+        notify.resolve(f"{UNREADABLE}:{name}")
+    others.delete()
 
 
 def _database_time() -> datetime:

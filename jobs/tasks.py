@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from jobs import dispatcher, pruning, queues, recovery, tally
+from datetime import timedelta
+
+from django.conf import settings
+
+from alerts import notify
+from jobs import dispatcher, gauges, pruning, queues, recovery, tally
 from jobs.bulk import running
 from jobs.dead_letters import check, work
 from opsconsole import figures
 
+# They are called every minute, by a scheduler that looks twice a minute.
+EACH_MINUTE = timedelta(minutes=2)
+
 
 def sweep() -> str:
     done = recovery.sweep("schedule")
+    notify.monitor_ok("sweep", timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS))
     return f"sweep {done.pk}: found {done.found}, requeued {done.requeued}, quarantined {done.quarantined}"
 
 
@@ -19,6 +28,13 @@ def dispatch() -> str:
 
 def refresh_queues() -> None:
     queues.refresh_queue_states()
+    notify.monitor_ok("reading of queues", EACH_MINUTE)
+
+
+def watch() -> str:
+    measured = gauges.watch()
+    notify.monitor_ok("watch of figures", EACH_MINUTE)
+    return measured
 
 
 def bulk() -> str:

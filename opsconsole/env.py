@@ -104,6 +104,14 @@ def origins(name: str) -> list[str]:
     return words(name)
 
 
+def topics(name: str) -> list[str]:
+    """ARNs of SNS topics, separated by commas."""
+    for topic in words(name):
+        if not re.fullmatch(r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}", topic):
+            refuse(name, "ARNs such as arn:aws:sns:us-east-1:123456789012:name, separated by commas", topic)
+    return words(name)
+
+
 def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     """A URL with a host or of a Unix socket, or None when it isn't set. It may hold a password: never shown."""
     value = text(name)

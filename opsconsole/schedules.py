@@ -53,10 +53,13 @@ def table() -> tuple[Entry, ...]:
             "replay and discard what operators decided",
         ),
         Entry("bulk operations", "jobs.tasks.bulk", 1, "carry out bulk operations, also after a crash"),
+        Entry("watch", "jobs.tasks.watch", 1, "measure what the rules of alerts judge"),
         Entry("prune", "jobs.tasks.prune", 60, "delete what has served its time"),
         Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop does not run"),
         Entry("monitors", "alerts.tasks.judge_monitors", 1, "tell when a sweep or a check is late"),
         Entry("alert history", "alerts.tasks.prune", 60, "delete alerts resolved half a year ago"),
+        Entry("dead man", "alerts.deadman.ping_due", 1, "tell what watches from outside that we still look"),
+        Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
     )
 

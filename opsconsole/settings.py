@@ -96,6 +96,13 @@ SLACK_WEBHOOK_URL = env.webhook(
 OPSCONSOLE_ALERT_CHANNELS = env.addresses("OPSCONSOLE_ALERT_CHANNELS")
 OPSCONSOLE_ALERT_FALLBACK = env.text("OPSCONSOLE_ALERT_FALLBACK")
 OPSCONSOLE_PUBLIC_URL = env.url("OPSCONSOLE_PUBLIC_URL", ("http", "https"), "https://ops.example.com")
+OPSCONSOLE_SNS_TOPICS = env.topics("OPSCONSOLE_SNS_TOPICS")
+OPSCONSOLE_DEADMAN_SWEEP_URL = env.url(
+    "OPSCONSOLE_DEADMAN_SWEEP_URL", ("http", "https"), "https://hc-ping.com/..."
+)
+OPSCONSOLE_DEADMAN_CHECK_URL = env.url(
+    "OPSCONSOLE_DEADMAN_CHECK_URL", ("http", "https"), "https://hc-ping.com/..."
+)
 
 # --- recovery ---
 

@@ -40,7 +40,10 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.Alert",
         ),
     ),
-    ("Alerting", ("alerts.Rule", "alerts.Channel", "alerts.Monitor")),
+    (
+        "Alerting",
+        ("alerts.Rule", "alerts.Channel", "alerts.Monitor", "alerts.DeadManPing", "alerts.SnsMessage"),
+    ),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
 NAMES = {"jobs.RecoveryControl": "Recovery", "opsconsole.Pause": "Switches", "admin.LogEntry": "Audit"}

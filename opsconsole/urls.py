@@ -2,6 +2,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from alerts.hooks import from_sns
 from opsconsole import search, second_factor_pages
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
@@ -10,4 +11,5 @@ urlpatterns = [
     path("admin/second-factor/", include(second_factor_pages)),
     path("admin/search/", admin.site.admin_view(search.view), name="search"),
     path("admin/", admin.site.urls),
+    path("hooks/sns", from_sns, name="hooks-sns"),
 ]

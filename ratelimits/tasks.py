@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from ratelimits import records
+from ratelimits import gauges, records
 
 
 def cleanup() -> str:
     return f"deleted {records.cleanup()} records"
+
+
+def watch() -> str:
+    return f"{gauges.RULE}: {gauges.watch()}"

@@ -1,6 +1,18 @@
 from alerts.models.alert import Alert
 from alerts.models.delivery import Attempt, Channel, Delivery
 from alerts.models.notification import Notification
+from alerts.models.outside import DeadManPing, SnsMessage
 from alerts.models.rule import Gauge, Monitor, Rule
 
-__all__ = ["Alert", "Attempt", "Channel", "Delivery", "Gauge", "Monitor", "Notification", "Rule"]
+__all__ = [
+    "Alert",
+    "Attempt",
+    "Channel",
+    "DeadManPing",
+    "Delivery",
+    "Gauge",
+    "Monitor",
+    "Notification",
+    "Rule",
+    "SnsMessage",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Self
 
 from django.contrib.postgres.functions import RandomUUID
@@ -18,6 +19,15 @@ class OutboxQuerySet(models.QuerySet["Outbox"]):
     def due(self) -> Self:
         """Rows to be sent now, in the order in which they became due."""
         return self.filter(state=Outbox.State.WAITING, available_at__lte=Now()).order_by("available_at", "id")
+
+    def stuck(self, after: timedelta, tries: int) -> Self:
+        """Rows that nobody has taken since they became due so long ago, or that so many tries did not send.
+
+        What is held until a job may start is neither: it was not tried, and is not due.
+        """
+        left = Q(available_at__lt=Now() - after)
+        in_vain = Q(attempts__gte=tries, created_at__lt=Now() - after)
+        return self.filter(left | in_vain, state=Outbox.State.WAITING)
 
 
 class Outbox(models.Model):

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Self
 
 from django.db import models
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 # The longest visibility timeout that SQS allows, in seconds (12 hours).
@@ -20,6 +21,10 @@ class QueueStateQuerySet(models.QuerySet["QueueState"]):
     def known_empty(self, within: timedelta) -> Self:
         """Queues that held nothing at a fresh reading. One that can't be read is not among them (I8)."""
         return self.fresh(within).filter(visible=0, in_flight=0, delayed=0)
+
+    def unreadable(self, for_: timedelta) -> Self:
+        """Queues whose last try failed, so long after the last one that did not; or that were never read."""
+        return self.exclude(error="").filter(Q(read_at=None) | Q(read_at__lt=F("checked_at") - for_))
 
 
 class QueueState(models.Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
+from alerts import notify
 from jobs import queues, recovery
 from jobs.models import Sweep
 
@@ -39,7 +41,7 @@ class Command(BaseCommand):
             self._preview(limit)
         elif loop:
             self._loop(interval)
-        elif self._sweep().errors:
+        elif self._sweep(interval).errors:
             raise CommandError("Some runs could not be recovered; the sweep's page names them.")
 
     def _preview(self, limit: int) -> None:
@@ -50,9 +52,10 @@ class Command(BaseCommand):
             )
         self.stdout.write(f"{len(decisions)} stale; nothing was changed.")
 
-    def _sweep(self) -> Sweep:
+    def _sweep(self, interval: float) -> Sweep:
         queues.refresh_queue_states()
         sweep = recovery.sweep("command")
+        notify.monitor_ok("sweep", timedelta(seconds=interval))
         self._say(
             f"found {sweep.found}, requeued {sweep.requeued}, quarantined {sweep.quarantined}, "
             f"skipped {sweep.skipped}, errors {sweep.errors}, lost messages re-sent {sweep.resent}. {sweep.note}"
@@ -66,7 +69,7 @@ class Command(BaseCommand):
         away = False
         while not stopped.is_set():
             try:
-                self._sweep()
+                self._sweep(interval)
                 away = False
             except DatabaseError as error:
                 # A monitor that ends with the database would have to be started again by somebody at night.

@@ -1,0 +1,96 @@
+"""The image and its compose file name things that exist, and start what the systemd units start."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+from django.apps import apps
+from django.conf import settings
+from django.core.management import get_commands
+
+from opsconsole import env
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEPLOY = REPOSITORY / "deploy"
+CONSOLE = {"web", "cluster", "dispatcher", "migrate"}
+# Read by AWS's own tools or by the database's image.
+NOT_OURS = {"POSTGRES_PASSWORD"}
+
+
+def services() -> dict[str, Any]:
+    described: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return described
+
+
+def words(service: Any) -> list[str]:
+    command = service["command"]
+    return command if isinstance(command, list) else shlex.split(command)
+
+
+def test_the_services_of_the_console_and_no_others() -> None:
+    assert services().keys() == CONSOLE | {"postgres", "valkey"}
+
+
+def test_commands_exist() -> None:
+    asked = [
+        name
+        for service in services().values()
+        for name in re.findall(r"manage\.py (\w+)", " ".join(words(service)) if "command" in service else "")
+    ]
+    assert sorted(asked) == ["dispatch_outbox", "migrate", "run_cluster", "sync_schedules"]
+    assert set(asked) <= get_commands().keys()
+
+
+def test_each_program_is_given_the_time_that_its_unit_gives() -> None:
+    for name, service in services().items():
+        unit = DEPLOY / "systemd" / f"opsconsole-{name}.service"
+        if unit.exists():
+            [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit.read_text(), re.MULTILINE)
+            assert service["stop_grace_period"] == f"{seconds}s", name
+    assert {unit.stem.removeprefix("opsconsole-") for unit in (DEPLOY / "systemd").iterdir()} <= CONSOLE
+
+
+def test_a_restart_of_a_task_does_not_cut_it_off() -> None:
+    seconds = int(services()["cluster"]["stop_grace_period"].removesuffix("s"))
+    assert seconds > int(str(settings.Q_CLUSTER["timeout"]))
+
+
+def test_settings_are_ours_and_secrets_are_asked_for() -> None:
+    for name in CONSOLE:
+        given = services()[name]["environment"]
+        assert given.keys() <= env.known.keys(), name
+        assert {
+            "DATABASE_URL",
+            "CACHE_URL",
+            "OPSCONSOLE_SECRET_KEY",
+            "OPSCONSOLE_ALLOWED_HOSTS",
+        } <= given.keys()
+    used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert used <= env.known.keys() | NOT_OURS
+    defaults = set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
+    assert defaults == {"AWS_DEFAULT_REGION"}
+
+
+def test_containers_can_do_little() -> None:
+    for name in CONSOLE:
+        service = services()[name]
+        assert service["read_only"] and service["init"] and service["cap_drop"] == ["ALL"], name
+    assert [service["ports"] for service in services().values() if "ports" in service] == [
+        ["127.0.0.1:8000:8000"]
+    ]
+
+
+def test_the_image_holds_the_console_and_nothing_else() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    copied = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
+    ours = {config.name for config in apps.get_app_configs() if Path(config.path).parent == REPOSITORY}
+    assert copied == ours | {"requirements.txt", "manage.py", "templates"}
+    assert all((REPOSITORY / name).exists() for name in copied)
+    allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {line[1:] for line in allowed if line.startswith("!")} == copied
+    assert "*" in allowed
+    assert any(re.fullmatch(r"USER [1-9]\d*", line) for line in lines)
