@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -95,6 +96,32 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     if value and not _is_url(value, schemes):
         refuse(name, f"a URL such as {example}")
     return value or None
+
+
+def store(name: str, default: str | None) -> str | None:
+    """A URL of Redis or Valkey, ``default`` when the variable isn't set, None when it says "memory"."""
+    value = text(name)
+    if value == "memory":
+        return None
+    if value and not _is_url(value, ("redis", "rediss", "unix")):
+        refuse(name, 'a URL such as redis://host:6379/0, or "memory"')
+    return value or default
+
+
+def web_concurrency() -> int:
+    """How many processes gunicorn starts when it isn't told otherwise: its own variable, else one."""
+    value = str(_environment.get("WEB_CONCURRENCY", "")).strip()
+    return int(value) if re.fullmatch(r"[1-9][0-9]{0,3}", value) else 1
+
+
+def networks(name: str) -> tuple[str, ...]:
+    """Networks, separated by commas; the word "unix" stands for whoever comes through a Unix socket."""
+    for word in words(name):
+        try:
+            word == "unix" or ip_network(word)
+        except ValueError:
+            refuse(name, 'networks such as 10.0.0.0/8 or "unix", separated by commas', word)
+    return tuple(words(name))
 
 
 def database(name: str, example: str) -> str | None:

@@ -107,6 +107,14 @@ OPSCONSOLE_COLUMNS = env.columns(
     ("jobs.customer_id", "jobs.package_size", "jobs.priority_level", "worker_heartbeats.last_heartbeat"),
 )
 
+# --- rate limits ---
+
+# None: each process counts for itself.
+OPSCONSOLE_RATE_LIMIT_STORE = env.store("OPSCONSOLE_RATE_LIMIT_STORE", CACHE_URL)
+OPSCONSOLE_WEB_PROCESSES = env.integer("OPSCONSOLE_WEB_PROCESSES", env.web_concurrency(), at_most=10_000)
+OPSCONSOLE_TRUSTED_PROXIES = env.networks("OPSCONSOLE_TRUSTED_PROXIES")
+RATELIMIT_VIEW = "ratelimits.responses.limited"
+
 # --- schedules (django-q2) ---
 
 Q_CLUSTER = {
@@ -164,6 +172,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # It may count by user; what comes after it is not reached by a refused request.
+    "ratelimits.middleware.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
