@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from jobs.models import RecoveryControl
 from opsconsole import overview
+from ratelimits import policies
 
 # Groups of the navigation, in order; a model that is not named here goes to the last group.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -28,9 +29,10 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.Alert",
         ),
     ),
+    ("Limits", ("ratelimits.Policy", "ratelimits.LimiterControl")),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
-NAMES = {"jobs.RecoveryControl": "Recovery"}
+NAMES = {"jobs.RecoveryControl": "Recovery", "ratelimits.LimiterControl": "Limiter"}
 LAST_GROUP = "Administration"
 RECENT_ACTIONS = 8
 
@@ -45,6 +47,8 @@ class ConsoleSite(AdminSite):
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         context["environment"] = settings.OPSCONSOLE_ENV
+        if self.has_permission(request):
+            context["limiter_mode"] = policies.current().mode
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banner"] = _banner(request)
         return context

@@ -51,7 +51,7 @@ class Decision:
     @property
     def reset(self) -> int:
         """``reset_after`` in whole seconds. After that many it has passed: never told too early."""
-        return math.floor(self.reset_after) + 1 if self.reset_after > 0 else 0
+        return math.ceil(self.reset_after)
 
     @property
     def retry_after(self) -> int:

@@ -13,8 +13,6 @@ from django_ratelimit.decorators import ratelimit
 from ratelimits import limiting, responses
 
 View = TypeVar("View", bound=Callable[..., Any])
-# The policies that views name, for the check that they exist.
-named: set[str] = set()
 
 
 def rate_limited(*names: str) -> Callable[[View], View]:
@@ -23,7 +21,6 @@ def rate_limited(*names: str) -> Callable[[View], View]:
     A refused request raises ``Limited``, which the middleware answers with 429. A policy that also covers the path
     is counted once.
     """
-    named.update(names)
 
     def ask(_group: str, request: HttpRequest) -> None:
         """A rate of django-ratelimit: None, since counting is done here; it raises when the request is refused."""

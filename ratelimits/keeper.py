@@ -14,7 +14,7 @@ import time
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from ratelimits import policies, records
+from ratelimits import engine, policies, records, troubles
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Keeper:
         """Look for edits; every few seconds, write."""
         connection.close_if_unusable_or_obsolete()
         policies.refresh()
+        # Requests need not wait for a store that is away: it is tried here too.
+        engine.probe()
         if time.monotonic() >= self._flush_at:
             self._flush_at = time.monotonic() + FLUSH_SECONDS
             self._flush()
@@ -47,6 +49,7 @@ class Keeper:
     def _flush(self) -> None:
         try:
             records.flush()
+            troubles.report()
         except (DatabaseError, InterfaceError) as error:
             if not self._failing:
                 log.warning("Records of rate limiting can't be written, they wait in memory: %s", error)

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
-from ratelimits import client_ip, engine, identity, keeper, policies, records, responses
+from ratelimits import client_ip, engine, identity, keeper, policies, records, responses, troubles
 from ratelimits.decision import Decision
 from ratelimits.identity import Identity
 from ratelimits.terms import OFF, Address, Network, Terms
@@ -56,6 +56,7 @@ def by_name(request: HttpRequest, *names: str) -> bool:
 
 def _ask(request: HttpRequest, stack: Sequence[Terms]) -> bool:
     keeper.ensure()
+    troubles.note_processes(multiprocess=bool(request.META.get("wsgi.multiprocess")))
     so_far = seen(request)
     address = client_ip.of(request.META)
     asked: list[Terms] = []

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 MOST_KEYS = 10_000
 MOST_ENTRIES = 500_000
 OTHERS = "(other)"
+# What is as old as the window still counts.
+MOMENT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ class LocalWindows:
             if len(times) + cost <= limit and self._entries + cost <= self._most_entries:
                 times.extend([now] * cost)
                 self._entries += cost
-                return Asked(fits=True, used=len(times), free=times[0] + window - now)
+                return Asked(fits=True, used=len(times), free=times[0] + window - now + MOMENT)
             freeing = min(max(len(times) + cost - limit, 1), len(times)) - 1
-            free = times[freeing] + window - now if times else float(window)
+            free = times[freeing] + window - now + MOMENT if times else float(window)
             return Asked(fits=False, used=len(times), free=free)
 
     def _times(self, key: str, window: int, now: float) -> deque[float]:

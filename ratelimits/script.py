@@ -80,7 +80,7 @@ local function ask(key, algorithm, limit, window)
         local state = counter(key, window)
         local used = weighed(state, window)
         local fits = used + cost <= limit
-        local free = fits and (state.b + window - now) or cost > limit and window
+        local free = fits and (state.b + window - now) or cost > limit and window + 1
             or until_room(state, window, limit - cost)
         return {fits = fits, used = math.ceil(used), free = free, state = state}
     end
@@ -89,7 +89,8 @@ local function ask(key, algorithm, limit, window)
     local fits = used + cost <= limit
     -- The entry with whose leaving it fits; when it fits, the oldest that counts.
     local entry = used > 0 and cost <= limit and redis.call('lindex', key, fits and used - 1 or limit - cost)
-    return {fits = fits, used = used, free = entry and entry + window - now or window}
+    -- An entry as old as the window still counts, so it leaves a microsecond later.
+    return {fits = fits, used = used, free = entry and entry + window - now + 1 or window + 1}
 end
 
 local function take(key, algorithm, limit, window, asked)

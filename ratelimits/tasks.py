@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ratelimits import records
+from ratelimits import records, troubles
 
 
 def cleanup() -> str:
-    return f"deleted {records.cleanup()} records"
+    deleted = records.cleanup()
+    troubles.settle()
+    return f"deleted {deleted} records"

@@ -106,7 +106,6 @@ def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(keeper, "ensure", lambda: None)
     policies.assume_built_in()
-    engine.reset()
     engine.forget_counts()
 
 

@@ -1,5 +1,15 @@
 from ratelimits.models.control import LimiterControl
-from ratelimits.models.policy import Policy
+from ratelimits.models.hour import RateLimitHour
+from ratelimits.models.policy import Mode, Policy
 from ratelimits.models.record import KEPT, RateLimitRequest
+from ratelimits.models.trouble import LimiterTrouble
 
-__all__ = ["KEPT", "LimiterControl", "Policy", "RateLimitRequest"]
+__all__ = [
+    "KEPT",
+    "LimiterControl",
+    "LimiterTrouble",
+    "Mode",
+    "Policy",
+    "RateLimitHour",
+    "RateLimitRequest",
+]
