@@ -58,8 +58,15 @@ def refusal(decisions: Sequence[Decision]) -> HttpResponse:
     """429, or 403 for an address that a policy denies."""
     if any(decision.denied for decision in decisions):
         told = {"type": "about:blank", "title": "Forbidden", "status": 403}
-        return JsonResponse(told, status=403, content_type=PROBLEM, headers={"Cache-Control": "no-store"})
-    return JsonResponse(body(decisions), status=429, content_type=PROBLEM, headers=headers(decisions))
+        return _unlogged(told, status=403, content_type=PROBLEM, headers={"Cache-Control": "no-store"})
+    return _unlogged(body(decisions), status=429, content_type=PROBLEM, headers=headers(decisions))
+
+
+def _unlogged(*told: Any, **how: Any) -> JsonResponse:
+    """Django writes a line for each answer from 400 on: a flood would fill the log. The records have it."""
+    response = JsonResponse(*told, **how)
+    response._has_been_logged = True  # type: ignore[attr-defined] # noqa: SLF001 - what it looks at
+    return response
 
 
 def limited(request: HttpRequest, exception: Exception) -> HttpResponse:
