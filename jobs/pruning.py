@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
-from jobs.models import Job, Outbox, Sweep, WorkerHeartbeat
+from jobs.models import IdempotencyKey, Job, Outbox, Sweep, WorkerHeartbeat
 
 BATCH = 5_000
 SWEEPS_KEPT = timedelta(days=30)
@@ -17,11 +17,12 @@ WORKERS_KEPT = timedelta(days=7)
 
 
 def prune() -> dict[str, int]:
-    """Delete old sweeps, messages that are sent or dropped, and dead workers; returns how many of each."""
+    """Delete old sweeps, messages sent or dropped, dead workers and answers kept; returns how many of each."""
     return {
         "sweeps": _delete(old_sweeps()),
         "messages": _delete(old_messages()),
         "workers": _delete(dead_workers()),
+        "kept answers": _delete(IdempotencyKey.objects.expired()),
     }
 
 

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+FEWEST_SECRET_CHARACTERS = 32
+
 _environment = environ.Env.ENVIRON
 # Each name that was asked for, and its default: a misspelt variable can be pointed out, the docs held to it.
 known: dict[str, str] = {}
@@ -80,6 +82,13 @@ def choice(name: str, default: str, accepted: Sequence[str]) -> str:
 def words(name: str, default: Sequence[str] = ()) -> list[str]:
     """A list separated by commas."""
     return [word.strip() for word in text(name, ",".join(default)).split(",") if word.strip()]
+
+
+def secrets(name: str) -> list[str]:
+    """Secrets separated by commas, each of 32 characters or more; never shown."""
+    if any(len(secret) < FEWEST_SECRET_CHARACTERS for secret in words(name)):
+        refuse(name, f"secrets of at least {FEWEST_SECRET_CHARACTERS} characters, separated by commas")
+    return words(name)
 
 
 def origins(name: str) -> list[str]:

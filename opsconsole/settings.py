@@ -115,6 +115,10 @@ OPSCONSOLE_WEB_PROCESSES = env.integer("OPSCONSOLE_WEB_PROCESSES", env.web_concu
 OPSCONSOLE_TRUSTED_PROXIES = env.networks("OPSCONSOLE_TRUSTED_PROXIES")
 RATELIMIT_VIEW = "ratelimits.responses.limited"
 
+# --- the API ---
+
+OPSCONSOLE_API_KEY_PEPPERS = env.secrets("OPSCONSOLE_API_KEY_PEPPERS")
+
 # --- schedules (django-q2) ---
 
 Q_CLUSTER = {
@@ -153,6 +157,7 @@ INSTALLED_APPS = [
     "ratelimits.apps.RateLimitsConfig",
     "django_q",
     "csp",
+    "ninja",
     "opsconsole.apps.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -168,6 +173,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "opsconsole.health.ProbeMiddleware",
+    "opsconsole.problems.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

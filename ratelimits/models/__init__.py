@@ -1,3 +1,4 @@
+from ratelimits.models.api_key import ApiKey, Scope
 from ratelimits.models.control import LimiterControl
 from ratelimits.models.hour import RateLimitHour
 from ratelimits.models.policy import Mode, Policy
@@ -6,10 +7,12 @@ from ratelimits.models.trouble import LimiterTrouble
 
 __all__ = [
     "KEPT",
+    "ApiKey",
     "LimiterControl",
     "LimiterTrouble",
     "Mode",
     "Policy",
     "RateLimitHour",
     "RateLimitRequest",
+    "Scope",
 ]
