@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 from django.contrib import admin
@@ -13,15 +14,19 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
-from ninja import NinjaAPI
+from ninja import NinjaAPI, Router
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.parser import Parser
 
 import jobs.api
+import ratelimits.api
 from opsconsole import api_docs, problems
 from opsconsole.errors import OpsConsoleError
 from opsconsole.problems import Problem
+from ratelimits import keys, limiting, policies, responses
 from ratelimits.api import KeyHeader, KeyInBearer
+from ratelimits.decorators import rate_limited
+from ratelimits.models import ApiKey
 
 logger = logging.getLogger("opsconsole.api")
 
@@ -55,14 +60,37 @@ api = ConsoleAPI(
 )
 
 
-def _key(scope: str) -> list[Any]:
+def _by_key(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Count a request under the policy of its key, before anything else; without a valid key, by its address."""
+
+    @wraps(run)
+    def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        key = keys.authenticate(request)
+        if limiting.by_name(request, _policy(key)):
+            return responses.refusal(limiting.seen(request).decisions)
+        return run(request, *args, **kwargs)
+
+    return limited
+
+
+def _policy(key: ApiKey | None) -> str:
+    """A key whose policy is gone counts under the preset, which never is."""
+    if key is None:
+        return "standard"
+    return key.policy if key.policy in policies.current().by_name else "api-key"
+
+
+def _mount(router: Router, scope: str) -> None:
     """Either header will do; the key must have the scope."""
-    return [KeyInBearer(scope), KeyHeader(scope)]
+    router.add_decorator(_by_key, mode="view")
+    api.add_router("", router, auth=[KeyInBearer(scope), KeyHeader(scope)])
 
 
+jobs.api.public.add_decorator(rate_limited("standard"), mode="view")
 api.add_router("", jobs.api.public)
-api.add_router("", jobs.api.producers, auth=_key("jobs:write"))
-api.add_router("", jobs.api.workers, auth=_key("worker"))
+_mount(jobs.api.producers, "jobs:write")
+_mount(jobs.api.workers, "worker")
+_mount(ratelimits.api.router, "limits:check")
 
 
 @require_safe
@@ -108,6 +136,12 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
         return Problem(413, problems.SENTENCES[413]).response()
     detail = "The body is not JSON." if error.status_code == 400 else error.message
     return Problem(error.status_code, detail).response()
+
+
+@api.exception_handler(Exception)
+def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Django records it; ``ApiMiddleware`` makes it a problem."""
+    raise error
 
 
 @api.exception_handler(Http404)

@@ -6,6 +6,7 @@ system checks in ``opsconsole.checks``.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ INSTALLED_APPS = [
     "alerts.apps.AlertsConfig",
     "ratelimits.apps.RateLimitsConfig",
     "django_q",
+    "axes",
     "csp",
     "ninja",
     "opsconsole.apps.ConsoleAdminConfig",
@@ -178,10 +180,13 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "opsconsole.lockouts.TooManyMiddleware",
     # It may count by user; what comes after it is not reached by a refused request.
     "ratelimits.middleware.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # The last, as it asks: it turns a lock-out into its page.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "opsconsole.urls"
 WSGI_APPLICATION = "opsconsole.wsgi.application"
@@ -209,6 +214,27 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+
+# --- log-in ---
+
+AUTHENTICATION_BACKENDS = [
+    # The first: who is locked out is asked for no password.
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = env.integer("OPSCONSOLE_LOGIN_FAILURES", 5, at_most=100)
+AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("OPSCONSOLE_LOCKOUT_SECONDS", 900))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Trying on while locked out makes it no longer: what the page promised stays true.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "opsconsole.lockouts.address"
+AXES_LOCKOUT_CALLABLE = "opsconsole.lockouts.page"
+# Its own pages let whoever sees them change and delete; ours are in opsconsole.lockouts.
+AXES_ENABLE_ADMIN = False
+# Django keeps each user's last log-in; a list of them all would only grow.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en"
 USE_I18N = False
@@ -266,6 +292,8 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
+        # It tells of each log-in, and of each look at the failures.
+        "axes": {"level": "WARNING"},
         # It tells at each new client where its credentials come from.
         "botocore": {"level": "WARNING"},
     },

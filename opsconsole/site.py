@@ -29,10 +29,14 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.Alert",
         ),
     ),
-    ("Limits", ("ratelimits.Policy", "ratelimits.LimiterControl")),
+    ("Limits", ("ratelimits.Policy", "ratelimits.LimiterControl", "ratelimits.ApiKey", "axes.AccessAttempt")),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
-NAMES = {"jobs.RecoveryControl": "Recovery", "ratelimits.LimiterControl": "Limiter"}
+NAMES = {
+    "jobs.RecoveryControl": "Recovery",
+    "ratelimits.LimiterControl": "Limiter",
+    "axes.AccessAttempt": "Failed log-ins",
+}
 LAST_GROUP = "Administration"
 RECENT_ACTIONS = 8
 

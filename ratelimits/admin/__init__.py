@@ -1,4 +1,5 @@
+from ratelimits.admin.keys import ApiKeyAdmin
 from ratelimits.admin.policy import PolicyAdmin
 from ratelimits.admin.switch import SwitchAdmin
 
-__all__ = ["PolicyAdmin", "SwitchAdmin"]
+__all__ = ["ApiKeyAdmin", "PolicyAdmin", "SwitchAdmin"]

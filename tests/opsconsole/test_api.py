@@ -14,7 +14,8 @@ from django.utils.html import escape
 from jobs import line
 from jobs.models import Job
 from opsconsole.env import QueueConfig
-from ratelimits import keys
+from ratelimits import engine, keys, policies, records
+from ratelimits.models import Policy, RateLimitRequest
 from tests import people
 from tests.keys import key, sent
 
@@ -67,6 +68,7 @@ def test_the_document_names_every_route(client: Client) -> None:
         ("post", "/api/jobs/{job_id}/fail"),
         ("post", "/api/workers/beat"),
         ("post", "/api/workers/leave"),
+        ("post", "/api/limits/check"),
     }
     assert document(client)["info"]["version"] == "1.0"
 
@@ -218,3 +220,145 @@ def test_the_reference_page_shows_every_route(client: Client, who: str) -> None:
     assert json.dumps("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901").strip('"') in page
     for inline in ("<style", " style=", "<script>", " onclick="):
         assert inline not in page
+
+
+# --- limits ---
+
+
+def limit(name: str, most: int, **fields: Any) -> None:
+    """A policy of this name and limit, in force now."""
+    Policy.objects.update_or_create(name=name, defaults={"limit": most, "window_seconds": 60} | fields)
+    policies.forget()
+
+
+def statuses(times: int, method: str, path: str, **options: Any) -> list[int]:
+    return [call(Client(), method, path, **options).status_code for _ in range(times)]
+
+
+def test_a_customers_page_is_limited_by_address() -> None:
+    limit("standard", 3)
+
+    assert statuses(5, "get", "/api/queue/a") == [200, 200, 200, 429, 429]
+    assert statuses(1, "get", "/api/queue/other", REMOTE_ADDR="203.0.113.7") == [200]
+
+
+def test_made_up_keys_earn_nothing() -> None:
+    limit("standard", 3)
+    made_up = [sent(f"ock_{number:040}") for number in range(5)]
+
+    assert [statuses(1, "post", "/api/jobs", headers=each)[0] for each in made_up] == [401] * 3 + [429] * 2
+
+
+def test_a_key_counts_under_its_own_policy(client: Client) -> None:
+    limit("standard", 1)
+    limit("partners", 3, key="api_key")
+    text = key("partner", policy="partners")[1]
+
+    assert statuses(4, "post", "/api/jobs", headers=sent(text)) == [422, 422, 422, 429]
+    assert statuses(1, "post", "/api/jobs", headers=sent(key("other", policy="partners")[1])) == [422]
+    # Another address is the same key.
+    refused = call(client, "post", "/api/jobs", headers=sent(text), REMOTE_ADDR="203.0.113.7")
+    assert refused.status_code == 429
+    assert refused.json()["violated-policies"] == ["partners"]
+
+
+def test_a_key_whose_policy_is_gone_counts_under_the_preset(client: Client) -> None:
+    text = key("partner", policy="gone")[1]
+
+    response = call(client, "post", "/api/jobs", headers=sent(text))
+
+    assert response.headers["RateLimit-Policy"] == '"api-key";q=10000;w=3600'
+
+
+def test_the_refused_are_told_what_the_contract_says(client: Client) -> None:
+    limit("standard", 1)
+    statuses(1, "get", "/api/queue/a")
+
+    refused = client.get("/api/queue/a")
+
+    seconds = int(refused.headers["Retry-After"])
+    assert 1 <= seconds <= 61
+    assert refused.headers["RateLimit"] == f'"standard";r=0;t={seconds}'
+    assert refused.headers["RateLimit-Policy"] == '"standard";q=1;w=60'
+    assert refused.headers["Cache-Control"] == "no-store"
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    told = refused.json()
+    assert told["error"] == "Too many requests"
+    assert told["message"] == "Rate limit exceeded. Max 1 requests per 60s"
+    assert told["retryAfter"] == seconds
+    assert told["status"] == 429
+
+
+def test_every_answer_of_a_limited_route_says_what_is_left(client: Client) -> None:
+    assert client.get("/api/queue/a").headers["RateLimit"].startswith('"standard";r=99;t=')
+    assert call(client, "post", "/api/jobs").headers["RateLimit"].startswith('"standard";r=98;t=')
+    assert "RateLimit" not in client.get("/api/docs").headers
+
+
+def check(client: Client, text: str, **asked: Any) -> Any:
+    body = json.dumps({"policy": "standard", "identity": "address:203.0.113.7"} | asked)
+    return client.post("/api/limits/check", body, content_type="application/json", headers=sent(text))
+
+
+def test_another_service_gets_the_decision_the_headers_and_the_body(client: Client) -> None:
+    limit("standard", 2)
+    text = key()[1]
+
+    first, second, third = (check(client, text).json() for _ in range(3))
+
+    assert (first["allowed"], first["status"], first["remaining"], first["body"]) == (True, 200, 1, None)
+    assert first["headers"]["RateLimit-Policy"] == '"standard";q=2;w=60'
+    assert (second["allowed"], second["remaining"]) == (True, 0)
+    assert (third["allowed"], third["status"]) == (False, 429)
+    assert third["retry_after"] == third["body"]["retryAfter"] == int(third["headers"]["Retry-After"])
+    assert third["body"]["error"] == "Too many requests"
+
+
+def test_its_clients_are_not_the_consoles(client: Client) -> None:
+    limit("standard", 1)
+    text = key()[1]
+    for _ in range(3):
+        check(client, text, identity="address:127.0.0.1")
+
+    assert statuses(2, "get", "/api/queue/a") == [200, 429]
+    # Two services share a client.
+    assert not check(client, key("crm")[1], identity="address:127.0.0.1").json()["allowed"]
+
+
+def test_a_costly_request_counts_for_several(client: Client) -> None:
+    limit("standard", 10)
+    text = key()[1]
+
+    assert check(client, text, cost=8).json()["remaining"] == 2
+    assert not check(client, text, cost=3).json()["allowed"]
+    assert check(client, text, cost=2).json()["allowed"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"policy": "fast"}, {"policy": ""}, {"identity": ""}, {"identity": "a\0b"}, {"cost": 0}, {"cost": 1.5}],
+)
+def test_what_can_not_be_checked_is_refused(client: Client, asked: dict[str, Any]) -> None:
+    assert is_problem(check(client, key()[1], **asked), 422)
+
+
+def test_what_another_service_asks_is_recorded(client: Client) -> None:
+    records.forget()
+    limit("standard", 1)
+    text = key()[1]
+    for _ in range(3):
+        check(client, text)
+    records.flush()
+
+    found = RateLimitRequest.objects.filter(key="check:address:203.0.113.7")
+    assert dict(found.values_list("outcome", "hits")) == {"allowed": 1, "limited": 2}
+
+
+def test_with_the_store_away_the_answer_says_so(client: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_RATE_LIMIT_STORE = "redis://127.0.0.1:1/0"
+    engine.reset()
+
+    answer = check(client, key()[1])
+
+    assert answer.status_code == 200
+    assert answer.json()["degraded"]
