@@ -29,11 +29,21 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.Alert",
         ),
     ),
-    ("Limits", ("ratelimits.Policy", "ratelimits.LimiterControl", "ratelimits.ApiKey", "axes.AccessAttempt")),
+    (
+        "Limits",
+        (
+            "ratelimits.RateLimitHour",
+            "ratelimits.Policy",
+            "ratelimits.LimiterControl",
+            "ratelimits.ApiKey",
+            "axes.AccessAttempt",
+        ),
+    ),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
 NAMES = {
     "jobs.RecoveryControl": "Recovery",
+    "ratelimits.RateLimitHour": "Limited requests",
     "ratelimits.LimiterControl": "Limiter",
     "axes.AccessAttempt": "Failed log-ins",
 }
