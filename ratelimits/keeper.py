@@ -14,7 +14,7 @@ import time
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from ratelimits import engine, policies, records, troubles
+from ratelimits import engine, keys, policies, records, troubles
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Keeper:
     def _flush(self) -> None:
         try:
             records.flush()
+            keys.write_uses()
             troubles.report()
         except (DatabaseError, InterfaceError) as error:
             if not self._failing:

@@ -93,22 +93,24 @@ class Line:
 
 
 # Steps are counted from a Monday, so that weeks and days begin where people expect it.
-ORIGIN = "timestamptz '2001-01-01 00:00:00+00'"
+MONDAY = "timestamptz '2001-01-01 00:00:00+00'"
+NOW = f"date_bin(%(step)s, statement_timestamp(), {MONDAY})"
+SINCE = f"{NOW} - %(back)s"
 
-COUNTED = """
+COUNTED = f"""
 WITH salted AS (SELECT coalesce((SELECT salt FROM rate_limit_control), '') AS salt),
 counted AS (
     SELECT hour AS at, policy, key_hash, NULL::text AS key, endpoint, method, outcome, hits FROM rate_limit_hours
-     WHERE hour >= %(since)s
+     WHERE hour >= {SINCE}
     UNION ALL
     SELECT created_at, policy, encode(sha256(convert_to(salt || key, 'UTF8')), 'hex'), key, endpoint, method, outcome, hits
       FROM rate_limit_requests, salted
-     WHERE created_at >= %(since)s
+     WHERE created_at >= {SINCE}
 ), asked AS (
     SELECT * FROM counted
      WHERE (%(policy)s::text IS NULL OR policy = %(policy)s) AND (%(client)s::text IS NULL OR key_hash = %(client)s)
 )
-"""
+"""  # noqa: S608 - no value stands in it
 SUMS = """
        coalesce(sum(hits) FILTER (WHERE outcome NOT IN ('limited', 'denied', 'shadow')), 0),
        coalesce(sum(hits) FILTER (WHERE outcome = 'limited'), 0),
@@ -117,7 +119,7 @@ SUMS = """
 """
 WORST_FIRST = "ORDER BY coalesce(sum(hits) FILTER (WHERE outcome <> 'allowed'), 0) DESC, sum(hits) DESC, 1 LIMIT %(most)s"
 
-BY_TIME = f"{COUNTED} SELECT date_bin(%(step)s, at, {ORIGIN}), {SUMS} FROM asked GROUP BY 1"  # noqa: S608 - constants
+BY_TIME = f"{COUNTED} SELECT date_bin(%(step)s, at, {MONDAY}), {SUMS} FROM asked GROUP BY 1"  # noqa: S608 - constants
 BY_CLIENT = f"{COUNTED} SELECT key_hash, max(key), {SUMS} FROM asked GROUP BY 1 {WORST_FIRST}"  # noqa: S608 - constants
 BY_ROUTE = f"{COUNTED} SELECT method || ' ' || endpoint, NULL, {SUMS} FROM asked GROUP BY 1 {WORST_FIRST}"  # noqa: S608 - constants
 BY_POLICY = f"{COUNTED} SELECT policy, NULL, {SUMS} FROM asked GROUP BY 1 {WORST_FIRST}"  # noqa: S608 - constants
@@ -129,8 +131,9 @@ SELECT date_trunc('hour', at, 'UTC'), policy, key_hash, max(key), method, endpoi
 
 def by_time(question: Question) -> list[tuple[datetime, Counts]]:
     """What happened in each step of the period, the oldest first; none is left out."""
+    [(now,)] = _ask(f"SELECT {NOW}", question)
     found = {at: Counts(*map(int, sums)) for at, *sums in _ask(BY_TIME, question)}
-    return [(start, found.get(start, Counts())) for start in _starts(question.period)]
+    return [(start, found.get(start, Counts())) for start in question.period.starts(now)]
 
 
 def total(steps: Sequence[tuple[datetime, Counts]]) -> Counts:
@@ -170,16 +173,10 @@ def _lines(sql: str, question: Question) -> list[Line]:
     ]
 
 
-def _starts(period: Period) -> list[datetime]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT date_bin(%s, statement_timestamp(), {ORIGIN})", [period.step])
-        return period.starts(cursor.fetchone()[0])
-
-
 def _ask(sql: str, question: Question, *, most: int | None = None) -> list[tuple[Any, ...]]:
-    values = {
-        "since": _starts(question.period)[0],
+    values: dict[str, Any] = {
         "step": question.period.step,
+        "back": question.period.step * (question.period.bars - 1),
         "policy": question.policy,
         "client": question.client,
         "most": most,

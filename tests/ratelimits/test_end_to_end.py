@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 from django.db import connection
 
-from ratelimits.models import Policy, RateLimitRequest
+from ratelimits.models import ApiKey, Policy, RateLimitRequest
 from tests.factories import job
 from tests.keys import key, sent
 from tests.waiting import wait_until
@@ -147,6 +147,7 @@ def test_what_was_asked_is_recorded_without_a_write_in_the_request(port: int) ->
         what="the record",
     )
     assert recorded.policy == "standard"
+    wait_until(lambda: ApiKey.objects.get().last_used_at, timeout=20, what="the key's last use")
     assert recorded.endpoint.startswith("/api/queue/")
 
 
