@@ -8,6 +8,7 @@ from playwright.sync_api import Page
 
 from jobs.models import Sweep
 from opsconsole import schedules
+from ratelimits.models import ApiKey
 from tests.journeys.scenery import STALE_JOB
 from tests.journeys.visitor import Visitor
 
@@ -35,6 +36,15 @@ def paths() -> list[str]:
         "django_q/schedule/",
         "django_q/failure/",
         "auth/user/",
+        "ratelimits/ratelimithour/",
+        "ratelimits/ratelimithour/?period=week&policy=standard",
+        "ratelimits/ratelimithour/?q=203.0.113.7",
+        "ratelimits/ratelimithour/client/?key=address:203.0.113.7",
+        "ratelimits/apikey/",
+        "ratelimits/apikey/make/",
+        f"ratelimits/apikey/{ApiKey.objects.get(name='crm').pk}/change/",
+        "axes/accessattempt/",
+        "../api/docs",
     ]
 
 
