@@ -12,6 +12,8 @@ from dataclasses import dataclass
 HEIGHT = 168
 # What is left above the highest bar, and below for the words of the axis.
 TOP, BOTTOM = 18, 22
+# In percent of the width: what the figures of the lines stand in.
+LEFT = 9
 MOST_WORDS = 7
 GAP = 0.22
 THINNEST_BAR = 1.5
@@ -105,7 +107,7 @@ def _height_at(value: float, highest: int) -> float:
 
 
 def _bars(labels: Sequence[str], series: Sequence[Series], highest: int) -> Iterator[Bar]:
-    room = 100 / max(len(labels), 1)
+    room = (100 - LEFT) / max(len(labels), 1)
     for place, label in enumerate(labels):
         below = 0
         for each in series:
@@ -117,7 +119,7 @@ def _bars(labels: Sequence[str], series: Sequence[Series], highest: int) -> Iter
             # One request among a million is still seen.
             thin = max(height, THINNEST_BAR)
             yield Bar(
-                x=f"{_number(place * room + room * GAP / 2)}%",
+                x=f"{_number(LEFT + place * room + room * GAP / 2)}%",
                 y=_number(top - (thin - height)),
                 width=f"{_number(room * (1 - GAP))}%",
                 height=_number(thin),
@@ -130,11 +132,11 @@ def _bars(labels: Sequence[str], series: Sequence[Series], highest: int) -> Iter
 def _words(labels: Sequence[str]) -> Iterator[Word]:
     if not labels:
         return
-    room = 100 / len(labels)
+    room = (100 - LEFT) / len(labels)
     every = -(-len(labels) // MOST_WORDS)
     for place in range(0, len(labels), every):
         at_edge = place == 0
-        x = 0.0 if at_edge else (place + 0.5) * room
+        x = float(LEFT) if at_edge else LEFT + (place + 0.5) * room
         yield Word(f"{_number(x)}%", _number(HEIGHT - 6), labels[place], "start" if at_edge else "middle")
 
 
