@@ -20,6 +20,8 @@ from opsconsole.errors import OpsConsoleError
 
 BATCH = 1_000
 LARGEST_INTEGER = 2**31 - 1
+# Python can't hold every time that PostgreSQL keeps: one at the edge would be stored and never read again.
+FIRST_YEAR, LAST_YEAR = 1970, 9998
 
 
 class InvalidJob(OpsConsoleError):
@@ -63,6 +65,9 @@ def validate(new: NewJob) -> None:
             raise InvalidJob(f"{name} must be text that is not empty, without NUL and lone surrogates.")
     if not 0 < new.package_size <= LARGEST_INTEGER:
         raise InvalidJob(f"package_size must be a whole number from 1 to {LARGEST_INTEGER}.")
+    for name, time in (("not_before", new.not_before), ("deadline_at", new.deadline_at)):
+        if time is not None and not FIRST_YEAR <= time.year <= LAST_YEAR:
+            raise InvalidJob(f"{name} must lie between the years {FIRST_YEAR} and {LAST_YEAR}.")
     if new.queue not in settings.QUEUES:
         known = ", ".join(sorted(settings.QUEUES)) or "none is configured"
         raise InvalidJob(f"There is no queue named '{new.queue}'. Known queues: {known}.")

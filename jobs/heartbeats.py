@@ -23,8 +23,8 @@ class Worker:
     """A worker or worker slot. Its id is new with every start, so that a restart never hides a dead run."""
 
     id: str
-    hostname: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
+    hostname: str | None = field(default_factory=socket.gethostname)
+    pid: int | None = field(default_factory=os.getpid)
 
 
 class Verdict(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
-from jobs.models import BulkMember, BulkOperation, Job, Outbox, Sweep, WorkerHeartbeat
+from jobs.models import BulkMember, BulkOperation, IdempotencyKey, Job, Outbox, Sweep, WorkerHeartbeat
 
 BATCH = 5_000
 SWEEPS_KEPT = timedelta(days=30)
@@ -19,7 +19,7 @@ MEMBERS_KEPT = timedelta(days=90)
 
 
 def prune() -> dict[str, int]:
-    """Delete old sweeps, messages that are sent or dropped, dead workers, and what bulk operations no longer need.
+    """Delete old sweeps, messages sent or dropped, dead workers, answers kept, and what bulk operations no longer need.
 
     Returns how many of each.
     """
@@ -29,6 +29,7 @@ def prune() -> dict[str, int]:
         "workers": _delete(dead_workers()),
         "bulk members": _delete(old_members()),
         "bulk previews": _delete(old_previews()),
+        "kept answers": _delete(IdempotencyKey.objects.expired()),
     }
 
 

@@ -1,13 +1,36 @@
 """The ASGI application. It refuses to serve with settings that the system checks refuse."""
 
 import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 from django.core.management import call_command
 
 from opsconsole.timeouts import limit_statements
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
-application = get_asgi_application()
+_django = get_asgi_application()
 limit_statements()
 call_command("check", tags=["opsconsole"])
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await _live(receive, send)
+    else:
+        await _django(scope, receive, send)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """An ASGI server ends its processes by a signal, so the end is announced here and nowhere else."""
+    from ratelimits import keeper  # noqa: PLC0415 - once models are loaded
+
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": f"{message['type']}.complete"})
+    await sync_to_async(keeper.end)()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext import parser as jsonpath
+
+FEWEST_SECRET_CHARACTERS = 32
 
 _environment = environ.Env.ENVIRON
 # Each name that was asked for, and its default: a misspelt variable can be pointed out, the docs held to it.
@@ -96,6 +99,13 @@ def json_paths(name: str) -> list[str]:
     return words(name)
 
 
+def secrets(name: str) -> list[str]:
+    """Secrets separated by commas, each of 32 characters or more; never shown."""
+    if any(len(secret) < FEWEST_SECRET_CHARACTERS for secret in words(name)):
+        refuse(name, f"secrets of at least {FEWEST_SECRET_CHARACTERS} characters, separated by commas")
+    return words(name)
+
+
 def origins(name: str) -> list[str]:
     """Origins, separated by commas: a scheme and a host (perhaps ``*.domain``), with no path."""
     for origin in words(name):
@@ -143,6 +153,32 @@ def addresses(name: str) -> dict[str, str]:
     if wrong is not None or "slack" in value:
         refuse(name, "a JSON object whose names are lower-case words other than 'slack'", wrong or "slack")
     return value
+
+
+def store(name: str, default: str | None) -> str | None:
+    """A URL of Redis or Valkey, ``default`` when the variable isn't set, None when it says "memory"."""
+    value = text(name)
+    if value == "memory":
+        return None
+    if value and not _is_url(value, ("redis", "rediss", "unix")):
+        refuse(name, 'a URL such as redis://host:6379/0, or "memory"')
+    return value or default
+
+
+def web_concurrency() -> int:
+    """How many processes gunicorn starts when it isn't told otherwise: its own variable, else one."""
+    value = str(_environment.get("WEB_CONCURRENCY", "")).strip()
+    return int(value) if re.fullmatch(r"[1-9][0-9]{0,3}", value) else 1
+
+
+def networks(name: str) -> tuple[str, ...]:
+    """Networks, separated by commas; the word "unix" stands for whoever comes through a Unix socket."""
+    for word in words(name):
+        try:
+            word == "unix" or ip_network(word)
+        except ValueError:
+            refuse(name, 'networks such as 10.0.0.0/8 or "unix", separated by commas', word)
+    return tuple(words(name))
 
 
 def database(name: str, example: str) -> str | None:

@@ -18,6 +18,8 @@ from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep,
 from jobs.models.outbox import MOST_RESENDS
 from opsconsole import switches
 from opsconsole.durations import spell
+from ratelimits import policies
+from ratelimits.models import LimiterTrouble
 
 COUNTED_TO = 10_000
 KEPT_SECONDS = 5
@@ -67,6 +69,8 @@ class Overview:
     firing: int = 0
     worst_alert: str = ""
     stale_by_hand: int = 0
+    limiter_troubles: tuple[str, ...] = ()
+    limiter_mode: str = "enforce"
 
     @property
     def stale_in_all(self) -> int:
@@ -144,6 +148,8 @@ def _read() -> Overview:
         unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
         lost=_lost(control),
         in_vain=_count(Job.objects.resends_used_up()),
+        limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
+        limiter_mode=policies.current().mode,
     )
 
 
@@ -166,6 +172,7 @@ def findings(seen: Overview, control: RecoveryControl) -> list[Finding]:
     return [
         *of_recovery(seen, control),
         *_of_the_machine(seen),
+        *_of_the_limiter(seen),
         *_of_jobs(seen, control),
         *_of_alerts(seen),
     ]
@@ -232,6 +239,38 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
         found.append(
             Finding("bad", "No worker is alive.", advice, "Open workers", "jobs_workerheartbeat_changelist")
         )
+    return found
+
+
+_LIMITER_TROUBLES = {
+    LimiterTrouble.Kind.STORE_AWAY: (
+        "bad",
+        "Rate limits are not shared: the store does not answer.",
+        "Each process admits its share of a limit until it does.",
+    ),
+    LimiterTrouble.Kind.UNTRUSTED_PROXY: (
+        "warning",
+        "A proxy that is not trusted sends client addresses: they are ignored.",
+        "If it is yours, name it in OPSCONSOLE_TRUSTED_PROXIES: its clients count as one.",
+    ),
+    LimiterTrouble.Kind.PROCESSES: (
+        "warning",
+        "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",
+        "While the store is away each would admit too much.",
+    ),
+}
+
+
+def _of_the_limiter(seen: Overview) -> list[Finding]:
+    page = ("Open the limiter", "ratelimits_limitercontrol_changelist")
+    found = [
+        Finding(*_LIMITER_TROUBLES[kind], *page)
+        for kind in _LIMITER_TROUBLES
+        if kind in seen.limiter_troubles
+    ]
+    if seen.limiter_mode != "enforce":
+        sentence = f"All rate limits are switched to {seen.limiter_mode}."
+        found.append(Finding("warning", sentence, "Switch them back when the emergency is over.", *page))
     return found
 
 

@@ -6,6 +6,7 @@ system checks in ``opsconsole.checks``.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,18 @@ OPSCONSOLE_BULK_PACE = env.integer("OPSCONSOLE_BULK_PACE", 100, at_most=10_000)
 OPSCONSOLE_BULK_TRIAL_SIZE = env.integer("OPSCONSOLE_BULK_TRIAL_SIZE", 10, at_least=0, at_most=1_000)
 OPSCONSOLE_BULK_TRIAL_SECONDS = env.seconds("OPSCONSOLE_BULK_TRIAL_SECONDS", 60)
 
+# --- rate limits ---
+
+# None: each process counts for itself.
+OPSCONSOLE_RATE_LIMIT_STORE = env.store("OPSCONSOLE_RATE_LIMIT_STORE", CACHE_URL)
+OPSCONSOLE_WEB_PROCESSES = env.integer("OPSCONSOLE_WEB_PROCESSES", env.web_concurrency(), at_most=10_000)
+OPSCONSOLE_TRUSTED_PROXIES = env.networks("OPSCONSOLE_TRUSTED_PROXIES")
+RATELIMIT_VIEW = "ratelimits.responses.limited"
+
+# --- the API ---
+
+OPSCONSOLE_API_KEY_PEPPERS = env.secrets("OPSCONSOLE_API_KEY_PEPPERS")
+
 # --- schedules (django-q2) ---
 
 Q_CLUSTER = {
@@ -183,7 +196,9 @@ INSTALLED_APPS = [
     "django_otp",
     "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
+    "axes",
     "csp",
+    "ninja",
     "opsconsole.apps.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -199,15 +214,21 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "opsconsole.health.ProbeMiddleware",
+    "opsconsole.problems.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "opsconsole.sessions.IdleSessionMiddleware",
     "django_otp.middleware.OTPMiddleware",
+    "opsconsole.lockouts.TooManyMiddleware",
+    # It may count by user; what comes after it is not reached by a refused request.
+    "ratelimits.middleware.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "opsconsole.timeouts.TooSlowMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # The last, as it asks: it turns a lock-out into its page.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "opsconsole.urls"
 WSGI_APPLICATION = "opsconsole.wsgi.application"
@@ -235,6 +256,27 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+
+# --- log-in ---
+
+AUTHENTICATION_BACKENDS = [
+    # The first: who is locked out is asked for no password.
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = env.integer("OPSCONSOLE_LOGIN_FAILURES", 5, at_most=100)
+AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("OPSCONSOLE_LOCKOUT_SECONDS", 900))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Trying on while locked out makes it no longer: what the page promised stays true.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "opsconsole.lockouts.address"
+AXES_LOCKOUT_CALLABLE = "opsconsole.lockouts.page"
+# Its own pages let whoever sees them change and delete; ours are in opsconsole.lockouts.
+AXES_ENABLE_ADMIN = False
+# Django keeps each user's last log-in; a list of them all would only grow.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en"
 USE_I18N = False
@@ -300,6 +342,8 @@ LOGGING = {
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
         # What it says of a channel is kept with the attempt, without the channel's secrets.
         "apprise": {"handlers": ["nowhere"], "propagate": False},
+        # It tells of each log-in, and of each look at the failures.
+        "axes": {"level": "WARNING"},
         # It tells at each new client where its credentials come from.
         "botocore": {"level": "WARNING"},
     },

@@ -21,6 +21,7 @@ from alerts import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import overview, second_factor
 from opsconsole.overview import Finding
+from ratelimits import policies
 
 # Groups of the navigation, in order; a model that is not named here goes to the last group.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -44,9 +45,26 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Alerting",
         ("alerts.Rule", "alerts.Channel", "alerts.Monitor", "alerts.DeadManPing", "alerts.SnsMessage"),
     ),
+    (
+        "Limits",
+        (
+            "ratelimits.RateLimitHour",
+            "ratelimits.Policy",
+            "ratelimits.LimiterControl",
+            "ratelimits.ApiKey",
+            "axes.AccessAttempt",
+        ),
+    ),
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
-NAMES = {"jobs.RecoveryControl": "Recovery", "opsconsole.Pause": "Switches", "admin.LogEntry": "Audit"}
+NAMES = {
+    "jobs.RecoveryControl": "Recovery",
+    "opsconsole.Pause": "Switches",
+    "ratelimits.RateLimitHour": "Limited requests",
+    "ratelimits.LimiterControl": "Limiter",
+    "axes.AccessAttempt": "Failed log-ins",
+    "admin.LogEntry": "Audit",
+}
 LAST_GROUP = "Administration"
 RECENT_ACTIONS = 8
 
@@ -62,6 +80,8 @@ class ConsoleSite(AdminSite):
         context = super().each_context(request)
         context["environment"] = settings.OPSCONSOLE_ENV
         context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
+        if self.has_permission(request):
+            context["limiter_mode"] = policies.current().mode
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banners"] = _banners(request)
         if self.has_permission(request) and request.user.has_perm("alerts.view_alert"):

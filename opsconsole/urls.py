@@ -3,7 +3,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from alerts.hooks import from_sns
-from opsconsole import search, second_factor_pages
+from opsconsole import api, search, second_factor_pages
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
@@ -12,4 +12,7 @@ urlpatterns = [
     path("admin/search/", admin.site.admin_view(search.view), name="search"),
     path("admin/", admin.site.urls),
     path("hooks/sns", from_sns, name="hooks-sns"),
+    path("api/", RedirectView.as_view(pattern_name="api-reference")),
+    path("api/docs", api.reference, name="api-reference"),
+    path("api/", api.api.urls),
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ratelimits import gauges, records
+from ratelimits import gauges, records, troubles
 
 
 def cleanup() -> str:
-    return f"deleted {records.cleanup()} records"
+    deleted = records.cleanup()
+    troubles.settle()
+    return f"deleted {deleted} records"
 
 
 def watch() -> str:

@@ -94,8 +94,19 @@ def _load_settings() -> None:
     # A worker of pytest-xdist inherits the name of the settings, and so read them before its own services ran.
     settings.AWS_ENDPOINT_URL = os.environ["AWS_ENDPOINT_URL"]
     settings.CACHES["default"]["LOCATION"] = os.environ["CACHE_URL"]
+    settings.OPSCONSOLE_RATE_LIMIT_STORE = os.environ["CACHE_URL"]
     # Hashing passwords well is slow on purpose.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins with nobody counted, under the built-in policies, and no thread of the limiter's runs beside it."""
+    from ratelimits import engine, keeper, policies
+
+    monkeypatch.setattr(keeper, "ensure", lambda: None)
+    policies.assume_built_in()
+    engine.forget_counts()
 
 
 @dataclass(frozen=True)

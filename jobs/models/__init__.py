@@ -4,6 +4,7 @@ from jobs.models.dead_letter import DeadLetter
 from jobs.models.dead_letter_queue import DeadLetterQueue
 from jobs.models.event import JobEvent
 from jobs.models.failure_group import FailureGroup
+from jobs.models.idempotency import IdempotencyKey
 from jobs.models.job import Job, Status
 from jobs.models.outbox import Outbox
 from jobs.models.queue import QueueState
@@ -18,6 +19,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterQueue",
     "FailureGroup",
+    "IdempotencyKey",
     "Job",
     "JobEvent",
     "Outbox",

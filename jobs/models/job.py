@@ -222,6 +222,11 @@ class Job(models.Model):
             models.Index(
                 fields=["updated_at", "id"], name="opsconsole_jobs_waiting_idx", condition=Q(status="pending")
             ),
+            models.Index(
+                fields=["queue", "updated_at", "id"],
+                name="opsconsole_jobs_line_idx",
+                condition=Q(status="pending"),
+            ),
             models.Index(fields=["-created_at", "-id"], name="opsconsole_jobs_newest_idx"),
             models.Index(fields=["status", "-created_at", "-id"], name="opsconsole_jobs_status_idx"),
             models.Index(fields=["customer_id", "-created_at", "-id"], name="opsconsole_jobs_customer_idx"),

@@ -20,10 +20,12 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from opsconsole import audit, schedules
+from opsconsole import audit, lockouts, schedules
 from opsconsole.display import NOTHING, age, badge
 from opsconsole.durations import spell
 from opsconsole.readonly import ReadOnlyAdmin
+
+__all__ = ["lockouts"]  # read for the page that it registers
 
 RESULT_SHOWN = 160
 

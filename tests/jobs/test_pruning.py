@@ -9,12 +9,12 @@ import pytest
 from django.db.models.functions import Now
 
 from jobs import pruning
-from jobs.models import Outbox, Status, Sweep, WorkerHeartbeat
+from jobs.models import IdempotencyKey, Outbox, Status, Sweep, WorkerHeartbeat
 from tests import factories
 
 pytestmark = pytest.mark.django_db
 
-NOTHING = {"sweeps": 0, "messages": 0, "workers": 0, "bulk members": 0, "bulk previews": 0}
+NOTHING = {"sweeps": 0, "messages": 0, "workers": 0, "kept answers": 0, "bulk members": 0, "bulk previews": 0}
 MOMENT = timedelta(seconds=30)
 
 
@@ -74,3 +74,12 @@ def test_dead_workers_go_but_not_the_evidence_of_an_open_run() -> None:
     factories.run(age=old, silent=old, worker="evidence")
     assert pruning.prune() == NOTHING | {"workers": 2}
     assert sorted(WorkerHeartbeat.objects.values_list("pk", flat=True)) == ["evidence", "young"]
+
+
+def test_answers_older_than_a_day_go() -> None:
+    for number, hours in enumerate((1, 25)):
+        made = IdempotencyKey.objects.create(caller="c", key=str(number), request="r", answer={})
+        IdempotencyKey.objects.filter(pk=made.pk).update(created_at=Now() - timedelta(hours=hours))
+
+    assert pruning.prune() == NOTHING | {"kept answers": 1}
+    assert IdempotencyKey.objects.get().key == "0"

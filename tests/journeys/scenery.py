@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import cycle
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from axes.models import AccessAttempt
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs.bulk import freezing
 from jobs.bulk.registry import kind_of
@@ -25,6 +27,9 @@ from jobs.models import (
 )
 from jobs.timeline import Actor
 from opsconsole import overview
+from ratelimits import keys
+from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
+from ratelimits.models.hour import hashed
 
 MINUTE = timedelta(minutes=1)
 PRIORITIES = ("starter", "growth", "professional", "enterprise")
@@ -43,6 +48,7 @@ def build(jobs: int = 2_000) -> None:
     _waiting_jobs()
     stale_job()
     _sweeps()
+    _limits()
 
 
 def stale_job() -> Job:
@@ -313,4 +319,65 @@ def _sweeps() -> None:
             requeued=int(number == 18),
         )
         for number in range(60)
+    )
+
+
+def _limits() -> None:
+    """A noisy client, a calm one, another service's, and two API keys, over the last day."""
+    for name in ("shop, production", "crm"):
+        keys.create(
+            key_id=uuid4(),
+            name=name,
+            scopes=["jobs:write", "limits:check"],
+            policy="api-key",
+            expires_at=None,
+            by="olga",
+            reason="it goes live",
+        )
+    shop = f"key:{ApiKey.objects.get(name='shop, production').pk}"
+    noisy, calm, theirs = "address:203.0.113.7", "address:198.51.100.20", "check:address:192.0.2.44"
+    now = ["GET /api/queue/<anything:customer_id>", "POST /api/jobs", "POST (another service)"]
+    RateLimitRequest.objects.bulk_create(
+        RateLimitRequest(
+            key=key,
+            method=now[route].split()[0],
+            endpoint=now[route].partition(" ")[2],
+            policy=policy,
+            outcome=outcome,
+            hits=hits + minute % 7,
+            created_at=Now() - minute * MINUTE,
+        )
+        for minute in range(0, 58, 3)
+        for key, route, policy, outcome, hits in (
+            (noisy, 0, "standard", "allowed", 100),
+            (noisy, 0, "standard", "limited", 40 if minute < 20 else 4),
+            (calm, 0, "standard", "allowed", 9),
+            (shop, 1, "api-key", "allowed", 31),
+            (theirs, 2, "relaxed", "shadow", 3),
+        )
+    )
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    RateLimitHour.objects.bulk_create(
+        RateLimitHour(
+            hour=hour - ago * 60 * MINUTE,
+            policy="standard",
+            key_hash=hashed(key),
+            endpoint="/api/queue/<anything:customer_id>",
+            method="GET",
+            outcome=outcome,
+            hits=hits,
+        )
+        for ago in range(2, 7 * 24)
+        for key, outcome, hits in (
+            (noisy, "allowed", 2_000 + 300 * (ago % 5)),
+            (noisy, "limited", 250 if ago % 11 == 2 else 12),
+            (calm, "allowed", 400 - ago),
+        )
+    )
+    AccessAttempt.objects.create(
+        username="olga",
+        ip_address="203.0.113.7",
+        user_agent="python-requests/2.34",
+        failures_since_start=5,
+        path_info="/admin/login/",
     )

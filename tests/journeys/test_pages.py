@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 from alerts.models import Alert
 from jobs.models import Sweep
 from opsconsole import schedules
+from ratelimits.models import ApiKey
 from tests.journeys import alerting, scenery
 from tests.journeys.scenery import STALE_JOB, job_that_waits_in_vain
 from tests.journeys.visitor import Visitor
@@ -58,6 +59,15 @@ def paths() -> list[str]:
         "django_q/schedule/",
         "django_q/failure/",
         "auth/user/",
+        "ratelimits/ratelimithour/",
+        "ratelimits/ratelimithour/?period=week&policy=standard",
+        "ratelimits/ratelimithour/?q=203.0.113.7",
+        "ratelimits/ratelimithour/client/?key=address:203.0.113.7",
+        "ratelimits/apikey/",
+        "ratelimits/apikey/make/",
+        f"ratelimits/apikey/{ApiKey.objects.get(name='crm').pk}/change/",
+        "axes/accessattempt/",
+        "../api/docs",
     ]
 
 

@@ -18,6 +18,14 @@ class RateLimitRequestQuerySet(models.QuerySet["RateLimitRequest"]):
         """Rows older than an hour, by the database's clock."""
         return self.filter(created_at__lt=Now() - KEPT)
 
+    def limited(self) -> Self:
+        """Requests that were answered with 429, of the last hour: older rows may be gone."""
+        return self.filter(outcome="limited", created_at__gte=Now() - KEPT)
+
+    def requests(self) -> int:
+        """How many requests these rows stand for."""
+        return int(self.aggregate(sum=models.Sum("hits"))["sum"] or 0)
+
 
 class RateLimitRequest(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)

@@ -1,0 +1,38 @@
+"""``idempotency_keys``: the answers that were given to requests which name a key, kept for a day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Self
+
+from django.db import models
+from django.db.models.functions import Now
+
+KEPT = timedelta(hours=24)
+
+
+class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
+    def expired(self) -> Self:
+        """Keys older than a day, by the database's clock: they may be used anew."""
+        return self.filter(created_at__lt=Now() - KEPT)
+
+
+class IdempotencyKey(models.Model):
+    caller = models.TextField(help_text="Whose key it is: two callers never share one.")
+    key = models.TextField()
+    request = models.TextField(help_text="A hash of what was asked for.")
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = IdempotencyKeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "idempotency_keys"
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["caller", "key"], name="idempotency_keys_one_a_caller")
+        ]
+        indexes = [models.Index(fields=["created_at"], name="idempotency_keys_age_idx")]
+
+    def __str__(self) -> str:
+        return self.key

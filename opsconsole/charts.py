@@ -1,0 +1,153 @@
+"""Bar charts as SVG: pure functions from figures to the places of rectangles, which a template draws.
+
+Across, places are percentages, so that words keep their size on every screen; upwards they are pixels. Colours
+are classes. Each chart carries its figures as a table too: for who can't see it, and for who wants them exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+HEIGHT = 168
+# What is left above the highest bar, and below for the words of the axis.
+TOP, BOTTOM = 18, 22
+# In percent of the width: what the figures of the lines stand in.
+LEFT = 9
+MOST_WORDS = 7
+GAP = 0.22
+THINNEST_BAR = 1.5
+
+
+@dataclass(frozen=True)
+class Series:
+    """One colour of the bars. ``tone`` is one of the badges': good, running, waiting, warning, bad, quiet."""
+
+    label: str
+    tone: str
+    values: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """``x`` and ``width`` in percent of the chart's width, ``y`` and ``height`` in pixels."""
+
+    x: str
+    y: str
+    width: str
+    height: str
+    tone: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of an axis, at its place; those that stand at an edge begin or end there."""
+
+    x: str
+    y: str
+    text: str
+    anchor: str = "middle"
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    summary: str
+    height: int
+    base: str
+    bars: list[Bar]
+    lines: list[Word]
+    words: list[Word]
+    legend: list[Series]
+    header: list[str]
+    rows: list[list[str]]
+
+
+def stacked(title: str, labels: Sequence[str], series: Sequence[Series]) -> Chart:
+    """Bars for each of ``labels``, the series on top of each other, the first at the bottom.
+
+    Each series has as many values as there are labels, none below zero.
+    """
+    totals = [sum(values) for values in zip(*(each.values for each in series), strict=True)] if series else []
+    if len(totals) != len(labels):
+        raise ValueError(f"{len(labels)} labels, but {len(totals)} values")
+    step = _step(max(totals, default=0))
+    highest = max(step * -(-max(totals, default=0) // step), step)
+    return Chart(
+        title=title,
+        summary=_summary(labels, series, totals),
+        height=HEIGHT,
+        base=f"{HEIGHT - BOTTOM}",
+        bars=list(_bars(labels, series, highest)),
+        lines=[
+            Word("0%", _number(_height_at(value, highest)), f"{value:,}", "start")
+            for value in range(step, highest + 1, step)
+        ],
+        words=list(_words(labels)),
+        legend=list(series),
+        header=["", *(each.label for each in series)],
+        rows=[[label, *(f"{each.values[place]:,}" for each in series)] for place, label in enumerate(labels)],
+    )
+
+
+def _step(highest: int) -> int:
+    """1, 2 or 5 times a power of ten, so that three or four lines reach above the highest."""
+    step = 1
+    while True:
+        for factor in (1, 2, 5):
+            if step * factor * 4 >= highest:
+                return step * factor
+        step *= 10
+
+
+def _height_at(value: float, highest: int) -> float:
+    """The distance from the chart's top."""
+    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / highest)
+
+
+def _bars(labels: Sequence[str], series: Sequence[Series], highest: int) -> Iterator[Bar]:
+    room = (100 - LEFT) / max(len(labels), 1)
+    for place, label in enumerate(labels):
+        below = 0
+        for each in series:
+            value = each.values[place]
+            if not value:
+                continue
+            top = _height_at(below + value, highest)
+            height = _height_at(below, highest) - top
+            # One request among a million is still seen.
+            thin = max(height, THINNEST_BAR)
+            yield Bar(
+                x=f"{_number(LEFT + place * room + room * GAP / 2)}%",
+                y=_number(top - (thin - height)),
+                width=f"{_number(room * (1 - GAP))}%",
+                height=_number(thin),
+                tone=each.tone,
+                title=f"{label}: {value:,} {each.label}",
+            )
+            below += value
+
+
+def _words(labels: Sequence[str]) -> Iterator[Word]:
+    if not labels:
+        return
+    room = (100 - LEFT) / len(labels)
+    every = -(-len(labels) // MOST_WORDS)
+    for place in range(0, len(labels), every):
+        at_edge = place == 0
+        x = float(LEFT) if at_edge else LEFT + (place + 0.5) * room
+        yield Word(f"{_number(x)}%", _number(HEIGHT - 6), labels[place], "start" if at_edge else "middle")
+
+
+def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int]) -> str:
+    """What the chart shows, in a sentence."""
+    if not any(totals):
+        return "Nothing in this time."
+    sums = ", ".join(f"{sum(each.values):,} {each.label}" for each in series)
+    top = max(range(len(totals)), key=totals.__getitem__)
+    return f"{sums}. Most at {labels[top]}: {totals[top]:,}."
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")

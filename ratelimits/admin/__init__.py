@@ -1,0 +1,6 @@
+from ratelimits.admin.keys import ApiKeyAdmin
+from ratelimits.admin.limited import LimitedRequestsAdmin
+from ratelimits.admin.policy import PolicyAdmin
+from ratelimits.admin.switch import SwitchAdmin
+
+__all__ = ["ApiKeyAdmin", "LimitedRequestsAdmin", "PolicyAdmin", "SwitchAdmin"]

@@ -1,0 +1,60 @@
+"""``api_keys``: who may call the API and for what. The keys themselves are kept nowhere."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Scope(models.TextChoices):
+    """What a key allows. A route names the one that it wants (``opsconsole.api``)."""
+
+    JOBS_WRITE = "jobs:write", "jobs:write: accept jobs"
+    WORKER = "worker", "worker: claim and run jobs"
+    LIMITS_CHECK = "limits:check", "limits:check: ask the rate limiter for other services"
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def valid(self) -> Self:
+        """Neither revoked nor expired, by the database's clock."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """Written only through ``ratelimits.keys``."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.TextField(help_text="Who uses it; it stands on the timeline of each job it accepts.")
+    digest = models.TextField(unique=True, editable=False, help_text="Of the key, under a pepper.")
+    hint = models.TextField(help_text="The last characters of the key, to tell keys apart.")
+    scopes = ArrayField(models.TextField(choices=Scope))
+    policy = models.TextField(help_text="The rate limit policy that counts its requests.")
+    expires_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    created_at = models.DateTimeField(db_default=Now())
+    created_by = models.TextField()
+    reason = models.TextField()
+    revoked_at = models.DateTimeField(null=True)
+    revoked_by = models.TextField(blank=True, db_default="")
+    revoke_reason = models.TextField(blank=True, db_default="")
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "api_keys"
+        verbose_name = "API key"
+        ordering = ["-created_at", "-id"]
+        default_permissions = ("add", "view")
+        permissions = [("revoke_apikey", "Can revoke an API key")]
+        constraints = [
+            models.UniqueConstraint(fields=["name"], condition=Q(revoked_at=None), name="api_keys_one_a_name")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} (…{self.hint})"

@@ -1,0 +1,33 @@
+"""``rate_limit_control``: the one row with the global switch and the version of all policies."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from ratelimits.models.policy import Mode
+
+
+class LimiterControl(models.Model):
+    """Its row is made by the migration; the switch is thrown only by ``ratelimits.control``."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    mode = models.TextField(choices=Mode, db_default=Mode.ENFORCE)
+    changed_at = models.DateTimeField(null=True)
+    changed_by = models.TextField(blank=True, db_default="")
+    reason = models.TextField(blank=True, db_default="")
+    version = models.BigIntegerField(db_default=1, help_text="A trigger raises it with each change.")
+    salt = models.TextField(help_text="Hashed with the keys of the rollups.")
+
+    class Meta:
+        db_table = "rate_limit_control"
+        verbose_name = "limiter control"
+        default_permissions = ("view",)
+        permissions = [("switch_limiter", "Can switch all rate limits to shadow or off")]
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="rate_limit_control_one_row")]
+
+    def __str__(self) -> str:
+        return self.get_mode_display()
+
+    @classmethod
+    def load(cls) -> LimiterControl:
+        return cls.objects.get(pk=1)

@@ -1,0 +1,118 @@
+"""What an operator of the API lives through: a policy edited and felt, a key made, used and revoked."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from ratelimits import keeper, policies
+from ratelimits.models import ApiKey, Policy
+from tests.journeys.visitor import Visitor
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+
+
+@pytest.fixture(autouse=True)
+def _live_policies() -> Iterator[None]:
+    """The server's threads read the policies of the database, as they do in production."""
+    policies.forget()
+    yield
+    keeper.end()
+
+
+def call(address: str, path: str, key: str = "", body: Any = None) -> tuple[int, Any]:
+    """A program's request: the status and the headers of the answer."""
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(address + path, data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=15) as answer:
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers
+
+
+def test_a_policy_is_edited_and_holds(visitor: Visitor) -> None:
+    address = visitor.address
+    assert [call(address, "/api/queue/TEST-001")[0] for _ in range(5)] == [200] * 5
+
+    page = visitor.log_in("olga")
+    page.locator("#console-nav").get_by_role("link", name="Policies", exact=True).click()
+    page.get_by_role("link", name="standard", exact=True).click()
+    page.get_by_label("Limit").fill("6")
+    page.get_by_label("Reason").fill("somebody scrapes")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("standard")
+    assert Policy.objects.get(name="standard").limit == 6
+
+    def told() -> bool:
+        return str(call(address, "/api/queue/TEST-001")[1]["RateLimit-Policy"]) == '"standard";q=6;w=60'
+
+    # What was asked before counts: one more passes at the most.
+    wait_until(told, timeout=5, what="the new limit")
+    status, headers = call(address, "/api/queue/TEST-001")
+    assert status == 429
+    assert int(headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_key_is_made_seen_once_used_and_revoked(visitor: Visitor, width: int) -> None:
+    page = visitor.log_in("olga", width=width)
+    page.goto(f"{visitor.address}/admin/ratelimits/apikey/")
+    page.get_by_role("link", name="Make a key").click()
+    page.get_by_label("Name").fill("mobile app")
+    page.get_by_label("worker: claim and run jobs").check()
+    page.get_by_label("Reason").fill("it goes live on Monday")
+    page.get_by_role("button", name="Make the key").click()
+
+    expect(page.locator(".headline")).to_have_text("Copy it now: it is shown only here.")
+    key = page.locator("#secret").inner_text()
+    assert key.startswith("ock_")
+    body = {"worker_id": "node-1"}
+    assert call(visitor.address, "/api/workers/beat", key, body)[0] == 204
+    assert call(visitor.address, "/api/workers/beat", key[:-1] + "?", body)[0] == 401
+
+    page.get_by_role("link", name="To all API keys").click()
+    expect(page.locator("#result_list")).to_contain_text(f"…{key[-4:]}")
+    assert key not in page.content()
+    page.get_by_role("link", name="mobile app").click()
+    assert key not in page.content()
+    page.get_by_role("button", name="Revoke").click()
+    page.get_by_label("Reason").fill("found in a log")
+    page.get_by_role("button", name="Revoke 1 key").click()
+    expect(page.locator(".messagelist")).to_contain_text("Requests with it are refused.")
+
+    assert call(visitor.address, "/api/workers/beat", key, body)[0] == 401
+    stored = ApiKey.objects.get(name="mobile app")
+    assert (stored.revoked_by, stored.revoke_reason) == ("olga", "found in a log")
+
+
+def test_who_was_limited_and_everything_about_them(visitor: Visitor) -> None:
+    page = visitor.log_in("olga")
+    page.locator("#console-nav").get_by_role("link", name="Limited requests").click()
+    expect(page.locator(".headline")).to_contain_text("refused in the last 24 hours.")
+    page.locator("summary", has_text="The last 24 hours").click()
+    page.get_by_role("link", name="Last 7 days").click()
+    expect(page.locator(".headline")).to_contain_text("refused in the last 7 days.")
+    page.get_by_role("table").filter(has_text="Client").first.get_by_role(
+        "link", name="203.0.113.7", exact=True
+    ).click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("203.0.113.7")
+    page.get_by_text("As a table").first.click()
+    expect(page.locator(".figures").first).to_be_visible()
+    page.get_by_role("link", name="Failed log-ins from there").click()
+    expect(page.locator("#result_list")).to_contain_text("Locked out")
+
+    page.go_back()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    assert download.value.suggested_filename == "limited-requests-day.csv"

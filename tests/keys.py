@@ -1,0 +1,36 @@
+"""API keys for tests, and how they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from ratelimits import keys
+from ratelimits.models import ApiKey
+
+ALL = ("jobs:write", "worker", "limits:check")
+
+
+def key(
+    name: str = "shop",
+    scopes: Iterable[str] = ALL,
+    *,
+    policy: str = "api-key",
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """A key and its text, made as the admin makes one."""
+    return keys.create(
+        key_id=uuid4(),
+        name=name,
+        scopes=list(scopes),
+        policy=policy,
+        expires_at=expires_at,
+        by="olga",
+        reason="for the tests",
+    )
+
+
+def sent(text: str) -> dict[str, Any]:
+    return {"Authorization": f"Bearer {text}"}

@@ -1,0 +1,322 @@
+"""What goes wrong with limiters in the field, each case by its name."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from opsconsole import embedded
+from ratelimits import client_ip, engine, forwarding, policies
+from ratelimits.engine import Engine, Store
+from ratelimits.local import LocalWindows
+from ratelimits.models import Policy
+from ratelimits.pending import Pending
+from ratelimits.terms import PRESETS, SHADOW, Terms
+from tests.ratelimits.store import SECOND, Clock, process, url
+
+STRICT = PRESETS["strict"]
+TERMS = Terms(name="field", limit=5, window=60)
+PROXY, CLIENT, OTHER = "10.0.0.1", "203.0.113.7", "198.51.100.9"
+
+
+@pytest.fixture
+def views(settings: Settings) -> None:
+    settings.ROOT_URLCONF = "tests.ratelimits.views"
+
+
+@pytest.fixture
+def behind_proxies(settings: Settings) -> None:
+    settings.OPSCONSOLE_TRUSTED_PROXIES = ("10.0.0.0/8", "2001:db8:ffff::/48")
+
+
+def address(peer: str, forwarded: str = "") -> str:
+    meta = {"REMOTE_ADDR": peer} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {})
+    found = client_ip.of(meta)
+    return client_ip.group(found) if found else ""
+
+
+def statuses(client: Client, path: str, count: int, **extra: Any) -> list[int]:
+    return [client.get(path, **extra).status_code for _ in range(count)]
+
+
+# --- who is the client ---
+
+
+@pytest.mark.usefixtures("behind_proxies")
+def test_spoofed_first_x_forwarded_for() -> None:
+    assert address(PROXY, f"{OTHER}, {CLIENT}") == CLIENT
+    assert address(CLIENT, OTHER) == CLIENT
+
+
+@pytest.mark.usefixtures("behind_proxies", "views")
+def test_a_new_claim_each_time_earns_no_new_quota(client: Client) -> None:
+    claimed = [
+        client.get("/strict", REMOTE_ADDR=PROXY, HTTP_X_FORWARDED_FOR=f"192.0.2.{number}, {CLIENT}")
+        for number in range(12)
+    ]
+    assert [answer.status_code for answer in claimed] == [200] * 10 + [429] * 2
+
+
+@pytest.mark.usefixtures("behind_proxies")
+def test_two_proxies() -> None:
+    assert address(PROXY, f"{OTHER}, {CLIENT}, 10.9.9.9") == CLIENT
+    assert address("2001:db8:ffff::1", f"{CLIENT}, 10.9.9.9") == CLIENT
+    assert address(PROXY, "10.1.1.1, 10.2.2.2") == "10.1.1.1"
+
+
+@pytest.mark.usefixtures("behind_proxies")
+@pytest.mark.parametrize("garbage", ["unknown", "", "_hidden", "1.2.3", "999.1.1.1", "\x00", "::1::2"])
+def test_garbage_stops_the_walk(garbage: str) -> None:
+    assert address(PROXY, f"{CLIENT}, {garbage}, 10.9.9.9") == "10.9.9.9"
+    assert address(PROXY, garbage) == PROXY
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("::ffff:203.0.113.7", CLIENT),
+        ("::ffff:cb00:7107", CLIENT),
+        ("[::ffff:203.0.113.7]:443", CLIENT),
+        ("203.0.113.7:5555", CLIENT),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::9]:80", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        (" 203.0.113.7 ", CLIENT),
+    ],
+    ids=["mapped", "mapped in hexadecimal", "mapped, port", "port", "/64", "v6, port", "zone", "blanks"],
+)
+@pytest.mark.usefixtures("behind_proxies")
+def test_address_as_it_may_be_written(written: str, meant: str) -> None:
+    assert address(written) == meant
+    assert address(PROXY, written) == meant
+
+
+@pytest.mark.usefixtures("views")
+def test_empty_remote_addr(client: Client, settings: Settings) -> None:
+    """A Unix socket: everybody is one client, unless the proxy at its other end is trusted."""
+    assert statuses(client, "/strict", 11, REMOTE_ADDR="") == [200] * 10 + [429]
+    assert address("", CLIENT) == ""
+    settings.OPSCONSOLE_TRUSTED_PROXIES = ("unix",)
+    assert address("", CLIENT) == CLIENT
+
+
+@pytest.mark.usefixtures("views")
+def test_rotating_x_api_key(client: Client) -> None:
+    """A key that is not valid earns nothing."""
+    answers = [client.get("/strict", HTTP_X_API_KEY=f"made-up-{number}") for number in range(12)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 2
+
+
+def test_x_forwarded_for_from_an_untrusted_peer_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+    forwarding._logged = False
+    for _ in range(3):
+        assert address(CLIENT, OTHER) == CLIENT
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert forwarding.take() == CLIENT
+    assert forwarding.take() == ""
+
+
+# --- edits ---
+
+
+@pytest.mark.parametrize("algorithm", ["moving", "counter"])
+def test_lowering_a_limit_mid_window(algorithm: Any) -> None:
+    """Retry-After is still right: that many seconds later one passes, and a second earlier none does."""
+    clock = Clock()
+    here = process(clock)
+    wide = Terms(name="lowered", limit=20, window=60, algorithm=algorithm)
+    for _ in range(10):
+        clock.pass_(SECOND)
+        assert here.check_all([wide], ["a"])[0].allowed
+    narrow = replace(wide, limit=4)
+    refused = here.check_all([narrow], ["a"])[0]
+    assert not refused.allowed and refused.remaining == 0
+    clock.pass_((refused.retry_after - 1) * SECOND)
+    assert not process(clock).check_all([narrow], ["a"])[0].allowed
+    clock.pass_(SECOND)
+    assert here.check_all([narrow], ["a"])[0].allowed
+
+
+def test_raising_a_limit_frees_a_blocked_client_at_once() -> None:
+    clock = Clock()
+    here = process(clock)
+    for expected in [True] * 5 + [False] * 2:
+        assert here.check_all([TERMS], ["a"])[0].allowed is expected
+    assert here.check_all([replace(TERMS, limit=6)], ["a"])[0].allowed
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("views", "live_policies")
+def test_an_edit_of_another_policy_changes_nothing(client: Client) -> None:
+    assert statuses(client, "/strict", 8) == [200] * 8
+    Policy.objects.filter(name="relaxed").update(limit=5)
+    policies._state.ask_at = 0
+    assert statuses(client, "/strict", 3) == [200, 200, 429]
+
+
+# --- the store ---
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A store that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_hung_store(silent_port: int) -> None:
+    """One request waits a moment; the others don't wait at all."""
+    here = Engine(Store(f"redis://127.0.0.1:{silent_port}"), processes=2)
+    began = time.monotonic()
+    decisions = [here.check_all([TERMS], ["a"])[0] for _ in range(50)]
+    assert time.monotonic() - began < 2.0
+    assert [decision.allowed for decision in decisions] == [True] * 2 + [False] * 48
+    assert all(decision.degraded for decision in decisions)
+    assert here.degraded
+
+
+@pytest.mark.parametrize(("away", "admitted"), [("local", 5), ("open", 8), ("closed", 0)])
+def test_store_away_as_the_policy_says(away: str, admitted: int) -> None:
+    here = Engine(Store("redis://127.0.0.1:1"))
+    terms = replace(TERMS, away=away)
+    assert sum(here.check_all([terms], ["a"])[0].allowed for _ in range(8)) == admitted
+    shadow = replace(terms, mode=SHADOW)
+    assert all(here.check_all([shadow], ["a"])[0].allowed for _ in range(8))
+
+
+def test_store_back(tmp_path: Path) -> None:
+    """It recovers by itself, and what was counted before the outage still counts."""
+    clock = Clock()
+    service = embedded.start_valkey(tmp_path)
+    here = Engine(Store(service.url), clock=clock.monotonic)
+    try:
+        assert [here.check_all([TERMS], ["a"])[0].degraded for _ in range(2)] == [False] * 2
+    finally:
+        service.stop()
+    assert here.check_all([TERMS], ["a"])[0].degraded
+    again = embedded.start_valkey(tmp_path)
+    try:
+        here.store = Store(again.url)
+        assert here.check_all([TERMS], ["a"])[0].degraded
+        clock.pass_(5 * SECOND)
+        assert not here.check_all([TERMS], ["a"])[0].degraded
+        assert not here.degraded
+    finally:
+        again.stop()
+
+
+def test_store_that_restarted_between_two_requests_is_no_outage(tmp_path: Path) -> None:
+    service = embedded.start_valkey(tmp_path)
+    here = Engine(Store(service.url))
+    try:
+        assert not here.check_all([TERMS], ["a"])[0].degraded
+        with redis.Redis.from_url(service.url) as other:
+            assert other.client_kill_filter(_type="normal", skipme=True) == 1
+        assert not here.check_all([TERMS], ["a"])[0].degraded
+        with redis.Redis.from_url(service.url) as other:
+            other.script_flush()
+        assert not here.check_all([TERMS], ["a"])[0].degraded
+    finally:
+        service.stop()
+
+
+def test_flood_of_one_blocked_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is not asked again until it could say yes."""
+    clock = Clock()
+    here = process(clock)
+    for _ in range(6):
+        here.check_all([TERMS], ["a"])
+    assert here.store
+
+    def never(*_: object) -> list[int]:
+        raise AssertionError("the store was asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.store, "ask", never)
+        clock.pass_(59 * SECOND)
+        refused = [here.check_all([TERMS], ["a"])[0] for _ in range(1_000)]
+    assert {decision.retry_after for decision in refused} == {2}
+    clock.pass_(2 * SECOND)
+    assert here.check_all([TERMS], ["a"])[0].allowed
+
+
+# --- modes and stacks ---
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("views", "live_policies")
+def test_shadow_mode(client: Client) -> None:
+    Policy.objects.filter(name="strict").update(mode=SHADOW)
+    answers = [client.get("/strict") for _ in range(12)]
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert answers[-1].headers["RateLimit"].startswith('"strict";r=0;t=')
+    assert "Retry-After" not in answers[-1].headers
+
+
+@pytest.mark.usefixtures("views")
+def test_stacked_policies(client: Client) -> None:
+    """Both are told; what one of them refuses is counted by none."""
+    answers = [client.get("/stacked") for _ in range(15)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 5
+    assert answers[9].headers["RateLimit-Policy"] == '"strict";q=10;w=60, "standard";q=100;w=60'
+    assert answers[9].headers["RateLimit"].split(", ")[1].startswith('"standard";r=90;')
+    assert client.get("/standard/a").headers["RateLimit"].startswith('"standard";r=89;')
+
+
+# --- bounded memory ---
+
+
+def test_ten_thousand_distinct_keys() -> None:
+    """Of blocked clients, of local counts and of records: each keeps its bound, and nobody passes for that."""
+    clock = Clock()
+    here = process(clock)
+    for number in range(10_500):
+        here.blocked.add(f"rl:field:{number}", TERMS, 60.0)
+    assert len(here.blocked) == 10_000
+    local = LocalWindows(clock.monotonic)
+    once = [local.ask(f"rl:field:{number}", 1, 60, 1).fits for number in range(10_500)]
+    assert once == [True] * 10_001 + [False] * 499
+    assert len(local) == 10_001
+    clock.pass_(61 * SECOND)
+    assert local.ask("rl:field:new", 1, 60, 1).fits
+    assert len(local) == 1
+    pending = Pending()
+    for number in range(10_500):
+        pending.add("field", f"address:{number}", "/", "GET", "allowed")
+    assert len(pending) == 5_001
+    assert sum(pending.take().values()) == 10_500
+
+
+def test_local_counts_are_bounded_in_all() -> None:
+    local = LocalWindows(most_entries=10)
+    assert sum(local.ask(f"rl:a:{number}", 100, 60, 4).fits for number in range(5)) == 2
+
+
+# --- many processes ---
+
+
+def test_engine_goes_by_no_clock_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts whose clocks are an hour apart share one limit."""
+    admitted = 0
+    for skew in (0, 3_600, -3_600):
+        monkeypatch.setattr(time, "time", lambda skew=skew: 1_800_000_000 + skew)
+        here = Engine(Store(url()))
+        admitted += sum(here.check_all([TERMS], ["skewed"])[0].allowed for _ in range(5))
+    assert admitted == 5
+
+
+def test_module_counts_by_the_name_of_a_policy() -> None:
+    assert [engine.check("strict", "a").allowed for _ in range(11)] == [True] * 10 + [False]
+    with pytest.raises(policies.UnknownPolicy, match="There is no policy 'fast'"):
+        engine.check("fast", "a")
+    with pytest.raises(ValueError, match="costs at least 1"):
+        engine.check(STRICT, "a", cost=0)
