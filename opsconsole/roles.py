@@ -13,11 +13,23 @@ from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 
 VIEWER, OPERATOR, ADMINISTRATOR = "Viewer", "Operator", "Administrator"
-APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "admin", "auth")
+APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin", "auth")
 # Whoever may see these could see more than what the console is about.
-NOT_FOR_VIEWERS = {"auth.view_user", "auth.view_group", "auth.view_permission"}
+NOT_FOR_VIEWERS = {
+    "auth.view_user",
+    "auth.view_group",
+    "auth.view_permission",
+    "axes.view_accessattempt",
+    "axes.view_accessattemptexpiration",
+    "axes.view_accessfailurelog",
+    "axes.view_accesslog",
+}
 # What an operator may do at 3 a.m.: all of it shows a preview or can be taken back, and is told on the timeline.
 OPERATORS = {
+    "alerts.acknowledge_alert",
+    "alerts.snooze_alert",
+    "alerts.resolve_alert",
+    "alerts.test_channel",
     "jobs.requeue_job",
     "jobs.cancel_job",
     "jobs.release_job",
@@ -28,13 +40,22 @@ OPERATORS = {
     "opsconsole.run_schedule",
 }
 ADMINISTRATORS = {
-    "jobs.arm_recovery",
-    "opsconsole.pause_schedule",
-    "jobs.edit_deadletter",
+    "alerts.change_rule",
+    "alerts.forget_monitor",
     "auth.add_user",
     "auth.change_user",
     "auth.view_user",
     "auth.view_group",
+    "axes.delete_accessattempt",
+    "axes.view_accessattempt",
+    "jobs.arm_recovery",
+    "jobs.edit_deadletter",
+    "opsconsole.pause_schedule",
+    "ratelimits.add_apikey",
+    "ratelimits.revoke_apikey",
+    "ratelimits.add_policy",
+    "ratelimits.change_policy",
+    "ratelimits.switch_limiter",
 }
 
 

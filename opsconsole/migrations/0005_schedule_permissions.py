@@ -1,18 +1,10 @@
-"""Pausing a schedule and running one now, each with its own permission, for the roles that have it."""
-
-from typing import Any
+"""Pausing a schedule and running one now, each with its own permission."""
 
 from django.db import migrations
 
-from opsconsole import roles
-
-
-def grant(apps: Any, schema_editor: Any) -> None:
-    roles.grant(apps)
-
 
 class Migration(migrations.Migration):
-    dependencies = [("opsconsole", "0005_hourly_figures")]
+    dependencies = [("opsconsole", "0004_hourly_figures")]
 
     operations = [
         migrations.AlterModelOptions(
@@ -26,5 +18,4 @@ class Migration(migrations.Migration):
                 "verbose_name": "cluster",
             },
         ),
-        migrations.RunPython(grant, migrations.RunPython.noop),
     ]

@@ -12,12 +12,14 @@ def grant(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
+    # After all that brings a permission of a role.
     dependencies = [
-        ("opsconsole", "0003_pauses"),
-        ("jobs", "0061_outbox_message_index"),
-        ("alerts", "0001_alerts"),
-        ("ratelimits", "0002_cleanup_function"),
+        ("opsconsole", "0005_schedule_permissions"),
+        ("jobs", "0015_idempotency_keys"),
+        ("alerts", "0005_rule_of_unreadable_queues"),
+        ("ratelimits", "0008_login_policy"),
         ("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more"),
+        ("axes", "0010_accessattemptexpiration"),
         ("admin", "0003_logentry_add_action_flag_choices"),
         ("auth", "0012_alter_user_first_name_max_length"),
     ]

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0015_outbox_in_vain_index")]
+    dependencies = [("jobs", "0006_outbox_in_vain_index")]
 
     operations = [
         migrations.AlterField(

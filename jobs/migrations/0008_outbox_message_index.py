@@ -8,7 +8,7 @@ from opsconsole.ddl import AddIndexOnline
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("jobs", "0060_sweep_paused")]
+    dependencies = [("jobs", "0007_sweep_paused")]
 
     operations = [
         AddIndexOnline(

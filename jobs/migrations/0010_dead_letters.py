@@ -13,7 +13,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0062_events_by_time"),
+        ("jobs", "0009_events_by_time"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

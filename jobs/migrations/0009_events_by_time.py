@@ -8,7 +8,7 @@ from opsconsole.ddl import AddIndexOnline
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("jobs", "0061_outbox_message_index")]
+    dependencies = [("jobs", "0008_outbox_message_index")]
 
     operations = [
         AddIndexOnline(

@@ -27,7 +27,7 @@ CREATE TRIGGER dead_letter_ledger_fill_once BEFORE UPDATE OR DELETE ON dead_lett
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0020_dead_letters")]
+    dependencies = [("jobs", "0010_dead_letters")]
 
     operations = [
         migrations.RunSQL(

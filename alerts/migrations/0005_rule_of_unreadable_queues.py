@@ -15,6 +15,6 @@ def store(apps: Any, _schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("alerts", "0010_sns_and_dead_man")]
+    dependencies = [("alerts", "0004_sns_and_dead_man")]
 
     operations = [migrations.RunPython(store, migrations.RunPython.noop)]

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0040_line_index")]
+    dependencies = [("jobs", "0014_line_index")]
 
     operations = [
         migrations.CreateModel(

@@ -12,6 +12,6 @@ VALUES ('login', 10, 60, 'moving', 'enforce', 'address', '{/admin/login/}', '{PO
 
 
 class Migration(migrations.Migration):
-    dependencies = [("ratelimits", "0010_api_keys")]
+    dependencies = [("ratelimits", "0007_api_keys")]
 
     operations = [migrations.RunSQL(LOGIN, "DELETE FROM rate_limit_policies WHERE name = 'login'")]

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("opsconsole", "0004_roles")]
+    dependencies = [("opsconsole", "0003_pauses")]
 
     operations = [
         migrations.CreateModel(

@@ -7,7 +7,7 @@ from opsconsole.ddl import AddIndexOnline
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("jobs", "0030_bulk_operations")]
+    dependencies = [("jobs", "0013_bulk_operations")]
 
     operations = [
         AddIndexOnline(

@@ -17,8 +17,7 @@ CREATE TRIGGER bulk_events_append_only BEFORE UPDATE OR DELETE ON bulk_events
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0062_events_by_time"),
-        ("jobs", "0022_dead_letters_told"),
+        ("jobs", "0012_dead_letters_told"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0021_dead_letter_ledger"),
+        ("jobs", "0011_dead_letter_ledger"),
     ]
 
     operations = [
