@@ -29,6 +29,7 @@ from opsconsole.readonly import ReadOnlyAdmin
 from ratelimits import client_ip
 
 LIST = "admin:axes_accessattempt_changelist"
+PAGES = "/admin/"
 
 
 def address(request: HttpRequest) -> str | None:
@@ -63,11 +64,12 @@ class TooManyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        # Elsewhere a program asks, as curl does, whatever it accepts.
         if (
             response.status_code == 429
             and isinstance(response, HttpResponse)
             and response.headers.get("Content-Type") == problems.MEDIA_TYPE
-            and not request.path_info.startswith(problems.PREFIX)
+            and request.path_info.startswith(PAGES)
             and request.accepts("text/html")
         ):
             left = timedelta(seconds=int(response.headers.get("Retry-After", 1)))

@@ -13,10 +13,16 @@ from playwright.sync_api import expect
 
 from ratelimits import keeper, policies
 from ratelimits.models import ApiKey, Policy
+from tests import presets
 from tests.journeys.visitor import Visitor
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _presets(db: None, limiter: None) -> None:
+    presets.write()
 
 
 @pytest.fixture(autouse=True)

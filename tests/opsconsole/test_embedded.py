@@ -143,7 +143,8 @@ def test_finder_leaves_the_servers_running(folder: Path) -> None:
             assert [(pid, owned) for pid, _, owned in found[:2]] == [(postgres, False), (valkey, False)]
             finder.end()
         assert answer(url) == ""
-        assert all(map(lives, families([postgres, valkey])))
+        # Of PostgreSQL's own children some come and go.
+        assert all(map(lives, map(psutil.Process, (postgres, valkey))))
 
 
 def test_data_outlives_a_killed_owner_and_the_next_start_is_its_own(folder: Path) -> None:

@@ -20,11 +20,18 @@ import pytest
 from django.db import connection
 
 from ratelimits.models import ApiKey, Policy, RateLimitRequest
+from tests import presets
 from tests.factories import job
 from tests.keys import key, sent
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _presets(db: None, limiter: None) -> None:
+    presets.write()
+
 
 WORKERS = ("--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "5")
 ROOT = Path(__file__).resolve().parents[2]

@@ -59,7 +59,7 @@ def test_paths_are_asked_in_the_order_of_their_positions() -> None:
     Policy.objects.create(name="c", limit=1, path_prefixes=["/"], position=1)
     Policy.objects.create(name="d", limit=1, path_prefixes=["/"], position=0, mode="off")
     found = policies.current().by_path
-    assert [terms.name for terms in found] == ["c", "a", "b"]
+    assert [terms.name for terms in found if terms.name != "login"] == ["c", "a", "b"]
     assert [terms.name for terms in found if terms.covers("/api/x", "GET")] == ["c", "b"]
 
 

@@ -1,0 +1,18 @@
+"""The policies that migrations write, for tests that begin on an emptied database."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.db import connection
+
+from ratelimits import policies
+
+
+def write() -> None:
+    presets = import_module("ratelimits.migrations.0004_presets").PRESETS
+    login = import_module("ratelimits.migrations.0008_login_policy").LOGIN
+    with connection.cursor() as cursor:
+        cursor.execute(presets)
+        cursor.execute(login)
+    policies.forget()
