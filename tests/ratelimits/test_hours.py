@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -37,7 +38,7 @@ def _control() -> None:
 
 
 def add(
-    at: object, hits: int = 1, key: str = "address:a", outcome: str = "allowed", endpoint: str = "/x"
+    at: Any, hits: int = 1, key: str = "address:a", outcome: str = "allowed", endpoint: str = "/x"
 ) -> None:
     RateLimitRequest.objects.create(
         key=key, endpoint=endpoint, method="GET", created_at=at, hits=hits, outcome=outcome, policy="standard"
