@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.db.models import TextChoices
@@ -33,13 +32,10 @@ class Diagnosis:
     stale: bool = False
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Protocol):
     """What ``Job.objects.with_evidence()`` read of a run; all times by the database's clock."""
 
     status: str
-    run_epoch: int
-    job_id: UUID
     worker_id: str | None
     updated_at: datetime
     started_at: datetime | None
@@ -51,16 +47,10 @@ class Evidence:
     stale_before: datetime
     read_at: datetime
 
-    @classmethod
-    def of(cls, job: Any) -> Evidence:
-        """Take the evidence from an annotated job."""
-        values = {name: getattr(job, name) for name in cls.__dataclass_fields__ if name != "job_id"}
-        return cls(job_id=job.pk, **values)
-
 
 def diagnose(job: Any) -> Diagnosis:
-    """Say what is wrong with a job that was loaded by ``with_evidence()``."""
-    evidence = Evidence.of(job)
+    """Say what is wrong with a job that was loaded by ``with_evidence()``, or a row of what ``Evidence`` names."""
+    evidence: Evidence = job
     if evidence.status == Status.IN_PROGRESS:
         return _of_running(evidence)
     if evidence.status == Status.PENDING:
@@ -69,23 +59,26 @@ def diagnose(job: Any) -> Diagnosis:
 
 
 def _of_running(run: Evidence) -> Diagnosis:
-    silent_for = run.read_at - run.last_seen
-    if run.last_seen < run.stale_before:
+    last_seen = run.last_seen
+    silent_for = run.read_at - last_seen
+    if last_seen < run.stale_before:
         reason = _why_silent(run)
-        sentence = f"{_SENTENCES[reason]} Last sign of life {spell(silent_for)} ago."
-        return Diagnosis(reason, sentence.format(run=run), run.last_seen, silent_for, stale=True)
+        sentence = (
+            f"{_SENTENCES[reason].format(worker=run.worker_id)} Last sign of life {spell(silent_for)} ago."
+        )
+        return Diagnosis(reason, sentence, last_seen, silent_for, stale=True)
     deadline = deadline_of(run)
     if deadline and deadline < run.read_at:
         late = spell(run.read_at - deadline)
         sentence = f"Its worker beats, but the run is {late} past its deadline: it looks hung."
-        return Diagnosis(Reason.HUNG, sentence, run.last_seen, silent_for)
+        return Diagnosis(Reason.HUNG, sentence, last_seen, silent_for)
     sentence = f"It runs: last sign of life {spell(silent_for)} ago."
-    return Diagnosis(None, sentence, run.last_seen, silent_for)
+    return Diagnosis(None, sentence, last_seen, silent_for)
 
 
 _SENTENCES = {
-    Reason.DEAD_WORKER: "The heartbeat of worker {run.worker_id} stopped while it ran this.",
-    Reason.WORKER_MOVED_ON: "Worker {run.worker_id} beats, but no longer for this run: it has left it.",
+    Reason.DEAD_WORKER: "The heartbeat of worker {worker} stopped while it ran this.",
+    Reason.WORKER_MOVED_ON: "Worker {worker} beats, but no longer for this run: it has left it.",
     Reason.NEVER_BEAT: "No heartbeat was ever seen for this run.",
 }
 

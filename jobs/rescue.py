@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import connection
+from psycopg import Cursor
 
 from jobs.columns import column
 from jobs.models import JobEvent, Outbox
@@ -19,15 +20,16 @@ from jobs.outbox import STALE_JOB_RECOVERY
 from jobs.timeline import SWEEP
 
 if TYPE_CHECKING:
-    from jobs.recovery import Decision
+    from jobs.decision import Decision
 
 RECOVERED_MESSAGE = "Recovered from stale state (no worker heartbeat)"
 QUARANTINED_MESSAGE = "Quarantined: its runs kept losing their worker"
 
 _TAKE = """
 WITH wanted AS (
-    SELECT * FROM jsonb_to_recordset(%(decisions)s::jsonb) AS wanted
-                  (id uuid, epoch int, stale_before timestamptz, counted int, sentence text, details jsonb)
+    SELECT * FROM unnest(%(ids)b::uuid[], %(epochs)b::int[], %(stale_before)b::timestamptz[], %(counted)b::int[],
+                         %(sentences)b::text[], %(details)b::text[])
+                  AS wanted (id, epoch, stale_before, counted, sentence, details)
 ), taken AS (
     UPDATE jobs AS job
        SET {changes}, error_message = %(message)s, updated_at = now()
@@ -42,7 +44,7 @@ WITH wanted AS (
     RETURNING job.id, job.run_epoch, job.queue, wanted.epoch, wanted.sentence, wanted.details
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
-    SELECT id, epoch, %(kind)s, %(actor)s, sentence, details || jsonb_build_object('epoch_now', run_epoch)
+    SELECT id, epoch, %(kind)s, %(actor)s, sentence, details::jsonb || jsonb_build_object('epoch_now', run_epoch)
       FROM taken
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, queue, destination, reason, retry)
@@ -93,11 +95,19 @@ def _take(
 ) -> set[UUID]:
     last_heartbeat = column("worker_heartbeats.last_heartbeat")
     statement = _TAKE.format(changes=changes, last_heartbeat=last_heartbeat, outbox_reason=outbox_reason)
-    with connection.cursor() as cursor:
+    # Lists go to the server as they are, in binary; quoted into the statement they would take ten times as long.
+    connection.ensure_connection()
+    binding_on_the_server: Any = Cursor(connection.connection)
+    with connection.make_cursor(binding_on_the_server) as cursor:
         cursor.execute(
             statement,
             {
-                "decisions": json.dumps([_row(decision) for decision in decisions]),
+                "ids": [decision.job_id for decision in decisions],
+                "epochs": [decision.epoch for decision in decisions],
+                "stale_before": [decision.stale_before for decision in decisions],
+                "counted": [int(decision.counted) for decision in decisions],
+                "sentences": [decision.sentence for decision in decisions],
+                "details": [json.dumps(decision.details) for decision in decisions],
                 "message": message,
                 "kind": kind.value,
                 "actor": SWEEP.name,
@@ -105,14 +115,3 @@ def _take(
             },
         )
         return {row[0] for row in cursor.fetchall()}
-
-
-def _row(decision: Decision) -> dict[str, Any]:
-    return {
-        "id": str(decision.job_id),
-        "epoch": decision.epoch,
-        "stale_before": decision.stale_before.isoformat(),
-        "counted": int(decision.counted),
-        "sentence": decision.sentence,
-        "details": decision.details,
-    }

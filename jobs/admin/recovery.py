@@ -19,9 +19,9 @@ from django.urls import URLPattern, path
 
 from jobs import control, hindsight
 from jobs.admin.recovery_forms import ArmForm, ReasonForm, ThresholdForm
+from jobs.decision import Action, Decision, Policy, decide
 from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
-from jobs.recovery import Action, Decision, Policy, decide
 from jobs.timeline import Actor
 from opsconsole import audit
 from opsconsole.readonly import ReadOnlyAdmin

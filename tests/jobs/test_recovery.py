@@ -15,12 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerts.models import Alert
-from jobs import control, heartbeats, lifecycle, recovery
+from jobs import control, heartbeats, lifecycle, pages, recovery
+from jobs.decision import Action
 from jobs.diagnosis import Reason
 from jobs.heartbeats import Verdict, Worker
 from jobs.lifecycle import Run
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
-from jobs.recovery import Action
 from jobs.timeline import Actor
 from opsconsole.env import QueueConfig
 from tests.factories import SECOND, beat, job, run
@@ -280,14 +280,14 @@ def between_lock_and_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callabl
     """Run something on another connection after the page was locked, before it is written."""
 
     def install(interlude: Callable[[], object]) -> None:
-        settle = recovery._settle
+        settle = pages._settle
 
-        def wrapped(*args: Any) -> None:
+        def wrapped(decisions: Any) -> pages.Tally:
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(_on_own_connection, interlude).result(timeout=10)
-            settle(*args)
+            return settle(decisions)
 
-        monkeypatch.setattr(recovery, "_settle", wrapped)
+        monkeypatch.setattr(pages, "_settle", wrapped)
 
     return install
 
