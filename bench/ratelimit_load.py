@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,29 +23,32 @@ REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Bench-Address: {}\r\n\r\n"
 def requests_a_second(environ: Mapping[str, str], seconds: float, *, refused: bool) -> float:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = ["-m", "gunicorn", "bench.ratelimit_views:application", "--bind", f"127.0.0.1:{port}"]
+    command = ["-m", "gunicorn", "bench.ratelimit_wsgi:application", "--bind", f"127.0.0.1:{port}"]
     command += ["--threads", str(CONNECTIONS), "--no-control-socket", "--log-level", "critical"]
     server = subprocess.Popen([sys.executable, *command], env=environ, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)
         asked = [str(port), str(seconds), "refused" if refused else "allowed"]
         load = [sys.executable, "-m", "bench.ratelimit_load", *asked]
-        return float(subprocess.run(load, check=True, capture_output=True, timeout=120).stdout)
+        return float(subprocess.run(load, check=True, stdout=subprocess.PIPE, timeout=120).stdout)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
 
 
 def _wait_for(port: int) -> None:
+    """Until it answers: the port is open before Django is loaded."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
+    while True:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
+            with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
+                connection.sendall(REQUEST.format("10.0.0.1").encode())
+                _read(connection)
+                return
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                raise
             time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError("gunicorn did not start")
 
 
 class Load:
@@ -64,6 +68,8 @@ class Load:
             thread.start()
         for thread in threads:
             thread.join()
+        if not all(self.counts):
+            raise ValueError("a connection was not answered")
         return sum(self.counts) / self.seconds
 
     def _ask(self, number: int) -> None:
@@ -71,15 +77,37 @@ class Load:
         asked = 0
         with closing(socket.create_connection(("127.0.0.1", self.port), timeout=30)) as connection:
             while (now := time.monotonic()) < self.end:
-                client = 0 if self.refused else asked // ASKED_BY_ONE
+                connection.sendall(REQUEST.format(self._address(number, asked)).encode())
+                answer = _read(connection)
                 asked += 1
-                address = f"11.{os.getpid() & 255}.{client >> 8 & 255}.{client & 255}"
-                # Each connection has clients of its own.
-                address = address.replace("11.", f"{11 + number}.", 1)
-                connection.sendall(REQUEST.format(address).encode())
-                head = connection.recv(65_536)
                 if now >= self.began:
-                    self.counts[number] += wanted in head[:20]
+                    assert wanted in answer[:20], answer
+                    self.counts[number] += 1
+
+    def _address(self, number: int, asked: int) -> str:
+        if self.refused:
+            return "10.255.255.255"
+        # Each connection has clients of its own.
+        client = asked // ASKED_BY_ONE
+        return f"{11 + number}.{os.getpid() & 255}.{client >> 8 & 255}.{client & 255}"
+
+
+def _read(connection: socket.socket) -> bytes:
+    """One answer, whole: its head, and as much as that says."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += _more(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    while length and len(body) < int(length[1]):
+        body += _more(connection)
+    return head
+
+
+def _more(connection: socket.socket) -> bytes:
+    if not (more := connection.recv(65_536)):
+        raise ConnectionError("the server closed the connection")
+    return more
 
 
 if __name__ == "__main__":

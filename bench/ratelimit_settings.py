@@ -23,7 +23,7 @@ if LIMITER == "stock":
 # Kept open without asking first whether they are: the plain plan would pay for that with each request.
 DATABASES["default"] |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}  # noqa: F405
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CACHE_URL}  # noqa: F405
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CACHE_URL or ""}  # noqa: F405
 }
 RATELIMIT_BACKEND = "redis"
 RATELIMIT_REDIS = {"url": CACHE_URL}  # noqa: F405

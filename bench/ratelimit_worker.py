@@ -34,8 +34,12 @@ def asker() -> Callable[[str], int]:
     application = get_wsgi_application()
     told: list[str] = []
 
+    def start(status: str, _headers: object, _error: object = None, /) -> Callable[[bytes], object]:
+        told.append(status)
+        return bytes
+
     def ask(client: str) -> int:
-        response = application(_environ(client), lambda status, headers: told.append(status))
+        response = application(_environ(client), start)
         b"".join(response)
         response.close()
         return int(told.pop()[:3])
