@@ -17,7 +17,7 @@ PYTEST_WORKERS ?= 2
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
 .PHONY: help demo test check lint types imports format coverage test-next screenshots clean
-.PHONY: bench-recovery bench-pages bench-dlq bench-bulk
+.PHONY: bench-recovery bench-pages bench-dlq bench-bulk bench-ratelimit
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench-dlq: .venv/installed ## measure scanning and replaying 10,000 dead letters
 
 bench-bulk: .venv/installed ## measure freezing and requeueing thousands of jobs, in chunks and one by one
 	$(BIN)/python -m bench.bulk
+
+bench-ratelimit: .venv-bench/installed ## measure what a limited request costs beside other limiters
+	.venv-bench/bin/python -m bench.ratelimit
 
 clean: ## remove what was built, installed and stored here
 	rm -rf .venv .venv-next .venv-bench var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

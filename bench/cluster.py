@@ -16,9 +16,10 @@ from opsconsole import embedded
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running server; ``admin_url`` is that of its database ``postgres``."""
+    """A running server; ``admin_url`` is that of its database ``postgres``, ``pid`` its first process."""
 
     admin_url: str
+    pid: int
 
     def url(self, database: str) -> str:
         return urlunsplit(urlsplit(self.admin_url)._replace(path=f"/{database}"))
@@ -63,4 +64,4 @@ class Cluster:
 def running() -> Iterator[Cluster]:
     """Start the server in a temporary folder; stop it and remove the folder at the end."""
     with TemporaryDirectory(prefix="bench-") as folder, embedded.start_postgres(Path(folder)) as service:
-        yield Cluster(service.url)
+        yield Cluster(service.url, service.pid)

@@ -69,6 +69,8 @@ def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:
         "OPSCONSOLE_ENV": "development",
         "OPSCONSOLE_VAR_DIR": str(wishes.folder),
         "OPSCONSOLE_PUBLIC_URL": wishes.address,
+        # The noisy client says who it is; a person at this machine, who says nothing, stays 127.0.0.1.
+        "OPSCONSOLE_TRUSTED_PROXIES": "127.0.0.1",
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",

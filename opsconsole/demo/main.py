@@ -86,7 +86,12 @@ class Demo:
         services.make_queues(sqs_endpoint)
         say("demo", "starting the cluster, three workers, the sweeper and a stand-in for Slack")
         self.supervisor.start(self.programs.slack())
-        for program in [*self.programs.background(), *self.programs.workers(), self.programs.story()]:
+        for program in [
+            *self.programs.background(),
+            *self.programs.workers(),
+            self.programs.noise(),
+            self.programs.story(),
+        ]:
             self.supervisor.start(program)
 
     def _keep(self) -> int:

@@ -1,4 +1,4 @@
-"""The demo's programs: the same that a deployment runs, beside three workers and the storyteller."""
+"""The demo's programs: the same that a deployment runs, beside three workers, a noisy client and the storyteller."""
 
 from __future__ import annotations
 
@@ -56,6 +56,10 @@ class Programs:
         return Program(
             "slack", [sys.executable, "-m", "opsconsole.demo.slack", port], self.environ, grace=GRACE
         )
+
+    def noise(self) -> Program:
+        """A client that is limited."""
+        return self._program("noise", sys.executable, "-m", "opsconsole.demo.noise", self.wishes.address)
 
     def story(self) -> Program:
         """It speaks where the demo speaks, and its end is the demo's."""

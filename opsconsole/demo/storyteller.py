@@ -20,6 +20,7 @@ from jobs.timeline import CONSOLE
 from opsconsole import schedules
 from opsconsole.demo import account, services
 from opsconsole.demo.letters import Letters
+from opsconsole.demo.limits import Limits
 from opsconsole.demo.producer import Producer
 from opsconsole.demo.story import Story
 from opsconsole.demo.voice import say, short
@@ -55,6 +56,7 @@ class Storyteller:
         self.seconds = float(environ["DEMO_SECONDS"] or 0) or None
         self.producer = Producer()
         self.letters = Letters(self.address)
+        self.limits = Limits(self.address)
         self.story: Story | None = None
         self.production_ended_at: datetime | None = None
         self._heard: set[int] = set()
@@ -98,6 +100,7 @@ class Storyteller:
         if self.story:
             self.story.look_at_the_outbox()
             self.letters.turn()
+        self.limits.turn()
         self._count()
 
     def _produce(self) -> None:

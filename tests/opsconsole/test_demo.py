@@ -21,6 +21,7 @@ import psutil
 import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, recovery
 from jobs.enqueue import enqueue, validate
@@ -28,13 +29,17 @@ from jobs.heartbeats import Worker
 from jobs.lifecycle import Run
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.worker.handlers import PermanentError
-from opsconsole.demo import account, environment, leftovers, producer, services
+from opsconsole.demo import account, environment, leftovers, limits, noise, producer, services
 from opsconsole.demo.environment import MARK, DemoError, Wishes
 from opsconsole.demo.handlers import submit_directories
+from opsconsole.demo.limits import Limits
 from opsconsole.demo.main import ErrorLines
 from opsconsole.demo.producer import Producer, job_number, trouble_of
 from opsconsole.demo.story import NOTES_BEFORE_THE_KILL, Story
 from opsconsole.demo.storyteller import Storyteller
+from ratelimits import client_ip
+from ratelimits.models import RateLimitRequest
+from ratelimits.terms import PRESETS
 from tests import factories
 from tests.conftest import TestQueue
 from tests.waiting import wait_until
@@ -287,6 +292,35 @@ class TestStory:
         lifecycle.fail(self.begin(story, Worker("first")), "out of luck", retryable=False)
         self.hear_all(story)
         assert "failed (run 1): out of luck" in capsys.readouterr().out
+
+
+class TestNoise:
+    def test_it_asks_for_more_than_it_gets(self) -> None:
+        standard = PRESETS["standard"]
+        assert standard.window / noise.SECONDS_BETWEEN > 1.5 * standard.limit
+
+    def test_it_is_another_client_than_a_person_at_this_machine(self, settings: Settings) -> None:
+        told = environment.for_processes(Wishes.of({}), {})
+        settings.OPSCONSOLE_TRUSTED_PROXIES = tuple(told["OPSCONSOLE_TRUSTED_PROXIES"].split(","))
+        person = {"REMOTE_ADDR": "127.0.0.1"}
+        assert str(client_ip.of(person)) == "127.0.0.1"
+        assert str(client_ip.of(person | {"HTTP_X_FORWARDED_FOR": noise.ADDRESS})) == noise.ADDRESS
+
+    @pytest.mark.django_db
+    def test_it_is_told_once_and_only_when_it_was_limited(self, capsys: pytest.CaptureFixture[str]) -> None:
+        teller = Limits("http://127.0.0.1:8000")
+        for key, outcome in ((limits.KEY, "allowed"), ("address:127.0.0.1", "limited")):
+            RateLimitRequest.objects.create(key=key, endpoint="/", method="GET", outcome=outcome)
+        teller.turn()
+        assert capsys.readouterr().out == ""
+        RateLimitRequest.objects.create(key=limits.KEY, endpoint="/", method="GET", outcome="limited")
+        teller.turn()
+        teller.turn()
+        told = capsys.readouterr().out
+        assert told.count("\n") == 1
+        assert (
+            "http://127.0.0.1:8000/admin/ratelimits/ratelimithour/client/?key=address%3A203.0.113.7" in told
+        )
 
 
 @pytest.mark.django_db

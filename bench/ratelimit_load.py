@@ -1,0 +1,114 @@
+"""gunicorn with one limiter, and a process that asks it as fast as it answers, for a bounded time."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import closing
+
+CONNECTIONS = 4
+WARM_UP_SECONDS = 1.0
+ASKED_BY_ONE = 50
+START_SECONDS = 60.0
+REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Bench-Address: {}\r\n\r\n"
+
+
+def requests_a_second(environ: Mapping[str, str], seconds: float, *, refused: bool) -> float:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = ["-m", "gunicorn", "bench.ratelimit_wsgi:application", "--bind", f"127.0.0.1:{port}"]
+    command += ["--threads", str(CONNECTIONS), "--no-control-socket", "--log-level", "critical"]
+    server = subprocess.Popen([sys.executable, *command], env=environ, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        asked = [str(port), str(seconds), "refused" if refused else "allowed"]
+        load = [sys.executable, "-m", "bench.ratelimit_load", *asked]
+        return float(subprocess.run(load, check=True, stdout=subprocess.PIPE, timeout=120).stdout)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+
+
+def _wait_for(port: int) -> None:
+    """Until it answers: the port is open before Django is loaded."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
+                connection.sendall(REQUEST.format("10.0.0.1").encode())
+                _read(connection)
+                return
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+class Load:
+    """Counts the answers of the wanted status, once warm."""
+
+    def __init__(self, port: int, seconds: float, *, refused: bool) -> None:
+        self.port = port
+        self.refused = refused
+        self.counts = [0] * CONNECTIONS
+        self.began = time.monotonic() + WARM_UP_SECONDS
+        self.end = self.began + seconds
+        self.seconds = seconds
+
+    def run(self) -> float:
+        threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CONNECTIONS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if not all(self.counts):
+            raise ValueError("a connection was not answered")
+        return sum(self.counts) / self.seconds
+
+    def _ask(self, number: int) -> None:
+        wanted = b" 429 " if self.refused else b" 200 "
+        asked = 0
+        with closing(socket.create_connection(("127.0.0.1", self.port), timeout=30)) as connection:
+            while (now := time.monotonic()) < self.end:
+                connection.sendall(REQUEST.format(self._address(number, asked)).encode())
+                answer = _read(connection)
+                asked += 1
+                if now >= self.began:
+                    assert wanted in answer[:20], answer
+                    self.counts[number] += 1
+
+    def _address(self, number: int, asked: int) -> str:
+        if self.refused:
+            return "10.255.255.255"
+        # Each connection has clients of its own.
+        client = asked // ASKED_BY_ONE
+        return f"{11 + number}.{os.getpid() & 255}.{client >> 8 & 255}.{client & 255}"
+
+
+def _read(connection: socket.socket) -> bytes:
+    """One answer, whole: its head, and as much as that says."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += _more(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    while length and len(body) < int(length[1]):
+        body += _more(connection)
+    return head
+
+
+def _more(connection: socket.socket) -> bytes:
+    if not (more := connection.recv(65_536)):
+        raise ConnectionError("the server closed the connection")
+    return more
+
+
+if __name__ == "__main__":
+    print(Load(int(sys.argv[1]), float(sys.argv[2]), refused=sys.argv[3] == "refused").run())

@@ -1,0 +1,119 @@
+"""A process with one limiter. It reads a line of JSON for each thing to do, and answers with one."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from statistics import quantiles
+from typing import Any
+
+LIMIT = 100
+# Of each client half of what it may.
+ASKED_BY_ONE = LIMIT // 2
+RACERS, EACH = 8, 200
+_numbers = count(os.getpid() % 4_096 << 12)
+
+
+def address() -> str:
+    """One that was not used yet."""
+    number = next(_numbers) % 2**24
+    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+
+def asker() -> Callable[[str], int]:
+    """Asks Django once, as a server would, for an address; the answer's status."""
+    from django.core.wsgi import get_wsgi_application  # noqa: PLC0415
+
+    application = get_wsgi_application()
+    told: list[str] = []
+
+    def start(status: str, _headers: object, _error: object = None, /) -> Callable[[bytes], object]:
+        told.append(status)
+        return bytes
+
+    def ask(client: str) -> int:
+        response = application(_environ(client), start)
+        b"".join(response)
+        response.close()
+        return int(told.pop()[:3])
+
+    return ask
+
+
+def _environ(client: str) -> dict[str, Any]:
+    return {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": client,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.url_scheme": "http",
+        "wsgi.multiprocess": False,
+        "wsgi.multithread": False,
+    }
+
+
+def measure(ask: Callable[[str], int], times: int, *, refused: bool) -> dict[str, float]:
+    """Microseconds a request: processor time of this process, and p50 and p99 of the wall's."""
+    clients = [address() for _ in range(times // ASKED_BY_ONE + 1)]
+    if refused:
+        clients = clients[:1] * len(clients)
+        for _ in range(LIMIT + 10):
+            ask(clients[0])
+    walls, wanted = [], 429 if refused else 200
+    began = time.process_time()
+    for number in range(times):
+        before = time.perf_counter()
+        status = ask(clients[number // ASKED_BY_ONE])
+        walls.append(time.perf_counter() - before)
+        assert status == wanted, (number, status)
+    cpu = (time.process_time() - began) / times
+    cuts = quantiles(walls, n=100)
+    return {"cpu": cpu * 1e6, "p50": cuts[49] * 1e6, "p99": cuts[98] * 1e6}
+
+
+def race(client: str) -> int:
+    """How many requests of one client 8 processes admit when each asks 200 times."""
+    context = multiprocessing.get_context("fork")
+    barrier, admitted = context.Barrier(RACERS), context.Queue()
+    racers = [context.Process(target=_run, args=(client, barrier, admitted)) for _ in range(RACERS)]
+    for racer in racers:
+        racer.start()
+    total = sum(admitted.get(timeout=120) for _ in racers)
+    for racer in racers:
+        racer.join()
+    return int(total)
+
+
+def _run(client: str, barrier: Any, admitted: Any) -> None:
+    ask = asker()
+    barrier.wait(60)
+    admitted.put(sum(ask(client) == 200 for _ in range(EACH)))
+
+
+def main() -> None:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "bench.ratelimit_settings"
+    ask = asker()
+    logging.disable(logging.CRITICAL)
+    for line in sys.stdin:
+        what = json.loads(line)
+        # What races must not have asked before: its copies would share what it opened.
+        answer: Any = (
+            race(address()) if what == "race" else measure(ask, what["times"], refused=what["refused"])
+        )
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
