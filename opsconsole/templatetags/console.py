@@ -71,14 +71,14 @@ def judged_tile(label: str, judged: Judged, model: str, query: str) -> SafeStrin
     """A figure beside its target and the line above which an alert fires; what can't be read is "unknown"."""
     line = "" if judged.line is None else f", alert above {judged.line:,g}"
     return format_html(
-        '<div class="{}"><dt><a href="{}{}">{}</a><small class="note">target {}{}</small></dt><dd>{}</dd></div>',
+        '<div class="{}"><dt><a href="{}{}">{}</a></dt><dd>{}<small class="note">target {}{}</small></dd></div>',
         f"tone-{judged.tone}" if judged.tone else "",
         reverse(f"admin:{model}_changelist"),
         query,
         label,
+        "unknown" if judged.value is None else f"{judged.value:,.0f}",
         judged.target,
         line,
-        "unknown" if judged.value is None else f"{judged.value:,.0f}",
     )
 
 
