@@ -6,7 +6,6 @@ are classes. Each chart carries its figures as a table too: for who can't see it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,23 +62,18 @@ class Chart:
     legend: list[Series]
     header: list[str]
     rows: list[list[str]]
-    alert: Word | None = None
 
 
-def stacked(
-    title: str, labels: Sequence[str], series: Sequence[Series], *, alert: float | None = None
-) -> Chart:
+def stacked(title: str, labels: Sequence[str], series: Sequence[Series]) -> Chart:
     """Bars for each of ``labels``, the series on top of each other, the first at the bottom.
 
-    Each series has as many values as there are labels, none below zero. ``alert``: the figure above which an alert fires,
-    drawn as a line of its own.
+    Each series has as many values as there are labels, none below zero.
     """
     totals = [sum(values) for values in zip(*(each.values for each in series), strict=True)] if series else []
     if len(totals) != len(labels):
         raise ValueError(f"{len(labels)} labels, but {len(totals)} values")
-    top = max(max(totals, default=0), math.ceil(alert or 0))
-    step = _step(top)
-    highest = max(step * -(-top // step), step)
+    step = _step(max(totals, default=0))
+    highest = max(step * -(-max(totals, default=0) // step), step)
     return Chart(
         title=title,
         summary=_summary(labels, series, totals),
@@ -93,9 +87,6 @@ def stacked(
         words=list(_words(labels)),
         legend=list(series),
         header=["", *(each.label for each in series)],
-        alert=None
-        if alert is None
-        else Word("100%", _number(_height_at(alert, highest)), f"alert above {alert:,g}", "end"),
         rows=[[label, *(f"{each.values[place]:,}" for each in series)] for place, label in enumerate(labels)],
     )
 

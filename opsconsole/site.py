@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 
 from alerts import banner as alert_banner
 from jobs.models import RecoveryControl
-from opsconsole import day, overview, second_factor
+from opsconsole import overview, second_factor
 from opsconsole.overview import Finding
 from ratelimits import policies
 
@@ -122,10 +122,7 @@ class ConsoleSite(AdminSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context: dict[str, Any] = {"title": self.index_title}
         if request.user.has_perm("jobs.view_job"):
-            context |= _state_of_things() | {
-                "recent_actions": _recent_actions(),
-                "charts": day.charts_of_the_day(),
-            }
+            context |= _state_of_things() | {"recent_actions": _recent_actions()}
         return super().index(request, context | (extra_context or {}))
 
 
@@ -133,7 +130,6 @@ def _state_of_things() -> dict[str, Any]:
     seen = overview.read()
     return {
         "seen": seen,
-        "day": day.read(),
         "findings": [*overview.findings(seen, RecoveryControl.load()), *overview.of_switches()],
     }
 

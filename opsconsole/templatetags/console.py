@@ -16,7 +16,6 @@ from django.utils.text import capfirst
 from jobs.admin import labels
 from opsconsole import display, durations, overview
 from opsconsole.audit import Told
-from opsconsole.day import Day, Judged
 
 register = template.Library()
 
@@ -67,22 +66,6 @@ def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> 
 
 
 @register.simple_tag
-def judged_tile(label: str, judged: Judged, model: str, query: str) -> SafeString:
-    """A figure beside its target and the line above which an alert fires; what can't be read is "unknown"."""
-    line = "" if judged.line is None else f", alert above {judged.line:,g}"
-    return format_html(
-        '<div class="{}"><dt><a href="{}{}">{}</a></dt><dd>{}<small class="note">target {}{}</small></dd></div>',
-        f"tone-{judged.tone}" if judged.tone else "",
-        reverse(f"admin:{model}_changelist"),
-        query,
-        label,
-        "unknown" if judged.value is None else f"{judged.value:,.0f}",
-        judged.target,
-        line,
-    )
-
-
-@register.simple_tag
 def finding_advice(finding: overview.Finding) -> SafeString:
     return format_html('{} <a href="{}">{}</a>', finding.advice, finding.url, finding.where)
 
@@ -107,11 +90,6 @@ def fact(value: Any, now: datetime) -> Any:
 @register.simple_tag
 def status(value: str) -> SafeString:
     return labels.status(value)
-
-
-@register.filter
-def of_rule(day: Day, rule: str) -> Judged:
-    return day.judged[rule]
 
 
 @register.filter
