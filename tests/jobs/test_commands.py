@@ -64,6 +64,13 @@ def test_recover_stale_jobs_refuses_a_senseless_interval(interval: str) -> None:
         called("recover_stale_jobs", "--loop", f"--interval={interval}")
 
 
+@pytest.mark.parametrize("others", [(), ("--loop", "--dry-run")])
+def test_recover_stale_jobs_ignores_no_interval_silently(others: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match="--interval says how often --loop sweeps"):
+        called("recover_stale_jobs", "--interval=30", *others)
+    assert not Sweep.objects.exists()
+
+
 def test_requeue_job_says_what_it_did_and_who() -> None:
     failed = job(status=Status.FAILED)
     assert "done" in called("requeue_job", str(failed.pk), "--reason", "fixed upstream", "--as", "ada")

@@ -85,6 +85,23 @@ def test_a_wrong_code_lets_nobody_in_and_guessing_is_slowed(client: Client, olga
     assert client.get(JOBS).status_code == 302
 
 
+def test_five_wrong_passwords_lock_out_whoever_has_a_second_factor_too(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    set_up(client)
+    guesser = Client()
+    form = {"username": olga.username, "password": "wrong"}
+    answers = [guesser.post(reverse("admin:login"), form).status_code for _ in range(5)]
+    assert answers == [200] * 4 + [429]
+
+    # Neither the right password nor a token that fits lets him in now.
+    token = token_of(TOTPDevice.objects.get(), ahead=1)
+    right = {"username": olga.username, "password": people.PASSWORD, "token": token}
+    assert guesser.post(reverse("admin:login"), right).status_code == 429
+    assert guesser.post(PROVE, {"token": token}).headers["Location"].startswith(reverse("admin:login"))
+    assert guesser.get(JOBS).status_code == 302
+    assert "_auth_user_id" not in guesser.session
+
+
 def test_every_page_is_shut_until_it_is_proved(client: Client, olga: User) -> None:
     log_in(client, olga)
     set_up(client)

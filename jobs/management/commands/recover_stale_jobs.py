@@ -28,13 +28,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--interval",
             type=float,
-            default=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS,
             help="seconds between the sweeps of --loop (default: OPSCONSOLE_SWEEP_INTERVAL_SECONDS)",
         )
 
     def handle(
-        self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float, **options: Any
+        self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float | None, **options: Any
     ) -> None:
+        if interval is None:
+            interval = settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS
+        elif not loop or dry_run:
+            raise CommandError("--interval says how often --loop sweeps; alone it would do nothing.")
         if interval <= 0:
             raise CommandError("--interval must be more than 0 seconds.")
         if dry_run:
