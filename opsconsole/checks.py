@@ -148,3 +148,16 @@ def _alerting() -> Iterator[checks.CheckMessage]:
             hint="Set it to where people reach the console, such as https://ops.example.com.",
             id="opsconsole.W005",
         )
+
+
+@checks.register("opsconsole")
+def check_sign_in_header(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    if not settings.OPSCONSOLE_SIGN_IN_HEADER or settings.OPSCONSOLE_TRUSTED_PROXIES:
+        return []
+    return [
+        checks.Error(
+            "OPSCONSOLE_SIGN_IN_HEADER is set, but no proxy is trusted: nobody could sign in by it.",
+            hint="Name the networks of your proxies in OPSCONSOLE_TRUSTED_PROXIES, or unset the header.",
+            id="opsconsole.E008",
+        )
+    ]

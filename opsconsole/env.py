@@ -171,6 +171,14 @@ def web_concurrency() -> int:
     return int(value) if re.fullmatch(r"[1-9][0-9]{0,3}", value) else 1
 
 
+def header(name: str) -> str:
+    """The name of an HTTP header, or nothing. Underscores are refused: servers don't tell them from dashes."""
+    value = text(name)
+    if value and not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", value):
+        refuse(name, "the name of a header such as X-Forwarded-User", value)
+    return value
+
+
 def networks(name: str) -> tuple[str, ...]:
     """Networks, separated by commas; the word "unix" stands for whoever comes through a Unix socket."""
     for word in words(name):

@@ -219,6 +219,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "opsconsole.proxy_sign_in.ProxySignInMiddleware",
     "opsconsole.sessions.IdleSessionMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "opsconsole.lockouts.TooManyMiddleware",
@@ -263,7 +264,10 @@ AUTHENTICATION_BACKENDS = [
     # The first: who is locked out is asked for no password.
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
+    # Asked only by opsconsole.proxy_sign_in: it takes no password.
+    "opsconsole.proxy_sign_in.ProxyUserBackend",
 ]
+OPSCONSOLE_SIGN_IN_HEADER = env.header("OPSCONSOLE_SIGN_IN_HEADER")
 AXES_FAILURE_LIMIT = env.integer("OPSCONSOLE_LOGIN_FAILURES", 5, at_most=100)
 AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("OPSCONSOLE_LOCKOUT_SECONDS", 900))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]

@@ -44,6 +44,12 @@ def of(meta: Mapping[str, Any]) -> Address | None:
     return client
 
 
+def came_from_trusted(meta: Mapping[str, Any]) -> bool:
+    """Whether the peer itself is a trusted proxy, so that other headers of its are no mere claims."""
+    names = settings.OPSCONSOLE_TRUSTED_PROXIES
+    return _is_trusted(parse(meta.get("REMOTE_ADDR") or ""), _trusted(names), unix=UNIX in names)
+
+
 @lru_cache(maxsize=10_000)
 def parse(text: str) -> Address | None:
     """An address as proxies write it: with a port, in brackets, IPv4 within IPv6. None: it is none."""
