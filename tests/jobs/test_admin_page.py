@@ -114,6 +114,18 @@ def test_what_earlier_runs_had_done_is_shown_by_run(operator: Client) -> None:
     assert "after the run was taken from it" in before.partition("submitted too late")[2]
 
 
+def test_the_notes_of_a_completed_job_do_not_push_its_timeline_down(operator: Client) -> None:
+    made = job(status=Status.COMPLETED, completed_at=Now())
+    lifecycle.progress(
+        Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps", reference="maps/1"
+    )
+
+    panel = page_of(operator, made).partition("What its runs have done")[2].partition("</details>")[0]
+
+    assert "maps/1" in panel
+    assert "look at these before you send it again" not in panel
+
+
 def test_a_requeued_job_still_shows_what_its_dead_run_had_done(operator: Client) -> None:
     made = job(run_epoch=3)
     lifecycle.progress(Run(made.pk, 1, Worker("dead", "host", 1)), "submitted to maps", reference="maps/1")
