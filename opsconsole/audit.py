@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
@@ -70,3 +71,10 @@ def _entry(user_id: int | None, row: models.Model, message: str) -> LogEntry:
         "change_message": message,
     }
     return LogEntry(**fields)
+
+
+def linked_for(user: Any, entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:
+    """Annotate each line with ``may_see``: whether this user may open the page of its object."""
+    kinds = ContentType.objects.get_for_models(*apps.get_models()).values()
+    seen = [kind.pk for kind in kinds if user.has_perm(f"{kind.app_label}.view_{kind.model}")]
+    return entries.annotate(may_see=models.Q(content_type_id__in=[0, *seen]))

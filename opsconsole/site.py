@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 
 from alerts import banner as alert_banner
 from jobs.models import RecoveryControl
-from opsconsole import overview, second_factor
+from opsconsole import audit, overview, second_factor
 from opsconsole.overview import Finding
 from ratelimits import policies
 
@@ -123,7 +123,7 @@ class ConsoleSite(AdminSite):
         context: dict[str, Any] = {"title": self.index_title}
         if request.user.has_perm("jobs.view_job"):
             context |= _state_of_things() | {
-                "recent_actions": _recent_actions(),
+                "recent_actions": _recent_actions(request),
                 "lately": overview.lately(),
             }
         return super().index(request, context | (extra_context or {}))
@@ -137,8 +137,9 @@ def _state_of_things() -> dict[str, Any]:
     }
 
 
-def _recent_actions() -> Iterable[LogEntry]:
-    return LogEntry.objects.select_related("user", "content_type").order_by("-id")[:RECENT_ACTIONS]
+def _recent_actions(request: HttpRequest) -> Iterable[LogEntry]:
+    lines = audit.linked_for(request.user, LogEntry.objects.select_related("user", "content_type"))
+    return lines.order_by("-id")[:RECENT_ACTIONS]
 
 
 def _banners(request: HttpRequest) -> list[Finding]:

@@ -21,7 +21,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from jobs.admin.aged import AgedAdmin
-from opsconsole import exports
+from opsconsole import audit, exports
 from opsconsole.audit import Told
 from opsconsole.display import NOTHING, age
 
@@ -101,6 +101,9 @@ class AuditAdmin(AgedAdmin):
     change_list_template = "admin/admin/logentry/change_list.html"
     fields = ("when", "who", "did", "on", "why", "result")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return audit.linked_for(request.user, super().get_queryset(request))
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -142,7 +145,8 @@ class AuditAdmin(AgedAdmin):
     @admin.display(description="object")
     def on(self, entry: LogEntry) -> SafeString:
         kind = entry.content_type.name if entry.content_type else ""
-        url = None if entry.is_deletion() else entry.get_admin_url()
+        may_see = getattr(entry, "may_see", False) and not entry.is_deletion()
+        url = entry.get_admin_url() if may_see else None
         if not url:
             return format_html('<span class="quiet">{}</span> {}', kind, entry.object_repr)
         return format_html('<span class="quiet">{}</span> <a href="{}">{}</a>', kind, url, entry.object_repr)

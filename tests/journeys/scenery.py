@@ -11,6 +11,7 @@ from axes.models import AccessAttempt
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from alerts.models import DeadManPing, SnsMessage
 from jobs.bulk import freezing
 from jobs.bulk.registry import kind_of
 from jobs.models import (
@@ -319,6 +320,21 @@ def _sweeps() -> None:
             requeued=int(number == 18),
         )
         for number in range(60)
+    )
+
+
+def outside() -> None:
+    """What came from Amazon's alarms, and what was told to a dead man's switch."""
+    SnsMessage.objects.create(
+        message_id="1",
+        kind="Notification",
+        topic="arn:aws:sns:eu-west-1:123456789012:alarms",
+        about="sns:dlq-not-empty",
+        happened_at=Now() - 2 * MINUTE,
+        effect="The alert fired.",
+    )
+    DeadManPing.objects.create(
+        name="sweep", reported=Now(), pinged_at=Now(), ok_at=Now() - MINUTE, answer="200 OK"
     )
 
 

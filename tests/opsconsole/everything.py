@@ -1,0 +1,123 @@
+"""One row of everything, every address of the console, and what the database holds: for tests that try it all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import reduce
+from itertools import product
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.db.models import Model
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+from django_q.models import Task
+from django_q.tasks import async_task
+
+from jobs.models import BulkOperation, DeadLetter, Job
+from opsconsole import audit, pauses, schedules
+from tests import factories
+from tests.journeys import alerting, scenery
+
+PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>|\(\?P<(\w+)>[^)]*\)")
+# What the console writes down of a visit that changes nothing; nobody else's rows.
+BOOKKEEPING = {"django_session", "otp_totp_totpdevice", "rate_limit_requests"}
+
+
+def build() -> None:
+    """Needs a channel ``slack`` in the settings; nothing is posted to it."""
+    scenery.build(jobs=80)
+    scenery.bulk_operations()
+    alerting.build()
+    schedules.sync()
+    factories.dead_letter(Job.objects.earliest("created_at"))
+    scenery.outside()
+    now = timezone.now()
+    for name, success in (("good", True), ("bad", False)):
+        Task.objects.create(
+            id=name, name=name, func="math.floor", started=now, stopped=now, success=success, result="x"
+        )
+    async_task("math.floor", 1)
+    audit.log(User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.")
+    pauses.begin("recovery", by="operator:olga", reason="deploy")
+
+
+def models() -> list[type[Model]]:
+    return list(admin.site._registry)
+
+
+def row_of(label: str) -> Any:
+    """The key of one row of the model that an admin address such as 'jobs_job_change' is about."""
+    for model in models():
+        if label.startswith(f"{model._meta.app_label}_{model._meta.model_name}_"):
+            found = model._default_manager.order_by("pk").last()
+            assert found is not None, f"the scenery has no row of {model._meta.label}"
+            return quote(found.pk)
+    raise AssertionError(f"no model is known for {label}")
+
+
+def values(name: str, pattern: str) -> list[Any]:
+    """What a parameter of an address stands for. One that is not known here fails: say what to try."""
+    known: dict[str, Any] = {
+        "action": lambda: ["requeue", "cancel", "release", "replay", "discard", "restore"],
+        "decision": lambda: ["acknowledge", "snooze", "resolve", "begin", "cancel", "resume"],
+        "form": lambda: ["csv", "json"],
+        "app_label": lambda: sorted({model._meta.app_label for model in models()}),
+        "content_type_id": lambda: [1],
+        "url": lambda: ["no/such/page"],
+        "pk": lambda: BulkOperation.objects.values_list("pk", flat=True),
+        "letter_id": lambda: [DeadLetter.objects.earliest("pk").pk],
+        "job_id": lambda: [scenery.STALE_JOB],
+        "customer_id": lambda: ["CUST-04218"],
+        "worker_id": lambda: ["worker-1"],
+        "policy": lambda: ["standard"],
+        "object_id": lambda: [1],
+    }
+    if name in ("object_id", "id", "name") and not pattern.startswith("r_"):
+        return [row_of(f"{pattern}_")]
+    return list(known[name]())
+
+
+def addresses() -> list[str]:
+    """Every address that the console answers, the parameters filled from the scenery."""
+    return list(dict.fromkeys(_filled(get_resolver().url_patterns, "/")))
+
+
+def _filled(patterns: list[Any], before: str) -> Iterator[str]:
+    for each in patterns:
+        route = before + str(each.pattern).lstrip("^").rstrip("$").replace(r"\Z", "")
+        if isinstance(each, URLResolver):
+            yield from _filled(each.url_patterns, route)
+        elif isinstance(each, URLPattern):
+            yield from _each_value(route, each.name or "")
+
+
+def _each_value(route: str, view: str) -> Iterator[str]:
+    # 'object_id' of '/admin/jobs/job/<path:object_id>/change/' is a job's: the address says whose.
+    whose = "_".join(route.split("/")[2:4]) if not view.startswith("jobs_job_operate") else view
+    names = [found[1] or found[2] for found in PARAMETER.finditer(route)]
+    for chosen in product(*(values(name, whose) for name in names)):
+        yield reduce(lambda left, value: PARAMETER.sub(str(value), left, count=1), chosen, route)
+
+
+def held(*, apart_from: frozenset[str] | set[str] = BOOKKEEPING) -> dict[str, str]:
+    """A checksum of each table, which also differs when a row was written again as it was."""
+    with connection.cursor() as cursor:
+        # Tables of other parts and partitions are named by the database itself.
+        tables = sorted(set(connection.introspection.table_names(cursor)) - apart_from)
+        ask = " union all ".join(
+            f"select '{name}', md5(coalesce(string_agg(ctid::text || t::text, ',' order by ctid), '')) "
+            f'from "{name}" t'
+            for name in tables
+        )
+        cursor.execute(ask)
+        return dict(cursor.fetchall())
+
+
+def tables_of(*labels: str) -> set[str]:
+    return {apps.get_model(label)._meta.db_table for label in labels}
