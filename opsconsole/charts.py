@@ -62,21 +62,31 @@ class Chart:
     legend: list[Series]
     header: list[str]
     rows: list[list[str]]
+    alert: Word | None = None
 
 
-def stacked(title: str, labels: Sequence[str], series: Sequence[Series]) -> Chart:
+def stacked(
+    title: str,
+    labels: Sequence[str],
+    series: Sequence[Series],
+    *,
+    alert_above: float | None = None,
+    level: bool = False,
+) -> Chart:
     """Bars for each of ``labels``, the series on top of each other, the first at the bottom.
 
-    Each series has as many values as there are labels, none below zero.
+    Each series has as many values as there are labels, none below zero. ``alert_above``: above this figure
+    an alert fires; its line is always within the picture. ``level``: the values are readings, whose sum says nothing.
     """
     totals = [sum(values) for values in zip(*(each.values for each in series), strict=True)] if series else []
     if len(totals) != len(labels):
         raise ValueError(f"{len(labels)} labels, but {len(totals)} values")
-    step = _step(max(totals, default=0))
-    highest = max(step * -(-max(totals, default=0) // step), step)
+    reach = max([*totals, int(alert_above or 0)], default=0)
+    step = _step(reach)
+    highest = max(step * -(-reach // step), step)
     return Chart(
         title=title,
-        summary=_summary(labels, series, totals),
+        summary=_summary(labels, series, totals, level=level) + _said(alert_above),
         height=HEIGHT,
         base=f"{HEIGHT - BOTTOM}",
         bars=list(_bars(labels, series, highest)),
@@ -88,7 +98,16 @@ def stacked(title: str, labels: Sequence[str], series: Sequence[Series]) -> Char
         legend=list(series),
         header=["", *(each.label for each in series)],
         rows=[[label, *(f"{each.values[place]:,}" for each in series)] for place, label in enumerate(labels)],
+        alert=None if alert_above is None else _alert_line(alert_above, highest),
     )
+
+
+def _alert_line(value: float, highest: int) -> Word:
+    return Word("100%", _number(_height_at(value, highest)), f"alert above {value:,.0f}", "end")
+
+
+def _said(alert_above: float | None) -> str:
+    return "" if alert_above is None else f" An alert fires above {alert_above:,.0f}."
 
 
 def _step(highest: int) -> int:
@@ -140,13 +159,14 @@ def _words(labels: Sequence[str]) -> Iterator[Word]:
         yield Word(f"{_number(x)}%", _number(HEIGHT - 6), labels[place], "start" if at_edge else "middle")
 
 
-def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int]) -> str:
+def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int], *, level: bool) -> str:
     """What the chart shows, in a sentence."""
     if not any(totals):
         return "Nothing in this time."
     sums = ", ".join(f"{sum(each.values):,} {each.label}" for each in series)
     top = max(range(len(totals)), key=totals.__getitem__)
-    return f"{sums}. Most at {labels[top]}: {totals[top]:,}."
+    said = "" if level else f"{sums}. "
+    return f"{said}Most at {labels[top]}: {totals[top]:,}."
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""One search for everything: a job's id, a customer, a worker, a message's id, a person.
+"""One search for everything: a job's id, a customer, a worker, a message's id, a dead letter, a client, an alert, a person.
 
 Each finder looks by an index and shows at most ``SHOWN`` hits; where there may be more, ``more`` leads to the whole list.
 """
@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from alerts.models import Alert
 from jobs.admin.changelist import search as search_jobs
-from jobs.models import Job, Outbox, WorkerHeartbeat
+from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
+from ratelimits import clients
 
 SHOWN = 10
 SHORTEST = 2
@@ -97,6 +101,47 @@ def _messages(term: str) -> Found:
     return Found("Messages sent", hits)
 
 
+def _letters(term: str) -> Found:
+    """Dead letters by the message's id, or those of a job by its id."""
+    # With its queue, by which the index of message ids begins; there are few.
+    by = Q(dlq__in=list(DeadLetterQueue.objects.values_list("pk", flat=True)), message_id=term)
+    if (as_uuid := _uuid(term)) is not None:
+        by |= Q(job_id=as_uuid) | Q(pk=as_uuid)
+    rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]
+    hits = [
+        Hit(f"Dead letter {row.message_id}", row.get_state_display(), _page("jobs_deadletter", row.pk))
+        for row in rows
+    ]
+    return _group("Dead letters", hits, "jobs_deadletter", q=term, state="all")
+
+
+def _uuid(term: str) -> UUID | None:
+    try:
+        return UUID(term)
+    except ValueError:
+        return None
+
+
+def _clients(term: str) -> Found:
+    """Clients of the API by address, or by an API key's name, id or last characters; each leads to its review."""
+    page = reverse("admin:ratelimits_ratelimithour_client")
+    # What another service called its clients may be anything: only what is known to exist is offered.
+    hits = [
+        Hit(f"Client {found.name}", "its requests and refusals", f"{page}?{urlencode({'key': found.key})}")
+        for found in clients.find(term)
+        if not found.key.startswith("check:")
+    ]
+    return _group("Clients", hits, "ratelimits_ratelimithour", q=term)
+
+
+def _alerts(term: str) -> Found:
+    """Open alerts by the beginning of the fingerprint or words of the title: few are open at a time."""
+    rows = Alert.objects.open().filter(Q(fingerprint__startswith=term) | Q(title__icontains=term))
+    rows = rows.order_by("-since", "-id")[: SHOWN + 1]
+    hits = [Hit(row.title, f"{row.state}, {row.fingerprint}", _page("alerts_alert", row.pk)) for row in rows]
+    return _group("Alerts", hits, "alerts_alert", q=term)
+
+
 def _audit(term: str) -> Found:
     lines = LogEntry.objects.filter(object_id=term).select_related("user").order_by("-id")[: SHOWN + 1]
     hits = [
@@ -114,6 +159,9 @@ FINDERS: list[tuple[str, Callable[[str], Found]]] = [
     ("jobs.view_job", _jobs),
     ("jobs.view_workerheartbeat", _workers),
     ("jobs.view_outbox", _messages),
+    ("jobs.view_deadletter", _letters),
+    ("ratelimits.view_ratelimithour", _clients),
+    ("alerts.view_alert", _alerts),
     ("admin.view_logentry", _audit),
 ]
 

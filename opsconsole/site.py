@@ -122,7 +122,10 @@ class ConsoleSite(AdminSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context: dict[str, Any] = {"title": self.index_title}
         if request.user.has_perm("jobs.view_job"):
-            context |= _state_of_things() | {"recent_actions": _recent_actions()}
+            context |= _state_of_things() | {
+                "recent_actions": _recent_actions(),
+                "lately": overview.lately(),
+            }
         return super().index(request, context | (extra_context or {}))
 
 

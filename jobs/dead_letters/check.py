@@ -18,7 +18,7 @@ from jobs.dead_letters.concerned import Concerned, concerned_by, failures_in
 from jobs.dead_letters.scan import Budget
 from jobs.dead_letters.visiting import Visit, coverage, visit
 from jobs.models import DeadLetter, DeadLetterQueue
-from opsconsole import pauses
+from opsconsole import figures, pauses
 
 # Of the 90 seconds of a task, for all queues together.
 SECONDS_FOR_ALL = 60.0
@@ -65,6 +65,7 @@ def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
         return Checked(dlq, visited, 0)
     new = tell(dlq, visited)
     if visited.depth is not None:
+        figures.raise_to("dead letters", visited.depth)
         interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
         notify.monitor_ok(f"dead letter check ({dlq})", interval)
     return Checked(dlq, visited, new)

@@ -66,6 +66,27 @@ def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> 
 
 
 @register.simple_tag
+def measured(
+    label: str, count: int | None, model: str, query: str, line: float | None, note: str
+) -> SafeString:
+    """A figure that may be unknown, with its target; red above the line where an alert fires."""
+    over = count is not None and line is not None and count > line
+    return format_html(
+        '<div class="{}"><dt><a href="{}{}">{}</a>{}</dt><dd>{}</dd></div>',
+        "tone-bad" if over else "tone-warning" if count is None else "",
+        reverse(f"admin:{model}_changelist"),
+        query,
+        label,
+        format_html("<small>{}</small>", _target(note, line)) if note else "",
+        "unknown" if count is None else overview.figure(count),
+    )
+
+
+def _target(note: str, line: float | None) -> str:
+    return note if line is None else f"{note}, alert above {line:,.0f}"
+
+
+@register.simple_tag
 def finding_advice(finding: overview.Finding) -> SafeString:
     return format_html('{} <a href="{}">{}</a>', finding.advice, finding.url, finding.where)
 

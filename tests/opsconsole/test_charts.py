@@ -75,6 +75,15 @@ def test_figures_must_fit_the_labels() -> None:
         stacked("x", ["a", "b"], [Series("s", "good", [1])])
 
 
+def test_the_alert_line_is_within_the_picture_and_said() -> None:
+    chart = stacked("429s", ["a"], [Series("refused", "warning", [3])], alert_above=100)
+
+    assert chart.alert is not None
+    assert charts.TOP <= float(chart.alert.y) <= charts.HEIGHT - charts.BOTTOM
+    assert "An alert fires above 100." in chart.summary
+    assert "alert above 100" in render_to_string("admin/charts/bars.html", {"chart": chart})
+
+
 def test_the_drawing_escapes_and_has_no_inline_style() -> None:
     chart = stacked("<b>Requests</b>", ["<i>"], [Series("<u>", "bad", [3])])
 

@@ -7,14 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
+from alerts.models import Monitor
 from jobs import operations
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
-from opsconsole import overview
+from opsconsole import figures, overview
 from opsconsole.env import QueueConfig
-from opsconsole.overview import Overview
-from tests.factories import SECOND, beat, job, letter, run
+from opsconsole.overview import Overview, counting
+from tests import people
+from tests.factories import SECOND, beat, dead_letter_queue, job, letter, run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -197,10 +202,77 @@ def test_the_figures_are_kept_for_a_moment(django_assert_num_queries: Any) -> No
 @pytest.mark.django_db
 def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     overview.memory.clear()
-    monkeypatch.setattr(overview, "COUNTED_TO", 2)
+    monkeypatch.setattr(counting, "COUNTED_TO", 2)
     for _ in range(5):
         job()
 
     assert overview.read().waiting == 3
     assert overview.figure(3) == "2+"
     assert overview.figure(2) == "2"
+
+
+@pytest.mark.django_db
+def test_a_dead_letter_queue_that_is_not_read_is_unknown_and_not_empty(settings: Any) -> None:
+    url = "https://sqs.fake/dead"
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", url)}
+    overview.memory.clear()
+    assert overview.read().dead_letters is None
+
+    dlq = dead_letter_queue(url=url, visible=2, in_flight=1, delayed=0, read_at=Now())
+    overview.memory.clear()
+    assert overview.read().dead_letters == 3
+
+    dlq.error = "AccessDenied"
+    dlq.save()
+    overview.memory.clear()
+    assert overview.read().dead_letters is None
+
+
+@pytest.mark.django_db
+def test_the_longest_wait_is_that_of_the_first_in_line(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
+    job(updated_at=Now() - HOUR)
+    job()
+    job(updated_at=Now() - 3 * HOUR, not_before=Now() + HOUR)
+    overview.memory.clear()
+
+    wait = overview.read().oldest_wait
+
+    assert wait is not None
+    assert HOUR <= wait < HOUR + timedelta(minutes=1)
+
+
+@pytest.mark.django_db
+def test_who_watches_and_who_is_late() -> None:
+    Monitor.objects.create(name="sweep", interval=HOUR)
+    Monitor.objects.create(name="check", interval=HOUR, last_ok_at=Now() - 3 * HOUR)
+    overview.memory.clear()
+
+    assert [(each.name, each.late) for each in overview.lately().watches] == [
+        ("check", True),
+        ("sweep", False),
+    ]
+
+
+@pytest.mark.django_db
+def test_hours_without_a_reading_of_the_dead_letters_are_unknown() -> None:
+    figures.raise_to("dead letters", 4)
+    overview.memory.clear()
+
+    chart = overview.lately().charts[-1]
+
+    assert [row[1] for row in chart.rows[-2:]] == ["unknown", "4"]
+    assert "Unknown in 23 of 24 hours." in chart.summary
+    assert len(chart.bars) == 1
+
+
+@pytest.mark.django_db
+def test_the_page_from_its_cache_asks_little(client: Any) -> None:
+    client.force_login(people.operator())
+    overview.memory.clear()
+    client.get(reverse("admin:index"))
+
+    with CaptureQueriesContext(connection) as asked:
+        assert client.get(reverse("admin:index")).status_code == 200
+
+    assert len(asked) < 12, [query["sql"] for query in asked]

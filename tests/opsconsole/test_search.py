@@ -6,10 +6,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from alerts import notify
+from alerts.models import Alert
 from jobs.models import Outbox
 from opsconsole import audit, search
 from tests import people
-from tests.factories import beat, job, letter
+from tests.factories import beat, dead_letter, job, letter
 
 SEARCH = reverse("search")
 pytestmark = pytest.mark.django_db
@@ -50,6 +52,30 @@ def test_a_worker_and_a_message_are_found(viewer: Client) -> None:
     to_worker = viewer.get(SEARCH, {"q": "worker-7"}).headers["Location"]
     assert to_worker == reverse("admin:jobs_workerheartbeat_change", args=["worker-7@host"])
     assert viewer.get(SEARCH, {"q": "0f3c-b7e"}).headers["Location"] == page_of(made.pk)
+
+
+def test_a_dead_letter_is_found_by_its_message_and_by_its_job(viewer: Client) -> None:
+    made = job()
+    dead = dead_letter(made, message_id="dead-77")
+    page = reverse("admin:jobs_deadletter_change", args=[dead.pk])
+
+    assert viewer.get(SEARCH, {"q": "dead-77"}).headers["Location"] == page
+    assert page in viewer.get(SEARCH, {"q": str(made.pk)}).content.decode()
+
+
+def test_a_client_is_found_by_its_address(viewer: Client) -> None:
+    page = viewer.get(SEARCH, {"q": "203.0.113.7"})
+
+    review = reverse("admin:ratelimits_ratelimithour_client")
+    assert page.headers["Location"] == f"{review}?key=address%3A203.0.113.7"
+
+
+def test_an_open_alert_is_found_by_its_fingerprint_and_words(viewer: Client) -> None:
+    notify.fire("dlq_not_empty:slow", title="3 dead letters (slow)", severity="critical")
+    page = reverse("admin:alerts_alert_change", args=[Alert.objects.get().pk])
+
+    assert viewer.get(SEARCH, {"q": "dlq_not_empty"}).headers["Location"] == page
+    assert viewer.get(SEARCH, {"q": "dead letters"}).headers["Location"] == page
 
 
 def test_what_was_done_to_it_is_found_with_it(viewer: Client) -> None:

@@ -89,7 +89,7 @@ def test_untrusted_proxy_and_unstated_processes_are_findings(monkeypatch: pytest
         Kind.PROCESSES,
     }
     overview.memory.clear()
-    found = overview._of_the_limiter(overview.read())
+    found = overview.of_the_limiter(overview.read())
     assert [finding.sentence for finding in found] == [
         "A proxy that is not trusted sends client addresses: they are ignored.",
         "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",

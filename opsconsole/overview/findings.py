@@ -1,90 +1,18 @@
-"""Is everything all right? The figures of the overview, and what they mean in sentences."""
+"""What the figures mean, in sentences: what to do first, and where."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
 
-from django.conf import settings
-from django.core.cache.backends.locmem import LocMemCache
-from django.db.models import Case, IntegerField, QuerySet, Value, When
-from django.db.models.functions import Now
 from django.urls import reverse
 
-from alerts.models import Alert
-from jobs import lost
-from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from jobs.models import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS
 from opsconsole import switches
 from opsconsole.durations import spell
-from ratelimits import policies
+from opsconsole.overview.counting import figure, many, runs
+from opsconsole.overview.reading import Overview
 from ratelimits.models import LimiterTrouble
-
-COUNTED_TO = 10_000
-KEPT_SECONDS = 5
-# The proof of lost messages reads more than the other figures, and changes slowly.
-LOST_KEPT_SECONDS = 60
-FAILED_WITHIN = timedelta(hours=24)
-UNSENT_AFTER = timedelta(minutes=2)
-INTERVALS_UNTIL_LATE = 3
-
-# In the process: the pages must also open when the shared cache is away.
-memory = LocMemCache("overview", {})
-
-
-_WORST_FIRST = Case(
-    When(severity="critical", then=Value(0)),
-    When(severity="warning", then=Value(1)),
-    default=Value(2),
-    output_field=IntegerField(),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overview:
-    """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
-
-    ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
-    message was sent again as often as is allowed. ``stale_by_hand``: stale runs from before
-    the cutoff, which nothing recovers by itself; ``stale``: the others.
-    """
-
-    read_at: datetime
-    stale: int
-    hung: int
-    running: int
-    waiting: int
-    quarantined: int
-    failed: int
-    unsent: int
-    overdue: int
-    workers_alive: int
-    workers_silent: int
-    workers_dead: int
-    last_sweep: Sweep | None
-    unread_queues: tuple[str, ...]
-    lost: int = 0
-    in_vain: int = 0
-    firing: int = 0
-    worst_alert: str = ""
-    stale_by_hand: int = 0
-    limiter_troubles: tuple[str, ...] = ()
-    limiter_mode: str = "enforce"
-
-    @property
-    def stale_in_all(self) -> int:
-        return self.stale + self.stale_by_hand
-
-    @property
-    def sweep_age(self) -> timedelta | None:
-        ended = self.last_sweep and self.last_sweep.finished_at
-        return self.read_at - ended if ended else None
-
-    @property
-    def sweep_is_late(self) -> bool:
-        interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
-        return self.sweep_age is None or self.sweep_age > INTERVALS_UNTIL_LATE * interval
 
 
 @dataclass(frozen=True)
@@ -103,76 +31,12 @@ class Finding:
         return reverse(f"admin:{self.link}") + self.query
 
 
-def read() -> Overview:
-    """The figures, at most ``KEPT_SECONDS`` old."""
-    seen: Overview | None = memory.get("overview")
-    if seen is None:
-        seen = _read()
-        memory.set("overview", seen, KEPT_SECONDS)
-    return seen
-
-
-def _read() -> Overview:
-    control = RecoveryControl.objects.annotate(read_at=Now()).get(pk=1)
-    failed = Job.objects.filter(
-        status=Status.FAILED,
-        updated_at__gte=Now() - FAILED_WITHIN,
-        # Keeps the walk along the index of failed jobs short, however many there are.
-        created_at__gte=Now() - 7 * FAILED_WITHIN,
-    )
-    due = Outbox.objects.due()
-    workers = WorkerHeartbeat.objects
-    stale = Job.objects.stale()
-    automatic = _count(stale.begun_since(control.cutoff) if control.armed and control.cutoff else stale)
-    return Overview(
-        read_at=control.read_at,
-        stale=automatic,
-        stale_by_hand=_count(stale.begun_before(control.cutoff)) if control.armed and control.cutoff else 0,
-        hung=_count(Job.objects.hung()),
-        running=_count(Job.objects.running()),
-        waiting=_count(Job.objects.waiting()),
-        quarantined=_count(Job.objects.filter(status=Status.QUARANTINED)),
-        failed=_count(failed),
-        unsent=_count(due),
-        overdue=_count(due.filter(available_at__lt=Now() - UNSENT_AFTER)),
-        workers_alive=_count(workers.alive()),
-        workers_silent=_count(workers.silent()),
-        workers_dead=_count(workers.dead()),
-        last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
-        firing=_count(Alert.objects.firing()),
-        worst_alert=Alert.objects.firing()
-        .order_by(_WORST_FIRST, "-since")
-        .values_list("title", flat=True)
-        .first()
-        or "",
-        unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
-        lost=_lost(control),
-        in_vain=_count(Job.objects.resends_used_up()),
-        limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
-        limiter_mode=policies.current().mode,
-    )
-
-
-def _lost(control: RecoveryControl) -> int:
-    if control.armed and lost.resending():
-        return 0
-    found: int | None = memory.get("lost")
-    if found is None:
-        found = _count(lost.proven_lost())
-        memory.set("lost", found, LOST_KEPT_SECONDS)
-    return found
-
-
-def _count(rows: QuerySet[Any]) -> int:
-    return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
-
-
 def findings(seen: Overview, control: RecoveryControl) -> list[Finding]:
     """What needs somebody's attention, the most pressing first; empty when all is well."""
     return [
         *of_recovery(seen, control),
         *_of_the_machine(seen),
-        *_of_the_limiter(seen),
+        *of_the_limiter(seen),
         *_of_jobs(seen, control),
         *_of_alerts(seen),
     ]
@@ -230,7 +94,7 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
         found.append(Finding("bad", sentence, advice, "Open queues", "jobs_queuestate_changelist"))
     if seen.overdue:
         advice = "See that the dispatcher runs and SQS answers."
-        sentence = f"{_many(seen.overdue, 'message')} should have been sent by now."
+        sentence = f"{many(seen.overdue, 'message')} should have been sent by now."
         found.append(
             Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting")
         )
@@ -261,7 +125,7 @@ _LIMITER_TROUBLES = {
 }
 
 
-def _of_the_limiter(seen: Overview) -> list[Finding]:
+def of_the_limiter(seen: Overview) -> list[Finding]:
     page = ("Open the limiter", "ratelimits_limitercontrol_changelist")
     found = [
         Finding(*_LIMITER_TROUBLES[kind], *page)
@@ -286,7 +150,7 @@ def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
         found.append(Finding("quiet", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
     if seen.quarantined:
         advice = "Read what happened to it, mend the cause, then release it."
-        sentence = f"{_many(seen.quarantined, 'job')} in quarantine."
+        sentence = f"{many(seen.quarantined, 'job')} in quarantine."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?status=quarantined")
         )
@@ -296,14 +160,14 @@ def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
             if control.armed
             else "Recovery only observes"
         )
-        sentence = f"{_many(seen.lost, 'job')} waiting for a message that is lost."
+        sentence = f"{many(seen.lost, 'job')} waiting for a message that is lost."
         advice = f"{why}: read the proof on the job's page, then cancel and requeue."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=lost")
         )
     if seen.in_vain:
         advice = "See that workers of the queue run, then cancel and requeue."
-        sentence = f"{_many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."
+        sentence = f"{many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=used_up")
         )
@@ -320,16 +184,3 @@ def _of_alerts(seen: Overview) -> list[Finding]:
     verb = "alert fires" if seen.firing == 1 else "alerts fire"
     sentence = f"{figure(seen.firing)} {verb}: {seen.worst_alert[:120]}."
     return [Finding("warning", sentence, "Look, then acknowledge.", "Show alerts", "alerts_alert_changelist")]
-
-
-def runs(count: int) -> str:
-    return _many(count, "run")
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{figure(count)} {noun}{'' if count == 1 else 's'}"
-
-
-def figure(count: int) -> str:
-    """A count as shown: exact up to ``COUNTED_TO``, above it "10,000+"."""
-    return f"{COUNTED_TO:,}+" if count > COUNTED_TO else f"{count:,}"

@@ -1,0 +1,171 @@
+"""The figures of the overview, read together and kept for a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.cache.backends.locmem import LocMemCache
+from django.db.models import Case, IntegerField, Value, When
+from django.db.models.functions import Now
+
+from alerts.models import Alert
+from jobs import lost
+from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from opsconsole.overview import day
+from opsconsole.overview.counting import count
+from ratelimits import policies
+from ratelimits.models import LimiterTrouble
+
+KEPT_SECONDS = 5
+# The proof of lost messages reads more than the other figures, and changes slowly.
+LOST_KEPT_SECONDS = 60
+SLOW_KEPT_SECONDS = 20
+FAILED_WITHIN = timedelta(hours=24)
+UNSENT_AFTER = timedelta(minutes=2)
+INTERVALS_UNTIL_LATE = 3
+
+# In the process: the pages must also open when the shared cache is away.
+memory = LocMemCache("overview", {})
+
+
+_WORST_FIRST = Case(
+    When(severity="critical", then=Value(0)),
+    When(severity="warning", then=Value(1)),
+    default=Value(2),
+    output_field=IntegerField(),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
+
+    ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
+    message was sent again as often as is allowed. ``stale_by_hand``: stale runs from before
+    the cutoff, which nothing recovers by itself; ``stale``: the others.
+
+    None among the figures is unknown, which is not zero (I8). ``stale_day`` and ``recovered`` count 24 hours,
+    ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
+    """
+
+    read_at: datetime
+    stale: int
+    hung: int
+    running: int
+    waiting: int
+    quarantined: int
+    failed: int
+    unsent: int
+    overdue: int
+    workers_alive: int
+    workers_silent: int
+    workers_dead: int
+    last_sweep: Sweep | None
+    unread_queues: tuple[str, ...]
+    lost: int = 0
+    in_vain: int = 0
+    firing: int = 0
+    worst_alert: str = ""
+    stale_by_hand: int = 0
+    limiter_troubles: tuple[str, ...] = ()
+    limiter_mode: str = "enforce"
+    stale_day: int | None = None
+    stale_line: float | None = None
+    recovered: int | None = None
+    oldest_wait: timedelta | None = None
+    dead_letters: int | None = None
+    soonest_expiry: datetime | None = None
+    alerts_open: int = 0
+    limited_hour: int | None = None
+    limited_line: float | None = None
+
+    @property
+    def stale_in_all(self) -> int:
+        return self.stale + self.stale_by_hand
+
+    @property
+    def sweep_age(self) -> timedelta | None:
+        ended = self.last_sweep and self.last_sweep.finished_at
+        return self.read_at - ended if ended else None
+
+    @property
+    def sweep_is_late(self) -> bool:
+        interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
+        return self.sweep_age is None or self.sweep_age > INTERVALS_UNTIL_LATE * interval
+
+
+def read() -> Overview:
+    """The figures, at most ``KEPT_SECONDS`` old."""
+    seen: Overview | None = memory.get("overview")
+    if seen is None:
+        seen = _read()
+        memory.set("overview", seen, KEPT_SECONDS)
+    return seen
+
+
+def _read() -> Overview:
+    control = RecoveryControl.objects.annotate(read_at=Now()).get(pk=1)
+    failed = Job.objects.filter(
+        status=Status.FAILED,
+        updated_at__gte=Now() - FAILED_WITHIN,
+        # Keeps the walk along the index of failed jobs short, however many there are.
+        created_at__gte=Now() - 7 * FAILED_WITHIN,
+    )
+    due = Outbox.objects.due()
+    workers = WorkerHeartbeat.objects
+    stale = Job.objects.stale()
+    automatic = count(stale.begun_since(control.cutoff) if control.armed and control.cutoff else stale)
+    return Overview(
+        read_at=control.read_at,
+        stale=automatic,
+        stale_by_hand=count(stale.begun_before(control.cutoff)) if control.armed and control.cutoff else 0,
+        hung=count(Job.objects.hung()),
+        running=count(Job.objects.running()),
+        waiting=count(Job.objects.waiting()),
+        quarantined=count(Job.objects.filter(status=Status.QUARANTINED)),
+        failed=count(failed),
+        unsent=count(due),
+        overdue=count(due.filter(available_at__lt=Now() - UNSENT_AFTER)),
+        workers_alive=count(workers.alive()),
+        workers_silent=count(workers.silent()),
+        workers_dead=count(workers.dead()),
+        last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
+        firing=count(Alert.objects.firing()),
+        worst_alert=Alert.objects.firing()
+        .order_by(_WORST_FIRST, "-since")
+        .values_list("title", flat=True)
+        .first()
+        or "",
+        unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
+        lost=_lost(control),
+        in_vain=count(Job.objects.resends_used_up()),
+        limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
+        limiter_mode=policies.current().mode,
+        alerts_open=count(Alert.objects.open()),
+        oldest_wait=day.oldest_wait(control.read_at),
+        dead_letters=day.dead_letters(control.read_at),
+        soonest_expiry=day.soonest_expiry(),
+        **_slow(),
+    )
+
+
+def _lost(control: RecoveryControl) -> int:
+    if control.armed and lost.resending():
+        return 0
+    found: int | None = memory.get("lost")
+    if found is None:
+        found = count(lost.proven_lost())
+        memory.set("lost", found, LOST_KEPT_SECONDS)
+    return found
+
+
+def _slow() -> dict[str, Any]:
+    """What reads a day or an hour: kept for longer than the other figures."""
+    found: dict[str, Any] | None = memory.get("slow")
+    if found is None:
+        found = day.slow_figures()
+        memory.set("slow", found, SLOW_KEPT_SECONDS)
+    return found
