@@ -78,10 +78,10 @@ def test_a_console_that_goes_away_is_said_to_be_stale_and_comes_back(page: Page)
 
 
 def test_who_is_on_a_link_by_keyboard_stays_on_it(page: Page) -> None:
-    page.get_by_role("link", name="Quarantined").focus()
+    page.get_by_role("link", name="Quarantined", exact=True).focus()
 
     with page.expect_response(re.compile("overview/live")):
         page.clock.run_for(5_100)
     page.clock.run_for(10)
 
-    expect(page.get_by_role("link", name="Quarantined")).to_be_focused()
+    expect(page.get_by_role("link", name="Quarantined", exact=True)).to_be_focused()
