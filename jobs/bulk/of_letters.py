@@ -19,8 +19,8 @@ from jobs.dead_letters.operations import Step
 from jobs.models import BulkMember, DeadLetter, Status
 from jobs.operations import Outcome
 
-# A letter is locked and written by itself: a chunk stays short.
-MOST_A_CHUNK = 50
+# The letters of a chunk stay locked until all of them are written.
+MOST_A_CHUNK = 500
 # FIFO queues promise the order of sending within a group.
 AS_SENT = ("sent_at", "pk")
 
@@ -58,6 +58,8 @@ def _as_seen(action: Action, member: BulkMember) -> Step:
 
 
 def _settled(outcome: Outcome) -> BulkMember.Outcome:
+    if outcome.failed:
+        return BulkMember.Outcome.FAILED
     return BulkMember.Outcome.DONE if outcome.done else BulkMember.Outcome.SKIPPED
 
 

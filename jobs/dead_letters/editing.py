@@ -66,7 +66,7 @@ def replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outc
         step = operations.step_for(Action.REPLAY, letter, None)
         if not step.will:
             return Outcome(letter.pk, done=False, sentence=step.sentence)
-        operations.want_sending(letter, actor, reason, edited_body=body)
+        operations.want_sending([letter], actor, reason, edited_body=body)
         return Outcome(
             letter.pk, done=True, sentence=f"Waits to be sent to the queue {letter.queue}, edited."
         )

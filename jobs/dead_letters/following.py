@@ -28,16 +28,12 @@ def follow_requeues(run_epochs: Mapping[UUID, int], actor: Actor, reason: str) -
         .order_by("pk")
         .select_for_update(of=("self",))
     )
-    _note([(letter, run_epochs[letter.job_id]) for letter in letters if letter.job_id], actor, reason)
+    note([(letter, run_epochs[letter.job_id]) for letter in letters if letter.job_id], actor, reason)
     return len(letters)
 
 
-def note(letters: list[DeadLetter], run_epoch: int, actor: Actor, reason: str) -> None:
+def note(followed: Sequence[tuple[DeadLetter, int]], actor: Actor, reason: str) -> None:
     """Write for these locked letters that their job was requeued as this run."""
-    _note([(letter, run_epoch) for letter in letters], actor, reason)
-
-
-def _note(followed: Sequence[tuple[DeadLetter, int]], actor: Actor, reason: str) -> None:
     if not followed:
         return
     ReplayAttempt.objects.bulk_create(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F, Q
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs.dead_letters import ledger, requeue
@@ -23,6 +23,10 @@ from jobs.operations import OperationRefused, Outcome
 from jobs.timeline import Actor
 
 State = DeadLetter.State
+# A letter and the job that it names, as ``requeue.jobs_of`` loads it; None: it names none that is known.
+Pair = tuple[DeadLetter, Any]
+# For each letter: whether it was done, and a sentence.
+Said = dict[UUID, tuple[bool, str]]
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,16 @@ def step_for(action: Action, letter: DeadLetter, job: Any) -> Step:
 
 
 def carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
-    """Write what was planned for each letter that is still as it was seen; each in a transaction of its own.
+    """Write what was planned for each letter that is still as it was seen; the outcomes in the order of the steps.
 
-    Raises ``OperationRefused`` without a reason.
+    All of it is one transaction. When the database refuses that, each half is tried by itself, so that a letter
+    which can't be written fails alone. Raises ``OperationRefused`` without a reason.
     """
     require(reason)
-    return [_carry_out(step, actor, reason) for step in steps]
+    wanted = [step for step in steps if step.will]
+    outcomes = {step.job_id: Outcome(step.job_id, done=False, sentence=step.sentence) for step in steps}
+    outcomes |= {outcome.job_id: outcome for outcome in _halving(wanted, actor, reason)}
+    return [outcomes[step.job_id] for step in steps]
 
 
 def require(reason: str) -> None:
@@ -72,118 +80,200 @@ def require(reason: str) -> None:
         raise OperationRefused("Give a reason: it is kept in each letter's ledger.")
 
 
-def _carry_out(step: Step, actor: Actor, reason: str) -> Outcome:
-    if not step.will:
-        return Outcome(step.job_id, done=False, sentence=step.sentence)
-    with transaction.atomic():
-        letter = locked(step)
-        if letter is None:
-            return Outcome(step.job_id, done=False, sentence=_changed(step))
-        job = requeue.jobs_of([letter]).get(letter.job_id)
-        again = step_for(step.action, letter, job)
-        if not again.will:
-            return Outcome(step.job_id, done=False, sentence=again.sentence)
-        if (again.seen_epoch, again.seen_reason) != (step.seen_epoch, step.seen_reason):
-            return Outcome(step.job_id, done=False, sentence=f"Its job changed meanwhile. {again.sentence}")
-        done, sentence = _WRITES[Action(step.action)](letter, job, actor, reason)
-        return Outcome(step.job_id, done=done, sentence=sentence)
+def _halving(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
+    try:
+        with transaction.atomic():
+            return _together(steps, actor, reason)
+    except DatabaseError as error:
+        if len(steps) > 1:
+            middle = len(steps) // 2
+            return _halving(steps[:middle], actor, reason) + _halving(steps[middle:], actor, reason)
+        why = str(error).strip().partition("\n")[0]
+        sentence = f"The database refused it, nothing was changed: {why}"
+        return [Outcome(step.job_id, done=False, sentence=sentence, failed=True) for step in steps]
 
 
-def locked(step: Step) -> DeadLetter | None:
-    """The letter, locked, if it is still in the state in which it was seen.
+def _together(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
+    """Do it in waves, with one letter of each job in a wave: requeueing the job changes its other letters."""
+    outcomes: list[Outcome] = []
+    waiting = list(steps)
+    while waiting:
+        wave, waiting = _wave(waiting)
+        outcomes += _carry_out(wave, actor, reason)
+    return outcomes
 
-    Its job is locked first, as whoever requeues a job from its page does: the other order would be a deadlock.
+
+def _wave(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+    """(the steps of now, those of later)."""
+    named = dict(_named(steps).values_list("pk", "job_id"))
+    now: dict[Any, Step] = {}
+    later = []
+    for step in steps:
+        subject = named.get(step.job_id) or step.job_id
+        if subject in now:
+            later.append(step)
+        else:
+            now[subject] = step
+    return list(now.values()), later
+
+
+def _named(steps: Sequence[Step]) -> QuerySet[DeadLetter]:
+    return DeadLetter.objects.filter(pk__in=[step.job_id for step in steps])
+
+
+def _carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
+    found = locked(steps)
+    same = [step for step in steps if (letter := found.get(step.job_id)) and letter.state == step.seen_status]
+    jobs = requeue.jobs_of(found[step.job_id] for step in same)
+    said = {step.job_id: (False, _changed(found.get(step.job_id))) for step in steps}
+    chosen: dict[Action, list[Pair]] = {}
+    for step in same:
+        letter = found[step.job_id]
+        job = jobs.get(letter.job_id)
+        if why := _second_thought(step, letter, job):
+            said[step.job_id] = False, why
+        else:
+            chosen.setdefault(Action(step.action), []).append((letter, job))
+    for action, pairs in chosen.items():
+        said |= _WRITES[action](pairs, actor, reason)
+    return [Outcome(step.job_id, done=said[step.job_id][0], sentence=said[step.job_id][1]) for step in steps]
+
+
+def locked(steps: Sequence[Step]) -> dict[UUID, DeadLetter]:
+    """These letters, locked, by id.
+
+    Their jobs are locked first, as whoever requeues a job from its page does: the other order would be a
+    deadlock. Both in the order of their ids, so that two operators wait for each other and never both.
     """
-    named = DeadLetter.objects.filter(pk=step.job_id).values("job_id")
-    Job.objects.filter(pk__in=named).select_for_update().first()
-    letters = DeadLetter.objects.light().filter(pk=step.job_id, state=step.seen_status)
-    return letters.select_for_update(of=("self",)).first()
+    jobs = Job.objects.filter(pk__in=_named(steps).values("job_id")).order_by("pk").select_for_update()
+    list(jobs.values_list("pk", flat=True))
+    letters = DeadLetter.objects.light().filter(pk__in=[step.job_id for step in steps])
+    rows = letters.order_by("pk").select_for_update(of=("self",))
+    return {letter.pk: letter for letter in rows}
 
 
-def _changed(step: Step) -> str:
-    now = DeadLetter.objects.light().filter(pk=step.job_id).first()
-    if now is None:
+def _second_thought(step: Step, letter: DeadLetter, job: Any) -> str:
+    """Why a letter that looks as it did is left alone all the same; '' when it is not."""
+    again = step_for(step.action, letter, job)
+    if not again.will:
+        return again.sentence
+    if (again.seen_epoch, again.seen_reason) != (step.seen_epoch, step.seen_reason):
+        return f"Its job changed meanwhile. {again.sentence}"
+    return ""
+
+
+def _changed(letter: DeadLetter | None) -> str:
+    if letter is None:
         return "It is gone from the database."
-    return f"It changed meanwhile: it is {now.get_state_display()} now."
+    return f"It changed meanwhile: it is {letter.get_state_display()} now."
 
 
-def _become(letter: DeadLetter, state: DeadLetter.State) -> None:
-    DeadLetter.objects.filter(pk=letter.pk).update(state=state)
+def _become(letters: Iterable[DeadLetter], state: DeadLetter.State) -> None:
+    DeadLetter.objects.filter(pk__in=[letter.pk for letter in letters]).update(state=state)
 
 
-def _replay(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
-    if job is not None:
-        return requeue.requeue(letter, job, actor, reason)
-    want_sending(letter, actor, reason)
-    return True, f"Waits to be sent to the queue {letter.queue}."
+def _replay(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+    foreign = [letter for letter, job in pairs if job is None]
+    want_sending(foreign, actor, reason)
+    said = {letter.pk: (True, f"Waits to be sent to the queue {letter.queue}.") for letter in foreign}
+    return said | requeue.requeue([pair for pair in pairs if pair[1] is not None], actor, reason)
 
 
 def want_sending(
-    letter: DeadLetter, actor: Actor, reason: str, edited_body: str | None = None
-) -> ReplayAttempt:
-    """Wish that a locked letter is sent to its origin, perhaps with another body."""
-    row = ledger.entry(
-        letter,
-        Action.REPLAY,
-        ReplayAttempt.State.WANTED,
-        actor,
-        reason,
-        from_copy=letter.state != State.IN_QUEUE,
-        edited_body=edited_body,
+    letters: Sequence[DeadLetter], actor: Actor, reason: str, edited_body: str | None = None
+) -> None:
+    """Wish that locked letters are sent to their origin, in this order, perhaps with another body."""
+    ReplayAttempt.objects.bulk_create(
+        ledger.entry(
+            letter,
+            Action.REPLAY,
+            ReplayAttempt.State.WANTED,
+            actor,
+            reason,
+            from_copy=letter.state != State.IN_QUEUE,
+            edited_body=edited_body,
+        )
+        for letter in letters
     )
-    row.save(force_insert=True)
-    _become(letter, State.REPLAYING)
-    return row
+    _become(letters, State.REPLAYING)
 
 
-def _discard(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
+def _discard(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+    letters = [letter for letter, _ in pairs]
+    ReplayAttempt.objects.bulk_create(_discarding(letter, actor, reason) for letter in letters)
+    _become(letters, State.DISCARDED)
+    return {
+        letter.pk: (
+            True,
+            "Waits to be deleted from its queue." if letter.state == State.IN_QUEUE else "Discarded.",
+        )
+        for letter in letters
+    }
+
+
+def _discarding(letter: DeadLetter, actor: Actor, reason: str) -> ReplayAttempt:
     in_queue = letter.state == State.IN_QUEUE
     state = ReplayAttempt.State.WANTED if in_queue else ReplayAttempt.State.DONE
     ended_at = None if in_queue else Now()
-    ledger.entry(
+    return ledger.entry(
         letter, Action.DISCARD, state, actor, reason, from_copy=not in_queue, ended_at=ended_at
-    ).save(force_insert=True)
-    _become(letter, State.DISCARDED)
-    return True, "Waits to be deleted from its queue." if in_queue else "Discarded."
+    )
 
 
-def _restore(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
+def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
     """A discard that was not carried out yet is called off; else the letter lives on as the copy kept here."""
-    called_off = ReplayAttempt.objects.filter(
-        letter_id=letter.pk, action=Action.DISCARD, state=ReplayAttempt.State.WANTED
-    ).update(state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome="Restored before it was deleted.")
-    done = ReplayAttempt.State.DONE
-    ledger.entry(letter, Action.RESTORE, done, actor, reason, ended_at=Now()).save(force_insert=True)
-    _become(letter, State.IN_QUEUE if called_off else State.KEPT)
-    return True, "Back in the list: it had not left its queue yet." if called_off else "Kept in the console."
+    letters = [letter for letter, _ in pairs]
+    waiting = _rows_of(letters).filter(action=Action.DISCARD, state=ReplayAttempt.State.WANTED)
+    called_off = set(waiting.select_for_update().values_list("letter_id", flat=True))
+    waiting.filter(letter_id__in=called_off).update(
+        state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome="Restored before it was deleted."
+    )
+    _note(letters, Action.RESTORE, actor, reason)
+    _become([letter for letter in letters if letter.pk in called_off], State.IN_QUEUE)
+    _become([letter for letter in letters if letter.pk not in called_off], State.KEPT)
+    back = "Back in the list: it had not left its queue yet."
+    return {
+        letter.pk: (True, back if letter.pk in called_off else "Kept in the console.") for letter in letters
+    }
 
 
-def _mark_sent(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
-    unknown = ReplayAttempt.objects.filter(letter_id=letter.pk, state=ReplayAttempt.State.UNKNOWN)
+def _mark_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+    letters = [letter for letter, _ in pairs]
+    unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
+    kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
     said = f"{actor.name} said that it was sent."
-    kept = unknown.filter(from_copy=True).update(state=ReplayAttempt.State.DONE, ended_at=Now(), outcome=said)
+    unknown.filter(from_copy=True).update(state=ReplayAttempt.State.DONE, ended_at=Now(), outcome=said)
     unknown.update(state=ReplayAttempt.State.SENT, outcome=said)
-    _note_mark(letter, Action.MARK_SENT, actor, reason)
-    _become(letter, State.REPLAYED if kept else State.REPLAYING)
-    return True, "Counts as replayed."
+    _note(letters, Action.MARK_SENT, actor, reason)
+    _become([letter for letter in letters if letter.pk in kept], State.REPLAYED)
+    _become([letter for letter in letters if letter.pk not in kept], State.REPLAYING)
+    return {letter.pk: (True, "Counts as replayed.") for letter in letters}
 
 
-def _mark_not_sent(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
-    unknown = ReplayAttempt.objects.filter(letter_id=letter.pk, state=ReplayAttempt.State.UNKNOWN)
-    kept = unknown.filter(from_copy=True).exists()
+def _mark_not_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+    letters = [letter for letter, _ in pairs]
+    unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
+    kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
     said = f"{actor.name} said that it was not sent."
     unknown.update(state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome=said)
-    _note_mark(letter, Action.MARK_NOT_SENT, actor, reason)
-    _become(letter, State.KEPT if kept else State.IN_QUEUE)
-    return True, "Can be replayed again."
+    _note(letters, Action.MARK_NOT_SENT, actor, reason)
+    _become([letter for letter in letters if letter.pk in kept], State.KEPT)
+    _become([letter for letter in letters if letter.pk not in kept], State.IN_QUEUE)
+    return {letter.pk: (True, "Can be replayed again.") for letter in letters}
 
 
-def _note_mark(letter: DeadLetter, action: Action, actor: Actor, reason: str) -> None:
+def _rows_of(letters: Sequence[DeadLetter]) -> QuerySet[ReplayAttempt]:
+    return ReplayAttempt.objects.filter(letter_id__in=[letter.pk for letter in letters])
+
+
+def _note(letters: Sequence[DeadLetter], action: Action, actor: Actor, reason: str) -> None:
     done = ReplayAttempt.State.DONE
-    ledger.entry(letter, action, done, actor, reason, ended_at=Now()).save(force_insert=True)
+    ReplayAttempt.objects.bulk_create(
+        ledger.entry(letter, action, done, actor, reason, ended_at=Now()) for letter in letters
+    )
 
 
-_WRITES: dict[Action, Callable[[DeadLetter, Any, Actor, str], tuple[bool, str]]] = {
+_WRITES: dict[Action, Callable[[Sequence[Pair], Actor, str], Said]] = {
     Action.REPLAY: _replay,
     Action.DISCARD: _discard,
     Action.RESTORE: _restore,

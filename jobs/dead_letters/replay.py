@@ -87,16 +87,22 @@ def _parcel(received: Received, letter: DeadLetter, attempt: ReplayAttempt) -> P
 
 
 def _delete(going: Sequence[tuple[Received, DeadLetter]]) -> set[str]:
-    if not going:
-        return set()
+    """Delete these in batches; those that SQS says are gone are recorded together."""
+    deleted: set[str] = set()
+    for start in range(0, len(going), sqs.BATCH_ENTRIES):
+        deleted |= _delete_batch([received for received, _ in going[start : start + sqs.BATCH_ENTRIES]])
+    if deleted:
+        record_deleted([letter for received, letter in going if received.message_id in deleted])
+    return deleted
+
+
+def _delete_batch(batch: Sequence[Received]) -> set[str]:
     try:
-        deleted = sqs.delete_batch([received for received, _ in going])
+        return sqs.delete_batch(batch)
     except sqs.QueueError as error:
         # They were sent, and say so: the next scan deletes them.
         logger.warning("Dead letters could not be deleted, trying again later: %s", error)
         return set()
-    record_deleted([letter for received, letter in going if received.message_id in deleted])
-    return deleted
 
 
 def record_deleted(letters: Sequence[DeadLetter]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,8 @@ from jobs.dead_letters import following
 from jobs.lifecycle import restart
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
 from jobs.timeline import Actor, record
+
+Said = dict[UUID, tuple[bool, str]]
 
 REQUEUES = {
     Status.FAILED: job_operations.Action.REQUEUE,
@@ -61,17 +63,28 @@ def _judge_waiting(letter: DeadLetter, job: Any) -> tuple[bool, str]:
     return False, f"Its job waits for run {job.run_epoch} already."
 
 
-def requeue(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
-    """Requeue the job of a locked letter that ``judge`` allowed; whether it was done, and a sentence."""
-    if job.status == Status.PENDING:
-        done, sentence = _send_again(letter, job, actor, reason)
-    else:
-        step = job_operations.step_for(REQUEUES[job.status], job)
-        [outcome] = job_operations.carry_out([step], actor, reason)
-        done, sentence = outcome.done, outcome.sentence
-    if done and letter.state not in following.FOLLOWING:
-        following.note([letter], job.run_epoch + 1, actor, reason)
-    return done, f"Its job was requeued. {sentence}" if done else sentence
+def requeue(pairs: Sequence[tuple[DeadLetter, Any]], actor: Actor, reason: str) -> Said:
+    """Requeue the jobs of these locked letters, each another one, that ``judge`` allowed.
+
+    Returns for each letter whether it was done, and a sentence.
+    """
+    steps = [job_operations.step_for(REQUEUES[job.status], job) for _, job in pairs if job.status in REQUEUES]
+    outcomes = job_operations.carry_out(steps, actor, reason) if steps else []
+    said = {outcome.job_id: (outcome.done, outcome.sentence) for outcome in outcomes}
+    for letter, job in pairs:
+        if job.pk not in said:
+            said[job.pk] = _send_again(letter, job, actor, reason)
+    followed = [
+        (letter, job.run_epoch + 1)
+        for letter, job in pairs
+        if said[job.pk][0] and letter.state not in following.FOLLOWING
+    ]
+    following.note(followed, actor, reason)
+    return {
+        letter.pk: (done, f"Its job was requeued. {sentence}" if done else sentence)
+        for letter, job in pairs
+        for done, sentence in [said[job.pk]]
+    }
 
 
 def _send_again(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:

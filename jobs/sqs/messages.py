@@ -63,7 +63,7 @@ class SendResult:
     unknown: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
     """A message in our hands until its visibility timeout ends. ``receive_count`` is approximate."""
 
