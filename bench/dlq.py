@@ -170,7 +170,7 @@ def _table(count: int, rows: list[tuple[str, int, Timed]], pages: list[float]) -
             for what, letters, timed in rows
         ),
         "",
-        f"The list page of 50 letters: {median(pages):.0f} ms in the median of {len(pages)}, "
+        f"The list page of 50 letters, {len(pages)} times: {median(pages):.0f} ms in the median,",
         f"{quantiles(pages, n=20)[-1]:.0f} ms for 95 of 100, {max(pages):.0f} ms at most.",
     ]
     return "\n".join(lines)

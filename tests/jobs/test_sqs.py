@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,6 +125,80 @@ def test_release_of_a_deleted_message_is_false(sqs_queue: TestQueue) -> None:
     sqs.delete(message)
 
     assert sqs.release(message) is False
+
+
+def test_a_released_batch_is_visible_at_once(sqs_queue: TestQueue) -> None:
+    sqs.send_batch(sqs_queue.url, [outgoing(number) for number in range(3)])
+    taken = sqs.receive(sqs_queue.url, wait_seconds=1, visibility_seconds=600)
+    assert sqs.depth(sqs_queue.url).visible == 0
+
+    assert sqs.release_batch(taken) == {message.message_id for message in taken}
+
+    assert sqs.depth(sqs_queue.url).visible == 3
+
+
+def test_a_deleted_batch_is_gone(sqs_queue: TestQueue) -> None:
+    sqs.send_batch(sqs_queue.url, [outgoing(number) for number in range(3)])
+    first, *others = sqs.receive(sqs_queue.url, wait_seconds=1)
+
+    assert sqs.delete_batch(others) == {message.message_id for message in others}
+
+    assert sqs.depth(sqs_queue.url).total == 1
+    assert sqs.release_batch([first]) == {first.message_id}
+
+
+@pytest.mark.parametrize("batch", [sqs.delete_batch, sqs.release_batch])
+def test_of_a_batch_only_what_is_named_as_successful_counts(
+    batch: Callable[[Sequence[sqs.Received]], set[str]], fake: fakes.FakeSqs
+) -> None:
+    fake.create(AWS)
+    sqs.send_batch(AWS, [outgoing(number) for number in range(3)])
+    taken = sqs.receive(AWS, wait_seconds=0)
+    fake.handle_fault = {"body 1": "InternalError"}.get  # type: ignore[assignment]  # the fake asks for one body
+
+    assert batch(taken) == {taken[0].message_id, taken[2].message_id}
+
+
+@pytest.mark.parametrize("batch", [sqs.delete_batch, sqs.release_batch])
+def test_a_batch_whose_answer_is_lost_is_unavailable(
+    batch: Callable[[Sequence[sqs.Received]], set[str]], fake: fakes.FakeSqs
+) -> None:
+    fake.create(AWS)
+    sqs.send_batch(AWS, [outgoing()])
+    taken = sqs.receive(AWS, wait_seconds=0)
+    fake.drop_answers(1)
+
+    with pytest.raises(sqs.QueueUnavailable):
+        batch(taken)
+
+
+@pytest.mark.parametrize("batch", [sqs.delete_batch, sqs.release_batch])
+def test_an_empty_batch_makes_no_call(
+    batch: Callable[[Sequence[sqs.Received]], set[str]], fake: fakes.FakeSqs
+) -> None:
+    assert batch([]) == set()
+
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize(
+    ("host", "console"),
+    [
+        (
+            "sqs.cn-north-1.amazonaws.com.cn",
+            "https://cn-north-1.console.amazonaws.cn/sqs/v3/home?region=cn-north-1",
+        ),
+        (
+            "sqs.eu-west-1.amazonaws.com",
+            "https://eu-west-1.console.aws.amazon.com/sqs/v3/home?region=eu-west-1",
+        ),
+    ],
+)
+def test_the_console_of_a_queue_is_that_of_its_partition(host: str, console: str, settings: Settings) -> None:
+    settings.AWS_ENDPOINT_URL = None
+    encoded = f"https%3A%2F%2F{host}%2F123456789012%2Fjobs-dlq.fifo"
+
+    assert sqs.console_link(f"https://{host}/123456789012/jobs-dlq.fifo") == f"{console}#/queues/{encoded}"
 
 
 def test_unknown_receipt_handle_is_false(sqs_queue: TestQueue) -> None:

@@ -318,3 +318,65 @@ def test_unknown_ids_are_left_out_and_the_order_is_kept() -> None:
     steps = operations.plan(Action.DISCARD, [letters[2].pk, uuid4(), letters[0].pk])
 
     assert [step.job_id for step in steps] == [letters[2].pk, letters[0].pk]
+
+
+def test_a_letter_that_the_database_refuses_fails_alone() -> None:
+    letters = [dead_letter() for _ in range(7)]
+    steps = operations.plan(Action.DISCARD, [letter.pk for letter in letters])
+    # Something of its ledger is open although it looks undecided: the constraint refuses another row.
+    ReplayAttempt.objects.create(
+        letter=letters[4], action=Action.REPLAY, state=Step.WANTED, actor="somebody", reason="r"
+    )
+
+    outcomes = operations.carry_out(steps, OLGA, REASON)
+
+    assert [outcome.failed for outcome in outcomes] == [False] * 4 + [True] + [False] * 2
+    assert [outcome.done for outcome in outcomes] == [True] * 4 + [False] + [True] * 2
+    assert outcomes[4].sentence.startswith("The database refused it, nothing was changed:")
+    assert state(letters[4]) == State.IN_QUEUE
+
+
+def test_the_wishes_stand_in_the_order_of_the_steps() -> None:
+    letters = [dead_letter() for _ in range(5)]
+    chosen = [letters[number].pk for number in (3, 0, 4, 1, 2)]
+
+    outcomes = operations.carry_out(operations.plan(Action.REPLAY, chosen), OLGA, REASON)
+
+    assert [outcome.job_id for outcome in outcomes] == chosen
+    assert list(ReplayAttempt.objects.order_by("pk").values_list("letter_id", flat=True)) == chosen
+
+
+@pytest.mark.parametrize("action", [Action.REPLAY, Action.DISCARD])
+def test_many_letters_cost_no_more_queries_than_few(
+    action: Action, django_assert_max_num_queries: Any
+) -> None:
+    """Foreign ones and such of jobs, three of a kind or thirty."""
+    counts = []
+    for number in (3, 30):
+        letters = [dead_letter() for _ in range(number)]
+        letters += [dead_letter(job(status=Status.FAILED)) for _ in range(number)]
+        steps = operations.plan(action, [letter.pk for letter in letters])
+        with django_assert_max_num_queries(40) as queries:
+            outcomes = operations.carry_out(steps, OLGA, REASON)
+        assert all(outcome.done for outcome in outcomes)
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_discard_the_same_in_opposite_orders() -> None:
+    letters = [dead_letter(job(status=Status.FAILED)) for _ in range(8)]
+    steps = operations.plan(Action.DISCARD, [letter.pk for letter in letters])
+    people = [Actor.operator("olga", None), Actor.operator("otto", None)]
+
+    answers = race(
+        [
+            partial(operations.carry_out, steps, people[0], REASON),
+            partial(operations.carry_out, steps[::-1], people[1], REASON),
+        ]
+    )
+
+    assert sorted(sum(outcome.done for outcome in answer) for answer in answers) == [0, 8]
+    assert not any(outcome.failed for answer in answers for outcome in answer)
+    assert ReplayAttempt.objects.count() == 8

@@ -85,6 +85,7 @@ STEPS: list[tuple[Any, str]] = [
     (snapshot, "keep"),
     (sending, "_intend"),
     (sending, "_settle_sent"),
+    (replay, "_delete_batch"),
     (replay, "record_deleted"),
 ]
 some = st.integers(min_value=0, max_value=50)
@@ -113,11 +114,11 @@ class DeadLetters(RuleBasedStateMachine):
 
     def pick(self, *states: str, number: int = 0) -> list[DeadLetter]:
         found = list(self.letters.filter(state__in=states).order_by("first_seen_at", "pk"))
-        return found[number % len(found) :][:3] if found else []
+        return found[number % len(found) :][: number + 3] if found else []
 
     # -- the outside
 
-    @rule(count=st.integers(1, 12), fifo=st.booleans())
+    @rule(count=st.sampled_from([1, 5, 12, 27]), fifo=st.booleans())
     def messages_die(self, count: int, fifo: bool) -> None:
         bodies = [f"order {self.number + number}" for number in range(count)]
         self.number += count
@@ -142,6 +143,10 @@ class DeadLetters(RuleBasedStateMachine):
             self.fake.queues[url].messages.clear()
         for job in Job.objects.filter(status=Status.PENDING)[:2]:
             self.fail(job)
+
+    @rule(most=st.sampled_from([1, 10, 25, 100]))
+    def pages_are_of_another_size(self, most: int) -> None:
+        scan.PAGE_MESSAGES = most
 
     @rule(minutes=st.sampled_from([1, 6]))
     def time_passes(self, minutes: int) -> None:
@@ -331,6 +336,7 @@ def test_any_order_of_events(
     caplog.set_level("CRITICAL")
     settings.QUEUES = dict(accounts.QUEUES)
     monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(scan, "PAGE_MESSAGES", scan.PAGE_MESSAGES)
     monkeypatch.setattr(sqs, "client_for", sqs.client_for)
     DeadLetters.fate = Fate()
     for module, name in STEPS:
