@@ -19,8 +19,6 @@ from jobs.dead_letters.operations import Step
 from jobs.models import BulkMember, DeadLetter, Status
 from jobs.operations import Outcome
 
-# The letters of a chunk stay locked until all of them are written.
-MOST_A_CHUNK = 500
 # FIFO queues promise the order of sending within a group.
 AS_SENT = ("sent_at", "pk")
 
@@ -95,7 +93,6 @@ def _kind(action: Action, verb: str, done_word: str, permission: str, trial: Tri
         describe=_customers,
         states=dict(DeadLetter.State.choices),
         trial=trial,
-        most_a_chunk=MOST_A_CHUNK,
     )
 
 

@@ -50,6 +50,48 @@ def test_a_scan_sees_all_and_gives_all_back(account: Account) -> None:
     assert account.fake.calls.count("change_message_visibility_batch") == 6
 
 
+def test_a_page_is_many_receives_and_nothing_large_is_held_after_it(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.die(*(f"{number} of the orders" for number in range(57)))
+    monkeypatch.setattr(scan, "PAGE_MESSAGES", 30)
+    pages: list[int] = []
+    under_way = scan._Scan(DLQ, 57, lambda page: pages.append(len(page)) or [], BUDGET)  # type: ignore[func-returns-value]  # append
+
+    under_way.run()
+
+    assert pages == [30, 27]
+    assert len(under_way.held) == 57
+    assert not under_way.page
+    assert {message.body for message in under_way.held.values()} == {""}
+
+
+def test_large_bodies_make_short_pages(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.die(*(str(number) * 100 for number in range(30)))
+    monkeypatch.setattr(scan, "PAGE_CHARACTERS", 1_000)
+    pages: list[int] = []
+
+    scan.scan(DLQ, 30, lambda page: pages.append(len(page)) or [], BUDGET)  # type: ignore[func-returns-value]  # append
+
+    assert pages == [10, 10, 10]
+
+
+def test_a_message_that_came_twice_is_handed_over_once_with_the_handle_that_counts(account: Account) -> None:
+    [sent] = account.die("a")
+    account.fake.duplicates = 1
+    handles = []
+
+    def work(page: Sequence[Received]) -> set[str]:
+        handles.extend(message.receipt_handle for message in page)
+        return sqs.delete_batch(page)
+
+    scanned = scan.scan(DLQ, 2, work, BUDGET)
+
+    assert handles == [f"{sent}#5"]
+    assert scanned.deleted == 1
+    assert account.dead() == []
+
+
 def test_short_and_empty_reads_do_not_end_a_scan(account: Account) -> None:
     account.die(*(str(number) for number in range(20)))
     account.fake.largest_read, account.fake.empty_reads = 3, 2
