@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import resource
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,7 @@ def _timed(do: Any) -> Timed:
     try:
         do()
         seconds = time.perf_counter() - began
+        print(f"{seconds:.1f} s", file=sys.stderr)
     finally:
         ended.set()
         sampler.join()

@@ -154,7 +154,7 @@ def test_of_a_batch_only_what_is_named_as_successful_counts(
     fake.create(AWS)
     sqs.send_batch(AWS, [outgoing(number) for number in range(3)])
     taken = sqs.receive(AWS, wait_seconds=0)
-    fake.handle_fault = {"body 1": "InternalError"}.get  # type: ignore[assignment]  # the fake asks for one body
+    fake.handle_fault = {"body 1": "InternalError"}.get
 
     assert batch(taken) == {taken[0].message_id, taken[2].message_id}
 
