@@ -186,7 +186,8 @@ def settle(leased: Leased, answer: Answer) -> None:
         waiting = Delivery.objects.waiting().filter(pk__in=leased.ids)
         if answer.outcome == Outcome.DELIVERED:
             waiting.update(state=Delivery.State.SENT, settled_at=Now(), in_doubt=False)
-        elif answer.outcome != Outcome.UNKNOWN:
+        elif answer.outcome != Outcome.UNKNOWN and _still_ours(leased):
+            # One that comes back after its lease knows nothing of what another posted meanwhile.
             waiting.update(in_doubt=False)
         # One that comes back after its lease finds another's, and leaves the channel alone.
         channel = Channel.objects.filter(pk=leased.target.name, lease=leased.lease)
@@ -196,6 +197,10 @@ def settle(leased: Leased, answer: Answer) -> None:
             last_answer=answer.text[:ANSWER_LENGTH],
             **_consequences(answer, leased.target.name),
         )
+
+
+def _still_ours(leased: Leased) -> bool:
+    return Channel.objects.filter(pk=leased.target.name, lease=leased.lease).exists()
 
 
 def _judged(leased: Leased, answer: Answer) -> Answer:

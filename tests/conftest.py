@@ -102,10 +102,11 @@ def _load_settings() -> None:
 @pytest.fixture(autouse=True)
 def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins with nobody counted, under the built-in policies, and no thread of the limiter's runs beside it."""
-    from ratelimits import engine, keeper, policies, troubles
+    from ratelimits import engine, forwarding, keeper, policies, troubles
 
     monkeypatch.setattr(keeper, "ensure", lambda: None)
     monkeypatch.setattr(troubles, "_many", False)
+    monkeypatch.setattr(forwarding, "_seen", [])
     policies.assume_built_in()
     engine.forget_counts()
 

@@ -131,7 +131,8 @@ class OneAlert(RuleBasedStateMachine):
     @precondition(lambda self: self.orphans)
     @rule()
     def a_sender_that_was_only_slow_comes_back(self) -> None:
-        delivery.settle(self.orphans.pop(), Answer(Outcome.AGAIN, "late"))
+        # It may have posted before it fell silent: an answer that says it did not would be a lie.
+        delivery.settle(self.orphans.pop(), Answer(Outcome.UNKNOWN, "late"))
 
     # --- the model ---
 
@@ -216,6 +217,8 @@ def test_any_order_of_events(settings_of_slack: Any) -> None:
 
 
 PROFILE = settings(
+    # The same orders in each run, so that a change is judged by what it changed.
+    derandomize=True,
     max_examples=25,
     stateful_step_count=30,
     deadline=None,
