@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -56,7 +55,7 @@ def test_from_the_alert_to_the_requeue_in_under_ten_clicks(visitor: Visitor) -> 
     clicks.on(str(STALE_JOB)[:8])
     expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped while it ran this")
     clicks.on("worker-7f3a@host-2")
-    expect(page.locator("#content")).to_contain_text(re.compile(r"\b(1[89]|2\d) min"))
+    expect(page.locator("#content")).to_contain_text("Dead")
     clicks.on(str(STALE_JOB)[:8])
     clicks.on("Requeue")
     page.get_by_label("Reason").fill(REASON)
