@@ -66,6 +66,7 @@ def parse(text: str) -> Address | None:
     return mapped or address
 
 
+@lru_cache(maxsize=10_000)
 def group(address: Address) -> str:
     """What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is one household's."""
     if isinstance(address, IPv6Address):
