@@ -82,8 +82,8 @@ def _timeline(alert: Alert, notifications: Iterable[Notification]) -> list[Entry
 
 def _of_notification(notification: Notification) -> Entry:
     deliveries = list(notification.deliveries.all())
-    waits = "" if deliveries or notification.addressed_at else "no sender has looked at it yet"
-    nobody = "no channel was configured" if notification.addressed_at and not deliveries else ""
+    waits = "" if deliveries or notification.addressed_at else "No sender has looked at it yet"
+    nobody = "No channel was configured" if notification.addressed_at and not deliveries else ""
     return Entry(
         at=notification.created_at,
         what=labels.kind(notification),

@@ -16,7 +16,7 @@ from opsconsole import env
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
-CONSOLE = {"web", "cluster", "dispatcher", "migrate"}
+CONSOLE = {"web", "cluster", "dispatcher", "alerts", "migrate"}
 # Read by AWS's own tools or by the database's image.
 NOT_OURS = {"POSTGRES_PASSWORD"}
 
@@ -41,7 +41,7 @@ def test_commands_exist() -> None:
         for service in services().values()
         for name in re.findall(r"manage\.py (\w+)", " ".join(words(service)) if "command" in service else "")
     ]
-    assert sorted(asked) == ["dispatch_outbox", "migrate", "run_cluster", "sync_schedules"]
+    assert sorted(asked) == ["dispatch_outbox", "migrate", "run_cluster", "send_alerts", "sync_schedules"]
     assert set(asked) <= get_commands().keys()
 
 
