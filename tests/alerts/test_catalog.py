@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.forms.models import model_to_dict
 
 from alerts import runbooks
@@ -16,9 +18,12 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
 
 @pytest.mark.django_db
 def test_the_stored_rules_are_those_of_the_catalogue() -> None:
+    # A test that empties the tables takes the rows of the migrations along.
+    Rule.objects.all().delete()
+    for migration in ("0003_rules_of_the_contract", "0005_rule_of_unreadable_queues"):
+        import_module(f"alerts.migrations.{migration}").store(apps, None)
+
     stored = {rule.pk: model_to_dict(rule) for rule in Rule.objects.all()}
-    if not stored:
-        pytest.skip("another test emptied the tables")
     assert stored == {name: model_to_dict(_plain(kind.as_rule())) for name, kind in KINDS.items()}
 
 

@@ -530,6 +530,13 @@ def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     sqs._client.cache_clear()
 
 
+@pytest.fixture
+def without_retries(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that answer at once: they get all the time that a busy machine takes."""
+    monkeypatch.setattr(sqs, "CONFIG", IMPATIENT.merge(Config(read_timeout=30)))
+    sqs._client.cache_clear()
+
+
 @every_call
 @pytest.mark.usefixtures("impatient")
 def test_nobody_listens(call: Call) -> None:
@@ -582,7 +589,7 @@ def test_server_hangs_up_in_the_middle_of_its_answer() -> None:
         (301, b"", {"Location": "https://login.invalid/"}, sqs.QueueMisconfigured),
     ],
 )
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("without_retries")
 def test_error_over_http_means(
     status: int, body: bytes, headers: dict[str, str], kind: type[sqs.QueueError]
 ) -> None:
@@ -612,7 +619,7 @@ SIGNED = {"x-amzn-RequestId": "b9c3-1", "Content-Type": "application/x-amz-json-
     ids=["page", "nothing", "bare nothing", "text", "other JSON", "page in between", "cut", "list", "noise"],
 )
 @every_call
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("without_retries")
 def test_success_that_is_not_sqs_s_is_none(call: Call, body: bytes, headers: dict[str, str]) -> None:
     """A proxy's page with status 200 is neither an empty queue nor a deleted message."""
     with (
@@ -625,7 +632,7 @@ def test_success_that_is_not_sqs_s_is_none(call: Call, body: bytes, headers: dic
 
 @pytest.mark.parametrize("body", [b"", b"{}"])
 @pytest.mark.parametrize("name", SIGNED)
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("without_retries")
 def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
     """SQS deletes and releases with an empty body. Some emulators give a request id alone, some the type."""
     with answering(200, body, {name: SIGNED[name]}) as url:
