@@ -53,6 +53,8 @@ class Guard:
 
     def _start(self) -> None:
         read, self._pipe = os.pipe()
+        # Told before it starts: if we are killed right after, the new guard knows all groups already.
+        self._write("".join(f"+{group}\n" for group in self._groups))
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=read,
@@ -77,7 +79,6 @@ class Guard:
             return
         os.close(self._pipe)
         self._start()
-        self._write("".join(f"+{group}\n" for group in self._groups))
 
     def _write(self, lines: str) -> None:
         try:
