@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
@@ -11,10 +11,13 @@ from django.contrib import admin
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_aware
 
 from jobs.diagnosis import Reason
 from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet
+from opsconsole.display import clock_time
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -38,6 +41,19 @@ class _Filter(admin.SimpleListFilter):
         value = self.value()
         known = {str(lookup) for lookup, _ in self.lookup_choices}
         return self.apply(cast(JobQuerySet, queryset), value) if value in known else queryset
+
+
+class UnindexedFilter(_Filter):
+    """A filter that no index serves: the list reads the rows that the others leave, and says how far back it read.
+
+    ``JobChangeList`` calls ``narrow`` after all other filters and the search.
+    """
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return super().queryset(request, queryset)
 
 
 class StatusFilter(_Filter):
@@ -94,7 +110,7 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
             return jobs.waiting().filter(free_to_start, updated_at__lt=long_ago)
 
 
-class PriorityFilter(_Filter):
+class PriorityFilter(UnindexedFilter):
     """Priorities are the outside's own words: those of the newest jobs, read from the end of an index."""
 
     title = "priority"
@@ -129,7 +145,7 @@ class AgeFilter(_Filter):
         return jobs.filter(created_at__lt=since) if value == "older" else jobs.filter(created_at__gte=since)
 
 
-class QueueFilter(_Filter):
+class QueueFilter(UnindexedFilter):
     title = "queue"
     parameter_name = "queue"
 
@@ -140,3 +156,26 @@ class QueueFilter(_Filter):
 
     def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
         return jobs.filter(queue=value)
+
+
+class BeforeFilter(_Filter):
+    """Goes on from where the list stopped looking; it is shown only then."""
+
+    title = "created before"
+    parameter_name = "before"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+        given = request.GET.get(self.parameter_name, "")
+        moment = _moment(given)
+        return [(given, clock_time(moment))] if moment else []
+
+    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+        return jobs.filter(created_at__lt=_moment(value))
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment and is_aware(moment) else None

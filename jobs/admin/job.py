@@ -15,7 +15,14 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import labels, operate
 from jobs.admin.changelist import CappedPaginator, JobChangeList, search
-from jobs.admin.filters import AgeFilter, PriorityFilter, QueueFilter, StaleFilter, StatusFilter
+from jobs.admin.filters import (
+    AgeFilter,
+    BeforeFilter,
+    PriorityFilter,
+    QueueFilter,
+    StaleFilter,
+    StatusFilter,
+)
 from jobs.admin.message_filter import MessageFilter
 from jobs.admin.page import job_page
 from jobs.diagnosis import diagnose
@@ -40,7 +47,15 @@ class JobAdmin(ReadOnlyAdmin):
         "recovery_count",
     )
     list_display_links = None
-    list_filter = (StatusFilter, StaleFilter, MessageFilter, PriorityFilter, AgeFilter, QueueFilter)
+    list_filter = (
+        StatusFilter,
+        StaleFilter,
+        MessageFilter,
+        PriorityFilter,
+        AgeFilter,
+        QueueFilter,
+        BeforeFilter,
+    )
     sortable_by = ()
     # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
     search_fields = ("id",)
