@@ -25,9 +25,8 @@ from jobs.bulk import of_letters
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import operations, redaction
 from jobs.dead_letters.ledger import Action
-from jobs.dead_letters.operations import Step
 from jobs.models import DeadLetter
-from jobs.operations import Outcome
+from jobs.operations import Outcome, Step
 from jobs.timeline import Actor
 from opsconsole import audit
 
