@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -54,3 +55,10 @@ class ReadOnlyAdmin(_ModelAdmin):
         name = capfirst(str(self.opts.verbose_name))
         title = {"title": f"{name} {context['original'].pk}", "subtitle": None}
         return super().render_change_form(request, context | title, *args, **kwargs)
+
+    def render(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+    ) -> TemplateResponse:
+        """A page of our own, with what every page of the admin is given."""
+        common = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, template, common | context, status=status)

@@ -155,14 +155,12 @@ class BulkOperationAdmin(AgedAdmin):
         else:
             template, context = "page", bulk_page.page_context(operation, kind, request.GET)
         common = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
             "operation": operation,
             "kind": kind,
             "may_decide": may(request, kind),
             "form": form or DecisionForm(label_suffix=""),
         }
-        return TemplateResponse(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
+        return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
 
     def _preview(self, request: HttpRequest, operation: Any, kind: Kind) -> dict[str, Any]:
         if operation.actor != actor_of(request).name:

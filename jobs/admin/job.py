@@ -9,11 +9,10 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from jobs.admin import labels, operate
+from jobs.admin import labels
 from jobs.admin.changelist import CappedPaginator, JobChangeList, search
 from jobs.admin.filters import (
     AgeFilter,
@@ -24,17 +23,17 @@ from jobs.admin.filters import (
     StatusFilter,
 )
 from jobs.admin.message_filter import MessageFilter
+from jobs.admin.operate import PlannedJobs
 from jobs.admin.page import job_page
 from jobs.diagnosis import diagnose
 from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet
 from jobs.operations import Action
 from opsconsole.display import NOTHING, age
-from opsconsole.readonly import ReadOnlyAdmin
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(PlannedJobs):
     list_display = (
         "short_id",
         "customer",
@@ -99,11 +98,6 @@ class JobAdmin(ReadOnlyAdmin):
     ) -> tuple[JobQuerySet, bool]:
         return search(queryset, search_term), False
 
-    def get_urls(self) -> list[URLPattern]:
-        wrap = self.admin_site.admin_view
-        name = "jobs_job_operate"
-        return [path("operate/<str:action>/", wrap(self.operate_view), name=name), *super().get_urls()]
-
     def change_view(
         self,
         request: HttpRequest,
@@ -119,12 +113,8 @@ class JobAdmin(ReadOnlyAdmin):
         if job is None:
             messages.warning(request, "There is no job with this id.")
             return redirect("admin:jobs_job_changelist")
-        context = {
-            **self.admin_site.each_context(request),
-            **job_page(job, [action for action in Action if self.may(request, action)]),
-            "opts": self.opts,
-        }
-        return TemplateResponse(request, "admin/jobs/job/page.html", context)
+        context = job_page(job, [action for action in Action if self.may(request, action)])
+        return self.render(request, "admin/jobs/job/page.html", context)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -146,18 +136,15 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Requeue", permissions=["requeue"])
     def requeue_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.begin(self, request, Action.REQUEUE, queryset)
+        return self.begin(request, Action.REQUEUE, queryset)
 
     @admin.action(description="Cancel", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.begin(self, request, Action.CANCEL, queryset)
+        return self.begin(request, Action.CANCEL, queryset)
 
     @admin.action(description="Release", permissions=["release"])
     def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.begin(self, request, Action.RELEASE, queryset)
-
-    def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
-        return operate.view(self, request, action)
+        return self.begin(request, Action.RELEASE, queryset)
 
 
 def _load(job_id: str) -> Job | None:
