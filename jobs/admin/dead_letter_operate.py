@@ -18,7 +18,6 @@ from jobs.dead_letters.ledger import Action
 from jobs.models import DeadLetter
 from jobs.operations import Outcome, Step
 from jobs.timeline import Actor
-from opsconsole import audit
 
 MOST_LETTERS = planned.MOST
 
@@ -59,11 +58,6 @@ class PlannedLetters(planned.PlannedAdmin):
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         return ids[:MOST_LETTERS]
-
-    def log(self, request: HttpRequest, action: Any, done: Sequence[tuple[Any, str]], reason: str) -> None:
-        audit.log(
-            request.user, [letter for letter, _ in done], self.words[action][1].capitalize(), why=reason
-        )
 
 
 def ask_cluster(task: str) -> None:

@@ -167,7 +167,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         rows = self.rows([outcome.job_id for outcome in outcomes])
         known = [outcome for outcome in outcomes if outcome.job_id in rows]
         done = [outcome for outcome in known if outcome.done]
-        self.log(request, action, [(rows[outcome.job_id], outcome.sentence) for outcome in done], reason)
+        self._log(request, action, [(rows[outcome.job_id], outcome.sentence) for outcome in done], reason)
         context = {
             "title": f"{self._count(done)} {done_word}",
             "done": self.lines(rows, done),
@@ -177,7 +177,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         }
         return self._page(request, "result", action, context)
 
-    def log(self, request: HttpRequest, action: Any, done: Sequence[tuple[Any, str]], reason: str) -> None:
+    def _log(self, request: HttpRequest, action: Any, done: Sequence[tuple[Any, str]], reason: str) -> None:
         """A line of the audit for each row, with what became of it."""
         by_result: dict[str, list[Any]] = {}
         for row, sentence in done:
