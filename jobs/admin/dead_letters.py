@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Prefetch, QuerySet
@@ -27,6 +26,7 @@ from jobs.dead_letters.ledger import Action
 from jobs.models import DeadLetter, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.display import NOTHING, age, badge, moment, rough
+from opsconsole.readonly import PageAdmin
 
 SOON = timedelta(days=1)
 STATE_TONES: dict[str, str] = {
@@ -59,7 +59,9 @@ class LetterChangeList(ChangeList):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(PlannedLetters, AgedAdmin):
+class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
+    missing = "There is no dead letter with this id."
+    history_at = "#ledger"
     list_display = (
         "short_id",
         "failure",
@@ -157,36 +159,25 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin):
             *super().get_urls(),
         ]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        letter = load(unquote(object_id))
-        if letter is None:
-            messages.warning(request, "There is no dead letter with this id.")
-            return redirect("admin:jobs_deadletter_changelist")
-        job = requeue.jobs_of([letter]).get(letter.job_id)
+    def load(self, key: str) -> Any:
+        """The letter with its body, its group and its ledger."""
+        letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
+        history = Prefetch("attempts", to_attr="ledger")
+        try:
+            return letters.prefetch_related(history).annotate(db_now=Now()).filter(pk=key).first()
+        except ValidationError:
+            return None
+
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        job = requeue.jobs_of([row]).get(row.job_id)
         permitted = [action for action in Action if self.may(request, action)]
-        context = letter_page(letter, job, permitted) | {
-            "state": state_badge(letter),
-            "returns": returns(letter),
-            "time_left": time_left(letter, letter.db_now),
-            "may_edit": self.may_edit(request) and dead_letter_edit.offered(letter, job),
+        context = letter_page(row, job, permitted) | {
+            "state": state_badge(row),
+            "returns": returns(row),
+            "time_left": time_left(row, row.db_now),
+            "may_edit": self.may_edit(request) and dead_letter_edit.offered(row, job),
         }
         return self.render(request, "admin/jobs/deadletter/page.html", context)
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The ledger on the letter's page is its history."""
-        return redirect(reverse("admin:jobs_deadletter_change", args=[unquote(object_id)]) + "#ledger")
 
     def may(self, request: HttpRequest, action: Action) -> bool:
         needed = f"jobs.{PERMISSIONS[action]}_deadletter"
@@ -234,16 +225,6 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin):
         ask_cluster("jobs.tasks.check_dead_letters")
         messages.success(request, "The cluster looks now. Reload this page in a few seconds.")
         return redirect("admin:jobs_deadletter_changelist")
-
-
-def load(letter_id: str) -> Any:
-    """The letter with its body, its group and its ledger; None when there is none."""
-    letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
-    history = Prefetch("attempts", to_attr="ledger")
-    try:
-        return letters.prefetch_related(history).annotate(db_now=Now()).filter(pk=letter_id).first()
-    except ValidationError:
-        return None
 
 
 def state_badge(letter: DeadLetter) -> SafeString:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import redirect
-from django.urls import reverse
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
@@ -30,10 +27,13 @@ from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet
 from jobs.operations import Action
 from opsconsole.display import NOTHING, age
+from opsconsole.readonly import PageAdmin
 
 
 @admin.register(Job)
-class JobAdmin(PlannedJobs):
+class JobAdmin(PlannedJobs, PageAdmin):
+    missing = "There is no job with this id."
+    history_at = "#timeline"
     list_display = (
         "short_id",
         "customer",
@@ -98,29 +98,15 @@ class JobAdmin(PlannedJobs):
     ) -> tuple[JobQuerySet, bool]:
         return search(queryset, search_term), False
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        job = _load(unquote(object_id))
-        if job is None:
-            messages.warning(request, "There is no job with this id.")
-            return redirect("admin:jobs_job_changelist")
-        context = job_page(job, [action for action in Action if self.may(request, action)])
-        return self.render(request, "admin/jobs/job/page.html", context)
+    def load(self, key: str) -> Any:
+        try:
+            return Job.objects.with_evidence().filter(pk=key).first()
+        except ValidationError:
+            return None
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The timeline on the job's page is its history."""
-        return redirect(reverse("admin:jobs_job_change", args=[unquote(object_id)]) + "#timeline")
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        context = job_page(row, [action for action in Action if self.may(request, action)])
+        return self.render(request, "admin/jobs/job/page.html", context)
 
     def may(self, request: HttpRequest, action: Action) -> bool:
         return request.user.has_perm(f"jobs.{action}_job") and self.has_view_permission(request)
@@ -145,10 +131,3 @@ class JobAdmin(PlannedJobs):
     @admin.action(description="Release", permissions=["release"])
     def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
         return self.begin(request, Action.RELEASE, queryset)
-
-
-def _load(job_id: str) -> Job | None:
-    try:
-        return Job.objects.with_evidence().filter(pk=job_id).first()
-    except ValidationError:
-        return None
