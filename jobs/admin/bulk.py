@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -21,6 +21,7 @@ from django.utils.safestring import SafeString
 from jobs.admin import bulk_page
 from jobs.admin.aged import AgedAdmin
 from jobs.admin.bulk_start import actor_of, may
+from jobs.admin.known_filter import StateFilter
 from jobs.bulk import decisions
 from jobs.bulk.freezing import PREVIEW_LASTS
 from jobs.bulk.kinds import BulkRefused, Kind
@@ -29,11 +30,6 @@ from jobs.models import BulkMember, BulkOperation
 from opsconsole import audit, exports
 from opsconsole.display import age
 from opsconsole.readonly import PageAdmin
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
 State = BulkOperation.State
 # The fragment's answers: the page is to be read anew, the session has ended.
@@ -62,22 +58,15 @@ class DecisionForm(forms.Form):
     )
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
-        return [(state.value, state.label.capitalize()) for state in State if state != State.PREVIEW]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(state=self.value()) if self.value() in State.values else queryset
+class OperationStateFilter(StateFilter):
+    states = tuple(state for state in State if state != State.PREVIEW)
 
 
 @admin.register(BulkOperation)
 class BulkOperationAdmin(AgedAdmin, PageAdmin):
     missing = "There is no bulk operation with this number."
     list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")
-    list_filter = (StateFilter,)
+    list_filter = (OperationStateFilter,)
     list_display_links = None
     ordering = ("-id",)
 

@@ -15,9 +15,9 @@ from jobs.admin.filters import (
     AgeFilter,
     BeforeFilter,
     PriorityFilter,
-    QueueFilter,
     StaleFilter,
     StatusFilter,
+    UnindexedQueueFilter,
 )
 from jobs.admin.message_filter import MessageFilter
 from jobs.admin.operate import PlannedJobs
@@ -52,7 +52,7 @@ class JobAdmin(PlannedJobs, PageAdmin):
         MessageFilter,
         PriorityFilter,
         AgeFilter,
-        QueueFilter,
+        UnindexedQueueFilter,
         BeforeFilter,
     )
     sortable_by = ()
