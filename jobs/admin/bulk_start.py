@@ -1,4 +1,4 @@
-"""From a list to the preview of a bulk operation: what was ticked, or everything that the list's filters match."""
+"""To the preview of a bulk operation: of what was ticked, of all that a list's filters match, or of a failure group."""
 
 from __future__ import annotations
 
@@ -34,19 +34,27 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor.operator(request.user.get_username(), request.user.pk)
 
 
-def start(model_admin: _ModelAdmin, request: HttpRequest, kind: Kind, chosen: QuerySet[Any]) -> HttpResponse:
-    """Freeze what an action of the list was called with, and lead to its preview; nothing else is changed."""
+def start_from_list(
+    model_admin: _ModelAdmin, request: HttpRequest, kind: Kind, chosen: QuerySet[Any]
+) -> HttpResponse:
+    """Freeze what an action of the list was called with."""
+    scope, query = _scope(model_admin, request), _query(request)
+    return start(request, kind, chosen, scope=scope, query=query, back=request.get_full_path())
+
+
+def start(
+    request: HttpRequest, kind: Kind, chosen: QuerySet[Any], *, scope: str, query: str, back: str
+) -> HttpResponse:
+    """Freeze what is chosen and lead to its preview, or ``back`` to where it can be narrowed; nothing else is changed."""
     if not may(request, kind):
         raise PermissionDenied
     try:
-        operation = freezing.freeze(
-            kind, chosen, actor_of(request), scope=_scope(model_admin, request), query=_query(request)
-        )
+        operation = freezing.freeze(kind, chosen, actor_of(request), scope=scope, query=query)
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise
         messages.error(request, "Finding all that matches took too long: narrow the filters and try again.")
-        return redirect(request.get_full_path())
+        return redirect(back)
     return redirect("admin:jobs_bulkoperation_change", operation.pk)
 
 

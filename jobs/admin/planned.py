@@ -113,7 +113,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         ids = list(rows.values_list("pk", flat=True)[: at_once + 1])
         if len(ids) <= at_once:
             return self.preview(request, action, ids)
-        return bulk_start.start(self, request, kind_of(action), rows)
+        return bulk_start.start_from_list(self, request, kind_of(action), rows)
 
     def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
         """GET with ``?id=`` shows the preview, POST does what was previewed."""
