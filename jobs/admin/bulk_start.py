@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
@@ -16,11 +16,7 @@ from psycopg.errors import QueryCanceled
 from jobs.bulk import freezing
 from jobs.bulk.kinds import Kind
 from jobs.timeline import Actor
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
+from opsconsole.readonly import ReadOnlyAdmin
 
 VIEW = "jobs.view_bulkoperation"
 
@@ -35,7 +31,7 @@ def actor_of(request: HttpRequest) -> Actor:
 
 
 def start_from_list(
-    model_admin: _ModelAdmin, request: HttpRequest, kind: Kind, chosen: QuerySet[Any]
+    model_admin: ReadOnlyAdmin, request: HttpRequest, kind: Kind, chosen: QuerySet[Any]
 ) -> HttpResponse:
     """Freeze what an action of the list was called with."""
     scope, query = _scope(model_admin, request), _query(request)
@@ -66,7 +62,7 @@ def _query(request: HttpRequest) -> str:
     return request.GET.urlencode() if _across(request) else ""
 
 
-def _scope(model_admin: _ModelAdmin, request: HttpRequest) -> str:
+def _scope(model_admin: ReadOnlyAdmin, request: HttpRequest) -> str:
     return in_words(model_admin.get_changelist_instance(request)) if _across(request) else "those ticked"
 
 
