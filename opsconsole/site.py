@@ -109,6 +109,12 @@ class ConsoleSite(AdminSite):
         apps = super().get_app_list(request, app_label)
         return apps if app_label else [_overview_link(request), *_grouped(apps, request)]
 
+    def app_index(  # type: ignore[override]  # a way on instead of a page
+        self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The navigation goes by what people do, not by the apps that do it: they have no pages."""
+        return redirect("admin:index")
+
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [path("overview/live/", self.overview_live, name="overview_live"), *super().get_urls()]
 

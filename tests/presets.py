@@ -1,4 +1,4 @@
-"""The policies that migrations write, for tests that begin on an emptied database."""
+"""The policies and the switch that migrations write, for tests that begin on an emptied database."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib import import_module
 from django.db import connection
 
 from ratelimits import policies
+from ratelimits.models import LimiterControl
 
 
 def write() -> None:
@@ -15,4 +16,5 @@ def write() -> None:
     with connection.cursor() as cursor:
         cursor.execute(presets)
         cursor.execute(login)
+    LimiterControl.objects.get_or_create(pk=1)
     policies.forget()

@@ -65,14 +65,13 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
     list_display = (
         "short_id",
         "failure",
+        "condition",
         "of_job",
         "first_seen",
         "sent",
         "time_left",
-        "receive_count",
-        "our_views",
+        "receives",
         "source",
-        "condition",
     )
     list_display_links = None
     list_filter = (
@@ -120,9 +119,12 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
     def time_left(self, letter: Any) -> SafeString:
         return time_left(letter, letter.db_now)
 
-    @admin.display(description="our views")
-    def our_views(self, letter: DeadLetter) -> int:
-        return letter.views
+    @admin.display(description="receives")
+    def receives(self, letter: DeadLetter) -> SafeString:
+        """How often it was received, and how often of that by us, who only looked."""
+        return format_html(
+            '{}, <span class="quiet">{} ours</span>', f"{letter.receive_count:,}", f"{letter.views:,}"
+        )
 
     @admin.display(description="source")
     def source(self, letter: DeadLetter) -> str | SafeString:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -20,12 +20,14 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from opsconsole import audit, second_factor
 
 if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
     _UserAdmin = UserAdmin[User]
 else:
+    _ModelAdmin = object
     _UserAdmin = UserAdmin
 
-# Their own pages show the secrets.
-admin.site.unregister([User, TOTPDevice, StaticDevice])
+# The pages of the devices show their secrets.
+admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
 
 class ReasonForm(forms.Form):
@@ -36,8 +38,23 @@ class ReasonForm(forms.Form):
     )
 
 
+class Ticked(_ModelAdmin):
+    """Roles and permissions are boxes to tick: Django's pair of lists can't be used by everybody."""
+
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        boxes = {"widget": forms.CheckboxSelectMultiple}
+        return super().formfield_for_manytomany(db_field, request, **kwargs | boxes)
+
+
+@admin.register(Group)
+class RolesAdmin(Ticked, GroupAdmin):
+    pass
+
+
 @admin.register(User)
-class PeopleAdmin(_UserAdmin):
+class PeopleAdmin(Ticked, _UserAdmin):
     """A user is switched off, never deleted: deleting one would take what he did out of the log."""
 
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
@@ -54,7 +71,7 @@ class PeopleAdmin(_UserAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Roles are given by administrators; single permissions, and everything at once, by superusers."""
-        fields = super().get_readonly_fields(request, obj)
+        fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
 
     @admin.action(description="Remove second factor", permissions=["change"])

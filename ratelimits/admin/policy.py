@@ -26,6 +26,9 @@ LISTS = ("path_prefixes", "methods", "allow_networks", "deny_networks")
 
 
 class PolicyForm(_ModelForm):
+    class Meta:
+        widgets = {"name": forms.TextInput(attrs={"size": 30})}
+
     reason = forms.CharField(
         max_length=500,
         widget=forms.TextInput(attrs={"size": 60}),

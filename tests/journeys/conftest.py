@@ -66,12 +66,19 @@ def console(live_server: Any, settings: Any) -> str:
     return str(live_server.url)
 
 
-@pytest.fixture(
-    params=[(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}"
-)
-def any_screen(request: pytest.FixtureRequest) -> tuple[int, str]:
-    width_and_scheme: tuple[int, str] = request.param
-    return width_and_scheme
+@pytest.fixture
+def full_console(live_server: Any, settings: Any) -> str:
+    """The address of a console with one row of everything, where all that can be switched on is."""
+    from tests import people
+    from tests.journeys import letters
+    from tests.opsconsole import everything
+
+    settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
+    settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
+    settings.QUEUES = letters.queues()
+    everything.build()
+    people.operator()
+    return str(live_server.url)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from jobs.models import DeadLetter, Job, ReplayAttempt, Status
 from opsconsole.env import QueueConfig
 from tests import factories
 from tests.factories import DAY, dead_letter
-from tests.journeys.test_pages import violations
 from tests.journeys.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,28 +76,3 @@ def test_a_viewer_sees_no_buttons_and_is_refused_by_post(visitor: Visitor, lette
     )
     assert answer.status == 403
     assert not ReplayAttempt.objects.exists()
-
-
-def test_pages_fit_every_screen_and_keep_nobody_out(
-    visitor: Visitor, letters: list[DeadLetter], any_screen: tuple[int, str]
-) -> None:
-    width, scheme = any_screen
-    page = visitor.log_in("olga", width=width, scheme=scheme)
-    group = letters[1].group_id
-    found = []
-    for name, path in {
-        "list": LIST,
-        "empty": LIST + "?state=gone",
-        "foreign": reverse("admin:jobs_deadletter_change", args=[letters[0].pk]),
-        "of-job": reverse("admin:jobs_deadletter_change", args=[letters[1].pk]),
-        "preview": reverse("admin:jobs_deadletter_operate", args=["replay"]) + f"?id={letters[1].pk}",
-        "groups": "/admin/jobs/failuregroup/",
-        "group": f"/admin/jobs/failuregroup/{group}/change/",
-    }.items():
-        page.goto(visitor.address + path)
-        if folder := os.environ.get("LETTER_PICTURES"):
-            page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            found.append(f"{path}: wider than the screen")
-        found += [f"{path}: {line}" for line in violations(visitor, page)]
-    assert found == []

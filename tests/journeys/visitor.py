@@ -15,6 +15,8 @@ class Visitor:
         self.address = address
         self.complaints: list[str] = []
         self.pages: list[Page] = []
+        # What the console of the browser may say, such as that an answer is a 400.
+        self.expected: str | None = None
 
     def log_in(self, name: str, *, width: int = 1440, scheme: Any = "light") -> Page:
         page = self.stranger(width=width, scheme=scheme)
@@ -36,6 +38,8 @@ class Visitor:
         return page
 
     def _note(self, message: ConsoleMessage) -> None:
+        if self.expected and self.expected in message.text:
+            return
         if message.type in {"error", "warning"}:
             self.complaints.append(message.text)
 

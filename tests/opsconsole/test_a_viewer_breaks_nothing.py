@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-import io
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from django.contrib import admin
-from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -33,7 +31,6 @@ OWN = ("/admin/logout/", "/admin/password_change/", "/admin/second-factor/")
 @pytest.fixture(autouse=True)
 def _scenery(settings: Any) -> None:
     settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
-    call_command("sync_roles", stdout=io.StringIO())
     everything.build()
 
 

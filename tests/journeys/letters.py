@@ -1,0 +1,175 @@
+"""A night's dead letters for the journeys and the pictures: of each state, in groups, with what was done to them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, JobEvent, ReplayAttempt, Status
+from opsconsole.env import QueueConfig
+from tests import factories
+from tests.factories import DAY, dead_letter
+
+MINUTE = timedelta(minutes=1)
+DLQ = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs-dlq"
+# Their ids are fixed, so that stories and pictures can name them.
+CAME_BACK = UUID("8d4e07b1-3c56-4f0a-9b7d-52c0f1ae6d13")
+FOREIGN = UUID("c1f7a9e4-0b2d-4a63-8e15-7f90d2b4c358")
+ERRORS = {
+    "maps": 'TimeoutError: "…" did not answer in <n> s',
+    "address": "ValueError: the business has no address",
+}
+State = DeadLetter.State
+
+
+def queues() -> dict[str, QueueConfig]:
+    """For the settings: a queue that has a dead letter queue. Nobody answers at its address."""
+    return {"default": QueueConfig("default", "http://127.0.0.1:9/queue", DLQ)}
+
+
+def build() -> None:
+    factories.dead_letter_queue(
+        url=DLQ,
+        visible=7,
+        seen=7,
+        about=7,
+        full=True,
+        scanned_at=Now() - 2 * MINUTE,
+        read_at=Now() - 2 * MINUTE,
+        checked_at=Now() - 2 * MINUTE,
+    )
+    maps, address = (_group(error, ago) for error, ago in zip(ERRORS.values(), (4, 37), strict=True))
+    maps.note = "Its gateway is restarted on Wednesdays at 02:30. Replay once it answers."
+    maps.save()
+    _came_back(maps)
+    for number, ago in ((311, 4), (87, 6), (152, 9)):
+        _letter(_failed_job(number, "TimeoutError: 'maps' did not answer in 30 s", ago), maps, ago)
+    _letter(_failed_job(17, "ValueError: the business has no address", 37), address, 37)
+    _decided(address)
+    _foreign()
+
+
+def of_each_state() -> dict[str, UUID]:
+    """One letter of each state."""
+    return dict(DeadLetter.objects.order_by("-first_seen_at").values_list("state", "pk"))
+
+
+def job_of(letter: UUID) -> UUID:
+    job_id = DeadLetter.objects.get(pk=letter).job_id
+    assert job_id is not None
+    return job_id
+
+
+def _came_back(group: FailureGroup) -> None:
+    """Replayed at half past two, and failed again."""
+    requeued = ("requeued", 29, "operator:olga", "maps answers again")
+    job = _failed_job(204, "TimeoutError: 'maps' did not answer in 30 s", 11, 3, requeued)
+    first = _letter(job, group, 55, run_epoch=2, state=State.REPLAYED)
+    _letter(job, group, 11, id=CAME_BACK, returned_from=first, returns=1)
+    replayed = _ledger(first, "replay", "done", "maps answers again", 40, job_epoch=3)
+    ReplayAttempt.objects.filter(pk=replayed.pk).update(
+        sent_at=F("wanted_at") + timedelta(seconds=1),
+        deleted_at=F("wanted_at") + timedelta(seconds=2),
+        ended_at=F("wanted_at") + timedelta(seconds=2),
+        outcome="Its job waits for run 3.",
+    )
+
+
+def _decided(group: FailureGroup) -> None:
+    """Letters about which somebody has decided, and whose way has not ended or has ended otherwise."""
+    for number, state in enumerate((State.REPLAYING, State.OUTCOME_UNKNOWN, State.DISCARDED, State.KEPT)):
+        letter = _letter(_failed_job(40 + number, "ValueError: the business has no address", 58), group, 58)
+        DeadLetter.objects.filter(pk=letter.pk).update(state=state)
+        if state == State.REPLAYING:
+            _ledger(letter, "replay", "wanted", "the address was added", 1)
+        elif state == State.OUTCOME_UNKNOWN:
+            _ledger(letter, "replay", "unknown", "the address was added", 30, sending_at=Now() - 30 * MINUTE)
+        else:
+            _ledger(letter, "discard", "done", "the customer has cancelled", 50, ended_at=Now() - 50 * MINUTE)
+    _letter(None, group, 70, state=State.GONE)
+
+
+def _foreign() -> None:
+    """No job's message, in a group of its own, with less than a day left."""
+    dead_letter(
+        id=FOREIGN,
+        age=3.4 * DAY,
+        dlq=DeadLetterQueue.objects.get(url=DLQ),
+        body='{"order": 4218, "business": "Café Blüte & <b>Söhne</b>", "e_mail": "info@bluete.example"}',
+        attributes={"trace": {"type": "String", "value": "1-67a9-5f20"}},
+        system_attributes={"ApproximateReceiveCount": "4", "SenderId": "AIDAEXAMPLE"},
+        group=factories.failure_group(
+            "A JSON object with business, e_mail, order",
+            kind=FailureGroup.Kind.SHAPE,
+            first_seen_at=Now() - 3.4 * DAY,
+            last_seen_at=Now() - 3.4 * DAY,
+        ),
+        first_seen_at=Now() - 3.4 * DAY,
+        receive_count=4,
+        views=2,
+    )
+
+
+def _group(title: str, ago: int) -> FailureGroup:
+    return factories.failure_group(
+        title, first_seen_at=Now() - (ago + 70) * MINUTE, last_seen_at=Now() - ago * MINUTE
+    )
+
+
+def _failed_job(
+    number: int, error: str, ago: int, epoch: int = 2, *between: tuple[str, int, str, str]
+) -> Job:
+    job = factories.job(
+        customer_id=f"CUST-{number:05}",
+        priority_level="growth",
+        status=Status.FAILED,
+        run_epoch=epoch,
+        claimed_epoch=epoch,
+        attempts=epoch,
+        error_message=error,
+        worker_id="worker-2a@host-2",
+        created_at=Now() - (ago + 50) * MINUTE,
+        started_at=Now() - (ago + 1) * MINUTE,
+        updated_at=Now() - ago * MINUTE,
+        completed_at=Now() - ago * MINUTE,
+    )
+    worker = "worker:worker-2a@host-2"
+    for kind, before, actor, reason in (
+        ("enqueued", 50, "console", ""),
+        *between,
+        ("claimed", 1, worker, ""),
+        ("failed", 0, worker, error),
+    ):
+        JobEvent.objects.create(
+            job=job,
+            at=Now() - (ago + before) * MINUTE,
+            kind=kind,
+            run_epoch=1 if kind == "enqueued" else epoch,
+            actor=actor,
+            reason=reason,
+        )
+    return job
+
+
+def _letter(of: Job | None, group: FailureGroup, ago: int, **fields: Any) -> DeadLetter:
+    seen = {"first_seen_at": Now() - ago * MINUTE, "last_seen_at": Now() - 2 * MINUTE}
+    dlq = DeadLetterQueue.objects.get(url=DLQ)
+    return dead_letter(of, age=(ago + 25) * MINUTE, group=group, dlq=dlq, views=2, **seen | fields)
+
+
+def _ledger(
+    letter: DeadLetter, action: str, state: str, reason: str, ago: int, **fields: Any
+) -> ReplayAttempt:
+    return ReplayAttempt.objects.create(
+        letter=letter,
+        action=action,
+        state=state,
+        actor="operator:olga",
+        reason=reason,
+        wanted_at=Now() - ago * MINUTE,
+        **fields,
+    )

@@ -1,0 +1,54 @@
+"""What no page may do on any screen: stick out, or keep somebody out (WCAG 2.2 A and AA, judged by axe)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.journeys.visitor import Visitor
+
+HEIGHT = 900
+# Of the rules that are kept, axe would otherwise describe every element.
+ALL = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+# From light to dark nothing changes but colours.
+COLOURS = ALL | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
+SCREENS = ((1440, "light", ALL), (1440, "dark", COLOURS), (390, "dark", ALL), (390, "light", COLOURS))
+
+# Lists scroll and forms hide what is too wide for them.
+CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')]
+    .filter(part => part.scrollWidth > part.clientWidth).map(part => part.id || part.className)"""
+
+
+def faults(visitor: Visitor, page: Page) -> list[str]:
+    """What is wrong with the page that is open. It is read once and then shown on each screen."""
+    # axe measures with inline styles of its own, which the policy blocks and the browser reports.
+    before = list(visitor.complaints)
+    page.evaluate(_axe())
+    found = list(dict.fromkeys(_on_each_screen(page)))
+    visitor.complaints[:] = before
+    return found
+
+
+def _on_each_screen(page: Page) -> Iterator[str]:
+    for width, scheme, rules in SCREENS:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the words that it knows
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            yield f"wider than a screen of {width}"
+        if cut := page.evaluate(CUT_OFF):
+            yield f"cut off on a screen of {width}: {', '.join(cut)}"
+        for rule in page.evaluate("options => axe.run(options)", rules)["violations"]:
+            yield from (_told(rule, node) for node in rule["nodes"])
+
+
+def _told(rule: Any, node: Any) -> str:
+    return f"{rule['id']}: {node['html'][:120]} ({node['failureSummary']})"
+
+
+@cache
+def _axe() -> str:
+    return str(Axe().axe_script)

@@ -1,0 +1,169 @@
+"""The pages that answer a form, on every screen: what asks for a reason, what complains, what says what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from axes.models import AccessAttempt
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+from django.urls import reverse
+from django_otp.oath import totp
+from django_otp.plugins.otp_totp.models import TOTPDevice
+from django_q.models import Schedule
+from playwright.sync_api import Page
+
+from alerts.models import Alert
+from jobs.models import BulkOperation
+from ratelimits.models import ApiKey
+from tests.journeys import letters
+from tests.journeys.scenery import STALE_JOB
+from tests.journeys.screens import faults
+from tests.journeys.visitor import Visitor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SEND = """([action, fields]) => {
+    const form = document.createElement('form');
+    form.method = 'post';
+    form.action = action;
+    form.append(document.querySelector('[name=csrfmiddlewaretoken]').cloneNode());
+    for (const [name, value] of fields) {
+        const field = document.createElement('input');
+        [field.type, field.name, field.value] = ['hidden', name, value];
+        form.append(field);
+    }
+    document.body.append(form);
+    form.submit();
+}"""
+
+
+@pytest.fixture
+def console(full_console: str) -> str:
+    return full_console
+
+
+def chosen(action: str, key: Any) -> dict[str, Any]:
+    return {"action": action, "_selected_action": key}
+
+
+def questions() -> dict[str, tuple[str, dict[str, Any]]]:
+    """What a list's action asks before it does anything, and previews: the title, where it is asked, what is sent."""
+    return {
+        "Pause?": ("django_q/schedule/", chosen("pause", Schedule.objects.earliest("pk").pk)),
+        "Unlock?": ("axes/accessattempt/", chosen("unlock", AccessAttempt.objects.get().pk)),
+        "Remove the second factor?": ("auth/user/", chosen("remove_second_factor", User.objects.all()[0].pk)),
+        "Revoke?": ("ratelimits/apikey/", chosen("revoke_selected", ApiKey.objects.get(name="crm").pk)),
+        "Forget?": ("alerts/monitor/", chosen("forget", "sweep")),
+        "Requeue 1 job?": ("jobs/job/", chosen("requeue_selected", STALE_JOB)),
+        "Snooze 1 alert?": ("alerts/alert/", chosen("snooze_selected", Alert.objects.open()[0].pk)),
+        "Arm recovery?": (
+            "jobs/recoverycontrol/",
+            {"decision": "preview", "arm-scope": "all", "arm-reason": "all were read"},
+        ),
+        "Edit and replay": (
+            f"jobs/deadletter/{letters.FOREIGN}/edit/",
+            {"body": '{"order": 4218, "business": "Café Blüte"}', "reason": "its name is too long"},
+        ),
+    }
+
+
+def complaints() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Forms without what they need."""
+    preview = BulkOperation.objects.filter(state=BulkOperation.State.PREVIEW).latest("pk").pk
+    return {
+        "Password change": ("password_change/", {}),
+        "Add user": ("auth/user/add/", {}),
+        "Add group": ("auth/group/add/", {}),
+        "Add policy": ("ratelimits/policy/add/", {}),
+        "Make an API key": ("ratelimits/apikey/make/", {}),
+        "Limiter": ("ratelimits/limitercontrol/", {}),
+        "Switches": ("opsconsole/pause/", {"name": "recovery", "decision": "resume"}),
+        "Recovery": ("jobs/recoverycontrol/", {"decision": "preview"}),
+        "Many stale jobs in a day": ("alerts/rule/stale_jobs_day/edit/", {}),
+        "Requeue": (f"jobs/bulkoperation/{preview}/decide/begin/", {}),
+        "Nothing was done": ("jobs/deadletter/operate/replay/", {"plan": "of yesterday", "reason": "x"}),
+    }
+
+
+def results() -> dict[str, tuple[str, dict[str, Any]]]:
+    return {
+        "This is the key": (
+            "ratelimits/apikey/make/",
+            {
+                "key_id": "1b671a64-40d5-491e-99b0-da01ff1f3341",
+                "name": "shop",
+                "scopes": "jobs:write",
+                "policy": "api-key",
+                "reason": "it goes live",
+            },
+        ),
+    }
+
+
+def ask(visitor: Visitor, page: Page, path: str, fields: dict[str, Any]) -> None:
+    page.goto(f"{visitor.address}/admin/")
+    with page.expect_navigation():
+        page.evaluate(SEND, [f"/admin/{path}", [list(pair) for pair in parse_qsl(urlencode(fields))]])
+
+
+@pytest.mark.parametrize("asked", [questions, complaints, results])
+def test_answers(visitor: Visitor, asked: Callable[[], dict[str, tuple[str, dict[str, Any]]]]) -> None:
+    visitor.expected = "status of 400"
+    page = visitor.log_in("olga")
+    found = []
+    for title, (path, fields) in asked().items():
+        ask(visitor, page, path, fields)
+        assert title in page.title(), path
+        found += [f"{title}: {line}" for line in faults(visitor, page)]
+    assert found == [], "\n".join(found)
+
+
+def test_what_was_done(visitor: Visitor) -> None:
+    page = visitor.log_in("olga")
+    found = []
+    for preview in (
+        f"jobs/job/operate/requeue/?id={STALE_JOB}&id={letters.job_of(letters.CAME_BACK)}",
+        f"jobs/deadletter/operate/replay/?id={letters.FOREIGN}&id={letters.CAME_BACK}",
+    ):
+        page.goto(f"{visitor.address}/admin/{preview}")
+        page.get_by_label("Reason").fill("the directory answers again")
+        page.locator(".buttons button.operation").click()
+        page.wait_for_load_state()
+        assert "?" not in page.title(), page.title()
+        found += [f"{preview}: {line}" for line in faults(visitor, page)]
+    assert found == [], "\n".join(found)
+
+
+def test_the_second_factor(visitor: Visitor) -> None:
+    page = visitor.log_in("olga")
+    page.goto(visitor.address + reverse("second_factor"))
+    device = TOTPDevice.objects.get()
+    page.get_by_label("Code").fill(f"{totp(device.bin_key):06}")
+    page.locator(".buttons button.operation").click()
+    page.wait_for_load_state()
+    assert "Backup codes" in page.title()
+    found = faults(visitor, page)
+    page.goto(visitor.address + reverse("second_factor"))
+    found += faults(visitor, page)
+    again = visitor.log_in("olga")
+    assert reverse("second_factor_prove") in again.url
+    found += faults(visitor, again)
+    assert found == [], "\n".join(found)
+
+
+def test_locked_out(visitor: Visitor, settings: Any) -> None:
+    AccessAttempt.objects.create(
+        username="olga",
+        ip_address="127.0.0.1",
+        failures_since_start=settings.AXES_FAILURE_LIMIT,
+        attempt_time=Now(),
+    )
+    visitor.expected = "status of 429"
+    page = visitor.log_in("olga")
+
+    assert "Locked out" in page.title()
+    assert faults(visitor, page) == []
