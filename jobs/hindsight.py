@@ -17,24 +17,29 @@ from jobs.timeline import SWEEP
 
 LOOKED_BACK = timedelta(days=7)
 
-# Runs are counted by how many of the thresholds their silence reached, so that no row has to be kept. Null: of those that
-# ended, the silence is not on record; of those taken, nothing was heard again.
+# The week is read once, by several processes of the server: runs that ended are counted by how many of the thresholds their
+# silence reached (null: it is not on record); those that were taken come one by one, to be looked up (null: not heard again).
 _QUESTION = """
-WITH taken AS (
+WITH week AS (
+    SELECT CASE WHEN kind = ANY (%(takings)s) THEN id END AS taken,
+           CASE WHEN kind = ANY (%(endings)s)
+                THEN width_bucket((details->>'longest_silence_seconds')::float, %(thresholds)s::float[]) END AS reached,
+           count(*) AS runs
+      FROM job_events
+     WHERE at >= now() - make_interval(secs => %(looked_back)s)
+       AND (kind = ANY (%(endings)s) OR kind = ANY (%(takings)s) AND actor = %(sweep)s)
+     GROUP BY taken, reached
+), silences AS (
     SELECT extract(epoch FROM back.at - (event.details->>'last_seen')::timestamptz)::float AS silence
-      FROM job_events AS event
+      FROM week JOIN job_events AS event ON event.id = week.taken
       LEFT JOIN LATERAL (
            SELECT min(later.at) AS at FROM job_events AS later
             WHERE later.job_id = event.job_id AND later.id > event.id
               AND later.run_epoch = event.run_epoch AND later.kind = ANY (%(signs)s)) AS back ON true
-     WHERE event.at >= now() - make_interval(secs => %(looked_back)s) AND event.kind = ANY (%(takings)s) AND event.actor = %(sweep)s
 )
-SELECT 'ended', width_bucket((details->>'longest_silence_seconds')::float, %(thresholds)s::float[]) AS reached, count(*)
-  FROM job_events
- WHERE at >= now() - make_interval(secs => %(looked_back)s) AND kind = ANY (%(endings)s)
- GROUP BY reached
+SELECT 'ended', reached, runs FROM week WHERE taken IS NULL
 UNION ALL
-SELECT 'taken', width_bucket(silence, %(thresholds)s::float[]) AS reached, count(*) FROM taken GROUP BY reached
+SELECT 'taken', width_bucket(silence, %(thresholds)s::float[]) AS reached, count(*) FROM silences GROUP BY reached
 """
 
 

@@ -31,6 +31,8 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the ty
 
     @cached_property
     def _counted(self) -> int:
+        if isinstance(self.object_list, _Found):
+            return len(self.object_list)
         # In the list's order, by its index: without one PostgreSQL may read the table from its oldest rows on.
         rows = cast(JobQuerySet, self.object_list)
         return rows.values("pk")[: self._most + 1].count()
@@ -46,6 +48,14 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the ty
     @property
     def capped(self) -> bool:
         return self._counted > self._most
+
+
+class _Found(list[UUID]):
+    """Ids in the list's order, as far as they are counted: where finding is dear, it is done once."""
+
+    def _clone(self) -> _Found:
+        """What Django asks of a queryset that it shows whole."""
+        return self
 
 
 class JobChangeList(ChangeList):
@@ -78,15 +88,21 @@ class JobChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         if self._unindexed():
-            edge = self._broad.values_list("created_at", flat=True)
-            self.looked_back_to = edge[ROWS_LOOKED_THROUGH : ROWS_LOOKED_THROUGH + 1].first()
-        if self.looked_back_to:
-            self.queryset = self.queryset.filter(created_at__gte=self.looked_back_to)
+            self._look_through()
         super().get_results(request)
         page = self.result_list[: self.list_max_show_all]
-        ids = list(page.values_list("pk", flat=True))
+        ids = page if isinstance(page, list) else list(page.values_list("pk", flat=True))
         shown = Job.objects.with_evidence().defer("payload").in_bulk(ids)
         self.result_list = [shown[pk] for pk in ids if pk in shown]
+
+    def _look_through(self) -> None:
+        newest = self._broad.values_list("created_at", flat=True)
+        self.looked_back_to = newest[ROWS_LOOKED_THROUGH : ROWS_LOOKED_THROUGH + 1].first()
+        jobs = self.queryset
+        if self.looked_back_to:
+            jobs = jobs.filter(created_at__gte=self.looked_back_to)
+        most = MOST_PAGES * self.list_per_page
+        self.queryset = _Found(jobs.values_list("pk", flat=True)[: most + 1])
 
 
 def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
