@@ -20,7 +20,7 @@ from jobs.models.job import JobQuerySet
 
 MOST_PAGES = 100
 # A filter without an index is asked of so many rows at a time: a few tens of milliseconds, found or not.
-ROWS_LOOKED_THROUGH = 20_000
+ROWS_LOOKED_THROUGH = 10_000
 SHORTEST_PREFIX = 8
 HEX_LENGTH = 32
 _ID_OR_PREFIX = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},{HEX_LENGTH}}}", re.IGNORECASE)
