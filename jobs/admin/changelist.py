@@ -31,11 +31,11 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the ty
 
     @cached_property
     def _counted(self) -> int:
-        if isinstance(self.object_list, _Found):
-            return len(self.object_list)
-        # In the list's order, by its index: without one PostgreSQL may read the table from its oldest rows on.
-        rows = cast(JobQuerySet, self.object_list)
-        return rows.values("pk")[: self._most + 1].count()
+        return self._ids()[: self._most + 1].count()
+
+    def _ids(self) -> QuerySet[Any, Any]:
+        """In the list's order, by its index: for "of the last week" PostgreSQL might read from the oldest rows on."""
+        return cast(QuerySet[Any], self.object_list).values("pk")
 
     @property
     def _most(self) -> int:
@@ -48,6 +48,19 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the ty
     @property
     def capped(self) -> bool:
         return self._counted > self._most
+
+
+class StatesPaginator(CappedPaginator):
+    """For rows in one of several states: each state has its order in the index, and all together have none."""
+
+    def _ids(self) -> QuerySet[Any, Any]:
+        return super()._ids().order_by()
+
+
+class JobPaginator(CappedPaginator):
+    @cached_property
+    def _counted(self) -> int:
+        return len(self.object_list) if isinstance(self.object_list, _Found) else super()._counted
 
 
 class _Found(list[UUID]):

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import dead_letter_coverage, dead_letter_edit, dead_letter_filters, labels
 from jobs.admin.aged import AgedAdmin
+from jobs.admin.changelist import StatesPaginator
 from jobs.admin.dead_letter_operate import PlannedLetters, ask_cluster
 from jobs.admin.dead_letter_page import download, letter_page
 from jobs.dead_letters import indexing, requeue
@@ -74,6 +75,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         "source",
     )
     list_display_links = None
+    paginator = StatesPaginator
     list_filter = (
         dead_letter_filters.LetterStateFilter,
         dead_letter_filters.GroupFilter,

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
-from jobs.admin.changelist import CappedPaginator, JobChangeList, search
+from jobs.admin.changelist import JobChangeList, JobPaginator, search
 from jobs.admin.filters import (
     AgeFilter,
     BeforeFilter,
@@ -59,7 +59,7 @@ class JobAdmin(PlannedJobs, PageAdmin):
     # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
     search_fields = ("id",)
     search_help_text = "Job id, its first 8 characters, or customer id"
-    paginator = CappedPaginator
+    paginator = JobPaginator
     actions = ("requeue_selected", "cancel_selected", "release_selected")
 
     @admin.display(description="job")
