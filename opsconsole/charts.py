@@ -51,6 +51,14 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The line above which an alert fires. Its words stand in the legend: beside it a bar would be in their way."""
+
+    y: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Chart:
     title: str
     summary: str
@@ -62,7 +70,7 @@ class Chart:
     legend: list[Series]
     header: list[str]
     rows: list[list[str]]
-    alert: Word | None = None
+    alert: Line | None = None
 
 
 def stacked(
@@ -102,8 +110,8 @@ def stacked(
     )
 
 
-def _alert_line(value: float, highest: int) -> Word:
-    return Word("100%", _number(_height_at(value, highest)), f"alert above {value:,.0f}", "end")
+def _alert_line(value: float, highest: int) -> Line:
+    return Line(_number(_height_at(value, highest)), f"alert above {value:,.0f}")
 
 
 def _said(alert_above: float | None) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from jobs.admin.aged import AgedAdmin
@@ -13,12 +17,52 @@ from jobs.models import Sweep
 from opsconsole.display import NOTHING, age, badge, pretty
 from opsconsole.durations import spell
 
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
 # A sweep that has not ended by then was cut off: its process died.
 UNFINISHED_AFTER = timedelta(minutes=5)
+OUTCOMES = {
+    "recovered": ("Sent runs again", Q(requeued__gt=0)),
+    "found": ("Found stale runs", Q(found__gt=0)),
+    "errors": ("With errors", Q(errors__gt=0)),
+}
+SPANS = {
+    "hour": ("In the last hour", timedelta(hours=1)),
+    "day": ("In the last 24 hours", timedelta(days=1)),
+    "week": ("In the last 7 days", timedelta(days=7)),
+}
+
+
+class OutcomeFilter(admin.SimpleListFilter):
+    title = "outcome"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+        return [(name, label) for name, (label, _) in OUTCOMES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        _, condition = OUTCOMES.get(self.value() or "", ("", Q()))
+        return queryset.filter(condition)
+
+
+class WhenFilter(admin.SimpleListFilter):
+    title = "time"
+    parameter_name = "when"
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+        return [(name, label) for name, (label, _) in SPANS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        _, span = SPANS.get(self.value() or "", ("", None))
+        return queryset.filter(started_at__gte=Now() - span) if span else queryset
 
 
 @admin.register(Sweep)
 class SweepAdmin(AgedAdmin):
+    list_filter = (OutcomeFilter, WhenFilter)
     list_display = (
         "when",
         "outcome",

@@ -1,0 +1,72 @@
+"""The list of sweeps: which of them sent runs again, and when."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import Sweep
+from opsconsole import overview
+from tests import people
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:jobs_sweep_changelist")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def client() -> Client:
+    overview.memory.clear()
+    client = Client()
+    client.force_login(people.viewer())
+    return client
+
+
+def sweep(ago: timedelta, **figures: int) -> int:
+    """Its number."""
+    began = Now() - ago
+    return Sweep.objects.create(trigger="t", mode="armed", started_at=began, finished_at=began, **figures).pk
+
+
+def listed(client: Client, query: str) -> list[int]:
+    return [row.pk for row in client.get(LIST + query).context["cl"].result_list]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("?outcome=recovered&when=day", ["recovered"]),
+        ("?outcome=recovered", ["recovered", "long ago"]),
+        ("?outcome=found&when=day", ["recovered", "skipped"]),
+        ("?outcome=errors", ["failed"]),
+        ("?when=hour", ["recovered", "skipped"]),
+        ("?outcome=nonsense&when=nonsense", ["recovered", "skipped", "failed", "long ago"]),
+    ],
+)
+def test_filters(client: Client, query: str, expected: list[str]) -> None:
+    made = {
+        "recovered": sweep(timedelta(minutes=2), found=1, requeued=1),
+        "skipped": sweep(timedelta(minutes=4), found=1, skipped=1),
+        "failed": sweep(23 * HOUR, errors=1),
+        "long ago": sweep(25 * HOUR, found=1, requeued=1),
+    }
+
+    assert listed(client, query) == [made[name] for name in expected]
+
+
+def test_the_tile_of_what_was_recovered_leads_to_the_sweeps_that_did_it(client: Client) -> None:
+    made: Any = sweep(timedelta(minutes=2), found=1, requeued=1)
+    sweep(timedelta(minutes=1))
+    found = re.search(
+        r'<a href="([^"]*)">Recovered in 24 h', client.get(reverse("admin:index")).content.decode()
+    )
+
+    assert found is not None
+    path, _, query = found[1].replace("&amp;", "&").partition("?")
+    assert (path, listed(client, f"?{query}")) == (LIST, [made])
