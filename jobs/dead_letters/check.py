@@ -146,7 +146,7 @@ def _facts(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[
 
 
 def _links(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[str, str]]:
-    yield "Review", _list_of(dlq)
+    """Beside the way to the list, which is the alert's own."""
     if page := sqs.console_link(dlq.url):
         yield "View DLQ", page
     for job in concerned.overdue if concerned else ():
@@ -163,7 +163,6 @@ def _tell_expiring(dlq: DeadLetterQueue) -> None:
         title=f"SQS deletes {number(count)} within a day ({dlq})" if count else "",
         summary="They stay in the console, but no longer in the queue. Replay or discard them.",
         link=f"{_list_of(dlq)}&left=day",
-        links=[("Review", f"{_list_of(dlq)}&left=day")],
     )
 
 

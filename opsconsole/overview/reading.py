@@ -92,6 +92,11 @@ class Overview:
         return None if self.taken_day is None else self.taken_day + self.stale_in_all
 
     @property
+    def expires_in(self) -> timedelta | None:
+        """How long until SQS deletes the first of the letters that nobody has decided about."""
+        return None if self.soonest_expiry is None else max(self.soonest_expiry - self.read_at, timedelta(0))
+
+    @property
     def sweep_age(self) -> timedelta | None:
         ended = self.last_sweep and self.last_sweep.finished_at
         return self.read_at - ended if ended else None

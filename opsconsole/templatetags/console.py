@@ -87,8 +87,10 @@ def measured(
     )
 
 
-def _target(note: str, line: float | None) -> str:
-    return note if line is None else f"{note}, alert above {line:,.0f}"
+def _target(note: str, line: float | None) -> SafeString:
+    if line is None:
+        return escape(note)
+    return format_html('{}, <span class="nowrap">alert above {}</span>', note, f"{line:,.0f}")
 
 
 @register.simple_tag

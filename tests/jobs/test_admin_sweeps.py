@@ -64,7 +64,7 @@ def test_the_tile_of_what_was_recovered_leads_to_the_sweeps_that_did_it(client: 
     made: Any = sweep(timedelta(minutes=2), found=1, requeued=1)
     sweep(timedelta(minutes=1))
     found = re.search(
-        r'<a href="([^"]*)">Recovered in 24 h', client.get(reverse("admin:index")).content.decode()
+        '<a href="([^"]*)">Recovered in 24\u00a0h', client.get(reverse("admin:index")).content.decode()
     )
 
     assert found is not None

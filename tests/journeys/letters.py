@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -157,8 +158,23 @@ def _failed_job(
 
 def _letter(of: Job | None, group: FailureGroup, ago: int, **fields: Any) -> DeadLetter:
     seen = {"first_seen_at": Now() - ago * MINUTE, "last_seen_at": Now() - 2 * MINUTE}
+    if of:
+        fields["body"] = _body(of, fields.get("run_epoch", of.run_epoch))
     dlq = DeadLetterQueue.objects.get(url=DLQ)
     return dead_letter(of, age=(ago + 25) * MINUTE, group=group, dlq=dlq, views=2, **seen | fields)
+
+
+def _body(job: Job, epoch: int) -> str:
+    message = {
+        "job_id": str(job.pk),
+        "customer_id": job.customer_id,
+        "package_size": job.package_size,
+        "priority": job.priority_level,
+        "retry": epoch > 1,
+        "reason": "",
+        "run_epoch": epoch,
+    }
+    return json.dumps(message)
 
 
 def _ledger(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from alerts.models import Alert
+from tests.journeys import letters, night
 from tests.journeys.scenery import STALE_JOB
 from tests.journeys.visitor import Visitor
 
@@ -15,22 +18,40 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 MOST_BYTES = 150_000
 
 
-@pytest.mark.parametrize(
-    ("name", "path", "width", "height", "scheme"),
-    [
-        ("overview", "", 1280, 640, "light"),
-        ("jobs", "jobs/job/", 1280, 800, "light"),
-        ("job", f"jobs/job/{STALE_JOB}/change/", 1200, 1060, "light"),
-        ("job-dark", f"jobs/job/{STALE_JOB}/change/", 1200, 800, "dark"),
-        ("job-phone", f"jobs/job/{STALE_JOB}/change/", 390, 900, "light"),
-    ],
-)
+PAGES = [
+    ("overview", "", 1280, 935, "light"),
+    ("overview-dark", "", 1280, 935, "dark"),
+    ("jobs", "jobs/job/", 1280, 800, "light"),
+    ("job", f"jobs/job/{STALE_JOB}/change/", 1200, 960, "light"),
+    ("job-dark", f"jobs/job/{STALE_JOB}/change/", 1200, 800, "dark"),
+    ("job-phone", f"jobs/job/{STALE_JOB}/change/", 390, 900, "light"),
+    ("dead-letters", "jobs/deadletter/", 1280, 720, "light"),
+    ("dead-letter", f"jobs/deadletter/{letters.CAME_BACK}/change/", 1280, 700, "light"),
+    ("alerts", "alerts/alert/", 1280, 560, "light"),
+    ("alert", "alerts/alert/{alert}/change/", 1000, 760, "dark"),
+    ("limited-requests", "ratelimits/ratelimithour/", 1280, 900, "light"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _night(console: str, settings: Any) -> None:
+    settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
+    settings.QUEUES = letters.queues()
+    settings.OPSCONSOLE_ENV = "production"
+    night.build()
+
+
+@pytest.mark.parametrize(("name", "path", "width", "height", "scheme"), PAGES)
 def test_take(visitor: Visitor, name: str, path: str, width: int, height: int, scheme: str) -> None:
     page = visitor.log_in("olga", width=width, scheme=scheme)
     page.set_viewport_size({"width": width, "height": height})
-    page.goto(f"{visitor.address}/admin/{path}")
+    page.goto(f"{visitor.address}/admin/{path.format(alert=dead_letters_alert())}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     target = FOLDER / f"{name}.png"
     page.screenshot(path=target)
 
     assert target.stat().st_size < MOST_BYTES, f"{target.name} is too heavy for a README"
+
+
+def dead_letters_alert() -> int:
+    return int(Alert.objects.get(rule="dlq_not_empty").pk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import cycle
+from math import sin
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -207,7 +208,7 @@ def _events(*events: tuple[int, str, int, str, str, dict[str, Any]]) -> None:
 
 def _job(number: int, **fields: Any) -> Job:
     plain = {
-        "customer_id": f"CUST-{number % 377:05}",
+        "customer_id": f"CUST-{(417 + number * 1_009) % 9_973:05}",
         "package_size": 50,
         "priority_level": PRIORITIES[number % 4],
     }
@@ -215,6 +216,7 @@ def _job(number: int, **fields: Any) -> Job:
 
 
 def _ended_jobs(count: int) -> None:
+    """One a minute on the whole, more and fewer by turns."""
     statuses = cycle([Status.COMPLETED] * 40 + [Status.FAILED] + [Status.COMPLETED] * 30 + [Status.CANCELLED])
     Job.objects.bulk_create(
         [
@@ -223,12 +225,13 @@ def _ended_jobs(count: int) -> None:
                 status=next(statuses),
                 claimed_epoch=1,
                 worker_id=f"worker-{number % 6}@host-{number % 3}",
-                created_at=Now() - (60 + number) * MINUTE,
-                started_at=Now() - (59 + number) * MINUTE,
-                updated_at=Now() - (55 + number) * MINUTE,
-                completed_at=Now() - (55 + number) * MINUTE,
+                created_at=Now() - ago,
+                started_at=Now() - ago + MINUTE,
+                updated_at=Now() - ago + 5 * MINUTE,
+                completed_at=Now() - ago + 5 * MINUTE,
             )
             for number in range(count)
+            for ago in [(7 + number + 36 * sin(number / 90)) * MINUTE]
         ],
         batch_size=1_000,
     )
@@ -245,7 +248,7 @@ def _running_jobs() -> None:
             status=Status.IN_PROGRESS,
             claimed_epoch=1,
             worker_id=f"worker-{number}a@host-{number % 3}",
-            created_at=Now() - (9 + 3 * number) * MINUTE,
+            created_at=Now() - (2 + 2 * number) * MINUTE,
             started_at=Now() - (number + 1) * MINUTE,
             updated_at=Now() - (number + 1) * MINUTE,
         )
@@ -264,7 +267,7 @@ def _running_jobs() -> None:
 
 def _waiting_jobs() -> None:
     waiting = [
-        _job(number, created_at=Now() - number * MINUTE / 4, updated_at=Now() - number * MINUTE / 4)
+        _job(number, created_at=Now() - number * MINUTE / 2, updated_at=Now() - number * MINUTE / 2)
         for number in range(14)
     ]
     Job.objects.bulk_create(waiting)
@@ -363,7 +366,8 @@ def _limits() -> None:
             hits=hits + minute % 7,
             created_at=Now() - minute * MINUTE,
         )
-        for minute in range(0, 58, 3)
+        # Those of the hour before this one are not counted together yet.
+        for minute in range(0, 60 + timezone.now().minute, 3)
         for key, route, policy, outcome, hits in (
             (noisy, 0, "standard", "allowed", 100),
             (noisy, 0, "standard", "limited", 40 if minute < 20 else 4),
@@ -385,7 +389,7 @@ def _limits() -> None:
         )
         for ago in range(2, 7 * 24)
         for key, outcome, hits in (
-            (noisy, "allowed", 2_000 + 300 * (ago % 5)),
+            (noisy, "allowed", int(2_400 + 900 * sin(ago / 3.8))),
             (noisy, "limited", 250 if ago % 11 == 2 else 12),
             (calm, "allowed", 400 - ago),
         )

@@ -16,7 +16,13 @@ HEIGHT = 900
 ALL = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 # From light to dark nothing changes but colours.
 COLOURS = ALL | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
-SCREENS = ((1440, "light", ALL), (1440, "dark", COLOURS), (390, "dark", ALL), (390, "light", COLOURS))
+SCREENS = (
+    (1440, "light", ALL),
+    (1440, "dark", COLOURS),
+    (1280, "dark", None),
+    (390, "dark", ALL),
+    (390, "light", COLOURS),
+)
 
 # Lists scroll and forms hide what is too wide for them.
 CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')]
@@ -41,6 +47,8 @@ def _on_each_screen(page: Page) -> Iterator[str]:
             yield f"wider than a screen of {width}"
         if cut := page.evaluate(CUT_OFF):
             yield f"cut off on a screen of {width}: {', '.join(cut)}"
+        if rules is None:
+            continue
         for rule in page.evaluate("options => axe.run(options)", rules)["violations"]:
             yield from (_told(rule, node) for node in rule["nodes"])
 
