@@ -15,10 +15,13 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
 from threading import Event, Thread
 from typing import Any
+
+import django
 
 from bench.cluster import running
 from bench.recovery import QUEUE_URL, set_up_django
@@ -64,7 +67,9 @@ def _measure(count: int) -> str:
         scans[number] = _timed(lambda most=number: visit(dlq, Budget(seconds=3_600, messages=most)))
     assert DeadLetter.objects.count() == count
     ids = list(DeadLetter.objects.order_by("sent_at", "pk").values_list("pk", flat=True))
-    pages = _list_pages()
+    # A process that serves pages has no fake of SQS with all its messages beside them.
+    with get_context("spawn").Pool(1, initializer=django.setup) as server:
+        pages = server.apply(_list_pages)
 
     def wish() -> None:
         for start in range(0, count, 500):
@@ -150,12 +155,13 @@ def _list_pages() -> list[float]:
     client = Client()
     client.force_login(User.objects.create_superuser("bench"))
     took = []
-    for _ in range(PAGES + 1):
-        began = time.perf_counter()
-        with override_settings(STORAGES=plain):
+    # Set once: each change of a setting makes Django forget what it had prepared.
+    with override_settings(STORAGES=plain):
+        for _ in range(PAGES + 1):
+            began = time.perf_counter()
             response = client.get(reverse("admin:jobs_deadletter_changelist"), secure=True)
-        assert response.status_code == 200, response.status_code
-        took.append((time.perf_counter() - began) * 1000)
+            assert response.status_code == 200, response.status_code
+            took.append((time.perf_counter() - began) * 1000)
     return took[1:]
 
 

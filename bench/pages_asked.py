@@ -50,7 +50,8 @@ def pages() -> dict[str, str]:
         if model._meta.app_label in OWN
     }
     return {
-        "**overview**": "/admin/",
+        "overview, nothing kept": "/admin/",
+        "**overview, from its cache**": "/admin/",
         "overview, what refreshes": reverse("admin:overview_live"),
         **lists,
         **{name: JOBS + query.format(id=some) for name, query in FILTERED.items()},

@@ -7,13 +7,14 @@ figure that can't be read is measured as unknown, and the others are measured al
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 from django.urls import reverse
 
@@ -73,14 +74,19 @@ def _measure(rule: str, read: Callable[[], Told]) -> str:
 
 
 def stale_jobs_day() -> Told:
-    recovered = _of_sweeps(JobEvent.Kind.RECOVERED)
-    quarantined = _of_sweeps(JobEvent.Kind.QUARANTINED)
-    return told_stale(_count(recovered), _count(quarantined), _count(Job.objects.stale()))
+    taken = taken_in_a_day()
+    kinds = JobEvent.Kind
+    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], _count(Job.objects.stale()))
 
 
-def _of_sweeps(kind: JobEvent.Kind) -> QuerySet[JobEvent]:
-    """One event a run: a recovery raises the epoch, and quarantine ends it. A run that is stale now has none yet."""
-    return JobEvent.objects.filter(at__gte=Now() - DAY, kind=kind, actor=SWEEP.name)
+def taken_in_a_day() -> Counter[str]:
+    """How many runs sweeps took from their workers in the last 24 hours, by kind of event.
+
+    One event a run: a recovery raises the epoch, and quarantine ends it. A run that is stale now has none yet.
+    """
+    kinds = (JobEvent.Kind.RECOVERED, JobEvent.Kind.QUARANTINED)
+    events = JobEvent.objects.filter(at__gte=Now() - DAY, kind__in=kinds, actor=SWEEP.name)
+    return Counter(dict(events.order_by().values_list("kind").annotate(Count("pk"))))
 
 
 def told_stale(recovered: int, quarantined: int, now: int) -> Told:
@@ -182,7 +188,7 @@ def _tell_unreadable(state: QueueState) -> None:
     )
 
 
-def _count(rows: QuerySet[Job] | QuerySet[JobEvent] | QuerySet[Outbox]) -> int:
+def _count(rows: QuerySet[Job] | QuerySet[Outbox]) -> int:
     return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
 
 

@@ -45,11 +45,11 @@ class Step:
     """What will happen to one job, frozen with what was seen of it; ``will`` False: it is skipped.
 
     ``seen_reason`` is the diagnosis at that time ('' for none): an operator who saw a dead worker has not
-    decided about one that beats.
+    decided about one that beats. ``jobs.dead_letters.operations`` makes steps of this shape too.
     """
 
     job_id: UUID
-    action: Action
+    action: str
     seen_status: str
     seen_epoch: int
     seen_reason: str
@@ -88,7 +88,7 @@ def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, Any]:
     return {job.pk: job for job in jobs}
 
 
-def step_for(action: Action, job: Any) -> Step:
+def step_for(action: str, job: Any) -> Step:
     """The decision for one job that was loaded by ``with_evidence()``. Pure."""
     will, sentence = _JUDGES[action](job)
     reason = diagnose(job).reason or ""
@@ -144,7 +144,7 @@ def _left_alone(job: Any) -> str:
     return f"Its status '{job.status}' is not known to the console: it is left alone."
 
 
-_JUDGES = {
+_JUDGES: dict[str, Callable[[Any], tuple[bool, str]]] = {
     Action.REQUEUE: _judge_requeue,
     Action.CANCEL: _judge_cancel,
     Action.RELEASE: _judge_release,

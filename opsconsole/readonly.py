@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 if TYPE_CHECKING:
@@ -20,6 +28,15 @@ class ReadOnlyAdmin(_ModelAdmin):
     change_form_template = "admin/readonly_form.html"
     show_full_result_count = False
     list_per_page = 50
+
+    def action_checkbox(self, obj: Any) -> SafeString:
+        """As Django's own, but without a template for each row, which takes a sixth of the page's time."""
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">',
+            ACTION_CHECKBOX_NAME,
+            obj.pk,
+            obj,
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -42,3 +59,51 @@ class ReadOnlyAdmin(_ModelAdmin):
         name = capfirst(str(self.opts.verbose_name))
         title = {"title": f"{name} {context['original'].pk}", "subtitle": None}
         return super().render_change_form(request, context | title, *args, **kwargs)
+
+    def render(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+    ) -> TemplateResponse:
+        """A page of our own, with what every page of the admin is given."""
+        common = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, template, common | context, status=status)
+
+
+class PageAdmin(ReadOnlyAdmin):
+    """Each row has a page of our own in the place of the admin's form; its history is told there too."""
+
+    # What is said of an address that names no row.
+    missing: str
+    # Where the history stands on the page, such as '#timeline'.
+    history_at = ""
+
+    def load(self, key: str) -> Any:
+        """The row with this key, or None; the key is whatever stood in an address."""
+        raise NotImplementedError
+
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        raise NotImplementedError
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        row = self.load(unquote(object_id))
+        if row is None:
+            messages.warning(request, self.missing)
+            return redirect(self._named("changelist"))
+        return self.page(request, row)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return redirect(reverse(self._named("change"), args=[unquote(object_id)]) + self.history_at)
+
+    def _named(self, page: str) -> str:
+        return f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"

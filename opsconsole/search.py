@@ -20,7 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from alerts.models import Alert
-from jobs.admin.changelist import search as search_jobs
+from jobs.admin.changelist import by_id, first_of_customer
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
 from ratelimits import clients
 
@@ -68,9 +68,8 @@ def search(term: str, user: Person) -> list[Found]:
 
 
 def _jobs(term: str) -> Found:
-    jobs = list(
-        search_jobs(Job.objects.all(), term).order_by("-created_at", "-pk").defer("payload")[: SHOWN + 1]
-    )
+    newest = Job.objects.order_by("-created_at", "-pk").defer("payload")
+    jobs = first_of_customer(newest, term, SHOWN + 1) or list(by_id(newest, term)[: SHOWN + 1])
     hits = [
         Hit(str(job.pk), f"{job.customer_id}, {job.status}, run {job.run_epoch}", _page("jobs_job", job.pk))
         for job in jobs
@@ -104,7 +103,7 @@ def _messages(term: str) -> Found:
 def _letters(term: str) -> Found:
     """Dead letters by the message's id, or those of a job by its id."""
     # With its queue, by which the index of message ids begins; there are few.
-    by = Q(dlq__in=list(DeadLetterQueue.objects.values_list("pk", flat=True)), message_id=term)
+    by = Q(dlq__in=DeadLetterQueue.objects.values("pk"), message_id=term)
     if (as_uuid := _uuid(term)) is not None:
         by |= Q(job_id=as_uuid) | Q(pk=as_uuid)
     rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from opsconsole import env
+from opsconsole import connection, env, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEVELOPMENT_SECRET_KEY = "for-development-only--production-refuses-it"  # noqa: S105 - no secret
@@ -50,30 +48,7 @@ if not _production and not (_database_url and CACHE_URL):
 # --- database and cache ---
 
 # Without a database production does not start (check E003), so the one named here is never opened.
-_database = environ.Env.db_url_config(_database_url or "postgres://none.invalid/none")
-_options = _database.pop("OPTIONS", {})
-# A connection that a firewall or a failover dropped without a word is given up within a minute, not in the
-# kernel's quarter of an hour: a beat that waits on it would let its run be found stale. The URL may say otherwise.
-_KEEPALIVES = {
-    "keepalives": 1,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": _database
-    | {
-        # A Unix socket's folder comes as ?host=/folder; Django's own tools look for it here.
-        "HOST": _options.pop("host", _database["HOST"]),
-        "ATOMIC_REQUESTS": False,
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
-        # A pooler between us and the server hands out another session for each transaction.
-        "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5} | _KEEPALIVES | _options,
-    }
-}
+DATABASES = {"default": connection.to_database(_database_url or "postgres://none.invalid/none")}
 OPSCONSOLE_PAGE_TIMEOUT_SECONDS = env.integer("OPSCONSOLE_PAGE_TIMEOUT_SECONDS", 15, at_least=0, at_most=300)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -330,25 +305,4 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = False
 # proxy that holds the certificate; the probes come without it.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "opsconsole.logs.LineFormatter"}},
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-        "nowhere": {"class": "logging.NullHandler"},
-    },
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {
-        # Django's own handlers would repeat or withhold lines; ours writes each once.
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
-        "django-q": {"handlers": [], "level": "INFO", "propagate": True},
-        # What it says of a channel is kept with the attempt, without the channel's secrets.
-        "apprise": {"handlers": ["nowhere"], "propagate": False},
-        # It tells of each log-in, and of each look at the failures.
-        "axes": {"level": "WARNING"},
-        # It tells at each new client where its credentials come from.
-        "botocore": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.LOGGING

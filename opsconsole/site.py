@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
+from django.db.models import Exists
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,6 +21,7 @@ from django.views.decorators.cache import never_cache
 from alerts import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import audit, overview, second_factor
+from opsconsole.models import Pause
 from opsconsole.overview import Finding
 from ratelimits import policies
 
@@ -150,11 +152,12 @@ def _recent_actions(request: HttpRequest) -> Iterable[LogEntry]:
 
 def _banners(request: HttpRequest) -> list[Finding]:
     """What waits for somebody to decide: said on every page but the one where it is decided."""
-    control = RecoveryControl.load()
+    # Asked along with it, as hardly ever anything is paused: this stands on every page.
+    control = RecoveryControl.objects.annotate(held=Exists(Pause.objects.active())).get()
     waiting = (
         [] if control.armed and not control.hold_until else overview.of_recovery(overview.read(), control)
     )
-    found = [*waiting, *overview.of_switches()]
+    found = [*waiting, *(overview.of_switches() if control.held else [])]
     return [finding for finding in found if request.path != finding.url]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
+from django.db.models import Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast, Concat
 
 from ratelimits import client_ip
 from ratelimits.models import ApiKey
@@ -28,7 +30,7 @@ def find(term: str) -> list[Found]:
     term = term.strip().replace("\x00", "")[:200]
     if not term:
         return []
-    keys = [*_addresses(term), *_users(term), *_api_keys(term), *_as_it_stands(term)]
+    keys = [*_addresses(term), *_users_and_api_keys(term), *_as_it_stands(term)]
     named = names(keys)
     return [Found(key, named[key]) for key in dict.fromkeys(keys)]
 
@@ -42,16 +44,17 @@ def _addresses(term: str) -> list[str]:
     return [f"address:{group}", f"check:address:{group}", f"check:{group}"]
 
 
-def _users(term: str) -> list[str]:
-    found = get_user_model().objects.filter(username__iexact=term).values_list("pk", flat=True)
-    return [f"user:{pk}" for pk in found[:MOST_FOUND]]
-
-
-def _api_keys(term: str) -> list[str]:
+def _users_and_api_keys(term: str) -> list[str]:
     by = Q(name__icontains=term) | Q(hint=term)
     if as_uuid := _uuid(term):
         by |= Q(pk=as_uuid)
-    return [f"key:{pk}" for pk in ApiKey.objects.filter(by).values_list("pk", flat=True)[:MOST_FOUND]]
+    users = _keys("user:", get_user_model().objects.filter(username__iexact=term))
+    return list(users.union(_keys("key:", ApiKey.objects.filter(by)), all=True))
+
+
+def _keys(kind: str, rows: QuerySet[Any]) -> QuerySet[Any, str]:
+    key = Concat(Value(kind), Cast("pk", TextField()), output_field=TextField())
+    return rows.values_list(key, flat=True)[:MOST_FOUND]
 
 
 def _as_it_stands(term: str) -> list[str]:

@@ -6,6 +6,7 @@ theirs is still there. Every question is bounded: by its period, by a limit on i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,49 +118,73 @@ SUMS = """
        coalesce(sum(hits) FILTER (WHERE outcome = 'denied'), 0),
        coalesce(sum(hits) FILTER (WHERE outcome = 'shadow'), 0)
 """
-WORST_FIRST = "ORDER BY coalesce(sum(hits) FILTER (WHERE outcome <> 'allowed'), 0) DESC, sum(hits) DESC, 1 LIMIT %(most)s"
+WORST_FIRST = "ORDER BY coalesce(sum(hits) FILTER (WHERE outcome <> 'allowed'), 0) DESC, sum(hits) DESC, 2 LIMIT %(most)s"
 
-BY_TIME = f"{COUNTED} SELECT date_bin(%(step)s, at, {MONDAY}), {SUMS} FROM asked GROUP BY 1"  # noqa: S608 - constants
-BY_CLIENT = f"{COUNTED} SELECT key_hash, max(key), {SUMS} FROM asked GROUP BY 1 {WORST_FIRST}"  # noqa: S608 - constants
-BY_ROUTE = f"{COUNTED} SELECT method || ' ' || endpoint, NULL, {SUMS} FROM asked GROUP BY 1 {WORST_FIRST}"  # noqa: S608 - constants
-BY_POLICY = f"{COUNTED} SELECT policy, NULL, {SUMS} FROM asked GROUP BY 1 {WORST_FIRST}"  # noqa: S608 - constants
+
+def _worst(kind: str, name: str, key: str = "NULL") -> str:
+    return f"(SELECT '{kind}', {name}, {key}, NULL, {SUMS} FROM asked GROUP BY 2 {WORST_FIRST})"  # noqa: S608 - constants
+
+
+# One statement: what was asked is gathered once, and looked at from four sides.
+ANSWERS = f"""{COUNTED}
+SELECT 'now', NULL, NULL, {NOW}, 0, 0, 0, 0
+UNION ALL SELECT 'step', NULL, NULL, date_bin(%(step)s, at, {MONDAY}), {SUMS} FROM asked GROUP BY 4
+UNION ALL {_worst("client", "key_hash", "max(key)")}
+UNION ALL {_worst("route", "method || ' ' || endpoint")}
+UNION ALL {_worst("policy", "policy")}
+"""  # noqa: S608 - constants
 ROWS = f"""{COUNTED}
 SELECT date_trunc('hour', at, 'UTC'), policy, key_hash, max(key), method, endpoint, outcome, sum(hits)
   FROM asked GROUP BY 1, 2, 3, 5, 6, 7 ORDER BY 1 DESC, sum(hits) DESC, 2, 3, 5, 6, 7 LIMIT %(most)s
 """  # noqa: S608 - constants
 
 
-def by_time(question: Question) -> list[tuple[datetime, Counts]]:
-    """What happened in each step of the period, the oldest first; none is left out."""
-    [(now,)] = _ask(f"SELECT {NOW}", question)
-    found = {at: Counts(*map(int, sums)) for at, *sums in _ask(BY_TIME, question)}
-    return [(start, found.get(start, Counts())) for start in question.period.starts(now)]
+@dataclass(frozen=True)
+class Answers:
+    """What happened in each step of the period, the oldest first and none left out; and who was refused most.
+
+    At most ``MOST_ROWS`` each of ``clients``, ``routes`` and ``policies``, the worst first.
+    """
+
+    steps: Sequence[tuple[datetime, Counts]]
+    clients: Sequence[Line]
+    routes: Sequence[Line]
+    policies: Sequence[Line]
+
+    @property
+    def total(self) -> Counts:
+        """All steps together."""
+        counts = [each for _, each in self.steps]
+        return Counts(
+            allowed=sum(each.allowed for each in counts),
+            limited=sum(each.limited for each in counts),
+            denied=sum(each.denied for each in counts),
+            shadow=sum(each.shadow for each in counts),
+        )
 
 
-def total(steps: Sequence[tuple[datetime, Counts]]) -> Counts:
-    """All steps together."""
-    counts = [each for _, each in steps]
-    return Counts(
-        allowed=sum(each.allowed for each in counts),
-        limited=sum(each.limited for each in counts),
-        denied=sum(each.denied for each in counts),
-        shadow=sum(each.shadow for each in counts),
+def answers(question: Question) -> Answers:
+    """Raises ``TooMuch``."""
+    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for kind, *row in _ask(ANSWERS, question, most=MOST_ROWS):
+        found[kind].append(tuple(row))
+    [(_, _, now, *_)] = found["now"]
+    steps = {at: _counts(sums) for _, _, at, *sums in found["step"]}
+    return Answers(
+        [(start, steps.get(start, Counts())) for start in question.period.starts(now)],
+        *(_lines(found[kind]) for kind in ("client", "route", "policy")),
     )
 
 
-def clients(question: Question) -> list[Line]:
-    """The clients that were refused most, at most ``MOST_ROWS``."""
-    return _lines(BY_CLIENT, question)
+def _lines(rows: Sequence[tuple[Any, ...]]) -> list[Line]:
+    lines = [Line(name, _counts(sums), key) for name, key, _, *sums in rows]
+    return sorted(
+        lines, key=lambda line: (line.counts.allowed - line.counts.asked, -line.counts.asked, line.name)
+    )
 
 
-def routes(question: Question) -> list[Line]:
-    """The routes where most was refused, at most ``MOST_ROWS``."""
-    return _lines(BY_ROUTE, question)
-
-
-def policies(question: Question) -> list[Line]:
-    """The policies that refused most, at most ``MOST_ROWS``."""
-    return _lines(BY_POLICY, question)
+def _counts(sums: Sequence[Any]) -> Counts:
+    return Counts(*map(int, sums))
 
 
 def rows(question: Question) -> list[tuple[Any, ...]]:
@@ -167,13 +192,7 @@ def rows(question: Question) -> list[tuple[Any, ...]]:
     return _ask(ROWS, question, most=MOST_EXPORTED)
 
 
-def _lines(sql: str, question: Question) -> list[Line]:
-    return [
-        Line(name, Counts(*map(int, sums)), key) for name, key, *sums in _ask(sql, question, most=MOST_ROWS)
-    ]
-
-
-def _ask(sql: str, question: Question, *, most: int | None = None) -> list[tuple[Any, ...]]:
+def _ask(sql: str, question: Question, *, most: int) -> list[tuple[Any, ...]]:
     values: dict[str, Any] = {
         "step": question.period.step,
         "back": question.period.step * (question.period.bars - 1),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin
 from django.db.models import Case, IntegerField, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
 from alerts.admin import decide, labels
@@ -21,7 +18,7 @@ from alerts.admin.filters import StateFilter
 from alerts.admin.page import alert_page
 from alerts.models import Alert
 from opsconsole.display import age
-from opsconsole.readonly import ReadOnlyAdmin
+from opsconsole.readonly import PageAdmin
 
 # What wants somebody at once comes first.
 URGENCY = Case(
@@ -34,7 +31,9 @@ URGENCY = Case(
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(PageAdmin):
+    missing = "There is no alert with this number; old ones are deleted."
+    history_at = "#timeline"
     list_display = ("title", "level", "condition", "figure", "firing_since", "seen", "handler")
     list_filter = (StateFilter, "severity")
     sortable_by = ()
@@ -78,33 +77,12 @@ class AlertAdmin(ReadOnlyAdmin):
         one = path("decide/<str:decision>/", wrap(self.decide_view), name="alerts_alert_decide")
         return [one, *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        alert = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdecimal() else None
-        if alert is None:
-            messages.warning(request, "There is no alert with this number; old ones are deleted.")
-            return redirect("admin:alerts_alert_changelist")
-        context = {
-            **self.admin_site.each_context(request),
-            **alert_page(alert, [decision for decision in Decision if self.may(request, decision)]),
-            "opts": self.opts,
-        }
-        return TemplateResponse(request, "admin/alerts/alert.html", context)
+    def load(self, key: str) -> Any:
+        return Alert.objects.annotate(db_now=Now()).filter(pk=key).first() if key.isdecimal() else None
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The timeline on the alert's page is its history."""
-        return redirect(reverse("admin:alerts_alert_change", args=[object_id]) + "#timeline")
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        context = alert_page(row, [decision for decision in Decision if self.may(request, decision)])
+        return self.render(request, "admin/alerts/alert.html", context)
 
     def may(self, request: HttpRequest, decision: Decision) -> bool:
         return request.user.has_perm(f"alerts.{decision}_alert") and self.has_view_permission(request)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -22,6 +21,7 @@ from django.utils.safestring import SafeString
 from jobs.admin import bulk_page
 from jobs.admin.aged import AgedAdmin
 from jobs.admin.bulk_start import actor_of, may
+from jobs.admin.known_filter import StateFilter
 from jobs.bulk import decisions
 from jobs.bulk.freezing import PREVIEW_LASTS
 from jobs.bulk.kinds import BulkRefused, Kind
@@ -29,11 +29,7 @@ from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkMember, BulkOperation
 from opsconsole import audit, exports
 from opsconsole.display import age
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
+from opsconsole.readonly import PageAdmin
 
 State = BulkOperation.State
 # The fragment's answers: the page is to be read anew, the session has ended.
@@ -62,21 +58,15 @@ class DecisionForm(forms.Form):
     )
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
-        return [(state.value, state.label.capitalize()) for state in State if state != State.PREVIEW]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(state=self.value()) if self.value() in State.values else queryset
+class OperationStateFilter(StateFilter):
+    states = tuple(state for state in State if state != State.PREVIEW)
 
 
 @admin.register(BulkOperation)
-class BulkOperationAdmin(AgedAdmin):
+class BulkOperationAdmin(AgedAdmin, PageAdmin):
+    missing = "There is no bulk operation with this number."
     list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")
-    list_filter = (StateFilter,)
+    list_filter = (OperationStateFilter,)
     list_display_links = None
     ordering = ("-id",)
 
@@ -120,49 +110,26 @@ class BulkOperationAdmin(AgedAdmin):
             *super().get_urls(),
         ]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        number = unquote(object_id)
-        operation = _load(int(number)) if number.isdecimal() and len(number) < 19 else None
-        if operation is None:
-            messages.warning(request, "There is no bulk operation with this number.")
-            return redirect("admin:jobs_bulkoperation_changelist")
-        return self._page(request, operation)
+    def load(self, key: str) -> Any:
+        return _load(int(key)) if key.isdecimal() and len(key) < 19 else None
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The page tells what was decided."""
-        return redirect("admin:jobs_bulkoperation_change", unquote(object_id))
-
-    def _page(self, request: HttpRequest, operation: Any, form: DecisionForm | None = None) -> HttpResponse:
+    def page(self, request: HttpRequest, row: Any, form: DecisionForm | None = None) -> HttpResponse:
         try:
-            kind = kind_of(operation.action)
+            kind = kind_of(row.action)
         except BulkRefused as error:
             messages.error(request, str(error))
             return redirect("admin:jobs_bulkoperation_changelist")
-        if operation.state == State.PREVIEW:
-            template, context = "preview", self._preview(request, operation, kind)
+        if row.state == State.PREVIEW:
+            template, context = "preview", self._preview(request, row, kind)
         else:
-            template, context = "page", bulk_page.page_context(operation, kind, request.GET)
+            template, context = "page", bulk_page.page_context(row, kind, request.GET)
         common = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "operation": operation,
+            "operation": row,
             "kind": kind,
             "may_decide": may(request, kind),
             "form": form or DecisionForm(label_suffix=""),
         }
-        return TemplateResponse(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
+        return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
 
     def _preview(self, request: HttpRequest, operation: Any, kind: Kind) -> dict[str, Any]:
         if operation.actor != actor_of(request).name:
@@ -184,7 +151,7 @@ class BulkOperationAdmin(AgedAdmin):
             raise PermissionDenied
         form = DecisionForm(request.POST, label_suffix="")
         if not form.is_valid():
-            return self._page(request, operation, form)
+            return self.page(request, operation, form)
         return self._decide(request, operation, decision, form)
 
     def _decide(
@@ -197,7 +164,7 @@ class BulkOperationAdmin(AgedAdmin):
             decide(operation, actor_of(request), reason, **typed)
         except BulkRefused as error:
             form.add_error("typed" if decision == "begin" else "reason", str(error))
-            return self._page(request, _load(operation.pk), form)
+            return self.page(request, _load(operation.pk), form)
         audit.log(request.user, [operation], f"{word}, {operation.will:,} to be done.", why=reason)
         return redirect("admin:jobs_bulkoperation_change", operation.pk)
 

@@ -1,10 +1,10 @@
-"""From a list to the preview of a bulk operation: what was ticked, or everything that the list's filters match."""
+"""To the preview of a bulk operation: of what was ticked, of all that a list's filters match, or of a failure group."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
@@ -16,11 +16,7 @@ from psycopg.errors import QueryCanceled
 from jobs.bulk import freezing
 from jobs.bulk.kinds import Kind
 from jobs.timeline import Actor
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
+from opsconsole.readonly import ReadOnlyAdmin
 
 VIEW = "jobs.view_bulkoperation"
 
@@ -34,19 +30,27 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor.operator(request.user.get_username(), request.user.pk)
 
 
-def start(model_admin: _ModelAdmin, request: HttpRequest, kind: Kind, chosen: QuerySet[Any]) -> HttpResponse:
-    """Freeze what an action of the list was called with, and lead to its preview; nothing else is changed."""
+def start_from_list(
+    model_admin: ReadOnlyAdmin, request: HttpRequest, kind: Kind, chosen: QuerySet[Any]
+) -> HttpResponse:
+    """Freeze what an action of the list was called with."""
+    scope, query = _scope(model_admin, request), _query(request)
+    return start(request, kind, chosen, scope=scope, query=query, back=request.get_full_path())
+
+
+def start(
+    request: HttpRequest, kind: Kind, chosen: QuerySet[Any], *, scope: str, query: str, back: str
+) -> HttpResponse:
+    """Freeze what is chosen and lead to its preview, or ``back`` to where it can be narrowed; nothing else is changed."""
     if not may(request, kind):
         raise PermissionDenied
     try:
-        operation = freezing.freeze(
-            kind, chosen, actor_of(request), scope=_scope(model_admin, request), query=_query(request)
-        )
+        operation = freezing.freeze(kind, chosen, actor_of(request), scope=scope, query=query)
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise
         messages.error(request, "Finding all that matches took too long: narrow the filters and try again.")
-        return redirect(request.get_full_path())
+        return redirect(back)
     return redirect("admin:jobs_bulkoperation_change", operation.pk)
 
 
@@ -58,7 +62,7 @@ def _query(request: HttpRequest) -> str:
     return request.GET.urlencode() if _across(request) else ""
 
 
-def _scope(model_admin: _ModelAdmin, request: HttpRequest) -> str:
+def _scope(model_admin: ReadOnlyAdmin, request: HttpRequest) -> str:
     return in_words(model_admin.get_changelist_instance(request)) if _across(request) else "those ticked"
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import DataError, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from jobs.admin.filters import BeforeFilter, UnindexedFilter
 from jobs.models import Job
 from jobs.models.job import JobQuerySet
 
 MOST_PAGES = 100
+# A filter without an index is asked of so many rows at a time: a few tens of milliseconds, found or not.
+ROWS_LOOKED_THROUGH = 10_000
 SHORTEST_PREFIX = 8
 HEX_LENGTH = 32
 _ID_OR_PREFIX = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},{HEX_LENGTH}}}", re.IGNORECASE)
@@ -26,8 +31,11 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the ty
 
     @cached_property
     def _counted(self) -> int:
-        rows = cast(JobQuerySet, self.object_list)
-        return rows.order_by().values("pk")[: self._most + 1].count()
+        return self._ids()[: self._most + 1].count()
+
+    def _ids(self) -> QuerySet[Any, Any]:
+        """In the list's order, by its index: for "of the last week" PostgreSQL might read from the oldest rows on."""
+        return cast(QuerySet[Any], self.object_list).values("pk")
 
     @property
     def _most(self) -> int:
@@ -42,13 +50,72 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the ty
         return self._counted > self._most
 
 
+class StatesPaginator(CappedPaginator):
+    """For rows in one of several states: each state has its order in the index, and all together have none."""
+
+    def _ids(self) -> QuerySet[Any, Any]:
+        return super()._ids().order_by()
+
+
+class JobPaginator(CappedPaginator):
+    @cached_property
+    def _counted(self) -> int:
+        return len(self.object_list) if isinstance(self.object_list, _Found) else super()._counted
+
+
+class _Found(list[UUID]):
+    """Ids in the list's order, as far as they are counted: where finding is dear, it is done once."""
+
+    def _clone(self) -> _Found:
+        """What Django asks of a queryset that it shows whole."""
+        return self
+
+
 class JobChangeList(ChangeList):
+    """Its queryset is all that matches, for the actions; what it shows was looked for from the newest on.
+
+    ``looked_back_to``: as far as it was looked through; None when that is all there is.
+    """
+
+    looked_back_to: datetime | None = None
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        self._broad = jobs = super().get_queryset(request, exclude_parameters)
+        for spec in self._unindexed():
+            jobs = spec.narrow(request, jobs)
+        return jobs
+
+    def _unindexed(self) -> list[UnindexedFilter]:
+        return [spec for spec in self.filter_specs if isinstance(spec, UnindexedFilter) and spec.value()]
+
+    @property
+    def looked_through(self) -> int:
+        return ROWS_LOOKED_THROUGH
+
+    @property
+    def further_back(self) -> str:
+        """The query string of what is older than what was looked through."""
+        before = cast(datetime, self.looked_back_to).isoformat()
+        # "p" is named as a key: what Django is told to remove goes by its first letters.
+        return self.get_query_string({BeforeFilter.parameter_name: before, "p": None})
+
     def get_results(self, request: HttpRequest) -> None:
+        if self._unindexed():
+            self._look_through()
         super().get_results(request)
         page = self.result_list[: self.list_max_show_all]
-        ids = list(page.values_list("pk", flat=True))
+        ids = page if isinstance(page, list) else list(page.values_list("pk", flat=True))
         shown = Job.objects.with_evidence().defer("payload").in_bulk(ids)
         self.result_list = [shown[pk] for pk in ids if pk in shown]
+
+    def _look_through(self) -> None:
+        newest = self._broad.values_list("created_at", flat=True)
+        self.looked_back_to = newest[ROWS_LOOKED_THROUGH : ROWS_LOOKED_THROUGH + 1].first()
+        jobs = self.queryset
+        if self.looked_back_to:
+            jobs = jobs.filter(created_at__gte=self.looked_back_to)
+        most = MOST_PAGES * self.list_per_page
+        self.queryset = _Found(jobs.values_list("pk", flat=True)[: most + 1])
 
 
 def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
@@ -56,23 +123,24 @@ def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
     term = term.strip().replace("\x00", "")
     if not term:
         return jobs
-    if _has_jobs(term):
+    if first_of_customer(Job.objects.only("pk").order_by(), term, 1):
         return jobs.filter(customer_id=term)
-    span = _span_of_ids(term)
-    return jobs.filter(pk__range=span) if span else jobs.none()
+    return by_id(jobs, term)
 
 
-def _has_jobs(customer_id: str) -> bool:
+def first_of_customer(jobs: JobQuerySet, customer_id: str, most: int) -> list[Job]:
+    """None where a customer_id column of type uuid or integer refuses such words."""
     try:
-        # A savepoint: a customer_id column of type uuid or integer refuses other words.
+        # A savepoint: what is asked after a refusal must still be answered.
         with transaction.atomic():
-            return Job.objects.filter(customer_id=customer_id).exists()
+            return list(jobs.filter(customer_id=customer_id)[:most])
     except DataError:
-        return False
+        return []
 
 
-def _span_of_ids(term: str) -> tuple[UUID, UUID] | None:
+def by_id(jobs: JobQuerySet, term: str) -> JobQuerySet:
+    """The job with this id, or those whose id begins so."""
     digits = term.replace("-", "")
     if not _ID_OR_PREFIX.fullmatch(digits):
-        return None
-    return UUID(digits.ljust(HEX_LENGTH, "0")), UUID(digits.ljust(HEX_LENGTH, "f"))
+        return jobs.none()
+    return jobs.filter(pk__range=(UUID(digits.ljust(HEX_LENGTH, "0")), UUID(digits.ljust(HEX_LENGTH, "f"))))

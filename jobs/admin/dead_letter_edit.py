@@ -8,14 +8,13 @@ from uuid import UUID
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 
-from jobs.admin import dead_letter_operate
+from jobs.admin.bulk_start import actor_of
+from jobs.admin.dead_letter_operate import ask_cluster
 from jobs.dead_letters import editing, operations, redaction, requeue
 from jobs.dead_letters.ledger import Action
 from jobs.models import DeadLetter
 from jobs.operations import OperationRefused
-from jobs.timeline import Actor
 
 if TYPE_CHECKING:
     from jobs.admin.dead_letters import DeadLetterAdmin
@@ -74,15 +73,14 @@ def view(admin: DeadLetterAdmin, request: HttpRequest, letter_id: UUID) -> HttpR
 
 
 def _send(admin: DeadLetterAdmin, request: HttpRequest, letter: DeadLetter, form: EditForm) -> HttpResponse:
-    actor = Actor.operator(request.user.get_username(), request.user.pk)
     reason = form.cleaned_data["reason"]
     try:
-        outcome = editing.replay_edited(letter.pk, form.cleaned_data["body"], actor, reason)
+        outcome = editing.replay_edited(letter.pk, form.cleaned_data["body"], actor_of(request), reason)
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)
-    dead_letter_operate.ask_cluster("jobs.tasks.work_dead_letters")
-    return dead_letter_operate.result_page(admin, request, Action.REPLAY, [outcome], reason)
+    ask_cluster("jobs.tasks.work_dead_letters")
+    return admin.result_page(request, Action.REPLAY, [outcome], reason)
 
 
 def _page(
@@ -92,13 +90,5 @@ def _page(
     form: EditForm | None,
     diff: list[tuple[str, str]] | None = None,
 ) -> HttpResponse:
-    context = {
-        **admin.admin_site.each_context(request),
-        "title": "Edit and replay",
-        "opts": admin.opts,
-        "letter": letter,
-        "form": form,
-        "diff": diff,
-        "action": Action.REPLAY,
-    }
-    return TemplateResponse(request, "admin/jobs/deadletter/edit.html", context)
+    context = {"title": "Edit and replay", "letter": letter, "form": form, "diff": diff}
+    return admin.render(request, "admin/jobs/deadletter/edit.html", context)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from jobs.admin.known_filter import Choices, KnownFilter, ModelAdmin, QueueFilter
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
-Choices = Iterable[tuple[str, str]]
 ALL = "all"
 GROUPS_OFFERED = 20
 SHORT_TITLE = 60
@@ -28,7 +22,7 @@ class LetterStateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
             *((state.value, state.label.capitalize()) for state in DeadLetter.State),
             (ALL, "All letters"),
@@ -48,64 +42,46 @@ class LetterStateFilter(admin.SimpleListFilter):
         return queryset.filter(state__in=DeadLetter.OPEN)
 
 
-class SourceQueueFilter(admin.SimpleListFilter):
+class SourceQueueFilter(QueueFilter):
     title = "source queue"
-    parameter_name = "queue"
-
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
-        chosen = request.GET.get(self.parameter_name)
-        names = set(settings.QUEUES) | ({chosen} if chosen else set())
-        return [(name, name) for name in sorted(names)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(queue=self.value()) if self.value() else queryset
 
 
-class DeadLetterQueueFilter(admin.SimpleListFilter):
+class DeadLetterQueueFilter(KnownFilter):
     title = "dead letter queue"
     parameter_name = "dlq"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [(str(dlq.pk), str(dlq)) for dlq in DeadLetterQueue.objects.order_by("pk")]
 
     def has_output(self) -> bool:
         """Beside the filter by source queue it says something only where there are several."""
         return len(self.lookup_choices) > 1
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        known = {value for value, _ in self.lookup_choices}
-        return queryset.filter(dlq=self.value()) if self.value() in known else queryset
 
-
-class LeftFilter(admin.SimpleListFilter):
+class LeftFilter(KnownFilter):
     title = "time left"
     parameter_name = "left"
     spans = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [("hour", "SQS deletes it within an hour"), ("day", "SQS deletes it within a day")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        span = self.spans.get(self.value() or "")
-        return queryset if span is None else queryset.expiring(span)  # type: ignore[attr-defined]  # our queryset
+    def apply(self, rows: Any, value: str) -> QuerySet[Any]:
+        return rows.expiring(self.spans[value])  # type: ignore[no-any-return]  # the list's own
 
 
-class GroupFilter(admin.SimpleListFilter):
+class GroupFilter(KnownFilter):
     """The newest groups, and the one that is chosen."""
 
     title = "failure"
     parameter_name = "group"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         chosen = request.GET.get(self.parameter_name, "")
         newest = list(FailureGroup.objects.order_by("-last_seen_at", "-pk")[:GROUPS_OFFERED])
         if chosen.isascii() and chosen.isdecimal() and len(chosen) < 19:
             newest += FailureGroup.objects.filter(pk=chosen).exclude(pk__in=[group.pk for group in newest])
         return [(str(group.pk), _short(group.title)) for group in newest]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        known = {value for value, _ in self.lookup_choices}
-        return queryset.filter(group=self.value()) if self.value() in known else queryset
 
 
 def _short(title: str) -> str:

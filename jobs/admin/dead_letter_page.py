@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.urls import reverse
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
+from jobs.admin.planned import button
 from jobs.dead_letters import editing, operations, redaction
 from jobs.dead_letters.ledger import Action, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
@@ -17,7 +19,8 @@ from opsconsole.display import badge
 
 EVENTS_SHOWN = 8
 RETURNS_SHOWN = 20
-LABELS = {
+WHOLE = 4 * 1_048_576
+LABELS: dict[str, str] = {
     Action.REPLAY: "Replay",
     Action.DISCARD: "Discard",
     Action.RESTORE: "Restore",
@@ -34,15 +37,6 @@ LEDGER_TONES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Button:
-    action: Action
-    label: str
-    url: str
-    enabled: bool
-    why: str
-
-
-@dataclass(frozen=True)
 class Entry:
     """One row of the ledger and its steps, as far as they came; ``diff``: between the body and the edited one."""
 
@@ -54,7 +48,8 @@ class Entry:
 
 def letter_page(letter: Any, job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
     """The context of the page of a letter that was loaded by ``jobs.admin.dead_letters.load``."""
-    buttons = [_button(letter, job, action) for action in permitted]
+    steps = [operations.step_for(action, letter, job) for action in permitted]
+    buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
     return {
         "title": f"Dead letter {str(letter.pk)[:8]}",
         "letter": letter,
@@ -65,16 +60,10 @@ def letter_page(letter: Any, job: Any, permitted: Sequence[Action]) -> dict[str,
         "job_events": _events(job) if job else [],
         "ledger": [_entry(row, letter) for row in letter.ledger],
         "came_back_as": DeadLetter.objects.light().filter(returned_from=letter)[:RETURNS_SHOWN],
-        "buttons": [button for button in buttons if button.enabled],
+        "buttons": [b for b in buttons if b.enabled],
         "refusal": next((b.why for b in buttons if b.action == Action.REPLAY and not b.enabled), ""),
         "unknown": letter.state == DeadLetter.State.OUTCOME_UNKNOWN,
     }
-
-
-def _button(letter: Any, job: Any, action: Action) -> Button:
-    step = operations.step_for(action, letter, job)
-    url = reverse("admin:jobs_deadletter_operate", args=[action]) + f"?id={letter.pk}"
-    return Button(action, LABELS[action], url, step.will, step.sentence)
 
 
 def _events(job: Any) -> list[tuple[SafeString, JobEvent]]:
@@ -101,3 +90,11 @@ def _entry(row: ReplayAttempt, letter: DeadLetter) -> Entry:
     ]
     diff = [] if row.edited_body is None else editing.diff(letter.body, row.edited_body)
     return Entry(row, what, [(name, at) for name, at in steps if at], diff)
+
+
+def download(letter_id: Any) -> HttpResponse:
+    """The whole body as a file, redacted as on the page; a browser shows it as text at most."""
+    letter = get_object_or_404(DeadLetter.objects.only("body"), pk=letter_id)
+    response = HttpResponse(redaction.show(letter.body, WHOLE).text, content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="dead-letter-{str(letter.pk)[:8]}.txt"'
+    return response

@@ -7,32 +7,27 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs.admin import (
-    dead_letter_coverage,
-    dead_letter_edit,
-    dead_letter_filters,
-    dead_letter_operate,
-    labels,
-)
+from jobs.admin import dead_letter_coverage, dead_letter_edit, dead_letter_filters, labels
 from jobs.admin.aged import AgedAdmin
-from jobs.admin.dead_letter_page import letter_page
+from jobs.admin.changelist import StatesPaginator
+from jobs.admin.dead_letter_operate import PlannedLetters, ask_cluster
+from jobs.admin.dead_letter_page import download, letter_page
 from jobs.dead_letters import indexing, requeue
 from jobs.dead_letters.ledger import Action
 from jobs.models import DeadLetter, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.display import NOTHING, age, badge, moment, rough
+from opsconsole.readonly import PageAdmin
 
 SOON = timedelta(days=1)
 STATE_TONES: dict[str, str] = {
@@ -65,7 +60,9 @@ class LetterChangeList(ChangeList):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(AgedAdmin):
+class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
+    missing = "There is no dead letter with this id."
+    history_at = "#ledger"
     list_display = (
         "short_id",
         "failure",
@@ -78,6 +75,7 @@ class DeadLetterAdmin(AgedAdmin):
         "source",
     )
     list_display_links = None
+    paginator = StatesPaginator
     list_filter = (
         dead_letter_filters.LetterStateFilter,
         dead_letter_filters.GroupFilter,
@@ -160,45 +158,30 @@ class DeadLetterAdmin(AgedAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("check/", wrap(self.check_view), name="jobs_deadletter_check"),
-            path("operate/<str:action>/", wrap(self.operate_view), name="jobs_deadletter_operate"),
             path("<uuid:letter_id>/edit/", wrap(self.edit_view), name="jobs_deadletter_edit"),
             path("<uuid:letter_id>/body/", wrap(self.body_view), name="jobs_deadletter_body"),
             *super().get_urls(),
         ]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        letter = load(unquote(object_id))
-        if letter is None:
-            messages.warning(request, "There is no dead letter with this id.")
-            return redirect("admin:jobs_deadletter_changelist")
-        job = requeue.jobs_of([letter]).get(letter.job_id)
-        permitted = [action for action in Action if self.may(request, action)]
-        context = {
-            **self.admin_site.each_context(request),
-            **letter_page(letter, job, permitted),
-            "opts": self.opts,
-            "state": state_badge(letter),
-            "returns": returns(letter),
-            "time_left": time_left(letter, letter.db_now),
-            "may_edit": self.may_edit(request) and dead_letter_edit.offered(letter, job),
-        }
-        return TemplateResponse(request, "admin/jobs/deadletter/page.html", context)
+    def load(self, key: str) -> Any:
+        """The letter with its body, its group and its ledger."""
+        letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
+        history = Prefetch("attempts", to_attr="ledger")
+        try:
+            return letters.prefetch_related(history).annotate(db_now=Now()).filter(pk=key).first()
+        except ValidationError:
+            return None
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The ledger on the letter's page is its history."""
-        return redirect(reverse("admin:jobs_deadletter_change", args=[unquote(object_id)]) + "#ledger")
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        job = requeue.jobs_of([row]).get(row.job_id)
+        permitted = [action for action in Action if self.may(request, action)]
+        context = letter_page(row, job, permitted) | {
+            "state": state_badge(row),
+            "returns": returns(row),
+            "time_left": time_left(row, row.db_now),
+            "may_edit": self.may_edit(request) and dead_letter_edit.offered(row, job),
+        }
+        return self.render(request, "admin/jobs/deadletter/page.html", context)
 
     def may(self, request: HttpRequest, action: Action) -> bool:
         needed = f"jobs.{PERMISSIONS[action]}_deadletter"
@@ -217,18 +200,15 @@ class DeadLetterAdmin(AgedAdmin):
 
     @admin.action(description="Replay", permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return dead_letter_operate.begin(self, request, Action.REPLAY, queryset)
+        return self.begin(request, Action.REPLAY, queryset)
 
     @admin.action(description="Discard", permissions=["discard"])
     def discard_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return dead_letter_operate.begin(self, request, Action.DISCARD, queryset)
+        return self.begin(request, Action.DISCARD, queryset)
 
     @admin.action(description="Restore", permissions=["discard"])
     def restore_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return dead_letter_operate.begin(self, request, Action.RESTORE, queryset)
-
-    def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
-        return dead_letter_operate.view(self, request, action)
+        return self.begin(request, Action.RESTORE, queryset)
 
     def edit_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
         if not self.may_edit(request):
@@ -238,7 +218,7 @@ class DeadLetterAdmin(AgedAdmin):
     def body_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return dead_letter_operate.body(request, letter_id)
+        return download(letter_id)
 
     def check_view(self, request: HttpRequest) -> HttpResponse:
         """Ask the cluster to look now: a page never waits for SQS."""
@@ -246,19 +226,9 @@ class DeadLetterAdmin(AgedAdmin):
             return HttpResponseNotAllowed(["POST"])
         if not self.may(request, Action.REPLAY):
             raise PermissionDenied
-        dead_letter_operate.ask_cluster("jobs.tasks.check_dead_letters")
+        ask_cluster("jobs.tasks.check_dead_letters")
         messages.success(request, "The cluster looks now. Reload this page in a few seconds.")
         return redirect("admin:jobs_deadletter_changelist")
-
-
-def load(letter_id: str) -> Any:
-    """The letter with its body, its group and its ledger; None when there is none."""
-    letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
-    history = Prefetch("attempts", to_attr="ledger")
-    try:
-        return letters.prefetch_related(history).annotate(db_now=Now()).filter(pk=letter_id).first()
-    except ValidationError:
-        return None
 
 
 def state_badge(letter: DeadLetter) -> SafeString:

@@ -1,4 +1,4 @@
-"""Failure groups: the same failure told once, how many letters it holds, and what is known of it."""
+"""Failure groups: the same failure told once, what is known of it, and its letters decided about together."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from jobs.admin import bulk_start
 from jobs.admin.aged import AgedAdmin
+from jobs.bulk.kinds import Kind
+from jobs.bulk.registry import kind_of
+from jobs.dead_letters.ledger import Action
 from jobs.models import DeadLetter, FailureGroup
 from opsconsole.display import NOTHING, age, badge
 
@@ -24,6 +30,8 @@ else:
 
 # Counting stops here: a group of a million letters is not counted out for a page.
 MOST_COUNTED = 1_000
+# What is offered for all letters of a group that nobody has decided about.
+OFFERED = (Action.REPLAY, Action.DISCARD)
 
 
 class NoteForm(_Form):
@@ -39,7 +47,7 @@ class FailureGroupAdmin(AgedAdmin):
     list_display_links = None
     ordering = ("-last_seen_at", "-id")
     form = NoteForm
-    change_form_template = "admin/change_form.html"
+    change_form_template = "admin/jobs/failuregroup/change_form.html"
     readonly_fields = ("title", "kind", "first_seen_at", "last_seen_at", "letters")
     fields = ("title", "kind", "letters", "first_seen_at", "last_seen_at", "note")
 
@@ -62,8 +70,7 @@ class FailureGroupAdmin(AgedAdmin):
         if not count:
             return NOTHING
         shown = f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
-        url = reverse("admin:jobs_deadletter_changelist") + f"?group={group.pk}"
-        return format_html('<a href="{}">{}</a>', url, badge(shown, "bad"))
+        return format_html('<a href="{}">{}</a>', _list_of(group), badge(shown, "bad"))
 
     @admin.display(description="first seen")
     def first_seen(self, group: Any) -> SafeString:
@@ -83,6 +90,45 @@ class FailureGroupAdmin(AgedAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("jobs.change_failuregroup")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.bulk_view)
+        one = path("<int:object_id>/bulk/<str:action>/", view, name="jobs_failuregroup_bulk")
+        return [one, *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        kinds = [kind for action in OFFERED if self.may(request, kind := kind_of(action))]
+        context["whole_group"] = kinds if context["original"].open_letters else []
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def may(self, request: HttpRequest, kind: Kind) -> bool:
+        """Whoever may do it from the list of letters may do it to a group that he sees."""
+        seen = self.has_view_permission(request) and request.user.has_perm("jobs.view_deadletter")
+        return seen and bulk_start.may(request, kind)
+
+    def bulk_view(self, request: HttpRequest, object_id: int, action: str) -> HttpResponse:
+        """POST freezes the undecided letters of the group and leads to the preview; nothing else is changed."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if action not in OFFERED:
+            raise Http404
+        if not self.may(request, kind_of(action)):
+            raise PermissionDenied
+        group = get_object_or_404(FailureGroup, pk=object_id)
+        return bulk_start.start(
+            request,
+            kind_of(action),
+            DeadLetter.objects.open().filter(group=group),
+            scope=f"undecided letters with the failure: {group.title}",
+            query=f"group={group.pk}",
+            back=_list_of(group),
+        )
+
+
+def _list_of(group: FailureGroup) -> str:
+    return reverse("admin:jobs_deadletter_changelist") + f"?group={group.pk}"
 
 
 def _open_letters() -> Any:

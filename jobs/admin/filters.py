@@ -1,57 +1,54 @@
-"""Filters of the jobs list. Their choices are known beforehand: none reads the table to find them out."""
+"""Filters of the jobs list."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_aware
 
+from jobs.admin.known_filter import Choices, KnownFilter, ModelAdmin, QueueFilter
 from jobs.diagnosis import Reason
 from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet
+from opsconsole.display import clock_time
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
-Choices = Iterable[tuple[str, str]]
 OTHER = "other"
 ANY = "any"
 PRIORITIES_READ = 1_000
 MOST_STATUSES = 30
 
 
-class _Filter(admin.SimpleListFilter):
-    """A filter that leaves the list as it is when its value is none of its choices."""
+class UnindexedFilter(KnownFilter):
+    """A filter that no index serves: the list reads the rows that the others leave, and says how far back it read.
 
-    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        raise NotImplementedError
+    ``JobChangeList`` calls ``narrow`` after all other filters and the search.
+    """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        known = {str(lookup) for lookup, _ in self.lookup_choices}
-        return self.apply(cast(JobQuerySet, queryset), value) if value in known else queryset
+        return queryset
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return super().queryset(request, queryset)
 
 
-class StatusFilter(_Filter):
+class StatusFilter(KnownFilter):
     title = "status"
     parameter_name = "status"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
             *((status.value, status.label.capitalize()) for status in Status),
             (OTHER, "Other (not known here)"),
         ]
 
-    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        return jobs.filter(status__in=unknown_statuses() if value == OTHER else [value])
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.filter(status__in=unknown_statuses() if value == OTHER else [value])
 
 
 def unknown_statuses() -> list[str]:
@@ -65,15 +62,15 @@ def unknown_statuses() -> list[str]:
     return [status for status in found if status not in Status.values]
 
 
-class StaleFilter(_Filter):
+class StaleFilter(KnownFilter):
     title = "stale now"
     parameter_name = "stale"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [(ANY, "Any reason"), *((reason.value, reason.label.capitalize()) for reason in Reason)]
 
-    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        return jobs.stale() if value == ANY else because(jobs, Reason(value))
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.stale() if value == ANY else because(rows, Reason(value))
 
 
 def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
@@ -94,23 +91,23 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
             return jobs.waiting().filter(free_to_start, updated_at__lt=long_ago)
 
 
-class PriorityFilter(_Filter):
+class PriorityFilter(UnindexedFilter):
     """Priorities are the outside's own words: those of the newest jobs, read from the end of an index."""
 
     title = "priority"
     parameter_name = "priority"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         newest = Job.objects.order_by("-created_at", "-pk").values_list("priority_level", flat=True)
         seen = {priority for priority in newest[:PRIORITIES_READ] if priority}
         chosen = request.GET.get(self.parameter_name)
         return [(priority, priority) for priority in sorted(seen | {chosen} if chosen else seen)]
 
-    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        return jobs.filter(priority_level=value)
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.filter(priority_level=value)
 
 
-class AgeFilter(_Filter):
+class AgeFilter(KnownFilter):
     title = "age"
     parameter_name = "age"
 
@@ -121,22 +118,36 @@ class AgeFilter(_Filter):
         "older": ("Older than 7 days", timedelta(days=7)),
     }
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [(value, label) for value, (label, _) in self.spans.items()]
 
-    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
         since = Now() - self.spans[value][1]
-        return jobs.filter(created_at__lt=since) if value == "older" else jobs.filter(created_at__gte=since)
+        return rows.filter(created_at__lt=since) if value == "older" else rows.filter(created_at__gte=since)
 
 
-class QueueFilter(_Filter):
-    title = "queue"
-    parameter_name = "queue"
+class UnindexedQueueFilter(UnindexedFilter, QueueFilter):
+    pass
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
-        chosen = request.GET.get(self.parameter_name)
-        names = set(settings.QUEUES) | ({chosen} if chosen else set())
-        return [(name, name) for name in sorted(names)]
 
-    def apply(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        return jobs.filter(queue=value)
+class BeforeFilter(KnownFilter):
+    """Goes on from where the list stopped looking; it is shown only then."""
+
+    title = "created before"
+    parameter_name = "before"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        given = request.GET.get(self.parameter_name, "")
+        moment = _moment(given)
+        return [(given, clock_time(moment))] if moment else []
+
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.filter(created_at__lt=_moment(value))
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment and is_aware(moment) else None

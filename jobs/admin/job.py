@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
-from jobs.admin import labels, operate
-from jobs.admin.changelist import CappedPaginator, JobChangeList, search
-from jobs.admin.filters import AgeFilter, PriorityFilter, QueueFilter, StaleFilter, StatusFilter
+from jobs.admin import labels
+from jobs.admin.changelist import JobChangeList, JobPaginator, search
+from jobs.admin.filters import (
+    AgeFilter,
+    BeforeFilter,
+    PriorityFilter,
+    StaleFilter,
+    StatusFilter,
+    UnindexedQueueFilter,
+)
 from jobs.admin.message_filter import MessageFilter
+from jobs.admin.operate import PlannedJobs
 from jobs.admin.page import job_page
 from jobs.diagnosis import diagnose
 from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet
 from jobs.operations import Action
 from opsconsole.display import NOTHING, age
-from opsconsole.readonly import ReadOnlyAdmin
+from opsconsole.readonly import PageAdmin
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(PlannedJobs, PageAdmin):
+    missing = "There is no job with this id."
+    history_at = "#timeline"
     list_display = (
         "short_id",
         "customer",
@@ -40,12 +46,20 @@ class JobAdmin(ReadOnlyAdmin):
         "recovery_count",
     )
     list_display_links = None
-    list_filter = (StatusFilter, StaleFilter, MessageFilter, PriorityFilter, AgeFilter, QueueFilter)
+    list_filter = (
+        StatusFilter,
+        StaleFilter,
+        MessageFilter,
+        PriorityFilter,
+        AgeFilter,
+        UnindexedQueueFilter,
+        BeforeFilter,
+    )
     sortable_by = ()
     # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
     search_fields = ("id",)
     search_help_text = "Job id, its first 8 characters, or customer id"
-    paginator = CappedPaginator
+    paginator = JobPaginator
     actions = ("requeue_selected", "cancel_selected", "release_selected")
 
     @admin.display(description="job")
@@ -84,38 +98,15 @@ class JobAdmin(ReadOnlyAdmin):
     ) -> tuple[JobQuerySet, bool]:
         return search(queryset, search_term), False
 
-    def get_urls(self) -> list[URLPattern]:
-        wrap = self.admin_site.admin_view
-        name = "jobs_job_operate"
-        return [path("operate/<str:action>/", wrap(self.operate_view), name=name), *super().get_urls()]
+    def load(self, key: str) -> Any:
+        try:
+            return Job.objects.with_evidence().filter(pk=key).first()
+        except ValidationError:
+            return None
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        job = _load(unquote(object_id))
-        if job is None:
-            messages.warning(request, "There is no job with this id.")
-            return redirect("admin:jobs_job_changelist")
-        context = {
-            **self.admin_site.each_context(request),
-            **job_page(job, [action for action in Action if self.may(request, action)]),
-            "opts": self.opts,
-        }
-        return TemplateResponse(request, "admin/jobs/job/page.html", context)
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The timeline on the job's page is its history."""
-        return redirect(reverse("admin:jobs_job_change", args=[unquote(object_id)]) + "#timeline")
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        context = job_page(row, [action for action in Action if self.may(request, action)])
+        return self.render(request, "admin/jobs/job/page.html", context)
 
     def may(self, request: HttpRequest, action: Action) -> bool:
         return request.user.has_perm(f"jobs.{action}_job") and self.has_view_permission(request)
@@ -131,22 +122,12 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Requeue", permissions=["requeue"])
     def requeue_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.begin(self, request, Action.REQUEUE, queryset)
+        return self.begin(request, Action.REQUEUE, queryset)
 
     @admin.action(description="Cancel", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.begin(self, request, Action.CANCEL, queryset)
+        return self.begin(request, Action.CANCEL, queryset)
 
     @admin.action(description="Release", permissions=["release"])
     def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return operate.begin(self, request, Action.RELEASE, queryset)
-
-    def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
-        return operate.view(self, request, action)
-
-
-def _load(job_id: str) -> Job | None:
-    try:
-        return Job.objects.with_evidence().filter(pk=job_id).first()
-    except ValidationError:
-        return None
+        return self.begin(request, Action.RELEASE, queryset)

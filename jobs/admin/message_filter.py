@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from jobs import lost
+from jobs.admin.known_filter import ModelAdmin
 from jobs.models import Outbox
 from jobs.waiting import Why
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
 
 class MessageFilter(admin.SimpleListFilter):
     title = "message"
     parameter_name = "message"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
         return [
             (Why.LOST, "Proven lost"),
             (Why.USED_UP, "Re-sent in vain"),

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
 from jobs.admin.aged import AgedAdmin
+from jobs.admin.known_filter import StateFilter
 from jobs.models import Outbox
 from opsconsole.display import age, badge
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
-
-class MessageStateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
-        return [(state.value, state.label.capitalize()) for state in Outbox.State]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(state=self.value()) if self.value() in Outbox.State.values else queryset
+class MessageStateFilter(StateFilter):
+    states = Outbox.State
 
 
 @admin.register(Outbox)

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs import waiting
 from jobs.admin import done_before, labels
+from jobs.admin.planned import button
 from jobs.diagnosis import Diagnosis, deadline_of, diagnose
 from jobs.models import JobEvent, Outbox, RecoveryControl, Status, WorkerHeartbeat
 from jobs.models.worker import stale_after
@@ -50,15 +50,6 @@ class Panel:
     tone: str
 
 
-@dataclass(frozen=True)
-class Button:
-    action: Action
-    label: str
-    url: str
-    enabled: bool
-    why: str
-
-
 def job_page(job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
     """The context of the page of a job that was loaded by ``with_evidence()``."""
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
@@ -77,14 +68,10 @@ def job_page(job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
         "timeline": _timeline(events[:EVENTS_SHOWN], Outbox.objects.filter(job_id=job.pk)),
         "older_hidden": len(events) > EVENTS_SHOWN,
         "events_shown": EVENTS_SHOWN,
-        "buttons": [_button(job, action) for action in permitted],
+        "buttons": [
+            button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted
+        ],
     }
-
-
-def _button(job: Any, action: Action) -> Button:
-    step = step_for(action, job)
-    url = reverse("admin:jobs_job_operate", args=[action]) + f"?id={job.pk}"
-    return Button(action, action.label.capitalize(), url, step.will, step.sentence)
 
 
 def _of_waiting(waits: Waiting) -> Panel:

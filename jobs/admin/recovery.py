@@ -14,15 +14,14 @@ from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from jobs import control, hindsight
+from jobs.admin.bulk_start import actor_of
 from jobs.admin.recovery_forms import ArmForm, ReasonForm, ThresholdForm
 from jobs.decision import Action, Decision, Policy, decide
 from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
-from jobs.timeline import Actor
 from opsconsole import audit
 from opsconsole.readonly import ReadOnlyAdmin
 
@@ -121,21 +120,21 @@ class RecoveryAdmin(ReadOnlyAdmin):
             messages.error(request, "The preview is too old or not yours, nothing was changed: look again.")
             return redirect(PAGE)
         _, cutoff, reason = frozen
-        control.arm(_actor(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
+        control.arm(actor_of(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
         return self._decided(request, "Recovery is armed.", reason)
 
     def _disarm(self, request: HttpRequest) -> HttpResponse:
         form = ReasonForm(request.POST, prefix="disarm", label_suffix="")
         if not form.is_valid():
             return self._page(request, disarm_form=form)
-        control.disarm(_actor(request), form.cleaned_data["reason"])
+        control.disarm(actor_of(request), form.cleaned_data["reason"])
         return self._decided(request, "Recovery only observes now.", form.cleaned_data["reason"])
 
     def _release(self, request: HttpRequest) -> HttpResponse:
         form = ReasonForm(request.POST, prefix="release", label_suffix="")
         if not form.is_valid():
             return self._page(request, release_form=form)
-        if not control.release_hold(_actor(request), form.cleaned_data["reason"]):
+        if not control.release_hold(actor_of(request), form.cleaned_data["reason"]):
             messages.warning(request, "There was no hold any more; nothing was changed.")
             return redirect(PAGE)
         return self._decided(
@@ -148,12 +147,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return redirect(PAGE)
 
     def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        common = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "may_arm": self.may_arm(request),
-        }
-        return TemplateResponse(request, template, common | context)
+        return self.render(request, template, context | {"may_arm": self.may_arm(request)})
 
 
 def _thaw(signed: str) -> list[Any] | None:
@@ -181,7 +175,3 @@ def _summary(decisions: Sequence[Decision]) -> dict[str, Any]:
         "quarantined": counts[Action.QUARANTINE],
         "skipped": counts[Action.SKIP],
     }
-
-
-def _actor(request: HttpRequest) -> Actor:
-    return Actor.operator(request.user.get_username(), request.user.pk)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -12,33 +11,23 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import labels
 from jobs.admin.aged import AgedAdmin
+from jobs.admin.known_filter import Choices, KnownFilter, ModelAdmin
 from jobs.models import WorkerHeartbeat
 from jobs.models.worker import silent_after, stale_after
 from opsconsole.display import NOTHING, age, badge, pretty
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
-
-class LifeFilter(admin.SimpleListFilter):
+class LifeFilter(KnownFilter):
     title = "state"
     parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [("alive", "Alive"), ("silent", "Silent"), ("dead", "Dead")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+    def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         workers = WorkerHeartbeat.objects
-        match self.value():
-            case "alive":
-                return queryset.filter(pk__in=workers.alive().values("pk"))
-            case "silent":
-                return queryset.filter(pk__in=workers.silent().values("pk"))
-            case "dead":
-                return queryset.filter(pk__in=workers.dead().values("pk"))
-        return queryset
+        lives = {"alive": workers.alive, "silent": workers.silent, "dead": workers.dead}
+        return rows.filter(pk__in=lives[value]().values("pk"))
 
 
 @admin.register(WorkerHeartbeat)

@@ -5,18 +5,20 @@ What matches the filter later is not among them; what was seen of each goes alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
 from django.db.models import Count, Min, QuerySet
 
-from jobs.bulk.kinds import Kind, Plan
+from jobs.bulk.kinds import Kind
 from jobs.models import BulkMember, BulkOperation
+from jobs.operations import Step
 from jobs.timeline import Actor
 
 PREVIEW_LASTS = timedelta(hours=1)
@@ -60,7 +62,8 @@ def freeze(kind: Kind, chosen: QuerySet[Any], actor: Actor, *, scope: str, query
         )
         _take(operation, chosen.order_by(*kind.order).values("pk"))
         for page in _pages(operation):
-            _write_plans(page, {plan.subject: plan for plan in kind.plan([subject for _, subject in page])})
+            steps = kind.plan([UUID(subject) for subject in page.values()])
+            _write_plans(page, {str(step.job_id): step for step in steps})
         will = operation.members.filter(will=True).count()
         BulkOperation.objects.filter(pk=operation.pk).update(
             total=operation.total, capped=operation.capped, will=will
@@ -84,30 +87,30 @@ def _take(operation: BulkOperation, subjects: QuerySet[Any]) -> None:
         operation.members.order_by("-id")[0].delete()
 
 
-def _pages(operation: BulkOperation) -> Any:
+def _pages(operation: BulkOperation) -> Iterator[dict[int, str]]:
+    """The subject of each member, by the member's id."""
+    members = operation.members.order_by("id").values_list("id", "subject")
     last = 0
-    while page := list(
-        operation.members.filter(id__gt=last).order_by("id").values_list("id", "subject")[:PLANNED_AT_ONCE]
-    ):
+    while page := dict(members.filter(id__gt=last)[:PLANNED_AT_ONCE]):
         yield page
-        last = page[-1][0]
+        last = max(page)
 
 
-def _write_plans(page: Sequence[tuple[int, str]], plans: dict[str, Plan]) -> None:
-    gone = Plan("", "", None, "", will=False, sentence=GONE)
-    rows = [plans.get(subject, gone) for _, subject in page]
+def _write_plans(page: Mapping[int, str], steps: Mapping[str, Step]) -> None:
+    planned = {member: steps[subject] for member, subject in page.items() if subject in steps}
     with connection.cursor() as cursor:
         cursor.execute(
             _PLAN,
             {
-                "ids": [member for member, _ in page],
-                "statuses": [plan.seen_status for plan in rows],
-                "epochs": [plan.seen_epoch for plan in rows],
-                "reasons": [plan.seen_reason for plan in rows],
-                "wills": [plan.will for plan in rows],
-                "sentences": [plan.sentence for plan in rows],
+                "ids": list(planned),
+                "statuses": [step.seen_status for step in planned.values()],
+                "epochs": [step.seen_epoch for step in planned.values()],
+                "reasons": [step.seen_reason for step in planned.values()],
+                "wills": [step.will for step in planned.values()],
+                "sentences": [step.sentence for step in planned.values()],
             },
         )
+    BulkMember.objects.filter(pk__in=page.keys() - planned.keys()).update(sentence=GONE)
 
 
 def groups(operation: BulkOperation, *, will: bool) -> list[Group]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from django.db.models import Model
 
-from jobs.models import BulkMember
+from jobs.models import BulkMember, BulkOperation
+from jobs.operations import Outcome, Step
 from jobs.timeline import Actor
 from opsconsole.errors import OpsConsoleError
 
@@ -20,21 +22,6 @@ class BulkRefused(OpsConsoleError):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What will happen to one subject, and what was seen of it; ``will`` False: it is skipped.
-
-    Those skipped with the same ``seen_status`` and ``seen_reason`` are counted together in the preview.
-    """
-
-    subject: str
-    seen_status: str
-    seen_epoch: int | None
-    seen_reason: str
-    will: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Result:
     """What became of one subject."""
 
@@ -42,19 +29,43 @@ class Result:
     outcome: BulkMember.Outcome
     sentence: str
 
+    @classmethod
+    def of(cls, outcome: Outcome) -> Result:
+        left = BulkMember.Outcome.FAILED if outcome.failed else BulkMember.Outcome.SKIPPED
+        settled = BulkMember.Outcome.DONE if outcome.done else left
+        return cls(str(outcome.job_id), settled, outcome.sentence)
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Order:
-    """One chunk of an operation: these members, for this person and reason."""
+    """One chunk of an operation: these of its members."""
 
+    operation: BulkOperation
     members: Sequence[BulkMember]
-    actor: Actor
-    reason: str
-    operation_id: int
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.operation.actor, self.operation.user_id)
 
     @property
     def subjects(self) -> list[str]:
         return [member.subject for member in self.members]
+
+    @property
+    def steps(self) -> list[Step]:
+        """What was planned for each member, with what was seen of it."""
+        return [
+            Step(
+                job_id=UUID(member.subject),
+                action=self.operation.action,
+                seen_status=member.seen_status,
+                seen_epoch=member.seen_epoch or 0,
+                seen_reason=member.seen_reason,
+                will=member.will,
+                sentence=member.sentence,
+            )
+            for member in self.members
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +78,8 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """``plan`` says what would happen to subjects with these ids, leaving out those that are gone.
+    """``plan`` says what would happen to subjects with these ids, leaving out those that are gone. Those skipped
+    with the same ``seen_status`` and ``seen_reason`` are counted together in the preview.
 
     ``carry_out`` does it to each member that is still as it was seen, and answers for each. With ``atomic`` it
     only writes to the database: the chunk and its record are one transaction. Without, it must bear being asked
@@ -85,7 +97,7 @@ class Kind:
     done_word: str
     permission: str
     order: tuple[str, ...]
-    plan: Callable[[Sequence[str]], list[Plan]]
+    plan: Callable[[Sequence[UUID]], Sequence[Step]]
     carry_out: Callable[[Order], list[Result]]
     describe: Callable[[Sequence[str]], Mapping[str, str]]
     states: Mapping[str, str] = field(default_factory=dict)

@@ -4,50 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from uuid import UUID
 
 from django.db.models import Q
 
 from jobs import operations
-from jobs.bulk.kinds import Kind, Order, Plan, Result, Trial
-from jobs.models import BulkMember, Job, Status
-from jobs.operations import Action, Outcome, Step
+from jobs.bulk.kinds import Kind, Order, Result, Trial
+from jobs.models import Job, Status
+from jobs.operations import Action
 
 # Those that have waited longest are begun first.
 OLDEST_FIRST = ("created_at", "pk")
 
 
-def _plan(action: Action, subjects: Sequence[str]) -> list[Plan]:
-    steps = operations.plan(action, [UUID(subject) for subject in subjects])
-    return [
-        Plan(str(step.job_id), step.seen_status, step.seen_epoch, step.seen_reason, step.will, step.sentence)
-        for step in steps
-    ]
-
-
-def _carry_out(action: Action, order: Order) -> list[Result]:
-    steps = [_as_seen(action, member) for member in order.members]
-    details = {"bulk_operation": order.operation_id}
-    outcomes = operations.carry_out(steps, order.actor, order.reason, details=details)
-    return [Result(str(outcome.job_id), _settled(outcome), outcome.sentence) for outcome in outcomes]
-
-
-def _as_seen(action: Action, member: BulkMember) -> Step:
-    return Step(
-        job_id=UUID(member.subject),
-        action=action,
-        seen_status=member.seen_status,
-        seen_epoch=member.seen_epoch or 0,
-        seen_reason=member.seen_reason,
-        will=member.will,
-        sentence=member.sentence,
-    )
-
-
-def _settled(outcome: Outcome) -> BulkMember.Outcome:
-    if outcome.failed:
-        return BulkMember.Outcome.FAILED
-    return BulkMember.Outcome.DONE if outcome.done else BulkMember.Outcome.SKIPPED
+def _carry_out(order: Order) -> list[Result]:
+    details = {"bulk_operation": order.operation.pk}
+    outcomes = operations.carry_out(order.steps, order.actor, order.operation.reason, details=details)
+    return [Result.of(outcome) for outcome in outcomes]
 
 
 def came_back(subjects: Sequence[str]) -> int:
@@ -76,8 +48,8 @@ def _kind(action: Action, verb: str, done_word: str, trial: Trial | None) -> Kin
         done_word=done_word,
         permission=f"jobs.{action.value}_job",
         order=OLDEST_FIRST,
-        plan=partial(_plan, action),
-        carry_out=partial(_carry_out, action),
+        plan=partial(operations.plan, action),
+        carry_out=_carry_out,
         describe=_customers,
         trial=trial,
     )

@@ -29,7 +29,6 @@ from jobs.bulk.kinds import Kind, Order, Result
 from jobs.bulk.registry import kind_of
 from jobs.bulk.trial import Verdict
 from jobs.models import BulkEvent, BulkMember, BulkOperation
-from jobs.timeline import Actor
 from opsconsole.errors import OpsConsoleError
 
 logger = logging.getLogger(__name__)
@@ -139,9 +138,7 @@ def _do_chunk(operation: BulkOperation, kind: Kind, size: int) -> None:
     waiting = operation.members.waiting().order_by("id")
     # Locked where the record is part of the change: nobody who was stalled for long writes over it.
     members = list((waiting.select_for_update() if kind.atomic else waiting)[:size])
-    actor = Actor(operation.actor, operation.user_id)
-    order = Order(members=members, actor=actor, reason=operation.reason, operation_id=operation.pk)
-    results = kind.carry_out(order) if members else []
+    results = kind.carry_out(Order(operation, members)) if members else []
     with transaction.atomic():
         counts = _settle(members, results)
         _change(

@@ -57,7 +57,10 @@ def check() -> list[Checked]:
 
 def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
     """Visit one queue and tell what is new. While another visits it, that one tells, and nothing is done here."""
-    if pauses.active(pauses.DEAD_LETTER_CHECKS):
+    if pause := pauses.active(pauses.DEAD_LETTER_CHECKS):
+        if pause.until:
+            # Somebody decided for how long nothing is watched; a pause without an end is still told of as late.
+            _in_time(dlq)
         return Checked(dlq, Visit(depth=None, paused=True), 0)
     visited = visit(dlq, budget)
     dlq.refresh_from_db()
@@ -66,9 +69,13 @@ def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
     new = tell(dlq, visited)
     if visited.depth is not None:
         figures.raise_to("dead letters", visited.depth)
-        interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
-        notify.monitor_ok(f"dead letter check ({dlq})", interval)
+        _in_time(dlq)
     return Checked(dlq, visited, new)
+
+
+def _in_time(dlq: DeadLetterQueue) -> None:
+    interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
+    notify.monitor_ok(f"dead letter check ({dlq})", interval)
 
 
 def tell(dlq: DeadLetterQueue, visited: Visit) -> int:

@@ -1,13 +1,13 @@
 """What an operator may do to dead letters: planned from what was seen, wished for on what is still so (I4, I9).
 
 Nothing here talks to SQS. A wish is written with its ledger row; ``jobs.dead_letters.work`` fulfils it in the
-cluster. The shapes are those of ``jobs.operations``: ``job_id`` is the letter's id.
+cluster. Steps and outcomes are those of ``jobs.operations``, with the letter's id for ``job_id``; a step's
+``seen_epoch`` and ``seen_reason`` are the run and status of the job that the letter names (0 and '' for none).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from jobs.dead_letters import ledger, requeue
 from jobs.dead_letters.judging import judge
 from jobs.dead_letters.ledger import Action
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
-from jobs.operations import OperationRefused, Outcome
+from jobs.operations import OperationRefused, Outcome, Step
 from jobs.timeline import Actor
 
 State = DeadLetter.State
@@ -27,22 +27,6 @@ State = DeadLetter.State
 Pair = tuple[DeadLetter, Any]
 # For each letter: whether it was done, and a sentence.
 Said = dict[UUID, tuple[bool, str]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What will happen to one letter, frozen with what was seen of it; ``will`` False: it is skipped.
-
-    ``seen_epoch`` and ``seen_reason`` are the run and status of the job that it names (0 and '' for none).
-    """
-
-    job_id: UUID
-    action: Action
-    seen_status: str
-    seen_epoch: int
-    seen_reason: str
-    will: bool
-    sentence: str
 
 
 def plan(action: Action, letter_ids: Iterable[UUID]) -> list[Step]:
@@ -54,10 +38,9 @@ def plan(action: Action, letter_ids: Iterable[UUID]) -> list[Step]:
     return [step_for(action, letter, jobs.get(letter.job_id)) for letter in letters]
 
 
-def step_for(action: Action, letter: DeadLetter, job: Any) -> Step:
+def step_for(action: str, letter: DeadLetter, job: Any) -> Step:
     """The decision for one letter and the job that it names, as ``requeue.jobs_of`` loads it. Pure."""
-    action = Action(action)
-    will, sentence = judge(action, letter, job)
+    will, sentence = judge(Action(action), letter, job)
     epoch, status = (job.run_epoch, str(job.status)) if job else (0, "")
     return Step(letter.pk, action, letter.state, epoch, status, will, sentence)
 
@@ -282,7 +265,7 @@ _WRITES: dict[Action, Callable[[Sequence[Pair], Actor, str], Said]] = {
 }
 
 
-def came_back(letter_ids: Collection[UUID]) -> int:
+def came_back(letter_ids: Collection[UUID | str]) -> int:
     """How many of these letters failed again after their replay.
 
     Seen by a scan as a new letter, or already by the failure of the job that was requeued for it.

@@ -76,6 +76,11 @@ class Outbox(models.Model):
             models.Index(
                 fields=["available_at", "id"], name="outbox_waiting_idx", condition=Q(state="waiting")
             ),
+            models.Index(
+                fields=["state", "id"],
+                name="outbox_unsent_idx",
+                condition=Q(state__in=["refused", "dropped"]),
+            ),
             models.Index(fields=["job"], name="outbox_in_vain_idx", condition=Q(resends__gte=MOST_RESENDS)),
             models.Index(fields=["message_id"], name="outbox_message_idx", condition=~Q(message_id="")),
         ]

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.db.models.lookups import IsNull
 
@@ -35,6 +35,18 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
 
     def dead(self) -> Self:
         return self.filter(last_heartbeat__lt=Now() - stale_after())
+
+    def counted(self) -> dict[str, int]:
+        """``alive``, ``silent`` and ``dead`` in one reading: there is a row a worker."""
+        heard, lost = (
+            Q(last_heartbeat__gte=Now() - silent_after()),
+            Q(last_heartbeat__lt=Now() - stale_after()),
+        )
+        return self.aggregate(
+            alive=Count("pk", filter=heard),
+            silent=Count("pk", filter=~heard & ~lost),
+            dead=Count("pk", filter=lost),
+        )
 
     def without_epochs(self) -> Self:
         """Workers of the old kind: they name a job but no epoch, and never spoke our protocol."""

@@ -7,23 +7,17 @@ message, or this receipt handle, will never be taken as it is).
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import boto3
 from botocore.config import Config
-from django.conf import settings
 
+from jobs.sqs.addresses import console_link, region_and_endpoint
 from jobs.sqs.failures import (
-    NEEDS_A_PERSON,
-    THROTTLED,
     MessageRefused,
     QueueError,
     QueueMisconfigured,
@@ -31,8 +25,6 @@ from jobs.sqs.failures import (
     QueueUnavailable,
     QueueUnreachable,
     check_answer,
-    detail,
-    short_code,
     vendor_errors,
 )
 from jobs.sqs.messages import (
@@ -45,14 +37,10 @@ from jobs.sqs.messages import (
     SendResult,
     split_batches,
 )
+from jobs.sqs.wire import batch_entry, handles_of, ids_of, not_sent, queue_depth, received_message
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
-    from types_boto3_sqs.type_defs import (
-        MessageAttributeValueTypeDef,
-        MessageTypeDef,
-        SendMessageBatchRequestEntryTypeDef,
-    )
 
 __all__ = [
     "BATCH_BYTES",
@@ -81,7 +69,6 @@ __all__ = [
     "split_batches",
 ]
 
-LONGEST_DELAY_SECONDS = 900
 LONGEST_POLL_SECONDS = 20
 # SQS hides a message for 12 hours from its receipt at most; the margin is for the time since then.
 LONGEST_VISIBILITY_SECONDS = 43_200 - 600
@@ -94,7 +81,6 @@ CONFIG = Config(
 )
 # For what must not be sent twice unknown to us.
 ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
-AWS_HOST = re.compile(r"\b([a-z]{2,4}(?:-[a-z]+)+-\d+)\..*(?:amazonaws\.(?:com|com\.cn|eu)|api\.aws)$")
 
 
 def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = False) -> list[SendResult]:
@@ -105,7 +91,7 @@ def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = Fals
     """
     if not entries:
         return []
-    request = [_entry(queue_url, str(number), entry) for number, entry in enumerate(entries)]
+    request = [batch_entry(queue_url, str(number), entry) for number, entry in enumerate(entries)]
     try:
         with vendor_errors(queue_url):
             client = client_for(queue_url, once=True) if once else client_for(queue_url)
@@ -117,7 +103,7 @@ def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = Fals
     return [
         SendResult(entry.key, sent[item["Id"]])
         if item["Id"] in sent
-        else _failed(entry, failed.get(item["Id"]))
+        else not_sent(entry, failed.get(item["Id"]))
         for item, entry in zip(request, entries, strict=True)
     ]
 
@@ -131,45 +117,12 @@ def _send_apart(
     return [result for entry in entries for result in send_batch(queue_url, [entry], once=once)]
 
 
-def _failed(entry: Outgoing, failure: Mapping[str, Any] | None) -> SendResult:
-    if failure is None:
-        error = "The answer does not mention the message: it may have been sent."
-        return SendResult(entry.key, error=error, unknown=True)
-    code = short_code(str(failure.get("Code", "")))
-    # Throttling and missing rights count as the sender's fault too, but they pass without changing the message.
-    permanent = bool(failure.get("SenderFault")) and code not in THROTTLED | NEEDS_A_PERSON
-    return SendResult(entry.key, error=detail(code, str(failure.get("Message", ""))), permanent=permanent)
-
-
 def send_raw(queue_url: str, body: str, attributes: Mapping[str, Attribute] | None = None) -> str:
     """Send a body as it is, such as a poison message to a DLQ. Returns the message id, raises ``QueueError``."""
-    entry = _entry(queue_url, "0", Outgoing(key=uuid4().hex, body=body, attributes=attributes or {}))
+    entry = batch_entry(queue_url, "0", Outgoing(key=uuid4().hex, body=body, attributes=attributes or {}))
     fields: Any = {name: value for name, value in entry.items() if name != "Id"}
     with vendor_errors(queue_url):
         return client_for(queue_url).send_message(QueueUrl=queue_url, **fields)["MessageId"]
-
-
-def _entry(queue_url: str, number: str, outgoing: Outgoing) -> SendMessageBatchRequestEntryTypeDef:
-    entry: SendMessageBatchRequestEntryTypeDef = {"Id": number, "MessageBody": outgoing.body}
-    if urlsplit(queue_url).path.endswith(".fifo"):
-        entry["MessageGroupId"] = outgoing.group_id or outgoing.key
-        entry["MessageDeduplicationId"] = outgoing.dedup_id or outgoing.key
-    elif outgoing.group_id:
-        # Of a fair queue: no order, but whose message it is.
-        entry["MessageGroupId"] = outgoing.group_id
-    elif outgoing.delay_seconds > 0:
-        entry["DelaySeconds"] = min(outgoing.delay_seconds, LONGEST_DELAY_SECONDS)
-    if outgoing.attributes:
-        entry["MessageAttributes"] = {
-            name: _to_vendor(attribute) for name, attribute in outgoing.attributes.items()
-        }
-    return entry
-
-
-def _to_vendor(attribute: Attribute) -> MessageAttributeValueTypeDef:
-    if isinstance(attribute.value, bytes):
-        return {"DataType": attribute.type, "BinaryValue": attribute.value}
-    return {"DataType": attribute.type, "StringValue": attribute.value}
 
 
 def receive(
@@ -191,27 +144,7 @@ def receive(
             MessageSystemAttributeNames=["All"],
             **visibility,
         )
-        return [_received(queue_url, message) for message in answer.get("Messages", [])]
-
-
-def _received(queue_url: str, message: MessageTypeDef) -> Received:
-    system: dict[str, str] = {str(name): value for name, value in message.get("Attributes", {}).items()}
-    sent = system.get("SentTimestamp", "")
-    return Received(
-        queue_url=queue_url,
-        message_id=message["MessageId"],
-        receipt_handle=message["ReceiptHandle"],
-        body=message["Body"],
-        receive_count=int(system.get("ApproximateReceiveCount", 1)),
-        sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
-        attributes={
-            name: Attribute(
-                value["BinaryValue"] if "BinaryValue" in value else value["StringValue"], value["DataType"]
-            )
-            for name, value in message.get("MessageAttributes", {}).items()
-        },
-        system_attributes=system,
-    )
+        return [received_message(queue_url, message) for message in answer.get("Messages", [])]
 
 
 def delete(received: Received) -> bool:
@@ -244,83 +177,39 @@ def delete_batch(received: Sequence[Received]) -> set[str]:
     """Remove at most ten messages of one queue for good; returns the ids of those that SQS says are gone."""
     if not received:
         return set()
-    handles: list[Any] = _handles(received)
+    handles: list[Any] = handles_of(received)
     with vendor_errors(received[0].queue_url):
         client = client_for(received[0].queue_url)
         answer = client.delete_message_batch(QueueUrl=received[0].queue_url, Entries=handles)
-        return _ids_of(received, answer)
+        return ids_of(received, answer)
 
 
 def release_batch(received: Sequence[Received]) -> set[str]:
     """Give at most ten messages of one queue back at once; returns the ids of those that SQS says are visible."""
     if not received:
         return set()
-    handles: list[Any] = [handle | {"VisibilityTimeout": 0} for handle in _handles(received)]
+    handles: list[Any] = [handle | {"VisibilityTimeout": 0} for handle in handles_of(received)]
     with vendor_errors(received[0].queue_url):
         client = client_for(received[0].queue_url)
         answer = client.change_message_visibility_batch(QueueUrl=received[0].queue_url, Entries=handles)
-        return _ids_of(received, answer)
-
-
-def _handles(received: Sequence[Received]) -> list[dict[str, Any]]:
-    return [
-        {"Id": str(number), "ReceiptHandle": message.receipt_handle}
-        for number, message in enumerate(received)
-    ]
-
-
-def _ids_of(received: Sequence[Received], answer: Mapping[str, Any]) -> set[str]:
-    """HTTP 200 says nothing of a single entry: only those that are named as successful count."""
-    return {received[int(item["Id"])].message_id for item in answer.get("Successful", [])}
+        return ids_of(received, answer)
 
 
 def depth(queue_url: str) -> QueueDepth:
     """Read the gauge. Raises ``QueueError`` when any part can't be read: unknown is not zero."""
     with vendor_errors(queue_url):
         answer = client_for(queue_url).get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
-        values = answer["Attributes"]
-        redrive = json.loads(values.get("RedrivePolicy", "{}"))
-        limit = redrive.get("maxReceiveCount")
-        return QueueDepth(
-            visible=int(values["ApproximateNumberOfMessages"]),
-            in_flight=int(values["ApproximateNumberOfMessagesNotVisible"]),
-            delayed=int(values["ApproximateNumberOfMessagesDelayed"]),
-            visibility_timeout_seconds=int(values["VisibilityTimeout"]),
-            retention_seconds=int(values["MessageRetentionPeriod"]),
-            max_receive_count=None if limit is None else int(limit),
-            dlq_arn=redrive.get("deadLetterTargetArn"),
-        )
-
-
-def console_link(queue_url: str) -> str | None:
-    """The page of this queue in the AWS console; None when the queue is not on AWS itself."""
-    host = urlsplit(queue_url).hostname or ""
-    named = AWS_HOST.search(host)
-    if named is None or settings.AWS_ENDPOINT_URL:
-        return None
-    domain = "console.amazonaws.cn" if host.endswith(".amazonaws.com.cn") else "console.aws.amazon.com"
-    page = f"https://{named[1]}.{domain}/sqs/v3/home?region={named[1]}"
-    return f"{page}#/queues/{quote(queue_url, safe='')}"
+        return queue_depth(answer["Attributes"])
 
 
 def client_for(queue_url: str, *, once: bool = False) -> SQSClient:
     """The process's client for this queue; ``once``: one that tries nothing twice. Tests put their fake here."""
     try:
-        return _client(os.getpid(), *_region_and_endpoint(queue_url), once=once)
+        return _client(os.getpid(), *region_and_endpoint(queue_url), once=once)
     except ValueError as error:
         raise QueueMisconfigured(
             f"{queue_url!r} can't be the URL of a queue: {error}. Correct the setting."
         ) from error
-
-
-def _region_and_endpoint(queue_url: str) -> tuple[str, str]:
-    """Queues of one console may stand in several regions: their URL knows. Elsewhere the settings decide."""
-    url = urlsplit(queue_url)
-    named = AWS_HOST.search(url.hostname or "")
-    return (
-        named[1] if named else settings.AWS_DEFAULT_REGION,
-        settings.AWS_ENDPOINT_URL or f"{url.scheme}://{url.netloc}",
-    )
 
 
 @cache

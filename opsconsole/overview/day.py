@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
@@ -14,30 +14,27 @@ from django.db.models.functions import Now
 from alerts import rules
 from jobs import gauges
 from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
-from opsconsole.overview.counting import count
 from ratelimits.gauges import limited_in_an_hour
 
-DAY = timedelta(days=1)
 CHECKS_UNTIL_UNKNOWN = 3
+
+Read = TypeVar("Read")
 
 
 def slow_figures() -> dict[str, Any]:
     """What reads a day or an hour of rows, and the lines above which alerts fire."""
     lines = rules.all_by_name()
+    taken = _known(gauges.taken_in_a_day)
     return {
-        "stale_day": _known(lambda: int(gauges.stale_jobs_day().value)),
-        "recovered": _known(lambda: count(_recovered())),
+        "taken_day": None if taken is None else taken.total(),
+        "recovered": None if taken is None else taken[JobEvent.Kind.RECOVERED],
         "limited_hour": _known(lambda: sum(limited_in_an_hour().values())),
         "stale_line": lines["stale_jobs_day"].threshold,
         "limited_line": lines["limited_requests_hour"].threshold,
     }
 
 
-def _recovered() -> Any:
-    return JobEvent.objects.filter(at__gte=Now() - DAY, kind=JobEvent.Kind.RECOVERED)
-
-
-def _known(read: Callable[[], int]) -> int | None:
+def _known(read: Callable[[], Read]) -> Read | None:
     try:
         with transaction.atomic():
             return read()

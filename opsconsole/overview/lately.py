@@ -104,7 +104,7 @@ def _depth(labels: list[str], values: Sequence[float | None], line: float | None
 
 def _limited(line: float | None) -> list[charts.Chart]:
     try:
-        steps = review.by_time(review.Question(period=review.PERIODS["day"]))
+        steps = review.answers(review.Question(period=review.PERIODS["day"])).steps
     except OpsConsoleError:
         return []
     labels = [f"{start:%H:%M}" for start, _ in steps]

@@ -47,7 +47,7 @@ class Overview:
     message was sent again as often as is allowed. ``stale_by_hand``: stale runs from before
     the cutoff, which nothing recovers by itself; ``stale``: the others.
 
-    None among the figures is unknown, which is not zero (I8). ``stale_day`` and ``recovered`` count 24 hours,
+    None among the figures is unknown, which is not zero (I8). ``taken_day`` and ``recovered`` count 24 hours,
     ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
     """
 
@@ -72,7 +72,7 @@ class Overview:
     stale_by_hand: int = 0
     limiter_troubles: tuple[str, ...] = ()
     limiter_mode: str = "enforce"
-    stale_day: int | None = None
+    taken_day: int | None = None
     stale_line: float | None = None
     recovered: int | None = None
     oldest_wait: timedelta | None = None
@@ -90,6 +90,11 @@ class Overview:
     def expires_in(self) -> timedelta | None:
         """How long until SQS deletes the first of the letters that nobody has decided about."""
         return None if self.soonest_expiry is None else max(self.soonest_expiry - self.read_at, timedelta(0))
+
+    @property
+    def stale_day(self) -> int | None:
+        """As the rule of that name counts: those taken from their workers within 24 hours, and those stale now."""
+        return None if self.taken_day is None else self.taken_day + self.stale_in_all
 
     @property
     def sweep_age(self) -> timedelta | None:
@@ -120,7 +125,7 @@ def _read() -> Overview:
         created_at__gte=Now() - 7 * FAILED_WITHIN,
     )
     due = Outbox.objects.due()
-    workers = WorkerHeartbeat.objects
+    workers = WorkerHeartbeat.objects.counted()
     stale = Job.objects.stale()
     automatic = count(stale.begun_since(control.cutoff) if control.armed and control.cutoff else stale)
     return Overview(
@@ -134,9 +139,9 @@ def _read() -> Overview:
         failed=count(failed),
         unsent=count(due),
         overdue=count(due.filter(available_at__lt=Now() - UNSENT_AFTER)),
-        workers_alive=count(workers.alive()),
-        workers_silent=count(workers.silent()),
-        workers_dead=count(workers.dead()),
+        workers_alive=workers["alive"],
+        workers_silent=workers["silent"],
+        workers_dead=workers["dead"],
         last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
         firing=count(Alert.objects.firing()),
         worst_alert=Alert.objects.firing()

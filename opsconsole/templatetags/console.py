@@ -32,6 +32,11 @@ def age_at(at: datetime | None, now: datetime) -> SafeString:
 
 
 @register.filter
+def clock_time(at: datetime) -> str:
+    return display.clock_time(at)
+
+
+@register.filter
 def spell(time: timedelta) -> str:
     return durations.spell(time)
 

@@ -61,7 +61,7 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
             "found": [(each, _client_url(key=each.key)) for each in found],
             "recent": _recent(RateLimitRequest.objects.limited()),
             **_tools(period, question),
-            **_answers(question, with_clients=True),
+            **_answers(question),
         }
         return self._render(request, "admin/ratelimits/limited.html", context)
 
@@ -73,8 +73,9 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
         if not digest:
             return redirect(PAGE)
         period, question = _question(request, client=digest)
+        told = _answers(question)
         if not key:
-            key = next((each.key for each in _safely(review.clients, question) if each.key), "") or ""
+            key = told.pop("known_as", "")
         context = {
             "title": clients.names([key])[key] if key else f"Client {digest[:12]}",
             "key": key,
@@ -83,7 +84,7 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
             "api_key": _api_key_url(key),
             "address": key.partition("address:")[2],
             **_tools(period, question, key=key, hash="" if key else digest),
-            **_answers(question, with_clients=False),
+            **told,
         }
         return self._render(request, "admin/ratelimits/client.html", context)
 
@@ -144,27 +145,19 @@ def _tools(period: str, question: Question, **kept: str) -> dict[str, Any]:
     }
 
 
-def _answers(question: Question, *, with_clients: bool) -> dict[str, Any]:
+def _answers(question: Question) -> dict[str, Any]:
     try:
-        steps = review.by_time(question)
-        by_client = review.clients(question) if with_clients else []
-        return {
-            "total": review.total(steps),
-            "charts": _charts(question.period, steps),
-            "clients": _named(by_client),
-            "routes": review.routes(question),
-            "by_policy": review.policies(question),
-        }
+        answers = review.answers(question)
     except review.TooMuch as error:
         return {"too_much": str(error)}
-
-
-def _safely(ask: Any, question: Question) -> list[Line]:
-    try:
-        answer: list[Line] = ask(question)
-    except review.TooMuch:
-        return []
-    return answer
+    return {
+        "total": answers.total,
+        "charts": _charts(question.period, answers.steps),
+        "clients": _named(answers.clients),
+        "known_as": next((each.key for each in answers.clients if each.key), ""),
+        "routes": answers.routes,
+        "by_policy": answers.policies,
+    }
 
 
 def _charts(period: Period, steps: Sequence[tuple[datetime, Counts]]) -> list[charts.Chart]:

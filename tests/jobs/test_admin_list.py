@@ -126,6 +126,58 @@ def test_priority_age_and_queue(operator: Client) -> None:
     assert shown(operator, queue="slow") == [old.pk]
 
 
+def test_a_rare_priority_is_looked_for_a_stretch_at_a_time(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 3)
+    days = [job(created_at=Now() - timedelta(days=n), priority_level="gold") for n in range(1, 9)]
+    old, older = days[5], days[7]
+    Job.objects.exclude(pk__in=[old.pk, older.pk]).update(priority_level="starter")
+
+    first = operator.get(LIST, {"priority": "gold"})
+    found: set[UUID] = set()
+    page = first
+    while page.context["cl"].looked_back_to:
+        page = operator.get(LIST + page.context["cl"].further_back)
+        found |= {row.pk for row in page.context["cl"].result_list}
+
+    assert list(first.context["cl"].result_list) == []
+    assert "Look further back" in first.content.decode()
+    assert found == {old.pk, older.pk}
+    assert "Look further back" not in page.content.decode()
+
+
+def test_the_other_filters_and_the_search_come_before_the_looking(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 1)
+    failed = job(status=Status.FAILED, priority_level="gold", customer_id="ACME", created_at=Now() - HOUR)
+    for _ in range(3):
+        job(priority_level="gold")
+
+    assert shown(operator, priority="gold", status="failed") == [failed.pk]
+    assert shown(operator, priority="gold", q="ACME") == [failed.pk]
+
+
+def test_an_action_on_all_that_match_is_not_bounded_by_the_looking(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 1)
+    made = [job(priority_level="gold", created_at=Now() - n * HOUR) for n in range(4)]
+    every = {"action": "cancel_selected", "_selected_action": [str(made[0].pk)], "select_across": "1"}
+
+    page = operator.post(LIST + "?priority=gold", every | {"index": "0"}).content.decode()
+
+    assert all(str(each.pk)[:8] in page for each in made)
+
+
+@pytest.mark.parametrize("before", ["nonsense", "2026-13-45T00:00:00Z", "2026-01-01T00:00:00", "\x00"])
+def test_a_moment_that_is_none_filters_nothing(operator: Client, before: str) -> None:
+    made = job()
+
+    assert shown(operator, before=before) == [made.pk]
+
+
 @pytest.mark.parametrize("query", [{"status": "nonsense"}, {"stale": "nonsense"}, {"age": "nonsense"}])
 def test_a_value_that_is_no_choice_filters_nothing(operator: Client, query: dict[str, str]) -> None:
     made = job()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from django_q.models import OrmQ
+from psycopg.errors import QueryCanceled
 
 from jobs.bulk import decisions, freezing
 from jobs.bulk.registry import kind_of
@@ -143,3 +145,125 @@ def test_a_viewer_begins_nothing(client: Client, action: str) -> None:
     chosen = {"action": f"{action}_selected", "index": "0", "select_across": "1"}
     client.post(LIST, chosen | {"_selected_action": [str(made[0].pk)]})
     assert not BulkOperation.objects.exists()
+
+
+# -- all letters of a failure group, from its page
+
+
+def page_of(group: FailureGroup) -> str:
+    return reverse("admin:jobs_failuregroup_change", args=[group.pk])
+
+
+def of_group(group: FailureGroup, action: str) -> str:
+    return reverse("admin:jobs_failuregroup_bulk", args=[group.pk, action])
+
+
+def offered(client: Client, group: FailureGroup) -> set[str]:
+    page = client.get(page_of(group)).content.decode()
+    return {action for action in ("replay", "discard") if of_group(group, action) in page}
+
+
+@pytest.mark.parametrize(("action", "after"), [("replay", "replaying"), ("discard", "discarded")])
+def test_a_group_is_previewed_confirmed_and_done_as_a_whole(client: Client, action: str, after: str) -> None:
+    client.force_login(people.operator())
+    group = failure_group("timeout")
+    undecided = [*letters(2, group=group), *letters(1, group=group, state="kept")]
+    others = [
+        *letters(1, group=group, state="replayed"),
+        *letters(2, group=failure_group("refused")),
+    ]
+    before = dict(DeadLetter.objects.values_list("pk", "state"))
+    assert offered(client, group) == {"replay", "discard"}
+
+    address = client.post(of_group(group, action)).headers["Location"]
+
+    preview = client.get(address).content.decode()
+    operation = BulkOperation.objects.get()
+    assert set(operation.members.values_list("subject", flat=True)) == {str(each.pk) for each in undecided}
+    for said in ("3 dead letters?", "undecided letters with the failure: timeout", "Type 3 to confirm"):
+        assert said in preview, said
+    assert f"{LIST}?group={group.pk}" in preview
+    assert dict(DeadLetter.objects.values_list("pk", "state")) == before
+
+    begin = reverse("admin:jobs_bulkoperation_decide", args=[operation.pk, "begin"])
+    client.post(begin, {"reason": REASON, "typed": "2"})
+    assert fresh(operation).state == "preview"
+    client.post(begin, {"reason": REASON, "typed": "3"})
+    assert finish(operation).done == 3
+    now = dict(DeadLetter.objects.values_list("pk", "state"))
+    assert {now[each.pk] for each in undecided} == {after}
+    assert all(now[each.pk] == before[each.pk] for each in others)
+    assert set(ReplayAttempt.objects.values_list("actor", "reason")) == {("operator:olga", REASON)}
+
+
+def test_a_viewer_sees_no_button_for_a_group_and_is_refused(client: Client) -> None:
+    client.force_login(people.viewer())
+    group = failure_group()
+    letters(3, group=group)
+    assert offered(client, group) == set()
+    for action in ("replay", "discard"):
+        assert client.post(of_group(group, action)).status_code == 403
+    assert not BulkOperation.objects.exists()
+
+
+@pytest.mark.parametrize("granted", ["replay", "discard"])
+def test_each_permission_opens_its_own_button_of_a_group(client: Client, granted: str) -> None:
+    client.force_login(people.allowed(f"{granted}_deadletter"))
+    group = failure_group()
+    letters(3, group=group)
+    assert offered(client, group) == {granted}
+    for action in ("replay", "discard"):
+        assert client.post(of_group(group, action)).status_code == (302 if action == granted else 403)
+    assert BulkOperation.objects.get().action == granted
+
+
+@pytest.mark.parametrize("hidden", ["bulkoperation", "deadletter", "failuregroup"])
+def test_whoever_may_not_see_what_he_does_may_not_do_it_to_a_group(client: Client, hidden: str) -> None:
+    user = people.allowed("replay_deadletter", "discard_deadletter")
+    user.user_permissions.remove(*user.user_permissions.filter(codename=f"view_{hidden}"))
+    client.force_login(user)
+    group = failure_group()
+    letters(3, group=group)
+    assert offered(client, group) == set()
+    assert client.post(of_group(group, "replay")).status_code == 403
+    assert not BulkOperation.objects.exists()
+
+
+def test_a_group_that_is_decided_about_offers_nothing(client: Client) -> None:
+    client.force_login(people.operator())
+    group = failure_group()
+    letters(2, group=group, state="discarded")
+    assert offered(client, group) == set()
+    preview = client.post(of_group(group, "discard"), follow=True)
+    assert "Nothing of this can be done." in preview.content.decode()
+
+
+def test_what_is_not_offered_for_a_group_is_not_there() -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(people.operator())
+    group = failure_group()
+    letters(3, group=group)
+    assert client.get(of_group(group, "replay")).status_code == 405
+    assert client.post(of_group(group, "replay")).status_code == 403, "without its token"
+    client = Client()
+    client.force_login(people.operator("oskar"))
+    assert client.post(of_group(group, "restore")).status_code == 404
+    gone = FailureGroup(pk=group.pk + 1)
+    assert client.post(of_group(gone, "replay")).status_code == 404
+    assert not BulkOperation.objects.exists()
+
+
+def test_a_group_that_takes_too_long_leads_to_its_list(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(people.operator())
+    group = failure_group()
+    letters(3, group=group)
+
+    def slow(*_: Any, **__: Any) -> Any:
+        raise OperationalError("canceling statement due to statement timeout") from QueryCanceled()
+
+    monkeypatch.setattr(freezing, "freeze", slow)
+    response = client.post(of_group(group, "replay"))
+    assert response.headers["Location"] == f"{LIST}?group={group.pk}"
+    assert "narrow the filters" in client.get(response.headers["Location"]).content.decode()

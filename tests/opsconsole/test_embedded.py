@@ -67,6 +67,19 @@ def folder() -> Iterator[Path]:
     """A short path: sockets lie in it."""
     with tempfile.TemporaryDirectory(prefix="embedded-") as path:
         yield Path(path)
+        # A killed owner's servers end a moment later, and write until then.
+        wait_until(lambda: not at_work_in(path), 20, what="the end of all servers")
+
+
+def at_work_in(path: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd().startswith(path) or any(path in word for word in process.cmdline()):
+                found.append(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
 
 
 @contextmanager

@@ -63,26 +63,26 @@ def ask(period: str = "day", **fields: Any) -> Question:
 
 
 def test_records_and_hours_are_counted_as_one(busy: None) -> None:
-    steps = review.by_time(ask("day"))
+    steps = review.answers(ask("day")).steps
 
     assert len(steps) == 24
-    assert review.total(steps) == Counts(allowed=107, limited=80, denied=0, shadow=2)
-    assert review.total(review.by_time(ask("week"))) == Counts(allowed=107, limited=80, denied=4, shadow=2)
+    assert review.answers(ask()).total == Counts(allowed=107, limited=80, denied=0, shadow=2)
+    assert review.answers(ask("week")).total == Counts(allowed=107, limited=80, denied=4, shadow=2)
 
 
 def test_rolling_up_changes_no_figure() -> None:
     record(NOISY, "limited", 30, ago=minutes(65))
-    before = review.total(review.by_time(ask())), review.clients(ask())[0].counts
+    before = review.answers(ask()).total, review.answers(ask()).clients[0].counts
     assert records.cleanup() == 1
 
-    after = review.total(review.by_time(ask())), review.clients(ask())[0].counts
+    after = review.answers(ask()).total, review.answers(ask()).clients[0].counts
     assert after == before == (Counts(limited=30), Counts(limited=30))
 
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_each_period_ends_now_and_has_no_gap(period: str) -> None:
     record(NOISY, "limited", 5)
-    steps = review.by_time(ask(period))
+    steps = review.answers(ask(period)).steps
 
     starts = [start for start, _ in steps]
     assert len(starts) == PERIODS[period].bars
@@ -91,7 +91,7 @@ def test_each_period_ends_now_and_has_no_gap(period: str) -> None:
 
 
 def test_a_client_is_one_in_both_tables(busy: None) -> None:
-    worst, *_ = review.clients(ask())
+    worst, *_ = review.answers(ask()).clients
 
     assert (worst.key, worst.name) == (NOISY, hashed(NOISY))
     assert worst.counts == Counts(allowed=100, limited=80)
@@ -99,34 +99,34 @@ def test_a_client_is_one_in_both_tables(busy: None) -> None:
 
 
 def test_routes_and_policies(busy: None) -> None:
-    assert [(each.name, each.counts.refused) for each in review.routes(ask("week"))] == [
+    assert [(each.name, each.counts.refused) for each in review.answers(ask("week")).routes] == [
         (f"GET {QUEUE}", 84),
         ("POST /api/jobs", 0),
     ]
-    assert [each.name for each in review.policies(ask("week"))] == ["standard", "strict", "relaxed"]
+    assert [each.name for each in review.answers(ask("week")).policies] == ["standard", "strict", "relaxed"]
 
 
 def test_of_one_policy_and_of_one_client(busy: None) -> None:
-    assert review.total(review.by_time(ask("week", policy="strict"))) == Counts(denied=4)
-    assert review.total(review.by_time(ask(client=hashed(CALM)))) == Counts(allowed=7, shadow=2)
+    assert review.answers(ask("week", policy="strict")).total == Counts(denied=4)
+    assert review.answers(ask(client=hashed(CALM))).total == Counts(allowed=7, shadow=2)
 
 
 def test_the_lists_end() -> None:
     for number in range(review.MOST_ROWS + 3):
         record(f"address:192.0.2.{number}", "limited", number)
 
-    assert len(review.clients(ask())) == review.MOST_ROWS
+    assert len(review.answers(ask()).clients) == review.MOST_ROWS
 
 
 def test_a_question_that_takes_too_long_is_given_up(
     operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review, "TIMEOUT_MS", 1)
-    slow = review.BY_TIME.replace("FROM asked", "FROM asked, pg_sleep(0.2)")
-    monkeypatch.setattr(review, "BY_TIME", slow)
+    slow = review.ANSWERS.replace("FROM asked", "FROM asked, pg_sleep(0.2)")
+    monkeypatch.setattr(review, "ANSWERS", slow)
 
     with pytest.raises(review.TooMuch):
-        review.by_time(ask())
+        review.answers(ask())
     page = operator.get(LIST)
     assert page.status_code == 200
     assert "There is too much to count in this time." in page.content.decode()

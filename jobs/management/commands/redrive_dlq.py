@@ -14,10 +14,9 @@ from django.db.models import Count, Q
 
 from jobs.dead_letters import check, ledger, operations, work
 from jobs.dead_letters.ledger import Action
-from jobs.dead_letters.operations import Step
 from jobs.dispatcher import dispatch
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
-from jobs.operations import OperationRefused
+from jobs.operations import OperationRefused, Step
 from jobs.timeline import Actor
 
 PAGE = 500

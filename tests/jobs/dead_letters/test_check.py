@@ -12,6 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django_q.models import OrmQ, Schedule
 
+from alerts import monitors
 from alerts.models import Alert, Monitor, Notification
 from jobs import tasks
 from jobs.dead_letters import check, origins
@@ -430,3 +431,16 @@ def test_while_checks_are_paused_the_queues_are_left_alone(account: Account) -> 
     )
     assert account.fake.calls == []
     assert told() == []
+
+
+@pytest.mark.parametrize(("lasting", "late"), [(timedelta(hours=2), False), (None, True)])
+def test_only_a_pause_with_an_end_keeps_the_monitor_quiet(
+    account: Account, lasting: timedelta | None, late: bool
+) -> None:
+    account.check()
+    Monitor.objects.update(last_ok_at=Now() - timedelta(hours=1))
+    pauses.begin(pauses.DEAD_LETTER_CHECKS, by="operator:olga", reason="a redrive by hand", lasting=lasting)
+
+    tasks.check_dead_letters()
+
+    assert bool(monitors.judge()) is late

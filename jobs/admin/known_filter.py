@@ -1,0 +1,50 @@
+"""Filters whose choices are known beforehand: none reads the table to find them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import QuerySet, TextChoices
+from django.http import HttpRequest
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+Choices = Iterable[tuple[str, str]]
+
+
+class KnownFilter(admin.SimpleListFilter):
+    """Leaves the list as it is when its value is none of its choices."""
+
+    def apply(self, rows: Any, value: str) -> QuerySet[Any]:
+        return rows.filter(**{str(self.parameter_name): value})  # type: ignore[no-any-return]  # the list's own
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        known = {str(lookup) for lookup, _ in self.lookup_choices}
+        return self.apply(queryset, value) if value in known else queryset
+
+
+class StateFilter(KnownFilter):
+    title = "state"
+    parameter_name = "state"
+    states: Iterable[TextChoices]
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(state.value, state.label.capitalize()) for state in self.states]
+
+
+class QueueFilter(KnownFilter):
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        """The configured queues, and the one that is chosen: it may be one that was."""
+        chosen = request.GET.get(self.parameter_name)
+        names = set(settings.QUEUES) | ({chosen} if chosen else set())
+        return [(name, name) for name in sorted(names)]

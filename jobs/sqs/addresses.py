@@ -1,0 +1,31 @@
+"""What the URL of a queue says: where it stands, and where its page is."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit
+
+from django.conf import settings
+
+AWS_HOST = re.compile(r"\b([a-z]{2,4}(?:-[a-z]+)+-\d+)\..*(?:amazonaws\.(?:com|com\.cn|eu)|api\.aws)$")
+
+
+def console_link(queue_url: str) -> str | None:
+    """The page of this queue in the AWS console; None when the queue is not on AWS itself."""
+    host = urlsplit(queue_url).hostname or ""
+    named = AWS_HOST.search(host)
+    if named is None or settings.AWS_ENDPOINT_URL:
+        return None
+    domain = "console.amazonaws.cn" if host.endswith(".amazonaws.com.cn") else "console.aws.amazon.com"
+    page = f"https://{named[1]}.{domain}/sqs/v3/home?region={named[1]}"
+    return f"{page}#/queues/{quote(queue_url, safe='')}"
+
+
+def region_and_endpoint(queue_url: str) -> tuple[str, str]:
+    """Queues of one console may stand in several regions: their URL knows. Elsewhere the settings decide."""
+    url = urlsplit(queue_url)
+    named = AWS_HOST.search(url.hostname or "")
+    return (
+        named[1] if named else settings.AWS_DEFAULT_REGION,
+        settings.AWS_ENDPOINT_URL or f"{url.scheme}://{url.netloc}",
+    )

@@ -1,0 +1,31 @@
+"""An SQS emulator: moto's server, in a process of its own (``__main__``)."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from opsconsole.child import start
+from opsconsole.embedded.service import Service
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def start_sqs(folder: Path) -> Service:
+    """A fresh SQS emulator (moto) on a free loopback port, its log in ``folder``.
+
+    It needs a second to load; calls made meanwhile wait for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        child = start(
+            [sys.executable, "-m", "opsconsole.embedded", str(listener.fileno())],
+            folder=REPOSITORY,
+            log=folder.resolve() / "sqs.log",
+            end_signal=signal.SIGKILL,
+            descriptors=[listener.fileno()],
+        )
+        return Service(url, child.process.pid, child)

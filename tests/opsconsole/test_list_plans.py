@@ -1,0 +1,143 @@
+"""Every list, by each of its filters: an index is used, and what is read grows with the page and not with the table."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from jobs.admin import changelist, filters
+from opsconsole import schedules
+
+pytestmark = pytest.mark.django_db
+
+ROWS = 20_000
+PAGE = 50
+# Two pages are counted, one is shown, twice as many are looked through where no index serves; some rows are joined.
+MOST_READ = 16 * PAGE
+# A row a worker: as many as there are.
+ALWAYS_WHOLE = {"worker_heartbeats"}
+FILLED = (
+    """INSERT INTO jobs (customer_id, package_size, priority_level, status, created_at, updated_at, started_at, worker_id,
+                          claimed_epoch, queue)
+       SELECT 'customer-' || n %% 500, 50, CASE n %% 1000 WHEN 17 THEN 'rare' ELSE 'starter' END,
+              CASE WHEN n <= 100 THEN 'in_progress' WHEN n <= 200 THEN 'pending' WHEN n %% 100 = 7 THEN 'failed'
+                   WHEN n %% 200 = 11 THEN 'quarantined' WHEN n %% 200 = 13 THEN 'cancelled' WHEN n %% 500 = 15 THEN 'theirs'
+                   ELSE 'completed' END,
+              now() - n * interval '2 minutes', now() - n * interval '2 minutes', now() - n * interval '2 minutes',
+              'worker-' || n, 1, 'default'
+         FROM generate_series(%(rows)s, 1, -1) AS n""",
+    """INSERT INTO job_events (job_id, at, kind, run_epoch, actor)
+       SELECT id, created_at, 'claimed', 1, 'worker' FROM jobs ORDER BY created_at""",
+    """INSERT INTO outbox (job_id, run_epoch, state, created_at, message_id, sent_at)
+       SELECT id, 1, CASE WHEN status = 'pending' THEN 'waiting' ELSE 'sent' END, created_at, id::text, created_at
+         FROM jobs ORDER BY created_at""",
+    """INSERT INTO worker_heartbeats (worker_id, current_job_id, current_run_epoch, last_heartbeat)
+       SELECT 'worker-' || n, NULL, NULL, now() - n * interval '1 minute' FROM generate_series(1, %(rows)s / 10) AS n""",
+    """INSERT INTO sweeps (trigger, mode, started_at, finished_at, found, requeued)
+       SELECT 'schedule', 'armed', now() - n * interval '2 minutes', now() - n * interval '2 minutes', n %% 3, n %% 3
+         FROM generate_series(%(rows)s, 1, -1) AS n""",
+    """INSERT INTO django_admin_log (action_time, user_id, content_type_id, object_id, object_repr, action_flag, change_message)
+       SELECT now() - n * interval '1 minute', (SELECT min(id) FROM auth_user), (SELECT min(id) FROM django_content_type),
+              n, 'job', 2, 'Requeued.' FROM generate_series(%(rows)s, 1, -1) AS n""",
+    """INSERT INTO dead_letter_queues (url) VALUES ('http://127.0.0.1:9/dlq')""",
+    """INSERT INTO failure_groups (fingerprint, kind, title)
+       SELECT 'f-' || n, 'words', 'failure ' || n FROM generate_series(1, 400) AS n""",
+    """INSERT INTO dead_letters (dlq_id, group_id, message_id, body, body_bytes, state, first_seen_at, sent_at, queue)
+       SELECT (SELECT min(id) FROM dead_letter_queues), (SELECT min(id) FROM failure_groups) + n %% 400, 'm-' || n, '{}', 2,
+              CASE WHEN n <= 200 THEN 'in_queue' ELSE 'replayed' END, now() - n * interval '2 minutes', now(), 'default'
+         FROM generate_series(%(rows)s, 1, -1) AS n""",
+)
+
+
+@pytest.fixture
+def operator(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setattr(changelist, "MOST_PAGES", 2)
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 2 * PAGE)
+    monkeypatch.setattr(filters, "PRIORITIES_READ", PAGE)
+    schedules.sync()
+    client.force_login(User.objects.create_superuser("root"))
+    with connection.cursor() as cursor:
+        for statement in FILLED:
+            cursor.execute(statement, {"rows": ROWS})
+        cursor.execute("ANALYZE")
+        # One process reads: its rows are easier counted.
+        cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+    return client
+
+
+class Plans:
+    """Explains each statement that is asked, as it is asked."""
+
+    def __init__(self) -> None:
+        self.read: Counter[str] = Counter()
+        self._explaining = False
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not self._explaining and sql.lstrip().upper().startswith(("SELECT", "WITH")):
+            self._explaining = True
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params)
+                [(plan,)] = cursor.fetchall()
+            self._explaining = False
+            self._note(json.loads(plan)[0]["Plan"] if isinstance(plan, str) else plan[0]["Plan"])
+        return execute(sql, params, many, context)
+
+    def _note(self, plan: dict[str, Any]) -> None:
+        for node in nodes(plan):
+            if (table := node.get("Relation Name")) is None:
+                continue
+            lost = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+            self.read[table] += round((node["Actual Rows"] + lost) * node["Actual Loops"])
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+def test_every_list_reads_a_page(operator: Client) -> None:
+    wrong = []
+    for model in admin.site._registry:
+        address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        for query in ["", *_choices(operator, address)]:
+            plans = Plans()
+            with connection.execute_wrapper(plans):
+                response = operator.get(address + query)
+            assert response.status_code in {200, 302}, (address, query)
+            wrong += [
+                f"{address}{query} reads {read:,} rows of {table}"
+                for table, read in plans.read.items()
+                if read > MOST_READ and table not in ALWAYS_WHOLE
+            ]
+    assert wrong == [], "\n".join(wrong)
+
+
+def _choices(client: Client, address: str) -> list[str]:
+    """The query string of each choice of each filter of a list."""
+    context = client.get(address).context
+    changes = context.get("cl") if context else None
+    found = [
+        choice["query_string"]
+        for spec in getattr(changes, "filter_specs", ())
+        for choice in spec.choices(changes)
+        if choice.get("query_string", "?") != "?"
+    ]
+    return list(dict.fromkeys(found))
+
+
+def test_a_plan_that_reads_the_whole_table_is_noticed(operator: Client) -> None:
+    plans = Plans()
+    with connection.execute_wrapper(plans), connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM jobs WHERE error_message = 'x'")
+
+    assert plans.read["jobs"] == ROWS
