@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -13,14 +12,10 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from jobs.admin.aged import AgedAdmin
+from jobs.admin.known_filter import Choices, KnownFilter, ModelAdmin
 from jobs.models import Sweep
 from opsconsole.display import NOTHING, age, badge, pretty
 from opsconsole.durations import spell
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
 # A sweep that has not ended by then was cut off: its process died.
 UNFINISHED_AFTER = timedelta(minutes=5)
@@ -36,28 +31,26 @@ SPANS = {
 }
 
 
-class OutcomeFilter(admin.SimpleListFilter):
+class OutcomeFilter(KnownFilter):
     title = "outcome"
     parameter_name = "outcome"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [(name, label) for name, (label, _) in OUTCOMES.items()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        _, condition = OUTCOMES.get(self.value() or "", ("", Q()))
-        return queryset.filter(condition)
+    def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(OUTCOMES[value][1])
 
 
-class WhenFilter(admin.SimpleListFilter):
+class WhenFilter(KnownFilter):
     title = "time"
     parameter_name = "when"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [(name, label) for name, (label, _) in SPANS.items()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        _, span = SPANS.get(self.value() or "", ("", None))
-        return queryset.filter(started_at__gte=Now() - span) if span else queryset
+    def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(started_at__gte=Now() - SPANS[value][1])
 
 
 @admin.register(Sweep)
