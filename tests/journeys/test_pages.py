@@ -33,7 +33,8 @@ GROUPS = {
         "jobs/workerheartbeat/",
         "opsconsole/pause/",
     ),
-    "dead letters": ("jobs/deadletter/", "jobs/failuregroup/"),
+    "dead letters": ("jobs/deadletter/",),
+    "what is done to dead letters": ("jobs/deadletter/operate/", "jobs/failuregroup/"),
     "bulk operations": ("jobs/bulkoperation/",),
     "alerts": ("alerts/alert/", "alerts/rule/"),
     "channels and what watches": (
@@ -82,6 +83,8 @@ def beside() -> dict[str, Callable[[], list[str]]]:
             f"jobs/deadletter/?group={FailureGroup.objects.latest('last_seen_at').pk}&queue=default",
             *(f"jobs/deadletter/{letter}/change/" for letter in letters.of_each_state().values()),
             f"jobs/deadletter/{letters.CAME_BACK}/change/",
+        ],
+        "what is done to dead letters": lambda: [
             *(
                 f"jobs/deadletter/operate/{action}/?id={letters.FOREIGN}&id={letters.CAME_BACK}"
                 for action in ("replay", "discard", "restore")
