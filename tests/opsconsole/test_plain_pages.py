@@ -1,0 +1,50 @@
+"""What is answered when a page can't be: in plain words, in the console's look, and with a way on."""
+
+from __future__ import annotations
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from django.views import defaults
+
+from tests import people
+
+pytestmark = pytest.mark.django_db
+
+
+def check(answer: HttpResponse, status: int, title: str) -> None:
+    page = answer.content.decode()
+    assert answer.status_code == status
+    assert f"<h1>{title}</h1>" in page
+    assert f"<title>{title} | Ops console</title>" in page
+    assert f'href="{reverse("admin:index")}"' in page
+    assert "<script" not in page and "style=" not in page
+
+
+def test_a_page_that_is_not_there(client: Client) -> None:
+    client.force_login(people.viewer())
+
+    check(client.get("/no/such/page"), 404, "There is no such page")
+
+
+def test_what_somebody_may_not_do(client: Client) -> None:
+    client.force_login(people.viewer())
+
+    check(client.get(reverse("admin:jobs_job_operate", args=["requeue"])), 403, "You may not do this")
+
+
+def test_a_form_of_another_session() -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(people.operator())
+
+    check(client.post(reverse("admin:logout")), 403, "This form has expired")
+
+
+def test_an_address_of_another_site(client: Client) -> None:
+    check(client.get("/", HTTP_HOST="elsewhere.invalid"), 400, "This request makes no sense here")
+
+
+def test_an_error_of_ours() -> None:
+    """Without a session, a user or the database: any of them may be what failed."""
+    check(defaults.server_error(RequestFactory().get("/")), 500, "Something went wrong")
