@@ -64,7 +64,7 @@ class Stopwatch:
                 self.reading += took
             else:
                 self.writing += took
-            if "FOR UPDATE" in sql and self.page is None:
+            if "SKIP LOCKED" in sql and self.page is None:
                 self.page = sql, params
 
     @property

@@ -62,7 +62,7 @@ KINDS = (
     _kind(
         Action.REPLAY,
         "Replay",
-        "decided to be replayed",
+        "marked for replay",
         "replay",
         Trial(came_back=operations.came_back, came_through=came_through),
     ),
