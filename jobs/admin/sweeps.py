@@ -19,8 +19,9 @@ from opsconsole.durations import spell
 
 # A sweep that has not ended by then was cut off: its process died.
 UNFINISHED_AFTER = timedelta(minutes=5)
+# What was recovered was found before: so said, an index of the sweeps that found something serves.
 OUTCOMES = {
-    "recovered": ("Sent runs again", Q(requeued__gt=0)),
+    "recovered": ("Sent runs again", Q(found__gt=0, requeued__gt=0)),
     "found": ("Found stale runs", Q(found__gt=0)),
     "errors": ("With errors", Q(errors__gt=0)),
 }

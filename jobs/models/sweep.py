@@ -40,7 +40,15 @@ class Sweep(models.Model):
         db_table = "sweeps"
         ordering = ["-started_at", "-id"]
         default_permissions = ("view",)
-        indexes = [models.Index(fields=["-started_at", "-id"], name="sweeps_newest_idx")]
+        indexes = [
+            models.Index(fields=["-started_at", "-id"], name="sweeps_newest_idx"),
+            models.Index(
+                fields=["-started_at", "-id"], name="sweeps_found_idx", condition=models.Q(found__gt=0)
+            ),
+            models.Index(
+                fields=["-started_at", "-id"], name="sweeps_errors_idx", condition=models.Q(errors__gt=0)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"sweep {self.pk}"

@@ -150,7 +150,7 @@ def test_a_rare_priority_is_looked_for_a_stretch_at_a_time(
 def test_the_other_filters_and_the_search_come_before_the_looking(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 1)
+    monkeypatch.setattr(changelist, "ROWS_APART_LOOKED_THROUGH", 1)
     failed = job(status=Status.FAILED, priority_level="gold", customer_id="ACME", created_at=Now() - HOUR)
     for _ in range(3):
         job(priority_level="gold")

@@ -62,6 +62,7 @@ FILLED = (
 def operator(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(changelist, "MOST_PAGES", 2)
     monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 2 * PAGE)
+    monkeypatch.setattr(changelist, "ROWS_APART_LOOKED_THROUGH", PAGE)
     monkeypatch.setattr(filters, "PRIORITIES_READ", PAGE)
     schedules.sync()
     client.force_login(User.objects.create_superuser("root"))

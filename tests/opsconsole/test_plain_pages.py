@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.views import defaults
@@ -13,7 +14,7 @@ from tests import people
 pytestmark = pytest.mark.django_db
 
 
-def check(answer: HttpResponse, status: int, title: str) -> None:
+def check(answer: Any, status: int, title: str) -> None:
     page = answer.content.decode()
     assert answer.status_code == status
     assert f"<h1>{title}</h1>" in page
