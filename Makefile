@@ -26,7 +26,7 @@ demo: .venv/installed ## run everything on this machine; DEMO_SECONDS=n ends it 
 	$(BIN)/python manage.py demo
 
 test: .venv/installed ## run all tests on embedded PostgreSQL, Valkey and SQS
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal
+	$(BIN)/pytest -n $(PYTEST_WORKERS)
 
 check: lint types imports test ## all that CI asks for
 
@@ -55,7 +55,7 @@ ifeq ($(NEXT_PYTHON),)
 	@echo "Python 3.13 was not found: nothing was tested. Install it, or name it with NEXT_PYTHON=/path/to/python3.13."
 else
 	@$(MAKE) --no-print-directory .venv-next/installed
-	.venv-next/bin/pytest -n $(PYTEST_WORKERS) --dist worksteal
+	.venv-next/bin/pytest -n $(PYTEST_WORKERS)
 endif
 
 screenshots: .venv/installed ## take the pictures of the README (docs/images) in a real browser
