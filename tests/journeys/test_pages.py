@@ -15,7 +15,7 @@ from jobs.models import FailureGroup, Job, Status
 from ratelimits.models import ApiKey
 from tests.journeys import letters, scenery
 from tests.journeys.scenery import STALE_JOB, job_that_waits_in_vain
-from tests.journeys.screens import faults
+from tests.journeys.screens import WIDE_IN_DARK, faults
 from tests.journeys.visitor import Visitor
 from tests.opsconsole import everything
 
@@ -144,6 +144,12 @@ def test_no_page_sticks_out_or_keeps_anybody_out(visitor: Visitor, group: str) -
         assert response.status == 200, path
         found += [f"{path}: {line}" for line in faults(visitor, page)]
     assert found == [], "\n".join(found)
+
+
+def test_the_frame_of_a_wide_screen_in_dark(visitor: Visitor) -> None:
+    page = visitor.log_in("olga")
+
+    assert faults(visitor, page, WIDE_IN_DARK) == []
 
 
 def test_the_login_page(visitor: Visitor) -> None:

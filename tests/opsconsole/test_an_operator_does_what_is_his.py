@@ -138,8 +138,16 @@ def test_an_operator_follows_no_link_in_vain(client: Client) -> None:
     assert refusing_links(client) == []
 
 
-@pytest.mark.parametrize("name", sorted(each for each in roles.ADMINISTRATORS if ".view_" not in each))
-def test_the_walk_would_notice_each_permission_that_is_an_administrator_s(
+# One of each part of the console: the first of its names.
+NOT_HIS = {
+    name.partition(".")[0]: name
+    for name in sorted(roles.ADMINISTRATORS, reverse=True)
+    if ".view_" not in name
+}
+
+
+@pytest.mark.parametrize("name", NOT_HIS.values())
+def test_the_walk_would_notice_a_permission_that_is_an_administrator_s(
     client: Client, root: Client, olga: User, name: str
 ) -> None:
     kind = _give(olga, name)
