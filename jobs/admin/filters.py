@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -148,6 +148,7 @@ class BeforeFilter(KnownFilter):
 def _moment(text: str) -> datetime | None:
     try:
         moment = parse_datetime(text)
-    except ValueError:
+        # A zone can push the first and the last day out of what a calendar holds.
+        return moment.astimezone(UTC) if moment and is_aware(moment) else None
+    except (ValueError, OverflowError):
         return None
-    return moment if moment and is_aware(moment) else None

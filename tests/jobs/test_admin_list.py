@@ -171,7 +171,9 @@ def test_an_action_on_all_that_match_is_not_bounded_by_the_looking(
     assert all(str(each.pk)[:8] in page for each in made)
 
 
-@pytest.mark.parametrize("before", ["nonsense", "2026-13-45T00:00:00Z", "2026-01-01T00:00:00", "\x00"])
+@pytest.mark.parametrize(
+    "before", ["nonsense", "2026-13-45T00:00:00Z", "2026-01-01T00:00:00", "\x00", "0001-01-01T00:00:00+10:00"]
+)
 def test_a_moment_that_is_none_filters_nothing(operator: Client, before: str) -> None:
     made = job()
 
