@@ -98,9 +98,9 @@ def _mass_of_stale(control: RecoveryControl) -> tuple[int, bool]:
 
     Only runs count that recovery may touch by itself, not those from before the cutoff.
     """
-    stale, running = Job.objects.stale(), Job.objects.running()
+    stale, running = Job.objects.stale().order_by(), Job.objects.running()
     if control.forgiven_before:
-        stale = Job.objects.stale_and_seen_since(control.forgiven_before)
+        stale = Job.objects.stale_and_seen_since(control.forgiven_before).order_by()
     if control.cutoff:
         stale, running = stale.begun_since(control.cutoff), running.begun_since(control.cutoff)
     fewest = settings.OPSCONSOLE_MASS_STALE_RUNS

@@ -25,6 +25,7 @@ from django.db.models import (
 )
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now, Power
+from django.db.models.lookups import GreaterThan
 
 from jobs.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
@@ -89,7 +90,9 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def stale_and_seen_since(self, moment: datetime) -> Self:
         """Stale runs whose last sign of life is not older than this."""
-        return self.stale().filter(last_seen__gte=moment)
+        # Until the threshold has passed since then there can be none, and PostgreSQL need not look at the runs.
+        may_be = GreaterThan(Now() - stale_after(), Value(moment, DateTimeField()))
+        return self.stale().filter(may_be, last_seen__gte=moment)
 
     def begun_since(self, moment: datetime) -> Self:
         """Runs that began at or after this, as the cutoff of recovery counts it."""

@@ -112,3 +112,21 @@ def test_hung_run_beats_past_its_deadline_and_is_not_stale() -> None:
     assert stale() == set()
     assert set(Job.objects.hung()) == {hung}
     assert in_time not in Job.objects.hung()
+
+
+@pytest.mark.parametrize(
+    ("silent", "since", "expected"),
+    [
+        # Nothing can be silent for the threshold and have been seen since less than that.
+        (THRESHOLD - SECOND, THRESHOLD, False),
+        (THRESHOLD + SECOND, THRESHOLD - SECOND, False),
+        (THRESHOLD + SECOND, THRESHOLD, False),
+        (THRESHOLD + SECOND, THRESHOLD + 2 * SECOND, True),
+        (2 * THRESHOLD, 2 * THRESHOLD - SECOND, False),
+        (2 * THRESHOLD, 2 * THRESHOLD + SECOND, True),
+    ],
+)
+def test_stale_and_seen_since_a_moment(silent: timedelta, since: timedelta, expected: bool) -> None:
+    run(age=3 * THRESHOLD, silent=silent)
+    now = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get()
+    assert Job.objects.stale_and_seen_since(now - since).exists() is expected
