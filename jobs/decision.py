@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
 
 from django.conf import settings
 
@@ -20,19 +19,16 @@ class Action(StrEnum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What is to be done with one stale run, and why."""
+class Decision(NamedTuple):
+    """What is to be done with one stale run, and why. ``counted``: whether it counts against its job."""
 
-    job_id: UUID
-    customer_id: str
-    epoch: int
+    run: Any
     action: Action
     reason: Reason | None
     sentence: str
-    stale_before: datetime
+    last_seen: datetime
+    silent_for: timedelta
     counted: bool
-    details: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,44 +50,22 @@ class Policy:
         )
 
 
-def decide(job: Any, policy: Policy) -> Decision:
+def decide(run: Any, policy: Policy) -> Decision:
     """What to do with a stale run: a job that was loaded by ``with_evidence()``, or a ``StaleRun``."""
-    diagnosis = diagnose(job)
-    last_seen = diagnosis.last_seen or job.last_seen
+    diagnosis = diagnose(run)
+    last_seen = diagnosis.last_seen or run.last_seen
+    silent_for = diagnosis.silent_for or run.read_at - last_seen
     counted = policy.forgiven_before is None or last_seen >= policy.forgiven_before
-    action, sentence = _choose(job, policy, diagnosis, counted=counted)
-    return Decision(
-        job_id=job.pk,
-        customer_id=job.customer_id,
-        epoch=job.run_epoch,
-        action=action,
-        reason=diagnosis.reason,
-        sentence=sentence,
-        stale_before=job.stale_before,
-        counted=counted,
-        details=_details(job.worker_id, last_seen, diagnosis, counted=counted),
-    )
+    action, sentence = _choose(run, policy, diagnosis, counted=counted)
+    return Decision(run, action, diagnosis.reason, sentence, last_seen, silent_for, counted)
 
 
-def _choose(job: Any, policy: Policy, diagnosis: Diagnosis, *, counted: bool) -> tuple[Action, str]:
-    began = job.started_at or job.updated_at
+def _choose(run: Any, policy: Policy, diagnosis: Diagnosis, *, counted: bool) -> tuple[Action, str]:
+    began = run.started_at or run.updated_at
     if policy.cutoff and began < policy.cutoff:
         return Action.SKIP, f"It began before the cutoff {policy.cutoff:%Y-%m-%d %H:%M:%S %Z}: by hand only."
-    if job.queue not in policy.queues:
-        return Action.SKIP, f"Its queue '{job.queue}' is not configured, so it could not be sent again."
-    if counted and job.recovery_count >= policy.max_recoveries:
-        return Action.QUARANTINE, f"{diagnosis.sentence} It was recovered {job.recovery_count} times before."
+    if run.queue not in policy.queues:
+        return Action.SKIP, f"Its queue '{run.queue}' is not configured, so it could not be sent again."
+    if counted and run.recovery_count >= policy.max_recoveries:
+        return Action.QUARANTINE, f"{diagnosis.sentence} It was recovered {run.recovery_count} times before."
     return Action.REQUEUE, diagnosis.sentence
-
-
-def _details(
-    worker: str | None, last_seen: datetime, diagnosis: Diagnosis, *, counted: bool
-) -> dict[str, Any]:
-    silent = diagnosis.silent_for
-    return {
-        "why": diagnosis.reason,
-        "worker": worker,
-        "last_seen": last_seen.isoformat(),
-        "silent_seconds": round(silent.total_seconds(), 1) if silent else None,
-        "counted": counted,
-    }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from django.conf import settings
 from django.db.models import TextChoices
@@ -21,8 +20,7 @@ class Reason(TextChoices):
     LOST_MESSAGE = "lost_message", "lost message"
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """``reason`` None: nothing is wrong with it. ``silent_for`` is counted to the moment of reading."""
 
     reason: Reason | None

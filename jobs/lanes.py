@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from django.db import OperationalError, connection
 
 logger = logging.getLogger(__name__)
 
 
-def side_by_side(work: Callable[[], None], lanes: int) -> None:
-    """Call ``work`` here and in ``lanes - 1`` threads at once; returns when all have ended, raises what one raised.
+class Lanes(AbstractContextManager["Lanes", None]):
+    """The caller's lane, and ``count - 1`` others that it may open while it works.
 
-    Within a transaction of the caller it is called here alone: other connections would not see what was written.
-    So it is in part when the server has no connection left: fewer lanes take longer, and miss nothing.
+    Leaving waits until the others have ended, and raises what one of them raised. Within a transaction of the caller
+    there are no others: they would not see what was written.
     """
-    if connection.in_atomic_block:
-        work()
-        return
-    with ThreadPoolExecutor(lanes - 1 or 1, thread_name_prefix="lane") as pool:
-        others = [pool.submit(_on_own_connection, work) for _ in range(lanes - 1)]
-        work()
-    for other in others:
-        other.result()
+
+    def __init__(self, count: int) -> None:
+        self._closed = 0 if connection.in_atomic_block else count - 1
+        self._pool = ThreadPoolExecutor(self._closed or 1, thread_name_prefix="lane")
+        self._opened: list[Future[None]] = []
+
+    def open(self, work: Callable[[], None]) -> None:
+        """Let the other lanes do ``work`` too, from now on; nothing more happens when they already do.
+
+        A lane that gets no connection from the server is missed: then the work takes longer.
+        """
+        while self._closed:
+            self._closed -= 1
+            self._opened.append(self._pool.submit(_on_own_connection, work))
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            for lane in self._opened:
+                lane.result()
 
 
 def _on_own_connection(work: Callable[[], None]) -> None:

@@ -88,6 +88,53 @@ class EnsureTable(Operation):
         return f"ALTER TABLE {self.table} {added}"
 
 
+class AlterPatiently(Operation):
+    """One ALTER TABLE that is instant once it has the table's lock; others pass while it waits.
+
+    The database alone changes; the model's state is given beside it.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+    atomic = False
+
+    def __init__(self, table: str, *, forwards: str, backwards: str) -> None:
+        self.table = table
+        self.forwards = forwards
+        self.backwards = backwards
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """See the class."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        self._alter(schema_editor, self.forwards)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        self._alter(schema_editor, self.backwards)
+
+    def describe(self) -> str:
+        return f"Alter {self.table}: {self.forwards}"
+
+    def _alter(self, schema_editor: BaseDatabaseSchemaEditor, change: str) -> None:
+        statement = f"ALTER TABLE {self.table} {change}"
+        if schema_editor.collect_sql:
+            schema_editor.execute(statement, params=None)
+        else:
+            _alter_patiently(schema_editor.connection, self.table, statement)
+
+
 class AddIndexOnline(AddIndexConcurrently):
     """Build an index without blocking writers; a half-built leftover of an earlier try is replaced."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import Self
 
@@ -49,7 +48,8 @@ class Outbox(models.Model):
     queue = models.TextField(db_default="default")
     reason = models.TextField(blank=True, db_default="")
     retry = models.BooleanField(db_default=False)
-    dead_letter_id = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID())
+    # Names the copy on a dead letter queue. Elsewhere nobody reads it.
+    dead_letter_id = models.UUIDField(db_default=RandomUUID(), null=True)
 
     state = models.TextField(choices=State, db_default=State.WAITING)
     created_at = models.DateTimeField(db_default=Now())
@@ -70,6 +70,10 @@ class Outbox(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["job", "run_epoch", "destination"], name="outbox_once_a_run_and_destination"
+            ),
+            models.CheckConstraint(
+                condition=~Q(destination="dlq") | Q(dead_letter_id__isnull=False),
+                name="outbox_dead_letters_have_a_name",
             ),
         ]
         indexes = [

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerts.models import Alert
-from jobs import control, heartbeats, lifecycle, pages, recovery
+from jobs import control, heartbeats, lifecycle, pages, recovery, rescue
 from jobs.decision import Action
 from jobs.diagnosis import Reason
 from jobs.heartbeats import Verdict, Worker
 from jobs.lifecycle import Run
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
+from jobs.stale_page import held_again
 from jobs.timeline import Actor
 from opsconsole.env import QueueConfig
 from tests.factories import SECOND, beat, job, run
@@ -54,6 +56,40 @@ def test_dead_run_waits_again_with_event_and_message() -> None:
     assert (event.kind, event.run_epoch, event.actor) == ("recovered", 1, "sweep")
     assert event.details["why"] == Reason.DEAD_WORKER
     assert "stopped while it ran this" in event.reason
+
+
+def test_each_run_of_a_page_is_told_its_own_reason() -> None:
+    dead = dead_run(worker="dead")
+    left = run(age=3 * THRESHOLD, worker="moved")
+    beat("moved", job().pk, 1)
+    returned = run(age=3 * THRESHOLD, worker="idle")
+    beat("idle", ago=4 * THRESHOLD)
+    unheard = run(age=3 * THRESHOLD, worker="unheard")
+    nobody = run(age=100 * THRESHOLD, claimed=False)
+    assert recovery.sweep("test").requeued == 5
+    told = {event.job_id: event for event in JobEvent.objects.all()}
+    assert {pk: event.details["why"] for pk, event in told.items()} == {
+        dead.pk: Reason.DEAD_WORKER,
+        left.pk: Reason.WORKER_MOVED_ON,
+        returned.pk: Reason.NEVER_BEAT,
+        unheard.pk: Reason.NEVER_BEAT,
+        nobody.pk: Reason.NEVER_BEAT,
+    }
+    assert told[left.pk].reason.startswith("Worker moved beats, but no longer for this run")
+    details = told[dead.pk].details
+    assert (details["worker"], details["counted"], details["epoch_now"]) == ("dead", True, 2)
+    assert details["silent_seconds"] == pytest.approx(1200, abs=5)
+    seen = datetime.fromisoformat(details["last_seen"])
+    assert timezone.now() - seen == pytest.approx(2 * THRESHOLD, abs=5 * SECOND)
+
+
+def test_only_what_goes_to_a_dead_letter_queue_has_a_name() -> None:
+    waits, ends = dead_run(), dead_run(worker="worker-2", recovery_count=3)
+    recovery.sweep("test")
+    assert Outbox.objects.get(job=waits).dead_letter_id is None
+    assert Outbox.objects.get(job=ends).dead_letter_id is not None
+    with pytest.raises(IntegrityError, match="have_a_name"), transaction.atomic():
+        Outbox.objects.filter(job=ends).update(dead_letter_id=None)
 
 
 def test_late_worker_is_refused_and_hears_so_at_its_next_beat() -> None:
@@ -282,10 +318,10 @@ def between_lock_and_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callabl
     def install(interlude: Callable[[], object]) -> None:
         settle = pages._settle
 
-        def wrapped(decisions: Any) -> pages.Tally:
+        def wrapped(*given: Any, **how: Any) -> pages.Tally:
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(_on_own_connection, interlude).result(timeout=10)
-            return settle(decisions)
+            return settle(*given, **how)
 
         monkeypatch.setattr(pages, "_settle", wrapped)
 
@@ -311,6 +347,36 @@ def test_beat_committed_after_the_lock_wins(between_lock_and_write: Any) -> None
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("within", "expected"), [(False, ["off", "on"]), (True, ["on", "on"])])
+def test_pages_wait_for_the_disk_together_at_the_commit_of_the_sweep(
+    monkeypatch: pytest.MonkeyPatch, within: bool, expected: list[str]
+) -> None:
+    _arm_again()
+    dead_run()
+    seen: list[str] = []
+
+    def look_before(function: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(*args: Any) -> Any:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW synchronous_commit")
+                seen.append(cursor.fetchone()[0])
+            return function(*args)
+
+        return looked
+
+    monkeypatch.setattr(pages, "_settle", look_before(pages._settle))
+    monkeypatch.setattr(recovery, "_note", lambda *_, **__: look_before(str)())
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+    try:
+        with transaction.atomic() if within else nullcontext():
+            assert recovery.sweep("test").requeued == 1
+    finally:
+        connection.close()
+    assert seen == expected
+
+
+@pytest.mark.django_db(transaction=True)
 def test_run_held_by_a_finishing_worker_is_passed_over() -> None:
     _arm_again()
     dead = dead_run()
@@ -330,6 +396,48 @@ def test_run_held_by_a_finishing_worker_is_passed_over() -> None:
         swept.set()
         assert result.result(10) is True
     assert Job.objects.get(pk=dead.pk).status == Status.COMPLETED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_page_is_locked_again_before_its_rows_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The locks go with the transaction that failed: what happened in between wins, as before the first of them."""
+    _arm_again()
+    bad, alive, taken, dead = (dead_run(worker=f"worker-{number}") for number in range(4))
+    requeue = rescue.requeue
+    locked, swept = threading.Event(), threading.Event()
+
+    def refused(decisions: Any) -> Any:
+        if bad.pk in {decision.run.pk for decision in decisions}:
+            Job.objects.filter(pk=bad.pk).update(package_size=2**40)
+        return requeue(decisions)
+
+    def hold() -> None:
+        with transaction.atomic():
+            Job.objects.select_for_update().get(pk=taken.pk)
+            locked.set()
+            assert swept.wait(10)
+
+    def meanwhile(page: Any) -> Any:
+        others.submit(_on_own_connection, lambda: heartbeats.say(Worker("worker-1"), alive.pk, 1)).result(10)
+        holding.append(others.submit(_on_own_connection, hold))
+        assert locked.wait(10)
+        return held_again(page)
+
+    monkeypatch.setattr(rescue, "requeue", refused)
+    monkeypatch.setattr(pages, "held_again", meanwhile)
+    holding: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as others:
+        found = recovery.sweep("test")
+        swept.set()
+        holding[0].result(10)
+    assert (found.requeued, found.errors, found.skipped) == (1, 1, 1)
+    assert dict(Job.objects.values_list("pk", "run_epoch")) == {
+        bad.pk: 1,
+        alive.pk: 1,
+        taken.pk: 1,
+        dead.pk: 2,
+    }
+    assert JobEvent.objects.count() == Outbox.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -51,7 +51,7 @@ class Command(BaseCommand):
         decisions = recovery.preview(limit)
         for decision in decisions:
             self.stdout.write(
-                f"{decision.action:<10} {decision.job_id} run {decision.epoch}: {decision.sentence}"
+                f"{decision.action:<10} {decision.run.pk} run {decision.run.run_epoch}: {decision.sentence}"
             )
         self.stdout.write(f"{len(decisions)} stale; nothing was changed.")
 
