@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,10 @@ class Cluster:
         finally:
             self._run(f"DROP DATABASE {copy} WITH (FORCE)")
 
+    def set(self, parameters: Mapping[str, str]) -> None:
+        """Give the server other parameters, from its next start on."""
+        self._run(*(f"ALTER SYSTEM SET {name} = '{value}'" for name, value in parameters.items()))
+
     def _run(self, *statements: str) -> None:
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
             for statement in statements:
@@ -61,7 +65,14 @@ class Cluster:
 
 
 @contextmanager
-def running() -> Iterator[Cluster]:
-    """Start the server in a temporary folder; stop it and remove the folder at the end."""
-    with TemporaryDirectory(prefix="bench-") as folder, embedded.start_postgres(Path(folder)) as service:
-        yield Cluster(service.url, service.pid)
+def running(**parameters: str) -> Iterator[Cluster]:
+    """Start the server in a temporary folder; stop it and remove the folder at the end.
+
+    ``parameters`` of the server, as in ``shared_buffers="1GB"``, apply in place of those of a new one.
+    """
+    with TemporaryDirectory(prefix="bench-") as folder:
+        if parameters:
+            with embedded.start_postgres(Path(folder)) as service:
+                Cluster(service.url, service.pid).set(parameters)
+        with embedded.start_postgres(Path(folder)) as service:
+            yield Cluster(service.url, service.pid)

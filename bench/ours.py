@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import psycopg
@@ -17,6 +18,7 @@ from bench.stub_sqs import StubSqs
 from jobs import control, recovery
 from jobs.dispatcher import dispatch
 from jobs.models import JobEvent, Outbox, Sweep
+from jobs.pages import recover_all
 from jobs.timeline import Actor
 
 OPERATOR = Actor.operator("bench", None)
@@ -46,12 +48,26 @@ def use(url: str) -> None:
     connection.settings_dict["NAME"] = urlsplit(url).path.strip("/")
 
 
-class Stopwatch:
-    """Adds up the time that statements took, by what they begin with; keeps the one that locks a page."""
+class Timed:
+    """A function, and how long all calls of it took."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self, *given: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return self.function(*given)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+class Statements:
+    """Adds up the time that statements took; keeps the one that locks a page."""
 
     def __init__(self) -> None:
-        self.reading = 0.0
-        self.writing = 0.0
+        self.seconds = 0.0
         self.page: tuple[str, Any] | None = None
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, *how: Any) -> Any:
@@ -59,26 +75,18 @@ class Stopwatch:
         try:
             return execute(sql, params, *how)
         finally:
-            took = time.perf_counter() - began
-            if sql.lstrip().startswith("SELECT"):
-                self.reading += took
-            else:
-                self.writing += took
+            self.seconds += time.perf_counter() - began
             if "SKIP LOCKED" in sql and self.page is None:
                 self.page = sql, params
-
-    @property
-    def total(self) -> float:
-        return self.reading + self.writing
 
 
 def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tuple[str, Any]]:
     """Recover all that is stale; the seconds that each part took, and the statement that locks a page."""
     use(url)
     _release_mass_staleness()
-    sweeping, sending = Stopwatch(), Stopwatch()
+    sweeping, sending, pages = Statements(), Statements(), Timed(recover_all)
     began = time.perf_counter()
-    with connection.execute_wrapper(sweeping):
+    with connection.execute_wrapper(sweeping), mock.patch.object(recovery, "recover_all", pages):
         swept = recovery.sweep("bench")
     swept_at = time.perf_counter()
     with connection.execute_wrapper(sending):
@@ -88,10 +96,9 @@ def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tu
     connection.close()
     assert sweeping.page
     return {
-        "find": sweeping.reading,
-        "write": sweeping.writing,
+        "pages": pages.seconds,
         "sweep": swept_at - began,
-        "lease and settle": sending.total,
+        "lease and settle": sending.seconds,
         "send": ended - swept_at,
         "total": ended - began,
     }, sweeping.page

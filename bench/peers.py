@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -23,18 +24,18 @@ from psycopg.rows import dict_row
 
 from bench.shape import LIVE_BEAT, STALE_BEAT, THRESHOLD, Shape
 
-PAGE = 500
+# What ours takes at once, and what pgqueuer's own ``run`` takes unless told otherwise.
+PAGE, PGQUEUER_BATCH = 500, 10
 BEAT = f"CASE WHEN stale THEN {STALE_BEAT} ELSE {LIVE_BEAT} END"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """``recover`` returns how many jobs it recovered and the seconds that this took."""
+    """``ways`` to recover, by what they are called: each returns how many jobs it recovered and the seconds it took."""
 
     name: str
-    how: str
     build: Callable[[str, Shape], Coroutine[None, None, None]]
-    recover: Callable[[str], Coroutine[None, None, tuple[int, float]]]
+    ways: dict[str, Callable[[str], Coroutine[None, None, tuple[int, float]]]]
 
 
 async def build_pgqueuer(url: str, shape: Shape) -> None:
@@ -55,7 +56,7 @@ async def build_pgqueuer(url: str, shape: Shape) -> None:
     )
 
 
-async def recover_pgqueuer(url: str) -> tuple[int, float]:
+async def recover_pgqueuer(url: str, batch: int = PAGE) -> tuple[int, float]:
     """Its workers take stale jobs over as they take new ones: by ``dequeue``, a batch a call."""
     connection = await asyncpg.connect(url)
     queries = Queries.from_asyncpg_connection(connection)
@@ -63,7 +64,7 @@ async def recover_pgqueuer(url: str) -> tuple[int, float]:
     try:
         began = time.perf_counter()
         while jobs := await queries.dequeue(
-            batch_size=PAGE,
+            batch_size=batch,
             entrypoints={QueueEntrypoint("submit"): EntrypointExecutionParameter(concurrency_limit=0)},
             queue_manager_id=QueueManagerId(UUID(int=1)),
             global_concurrency_limit=None,
@@ -145,7 +146,16 @@ _quiet = logging.getLogger("bench.quiet")
 _quiet.setLevel(logging.ERROR)
 
 PEERS = (
-    Peer("pgqueuer", f"dequeue, {PAGE} a call", build_pgqueuer, recover_pgqueuer),
-    Peer("chancy", "Recovery.recover, all at once", build_chancy, recover_chancy),
-    Peer("procrastinate", "get_stalled_jobs, retry_job for each", build_procrastinate, recover_procrastinate),
+    Peer(
+        "pgqueuer",
+        build_pgqueuer,
+        {
+            f"dequeue, {PAGE} a call": recover_pgqueuer,
+            f"dequeue, {PGQUEUER_BATCH} a call, its default": partial(recover_pgqueuer, batch=PGQUEUER_BATCH),
+        },
+    ),
+    Peer("chancy", build_chancy, {"Recovery.recover, all at once": recover_chancy}),
+    Peer(
+        "procrastinate", build_procrastinate, {"get_stalled_jobs, retry_job for each": recover_procrastinate}
+    ),
 )
