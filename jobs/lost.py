@@ -56,8 +56,8 @@ WITH wanted AS (
      WHERE job.status::text = 'pending' AND job.run_epoch = wanted.epoch
        FOR UPDATE OF job SKIP LOCKED
 ), armed AS (
-    INSERT INTO outbox AS letter (job_id, run_epoch, queue, destination, reason, retry, resends)
-    SELECT id, epoch, queue, 'queue', %(reason)s, true, resends + 1 FROM pending
+    INSERT INTO outbox AS letter (job_id, run_epoch, queue, destination, dead_letter_id, reason, retry, resends)
+    SELECT id, epoch, queue, 'queue', NULL, %(reason)s, true, resends + 1 FROM pending
     ON CONFLICT (job_id, run_epoch, destination) DO UPDATE
        SET state = 'waiting', available_at = statement_timestamp(), attempts = 0, last_error = '',
            resends = excluded.resends

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db.models.functions import Now
 
@@ -47,5 +47,5 @@ def post_dead_letter(job_id: UUID, run_epoch: int, queue: str, *, reason: str) -
         job_id=job_id,
         run_epoch=run_epoch,
         destination=Outbox.Destination.DLQ,
-        defaults={"queue": queue, "reason": reason[:REASON_LENGTH], "retry": True},
+        defaults={"queue": queue, "reason": reason[:REASON_LENGTH], "retry": True, "dead_letter_id": uuid4()},
     )

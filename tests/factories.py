@@ -63,6 +63,8 @@ def beat(
 def letter(of: Job, *, due: timedelta = timedelta(0), **fields: Any) -> Outbox:
     """The outbox row of a job's current run, due since ``due`` ago."""
     about = {"job": of, "run_epoch": of.run_epoch, "queue": of.queue, "available_at": Now() - due}
+    if fields.get("destination") == Outbox.Destination.DLQ:
+        about["dead_letter_id"] = uuid4()
     made = Outbox.objects.create(**about | fields)
     return Outbox.objects.get(pk=made.pk)
 

@@ -26,7 +26,9 @@ class Migration(migrations.Migration):
             ],
             state_operations=[
                 migrations.AlterField(
-                    "outbox", "dead_letter_id", models.UUIDField(db_default=RandomUUID(), null=True)
+                    "outbox",
+                    "dead_letter_id",
+                    models.UUIDField(default=None, db_default=RandomUUID(), null=True),
                 ),
                 migrations.AddConstraint(
                     "outbox",

@@ -48,8 +48,9 @@ class Outbox(models.Model):
     queue = models.TextField(db_default="default")
     reason = models.TextField(blank=True, db_default="")
     retry = models.BooleanField(db_default=False)
-    # Names the copy on a dead letter queue. Elsewhere nobody reads it.
-    dead_letter_id = models.UUIDField(db_default=RandomUUID(), null=True)
+    # The name of the copy on a dead letter queue; what goes elsewhere needs none. The database's default is for
+    # workers of others, who write such copies by the protocol.
+    dead_letter_id = models.UUIDField(default=None, db_default=RandomUUID(), null=True)
 
     state = models.TextField(choices=State, db_default=State.WAITING)
     created_at = models.DateTimeField(db_default=Now())

@@ -63,4 +63,6 @@ def test_dead_letter_of_a_run_is_posted_once_and_beside_its_message() -> None:
         outbox.post_dead_letter(dead.pk, 1, "default", reason=reason)
     row = Outbox.objects.get(destination=Outbox.Destination.DLQ)
     assert row.reason == "x" * outbox.REASON_LENGTH
+    assert row.dead_letter_id is not None
+    assert Outbox.objects.get(destination=Outbox.Destination.QUEUE).dead_letter_id is None
     assert Outbox.objects.count() == 2

@@ -45,7 +45,10 @@ def say(name: str, job: Job, epoch: int | None = 1, **parameters: Any) -> list[d
 
 
 def picture(job: Job) -> list[Any]:
-    """All that stands in the database about a job; of a moment only whether it is there."""
+    """All that stands in the database about a job; of a moment only whether it is there.
+
+    Whether a message to a queue has a name makes no difference: only one that goes to a dead letter queue needs it.
+    """
     rows: list[Mapping[str, Any]] = [
         *Job.objects.filter(pk=job.pk).values(),
         *Outbox.objects.filter(job_id=job.pk).values(),
@@ -55,7 +58,7 @@ def picture(job: Job) -> list[Any]:
         {
             name: value is not None if name in MOMENTS else value
             for name, value in row.items()
-            if name != "job_id"
+            if name not in ({"job_id", "dead_letter_id"} if row.get("destination") == "queue" else {"job_id"})
         }
         for row in rows
     ]
