@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.core.management.base import CommandError
 from django.db import OperationalError, transaction
+from django.db.migrations.operations import RunSQL
 from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
 
@@ -88,51 +89,18 @@ class EnsureTable(Operation):
         return f"ALTER TABLE {self.table} {added}"
 
 
-class AlterPatiently(Operation):
-    """One ALTER TABLE that is instant once it has the table's lock; others pass while it waits.
-
-    The database alone changes; the model's state is given beside it.
-    """
-
-    reduces_to_sql = True
-    reversible = True
-    atomic = False
+class AlterPatiently(RunSQL):
+    """One ALTER TABLE that is instant once it has the table's lock; others pass while it waits."""
 
     def __init__(self, table: str, *, forwards: str, backwards: str) -> None:
         self.table = table
-        self.forwards = forwards
-        self.backwards = backwards
+        super().__init__(f"ALTER TABLE {table} {forwards}", f"ALTER TABLE {table} {backwards}")
 
-    def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """See the class."""
-
-    def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        self._alter(schema_editor, self.forwards)
-
-    def database_backwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        self._alter(schema_editor, self.backwards)
-
-    def describe(self) -> str:
-        return f"Alter {self.table}: {self.forwards}"
-
-    def _alter(self, schema_editor: BaseDatabaseSchemaEditor, change: str) -> None:
-        statement = f"ALTER TABLE {self.table} {change}"
+    def _run_sql(self, schema_editor: BaseDatabaseSchemaEditor, sqls: Any) -> None:
         if schema_editor.collect_sql:
-            schema_editor.execute(statement, params=None)
+            schema_editor.execute(sqls, params=None)
         else:
-            _alter_patiently(schema_editor.connection, self.table, statement)
+            _alter_patiently(schema_editor.connection, self.table, sqls)
 
 
 class AddIndexOnline(AddIndexConcurrently):
