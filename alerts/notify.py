@@ -1,7 +1,7 @@
 """The one door to alerts: say that something is wrong, no longer wrong, or not to be known; say what was measured.
 
 All of it is idempotent and joins the caller's transaction: an alert, and the notification that people are to
-hear of it, commit with what caused them (I7). Sending is the duty of ``alerts.delivery``.
+hear of it, commit with what caused them (I7). Sending is the duty of ``alerts.sending.delivery``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from alerts import rules, telling
+from alerts import notification_policy, rules
 from alerts.models import Alert, Gauge, Monitor, Notification, Rule
+from alerts.notification_policy import Pairs, Said, Telling
 from alerts.rules import Judgement
-from alerts.telling import Pairs, Said, Telling
 
 # An alert may be resolved between our looking for it and opening it; more often than that it won't.
 TRIES = 10
@@ -47,7 +47,7 @@ def fire(  # noqa: PLR0913 - what is said is said by name
     has grown tenfold, or when a reminder is due. ``breaks_through``: the news is told although somebody has
     acknowledged or snoozed the alert, which fires again then.
     """
-    said = telling.said(
+    said = notification_policy.said(
         title=title,
         severity=severity,
         summary=summary,
@@ -70,7 +70,7 @@ def resolve(fingerprint: str) -> bool:
 def unknown(fingerprint: str, *, why: str) -> None:
     """What the alert stands for can't be read now: an open alert says so, and nothing is resolved (I8)."""
     Alert.objects.open().filter(fingerprint=fingerprint).update(
-        unknown_since=Coalesce("unknown_since", Now()), unknown_why=telling.storable(why, 1_000)
+        unknown_since=Coalesce("unknown_since", Now()), unknown_why=notification_policy.storable(why, 1_000)
     )
 
 
@@ -97,7 +97,7 @@ def measure(  # noqa: PLR0913 - what is said is said by name
     """
     applied = rules.named(rule)
     fingerprint = f"{rule}:{scope}" if scope else rule
-    said = telling.said(
+    said = notification_policy.said(
         title=title or rules.title_of(rule, scope),
         severity=severity or applied.severity,
         summary=summary,
@@ -139,7 +139,7 @@ def _fire(fingerprint: str, said: Said, rule: Rule | None) -> None:
     with transaction.atomic():
         alert = _open(fingerprint, said, rule)
         now: datetime = alert.db_now  # type: ignore[attr-defined]  # annotated in _locked
-        told = telling.about(alert, said, now, rule)
+        told = notification_policy.about(alert, said, now, rule)
         _write(alert, said, rule, told)
 
 
@@ -242,7 +242,9 @@ def _not_known(fingerprint: str, rule: str, scope: str, why: str) -> None:
     """Keep the last value, and fire when it has not been known for long."""
     Gauge.objects.bulk_create([Gauge(fingerprint=fingerprint, rule=rule)], ignore_conflicts=True)
     gauges = Gauge.objects.filter(pk=fingerprint)
-    gauges.update(unknown_since=Coalesce("unknown_since", Now()), unknown_why=telling.storable(why, 1_000))
+    gauges.update(
+        unknown_since=Coalesce("unknown_since", Now()), unknown_why=notification_policy.storable(why, 1_000)
+    )
     unknown(fingerprint, why=why)
     if _tells_of_not_knowing(rule):
         return

@@ -11,8 +11,8 @@ from django.db.models.functions import Now
 from alerts.catalog import KINDS
 from alerts.models import Rule
 from alerts.models.alert import Severity
-from opsconsole.durations import spell
-from opsconsole.errors import OpsConsoleError
+from opsconsole.kit.durations import spell
+from opsconsole.kit.errors import OpsConsoleError
 
 SHORTEST_REMINDER = timedelta(minutes=5)
 LONGEST_REMINDER = timedelta(days=30)

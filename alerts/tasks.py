@@ -1,8 +1,9 @@
-"""What the cluster calls by the clock (``opsconsole.schedules``). Each returns a line for the task's record."""
+"""What the cluster calls by the clock (``opsconsole.cluster.schedules``). Each returns a line for the task's record."""
 
 from __future__ import annotations
 
-from alerts import monitors, pruning, sender
+from alerts.sending import sender
+from alerts.watch import monitors, retention
 
 
 def send() -> str:
@@ -16,4 +17,4 @@ def judge_monitors() -> str:
 
 
 def prune() -> str:
-    return f"alerts: {pruning.prune()}"
+    return f"alerts: {retention.prune()}"

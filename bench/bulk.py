@@ -85,16 +85,16 @@ def _timed(act: Callable[[], Callable[[], Any]]) -> float:
 
 def _freeze(kind: Any, chosen: Any) -> Callable[[], Any]:
     from jobs.bulk import freezing  # noqa: PLC0415
-    from jobs.timeline import CONSOLE  # noqa: PLC0415
+    from jobs.runs.timeline import CONSOLE  # noqa: PLC0415
 
     return lambda: freezing.freeze(kind, chosen, CONSOLE, scope="bench")
 
 
 def _in_chunks(kind: Any, chosen: Any) -> Callable[[], Any]:
+    from jobs.bulk import chunks as runner  # noqa: PLC0415
     from jobs.bulk import decisions  # noqa: PLC0415
-    from jobs.bulk import running as runner  # noqa: PLC0415
     from jobs.models import BulkOperation  # noqa: PLC0415
-    from jobs.timeline import CONSOLE  # noqa: PLC0415
+    from jobs.runs.timeline import CONSOLE  # noqa: PLC0415
 
     operation = _freeze(kind, chosen)()
     decisions.begin(operation, CONSOLE, "bench", typed=str(operation.will))
@@ -107,11 +107,11 @@ def _in_chunks(kind: Any, chosen: Any) -> Callable[[], Any]:
 
 
 def _one_by_one(ids: Any) -> Callable[[], Any]:
-    from jobs import operations  # noqa: PLC0415
-    from jobs.timeline import CONSOLE  # noqa: PLC0415
+    from jobs.operations import job_operations  # noqa: PLC0415
+    from jobs.runs.timeline import CONSOLE  # noqa: PLC0415
 
-    steps = operations.plan(operations.Action.REQUEUE, ids)
-    return lambda: [operations.carry_out([step], CONSOLE, "bench") for step in steps]
+    steps = job_operations.plan(job_operations.Action.REQUEUE, ids)
+    return lambda: [job_operations.carry_out([step], CONSOLE, "bench") for step in steps]
 
 
 if __name__ == "__main__":

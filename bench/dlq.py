@@ -52,12 +52,12 @@ def main() -> None:
 
 
 def _measure(count: int) -> str:
-    from jobs.dead_letters import operations, origins, work  # noqa: PLC0415
-    from jobs.dead_letters.ledger import Action  # noqa: PLC0415
+    from jobs.dead_letters import fulfilment, operations, origins  # noqa: PLC0415
+    from jobs.dead_letters.queue_visit import visit  # noqa: PLC0415
     from jobs.dead_letters.scan import Budget  # noqa: PLC0415
-    from jobs.dead_letters.visiting import visit  # noqa: PLC0415
+    from jobs.letter_ledger.entries import Action  # noqa: PLC0415
     from jobs.models import DeadLetter  # noqa: PLC0415
-    from jobs.timeline import Actor  # noqa: PLC0415
+    from jobs.runs.timeline import Actor  # noqa: PLC0415
 
     fake = _fake(count)
     budget = Budget(seconds=3_600, messages=count)
@@ -77,7 +77,7 @@ def _measure(count: int) -> str:
             operations.carry_out(steps, Actor.operator("bench", None), "a benchmark")
 
     wished = _timed(wish)
-    replayed = _timed(lambda: work.work(budget))
+    replayed = _timed(lambda: fulfilment.work(budget))
     assert DeadLetter.objects.filter(state=DeadLetter.State.REPLAYED).count() == count
     assert len(fake.queues[QUEUE_URL].messages) == count
     rows = [

@@ -15,11 +15,11 @@ from django.db import connection
 from bench import plain
 from bench.shape import Shape
 from bench.stub_sqs import StubSqs
-from jobs import control, recovery
-from jobs.dispatcher import dispatch
+from jobs.messaging.dispatcher import dispatch
 from jobs.models import JobEvent, Outbox, Sweep
-from jobs.pages import recover_all
-from jobs.timeline import Actor
+from jobs.recovery import control, sweeps
+from jobs.recovery.batches import recover_all
+from jobs.runs.timeline import Actor
 
 OPERATOR = Actor.operator("bench", None)
 
@@ -86,8 +86,8 @@ def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tu
     _release_mass_staleness()
     sweeping, sending, pages = Statements(), Statements(), Timed(recover_all)
     began = time.perf_counter()
-    with connection.execute_wrapper(sweeping), mock.patch.object(recovery, "recover_all", pages):
-        swept = recovery.sweep("bench")
+    with connection.execute_wrapper(sweeping), mock.patch.object(sweeps, "recover_all", pages):
+        swept = sweeps.sweep("bench")
     swept_at = time.perf_counter()
     with connection.execute_wrapper(sending):
         sent = dispatch(limit=shape.stale)
@@ -105,7 +105,7 @@ def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tu
 
 
 def _release_mass_staleness() -> None:
-    held = recovery.sweep("bench")
+    held = sweeps.sweep("bench")
     assert held.mode == Sweep.Mode.HELD, held.mode
     assert control.release_hold(OPERATOR, "The measurement begins.")
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.models import Job, Status
-from opsconsole import schedules
+from opsconsole.cluster import schedules
 
 JOBS = "/admin/jobs/job/"
 FILTERED = {

@@ -10,7 +10,7 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = [*INSTALLED_APPS, "django_smart_ratelimit"]  # noqa: F405
 # Each is joined by its own middleware, where it has one.
 OWN_MIDDLEWARE = {
-    "ours": ["ratelimits.middleware.RateLimitMiddleware"],
+    "ours": ["ratelimits.requests.middleware.RateLimitMiddleware"],
     "stock": ["django_ratelimit.middleware.RatelimitMiddleware"],
 }
 MIDDLEWARE = [

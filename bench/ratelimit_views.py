@@ -14,8 +14,8 @@ from django_ratelimit.decorators import ratelimit
 from django_smart_ratelimit import rate_limit
 from rest_framework.throttling import SimpleRateThrottle
 
-from ratelimits.decorators import rate_limited
 from ratelimits.models import KEPT, RateLimitRequest
+from ratelimits.requests.decorators import rate_limited
 
 View = Callable[[HttpRequest], HttpResponse]
 LIMIT, WINDOW = 100, timedelta(minutes=1)

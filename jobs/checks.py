@@ -11,12 +11,12 @@ from django.core import checks
 
 from jobs import sqs
 from jobs.inspection import blockers, inspect_database
-from opsconsole.durations import spell
+from opsconsole.kit.durations import spell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsconsole.env import QueueConfig
+    from opsconsole.kit.env import QueueConfig
 
 THREADS = 8
 Reading = sqs.QueueDepth | sqs.QueueError

@@ -1,4 +1,4 @@
-"""What the cluster calls by the clock (``opsconsole.schedules``). Each returns a line for the task's record."""
+"""What the cluster calls by the clock (``opsconsole.cluster.schedules``). Each returns a line for the task's record."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from datetime import timedelta
 from django.conf import settings
 
 from alerts import notify
-from jobs import dispatcher, gauges, pruning, queues, recovery, tally
-from jobs.bulk import running
-from jobs.dead_letters import check, work
-from opsconsole import figures
+from jobs.bulk import chunks
+from jobs.dead_letters import check, fulfilment
+from jobs.messaging import dispatcher, queue_depths
+from jobs.recovery import sweeps
+from jobs.watch import gauges, hourly_counts, retention
+from opsconsole.kit import figures
 
 # They are called every minute, by a scheduler that looks twice a minute.
 EACH_MINUTE = timedelta(minutes=2)
 
 
 def sweep() -> str:
-    done = recovery.sweep("schedule")
+    done = sweeps.sweep("schedule")
     notify.monitor_ok("sweep", timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS))
     return f"sweep {done.pk}: found {done.found}, requeued {done.requeued}, quarantined {done.quarantined}"
 
@@ -27,7 +29,7 @@ def dispatch() -> str:
 
 
 def refresh_queues() -> None:
-    queues.refresh_queue_states()
+    queue_depths.refresh_queue_states()
     notify.monitor_ok("reading of queues", EACH_MINUTE)
 
 
@@ -39,19 +41,19 @@ def watch() -> str:
 
 def bulk() -> str:
     """One slice of the bulk operations that are due; what is left goes behind the tasks that wait meanwhile."""
-    if running.run():
-        running.wake()
+    if chunks.run():
+        chunks.wake()
         return "there is more to do"
     return "nothing is due"
 
 
 def prune() -> str:
-    deleted = pruning.prune() | {"figures": figures.prune()}
+    deleted = retention.prune() | {"figures": figures.prune()}
     return ", ".join(f"{name}: {count}" for name, count in deleted.items())
 
 
 def count_hours() -> str:
-    return f"{tally.count()} figures"
+    return f"{hourly_counts.count()} figures"
 
 
 def check_dead_letters() -> str:
@@ -59,4 +61,4 @@ def check_dead_letters() -> str:
 
 
 def work_dead_letters() -> str:
-    return str(work.work())
+    return str(fulfilment.work())

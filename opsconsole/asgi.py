@@ -28,9 +28,9 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
 
 async def _live(receive: Receive, send: Send) -> None:
     """An ASGI server ends its processes by a signal, so the end is announced here and nowhere else."""
-    from ratelimits import keeper  # noqa: PLC0415 - once models are loaded
+    from ratelimits.records import background_thread  # noqa: PLC0415 - once models are loaded
 
     while (message := await receive())["type"] != "lifespan.shutdown":
         await send({"type": f"{message['type']}.complete"})
-    await sync_to_async(keeper.end)()
+    await sync_to_async(background_thread.end)()
     await send({"type": "lifespan.shutdown.complete"})

@@ -14,7 +14,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
-from opsconsole import env
+from opsconsole.kit import env
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
 PREFIX = "OPSCONSOLE_"

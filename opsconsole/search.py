@@ -20,9 +20,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from alerts.models import Alert
-from jobs.admin.changelist import by_id, first_of_customer
+from jobs.admin.jobs.changelist import by_id, first_of_customer
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
-from ratelimits import clients
+from ratelimits.identity import client_names
 
 SHOWN = 10
 SHORTEST = 2
@@ -127,7 +127,7 @@ def _clients(term: str) -> Found:
     # What another service called its clients may be anything: only what is known to exist is offered.
     hits = [
         Hit(f"Client {found.name}", "its requests and refusals", f"{page}?{urlencode({'key': found.key})}")
-        for found in clients.find(term)
+        for found in client_names.find(term)
         if not found.key.startswith("check:")
     ]
     return _group("Clients", hits, "ratelimits_ratelimithour", q=term)

@@ -12,7 +12,8 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from opsconsole import connection, env, logs
+from opsconsole import logs
+from opsconsole.kit import database_url, env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEVELOPMENT_SECRET_KEY = "for-development-only--production-refuses-it"  # noqa: S105 - no secret
@@ -48,7 +49,7 @@ if not _production and not (_database_url and CACHE_URL):
 # --- database and cache ---
 
 # Without a database production does not start (check E003), so the one named here is never opened.
-DATABASES = {"default": connection.to_database(_database_url or "postgres://none.invalid/none")}
+DATABASES = {"default": database_url.to_database(_database_url or "postgres://none.invalid/none")}
 OPSCONSOLE_PAGE_TIMEOUT_SECONDS = env.integer("OPSCONSOLE_PAGE_TIMEOUT_SECONDS", 15, at_least=0, at_most=300)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -125,7 +126,7 @@ OPSCONSOLE_BULK_TRIAL_SECONDS = env.seconds("OPSCONSOLE_BULK_TRIAL_SECONDS", 60)
 OPSCONSOLE_RATE_LIMIT_STORE = env.store("OPSCONSOLE_RATE_LIMIT_STORE", CACHE_URL)
 OPSCONSOLE_WEB_PROCESSES = env.integer("OPSCONSOLE_WEB_PROCESSES", env.web_concurrency(), at_most=10_000)
 OPSCONSOLE_TRUSTED_PROXIES = env.networks("OPSCONSOLE_TRUSTED_PROXIES")
-RATELIMIT_VIEW = "ratelimits.responses.limited"
+RATELIMIT_VIEW = "ratelimits.requests.responses.limited"
 
 # --- the API ---
 
@@ -137,7 +138,7 @@ Q_CLUSTER = {
     "name": "opsconsole",
     "orm": "default",
     # The shared queue, and one of its own for each cluster by which its supervisor sees that it works.
-    "broker_class": "opsconsole.broker.ProbedBroker",
+    "broker_class": "opsconsole.cluster.broker.ProbedBroker",
     "workers": 2,
     "queue_limit": 2,
     "bulk": 1,
@@ -189,17 +190,17 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "opsconsole.health.ProbeMiddleware",
-    "opsconsole.problems.ApiMiddleware",
+    "opsconsole.kit.problems.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "opsconsole.proxy_sign_in.ProxySignInMiddleware",
-    "opsconsole.sessions.IdleSessionMiddleware",
+    "opsconsole.sign_in.proxy_header.ProxySignInMiddleware",
+    "opsconsole.sign_in.sessions.IdleSessionMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "opsconsole.lockouts.TooManyMiddleware",
+    "opsconsole.sign_in.lockouts.TooManyMiddleware",
     # It may count by user; what comes after it is not reached by a refused request.
-    "ratelimits.middleware.RateLimitMiddleware",
+    "ratelimits.requests.middleware.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "opsconsole.timeouts.TooSlowMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -239,8 +240,8 @@ AUTHENTICATION_BACKENDS = [
     # The first: who is locked out is asked for no password.
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
-    # Asked only by opsconsole.proxy_sign_in: it takes no password.
-    "opsconsole.proxy_sign_in.ProxyUserBackend",
+    # Asked only by opsconsole.sign_in.proxy_header: it takes no password.
+    "opsconsole.sign_in.proxy_header.ProxyUserBackend",
 ]
 OPSCONSOLE_SIGN_IN_HEADER = env.header("OPSCONSOLE_SIGN_IN_HEADER")
 AXES_FAILURE_LIMIT = env.integer("OPSCONSOLE_LOGIN_FAILURES", 5, at_most=100)
@@ -249,9 +250,9 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 # Trying on while locked out makes it no longer: what the page promised stays true.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_CLIENT_IP_CALLABLE = "opsconsole.lockouts.address"
-AXES_LOCKOUT_CALLABLE = "opsconsole.lockouts.page"
-# Its own pages let whoever sees them change and delete; ours are in opsconsole.lockouts.
+AXES_CLIENT_IP_CALLABLE = "opsconsole.sign_in.lockouts.address"
+AXES_LOCKOUT_CALLABLE = "opsconsole.sign_in.lockouts.page"
+# Its own pages let whoever sees them change and delete; ours are in opsconsole.sign_in.lockouts.
 AXES_ENABLE_ADMIN = False
 # Django keeps each user's last log-in; a list of them all would only grow.
 AXES_DISABLE_ACCESS_LOG = True

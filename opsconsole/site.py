@@ -18,12 +18,14 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
-from alerts import banner as alert_banner
+from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
-from opsconsole import audit, overview, second_factor
-from opsconsole.models import Pause
+from opsconsole import overview
+from opsconsole.kit import audit
+from opsconsole.kit.models import Pause
 from opsconsole.overview import Finding
-from ratelimits import policies
+from opsconsole.sign_in import second_factor
+from ratelimits.policies import in_force
 
 # Groups of the navigation, in order; a model that is not named here goes to the last group.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -83,7 +85,7 @@ class ConsoleSite(AdminSite):
         context["environment"] = settings.OPSCONSOLE_ENV
         context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
         if self.has_permission(request):
-            context["limiter_mode"] = policies.current().mode
+            context["limiter_mode"] = in_force.current().mode
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banners"] = _banners(request)
         if self.has_permission(request) and request.user.has_perm("alerts.view_alert"):

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from opsconsole import pauses
-from opsconsole.display import clock_time
-from opsconsole.models import Pause
+from opsconsole.kit import pauses
+from opsconsole.kit.display import clock_time
+from opsconsole.kit.models import Pause
 
 
 @dataclass(frozen=True)

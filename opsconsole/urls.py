@@ -2,8 +2,10 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from alerts.hooks import from_sns
-from opsconsole import api, search, second_factor_pages
+from alerts.aws.webhook import from_sns
+from opsconsole import search
+from opsconsole.api import routes
+from opsconsole.sign_in import second_factor_pages
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
@@ -13,6 +15,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("hooks/sns", from_sns, name="hooks-sns"),
     path("api/", RedirectView.as_view(pattern_name="api-reference")),
-    path("api/docs", api.reference, name="api-reference"),
-    path("api/", api.api.urls),
+    path("api/docs", routes.reference, name="api-reference"),
+    path("api/", routes.api.urls),
 ]

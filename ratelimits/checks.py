@@ -9,7 +9,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-MIDDLEWARE = "ratelimits.middleware.RateLimitMiddleware"
+MIDDLEWARE = "ratelimits.requests.middleware.RateLimitMiddleware"
 USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 

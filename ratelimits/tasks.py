@@ -1,12 +1,12 @@
-"""What the cluster calls by the clock (``opsconsole.schedules``)."""
+"""What the cluster calls by the clock (``opsconsole.cluster.schedules``)."""
 
 from __future__ import annotations
 
-from ratelimits import gauges, records, troubles
+from ratelimits.records import gauges, recording, troubles
 
 
 def cleanup() -> str:
-    deleted = records.cleanup()
+    deleted = recording.cleanup()
     troubles.settle()
     return f"deleted {deleted} records"
 

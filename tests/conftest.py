@@ -22,7 +22,7 @@ import boto3
 import pytest
 
 from opsconsole import embedded
-from opsconsole.env import QueueConfig
+from opsconsole.kit.env import QueueConfig
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import Settings
@@ -102,13 +102,16 @@ def _load_settings() -> None:
 @pytest.fixture(autouse=True)
 def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins with nobody counted, under the built-in policies, and no thread of the limiter's runs beside it."""
-    from ratelimits import engine, forwarding, keeper, policies, troubles
+    from ratelimits.engine import store
+    from ratelimits.identity import untrusted_forwarding
+    from ratelimits.policies import in_force
+    from ratelimits.records import background_thread, troubles
 
-    monkeypatch.setattr(keeper, "ensure", lambda: None)
+    monkeypatch.setattr(background_thread, "ensure", lambda: None)
     monkeypatch.setattr(troubles, "_many", False)
-    monkeypatch.setattr(forwarding, "_seen", [])
-    policies.assume_built_in()
-    engine.forget_counts()
+    monkeypatch.setattr(untrusted_forwarding, "_seen", [])
+    in_force.assume_built_in()
+    store.forget_counts()
 
 
 @dataclass(frozen=True)

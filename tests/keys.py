@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from ratelimits import keys
+from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 
 ALL = ("jobs:write", "worker", "limits:check")
@@ -21,7 +21,7 @@ def key(
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """A key and its text, made as the admin makes one."""
-    return keys.create(
+    return api_keys.create(
         key_id=uuid4(),
         name=name,
         scopes=list(scopes),

@@ -6,8 +6,8 @@ from importlib import import_module
 
 from django.db import connection
 
-from ratelimits import policies
 from ratelimits.models import LimiterControl
+from ratelimits.policies import in_force
 
 
 def write() -> None:
@@ -17,4 +17,4 @@ def write() -> None:
         cursor.execute(presets)
         cursor.execute(login)
     LimiterControl.objects.get_or_create(pk=1)
-    policies.forget()
+    in_force.forget()

@@ -1,7 +1,7 @@
 from alerts.admin.alert import AlertAdmin
+from alerts.admin.aws_and_deadman import DeadManPingAdmin, SnsMessageAdmin
 from alerts.admin.channel import ChannelAdmin
 from alerts.admin.monitor import MonitorAdmin
-from alerts.admin.outside import DeadManPingAdmin, SnsMessageAdmin
 from alerts.admin.rule import RuleAdmin
 
 __all__ = ["AlertAdmin", "ChannelAdmin", "DeadManPingAdmin", "MonitorAdmin", "RuleAdmin", "SnsMessageAdmin"]

@@ -12,13 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from alerts.admin import decide, labels
-from alerts.admin.decide import Decision
+from alerts.admin import decisions, labels
+from alerts.admin.alert_page import alert_page
+from alerts.admin.decisions import DecidableAlerts, Decision
 from alerts.admin.filters import StateFilter
-from alerts.admin.page import alert_page
 from alerts.models import Alert
-from opsconsole.display import age
-from opsconsole.readonly import PageAdmin
+from opsconsole.kit.display import age
 
 # What wants somebody at once comes first.
 URGENCY = Case(
@@ -31,7 +30,7 @@ URGENCY = Case(
 
 
 @admin.register(Alert)
-class AlertAdmin(PageAdmin):
+class AlertAdmin(DecidableAlerts):
     missing = "There is no alert with this number; old ones are deleted."
     history_at = "#timeline"
     list_display = ("title", "level", "condition", "figure", "firing_since", "seen", "handler")
@@ -84,9 +83,6 @@ class AlertAdmin(PageAdmin):
         context = alert_page(row, [decision for decision in Decision if self.may(request, decision)])
         return self.render(request, "admin/alerts/alert.html", context)
 
-    def may(self, request: HttpRequest, decision: Decision) -> bool:
-        return request.user.has_perm(f"alerts.{decision}_alert") and self.has_view_permission(request)
-
     def has_acknowledge_permission(self, request: HttpRequest) -> bool:
         return self.may(request, Decision.ACKNOWLEDGE)
 
@@ -98,15 +94,15 @@ class AlertAdmin(PageAdmin):
 
     @admin.action(description="Acknowledge", permissions=["acknowledge"])
     def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
-        return decide.ask(self, request, Decision.ACKNOWLEDGE, decide.chosen(queryset))
+        return decisions.ask(self, request, Decision.ACKNOWLEDGE, decisions.chosen(queryset))
 
     @admin.action(description="Snooze", permissions=["snooze"])
     def snooze_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
-        return decide.ask(self, request, Decision.SNOOZE, decide.chosen(queryset))
+        return decisions.ask(self, request, Decision.SNOOZE, decisions.chosen(queryset))
 
     @admin.action(description="Resolve", permissions=["resolve"])
     def resolve_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
-        return decide.ask(self, request, Decision.RESOLVE, decide.chosen(queryset))
+        return decisions.ask(self, request, Decision.RESOLVE, decisions.chosen(queryset))
 
     def decide_view(self, request: HttpRequest, decision: str) -> HttpResponse:
-        return decide.view(self, request, decision)
+        return decisions.view(self, request, decision)

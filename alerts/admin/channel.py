@@ -15,14 +15,14 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from alerts import addressing, banner, trial
 from alerts.admin import labels
-from alerts.channels import Target, configured
+from alerts.channels.configured import Target, configured
 from alerts.models import Channel, Delivery
-from alerts.trial import NoSuchChannel
-from opsconsole import audit
-from opsconsole.display import age
-from opsconsole.readonly import ReadOnlyAdmin
+from alerts.sending import addressing, banner, trial
+from alerts.sending.trial import NoSuchChannel
+from opsconsole.kit import audit
+from opsconsole.kit.display import age
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
 DELIVERIES_SHOWN = 30
 

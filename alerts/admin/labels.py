@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from alerts.channels import Target
+from alerts.channels.configured import Target
 from alerts.models import Alert, Channel, Delivery, Notification
-from opsconsole.display import NOTHING, badge
+from opsconsole.kit.display import NOTHING, badge
 
 SEVERITY = {"critical": "bad", "warning": "warning", "info": "quiet"}
 STATE = {"firing": "bad", "acknowledged": "running", "snoozed": "waiting", "resolved": "good"}

@@ -12,13 +12,13 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
-from alerts import monitors
-from alerts.admin.decide import DecisionForm
+from alerts.admin.decisions import DecisionForm
 from alerts.models import Monitor
-from opsconsole import audit
-from opsconsole.display import age, badge
-from opsconsole.durations import spell
-from opsconsole.readonly import ReadOnlyAdmin
+from alerts.watch import monitors
+from opsconsole.kit import audit
+from opsconsole.kit.display import age, badge
+from opsconsole.kit.durations import spell
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
 
 @admin.register(Monitor)

@@ -26,10 +26,10 @@ from alerts.catalog import KINDS
 from alerts.models import Alert, Gauge, Rule
 from alerts.models.alert import Severity
 from alerts.rules import RuleRefused, Wish
-from opsconsole import audit
-from opsconsole.display import NOTHING, age, badge
-from opsconsole.durations import spell
-from opsconsole.readonly import ReadOnlyAdmin
+from opsconsole.kit import audit
+from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.durations import spell
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
 CHANGES_SHOWN = 20
 GAUGES_SHOWN = 50

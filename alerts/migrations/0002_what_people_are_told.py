@@ -363,7 +363,9 @@ class Migration(migrations.Migration):
             model_name="attempt",
             name="delivery",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="attempts", to="alerts.delivery"
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="attempts",
+                to="alerts.sending.delivery",
             ),
         ),
         migrations.AddField(

@@ -33,7 +33,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
 
 class Alert(models.Model):
-    """Written by ``alerts.notify`` and, when a person decides, by ``alerts.handling``."""
+    """Written by ``alerts.notify`` and, when a person decides, by ``alerts.operator_decisions``."""
 
     class State(models.TextChoices):
         FIRING = "firing"

@@ -12,7 +12,7 @@ KEPT = timedelta(days=30)
 
 
 class SnsMessage(models.Model):
-    """A verified message of Amazon SNS, and what followed. Written by ``alerts.outside``."""
+    """A verified message of Amazon SNS, and what followed. Written by ``alerts.aws.received``."""
 
     message_id = models.TextField(primary_key=True)
     kind = models.TextField()
@@ -35,7 +35,7 @@ class SnsMessage(models.Model):
 
 
 class DeadManPing(models.Model):
-    """The last ping of one dead-man's switch. Written by ``alerts.deadman``; its address is a secret of the environment."""
+    """The last ping of one dead-man's switch. Written by ``alerts.watch.deadman``; its address is a secret of the environment."""
 
     name = models.TextField(primary_key=True)
     reported = models.DateTimeField(null=True, help_text="The last success that was reported.")

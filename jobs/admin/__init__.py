@@ -1,12 +1,12 @@
-from jobs.admin.bulk import BulkOperationAdmin
-from jobs.admin.dead_letters import DeadLetterAdmin
-from jobs.admin.failure_groups import FailureGroupAdmin
-from jobs.admin.job import JobAdmin
-from jobs.admin.messages import OutboxAdmin
-from jobs.admin.queues import QueueStateAdmin
-from jobs.admin.recovery import RecoveryAdmin
-from jobs.admin.sweeps import SweepAdmin
-from jobs.admin.workers import WorkerAdmin
+from jobs.admin.bulk.operation_list import BulkOperationAdmin
+from jobs.admin.dead_letters.failure_groups import FailureGroupAdmin
+from jobs.admin.dead_letters.letter_list import DeadLetterAdmin
+from jobs.admin.jobs.job_list import JobAdmin
+from jobs.admin.queues.outgoing_messages import OutboxAdmin
+from jobs.admin.queues.queue_list import QueueStateAdmin
+from jobs.admin.queues.workers import WorkerAdmin
+from jobs.admin.recovery.recovery_page import RecoveryAdmin
+from jobs.admin.recovery.sweeps import SweepAdmin
 
 __all__ = [
     "BulkOperationAdmin",

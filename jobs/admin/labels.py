@@ -8,10 +8,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs.diagnosis import Diagnosis
 from jobs.models import JobEvent, Outbox, Status
-from jobs.waiting import Waiting
-from opsconsole.display import badge
+from jobs.recovery.waiting import Waiting
+from jobs.runs.diagnosis import Diagnosis
+from opsconsole.kit.display import badge
 
 STATUS_TONES: dict[str, str] = {
     Status.PENDING: "waiting",

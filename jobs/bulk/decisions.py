@@ -10,12 +10,12 @@ from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
-from jobs.bulk import running
+from jobs.bulk import chunks
 from jobs.bulk.freezing import PREVIEW_LASTS
 from jobs.bulk.kinds import BulkRefused
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkEvent, BulkMember, BulkOperation
-from jobs.timeline import Actor
+from jobs.runs.timeline import Actor
 
 State = BulkOperation.State
 
@@ -50,7 +50,7 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
         skipped = left_out.update(outcome=BulkMember.Outcome.SKIPPED, settled_at=Now())
         BulkOperation.objects.filter(pk=operation.pk).update(skipped=skipped)
         _tell(operation, BulkEvent.Kind.BEGUN, actor, reason)
-        running.wake()
+        chunks.wake()
 
 
 def cancel(operation: BulkOperation, actor: Actor, reason: str) -> None:
@@ -80,7 +80,7 @@ def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
             trial_passed=False,
         )
         _tell(operation, BulkEvent.Kind.RESUMED, actor, reason)
-        running.wake()
+        chunks.wake()
 
 
 def _change(operation: BulkOperation, allowed: list[BulkOperation.State], **changes: Any) -> None:

@@ -18,8 +18,8 @@ from django.db.models import Count, Min, QuerySet
 
 from jobs.bulk.kinds import Kind
 from jobs.models import BulkMember, BulkOperation
-from jobs.operations import Step
-from jobs.timeline import Actor
+from jobs.operations.job_operations import Step
+from jobs.runs.timeline import Actor
 
 PREVIEW_LASTS = timedelta(hours=1)
 PLANNED_AT_ONCE = 1_000

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.db.models import Model
 
 from jobs.models import BulkMember, BulkOperation
-from jobs.operations import Outcome, Step
-from jobs.timeline import Actor
-from opsconsole.errors import OpsConsoleError
+from jobs.operations.job_operations import Outcome, Step
+from jobs.runs.timeline import Actor
+from opsconsole.kit.errors import OpsConsoleError
 
 # Members of one chunk at the most: a second's work, so that cancelling never waits for longer.
 MOST_A_CHUNK = 500

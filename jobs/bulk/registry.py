@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jobs.bulk import of_jobs, of_letters
+from jobs.bulk import job_actions, letter_actions
 from jobs.bulk.kinds import BulkRefused, Kind
 
-KINDS: dict[str, Kind] = {kind.action: kind for kind in (*of_jobs.KINDS, *of_letters.KINDS)}
+KINDS: dict[str, Kind] = {kind.action: kind for kind in (*job_actions.KINDS, *letter_actions.KINDS)}
 
 
 def kind_of(action: str) -> Kind:

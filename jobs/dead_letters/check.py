@@ -13,12 +13,12 @@ from django.urls import reverse
 
 from alerts import notify
 from jobs import sqs
-from jobs.dead_letters import indexing, origins
-from jobs.dead_letters.concerned import Concerned, concerned_by, failures_in
+from jobs.dead_letters import origins, search_text
+from jobs.dead_letters.affected_customers import Concerned, concerned_by, failures_in
+from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
-from jobs.dead_letters.visiting import Visit, coverage, visit
 from jobs.models import DeadLetter, DeadLetterQueue
-from opsconsole import figures, pauses
+from opsconsole.kit import figures, pauses
 
 # Of the 90 seconds of a task, for all queues together.
 SECONDS_FOR_ALL = 60.0
@@ -51,7 +51,7 @@ def check() -> list[Checked]:
     queues = origins.configured()
     seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
     checked = [check_one(dlq, Budget(seconds=seconds)) for dlq in queues]
-    indexing.catch_up()
+    search_text.catch_up()
     return checked
 
 

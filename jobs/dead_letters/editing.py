@@ -11,12 +11,12 @@ from django.conf import settings
 from django.db import transaction
 
 from jobs.dead_letters import operations, redaction, requeue
-from jobs.dead_letters.ledger import Action
-from jobs.messages import MalformedMessage, parse_body
+from jobs.letter_ledger.entries import Action
+from jobs.messaging.format import MalformedMessage, parse_body
 from jobs.models import DeadLetter, Job
-from jobs.operations import OperationRefused, Outcome
+from jobs.operations.job_operations import OperationRefused, Outcome
+from jobs.runs.timeline import Actor
 from jobs.sqs import BATCH_BYTES
-from jobs.timeline import Actor
 
 MOST_DIFF_LINES = 400
 # What SQS refuses in a body (facts of XML).

@@ -1,7 +1,7 @@
 """What an operator may do to dead letters: planned from what was seen, wished for on what is still so (I4, I9).
 
-Nothing here talks to SQS. A wish is written with its ledger row; ``jobs.dead_letters.work`` fulfils it in the
-cluster. Steps and outcomes are those of ``jobs.operations``, with the letter's id for ``job_id``; a step's
+Nothing here talks to SQS. A wish is written with its ledger row; ``jobs.dead_letters.fulfilment`` fulfils it in the
+cluster. Steps and outcomes are those of ``jobs.operations.job_operations``, with the letter's id for ``job_id``; a step's
 ``seen_epoch`` and ``seen_reason`` are the run and status of the job that the letter names (0 and '' for none).
 """
 
@@ -15,12 +15,13 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from jobs.dead_letters import ledger, requeue
-from jobs.dead_letters.judging import judge
-from jobs.dead_letters.ledger import Action
+from jobs.dead_letters import requeue
+from jobs.dead_letters.verdicts import judge
+from jobs.letter_ledger import entries
+from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
-from jobs.operations import OperationRefused, Outcome, Step
-from jobs.timeline import Actor
+from jobs.operations.job_operations import OperationRefused, Outcome, Step
+from jobs.runs.timeline import Actor
 
 State = DeadLetter.State
 # A letter and the job that it names, as ``requeue.jobs_of`` loads it; None: it names none that is known.
@@ -167,7 +168,7 @@ def want_sending(
 ) -> None:
     """Wish that locked letters are sent to their origin, in this order, perhaps with another body."""
     ReplayAttempt.objects.bulk_create(
-        ledger.entry(
+        entries.entry(
             letter,
             Action.REPLAY,
             ReplayAttempt.State.WANTED,
@@ -198,7 +199,7 @@ def _discarding(letter: DeadLetter, actor: Actor, reason: str) -> ReplayAttempt:
     in_queue = letter.state == State.IN_QUEUE
     state = ReplayAttempt.State.WANTED if in_queue else ReplayAttempt.State.DONE
     ended_at = None if in_queue else Now()
-    return ledger.entry(
+    return entries.entry(
         letter, Action.DISCARD, state, actor, reason, from_copy=not in_queue, ended_at=ended_at
     )
 
@@ -252,7 +253,7 @@ def _rows_of(letters: Sequence[DeadLetter]) -> QuerySet[ReplayAttempt]:
 def _note(letters: Sequence[DeadLetter], action: Action, actor: Actor, reason: str) -> None:
     done = ReplayAttempt.State.DONE
     ReplayAttempt.objects.bulk_create(
-        ledger.entry(letter, action, done, actor, reason, ended_at=Now()) for letter in letters
+        entries.entry(letter, action, done, actor, reason, ended_at=Now()) for letter in letters
     )
 
 

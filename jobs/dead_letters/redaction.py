@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from jsonpath_ng.ext.parser import parse
 
-from jobs.storable import plain_text
+from opsconsole.kit.storable import plain_text
 
 PLACEHOLDER = "[redacted]"
 HIDDEN = "[This body is not JSON, so what is to be redacted can't be found in it: it is hidden.]"

@@ -14,9 +14,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from jobs import sqs
-from jobs.dead_letters import ledger, sending, snapshot
-from jobs.dead_letters.ledger import Action, State
+from jobs.dead_letters import sending, snapshot
 from jobs.dead_letters.sending import Parcel
+from jobs.letter_ledger import entries
+from jobs.letter_ledger.entries import Action, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
 from jobs.sqs import Received
 
@@ -38,7 +39,7 @@ class Hands:
     def __call__(self, held: Sequence[Received]) -> set[str]:
         """Keep these messages, do what is wished to them; the ids of those that were deleted."""
         letters = snapshot.keep(self.dlq, held)
-        attempts = ledger.of_letters(letters.values())
+        attempts = entries.of_letters(letters.values())
         in_hand = [(each, letters[each.message_id]) for each in held if each.message_id in letters]
         sent = self._send(in_hand, attempts)
         return _delete(

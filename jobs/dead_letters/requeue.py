@@ -8,12 +8,12 @@ from uuid import UUID
 
 from django.db.models import F
 
-from jobs import operations as job_operations
-from jobs import outbox
-from jobs.dead_letters import following
-from jobs.lifecycle import restart
+from jobs.letter_ledger import settlement
+from jobs.messaging import outbox
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
-from jobs.timeline import Actor, record
+from jobs.operations import job_operations
+from jobs.runs.lifecycle import restart
+from jobs.runs.timeline import Actor, record
 
 Said = dict[UUID, tuple[bool, str]]
 
@@ -77,9 +77,9 @@ def requeue(pairs: Sequence[tuple[DeadLetter, Any]], actor: Actor, reason: str) 
     followed = [
         (letter, job.run_epoch + 1)
         for letter, job in pairs
-        if said[job.pk][0] and letter.state not in following.FOLLOWING
+        if said[job.pk][0] and letter.state not in settlement.FOLLOWING
     ]
-    following.note(followed, actor, reason)
+    settlement.note(followed, actor, reason)
     return {
         letter.pk: (done, f"Its job was requeued. {sentence}" if done else sentence)
         for letter, job in pairs
@@ -95,5 +95,5 @@ def _send_again(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tupl
     outbox.post(job.pk, epoch, job.queue, reason=outbox.OPERATOR_REQUEUE, retry=True)
     details = {"from_status": job.status, "from_epoch": job.run_epoch, "dead_letter": str(letter.pk)}
     record(job.pk, JobEvent.Kind.REQUEUED, run_epoch=epoch, actor=actor, reason=reason, details=details)
-    following.follow_requeue(job.pk, epoch, actor, reason)
+    settlement.follow_requeue(job.pk, epoch, actor, reason)
     return True, f"Waits for run {epoch}."

@@ -14,11 +14,11 @@ from django.db.models.functions import Now
 
 from jobs.dead_letters import groups, lineage, origins, redaction
 from jobs.dead_letters.fingerprint import Fingerprint, fingerprint
-from jobs.messages import JobMessage, MalformedMessage, parse_body
+from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.sqs import BATCH_BYTES, Attribute, Received
-from jobs.storable import plain_text
 from jobs.worker.poison import POISON_ATTRIBUTE
+from opsconsole.kit.storable import plain_text
 
 State = DeadLetter.State
 # It is in the queue after all: whoever thought otherwise was wrong.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.columns import column
+from jobs.models.columns import column
 
 TEXT = ("text", "character varying", "character", "citext")
 AS_TEXT = (*TEXT, "uuid", "smallint", "integer", "bigint", "enum")

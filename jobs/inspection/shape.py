@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jobs.columns import column
 from jobs.inspection import catalog
 from jobs.inspection.contract import TIME, Contract, Wanted
 from jobs.inspection.finding import Finding, Severity
+from jobs.models.columns import column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from django.db import DataError, IntegrityError, transaction
 
-from jobs.columns import column
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
 from jobs.models import Status
+from jobs.models.columns import column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

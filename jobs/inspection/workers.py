@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs.columns import column
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
+from jobs.models.columns import column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ import django.db.models.functions
 from django.contrib.postgres.functions import RandomUUID
 from django.db import migrations, models
 
-import jobs.columns
-from jobs.columns import column
-from opsconsole.ddl import EnsureTable
+import jobs.models.columns
+from jobs.models.columns import column
+from opsconsole.kit.ddl import EnsureTable
 
 CUSTOMER_ID = column("jobs.customer_id")
 PACKAGE_SIZE = column("jobs.package_size")
@@ -69,15 +69,15 @@ JOB = migrations.CreateModel(
                 serialize=False,
             ),
         ),
-        ("customer_id", jobs.columns.ContractText(db_column=CUSTOMER_ID)),
+        ("customer_id", jobs.models.columns.ContractText(db_column=CUSTOMER_ID)),
         ("package_size", models.IntegerField(db_column=PACKAGE_SIZE)),
         (
             "priority_level",
-            jobs.columns.ContractText(
+            jobs.models.columns.ContractText(
                 db_column=PRIORITY_LEVEL, db_default="starter", verbose_name="priority"
             ),
         ),
-        ("status", jobs.columns.ContractText(db_default="pending")),
+        ("status", jobs.models.columns.ContractText(db_default="pending")),
         ("error_message", models.TextField(blank=True, null=True)),
         ("created_at", models.DateTimeField(db_default=django.db.models.functions.Now())),
         ("updated_at", models.DateTimeField(db_default=django.db.models.functions.Now())),

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from opsconsole.ddl import AddIndexOnline
+from opsconsole.kit.ddl import AddIndexOnline
 
 
 class Migration(migrations.Migration):

@@ -5,9 +5,9 @@ The types of what it returns are those of the table's columns. Its clock is Djan
 
 from django.db import migrations
 
-from jobs.columns import column
+from jobs.models.columns import column
 from jobs.models.queue import MAX_VISIBILITY_SECONDS
-from opsconsole.ddl import ReplaceFunction
+from opsconsole.kit.ddl import ReplaceFunction
 
 CUSTOMER_ID = column("jobs.customer_id")
 PACKAGE_SIZE = column("jobs.package_size")

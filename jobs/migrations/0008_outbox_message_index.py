@@ -3,7 +3,7 @@
 from django.db import migrations, models
 from django.db.models import Q
 
-from opsconsole.ddl import AddIndexOnline
+from opsconsole.kit.ddl import AddIndexOnline
 
 
 class Migration(migrations.Migration):

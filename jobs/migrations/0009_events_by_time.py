@@ -3,7 +3,7 @@
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import migrations
 
-from opsconsole.ddl import AddIndexOnline
+from opsconsole.kit.ddl import AddIndexOnline
 
 
 class Migration(migrations.Migration):

@@ -5,7 +5,7 @@ from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations, models
 from django.db.models import Q
 
-from opsconsole.ddl import AlterPatiently
+from opsconsole.kit.ddl import AlterPatiently
 
 
 class Migration(migrations.Migration):

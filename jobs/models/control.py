@@ -6,7 +6,7 @@ from django.db import models
 
 
 class RecoveryControl(models.Model):
-    """Written only by ``jobs.control``; its single row is made by the migration."""
+    """Written only by ``jobs.recovery.control``; its single row is made by the migration."""
 
     class Mode(models.TextChoices):
         OBSERVE = "observe", "observe: shows what it would do"

@@ -27,7 +27,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now, Power
 from django.db.models.lookups import GreaterThan
 
-from jobs.columns import ContractNumber, ContractText, column
+from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS, Outbox
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState

@@ -11,7 +11,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.db.models.lookups import IsNull
 
-from jobs.columns import column
+from jobs.models.columns import column
 
 SILENT_AFTER_BEATS = 3
 

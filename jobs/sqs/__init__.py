@@ -27,7 +27,7 @@ from jobs.sqs.failures import (
     check_answer,
     vendor_errors,
 )
-from jobs.sqs.messages import (
+from jobs.sqs.message_types import (
     BATCH_BYTES,
     BATCH_ENTRIES,
     Attribute,
@@ -37,7 +37,7 @@ from jobs.sqs.messages import (
     SendResult,
     split_batches,
 )
-from jobs.sqs.wire import batch_entry, handles_of, ids_of, not_sent, queue_depth, received_message
+from jobs.sqs.wire_format import batch_entry, handles_of, ids_of, not_sent, queue_depth, received_message
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

@@ -10,7 +10,7 @@ from typing import Any
 from botocore import exceptions as vendor
 from botocore.parsers import ResponseParserError
 
-from opsconsole.errors import OpsConsoleError
+from opsconsole.kit.errors import OpsConsoleError
 
 LONGEST_DETAIL = 300
 

@@ -14,18 +14,19 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from jobs import heartbeats, lifecycle, sqs
-from jobs.heartbeats import Worker
-from jobs.lifecycle import Refusal, Refused
-from jobs.messages import JobMessage, MalformedMessage, parse_body
+from jobs import sqs
+from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
 from jobs.models import Job
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Refusal, Refused
 from jobs.sqs import QueueError, Received
-from jobs.worker import runs
+from jobs.worker import execution
+from jobs.worker.backoff import DATABASE_AWAY, Patience
 from jobs.worker.handlers import Handler
-from jobs.worker.patience import DATABASE_AWAY, Patience
 from jobs.worker.poison import with_reason
-from opsconsole import pauses
-from opsconsole.env import QueueConfig
+from opsconsole.kit import pauses
+from opsconsole.kit.env import QueueConfig
 
 logger = logging.getLogger("jobs.worker")
 
@@ -162,7 +163,7 @@ class Consumer:
         self._carry_out(claimed)
 
     def _carry_out(self, job: Job) -> None:
-        if not runs.carry_out(job, self.worker, self.handler):
+        if not execution.carry_out(job, self.worker, self.handler):
             self._unreported.add((job.pk, job.run_epoch))
         self.finished_runs += 1
 

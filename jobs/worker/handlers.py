@@ -11,12 +11,12 @@ from uuid import UUID
 
 from django.utils.module_loading import import_string
 
-from jobs import lifecycle
-from jobs.heartbeats import Verdict
 from jobs.models import Job
-from jobs.worker.patience import insist
-from jobs.worker.pulse import Pulse
-from opsconsole.errors import OpsConsoleError
+from jobs.runs import lifecycle
+from jobs.runs.heartbeats import Verdict
+from jobs.worker.backoff import insist
+from jobs.worker.heartbeat_thread import Pulse
+from opsconsole.kit.errors import OpsConsoleError
 
 
 class PermanentError(Exception):

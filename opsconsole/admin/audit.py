@@ -20,10 +20,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from jobs.admin.aged import AgedAdmin
-from opsconsole import audit, exports
-from opsconsole.audit import Told
-from opsconsole.display import NOTHING, age
+from opsconsole.kit import audit, exports
+from opsconsole.kit.audit import Told
+from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.display import NOTHING, age
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]

@@ -17,7 +17,8 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from opsconsole import audit, second_factor
+from opsconsole.kit import audit
+from opsconsole.sign_in import second_factor
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]

@@ -13,9 +13,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from opsconsole import audit, pauses, switches
-from opsconsole.models import Pause
-from opsconsole.readonly import ReadOnlyAdmin
+from opsconsole import switches
+from opsconsole.kit import audit, pauses
+from opsconsole.kit.models import Pause
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.switches import Switch
 
 PAGE = "admin:opsconsole_pause_changelist"

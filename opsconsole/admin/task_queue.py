@@ -20,10 +20,12 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from opsconsole import audit, lockouts, schedules
-from opsconsole.display import NOTHING, age, badge
-from opsconsole.durations import spell
-from opsconsole.readonly import ReadOnlyAdmin
+from opsconsole.cluster import schedules
+from opsconsole.kit import audit
+from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.durations import spell
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.sign_in import lockouts
 
 __all__ = ["lockouts"]  # read for the page that it registers
 

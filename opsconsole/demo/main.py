@@ -11,10 +11,10 @@ from pathlib import Path
 
 from opsconsole.demo import environment, leftovers, services
 from opsconsole.demo.environment import MARK, DemoError, Wishes
+from opsconsole.demo.output import say
 from opsconsole.demo.programs import STORY, Programs
-from opsconsole.demo.voice import say
 from opsconsole.embedded import EmbeddedServiceError
-from opsconsole.supervisor import TURN_SECONDS, StopRequests, Supervisor
+from opsconsole.kit.supervision.supervisor import TURN_SECONDS, StopRequests, Supervisor
 
 FAILED = 1
 REFUSED = 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from jobs.enqueue import NewJob, enqueue
+from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job
-from opsconsole.demo.voice import say, short
+from opsconsole.demo.output import say, short
 
 SECONDS_BETWEEN = 2.0
 # So that a demo whose workers all stand still does not fill the queue.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from opsconsole.demo.environment import MANAGE, Wishes
-from opsconsole.supervisor import Program
+from opsconsole.kit.supervision.supervisor import Program
 
 WORKERS = 3
 HANDLER = "opsconsole.demo.handlers.submit_directories"
@@ -59,7 +59,9 @@ class Programs:
 
     def noise(self) -> Program:
         """A client that is limited."""
-        return self._program("noise", sys.executable, "-m", "opsconsole.demo.noise", self.wishes.address)
+        return self._program(
+            "noise", sys.executable, "-m", "opsconsole.demo.noisy_client", self.wishes.address
+        )
 
     def story(self) -> Program:
         """It speaks where the demo speaks, and its end is the demo's."""

@@ -7,7 +7,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opsconsole.demo.voice import say
+from opsconsole.demo.output import say
 
 PATH = "/services/demo"
 MOST_BYTES = 1_000_000

@@ -12,10 +12,10 @@ from uuid import UUID
 import psutil
 from django.urls import reverse
 
-from jobs.enqueue import NewJob, enqueue
+from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, WorkerHeartbeat
 from opsconsole.demo.environment import MARK
-from opsconsole.demo.voice import say, short
+from opsconsole.demo.output import say, short
 
 CUSTOMER = "customer-story"
 DIRECTORIES = 6

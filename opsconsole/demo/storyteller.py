@@ -12,19 +12,19 @@ from django.contrib.auth import get_user_model
 from django.db.models import Count
 from django.utils import timezone
 
-from alerts import trial
-from alerts.channels import SLACK
-from jobs import control
+from alerts.channels.configured import SLACK
+from alerts.sending import trial
 from jobs.models import Job, JobEvent
-from jobs.timeline import CONSOLE
-from opsconsole import schedules
+from jobs.recovery import control
+from jobs.runs.timeline import CONSOLE
+from opsconsole.cluster import schedules
 from opsconsole.demo import account, services
-from opsconsole.demo.letters import Letters
-from opsconsole.demo.limits import Limits
+from opsconsole.demo.dead_letters import Letters
+from opsconsole.demo.limited_client import Limits
+from opsconsole.demo.output import say, short
 from opsconsole.demo.producer import Producer
 from opsconsole.demo.story import Story
-from opsconsole.demo.voice import say, short
-from opsconsole.supervisor import StopRequests
+from opsconsole.kit.supervision.supervisor import StopRequests
 
 OPERATOR = "operator"
 TURN_SECONDS = 0.3

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
-from opsconsole.child import start
 from opsconsole.embedded.service import (
     START_SECONDS,
     EmbeddedServiceError,
@@ -26,6 +25,7 @@ from opsconsole.embedded.service import (
     runs_for_its_owner,
     socket_folder,
 )
+from opsconsole.kit.supervision.child import start
 
 # PostgreSQL refuses to run as root; then it runs as this user, which is made when missing.
 POSTGRES_ACCOUNT = "embedded_postgres"

@@ -17,7 +17,7 @@ from typing import Self
 
 import psutil
 
-from opsconsole.child import STOP_SECONDS, Child
+from opsconsole.kit.supervision.child import STOP_SECONDS, Child
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02

@@ -7,8 +7,8 @@ import socket
 import sys
 from pathlib import Path
 
-from opsconsole.child import start
 from opsconsole.embedded.service import Service
+from opsconsole.kit.supervision.child import start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

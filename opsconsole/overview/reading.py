@@ -12,12 +12,12 @@ from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 
 from alerts.models import Alert
-from jobs import lost
 from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
-from opsconsole.overview import day
-from opsconsole.overview.counting import count
-from ratelimits import policies
+from jobs.recovery import lost_messages
+from opsconsole.kit.counting import count
+from opsconsole.overview import last_day
 from ratelimits.models import LimiterTrouble
+from ratelimits.policies import in_force
 
 KEPT_SECONDS = 5
 # The proof of lost messages reads more than the other figures, and changes slowly.
@@ -153,21 +153,21 @@ def _read() -> Overview:
         lost=_lost(control),
         in_vain=count(Job.objects.resends_used_up()),
         limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
-        limiter_mode=policies.current().mode,
+        limiter_mode=in_force.current().mode,
         alerts_open=count(Alert.objects.open()),
-        oldest_wait=day.oldest_wait(control.read_at),
-        dead_letters=day.dead_letters(control.read_at),
-        soonest_expiry=day.soonest_expiry(),
+        oldest_wait=last_day.oldest_wait(control.read_at),
+        dead_letters=last_day.dead_letters(control.read_at),
+        soonest_expiry=last_day.soonest_expiry(),
         **_slow(),
     )
 
 
 def _lost(control: RecoveryControl) -> int:
-    if control.armed and lost.resending():
+    if control.armed and lost_messages.resending():
         return 0
     found: int | None = memory.get("lost")
     if found is None:
-        found = count(lost.proven_lost())
+        found = count(lost_messages.proven_lost())
         memory.set("lost", found, LOST_KEPT_SECONDS)
     return found
 
@@ -176,6 +176,6 @@ def _slow() -> dict[str, Any]:
     """What reads a day or an hour: kept for longer than the other figures."""
     found: dict[str, Any] | None = memory.get("slow")
     if found is None:
-        found = day.slow_figures()
+        found = last_day.slow_figures()
         memory.set("slow", found, SLOW_KEPT_SECONDS)
     return found

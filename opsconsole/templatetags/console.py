@@ -14,8 +14,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
 from jobs.admin import labels
-from opsconsole import display, durations, overview
-from opsconsole.audit import Told
+from opsconsole import overview
+from opsconsole.kit import display, durations
+from opsconsole.kit.audit import Told
 
 register = template.Library()
 

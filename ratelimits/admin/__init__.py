@@ -1,5 +1,5 @@
 from ratelimits.admin.keys import ApiKeyAdmin
-from ratelimits.admin.limited import LimitedRequestsAdmin
+from ratelimits.admin.limited_requests import LimitedRequestsAdmin
 from ratelimits.admin.policy import PolicyAdmin
 from ratelimits.admin.switch import SwitchAdmin
 

@@ -17,11 +17,11 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 
-from opsconsole import audit
-from opsconsole.display import NOTHING, age, badge
-from opsconsole.readonly import ReadOnlyAdmin
-from ratelimits import keys
+from opsconsole.kit import audit
+from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from ratelimits.admin.key_forms import KeyForm, ReasonForm
+from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         by = request.user.get_username()
         said = form.cleaned_data
         try:
-            key, text = keys.create(
+            key, text = api_keys.create(
                 key_id=said["key_id"],
                 name=said["name"],
                 scopes=said["scopes"],
@@ -150,7 +150,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
                 by=by,
                 reason=said["reason"],
             )
-        except keys.KeyRefused as error:
+        except api_keys.KeyRefused as error:
             messages.error(request, str(error))
             return self._render(request, "make", title="Make an API key", form=form)
         audit.log(request.user, [key], f"Made: {said['reason']}")
@@ -169,7 +169,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
                 request, "revoke", title="Revoke?", chosen=chosen, form=form, checkbox=ACTION_CHECKBOX_NAME
             )
         by, reason = request.user.get_username(), form.cleaned_data["reason"]
-        revoked = [key for key in chosen if keys.revoke(key.pk, by=by, reason=reason)]
+        revoked = [key for key in chosen if api_keys.revoke(key.pk, by=by, reason=reason)]
         audit.log(request.user, revoked, f"Revoked: {reason}")
         names = ", ".join(str(key) for key in revoked)
         messages.success(request, f"Revoked: {names or 'nothing, others did'}. Requests with it are refused.")

@@ -10,9 +10,10 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from opsconsole.display import age, badge
-from ratelimits import busiest, wording
+from opsconsole.kit.display import age, badge
 from ratelimits.models import Mode, Policy
+from ratelimits.policies import wording
+from ratelimits.records import top_clients
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Policy]
@@ -83,7 +84,7 @@ class PolicyAdmin(_ModelAdmin):
     @admin.display(description="busiest clients")
     def clients(self, policy: Policy) -> SafeString | str:
         """Whom it limits, or would limit in shadow mode, by the records of the last hour."""
-        found = busiest.clients(policy.name) if policy.pk else ()
+        found = top_clients.clients(policy.name) if policy.pk else ()
         if not found:
             return "Nobody asked under this policy in the last hour."
         rows = format_html_join(

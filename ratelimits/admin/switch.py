@@ -11,10 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from opsconsole import audit
-from opsconsole.readonly import ReadOnlyAdmin
-from ratelimits import control
+from opsconsole.kit import audit
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from ratelimits.models import LimiterControl, LimiterTrouble, Mode
+from ratelimits.policies import global_switch
 
 PAGE = "admin:ratelimits_limitercontrol_changelist"
 PERMISSION = "ratelimits.switch_limiter"
@@ -58,7 +58,7 @@ class SwitchAdmin(ReadOnlyAdmin):
 
     def _switch(self, request: HttpRequest, form: SwitchForm) -> HttpResponse:
         mode, reason = form.cleaned_data["mode"], form.cleaned_data["reason"]
-        if not control.switch(mode, by=request.user.get_username(), reason=reason):
+        if not global_switch.switch(mode, by=request.user.get_username(), reason=reason):
             messages.warning(request, "It was so already; nothing was changed.")
             return redirect(PAGE)
         sentence = DONE[Mode(mode)]

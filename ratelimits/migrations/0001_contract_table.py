@@ -6,7 +6,7 @@ import django.db.models.functions
 from django.contrib.postgres.functions import RandomUUID
 from django.db import migrations, models
 
-from opsconsole.ddl import AddIndexOnline, EnsureTable
+from opsconsole.kit.ddl import AddIndexOnline, EnsureTable
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS rate_limit_requests (

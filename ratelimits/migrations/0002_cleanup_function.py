@@ -1,8 +1,8 @@
-"""``cleanup_rate_limit_requests()``: what ``ratelimits.records.cleanup`` does, for callers that speak SQL only."""
+"""``cleanup_rate_limit_requests()``: what ``ratelimits.records.recording.cleanup`` does, for callers that speak SQL only."""
 
 from django.db import migrations
 
-from opsconsole.ddl import ReplaceFunction
+from opsconsole.kit.ddl import ReplaceFunction
 
 # The clock is Django's Now(), the statement's. Batches are walked in the order of created_at, so none looks again at what an earlier one deleted.
 CREATE = """

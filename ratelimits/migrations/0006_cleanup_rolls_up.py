@@ -1,8 +1,8 @@
-"""``cleanup_rate_limit_requests()`` as ``ratelimits.records.cleanup``: what is deleted is counted by hour."""
+"""``cleanup_rate_limit_requests()`` as ``ratelimits.records.recording.cleanup``: what is deleted is counted by hour."""
 
 from django.db import migrations
 
-from opsconsole.ddl import ReplaceFunction
+from opsconsole.kit.ddl import ReplaceFunction
 
 # One cleaner at a time: two that add to the same hours in one long transaction each could wait for each other.
 CREATE = """

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 
 class Scope(models.TextChoices):
-    """What a key allows. A route names the one that it wants (``opsconsole.api``)."""
+    """What a key allows. A route names the one that it wants (``opsconsole.api.routes``)."""
 
     JOBS_WRITE = "jobs:write", "jobs:write: accept jobs"
     WORKER = "worker", "worker: claim and run jobs"
@@ -26,7 +26,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """Written only through ``ratelimits.keys``."""
+    """Written only through ``ratelimits.keys.api_keys``."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.TextField(help_text="Who uses it; it stands on the timeline of each job it accepts.")

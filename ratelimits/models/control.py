@@ -8,7 +8,7 @@ from ratelimits.models.policy import Mode
 
 
 class LimiterControl(models.Model):
-    """Its row is made by the migration; the switch is thrown only by ``ratelimits.control``."""
+    """Its row is made by the migration; the switch is thrown only by ``ratelimits.policies.global_switch``."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     mode = models.TextField(choices=Mode, db_default=Mode.ENFORCE)

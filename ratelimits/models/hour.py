@@ -25,7 +25,7 @@ class RateLimitHourQuerySet(models.QuerySet["RateLimitHour"]):
 
 
 class RateLimitHour(models.Model):
-    """Written only where records are deleted (``ratelimits.records.cleanup`` and the SQL function): each counts in
+    """Written only where records are deleted (``ratelimits.records.recording.cleanup`` and the SQL function): each counts in
     one of the two tables at any time."""
 
     hour = models.DateTimeField(help_text="When it began, UTC.")

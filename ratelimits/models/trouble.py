@@ -22,7 +22,7 @@ class LimiterTroubleQuerySet(models.QuerySet["LimiterTrouble"]):
 
 
 class LimiterTrouble(models.Model):
-    """Written by ``ratelimits.troubles``, from the keeper of each process."""
+    """Written by ``ratelimits.records.troubles``, from the keeper of each process."""
 
     class Kind(models.TextChoices):
         STORE_AWAY = "store away"

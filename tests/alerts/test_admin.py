@@ -14,8 +14,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from alerts import banner, delivery, notify, rules
+from alerts import notify, rules
 from alerts.models import Alert, Channel, Delivery, Monitor
+from alerts.sending import banner, delivery
 from tests import people
 from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack, Reply

@@ -18,11 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from alerts import addressing, delivery, handling, notify, reminders
-from alerts.answers import Answer, Outcome
-from alerts.channels import configured
-from alerts.delivery import Leased
+from alerts import notify, operator_decisions
+from alerts.channels.configured import configured
+from alerts.channels.outcome import Answer, Outcome
 from alerts.models import Alert, Attempt, Channel, Delivery, Gauge, Notification
+from alerts.sending import addressing, delivery, reminders
+from alerts.sending.delivery import Leased
 from tests.alerts import clock
 
 RULE = "dlq_not_empty"
@@ -78,20 +79,20 @@ class OneAlert(RuleBasedStateMachine):
     @precondition(lambda self: self.state != "none")
     @rule()
     def somebody_acknowledges(self) -> None:
-        assert handling.acknowledge(self.open_pk(), "olga", "Looking.")
+        assert operator_decisions.acknowledge(self.open_pk(), "olga", "Looking.")
         self.state = "acknowledged"
 
     @precondition(lambda self: self.state != "none")
     @rule(hours=st.sampled_from([1, 12]))
     def somebody_snoozes(self, hours: int) -> None:
         now: datetime = Alert.objects.values_list(Now(), flat=True)[0]
-        assert handling.snooze(self.open_pk(), now + timedelta(hours=hours), "olga", "Later.")
+        assert operator_decisions.snooze(self.open_pk(), now + timedelta(hours=hours), "olga", "Later.")
         self.state, self.snooze_left = "snoozed", hours * 3_600.0
 
     @precondition(lambda self: self.state != "none")
     @rule()
     def somebody_resolves_by_hand(self) -> None:
-        assert handling.resolve(self.open_pk(), "olga", "Done.")
+        assert operator_decisions.resolve(self.open_pk(), "olga", "Done.")
         self._expect_resolved()
 
     @rule(seconds=st.sampled_from([2, 70, 600, 3_600, 15_000]))

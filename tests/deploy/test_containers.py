@@ -12,7 +12,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import get_commands
 
-from opsconsole import env
+from opsconsole.kit import env
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"

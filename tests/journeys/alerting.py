@@ -6,10 +6,11 @@ from datetime import timedelta
 
 from django.db.models.functions import Now
 
-from alerts import addressing, banner, delivery, handling, notify, rules
-from alerts.answers import Answer, Outcome
-from alerts.channels import configured
+from alerts import notify, operator_decisions, rules
+from alerts.channels.configured import configured
+from alerts.channels.outcome import Answer, Outcome
 from alerts.models import Alert, Rule
+from alerts.sending import addressing, banner, delivery
 from tests.alerts import clock
 
 HOUR = timedelta(hours=1)
@@ -24,9 +25,11 @@ def build() -> None:
     clock.move(3 * HOUR)
     notify.measure("stale_jobs_day", 2)
     notify.measure("no_live_worker", 14, title="14 jobs wait and no worker lives")
-    handling.acknowledge(_pk("no_live_worker"), "olga", "The host restarts, five minutes.")
+    operator_decisions.acknowledge(_pk("no_live_worker"), "olga", "The host restarts, five minutes.")
     now = Alert.objects.values_list(Now(), flat=True)[0]
-    handling.snooze(_pk("quarantined_jobs"), now + 8 * HOUR, "olga", "Known; mended with the next release.")
+    operator_decisions.snooze(
+        _pk("quarantined_jobs"), now + 8 * HOUR, "olga", "Known; mended with the next release."
+    )
     notify.measure("dlq_not_empty", 2, scope="slow", title="2 dead letters in slow")
     notify.measure("dlq_not_empty", None, scope="slow", why_unknown="AccessDenied: sqs:GetQueueAttributes")
     notify.monitor_ok("sweep", timedelta(minutes=2))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from opsconsole.env import QueueConfig
+from opsconsole.kit.env import QueueConfig
 
 if TYPE_CHECKING:
     from tests.journeys.visitor import Visitor

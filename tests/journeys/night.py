@@ -14,16 +14,19 @@ from django.db.models import Model
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from alerts import banner, handling, notify, rules
+from alerts import notify, operator_decisions, rules
 from alerts.models import Alert, Rule
-from jobs import gauges, hung, tally
+from alerts.sending import banner
 from jobs.dead_letters import check
-from jobs.dead_letters.visiting import Visit
+from jobs.dead_letters.queue_visit import Visit
 from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent, Status, Sweep
-from jobs.timeline import SWEEP
-from opsconsole import figures, overview
-from opsconsole.audit import Told
-from ratelimits import gauges as limits
+from jobs.recovery import hung_runs
+from jobs.runs.timeline import SWEEP
+from jobs.watch import gauges, hourly_counts
+from opsconsole import overview
+from opsconsole.kit import figures
+from opsconsole.kit.audit import Told
+from ratelimits.records import gauges as limits
 from tests import presets
 from tests.alerts import clock
 from tests.journeys import letters
@@ -102,8 +105,8 @@ def _completed(job: Job) -> datetime:
 
 
 def _charts() -> None:
-    with patch.object(tally, "LOOKED_BACK", DAY):
-        tally.count()
+    with patch.object(hourly_counts, "LOOKED_BACK", DAY):
+        hourly_counts.count()
     this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
     figures.set_counts(
         ("dead letters", this_hour - back * HOUR, depth)
@@ -117,15 +120,15 @@ def _alerts() -> None:
     Rule.objects.bulk_create(rules.all_by_name().values(), ignore_conflicts=True)
     limits.watch()
     clock.move(14 * MINUTE)
-    hung.watch()
+    hung_runs.watch()
     clock.move(8 * MINUTE)
     gauges.watch()
     clock.move(5 * MINUTE)
     check.tell(DeadLetterQueue.objects.get(url=letters.DLQ), Visit(depth=7))
     clock.move(4 * MINUTE)
     now: datetime = Alert.objects.values_list(Now(), flat=True)[0]
-    handling.acknowledge(_alert("hung-runs"), "olga", "I have asked who runs maps.")
-    handling.snooze(
+    operator_decisions.acknowledge(_alert("hung-runs"), "olga", "I have asked who runs maps.")
+    operator_decisions.snooze(
         _alert("quarantined_jobs"), now + 8 * HOUR, "olga", "Known; mended with the next release."
     )
     clock.move(2 * MINUTE)

@@ -27,9 +27,9 @@ from jobs.models import (
     Sweep,
     WorkerHeartbeat,
 )
-from jobs.timeline import Actor
+from jobs.runs.timeline import Actor
 from opsconsole import overview
-from ratelimits import keys
+from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hashed
 
@@ -344,7 +344,7 @@ def outside() -> None:
 def _limits() -> None:
     """A noisy client, a calm one, another service's, and two API keys, over the last day."""
     for name in ("shop, production", "crm"):
-        keys.create(
+        api_keys.create(
             key_id=uuid4(),
             name=name,
             scopes=["jobs:write", "limits:check"],

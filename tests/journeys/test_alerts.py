@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from alerts import banner, delivery, notify
+from alerts import notify
 from alerts.models import Alert
+from alerts.sending import banner, delivery
 from tests.alerts import clock
 from tests.fakes.slack import FakeSlack, Reply, serve
 from tests.journeys import alerting

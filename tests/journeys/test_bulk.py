@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from playwright.sync_api import Page, Route, expect
 
 from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
-from tests.jobs.bulk_helpers import chunk, finish, fresh
+from tests.jobs.bulk.helpers import chunk, finish, fresh
 from tests.journeys.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)

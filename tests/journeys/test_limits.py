@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from ratelimits import keeper, policies
 from ratelimits.models import ApiKey, Policy
+from ratelimits.policies import in_force
+from ratelimits.records import background_thread
 from tests import presets
 from tests.journeys.visitor import Visitor
 from tests.waiting import wait_until
@@ -28,9 +29,9 @@ def _presets(db: None, limiter: None) -> None:
 @pytest.fixture(autouse=True)
 def _live_policies() -> Iterator[None]:
     """The server's threads read the policies of the database, as they do in production."""
-    policies.forget()
+    in_force.forget()
     yield
-    keeper.end()
+    background_thread.end()
 
 
 def call(address: str, path: str, key: str = "", body: Any = None) -> tuple[int, Any]:

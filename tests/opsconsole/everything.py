@@ -22,7 +22,8 @@ from django_q.models import Task
 from django_q.tasks import async_task
 
 from jobs.models import BulkOperation
-from opsconsole import audit, pauses, schedules
+from opsconsole.cluster import schedules
+from opsconsole.kit import audit, pauses
 from tests import presets
 from tests.journeys import alerting, letters, scenery
 

@@ -23,23 +23,24 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from jobs import lifecycle, recovery
-from jobs.enqueue import enqueue, validate
-from jobs.heartbeats import Worker
-from jobs.lifecycle import Run
+from jobs.intake.enqueue import enqueue, validate
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.recovery import sweeps
+from jobs.runs import lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Run
 from jobs.worker.handlers import PermanentError
-from opsconsole.demo import account, environment, leftovers, limits, noise, producer, services
+from opsconsole.demo import account, environment, leftovers, limited_client, noisy_client, producer, services
 from opsconsole.demo.environment import MARK, DemoError, Wishes
 from opsconsole.demo.handlers import submit_directories
-from opsconsole.demo.limits import Limits
+from opsconsole.demo.limited_client import Limits
 from opsconsole.demo.main import ErrorLines
 from opsconsole.demo.producer import Producer, job_number, trouble_of
 from opsconsole.demo.story import NOTES_BEFORE_THE_KILL, Story
 from opsconsole.demo.storyteller import Storyteller
-from ratelimits import client_ip
+from ratelimits.identity import client_ip
 from ratelimits.models import RateLimitRequest
-from ratelimits.terms import PRESETS
+from ratelimits.policies.policy_snapshot import PRESETS
 from tests import factories
 from tests.conftest import TestQueue
 from tests.waiting import wait_until
@@ -242,7 +243,7 @@ class TestStory:
         long_ago = Now() - timedelta(hours=1)
         Job.objects.update(started_at=long_ago, updated_at=long_ago)
         WorkerHeartbeat.objects.update(last_heartbeat=long_ago)
-        recovery.sweep("test")
+        sweeps.sweep("test")
         lifecycle.complete(self.begin(story, Worker("second"), epoch=2))
         Outbox.objects.filter(run_epoch=2).update(state=Outbox.State.SENT, sent_at=Now())
         capsys.readouterr()
@@ -297,23 +298,25 @@ class TestStory:
 class TestNoise:
     def test_it_asks_for_more_than_it_gets(self) -> None:
         standard = PRESETS["standard"]
-        assert standard.window / noise.SECONDS_BETWEEN > 1.5 * standard.limit
+        assert standard.window / noisy_client.SECONDS_BETWEEN > 1.5 * standard.limit
 
     def test_it_is_another_client_than_a_person_at_this_machine(self, settings: Settings) -> None:
         told = environment.for_processes(Wishes.of({}), {})
         settings.OPSCONSOLE_TRUSTED_PROXIES = tuple(told["OPSCONSOLE_TRUSTED_PROXIES"].split(","))
         person = {"REMOTE_ADDR": "127.0.0.1"}
         assert str(client_ip.of(person)) == "127.0.0.1"
-        assert str(client_ip.of(person | {"HTTP_X_FORWARDED_FOR": noise.ADDRESS})) == noise.ADDRESS
+        assert (
+            str(client_ip.of(person | {"HTTP_X_FORWARDED_FOR": noisy_client.ADDRESS})) == noisy_client.ADDRESS
+        )
 
     @pytest.mark.django_db
     def test_it_is_told_once_and_only_when_it_was_limited(self, capsys: pytest.CaptureFixture[str]) -> None:
         teller = Limits("http://127.0.0.1:8000")
-        for key, outcome in ((limits.KEY, "allowed"), ("address:127.0.0.1", "limited")):
+        for key, outcome in ((limited_client.KEY, "allowed"), ("address:127.0.0.1", "limited")):
             RateLimitRequest.objects.create(key=key, endpoint="/", method="GET", outcome=outcome)
         teller.turn()
         assert capsys.readouterr().out == ""
-        RateLimitRequest.objects.create(key=limits.KEY, endpoint="/", method="GET", outcome="limited")
+        RateLimitRequest.objects.create(key=limited_client.KEY, endpoint="/", method="GET", outcome="limited")
         teller.turn()
         teller.turn()
         told = capsys.readouterr().out

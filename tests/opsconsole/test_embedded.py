@@ -18,7 +18,8 @@ import pytest
 import redis
 import requests
 
-from opsconsole import child, embedded
+from opsconsole import embedded
+from opsconsole.kit.supervision import child
 from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]

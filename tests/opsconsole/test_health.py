@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 
 from jobs.models import QueueState, Sweep
 from opsconsole import health
-from opsconsole.env import QueueConfig
+from opsconsole.kit.env import QueueConfig
 
 READY = {"status": "ready", "checks": {"database": "ok", "queue": "ok", "sweep": "ok"}}
 

@@ -14,8 +14,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from jobs.admin import changelist, filters
-from opsconsole import schedules
+from jobs.admin.jobs import changelist, filters
+from opsconsole.cluster import schedules
 
 pytestmark = pytest.mark.django_db
 

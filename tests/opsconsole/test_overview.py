@@ -13,11 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from alerts.models import Monitor
-from jobs import operations
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
-from opsconsole import figures, overview
-from opsconsole.env import QueueConfig
-from opsconsole.overview import Overview, counting
+from jobs.operations import job_operations
+from opsconsole import overview
+from opsconsole.kit import counting, figures
+from opsconsole.kit.env import QueueConfig
+from opsconsole.overview import Overview
 from tests import people
 from tests.factories import SECOND, beat, dead_letter_queue, job, letter, run
 
@@ -85,8 +86,8 @@ def test_quarantine_is_advised_what_the_console_allows(db: None) -> None:
     """A quarantined job can be released and not cancelled: the advice must not send anybody to a refusal."""
     [finding] = overview.findings(replace(WELL, quarantined=1), ARMED)
     quarantined = job(status="quarantined")
-    for action in operations.Action:
-        [step] = operations.plan(action, [quarantined.pk])
+    for action in job_operations.Action:
+        [step] = job_operations.plan(action, [quarantined.pk])
         assert step.will is (action.value in finding.advice), action
 
 
@@ -96,7 +97,7 @@ def test_a_job_that_waits_in_vain_is_advised_what_the_console_allows(
 ) -> None:
     [found] = overview.findings(replace(WELL, **finding), ARMED)
     assert action in found.advice
-    [step] = operations.plan(operations.Action.CANCEL, [job().pk])
+    [step] = job_operations.plan(job_operations.Action.CANCEL, [job().pk])
     assert step.will
 
 

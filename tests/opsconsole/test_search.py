@@ -9,7 +9,8 @@ from django.urls import reverse
 from alerts import notify
 from alerts.models import Alert
 from jobs.models import Outbox
-from opsconsole import audit, search
+from opsconsole import search
+from opsconsole.kit import audit
 from tests import people
 from tests.factories import beat, dead_letter, job, letter
 

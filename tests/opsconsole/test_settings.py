@@ -16,7 +16,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections
 
-from opsconsole import env
+from opsconsole.kit import env
 from tests.chaos.cuts import CuttingProxy
 
 REPOSITORY = Path(__file__).resolve().parents[2]

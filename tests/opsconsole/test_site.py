@@ -13,9 +13,10 @@ from django.db.models.functions import Now
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from alerts import banner
+from alerts.sending import banner
 from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
-from opsconsole import audit, overview
+from opsconsole import overview
+from opsconsole.kit import audit
 from opsconsole.site import NAVIGATION
 from tests import people
 from tests.factories import SECOND, beat, job, letter, run

@@ -15,13 +15,15 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from opsconsole import embedded
-from ratelimits import client_ip, engine, forwarding, policies
-from ratelimits.engine import Engine, Store
-from ratelimits.local import LocalWindows
+from ratelimits.engine import store
+from ratelimits.engine.local_counter import LocalWindows
+from ratelimits.engine.store import Engine, Store
+from ratelimits.identity import client_ip, untrusted_forwarding
 from ratelimits.models import Policy
-from ratelimits.pending import Pending
-from ratelimits.terms import PRESETS, SHADOW, Terms
-from tests.ratelimits.store import SECOND, Clock, process, url
+from ratelimits.policies import in_force
+from ratelimits.policies.policy_snapshot import PRESETS, SHADOW, Terms
+from ratelimits.records.pending_counts import Pending
+from tests.ratelimits.engine.simulated_store import SECOND, Clock, process, url
 
 STRICT = PRESETS["strict"]
 TERMS = Terms(name="field", limit=5, window=60)
@@ -30,7 +32,7 @@ PROXY, CLIENT, OTHER = "10.0.0.1", "203.0.113.7", "198.51.100.9"
 
 @pytest.fixture
 def views(settings: Settings) -> None:
-    settings.ROOT_URLCONF = "tests.ratelimits.views"
+    settings.ROOT_URLCONF = "tests.ratelimits.requests.views"
 
 
 @pytest.fixture
@@ -117,12 +119,12 @@ def test_rotating_x_api_key(client: Client) -> None:
 
 
 def test_x_forwarded_for_from_an_untrusted_peer_is_noted(caplog: pytest.LogCaptureFixture) -> None:
-    forwarding._logged = False
+    untrusted_forwarding._logged = False
     for _ in range(3):
         assert address(CLIENT, OTHER) == CLIENT
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert forwarding.take() == CLIENT
-    assert forwarding.take() == ""
+    assert untrusted_forwarding.take() == CLIENT
+    assert untrusted_forwarding.take() == ""
 
 
 # --- edits ---
@@ -159,7 +161,7 @@ def test_raising_a_limit_frees_a_blocked_client_at_once() -> None:
 def test_an_edit_of_another_policy_changes_nothing(client: Client) -> None:
     assert statuses(client, "/strict", 8) == [200] * 8
     Policy.objects.filter(name="relaxed").update(limit=5)
-    policies._state.ask_at = 0
+    in_force._state.ask_at = 0
     assert statuses(client, "/strict", 3) == [200, 200, 429]
 
 
@@ -315,8 +317,8 @@ def test_engine_goes_by_no_clock_of_the_host(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_module_counts_by_the_name_of_a_policy() -> None:
-    assert [engine.check("strict", "a").allowed for _ in range(11)] == [True] * 10 + [False]
-    with pytest.raises(policies.UnknownPolicy, match="There is no policy 'fast'"):
-        engine.check("fast", "a")
+    assert [store.check("strict", "a").allowed for _ in range(11)] == [True] * 10 + [False]
+    with pytest.raises(in_force.UnknownPolicy, match="There is no policy 'fast'"):
+        store.check("fast", "a")
     with pytest.raises(ValueError, match="costs at least 1"):
-        engine.check(STRICT, "a", cost=0)
+        store.check(STRICT, "a", cost=0)

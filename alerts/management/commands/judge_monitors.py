@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from alerts import monitors
+from alerts.watch import monitors
 
 
 class Command(BaseCommand):

@@ -10,9 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections, connection
 
-from alerts import delivery, sender
-from alerts.channels import configured
-from opsconsole.supervisor import StopRequests
+from alerts.channels.configured import configured
+from alerts.sending import delivery, sender
+from opsconsole.kit.supervision.supervisor import StopRequests
 
 logger = logging.getLogger(__name__)
 

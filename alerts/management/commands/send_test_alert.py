@@ -9,10 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from alerts import delivery, trial
-from alerts.channels import configured
+from alerts.channels.configured import configured
 from alerts.models import Delivery
-from opsconsole.errors import OpsConsoleError
+from alerts.sending import delivery, trial
+from opsconsole.kit.errors import OpsConsoleError
 
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.5

@@ -14,13 +14,13 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import BaseCommand, CommandError
 from django.http import HttpRequest, QueryDict
 
-from jobs.admin.bulk_start import in_words
-from jobs.bulk import decisions, freezing, running
+from jobs.admin.bulk.start import in_words
+from jobs.bulk import chunks, decisions, freezing
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
-from jobs.timeline import Actor
-from opsconsole.errors import OpsConsoleError
+from jobs.runs.timeline import Actor
+from opsconsole.kit.errors import OpsConsoleError
 
 FILTERS = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
 LOOK_SECONDS = 0.5
@@ -104,7 +104,7 @@ class Command(BaseCommand):
             if now.settled != told:
                 self.stdout.write(f"{now.settled:,} of {now.total:,} settled")
                 told = now.settled
-            if not running.run(seconds=LOOK_SECONDS):
+            if not chunks.run(seconds=LOOK_SECONDS):
                 time.sleep(LOOK_SECONDS)
         self.stdout.write(
             f"{now.get_state_display().capitalize()}: {now.done:,} done, {now.skipped:,} skipped, "

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
-from jobs.dispatcher import Dispatched, dispatch
+from jobs.messaging.dispatcher import Dispatched, dispatch
 
 DATABASE = "the database"
 

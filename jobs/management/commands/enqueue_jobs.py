@@ -11,8 +11,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DataError, IntegrityError
 
-from jobs.enqueue import InvalidJob, NewJob, enqueue_many
-from jobs.intake import parse_job, parse_lines, parse_payload
+from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many
+from jobs.intake.parse import parse_job, parse_lines, parse_payload
 
 LINES_SHOWN = 20
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs.diagnosis import diagnose
 from jobs.models import Job
-from opsconsole.durations import spell
+from jobs.runs.diagnosis import diagnose
+from opsconsole.kit.durations import spell
 
 
 class Command(BaseCommand):

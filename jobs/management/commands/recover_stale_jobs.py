@@ -14,8 +14,9 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from alerts import notify
-from jobs import queues, recovery
+from jobs.messaging import queue_depths
 from jobs.models import Sweep
+from jobs.recovery import sweeps
 
 
 class Command(BaseCommand):
@@ -48,7 +49,7 @@ class Command(BaseCommand):
             raise CommandError("Some runs could not be recovered; the sweep's page names them.")
 
     def _preview(self, limit: int) -> None:
-        decisions = recovery.preview(limit)
+        decisions = sweeps.preview(limit)
         for decision in decisions:
             self.stdout.write(
                 f"{decision.action:<10} {decision.run.pk} run {decision.run.run_epoch}: {decision.sentence}"
@@ -56,8 +57,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(decisions)} stale; nothing was changed.")
 
     def _sweep(self, interval: float) -> Sweep:
-        queues.refresh_queue_states()
-        sweep = recovery.sweep("command")
+        queue_depths.refresh_queue_states()
+        sweep = sweeps.sweep("command")
         notify.monitor_ok("sweep", timedelta(seconds=interval))
         self._say(
             f"found {sweep.found}, requeued {sweep.requeued}, quarantined {sweep.quarantined}, "

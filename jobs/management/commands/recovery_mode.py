@@ -8,10 +8,10 @@ from django.db import connection
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
-from jobs import control
 from jobs.models import RecoveryControl
-from jobs.timeline import Actor
-from opsconsole.errors import OpsConsoleError
+from jobs.recovery import control
+from jobs.runs.timeline import Actor
+from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
     from datetime import datetime

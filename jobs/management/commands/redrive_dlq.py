@@ -12,12 +12,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count, Q
 
-from jobs.dead_letters import check, ledger, operations, work
-from jobs.dead_letters.ledger import Action
-from jobs.dispatcher import dispatch
+from jobs.dead_letters import check, fulfilment, operations
+from jobs.letter_ledger import entries
+from jobs.letter_ledger.entries import Action
+from jobs.messaging.dispatcher import dispatch
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
-from jobs.operations import OperationRefused, Step
-from jobs.timeline import Actor
+from jobs.operations.job_operations import OperationRefused, Step
+from jobs.runs.timeline import Actor
 
 PAGE = 500
 MOST_TURNS_WITHOUT_PROGRESS = 3
@@ -91,7 +92,7 @@ class Command(BaseCommand):
         waiting, still = _waiting(page), 0
         while waiting and still < MOST_TURNS_WITHOUT_PROGRESS:
             dispatch()
-            work.work()
+            fulfilment.work()
             left = _waiting(page)
             still = still + 1 if left == waiting else 0
             waiting = left
@@ -126,7 +127,7 @@ def _plans(chosen: Sequence[UUID]) -> Iterator[Step]:
 
 
 def _waiting(page: Sequence[UUID]) -> list[tuple[int, str]]:
-    unfinished = set(ReplayAttempt.UNFINISHED) - {ledger.State.UNKNOWN}
+    unfinished = set(ReplayAttempt.UNFINISHED) - {entries.State.UNKNOWN}
     rows = ReplayAttempt.objects.filter(letter_id__in=page, state__in=unfinished)
     return list(rows.order_by("pk").values_list("pk", "state"))
 

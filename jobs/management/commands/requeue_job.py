@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs import operations
-from jobs.operations import Action, OperationRefused, Outcome
-from jobs.timeline import Actor
+from jobs.operations import job_operations
+from jobs.operations.job_operations import Action, OperationRefused, Outcome
+from jobs.runs.timeline import Actor
 
 
 class Command(BaseCommand):
@@ -27,14 +27,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, job: list[str], **options: Any) -> None:
         ids = [_parse(text) for text in job]
         action = Action.RELEASE if options["release"] else Action.REQUEUE
-        steps = operations.plan(action, ids)
+        steps = job_operations.plan(action, ids)
         unknown = [job_id for job_id in ids if job_id not in {step.job_id for step in steps}]
         if options["dry_run"]:
             outcomes = [Outcome(step.job_id, step.will, step.sentence) for step in steps]
         else:
             actor = Actor.operator(options["operator"], None)
             try:
-                outcomes = operations.carry_out(steps, actor, options["reason"])
+                outcomes = job_operations.carry_out(steps, actor, options["reason"])
             except OperationRefused as error:
                 raise CommandError(str(error)) from error
         outcomes += [Outcome(job_id, done=False, sentence="There is no such job.") for job_id in unknown]

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from opsconsole.demo.environment import MARK
 from opsconsole.demo.storyteller import Storyteller
-from opsconsole.supervisor import StopRequests
+from opsconsole.kit.supervision.supervisor import StopRequests
 
 
 class Command(BaseCommand):

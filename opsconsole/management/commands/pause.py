@@ -6,8 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from opsconsole import pauses, switches
-from opsconsole.errors import OpsConsoleError
+from opsconsole import switches
+from opsconsole.kit import pauses
+from opsconsole.kit.errors import OpsConsoleError
 
 
 class Command(BaseCommand):

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from opsconsole import cluster
-from opsconsole.supervisor import StopRequests
+from opsconsole.cluster import supervised
+from opsconsole.kit.supervision.supervisor import StopRequests
 
 
 class Command(BaseCommand):
@@ -19,4 +19,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with StopRequests() as stop:
-            cluster.run(stop)
+            supervised.run(stop)

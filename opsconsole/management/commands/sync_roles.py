@@ -6,7 +6,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from opsconsole import roles
+from opsconsole.sign_in import roles
 
 
 class Command(BaseCommand):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from opsconsole import schedules
+from opsconsole.cluster import schedules
 
 
 class Command(BaseCommand):

@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ratelimits import records
+from ratelimits.records import recording
 
 
 class Command(BaseCommand):
     help = "Delete rate limit records older than an hour."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"Deleted {records.cleanup()} rate limit records older than an hour.")
+        self.stdout.write(f"Deleted {recording.cleanup()} rate limit records older than an hour.")

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from jobs.dead_letters import check, operations, origins, work
+from jobs.dead_letters import check, fulfilment, operations, origins
 from jobs.dead_letters.check import Checked
-from jobs.dead_letters.ledger import Action
 from jobs.dead_letters.scan import Budget
+from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Job
-from jobs.operations import Outcome
-from jobs.timeline import Actor
-from opsconsole.env import QueueConfig
+from jobs.operations.job_operations import Outcome
+from jobs.runs.timeline import Actor
+from opsconsole.kit.env import QueueConfig
 from tests.fakes.sqs import FakeSqs, Message, arn_of
 
 HOST = "https://sqs.eu-west-1.amazonaws.com/123456789012"
@@ -77,8 +77,8 @@ class Account:
         [dlq] = [each for each in origins.configured() if each.url == url]
         return check.check_one(dlq, BUDGET)
 
-    def work(self) -> work.Worked:
-        return work.work(BUDGET)
+    def work(self) -> fulfilment.Worked:
+        return fulfilment.work(BUDGET)
 
     def waiting(self, fifo: bool = False) -> list[str]:
         """The bodies in the queue that they came from."""

@@ -16,9 +16,9 @@ from django.urls import reverse
 from django_q.models import OrmQ
 
 from jobs import sqs
-from jobs.admin import dead_letter_operate
+from jobs.admin.dead_letters import letter_actions
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
-from opsconsole.env import QueueConfig
+from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import DAY, dead_letter, dead_letter_queue, failure_group, job
 
@@ -121,11 +121,11 @@ def test_filters_by_group_time_left_queue_and_dead_letter_queue(operator: Client
 
 
 def test_search_by_words_and_ids(operator: Client) -> None:
-    from jobs.dead_letters import indexing
+    from jobs.dead_letters import search_text
 
     bakery = dead_letter(body='{"business": "bakery"}')
     made = dead_letter(job(status=Status.FAILED))
-    indexing.catch_up()
+    search_text.catch_up()
 
     assert shown(operator, "?q=bakery") == [bakery.pk]
     assert shown(operator, f"?q={made.message_id}") == [made.pk]
@@ -494,7 +494,7 @@ def test_groups_are_listed_with_their_count_and_a_note_can_be_written(operator: 
 
 
 def test_counting_of_a_large_group_stops(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.admin import failure_groups
+    from jobs.admin.dead_letters import failure_groups
 
     monkeypatch.setattr(failure_groups, "MOST_COUNTED", 2)
     for _ in range(4):
@@ -515,7 +515,7 @@ def test_a_viewer_may_read_notes_and_not_write_them(client: Client) -> None:
 def test_many_letters_are_cut_at_the_most_of_one_page(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letter_operate, "MOST_LETTERS", 2)
+    monkeypatch.setattr(letter_actions, "MOST_LETTERS", 2)
     letters = [dead_letter() for _ in range(3)]
 
     response = operator.get(operate("discard"), {"id": [str(each.pk) for each in letters]})

@@ -12,13 +12,14 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django_q.models import OrmQ, Schedule
 
-from alerts import monitors
 from alerts.models import Alert, Monitor, Notification
+from alerts.watch import monitors
 from jobs import tasks
 from jobs.dead_letters import check, origins
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue, Status
-from opsconsole import pauses, schedules
+from opsconsole.cluster import schedules
+from opsconsole.kit import pauses
 from tests import factories
 from tests.factories import DAY, SECOND, job
 from tests.fakes import sqs as fakes

@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, transaction
 
-from jobs import operations as job_operations
 from jobs.dead_letters import operations
-from jobs.dead_letters.ledger import Action
+from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, ReplayAttempt, Status
-from jobs.operations import OperationRefused
-from jobs.timeline import Actor
-from opsconsole.env import QueueConfig
+from jobs.operations import job_operations
+from jobs.operations.job_operations import OperationRefused
+from jobs.runs.timeline import Actor
+from opsconsole.kit.env import QueueConfig
 from tests import factories
 from tests.factories import dead_letter, job
 from tests.racing import race

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobs.dead_letters import editing, indexing, redaction
+from jobs.dead_letters import editing, redaction, search_text
 from jobs.models import DeadLetter
-from opsconsole import env
+from opsconsole.kit import env
 from tests.factories import dead_letter
 from tests.jobs.dead_letters.account import Account, letter
 
@@ -107,7 +107,7 @@ def test_search_finds_words_but_no_secrets(account: Account, settings: Any) -> N
     account.check()
 
     def found(term: str) -> list[str]:
-        return [each.message_id for each in indexing.search(DeadLetter.objects.all(), term)]
+        return [each.message_id for each in search_text.search(DeadLetter.objects.all(), term)]
 
     assert found("blüte") == found(message_id) == found(str(letter(message_id).pk)[:8]) == [message_id]
     assert found("4111222233334444") == found("nothing") == []
@@ -122,23 +122,25 @@ def test_a_job_is_found_by_its_id(account: Account) -> None:
     account.check()
 
     for term in (job_id, job_id[:8], job_id.replace("-", "")):
-        assert [each.message_id for each in indexing.search(DeadLetter.objects.all(), term)] == [message_id]
+        assert [each.message_id for each in search_text.search(DeadLetter.objects.all(), term)] == [
+            message_id
+        ]
 
 
 @pytest.mark.django_db
 def test_what_was_read_before_the_redaction_is_not_searched_until_it_is_read_anew(settings: Any) -> None:
     made = dead_letter(body='{"card": "4111", "business": "bakery"}')
-    assert indexing.catch_up() == 1
-    assert indexing.search(DeadLetter.objects.all(), "4111").get() == made
+    assert search_text.catch_up() == 1
+    assert search_text.search(DeadLetter.objects.all(), "4111").get() == made
 
     settings.OPSCONSOLE_REDACT_PATHS = ["$.card"]
-    assert not indexing.search(DeadLetter.objects.all(), "4111").exists()
-    assert not indexing.search(DeadLetter.objects.all(), "bakery").exists()
+    assert not search_text.search(DeadLetter.objects.all(), "4111").exists()
+    assert not search_text.search(DeadLetter.objects.all(), "bakery").exists()
 
-    assert indexing.catch_up() == 1
-    assert indexing.catch_up() == 0
-    assert not indexing.search(DeadLetter.objects.all(), "4111").exists()
-    assert indexing.search(DeadLetter.objects.all(), "bakery").get() == made
+    assert search_text.catch_up() == 1
+    assert search_text.catch_up() == 0
+    assert not search_text.search(DeadLetter.objects.all(), "4111").exists()
+    assert search_text.search(DeadLetter.objects.all(), "bakery").get() == made
 
 
 def test_paths_that_make_no_sense_are_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from jobs import dispatcher, sqs
+from jobs import sqs
 from jobs.dead_letters import replay as replaying
 from jobs.dead_letters import sending
-from jobs.dead_letters.ledger import Action
+from jobs.letter_ledger.entries import Action
+from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
 from tests.factories import job
 from tests.fakes import sqs as fakes

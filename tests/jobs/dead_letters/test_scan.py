@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs import sqs
-from jobs.dead_letters import origins, scan, visiting
+from jobs.dead_letters import origins, queue_visit, scan
 from jobs.dead_letters.scan import Budget, Scanned
 from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.sqs import QueueDepth, Received
@@ -226,7 +226,7 @@ def depth(visible: int, in_flight: int = 0) -> QueueDepth:
     ],
 )
 def test_when_a_scan_surely_saw_everything(before: QueueDepth, scanned: Scanned, full: bool) -> None:
-    assert visiting.is_full(before, scanned) == full
+    assert queue_visit.is_full(before, scanned) == full
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_when_a_scan_surely_saw_everything(before: QueueDepth, scanned: Scanned,
     ],
 )
 def test_what_is_said_of_the_coverage(fields: dict[str, Any], sentence: str) -> None:
-    assert visiting.coverage(DeadLetterQueue(**{"full": False} | fields)) == sentence
+    assert queue_visit.coverage(DeadLetterQueue(**{"full": False} | fields)) == sentence
 
 
 @pytest.mark.django_db
@@ -346,13 +346,13 @@ def test_a_scan_of_sqs_for_real(sqs_queue: Any, monkeypatch: pytest.MonkeyPatch)
     for _ in range(4):
         client.receive_message(QueueUrl=sqs_queue.url, VisibilityTimeout=0)
     [dlq] = origins.configured()
-    visited = visiting.visit(dlq, BUDGET)
+    visited = queue_visit.visit(dlq, BUDGET)
     assert (visited.depth, visited.seen) == (1, 1)
     made = DeadLetter.objects.get()
     assert (made.body, made.attributes) == ("order 1", {"tenant": {"type": "String", "value": "blue"}})
 
     replay(made)
-    visited = visiting.visit(dlq, BUDGET)
+    visited = queue_visit.visit(dlq, BUDGET)
 
     assert (visited.sent, visited.deleted, visited.depth) == (1, 1, 0)
     assert sqs_queue.bodies() == ["order 1"]

@@ -21,13 +21,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs import dispatcher, lifecycle, sqs
+from jobs import sqs
 from jobs.dead_letters import operations, replay, scan, sending, snapshot
-from jobs.dead_letters.ledger import Action
-from jobs.heartbeats import Worker
-from jobs.lifecycle import Run
+from jobs.letter_ledger.entries import Action
+from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, ReplayAttempt, Status
-from jobs.timeline import Actor
+from jobs.runs import lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Run
+from jobs.runs.timeline import Actor
 from tests import factories
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters import account as accounts

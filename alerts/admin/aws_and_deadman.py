@@ -1,0 +1,58 @@
+"""What came by SNS, and whether the dead-man's switches hear of us."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from alerts.models import DeadManPing, SnsMessage
+from opsconsole.kit.display import age, badge
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+
+
+@admin.register(SnsMessage)
+class SnsMessageAdmin(ReadOnlyAdmin):
+    list_display = ("received", "kind", "about", "effect", "message_id")
+    list_filter = ("kind",)
+    search_fields = ("message_id", "about")
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SnsMessage]:
+        rows: QuerySet[SnsMessage] = super().get_queryset(request).annotate(db_now=Now())
+        return rows
+
+    @admin.display(description="received", ordering="received_at")
+    def received(self, message: Any) -> SafeString:
+        return age(message.received_at, message.db_now, suffix=" ago")
+
+
+@admin.register(DeadManPing)
+class DeadManPingAdmin(ReadOnlyAdmin):
+    list_display = ("name", "condition", "last_ping", "answer", "last_taken", "failing")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadManPing]:
+        rows: QuerySet[DeadManPing] = super().get_queryset(request).annotate(db_now=Now())
+        return rows
+
+    @admin.display(description="state")
+    def condition(self, ping: DeadManPing) -> SafeString:
+        if ping.failing_since:
+            return badge("Not reached", "bad")
+        return badge("Reached", "good") if ping.ok_at else badge("Not pinged yet")
+
+    @admin.display(description="last ping", ordering="pinged_at")
+    def last_ping(self, ping: Any) -> SafeString:
+        return age(ping.pinged_at, ping.db_now, suffix=" ago")
+
+    @admin.display(description="last taken", ordering="ok_at")
+    def last_taken(self, ping: Any) -> SafeString:
+        return age(ping.ok_at, ping.db_now, suffix=" ago")
+
+    @admin.display(description="failing for", ordering="failing_since")
+    def failing(self, ping: Any) -> SafeString:
+        return age(ping.failing_since, ping.db_now)

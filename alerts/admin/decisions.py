@@ -1,0 +1,189 @@
+"""Acknowledge, snooze, resolve: which alerts, a reason, and what became of each. Nothing changes but by POST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from alerts import operator_decisions
+from alerts.admin import labels
+from alerts.models import Alert
+from alerts.operator_decisions import HandlingRefused
+from opsconsole.kit import audit
+from opsconsole.kit.read_only_admin import PageAdmin
+
+MOST_ALERTS = 200
+
+
+class Decision(models.TextChoices):
+    ACKNOWLEDGE = "acknowledge"
+    SNOOZE = "snooze"
+    RESOLVE = "resolve"
+
+
+DONE = {
+    Decision.ACKNOWLEDGE: "acknowledged",
+    Decision.SNOOZE: "snoozed",
+    Decision.RESOLVE: "resolved",
+}
+MEANING = {
+    Decision.ACKNOWLEDGE: "You look after it: no reminders until it resolves. A new failure group or tenfold growth still "
+    "breaks through.",
+    Decision.SNOOZE: "No reminders until the time that you choose; then people are told again if it still fires. A new "
+    "failure group or tenfold growth breaks through.",
+    Decision.RESOLVE: "It is closed by hand, and the channels hear so. What is still wrong fires anew at the next look.",
+}
+
+
+class DecisionForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2, "autofocus": True}),
+        error_messages={"required": "Give a reason: it is kept with the alert."},
+    )
+
+
+class SnoozeForm(DecisionForm):
+    OTHER = "other"
+    length = forms.ChoiceField(
+        label="Until",
+        initial="60",
+        widget=forms.RadioSelect,
+        choices=[
+            ("60", "in 1 hour"),
+            ("240", "in 4 hours"),
+            ("720", "in 12 hours"),
+            ("1440", "in 24 hours"),
+            (OTHER, "the time below"),
+        ],
+    )
+    until = forms.DateTimeField(
+        label="Time (UTC)",
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"],
+    )
+    field_order = ("length", "until", "reason")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("length") == self.OTHER and not cleaned.get("until") and "until" not in self.errors:
+            self.add_error("until", "Give the time at which the snooze ends.")
+        return cleaned
+
+    def end(self) -> datetime:
+        if self.cleaned_data["length"] == self.OTHER:
+            chosen: datetime = self.cleaned_data["until"]
+            return chosen
+        now: datetime = Alert.objects.values_list(Now(), flat=True)[0]
+        return now + timedelta(minutes=int(self.cleaned_data["length"]))
+
+
+class DecidableAlerts(PageAdmin):
+    """An admin of alerts, with the permission that each decision needs."""
+
+    def may(self, request: HttpRequest, decision: Decision) -> bool:
+        return request.user.has_perm(f"alerts.{decision}_alert") and self.has_view_permission(request)
+
+
+def chosen(alerts: QuerySet[Alert]) -> list[int]:
+    return list(alerts.values_list("pk", flat=True)[:MOST_ALERTS])
+
+
+def view(admin: DecidableAlerts, request: HttpRequest, name: str) -> HttpResponse:
+    """GET with ``?id=`` asks for the reason, POST decides."""
+    if name not in Decision.values:
+        raise Http404
+    decision = Decision(name)
+    if not admin.may(request, decision):
+        raise PermissionDenied
+    given = request.POST if request.method == "POST" else request.GET
+    ids = [int(value) for value in given.getlist("id") if value.isdecimal()][:MOST_ALERTS]
+    if request.method == "POST":
+        return _decide(admin, request, decision, ids)
+    return ask(admin, request, decision, ids)
+
+
+def ask(
+    admin: DecidableAlerts,
+    request: HttpRequest,
+    decision: Decision,
+    ids: Sequence[int],
+    form: DecisionForm | None = None,
+) -> HttpResponse:
+    """The page that shows what is decided about, and asks why."""
+    alerts = list(Alert.objects.filter(pk__in=ids).annotate(db_now=Now()))
+    open_ones = [alert for alert in alerts if alert.open]
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": f"{decision.label} {_alerts(len(open_ones))}?",
+        "opts": admin.opts,
+        "decision": decision,
+        "meaning": MEANING[decision],
+        "rows": [(alert, labels.severity(alert.severity), labels.state(alert)) for alert in open_ones],
+        "closed": len(alerts) - len(open_ones),
+        "form": form or _form(decision),
+    }
+    return TemplateResponse(request, "admin/alerts/decide.html", context)
+
+
+def _form(decision: Decision, data: Any = None) -> DecisionForm:
+    return (SnoozeForm if decision == Decision.SNOOZE else DecisionForm)(data, label_suffix="")
+
+
+def _decide(
+    admin: DecidableAlerts, request: HttpRequest, decision: Decision, ids: Sequence[int]
+) -> HttpResponse:
+    form = _form(decision, request.POST)
+    if not form.is_valid():
+        return ask(admin, request, decision, ids, form)
+    try:
+        with transaction.atomic():
+            done = [pk for pk in ids if _carry_out(request, decision, pk, form)]
+            rows = Alert.objects.filter(pk__in=done)
+            audit.log(request.user, rows, f"{DONE[decision].capitalize()}: {_said(form)}")
+    except HandlingRefused as error:
+        form.add_error("until" if decision == Decision.SNOOZE else "reason", str(error))
+        return ask(admin, request, decision, ids, form)
+    _report(request, decision, len(done), len(ids) - len(done))
+    if len(ids) == 1:
+        return redirect("admin:alerts_alert_change", ids[0])
+    return redirect("admin:alerts_alert_changelist")
+
+
+def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: DecisionForm) -> bool:
+    who, reason = request.user.get_username(), form.cleaned_data["reason"]
+    if isinstance(form, SnoozeForm):
+        return operator_decisions.snooze(pk, form.end(), who, reason)
+    act = operator_decisions.acknowledge if decision == Decision.ACKNOWLEDGE else operator_decisions.resolve
+    return act(pk, who, reason)
+
+
+def _said(form: DecisionForm) -> str:
+    until = f"until {form.end():%Y-%m-%d %H:%M} UTC. " if isinstance(form, SnoozeForm) else ""
+    return f"{until}{form.cleaned_data['reason']}"
+
+
+def _report(request: HttpRequest, decision: Decision, done: int, gone: int) -> None:
+    if done:
+        messages.success(request, f"{_alerts(done)} {DONE[decision]}.")
+    if gone:
+        verb = "was" if gone == 1 else "were"
+        messages.warning(
+            request, f"{_alerts(gone)} {verb} resolved in the meantime; nothing was changed there."
+        )
+
+
+def _alerts(count: int) -> str:
+    return f"{count} alert{'' if count == 1 else 's'}"

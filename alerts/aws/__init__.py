@@ -1,0 +1,1 @@
+"""Alarms that arrive through Amazon SNS."""

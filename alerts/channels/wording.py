@@ -1,0 +1,134 @@
+"""What a message says, in words that every channel can show. Pure; bodies of jobs never get here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urljoin
+
+from django.conf import settings
+from django.urls import reverse
+
+from alerts.catalog import KINDS
+from alerts.models import Alert, Delivery, Notification
+from opsconsole.kit.durations import spell
+
+Kind = Notification.Kind
+Links = tuple[tuple[str, str], ...]
+
+REPEAT = "May be a repeat: the outcome of an earlier attempt is not known."
+TEST = "This is a test. The channel works."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """All that there is to tell of one alert, or one test."""
+
+    kinds: tuple[Notification.Kind, ...]
+    severity: str
+    title: str
+    headline: str
+    lines: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    links: Links = ()
+
+    @property
+    def well(self) -> bool:
+        return self.kinds[-1] in {Kind.RESOLVED, Kind.TEST}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """``remarks`` go before all: a repeat, a channel that could not take it. ``plain``: in the simplest form."""
+
+    items: tuple[Item, ...]
+    remarks: tuple[str, ...] = ()
+    plain: bool = False
+
+
+def compose(deliveries: Sequence[Delivery], now: datetime, *, plain: bool = False) -> Message:
+    """One message of these deliveries, which belong to one channel, in the order in which they came to be."""
+    grouped: dict[int | None, list[Notification]] = {}
+    for delivery in deliveries:
+        notification = delivery.notification
+        grouped.setdefault(notification.alert_id, []).append(notification)
+    return Message(
+        items=tuple(_item(notifications, now) for notifications in grouped.values()),
+        remarks=tuple(_remarks(deliveries)),
+        plain=plain,
+    )
+
+
+def _remarks(deliveries: Sequence[Delivery]) -> list[str]:
+    remarks = [REPEAT] if any(delivery.may_be_repeat for delivery in deliveries) else []
+    failed = sorted({delivery.instead_of for delivery in deliveries if delivery.instead_of})
+    return remarks + [f"Sent here because the channel '{name}' could not take it." for name in failed]
+
+
+def _item(notifications: Sequence[Notification], now: datetime) -> Item:
+    last = notifications[-1]
+    kinds = tuple(Kind(notification.kind) for notification in notifications)
+    if last.alert is None:
+        link = absolute(reverse("admin:alerts_channel_changelist"))
+        links = (("Channels", link),) if link else ()
+        return Item(kinds=kinds, severity="info", title=last.title, headline=f"Test: {TEST}", links=links)
+    return Item(
+        kinds=kinds,
+        severity=last.severity,
+        title=last.title,
+        headline=f"{_opening(kinds, last.alert, now)}: {last.title}",
+        lines=tuple(_lines(notifications, last.alert)),
+        facts=tuple((str(label), str(text)) for label, text in last.facts),
+        links=_links(last, last.alert),
+    )
+
+
+def _opening(kinds: Sequence[Notification.Kind], alert: Alert, now: datetime) -> str:
+    lasted = spell((alert.resolved_at or now) - alert.since)
+    match kinds[-1]:
+        case Kind.RESOLVED if Kind.FIRING in kinds:
+            return f"Fired and resolved within {lasted}"
+        case Kind.RESOLVED:
+            return f"Resolved after {lasted}"
+        case Kind.REMINDER:
+            return f"Still firing for {lasted}"
+        case _ if Kind.FIRING in kinds:
+            return "Firing"
+        case _:
+            return "News"
+
+
+def _lines(notifications: Sequence[Notification], alert: Alert) -> list[str]:
+    last = notifications[-1]
+    lines = list(dict.fromkeys(each.news for each in notifications if each.news))
+    if last.kind != Kind.RESOLVED and last.summary:
+        lines.append(last.summary)
+    if alert.open and alert.unknown_since:
+        lines.append(f"At present it can't be read: {alert.unknown_why or 'no reason was given'}.")
+    return [*lines, figures(last, alert)]
+
+
+def figures(last: Notification, alert: Alert) -> str:
+    """'Value 6, threshold 5, critical, since 2026-11-24 19:02 UTC.'"""
+    parts = [] if last.value is None else [f"Value {last.value:,g}"]
+    parts += [] if last.threshold is None else [f"threshold {last.threshold:,g}"]
+    parts += [last.severity, f"since {alert.since:%Y-%m-%d %H:%M} UTC"]
+    return ", ".join(parts).capitalize() + "."
+
+
+def _links(last: Notification, alert: Alert) -> Links:
+    page = reverse("admin:alerts_alert_change", args=[alert.pk])
+    wanted = [("Review", last.link or page), *((str(label), str(to)) for label, to in last.links)]
+    if last.link:
+        wanted.append(("Open alert", page))
+    if alert.rule in KINDS:
+        wanted.append(("Runbook", f"{page}#runbook"))
+    return tuple((label, url) for label, to in wanted if (url := absolute(to)))
+
+
+def absolute(link: str) -> str:
+    """The address of a page of the console; "" while ``OPSCONSOLE_PUBLIC_URL`` is not set."""
+    if link.startswith(("https://", "http://")):
+        return link
+    return urljoin(settings.OPSCONSOLE_PUBLIC_URL, link) if settings.OPSCONSOLE_PUBLIC_URL else ""

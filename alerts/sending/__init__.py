@@ -1,0 +1,1 @@
+"""Delivery of notifications: who is addressed, when, and what came of each attempt."""

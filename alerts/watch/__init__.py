@@ -1,0 +1,1 @@
+"""Monitors of scheduled work, dead-man pings and the retention of old alerts."""

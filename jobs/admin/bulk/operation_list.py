@@ -1,0 +1,206 @@
+"""The list of bulk operations, each one's page, and the decisions about it: begin, cancel, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.admin.bulk import operation_page
+from jobs.admin.bulk.start import actor_of, may
+from jobs.admin.known_choices import StateFilter
+from jobs.bulk import decisions
+from jobs.bulk.freezing import PREVIEW_LASTS
+from jobs.bulk.kinds import BulkRefused, Kind
+from jobs.bulk.registry import KINDS, kind_of
+from jobs.models import BulkMember, BulkOperation
+from opsconsole.kit import audit, exports
+from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.display import age
+from opsconsole.kit.read_only_admin import PageAdmin
+
+State = BulkOperation.State
+# The fragment's answers: the page is to be read anew, the session has ended.
+RESET_CONTENT, SIGNED_OUT = 205, 401
+
+DECISIONS: dict[str, tuple[Callable[..., None], str]] = {
+    "begin": (decisions.begin, "Begun"),
+    "cancel": (decisions.cancel, "Cancelled"),
+    "resume": (decisions.resume, "Resumed"),
+}
+
+
+EXPORTED = ("subject", "outcome", "sentence", "settled_at", "seen_status", "seen_epoch", "seen_reason")
+
+
+class DecisionForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": "Give a reason: it is kept with the operation and on each timeline."},
+    )
+    typed = forms.CharField(
+        max_length=20,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "numeric", "size": 12}),
+    )
+
+
+class OperationStateFilter(StateFilter):
+    states = tuple(state for state in State if state != State.PREVIEW)
+
+
+@admin.register(BulkOperation)
+class BulkOperationAdmin(AgedAdmin, PageAdmin):
+    missing = "There is no bulk operation with this number."
+    list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")
+    list_filter = (OperationStateFilter,)
+    list_display_links = None
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Without previews: they are somebody's thought, not yet a deed."""
+        return super().get_queryset(request).exclude(state=State.PREVIEW)
+
+    @admin.display(description="operation")
+    def what(self, operation: BulkOperation) -> SafeString:
+        kind = KINDS.get(operation.action)
+        name = operation_page.title(operation, kind) if kind else str(operation)
+        url = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+        return format_html('<a href="{}">{}</a>', url, name)
+
+    @admin.display(description="state")
+    def condition(self, operation: BulkOperation) -> SafeString:
+        return operation_page.state_badge(operation)
+
+    @admin.display(description="progress")
+    def progress(self, operation: BulkOperation) -> SafeString:
+        return format_html(
+            '<progress value="{}" max="{}" aria-label="Progress"></progress> {} of {}',
+            operation.worked,
+            operation.will,
+            f"{operation.worked:,}",
+            f"{operation.will:,}",
+        )
+
+    @admin.display(description="begun")
+    def begun(self, operation: Any) -> SafeString:
+        return age(operation.begun_at, operation.db_now, suffix=" ago")
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        name = "jobs_bulkoperation"
+        return [
+            # Not wrapped: a page that reads it again must not be led to the login.
+            path("<int:pk>/progress/", self.progress_view, name=f"{name}_progress"),
+            path("<int:pk>/members.<str:form>", wrap(self.export_view), name=f"{name}_export"),
+            path("<int:pk>/decide/<str:decision>/", wrap(self.decide_view), name=f"{name}_decide"),
+            *super().get_urls(),
+        ]
+
+    def load(self, key: str) -> Any:
+        return _load(int(key)) if key.isdecimal() and len(key) < 19 else None
+
+    def page(self, request: HttpRequest, row: Any, form: DecisionForm | None = None) -> HttpResponse:
+        try:
+            kind = kind_of(row.action)
+        except BulkRefused as error:
+            messages.error(request, str(error))
+            return redirect("admin:jobs_bulkoperation_changelist")
+        if row.state == State.PREVIEW:
+            template, context = "preview", self._preview(request, row, kind)
+        else:
+            template, context = "page", operation_page.page_context(row, kind, request.GET)
+        common = {
+            "operation": row,
+            "kind": kind,
+            "may_decide": may(request, kind),
+            "form": form or DecisionForm(label_suffix=""),
+        }
+        return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
+
+    def _preview(self, request: HttpRequest, operation: Any, kind: Kind) -> dict[str, Any]:
+        if operation.actor != actor_of(request).name:
+            raise PermissionDenied
+        return operation_page.preview_context(operation, kind) | {
+            "must_be_typed": decisions.must_be_typed(operation),
+            "expired": operation.created_at <= operation.db_now - PREVIEW_LASTS,
+            "list": f"admin:{kind.page}_changelist",
+        }
+
+    def decide_view(self, request: HttpRequest, pk: int, decision: str) -> HttpResponse:
+        """POST begins, cancels or resumes; the operation's page says what came of it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        operation = _load(pk)
+        if operation is None or decision not in DECISIONS:
+            raise Http404
+        if not may(request, kind_of(operation.action)):
+            raise PermissionDenied
+        form = DecisionForm(request.POST, label_suffix="")
+        if not form.is_valid():
+            return self.page(request, operation, form)
+        return self._decide(request, operation, decision, form)
+
+    def _decide(
+        self, request: HttpRequest, operation: BulkOperation, decision: str, form: DecisionForm
+    ) -> HttpResponse:
+        reason = form.cleaned_data["reason"]
+        decide, word = DECISIONS[decision]
+        typed = {"typed": form.cleaned_data["typed"]} if decision == "begin" else {}
+        try:
+            decide(operation, actor_of(request), reason, **typed)
+        except BulkRefused as error:
+            form.add_error("typed" if decision == "begin" else "reason", str(error))
+            return self.page(request, _load(operation.pk), form)
+        audit.log(request.user, [operation], f"{word}, {operation.will:,} to be done.", why=reason)
+        return redirect("admin:jobs_bulkoperation_change", operation.pk)
+
+    def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The part of the page that changes while it runs; 205 when the whole page should be read anew."""
+        if not self.admin_site.has_permission(request):
+            return HttpResponse(status=SIGNED_OUT)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        operation = _load(pk)
+        if operation is None or operation.state == State.PREVIEW:
+            raise Http404
+        if operation.state != State.RUNNING:
+            return HttpResponse(status=RESET_CONTENT)
+        context = operation_page.progress_context(operation, kind_of(operation.action))
+        response = TemplateResponse(request, "admin/jobs/bulkoperation/progress.html", context)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def export_view(self, request: HttpRequest, pk: int, form: str) -> HttpResponseBase:
+        """All members and what became of each, as CSV or JSON, the last first."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        operation = _load(pk)
+        if operation is None or operation.state == State.PREVIEW or form not in exports.FORMS:
+            raise Http404
+        members, name = operation.members.order_by("-id"), f"bulk-{operation.pk}-{operation.action}"
+        return exports.stream(members, EXPORTED, _exported, form=form, name=name)
+
+
+def _exported(member: BulkMember) -> tuple[str, ...]:
+    settled = member.settled_at.isoformat() if member.settled_at else ""
+    epoch = "" if member.seen_epoch is None else str(member.seen_epoch)
+    seen = member.seen_status, epoch, member.seen_reason
+    return member.subject, member.outcome, member.sentence, settled, *seen
+
+
+def _load(pk: int) -> Any:
+    return BulkOperation.objects.annotate(db_now=Now()).filter(pk=pk).first()

@@ -1,0 +1,187 @@
+"""What the pages of a bulk operation show: its preview, then how far it is and what became of each member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count
+from django.http import QueryDict
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.bulk import freezing
+from jobs.bulk.freezing import Group
+from jobs.bulk.kinds import Kind
+from jobs.models import BulkMember, BulkOperation
+from opsconsole.kit.display import badge
+from opsconsole.kit.durations import spell
+
+SAMPLE = 12
+MEMBERS_A_PAGE = 25
+REASONS_SHOWN = 8
+
+State = BulkOperation.State
+Outcome = BulkMember.Outcome
+
+STATE_TONES: dict[str, str] = {
+    State.PREVIEW: "waiting",
+    State.RUNNING: "running",
+    State.CANCELLED: "warning",
+    State.STOPPED: "bad",
+    State.ENDED: "good",
+}
+OUTCOME_TONES: dict[str, str] = {
+    Outcome.WAITING: "waiting",
+    Outcome.DONE: "good",
+    Outcome.SKIPPED: "quiet",
+    Outcome.FAILED: "bad",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One member, with whose it is and the way to its own page."""
+
+    member: BulkMember
+    url: str
+    about: str
+    seen: SafeString
+    outcome: SafeString
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How many members have an outcome, and the way to their list."""
+
+    label: str
+    count: int
+    query: str
+    tone: str
+    chosen: bool
+
+
+def state_badge(operation: BulkOperation) -> SafeString:
+    tone = STATE_TONES.get(operation.state, "quiet")
+    if operation.state == State.ENDED and operation.failed:
+        tone = "warning"
+    return badge(operation.get_state_display().capitalize(), tone)
+
+
+def title(operation: BulkOperation, kind: Kind) -> str:
+    return f"{kind.verb} {kind.count(operation.will)}"
+
+
+def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
+    return {
+        "title": f"{title(operation, kind)}?",
+        "will": [_counted(group, kind) for group in freezing.groups(operation, will=True)],
+        "skipped": [_counted(group, kind) for group in freezing.groups(operation, will=False)],
+        "left_out": operation.total - operation.will,
+        "sample": _lines(freezing.sample(operation, SAMPLE), kind),
+        "most": settings.OPSCONSOLE_BULK_MOST,
+        "takes": _at_this_pace(operation.will),
+    }
+
+
+def _counted(group: Group, kind: Kind) -> dict[str, Any]:
+    seen = _seen(group.seen_status, group.seen_reason, kind)
+    return {"what": seen, "count": group.count, "example": group.example}
+
+
+def _seen(status: str, reason: str, kind: Kind) -> SafeString:
+    """The status as its own pages show it, and what else was seen: a job's diagnosis, a letter's job."""
+    if status in kind.states:
+        about = badge(f"job {reason.replace('_', ' ')}") if reason else SafeString("")
+        return badge(kind.states[status].capitalize(), "waiting") + about
+    words = reason.replace("_", " ").capitalize()
+    return labels.status(status) + (badge(words, "bad") if words else SafeString(""))
+
+
+def _at_this_pace(members: int) -> str:
+    seconds = max(1, round(members / settings.OPSCONSOLE_BULK_PACE))
+    return spell(timedelta(seconds=seconds))
+
+
+def progress_context(operation: BulkOperation, kind: Kind, *, chosen: str = "") -> dict[str, Any]:
+    """What changes while it runs: the part of the page that is read again every few seconds."""
+    return {
+        "operation": operation,
+        "kind": kind,
+        "title": title(operation, kind),
+        "state": state_badge(operation),
+        "sentence": _sentence(operation, kind),
+        "figures": [
+            _figure("Waiting", operation.remaining, Outcome.WAITING, chosen),
+            _figure(kind.done_word.capitalize(), operation.done, Outcome.DONE, chosen),
+            _figure("Skipped", operation.skipped, Outcome.SKIPPED, chosen),
+            _figure("Failed", operation.failed, Outcome.FAILED, chosen),
+        ],
+    }
+
+
+def _figure(label: str, count: int, outcome: Outcome, chosen: str) -> Figure:
+    tone = "bad" if outcome == Outcome.FAILED and count else ""
+    return Figure(label, count, f"?outcome={outcome.value}", tone, outcome.value == chosen)
+
+
+def _sentence(operation: BulkOperation, kind: Kind) -> str:
+    if operation.sentence:
+        return operation.sentence
+    if operation.state == State.RUNNING:
+        left = operation.remaining
+        return f"{kind.count(left)} left: about {_at_this_pace(left)} at {settings.OPSCONSOLE_BULK_PACE:,} a second."
+    told = [f"{kind.count(operation.done)} {kind.done_word}"]
+    told += [f"{operation.skipped:,} skipped"] if operation.skipped else []
+    told += [f"{operation.failed:,} failed"] if operation.failed else []
+    return ", ".join(told) + "."
+
+
+def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict[str, Any]:
+    chosen = query.get("outcome", "")
+    outcomes = [chosen] if chosen in Outcome.values else Outcome.values
+    members = _members(operation, outcomes, query.get("after", ""))
+    shown = members[:MEMBERS_A_PAGE]
+    more = f"{shown[-1].pk}" if len(members) > MEMBERS_A_PAGE else ""
+    return progress_context(operation, kind, chosen=chosen) | {
+        "members": _lines(shown, kind),
+        "chosen": chosen if chosen in Outcome.values else "",
+        "after": more,
+        "on_first_page": not query.get("after"),
+        "why": _why_not_done(operation),
+        "events": operation.events.order_by("id"),
+    }
+
+
+def _members(operation: BulkOperation, outcomes: Sequence[str], after: str) -> list[BulkMember]:
+    """By keyset, one more than a page: however far one reads, a page costs the same."""
+    members = operation.members.filter(outcome__in=outcomes).order_by("id")
+    if after.isdecimal():
+        members = members.filter(id__gt=int(after[:18]))
+    return list(members[: MEMBERS_A_PAGE + 1])
+
+
+def _why_not_done(operation: BulkOperation) -> list[tuple[str, int]]:
+    """Those that the preview left out, by what was seen of them; those that changed later, by what was said."""
+    if not operation.skipped + operation.failed:
+        return []
+    left_out = [(group.example, group.count) for group in freezing.groups(operation, will=False)]
+    later = operation.members.filter(will=True, outcome__in=[Outcome.SKIPPED, Outcome.FAILED])
+    said = later.values_list("sentence").annotate(count=Count("pk")).order_by("-count", "sentence")
+    return [*said[:REASONS_SHOWN], *left_out[:REASONS_SHOWN]]
+
+
+def _lines(members: Sequence[BulkMember], kind: Kind) -> list[Line]:
+    about = kind.describe([member.subject for member in members])
+    return [_line(member, kind, about.get(member.subject, "")) for member in members]
+
+
+def _line(member: BulkMember, kind: Kind, about: str) -> Line:
+    outcome = badge(Outcome(member.outcome).label.capitalize(), OUTCOME_TONES[member.outcome])
+    seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
+    url = reverse(f"admin:{kind.page}_change", args=[member.subject])
+    return Line(member, url, about, seen, outcome)

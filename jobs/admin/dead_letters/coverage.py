@@ -1,0 +1,43 @@
+"""What stands above the dead letters: how much of each queue was seen, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models.functions import Now
+
+from jobs import sqs
+from jobs.dead_letters.queue_visit import coverage
+from jobs.models import DeadLetterQueue
+
+
+@dataclass(frozen=True)
+class Line:
+    """One dead letter queue: ``row`` carries ``db_now``; ``stale``: it was not checked for two intervals."""
+
+    row: Any
+    depth: str
+    coverage: str
+    stale: bool
+    console: str | None
+
+
+def lines() -> list[Line]:
+    """The configured dead letter queues, as they were last read. Never asks SQS."""
+    urls = [queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url]
+    rows = DeadLetterQueue.objects.filter(url__in=urls).annotate(db_now=Now()).order_by("pk")
+    return [_line(row) for row in rows]
+
+
+def _line(row: Any) -> Line:
+    late = 2 * timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
+    return Line(
+        row=row,
+        depth="unknown" if row.error or row.depth is None else f"{row.depth:,}",
+        coverage=coverage(row),
+        stale=row.checked_at is None or row.db_now - row.checked_at > late,
+        console=sqs.console_link(row.url),
+    )

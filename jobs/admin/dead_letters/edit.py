@@ -1,0 +1,91 @@
+"""Edit and replay: the body in an editor, then what would change, then the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+
+from jobs.admin.bulk.start import actor_of
+from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
+from jobs.dead_letters import editing, operations, redaction, requeue
+from jobs.letter_ledger.entries import Action
+from jobs.models import DeadLetter
+from jobs.operations.job_operations import OperationRefused
+
+PREVIEW, SEND = "preview", "send"
+
+
+class EditForm(forms.Form):
+    body = forms.CharField(
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 18, "spellcheck": "false"}),
+        help_text="Sent exactly as it stands here. What is redacted keeps its value where you leave the placeholder.",
+    )
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Kept in the letter's ledger, beside your name and both bodies.",
+        error_messages={"required": "Give a reason: it is kept in the letter's ledger."},
+    )
+
+    def __init__(self, letter: DeadLetter, data: Any = None, initial: Any = None) -> None:
+        super().__init__(data, initial=initial, label_suffix="")
+        self.letter = letter
+
+    def clean_body(self) -> str:
+        # A browser sends every line's end as CRLF, however it stood in the body.
+        typed = self.cleaned_data["body"]
+        if "\r\n" not in self.letter.body:
+            typed = typed.replace("\r\n", "\n")
+        body = redaction.put_back(typed, self.letter.body)
+        if problem := editing.problem_with(self.letter, body):
+            raise forms.ValidationError(problem)
+        return body
+
+
+def offered(letter: DeadLetter, job: Any) -> bool:
+    """Whether the letter is one whose body may be edited and sent."""
+    return job is None and operations.step_for(Action.REPLAY, letter, None).will
+
+
+def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpResponse:
+    """GET shows the editor; POST shows what would change, or, told so, sends it."""
+    letter = get_object_or_404(DeadLetter.objects.select_related("group").defer("words"), pk=letter_id)
+    if not offered(letter, requeue.jobs_of([letter]).get(letter.job_id)):
+        return _page(admin, request, letter, None)
+    if request.method != "POST":
+        return _page(
+            admin, request, letter, EditForm(letter, initial={"body": redaction.as_it_is(letter.body)})
+        )
+    form = EditForm(letter, request.POST)
+    if not form.is_valid():
+        return _page(admin, request, letter, form)
+    if request.POST.get("step") != SEND:
+        return _page(admin, request, letter, form, diff=editing.diff(letter.body, form.cleaned_data["body"]))
+    return _send(admin, request, letter, form)
+
+
+def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter, form: EditForm) -> HttpResponse:
+    reason = form.cleaned_data["reason"]
+    try:
+        outcome = editing.replay_edited(letter.pk, form.cleaned_data["body"], actor_of(request), reason)
+    except OperationRefused as error:
+        form.add_error(None, str(error))
+        return _page(admin, request, letter, form)
+    ask_cluster("jobs.tasks.work_dead_letters")
+    return admin.result_page(request, Action.REPLAY, [outcome], reason)
+
+
+def _page(
+    admin: PlannedLetters,
+    request: HttpRequest,
+    letter: DeadLetter,
+    form: EditForm | None,
+    diff: list[tuple[str, str]] | None = None,
+) -> HttpResponse:
+    context = {"title": "Edit and replay", "letter": letter, "form": form, "diff": diff}
+    return admin.render(request, "admin/jobs/deadletter/edit.html", context)

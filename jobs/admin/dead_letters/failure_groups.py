@@ -1,0 +1,140 @@
+"""Failure groups: the same failure told once, what is known of it, and its letters decided about together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.admin.bulk import start
+from jobs.bulk.kinds import Kind
+from jobs.bulk.registry import kind_of
+from jobs.letter_ledger.entries import Action
+from jobs.models import DeadLetter, FailureGroup
+from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.display import NOTHING, age, badge
+
+if TYPE_CHECKING:
+    _Form = forms.ModelForm[FailureGroup]
+else:
+    _Form = forms.ModelForm
+
+# Counting stops here: a group of a million letters is not counted out for a page.
+MOST_COUNTED = 1_000
+# What is offered for all letters of a group that nobody has decided about.
+OFFERED = (Action.REPLAY, Action.DISCARD)
+
+
+class NoteForm(_Form):
+    class Meta:
+        model = FailureGroup
+        fields = ("note",)
+        widgets = {"note": forms.Textarea(attrs={"rows": 4})}
+
+
+@admin.register(FailureGroup)
+class FailureGroupAdmin(AgedAdmin):
+    list_display = ("name", "kind_shown", "undecided", "first_seen", "last_seen", "note_shown")
+    list_display_links = None
+    ordering = ("-last_seen_at", "-id")
+    form = NoteForm
+    change_form_template = "admin/jobs/failuregroup/change_form.html"
+    readonly_fields = ("title", "kind", "first_seen_at", "last_seen_at", "letters")
+    fields = ("title", "kind", "letters", "first_seen_at", "last_seen_at", "note")
+
+    @admin.display(description="failure")
+    def name(self, group: FailureGroup) -> SafeString:
+        url = reverse("admin:jobs_failuregroup_change", args=[group.pk])
+        return format_html('<a href="{}">{}</a>', url, group.title)
+
+    @admin.display(description="told by")
+    def kind_shown(self, group: FailureGroup) -> str:
+        return group.get_kind_display().capitalize()
+
+    @admin.display(description="undecided")
+    def undecided(self, group: Any) -> SafeString:
+        return self.letters(group)
+
+    @admin.display(description="undecided letters")
+    def letters(self, group: Any) -> SafeString:
+        count = group.open_letters
+        if not count:
+            return NOTHING
+        shown = f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
+        return format_html('<a href="{}">{}</a>', _list_of(group), badge(shown, "bad"))
+
+    @admin.display(description="first seen")
+    def first_seen(self, group: Any) -> SafeString:
+        return age(group.first_seen_at, group.db_now, suffix=" ago")
+
+    @admin.display(description="last seen")
+    def last_seen(self, group: Any) -> SafeString:
+        return age(group.last_seen_at, group.db_now, suffix=" ago")
+
+    @admin.display(description="note")
+    def note_shown(self, group: FailureGroup) -> str | SafeString:
+        return group.note or NOTHING
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        groups: QuerySet[Any] = super().get_queryset(request).annotate(open_letters=_open_letters())
+        return groups
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("jobs.change_failuregroup")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.bulk_view)
+        one = path("<int:object_id>/bulk/<str:action>/", view, name="jobs_failuregroup_bulk")
+        return [one, *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        kinds = [kind for action in OFFERED if self.may(request, kind := kind_of(action))]
+        context["whole_group"] = kinds if context["original"].open_letters else []
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def may(self, request: HttpRequest, kind: Kind) -> bool:
+        """Whoever may do it from the list of letters may do it to a group that he sees."""
+        seen = self.has_view_permission(request) and request.user.has_perm("jobs.view_deadletter")
+        return seen and start.may(request, kind)
+
+    def bulk_view(self, request: HttpRequest, object_id: int, action: str) -> HttpResponse:
+        """POST freezes the undecided letters of the group and leads to the preview; nothing else is changed."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if action not in OFFERED:
+            raise Http404
+        if not self.may(request, kind_of(action)):
+            raise PermissionDenied
+        group = get_object_or_404(FailureGroup, pk=object_id)
+        return start.start(
+            request,
+            kind_of(action),
+            DeadLetter.objects.open().filter(group=group),
+            scope=f"undecided letters with the failure: {group.title}",
+            query=f"group={group.pk}",
+            back=_list_of(group),
+        )
+
+
+def _list_of(group: FailureGroup) -> str:
+    return reverse("admin:jobs_deadletter_changelist") + f"?group={group.pk}"
+
+
+def _open_letters() -> Any:
+    """How many letters of the group are undecided, counted no further than is shown."""
+    states = [state.value for state in DeadLetter.OPEN]
+    return RawSQL(
+        "(SELECT count(*) FROM (SELECT FROM dead_letters WHERE group_id = failure_groups.id AND state = ANY(%s) LIMIT %s) AS counted)",
+        (states, MOST_COUNTED + 1),
+    )

@@ -1,0 +1,88 @@
+"""Filters of the dead letters list. Undecided letters are shown first; the choices never read the letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
+from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
+
+ALL = "all"
+GROUPS_OFFERED = 20
+SHORT_TITLE = 60
+
+
+class LetterStateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [
+            *((state.value, state.label.capitalize()) for state in DeadLetter.State),
+            (ALL, "All letters"),
+        ]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """The first, shown when nothing is chosen, is not "All" but what still has to be decided."""
+        first, *others = super().choices(changelist)
+        yield first | {"display": "Undecided"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == ALL:
+            return queryset
+        if self.value() in DeadLetter.State.values:
+            return queryset.filter(state=self.value())
+        return queryset.filter(state__in=DeadLetter.OPEN)
+
+
+class SourceQueueFilter(QueueFilter):
+    title = "source queue"
+
+
+class DeadLetterQueueFilter(KnownFilter):
+    title = "dead letter queue"
+    parameter_name = "dlq"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(str(dlq.pk), str(dlq)) for dlq in DeadLetterQueue.objects.order_by("pk")]
+
+    def has_output(self) -> bool:
+        """Beside the filter by source queue it says something only where there are several."""
+        return len(self.lookup_choices) > 1
+
+
+class LeftFilter(KnownFilter):
+    title = "time left"
+    parameter_name = "left"
+    spans = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [("hour", "SQS deletes it within an hour"), ("day", "SQS deletes it within a day")]
+
+    def apply(self, rows: Any, value: str) -> QuerySet[Any]:
+        return rows.expiring(self.spans[value])  # type: ignore[no-any-return]  # the list's own
+
+
+class GroupFilter(KnownFilter):
+    """The newest groups, and the one that is chosen."""
+
+    title = "failure"
+    parameter_name = "group"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        chosen = request.GET.get(self.parameter_name, "")
+        newest = list(FailureGroup.objects.order_by("-last_seen_at", "-pk")[:GROUPS_OFFERED])
+        if chosen.isascii() and chosen.isdecimal() and len(chosen) < 19:
+            newest += FailureGroup.objects.filter(pk=chosen).exclude(pk__in=[group.pk for group in newest])
+        return [(str(group.pk), _short(group.title)) for group in newest]
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= SHORT_TITLE else f"{title[: SHORT_TITLE - 1]}…"

@@ -1,0 +1,65 @@
+"""Replay, discard, restore: what the preview and the result show of each letter. The cluster does what is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django_q.tasks import async_task
+
+from jobs.admin import previewed_actions
+from jobs.bulk import letter_actions
+from jobs.dead_letters import operations
+from jobs.letter_ledger.entries import Action
+from jobs.models import DeadLetter
+from jobs.operations.job_operations import Outcome, Step
+from jobs.runs.timeline import Actor
+
+MOST_LETTERS = previewed_actions.MOST
+
+
+@dataclass(frozen=True)
+class Line:
+    """One letter on the preview or result page."""
+
+    letter: DeadLetter
+    sentence: str
+
+
+class PlannedLetters(previewed_actions.PlannedAdmin):
+    choices = Action
+    words = previewed_actions.words_of(letter_actions.KINDS) | {
+        Action.MARK_SENT: ("Mark as sent", "marked as sent"),
+        Action.MARK_NOT_SENT: ("Mark as not sent", "marked as not sent"),
+    }
+    kept = "in each letter's ledger"
+    by_cluster = frozenset({Action.REPLAY, Action.DISCARD, Action.MARK_SENT})
+
+    def begin(self, request: HttpRequest, action: Any, rows: QuerySet[Any]) -> HttpResponse:
+        return super().begin(request, action, rows.order_by(*letter_actions.AS_SENT))
+
+    def plan(self, action: Action, ids: Sequence[UUID]) -> Sequence[Step]:
+        return operations.plan(action, ids)
+
+    def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
+        outcomes = operations.carry_out(steps, actor, reason)
+        ask_cluster("jobs.tasks.work_dead_letters")
+        return outcomes
+
+    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+        return DeadLetter.objects.light().select_related("group").in_bulk(ids)
+
+    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Line]:
+        return [Line(rows[each.job_id], each.sentence) for each in told]
+
+    def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
+        return ids[:MOST_LETTERS]
+
+
+def ask_cluster(task: str) -> None:
+    """Let the cluster do it now instead of at its next minute."""
+    async_task(task, group="dead letters")

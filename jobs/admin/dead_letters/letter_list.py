@@ -1,0 +1,255 @@
+"""The dead letters list, each letter's page, and the doors to what may be done. It reads the database, never SQS."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Prefetch, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.admin.dead_letters import coverage, edit, filters
+from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
+from jobs.admin.dead_letters.letter_page import download, letter_page
+from jobs.dead_letters import requeue, search_text
+from jobs.letter_ledger.entries import Action
+from jobs.models import DeadLetter, Job
+from jobs.models.dead_letter import DeadLetterQuerySet
+from opsconsole.kit.capped_paginator import StatesPaginator
+from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.display import NOTHING, age, badge, moment, rough
+from opsconsole.kit.read_only_admin import PageAdmin
+
+SOON = timedelta(days=1)
+STATE_TONES: dict[str, str] = {
+    DeadLetter.State.IN_QUEUE: "bad",
+    DeadLetter.State.REPLAYING: "running",
+    DeadLetter.State.OUTCOME_UNKNOWN: "warning",
+    DeadLetter.State.KEPT: "waiting",
+    DeadLetter.State.REPLAYED: "good",
+}
+PERMISSIONS = {
+    Action.REPLAY: "replay",
+    Action.DISCARD: "discard",
+    Action.RESTORE: "discard",
+    Action.MARK_SENT: "replay",
+    Action.MARK_NOT_SENT: "replay",
+}
+
+
+class LetterChangeList(ChangeList):
+    """The status of the jobs that the shown letters name is read for these alone."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        letters = list(self.result_list)
+        ids = {letter.job_id for letter in letters if letter.job_id}
+        statuses = dict(Job.objects.filter(pk__in=ids).values_list("pk", "status")) if ids else {}
+        for letter in letters:
+            letter.job_status = statuses.get(letter.job_id)
+        self.result_list = letters
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
+    missing = "There is no dead letter with this id."
+    history_at = "#ledger"
+    list_display = (
+        "short_id",
+        "failure",
+        "condition",
+        "of_job",
+        "first_seen",
+        "sent",
+        "time_left",
+        "receives",
+        "source",
+    )
+    list_display_links = None
+    paginator = StatesPaginator
+    list_filter = (
+        filters.LetterStateFilter,
+        filters.GroupFilter,
+        filters.LeftFilter,
+        filters.SourceQueueFilter,
+        filters.DeadLetterQueueFilter,
+    )
+    ordering = ("-first_seen_at", "-id")
+    # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
+    search_fields = ("id",)
+    search_help_text = "Words of the body, or the id of a letter, a job or a message"
+    change_list_template = "admin/jobs/deadletter/change_list.html"
+    actions = ("replay_selected", "discard_selected", "restore_selected")
+
+    @admin.display(description="letter")
+    def short_id(self, letter: DeadLetter) -> SafeString:
+        url = reverse("admin:jobs_deadletter_change", args=[letter.pk])
+        return format_html('<a href="{}"><code>{}</code></a>', url, str(letter.pk)[:8])
+
+    @admin.display(description="failure")
+    def failure(self, letter: DeadLetter) -> SafeString:
+        return format_html(
+            '<a href="?group={}">{}</a>{}', letter.group_id, letter.group.title, returns(letter)
+        )
+
+    @admin.display(description="job")
+    def of_job(self, letter: Any) -> SafeString:
+        if letter.job_id is None:
+            return NOTHING
+        if letter.job_status is None:
+            return format_html('<code>{}</code> <span class="quiet">unknown</span>', str(letter.job_id)[:8])
+        return labels.job_link(letter.job_id) + labels.status(letter.job_status)
+
+    @admin.display(description="first seen")
+    def first_seen(self, letter: Any) -> SafeString:
+        return age(letter.first_seen_at, letter.db_now, suffix=" ago")
+
+    @admin.display(description="sent")
+    def sent(self, letter: Any) -> SafeString:
+        return age(letter.sent_at, letter.db_now, suffix=" ago")
+
+    @admin.display(description="SQS deletes it")
+    def time_left(self, letter: Any) -> SafeString:
+        return time_left(letter, letter.db_now)
+
+    @admin.display(description="receives")
+    def receives(self, letter: DeadLetter) -> SafeString:
+        """How often it was received, and how often of that by us, who only looked."""
+        return format_html(
+            '{}, <span class="quiet">{} ours</span>', f"{letter.receive_count:,}", f"{letter.views:,}"
+        )
+
+    @admin.display(description="source")
+    def source(self, letter: DeadLetter) -> str | SafeString:
+        return letter.queue or NOTHING
+
+    @admin.display(description="state")
+    def condition(self, letter: DeadLetter) -> SafeString:
+        return state_badge(letter)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LetterChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        letters = cast(DeadLetterQuerySet, super().get_queryset(request))
+        return letters.light().select_related("group")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return search_text.search(queryset, search_term), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"coverage": coverage.lines(), "may_check": self.may(request, Action.REPLAY)}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("check/", wrap(self.check_view), name="jobs_deadletter_check"),
+            path("<uuid:letter_id>/edit/", wrap(self.edit_view), name="jobs_deadletter_edit"),
+            path("<uuid:letter_id>/body/", wrap(self.body_view), name="jobs_deadletter_body"),
+            *super().get_urls(),
+        ]
+
+    def load(self, key: str) -> Any:
+        """The letter with its body, its group and its ledger."""
+        letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
+        history = Prefetch("attempts", to_attr="ledger")
+        try:
+            return letters.prefetch_related(history).annotate(db_now=Now()).filter(pk=key).first()
+        except ValidationError:
+            return None
+
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        job = requeue.jobs_of([row]).get(row.job_id)
+        permitted = [action for action in Action if self.may(request, action)]
+        context = letter_page(row, job, permitted) | {
+            "state": state_badge(row),
+            "returns": returns(row),
+            "time_left": time_left(row, row.db_now),
+            "may_edit": self.may_edit(request) and edit.offered(row, job),
+        }
+        return self.render(request, "admin/jobs/deadletter/page.html", context)
+
+    def may(self, request: HttpRequest, action: Action) -> bool:
+        needed = f"jobs.{PERMISSIONS[action]}_deadletter"
+        return request.user.has_perm(needed) and self.has_view_permission(request)
+
+    def may_edit(self, request: HttpRequest) -> bool:
+        """Editing has its own permission, needs that of replaying too, and is off unless a setting allows it."""
+        allowed = request.user.has_perm("jobs.edit_deadletter") and self.may(request, Action.REPLAY)
+        return bool(settings.OPSCONSOLE_EDIT_DEAD_LETTERS) and allowed
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.REPLAY)
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.DISCARD)
+
+    @admin.action(description="Replay", permissions=["replay"])
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self.begin(request, Action.REPLAY, queryset)
+
+    @admin.action(description="Discard", permissions=["discard"])
+    def discard_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self.begin(request, Action.DISCARD, queryset)
+
+    @admin.action(description="Restore", permissions=["discard"])
+    def restore_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self.begin(request, Action.RESTORE, queryset)
+
+    def edit_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
+        if not self.may_edit(request):
+            raise PermissionDenied
+        return edit.view(self, request, letter_id)
+
+    def body_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return download(letter_id)
+
+    def check_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask the cluster to look now: a page never waits for SQS."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may(request, Action.REPLAY):
+            raise PermissionDenied
+        ask_cluster("jobs.tasks.check_dead_letters")
+        messages.success(request, "The cluster looks now. Reload this page in a few seconds.")
+        return redirect("admin:jobs_deadletter_changelist")
+
+
+def state_badge(letter: DeadLetter) -> SafeString:
+    return badge(letter.get_state_display().capitalize(), STATE_TONES.get(letter.state, "quiet"))
+
+
+def returns(letter: DeadLetter) -> SafeString:
+    """A badge for a letter that was replayed and came back, and how often."""
+    if not letter.returns:
+        return SafeString("")
+    times = {1: "once", 2: "twice"}.get(letter.returns, f"{letter.returns} times")
+    return badge(f"Replayed {times}, came back {times}", "warning")
+
+
+def time_left(letter: DeadLetter, now: Any) -> SafeString:
+    """How long until SQS deletes it; red within the last day."""
+    if letter.state != DeadLetter.State.IN_QUEUE or letter.expires_at is None:
+        return NOTHING
+    left = letter.expires_at - now
+    if left <= timedelta(0):
+        return format_html('<span class="soon">{}</span>', moment(letter.expires_at, "any moment"))
+    words = moment(letter.expires_at, f"in {rough(left)}")
+    return format_html('<span class="soon">{}</span>', words) if left < SOON else words

@@ -1,0 +1,100 @@
+"""A letter's page: what died and why, its body as far as it may be seen, and all that was done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.admin.previewed_actions import button
+from jobs.dead_letters import editing, operations, redaction
+from jobs.letter_ledger.entries import Action, State
+from jobs.models import DeadLetter, JobEvent, ReplayAttempt
+from opsconsole.kit.display import badge
+
+EVENTS_SHOWN = 8
+RETURNS_SHOWN = 20
+WHOLE = 4 * 1_048_576
+LABELS: dict[str, str] = {
+    Action.REPLAY: "Replay",
+    Action.DISCARD: "Discard",
+    Action.RESTORE: "Restore",
+    Action.MARK_SENT: "It was sent",
+    Action.MARK_NOT_SENT: "It was not sent",
+}
+LEDGER_TONES: dict[str, str] = {
+    State.DONE: "good",
+    State.NOT_DONE: "bad",
+    State.UNKNOWN: "warning",
+    State.SENT: "running",
+    State.SENDING: "running",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the ledger and its steps, as far as they came; ``diff``: between the body and the edited one."""
+
+    row: ReplayAttempt
+    what: SafeString
+    steps: Sequence[tuple[str, Any]]
+    diff: Sequence[tuple[str, str]]
+
+
+def letter_page(letter: Any, job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
+    """The context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.load``."""
+    steps = [operations.step_for(action, letter, job) for action in permitted]
+    buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
+    return {
+        "title": f"Dead letter {str(letter.pk)[:8]}",
+        "letter": letter,
+        "body": redaction.show(letter.body),
+        "attributes": redaction.redact_attributes(letter.attributes),
+        "job": job,
+        "job_status": labels.status(job.status) if job else "",
+        "job_events": _events(job) if job else [],
+        "ledger": [_entry(row, letter) for row in letter.ledger],
+        "came_back_as": DeadLetter.objects.light().filter(returned_from=letter)[:RETURNS_SHOWN],
+        "buttons": [b for b in buttons if b.enabled],
+        "refusal": next((b.why for b in buttons if b.action == Action.REPLAY and not b.enabled), ""),
+        "unknown": letter.state == DeadLetter.State.OUTCOME_UNKNOWN,
+    }
+
+
+def _events(job: Any) -> list[tuple[SafeString, JobEvent]]:
+    newest = JobEvent.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]
+    return [(_event(event), event) for event in reversed(newest)]
+
+
+def _event(event: JobEvent) -> SafeString:
+    label = event.get_kind_display().capitalize()
+    return badge(label, labels.EVENT_TONES.get(event.kind, "quiet"))
+
+
+def _entry(row: ReplayAttempt, letter: DeadLetter) -> Entry:
+    state = row.get_state_display()
+    what = badge(row.get_action_display().capitalize()) + badge(
+        state.capitalize(), LEDGER_TONES.get(row.state, "waiting")
+    )
+    steps = [
+        ("wanted", row.wanted_at),
+        ("intent", row.sending_at),
+        ("sent", row.sent_at),
+        ("deleted", row.deleted_at),
+        ("ended", row.ended_at),
+    ]
+    diff = [] if row.edited_body is None else editing.diff(letter.body, row.edited_body)
+    return Entry(row, what, [(name, at) for name, at in steps if at], diff)
+
+
+def download(letter_id: Any) -> HttpResponse:
+    """The whole body as a file, redacted as on the page; a browser shows it as text at most."""
+    letter = get_object_or_404(DeadLetter.objects.only("body"), pk=letter_id)
+    response = HttpResponse(redaction.show(letter.body, WHOLE).text, content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="dead-letter-{str(letter.pk)[:8]}.txt"'
+    return response

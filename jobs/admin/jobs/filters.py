@@ -1,0 +1,154 @@
+"""Filters of the jobs list."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_aware
+
+from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
+from jobs.models import Job, Status
+from jobs.models.job import JobQuerySet
+from jobs.runs.diagnosis import Reason
+from opsconsole.kit.display import clock_time
+
+OTHER = "other"
+ANY = "any"
+PRIORITIES_READ = 1_000
+MOST_STATUSES = 30
+
+
+class UnindexedFilter(KnownFilter):
+    """A filter that no index serves: the list reads the rows that the others leave, and says how far back it read.
+
+    ``JobChangeList`` calls ``narrow`` after all other filters and the search.
+    """
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return super().queryset(request, queryset)
+
+
+class StatusFilter(KnownFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [
+            *((status.value, status.label.capitalize()) for status in Status),
+            (OTHER, "Other (not known here)"),
+        ]
+
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.filter(status__in=unknown_statuses() if value == OTHER else [value])
+
+
+def unknown_statuses() -> list[str]:
+    """The statuses of others that occur, found by hopping along the index from one value to the next."""
+    found: list[str] = []
+    hop = Job.objects.order_by("status").values_list("status", flat=True)
+    status = hop.first()
+    while status is not None and len(found) < MOST_STATUSES:
+        found.append(status)
+        status = hop.filter(status__gt=status).first()
+    return [status for status in found if status not in Status.values]
+
+
+class StaleFilter(KnownFilter):
+    title = "stale now"
+    parameter_name = "stale"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(ANY, "Any reason"), *((reason.value, reason.label.capitalize()) for reason in Reason)]
+
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.stale() if value == ANY else because(rows, Reason(value))
+
+
+def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
+    """The jobs of which ``jobs.runs.diagnosis.diagnose`` names this reason."""
+    match reason:
+        case Reason.DEAD_WORKER:
+            return jobs.stale().filter(Q(beat_at__isnull=False))
+        case Reason.WORKER_MOVED_ON:
+            return jobs.stale().filter(Q(beat_at=None, worker_beat_at__gte=F("updated_at")))
+        case Reason.NEVER_BEAT:
+            unheard = Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
+            return jobs.stale().filter(unheard & Q(beat_at=None))
+        case Reason.HUNG:
+            return jobs.hung()
+        case Reason.LOST_MESSAGE:
+            long_ago = Now() - timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
+            free_to_start = Q(not_before=None) | Q(not_before__lt=long_ago)
+            return jobs.waiting().filter(free_to_start, updated_at__lt=long_ago)
+
+
+class PriorityFilter(UnindexedFilter):
+    """Priorities are the outside's own words: those of the newest jobs, read from the end of an index."""
+
+    title = "priority"
+    parameter_name = "priority"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        newest = Job.objects.order_by("-created_at", "-pk").values_list("priority_level", flat=True)
+        seen = {priority for priority in newest[:PRIORITIES_READ] if priority}
+        chosen = request.GET.get(self.parameter_name)
+        return [(priority, priority) for priority in sorted(seen | {chosen} if chosen else seen)]
+
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.filter(priority_level=value)
+
+
+class AgeFilter(KnownFilter):
+    title = "age"
+    parameter_name = "age"
+
+    spans = {
+        "hour": ("Created in the last hour", timedelta(hours=1)),
+        "day": ("Created in the last 24 hours", timedelta(days=1)),
+        "week": ("Created in the last 7 days", timedelta(days=7)),
+        "older": ("Older than 7 days", timedelta(days=7)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(value, label) for value, (label, _) in self.spans.items()]
+
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        since = Now() - self.spans[value][1]
+        return rows.filter(created_at__lt=since) if value == "older" else rows.filter(created_at__gte=since)
+
+
+class UnindexedQueueFilter(UnindexedFilter, QueueFilter):
+    pass
+
+
+class BeforeFilter(KnownFilter):
+    """Goes on from where the list stopped looking; it is shown only then."""
+
+    title = "created before"
+    parameter_name = "before"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        given = request.GET.get(self.parameter_name, "")
+        moment = _moment(given)
+        return [(given, clock_time(moment))] if moment else []
+
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        return rows.filter(created_at__lt=_moment(value))
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parse_datetime(text)
+        # A zone can push the first and the last day out of what a calendar holds.
+        return moment.astimezone(UTC) if moment and is_aware(moment) else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,61 @@
+"""Requeue, cancel, release: what the preview and the result show of each job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+
+from jobs.admin import previewed_actions
+from jobs.admin.jobs import progress_notes
+from jobs.admin.jobs.progress_notes import DoneByRun
+from jobs.bulk import job_actions
+from jobs.models import Job
+from jobs.operations import job_operations
+from jobs.operations.job_operations import Action, Outcome, Step
+from jobs.runs.timeline import Actor
+
+MOST_JOBS = previewed_actions.MOST
+PLAN_LASTS_SECONDS = previewed_actions.LASTS_SECONDS
+NOTES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """One job on the preview or result page."""
+
+    job: Job
+    sentence: str
+    done_before: Sequence[DoneByRun] = ()
+
+
+class PlannedJobs(previewed_actions.PlannedAdmin):
+    choices = Action
+    words = previewed_actions.words_of(job_actions.KINDS)
+    kept = "on each job's timeline"
+
+    def plan(self, action: Action, ids: Sequence[UUID]) -> Sequence[Step]:
+        return job_operations.plan(action, ids)
+
+    def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
+        return job_operations.carry_out(steps, actor, reason)
+
+    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+        return Job.objects.defer("payload").in_bulk(ids)
+
+    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Line]:
+        """With what the earlier runs of those have done that will be run again."""
+        again = [step.job_id for step in told if isinstance(step, Step) and step.will]
+        done = progress_notes.of_jobs(again, shown=NOTES_SHOWN)
+        return [Line(rows[each.job_id], each.sentence, done.get(each.job_id, ())) for each in told]
+
+    def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
+        if len(ids) > MOST_JOBS:
+            raise Http404
+        return ids
+
+    def plan_lasts(self) -> int:
+        return PLAN_LASTS_SECONDS

@@ -1,0 +1,133 @@
+"""The jobs list, each job's page, and the doors to the three operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, search
+from jobs.admin.jobs.filters import (
+    AgeFilter,
+    BeforeFilter,
+    PriorityFilter,
+    StaleFilter,
+    StatusFilter,
+    UnindexedQueueFilter,
+)
+from jobs.admin.jobs.job_actions import PlannedJobs
+from jobs.admin.jobs.job_page import job_page
+from jobs.admin.jobs.message_filter import MessageFilter
+from jobs.models import Job, Status
+from jobs.models.job import JobQuerySet
+from jobs.operations.job_operations import Action
+from jobs.runs.diagnosis import diagnose
+from opsconsole.kit.display import NOTHING, age
+from opsconsole.kit.read_only_admin import PageAdmin
+
+
+@admin.register(Job)
+class JobAdmin(PlannedJobs, PageAdmin):
+    missing = "There is no job with this id."
+    history_at = "#timeline"
+    list_display = (
+        "short_id",
+        "customer",
+        "state",
+        "priority_level",
+        "created",
+        "last_beat",
+        "worker",
+        "run",
+        "recovery_count",
+    )
+    list_display_links = None
+    list_filter = (
+        StatusFilter,
+        StaleFilter,
+        MessageFilter,
+        PriorityFilter,
+        AgeFilter,
+        UnindexedQueueFilter,
+        BeforeFilter,
+    )
+    sortable_by = ()
+    # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
+    search_fields = ("id",)
+    search_help_text = "Job id, its first 8 characters, or customer id"
+    paginator = JobPaginator
+    actions = ("requeue_selected", "cancel_selected", "release_selected")
+
+    @admin.display(description="job")
+    def short_id(self, job: Job) -> SafeString:
+        return labels.job_link(job.pk)
+
+    @admin.display(description="customer")
+    def customer(self, job: Job) -> str:
+        return str(job.customer_id)
+
+    @admin.display(description="status")
+    def state(self, job: Any) -> SafeString:
+        return labels.status(job.status) + labels.trouble(diagnose(job))
+
+    @admin.display(description="age")
+    def created(self, job: Any) -> SafeString:
+        return age(job.created_at, job.read_at)
+
+    @admin.display(description="last beat")
+    def last_beat(self, job: Any) -> SafeString:
+        return age(job.beat_at, job.read_at, suffix=" ago") if job.status == Status.IN_PROGRESS else NOTHING
+
+    @admin.display(description="worker")
+    def worker(self, job: Job) -> str | SafeString:
+        return job.worker_id or NOTHING
+
+    @admin.display(description="run")
+    def run(self, job: Job) -> int:
+        return job.run_epoch
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[JobChangeList]:
+        return JobChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[JobQuerySet, bool]:
+        return search(queryset, search_term), False
+
+    def load(self, key: str) -> Any:
+        try:
+            return Job.objects.with_evidence().filter(pk=key).first()
+        except ValidationError:
+            return None
+
+    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        context = job_page(row, [action for action in Action if self.may(request, action)])
+        return self.render(request, "admin/jobs/job/page.html", context)
+
+    def may(self, request: HttpRequest, action: Action) -> bool:
+        return request.user.has_perm(f"jobs.{action}_job") and self.has_view_permission(request)
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.REQUEUE)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.CANCEL)
+
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Action.RELEASE)
+
+    @admin.action(description="Requeue", permissions=["requeue"])
+    def requeue_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
+        return self.begin(request, Action.REQUEUE, queryset)
+
+    @admin.action(description="Cancel", permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
+        return self.begin(request, Action.CANCEL, queryset)
+
+    @admin.action(description="Release", permissions=["release"])
+    def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
+        return self.begin(request, Action.RELEASE, queryset)

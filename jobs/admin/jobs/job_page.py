@@ -1,0 +1,157 @@
+"""A job's page: what it is, why it is stale or waits, what its runs have done, and all that happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.admin.jobs import progress_notes
+from jobs.admin.previewed_actions import button
+from jobs.models import JobEvent, Outbox, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models.worker import stale_after
+from jobs.operations.job_operations import Action, step_for
+from jobs.recovery import waiting
+from jobs.recovery.waiting import Waiting
+from jobs.runs.diagnosis import Diagnosis, deadline_of, diagnose
+from opsconsole.kit.display import badge
+from opsconsole.kit.durations import spell
+
+EVENTS_SHOWN = 300
+NOTES_SHOWN = 50
+TIDY = {"note", "reference", "late"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the timeline, from an event or an outgoing message."""
+
+    at: datetime
+    what: SafeString
+    run: int | None
+    actor: str
+    reason: str = ""
+    note: str = ""
+    reference: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is wrong, in a sentence, and the evidence: labels with a time or words."""
+
+    heading: str
+    sentence: str
+    facts: list[tuple[str, Any]]
+    tone: str
+
+
+def job_page(job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
+    """The context of the page of a job that was loaded by ``with_evidence()``."""
+    events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
+    diagnosis = diagnose(job)
+    waits = waiting.look(job.pk) if job.status == Status.PENDING else None
+    return {
+        "title": f"Job {str(job.pk)[:8]}",
+        "job": job,
+        "status": labels.status(job.status),
+        "trouble": labels.waiting(waits) if waits else labels.trouble(diagnosis),
+        "why": _of_waiting(waits) if waits else _of_run(job, diagnosis),
+        "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
+        "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
+        "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
+        "worker": WorkerHeartbeat.objects.filter(worker_id=job.worker_id).first() if job.worker_id else None,
+        "timeline": _timeline(events[:EVENTS_SHOWN], Outbox.objects.filter(job_id=job.pk)),
+        "older_hidden": len(events) > EVENTS_SHOWN,
+        "events_shown": EVENTS_SHOWN,
+        "buttons": [
+            button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted
+        ],
+    }
+
+
+def _of_waiting(waits: Waiting) -> Panel:
+    return Panel("Why does it wait?", waits.sentence, waits.facts, "bad" if waits.pressing else "warning")
+
+
+def _of_run(job: Any, diagnosis: Diagnosis) -> Panel | None:
+    if diagnosis.reason is None or job.status != Status.IN_PROGRESS:
+        return None
+    heading = "Why is it stale?" if diagnosis.stale else "What is wrong?"
+    tone = "bad" if diagnosis.stale else "warning"
+    return Panel(heading, diagnosis.sentence, _facts(job, diagnosis), tone)
+
+
+def _facts(job: Any, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
+    limit = stale_after() if job.claimed_epoch is not None else job.read_at - job.stale_before
+    return [
+        ("Last beat of this run", job.beat_at or "never"),
+        ("Last sign of life", diagnosis.last_seen),
+        ("Counts as stale after", f"{spell(limit)} of silence"),
+        ("Recovery", _recovery_outlook(job, diagnosis)),
+    ]
+
+
+def _recovery_outlook(job: Any, diagnosis: Diagnosis) -> str:
+    control = RecoveryControl.load()
+    if not diagnosis.stale:
+        return "none by itself: the worker beats"
+    if not control.armed:
+        return "none by itself: recovery only observes"
+    if control.cutoff and (job.started_at or job.updated_at) < control.cutoff:
+        return "by hand only: it began before the cutoff"
+    if control.hold_until and control.hold_until > job.read_at:
+        return f"held until {control.hold_until:%H:%M:%S %Z}: many runs went silent at once"
+    interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
+    what = "quarantined" if job.recovery_count >= settings.OPSCONSOLE_MAX_RECOVERIES else "requeued"
+    return f"{what} by the next sweep, within {spell(interval)}"
+
+
+def _timeline(events: Iterable[JobEvent], messages: Iterable[Outbox]) -> list[Entry]:
+    """Events and messages in the order in which they happened, the newest last."""
+    entries = [_of_event(event) for event in reversed(list(events))]
+    entries += [_of_message(message) for message in messages]
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def _of_event(event: JobEvent) -> Entry:
+    kind = event.kind
+    label = JobEvent.Kind(kind).label.capitalize() if kind in JobEvent.Kind.values else kind
+    details = event.details if isinstance(event.details, dict) else {"details": event.details}
+    return Entry(
+        at=event.at,
+        what=badge(label, labels.EVENT_TONES.get(kind, "quiet")),
+        run=event.run_epoch,
+        actor=event.actor,
+        reason=event.reason,
+        note=str(details.get("note", "")),
+        reference=str(details.get("reference", "")),
+        details={
+            key: value for key, value in details.items() if key not in TIDY or (key == "late" and value)
+        },
+    )
+
+
+def _of_message(message: Outbox) -> Entry:
+    where = "dead letter queue of " if message.destination == Outbox.Destination.DLQ else ""
+    details: dict[str, Any] = {"attempts": message.attempts, "wanted_at": message.created_at.isoformat()}
+    if message.resends:
+        details["resends"] = message.resends
+    if message.message_id:
+        details["message_id"] = message.message_id
+    if message.last_error:
+        details["last_error"] = message.last_error
+    return Entry(
+        at=message.sent_at or message.created_at,
+        what=labels.message(message),
+        run=message.run_epoch,
+        actor="dispatcher",
+        reason=message.reason,
+        note=f"to {where}queue {message.queue}" if not where else f"to the {where}{message.queue}",
+        details=details,
+    )

@@ -1,0 +1,218 @@
+"""A preview of each, a reason, and a result that says what became of each: lists of which few rows are done at once.
+
+The preview is signed and comes back with the reason, so that what was previewed is what is done; what changed in
+between is skipped by the duty's ``carry_out``, also when the form is sent twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet, TextChoices
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+
+from jobs.admin.bulk import start
+from jobs.admin.bulk.start import actor_of
+from jobs.bulk.kinds import Kind
+from jobs.bulk.registry import kind_of
+from jobs.operations.job_operations import Outcome, Step
+from jobs.runs.timeline import Actor
+from opsconsole.kit import audit
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+
+# As many as OPSCONSOLE_BULK_AT_ONCE may allow.
+MOST = 500
+LASTS_SECONDS = 3_600
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 2, "autofocus": True}))
+    plan = forms.CharField(widget=forms.HiddenInput)
+
+    def __init__(self, kept: str, data: Any = None, **initial: str) -> None:
+        super().__init__(data, initial=initial, label_suffix="")
+        self.fields["reason"].help_text = f"Kept {kept}, beside your name."
+        self.fields["reason"].error_messages["required"] = f"Give a reason: it is kept {kept}."
+
+
+@dataclass(frozen=True)
+class Button:
+    """An action on the page of what it is done to; ``why``: what would happen, or why it is not offered."""
+
+    action: str
+    label: str
+    url: str
+    enabled: bool
+    why: str
+
+
+def button(page: str, step: Step, label: str) -> Button:
+    url = reverse(f"admin:{page}_operate", args=[step.action]) + f"?id={step.job_id}"
+    return Button(step.action, label, url, step.will, step.sentence)
+
+
+def words_of(kinds: Iterable[Kind]) -> dict[str, tuple[str, str]]:
+    return {kind.action: (kind.verb, kind.done_word) for kind in kinds}
+
+
+class PlannedAdmin(ReadOnlyAdmin):
+    """What is planned and how it is shown is for subclasses to say."""
+
+    choices: type[TextChoices]
+    # The verb of each action, and the word for what it did.
+    words: Mapping[str, tuple[str, str]]
+    # Where the reason is kept.
+    kept: str
+    # What is only decided here, and done by the cluster.
+    by_cluster: frozenset[str] = frozenset()
+
+    def may(self, request: HttpRequest, action: Any) -> bool:
+        raise NotImplementedError
+
+    def plan(self, action: Any, ids: Sequence[UUID]) -> Sequence[Step]:
+        raise NotImplementedError
+
+    def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
+        raise NotImplementedError
+
+    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+        """What the pages show of these, by id; those that are gone are left out."""
+        raise NotImplementedError
+
+    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Any]:
+        """What lines.html of the model shows of each."""
+        raise NotImplementedError
+
+    def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those of an address that are previewed: it could name any number."""
+        raise NotImplementedError
+
+    def plan_lasts(self) -> int:
+        """For how many seconds a preview may be carried out."""
+        return LASTS_SECONDS
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.operate_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_operate"
+        return [path("operate/<str:action>/", view, name=name), *super().get_urls()]
+
+    def begin(self, request: HttpRequest, action: Any, rows: QuerySet[Any]) -> HttpResponse:
+        """The preview of what an action of the list was called with: each row when they are few, else their counts.
+
+        Few are done while one waits, many become a bulk operation (docs/decisions/0030).
+        """
+        at_once = settings.OPSCONSOLE_BULK_AT_ONCE
+        ids = list(rows.values_list("pk", flat=True)[: at_once + 1])
+        if len(ids) <= at_once:
+            return self.preview(request, action, ids)
+        return start.start_from_list(self, request, kind_of(action), rows)
+
+    def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
+        """GET with ``?id=`` shows the preview, POST does what was previewed."""
+        if action not in self.choices.values:
+            raise Http404
+        chosen = self.choices(action)
+        if not self.may(request, chosen):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self._do(request, chosen)
+        return self.preview(request, chosen, self.asked_for(_ids(request.GET.getlist("id"))))
+
+    def preview(self, request: HttpRequest, action: Any, ids: Sequence[UUID]) -> HttpResponse:
+        """What would happen to each; nothing is changed."""
+        steps = self.plan(action, ids)
+        form = ReasonForm(self.kept, plan=_freeze(request, action, steps))
+        return self._preview_page(request, action, steps, form)
+
+    def _do(self, request: HttpRequest, action: Any) -> HttpResponse:
+        form = ReasonForm(self.kept, request.POST)
+        try:
+            steps = _thaw(request, action, request.POST.get("plan", ""), self.plan_lasts())
+        except signing.BadSignature:
+            return self._page(request, "expired", action, {"title": "Nothing was done"}, status=400)
+        if not form.is_valid():
+            return self._preview_page(request, action, steps, form)
+        outcomes = self.carry_out(steps, actor_of(request), form.cleaned_data["reason"])
+        return self.result_page(request, action, outcomes, form.cleaned_data["reason"])
+
+    def _preview_page(
+        self, request: HttpRequest, action: Any, steps: Sequence[Step], form: ReasonForm
+    ) -> HttpResponse:
+        verb, done_word = self.words[action]
+        rows = self.rows([step.job_id for step in steps])
+        known = [step for step in steps if step.job_id in rows]
+        will = [step for step in known if step.will]
+        context = {
+            "title": f"{verb} {self._count(known)}?",
+            "button": f"{verb} {self._count(will)}",
+            "done_word": done_word,
+            "will": self.lines(rows, will),
+            "skipped": self.lines(rows, [step for step in known if not step.will]),
+            "form": form,
+        }
+        return self._page(request, "preview", action, context)
+
+    def result_page(
+        self, request: HttpRequest, action: Any, outcomes: Sequence[Outcome], reason: str
+    ) -> HttpResponse:
+        _, done_word = self.words[action]
+        rows = self.rows([outcome.job_id for outcome in outcomes])
+        known = [outcome for outcome in outcomes if outcome.job_id in rows]
+        done = [outcome for outcome in known if outcome.done]
+        self._log(request, action, [(rows[outcome.job_id], outcome.sentence) for outcome in done], reason)
+        context = {
+            "title": f"{self._count(done)} {done_word}",
+            "done": self.lines(rows, done),
+            "skipped": self.lines(rows, [outcome for outcome in known if not outcome.done]),
+            "reason": reason,
+            "by_cluster": action in self.by_cluster,
+        }
+        return self._page(request, "result", action, context)
+
+    def _log(self, request: HttpRequest, action: Any, done: Sequence[tuple[Any, str]], reason: str) -> None:
+        """A line of the audit for each row, with what became of it."""
+        by_result: dict[str, list[Any]] = {}
+        for row, sentence in done:
+            by_result.setdefault(sentence, []).append(row)
+        for sentence, rows in by_result.items():
+            did = f"{self.words[action][1].capitalize()}."
+            audit.log(request.user, rows, did, why=reason, result=sentence)
+
+    def _page(
+        self, request: HttpRequest, name: str, action: Any, context: dict[str, Any], status: int = 200
+    ) -> HttpResponse:
+        common = {"action": action, "lines_template": f"admin/jobs/{self.opts.model_name}/lines.html"}
+        return self.render(request, f"admin/jobs/planned/{name}.html", common | context, status=status)
+
+    def _count(self, some: Sequence[Any]) -> str:
+        name = self.opts.verbose_name if len(some) == 1 else self.opts.verbose_name_plural
+        return f"{len(some):,} {name}"
+
+
+def _ids(values: Iterable[str]) -> list[UUID]:
+    try:
+        return [UUID(value) for value in values]
+    except ValueError as error:
+        raise Http404 from error
+
+
+def _freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:
+    rows = [asdict(step) | {"job_id": str(step.job_id)} for step in steps]
+    return signing.dumps(
+        {"action": action, "user": request.user.pk, "steps": rows}, salt=__name__, compress=True
+    )
+
+
+def _thaw(request: HttpRequest, action: str, frozen: str, lasts: int) -> list[Step]:
+    said = signing.loads(frozen, salt=__name__, max_age=lasts)
+    if said["action"] != action or said["user"] != request.user.pk:
+        raise signing.BadSignature("This preview belongs to another action or user.")
+    return [Step(**row | {"job_id": UUID(row["job_id"])}) for row in said["steps"]]

@@ -1,0 +1,74 @@
+"""Outgoing messages: what waits to be sent, what was, and what SQS said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.admin.known_choices import StateFilter
+from jobs.models import Outbox
+from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.display import age, badge
+
+
+class MessageStateFilter(StateFilter):
+    states = Outbox.State
+
+
+@admin.register(Outbox)
+class OutboxAdmin(AgedAdmin):
+    list_display = (
+        "number",
+        "condition",
+        "job_id_short",
+        "run",
+        "destination",
+        "queue",
+        "reason",
+        "attempts",
+        "written",
+        "last_error",
+    )
+    list_filter = (MessageStateFilter,)
+    ordering = ("-id",)
+    fields = (
+        "condition",
+        # By its id: the label of the relation would read the row of a job that may be gone.
+        "job_id_short",
+        "run_epoch",
+        "destination",
+        "queue",
+        "reason",
+        "retry",
+        "dead_letter_id",
+        "created_at",
+        "available_at",
+        "attempts",
+        "resends",
+        "sent_at",
+        "message_id",
+        "last_error",
+    )
+
+    @admin.display(description="message")
+    def number(self, message: Outbox) -> str:
+        return f"#{message.pk}"
+
+    @admin.display(description="state")
+    def condition(self, message: Outbox) -> SafeString:
+        return badge(message.state.capitalize(), labels.MESSAGE_TONES.get(message.state, "quiet"))
+
+    @admin.display(description="job")
+    def job_id_short(self, message: Outbox) -> SafeString:
+        return labels.job_link(message.job_id)
+
+    @admin.display(description="run")
+    def run(self, message: Outbox) -> int:
+        return message.run_epoch
+
+    @admin.display(description="written")
+    def written(self, message: Any) -> SafeString:
+        return age(message.created_at, message.db_now, suffix=" ago")

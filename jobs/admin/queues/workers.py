@@ -1,0 +1,89 @@
+"""Workers: alive, silent or dead, and what each runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
+from jobs.models import WorkerHeartbeat
+from jobs.models.worker import silent_after, stale_after
+from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.display import NOTHING, age, badge, pretty
+
+
+class LifeFilter(KnownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [("alive", "Alive"), ("silent", "Silent"), ("dead", "Dead")]
+
+    def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        workers = WorkerHeartbeat.objects
+        lives = {"alive": workers.alive, "silent": workers.silent, "dead": workers.dead}
+        return rows.filter(pk__in=lives[value]().values("pk"))
+
+
+@admin.register(WorkerHeartbeat)
+class WorkerAdmin(AgedAdmin):
+    list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid")
+    list_filter = (LifeFilter,)
+    ordering = ("-last_heartbeat", "worker_id")
+    search_fields = ("worker_id__startswith",)
+    search_help_text = "Beginning of a worker's id"
+    fields = (
+        "worker_id",
+        "state",
+        "current_job",
+        "run",
+        "last_heartbeat",
+        "started_at",
+        "hostname",
+        "pid",
+        "told",
+    )
+
+    @admin.display(description="state")
+    def state(self, worker: Any) -> SafeString:
+        silence = worker.db_now - worker.last_heartbeat
+        if silence > stale_after():
+            life = badge("Dead", "bad")
+        elif silence > silent_after():
+            life = badge("Silent", "warning")
+        else:
+            life = badge("Alive", "good")
+        return life + badge("Old kind: no epochs") if _old_kind(worker) else life
+
+    @admin.display(description="current job")
+    def current_job(self, worker: WorkerHeartbeat) -> SafeString:
+        return labels.job_link(worker.current_job_id) if worker.current_job_id else NOTHING
+
+    @admin.display(description="run")
+    def run(self, worker: WorkerHeartbeat) -> Any:
+        return worker.current_run_epoch or NOTHING
+
+    @admin.display(description="last beat")
+    def last_beat(self, worker: Any) -> SafeString:
+        return age(worker.last_heartbeat, worker.db_now, suffix=" ago")
+
+    @admin.display(description="up for")
+    def up_for(self, worker: Any) -> SafeString:
+        return age(worker.started_at, worker.db_now)
+
+    @admin.display(description="host")
+    def host(self, worker: WorkerHeartbeat) -> Any:
+        return worker.hostname or NOTHING
+
+    @admin.display(description="metadata")
+    def told(self, worker: WorkerHeartbeat) -> SafeString:
+        return pretty(worker.metadata)
+
+
+def _old_kind(worker: WorkerHeartbeat) -> bool:
+    return worker.current_run_epoch is None and "protocol" not in (worker.metadata or {})

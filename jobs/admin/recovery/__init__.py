@@ -1,0 +1,1 @@
+"""The Recovery page and the list of sweeps."""

@@ -1,0 +1,177 @@
+"""The recovery page: whether recovery may act, what it would do now, and the three decisions about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path
+
+from jobs.admin.bulk.start import actor_of
+from jobs.admin.recovery.forms import ArmForm, ReasonForm, ThresholdForm
+from jobs.models import Job, RecoveryControl
+from jobs.models.worker import stale_after
+from jobs.recovery import control, what_if
+from jobs.recovery.decision import Action, Decision, Policy, decide
+from opsconsole.kit import audit
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+
+PREVIEWED = 500
+# Of the threshold in force.
+FACTORS = (0.25, 0.5, 1, 2, 4)
+SHOWN = 50
+SALT = "jobs.arm"
+PREVIEW_LASTS_SECONDS = 3_600
+PAGE = "admin:jobs_recoverycontrol_changelist"
+
+
+@admin.register(RecoveryControl)
+class RecoveryAdmin(ReadOnlyAdmin):
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return self._page(request)
+        if not self.may_arm(request):
+            raise PermissionDenied
+        decisions = {
+            "preview": self._preview,
+            "arm": self._arm,
+            "disarm": self._disarm,
+            "release": self._release,
+        }
+        decision = decisions.get(request.POST.get("decision", ""))
+        return decision(request) if decision else redirect(PAGE)
+
+    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(PAGE)
+
+    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(PAGE)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.hindsight_view)
+        return [path("hindsight/", view, name="jobs_recovery_hindsight"), *super().get_urls()]
+
+    def hindsight_view(self, request: HttpRequest) -> HttpResponse:
+        """Think first: what would another threshold have done in the last week?"""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form = ThresholdForm(request.GET if "minutes" in request.GET else None, label_suffix="")
+        asked = [form.threshold()] if form.is_valid() else []
+        context = {
+            "title": "Think first",
+            "form": form,
+            "asked": asked,
+            "now": stale_after(),
+            "days": what_if.LOOKED_BACK.days,
+            "answers": what_if.would_have([*asked, *(stale_after() * factor for factor in FACTORS)]),
+        }
+        return self._render(request, "admin/jobs/hindsight.html", context)
+
+    def may_arm(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("jobs.arm_recovery")
+
+    def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
+        state = RecoveryControl.objects.annotate(db_now=Now()).get(pk=1)
+        decisions = would_do(Policy.current(state))
+        context = {
+            "title": "Recovery",
+            "state": state,
+            "held": bool(state.armed and state.hold_until and state.hold_until > state.db_now),
+            "arm_form": ArmForm(prefix="arm", label_suffix=""),
+            "disarm_form": ReasonForm(prefix="disarm", label_suffix=""),
+            "release_form": ReasonForm(prefix="release", label_suffix=""),
+            **_summary(decisions),
+        }
+        return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
+
+    def _preview(self, request: HttpRequest) -> HttpResponse:
+        """What would be recovered with this cutoff; nothing is changed."""
+        form = ArmForm(request.POST, prefix="arm", label_suffix="")
+        if not form.is_valid():
+            return self._page(request, arm_form=form)
+        cutoff, reason = form.cutoff(), form.cleaned_data["reason"]
+        decisions = would_do(replace(Policy.current(RecoveryControl.load()), cutoff=cutoff))
+        frozen = [request.user.pk, cutoff.isoformat() if cutoff else None, reason]
+        context = {
+            "title": "Arm recovery?",
+            "cutoff": cutoff,
+            "reason": reason,
+            "signed": signing.dumps(frozen, salt=SALT),
+            **_summary(decisions),
+        }
+        return self._render(request, "admin/jobs/recovery_arm.html", context)
+
+    def _arm(self, request: HttpRequest) -> HttpResponse:
+        frozen = _thaw(request.POST.get("signed", ""))
+        if frozen is None or frozen[0] != request.user.pk:
+            messages.error(request, "The preview is too old or not yours, nothing was changed: look again.")
+            return redirect(PAGE)
+        _, cutoff, reason = frozen
+        control.arm(actor_of(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
+        return self._decided(request, "Recovery is armed.", reason)
+
+    def _disarm(self, request: HttpRequest) -> HttpResponse:
+        form = ReasonForm(request.POST, prefix="disarm", label_suffix="")
+        if not form.is_valid():
+            return self._page(request, disarm_form=form)
+        control.disarm(actor_of(request), form.cleaned_data["reason"])
+        return self._decided(request, "Recovery only observes now.", form.cleaned_data["reason"])
+
+    def _release(self, request: HttpRequest) -> HttpResponse:
+        form = ReasonForm(request.POST, prefix="release", label_suffix="")
+        if not form.is_valid():
+            return self._page(request, release_form=form)
+        if not control.release_hold(actor_of(request), form.cleaned_data["reason"]):
+            messages.warning(request, "There was no hold any more; nothing was changed.")
+            return redirect(PAGE)
+        return self._decided(
+            request, "The hold is released: the next sweep recovers.", form.cleaned_data["reason"]
+        )
+
+    def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
+        audit.log(request.user, [RecoveryControl.load()], sentence, why=reason)
+        messages.success(request, sentence)
+        return redirect(PAGE)
+
+    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        return self.render(request, template, context | {"may_arm": self.may_arm(request)})
+
+
+def _thaw(signed: str) -> list[Any] | None:
+    try:
+        frozen: list[Any] = signing.loads(signed, salt=SALT, max_age=PREVIEW_LASTS_SECONDS)
+    except signing.BadSignature:
+        return None
+    return frozen
+
+
+def would_do(policy: Policy) -> list[Decision]:
+    """What a sweep under this policy would do now, at most ``PREVIEWED`` runs."""
+    jobs = Job.objects.stale().order_by("updated_at", "pk")[:PREVIEWED]
+    return [decide(job, policy) for job in jobs]
+
+
+def _summary(decisions: Sequence[Decision]) -> dict[str, Any]:
+    counts = Counter(decision.action for decision in decisions)
+    return {
+        "decisions": decisions[:SHOWN],
+        "hidden": max(0, len(decisions) - SHOWN),
+        "found": len(decisions),
+        "capped": len(decisions) == PREVIEWED,
+        "requeued": counts[Action.REQUEUE],
+        "quarantined": counts[Action.QUARANTINE],
+        "skipped": counts[Action.SKIP],
+    }

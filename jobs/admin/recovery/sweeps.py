@@ -1,0 +1,118 @@
+"""Sweeps: that it still looks, what it found, and what became of that."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
+from jobs.models import Sweep
+from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.display import NOTHING, age, badge, pretty
+from opsconsole.kit.durations import spell
+
+# A sweep that has not ended by then was cut off: its process died.
+UNFINISHED_AFTER = timedelta(minutes=5)
+# What was recovered was found before: so said, an index of the sweeps that found something serves.
+OUTCOMES = {
+    "recovered": ("Sent runs again", Q(found__gt=0, requeued__gt=0)),
+    "found": ("Found stale runs", Q(found__gt=0)),
+    "errors": ("With errors", Q(errors__gt=0)),
+}
+SPANS = {
+    "hour": ("In the last hour", timedelta(hours=1)),
+    "day": ("In the last 24 hours", timedelta(days=1)),
+    "week": ("In the last 7 days", timedelta(days=7)),
+}
+
+
+class OutcomeFilter(KnownFilter):
+    title = "outcome"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(name, label) for name, (label, _) in OUTCOMES.items()]
+
+    def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(OUTCOMES[value][1])
+
+
+class WhenFilter(KnownFilter):
+    title = "time"
+    parameter_name = "when"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(name, label) for name, (label, _) in SPANS.items()]
+
+    def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(started_at__gte=Now() - SPANS[value][1])
+
+
+@admin.register(Sweep)
+class SweepAdmin(AgedAdmin):
+    list_filter = (OutcomeFilter, WhenFilter)
+    list_display = (
+        "when",
+        "outcome",
+        "found",
+        "requeued",
+        "quarantined",
+        "skipped",
+        "errors",
+        "lost_resent",
+        "took",
+        "trigger",
+        "note",
+    )
+    fields = (
+        "trigger",
+        "outcome",
+        "started_at",
+        "finished_at",
+        "took",
+        "found",
+        "requeued",
+        "quarantined",
+        "skipped",
+        "errors",
+        "resent",
+        "note",
+        "lines",
+    )
+
+    @admin.display(description="when")
+    def when(self, sweep: Any) -> SafeString:
+        return age(sweep.started_at, sweep.db_now, suffix=" ago")
+
+    @admin.display(description="outcome")
+    def outcome(self, sweep: Any) -> SafeString:
+        if sweep.finished_at is None:
+            cut_off = sweep.db_now - sweep.started_at > UNFINISHED_AFTER
+            return badge("Did not finish", "bad") if cut_off else badge("Running", "running")
+        if sweep.errors:
+            return badge("With errors", "bad")
+        if sweep.mode != Sweep.Mode.ARMED:
+            tone = "warning" if sweep.mode == Sweep.Mode.HELD else "waiting"
+            return badge(sweep.get_mode_display().capitalize(), tone)
+        return badge("Recovered", "good") if sweep.found else badge("Nothing found")
+
+    @admin.display(description="re-sent")
+    def lost_resent(self, sweep: Sweep) -> int:
+        return sweep.resent
+
+    @admin.display(description="took")
+    def took(self, sweep: Sweep) -> Any:
+        if sweep.duration is None:
+            return NOTHING
+        milliseconds = sweep.duration / timedelta(milliseconds=1)
+        return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else spell(sweep.duration)
+
+    @admin.display(description="what was skipped or failed")
+    def lines(self, sweep: Sweep) -> SafeString:
+        return pretty(sweep.details)

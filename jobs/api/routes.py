@@ -1,0 +1,257 @@
+"""The API's routes about jobs. Thin: each reads, calls a duty, and answers; who may call them is not decided here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, NoReturn, Protocol
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import register_converter
+from ninja import Header, Router, Status
+
+from jobs.api import schemas
+from jobs.intake import idempotency, queue_position
+from jobs.intake.enqueue import InvalidJob, NewJob, enqueue
+from jobs.models import Job
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Verdict, Worker
+from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
+from jobs.runs.timeline import Actor
+from opsconsole.kit.problems import Problem
+from opsconsole.kit.storable import json_problem
+
+public = Router(tags=["For customers"])
+producers = Router(tags=["For producers"])
+workers = Router(tags=["For workers"])
+
+
+class AnythingConverter:
+    """A part of a path that may hold whatever somebody took for an id, slashes and line feeds too."""
+
+    regex = r"[\s\S]+"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(AnythingConverter, "anything")
+
+
+class Caller(Protocol):
+    """The API key with which a request came."""
+
+    pk: Any
+    name: str
+
+
+class _Called(HttpRequest):
+    auth: Caller
+
+
+@public.get(
+    "queue/{anything:customer_id}",
+    response=schemas.QueueAnswer,
+    operation_id="show_queue",
+    summary="Where a customer's jobs stand",
+)
+def show_queue(request: HttpRequest, customer_id: str) -> Any:
+    """States, places in the line and times of the customer's newest jobs, and nothing else about them.
+
+    An unknown id has an empty list.
+    """
+    return {"jobs": [asdict(place) for place in queue_position.of_customer(customer_id)]}
+
+
+@producers.post(
+    "jobs",
+    response={201: schemas.JobAccepted},
+    operation_id="create_job",
+    summary="Accept a job",
+)
+def create_job(
+    request: _Called,
+    response: HttpResponse,
+    job: schemas.JobRequest,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            pattern="^[!-~]+$",
+            description="Asked again with the same key within 24 hours, the first answer is given again.",
+        ),
+    ] = None,
+) -> Any:
+    """The row, its timeline and the message to its queue are written together, and the answer says so.
+
+    With an `Idempotency-Key` it is safe to ask again: a second job is never made. The same key with another
+    body is refused with 422. A repeated answer has the header `Idempotent-Replayed: true`.
+    """
+    if idempotency_key is None:
+        return Status(201, _accept(request, job))
+    caller = f"api-key:{request.auth.pk}"
+    asked = job.model_dump(mode="json")
+    answer = idempotency.once(caller, idempotency_key, asked, lambda: _accept(request, job))
+    if answer.replayed:
+        response["Idempotent-Replayed"] = "true"
+    return Status(201, answer.fields)
+
+
+def _accept(request: _Called, asked: schemas.JobRequest) -> dict[str, Any]:
+    job = enqueue(NewJob(**asked.model_dump()), actor=Actor(f"api:{request.auth.name}"))
+    accepted = schemas.JobAccepted(
+        id=job.pk, status=job.status, run_epoch=job.run_epoch, queue=job.queue, created_at=job.created_at
+    )
+    return accepted.model_dump(mode="json")
+
+
+@workers.post(
+    "jobs/{uuid:job_id}/claim",
+    response=schemas.ClaimedRun,
+    operation_id="claim_run",
+    summary="Claim the run, then delete the message",
+)
+def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) -> Any:
+    """200: the run is this worker's alone. Delete the message; the database owns the run from here.
+
+    409 and 404 say why not, in `reason`. `settled: true`: delete the message too. Otherwise give it back to the
+    queue for `retryAfter` seconds.
+    """
+    claimed = lifecycle.claim(job_id, said.run_epoch, _worker(said), dead_letter_id=said.dead_letter_id)
+    if isinstance(claimed, Refused):
+        _refuse(claimed)
+    return {
+        "job_id": claimed.pk,
+        "run_epoch": claimed.run_epoch,
+        "customer_id": claimed.customer_id,
+        "package_size": claimed.package_size,
+        "priority": claimed.priority_level or "",
+        "payload": claimed.payload,
+        "attempts": claimed.attempts,
+        "beat_every_seconds": settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS,
+    }
+
+
+@workers.post(
+    "jobs/{uuid:job_id}/beat",
+    response=schemas.Verdict,
+    operation_id="beat_run",
+    summary="Say that the run is alive, and hear whether to go on",
+)
+def beat_run(request: HttpRequest, job_id: UUID, said: schemas.RunSaid) -> Any:
+    """Call it every `beat_every_seconds` from something that ends with the worker."""
+    _known(job_id)
+    return {"verdict": _VERDICTS[heartbeats.beat(_worker(said), job_id, said.run_epoch)]}
+
+
+@workers.post(
+    "jobs/{uuid:job_id}/progress",
+    response=schemas.Verdict,
+    operation_id="note_progress",
+    summary="Keep what the run has done outside",
+)
+def note_progress(request: HttpRequest, job_id: UUID, said: schemas.ProgressRequest) -> Any:
+    """An operator reads it before the job is run again. It is kept whatever the verdict."""
+    _known(job_id)
+    lifecycle.progress(_run(job_id, said), said.note, reference=said.reference)
+    return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch)]}
+
+
+@workers.post(
+    "jobs/{uuid:job_id}/complete",
+    response=schemas.Ending,
+    operation_id="complete_run",
+    summary="End the run well",
+)
+def complete_run(request: HttpRequest, job_id: UUID, said: schemas.CompleteRequest) -> Any:
+    """409: the run was superseded or cancelled. The result is noted on the timeline and changes nothing.
+
+    Saying it twice is no harm: repeat it when the connection broke.
+    """
+    if problem := json_problem(said.details):
+        raise InvalidJob(f"details can't be stored: {problem}.")
+    _known(job_id)
+    if not lifecycle.complete(_run(job_id, said), said.details):
+        _refuse_late(job_id, said)
+    return {"outcome": "completed"}
+
+
+@workers.post(
+    "jobs/{uuid:job_id}/fail",
+    response=schemas.Ending,
+    operation_id="fail_run",
+    summary="End the run badly",
+)
+def fail_run(request: HttpRequest, job_id: UUID, said: schemas.FailRequest) -> Any:
+    """It is run again after a backoff while attempts are left, else it has failed for good.
+
+    409: the run was superseded or cancelled. The report is noted on the timeline and changes nothing.
+    """
+    _known(job_id)
+    failure = lifecycle.fail(_run(job_id, said), said.error, retryable=said.retryable)
+    if failure is Failure.REJECTED:
+        _refuse_late(job_id, said)
+    return {"outcome": failure.value}
+
+
+@workers.post(
+    "workers/beat", response={204: None}, operation_id="beat_idle", summary="Say that an idle worker is alive"
+)
+def beat_idle(request: HttpRequest, said: schemas.WorkerSaid) -> Any:
+    """An idle worker beats too: it counts as alive on the pages and in the alerts."""
+    heartbeats.say(_worker(said))
+    return Status(204, None)
+
+
+@workers.post(
+    "workers/leave", response={204: None}, operation_id="leave", summary="Take the worker's row away"
+)
+def leave(request: HttpRequest, said: schemas.WorkerSaid) -> Any:
+    """For a worker that ends in peace. A killed one leaves its row behind; that is how it is found dead."""
+    heartbeats.leave(_worker(said))
+    return Status(204, None)
+
+
+_VERDICTS = {
+    Verdict.GO_ON: "continue",
+    Verdict.CANCELLED: "cancelled",
+    Verdict.SUPERSEDED: "superseded",
+}
+
+
+def _worker(said: schemas.WorkerSaid) -> Worker:
+    return Worker(said.worker_id, hostname=said.hostname, pid=said.pid)
+
+
+def _run(job_id: UUID, said: schemas.RunSaid) -> Run:
+    return Run(job_id, said.run_epoch, _worker(said))
+
+
+def _known(job_id: UUID) -> None:
+    if not Job.objects.filter(pk=job_id).exists():
+        _refuse(Refused(Refusal.UNKNOWN_JOB))
+
+
+def _refuse(refused: Refused) -> NoReturn:
+    refusal = refused.refusal
+    raise Problem(
+        404 if refusal is Refusal.UNKNOWN_JOB else 409,
+        f"{refusal.value[0].upper()}{refusal.value[1:]}.",
+        reason=refusal.name.lower(),
+        settled=refusal.settled,
+        retryAfter=round(refused.retry_in.total_seconds()),
+    )
+
+
+def _refuse_late(job_id: UUID, said: schemas.RunSaid) -> NoReturn:
+    verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch)]
+    why = "cancelled" if verdict == "cancelled" else "superseded"
+    raise Problem(
+        409, f"The run was {why}: the report was noted and changes nothing.", reason=why, settled=True
+    )

@@ -1,0 +1,212 @@
+"""What the cluster does for bulk operations: one chunk after the other, paced, by one runner at a time.
+
+A runner takes an operation by a conditional update and keeps it by short leases, so that any number of
+clusters share the work, members keep their order, and whoever comes after a crash goes on where the record
+ends. A chunk of a kind that only writes to the database is one transaction with its record: it happened or it
+did not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models import ExpressionWrapper, F, Min
+from django.db.models.fields import DateTimeField, DurationField
+from django.db.models.functions import Now
+from django_q.tasks import async_task
+
+from jobs.bulk import trial
+from jobs.bulk.kinds import Kind, Order, Result
+from jobs.bulk.registry import kind_of
+from jobs.bulk.trial import Verdict
+from jobs.models import BulkEvent, BulkMember, BulkOperation
+from opsconsole.kit.errors import OpsConsoleError
+
+logger = logging.getLogger(__name__)
+
+TASK = "jobs.tasks.bulk"
+SLICE_SECONDS = 15.0
+# A runner waits as long for its next chunk; for longer it leaves, and the schedule comes back.
+LONGEST_NAP_SECONDS = 6.0
+# How long a chunk may take before somebody else may take the operation over, and how long it is kept between two.
+CHUNK_LEASE = timedelta(seconds=75)
+BETWEEN_CHUNKS = timedelta(seconds=10)
+MOST_TROUBLES = 5
+AFTER_TROUBLE = timedelta(seconds=5)
+BY_ITSELF = "console"
+
+State = BulkOperation.State
+Outcome = BulkMember.Outcome
+
+_SETTLE = """
+UPDATE bulk_members AS member
+   SET outcome = result.outcome, sentence = result.sentence, settled_at = statement_timestamp()
+  FROM unnest(%(ids)s::bigint[], %(outcomes)s::text[], %(sentences)s::text[]) AS result (id, outcome, sentence)
+ WHERE member.id = result.id AND member.outcome = 'waiting'
+RETURNING member.outcome
+"""
+
+
+def wake() -> None:
+    """Ask the cluster to look now; committed with the change that it is about. The schedule looks each minute."""
+    async_task(TASK, group="bulk operations")
+
+
+def run(seconds: float | None = None) -> bool:
+    """Work on what is due for a slice of time. True: time was up, there is more to do.
+
+    Short slices leave the cluster's workers to its other tasks in between.
+    """
+    runner = uuid.uuid4().hex
+    until = time.monotonic() + (SLICE_SECONDS if seconds is None else seconds)
+    try:
+        while time.monotonic() < until:
+            if due := BulkOperation.objects.due_for(runner).first():
+                work(due, runner)
+                continue
+            nap = _until_next(runner)
+            if nap is None or nap > LONGEST_NAP_SECONDS:
+                return False
+            time.sleep(nap)
+        return True
+    finally:
+        BulkOperation.objects.filter(runner=runner).update(runner="", leased_until=Now())
+
+
+def _until_next(runner: str) -> float | None:
+    """Seconds until an operation of this runner's is due; None: it has none."""
+    mine = BulkOperation.objects.filter(state=State.RUNNING, runner=runner)
+    wait = ExpressionWrapper(Min("due_at") - Now(), DurationField())
+    answer: timedelta | None = mine.aggregate(wait=wait)["wait"]
+    return None if answer is None else max(0.0, answer.total_seconds())
+
+
+def work(operation: BulkOperation, runner: str) -> bool:
+    """Take the operation's next chunk and do it. False: it was not to be had, or failed and comes back."""
+    try:
+        kind = kind_of(operation.action)
+        with transaction.atomic() if kind.atomic else nullcontext():
+            taken = _take(operation, runner, kind)
+            if taken is None:
+                return False
+            _advance(taken, kind)
+            return True
+    except (DatabaseError, OpsConsoleError) as error:
+        _note_trouble(operation, runner, str(error).strip().partition("\n")[0])
+        return False
+
+
+def _take(operation: BulkOperation, runner: str, kind: Kind) -> Any:
+    """The operation as it is once it is ours, or None: another runner has it, it is not due, or it was cancelled."""
+    due = BulkOperation.objects.due_for(runner).order_by().filter(pk=operation.pk)
+    pause = timedelta(seconds=_chunk_size(kind) / settings.OPSCONSOLE_BULK_PACE)
+    if not due.update(runner=runner, due_at=Now() + pause, leased_until=Now() + CHUNK_LEASE):
+        return None
+    return BulkOperation.objects.annotate(db_now=Now()).get(pk=operation.pk)
+
+
+def _chunk_size(kind: Kind) -> int:
+    """A second's worth, so that the pace is even and cancelling is prompt."""
+    return min(settings.OPSCONSOLE_BULK_PACE, kind.most_a_chunk)
+
+
+def _advance(operation: Any, kind: Kind) -> None:
+    judgement = trial.judge(operation, kind) if operation.remaining else trial.Judgement(Verdict.GO_ON)
+    match judgement.verdict:
+        case Verdict.STOP:
+            _finish(operation, State.STOPPED, BulkEvent.Kind.STOPPED, judgement.sentence)
+            return
+        case Verdict.WAIT:
+            _wait_for_trial(operation, judgement.sentence)
+            return
+        case Verdict.PASSED:
+            _change(operation, trial_passed=True, sentence="")
+            _tell(operation, BulkEvent.Kind.TRIAL_PASSED, judgement.sentence)
+    _do_chunk(operation, kind, min(_chunk_size(kind), judgement.most or _chunk_size(kind)))
+
+
+def _do_chunk(operation: BulkOperation, kind: Kind, size: int) -> None:
+    waiting = operation.members.waiting().order_by("id")
+    # Locked where the record is part of the change: nobody who was stalled for long writes over it.
+    members = list((waiting.select_for_update() if kind.atomic else waiting)[:size])
+    results = kind.carry_out(Order(operation, members)) if members else []
+    with transaction.atomic():
+        counts = _settle(members, results)
+        _change(
+            operation,
+            done=F("done") + counts[Outcome.DONE],
+            skipped=F("skipped") + counts[Outcome.SKIPPED],
+            failed=F("failed") + counts[Outcome.FAILED],
+            troubles=0,
+            leased_until=ExpressionWrapper(F("due_at") + BETWEEN_CHUNKS, DateTimeField()),
+        )
+        if not operation.members.waiting().exists():
+            _finish(operation, State.ENDED, BulkEvent.Kind.ENDED, "")
+
+
+def _settle(members: Sequence[BulkMember], results: Sequence[Result]) -> Counter[str]:
+    """Record what became of each member that still waits; returns how many of each outcome were recorded."""
+    if not members:
+        return Counter()
+    by_subject = {result.subject: result for result in results}
+    unanswered = Result("", Outcome.FAILED, "Nothing is known of what became of it.")
+    told = [by_subject.get(member.subject, unanswered) for member in members]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SETTLE,
+            {
+                "ids": [member.pk for member in members],
+                "outcomes": [result.outcome.value for result in told],
+                "sentences": [result.sentence for result in told],
+            },
+        )
+        return Counter(outcome for (outcome,) in cursor.fetchall())
+
+
+def _wait_for_trial(operation: Any, sentence: str) -> None:
+    begins: dict[str, Any] = {} if operation.trial_until else {"trial_until": trial.ends()}
+    later = Now() + trial.LOOK_EVERY
+    kept = later + BETWEEN_CHUNKS
+    _change(operation, sentence=sentence, due_at=later, leased_until=kept, **begins)
+
+
+def _finish(operation: BulkOperation, state: State, kind: BulkEvent.Kind, sentence: str) -> None:
+    """End it by itself, unless an operator decided otherwise meanwhile."""
+    running = BulkOperation.objects.filter(pk=operation.pk, state=State.RUNNING)
+    if running.update(state=state, sentence=sentence, ended_at=Now()):
+        _tell(operation, kind, sentence)
+
+
+def _note_trouble(operation: BulkOperation, runner: str, why: str) -> None:
+    """A chunk ended with an error: it comes back soon, and after too many in a row the operation stops."""
+    logger.error("Bulk operation %s: a chunk ended with an error: %s", operation.pk, why)
+    with transaction.atomic():
+        _change(
+            operation,
+            troubles=F("troubles") + 1,
+            runner=runner,
+            due_at=Now() + AFTER_TROUBLE,
+            leased_until=Now() + AFTER_TROUBLE + BETWEEN_CHUNKS,
+        )
+        if BulkOperation.objects.get(pk=operation.pk).troubles >= MOST_TROUBLES:
+            sentence = (
+                f"Stopped by itself: {MOST_TROUBLES} chunks in a row ended with an error, the last: {why}"
+            )
+            _finish(operation, State.STOPPED, BulkEvent.Kind.STOPPED, sentence)
+
+
+def _change(operation: BulkOperation, **changes: Any) -> None:
+    BulkOperation.objects.filter(pk=operation.pk).update(**changes)
+
+
+def _tell(operation: BulkOperation, kind: BulkEvent.Kind, reason: str) -> None:
+    BulkEvent.objects.create(operation_id=operation.pk, kind=kind, actor=BY_ITSELF, reason=reason)

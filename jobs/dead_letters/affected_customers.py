@@ -1,0 +1,89 @@
+"""Whose work lies in a dead letter queue: jobs and customers, for those who are woken and those who answer the phone.
+
+Nothing of a message's body is in here: all of it is read from the rows of the jobs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, F
+from django.db.models.functions import Coalesce, Now
+
+from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Status
+from opsconsole.kit.durations import spell
+
+MOST_NAMED = 5
+MOST_GROUPS = 3
+MOST_JOBS = 3
+# Beyond so many jobs the figures are a lower bound.
+MOST_COUNTED = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concerned:
+    """``overdue``: the jobs that are owed for longest. ``customers``: how many jobs of each."""
+
+    jobs: int
+    customers: Counter[str]
+    overdue: list[Any]
+
+    def sentence(self) -> str:
+        """Such as "5 jobs of 2 customers: CUST-1 (4), CUST-2 (1)"."""
+        named = ", ".join(f"{name} ({count})" for name, count in self.customers.most_common(MOST_NAMED))
+        more = len(self.customers) - MOST_NAMED
+        rest = f" and {more} more" if more > 0 else ""
+        return f"{_number(self.jobs, 'job')} of {_number(len(self.customers), 'customer')}: {named}{rest}"
+
+    def longest(self) -> str:
+        """Such as "CUST-1, job 5a3c91d2, due 3 h 10 min ago"."""
+        job = self.overdue[0]
+        return f"{job.customer_id}, job {str(job.pk)[:8]}, {_owed(job)}"
+
+    def for_support(self) -> str:
+        """Text that may be copied into an answer to a customer's question."""
+        names = ", ".join(name for name, _ in self.customers.most_common(MOST_NAMED))
+        more = len(self.customers) - MOST_NAMED
+        rest = f" and {more} more customers" if more > 0 else ""
+        return (
+            f"Orders of {names}{rest} have stopped ({_number(self.jobs, 'job')}). Nothing is lost: they are kept and "
+            "will be run again. We are looking for the cause."
+        )
+
+
+def concerned_by(dlq: DeadLetterQueue) -> Concerned | None:
+    """Who waits for what lies in the queue; None when no letter there names a known job that is still owed."""
+    letters = DeadLetter.objects.present().filter(dlq=dlq, job_id__isnull=False)
+    ids = set(letters.order_by("-first_seen_at").values_list("job_id", flat=True)[:MOST_COUNTED])
+    owed = Job.objects.filter(pk__in=ids).exclude(status__in=[Status.COMPLETED, Status.CANCELLED])
+    customers = Counter(str(name) for name in owed.values_list("customer_id", flat=True))
+    if not customers:
+        return None
+    due = owed.annotate(read_at=Now(), due_at=Coalesce("deadline_at", "created_at")).order_by("due_at", "pk")
+    overdue = list(due.only("customer_id", "deadline_at", "created_at")[:MOST_JOBS])
+    return Concerned(jobs=customers.total(), customers=customers, overdue=overdue)
+
+
+def failures_in(dlq: DeadLetterQueue) -> list[tuple[str, int]]:
+    """The newest failures of what lies in the queue, as they may be told, and how many letters of each."""
+    groups = DeadLetter.objects.present().filter(dlq=dlq).values("group").annotate(letters=Count("pk"))
+    newest = groups.annotate(seen=F("group__last_seen_at")).order_by("-seen", "-group")[:MOST_GROUPS]
+    counts = {row["group"]: row["letters"] for row in newest}
+    named = FailureGroup.objects.in_bulk(counts)
+    return [(named[group].told_as, count) for group, count in counts.items()]
+
+
+def _owed(job: Any) -> str:
+    now: datetime = job.read_at
+    if job.deadline_at is None:
+        return f"ordered {spell(now - job.created_at)} ago"
+    if job.deadline_at > now:
+        return f"due in {spell(job.deadline_at - now)}"
+    return f"due {spell(now - job.deadline_at)} ago"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

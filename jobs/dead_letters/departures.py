@@ -1,0 +1,65 @@
+"""Which letters are no longer in their queue: said on good evidence only, because SQS shows what it likes.
+
+Good evidence is an empty queue (nothing visible, in flight or delayed, and nothing received), or two scans one
+after the other that surely saw everything.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from jobs.letter_ledger.entries import Action, State
+from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
+
+FULL_SCANS = 2
+# The counts of SQS may lag by a minute.
+COUNTS_SETTLE = timedelta(minutes=1)
+
+
+def note_missed(dlq: DeadLetterQueue, *, began: datetime, full: bool, empty: bool) -> int:
+    """Learn from a scan that began then: ``full`` it surely saw all, ``empty`` there was nothing. Returns who left."""
+    absent = _in_the_queue(dlq).filter(last_seen_at__lt=began)
+    if full:
+        absent.update(missed=F("missed") + 1)
+    gone = Q(missed__gte=FULL_SCANS)
+    if empty:
+        gone |= Q(last_seen_at__lt=began - COUNTS_SETTLE)
+    return _leave(list(absent.filter(gone).values_list("pk", flat=True)))
+
+
+def _in_the_queue(dlq: DeadLetterQueue) -> Any:
+    waiting = ReplayAttempt.objects.filter(
+        state__in=[State.WANTED, State.REQUEUED, State.SENT], from_copy=False
+    )
+    undecided = Q(state=DeadLetter.State.IN_QUEUE)
+    decided = Q(
+        state__in=[DeadLetter.State.REPLAYING, DeadLetter.State.DISCARDED],
+        pk__in=waiting.values("letter_id"),
+    )
+    return DeadLetter.objects.filter(undecided | decided, dlq=dlq)
+
+
+def _leave(ids: list[Any]) -> int:
+    """They left without us. What was wished for them ends: a sent one is done, an unsent one can't be held."""
+    with transaction.atomic():
+        open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)
+        sent = open_rows.filter(state=State.SENT)
+        DeadLetter.objects.filter(attempts__in=sent).update(state=DeadLetter.State.REPLAYED)
+        discarded = Q(action=Action.DISCARD, state=State.WANTED)
+        open_rows.filter(discarded | Q(state=State.SENT)).update(
+            state=State.DONE, ended_at=Now(), outcome="It was no longer in its queue."
+        )
+        unsent = open_rows.filter(action=Action.REPLAY, state=State.WANTED)
+        letters = DeadLetter.objects.filter(pk__in=ids)
+        letters.filter(Q(state=DeadLetter.State.IN_QUEUE) | Q(attempts__in=unsent)).update(
+            state=DeadLetter.State.GONE
+        )
+        unsent.update(
+            state=State.NOT_DONE, ended_at=Now(), outcome="It left its queue before it could be held."
+        )
+    return len(ids)

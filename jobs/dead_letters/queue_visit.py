@@ -1,0 +1,123 @@
+"""One visit to a dead letter queue: read its depth, scan it under a lease, learn what left it.
+
+A visit stores what it finds and does what is wished; several clusters take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import DateTimeField as Time
+from django.db.models import ExpressionWrapper, F, Q, Value
+from django.db.models.functions import Coalesce, Now
+
+from jobs import sqs
+from jobs.dead_letters import departures, replay
+from jobs.dead_letters.scan import Budget, Scanned, scan
+from jobs.models import DeadLetter, DeadLetterQueue
+
+LEASE_MARGIN = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """What came of it. ``depth`` None: it could not be read, ``problem`` says why. ``busy``: another one scans;
+    ``paused``: somebody wants the queues left alone.
+    """
+
+    depth: int | None
+    problem: str = ""
+    busy: bool = False
+    paused: bool = False
+    seen: int = 0
+    deleted: int = 0
+    sent: int = 0
+    pause: str = ""
+
+
+def visit(dlq: DeadLetterQueue, budget: Budget) -> Visit:
+    """Scan the queue once, doing what is wished; ``dlq`` is brought up to date. What SQS refuses is in the answer."""
+    try:
+        depth = read_depth(dlq)
+        with _lease(dlq, budget) as ours:
+            if not ours:
+                return Visit(depth=depth.total, busy=True)
+            return _visit(dlq, depth, budget)
+    except sqs.QueueError as error:
+        DeadLetterQueue.objects.filter(pk=dlq.pk).update(
+            error=str(error), checked_at=Now(), unreadable_since=Coalesce("unreadable_since", Now())
+        )
+        dlq.refresh_from_db()
+        return Visit(depth=None, problem=str(error))
+
+
+def read_depth(dlq: DeadLetterQueue) -> sqs.QueueDepth:
+    """Read the gauge and keep it. Raises ``sqs.QueueError``."""
+    depth = sqs.depth(dlq.url)
+    retention = timedelta(seconds=depth.retention_seconds)
+    if dlq.retention_seconds != depth.retention_seconds:
+        expiry = ExpressionWrapper(F("sent_at") + Value(retention), Time())
+        DeadLetter.objects.present().filter(dlq=dlq).update(expires_at=expiry)
+    DeadLetterQueue.objects.filter(pk=dlq.pk).update(
+        visible=depth.visible,
+        in_flight=depth.in_flight,
+        delayed=depth.delayed,
+        retention_seconds=depth.retention_seconds,
+        read_at=Now(),
+        checked_at=Now(),
+        unreadable_since=None,
+        error="",
+    )
+    dlq.refresh_from_db()
+    return depth
+
+
+@contextmanager
+def _lease(dlq: DeadLetterQueue, budget: Budget) -> Iterator[bool]:
+    """Whether the queue is ours to scan. A process that dies with it lets it run out."""
+    free = Q(scanning_until=None) | Q(scanning_until__lt=Now())
+    until = Now() + timedelta(seconds=budget.seconds) + LEASE_MARGIN
+    rows = DeadLetterQueue.objects.filter(pk=dlq.pk)
+    if not rows.filter(free).update(scanning_until=until, scanned_at=Now()):
+        yield False
+        return
+    dlq.refresh_from_db()
+    try:
+        yield True
+    finally:
+        rows.filter(scanning_until=dlq.scanning_until).update(scanning_until=None)
+
+
+def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visit:
+    began: datetime = dlq.scanned_at  # type: ignore[assignment]  # set with the lease
+    hands = replay.Hands(dlq)
+    scanned = scan(dlq.url, before.total, hands, budget)
+    full = is_full(before, scanned)
+    departures.note_missed(dlq, began=began, full=full, empty=before.total == 0 and not scanned.seen)
+    about = max(before.total, scanned.seen)
+    DeadLetterQueue.objects.filter(pk=dlq.pk).update(seen=scanned.seen, about=about, full=full)
+    after = read_depth(dlq) if scanned.deleted else before
+    return Visit(
+        depth=max(after.total, scanned.seen - scanned.deleted),
+        seen=scanned.seen,
+        deleted=scanned.deleted,
+        sent=hands.sent,
+        pause=hands.pause,
+    )
+
+
+def is_full(before: sqs.QueueDepth, scanned: Scanned) -> bool:
+    """Whether the scan surely saw all: nobody else held any, and it ended for want of more."""
+    return scanned.exhausted and not before.in_flight and scanned.seen >= before.total
+
+
+def coverage(dlq: DeadLetterQueue) -> str:
+    """How much of the queue the last scan saw, such as "1,200 of about 5,000 seen"."""
+    if dlq.seen is None or dlq.about is None:
+        return "not scanned yet"
+    if dlq.full:
+        return f"all {dlq.seen:,} seen" if dlq.seen else "empty"
+    return f"{dlq.seen:,} of about {dlq.about:,} seen"

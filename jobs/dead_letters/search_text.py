@@ -1,0 +1,58 @@
+"""Search reads the words of redacted bodies; when the redaction changes, they are read anew, a few at a time."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+from django.contrib.postgres.search import SearchQuery, SearchVector
+from django.db.models import Q, Value
+
+from jobs.dead_letters import redaction
+from jobs.models import DeadLetter
+from jobs.models.dead_letter import DeadLetterQuerySet
+from opsconsole.kit.storable import plain_text
+
+BATCH = 200
+SHORTEST_PREFIX = 8
+_HEX = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},32}}", re.IGNORECASE)
+
+
+def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
+    """Letters by their id, the id of their job or message, or by words of their bodies, as far as they are shown.
+
+    Bodies whose words were read under another redaction are not searched.
+    """
+    term = term.strip().replace("\x00", "")
+    if not term:
+        return letters
+    matches = Q(
+        words=SearchQuery(term, config="simple", search_type="websearch"), words_of=redaction.version()
+    )
+    matches |= Q(pk__in=_by_ids(term)) if _by_ids(term) else Q()
+    return letters.filter(matches)
+
+
+def _by_ids(term: str) -> list[UUID]:
+    """Letters that are named by an id or its first eight digits, through the indexes."""
+    found = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])
+    digits = term.replace("-", "")
+    if _HEX.fullmatch(digits):
+        span = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+        named = Q(pk__range=span) | Q(job_id__gte=span[0], job_id__lte=span[1])
+        found += DeadLetter.objects.filter(named).values_list("pk", flat=True)[:BATCH]
+    return found
+
+
+def catch_up(limit: int = BATCH) -> int:
+    """Read the words of some letters whose words are of another redaction; returns how many."""
+    version = redaction.version()
+    # Written so that the index answers: most letters are up to date.
+    other = Q(words_of__lt=version) | Q(words_of__gt=version)
+    behind = DeadLetter.objects.filter(other).only("body")[:limit]
+    done = 0
+    for letter in behind:
+        text = Value(plain_text(redaction.words(letter.body)))
+        words = SearchVector(text, config="simple")
+        done += DeadLetter.objects.filter(pk=letter.pk).update(words=words, words_of=version)
+    return done

@@ -1,0 +1,1 @@
+"""Jobs from producers: parsing, enqueueing, idempotency and the position in the queue."""

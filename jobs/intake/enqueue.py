@@ -1,0 +1,110 @@
+"""Bring jobs into the world: row, timeline and the wish to send in one transaction (I2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from jobs.models import Job, JobEvent, Outbox
+from jobs.runs.timeline import CONSOLE, Actor
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.storable import json_problem, plain_text
+
+BATCH = 1_000
+LARGEST_INTEGER = 2**31 - 1
+# Python can't hold every time that PostgreSQL keeps: one at the edge would be stored and never read again.
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+
+
+class InvalidJob(OpsConsoleError):
+    """A job can't be accepted as given; the message says which field and what would be accepted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """What a producer asks for. ``priority`` None means the database's default."""
+
+    customer_id: str
+    package_size: int
+    priority: str | None = None
+    payload: dict[str, Any] = field(default_factory=dict)
+    queue: str = "default"
+    not_before: datetime | None = None
+    deadline_at: datetime | None = None
+    id: UUID = field(default_factory=uuid4)
+
+
+def enqueue(new: NewJob, *, actor: Actor = CONSOLE) -> Job:
+    """Accept one job; its message is sent by the dispatcher. Raises ``InvalidJob``."""
+    enqueue_many([new], actor=actor)
+    return Job.objects.get(pk=new.id)
+
+
+def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> None:
+    """Accept all of these jobs or, when one is invalid, none. Raises ``InvalidJob``."""
+    for new in new_jobs:
+        validate(new)
+    with transaction.atomic():
+        Job.objects.bulk_create([_row(new) for new in new_jobs], batch_size=BATCH)
+        JobEvent.objects.bulk_create([_event(new, actor) for new in new_jobs], batch_size=BATCH)
+        Outbox.objects.bulk_create([_message(new) for new in new_jobs], batch_size=BATCH)
+
+
+def validate(new: NewJob) -> None:
+    """Raise ``InvalidJob`` with a sentence when the job can't be stored or could never be sent."""
+    for name, text in (("customer_id", new.customer_id), ("priority", new.priority)):
+        if text is not None and not (text.strip() and text == plain_text(text)):
+            raise InvalidJob(f"{name} must be text that is not empty, without NUL and lone surrogates.")
+    if not 0 < new.package_size <= LARGEST_INTEGER:
+        raise InvalidJob(f"package_size must be a whole number from 1 to {LARGEST_INTEGER}.")
+    for name, time in (("not_before", new.not_before), ("deadline_at", new.deadline_at)):
+        if time is not None and not FIRST_YEAR <= time.year <= LAST_YEAR:
+            raise InvalidJob(f"{name} must lie between the years {FIRST_YEAR} and {LAST_YEAR}.")
+    if new.queue not in settings.QUEUES:
+        known = ", ".join(sorted(settings.QUEUES)) or "none is configured"
+        raise InvalidJob(f"There is no queue named '{new.queue}'. Known queues: {known}.")
+    if problem := json_problem(new.payload):
+        raise InvalidJob(f"payload can't be stored: {problem}.")
+    size = len(json.dumps(new.payload).encode())
+    if size > settings.OPSCONSOLE_BODY_LIMIT_BYTES:
+        limit = settings.OPSCONSOLE_BODY_LIMIT_BYTES
+        raise InvalidJob(f"payload is {size} bytes; at most {limit} are accepted.")
+
+
+def _row(new: NewJob) -> Job:
+    job = Job(
+        id=new.id,
+        customer_id=new.customer_id,
+        package_size=new.package_size,
+        payload=new.payload,
+        queue=new.queue,
+        not_before=new.not_before,
+        deadline_at=new.deadline_at,
+    )
+    if new.priority is not None:
+        job.priority_level = new.priority
+    return job
+
+
+def _event(new: NewJob, actor: Actor) -> JobEvent:
+    return JobEvent(
+        job_id=new.id, kind=JobEvent.Kind.ENQUEUED, run_epoch=1, actor=actor.name, user_id=actor.user_id
+    )
+
+
+def _message(new: NewJob) -> Outbox:
+    # The queue's row may come due no earlier than the job itself.
+    return Outbox(
+        job_id=new.id,
+        run_epoch=1,
+        queue=new.queue,
+        available_at=new.not_before or Now(),
+    )

@@ -1,0 +1,51 @@
+"""Do once what is asked for twice: a request that names a key is answered again as it was the first time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from jobs.models import IdempotencyKey
+from opsconsole.kit.errors import OpsConsoleError
+
+
+class KeyReused(OpsConsoleError):
+    """The key was used within the last day for something else."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``replayed``: nothing was done, this is what was answered the first time."""
+
+    fields: Mapping[str, Any]
+    replayed: bool
+
+
+def once(caller: str, key: str, asked: Mapping[str, Any], do: Callable[[], Mapping[str, Any]]) -> Answer:
+    """Do it and keep the answer, both or neither; the second with the same key gets the first one's answer.
+
+    Two at once: the unique key makes the later one wait for the end of the earlier, and then it is the second.
+    What fails keeps nothing. ``asked`` and the answer are JSON. Raises ``KeyReused``, and what ``do`` raises.
+    """
+    request = _digest(asked)
+    with transaction.atomic():
+        IdempotencyKey.objects.expired().filter(caller=caller, key=key).delete()
+        mine = IdempotencyKey(caller=caller, key=key, request=request)
+        IdempotencyKey.objects.bulk_create([mine], ignore_conflicts=True)
+        kept = IdempotencyKey.objects.get(caller=caller, key=key)
+        if kept.answer is None:
+            fields = do()
+            IdempotencyKey.objects.filter(pk=kept.pk).update(answer=fields)
+            return Answer(fields, replayed=False)
+    if kept.request != request:
+        raise KeyReused("This Idempotency-Key was used for another request. Use a new key for each request.")
+    return Answer(kept.answer, replayed=True)
+
+
+def _digest(asked: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()

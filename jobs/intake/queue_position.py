@@ -1,0 +1,89 @@
+"""Where a customer's jobs stand: what may be told to anybody who knows the customer's id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import DataError, transaction
+from django.db.models import Case, Func, IntegerField, OuterRef, Q, When
+
+from jobs.models import Job, Status
+from opsconsole.kit.storable import plain_text
+
+# The newest jobs of a customer that are told, and how far a place in the line is counted.
+MOST_JOBS = 20
+COUNTED_TO = 1_000
+
+# What the outside may know of a status. Others are the outside's own words, and not ours to publish.
+TOLD = {
+    Status.PENDING: "pending",
+    Status.IN_PROGRESS: "in_progress",
+    Status.COMPLETED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "cancelled",
+    Status.QUARANTINED: "on_hold",
+}
+OTHER = "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One job as its customer may see it.
+
+    ``position``: 1 for the job that waits longest in its queue; None when the job does not wait, and when more
+    than ``COUNTED_TO`` are before it, which ``position_over`` then tells. Queues promise no order: it is the
+    order in which jobs began to wait.
+    """
+
+    id: UUID
+    status: str
+    position: int | None
+    position_over: int | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    not_before: datetime | None
+
+
+def of_customer(customer_id: str) -> list[Place]:
+    """The customer's newest jobs, at most ``MOST_JOBS``; an id that can't be one has none."""
+    if customer_id != plain_text(customer_id):
+        return []
+    jobs = Job.objects.filter(customer_id=customer_id).annotate(ahead=_ahead())
+    try:
+        # A savepoint: a customer_id column of type uuid or integer refuses other words.
+        with transaction.atomic():
+            return [_place(job) for job in jobs.defer("payload", "error_message")[:MOST_JOBS]]
+    except DataError:
+        return []
+
+
+def _ahead() -> Case:
+    """How many jobs of its queue have waited longer than a waiting one, counted up to ``COUNTED_TO``."""
+    # Written so that the comparison that always holds bounds the walk of the index.
+    earlier = Q(updated_at__lt=OuterRef("updated_at")) | Q(pk__lt=OuterRef("pk"))
+    line = Job.objects.waiting().filter(
+        earlier, queue=OuterRef("queue"), updated_at__lte=OuterRef("updated_at")
+    )
+    before = ArraySubquery(line.order_by("updated_at", "pk").values("pk")[:COUNTED_TO])
+    count = Func(before, function="CARDINALITY", output_field=IntegerField())
+    return Case(When(status=Status.PENDING, then=count))
+
+
+def _place(job: Any) -> Place:
+    waits = job.status == Status.PENDING
+    counted = waits and job.ahead < COUNTED_TO
+    return Place(
+        id=job.pk,
+        status=TOLD.get(job.status, OTHER),
+        position=job.ahead + 1 if counted else None,
+        position_over=COUNTED_TO if waits and not counted else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+        not_before=job.not_before if waits else None,
+    )

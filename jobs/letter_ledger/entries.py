@@ -1,0 +1,35 @@
+"""Write the ledger: one row for each thing done to a letter, with who and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from jobs.models import DeadLetter, ReplayAttempt
+from jobs.runs.timeline import Actor
+
+Action = ReplayAttempt.Action
+State = ReplayAttempt.State
+
+
+def entry(
+    letter: DeadLetter, action: Action, state: State, actor: Actor, reason: str, **more: Any
+) -> ReplayAttempt:
+    """A row to be written. ``more``: fields of its state."""
+    return ReplayAttempt(
+        letter_id=letter.pk,
+        action=action,
+        state=state,
+        actor=actor.name,
+        user_id=actor.user_id,
+        reason=reason,
+        **more,
+    )
+
+
+def of_letters(letters: Iterable[DeadLetter]) -> dict[UUID, ReplayAttempt]:
+    """The unfinished row of each letter that has one, by the letter's id."""
+    ids = [letter.pk for letter in letters]
+    rows = ReplayAttempt.objects.filter(letter_id__in=ids, state__in=ReplayAttempt.UNFINISHED)
+    return {row.letter_id: row for row in rows}

@@ -1,0 +1,52 @@
+"""When a job is requeued, its letters go with it: the new message takes their place (I9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from jobs.letter_ledger import entries
+from jobs.models import DeadLetter, ReplayAttempt
+from jobs.runs.timeline import Actor
+
+FOLLOWING = (DeadLetter.State.IN_QUEUE, DeadLetter.State.KEPT)
+
+
+def follow_requeue(job_id: UUID, run_epoch: int, actor: Actor, reason: str) -> int:
+    """As ``follow_requeues``, for one job."""
+    return follow_requeues({job_id: run_epoch}, actor, reason)
+
+
+def follow_requeues(run_epochs: Mapping[UUID, int], actor: Actor, reason: str) -> int:
+    """Note on each undecided letter of these jobs that it is replayed as its job's run; returns how many.
+
+    Belongs in the transaction of the requeue. The letters leave their queue once the new message was sent.
+    """
+    letters = list(
+        DeadLetter.objects.light()
+        .filter(job_id__in=list(run_epochs), state__in=FOLLOWING)
+        .order_by("pk")
+        .select_for_update(of=("self",))
+    )
+    note([(letter, run_epochs[letter.job_id]) for letter in letters if letter.job_id], actor, reason)
+    return len(letters)
+
+
+def note(followed: Sequence[tuple[DeadLetter, int]], actor: Actor, reason: str) -> None:
+    """Write for these locked letters that their job was requeued as this run."""
+    if not followed:
+        return
+    ReplayAttempt.objects.bulk_create(
+        entries.entry(
+            letter,
+            ReplayAttempt.Action.REPLAY,
+            ReplayAttempt.State.REQUEUED,
+            actor,
+            reason,
+            job_epoch=run_epoch,
+            from_copy=letter.state != DeadLetter.State.IN_QUEUE,
+        )
+        for letter, run_epoch in followed
+    )
+    ids = [letter.pk for letter, _ in followed]
+    DeadLetter.objects.filter(pk__in=ids).update(state=DeadLetter.State.REPLAYING)

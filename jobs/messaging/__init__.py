@@ -1,0 +1,1 @@
+"""Messages to SQS: the outbox, its dispatcher, the message format and queue depths."""

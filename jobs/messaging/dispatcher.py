@@ -1,0 +1,181 @@
+"""Send what the outbox holds to SQS, a page at a time, ten messages a call, eight calls at once (I2).
+
+Sending is at-least-once: a crash between sending and recording gives the page back when its lease ends, and
+the second copy is refused where runs are claimed (I1). The threads speak to SQS alone, never to the database.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import monotonic
+
+from django.conf import settings
+
+from jobs import sqs
+from jobs.messaging import leases
+from jobs.messaging.leases import LEASE, Fate, Letter, Page
+from jobs.messaging.outbox import REASON_LENGTH
+from jobs.models import Outbox
+
+PAGE = 500
+THREADS = 8
+FIRST_BACKOFF = timedelta(seconds=1)
+LONGEST_BACKOFF = timedelta(minutes=5)
+
+
+@dataclass
+class Dispatched:
+    """What one pass did, in rows. ``waiting_on``: why a target ('default/queue') takes nothing now."""
+
+    sent: int = 0
+    dropped: int = 0
+    held: int = 0
+    failed: int = 0
+    refused: int = 0
+    taken: int = 0
+    waiting_on: dict[str, str] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.sent} sent, {self.dropped} dropped, {self.held} held until due, "
+            f"{self.failed} to be tried again, {self.refused} refused"
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One call of SendMessageBatch."""
+
+    target: str
+    queue_url: str
+    letters: Sequence[Letter]
+    entries: Sequence[sqs.Outgoing]
+
+
+def dispatch(limit: int = 1_000) -> Dispatched:
+    """Send at most ``limit`` due messages. What fails is in the answer and in the rows, not raised."""
+    done = Dispatched()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="dispatch") as pool:
+        while done.taken < limit:
+            # A target that failed is left out, so that its rows never starve those of the others.
+            page = leases.take(min(PAGE, limit - done.taken), without=done.waiting_on)
+            if not page.size:
+                break
+            fates = _send(pool, page, done)
+            if fates:
+                leases.settle(page, fates)
+            _count(page, fates, done)
+    return done
+
+
+def _count(page: Page, fates: Sequence[Fate], done: Dispatched) -> None:
+    states = [fate.state for fate in fates]
+    done.taken += page.size
+    done.dropped += page.dropped
+    done.held += page.held
+    done.sent += states.count(Outbox.State.SENT)
+    done.failed += states.count(Outbox.State.WAITING)
+    done.refused += states.count(Outbox.State.REFUSED)
+
+
+def _send(pool: ThreadPoolExecutor, page: Page, done: Dispatched) -> list[Fate]:
+    stop_at = monotonic() + LEASE.total_seconds() / 2
+    fates: list[Fate] = []
+    batches: list[Batch] = []
+    for target, letters in _by_target(page.letters).items():
+        url = _url(letters[0])
+        if url is None:
+            done.waiting_on[target] = _unconfigured(letters[0])
+            fates += [_later(letter, done.waiting_on[target], LONGEST_BACKOFF) for letter in letters]
+        else:
+            batches += _batches(target, url, letters)
+    for sent in pool.map(lambda batch: _send_batch(batch, done, stop_at), batches):
+        fates += sent
+    return fates
+
+
+def _by_target(letters: Iterable[Letter]) -> dict[str, list[Letter]]:
+    targets: dict[str, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        targets[letter.target].append(letter)
+    return targets
+
+
+def _url(letter: Letter) -> str | None:
+    queue = settings.QUEUES.get(letter.queue)
+    if queue is None:
+        return None
+    url: str | None = queue.url if letter.destination == Outbox.Destination.QUEUE else queue.dlq_url
+    return url
+
+
+def _unconfigured(letter: Letter) -> str:
+    where = "SQS_QUEUE_URL and SQS_DLQ_URL" if letter.queue == "default" else "OPSCONSOLE_QUEUES"
+    if letter.queue in settings.QUEUES:
+        return f"Queue '{letter.queue}' has no dead letter queue configured: set it in {where}."
+    return f"There is no queue '{letter.queue}' configured: set it in {where}."
+
+
+def _batches(target: str, url: str, letters: Sequence[Letter]) -> Iterator[Batch]:
+    by_key = {str(letter.id): letter for letter in letters}
+    for entries in sqs.split_batches([_outgoing(letter, url) for letter in letters]):
+        yield Batch(target, url, [by_key[entry.key] for entry in entries], entries)
+
+
+def _outgoing(letter: Letter, url: str) -> sqs.Outgoing:
+    key, body = str(letter.id), letter.message.to_body()
+    if not url.endswith(".fifo"):
+        return sqs.Outgoing(key=key, body=body)
+    job_id, epoch = letter.message.job_id, letter.message.run_epoch
+    # A re-send is another message; a repeat after a crash is the same one, and SQS drops it.
+    dedup_id = f"{job_id}:{epoch}:{letter.destination}:{letter.resends}"
+    return sqs.Outgoing(key=key, body=body, group_id=str(job_id), dedup_id=dedup_id)
+
+
+def _send_batch(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:
+    """Runs in a thread of the pool; the sets and dicts of ``done`` are only added to."""
+    if batch.target in done.waiting_on:
+        return [_later(letter, done.waiting_on[batch.target]) for letter in batch.letters]
+    if monotonic() > stop_at:
+        return [_later(letter, "SQS was too slow to try it within the lease.") for letter in batch.letters]
+    try:
+        results = sqs.send_batch(batch.queue_url, batch.entries)
+    except sqs.QueueMisconfigured as error:
+        done.waiting_on[batch.target] = str(error)
+        return [_later(letter, str(error), LONGEST_BACKOFF) for letter in batch.letters]
+    except sqs.QueueError as error:
+        done.waiting_on[batch.target] = str(error)
+        return [_later(letter, str(error)) for letter in batch.letters]
+    done.reached.add(batch.target)
+    by_key = {result.key: result for result in results}
+    return [_fate(letter, by_key[str(letter.id)]) for letter in batch.letters]
+
+
+def _fate(letter: Letter, result: sqs.SendResult) -> Fate:
+    if result.error is None:
+        return Fate(letter.id, Outbox.State.SENT, message_id=result.message_id or "")
+    if result.permanent:
+        return Fate(letter.id, Outbox.State.REFUSED, error=result.error[:REASON_LENGTH])
+    return _later(letter, result.error)
+
+
+def _later(letter: Letter, error: str, pause: timedelta | None = None) -> Fate:
+    pause = pause or backoff(letter.attempts)
+    return Fate(
+        letter.id,
+        Outbox.State.WAITING,
+        error=error[:REASON_LENGTH],
+        pause=pause * random.uniform(0.9, 1.1),
+    )
+
+
+def backoff(attempts: int) -> timedelta:
+    """The pause after so many tries: one second, doubled with each, five minutes at the most."""
+    doubled: int = 2 ** min(attempts - 1, 20)
+    return min(FIRST_BACKOFF * doubled, LONGEST_BACKOFF)

@@ -1,0 +1,148 @@
+"""The job message, as it stands in the body of an SQS message. Pure: no database, no network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from opsconsole.kit.errors import OpsConsoleError
+
+LARGEST_INTEGER = 2**31 - 1
+# The contract says integer; an existing database may have made it a bigint.
+LARGEST_PACKAGE = 2**63 - 1
+LONGEST_QUOTE = 80
+
+
+class MalformedMessage(OpsConsoleError):
+    """A body is not a job message; the sentence tells the operator which part is wrong and what is accepted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobMessage:
+    """What producers, console and workers tell each other about one run of a job.
+
+    ``run_epoch`` is None from producers that know nothing of runs; ``dead_letter_id`` is set on the copies
+    that the console puts on a dead letter queue.
+    """
+
+    job_id: UUID
+    customer_id: str = ""
+    package_size: int | None = None
+    priority: str = ""
+    retry: bool = False
+    reason: str | None = None
+    run_epoch: int | None = None
+    dead_letter_id: str | None = None
+
+    def to_body(self) -> str:
+        """Compact JSON in ASCII, so no character of a value is one that SQS refuses."""
+        fields: dict[str, Any] = {
+            "job_id": str(self.job_id),
+            "customer_id": self.customer_id,
+            "package_size": self.package_size,
+            "priority": self.priority,
+            "retry": self.retry,
+            "reason": self.reason,
+        }
+        if self.run_epoch is not None:
+            fields["run_epoch"] = self.run_epoch
+        if self.dead_letter_id is not None:
+            fields["dead_letter_id"] = self.dead_letter_id
+        return json.dumps(fields, ensure_ascii=True, separators=(",", ":"))
+
+
+def parse_body(text: str, limit_bytes: int) -> JobMessage:
+    """Read a message of any producer: foreign fields are ignored, optional ones may be missing or null.
+
+    Raises ``MalformedMessage``, and nothing else, whatever the text is.
+    """
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > limit_bytes:
+        raise MalformedMessage(f"The body is {size} bytes; at most {limit_bytes} are accepted.")
+    fields = _object(text)
+    return JobMessage(
+        job_id=_job_id(fields),
+        customer_id=_text(fields, "customer_id") or "",
+        package_size=_whole_number(
+            fields, "package_size", smallest=-LARGEST_PACKAGE - 1, largest=LARGEST_PACKAGE
+        ),
+        priority=_text(fields, "priority") or "",
+        retry=_flag(fields, "retry"),
+        reason=_text(fields, "reason"),
+        run_epoch=_whole_number(fields, "run_epoch", smallest=1),
+        dead_letter_id=_text(fields, "dead_letter_id"),
+    )
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        # A fraction stays the text that the producer wrote: nothing here is one, and no digit gets lost.
+        value = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise MalformedMessage("The body is JSON that is nested too deeply.") from None
+    except ValueError as error:
+        raise MalformedMessage(f"The body is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise MalformedMessage(f"The body must be a JSON object, not {_quote(value)}.")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _job_id(fields: dict[str, Any]) -> UUID:
+    value = fields.get("job_id")
+    if value is None:
+        raise MalformedMessage("job_id is missing.")
+    # UUID() alone also takes braces, underscores and digits of other scripts, which PostgreSQL would not.
+    try:
+        job_id = UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        job_id = None
+    if job_id is None or value.lower() not in {str(job_id), job_id.hex}:
+        raise MalformedMessage(f"job_id must be a UUID, not {_quote(value)}.")
+    return job_id
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    """Text that PostgreSQL can store; a number, as old producers send ids and priorities, becomes text."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise MalformedMessage(f"{name} must be text, not {_quote(value)}.")
+    text = str(value)
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise MalformedMessage(f"{name} has a NUL character or half a surrogate pair: {_quote(value)}.")
+    return text
+
+
+def _whole_number(
+    fields: dict[str, Any], name: str, *, smallest: int, largest: int = LARGEST_INTEGER
+) -> int | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    # To Python, true is the number 1.
+    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+        wanted = f"a whole number from {smallest} to {largest}"
+        raise MalformedMessage(f"{name} must be {wanted}, not {_quote(value)}.")
+    return value
+
+
+def _flag(fields: dict[str, Any], name: str) -> bool:
+    value = fields.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise MalformedMessage(f"{name} must be true or false, not {_quote(value)}.")
+    return value
+
+
+def _quote(value: object) -> str:
+    """The beginning of a foreign value, in characters that logs, pages and SQS attributes take."""
+    quoted = json.dumps(value)
+    return quoted if len(quoted) <= LONGEST_QUOTE else f"{quoted[:LONGEST_QUOTE]}..."

@@ -1,0 +1,169 @@
+"""Two statements on the outbox: take a page of due rows under a lease, and settle what became of them (I2).
+
+A lease is ``available_at`` moved forward. A dispatcher that dies lets it run out, and the rows are due again;
+one that comes back too late finds another ``available_at`` and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from jobs.messaging.format import JobMessage
+from jobs.models import Outbox
+from jobs.models.columns import as_whole, column
+
+LEASE = timedelta(seconds=60)
+
+# Rows are judged in the statement that takes them: what is no longer current is dropped, what may not start
+# yet is put back until then and not counted as tried. ``without`` names targets, such as 'default/dlq'. The
+# LATERAL keeps PostgreSQL to a look by primary key a row, also where it would rather read the whole table.
+_TAKE = """
+WITH due AS MATERIALIZED (
+    SELECT id, job_id, run_epoch, destination, available_at
+      FROM outbox
+     WHERE state = 'waiting' AND available_at <= statement_timestamp()
+       AND queue || '/' || destination <> ALL (%(without)s::text[])
+     ORDER BY available_at, id
+     LIMIT %(limit)s
+       FOR UPDATE SKIP LOCKED
+), judged AS (
+    SELECT due.id, due.available_at AS place, job.not_before, job."{customer_id}"::text AS customer_id,
+           job."{package_size}" AS package_size, job."{priority_level}"::text AS priority,
+           CASE WHEN job.run_epoch IS DISTINCT FROM due.run_epoch
+                  OR due.destination = 'queue' AND job.status::text <> 'pending'
+                  OR due.destination = 'dlq' AND job.status::text NOT IN ('failed', 'quarantined')
+                THEN 'dropped'
+                WHEN due.destination = 'queue' AND job.not_before > statement_timestamp() THEN 'held'
+                ELSE 'leased' END AS verdict
+      FROM due LEFT JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = due.job_id LIMIT 1) AS job ON true
+), taken AS (
+    UPDATE outbox AS letter
+       SET state = CASE verdict WHEN 'dropped' THEN 'dropped' ELSE letter.state END,
+           available_at = CASE verdict
+               WHEN 'leased' THEN statement_timestamp() + make_interval(secs => %(lease)s)
+               WHEN 'held' THEN judged.not_before
+               ELSE letter.available_at END,
+           attempts = letter.attempts + (verdict = 'leased')::int
+      FROM judged
+     WHERE letter.id = judged.id
+    RETURNING verdict, CASE verdict WHEN 'leased' THEN letter.available_at END AS leased_until, place,
+              letter.id, letter.queue, letter.destination, letter.attempts, letter.resends, letter.job_id,
+              customer_id, package_size, priority, letter.retry, letter.reason, letter.run_epoch,
+              letter.dead_letter_id
+)
+SELECT * FROM taken ORDER BY place, id
+"""
+
+_SETTLE = """
+UPDATE outbox AS letter
+   SET state = fate.state,
+       message_id = fate.message_id,
+       last_error = fate.error,
+       sent_at = CASE fate.state WHEN 'sent' THEN statement_timestamp() ELSE letter.sent_at END,
+       available_at = CASE fate.state
+           WHEN 'waiting' THEN statement_timestamp() + fate.pause
+           ELSE letter.available_at END
+  FROM unnest(%(ids)s::bigint[], %(states)s::text[], %(message_ids)s::text[], %(errors)s::text[],
+              %(pauses)s::interval[]) AS fate (id, state, message_id, error, pause)
+ WHERE letter.id = fate.id AND letter.state = 'waiting' AND letter.available_at = %(leased_until)s
+"""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A leased row of the outbox with the message that its job's row makes of it."""
+
+    id: int
+    queue: str
+    destination: str
+    attempts: int
+    resends: int
+    message: JobMessage
+
+    @property
+    def target(self) -> str:
+        """Where it goes, such as 'default/queue' or 'default/dlq'."""
+        return f"{self.queue}/{self.destination}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """``size`` rows were taken; those in ``letters`` are ours to send until ``leased_until``."""
+
+    size: int
+    dropped: int
+    held: int
+    letters: list[Letter]
+    leased_until: datetime | None
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a letter. ``pause``: how long one that still waits is left alone."""
+
+    id: int
+    state: Outbox.State
+    message_id: str = ""
+    error: str = ""
+    pause: timedelta = timedelta(0)
+
+
+def take(limit: int, *, without: Iterable[str] = ()) -> Page:
+    """Lease at most ``limit`` due rows, the longest due first, passing over the targets in ``without``."""
+    statement = _TAKE.format(
+        customer_id=column("jobs.customer_id"),
+        package_size=column("jobs.package_size"),
+        priority_level=column("jobs.priority_level"),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"limit": limit, "without": list(without), "lease": LEASE.total_seconds()})
+        names = [described.name for described in cursor.description]
+        rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    verdicts = [row["verdict"] for row in rows]
+    leased = [row for row in rows if row["verdict"] == "leased"]
+    return Page(
+        size=len(rows),
+        dropped=verdicts.count("dropped"),
+        held=verdicts.count("held"),
+        letters=[_letter(row) for row in leased],
+        leased_until=leased[0]["leased_until"] if leased else None,
+    )
+
+
+def _letter(row: dict[str, Any]) -> Letter:
+    to_dlq = row["destination"] == Outbox.Destination.DLQ
+    message = JobMessage(
+        job_id=row["job_id"],
+        customer_id=row["customer_id"],
+        package_size=as_whole(row["package_size"]),
+        priority=row["priority"],
+        retry=row["retry"],
+        reason=row["reason"] or None,
+        run_epoch=row["run_epoch"],
+        dead_letter_id=str(row["dead_letter_id"]) if to_dlq else None,
+    )
+    own = {name: row[name] for name in ("id", "queue", "destination", "attempts", "resends")}
+    return Letter(**own, message=message)
+
+
+def settle(page: Page, fates: Sequence[Fate]) -> int:
+    """Record what became of the page's letters; returns how many were still leased to us."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SETTLE,
+            {
+                "ids": [fate.id for fate in fates],
+                "states": [fate.state.value for fate in fates],
+                "message_ids": [fate.message_id for fate in fates],
+                "errors": [fate.error for fate in fates],
+                "pauses": [fate.pause for fate in fates],
+                "leased_until": page.leased_until,
+            },
+        )
+        settled: int = cursor.rowcount
+        return settled

@@ -1,0 +1,1 @@
+"""Operations on single jobs by a person: plan, preview and carry out."""

@@ -1,0 +1,292 @@
+"""What an operator may do to jobs: planned from what was seen, carried out only on what is still so (I4, I10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import TextChoices
+from django.db.models.functions import Now
+
+from jobs.letter_ledger.settlement import follow_requeues
+from jobs.messaging import outbox
+from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.runs import timeline
+from jobs.runs.diagnosis import Reason, diagnose
+from jobs.runs.lifecycle import restart
+from jobs.runs.timeline import Actor
+from opsconsole.kit.durations import spell
+from opsconsole.kit.errors import OpsConsoleError
+
+# A row that another transaction holds for so long is left alone, and the others are done without it.
+LOCK_TIMEOUT_MS = 3_000
+
+# What deciding and writing need; payloads can be large.
+_READ_OF_A_JOB = (
+    "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count", "updated_at", "started_at",
+    "not_before", "deadline_at",
+)  # fmt: skip
+
+
+class OperationRefused(OpsConsoleError):
+    """An operation can't be begun as asked; the message says what is missing."""
+
+
+class Action(TextChoices):
+    REQUEUE = "requeue", "requeue"
+    CANCEL = "cancel", "cancel"
+    RELEASE = "release", "release from quarantine"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What will happen to one job, frozen with what was seen of it; ``will`` False: it is skipped.
+
+    ``seen_reason`` is the diagnosis at that time ('' for none): an operator who saw a dead worker has not
+    decided about one that beats. ``jobs.dead_letters.operations`` makes steps of this shape too.
+    """
+
+    job_id: UUID
+    action: str
+    seen_status: str
+    seen_epoch: int
+    seen_reason: str
+    will: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job. ``failed``: it should have been done, and the database refused it."""
+
+    job_id: UUID
+    done: bool
+    sentence: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """Who does it, why, and what else the timeline is told."""
+
+    actor: Actor
+    reason: str
+    details: dict[str, Any]
+
+
+def plan(action: Action, job_ids: Iterable[UUID]) -> list[Step]:
+    """Say for each of these jobs what the action would do, in the order given. Unknown ids are left out."""
+    wanted = list(job_ids)
+    found = _with_evidence(wanted)
+    return [step_for(action, found[job_id]) for job_id in wanted if job_id in found]
+
+
+def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, Any]:
+    jobs = Job.objects.with_evidence().only(*_READ_OF_A_JOB).filter(pk__in=job_ids)
+    return {job.pk: job for job in jobs}
+
+
+def step_for(action: str, job: Any) -> Step:
+    """The decision for one job that was loaded by ``with_evidence()``. Pure."""
+    will, sentence = _JUDGES[action](job)
+    reason = diagnose(job).reason or ""
+    return Step(job.pk, action, job.status, job.run_epoch, str(reason), will, sentence)
+
+
+def _judge_requeue(job: Any) -> tuple[bool, str]:
+    again = f"Will wait for run {job.run_epoch + 1}, and its message be sent."
+    if job.status == Status.IN_PROGRESS:
+        return _judge_requeue_of_running(job, again)
+    if job.status == Status.CANCELLED and job.beat_at and job.beat_at >= job.stale_before:
+        ago = spell(job.read_at - job.beat_at)
+        return False, f"Its worker still named the cancelled run {ago} ago: wait until it has stopped."
+    if job.status in {Status.FAILED, Status.CANCELLED}:
+        return True, again
+    if job.status == Status.QUARANTINED:
+        return False, "It is quarantined: release it instead."
+    return False, "It is waiting already." if job.status == Status.PENDING else _left_alone(job)
+
+
+def _judge_requeue_of_running(job: Any, again: str) -> tuple[bool, str]:
+    diagnosis = diagnose(job)
+    if diagnosis.stale or diagnosis.reason == Reason.HUNG:
+        return True, f"{diagnosis.sentence} {again} What the old run still reports will be refused."
+    return False, f"{diagnosis.sentence} Cancel it first if it must not go on."
+
+
+def _judge_cancel(job: Any) -> tuple[bool, str]:
+    if job.status == Status.PENDING:
+        return True, "Will not be run."
+    if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:
+        return (
+            True,
+            "Its worker can't be told: it may finish the work, its result will be seen as it writes it.",
+        )
+    if job.status == Status.IN_PROGRESS:
+        return True, f"Worker {job.worker_id} will be told at its next beat; its result will be refused."
+    return False, _left_alone(job)
+
+
+def _judge_release(job: Any) -> tuple[bool, str]:
+    if job.status == Status.QUARANTINED:
+        return (
+            True,
+            f"Will wait for run {job.run_epoch + 1} with its {job.recovery_count} recoveries forgiven.",
+        )
+    return False, _left_alone(job)
+
+
+def _left_alone(job: Any) -> str:
+    if job.status in Status.values:
+        return f"It is {Status(job.status).label.lower()}: nothing to do."
+    return f"Its status '{job.status}' is not known to the console: it is left alone."
+
+
+_JUDGES: dict[str, Callable[[Any], tuple[bool, str]]] = {
+    Action.REQUEUE: _judge_requeue,
+    Action.CANCEL: _judge_cancel,
+    Action.RELEASE: _judge_release,
+}
+
+
+def carry_out(
+    steps: Sequence[Step], actor: Actor, reason: str, *, details: Mapping[str, Any] | None = None
+) -> list[Outcome]:
+    """Do what was planned to each job that is still as it was seen; the outcomes in the order of the steps.
+
+    All of it is one transaction. When the database refuses that, each job gets a transaction of its own, so
+    that one which can't be written fails alone. ``details`` are kept with each event. Raises
+    ``OperationRefused`` without a reason.
+    """
+    if not reason.strip():
+        raise OperationRefused("Give a reason: it is kept on each job's timeline.")
+    decision = _Decision(actor, reason, dict(details or {}))
+    try:
+        return _together(steps, decision)
+    except DatabaseError:
+        return [_alone(step, decision) for step in steps]
+
+
+def _alone(step: Step, decision: _Decision) -> Outcome:
+    try:
+        return _together([step], decision)[0]
+    except DatabaseError as error:
+        why = str(error).strip().partition("\n")[0]
+        sentence = f"The database refused it, nothing was changed: {why}"
+        return Outcome(step.job_id, done=False, sentence=sentence, failed=True)
+
+
+def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
+    left = {step.job_id: step.sentence for step in steps if not step.will}
+    wanted = [step for step in steps if step.will]
+    written: dict[UUID, str] = {}
+    with transaction.atomic():
+        # The locks first, the second look on a newer snapshot: a beat or a result in between wins (I3).
+        found = _lock([step.job_id for step in wanted])
+        same = [step for step in wanted if found.get(step.job_id) == (step.seen_status, step.seen_epoch)]
+        jobs = _with_evidence([step.job_id for step in same])
+        kept = {step.job_id: _second_thought(step, jobs[step.job_id]) for step in same}
+        left |= {job_id: why for job_id, why in kept.items() if why}
+        for action, write in _WRITES.items():
+            chosen = [jobs[step.job_id] for step in same if step.action == action and not kept[step.job_id]]
+            written |= write(chosen, decision) if chosen else {}
+    left |= {step.job_id: _changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
+    return [
+        Outcome(step.job_id, done=step.job_id in written, sentence=(written | left)[step.job_id])
+        for step in steps
+    ]
+
+
+def _lock(job_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
+    """Status and epoch of these jobs, whose rows are ours until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+    # In one order, whoever locks them: two operations on the same jobs wait for each other, never both.
+    rows = Job.objects.filter(pk__in=job_ids).order_by("pk").select_for_update()
+    return {pk: (status, epoch) for pk, status, epoch in rows.values_list("pk", "status", "run_epoch")}
+
+
+def _second_thought(step: Step, job: Any) -> str:
+    """Why a job that looks as it did is left alone all the same; '' when it is not."""
+    again = step_for(step.action, job)
+    if not again.will:
+        return again.sentence
+    return diagnose(job).sentence if _worker_proved_alive(step, again) else ""
+
+
+def _worker_proved_alive(step: Step, again: Step) -> bool:
+    return step.action == Action.REQUEUE and step.seen_reason != again.seen_reason == Reason.HUNG
+
+
+def _changed(now: tuple[str, int] | None) -> str:
+    if now is None:
+        return "It is gone from the database."
+    return f"It changed meanwhile: now {now[0]}, run {now[1]}."
+
+
+def _requeue(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+    restart(_locked(jobs), attempts=0)
+    return _send_again(jobs, JobEvent.Kind.REQUEUED, decision)
+
+
+def _release(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+    restart(_locked(jobs), recovery_count=0, attempts=0)
+    return _send_again(jobs, JobEvent.Kind.RELEASED, decision)
+
+
+def _locked(jobs: Sequence[Job]) -> Any:
+    return Job.objects.filter(pk__in=[job.pk for job in jobs])
+
+
+def _send_again(jobs: Sequence[Job], kind: JobEvent.Kind, decision: _Decision) -> dict[UUID, str]:
+    Outbox.objects.bulk_create(
+        Outbox(
+            job_id=job.pk,
+            run_epoch=job.run_epoch + 1,
+            queue=job.queue,
+            reason=outbox.OPERATOR_REQUEUE,
+            retry=True,
+        )
+        for job in jobs
+    )
+    timeline.record_all(
+        timeline.event(
+            job.pk,
+            kind,
+            run_epoch=job.run_epoch + 1,
+            actor=decision.actor,
+            reason=decision.reason,
+            details={"from_status": job.status, "from_epoch": job.run_epoch, "worker": job.worker_id}
+            | decision.details,
+        )
+        for job in jobs
+    )
+    epochs = {job.pk: job.run_epoch + 1 for job in jobs}
+    follow_requeues(epochs, decision.actor, decision.reason)
+    return {job_id: f"Waits for run {epoch}." for job_id, epoch in epochs.items()}
+
+
+def _cancel(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+    _locked(jobs).update(status=Status.CANCELLED, completed_at=None, updated_at=Now())
+    timeline.record_all(
+        timeline.event(
+            job.pk,
+            JobEvent.Kind.CANCELLED,
+            run_epoch=job.run_epoch,
+            actor=decision.actor,
+            reason=decision.reason,
+            details={"from_status": job.status, "worker": job.worker_id} | decision.details,
+        )
+        for job in jobs
+    )
+    return {job.pk: "Cancelled." for job in jobs}
+
+
+_WRITES: dict[Action, Callable[[Sequence[Job], _Decision], dict[UUID, str]]] = {
+    Action.REQUEUE: _requeue,
+    Action.RELEASE: _release,
+    Action.CANCEL: _cancel,
+}

@@ -1,0 +1,1 @@
+"""Recovery: find runs whose worker died and start them again, and explain what will happen next."""

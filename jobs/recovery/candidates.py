@@ -1,0 +1,87 @@
+"""Statement one of a rescue: lock the next page of stale runs, and read what a decision needs of them (I3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import Subquery
+
+from jobs.models import Job, RecoveryControl, Status, WorkerHeartbeat
+from jobs.recovery.binary_values import binary_cursor
+
+# Where a page ended, in the order (updated_at, id).
+Place = tuple[datetime, UUID]
+BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+
+
+class StaleRun(NamedTuple):
+    """A stale run as ``jobs.recovery.decision.decide`` wants it. No model: a page has five hundred, payloads can be large."""
+
+    pk: UUID
+    queue: str
+    worker_id: str | None
+    run_epoch: int
+    recovery_count: int
+    updated_at: datetime
+    started_at: datetime | None
+    beat_at: datetime | None
+    outage_ended_at: datetime | None
+    stale_before: datetime
+    read_at: datetime
+    worker_beat_at: datetime | None = None
+    status: Status = Status.IN_PROGRESS
+
+    @property
+    def last_seen(self) -> datetime:
+        """As ``with_evidence()`` has it; the database would look for the beat once more to tell it."""
+        return max(filter(None, (self.updated_at, self.started_at, self.beat_at, self.outage_ended_at)))
+
+    @property
+    def place(self) -> Place:
+        return self.updated_at, self.pk
+
+
+class StaleRuns:
+    """The stale runs, the longest waiting first, a page at a time.
+
+    The question is built once: that takes Django as long as finding a page takes the server.
+    """
+
+    def __init__(self) -> None:
+        outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
+        runs = Job.objects.stale().annotate(outage_ended_at=Subquery(outage_ended))
+        runs = runs.after(*BEGINNING).order_by("updated_at", "pk")
+        read = [name for name in StaleRun._fields if name not in StaleRun._field_defaults]
+        self._runs = runs.select_for_update(skip_locked=True, of=("self",)).values_list(*read)
+        self._built: dict[int, tuple[str, tuple[Any, ...]]] = {}
+
+    def lock(self, size: int, behind: Place) -> list[StaleRun]:
+        """Lock at most ``size`` behind this place that no other rescuer, worker or operator holds."""
+        if size not in self._built:
+            self._built[size] = self._runs[:size].query.sql_with_params()
+        statement, parameters = self._built[size]
+        from_here: dict[Any, Any] = dict(zip(BEGINNING, behind, strict=True))
+        with binary_cursor() as cursor:
+            cursor.execute(statement, [from_here.get(value, value) for value in parameters])
+            return _with_beats_of_workers([StaleRun(*row) for row in cursor.fetchall()])
+
+
+def held_again(page: Sequence[StaleRun]) -> list[StaleRun]:
+    """Those runs of a page whose locks went with a transaction that failed that could be locked once more."""
+    jobs = Job.objects.filter(pk__in=[run.pk for run in page]).order_by("updated_at", "pk")
+    held = set(jobs.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    return [run for run in page if run.pk in held]
+
+
+def _with_beats_of_workers(page: list[StaleRun]) -> list[StaleRun]:
+    """What their workers do now tells why runs without a beat are silent; the others, nearly all, need no asking."""
+    workers = {run.worker_id for run in page if run.beat_at is None and run.worker_id}
+    if not workers:
+        return page
+    beats = dict(WorkerHeartbeat.objects.filter(pk__in=workers).values_list("pk", "last_heartbeat"))
+    return [
+        run if run.beat_at else run._replace(worker_beat_at=beats.get(run.worker_id or "")) for run in page
+    ]

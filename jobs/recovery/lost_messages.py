@@ -1,0 +1,193 @@
+"""Send the message of a pending job again when it is proven lost (I2). A copy too many is harmless (I1).
+
+The proof is a time for each queue: a message that was sent before it and is not claimed by now is nowhere. It
+is the time at which the queue was seen empty, or the time after which a hundred later jobs were claimed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q
+
+from jobs.messaging.outbox import LOST_MESSAGE
+from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartbeat
+from jobs.models.job import JobQuerySet
+from jobs.runs.timeline import SWEEP
+from opsconsole.kit.durations import spell
+
+FRESH = timedelta(minutes=3)
+OLD_KIND_SEEN_WITHIN = timedelta(days=1)
+LATER_CLAIMS = 100
+LOOKED_AT = 10_000
+
+# The creation time of the hundredth newest claimed job of each queue. It reads the newest jobs of each status
+# by index and stops at a hundred; where few are of this queue, it gives up after ten thousand: not proven.
+_OVERTAKEN = """
+SELECT queue.name, hundredth.created_at
+  FROM unnest(%(queues)s::text[]) AS queue (name)
+ CROSS JOIN LATERAL (
+       SELECT claimed.created_at
+         FROM unnest(ARRAY['in_progress', 'completed', 'failed', 'quarantined']) AS known (status)
+        CROSS JOIN LATERAL (
+              SELECT newest.created_at
+                FROM (SELECT created_at, jobs.queue FROM jobs WHERE jobs.status::text = known.status
+                       ORDER BY created_at DESC, id DESC LIMIT %(looked_at)s) AS newest
+               WHERE newest.queue = queue.name
+               ORDER BY newest.created_at DESC LIMIT %(later_claims)s) AS claimed
+        ORDER BY claimed.created_at DESC OFFSET %(later_claims)s - 1 LIMIT 1) AS hundredth
+"""
+
+# Only what is still as it was seen is armed again: pending at that epoch, and re-sent no more often.
+_ARM_AGAIN = """
+WITH wanted AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::int[], %(resends)s::int[], %(sentences)s::text[],
+                         %(details)s::jsonb[]) AS wanted (id, epoch, resends, sentence, details)
+), pending AS MATERIALIZED (
+    SELECT job.id, job.queue, wanted.epoch, wanted.resends
+      FROM jobs AS job JOIN wanted ON wanted.id = job.id
+     WHERE job.status::text = 'pending' AND job.run_epoch = wanted.epoch
+       FOR UPDATE OF job SKIP LOCKED
+), armed AS (
+    INSERT INTO outbox AS letter (job_id, run_epoch, queue, destination, dead_letter_id, reason, retry, resends)
+    SELECT id, epoch, queue, 'queue', NULL, %(reason)s, true, resends + 1 FROM pending
+    ON CONFLICT (job_id, run_epoch, destination) DO UPDATE
+       SET state = 'waiting', available_at = statement_timestamp(), attempts = 0, last_error = '',
+           resends = excluded.resends
+     WHERE letter.state IN ('sent', 'dropped') AND letter.resends = excluded.resends - 1
+    RETURNING job_id
+)
+INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
+SELECT id, epoch, %(kind)s, %(actor)s, sentence, details FROM wanted JOIN armed ON armed.job_id = wanted.id
+"""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Messages sent before this and not claimed are lost; the sentence says why."""
+
+    before: datetime
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A pending job whose message is lost. ``resends``: how often it was sent again before."""
+
+    job_id: UUID
+    epoch: int
+    queue: str
+    waited: timedelta
+    resends: int
+    sentence: str
+
+
+def resend_lost(limit: int = 1_000) -> int:
+    """Ask for the messages of at most ``limit`` jobs to be sent again; returns of how many.
+
+    Does nothing while recovery only observes, or while the setting OPSCONSOLE_LOST_RESEND says so.
+    """
+    control = RecoveryControl.load()
+    if not control.armed or not resending():
+        return 0
+    return _arm_again(find(limit, cutoff=control.cutoff))
+
+
+def resending() -> bool:
+    """Whether the setting allows it; 'auto' means: unless workers without epochs beat within the last day.
+
+    For them a second message may be a second run, as nothing fences the first.
+    """
+    if settings.OPSCONSOLE_LOST_RESEND != "auto":
+        return bool(settings.OPSCONSOLE_LOST_RESEND == "on")
+    return not WorkerHeartbeat.objects.beating(OLD_KIND_SEEN_WITHIN).without_epochs().exists()
+
+
+def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
+    """The jobs whose message is proven lost, the longest waiting first; none from before ``cutoff``."""
+    jobs = Job.objects.lost_candidates()
+    if cutoff:
+        jobs = jobs.filter(updated_at__gte=cutoff)
+    if not jobs.exists():
+        return []
+    by_queue = proofs()
+    found = proven(jobs, by_queue).order_by("updated_at", "pk")[:limit]
+    return [_lost(job, by_queue[job.queue]) for job in found]
+
+
+def proven_lost() -> JobQuerySet:
+    """Pending jobs whose message is proven lost by now, and may be sent again."""
+    return proven(Job.objects.lost_candidates(), proofs())
+
+
+def proofs() -> dict[str, Proof]:
+    """For each configured queue of which anything is known, the later and so stronger proof."""
+    found = _overtaken()
+    for state in QueueState.objects.filter(name__in=settings.QUEUES).known_empty(FRESH):
+        if state.read_at and (state.name not in found or found[state.name].before < state.read_at):
+            found[state.name] = Proof(state.read_at, f"queue '{state.name}' was seen empty")
+    return found
+
+
+def _overtaken() -> dict[str, Proof]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OVERTAKEN,
+            {"queues": list(settings.QUEUES), "looked_at": LOOKED_AT, "later_claims": LATER_CLAIMS},
+        )
+        return {
+            name: Proof(before, f"{LATER_CLAIMS} jobs enqueued later were claimed")
+            for name, before in cursor.fetchall()
+        }
+
+
+def proven(jobs: JobQuerySet, by_queue: dict[str, Proof]) -> JobQuerySet:
+    """Of jobs annotated by ``with_message()``, those whose message a proof says to be lost."""
+    any_of_them = Q(pk__in=[])
+    for queue, proof in by_queue.items():
+        any_of_them |= Q(queue=queue, updated_at__lt=proof.before, waiting_since__lt=proof.before)
+    return jobs.filter(any_of_them)
+
+
+def is_proven(job: Any, proof: Proof) -> bool:
+    """The same of one job that was read, by the proof for its queue."""
+    return bool(job.updated_at < proof.before and job.waiting_since < proof.before)
+
+
+def _lost(job: Any, proof: Proof) -> Lost:
+    waited = job.read_at - job.waiting_since
+    sentence = f"Its message is lost: it waited for {spell(waited)}, and {proof.sentence}."
+    return Lost(job.pk, job.run_epoch, job.queue, waited, job.resends, sentence)
+
+
+def _arm_again(lost: Sequence[Lost]) -> int:
+    if not lost:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _ARM_AGAIN,
+            {
+                "ids": [job.job_id for job in lost],
+                "epochs": [job.epoch for job in lost],
+                "resends": [job.resends for job in lost],
+                "sentences": [job.sentence for job in lost],
+                "details": [json.dumps(_details(job)) for job in lost],
+                "reason": LOST_MESSAGE,
+                "kind": JobEvent.Kind.RESENT.value,
+                "actor": SWEEP.name,
+            },
+        )
+        armed: int = cursor.rowcount
+        return armed
+
+
+def _details(job: Lost) -> dict[str, Any]:
+    waited = round(job.waited.total_seconds(), 1)
+    return {"why": LOST_MESSAGE, "resend": job.resends + 1, "waited_seconds": waited, "queue": job.queue}

@@ -1,0 +1,109 @@
+"""The one statement that takes stale runs from their workers: row, timeline and outbox together (I2, I3).
+
+It reads the heartbeats itself, on the snapshot of its own start: whoever beat after the page was locked is
+left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from jobs.messaging.outbox import REASON_LENGTH, STALE_JOB_RECOVERY
+from jobs.models import JobEvent, Outbox
+from jobs.models.columns import column
+from jobs.recovery.binary_values import binary_cursor
+from jobs.runs.timeline import SWEEP
+
+if TYPE_CHECKING:
+    from jobs.recovery.decision import Decision
+
+RECOVERED_MESSAGE = "Recovered from stale state (no worker heartbeat)"
+QUARANTINED_MESSAGE = "Quarantined: its runs kept losing their worker"
+
+_TAKE = """
+WITH wanted AS (
+    SELECT * FROM unnest(%(ids)b::uuid[], %(epochs)b::int[], %(stale_before)b::timestamptz[], %(counted)b::bool[],
+                         %(reasons)b::text[], %(sentences)b::text[], %(workers)b::text[],
+                         %(last_seen)b::timestamptz[], %(silent_seconds)b::float8[])
+                  AS wanted (id, epoch, stale_before, counted, reason, sentence, worker, last_seen, silent_seconds)
+), taken AS (
+    UPDATE jobs AS job
+       SET {changes}, error_message = %(message)s, updated_at = now()
+      FROM wanted
+     WHERE job.id = wanted.id AND job.status = 'in_progress' AND job.run_epoch = wanted.epoch
+       AND NOT EXISTS (
+           SELECT FROM worker_heartbeats AS beat
+            WHERE beat.current_job_id = job.id
+              AND (beat.current_run_epoch = job.run_epoch
+                   OR beat.current_run_epoch IS NULL AND job.claimed_epoch IS NULL)
+              AND beat."{last_heartbeat}" >= wanted.stale_before)
+    RETURNING job.id, job.run_epoch, job.queue, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
+              wanted.worker, wanted.last_seen, wanted.silent_seconds
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
+    SELECT id, epoch, %(kind)s, %(actor)s, sentence,
+           jsonb_build_object('why', reason, 'worker', worker, 'last_seen', last_seen,
+                              'silent_seconds', silent_seconds, 'counted', counted, 'epoch_now', run_epoch)
+      FROM taken
+), posted AS (
+    INSERT INTO outbox (job_id, run_epoch, queue, destination, dead_letter_id, reason, retry)
+    SELECT id, run_epoch, queue, {letter}, true FROM taken
+    ON CONFLICT (job_id, run_epoch, destination) DO NOTHING
+)
+SELECT id FROM wanted EXCEPT SELECT id FROM taken
+"""
+
+_WAIT_AGAIN = """
+    status = 'pending', run_epoch = job.run_epoch + 1, claimed_epoch = NULL, worker_id = NULL,
+    started_at = NULL, completed_at = NULL, not_before = NULL,
+    recovery_count = job.recovery_count + wanted.counted::int"""
+
+
+def requeue(decisions: Sequence[Decision]) -> set[UUID]:
+    """Start these runs again; returns the jobs that were left alone, as their worker proved alive."""
+    return _take(
+        decisions,
+        changes=_WAIT_AGAIN,
+        message=RECOVERED_MESSAGE,
+        kind=JobEvent.Kind.RECOVERED,
+        letter=f"'{Outbox.Destination.QUEUE}', NULL::uuid, '{STALE_JOB_RECOVERY}'",
+    )
+
+
+def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
+    """Set these jobs aside for an operator, with a dead letter as the sign outside (I5); returns those left alone."""
+    return _take(
+        decisions,
+        changes="status = 'quarantined'",
+        message=QUARANTINED_MESSAGE,
+        kind=JobEvent.Kind.QUARANTINED,
+        letter=f"'{Outbox.Destination.DLQ}', gen_random_uuid(), left(sentence, {REASON_LENGTH})",
+    )
+
+
+def _take(
+    decisions: Sequence[Decision], *, changes: str, message: str, kind: JobEvent.Kind, letter: str
+) -> set[UUID]:
+    last_heartbeat = column("worker_heartbeats.last_heartbeat")
+    statement = _TAKE.format(changes=changes, last_heartbeat=last_heartbeat, letter=letter)
+    with binary_cursor() as cursor:
+        cursor.execute(
+            statement,
+            {
+                "ids": [decision.run.pk for decision in decisions],
+                "epochs": [decision.run.run_epoch for decision in decisions],
+                "stale_before": [decision.run.stale_before for decision in decisions],
+                "counted": [decision.counted for decision in decisions],
+                "reasons": [decision.reason for decision in decisions],
+                "sentences": [decision.sentence for decision in decisions],
+                "workers": [decision.run.worker_id for decision in decisions],
+                "last_seen": [decision.last_seen for decision in decisions],
+                "silent_seconds": [round(decision.silent_for.total_seconds(), 1) for decision in decisions],
+                "message": message,
+                "kind": kind.value,
+                "actor": SWEEP.name,
+            },
+        )
+        return {row[0] for row in cursor.fetchall()}

@@ -1,0 +1,89 @@
+"""What would another threshold have done in the last week? Answered from the timeline, changing nothing.
+
+Each run that ended says on its timeline how long its worker was silent at most; each run that was taken from its
+worker says since when it had been silent, and a late sign of life tells that the worker was alive after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import connection
+
+from jobs.models import JobEvent
+from jobs.runs.timeline import SWEEP
+
+LOOKED_BACK = timedelta(days=7)
+
+# The week is read once, by several processes of the server: runs that ended are counted by how many of the thresholds their
+# silence reached (null: it is not on record); those that were taken come one by one, to be looked up (null: not heard again).
+_QUESTION = """
+WITH week AS (
+    SELECT CASE WHEN kind = ANY (%(takings)s) THEN id END AS taken,
+           CASE WHEN kind = ANY (%(endings)s)
+                THEN width_bucket((details->>'longest_silence_seconds')::float, %(thresholds)s::float[]) END AS reached,
+           count(*) AS runs
+      FROM job_events
+     WHERE at >= now() - make_interval(secs => %(looked_back)s)
+       AND (kind = ANY (%(endings)s) OR kind = ANY (%(takings)s) AND actor = %(sweep)s)
+     GROUP BY taken, reached
+), silences AS (
+    SELECT extract(epoch FROM back.at - (event.details->>'last_seen')::timestamptz)::float AS silence
+      FROM week JOIN job_events AS event ON event.id = week.taken
+      LEFT JOIN LATERAL (
+           SELECT min(later.at) AS at FROM job_events AS later
+            WHERE later.job_id = event.job_id AND later.id > event.id
+              AND later.run_epoch = event.run_epoch AND later.kind = ANY (%(signs)s)) AS back ON true
+)
+SELECT 'ended', reached, runs FROM week WHERE taken IS NULL
+UNION ALL
+SELECT 'taken', width_bucket(silence, %(thresholds)s::float[]) AS reached, count(*) FROM silences GROUP BY reached
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """For one threshold: how many runs it would have taken from their workers, and how many of those were alive.
+
+    ``known``: the runs whose silence is on record; ``unknown``: those that ended without it (workers of the old kind).
+    """
+
+    threshold: timedelta
+    rescued: int
+    alive: int
+    known: int
+    unknown: int
+
+
+def would_have(thresholds: Sequence[timedelta]) -> list[Answer]:
+    """One answer for each threshold, the shortest first."""
+    ordered = sorted(set(thresholds))
+    rows = _counted(ordered)
+    dead = sum(count for kind, reached, count in rows if reached is None and kind == "taken")
+    unknown = sum(count for kind, reached, count in rows if reached is None and kind == "ended")
+    heard = [(reached, count) for _, reached, count in rows if reached is not None]
+    known = dead + sum(count for _, count in heard)
+    return [
+        Answer(threshold, dead + alive, alive, known, unknown)
+        for place, threshold in enumerate(ordered, start=1)
+        for alive in [sum(count for reached, count in heard if reached >= place)]
+    ]
+
+
+def _counted(thresholds: Sequence[timedelta]) -> list[tuple[str, int | None, int]]:
+    kinds = JobEvent.Kind
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _QUESTION,
+            {
+                "looked_back": LOOKED_BACK.total_seconds(),
+                "thresholds": [threshold.total_seconds() for threshold in thresholds],
+                "endings": [kinds.COMPLETED.value, kinds.FAILED.value, kinds.RETRY_SCHEDULED.value],
+                "takings": [kinds.RECOVERED.value, kinds.QUARANTINED.value],
+                "signs": [kinds.LATE_RESULT_REJECTED.value, kinds.PROGRESS.value],
+                "sweep": SWEEP.name,
+            },
+        )
+        return list(cursor.fetchall())

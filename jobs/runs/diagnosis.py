@@ -1,0 +1,106 @@
+"""Why is it stale? Pure: from what was read of a run to the reason, in words for a tired reader."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from django.conf import settings
+from django.db.models import TextChoices
+
+from jobs.models import Status
+from opsconsole.kit.durations import spell
+
+
+class Reason(TextChoices):
+    DEAD_WORKER = "dead_worker", "dead worker"
+    WORKER_MOVED_ON = "worker_moved_on", "worker moved on"
+    NEVER_BEAT = "never_beat", "never beat"
+    HUNG = "hung", "hung"
+    LOST_MESSAGE = "lost_message", "lost message"
+
+
+class Diagnosis(NamedTuple):
+    """``reason`` None: nothing is wrong with it. ``silent_for`` is counted to the moment of reading."""
+
+    reason: Reason | None
+    sentence: str
+    last_seen: datetime | None = None
+    silent_for: timedelta | None = None
+    stale: bool = False
+
+
+class Evidence(Protocol):
+    """What ``Job.objects.with_evidence()`` read of a run; all times by the database's clock."""
+
+    status: str
+    worker_id: str | None
+    updated_at: datetime
+    started_at: datetime | None
+    not_before: datetime | None
+    deadline_at: datetime | None
+    beat_at: datetime | None
+    worker_beat_at: datetime | None
+    last_seen: datetime
+    stale_before: datetime
+    read_at: datetime
+
+
+def diagnose(job: Any) -> Diagnosis:
+    """Say what is wrong with a job that was loaded by ``with_evidence()``, or a row of what ``Evidence`` names."""
+    evidence: Evidence = job
+    if evidence.status == Status.IN_PROGRESS:
+        return _of_running(evidence)
+    if evidence.status == Status.PENDING:
+        return _of_waiting(evidence)
+    return Diagnosis(None, "It is not running.")
+
+
+def _of_running(run: Evidence) -> Diagnosis:
+    last_seen = run.last_seen
+    silent_for = run.read_at - last_seen
+    if last_seen < run.stale_before:
+        reason = _why_silent(run)
+        sentence = (
+            f"{_SENTENCES[reason].format(worker=run.worker_id)} Last sign of life {spell(silent_for)} ago."
+        )
+        return Diagnosis(reason, sentence, last_seen, silent_for, stale=True)
+    deadline = deadline_of(run)
+    if deadline and deadline < run.read_at:
+        late = spell(run.read_at - deadline)
+        sentence = f"Its worker beats, but the run is {late} past its deadline: it looks hung."
+        return Diagnosis(Reason.HUNG, sentence, last_seen, silent_for)
+    sentence = f"It runs: last sign of life {spell(silent_for)} ago."
+    return Diagnosis(None, sentence, last_seen, silent_for)
+
+
+_SENTENCES = {
+    Reason.DEAD_WORKER: "The heartbeat of worker {worker} stopped while it ran this.",
+    Reason.WORKER_MOVED_ON: "Worker {worker} beats, but no longer for this run: it has left it.",
+    Reason.NEVER_BEAT: "No heartbeat was ever seen for this run.",
+}
+
+
+def _why_silent(run: Evidence) -> Reason:
+    if run.beat_at is not None:
+        return Reason.DEAD_WORKER
+    if run.worker_beat_at is not None and run.worker_beat_at >= run.updated_at:
+        return Reason.WORKER_MOVED_ON
+    return Reason.NEVER_BEAT
+
+
+def _of_waiting(job: Evidence) -> Diagnosis:
+    waited = job.read_at - max(job.updated_at, job.not_before or job.updated_at)
+    if waited > timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS):
+        sentence = f"It has waited for {spell(waited)}: its message may be lost."
+        return Diagnosis(Reason.LOST_MESSAGE, sentence, job.updated_at, waited)
+    if waited < timedelta(0):
+        return Diagnosis(None, f"It may start in {spell(-waited)}.")
+    return Diagnosis(None, f"It has waited for {spell(waited)}.", job.updated_at, waited)
+
+
+def deadline_of(run: Evidence) -> datetime | None:
+    """When the run should have ended: its own deadline, else the configured time after its start."""
+    if run.deadline_at:
+        return run.deadline_at
+    return (run.started_at or run.updated_at) + timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)

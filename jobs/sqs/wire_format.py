@@ -1,0 +1,101 @@
+"""Requests and answers in the shapes of SQS, from and to ours. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from jobs.sqs.failures import NEEDS_A_PERSON, THROTTLED, detail, short_code
+from jobs.sqs.message_types import Attribute, Outgoing, QueueDepth, Received, SendResult
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.type_defs import (
+        MessageAttributeValueTypeDef,
+        MessageTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+LONGEST_DELAY_SECONDS = 900
+
+
+def batch_entry(queue_url: str, number: str, outgoing: Outgoing) -> SendMessageBatchRequestEntryTypeDef:
+    entry: SendMessageBatchRequestEntryTypeDef = {"Id": number, "MessageBody": outgoing.body}
+    if urlsplit(queue_url).path.endswith(".fifo"):
+        entry["MessageGroupId"] = outgoing.group_id or outgoing.key
+        entry["MessageDeduplicationId"] = outgoing.dedup_id or outgoing.key
+    elif outgoing.group_id:
+        # Of a fair queue: no order, but whose message it is.
+        entry["MessageGroupId"] = outgoing.group_id
+    elif outgoing.delay_seconds > 0:
+        entry["DelaySeconds"] = min(outgoing.delay_seconds, LONGEST_DELAY_SECONDS)
+    if outgoing.attributes:
+        entry["MessageAttributes"] = {
+            name: _attribute(attribute) for name, attribute in outgoing.attributes.items()
+        }
+    return entry
+
+
+def _attribute(attribute: Attribute) -> MessageAttributeValueTypeDef:
+    if isinstance(attribute.value, bytes):
+        return {"DataType": attribute.type, "BinaryValue": attribute.value}
+    return {"DataType": attribute.type, "StringValue": attribute.value}
+
+
+def not_sent(entry: Outgoing, failure: Mapping[str, Any] | None) -> SendResult:
+    if failure is None:
+        error = "The answer does not mention the message: it may have been sent."
+        return SendResult(entry.key, error=error, unknown=True)
+    code = short_code(str(failure.get("Code", "")))
+    # Throttling and missing rights count as the sender's fault too, but they pass without changing the message.
+    permanent = bool(failure.get("SenderFault")) and code not in THROTTLED | NEEDS_A_PERSON
+    return SendResult(entry.key, error=detail(code, str(failure.get("Message", ""))), permanent=permanent)
+
+
+def received_message(queue_url: str, message: MessageTypeDef) -> Received:
+    system: dict[str, str] = {str(name): value for name, value in message.get("Attributes", {}).items()}
+    sent = system.get("SentTimestamp", "")
+    return Received(
+        queue_url=queue_url,
+        message_id=message["MessageId"],
+        receipt_handle=message["ReceiptHandle"],
+        body=message["Body"],
+        receive_count=int(system.get("ApproximateReceiveCount", 1)),
+        sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
+        attributes={
+            name: Attribute(
+                value["BinaryValue"] if "BinaryValue" in value else value["StringValue"], value["DataType"]
+            )
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
+        system_attributes=system,
+    )
+
+
+def handles_of(received: Sequence[Received]) -> list[dict[str, Any]]:
+    return [
+        {"Id": str(number), "ReceiptHandle": message.receipt_handle}
+        for number, message in enumerate(received)
+    ]
+
+
+def ids_of(received: Sequence[Received], answer: Mapping[str, Any]) -> set[str]:
+    """HTTP 200 says nothing of a single entry: only those that are named as successful count."""
+    return {received[int(item["Id"])].message_id for item in answer.get("Successful", [])}
+
+
+def queue_depth(values: Mapping[Any, str]) -> QueueDepth:
+    """From a queue's attributes, of which none may be missing: unknown is not zero."""
+    redrive = json.loads(values.get("RedrivePolicy", "{}"))
+    limit = redrive.get("maxReceiveCount")
+    return QueueDepth(
+        visible=int(values["ApproximateNumberOfMessages"]),
+        in_flight=int(values["ApproximateNumberOfMessagesNotVisible"]),
+        delayed=int(values["ApproximateNumberOfMessagesDelayed"]),
+        visibility_timeout_seconds=int(values["VisibilityTimeout"]),
+        retention_seconds=int(values["MessageRetentionPeriod"]),
+        max_receive_count=None if limit is None else int(limit),
+        dlq_arn=redrive.get("deadLetterTargetArn"),
+    )

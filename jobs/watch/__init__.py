@@ -1,0 +1,1 @@
+"""What is measured and kept: gauges for alerts, hourly counts and retention."""

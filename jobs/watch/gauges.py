@@ -1,0 +1,208 @@
+"""The figures that the rules of alerts judge: what is measured each minute, and in which words it is told.
+
+Reading asks the database, ``told`` says it and is pure, and ``alerts.notify`` judges by the thresholds that operators set. A
+figure that can't be read is measured as unknown, and the others are measured all the same (I8).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from alerts import notify
+from jobs.messaging import queue_depths
+from jobs.models import Job, JobEvent, Outbox, QueueState, Status, WorkerHeartbeat
+from jobs.models.worker import stale_after
+from jobs.runs.timeline import SWEEP
+from opsconsole.kit.durations import spell
+
+logger = logging.getLogger(__name__)
+
+DAY = timedelta(days=1)
+# A count above it is told as "10,000+": nobody needs it exactly, and the database need not count on.
+COUNTED_TO = 10_000
+# Shorter waits are those of a dispatcher or of workers that are being restarted.
+UNSENT_AFTER = timedelta(minutes=5)
+UNCLAIMED_AFTER = timedelta(minutes=2)
+# The first try of a message that is sent at once; after a second one in vain, something is wrong.
+TRIED_IN_VAIN = 2
+# Queues are read every minute. One failed reading is followed by the next; two in a row are told.
+TWO_READINGS = timedelta(seconds=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A figure for its rule, and the words with it."""
+
+    value: float
+    title: str = ""
+    summary: str = ""
+    link: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def watch() -> str:
+    """Measure each figure and judge each queue; returns what was measured, for the task's record."""
+    measured = [f"{rule}: {_measure(rule, read)}" for rule, read in GAUGES.items()]
+    judge_queues()
+    return ", ".join(measured)
+
+
+def _measure(rule: str, read: Callable[[], Told]) -> str:
+    try:
+        with transaction.atomic():
+            told = read()
+    except DatabaseError as error:
+        why = str(error).strip().partition("\n")[0]
+        logger.exception("The figure of %s can't be read.", rule)
+        notify.measure(rule, None, why_unknown=why)
+        return "unknown"
+    notify.measure(rule, told.value, title=told.title, summary=told.summary, link=told.link, facts=told.facts)
+    return f"{told.value:g}"
+
+
+# --- stale jobs in a day ---
+
+
+def stale_jobs_day() -> Told:
+    taken = taken_in_a_day()
+    kinds = JobEvent.Kind
+    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], _count(Job.objects.stale()))
+
+
+def taken_in_a_day() -> Counter[str]:
+    """How many runs sweeps took from their workers in the last 24 hours, by kind of event.
+
+    One event a run: a recovery raises the epoch, and quarantine ends it. A run that is stale now has none yet.
+    """
+    kinds = (JobEvent.Kind.RECOVERED, JobEvent.Kind.QUARANTINED)
+    events = JobEvent.objects.filter(at__gte=Now() - DAY, kind__in=kinds, actor=SWEEP.name)
+    return Counter(dict(events.order_by().values_list("kind").annotate(Count("pk"))))
+
+
+def told_stale(recovered: int, quarantined: int, now: int) -> Told:
+    total = recovered + quarantined + now
+    return Told(
+        value=total,
+        title=f"{number(total)} jobs lost their worker within 24 hours",
+        summary="Each was started again or waits for it; but workers should not die so often.",
+        link=_list_of("job", "?stale=any"),
+        facts=(
+            ("Started again", number(recovered)),
+            ("Quarantined", number(quarantined)),
+            ("Stale now", number(now)),
+        ),
+    )
+
+
+# --- quarantined jobs ---
+
+
+def quarantined_jobs() -> Told:
+    jobs = Job.objects.filter(status=Status.QUARANTINED)
+    latest = jobs.order_by("-created_at", "-pk").values_list("pk", "customer_id")[:3]
+    return told_quarantined(_count(jobs), [f"{customer}: job {pk}" for pk, customer in latest])
+
+
+def told_quarantined(count: int, latest: list[str]) -> Told:
+    return Told(
+        value=count,
+        title=f"{number(count)} {'job' if count == 1 else 'jobs'} in quarantine",
+        summary="Nothing starts them again but an operator: mend the cause, then release them.",
+        link=_list_of("job", "?status=quarantined"),
+        facts=(("Newest", "\n".join(latest)),) if latest else (),
+    )
+
+
+# --- messages that are not sent ---
+
+
+def outbox_stuck() -> Told:
+    stuck = Outbox.objects.stuck(UNSENT_AFTER, TRIED_IN_VAIN)
+    failed = stuck.exclude(last_error="").order_by("available_at").values_list("last_error", flat=True)
+    return told_stuck(_count(stuck), failed.first() or "")
+
+
+def told_stuck(count: int, error: str) -> Told:
+    return Told(
+        value=count,
+        title=f"{number(count)} {'message' if count == 1 else 'messages'} should have been sent by now",
+        summary=("SQS does not take them." if error else "Nobody sends them: see that the dispatcher runs."),
+        link=_list_of("outbox", "?state=waiting"),
+        facts=(("SQS says", error),) if error else (),
+    )
+
+
+# --- no live worker while jobs wait ---
+
+
+def no_live_worker() -> Told:
+    """Waiting jobs, or none while any worker beats. Half the threshold: a deploy may restart all workers at once."""
+    quiet_for = stale_after() / 2
+    if WorkerHeartbeat.objects.beating(quiet_for).exists():
+        return Told(value=0)
+    startable = Q(not_before=None) | Q(not_before__lte=Now() - UNCLAIMED_AFTER)
+    waiting = Job.objects.waiting().filter(startable, updated_at__lt=Now() - UNCLAIMED_AFTER)
+    return told_no_worker(_count(waiting), quiet_for)
+
+
+def told_no_worker(waiting: int, quiet_for: timedelta) -> Told:
+    return Told(
+        value=waiting,
+        title=f"{number(waiting)} {'job waits' if waiting == 1 else 'jobs wait'} and no worker lives",
+        summary=f"No worker has beaten for {spell(quiet_for)}. Start workers, or see why their heartbeats don't arrive.",
+        link=_list_of("workerheartbeat"),
+    )
+
+
+# --- queues that can't be read ---
+
+
+def judge_queues() -> None:
+    """One alert a queue whose last two readings failed, resolved when it is read again."""
+    read = QueueState.objects.filter(name__in=settings.QUEUES)
+    for name in read.filter(error="").values_list("name", flat=True):
+        notify.resolve(f"{queue_depths.UNREADABLE}:{name}")
+    for state in read.unreadable(TWO_READINGS):
+        _tell_unreadable(state)
+
+
+def _tell_unreadable(state: QueueState) -> None:
+    last = f"{state.read_at:%Y-%m-%d %H:%M} UTC" if state.read_at else "never"
+    notify.fire(
+        f"{queue_depths.UNREADABLE}:{state.name}",
+        title=f"Queue '{state.name}' can't be read",
+        severity="critical",
+        summary="How much waits there is unknown, and jobs can probably not be sent to it.",
+        link=_list_of("queuestate"),
+        facts=[("SQS says", state.error), ("Last read", last)],
+    )
+
+
+def _count(rows: QuerySet[Job] | QuerySet[Outbox]) -> int:
+    return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
+
+
+def number(count: int) -> str:
+    return f"{COUNTED_TO:,}+" if count > COUNTED_TO else f"{count:,}"
+
+
+def _list_of(model: str, query: str = "") -> str:
+    return reverse(f"admin:jobs_{model}_changelist") + query
+
+
+GAUGES: dict[str, Callable[[], Told]] = {
+    "stale_jobs_day": stale_jobs_day,
+    "quarantined_jobs": quarantined_jobs,
+    "outbox_stuck": outbox_stuck,
+    "no_live_worker": no_live_worker,
+}

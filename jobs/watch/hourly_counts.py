@@ -1,0 +1,38 @@
+"""How many jobs ended how in each hour, counted from the timeline for the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.db.models import Count
+from django.db.models.functions import Now, TruncHour
+
+from jobs.models import JobEvent
+from opsconsole.kit import figures
+
+Kind = JobEvent.Kind
+# The chart's name of each kind of event.
+FIGURES = {
+    Kind.COMPLETED: "jobs completed",
+    Kind.FAILED: "jobs failed",
+    Kind.QUARANTINED: "jobs quarantined",
+    Kind.CANCELLED: "jobs cancelled",
+    Kind.RECOVERED: "runs recovered",
+}
+# The hour that just ended is counted once more: an event's time is that of its transaction's beginning.
+LOOKED_BACK = timedelta(hours=1)
+
+
+def count() -> int:
+    """Count this hour and the one before it again; returns how many figures were kept."""
+    counted = list(_counted())
+    figures.set_counts(counted)
+    return len(counted)
+
+
+def _counted() -> Iterator[tuple[str, datetime, float]]:
+    events = JobEvent.objects.filter(at__gte=TruncHour(Now() - LOOKED_BACK), kind__in=list(FIGURES))
+    rows = events.order_by().annotate(hour=TruncHour("at")).values_list("kind", "hour").annotate(Count("pk"))
+    for kind, hour, number in rows:
+        yield FIGURES[Kind(kind)], hour, number

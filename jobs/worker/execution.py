@@ -1,0 +1,93 @@
+"""One claimed run: the handler works while the run beats, then what came of it is reported."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from django.db import Error, connection
+
+from jobs.models import Job
+from jobs.runs import lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Failure, Run
+from jobs.worker.backoff import insist
+from jobs.worker.handlers import Handler, PermanentError, RunContext, RunningJob, RunStopped
+from jobs.worker.heartbeat_thread import Pulse
+from opsconsole.kit.storable import json_problem
+
+logger = logging.getLogger("jobs.worker")
+
+
+def carry_out(job: Job, worker: Worker, handler: Handler) -> bool:
+    """Run a job that this worker has claimed, and report how it ended, however long the database is away.
+
+    False when the database refuses the report: the row still says that the run goes on.
+    """
+    run = Run(job.pk, job.run_epoch, worker)
+    logger.info("%s run %d: begun", run.job_id, run.epoch)
+    with Pulse(run) as pulse:
+        report = _work(run, handler, RunContext(RunningJob.of(job), pulse))
+    try:
+        insist(report)
+        return True
+    except Error:
+        # Trying again would not help, a CHECK of theirs perhaps. Recovery finds the run and shows it.
+        logger.exception("%s run %d: how it ended can't be recorded", run.job_id, run.epoch)
+        connection.close()
+        return False
+
+
+def _work(run: Run, handler: Handler, context: RunContext) -> Callable[[], None]:
+    """Let the handler work; answers with what is to be reported."""
+    try:
+        result = handler(context)
+    except RunStopped as stopped:
+        return partial(_tell, run, f"left: {stopped}")
+    except PermanentError as error:
+        return partial(_fail, run, error, retryable=False)
+    except Exception as error:  # noqa: BLE001 - a handler is others' code; whatever it raises fails its run alone
+        return partial(_fail, run, error, retryable=True)
+    return partial(_complete, run, _details(run, result))
+
+
+def _complete(run: Run, details: Mapping[str, Any]) -> None:
+    counted = lifecycle.complete(run, details)
+    _tell(run, "completed" if counted else "completed too late: the result was refused")
+
+
+def _fail(run: Run, error: Exception, *, retryable: bool) -> None:
+    description = "".join(traceback.format_exception_only(error)).strip()
+    failure = lifecycle.fail(run, description, retryable=retryable)
+    logger.warning("%s run %d: %s", run.job_id, run.epoch, _FAILED[failure], exc_info=error)
+
+
+_FAILED = {
+    Failure.RETRY: "failed, will be run again",
+    Failure.FAILED: "failed for good",
+    Failure.REJECTED: "failed too late: the report was refused",
+}
+
+
+def _details(run: Run, result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What the handler returned, or why it can't be kept: the work is done all the same."""
+    if result is None:
+        return {}
+    problem = _problem(result)
+    if problem is None:
+        return result
+    logger.warning("%s run %d: the result was not kept: %s", run.job_id, run.epoch, problem)
+    return {"result_not_kept": problem}
+
+
+def _problem(result: object) -> str | None:
+    if not isinstance(result, Mapping):
+        return f"a handler returns a dict or None, not {type(result).__name__}"
+    return json_problem(dict(result))
+
+
+def _tell(run: Run, sentence: str) -> None:
+    logger.info("%s run %d: %s", run.job_id, run.epoch, sentence)

@@ -1,0 +1,1 @@
+"""The HTTP API: its routers, its errors and its description."""

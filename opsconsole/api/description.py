@@ -1,0 +1,228 @@
+"""The API's description: what django-ninja writes of it, completed, and arranged for the reference page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from opsconsole.kit import problems
+
+DESCRIPTION = (
+    "Accept jobs, show customers where theirs stand, run them from any language, and ask the rate limiter.\n\n"
+    "Calls with an API key carry it as `Authorization: Bearer ock_...` or as `X-API-Key`. Errors are problem "
+    "documents (RFC 9457). Below `/api/` this version stays; what would break a caller gets `/api/v2/`."
+)
+
+PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What is wrong (RFC 9457). Some have further members, such as `reason` or `errors`.",
+    "required": ["title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "examples": ["about:blank"]},
+        "title": {"type": "string", "examples": ["Unprocessable Content"]},
+        "status": {"type": "integer", "examples": [422]},
+        "detail": {"type": "string", "description": "A sentence for the person who reads it."},
+        "reason": {"type": "string", "description": "The same for a program."},
+        "settled": {"type": "boolean", "description": "Refused for ever: the job's message may be deleted."},
+        "retryAfter": {"type": "integer", "description": "Seconds until it is worth trying again."},
+        "scope": {"type": "string", "description": "The scope that the API key lacks."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["where", "problem"],
+                "properties": {"where": {"type": "string"}, "problem": {"type": "string"}},
+            },
+        },
+    },
+}
+
+# Which errors a route may answer with besides its own: status, and what it says of itself.
+ALWAYS = {
+    429: "Too many requests: `Retry-After` says in how many seconds one would pass.",
+    500: "The console failed; it was recorded.",
+    503: "The database does not answer.",
+}
+WITH_BODY = {
+    400: "The body is not JSON.",
+    413: "The body is larger than the console accepts.",
+    422: "Something in the request is not as described; `errors` or `detail` says what.",
+}
+WITH_KEY = {401: "There is no valid API key.", 403: "The API key lacks the scope."}
+WITH_JOB = {404: "`unknown_job`: the job is not in the database (yet).", 409: "Refused: `reason` says why."}
+
+LIMIT_HEADERS = {
+    "RateLimit-Policy": "The limit: quota `q` in a window of `w` seconds.",
+    "RateLimit": "What is left: `r` requests; after `t` seconds more are.",
+}
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add what all routes share, so that no answer is undocumented."""
+    document["components"].setdefault("schemas", {})["Problem"] = PROBLEM
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            operation["responses"] = dict(sorted(_responses(path, operation)))
+    return document
+
+
+def _responses(path: str, operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for status, response in operation["responses"].items():
+        yield str(status), response | {"headers": _headers(LIMIT_HEADERS)}
+    for status, description in _errors(path, operation).items():
+        headers = LIMIT_HEADERS | ({"Retry-After": "Seconds."} if status in {429, 503} else {})
+        yield (
+            str(status),
+            {
+                "description": description,
+                "headers": _headers(headers),
+                "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            },
+        )
+
+
+def _errors(path: str, operation: dict[str, Any]) -> dict[int, str]:
+    errors = dict(ALWAYS)
+    if "requestBody" in operation:
+        errors |= WITH_BODY
+    if "security" in operation:
+        errors |= WITH_KEY
+    if "{job_id}" in path:
+        errors |= WITH_JOB
+    return errors
+
+
+def _headers(described: dict[str, str]) -> dict[str, Any]:
+    return {
+        name: {"description": text, "schema": {"type": "string"}, "required": False}
+        for name, text in described.items()
+    }
+
+
+@dataclass(frozen=True)
+class Field:
+    name: str
+    kind: str
+    required: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: str
+    description: str
+    example: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route as the reference page shows it. ``example`` is a request's body as JSON, or empty."""
+
+    anchor: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    needs_key: bool
+    parameters: list[Field]
+    fields: list[Field]
+    example: str
+    answers: list[Answer]
+
+
+def groups(document: dict[str, Any]) -> dict[str, list[Route]]:
+    """The routes by the people they are for."""
+    schemas = document["components"]["schemas"]
+    found: dict[str, list[Route]] = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            group = operation.get("tags", ["Others"])[0]
+            found.setdefault(group, []).append(_route(path, method, operation, schemas))
+    return found
+
+
+def _route(path: str, method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> Route:
+    body = _schema(operation.get("requestBody"), schemas)
+    return Route(
+        anchor=operation["operationId"],
+        method=method.upper(),
+        path=path,
+        summary=operation["summary"],
+        description=operation.get("description", ""),
+        needs_key="security" in operation,
+        parameters=[
+            Field(
+                f"{each['name']} ({each['in']})",
+                _kind(each["schema"], schemas),
+                each["required"],
+                each.get("description", ""),
+            )
+            for each in operation["parameters"]
+        ],
+        fields=list(_fields(body, schemas)),
+        example=_json(_example(body, schemas)) if body else "",
+        answers=[
+            Answer(status, response["description"], _answer_example(response, schemas, status))
+            for status, response in operation["responses"].items()
+        ],
+    )
+
+
+def _answer_example(response: dict[str, Any], schemas: dict[str, Any], status: str) -> str:
+    if status >= "4":
+        return ""
+    schema = _schema(response, schemas)
+    return _json(_example(schema, schemas)) if schema else ""
+
+
+def _schema(holder: dict[str, Any] | None, schemas: dict[str, Any]) -> dict[str, Any]:
+    contents = (holder or {}).get("content", {}).values()
+    return _resolve(next(iter(contents))["schema"], schemas) if contents else {}
+
+
+def _resolve(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    options = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    return _resolve(options[0] | {"nullable": True}, schemas) if options else schema
+
+
+def _fields(schema: dict[str, Any], schemas: dict[str, Any]) -> Iterator[Field]:
+    required = schema.get("required", ())
+    for name, each in schema.get("properties", {}).items():
+        yield Field(name, _kind(each, schemas), name in required, each.get("description", ""))
+
+
+def _kind(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
+    resolved = _resolve(schema, schemas)
+    kind = resolved.get("format") or resolved.get("type", "any")
+    return f"{kind} or null" if resolved.get("nullable") else str(kind)
+
+
+def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    examples = schema.get("examples")
+    resolved = _resolve(schema, schemas)
+    if examples or "default" in schema:
+        return examples[0] if examples else schema["default"]
+    if resolved.get("type") == "object":
+        return {name: _example(each, schemas) for name, each in resolved.get("properties", {}).items()}
+    if resolved.get("type") == "array":
+        return [_example(resolved["items"], schemas)]
+    return _plain_example(resolved)
+
+
+_BY_FORMAT = {"uuid": "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901", "date-time": "2030-01-31T12:00:00Z"}
+_BY_TYPE = {"integer": 1, "boolean": True, "number": 1.5, "string": "text"}
+
+
+def _plain_example(schema: dict[str, Any]) -> Any:
+    if "enum" in schema:
+        return schema["enum"][0]
+    return _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE.get(schema.get("type", "")))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,174 @@
+"""The API: its routers, who may call them, how errors are told, and its own description."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_safe
+from ninja import NinjaAPI, Router
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser
+
+import jobs.api.routes
+import ratelimits.api.routes
+from opsconsole.api import description
+from opsconsole.kit import problems
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.problems import Problem
+from ratelimits.api.routes import KeyHeader, KeyInBearer
+from ratelimits.keys import api_keys
+from ratelimits.models import ApiKey
+from ratelimits.policies import in_force
+from ratelimits.requests import limiting, responses
+from ratelimits.requests.decorators import rate_limited
+
+logger = logging.getLogger("opsconsole.api.routes")
+
+RETRY_AFTER_SECONDS = 5
+
+
+class StrictParser(Parser):
+    """JSON as its standard has it: NaN and Infinity are no numbers."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        return json.loads(request.body, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+class ConsoleAPI(NinjaAPI):
+    def get_openapi_schema(self, **options: Any) -> Any:
+        """The document with what all routes share: problems as their media type, headers, further statuses."""
+        return description.complete(super().get_openapi_schema(**options))
+
+
+api = ConsoleAPI(
+    title="Ops console",
+    version=problems.VERSION,
+    description=description.DESCRIPTION,
+    docs_url=None,
+    urls_namespace="api",
+    parser=StrictParser(),
+)
+
+
+def _by_key(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Count a request under the policy of its key, before anything else; without a valid key, by its address."""
+
+    @wraps(run)
+    def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        key = api_keys.authenticate(request)
+        if limiting.by_name(request, _policy(key)):
+            return responses.refusal(limiting.seen(request).decisions)
+        return run(request, *args, **kwargs)
+
+    return limited
+
+
+def _policy(key: ApiKey | None) -> str:
+    """A key whose policy is gone counts under the preset, which never is."""
+    if key is None:
+        return "standard"
+    return key.policy if key.policy in in_force.current().by_name else "api-key"
+
+
+def _mount(router: Router, scope: str) -> None:
+    """Either header will do; the key must have the scope."""
+    router.add_decorator(_by_key, mode="view")
+    api.add_router("", router, auth=[KeyInBearer(scope), KeyHeader(scope)])
+
+
+jobs.api.routes.public.add_decorator(rate_limited("standard"), mode="view")
+api.add_router("", jobs.api.routes.public)
+_mount(jobs.api.routes.producers, "jobs:write")
+_mount(jobs.api.routes.workers, "worker")
+_mount(ratelimits.api.routes.router, "limits:check")
+
+
+@require_safe
+def reference(request: HttpRequest) -> HttpResponse:
+    """The reference page, made from the same document that machines read."""
+    context = {
+        **admin.site.each_context(request),
+        "title": "API",
+        "groups": description.groups(api.get_openapi_schema()),
+        "version": problems.VERSION,
+    }
+    return TemplateResponse(request, "api/reference.html", context)
+
+
+@api.exception_handler(OpsConsoleError)
+def _refused(request: HttpRequest, error: OpsConsoleError) -> HttpResponse:
+    return (error if isinstance(error, Problem) else Problem(422, str(error))).response()
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    found = list(_found(error))
+    return Problem(422, f"{found[0]['where']}: {found[0]['problem']}.", errors=found).response()
+
+
+def _found(error: ValidationError) -> Iterator[dict[str, str]]:
+    """What is wrong and where; what was sent is not repeated."""
+    for each in error.errors:
+        where, *inner = [str(part) for part in each["loc"]]
+        # The name of the function's argument is nothing that a caller knows.
+        yield {"where": ".".join([where, *(inner[1:] if where == "body" else inner)]), "problem": each["msg"]}
+
+
+@api.exception_handler(HttpError)
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error, AuthenticationError):
+        return Problem(
+            401,
+            "This address wants an API key: Authorization: Bearer ock_...",
+            headers={"WWW-Authenticate": "Bearer"},
+        ).response()
+    if isinstance(error.__cause__, RequestDataTooBig):
+        return Problem(413, problems.SENTENCES[413]).response()
+    detail = "The body is not JSON." if error.status_code == 400 else error.message
+    return Problem(error.status_code, detail).response()
+
+
+@api.exception_handler(Exception)
+def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Django records it; ``ApiMiddleware`` makes it a problem."""
+    raise error
+
+
+@api.exception_handler(Http404)
+def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    return Problem(404, problems.SENTENCES[404]).response()
+
+
+@api.exception_handler(RequestDataTooBig)
+def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    return Problem(413, problems.SENTENCES[413]).response()
+
+
+@api.exception_handler(SuspiciousOperation)
+@api.exception_handler(UnreadablePostError)
+def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
+    return Problem(400, problems.SENTENCES[400]).response()
+
+
+@api.exception_handler(OperationalError)
+@api.exception_handler(InterfaceError)
+def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("The database does not answer: %s", error)
+    return Problem(
+        503,
+        "The database does not answer; nothing was changed that was not told before. Try again.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    ).response()

@@ -1,0 +1,1 @@
+"""The supervised django-q2 cluster: its processes, its broker and its schedules."""

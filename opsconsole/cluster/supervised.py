@@ -1,0 +1,200 @@
+"""Runs stock ``qcluster``, the outbox dispatcher and the sender of alerts, and restarts the cluster when nothing comes through it.
+
+A cluster that lost a worker at the wrong moment stands still and still calls itself "Working"; so probes
+are sent through it, and only one that was run and acknowledged counts as progress.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import cast
+
+from django.conf import settings
+from django.db import Error, connection, transaction
+from django.db.models import F, QuerySet
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+from opsconsole.cluster import schedules
+from opsconsole.cluster.broker import CLUSTER_ID, private_queue
+from opsconsole.kit.models import ClusterProgress
+from opsconsole.kit.supervision.supervisor import TURN_SECONDS, Program, StopRequests, Supervisor
+
+logger = logging.getLogger(__name__)
+
+CLUSTER = "cluster"
+DISPATCHER = "dispatcher"
+SENDER = "sender"
+LOOK_SECONDS = 1.0
+# A busy machine may take so long until a cluster that was just started runs its first task.
+BOOT_SECONDS = 15.0
+# The cluster's scheduler looks twice a minute, the first time half a minute after its start.
+SCHEDULER_SECONDS = 60.0
+END_SECONDS = 10.0
+# A post that hangs is waited for that long.
+SENDER_SECONDS = 25.0
+
+
+def run(stop: StopRequests) -> None:
+    """Keep the cluster, the dispatcher and the sender running until asked to stop, then let them finish."""
+    cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+    watch = Watch(cluster_id)
+    with Supervisor(_log) as supervisor:
+        for program in programs(cluster_id):
+            supervisor.start(program)
+        watch.begin()
+        while not stop.asked:
+            time.sleep(TURN_SECONDS)
+            if CLUSTER in supervisor.turn():
+                watch.begin()
+            elif supervisor.child(CLUSTER) and (why := watch.look()):
+                watch.note_restart(why)
+                supervisor.restart(CLUSTER, why)
+        logger.info("Asked to end: waiting for running tasks.")
+        supervisor.end(stop)
+    watch.leave()
+
+
+def programs(cluster_id: str) -> list[Program]:
+    """What one supervisor runs: the cluster, with the time that a running task may take to end, and the loops beside it."""
+    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+    task_seconds = cast(int, settings.Q_CLUSTER["timeout"])
+    return [
+        Program(
+            CLUSTER,
+            [*manage, "qcluster"],
+            env=os.environ | {CLUSTER_ID: cluster_id},
+            grace=task_seconds + END_SECONDS,
+        ),
+        Program(DISPATCHER, [*manage, "dispatch_outbox", "--loop"], grace=END_SECONDS),
+        Program(SENDER, [*manage, "send_alerts", "--loop"], grace=SENDER_SECONDS),
+    ]
+
+
+def _log(name: str, sentence: str) -> None:
+    logger.warning("%s: %s.", name, sentence)
+
+
+class Watch:
+    """Sends probes through one cluster and says when it stands still. ``clock``: seconds that only grow."""
+
+    def __init__(self, cluster_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.cluster_id = cluster_id
+        self._clock = clock
+        self._stall = float(settings.OPSCONSOLE_CLUSTER_STALL_SECONDS)
+        self._probe = 0
+        self._database_away = False
+        self.begin()
+
+    def begin(self) -> None:
+        """The cluster was started: what went before says nothing about it."""
+        self._looked_at = self._clock()
+        self._progress_at = self._looked_at + BOOT_SECONDS
+        self._sent_at: float | None = None
+        self._due_since: dict[tuple[str, datetime], float] = {}
+
+    def look(self) -> str | None:
+        """Why the cluster counts as standing still, or None. While the database is away, nobody can know."""
+        now = self._clock()
+        if now - self._looked_at < min(LOOK_SECONDS, self._stall / 6):
+            return None
+        self._looked_at = now
+        try:
+            with transaction.atomic():
+                _answer_soon()
+                self._regain_sight()
+                return self._no_task_came_through(now) or self._schedule_was_left(now)
+        except Error as error:
+            self._lose_sight(error)
+            return None
+
+    def _no_task_came_through(self, now: float) -> str | None:
+        if self._sent_at is not None:
+            if not self._came_through():
+                silent = now - self._progress_at
+                return f"no task came through it for {silent:.0f} s" if silent > self._stall else None
+            self._progress_at = now
+        if self._sent_at is None or now - self._sent_at >= self._stall / 3:
+            self._send(now)
+        return None
+
+    def _came_through(self) -> bool:
+        """Run, by the row that the task wrote, and acknowledged, by the message that is gone."""
+        run = ClusterProgress.objects.filter(pk=self.cluster_id, probe=self._probe).exists()
+        return run and not self._messages().exists()
+
+    def _messages(self) -> QuerySet[OrmQ]:
+        messages: QuerySet[OrmQ] = OrmQ.objects.filter(key=private_queue(self.cluster_id))
+        return messages
+
+    def _forget_the_past(self) -> None:
+        """Take away what nobody will acknowledge: probes from before a restart, and what killed supervisors left."""
+        self._messages().delete()
+        gone = list(ClusterProgress.objects.forgotten().values_list("pk", flat=True))
+        OrmQ.objects.filter(key__in=[private_queue(cluster_id) for cluster_id in gone]).delete()
+        ClusterProgress.objects.filter(pk__in=gone).delete()
+
+    def _send(self, now: float) -> None:
+        if self._sent_at is None:
+            self._forget_the_past()
+        self._probe += 1
+        self._sent_at = now
+        ClusterProgress.objects.get_or_create(pk=self.cluster_id, defaults={"hostname": socket.gethostname()})
+        queue = private_queue(self.cluster_id)
+        async_task("opsconsole.cluster.tasks.tick", self.cluster_id, self._probe, cluster=queue, save=False)
+
+    def _schedule_was_left(self, now: float) -> str | None:
+        due = schedules.due().values_list("name", "next_run")
+        self._due_since = {schedule: self._due_since.get(schedule, now) for schedule in due}
+        for (name, _), since in self._due_since.items():
+            if now - since > self._stall + SCHEDULER_SECONDS:
+                return f"the schedule '{name}' has been due for {now - since:.0f} s and was not started"
+        return None
+
+    def _lose_sight(self, error: Exception) -> None:
+        connection.close()
+        if not self._database_away:
+            reason = str(error).strip().partition("\n")[0]
+            logger.warning("The database does not answer; whether the cluster works is unknown: %s", reason)
+        self._database_away = True
+
+    def _regain_sight(self) -> None:
+        if self._database_away:
+            logger.info("The database answers again.")
+            self._database_away = False
+            self.begin()
+
+    def note_restart(self, why: str) -> None:
+        self._if_the_database_answers(
+            lambda: ClusterProgress.objects.filter(pk=self.cluster_id).update(
+                restarts=F("restarts") + 1, restart_reason=why
+            )
+        )
+
+    def leave(self) -> None:
+        """Take away what is of this cluster alone."""
+        self._if_the_database_answers(
+            lambda: (
+                self._messages().delete(),
+                ClusterProgress.objects.filter(pk=self.cluster_id).delete(),
+            )
+        )
+
+    def _if_the_database_answers(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except Error as error:
+            self._lose_sight(error)
+
+
+def _answer_soon() -> None:
+    """A database that keeps us waiting is as good as away; and we have a signal to hear."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '5s'")

@@ -1,0 +1,55 @@
+"""The demo's dead letters: one that nobody can read, those of jobs that failed, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from django.conf import settings
+from django.urls import reverse
+
+from jobs import sqs
+from jobs.models import DeadLetter, ReplayAttempt
+from opsconsole.demo.output import say
+
+POISON_BODY = "This is no job's message, and <!channel> wakes nobody."
+SECONDS_TO_TRY_AGAIN = 10.0
+MOST_TOLD = 12
+
+
+class Letters:
+    """Sends the poison once, and tells of letters and replays as the database shows them."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.poisoned = False
+        self.told: set[UUID] = set()
+        self.told_rows: set[int] = set()
+        self._try_at = 0.0
+
+    def turn(self) -> None:
+        if not self.poisoned and time.monotonic() >= self._try_at:
+            self._poison()
+        for letter in (
+            DeadLetter.objects.light().select_related("group").exclude(pk__in=self.told)[:MOST_TOLD]
+        ):
+            self.told.add(letter.pk)
+            page = self.address + reverse("admin:jobs_deadletter_change", args=[letter.pk])
+            say(
+                "letters",
+                f"dead letter {str(letter.pk)[:8]}: {letter.group.title}. Review and replay it at {page}",
+            )
+        for row in ReplayAttempt.objects.filter(state=ReplayAttempt.State.DONE).order_by("pk"):
+            if row.pk not in self.told_rows:
+                self.told_rows.add(row.pk)
+                say("letters", f"dead letter {str(row.letter_id)[:8]}: {row.action} by {row.actor} done")
+
+    def _poison(self) -> None:
+        try:
+            sqs.send_raw(settings.QUEUES["default"].url, POISON_BODY)
+        except sqs.QueueError as error:
+            self._try_at = time.monotonic() + SECONDS_TO_TRY_AGAIN
+            say("letters", f"the poison could not be sent yet: {error}")
+            return
+        self.poisoned = True
+        say("letters", "a message that no worker can read was sent to the queue; a worker will set it aside")

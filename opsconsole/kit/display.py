@@ -1,0 +1,59 @@
+"""How the pages show times, states and ids. Everything that comes from outside is escaped here."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from opsconsole.kit.durations import spell
+
+NOTHING = format_html('<span class="nothing">{}</span>', "–")  # noqa: RUF001 - an en dash is meant
+
+
+def age(at: datetime | None, now: datetime | None = None, *, suffix: str = "") -> SafeString:
+    """How long ago, in words, with the exact time on hover. ``now``: the clock that ``at`` was written by."""
+    if at is None:
+        return NOTHING
+    elapsed = (now or timezone.now()) - at
+    words = f"{rough(elapsed)}{suffix}" if elapsed >= timedelta(0) else f"in {rough(-elapsed)}"
+    return moment(at, words)
+
+
+def moment(at: datetime, words: str) -> SafeString:
+    """A ``<time>`` that says ``words`` and carries the exact time, in UTC."""
+    exact = timezone.localtime(at, timezone.get_default_timezone())
+    title = f"{exact:%Y-%m-%d %H:%M:%S %Z}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), title, words)
+
+
+def rough(time: timedelta) -> str:
+    """A duration for columns that are read downwards: one unit says enough, but for a few hours or days."""
+    seconds = int(time.total_seconds())
+    if 120 <= seconds < 3_600:
+        return f"{seconds // 60} min"
+    if seconds < 120:
+        return f"{max(0, seconds)} s"
+    return spell(timedelta(hours=seconds // 3_600)) if seconds >= 36_000 else spell(time)
+
+
+def badge(text: str, tone: str = "quiet") -> SafeString:
+    """A state as a small label. Tones: good, running, waiting, warning, bad, quiet."""
+    return format_html('<span class="badge badge-{}">{}</span>', tone, text)
+
+
+def pretty(value: Any) -> SafeString:
+    """A JSON value, indented and escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return format_html('<pre class="json" tabindex="0">{}</pre>', text)
+
+
+def clock_time(at: datetime) -> str:
+    """A time in UTC; its day too when it is not today's."""
+    exact = timezone.localtime(at, timezone.get_default_timezone())
+    today = timezone.localtime(timezone=timezone.get_default_timezone()).date()
+    return f"{exact:%H:%M:%S %Z}" if exact.date() == today else f"{exact:%Y-%m-%d %H:%M:%S %Z}"

@@ -1,0 +1,53 @@
+"""Figures by the hour for the charts: counts that are counted again, and highest readings (I8: an hour without one stays away)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import F
+from django.db.models.functions import Greatest, Now, TruncHour
+from django.utils import timezone
+
+from opsconsole.kit.models import HourlyFigure
+
+KEPT = timedelta(days=90)
+HOURS = 24
+
+
+def set_counts(counts: Iterable[tuple[str, datetime, float]]) -> None:
+    """Keep what was counted in these hours, in place of what was counted before."""
+    HourlyFigure.objects.bulk_create(
+        [HourlyFigure(name=name, hour=hour, value=value) for name, hour, value in counts],
+        update_conflicts=True,
+        unique_fields=["name", "hour"],
+        update_fields=["value"],
+    )
+
+
+def raise_to(name: str, value: float) -> None:
+    """Keep the highest reading of this hour, by the database's clock."""
+    this_hour = TruncHour(Now())
+    rows = HourlyFigure.objects.filter(name=name, hour=this_hour)
+    if rows.update(value=Greatest(F("value"), value)):
+        return
+    HourlyFigure.objects.bulk_create(
+        [HourlyFigure(name=name, hour=this_hour, value=value)], ignore_conflicts=True
+    )
+    rows.update(value=Greatest(F("value"), value))
+
+
+def last_day(names: Sequence[str]) -> tuple[list[datetime], dict[str, list[float | None]]]:
+    """The hours of the last day, the oldest first, and each name's value in them; None where nothing is known."""
+    now = timezone.now().replace(minute=0, second=0, microsecond=0)
+    hours = [now - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
+    rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0]).values_list(
+        "name", "hour", "value"
+    )
+    found = {(name, hour): value for name, hour, value in rows}
+    return hours, {name: [found.get((name, hour)) for hour in hours] for name in names}
+
+
+def prune() -> int:
+    """Delete what is older than the charts may ever show; returns how many rows."""
+    return HourlyFigure.objects.filter(hour__lt=Now() - KEPT).delete()[0]

@@ -1,0 +1,74 @@
+"""Hold something still for a while: recovery during a deploy, the checks of dead letters, the workers of a queue.
+
+Whoever is held asks ``active`` before each turn. A pause has a reason, and an end if one was given; what is held
+goes on by itself then, also when nobody is there to say so.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.models import Pause
+
+RECOVERY = "recovery"
+DEAD_LETTER_CHECKS = "dead letter checks"
+QUEUE = "queue:"
+BY_THE_CLOCK = "the clock"
+LONGEST = timedelta(days=7)
+
+
+class PauseRefused(OpsConsoleError):
+    """A pause can't be begun or ended as asked; the message says what is missing."""
+
+
+def of_queue(name: str) -> str:
+    return f"{QUEUE}{name}"
+
+
+def active(name: str) -> Pause | None:
+    """The pause that holds ``name`` still now."""
+    return Pause.objects.active().filter(name=name).first()
+
+
+def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) -> Pause:
+    """Hold ``name`` still for so long, or until somebody ends it. One that is in force is replaced.
+
+    Raises ``PauseRefused`` without a reason, and when somebody else began one at the same moment.
+    """
+    _require_reason(reason)
+    if lasting is not None and not timedelta(0) < lasting <= LONGEST:
+        raise PauseRefused(f"A pause lasts at least a minute and at most {LONGEST.days} days, or has no end.")
+    with transaction.atomic():
+        _end(name, by=by, reason="Replaced by another pause.")
+        until = None if lasting is None else Now() + lasting
+        begun = Pause(name=name, began_by=by, reason=reason, until=until)
+        Pause.objects.bulk_create([begun], ignore_conflicts=True)
+        mine = Pause.objects.filter(name=name, ended_at=None, began_by=by, reason=reason).first()
+        if mine is None:
+            raise PauseRefused("Somebody else paused it at this moment: look again.")
+        return mine
+
+
+def end(name: str, *, by: str, reason: str) -> Pause | None:
+    """Let ``name`` go on. None: nothing was held. Raises ``PauseRefused`` without a reason."""
+    _require_reason(reason)
+    with transaction.atomic():
+        held = Pause.objects.active().filter(name=name).select_for_update().first()
+        return held if held and _end(name, by=by, reason=reason) else None
+
+
+def _end(name: str, *, by: str, reason: str) -> int:
+    """Close the open row; one whose time had come was ended by the clock, then."""
+    open_rows = Pause.objects.filter(name=name, ended_at=None)
+    open_rows.filter(until__lte=Now()).update(ended_at=F("until"), ended_by=BY_THE_CLOCK)
+    return open_rows.update(ended_at=Now(), ended_by=by, end_reason=reason)
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise PauseRefused("Give a reason: it is kept with the change.")

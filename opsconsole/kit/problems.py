@@ -1,0 +1,73 @@
+"""Errors of the API as RFC 9457 problem documents, also those that no route of it ever saw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from opsconsole.kit.errors import OpsConsoleError
+
+PREFIX = "/api/"
+MEDIA_TYPE = "application/problem+json"
+VERSION = "1.0"
+
+SENTENCES = {
+    400: "The request can't be read.",
+    404: "There is nothing at this address. See /api/docs.",
+    405: "This address does not answer this method; the Allow header names those that it does.",
+    413: "The request is larger than the console accepts.",
+    500: "The console failed. It was recorded; trying again may help.",
+}
+
+
+class Problem(OpsConsoleError):
+    """An answer with an error's status. ``members`` are what a program needs besides the sentence."""
+
+    def __init__(
+        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = members
+
+    def response(self) -> HttpResponse:
+        text = document(self.status, self.detail, **self.members)
+        return HttpResponse(text, status=self.status, content_type=MEDIA_TYPE, headers=self.headers)
+
+
+def document(status: int, detail: str, **members: Any) -> str:
+    """The problem as JSON. ``type`` is about:blank: the status and ``reason`` say which problem it is."""
+    title = HTTPStatus(status).phrase
+    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail} | members)
+
+
+class ApiMiddleware:
+    """Gives each answer below ``/api/`` its version, forbids keeping it, and makes errors problem documents."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if request.path_info.startswith(PREFIX):
+            response["API-Version"] = VERSION
+            response["Cache-Control"] = "no-store"
+            if isinstance(response, HttpResponse) and response.status_code >= 400:
+                _speak_json(response)
+        return response
+
+
+def _speak_json(response: HttpResponse) -> None:
+    """Django's own pages for errors become problems; what is JSON already stays."""
+    if response.headers.get("Content-Type", "").partition(";")[0].endswith("json"):
+        return
+    detail = SENTENCES.get(response.status_code, HTTPStatus(response.status_code).phrase + ".")
+    response.content = document(response.status_code, detail)
+    response["Content-Type"] = MEDIA_TYPE

@@ -1,0 +1,269 @@
+"""Keeps other programs running, each at the head of its own process group, and leaves none of them behind.
+
+What ends is started again after a pause. A signal to end goes to the leader of a group alone, so that it can
+let its own children finish; killing goes to the whole group. When the supervisor itself is killed, a guard
+(``opsconsole.kit.supervision.guard``) sees its pipe close and kills the groups.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+from opsconsole.kit.supervision import guard
+
+TURN_SECONDS = 0.2
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+# Whoever lived as long as the longest pause is not failing at once: its next pause is the first again.
+SETTLED_SECONDS = LONGEST_PAUSE_SECONDS
+
+Say = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run. ``log`` None: its output goes where ours goes. ``grace``: seconds to end when asked to.
+
+    ``once``: it is not started again when it ends.
+    """
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    log: Path | None = None
+    grace: float = 10.0
+    once: bool = False
+
+
+class Guard:
+    """The process that outlives us by a moment. A killed one is replaced at the next ``renew``."""
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._start()
+
+    def _start(self) -> None:
+        read, self._pipe = os.pipe()
+        # Told before it starts: if we are killed right after, the new guard knows all groups already.
+        self._write("".join(f"+{group}\n" for group in self._groups))
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__],
+            stdin=read,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(read)
+
+    def enrol(self) -> None:
+        """Called in a new child before it becomes its program, so that no instant is left unguarded."""
+        os.write(self._pipe, b"+%d\n" % os.getpid())
+
+    def keep(self, group: int) -> None:
+        self._groups.add(group)
+
+    def forget(self, group: int) -> None:
+        self._groups.discard(group)
+        self._write(f"-{group}\n")
+
+    def renew(self) -> None:
+        if self._process.poll() is None:
+            return
+        os.close(self._pipe)
+        self._start()
+
+    def _write(self, lines: str) -> None:
+        try:
+            os.write(self._pipe, lines.encode())
+        except BrokenPipeError:
+            self.renew()
+
+    def close(self) -> None:
+        os.close(self._pipe)
+        self._process.wait()
+
+
+class Child:
+    """A running program, the leader of its own process group."""
+
+    def __init__(self, program: Program, watcher: Guard) -> None:
+        self.program = program
+        self.started_at = time.monotonic()
+        self._guard = watcher
+        output = _open_log(program.log)
+        try:
+            self._process = subprocess.Popen(
+                program.argv,
+                env=program.env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+                preexec_fn=watcher.enrol,  # noqa: PLW1509 - we start children from our only thread
+            )
+        finally:
+            if output:
+                output.close()
+        watcher.keep(self.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, minus the signal's number when it was killed by one; None while it runs."""
+        return self._process.poll()
+
+    @property
+    def lived(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self.started_at
+
+    def ask_to_end(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Kill the whole group, also when its leader is gone already."""
+        guard.kill_group(self.pid)
+        self._process.wait()
+        self._guard.forget(self.pid)
+
+
+def _open_log(path: Path | None) -> IO[bytes] | None:
+    return path.open("ab") if path else None
+
+
+def ending(code: int) -> str:
+    """'ended with code 3' or 'was killed by SIGKILL'."""
+    if code >= 0:
+        return f"ended with code {code}"
+    return f"was killed by {signal.Signals(-code).name}"
+
+
+@dataclass
+class _Kept:
+    program: Program
+    child: Child | None
+    pause: float = FIRST_PAUSE_SECONDS
+    due_at: float = 0.0
+
+
+class Supervisor:
+    """Starts programs, starts them again when they end, and ends them all. Not for use by several threads."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._guard = Guard()
+        self._kept: dict[str, _Kept] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for kept in self._kept.values():
+            if kept.child:
+                kept.child.kill()
+        self._kept.clear()
+        self._guard.close()
+
+    def start(self, program: Program) -> Child:
+        """Run a program and keep it running."""
+        child = Child(program, self._guard)
+        self._kept[program.name] = _Kept(program, child)
+        return child
+
+    def run(self, program: Program, *, stop: StopRequests) -> int | None:
+        """Run a program once, to its end, and return its exit code; None when we were asked to stop first."""
+        child = Child(program, self._guard)
+        try:
+            while (code := child.code) is None and not stop.asked:
+                time.sleep(TURN_SECONDS)
+        finally:
+            child.kill()
+        return code
+
+    def child(self, name: str) -> Child | None:
+        """The running child of that name; None while it waits for its next start."""
+        return self._kept[name].child
+
+    def groups(self) -> list[int]:
+        return [kept.child.pid for kept in self._kept.values() if kept.child]
+
+    def turn(self) -> list[str]:
+        """Look once at all of them; returns the names of those that were started again."""
+        self._guard.renew()
+        for kept in self._kept.values():
+            ended = kept.child.code if kept.child and not kept.program.once else None
+            if ended is not None:
+                self._end(kept, ending(ended))
+        return [name for name, kept in self._kept.items() if self._start_when_due(kept)]
+
+    def restart(self, name: str, why: str) -> None:
+        """Kill a program's whole group; it is started again like one that ended."""
+        self._end(self._kept[name], f"is stopped by force: {why}")
+
+    def _end(self, kept: _Kept, how: str) -> None:
+        child = kept.child
+        if child is None:
+            return
+        child.kill()
+        kept.child = None
+        pause = FIRST_PAUSE_SECONDS if child.lived >= SETTLED_SECONDS else kept.pause
+        kept.due_at = time.monotonic() + pause
+        kept.pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        self._say(kept.program.name, f"process {child.pid} {how}; it starts again in {pause:.0f} s")
+
+    def _start_when_due(self, kept: _Kept) -> bool:
+        if kept.child or time.monotonic() < kept.due_at:
+            return False
+        kept.child = Child(kept.program, self._guard)
+        return True
+
+    def end(self, stop: StopRequests) -> None:
+        """Ask all to end, the last started first, wait for each as long as it may take, then kill what is left.
+
+        A further request to stop ends the patience.
+        """
+        patience = stop.asked
+        running = [kept.child for kept in reversed(self._kept.values()) if kept.child]
+        for child in running:
+            child.ask_to_end()
+        asked_at = time.monotonic()
+        while running and stop.asked <= patience:
+            late = time.monotonic() - asked_at
+            running = [child for child in running if child.code is None and late < child.program.grace]
+            time.sleep(TURN_SECONDS / 4)
+
+
+class StopRequests:
+    """Counts the signals that ask this process to end, for as long as it is entered."""
+
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._count) for number in self.signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _count(self, number: int, frame: FrameType | None) -> None:
+        self.asked += 1

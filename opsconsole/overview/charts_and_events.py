@@ -1,0 +1,147 @@
+"""The slower half of the overview: charts of the last day, what happened lately, and who looked when. Kept a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from django.db.models import F
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from alerts import rules
+from alerts.models import Alert, Monitor
+from jobs.models import Sweep
+from opsconsole.kit import charts, figures
+from opsconsole.kit.charts import Series
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.overview.reading import memory
+from ratelimits.records import review
+
+KEPT_SECONDS = 60
+SHOWN = 8
+# Most sweeps find nothing: so many of the newest are looked through for those that did.
+SWEEPS_READ = 200
+MONITORS_SHOWN = 20
+OUTCOMES = (
+    ("completed", "good"),
+    ("failed", "bad"),
+    ("quarantined", "warning"),
+    ("cancelled", "quiet"),
+)
+RECOVERED, DEPTH = "runs recovered", "dead letters"
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that the machine did or noticed."""
+
+    at: datetime
+    what: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A monitor: when it last succeeded, and when it is next due."""
+
+    name: str
+    last_ok_at: datetime
+    due_at: datetime
+    late: bool
+
+
+@dataclass(frozen=True)
+class Lately:
+    charts: list[charts.Chart]
+    happened: list[Happening]
+    watches: list[Watch]
+
+
+def lately() -> Lately:
+    """At most ``KEPT_SECONDS`` old."""
+    kept: Lately | None = memory.get("lately")
+    if kept is None:
+        kept = Lately(_charts(), _happened(), _watches())
+        memory.set("lately", kept, KEPT_SECONDS)
+    return kept
+
+
+def _charts() -> list[charts.Chart]:
+    names = [*(f"jobs {outcome}" for outcome, _ in OUTCOMES), RECOVERED, DEPTH]
+    hours, values = figures.last_day(names)
+    labels = [f"{hour:%H:%M}" for hour in hours]
+    lines = rules.all_by_name()
+
+    def whole(name: str) -> list[int]:
+        return [int(value or 0) for value in values[name]]
+
+    jobs = [Series(outcome, tone, whole(f"jobs {outcome}")) for outcome, tone in OUTCOMES]
+    return [
+        charts.stacked("Jobs by outcome, UTC", labels, jobs),
+        charts.stacked("Runs recovered", labels, [Series("recovered", "running", whole(RECOVERED))]),
+        *_limited(lines["limited_requests_hour"].threshold),
+        _depth(labels, values[DEPTH], lines["dlq_not_empty"].threshold),
+    ]
+
+
+def _depth(labels: list[str], values: Sequence[float | None], line: float | None) -> charts.Chart:
+    """An hour without a reading has no bar, and is unknown in the table and in words (I8)."""
+    series = [Series("dead letters", "bad", [int(value or 0) for value in values])]
+    chart = charts.stacked("Dead letters, deepest of the hour", labels, series, alert_above=line, level=True)
+    unknown = sum(value is None for value in values)
+    if not unknown:
+        return chart
+    rows = [
+        [row[0], "unknown"] if value is None else row for row, value in zip(chart.rows, values, strict=True)
+    ]
+    said = f"Unknown in {unknown} of {len(values)} hours."
+    return replace(chart, rows=rows, summary=said if unknown == len(values) else f"{chart.summary} {said}")
+
+
+def _limited(line: float | None) -> list[charts.Chart]:
+    try:
+        steps = review.answers(review.Question(period=review.PERIODS["day"])).steps
+    except OpsConsoleError:
+        return []
+    labels = [f"{start:%H:%M}" for start, _ in steps]
+    refused = [Series("refused with 429", "warning", [counts.limited for _, counts in steps])]
+    return [charts.stacked("Requests refused with 429", labels, refused, alert_above=line)]
+
+
+def _happened() -> list[Happening]:
+    """The newest of what sweeps found and of what alerts told."""
+    sweeps = Sweep.objects.finished().order_by("-started_at", "-id").defer("details")[:SWEEPS_READ]
+    told = [
+        *islice((_of_sweep(sweep) for sweep in sweeps if sweep.found or sweep.errors), SHOWN),
+        *(_of_alert(alert) for alert in Alert.objects.order_by("-since", "-id")[:SHOWN]),
+    ]
+    return sorted(told, key=lambda happening: happening.at, reverse=True)[:SHOWN]
+
+
+def _of_sweep(sweep: Sweep) -> Happening:
+    what = f"A sweep found {sweep.found:,}, sent {sweep.requeued:,} again, quarantined {sweep.quarantined:,}"
+    url = reverse("admin:jobs_sweep_change", args=[sweep.pk])
+    return Happening(sweep.started_at, f"{what}, {sweep.errors:,} failed" if sweep.errors else what, url)
+
+
+def _of_alert(alert: Alert) -> Happening:
+    ended = "" if alert.open else ", resolved since"
+    return Happening(
+        alert.since,
+        f"Alert: {alert.title}{ended}",
+        reverse("admin:alerts_alert_change", args=[alert.pk]),
+    )
+
+
+def _watches() -> list[Watch]:
+    rows: Any = Monitor.objects.annotate(read_at=Now(), due_at=F("last_ok_at") + F("interval")).order_by(
+        "due_at"
+    )
+    return [
+        Watch(row.pk, row.last_ok_at, row.due_at, row.read_at - row.last_ok_at > 2 * row.interval)
+        for row in rows[:MONITORS_SHOWN]
+    ]

@@ -1,0 +1,73 @@
+"""Figures beside the counts: of the last day and hour, the longest wait, and the dead letters. None is unknown (I8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from alerts import rules
+from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
+from jobs.watch import gauges
+from ratelimits.records.gauges import limited_in_an_hour
+
+CHECKS_UNTIL_UNKNOWN = 3
+
+Read = TypeVar("Read")
+
+
+def slow_figures() -> dict[str, Any]:
+    """What reads a day or an hour of rows, and the lines above which alerts fire."""
+    lines = rules.all_by_name()
+    taken = _known(gauges.taken_in_a_day)
+    return {
+        "taken_day": None if taken is None else taken.total(),
+        "recovered": None if taken is None else taken[JobEvent.Kind.RECOVERED],
+        "limited_hour": _known(lambda: sum(limited_in_an_hour().values())),
+        "stale_line": lines["stale_jobs_day"].threshold,
+        "limited_line": lines["limited_requests_hour"].threshold,
+    }
+
+
+def _known(read: Callable[[], Read]) -> Read | None:
+    try:
+        with transaction.atomic():
+            return read()
+    except DatabaseError:
+        return None
+
+
+def oldest_wait(now: datetime) -> timedelta | None:
+    """How long the first in the line of any configured queue has waited, of those that may start."""
+    startable = Job.objects.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now()))
+    first = [
+        startable.filter(queue=name).order_by("updated_at", "pk").values_list("updated_at")[:1]
+        for name in settings.QUEUES
+    ]
+    since = [row[0] for row in first[0].union(*first[1:], all=True)] if first else []
+    return max(now - min(since), timedelta(0)) if since else None
+
+
+def dead_letters(now: datetime) -> int | None:
+    """How many lie in all configured queues; unknown when one of them is not read, or not lately."""
+    urls = {queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url}
+    found = list(DeadLetterQueue.objects.filter(url__in=urls))
+    patience = CHECKS_UNTIL_UNKNOWN * timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
+    depths = [dlq.depth for dlq in found if _is_fresh(dlq, now - patience)]
+    known = [depth for depth in depths if depth is not None]
+    return sum(known) if urls and len(known) == len(urls) else None
+
+
+def _is_fresh(dlq: DeadLetterQueue, since: datetime) -> bool:
+    return not dlq.error and dlq.unreadable_since is None and dlq.read_at is not None and dlq.read_at >= since
+
+
+def soonest_expiry() -> datetime | None:
+    """When SQS deletes the first of the letters that nobody has decided about."""
+    waiting = DeadLetter.objects.present().filter(expires_at__isnull=False)
+    return waiting.order_by("expires_at").values_list("expires_at", flat=True).first()

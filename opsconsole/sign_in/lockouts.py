@@ -1,0 +1,164 @@
+"""Who guesses passwords is locked out, by user and address together (django-axes): the page says so, and who is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from axes.handlers.proxy import AxesProxyHandler
+from axes.models import AccessAttempt
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import Max, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
+
+from opsconsole.kit import audit, problems
+from opsconsole.kit.display import age, badge
+from opsconsole.kit.durations import spell
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from ratelimits.identity import client_ip
+
+LIST = "admin:axes_accessattempt_changelist"
+PAGES = "/admin/"
+
+
+def address(request: HttpRequest) -> str | None:
+    """The client's address as the rate limiter sees it; of an IPv6 address, the first of its /64."""
+    found = client_ip.of(request.META)
+    return client_ip.group(found).partition("/")[0] if found else None
+
+
+def page(
+    request: HttpRequest, _response: HttpResponse | None, credentials: dict[str, Any] | None
+) -> HttpResponse:
+    """What somebody who is locked out sees. It is the same for users who exist and users who don't."""
+    username = (credentials or {}).get("username")
+    left = _left(username, address(request))
+    context = {
+        **admin.site.each_context(request),
+        "title": "Locked out for a while",
+        "limit": settings.AXES_FAILURE_LIMIT,
+        "left": spell(left),
+    }
+    response = render(request, "admin/locked_out.html", context, status=429)
+    response["Retry-After"] = str(math.ceil(left.total_seconds()))
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+class TooManyMiddleware:
+    """Where a person at a browser was limited, a page takes the place of the document for programs."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        # Elsewhere a program asks, as curl does, whatever it accepts.
+        if (
+            response.status_code == 429
+            and isinstance(response, HttpResponse)
+            and response.headers.get("Content-Type") == problems.MEDIA_TYPE
+            and request.path_info.startswith(PAGES)
+            and request.accepts("text/html")
+        ):
+            left = timedelta(seconds=int(response.headers.get("Retry-After", 1)))
+            context = {**admin.site.each_context(request), "title": "Too much at once", "left": spell(left)}
+            response.content = render_to_string("admin/locked_out.html", context, request)
+            response.headers["Content-Type"] = "text/html; charset=utf-8"
+        return response
+
+
+def _left(username: str | None, ip_address: str | None) -> timedelta:
+    """How much longer it lasts: the cool-off counts from the last failure that counted."""
+    tries = AccessAttempt.objects.filter(username=username, ip_address=ip_address)
+    found = tries.aggregate(last=Max("attempt_time"), now=Max(Now()))
+    cool_off: timedelta = settings.AXES_COOLOFF_TIME
+    if found["last"] is None:
+        return cool_off
+    left: timedelta = found["last"] + cool_off - found["now"]
+    return max(left, timedelta(seconds=1))
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.TextInput(attrs={"size": 60}),
+        error_messages={"required": "Give a reason: it is kept with the change."},
+    )
+
+
+@admin.register(AccessAttempt)
+class FailedLogInAdmin(ReadOnlyAdmin):
+    list_display = ("username", "ip_address", "state", "failures_since_start", "when", "user_agent")
+    search_fields = ("username__startswith", "ip_address__startswith")
+    search_help_text = "Beginning of a user name or an address"
+    fields = (
+        "username",
+        "ip_address",
+        "state",
+        "failures_since_start",
+        "attempt_time",
+        "user_agent",
+        "path_info",
+    )
+    sortable_by = ()
+    actions = ("unlock",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(db_now=Now())
+        return rows
+
+    @admin.display(description="state")
+    def state(self, attempt: Any) -> SafeString:
+        if attempt.db_now - attempt.attempt_time > settings.AXES_COOLOFF_TIME:
+            return badge("Over")
+        locked = attempt.failures_since_start >= settings.AXES_FAILURE_LIMIT
+        return badge("Locked out", "bad") if locked else badge("Failed", "warning")
+
+    @admin.display(description="last")
+    def when(self, attempt: Any) -> SafeString:
+        return age(attempt.attempt_time, attempt.db_now, suffix=" ago")
+
+    def has_unlock_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("axes.delete_accessattempt") and self.has_view_permission(request)
+
+    @admin.action(description="Unlock", permissions=["unlock"])
+    def unlock(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Ask for a reason, then forget the failures of these users at these addresses."""
+        chosen = list(queryset)
+        form = ReasonForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        if not form.is_valid():
+            return self._ask(request, chosen, form)
+        reason = form.cleaned_data["reason"]
+        # Written first: the rows that it names are gone afterwards.
+        audit.log(request.user, chosen, f"Unlocked {_names(chosen)}: {reason}")
+        for each in chosen:
+            AxesProxyHandler.reset_attempts(ip_address=each.ip_address, username=each.username)
+        messages.success(request, f"Unlocked: {_names(chosen)}.")
+        return redirect(LIST)
+
+    def _ask(self, request: HttpRequest, chosen: list[Any], form: ReasonForm) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Unlock?",
+            "opts": self.opts,
+            "chosen": chosen,
+            "form": form,
+            "checkbox": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/axes/unlock.html", context)
+
+
+def _names(chosen: list[Any]) -> str:
+    return ", ".join(f"{each.username} at {each.ip_address}" for each in chosen)

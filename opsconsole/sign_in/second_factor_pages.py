@@ -1,0 +1,113 @@
+"""The pages of the second factor: prove oneself after the password, set one up, give it up."""
+
+from __future__ import annotations
+
+import io
+from base64 import b32encode
+from typing import Any
+
+import segno
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth.decorators import user_passes_test
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from opsconsole.kit import audit
+from opsconsole.sign_in import second_factor
+
+staff = user_passes_test(lambda user: user.is_active and user.is_staff, login_url="admin:login")
+WRONG = "That code does not fit. It changes every 30 seconds; after several wrong ones, wait a little."
+
+
+@never_cache
+@staff
+def prove(request: HttpRequest) -> HttpResponse:
+    """Between the password and the console."""
+    if not second_factor.missing(request):
+        return redirect(_next(request))
+    if not second_factor.has_device(request.user):
+        return redirect("second_factor")
+    if request.method == "POST":
+        if second_factor.verify(request, request.POST.get("token", "")):
+            return redirect(_next(request))
+        messages.error(request, WRONG)
+    return _page(request, "admin/second_factor/prove.html", "Second factor", next=_next(request))
+
+
+@never_cache
+@staff
+def manage(request: HttpRequest) -> HttpResponse:
+    """Set one up, or see that there is one."""
+    if settings.OPSCONSOLE_SECOND_FACTOR == "off":
+        raise Http404
+    if second_factor.has_device(request.user):
+        if second_factor.missing(request):
+            return redirect("second_factor_prove")
+        return _page(request, "admin/second_factor/present.html", "Second factor")
+    device = second_factor.begin_setup(request.user)
+    if request.method == "POST":
+        if codes := second_factor.confirm(request, request.POST.get("token", "")):
+            _log(request, "Set a second factor up.")
+            return _page(request, "admin/second_factor/codes.html", "Backup codes", codes=codes)
+        messages.error(request, WRONG)
+    secret = b32encode(device.bin_key).decode()
+    groups = [secret[start : start + 4] for start in range(0, len(secret), 4)]
+    return _page(request, "admin/second_factor/set_up.html", "Set up a second factor", groups=groups)
+
+
+@never_cache
+@require_safe
+@staff
+def picture(request: HttpRequest) -> HttpResponse:
+    """The QR code of the device that waits to be confirmed, of nobody else's and of none that is in use."""
+    if settings.OPSCONSOLE_SECOND_FACTOR == "off" or second_factor.has_device(request.user):
+        raise Http404
+    drawn = io.BytesIO()
+    address = second_factor.begin_setup(request.user).config_url
+    segno.make(address, error="m").save(drawn, kind="svg", scale=5, border=2, light="#fff", dark="#000")
+    return HttpResponse(drawn.getvalue(), content_type="image/svg+xml")
+
+
+@never_cache
+@require_POST
+@staff
+def remove(request: HttpRequest) -> HttpResponse:
+    if second_factor.missing(request) or not second_factor.verify(request, request.POST.get("token", "")):
+        messages.error(request, WRONG)
+        return redirect("second_factor")
+    second_factor.remove(request.user)
+    _log(request, "Gave the second factor up.")
+    messages.success(request, "Your second factor is removed.")
+    return redirect("second_factor" if settings.OPSCONSOLE_SECOND_FACTOR == "required" else "admin:index")
+
+
+def _log(request: HttpRequest, did: str) -> None:
+    user: Any = request.user
+    audit.log(user, [user], did, why="by himself or herself")
+
+
+def _next(request: HttpRequest) -> str:
+    """Where the person wanted to go, if that is a page of ours."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    here = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
+    return wanted if here else reverse("admin:index")
+
+
+def _page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
+    return TemplateResponse(
+        request, template, {**admin.site.each_context(request), "title": title, **context}
+    )
+
+
+urlpatterns = [
+    path("", manage, name="second_factor"),
+    path("prove/", prove, name="second_factor_prove"),
+    path("picture.svg", picture, name="second_factor_picture"),
+    path("remove/", remove, name="second_factor_remove"),
+]

@@ -1,0 +1,1 @@
+"""The API route that other services ask for a decision."""

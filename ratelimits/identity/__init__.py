@@ -1,0 +1,1 @@
+"""Who a request counts as: its API key, its user or its address."""

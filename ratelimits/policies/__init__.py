@@ -1,0 +1,1 @@
+"""Policies in force, their wording and the global switch."""

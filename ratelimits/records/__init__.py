@@ -1,0 +1,1 @@
+"""Records of limited requests: written in the background, reviewed and rolled up."""

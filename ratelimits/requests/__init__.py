@@ -1,0 +1,1 @@
+"""Limited requests: middleware, decorator and responses."""

@@ -1,0 +1,433 @@
+"""Messages of SNS: what is signed by it has its effect once, and nothing else has any."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from alerts.aws import sns
+from alerts.models import Alert, Notification, SnsMessage
+from tests.alerts.aws.amazon import (
+    CERTIFICATE,
+    HOST,
+    OTHER_KEY,
+    REGION,
+    SUBSCRIBE,
+    TOPIC,
+    Amazon,
+    alarm,
+    certificate,
+    envelope,
+    post,
+    signed,
+    timestamp,
+)
+from tests.people import operator, viewer
+from tests.racing import race
+
+MINUTE = timedelta(minutes=1)
+VIEW = (
+    "https://eu-west-1.console.aws.amazon.com/cloudwatch/home?region=eu-west-1"
+    "#alarmsV2:alarm/opsconsole-jobs-dlq-not-empty"
+)
+FINGERPRINT = f"cloudwatch:{REGION}:123456789012:opsconsole-jobs-dlq-not-empty"
+
+
+@pytest.fixture(autouse=True)
+def amazon(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Amazon]:
+    settings.OPSCONSOLE_SNS_TOPICS = [TOPIC]
+    stand_in = Amazon()
+    monkeypatch.setattr(sns, "fetch", stand_in.fetch)
+    sns._certificates.clear()
+    yield stand_in
+    sns._certificates.clear()
+
+
+def nothing_happened() -> bool:
+    return not (Alert.objects.exists() or SnsMessage.objects.exists() or Notification.objects.exists())
+
+
+# --- what SNS says ---
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_an_alarm_opens_an_alert(version: str) -> None:
+    answer = post(signed(envelope(Message=alarm(), Subject="ALARM: it is not empty"), version=version))
+
+    assert (answer.status_code, answer.content) == (200, b"ok")
+    alert = Alert.objects.get()
+    assert (alert.fingerprint, alert.severity, alert.state) == (FINGERPRINT, "critical", "firing")
+    assert alert.title == "CloudWatch alarm: opsconsole-jobs-dlq-not-empty"
+    assert ["QueueName", "jobs-dlq"] in alert.facts
+    assert alert.links == [["View alarm", VIEW]]
+    assert Notification.objects.get().kind == "firing"
+
+
+@pytest.mark.django_db
+def test_ok_resolves_it_and_not_knowing_resolves_nothing() -> None:
+    post(signed(envelope(Message=alarm())))
+    post(signed(envelope(Message=alarm("INSUFFICIENT_DATA"))))
+    alert = Alert.objects.get()
+    assert alert.open and alert.unknown_since
+    assert "Threshold Crossed" in alert.unknown_why
+
+    post(signed(envelope(Message=alarm("OK"))))
+
+    assert not Alert.objects.get().open
+
+
+@pytest.mark.django_db
+def test_one_message_has_its_effect_once() -> None:
+    once = signed(envelope(Message=alarm()))
+    assert post(once).status_code == 200
+    post(signed(envelope(Message=alarm("OK"))))
+
+    assert post(once).status_code == 200
+
+    assert not Alert.objects.open().exists()
+    assert SnsMessage.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_an_older_change_that_comes_later_changes_nothing() -> None:
+    post(signed(envelope(Message=alarm("OK", at="2026-11-24T10:05:00.000+0000"))))
+
+    post(signed(envelope(Message=alarm("ALARM", at="2026-11-24T10:00:00.000+0000"))))
+
+    assert not Alert.objects.exists()
+    assert "later" in SnsMessage.objects.get(effect__contains="nothing was changed").effect
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_comes_several_times_at_once_is_told_once() -> None:
+    once = signed(envelope(Message=alarm()))
+
+    answers = race([lambda: post(once).status_code] * 4)
+
+    assert answers == [200] * 4
+    assert (Alert.objects.count(), Notification.objects.count(), SnsMessage.objects.count()) == (1, 1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_that_come_at_once_end_with_the_later_one() -> None:
+    for _ in range(3):
+        SnsMessage.objects.all().delete()
+        race(
+            [
+                lambda: post(signed(envelope(Message=alarm("ALARM", at="2026-11-24T10:00:00.000+0000")))),
+                lambda: post(signed(envelope(Message=alarm("OK", at="2026-11-24T10:05:00.000+0000")))),
+            ]
+        )
+        assert not Alert.objects.open().exists()
+
+
+@pytest.mark.django_db
+def test_what_cloudwatch_did_not_say_is_shown_by_its_subject_alone() -> None:
+    post(signed(envelope(Message="password=hunter2", Subject="<!channel> \u202eDeploy <b>done</b>")))
+
+    alert = Alert.objects.get()
+    assert (alert.severity, alert.fingerprint) == ("info", f"sns-message:{TOPIC}")
+    assert alert.summary == "<!channel>  Deploy <b>done</b>"
+    assert "hunter2" not in str(Alert.objects.values().get()) + str(Notification.objects.values().get())
+    page = Client()
+    page.force_login(operator())
+    shown = page.get(f"/admin/alerts/alert/{alert.pk}/change/").content.decode()
+    assert "<b>done</b>" not in shown
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "null",
+        "{",
+        "[" * 100_000,
+        alarm("MAYBE"),
+        alarm(at="yesterday"),
+        alarm(at="2026-11-24T10:00:00"),
+        alarm(AlarmName=7),
+        alarm(Trigger="x"),
+        alarm(Trigger={"Dimensions": [1]}),
+    ],
+)
+def test_half_an_alarm_is_no_alarm(text: str) -> None:
+    assert post(signed(envelope(Message=text))).status_code == 200
+    assert Alert.objects.get().severity == "info"
+
+
+@pytest.mark.django_db
+def test_alarms_of_two_regions_are_two(settings: Settings, amazon: Amazon) -> None:
+    elsewhere = TOPIC.replace(REGION, "us-east-1")
+    settings.OPSCONSOLE_SNS_TOPICS = [TOPIC, elsewhere]
+    there = CERTIFICATE.replace(REGION, "us-east-1")
+    amazon.pages[there] = certificate()
+
+    post(signed(envelope(Message=alarm())))
+    post(signed(envelope(Message=alarm(), TopicArn=elsewhere, SigningCertURL=there)))
+
+    assert Alert.objects.open().count() == 2
+
+
+# --- subscriptions ---
+
+
+@pytest.mark.django_db
+def test_a_subscription_is_confirmed_once(amazon: Amazon) -> None:
+    confirmation = signed(envelope("SubscriptionConfirmation", Message="You have chosen to subscribe."))
+
+    assert post(confirmation).status_code == 200
+    assert post(confirmation).status_code == 200
+
+    assert amazon.fetched == [CERTIFICATE, SUBSCRIBE]
+    assert SnsMessage.objects.get().effect == "The subscription was confirmed."
+
+
+@pytest.mark.django_db
+def test_a_confirmation_that_fails_is_tried_again(amazon: Amazon) -> None:
+    page = amazon.pages.pop(SUBSCRIBE)
+    confirmation = signed(envelope("SubscriptionConfirmation"))
+
+    assert post(confirmation).status_code == 503
+    assert nothing_happened()
+
+    amazon.pages[SUBSCRIBE] = page
+    assert post(confirmation).status_code == 200
+    assert SnsMessage.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.com/?Action=ConfirmSubscription",
+        f"https://sns.{REGION}.amazonaws.com.evil.com/?Action=ConfirmSubscription&TopicArn={TOPIC}",
+        f"https://sns.{REGION}.amazonaws.com@evil.com/?Action=ConfirmSubscription&TopicArn={TOPIC}",
+        f"http://sns.{REGION}.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}",
+        f"{HOST}?Action=DeleteTopic&TopicArn={TOPIC}&Token=t",
+        f"{HOST}?Action=ConfirmSubscription&Action=DeleteTopic&TopicArn={TOPIC}&Token=t",
+        f"{HOST}?Action=ConfirmSubscription&TopicArn={TOPIC}x&Token=t",
+        f"{HOST}?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=t\nX: y",
+    ],
+)
+def test_nothing_else_is_confirmed(amazon: Amazon, url: str) -> None:
+    answer = post(signed(envelope("SubscriptionConfirmation", SubscribeURL=url)))
+
+    assert (answer.status_code, answer.content) == (403, b"refused")
+    assert amazon.fetched == [CERTIFICATE]
+    assert nothing_happened()
+
+
+@pytest.mark.django_db
+def test_an_ended_subscription_is_told_until_it_is_back(amazon: Amazon) -> None:
+    assert post(signed(envelope("UnsubscribeConfirmation", ago=MINUTE))).status_code == 200
+    assert Alert.objects.get().title == "The console no longer hears of the SNS topic opsconsole-dlq-alarms"
+    assert SUBSCRIBE not in amazon.fetched, "it is not subscribed again behind people's backs"
+
+    post(signed(envelope("SubscriptionConfirmation")))
+
+    assert not Alert.objects.open().exists()
+
+
+# --- what SNS did not say ---
+
+
+def forged(**changes: Any) -> dict[str, Any]:
+    """Signed rightly, then changed."""
+    return signed(envelope(Message=alarm(), Subject="s")) | changes
+
+
+HOSTILE: dict[str, Callable[[], tuple[dict[str, Any] | bytes, str | None, int]]] = {
+    "another's key": lambda: (signed(envelope(Message=alarm()), OTHER_KEY), None, 403),
+    "changed text": lambda: (forged(Message=alarm("OK")), None, 403),
+    "changed subject": lambda: (forged(Subject="t"), None, 403),
+    "changed topic's name": lambda: (forged(TopicArn=TOPIC + "2"), None, 403),
+    "changed time": lambda: (forged(Timestamp=timestamp(MINUTE)), None, 403),
+    "no signature": lambda: (envelope(Message=alarm(), SignatureVersion="2"), None, 403),
+    "a signature that is no base64": lambda: (forged(Signature="é!"), None, 403),
+    "an empty signature": lambda: (forged(Signature=""), None, 403),
+    "a version that is not known": lambda: (forged(SignatureVersion="3"), None, 403),
+    "version 1 for a signature of version 2": lambda: (forged(SignatureVersion="1"), None, 403),
+    "no version": lambda: (envelope(Message=alarm(), Signature="AAAA"), None, 403),
+    "an hour and more old": lambda: (signed(envelope(Message=alarm(), ago=66 * MINUTE)), None, 403),
+    "from the future": lambda: (signed(envelope(Message=alarm(), ago=-6 * MINUTE)), None, 403),
+    "a time that is none": lambda: (signed(envelope(Timestamp="now")), None, 400),
+    "a time without an offset": lambda: (signed(envelope(Timestamp="2026-11-24T10:00:00")), None, 400),
+    "a foreign topic": lambda: (signed(envelope(TopicArn=TOPIC.replace("123", "999"))), None, 403),
+    "no topic": lambda: (signed(envelope(TopicArn=None)), None, 400),
+    "no id": lambda: (signed(envelope(MessageId=None)), None, 400),
+    "no text": lambda: (signed(envelope(Message=None)), None, 400),
+    "a number for a text": lambda: (signed(envelope()) | {"Message": 7}, None, 400),
+    "a header of another type": lambda: (signed(envelope()), "SubscriptionConfirmation", 400),
+    "a header of no type": lambda: (signed(envelope()), "", 400),
+    "a type that is not known": lambda: (signed(envelope("Reboot")), None, 400),
+    "garbage": lambda: (b"\xff\xfe{", None, 400),
+    "nothing": lambda: (b"", None, 400),
+    "a list": lambda: (b"[]", None, 400),
+    "depth": lambda: (b"[" * 100_000, None, 400),
+    "too much": lambda: (b" " * (sns.LARGEST_BODY + 1), None, 413),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_messages_are_refused(what: str) -> None:
+    message, kind, status = HOSTILE[what]()
+
+    answer = post(message, kind)
+
+    assert (answer.status_code, answer.content) == (status, b"refused")
+    assert nothing_happened()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://sns.{REGION}.amazonaws.com/SimpleNotificationService-1.pem",
+        f"https://sns.{REGION}.amazonaws.com.evil.com/SimpleNotificationService-1.pem",
+        f"https://sns.{REGION}.amazonaws.com@evil.com/SimpleNotificationService-1.pem",
+        f"https://evil.com/sns.{REGION}.amazonaws.com/SimpleNotificationService-1.pem",
+        f"https://evil.com#@sns.{REGION}.amazonaws.com/SimpleNotificationService-1.pem",
+        f"https://evil.com\\@sns.{REGION}.amazonaws.com/SimpleNotificationService-1.pem",
+        f"https://sns.{REGION}.amazonaws.com:8443/SimpleNotificationService-1.pem",
+        f"https://user:password@sns.{REGION}.amazonaws.com/SimpleNotificationService-1.pem",
+        f"https://SNS.{REGION}.amazonaws.com/../x.pem",
+        f"https://sns.{REGION}.amazonaws.com/a/b.pem",
+        f"https://sns.{REGION}.amazonaws.com/a.pem?x=.pem",
+        f"https://sns.{REGION}.amazonaws.com/SimpleNotificationService-1.pem\n",
+        f"https://sns.{REGION}.amazonaws.com/SimpleNotificationService-1.pfx",
+        f"https://sns.{REGION}.amazonaws.com.cn/SimpleNotificationService-1.pem",
+        f"https://snsx{REGION}xamazonaws.com/SimpleNotificationService-1.pem",
+        "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem",
+        "https://s3.amazonaws.com/sns/SimpleNotificationService-1.pem",
+        "",
+        None,
+    ],
+)
+def test_certificates_come_from_sns_alone(amazon: Amazon, url: str | None) -> None:
+    answer = post(signed(envelope(Message=alarm(), SigningCertURL=url)))
+
+    assert (answer.status_code, answer.content) == (403, b"refused")
+    assert amazon.fetched == []
+    assert nothing_happened()
+
+
+@pytest.mark.django_db
+def test_china_has_a_domain_of_its_own(settings: Settings, amazon: Amazon) -> None:
+    topic = "arn:aws-cn:sns:cn-north-1:123456789012:dlq"
+    there = "https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-1.pem"
+    settings.OPSCONSOLE_SNS_TOPICS = [topic]
+    amazon.pages[there] = certificate()
+
+    assert post(signed(envelope(Message=alarm(), TopicArn=topic, SigningCertURL=there))).status_code == 200
+    assert "console.amazonaws.cn" in Alert.objects.get().links[0][1]
+
+
+def of_another_kind() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "pem", [b"", b"<html>", certificate(days=-1), certificate(OTHER_KEY), of_another_kind()]
+)
+def test_a_certificate_that_does_not_fit_is_refused(amazon: Amazon, pem: bytes) -> None:
+    amazon.pages[CERTIFICATE] = pem
+    assert post(signed(envelope(Message=alarm()))).status_code == 403
+    assert nothing_happened()
+
+
+@pytest.mark.django_db
+def test_the_certificate_is_fetched_once_and_a_refused_one_again(amazon: Amazon) -> None:
+    amazon.pages[CERTIFICATE] = b"<html>"
+    post(signed(envelope(Message=alarm())))
+    amazon.pages[CERTIFICATE] = certificate()
+    for _ in range(3):
+        assert post(signed(envelope(Message=alarm()))).status_code == 200
+    assert amazon.fetched == [CERTIFICATE] * 2
+
+
+@pytest.mark.django_db
+def test_amazon_that_is_away_lets_sns_try_again(amazon: Amazon) -> None:
+    message = signed(envelope(Message=alarm()))
+    page = amazon.pages.pop(CERTIFICATE)
+    assert post(message).status_code == 503
+    assert nothing_happened()
+    amazon.pages[CERTIFICATE] = page
+    assert post(message).status_code == 200
+
+
+@pytest.mark.django_db
+def test_those_who_wait_for_amazon_do_not_take_all_threads(
+    amazon: Amazon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sns, "_turns", threading.BoundedSemaphore(1))
+    with sns._turns:
+        assert post(signed(envelope(Message=alarm()))).status_code == 503
+    assert amazon.fetched == []
+
+
+@pytest.mark.django_db
+def test_without_topics_there_is_no_such_page(settings: Settings, amazon: Amazon) -> None:
+    settings.OPSCONSOLE_SNS_TOPICS = []
+    assert post(signed(envelope(Message=alarm()))).status_code == 404
+    assert amazon.fetched == []
+
+
+@pytest.mark.django_db
+def test_it_is_posted_to_and_a_false_length_is_refused() -> None:
+    assert Client().get("/hooks/sns").status_code == 405
+    answer = Client().generic("POST", "/hooks/sns", b"{}", CONTENT_LENGTH="many")
+    assert answer.status_code == 413
+
+
+@pytest.mark.django_db
+def test_the_log_tells_why_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    post(signed(envelope("SubscriptionConfirmation", SubscribeURL="https://evil.com/?Token=secret-token")))
+    [record] = [record for record in caplog.records if record.name == "alerts.aws.webhook"]
+    assert "confirmed elsewhere" in record.message
+    assert "secret-token" not in caplog.text and "evil.com" not in caplog.text
+
+
+def test_a_signature_of_amazon_s_own_shape() -> None:
+    """The text that is signed, as the documentation gives it, with a subject and without."""
+    message = sns.Message(
+        kind=sns.Kind.NOTIFICATION,
+        id="22b80b92",
+        topic=TOPIC,
+        subject="",
+        text="Hello",
+        sent_at=sns.instant("2012-05-02T00:54:06.655Z"),
+        fields={"Type": "Notification", "MessageId": "22b80b92", "TopicArn": "arn", "Message": "Hello"}
+        | {"Timestamp": "2012-05-02T00:54:06.655Z", "Token": "not signed here"},
+    )
+    assert sns._signed(message) == (
+        b"Message\nHello\nMessageId\n22b80b92\nTimestamp\n2012-05-02T00:54:06.655Z\nTopicArn\narn\nType\nNotification\n"
+    )
+    message.fields["Subject"] = "S"
+    assert b"22b80b92\nSubject\nS\nTimestamp\n" in sns._signed(message)
+
+
+@pytest.mark.django_db
+def test_the_page_shows_what_came_to_those_who_may_see_it() -> None:
+    post(signed(envelope(Message=alarm())))
+    page = Client()
+    page.force_login(viewer())
+    shown = page.get("/admin/alerts/snsmessage/")
+    assert shown.status_code == 200
+    assert "The alarm was raised." in shown.content.decode()
+    detail = page.get(f"/admin/alerts/snsmessage/{SnsMessage.objects.get().pk}/change/")
+    assert detail.status_code == 200

@@ -1,0 +1,80 @@
+"""Channels by Apprise: what is told, what a failure means, and that no secret gets out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alerts.channels import apprise_urls
+from alerts.channels.configured import Target
+from alerts.channels.outcome import Outcome
+from alerts.channels.wording import Item, Kind, Message
+from tests.fakes.slack import FakeSlack, Reply
+
+FIRING = Item(
+    kinds=(Kind.FIRING,),
+    severity="critical",
+    title="t",
+    headline="Firing: 5 dead letters",
+    lines=("Look.",),
+    facts=(("Queue", "default"),),
+    links=(("Review", "https://ops.example.com/x"),),
+)
+
+
+def url(server: FakeSlack) -> str:
+    return server.url.replace("http://", "json://user:pass-word@")
+
+
+def test_one_alert_is_told_with_its_facts_and_links(slack: FakeSlack) -> None:
+    answer = apprise_urls.post(url(slack), Message(items=(FIRING,), remarks=("May be a repeat.",)))
+    assert answer.outcome == Outcome.DELIVERED
+    [post] = slack.posts
+    assert post["title"] == "Firing: 5 dead letters"
+    assert post["message"].splitlines() == [
+        "May be a repeat.",
+        "Look.",
+        "Queue: default",
+        "Review: https://ops.example.com/x",
+    ]
+    assert post["type"] == "failure"
+
+
+def test_many_alerts_are_a_list(slack: FakeSlack) -> None:
+    apprise_urls.post(url(slack), Message(items=(FIRING, FIRING)))
+    assert slack.posts[0]["title"] == "2 alerts"
+    assert slack.posts[0]["message"].count("Firing: 5 dead letters") == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(404, Outcome.BROKEN), (401, Outcome.BROKEN), (500, Outcome.AGAIN), (429, Outcome.AGAIN)],
+)
+def test_a_failure_is_told_from_one_for_good_and_holds_no_secret(
+    slack: FakeSlack, status: int, outcome: str
+) -> None:
+    slack.always = Reply(status, "no")
+    answer = apprise_urls.post(url(slack), Message(items=(FIRING,)))
+    assert answer.outcome == outcome
+    assert str(status) in answer.text
+    for secret in ("pass-word", "secret-word"):
+        assert secret not in answer.text
+
+
+def test_pieces_of_the_url_are_taken_out_of_what_is_kept() -> None:
+    said = "x\n2026 - WARNING - Could not reach host.example.com with tok%40en/tok@en as bob"
+    kept = apprise_urls._without_secrets(said, "pover://bob:tok%40en@host.example.com/key")
+    assert kept == "2026 - WARNING - Could not reach *** with ***/*** as bob"
+
+
+def test_nobody_listens_and_nobody_understands(settings: Any) -> None:
+    assert (
+        apprise_urls.post("json://127.0.0.1:1/secret-word", Message(items=(FIRING,))).outcome == Outcome.AGAIN
+    )
+    answer = apprise_urls.post("nonsense://secret-word", Message(items=(FIRING,)))
+    assert (answer.outcome, "secret" in answer.text) == (Outcome.BROKEN, False)
+
+
+def test_an_address_is_not_in_a_representation() -> None:
+    assert "secret" not in repr(Target("mail", "mailto://secret"))

@@ -1,0 +1,135 @@
+"""What Slack is sent, and what its answers mean."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from alerts.channels import slack
+from alerts.channels.outcome import Outcome
+from alerts.channels.wording import Item, Kind, Message
+
+MEBIBYTE = 2**20
+
+
+def item(**said: Any) -> Item:
+    told = {"kinds": (Kind.FIRING,), "severity": "critical", "title": "5 dead letters"}
+    return Item(**{**told, "headline": "Firing: 5 dead letters", **said})
+
+
+def blocks(*items: Item, **said: Any) -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = slack.payload(Message(items=items, **said))["blocks"]
+    return answer
+
+
+def test_a_message_has_its_facts_and_its_buttons() -> None:
+    told = item(
+        lines=("2 new groups.", "Look."),
+        facts=(("Customers", "CUST-1, CUST-2"),),
+        links=(("Review", "https://ops.example.com/x"), ("View DLQ", "https://console.aws.amazon.com/sqs")),
+    )
+    headline, lines, facts, buttons = blocks(told)
+    assert headline["text"]["text"] == "*🔴 Firing: 5 dead letters*"
+    assert lines["text"]["text"] == "2 new groups.\nLook."
+    assert facts["fields"][0]["text"] == "*Customers*\nCUST-1, CUST-2"
+    assert [(each["text"]["text"], each["url"]) for each in buttons["elements"]] == list(told.links)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!channel> <@U123> <https://evil|click>",
+        "😀" * MEBIBYTE,
+        "&" * MEBIBYTE,
+        "x" * MEBIBYTE,
+        "\x00\ud83d",
+    ],
+)
+def test_hostile_text_neither_calls_the_channel_nor_exceeds_a_limit(text: str) -> None:
+    told = item(
+        headline=text,
+        lines=(text, text),
+        facts=((text, text),) * 20,
+        links=((text, "https://ops.example.com"), ("long", "https://x/" + "y" * 5_000)) * 9,
+    )
+    for items in ((told,), (told,) * 40):
+        sent = slack.payload(Message(items=items, remarks=(text,)))
+        assert len(json.dumps(sent).encode()) < 300_000
+        assert (
+            "<!" not in json.dumps(sent) and "<@" not in json.dumps(sent) and "<http" not in json.dumps(sent)
+        )
+        assert len(sent["blocks"]) <= 50
+        for each in _texts(sent["blocks"]):
+            assert len(each) <= 3_000
+        for button in _buttons(sent["blocks"]):
+            assert len(button["text"]["text"]) <= 75 and len(button["url"]) <= 3_000
+
+
+def _texts(found: Any) -> list[str]:
+    if isinstance(found, dict):
+        own = [found["text"]] if isinstance(found.get("text"), str) and found.get("type") == "mrkdwn" else []
+        return own + [text for value in found.values() for text in _texts(value)]
+    return [text for value in found for text in _texts(value)] if isinstance(found, list) else []
+
+
+def _buttons(found: Any) -> list[Any]:
+    if isinstance(found, dict):
+        own = [found] if found.get("type") == "button" else []
+        return own + [button for value in found.values() for button in _buttons(value)]
+    return [button for value in found for button in _buttons(value)] if isinstance(found, list) else []
+
+
+def test_no_escape_is_torn_apart() -> None:
+    for length in range(590, 610):
+        text = blocks(item(headline="x" * length + "&&&&&&"))[0]["text"]["text"]
+        assert text.replace("&amp;", "").count("&") == 0
+
+
+def test_the_plainest_form_is_text_alone() -> None:
+    sent = slack.payload(Message(items=(item(headline="a < b"),), plain=True))
+    assert sent == {"text": "🔴 a &lt; b", "mrkdwn": False}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, "ok", Outcome.DELIVERED),
+        (200, "", Outcome.UNKNOWN),
+        (200, "<html>", Outcome.UNKNOWN),
+        (302, "", Outcome.AGAIN),
+        (400, "invalid_payload", Outcome.MALFORMED),
+        (400, "user_not_found", Outcome.BROKEN),
+        (403, "action_prohibited", Outcome.BROKEN),
+        (403, "<html>proxy</html>", Outcome.AGAIN),
+        (404, "channel_not_found", Outcome.BROKEN),
+        (404, "no_service", Outcome.BROKEN),
+        (404, "Not found, says the proxy", Outcome.AGAIN),
+        (407, "proxy", Outcome.AGAIN),
+        (408, "", Outcome.AGAIN),
+        (410, "channel_is_archived", Outcome.BROKEN),
+        (413, "too_large", Outcome.MALFORMED),
+        (429, "rate_limited", Outcome.AGAIN),
+        (500, "rollup_error", Outcome.AGAIN),
+        (502, "", Outcome.UNKNOWN),
+        (503, "", Outcome.AGAIN),
+        (504, "", Outcome.UNKNOWN),
+    ],
+)
+def test_what_an_answer_means(status: int, body: str, outcome: str) -> None:
+    assert slack.meaning(status, body).outcome == outcome
+
+
+def test_retry_after_is_seconds_or_a_date_and_never_more_than_an_hour() -> None:
+    def wait(text: str) -> timedelta | None:
+        return slack.meaning(429, "rate_limited", text).retry_after
+
+    assert wait("3") == timedelta(seconds=3)
+    assert wait("999999999") == timedelta(hours=1)
+    assert wait("") is wait("soon") is wait("-3") is None
+    in_a_minute = wait(format_datetime(datetime.now(UTC) + timedelta(seconds=60)))
+    assert in_a_minute and timedelta(seconds=50) < in_a_minute <= timedelta(seconds=60)
+    assert wait("Wed, 21 Oct 2015 07:28:00 GMT") == timedelta(0)

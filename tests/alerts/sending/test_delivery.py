@@ -1,0 +1,371 @@
+"""The sender against a Slack that is slow, rude, gone or confused; time is moved, never waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alerts import notify
+from alerts.channels.configured import configured
+from alerts.channels.outcome import Answer, Outcome
+from alerts.models import Alert, Attempt, Channel, Delivery, Notification
+from alerts.sending import addressing, delivery
+from tests.alerts.conftest import Later
+from tests.fakes.slack import HANG, FakeSlack, Reply, serve
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+FINGERPRINT = "dlq_not_empty:default"
+
+
+def dead_letters(count: float | None, **said: Any) -> None:
+    notify.measure("dlq_not_empty", count, scope="default", title=f"{count} dead letters in default", **said)
+
+
+def send_all(later: Later, turns: int = 5) -> None:
+    """Turns of a sender, two seconds apart."""
+    for _ in range(turns):
+        delivery.deliver()
+        later(2)
+
+
+def outcomes() -> list[str]:
+    return list(Attempt.objects.order_by("pk").values_list("outcome", flat=True))
+
+
+def test_an_alert_is_told_once(slack: FakeSlack, later: Later) -> None:
+    dead_letters(5)
+    send_all(later)
+    dead_letters(5)
+    send_all(later)
+
+    assert slack.texts == ["🔴 Firing: 5 dead letters in default"]
+    assert Delivery.objects.get().state == Delivery.State.SENT
+    assert Attempt.objects.get().answer == "200 ok"
+
+
+def test_429_with_retry_after_3(slack: FakeSlack, later: Later) -> None:
+    slack.replies = [Reply(429, "rate_limited", {"Retry-After": "3"})]
+    dead_letters(5)
+    delivery.deliver()
+    assert len(slack.posts) == 1
+
+    later(2.5)
+    delivery.deliver()
+    assert len(slack.posts) == 1, "posted before Slack allowed it"
+
+    later(1.5)
+    send_all(later)
+    assert len(slack.posts) == 2, "exactly one after"
+    assert outcomes() == ["again", "delivered"]
+    assert "repeat" not in slack.texts[-1]
+
+
+def test_cleared_before_the_retry(slack: FakeSlack, later: Later) -> None:
+    """signoz#12891: neither the firing nor the resolved message was ever sent."""
+    slack.replies = [Reply(429, "rate_limited", {"Retry-After": "3"})]
+    dead_letters(5)
+    delivery.deliver()
+    dead_letters(0)
+    send_all(later)
+
+    assert len(slack.posts) == 2
+    assert "Fired and resolved within" in slack.texts[1]
+    assert outcomes() == ["again", "delivered", "delivered"]
+    assert not Delivery.objects.waiting().exists()
+
+
+def test_killed_between_detection_and_sending(slack: FakeSlack, later: Later) -> None:
+    """The notification was committed with the alert; whoever sends next finds it."""
+    dead_letters(5)
+    assert slack.posts == []
+    later(4 * 3_600 - 10)
+    send_all(later)
+    assert slack.texts == ["🔴 Firing: 5 dead letters in default"]
+
+
+def test_killed_while_posting_is_sent_again_and_labelled(slack: FakeSlack, later: Later) -> None:
+    dead_letters(5)
+    addressing.address()
+    leased = delivery.take(configured()["slack"])
+    assert leased
+    delivery.post(leased)  # and nothing is recorded: the process was killed here
+    send_all(later)
+    assert len(slack.posts) == 1, "its lease still holds"
+
+    later(60)
+    send_all(later)
+    assert len(slack.posts) == 2
+    assert "May be a repeat" in slack.texts[1]
+    assert Delivery.objects.get().may_be_repeat
+
+
+def test_one_that_comes_back_after_its_lease_changes_nothing_of_the_channel(
+    slack: FakeSlack, later: Later
+) -> None:
+    dead_letters(5)
+    addressing.address()
+    late = delivery.take(configured()["slack"])
+    assert late
+    later(61)
+    send_all(later)
+    delivery.settle(late, Answer(Outcome.BROKEN, "410 channel_is_archived"))
+
+    assert Channel.objects.get().broken_since is None
+    assert Delivery.objects.get().state == Delivery.State.SENT
+
+
+def test_restart_with_depth_unchanged_is_silent(slack: FakeSlack, later: Later) -> None:
+    dead_letters(5)
+    send_all(later)
+    later(3_600)
+    for _ in range(3):
+        dead_letters(5)
+        send_all(later)
+    assert len(slack.posts) == 1
+
+
+@pytest.mark.parametrize(("before", "posts"), [((5, 1, 4), 1), ((10, 9, 10, 11), 1), ((5, 0, 5), 3)])
+def test_figures_that_move(slack: FakeSlack, later: Later, before: tuple[int, ...], posts: int) -> None:
+    """5, 1, 4 and the jitter 10, 9, 10, 11 are one trouble; 5, 0, 5 are two, with an end between."""
+    for count in before:
+        dead_letters(count)
+        send_all(later)
+    assert len(slack.posts) == posts
+
+
+def test_news_is_told_and_growth_to_ten_times(slack: FakeSlack, later: Later) -> None:
+    dead_letters(5)
+    send_all(later)
+    dead_letters(6, news="1 dead letter of a new group: TimeoutError.")
+    send_all(later)
+    dead_letters(59)
+    send_all(later)
+    dead_letters(60)
+    send_all(later)
+    told = list(Notification.objects.values_list("kind", "news"))
+    assert told == [
+        ("firing", ""),
+        ("news", "1 dead letter of a new group: TimeoutError."),
+        ("news", "Grown from 6 to 60."),
+    ]
+    assert len(slack.posts) == 3
+
+
+@pytest.mark.parametrize(
+    ("rule", "silent", "loud"), [("stale_jobs_day", 5, 6), ("limited_requests_hour", 100, 101)]
+)
+def test_exactly_the_threshold_is_silent_and_one_more_is_told_once(
+    slack: FakeSlack, later: Later, rule: str, silent: int, loud: int
+) -> None:
+    for value, posts in ((silent, 0), (loud, 1), (loud, 1)):
+        notify.measure(rule, value)
+        send_all(later)
+        assert len(slack.posts) == posts, value
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(410, "channel_is_archived"), (404, "no_service"), (403, "action_prohibited")]
+)
+def test_an_answer_for_good_ends_the_posting_and_the_fallback_hears(
+    slack: FakeSlack, later: Later, settings: Any, status: int, body: str
+) -> None:
+    slack.always = Reply(status, body)
+    with serve() as pager:
+        settings.OPSCONSOLE_ALERT_CHANNELS = {"pager": pager.url.replace("http://", "json://")}
+        settings.OPSCONSOLE_ALERT_FALLBACK = "pager"
+        dead_letters(5)
+        send_all(later)
+
+        assert len(slack.posts) == 1, "no loop"
+        channel = Channel.objects.get(pk="slack")
+        assert channel.broken_since and channel.broken_why == f"{status} {body}"
+        assert len(pager.posts) == 1
+        assert "5 dead letters in default" in pager.posts[0]["title"]
+        assert "'slack' could not take it" in pager.posts[0]["message"]
+
+        dead_letters(0)
+        send_all(later)
+        assert len(slack.posts) == 1
+        assert "Resolved" in pager.posts[1]["title"]
+
+
+def test_without_a_fallback_it_waits_until_a_test_mends_the_channel(slack: FakeSlack, later: Later) -> None:
+    from alerts.sending import trial
+
+    slack.replies = [Reply(410, "channel_is_archived")]
+    dead_letters(5)
+    send_all(later)
+    assert len(slack.posts) == 1
+    assert Delivery.objects.waiting().count() == 1
+
+    trial.send("slack", "olga")
+    send_all(later)
+    assert [text.partition(":")[0] for text in slack.texts[1:]] == ["✅ Test", "🔴 Firing"]
+    assert Channel.objects.get().broken_since is None
+
+
+def test_a_proxy_on_the_way_that_forbids_breaks_nothing(slack: FakeSlack, later: Later) -> None:
+    slack.replies = [Reply(403, "<html>Forbidden by the proxy</html>")]
+    dead_letters(5)
+    delivery.deliver()
+    assert Channel.objects.get().broken_since is None
+    later(5)
+    send_all(later)
+    assert len(slack.posts) == 2
+
+
+def test_a_malformed_message_is_told_in_the_plainest_form(slack: FakeSlack, later: Later) -> None:
+    slack.replies = [Reply(400, "invalid_blocks")]
+    dead_letters(5)
+    send_all(later)
+    assert "blocks" in slack.posts[0]
+    assert slack.posts[1] == {"text": "🔴 Firing: 5 dead letters in default", "mrkdwn": False}
+    assert outcomes() == ["malformed", "delivered"]
+
+
+def test_a_channel_that_refuses_even_that_is_broken(slack: FakeSlack, later: Later) -> None:
+    slack.always = Reply(400, "invalid_payload")
+    dead_letters(5)
+    send_all(later)
+    assert len(slack.posts) == 2
+    assert Channel.objects.get().broken_why == "400 invalid_payload"
+
+
+@pytest.mark.parametrize("reply", [Reply(500, "rollup_error"), Reply(503), Reply(302, "elsewhere")])
+def test_a_passing_failure_is_tried_again_with_backoff(slack: FakeSlack, later: Later, reply: Reply) -> None:
+    slack.always = reply
+    dead_letters(5)
+    for turn in range(1, 4):
+        delivery.deliver()
+        delivery.deliver()
+        assert len(slack.posts) == turn
+        channel = Channel.objects.get()
+        assert channel.failures == turn
+        later(2**turn * 1.2)
+    slack.always = None
+    send_all(later)
+    assert Channel.objects.get().failures == 0
+    assert not any("repeat" in text for text in slack.texts)
+
+
+def test_a_wrong_body_is_no_success_and_what_follows_is_labelled(slack: FakeSlack, later: Later) -> None:
+    slack.replies = [Reply(200, "<html>Please log in</html>")]
+    dead_letters(5)
+    delivery.deliver()
+    assert Delivery.objects.get().state == Delivery.State.WAITING
+    later(5)
+    send_all(later)
+    assert "May be a repeat" in slack.texts[1]
+
+
+def test_a_hanging_socket_costs_one_deadline_and_is_labelled(
+    slack: FakeSlack, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "answer_in_time", lambda call: answer_in_time(call, 0.3))
+    slack.replies = [HANG]
+    dead_letters(5)
+    delivery.deliver()
+    assert Attempt.objects.get().answer == "No answer within 0.3 s"
+    later(5)
+    send_all(later)
+    assert len(slack.posts) == 2
+    assert "May be a repeat" in slack.texts[1]
+    assert outcomes() == ["unknown", "delivered"]
+
+
+answer_in_time = delivery.answer_in_time
+
+
+def test_nobody_listens(slack: FakeSlack, settings: Any, later: Later) -> None:
+    settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:1/services/secret-word"
+    dead_letters(5)
+    delivery.deliver()
+    attempt = Attempt.objects.get()
+    assert attempt.outcome == Outcome.AGAIN
+    assert attempt.answer == "No answer (ConnectionError)", "the address is a secret"
+    later(5)
+    settings.SLACK_WEBHOOK_URL = slack.url
+    send_all(later)
+    assert "repeat" not in slack.texts[0]
+
+
+def test_a_channel_that_fails_for_long_is_helped_by_the_fallback(
+    slack: FakeSlack, later: Later, settings: Any
+) -> None:
+    slack.always = Reply(503)
+    with serve() as pager:
+        settings.OPSCONSOLE_ALERT_CHANNELS = {"pager": pager.url.replace("http://", "json://")}
+        settings.OPSCONSOLE_ALERT_FALLBACK = "pager"
+        dead_letters(5)
+        send_all(later)
+        assert pager.posts == []
+        later(600)
+        send_all(later)
+        assert len(pager.posts) == 1
+    slack.always = None
+    later(400)
+    send_all(later)
+    assert slack.texts[-1] == "🔴 Firing: 5 dead letters in default"
+
+
+def test_at_most_one_a_second(slack: FakeSlack, later: Later) -> None:
+    for name in ("one", "two", "three"):
+        notify.fire(name, title=name, severity="warning")
+    for _ in range(3):
+        delivery.deliver()
+    assert len(slack.posts) == 1
+    later(0.9)
+    delivery.deliver()
+    assert len(slack.posts) == 1
+    later(0.2)
+    delivery.deliver()
+    assert len(slack.posts) == 2
+
+
+def test_what_piled_up_is_one_message(slack: FakeSlack, later: Later) -> None:
+    for number in range(12):
+        notify.fire(f"thing-{number}", title=f"Thing {number}", severity="warning")
+    send_all(later)
+    assert len(slack.posts) == 1
+    blocks = slack.posts[0]["blocks"]
+    assert len(blocks) == 11
+    assert blocks[-1]["elements"][0]["text"] == "and 2 more."
+    assert "Thing 11" in slack.texts[0]
+
+
+def test_without_channels_nothing_is_swallowed(slack: FakeSlack, settings: Any, later: Later) -> None:
+    settings.SLACK_WEBHOOK_URL = None
+    dead_letters(5)
+    send_all(later)
+    settings.SLACK_WEBHOOK_URL = slack.url
+    send_all(later)
+    assert len(slack.posts) == 1
+
+
+def test_news_of_two_days_ago_is_no_news_for_the_first_channel(
+    slack: FakeSlack, settings: Any, later: Later
+) -> None:
+    dead_letters(5)
+    later(2 * 86_400)
+    send_all(later)
+    assert slack.posts == []
+    assert not Notification.objects.filter(addressed_at=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clusters_at_once_are_one_alert_and_one_post(slack: FakeSlack, later: Later) -> None:
+    for turn in range(5):
+        race([lambda: dead_letters(5)] * 4)
+        race([delivery.deliver] * 4)
+        later(2)
+        race([delivery.deliver] * 4)
+        assert Alert.objects.open().count() == 1
+        assert len(slack.posts) == 2 * turn + 1
+        dead_letters(0)
+        later(2)
+        race([delivery.deliver] * 4)
+        assert len(slack.posts) == 2 * turn + 2
+        later(2)

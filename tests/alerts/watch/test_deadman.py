@@ -1,0 +1,153 @@
+"""Dead-man's switches: pinged after each success and only then, whatever is at the other end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from alerts import notify
+from alerts.models import DeadManPing, Monitor
+from alerts.watch import deadman
+from tests.alerts.web import Web, refusing, serving
+from tests.people import viewer
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+MINUTE = timedelta(minutes=1)
+TWO = 2 * MINUTE
+PATH = "/secret-name"
+
+
+@pytest.fixture
+def web(settings: Settings) -> Iterator[Web]:
+    with serving() as server:
+        settings.OPSCONSOLE_DEADMAN_SWEEP_URL = server.url + PATH
+        settings.OPSCONSOLE_DEADMAN_CHECK_URL = None
+        yield server
+
+
+def succeed(name: str = "sweep", *, ago: timedelta = timedelta(0)) -> None:
+    """The monitor succeeded, and the last ping was long enough ago."""
+    notify.monitor_ok(name, TWO)
+    Monitor.objects.filter(pk=name).update(last_ok_at=Now() - ago)
+    DeadManPing.objects.update(pinged_at=Now() - TWO)
+
+
+def test_each_success_is_told_once(web: Web) -> None:
+    assert deadman.ping_due() == ""
+    succeed()
+    assert deadman.ping_due() == "sweep: HTTP 200"
+    assert deadman.ping_due() == ""
+    assert web.asked == [f"GET {PATH}"]
+
+    succeed()
+    deadman.ping_due()
+
+    assert web.asked == [f"GET {PATH}"] * 2
+    row = DeadManPing.objects.get()
+    assert (row.answer, row.failing_since) == ("HTTP 200", None)
+    assert row.ok_at and row.pinged_at and row.ok_at >= row.pinged_at
+
+
+def test_many_sweeps_are_told_once_an_interval(web: Web) -> None:
+    succeed()
+    deadman.ping_due()
+    notify.monitor_ok("sweep", TWO)
+    assert deadman.ping_due() == ""
+    DeadManPing.objects.update(pinged_at=Now() - TWO + timedelta(seconds=20))
+    assert deadman.ping_due() == ""
+    DeadManPing.objects.update(pinged_at=Now() - TWO + timedelta(seconds=5))
+    assert deadman.ping_due() == "sweep: HTTP 200"
+
+
+def test_a_success_of_long_ago_is_no_sign_of_life(web: Web) -> None:
+    succeed(ago=2 * TWO + timedelta(seconds=1))
+    assert deadman.ping_due() == ""
+    assert web.asked == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clusters_ping_once(web: Web) -> None:
+    succeed()
+    assert sorted(race([deadman.ping_due] * 4)) == ["", "", "", "sweep: HTTP 200"]
+    assert len(web.asked) == 1
+
+
+def test_all_checks_must_have_succeeded(web: Web, settings: Settings) -> None:
+    settings.OPSCONSOLE_DEADMAN_CHECK_URL = web.url + "/check"
+    succeed("dead letter check (jobs-dlq)", ago=MINUTE)
+    succeed("dead letter check (slow-dlq)", ago=MINUTE)
+    assert deadman.ping_due() == "check: HTTP 200"
+
+    succeed("dead letter check (jobs-dlq)")
+    assert deadman.ping_due() == "", "the check of one queue does not succeed any more"
+
+    succeed("dead letter check (slow-dlq)")
+    assert deadman.ping_due() == "check: HTTP 200"
+    assert web.asked == ["GET /check"] * 2
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+def test_an_answer_that_is_none_of_success_is_shown(web: Web, status: int) -> None:
+    web.status, web.headers = status, {"Location": "/login"}
+    succeed()
+    assert deadman.ping_due() == f"sweep: HTTP {status}"
+    assert DeadManPing.objects.get().failing_since
+    assert len(web.asked) == 1
+
+
+def test_one_that_hangs_is_left_after_a_moment(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadman, "TIMEOUT_SECONDS", (0.2, 0.2))
+    web.silent = True
+    succeed()
+    assert deadman.ping_due() == "sweep: no answer in time"
+
+
+def test_one_that_refuses_is_logged_once_and_without_its_address(
+    settings: Settings, web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "alerts.watch.deadman")
+    good = settings.OPSCONSOLE_DEADMAN_SWEEP_URL
+    settings.OPSCONSOLE_DEADMAN_SWEEP_URL = refusing() + PATH
+    for _ in range(3):
+        succeed()
+        assert deadman.ping_due() == "sweep: no connection"
+    first = DeadManPing.objects.get().failing_since
+    settings.OPSCONSOLE_DEADMAN_SWEEP_URL = good
+    succeed()
+    deadman.ping_due()
+
+    assert first and DeadManPing.objects.get().failing_since is None
+    assert [record.message for record in caplog.records if record.name == "alerts.watch.deadman"] == [
+        "The dead-man's switch 'sweep' does not take the ping: no connection.",
+        "The dead-man's switch 'sweep' is reached again.",
+    ]
+    assert "secret-name" not in caplog.text
+
+
+def test_a_switch_that_is_no_longer_named_is_forgotten(web: Web, settings: Settings) -> None:
+    succeed()
+    deadman.ping_due()
+    settings.OPSCONSOLE_DEADMAN_SWEEP_URL = None
+    succeed()
+    assert deadman.ping_due() == ""
+    assert not DeadManPing.objects.exists()
+
+
+def test_the_page_shows_ping_and_answer_and_no_address(web: Web) -> None:
+    web.status = 500
+    succeed()
+    deadman.ping_due()
+    page = Client()
+    page.force_login(viewer())
+
+    shown = page.get("/admin/alerts/deadmanping/").content.decode()
+
+    assert "HTTP 500" in shown and "Not reached" in shown
+    assert "secret-name" not in shown

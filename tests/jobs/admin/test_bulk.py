@@ -1,0 +1,434 @@
+"""The pages of bulk operations: who may what, what they say, and that the list's filters mean the same here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from psycopg.errors import QueryCanceled
+
+from jobs.admin.bulk import operation_page
+from jobs.bulk import freezing
+from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
+from jobs.operations.job_operations import Action
+from jobs.runs.timeline import Actor
+from opsconsole.kit import exports
+from tests import people
+from tests.factories import job, run
+from tests.jobs.bulk import helpers
+from tests.jobs.bulk.helpers import REASON, chunk, finish, fresh, many
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:jobs_job_changelist")
+OPERATIONS = reverse("admin:jobs_bulkoperation_changelist")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _small(settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_AT_ONCE = 2
+    settings.OPSCONSOLE_BULK_PACE = 4
+    settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def page(operation: BulkOperation) -> str:
+    return reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+
+
+def decide(operation: BulkOperation, decision: str) -> str:
+    return reverse("admin:jobs_bulkoperation_decide", args=[operation.pk, decision])
+
+
+def progress(operation: BulkOperation) -> str:
+    return reverse("admin:jobs_bulkoperation_progress", args=[operation.pk])
+
+
+def export(operation: BulkOperation, form: str = "csv") -> str:
+    return reverse("admin:jobs_bulkoperation_export", args=[operation.pk, form])
+
+
+def choose_all(client: Client, query: str = "", action: str = "requeue_selected") -> Any:
+    some = Job.objects.values_list("pk", flat=True).first()
+    chosen = {"action": action, "index": "0", "select_across": "1", "_selected_action": [str(some)]}
+    return client.post(f"{LIST}{query}", chosen)
+
+
+def of(user: User | None = None) -> Actor:
+    user = user or User.objects.get(username="olga")
+    return Actor.operator(user.username, user.pk)
+
+
+def begun(jobs: Any = None, action: str = "requeue") -> BulkOperation:
+    return helpers.begun(jobs, action, of())
+
+
+def preview(jobs: Any = None, action: str = "requeue") -> BulkOperation:
+    return helpers.preview(jobs, action, of())
+
+
+@pytest.mark.parametrize(
+    ("query", "scope"),
+    [
+        ("", "all that the list shows"),
+        ("?status=failed", "status: Failed"),
+        ("?q=ACME", "search: ACME"),
+        ("?status=failed&priority=gold", "status: Failed, priority: gold"),
+        ("?stale=any", "stale now: Any reason"),
+        ("?age=older&queue=slow", "age: Older than 7 days, queue: slow"),
+        ("?status=nonsense", "all that the list shows"),
+    ],
+)
+def test_everything_that_the_filter_matches_is_what_the_list_shows(
+    operator: Client, query: str, scope: str
+) -> None:
+    old = Now() - timedelta(days=9)
+    many(3)
+    many(3, customer_id="ACME", priority_level="gold", created_at=old, queue="slow")
+    many(3, status=Status.COMPLETED)
+    for number in range(3):
+        run(age=2 * HOUR, silent=HOUR, worker=f"dead-{number}")
+    shown = {str(row.pk) for row in operator.get(f"{LIST}{query}").context["cl"].result_list}
+    assert len(shown) > 2
+
+    response = choose_all(operator, query)
+
+    operation = BulkOperation.objects.get()
+    assert response.headers["Location"] == page(operation)
+    assert set(operation.members.values_list("subject", flat=True)) == shown
+    assert (operation.scope, operation.query) == (scope, query.removeprefix("?"))
+
+
+def test_a_filter_that_takes_too_long_is_said_and_nothing_is_kept(operator: Client, monkeypatch: Any) -> None:
+    many(3)
+
+    def slow(*_: Any, **__: Any) -> Any:
+        raise OperationalError("canceling statement due to statement timeout") from QueryCanceled()
+
+    monkeypatch.setattr(freezing, "freeze", slow)
+    response = choose_all(operator)
+    assert response.status_code == 302
+    assert "narrow the filters" in operator.get(LIST).content.decode()
+    assert not BulkOperation.objects.exists()
+
+
+def test_the_preview_says_how_many_and_why_and_asks_for_the_number(operator: Client) -> None:
+    many(3, customer_id="ACME")
+    many(2, status=Status.COMPLETED)
+
+    text = operator.get(page(preview())).content.decode()
+
+    for said in (
+        "Requeue 3 jobs?",
+        "Will be requeued: 3",
+        "Will be skipped: 2",
+        "It is completed: nothing to do.",
+        "Will wait for run 2",
+        "Type 3 to confirm",
+        "ACME",
+    ):
+        assert said in text, said
+    assert set(Job.objects.values_list("status", flat=True)) == {"failed", "completed"}
+
+
+def test_a_capped_preview_says_so(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_MOST = 3
+    many(4)
+    assert "More than 3 match; these are the oldest 3." in operator.get(page(preview())).content.decode()
+
+
+def test_a_preview_of_what_can_not_be_done_offers_nothing(operator: Client) -> None:
+    many(3, status=Status.COMPLETED)
+    text = operator.get(page(preview())).content.decode()
+    assert "Nothing of this can be done." in text and "Type" not in text
+
+
+def test_an_old_preview_offers_nothing(operator: Client) -> None:
+    many(3)
+    operation = preview()
+    BulkOperation.objects.update(created_at=Now() - HOUR)
+    text = operator.get(page(operation)).content.decode()
+    assert "older than an hour" in text and "/begin/" not in text
+    operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "3"})
+    assert fresh(operation).state == "preview"
+
+
+def test_the_preview_of_somebody_else_is_refused(operator: Client) -> None:
+    many(3)
+    operation = preview()
+    operator.force_login(people.operator("oskar"))
+    assert operator.get(page(operation)).status_code == 403
+    assert operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "3"}).status_code == 403
+    assert fresh(operation).state == "preview"
+
+
+def test_begin_watch_and_finish(operator: Client) -> None:
+    many(9)
+    operation = preview()
+
+    response = operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "9"})
+
+    assert response.headers["Location"] == page(operation)
+    entry = LogEntry.objects.get(object_id=str(operation.pk))
+    assert (entry.user.username, entry.change_message) == ("olga", f"Begun, 9 to be done.\nWhy: {REASON}")
+    chunk(operation)
+    text = operator.get(page(operation)).content.decode()
+    assert "5 jobs left: about 1 s at 4 a second." in text and 'value="4" max="9"' in text
+    assert progress(operation) in text and "/cancel/" in text
+    fragment = operator.get(progress(operation))
+    assert 'value="4" max="9"' in fragment.content.decode() and "<html" not in fragment.content.decode()
+    assert fragment.headers["Cache-Control"] == "no-store"
+    finish(operation)
+    assert operator.get(progress(operation)).status_code == 205
+    text = operator.get(page(operation)).content.decode()
+    assert "9 jobs requeued." in text and "data-live" not in text and "/cancel/" not in text
+    assert JobEvent.objects.filter(actor="operator:olga", reason=REASON).count() == 9
+
+
+@pytest.mark.parametrize(("field", "value"), [("typed", "8"), ("reason", "  "), ("reason", "x" * 501)])
+def test_what_is_not_confirmed_rightly_comes_back_with_a_sentence(
+    operator: Client, field: str, value: str
+) -> None:
+    many(9)
+    operation = preview()
+    response = operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "9"} | {field: value})
+    assert response.status_code == 200
+    assert response.context["form"].errors[field]
+    assert fresh(operation).state == "preview"
+    assert not LogEntry.objects.exists()
+
+
+def test_cancel_and_resume_with_reasons(operator: Client) -> None:
+    many(9)
+    operation = begun()
+    chunk(operation)
+    operator.post(decide(operation, "cancel"), {"reason": "wrong customer"})
+    text = operator.get(page(operation)).content.decode()
+    assert "Cancelled by operator:olga: wrong customer" in text and "5 wait untouched" in text
+    assert operator.get(progress(operation)).status_code == 205
+    operator.post(decide(operation, "resume"), {"reason": "it was right"})
+    assert fresh(operation).state == "running"
+    finish(operation)
+    assert list(BulkEvent.objects.values_list("kind", flat=True)) == [
+        "begun",
+        "cancelled",
+        "resumed",
+        "ended",
+    ]
+    said = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+    assert list(said) == [
+        "Cancelled, 9 to be done.\nWhy: wrong customer",
+        "Resumed, 9 to be done.\nWhy: it was right",
+    ]
+
+
+def test_a_decision_that_comes_too_late_says_so(operator: Client) -> None:
+    many(3)
+    operation = finish(begun())
+    response = operator.post(decide(operation, "cancel"), {"reason": "stop"})
+    assert "It is ended by now: nothing was changed." in str(response.context["form"].errors)
+    assert not LogEntry.objects.exists()
+
+
+def test_why_some_were_not_done_is_counted(operator: Client) -> None:
+    jobs = many(4)
+    many(2, status=Status.COMPLETED)
+    operation = begun()
+    Job.objects.filter(pk__in=[each.pk for each in jobs[:3]]).update(status=Status.CANCELLED)
+    finish(operation)
+    response = operator.get(page(operation))
+    assert response.context["why"] == [
+        ("It changed meanwhile: now cancelled, run 1.", 3),
+        ("It is completed: nothing to do.", 2),
+    ]
+    assert "1 job requeued, 5 skipped." in response.content.decode()
+
+
+def test_members_by_outcome_page_by_page(operator: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(operation_page, "MEMBERS_A_PAGE", 3)
+    done = many(4)
+    many(5, status=Status.COMPLETED)
+    operation = finish(begun())
+    seen: list[str] = []
+    query = {"outcome": "done"}
+    while True:
+        response = operator.get(page(operation), query)
+        seen += [line.member.subject for line in response.context["members"]]
+        if not response.context["after"]:
+            break
+        query["after"] = response.context["after"]
+    assert seen == [str(each.pk) for each in done]
+    everything = operator.get(page(operation)).context["members"]
+    assert len(everything) == 3
+    assert len(operator.get(page(operation), {"outcome": "nonsense", "after": "x"}).context["members"]) == 3
+
+
+def test_a_later_page_costs_as_many_queries_as_the_first(operator: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(operation_page, "MEMBERS_A_PAGE", 3)
+    many(9)
+    operation = begun()
+    operator.get(page(operation))
+    counts = []
+    for query in ({}, {"after": str(operation.members.order_by("id")[5].pk)}):
+        with CaptureQueriesContext(connection) as queries:
+            operator.get(page(operation), query)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 14
+
+
+def test_the_export_has_every_member_and_can_not_run_a_formula(operator: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(exports, "PAGE", 2)
+    many(3)
+    many(1, status="=cmd()")
+    operation = finish(begun())
+    response = operator.get(export(operation))
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert f'filename="bulk-{operation.pk}-requeue-' in response.headers["Content-Disposition"]
+    rows = list(csv.DictReader(response.getvalue().decode().splitlines()))
+    members = operation.members.order_by("-id").values_list("subject", "outcome", "sentence")
+    assert [(row["subject"], row["outcome"], row["sentence"]) for row in rows] == list(members)
+    assert {row["seen_status"] for row in rows} == {"failed", "'=cmd()"}
+    assert all(row["settled_at"] for row in rows)
+    as_json = json.loads(operator.get(export(operation, "json")).getvalue())
+    assert [row["subject"] for row in as_json] == [row["subject"] for row in rows]
+    assert operator.get(export(operation, "xml")).status_code == 404
+
+
+def test_the_list_shows_operations_and_no_previews(operator: Client) -> None:
+    many(3)
+    preview()
+    operation = begun()
+    response = operator.get(OPERATIONS)
+    assert list(response.context["cl"].result_list) == [operation]
+    text = response.content.decode()
+    assert "Requeue 3 jobs" in text and REASON in text
+    assert list(operator.get(OPERATIONS, {"state": "ended"}).context["cl"].result_list) == []
+
+
+def test_an_operation_of_a_kind_that_is_unknown_here_is_no_error(operator: Client) -> None:
+    many(3)
+    operation = begun()
+    BulkOperation.objects.update(action="teleport")
+    assert operator.get(OPERATIONS).status_code == 200
+    response = operator.get(page(operation), follow=True)
+    assert "knows no bulk operation" in response.content.decode()
+
+
+@pytest.mark.parametrize("number", ["0", "nonsense", "9" * 30])
+def test_an_operation_that_is_not_there_leads_to_the_list(operator: Client, number: str) -> None:
+    response = operator.get(reverse("admin:jobs_bulkoperation_change", args=[number]), follow=True)
+    assert "There is no bulk operation with this number." in response.content.decode()
+
+
+def test_a_session_that_ended_is_answered_401_and_never_led_to_the_login(client: Client) -> None:
+    people.operator()
+    many(3)
+    operation = begun()
+    response = client.get(progress(operation))
+    assert (response.status_code, response.content) == (401, b"")
+    for url in (page(operation), export(operation), decide(operation, "cancel")):
+        assert client.get(url).headers["Location"].startswith(reverse("admin:login"))
+
+
+def test_a_viewer_reads_all_and_can_do_nothing(client: Client) -> None:
+    people.operator()
+    many(9)
+    operation, unconfirmed = begun(), preview()
+    client.force_login(people.viewer())
+    for url in (OPERATIONS, page(operation), progress(operation), export(operation)):
+        assert client.get(url).status_code == 200
+    assert "/cancel/" not in client.get(page(operation)).content.decode()
+    for decision in ("begin", "cancel", "resume"):
+        for each in (operation, unconfirmed):
+            sent = {"reason": REASON, "typed": "9"}
+            assert client.post(decide(each, decision), sent).status_code == 403
+    assert client.get(page(unconfirmed)).status_code == 403
+    choose_all(client)
+    assert BulkOperation.objects.count() == 2
+    assert (fresh(operation).state, fresh(unconfirmed).state) == ("running", "preview")
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("granted", list(Action))
+def test_one_permission_opens_one_action(client: Client, granted: str) -> None:
+    user = people.allowed(f"{granted}_job")
+    client.force_login(user)
+    statuses = {"requeue": Status.FAILED, "cancel": Status.PENDING, "release": Status.QUARANTINED}
+    for action in Action:
+        many(3, status=statuses[action])
+        operation = helpers.preview(Job.objects.filter(status=statuses[action]), action, of(user))
+        response = client.post(decide(operation, "begin"), {"reason": REASON, "typed": str(operation.will)})
+        assert response.status_code == (302 if action == granted else 403)
+        BulkOperation.objects.filter(pk=operation.pk).update(state="running")
+        for decision in ("cancel", "resume"):
+            response = client.post(decide(operation, decision), {"reason": REASON})
+            assert response.status_code == (302 if action == granted else 403)
+
+
+def test_without_the_right_to_see_operations_none_is_made(client: Client) -> None:
+    user = people.allowed("requeue_job")
+    user.user_permissions.remove(*user.user_permissions.filter(codename="view_bulkoperation"))
+    client.force_login(user)
+    many(3)
+    assert choose_all(client).status_code == 403
+    assert client.get(OPERATIONS).status_code == 403
+    assert not BulkOperation.objects.exists()
+
+
+@pytest.mark.parametrize("decision", ["begin", "cancel", "resume"])
+def test_decisions_are_posts_with_a_token(decision: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(people.operator())
+    many(3)
+    operation = begun()
+    assert client.get(decide(operation, decision)).status_code == 405
+    assert client.post(decide(operation, decision), {"reason": REASON}).status_code == 403
+    assert fresh(operation).state == "running"
+
+
+def test_an_unknown_decision_is_not_found(operator: Client) -> None:
+    many(3)
+    operation = begun()
+    assert operator.post(decide(operation, "delete"), {"reason": REASON}).status_code == 404
+    assert operator.post(page(operation), {"reason": REASON}).status_code == 405
+
+
+def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
+    evil = "<script>alert(1)</script>"
+    many(3, customer_id=evil)
+    job(status=evil)
+    operation = preview()
+    assert evil not in operator.get(page(operation)).content.decode()
+    operator.post(decide(operation, "begin"), {"reason": evil, "typed": "3"})
+    finish(operation)
+    for url in (page(operation), OPERATIONS):
+        assert evil not in operator.get(url).content.decode()
+
+
+def test_members_that_are_no_longer_kept_are_said_so(operator: Client) -> None:
+    many(3)
+    operation = finish(begun())
+    BulkMember.objects.all().delete()
+    assert "the counts are" in operator.get(page(operation)).content.decode()
+
+
+def test_the_preview_names_how_long_it_takes(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_PACE = 1
+    many(90)
+    assert "about 1 min 30 s" in operator.get(page(preview())).content.decode()

@@ -1,0 +1,352 @@
+"""Preview, reason, result: what was previewed is what is done, by those who may, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core import signing
+from django.test import Client
+from django.urls import reverse
+
+from jobs.admin.jobs import job_actions
+from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
+from jobs.operations.job_operations import Action
+from jobs.runs import lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Run
+from tests import people
+from tests.factories import SECOND, beat, job, run
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:jobs_job_changelist")
+HOUR = timedelta(hours=1)
+REASON = "the customer called"
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def url(action: str) -> str:
+    return reverse("admin:jobs_job_operate", args=[action])
+
+
+def preview(client: Client, action: str, *jobs: Job) -> Any:
+    return client.get(url(action), {"id": [str(made.pk) for made in jobs]})
+
+
+def plan_of(response: Any) -> str:
+    plan: str = response.context["form"].initial["plan"]
+    return plan
+
+
+def carry_out(client: Client, action: str, *jobs: Job) -> Any:
+    plan = plan_of(preview(client, action, *jobs))
+    return client.post(url(action), {"plan": plan, "reason": REASON})
+
+
+def state(made: Job) -> tuple[str, int]:
+    made.refresh_from_db()
+    return made.status, made.run_epoch
+
+
+def stale_run() -> Job:
+    return run(age=2 * HOUR, silent=HOUR)
+
+
+def ids(lines: Iterable[job_actions.Line]) -> list[Any]:
+    return [line.job.pk for line in lines]
+
+
+def test_a_preview_changes_nothing_and_says_what_will_happen(operator: Client) -> None:
+    stale, waiting = stale_run(), job()
+
+    response = preview(operator, "requeue", stale, waiting)
+
+    assert ids(response.context["will"]) == [stale.pk]
+    assert ids(response.context["skipped"]) == [waiting.pk]
+    assert "Will wait for run 2" in response.content.decode()
+    assert (state(stale), state(waiting)) == (("in_progress", 1), ("pending", 1))
+    assert not JobEvent.objects.exists()
+
+
+def test_a_preview_shows_what_the_dead_run_had_done(operator: Client) -> None:
+    stale = stale_run()
+    lifecycle.progress(Run(stale.pk, 1, Worker("worker-1", "h", 1)), "submitted to maps", reference="maps/77")
+
+    page = preview(operator, "requeue", stale).content.decode()
+
+    told = page.partition("Run 1 had done:")[2]
+    assert "submitted to maps" in told
+    assert "maps/77" in told
+
+
+def test_a_preview_shows_the_runs_before_the_last_one_too(
+    operator: Client, django_assert_max_num_queries: Any
+) -> None:
+    """Each run with its own notes, and a job with many of them takes none from its neighbours."""
+    failed, talkative = (job(status=Status.FAILED, run_epoch=2) for _ in range(2))
+    for epoch, note in ((1, "submitted to old"), (2, "submitted to maps")):
+        lifecycle.progress(Run(failed.pk, epoch, Worker("w", "h", 1)), note)
+    for number in range(job_actions.NOTES_SHOWN + 2):
+        lifecycle.progress(Run(talkative.pk, 2, Worker("w", "h", 1)), f"step {number}")
+
+    with django_assert_max_num_queries(12):
+        response = preview(operator, "requeue", failed, talkative)
+
+    first, second = response.context["will"]
+    assert [(done.run, [note.details["note"] for note in done.notes]) for done in first.done_before] == [
+        (2, ["submitted to maps"]),
+        (1, ["submitted to old"]),
+    ]
+    assert [(done.hidden, len(done.notes)) for done in second.done_before] == [(2, job_actions.NOTES_SHOWN)]
+    page = response.content.decode()
+    assert page.index("Run 2 had done:") < page.index("submitted to maps") < page.index("Run 1 had done:")
+    assert "2 earlier notes" in page
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after", "event"),
+    [
+        ("requeue", Status.FAILED, ("pending", 2), "requeued"),
+        ("cancel", Status.PENDING, ("cancelled", 1), "cancelled"),
+        ("release", Status.QUARANTINED, ("pending", 2), "released"),
+    ],
+)
+def test_it_is_done_with_the_reason_and_the_name(
+    operator: Client, action: str, before: Status, after: tuple[str, int], event: str
+) -> None:
+    made = job(status=before)
+
+    response = carry_out(operator, action, made)
+
+    assert response.status_code == 200
+    assert ids(response.context["done"]) == [made.pk]
+    assert state(made) == after
+    written = JobEvent.objects.get(job=made, kind=event)
+    assert (written.actor, written.reason) == ("operator:olga", REASON)
+    assert REASON in LogEntry.objects.get(object_id=str(made.pk)).change_message
+
+
+def test_a_selection_of_the_list_leads_to_the_preview(operator: Client) -> None:
+    chosen, other = job(), job()
+
+    response = _select(operator, "cancel_selected", [chosen])
+
+    assert ids(response.context["will"]) == [chosen.pk]
+    assert state(chosen) == state(other) == ("pending", 1)
+
+
+def _select(client: Client, action: str, jobs: Iterable[Job], **more: str) -> Any:
+    chosen = [str(made.pk) for made in jobs]
+    return client.post(LIST, {"action": action, "index": "0", "_selected_action": chosen} | more)
+
+
+@pytest.mark.parametrize("action", ["requeue_selected", "cancel_selected", "release_selected"])
+def test_each_action_of_the_list_previews_its_own_operation(operator: Client, action: str) -> None:
+    response = _select(operator, action, [job()])
+
+    assert f"/operate/{action.removesuffix('_selected')}/" in response.content.decode() or (
+        "Nothing of this can be done." in response.content.decode()
+    )
+    assert response.context["action"] == action.removesuffix("_selected")
+
+
+def test_as_many_as_are_done_at_once_are_previewed_one_by_one(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_AT_ONCE = 3
+    jobs = [job() for _ in range(3)]
+
+    response = _select(operator, "cancel_selected", jobs[:1], select_across="1")
+
+    assert len(response.context["will"]) == 3
+    assert not BulkOperation.objects.exists()
+
+
+def test_more_become_a_bulk_operation(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_AT_ONCE = 3
+    jobs = [job() for _ in range(4)]
+
+    response = _select(operator, "cancel_selected", jobs)
+
+    operation = BulkOperation.objects.get()
+    assert response.headers["Location"] == reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+    assert (operation.action, operation.state, operation.total) == ("cancel", "preview", 4)
+    assert {state(made) for made in jobs} == {("pending", 1)}
+
+
+def test_more_ids_than_an_address_may_have_are_not_found(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_actions, "MOST_JOBS", 2)
+    jobs = [job() for _ in range(3)]
+
+    assert preview(operator, "cancel", *jobs[:2]).status_code == 200
+    assert preview(operator, "cancel", *jobs).status_code == 404
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 501])
+def test_without_a_proper_reason_nothing_is_done(operator: Client, reason: str) -> None:
+    made = job()
+    plan = plan_of(preview(operator, "cancel", made))
+
+    response = operator.post(url("cancel"), {"plan": plan, "reason": reason})
+
+    assert response.context["form"].errors["reason"]
+    assert ids(response.context["will"]) == [made.pk], "the preview is still there"
+    assert plan in response.content.decode()
+    assert state(made) == ("pending", 1)
+
+
+def test_what_changed_since_the_preview_is_skipped(operator: Client) -> None:
+    taken, free = job(), job()
+    plan = plan_of(preview(operator, "cancel", taken, free))
+    Job.objects.filter(pk=taken.pk).update(status=Status.COMPLETED)
+
+    response = operator.post(url("cancel"), {"plan": plan, "reason": REASON})
+
+    assert ids(response.context["done"]) == [free.pk]
+    assert ids(response.context["skipped"]) == [taken.pk]
+    assert "It changed meanwhile: now completed" in response.content.decode()
+
+
+def test_a_worker_that_beats_after_the_preview_keeps_its_run(operator: Client) -> None:
+    stale = stale_run()
+    plan = plan_of(preview(operator, "requeue", stale))
+    beat("worker-1", stale.pk, 1)
+
+    response = operator.post(url("requeue"), {"plan": plan, "reason": REASON})
+
+    assert ids(response.context["skipped"]) == [stale.pk]
+    assert state(stale) == ("in_progress", 1)
+
+
+def test_a_form_sent_twice_acts_once(operator: Client) -> None:
+    made = job(status=Status.FAILED)
+    sent = {"plan": plan_of(preview(operator, "requeue", made)), "reason": REASON}
+
+    operator.post(url("requeue"), sent)
+    second = operator.post(url("requeue"), sent)
+
+    assert ids(second.context["done"]) == []
+    assert state(made) == ("pending", 2)
+    assert Outbox.objects.filter(job=made).count() == 1
+    assert JobEvent.objects.filter(job=made, kind="requeued").count() == 1
+
+
+def test_a_job_that_is_gone_is_no_error(operator: Client) -> None:
+    made, other = job(), job()
+    plan = plan_of(preview(operator, "cancel", made, other))
+    Job.objects.filter(pk=made.pk).delete()
+
+    response = operator.post(url("cancel"), {"plan": plan, "reason": REASON})
+
+    assert ids(response.context["done"]) == [other.pk]
+
+
+def forged(plan: str) -> str:
+    return plan[:-1] + ("A" if plan[-1] != "A" else "B")
+
+
+@pytest.mark.parametrize("spoil", [forged, lambda _: "", lambda _: signing.dumps({"steps": []})])
+def test_a_plan_that_is_not_ours_is_refused(operator: Client, spoil: Any) -> None:
+    made = job()
+    plan = plan_of(preview(operator, "cancel", made))
+
+    response = operator.post(url("cancel"), {"plan": spoil(plan), "reason": REASON})
+
+    assert response.status_code == 400
+    assert "Nothing was changed" in response.content.decode()
+    assert state(made) == ("pending", 1)
+
+
+def test_a_plan_can_not_serve_another_action(operator: Client) -> None:
+    made = job(status=Status.QUARANTINED)
+    plan = plan_of(preview(operator, "release", made))
+
+    assert operator.post(url("cancel"), {"plan": plan, "reason": REASON}).status_code == 400
+    assert state(made) == ("quarantined", 1)
+
+
+def test_a_plan_can_not_serve_another_person(operator: Client) -> None:
+    made = job()
+    plan = plan_of(preview(operator, "cancel", made))
+    operator.force_login(people.operator("oskar"))
+
+    assert operator.post(url("cancel"), {"plan": plan, "reason": REASON}).status_code == 400
+    assert state(made) == ("pending", 1)
+
+
+def test_an_old_plan_is_refused(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = job()
+    plan = plan_of(preview(operator, "cancel", made))
+    monkeypatch.setattr(job_actions, "PLAN_LASTS_SECONDS", -1)
+
+    assert operator.post(url("cancel"), {"plan": plan, "reason": REASON}).status_code == 400
+    assert state(made) == ("pending", 1)
+
+
+@pytest.mark.parametrize("query", ["?id=nonsense", "?id=1"])
+def test_ids_that_are_none_are_not_found(operator: Client, query: str) -> None:
+    assert operator.get(url("cancel") + query).status_code == 404
+
+
+def test_no_ids_is_a_page_that_says_so(operator: Client) -> None:
+    assert "Nothing of this can be done." in operator.get(url("cancel")).content.decode()
+
+
+def test_an_unknown_action_is_not_found(operator: Client) -> None:
+    assert operator.get(url("delete")).status_code == 404
+
+
+def test_a_viewer_sees_no_buttons_and_is_refused(client: Client) -> None:
+    client.force_login(people.operator())
+    made = job(status=Status.FAILED)
+    plan = plan_of(preview(client, "requeue", made))
+    client.force_login(people.viewer())
+
+    page = client.get(reverse("admin:jobs_job_change", args=[made.pk])).content.decode()
+    assert "/operate/" not in page
+    assert "action-select" not in client.get(LIST).content.decode()
+    for action in Action:
+        assert preview(client, action, made).status_code == 403
+        assert client.post(url(action), {"plan": plan, "reason": REASON}).status_code == 403
+        _select(client, f"{action}_selected", [made])
+    assert state(made) == ("failed", 1)
+    assert not JobEvent.objects.exists()
+
+
+@pytest.mark.parametrize("granted", list(Action))
+def test_one_permission_opens_one_action(client: Client, granted: Action) -> None:
+    client.force_login(people.allowed(f"{granted}_job"))
+    made = job()
+
+    for action in Action:
+        expected = 200 if action == granted else 403
+        assert preview(client, action, made).status_code == expected
+
+
+def test_a_post_without_its_token_is_refused() -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(people.operator())
+    made = job()
+
+    response = client.post(
+        url("cancel"), {"plan": plan_of(preview(client, "cancel", made)), "reason": REASON}
+    )
+
+    assert response.status_code == 403
+    assert state(made) == ("pending", 1)
+
+
+def test_a_running_job_is_not_requeued_but_may_be_cancelled(operator: Client) -> None:
+    alive = run(age=60 * SECOND, silent=SECOND)
+
+    assert ids(preview(operator, "requeue", alive).context["skipped"]) == [alive.pk]
+    assert ids(preview(operator, "cancel", alive).context["will"]) == [alive.pk]

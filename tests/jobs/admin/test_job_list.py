@@ -1,0 +1,289 @@
+"""The jobs list: each filter finds what it names, the search finds ids and customers, nothing counts without end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from jobs.admin.jobs import changelist, filters
+from jobs.models import Job, Status
+from jobs.runs.diagnosis import Reason, diagnose
+from tests import people
+from tests.factories import SECOND, beat, job, letter, run
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:jobs_job_changelist")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def shown(client: Client, **query: str) -> list[UUID]:
+    response = client.get(LIST, query)
+    assert response.status_code == 200, response.headers.get("Location")
+    return [row.pk for row in response.context["cl"].result_list]
+
+
+def one_of_each_trouble() -> dict[Reason | None, Job]:
+    dead = run(age=2 * HOUR, silent=HOUR, worker="dead")
+    moved = run(age=2 * HOUR, worker="moved")
+    beat("moved", uuid4(), 1)
+    never = run(age=2 * HOUR, worker="unheard")
+    hung = run(age=2 * HOUR, silent=SECOND, worker="hung", deadline_at=Now() - HOUR)
+    lost = job(updated_at=Now() - HOUR)
+    fine = run(age=60 * SECOND, silent=SECOND, worker="fine")
+    return {
+        Reason.DEAD_WORKER: dead,
+        Reason.WORKER_MOVED_ON: moved,
+        Reason.NEVER_BEAT: never,
+        Reason.HUNG: hung,
+        Reason.LOST_MESSAGE: lost,
+        None: fine,
+    }
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_each_stale_reason_finds_the_job_of_which_the_diagnosis_says_so(
+    operator: Client, reason: Reason
+) -> None:
+    jobs = one_of_each_trouble()
+
+    assert shown(operator, stale=reason.value) == [jobs[reason].pk]
+
+
+def test_filters_and_diagnosis_agree_on_every_job() -> None:
+    one_of_each_trouble()
+    job(updated_at=Now() - HOUR, not_before=Now() - SECOND)
+    job(updated_at=Now() - HOUR, not_before=Now() + HOUR)
+    job(status=Status.COMPLETED, updated_at=Now() - HOUR)
+
+    for reason in Reason:
+        found = set(filters.because(Job.objects.all(), reason).values_list("pk", flat=True))
+        said = {each.pk for each in Job.objects.with_evidence() if diagnose(each).reason == reason}
+        assert found == said, reason
+
+
+def test_stale_whatever_the_reason_leaves_out_what_is_not_stale(operator: Client) -> None:
+    jobs = one_of_each_trouble()
+
+    stale = {jobs[reason].pk for reason in (Reason.DEAD_WORKER, Reason.WORKER_MOVED_ON, Reason.NEVER_BEAT)}
+    assert set(shown(operator, stale="any")) == stale
+
+
+def test_the_list_says_the_reason_beside_the_status(operator: Client) -> None:
+    run(age=2 * HOUR, silent=HOUR)
+
+    assert "Dead worker" in operator.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_status_filter(operator: Client, status: Status) -> None:
+    for each in Status:
+        job(status=each)
+
+    assert {Job.objects.get(pk=pk).status for pk in shown(operator, status=status.value)} == {status}
+
+
+def test_other_finds_statuses_that_the_console_does_not_know(operator: Client) -> None:
+    theirs = [job(status="archived"), job(status="zombie"), job(status="aborted")]
+    for status in Status:
+        job(status=status)
+
+    assert set(shown(operator, status="other")) == {each.pk for each in theirs}
+    assert filters.unknown_statuses() == ["aborted", "archived", "zombie"]
+
+
+def test_hopping_along_the_statuses_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "MOST_STATUSES", 3)
+    for number in range(5):
+        job(status=f"a{number}")
+
+    assert filters.unknown_statuses() == ["a0", "a1", "a2"]
+
+
+def test_priority_age_and_queue(operator: Client) -> None:
+    old = job(priority_level="gold", created_at=Now() - timedelta(days=8), queue="slow")
+    young = job(priority_level="starter", created_at=Now() - 30 * 60 * SECOND)
+
+    assert shown(operator, priority="gold") == [old.pk]
+    assert (
+        shown(operator, age="hour") == shown(operator, age="day") == shown(operator, age="week") == [young.pk]
+    )
+    assert shown(operator, age="older") == [old.pk]
+    assert shown(operator, queue="slow") == [old.pk]
+
+
+def test_a_rare_priority_is_looked_for_a_stretch_at_a_time(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 3)
+    days = [job(created_at=Now() - timedelta(days=n), priority_level="gold") for n in range(1, 9)]
+    old, older = days[5], days[7]
+    Job.objects.exclude(pk__in=[old.pk, older.pk]).update(priority_level="starter")
+
+    first = operator.get(LIST, {"priority": "gold"})
+    found: set[UUID] = set()
+    page = first
+    while page.context["cl"].looked_back_to:
+        page = operator.get(LIST + page.context["cl"].further_back)
+        found |= {row.pk for row in page.context["cl"].result_list}
+
+    assert list(first.context["cl"].result_list) == []
+    assert "Look further back" in first.content.decode()
+    assert found == {old.pk, older.pk}
+    assert "Look further back" not in page.content.decode()
+
+
+def test_the_other_filters_and_the_search_come_before_the_looking(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_APART_LOOKED_THROUGH", 1)
+    failed = job(status=Status.FAILED, priority_level="gold", customer_id="ACME", created_at=Now() - HOUR)
+    for _ in range(3):
+        job(priority_level="gold")
+
+    assert shown(operator, priority="gold", status="failed") == [failed.pk]
+    assert shown(operator, priority="gold", q="ACME") == [failed.pk]
+
+
+def test_an_action_on_all_that_match_is_not_bounded_by_the_looking(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 1)
+    made = [job(priority_level="gold", created_at=Now() - n * HOUR) for n in range(4)]
+    every = {"action": "cancel_selected", "_selected_action": [str(made[0].pk)], "select_across": "1"}
+
+    page = operator.post(LIST + "?priority=gold", every | {"index": "0"}).content.decode()
+
+    assert all(str(each.pk)[:8] in page for each in made)
+
+
+@pytest.mark.parametrize(
+    "before", ["nonsense", "2026-13-45T00:00:00Z", "2026-01-01T00:00:00", "\x00", "0001-01-01T00:00:00+10:00"]
+)
+def test_a_moment_that_is_none_filters_nothing(operator: Client, before: str) -> None:
+    made = job()
+
+    assert shown(operator, before=before) == [made.pk]
+
+
+@pytest.mark.parametrize("query", [{"status": "nonsense"}, {"stale": "nonsense"}, {"age": "nonsense"}])
+def test_a_value_that_is_no_choice_filters_nothing(operator: Client, query: dict[str, str]) -> None:
+    made = job()
+
+    assert shown(operator, **query) == [made.pk]
+
+
+def test_search_by_id_prefix_and_customer(operator: Client) -> None:
+    wanted = job(id=UUID("deadbeef-0000-4000-8000-000000000001"), customer_id="ACME-1")
+    sibling = job(id=UUID("deadbeef-ffff-4000-8000-000000000002"), customer_id="ACME-2")
+    job(id=UUID("deadbee0-0000-4000-8000-000000000003"), customer_id="ACME-10")
+
+    assert shown(operator, q=str(wanted.pk)) == [wanted.pk]
+    assert shown(operator, q=wanted.pk.hex.upper()) == [wanted.pk]
+    assert set(shown(operator, q="deadbeef")) == {wanted.pk, sibling.pk}
+    assert shown(operator, q="deadbeef-ffff") == [sibling.pk]
+    assert shown(operator, q=" ACME-1 ") == [wanted.pk]
+
+
+@pytest.mark.parametrize(
+    "term", ["deadbee", "no such customer", "'; DROP TABLE jobs; --", "%", "\x00", "f" * 400]
+)
+def test_a_search_that_finds_nothing_is_a_page(operator: Client, term: str) -> None:
+    job()
+
+    response = operator.get(LIST, {"q": term})
+
+    assert response.status_code == 200
+
+
+def test_a_customer_whose_id_looks_like_a_prefix_is_found(operator: Client) -> None:
+    made = job(customer_id="12345678")
+
+    assert shown(operator, q="12345678") == [made.pk]
+
+
+def test_search_where_customers_have_numbers(operator: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs ALTER customer_id TYPE integer USING 7")
+    made = job(customer_id="7")
+
+    assert shown(operator, q="7") == [made.pk]
+    assert shown(operator, q="ACME") == []
+    assert shown(operator, q=str(made.pk)) == [made.pk]
+
+
+def test_the_count_stops_where_paging_does(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changelist, "MOST_PAGES", 2)
+    Job.objects.bulk_create(Job(customer_id="C", package_size=1) for _ in range(101))
+
+    page = operator.get(LIST).content.decode()
+
+    assert "the newest 100 jobs; there are more" in page
+    assert operator.get(LIST, {"p": "2"}).status_code == 200
+    assert operator.get(LIST, {"p": "3"}).status_code == 302
+
+
+def test_an_exact_count_is_not_called_about(operator: Client) -> None:
+    Job.objects.bulk_create(Job(customer_id="C", package_size=1) for _ in range(3))
+
+    page = operator.get(LIST).content.decode()
+
+    assert "3 jobs" in page
+    assert "there are more" not in page
+
+
+def test_more_rows_need_no_more_queries(operator: Client) -> None:
+    run(age=SECOND, silent=SECOND)
+    few = _queries(operator)
+    for number in range(20):
+        letter(run(age=SECOND, silent=SECOND, worker=f"w{number}"))
+
+    assert _queries(operator) == few
+
+
+def _queries(client: Client) -> int:
+    client.get(LIST)
+    with CaptureQueriesContext(connection) as captured:
+        client.get(LIST)
+    return len(captured)
+
+
+def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
+    evil: dict[str, Any] = {"customer_id": "<b>C</b>", "priority_level": "<i>p</i>", "status": "<u>s</u>"}
+    made = job(
+        **evil, worker_id="<s>w</s>", error_message="<em>e</em>", payload={"x": "<script>alert(1)</script>"}
+    )
+
+    for url in (LIST, reverse("admin:jobs_job_change", args=[made.pk])):
+        page = operator.get(url).content.decode()
+        for tag in ("<b>C", "<i>p", "<u>s", "<s>w", "<em>e", "<script>alert"):
+            assert tag not in page, (url, tag)
+        assert "&lt;u&gt;s&lt;/u&gt;" in page
+
+
+def test_no_query_of_the_list_grows_with_the_table(operator: Client) -> None:
+    run(age=SECOND, silent=SECOND)
+    operator.get(LIST)
+    with CaptureQueriesContext(connection) as captured:
+        operator.get(LIST)
+    statements = [query["sql"] for query in captured.captured_queries if 'FROM "jobs"' in query["sql"]]
+
+    assert len(statements) == 4, "priorities of the newest, count, page, evidence of its rows"
+    for statement in statements:
+        assert " LIMIT " in statement or '"jobs"."id" IN (' in statement, statement
+        if "worker_heartbeats" in statement:
+            assert '"jobs"."id" IN (' in statement, "evidence is read for the shown rows alone"

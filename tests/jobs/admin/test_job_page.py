@@ -1,0 +1,265 @@
+"""A job's page: why it is stale, what its run had done, what may be done, and all that happened."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs.admin.jobs import job_page as job_pages
+from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status
+from jobs.recovery import control
+from jobs.runs import lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Run
+from jobs.runs.timeline import SWEEP, Actor, record
+from tests import people
+from tests.factories import SECOND, beat, job, letter, run
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+OPERATOR = Actor.operator("olga", 1)
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def page_of(client: Client, made: Job) -> str:
+    response = client.get(reverse("admin:jobs_job_change", args=[made.pk]))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def arm() -> None:
+    control.arm(OPERATOR, "tests", None)
+
+
+def test_a_dead_worker_is_named_and_the_recovery_announced(operator: Client) -> None:
+    arm()
+    page = page_of(operator, run(age=2 * HOUR, silent=HOUR, worker="worker-77"))
+
+    assert "Why is it stale?" in page
+    assert "The heartbeat of worker worker-77 stopped while it ran this." in page
+    assert "10 min of silence" in page
+    assert "requeued by the next sweep, within 2 min" in page
+
+
+def test_a_run_that_was_recovered_too_often_is_announced_for_quarantine(operator: Client) -> None:
+    arm()
+
+    assert "quarantined by the next sweep" in page_of(
+        operator, run(age=2 * HOUR, silent=HOUR, recovery_count=3)
+    )
+
+
+def test_who_may_not_be_recovered_by_itself_is_told_why(operator: Client) -> None:
+    stale = run(age=2 * HOUR, silent=HOUR)
+
+    control.disarm(OPERATOR, "tests")
+    assert "recovery only observes" in page_of(operator, stale)
+
+    control.arm(OPERATOR, "tests", timezone.now())
+    assert "it began before the cutoff" in page_of(operator, stale)
+
+    arm()
+    RecoveryControl.objects.update(hold_until=Now() + HOUR)
+    assert "many runs went silent at once" in page_of(operator, stale)
+
+
+def test_a_healthy_run_has_no_such_panel(operator: Client) -> None:
+    page = page_of(operator, run(age=60 * SECOND, silent=SECOND))
+
+    assert "Why is it stale?" not in page
+    assert "What is wrong?" not in page
+
+
+def test_a_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None:
+    hung = run(age=2 * HOUR, silent=SECOND)
+    assert "it looks hung" in page_of(operator, hung)
+    assert "none by itself: the worker beats" in page_of(operator, hung)
+    assert "Its message may be lost; that is not proven." in page_of(operator, job(updated_at=Now() - HOUR))
+
+
+def test_an_old_kind_run_is_told_to_be_at_least_once(operator: Client) -> None:
+    old = run(age=60 * SECOND, silent=SECOND, claimed=False)
+
+    assert "no fencing, no cancellation, at-least-once" in page_of(operator, old)
+    assert "at-least-once" not in page_of(operator, run(age=60 * SECOND, silent=SECOND, worker="new"))
+
+
+def test_what_earlier_runs_had_done_is_shown_by_run(operator: Client) -> None:
+    made = run(age=2 * HOUR, silent=HOUR, epoch=2)
+    earlier = Run(made.pk, 1, Worker("earlier", "host", 1))
+    now = Run(made.pk, 2, Worker("worker-1", "host", 1))
+    lifecycle.progress(earlier, "submitted to old", reference="old/7")
+    lifecycle.progress(now, "submitted to maps", reference="maps/1")
+    lifecycle.progress(earlier, "submitted too late")
+
+    page = page_of(operator, made)
+    panel = page.partition("What its runs have already done")[2].partition("</section>")[0]
+
+    current, _, before = panel.partition("Run 1 ")
+    assert "Run 2 (the current one)" in current and "worker:worker-1" in current
+    assert "submitted to maps" in current and "maps/1" in current
+    assert "worker:earlier" in before and "submitted to old" in before and "old/7" in before
+    assert before.index("submitted to old") < before.index("submitted too late")
+    assert "after the run was taken from it" in before.partition("submitted too late")[2]
+
+
+def test_the_notes_of_a_completed_job_do_not_push_its_timeline_down(operator: Client) -> None:
+    made = job(status=Status.COMPLETED, completed_at=Now())
+    lifecycle.progress(
+        Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps", reference="maps/1"
+    )
+
+    panel = page_of(operator, made).partition("What its runs have done")[2].partition("</details>")[0]
+
+    assert "maps/1" in panel
+    assert "look at these before you send it again" not in panel
+
+
+def test_a_requeued_job_still_shows_what_its_dead_run_had_done(operator: Client) -> None:
+    made = job(run_epoch=3)
+    lifecycle.progress(Run(made.pk, 1, Worker("dead", "host", 1)), "submitted to maps", reference="maps/1")
+
+    panel = page_of(operator, made).partition("What its runs have already done")[2].partition("</section>")[0]
+
+    assert "Run 1 " in panel and "maps/1" in panel
+
+
+def test_a_talkative_run_hides_neither_the_other_runs_nor_the_rest_of_the_page(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_pages, "NOTES_SHOWN", 2)
+    made = run(age=HOUR, silent=SECOND, epoch=2)
+    lifecycle.progress(Run(made.pk, 1, Worker("quiet", "host", 1)), "said once")
+    for number in range(5):
+        lifecycle.progress(Run(made.pk, 2, Worker("worker-1", "host", 1)), f"step {number}")
+
+    panel = page_of(operator, made).partition("What its runs have already done")[2].partition("</section>")[0]
+
+    assert "3 earlier notes not shown" in panel
+    assert "step 2" not in panel
+    assert panel.index("step 3") < panel.index("step 4") < panel.index("said once")
+
+
+@pytest.mark.parametrize(("status", "warned"), [(Status.FAILED, True), (Status.COMPLETED, False)])
+def test_only_a_job_that_may_run_again_is_warned_about(operator: Client, status: str, warned: bool) -> None:
+    made = run(age=HOUR)
+    lifecycle.progress(Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps")
+    Job.objects.update(status=status)
+
+    page = page_of(operator, made)
+
+    assert "submitted to maps" in page.lower()
+    assert ("look at these before you send it again" in page) is warned
+
+
+def test_the_timeline_merges_events_and_messages_in_time(operator: Client) -> None:
+    made = job()
+    record(made.pk, JobEvent.Kind.ENQUEUED, run_epoch=1, actor=SWEEP)
+    sent = letter(
+        made, state=Outbox.State.SENT, sent_at=Now(), message_id="mid-1", attempts=2, last_error="slow"
+    )
+    JobEvent.objects.create(job=made, kind="claimed", run_epoch=1, actor="worker:w", at=Now() + SECOND)
+
+    entries = operator.get(reverse("admin:jobs_job_change", args=[made.pk])).context["timeline"]
+
+    assert [entry.actor for entry in entries] == ["sweep", "dispatcher", "worker:w"]
+    assert entries[1].details["message_id"] == sent.message_id
+    page = page_of(operator, made)
+    assert page.index("Enqueued") < page.index("Message sent") < page.index("Claimed")
+    assert "last_error" in page
+
+
+@pytest.mark.parametrize("state", list(Outbox.State))
+def test_each_state_of_a_message_has_words(operator: Client, state: Outbox.State) -> None:
+    made = job()
+    letter(made, state=state, destination=Outbox.Destination.DLQ)
+
+    page = page_of(operator, made)
+
+    assert "to the dead letter queue of default" in page
+
+
+def test_an_event_kind_of_a_later_version_is_shown_as_it_is(operator: Client) -> None:
+    made = job()
+    JobEvent.objects.create(job=made, kind="teleported", run_epoch=1, actor="x", details=["a", "list"])
+
+    assert "teleported" in page_of(operator, made)
+
+
+def test_only_the_newest_events_are_read(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_pages, "EVENTS_SHOWN", 3)
+    made = job()
+    for number in range(5):
+        record(made.pk, JobEvent.Kind.PROGRESS, run_epoch=1, actor=SWEEP, details={"note": f"step {number}"})
+
+    page = page_of(operator, made)
+
+    assert "Only the newest 3 events are shown." in page
+    assert "step 1" not in page.partition('id="timeline"')[2]
+    assert "step 4" in page
+
+
+def test_a_job_that_runs_nowhere_and_one_whose_worker_left(operator: Client) -> None:
+    assert "Nobody runs it now." in page_of(operator, job())
+    assert "has no heartbeat row" in page_of(operator, run(age=SECOND, worker="gone"))
+
+
+def test_where_its_worker_is_now(operator: Client) -> None:
+    moved = run(age=2 * HOUR, worker="moved")
+    beat("moved", uuid4(), 1)
+    assert "another job" in page_of(operator, moved)
+    beat("moved")
+    assert "no job" in page_of(operator, moved)
+
+
+def test_buttons_are_those_that_would_do_something(operator: Client) -> None:
+    def actions(made: Job) -> set[str]:
+        page = page_of(operator, made)
+        return {name for name in ("requeue", "cancel", "release") if f"/operate/{name}/" in page}
+
+    assert actions(job(status=Status.FAILED)) == {"requeue"}
+    assert actions(job()) == {"cancel"}
+    assert actions(run(age=2 * HOUR, silent=HOUR)) == {"requeue", "cancel"}
+    assert actions(job(status=Status.QUARANTINED)) >= {"release"}
+    assert actions(job(status=Status.COMPLETED)) == set()
+    assert actions(job(status="archived")) == set()
+
+
+@pytest.mark.parametrize("job_id", ["0b4f8f4e-8f3b-4f5e-9d0a-3f1f6c1b2a77", "nonsense", "1"])
+def test_an_unknown_id_leads_back_with_a_sentence(operator: Client, job_id: str) -> None:
+    response = operator.get(reverse("admin:jobs_job_change", args=[job_id]), follow=True)
+
+    assert "There is no job with this id." in response.content.decode()
+
+
+def test_nothing_can_be_added_changed_or_deleted(operator: Client) -> None:
+    made = job()
+    assert operator.get(reverse("admin:jobs_job_add")).status_code == 403
+    assert operator.get(reverse("admin:jobs_job_delete", args=[made.pk])).status_code == 403
+    assert operator.post(reverse("admin:jobs_job_change", args=[made.pk]), {"status": "x"}).status_code == 405
+    assert (
+        operator.get(reverse("admin:jobs_job_history", args=[made.pk]))
+        .headers["Location"]
+        .endswith("#timeline")
+    )
+
+
+def test_who_may_not_see_jobs_gets_nothing(client: Client) -> None:
+    user = people.viewer()
+    user.user_permissions.clear()
+    client.force_login(user)
+
+    assert client.get(reverse("admin:jobs_job_change", args=[job().pk])).status_code == 403
+    assert "permission to see the jobs" in client.get(reverse("admin:index")).content.decode()

@@ -1,0 +1,243 @@
+"""The recovery page: look, preview, arm with a cutoff; back to observing; release a hold (I6)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs.admin.recovery import recovery_page as page
+from jobs.models import RecoveryControl
+from opsconsole.kit.env import QueueConfig
+from tests import people
+from tests.factories import run
+
+pytestmark = pytest.mark.django_db
+
+PAGE = reverse("admin:jobs_recoverycontrol_changelist")
+HOUR = timedelta(hours=1)
+MODE = RecoveryControl.Mode
+
+
+@pytest.fixture(autouse=True)
+def _one_queue(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def observe(**changes: Any) -> None:
+    RecoveryControl.objects.update(**{"mode": MODE.OBSERVE, "cutoff": None, "hold_until": None} | changes)
+
+
+def hold() -> None:
+    observe(mode=MODE.ARMED, hold_started_at=Now() - HOUR, hold_until=Now() + HOUR)
+
+
+def preview(client: Client, scope: str, since: str = "", reason: str = "checked the workers") -> Any:
+    return client.post(
+        PAGE, {"decision": "preview", "arm-scope": scope, "arm-since": since, "arm-reason": reason}
+    )
+
+
+def arm(client: Client, previewed: Any) -> Any:
+    return client.post(PAGE, {"decision": "arm", "signed": previewed.context["signed"]}, follow=True)
+
+
+def test_it_shows_what_a_sweep_would_do(operator: Client) -> None:
+    observe()
+    stale = run(age=2 * HOUR, silent=HOUR)
+    run(age=2 * HOUR, silent=HOUR, worker="w2", recovery_count=3)
+
+    text = operator.get(PAGE).content.decode()
+
+    assert "Recovery only observes." in text
+    assert str(stale.pk)[:8] in text
+    assert "<strong>1 requeued</strong>, 1 quarantined, 0 left alone" in text
+
+
+def test_nothing_stale_is_said(operator: Client) -> None:
+    assert "Nothing: no run is stale." in operator.get(PAGE).content.decode()
+
+
+def test_long_lists_are_cut_and_it_is_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PREVIEWED", 3)
+    monkeypatch.setattr(page, "SHOWN", 1)
+    for number in range(4):
+        run(age=2 * HOUR, silent=HOUR, worker=f"w{number}")
+
+    text = operator.get(PAGE).content.decode()
+
+    assert "Of the 3 runs that have been silent for longest" in text
+    assert "and 2 more." in text
+
+
+def test_the_preview_counts_by_the_cutoff_and_changes_nothing(operator: Client) -> None:
+    observe()
+    run(age=5 * HOUR, silent=HOUR, worker="old")
+    run(age=2 * HOUR, silent=HOUR, worker="new")
+    since = f"{timezone.now() - 3 * HOUR:%Y-%m-%dT%H:%M}"
+
+    assert preview(operator, "all").context["requeued"] == 2
+    assert preview(operator, "since", since).context["requeued"] == 1
+    assert preview(operator, "since", since).context["skipped"] == 1
+    assert preview(operator, "now").context["requeued"] == 0
+    assert RecoveryControl.load().mode == MODE.OBSERVE
+
+
+def test_arming_takes_the_cutoff_that_was_previewed(operator: Client) -> None:
+    observe()
+    before = timezone.now()
+
+    response = arm(operator, preview(operator, "now"))
+
+    control = RecoveryControl.load()
+    assert "Recovery is armed." in response.content.decode()
+    assert control.armed
+    assert control.cutoff is not None
+    assert abs(control.cutoff - before) < timedelta(minutes=1)
+    assert (control.changed_by, control.reason) == ("operator:olga", "checked the workers")
+    assert "checked the workers" in LogEntry.objects.get().change_message
+
+
+def test_arming_for_all_runs_has_no_cutoff(operator: Client) -> None:
+    observe(cutoff=Now())
+
+    arm(operator, preview(operator, "all"))
+
+    assert RecoveryControl.load().armed
+    assert RecoveryControl.load().cutoff is None
+
+
+def test_a_time_is_read_as_utc(operator: Client) -> None:
+    arm(operator, preview(operator, "since", "2026-01-02T03:04"))
+
+    assert RecoveryControl.load().cutoff == datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("scope", "since", "reason", "sentence"),
+    [
+        ("now", "", "", "Give a reason: it is kept with the change."),
+        ("now", "", "  ", "Give a reason: it is kept with the change."),
+        ("since", "", "why", "Give the time from which runs are recovered."),
+        ("since", "yesterday", "why", "Enter a valid date/time."),
+        ("never", "", "why", "Select a valid choice."),
+    ],
+)
+def test_a_form_that_lacks_something_says_what(
+    operator: Client, scope: str, since: str, reason: str, sentence: str
+) -> None:
+    observe()
+
+    response = preview(operator, scope, since, reason)
+
+    assert sentence in response.content.decode()
+    assert RecoveryControl.load().mode == MODE.OBSERVE
+
+
+@pytest.mark.parametrize("signed", ["", "forged", "WyJ4Il0:1:abc"])
+def test_arming_without_a_preview_is_refused(operator: Client, signed: str) -> None:
+    observe()
+
+    response = operator.post(PAGE, {"decision": "arm", "signed": signed}, follow=True)
+
+    assert "nothing was changed" in response.content.decode()
+    assert RecoveryControl.load().mode == MODE.OBSERVE
+
+
+def test_a_preview_of_somebody_else_or_too_old_is_refused(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe()
+    previewed = preview(operator, "all")
+    operator.force_login(people.operator("oskar"))
+    arm(operator, previewed)
+    assert RecoveryControl.load().mode == MODE.OBSERVE
+
+    previewed = preview(operator, "all")
+    monkeypatch.setattr(page, "PREVIEW_LASTS_SECONDS", -1)
+    arm(operator, previewed)
+    assert RecoveryControl.load().mode == MODE.OBSERVE
+
+
+def test_back_to_observing_needs_a_reason(operator: Client) -> None:
+    observe(mode=MODE.ARMED)
+
+    refused = operator.post(PAGE, {"decision": "disarm", "disarm-reason": ""})
+    assert "Give a reason" in refused.content.decode()
+    assert RecoveryControl.load().armed
+
+    operator.post(PAGE, {"decision": "disarm", "disarm-reason": "maintenance"})
+    assert RecoveryControl.load().mode == MODE.OBSERVE
+    assert RecoveryControl.load().reason == "maintenance"
+
+
+def test_a_hold_is_shown_and_released_with_a_reason(operator: Client) -> None:
+    hold()
+    assert "Recovery is armed, and held." in operator.get(PAGE).content.decode()
+
+    refused = operator.post(PAGE, {"decision": "release", "release-reason": ""})
+    assert "Give a reason" in refused.content.decode()
+    assert RecoveryControl.load().hold_until is not None
+
+    released = operator.post(PAGE, {"decision": "release", "release-reason": "they are dead"}, follow=True)
+    assert "The hold is released" in released.content.decode()
+    control = RecoveryControl.load()
+    assert control.hold_until is None
+    assert control.forgiven_before is not None
+
+
+def test_releasing_what_is_not_held_says_so(operator: Client) -> None:
+    observe(mode=MODE.ARMED)
+
+    response = operator.post(PAGE, {"decision": "release", "release-reason": "why"}, follow=True)
+
+    assert "There was no hold any more" in response.content.decode()
+
+
+def test_a_viewer_sees_the_page_and_changes_nothing(client: Client) -> None:
+    hold()
+    client.force_login(people.viewer())
+
+    text = client.get(PAGE).content.decode()
+    assert '<form method="post" class="panel' not in text
+    for decision in ("preview", "arm", "disarm", "release"):
+        posted = {"decision": decision, "disarm-reason": "x", "release-reason": "x", "arm-scope": "all"}
+        assert client.post(PAGE, posted).status_code == 403
+    assert RecoveryControl.load().armed
+    assert RecoveryControl.load().hold_until is not None
+
+
+def test_the_permission_to_arm_is_enough(client: Client) -> None:
+    observe()
+    client.force_login(people.allowed("arm_recovery"))
+
+    arm(client, preview(client, "all"))
+
+    assert RecoveryControl.load().armed
+
+
+def test_who_may_not_view_it_is_refused(client: Client) -> None:
+    user = people.viewer()
+    user.user_permissions.clear()
+    client.force_login(user)
+
+    assert client.get(PAGE).status_code == 403
+
+
+def test_other_doors_lead_to_the_page(operator: Client) -> None:
+    for name in ("change", "history"):
+        response = operator.get(reverse(f"admin:jobs_recoverycontrol_{name}", args=[1]))
+        assert response.headers["Location"] == PAGE
+    assert operator.post(PAGE, {"decision": "nonsense"}).headers["Location"] == PAGE

@@ -1,0 +1,561 @@
+"""The API's routes about jobs: what a customer's page, a producer and a worker in another language get."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from jobs.intake import idempotency, queue_position
+from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from opsconsole.kit.env import QueueConfig
+from ratelimits.keys import api_keys
+from tests.factories import SECOND, job, run
+from tests.keys import key, sent
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+ODD_IDS = [
+    "nobody",
+    "TEST-001/../TEST-002",
+    "a/b",
+    "a%00b",
+    "%ED%A0%80",
+    "%FF%FE",
+    "%0A",
+    "%20",
+    "'; DROP TABLE jobs; --",
+    "😀",
+    "..%2f..%2fetc",
+    "x" * 10_000,
+    "5744199b-0ba7-4508-ae31-ee7ec045327b",
+    "-1",
+]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(settings: Any) -> None:
+    settings.QUEUES = {
+        name: QueueConfig(name, f"http://127.0.0.1:1/0/{name}", None) for name in ("default", "bulk")
+    }
+    api_keys.forget()
+
+
+@pytest.fixture
+def worker(client: Client) -> Worker:
+    return Worker(client)
+
+
+class Worker:
+    """A worker that knows no Python of ours: JSON over HTTP."""
+
+    def __init__(self, client: Client, name: str = "node-1") -> None:
+        self.client = client
+        self.name = name
+        self.headers = sent(key(f"workers of {name}", ["worker"])[1])
+
+    def post(self, path: str, **body: Any) -> Any:
+        return self.client.post(
+            f"/api/{path}",
+            json.dumps({"worker_id": self.name} | body),
+            content_type="application/json",
+            headers=self.headers,
+        )
+
+
+def queue(client: Client, customer_id: str) -> Any:
+    response = client.get(f"/api/queue/{customer_id}")
+    assert response.status_code == 200, response.content
+    return response.json()["jobs"]
+
+
+def produce(client: Client, text: str, body: Any = None, **headers: str) -> Any:
+    asked = {"customer_id": "TEST-001", "package_size": 50} if body is None else body
+    return client.post(
+        "/api/jobs", json.dumps(asked), content_type="application/json", headers=sent(text) | headers
+    )
+
+
+# --- for customers ---
+
+
+def test_a_customer_sees_where_the_jobs_stand(client: Client) -> None:
+    hour = timedelta(hours=1)
+    job(customer_id="other", updated_at=Now() - hour)
+    job(customer_id="other", updated_at=Now() - hour, queue="bulk")
+    job(created_at=Now() - hour, updated_at=Now() - 60 * SECOND)
+    job(customer_id="other", updated_at=Now())
+    running = run(
+        age=hour, silent=SECOND, created_at=Now() - 2 * hour, error_message="secret", payload={"a": 1}
+    )
+
+    waiting, in_progress = queue(client, "TEST-001")
+
+    assert (waiting["status"], waiting["position"], waiting["position_over"]) == ("pending", 2, None)
+    assert (in_progress["status"], in_progress["position"]) == ("in_progress", None)
+    assert in_progress["id"] == str(running.pk)
+    assert in_progress["started_at"] is not None
+    assert set(waiting) == {
+        "id",
+        "status",
+        "position",
+        "position_over",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "not_before",
+    }
+
+
+def test_nothing_internal_is_told(client: Client) -> None:
+    run(age=SECOND, silent=SECOND, worker="worker-7", error_message="boom", payload={"iban": "DE02"}, epoch=3)
+    job(status=Status.QUARANTINED, recovery_count=3)
+    job(status="archived-by-us")
+
+    told = client.get("/api/queue/TEST-001").content.decode()
+
+    for inner in (
+        "worker-7",
+        "boom",
+        "DE02",
+        "epoch",
+        "quarantined",
+        "recover",
+        "archived-by-us",
+        "TEST-001",
+    ):
+        assert inner not in told
+    assert {each["status"] for each in json.loads(told)["jobs"]} == {"in_progress", "on_hold", "other"}
+
+
+@pytest.mark.parametrize("customer_id", ODD_IDS)
+def test_an_odd_id_has_an_empty_list(client: Client, customer_id: str) -> None:
+    job(customer_id="TEST-001")
+
+    assert queue(client, customer_id) == []
+
+
+@pytest.mark.parametrize("kind", ["uuid", "integer"])
+def test_an_id_that_the_column_refuses_has_an_empty_list(client: Client, kind: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE jobs ALTER COLUMN customer_id TYPE {kind} USING NULL::{kind}")
+
+    for customer_id in ODD_IDS:
+        assert queue(client, customer_id) == []
+    assert queue(client, "9" * 30) == []
+
+
+def test_an_id_with_a_slash_is_an_id(client: Client) -> None:
+    job(customer_id="eu/4711")
+
+    assert len(queue(client, "eu/4711")) == 1
+    assert len(queue(client, "eu%2F4711")) == 1
+
+
+def test_a_far_place_is_counted_no_further(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_position, "COUNTED_TO", 3)
+    for number in range(3):
+        job(customer_id="other", updated_at=Now() - (60 + number) * SECOND)
+    job(updated_at=Now() - 30 * SECOND)
+
+    (far,) = queue(client, "TEST-001")
+    assert (far["position"], far["position_over"]) == (None, 3)
+
+    Job.objects.filter(customer_id="other").earliest("updated_at").delete()
+    (near,) = queue(client, "TEST-001")
+    assert (near["position"], near["position_over"]) == (3, None)
+
+
+def test_the_list_ends_and_takes_one_query(client: Client) -> None:
+    for _ in range(queue_position.MOST_JOBS + 2):
+        job()
+    with CaptureQueriesContext(connection) as seen:
+        assert len(queue(client, "TEST-001")) == queue_position.MOST_JOBS
+    assert len([each for each in seen if "SELECT" in each["sql"] and '"jobs"' in each["sql"]]) == 1
+
+
+def test_the_place_is_counted_along_the_index() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO jobs (customer_id, package_size, updated_at, queue)"
+            " SELECT 'c' || n, 1, now() - n * interval '1 second', 'q' || n % 50 FROM generate_series(1, 5000) n"
+        )
+        cursor.execute("ANALYZE jobs")
+    plan = Job.objects.filter(customer_id="c7").annotate(ahead=queue_position._ahead()).explain()
+
+    assert "opsconsole_jobs_line_idx" in plan
+    assert "opsconsole_jobs_customer_idx" in plan
+
+
+# --- for producers ---
+
+
+def test_a_job_is_accepted(client: Client) -> None:
+    text = key("shop")[1]
+    body = {
+        "customer_id": "TEST-001",
+        "package_size": 50,
+        "priority": "enterprise",
+        "payload": {"business": "Café Blüte", "sizes": [1, 2.5, None]},
+        "queue": "bulk",
+        "not_before": "2030-01-31T12:00:00Z",
+        "deadline_at": "2030-01-31T14:00:00+01:00",
+    }
+    response = produce(client, text, body)
+
+    assert response.status_code == 201, response.content
+    made = Job.objects.get(pk=response.json()["id"])
+    assert (made.customer_id, made.package_size, made.priority_level) == ("TEST-001", 50, "enterprise")
+    assert (made.payload, made.queue) == (body["payload"], "bulk")
+    assert made.not_before is not None and made.not_before.isoformat() == "2030-01-31T12:00:00+00:00"
+    assert JobEvent.objects.get(job_id=made.pk).actor == "api:shop"
+    assert Outbox.objects.get(job_id=made.pk).queue == "bulk"
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({}, "body.customer_id"),
+        ({"customer_id": "a", "package_size": "50"}, "body.package_size"),
+        ({"customer_id": "a", "package_size": True}, "body.package_size"),
+        ({"customer_id": "a", "package_size": 0}, "body.package_size"),
+        ({"customer_id": "a", "package_size": 2**31}, "body.package_size"),
+        ({"customer_id": "a\0b", "package_size": 1}, "body.customer_id"),
+        ({"customer_id": 7, "package_size": 1}, "body.customer_id"),
+        ({"customer_id": "a", "package_size": 1, "colour": "red"}, "body.colour"),
+        ({"customer_id": "a", "package_size": 1, "not_before": 1}, "body.not_before"),
+        ({"customer_id": "a", "package_size": 1, "not_before": "2030-01-31T12:00:00"}, "body.not_before"),
+        ({"customer_id": "a", "package_size": 1, "payload": []}, "body.payload"),
+        ([], "body"),
+    ],
+)
+def test_a_wrong_field_is_named(client: Client, body: Any, where: str) -> None:
+    response = produce(client, key()[1], body)
+
+    assert response.status_code == 422
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert where in [error["where"] for error in response.json()["errors"]]
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"customer_id": "  "}, "customer_id must be text that is not empty"),
+        ({"queue": "fast"}, "There is no queue named 'fast'. Known queues: bulk, default."),
+        ({"payload": {"a": "\0"}}, "payload can't be stored: it has a NUL character."),
+        ({"payload": {"a": "\ud800"}}, "payload can't be stored: it has a lone surrogate"),
+        ({"payload": {"a": "x" * 300_000}}, "at most 262144 are accepted."),
+        ({"not_before": "0001-01-01T00:00:00+12:00"}, "not_before must lie between the years 1970 and 9998."),
+        ({"deadline_at": "9999-12-31T23:59:59-12:00"}, "deadline_at must lie between the years"),
+    ],
+)
+def test_what_can_not_be_kept_is_refused_with_a_sentence(
+    client: Client, fields: dict[str, Any], sentence: str
+) -> None:
+    response = produce(client, key()[1], {"customer_id": "a", "package_size": 1} | fields)
+
+    assert response.status_code == 422
+    assert sentence in response.json()["detail"]
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body", ["{", "nonsense", '{"customer_id": NaN}', "[" * 100_000, "1" * 5_000, b"\xff\xfe"]
+)
+def test_what_is_not_json_is_refused(client: Client, body: Any) -> None:
+    response = client.post("/api/jobs", body, content_type="application/json", headers=sent(key()[1]))
+
+    assert response.status_code == 400
+    assert response.json()["detail"] == "The body is not JSON."
+
+
+def test_infinity_by_a_large_number_is_refused(client: Client) -> None:
+    body = '{"customer_id": "a", "package_size": 1, "payload": {"n": 1e999}}'
+    response = client.post("/api/jobs", body, content_type="application/json", headers=sent(key()[1]))
+
+    assert response.status_code == 422
+
+
+def test_a_body_beyond_all_bounds_is_refused(client: Client) -> None:
+    response = client.post(
+        "/api/jobs", b"x" * 3_000_000, content_type="application/json", headers=sent(key()[1])
+    )
+    assert response.status_code == 413
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+# --- the same request twice ---
+
+
+def test_asked_twice_with_a_key_a_job_is_made_once(client: Client) -> None:
+    text = key()[1]
+    first = produce(client, text, **{"Idempotency-Key": "order-1"})
+    Job.objects.update(status=Status.COMPLETED)
+    # The same JSON in another order and spacing is the same request.
+    again = client.post(
+        "/api/jobs",
+        '{ "package_size": 50, "customer_id" : "TEST-001" }',
+        content_type="application/json",
+        headers=sent(text) | {"Idempotency-Key": "order-1"},
+    )
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert Job.objects.count() == Outbox.objects.count() == 1
+
+
+def test_the_same_key_for_something_else_is_refused(client: Client) -> None:
+    text = key()[1]
+    produce(client, text, **{"Idempotency-Key": "order-1"})
+
+    response = produce(
+        client, text, {"customer_id": "TEST-002", "package_size": 50}, **{"Idempotency-Key": "order-1"}
+    )
+
+    assert response.status_code == 422
+    assert "was used for another request" in response.json()["detail"]
+    assert Job.objects.count() == 1
+
+
+def test_keys_of_two_callers_are_two_keys(client: Client) -> None:
+    for name in ("shop", "crm"):
+        assert produce(client, key(name)[1], **{"Idempotency-Key": "1"}).status_code == 201
+
+    assert Job.objects.count() == 2
+
+
+def test_after_a_day_a_key_is_new(client: Client) -> None:
+    text = key()[1]
+    produce(client, text, **{"Idempotency-Key": "1"})
+    IdempotencyKey.objects.update(created_at=Now() - timedelta(hours=24, seconds=1))
+
+    again = produce(client, text, **{"Idempotency-Key": "1"})
+
+    assert "Idempotent-Replayed" not in again.headers
+    assert Job.objects.count() == 2
+    assert IdempotencyKey.objects.count() == 1
+
+
+def test_what_was_refused_is_not_kept(client: Client) -> None:
+    text = key()[1]
+    bad = produce(
+        client, text, {"customer_id": "a", "package_size": 1, "queue": "x"}, **{"Idempotency-Key": "1"}
+    )
+    good = produce(client, text, **{"Idempotency-Key": "1"})
+
+    assert (bad.status_code, good.status_code) == (422, 201)
+
+
+@pytest.mark.parametrize("value", ["", "x" * 256, "a b", "é"])
+def test_an_odd_idempotency_key_is_refused(client: Client, value: str) -> None:
+    assert produce(client, key()[1], **{"Idempotency-Key": value}).status_code == 422
+    assert not Job.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_at_once_with_the_same_key_one_job_is_made() -> None:
+    text = key()[1]
+    ask = [lambda: produce(Client(), text, **{"Idempotency-Key": "order-1"})] * 8
+
+    answers = race(ask)
+
+    assert [answer.status_code for answer in answers] == [201] * 8
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    assert Job.objects.count() == Outbox.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_second_waits_and_works_when_the_first_fails() -> None:
+    def fails() -> Any:
+        raise KeyboardInterrupt
+
+    def attempt(do: Any) -> Any:
+        try:
+            return idempotency.once("c", "k", {"a": 1}, do)
+        except KeyboardInterrupt:
+            return None
+
+    answers = race([lambda: attempt(fails), lambda: attempt(lambda: {"done": True})])
+
+    # Whoever came first; what failed was never anybody's answer.
+    assert {answer.fields["done"] for answer in answers if answer} == {True}
+    assert IdempotencyKey.objects.get().answer == {"done": True}
+
+
+# --- for workers ---
+
+
+def test_a_worker_lives_by_http_alone(worker: Worker) -> None:
+    waiting = job(payload={"directories": ["maps"]})
+
+    assert worker.post("workers/beat", hostname="host-2", pid=7).status_code == 204
+    row = WorkerHeartbeat.objects.get()
+    assert (row.worker_id, row.hostname, row.pid, row.current_job_id) == ("node-1", "host-2", 7, None)
+
+    claimed = worker.post(f"jobs/{waiting.pk}/claim", run_epoch=1)
+    assert claimed.status_code == 200, claimed.content
+    mine = claimed.json()
+    assert mine == {
+        "job_id": str(waiting.pk),
+        "run_epoch": 1,
+        "customer_id": "TEST-001",
+        "package_size": 50,
+        "priority": "starter",
+        "payload": {"directories": ["maps"]},
+        "attempts": 0,
+        "beat_every_seconds": 15,
+    }
+    path = f"jobs/{mine['job_id']}"
+    assert worker.post(f"{path}/beat", run_epoch=1).json() == {"verdict": "continue"}
+    noted = worker.post(f"{path}/progress", run_epoch=1, note="submitted to maps", reference="maps/1")
+    assert noted.json() == {"verdict": "continue"}
+    assert worker.post(f"{path}/complete", run_epoch=1, details={"submitted": 1}).json() == {
+        "outcome": "completed"
+    }
+    # The connection broke before the answer came: said again, it is no harm.
+    assert worker.post(f"{path}/complete", run_epoch=1).json() == {"outcome": "completed"}
+    assert worker.post("workers/leave").status_code == 204
+
+    assert Job.objects.get().status == Status.COMPLETED
+    assert not WorkerHeartbeat.objects.exists()
+    kinds = JobEvent.objects.order_by("id").values_list("kind", "actor")
+    assert list(kinds) == [(kind, "worker:node-1") for kind in ("claimed", "progress", "completed")]
+
+
+def test_one_of_two_wins_and_the_other_learns_why(client: Client, worker: Worker) -> None:
+    waiting = job()
+    worker.post(f"jobs/{waiting.pk}/claim", run_epoch=1)
+
+    refused = Worker(client, "node-2").post(f"jobs/{waiting.pk}/claim", run_epoch=1)
+
+    assert refused.status_code == 409
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json() == {
+        "type": "about:blank",
+        "title": "Conflict",
+        "status": 409,
+        "detail": "The run was claimed before.",
+        "reason": "already_claimed",
+        "settled": True,
+        "retryAfter": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "epoch", "reason", "settled"),
+    [
+        ({"run_epoch": 3}, 2, "superseded", True),
+        ({"status": Status.COMPLETED}, 1, "ended", True),
+        ({"status": Status.CANCELLED}, None, "ended", True),
+        ({"status": Status.FAILED}, 1, "not_waiting", False),
+        ({"not_before": Now() + timedelta(seconds=90)}, 1, "too_early", False),
+    ],
+)
+def test_a_refused_claim_says_why(
+    worker: Worker, fields: dict[str, Any], epoch: int | None, reason: str, settled: bool
+) -> None:
+    response = worker.post(f"jobs/{job(**fields).pk}/claim", run_epoch=epoch)
+
+    assert response.status_code == 409
+    assert (response.json()["reason"], response.json()["settled"]) == (reason, settled)
+    if reason == "too_early":
+        assert 85 <= response.json()["retryAfter"] <= 90
+
+
+@pytest.mark.parametrize("path", ["claim", "beat", "progress", "complete", "fail"])
+def test_an_unknown_job_is_not_found_and_leaves_no_trace(worker: Worker, path: str) -> None:
+    said = {"progress": {"note": "x"}, "fail": {"error": "x"}}.get(path, {})
+    response = worker.post(f"jobs/{uuid4()}/{path}", run_epoch=1, **said)
+
+    assert (response.status_code, response.json()["reason"]) == (404, "unknown_job")
+    assert not JobEvent.objects.exists()
+
+
+def test_a_superseded_worker_is_refused_whatever_it_says(client: Client, worker: Worker) -> None:
+    mine = UUID(worker.post(f"jobs/{job().pk}/claim").json()["job_id"])
+    Job.objects.filter(pk=mine).update(status=Status.PENDING, run_epoch=2, claimed_epoch=None)
+    Worker(client, "node-2").post(f"jobs/{mine}/claim", run_epoch=2)
+
+    assert worker.post(f"jobs/{mine}/beat", run_epoch=1).json() == {"verdict": "superseded"}
+    assert worker.post(f"jobs/{mine}/progress", run_epoch=1, note="x").json() == {"verdict": "superseded"}
+    for path, said in (("complete", {}), ("fail", {"error": "boom"})):
+        late = worker.post(f"jobs/{mine}/{path}", run_epoch=1, **said)
+        assert (late.status_code, late.json()["reason"]) == (409, "superseded")
+
+    stored = Job.objects.get(pk=mine)
+    assert (stored.status, stored.run_epoch, stored.worker_id) == (Status.IN_PROGRESS, 2, "node-2")
+    assert JobEvent.objects.filter(kind="late_result_rejected").count() == 2
+
+
+def test_a_cancelled_run_is_told_at_the_next_beat(worker: Worker) -> None:
+    mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
+    Job.objects.update(status=Status.CANCELLED)
+
+    assert worker.post(f"jobs/{mine}/beat", run_epoch=1).json() == {"verdict": "cancelled"}
+    late = worker.post(f"jobs/{mine}/complete", run_epoch=1)
+    assert (late.status_code, late.json()["reason"]) == (409, "cancelled")
+
+
+def test_a_failure_is_tried_again_and_then_for_good(worker: Worker, settings: Any) -> None:
+    settings.OPSCONSOLE_MAX_ATTEMPTS = 2
+    mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
+
+    first = worker.post(f"jobs/{mine}/fail", run_epoch=1, error="directory 7 answers 503")
+    assert first.json() == {"outcome": "retry"}
+    stored = Job.objects.get()
+    assert (stored.status, stored.run_epoch, stored.attempts) == (Status.PENDING, 2, 1)
+    assert stored.not_before is not None
+
+    Job.objects.update(not_before=None)
+    assert worker.post(f"jobs/{mine}/claim", run_epoch=2).json()["attempts"] == 1
+    assert worker.post(f"jobs/{mine}/fail", run_epoch=2, error="again").json() == {"outcome": "failed"}
+    assert Job.objects.get().status == Status.FAILED
+
+
+def test_a_failure_that_another_run_would_not_cure(worker: Worker) -> None:
+    mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
+
+    response = worker.post(f"jobs/{mine}/fail", run_epoch=1, error="no such customer", retryable=False)
+
+    assert response.json() == {"outcome": "failed"}
+
+
+def test_details_that_can_not_be_kept_are_refused_and_the_run_goes_on(worker: Worker) -> None:
+    mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
+
+    response = worker.post(f"jobs/{mine}/complete", run_epoch=1, details={"a": "\0"})
+
+    assert response.status_code == 422
+    assert Job.objects.get().status == Status.IN_PROGRESS
+
+
+def test_a_letter_that_was_moved_back_starts_its_job_once(worker: Worker) -> None:
+    dead = job(status=Status.FAILED, claimed_epoch=1)
+
+    claimed = worker.post(f"jobs/{dead.pk}/claim", run_epoch=1, dead_letter_id="letter-1")
+
+    assert claimed.json()["run_epoch"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_at_once_one_worker_wins() -> None:
+    waiting = job()
+    workers = [Worker(Client(), f"node-{number}") for number in range(6)]
+
+    answers = race([partial(each.post, f"jobs/{waiting.pk}/claim", run_epoch=1) for each in workers])
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 5
+    assert {answer.json()["reason"] for answer in answers if answer.status_code == 409} == {"already_claimed"}

@@ -1,0 +1,141 @@
+"""The command: the lists' filters, a dry run, and an end with the right code."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django_q.models import OrmQ
+
+from jobs.bulk import chunks
+from jobs.management.commands import bulk_operation
+from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
+from tests.factories import run
+from tests.jobs.bulk.helpers import REASON, begun, chunk, fresh, many
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _fast(settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_PACE = 10_000
+    settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
+
+
+def called(*words: str) -> str:
+    out = StringIO()
+    call_command("bulk_operation", *words, stdout=out)
+    return out.getvalue()
+
+
+def statuses() -> list[str]:
+    return sorted(Job.objects.values_list("status", flat=True))
+
+
+def test_a_dry_run_says_what_would_be_done_and_keeps_nothing() -> None:
+    failed = many(3)
+    many(2, status=Status.COMPLETED)
+    said = called("requeue", "--all", "--dry-run")
+    assert "Requeue (all that the list shows): 3 jobs of 5." in said
+    assert "will          3  failed: Will wait for run 2" in said
+    assert "skip          2  completed: It is completed: nothing to do." in said
+    assert all(str(each.pk) in said for each in failed)
+    assert said.endswith("Nothing was changed.\n")
+    assert not BulkOperation.objects.exists() and not BulkMember.objects.exists()
+    assert statuses() == ["completed"] * 2 + ["failed"] * 3
+
+
+def test_without_wait_the_cluster_is_left_to_do_it() -> None:
+    many(3)
+    said = called("requeue", "--status", "failed", "--reason", REASON, "--as", "ada")
+    operation = BulkOperation.objects.get()
+    assert f"Bulk operation {operation.pk} has begun." in said
+    assert (operation.state, operation.actor, operation.scope, operation.query) == (
+        "running",
+        "operator:ada",
+        "status: Failed",
+        "status=failed",
+    )
+    assert OrmQ.objects.count() == 1 and statuses() == ["failed"] * 3
+
+
+def test_with_wait_it_is_done_here() -> None:
+    theirs = many(2, customer_id="ACME")
+    many(2, customer_id="OTHER")
+    said = called("requeue", "--status", "failed", "--customer", "ACME", "--reason", REASON, "--wait")
+    assert "Ended: 2 done, 0 skipped, 0 failed, 0 left." in said
+    assert set(Job.objects.filter(status="pending")) == set(theirs)
+    assert {event.reason for event in JobEvent.objects.all()} == {REASON}
+
+
+def test_the_filters_of_the_list_hold_here() -> None:
+    run(age=2 * HOUR, silent=HOUR)
+    many(1)
+    assert "1 job of 1." in called("requeue", "--stale", "dead_worker", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["requeue"], "at least one filter"),
+        (["requeue", "--all", "--status", "failed"], "at least one filter"),
+        (["requeue", "--status", "faild"], "--status faild is none of: pending, in_progress"),
+        (["requeue", "--state", "kept"], "has no filter --state; it has --status"),
+        (["requeue", "--customer", "deadbeef"], "no jobs of a customer 'deadbeef'"),
+        (["teleport", "--all"], "knows no bulk operation 'teleport'"),
+        (["--cancel", "4711"], "There is no bulk operation 4711."),
+        ([], "Say one of"),
+        (["requeue", "--all", "--cancel", "1"], "Say one of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_sentence(words: list[str], said: str) -> None:
+    many(1)
+    with pytest.raises(CommandError, match=said):
+        called(*words, "--reason", REASON)
+    assert not BulkOperation.objects.exists() and statuses() == ["failed"]
+
+
+@pytest.mark.parametrize("reason", [[], ["--reason", "  "]])
+def test_a_reason_is_required(reason: list[str]) -> None:
+    many(1)
+    with pytest.raises(CommandError, match="Give a --reason"):
+        called("requeue", "--all", *reason)
+
+
+def test_nothing_to_do_is_an_error() -> None:
+    many(1, status=Status.COMPLETED)
+    with pytest.raises(CommandError, match="Nothing of this can be done"):
+        called("requeue", "--all", "--reason", REASON)
+
+
+def test_cancel_and_resume(settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_PACE = 2
+    many(5)
+    operation = begun()
+    chunk(operation)
+    assert "cancel is noted" in called("--cancel", str(operation.pk), "--reason", "wait", "--as", "bob")
+    assert fresh(operation).state == "cancelled"
+    with pytest.raises(CommandError, match="It is cancelled by now"):
+        called("--cancel", str(operation.pk), "--reason", "again")
+    settings.OPSCONSOLE_BULK_PACE = 10_000
+    BulkOperation.objects.update(runner="", leased_until="2026-01-01T00:00Z")
+    assert "Ended: 5 done" in called("--resume", str(operation.pk), "--reason", "go on", "--wait")
+    assert list(BulkEvent.objects.values_list("actor", flat=True))[1] == "operator:bob"
+
+
+def test_one_that_stopped_ends_with_an_error(monkeypatch: Any) -> None:
+    many(1)
+
+    def stops(**_: Any) -> bool:
+        BulkOperation.objects.update(state="stopped", sentence="Stopped by itself: look.")
+        return False
+
+    monkeypatch.setattr(chunks, "run", stops)
+    monkeypatch.setattr(bulk_operation, "LOOK_SECONDS", 0.0)
+    with pytest.raises(CommandError, match="Not everything was done"):
+        called("requeue", "--all", "--reason", REASON, "--wait")

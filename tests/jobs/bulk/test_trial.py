@@ -1,0 +1,168 @@
+"""The first ones are sent ahead; when too many fail again, the rest is not sent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from jobs.bulk import decisions, job_actions, trial
+from jobs.bulk.trial import Verdict
+from jobs.models import BulkOperation, Job, JobEvent, Status
+from tests.factories import SECOND, job
+from tests.jobs.bulk.helpers import ADA, begun, chunk, finish, fresh, many, outcomes, told
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _trial_of_four(settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_PACE = 6
+    settings.OPSCONSOLE_BULK_TRIAL_SIZE = 4
+    settings.OPSCONSOLE_BULK_TRIAL_SECONDS = 60
+
+
+def now_on(operation: BulkOperation) -> tuple[str, int, int]:
+    operation = fresh(operation)
+    return operation.state, operation.done, operation.remaining
+
+
+def the_first(operation: BulkOperation, count: int) -> Any:
+    done = operation.members.filter(outcome="done").order_by("id").values_list("subject", flat=True)
+    return Job.objects.filter(pk__in=list(done[:count]))
+
+
+def test_only_the_first_go_and_then_it_waits() -> None:
+    many(20)
+    operation = begun()
+    for _ in range(5):
+        chunk(operation)
+    assert now_on(operation) == ("running", 4, 16)
+    assert "The first 4 were sent ahead" in fresh(operation).sentence
+
+
+def test_when_half_of_them_fail_again_it_stops_and_the_rest_is_untouched() -> None:
+    many(20)
+    operation = begun()
+    chunk(operation)
+    the_first(operation, 2).update(status=Status.FAILED)
+    chunk(operation)
+    assert now_on(operation) == ("stopped", 4, 16)
+    assert fresh(operation).sentence.startswith("Stopped by itself: 2 of the first 4 failed again.")
+    assert told(operation) == ["begun", "stopped"]
+    assert outcomes(operation) == {"waiting": 16, "done": 4}
+    assert JobEvent.objects.count() == 4
+
+
+def test_one_less_than_half_is_borne() -> None:
+    many(20)
+    operation = begun()
+    chunk(operation)
+    the_first(operation, 1).update(status=Status.FAILED)
+    the_first(operation, 4).exclude(status=Status.FAILED).update(status=Status.COMPLETED)
+    chunk(operation)
+    assert now_on(operation) == ("running", 10, 10)
+    assert told(operation) == ["begun", "trial_passed"]
+    assert finish(operation).done == 20
+
+
+def test_it_goes_on_when_nothing_is_known_at_the_end_of_the_wait() -> None:
+    many(20)
+    operation = begun()
+    chunk(operation)
+    chunk(operation)
+    BulkOperation.objects.update(trial_until=Now() - SECOND)
+    chunk(operation)
+    assert now_on(operation) == ("running", 10, 10)
+
+
+def test_what_fails_late_still_stops_the_rest() -> None:
+    many(20)
+    operation = begun()
+    chunk(operation)
+    the_first(operation, 4).update(status=Status.COMPLETED)
+    chunk(operation)
+    the_first(operation, 2).update(status=Status.QUARANTINED)
+    chunk(operation)
+    assert now_on(operation) == ("stopped", 10, 10)
+
+
+def test_resuming_tries_the_next_ones_again() -> None:
+    many(20)
+    operation = begun()
+    chunk(operation)
+    the_first(operation, 4).update(status=Status.FAILED)
+    chunk(operation)
+    decisions.resume(operation, ADA, "the cause is mended")
+    chunk(operation)
+    chunk(operation)
+    assert now_on(operation) == ("running", 8, 12)
+    assert "sent ahead" in fresh(operation).sentence
+    newest = operation.members.filter(outcome="done").order_by("-id").values_list("subject", flat=True)[:4]
+    Job.objects.filter(pk__in=list(newest)).update(status=Status.COMPLETED)
+    assert finish(operation).state == "ended"
+
+
+def test_an_operation_no_larger_than_its_trial_has_none() -> None:
+    many(4)
+    operation = finish(begun())
+    assert (operation.state, operation.done) == ("ended", 4)
+    assert told(operation) == ["begun", "ended"]
+
+
+def test_cancelling_jobs_needs_no_trial() -> None:
+    many(12, status=Status.PENDING)
+    operation = begun(action="cancel")
+    chunk(operation)
+    assert now_on(operation) == ("running", 6, 6)
+
+
+def test_without_a_size_there_is_no_trial(settings: Any) -> None:
+    settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
+    many(12)
+    operation = begun()
+    chunk(operation)
+    assert now_on(operation) == ("running", 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "back", "through"),
+    [
+        ({"status": "pending"}, 0, 0),
+        ({"status": "in_progress"}, 0, 0),
+        ({"status": "failed"}, 1, 0),
+        ({"status": "quarantined"}, 1, 0),
+        ({"status": "pending", "attempts": 1}, 1, 0),
+        ({"status": "completed"}, 0, 1),
+        ({"status": "completed", "attempts": 1}, 0, 1),
+    ],
+)
+def test_what_counts_as_back_and_through(fields: dict[str, Any], back: int, through: int) -> None:
+    made = [str(job(**fields).pk)]
+    assert (job_actions.came_back(made), job_actions.came_through(made)) == (back, through)
+
+
+@pytest.mark.parametrize(
+    ("back", "through", "seconds_left", "passed", "verdict"),
+    [
+        (0, 0, None, False, Verdict.WAIT),
+        (0, 0, 1, False, Verdict.WAIT),
+        (0, 0, 0, False, Verdict.PASSED),
+        (4, 6, 30, False, Verdict.PASSED),
+        (4, 5, 30, False, Verdict.WAIT),
+        (5, 0, 30, False, Verdict.STOP),
+        (5, 0, 0, False, Verdict.STOP),
+        (5, 0, 0, True, Verdict.STOP),
+        (4, 0, 30, True, Verdict.GO_ON),
+    ],
+)
+def test_the_decision(
+    back: int, through: int, seconds_left: int | None, *, passed: bool, verdict: Verdict
+) -> None:
+    now = timedelta(0)
+    until = None if seconds_left is None else now + seconds_left * SECOND
+    operation = SimpleNamespace(trial_passed=passed, trial_until=until, db_now=now)
+    assert trial.decide(operation, 10, back, through).verdict == verdict

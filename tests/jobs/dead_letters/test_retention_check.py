@@ -1,0 +1,91 @@
+"""``check --deploy`` warns of dead letters that SQS would delete too early, and fails for nothing of SQS's."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from pytest_django.fixtures import Settings
+
+from jobs import checks, sqs
+from opsconsole.kit.env import QueueConfig
+from tests.conftest import TestQueue
+
+DAY = 86_400
+STANDARD = QueueConfig("default", "https://x/jobs", "https://x/jobs-dlq")
+FIFO = QueueConfig("orders", "https://x/orders.fifo", "https://x/orders-dlq.fifo")
+
+
+def kept(days: float) -> sqs.QueueDepth:
+    return sqs.QueueDepth(
+        visible=0,
+        in_flight=0,
+        delayed=0,
+        visibility_timeout_seconds=30,
+        retention_seconds=int(days * DAY),
+        max_receive_count=3,
+        dlq_arn=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("queue", "source", "dlq", "warned"),
+    [
+        (STANDARD, 4, 14, False),
+        (STANDARD, 4, 4.1, False),
+        (STANDARD, 4, 4, True),
+        (STANDARD, 14, 4, True),
+        (FIFO, 4, 4, False),
+    ],
+)
+def test_dead_letters_are_kept_longer(queue: QueueConfig, source: float, dlq: float, warned: bool) -> None:
+    found = checks.judge_retention(queue, kept(source), kept(dlq))
+    assert bool(found) is warned
+    if found:
+        assert found.id == "jobs.W001"
+        assert found.msg.startswith(f"The dead letter queue of 'default' keeps messages for {dlq:g} d")
+
+
+def test_sqs_itself_is_asked(sqs_queue: TestQueue) -> None:
+    assert [found.id for found in checks.retention()] == ["jobs.W001"], "both keep messages for 4 days"
+    sqs_queue.client.set_queue_attributes(
+        QueueUrl=sqs_queue.dlq_url, Attributes={"MessageRetentionPeriod": str(14 * DAY)}
+    )
+    assert checks.retention() == []
+
+
+def test_sqs_that_is_away_is_not_known_and_no_failure(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(url: str) -> sqs.QueueDepth:
+        raise sqs.QueueUnavailable(f"The queue {url} can't be reached: timed out.")
+
+    settings.QUEUES = {"default": STANDARD}
+    monkeypatch.setattr(sqs, "depth", away)
+    [found] = checks.retention()
+    assert (found.id, found.is_serious()) == ("jobs.I001", False)
+    assert "is unknown: The queue https://x/jobs can't be reached" in found.msg
+
+
+def test_a_queue_without_a_dlq_is_not_asked_about(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.QUEUES = {"bare": QueueConfig("bare", "https://x/bare", None)}
+    monkeypatch.setattr(sqs, "depth", None)
+    assert checks.retention() == []
+
+
+def test_only_deploy_asks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.QUEUES = {"default": STANDARD}
+    asked = []
+
+    def note(url: str) -> sqs.QueueDepth:
+        asked.append(url)
+        return kept(14)
+
+    monkeypatch.setattr(sqs, "depth", note)
+    call_command("check", stdout=StringIO(), stderr=StringIO())
+    assert asked == []
+    call_command("check", "--deploy", "--tag", "queues", stdout=StringIO(), stderr=StringIO())
+    assert sorted(asked) == ["https://x/jobs", "https://x/jobs-dlq"]

@@ -1,0 +1,199 @@
+"""The console on a database of 200,000 old rows: it shows what is so, sends nothing, and once armed only what is newer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs import sqs
+from jobs.messaging.dispatcher import dispatch
+from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Sweep
+from jobs.recovery import sweeps
+from opsconsole import overview
+from opsconsole.kit.env import QueueConfig
+from tests import people
+from tests.databases import CONTRACT, Database
+from tests.fakes.sqs import FakeSqs
+
+ROWS = 200_000
+URL = "https://sqs.fake/000000000000/jobs"
+CUTOFF_MINUTES = 90
+# Row number i is i minutes old. Every fifth is of the same status.
+FILL = f"""
+INSERT INTO jobs (customer_id, package_size, status, created_at, updated_at, started_at)
+SELECT 'customer-' || i % 977, i, (ARRAY['completed', 'failed', 'in_progress', 'pending', 'archived'])[1 + i % 5],
+       now() - i * interval '1 minute', now() - i * interval '1 minute',
+       CASE WHEN i % 5 <> 3 THEN now() - i * interval '1 minute' END
+  FROM generate_series(1, {ROWS}) AS i;
+INSERT INTO worker_heartbeats (worker_id, current_job_id, last_heartbeat)
+SELECT 'worker-' || package_size, id, now() - interval '2 days' FROM jobs
+ WHERE status = 'in_progress' AND package_size > 10000 LIMIT 50;
+ANALYZE jobs
+"""
+# 12, 17, ... 87 minutes: stale for ten minutes, begun after the cutoff; too few for a mass.
+NEWER_STALE = {f"in_progress {minutes}" for minutes in range(12, CUTOFF_MINUTES, 5)}
+# 33, 38, ... 88 minutes: waiting for more than half an hour while the queue is empty.
+NEWER_LOST = {f"pending {minutes}" for minutes in range(33, CUTOFF_MINUTES, 5)}
+OLDER = (
+    "SELECT count(*), md5(string_agg(md5(jobs::text), '' ORDER BY id)) FROM jobs"
+    f" WHERE package_size > {CUTOFF_MINUTES}"
+)
+LONGEST_SECONDS = 5.0
+
+
+@pytest.fixture
+def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
+    account = FakeSqs()
+    account.create(URL)
+    settings.QUEUES = {"default": QueueConfig("default", URL, None)}
+    monkeypatch.setattr(sqs, "client_for", account.client_for)
+    return account
+
+
+@pytest.fixture
+def attached(theirs: Database, fake: FakeSqs) -> Iterator[Database]:
+    """Filled by plain SQL, migrated, and read by this thread from now on."""
+    theirs.sql(CONTRACT + FILL)
+    theirs.migrate()
+    with theirs.as_default():
+        QueueState.objects.create(
+            name="default",
+            visible=0,
+            in_flight=0,
+            delayed=0,
+            visibility_timeout_seconds=300,
+            read_at=Now(),
+        )
+        yield theirs
+    overview.memory.clear()
+
+
+@pytest.fixture
+def operator(attached: Database) -> Client:
+    client = Client()
+    client.force_login(people.operator())
+    return client
+
+
+def read(client: Client, path: str, **query: str) -> str:
+    """A page, soon, in words."""
+    overview.memory.clear()
+    began = time.monotonic()
+    response = client.get(f"{path}?{urlencode(query)}", follow=True)
+    assert response.status_code == 200, path
+    assert time.monotonic() - began < LONGEST_SECONDS, (path, query)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
+
+
+def page_of(client: Client, minutes: int) -> str:
+    """The page of the job of this age."""
+    pk = Job.objects.get(package_size=minutes).pk
+    return read(client, reverse("admin:jobs_job_change", args=[pk]))
+
+
+def listed(client: Client, **query: str) -> list[int]:
+    """The ages on the first page of the jobs list."""
+    began = time.monotonic()
+    response = client.get(reverse("admin:jobs_job_changelist"), query)
+    assert response.status_code == 200
+    assert time.monotonic() - began < LONGEST_SECONDS, query
+    return [job.package_size for job in response.context["cl"].result_list]
+
+
+def touched() -> set[str]:
+    """The jobs of which the outbox is to send, by what they were and how old."""
+    numbers = Job.objects.filter(pk__in=Outbox.objects.values("job_id")).values_list(
+        "package_size", flat=True
+    )
+    names = {2: "in_progress", 3: "pending"}
+    return {f"{names[number % 5]} {number}" for number in numbers}
+
+
+def arm_with_a_cutoff(client: Client) -> None:
+    """As an operator does: look at the preview, give a reason, arm."""
+    # The row of 90 minutes is not newer.
+    since = f"{timezone.now() - timedelta(minutes=CUTOFF_MINUTES - 1):%Y-%m-%dT%H:%M}"
+    page = reverse("admin:jobs_recoverycontrol_changelist")
+    previewed = client.post(
+        page, {"decision": "preview", "arm-scope": "since", "arm-since": since, "arm-reason": "looked"}
+    )
+    assert not RecoveryControl.load().armed
+    assert not Outbox.objects.exists()
+    client.post(page, {"decision": "arm", "signed": previewed.context["signed"]})
+    assert RecoveryControl.load().armed
+
+
+def test_a_large_old_database_is_shown_and_only_what_is_newer_is_ever_sent(
+    operator: Client, attached: Database, fake: FakeSqs
+) -> None:
+    older = attached.sql(OLDER)
+
+    # Nothing is sent until armed.
+    for _ in range(2):
+        swept = sweeps.sweep("test")
+        assert (swept.mode, swept.requeued, swept.resent) == (Sweep.Mode.OBSERVE, 0, 0)
+        assert swept.found == ROWS // 5 - 2
+        assert dispatch().taken == 0
+    assert not Outbox.objects.exists()
+    assert not JobEvent.objects.exists()
+    assert fake.bodies(URL) == []
+
+    check_pages_while_observing(operator)
+    arm_with_a_cutoff(operator)
+    swept = sweeps.sweep("test")
+
+    # Only what is newer.
+    assert (swept.mode, swept.requeued, swept.resent) == (Sweep.Mode.ARMED, len(NEWER_STALE), len(NEWER_LOST))
+    assert (swept.quarantined, swept.errors) == (0, 0)
+    assert touched() == NEWER_STALE | NEWER_LOST
+    assert dispatch().sent == len(fake.bodies(URL)) == len(NEWER_STALE | NEWER_LOST)
+    assert sweeps.sweep("test").requeued == 0
+    assert attached.sql(OLDER) == older
+    check_pages_once_armed(operator)
+
+
+def check_pages_while_observing(client: Client) -> None:
+    front = read(client, reverse("admin:index"))
+    assert "Recovery only observes: 10,000+ runs would be recovered." in front
+    assert "10,000+ jobs waiting for a message that is lost. Recovery only observes" in front
+    assert listed(client)[:3] == [1, 2, 3]
+    assert listed(client, status="in_progress")[:3] == [2, 7, 12]
+    assert listed(client, status="other")[:2] == [4, 9]
+    assert listed(client, stale="any")[:2] == [12, 17]
+    assert listed(client, stale="dead_worker")[0] > 10_000
+    assert listed(client, stale="never_beat")[:2] == [12, 17]
+    assert listed(client, message="lost")[:2] == [33, 38]
+    assert listed(client, message="used_up") == []
+    assert listed(client, age="older")[0] == 7 * 24 * 60
+    assert listed(client, q="customer-7")[:2] == [7, 984]
+    old = page_of(client, 150_002)
+    assert "No heartbeat was ever seen for this run." in old
+    assert "none by itself: recovery only observes" in old
+    assert "Nothing was written about it: it was there before the console." in old
+    assert "Its message is lost" in page_of(client, 150_003)
+    assert "archived" in page_of(client, 150_004)
+    assert "Recovery only observes." in read(client, reverse("admin:jobs_recoverycontrol_changelist"))
+    assert "worker-" in read(client, reverse("admin:jobs_workerheartbeat_changelist"))
+    assert "Observe" in read(client, reverse("admin:jobs_sweep_changelist"))
+    assert read(client, reverse("admin:jobs_outbox_changelist"))
+
+
+def check_pages_once_armed(client: Client) -> None:
+    assert "it began before the cutoff" in page_of(client, 150_002)
+    assert "it waits since before the cutoff" in page_of(client, 150_003)
+    recovered = page_of(client, 12)
+    assert "Recovered" in recovered and "Message sent" in recovered
+    front = read(client, reverse("admin:index"))
+    assert "Recovery only observes" not in front
+    assert "10,000+ runs from before the cutoff are stale. Nothing recovers them by itself" in front
+    assert "lost their worker" not in front

@@ -1,0 +1,149 @@
+"""The command: one pass with an exit code, or a loop that outlives outages and ends in peace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+
+from jobs.management.commands import dispatch_outbox
+from jobs.messaging.dispatcher import Dispatched
+from jobs.models import Outbox
+from tests.conftest import TestQueue
+from tests.factories import job, letter
+from tests.processes import marked
+from tests.waiting import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture
+def handlers_restored() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch, handlers_restored: None) -> Callable[..., str]:
+    """Run the loop on these passes; during the last one, a SIGTERM comes. Returns what was said, without times."""
+
+    def run(passes: Sequence[Dispatched | Exception]) -> str:
+        left = list(passes)
+
+        def dispatch(limit: int) -> Dispatched:
+            done = left.pop(0)
+            if not left:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if isinstance(done, Exception):
+                raise done
+            return done
+
+        monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
+        said = StringIO()
+        call_command("dispatch_outbox", "--loop", "--interval", "0.001", stdout=said)
+        assert not left
+        return "".join(line.partition(" ")[2] for line in said.getvalue().splitlines(keepends=True))
+
+    return run
+
+
+@pytest.mark.django_db
+def test_one_pass_says_what_it_sent(sqs_queue: TestQueue) -> None:
+    for _ in range(3):
+        letter(job())
+    said = StringIO()
+    call_command("dispatch_outbox", "--limit", "2", stdout=said)
+    assert said.getvalue().startswith("2 sent, 0 dropped, ")
+    assert len(sqs_queue.bodies()) == 2
+
+
+@pytest.mark.django_db
+def test_one_pass_fails_when_something_could_not_be_sent(sqs_queue: TestQueue) -> None:
+    letter(job())
+    letter(job(queue="gone"))
+    said, complaints = StringIO(), StringIO()
+    with pytest.raises(CommandError, match="Not everything could be sent"):
+        call_command("dispatch_outbox", stdout=said, stderr=complaints)
+    assert said.getvalue().startswith("1 sent, ")
+    assert complaints.getvalue().startswith("gone/queue: There is no queue 'gone' configured")
+
+
+def test_one_pass_says_that_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dispatch(limit: int) -> Dispatched:
+        raise OperationalError("connection refused\nIs the server running?")
+
+    monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
+    with pytest.raises(CommandError, match=r"^The database does not answer: connection refused$"):
+        call_command("dispatch_outbox")
+
+
+@pytest.mark.parametrize("words", [("--limit", "0"), ("--loop", "--interval", "0")])
+def test_nonsense_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match="must be more than 0"):
+        call_command("dispatch_outbox", *words)
+
+
+@pytest.mark.django_db
+def test_loop_says_each_change_once(loop: Callable[..., str]) -> None:
+    sent = Dispatched(sent=5, taken=5, reached={"default/queue"})
+    refused = Dispatched(failed=5, taken=5, waiting_on={"default/queue": "It can't be reached."})
+    nothing_due = Dispatched()
+    said = loop([sent, refused, nothing_due, refused, sent, sent, refused])
+    assert said == (
+        "default/queue is not to be reached, trying again: It can't be reached.\n"
+        "default/queue is back.\n"
+        "default/queue is not to be reached, trying again: It can't be reached.\n"
+        "stopped; 15 sent.\n"
+    )
+
+
+@pytest.mark.django_db
+def test_loop_outlives_the_database(loop: Callable[..., str]) -> None:
+    away = OperationalError("server closed the connection unexpectedly\n\tThis probably means...")
+    said = loop([Dispatched(sent=1), away, away, Dispatched(sent=2), Dispatched()])
+    assert said == (
+        "the database is not to be reached, trying again: server closed the connection unexpectedly\n"
+        "the database is back.\n"
+        "stopped; 3 sent.\n"
+    )
+
+
+def _database_url() -> str:
+    """The test database, for a process of its own."""
+    found = connection.settings_dict
+    return f"postgres://{found['USER']}@/{found['NAME']}?host={quote(str(found['HOST']), safe='')}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_real_process_sends_what_comes_and_ends_on_sigterm(sqs_queue: TestQueue) -> None:
+    words = [sys.executable, "manage.py", "dispatch_outbox", "--loop", "--interval", "0.05"]
+    with marked() as mark:
+        environ: dict[str, Any] = {
+            "DATABASE_URL": _database_url(),
+            "SQS_QUEUE_URL": sqs_queue.url,
+            "OPSCONSOLE_ENV": "development",
+        }
+        process = subprocess.Popen(
+            words, cwd=REPOSITORY, env=mark.environ | environ, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2):
+            row = letter(job())
+            wait_until(lambda row=row: Outbox.objects.get(pk=row.pk).state == "sent", 30, what="sent")  # type: ignore[misc]
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said.endswith("stopped; 2 sent.\n")
+    assert len(sqs_queue.bodies()) == 2

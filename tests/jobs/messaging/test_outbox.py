@@ -1,0 +1,68 @@
+"""The wish to send stands or falls with the change that it announces, once a run and destination (I2)."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from jobs.messaging import outbox
+from jobs.models import Outbox
+from tests.factories import SECOND, job, letter
+
+pytestmark = pytest.mark.django_db
+
+
+class ChangeOfMind(Exception):
+    """Ends a transaction."""
+
+
+def test_post_waits_and_is_due_at_once() -> None:
+    waiting = job()
+    outbox.post(waiting.pk, 1, "default", reason=outbox.OPERATOR_REQUEUE, retry=True)
+    row = Outbox.objects.due().get()
+    assert (row.job_id, row.run_epoch, row.destination) == (waiting.pk, 1, Outbox.Destination.QUEUE)
+    assert (row.reason, row.retry, row.attempts, row.resends) == ("operator_requeue", True, 0, 0)
+
+
+def test_post_with_a_delay_is_due_after_it() -> None:
+    outbox.post(job().pk, 1, "default", reason="", retry=False, delay=30 * SECOND)
+    assert not Outbox.objects.due().exists()
+    Outbox.objects.update(available_at=F("available_at") - 20 * SECOND)
+    assert not Outbox.objects.due().exists()
+    Outbox.objects.update(available_at=F("available_at") - 10 * SECOND)
+    assert Outbox.objects.due().count() == 1
+
+
+def test_due_is_in_the_order_of_becoming_due() -> None:
+    rows = [letter(job(), due=age * SECOND) for age in (1, 9, 1)]
+    assert list(Outbox.objects.due()) == [rows[1], rows[0], rows[2]]
+
+
+def test_nothing_is_posted_when_the_change_is_undone() -> None:
+    waiting = job()
+    with pytest.raises(ChangeOfMind), transaction.atomic():
+        outbox.post(waiting.pk, 1, "default", reason="", retry=False)
+        raise ChangeOfMind
+    assert not Outbox.objects.exists()
+
+
+def test_run_is_announced_once_on_its_queue() -> None:
+    waiting = job()
+    outbox.post(waiting.pk, 1, "default", reason="", retry=False)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        outbox.post(waiting.pk, 1, "default", reason="", retry=False)
+    outbox.post(waiting.pk, 2, "default", reason="", retry=False)
+    assert Outbox.objects.count() == 2
+
+
+def test_dead_letter_of_a_run_is_posted_once_and_beside_its_message() -> None:
+    dead = job()
+    outbox.post(dead.pk, 1, "default", reason="", retry=False)
+    for reason in ("x" * 600, "again"):
+        outbox.post_dead_letter(dead.pk, 1, "default", reason=reason)
+    row = Outbox.objects.get(destination=Outbox.Destination.DLQ)
+    assert row.reason == "x" * outbox.REASON_LENGTH
+    assert row.dead_letter_id is not None
+    assert Outbox.objects.get(destination=Outbox.Destination.QUEUE).dead_letter_id is None
+    assert Outbox.objects.count() == 2

@@ -1,0 +1,190 @@
+"""Operators act on exactly what they saw, with a reason that stays (I4, I10)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+
+from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.operations import job_operations
+from jobs.operations.job_operations import Action, OperationRefused, Step
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Verdict, Worker
+from jobs.runs.lifecycle import Run
+from jobs.runs.timeline import Actor
+from tests.factories import SECOND, beat, job, run
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+OPERATOR = Actor.operator("ada", 7)
+
+
+def planned(action: Action, made: Job) -> Step:
+    [step] = job_operations.plan(action, [made.pk])
+    return step
+
+
+def do(action: Action, made: Job) -> job_operations.Outcome:
+    [outcome] = job_operations.carry_out([planned(action, made)], OPERATOR, "the customer called")
+    return outcome
+
+
+def stale_run() -> Job:
+    return run(age=2 * HOUR, silent=HOUR)
+
+
+MAKERS: dict[str, Any] = {
+    "pending": job,
+    "alive": lambda: run(age=SECOND, silent=SECOND),
+    "stale": stale_run,
+    "hung": lambda: run(age=2 * HOUR, silent=SECOND),
+    "completed": lambda: job(status=Status.COMPLETED),
+    "failed": lambda: job(status=Status.FAILED),
+    "quarantined": lambda: job(status=Status.QUARANTINED, recovery_count=3),
+    "cancelled": lambda: job(status=Status.CANCELLED),
+    "unknown": lambda: job(status="archived"),
+}
+
+ALLOWED = {
+    Action.REQUEUE: {"stale", "hung", "failed", "cancelled"},
+    Action.CANCEL: {"pending", "alive", "stale", "hung"},
+    Action.RELEASE: {"quarantined"},
+}
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("kind", MAKERS)
+def test_plan_and_result_agree(action: Action, kind: str) -> None:
+    made = MAKERS[kind]()
+    before = (made.status, made.run_epoch)
+    step = planned(action, made)
+    outcome = do(action, made)
+    assert step.will is outcome.done is (kind in ALLOWED[action])
+    assert step.sentence and outcome.sentence
+    changed = (Job.objects.get(pk=made.pk).status, Job.objects.get(pk=made.pk).run_epoch) != before
+    assert changed is outcome.done
+
+
+@pytest.mark.parametrize("make", [stale_run, MAKERS["failed"], MAKERS["cancelled"]])
+def test_requeue_raises_the_epoch_and_asks_for_a_message(make: Any) -> None:
+    made = make()
+    assert do(Action.REQUEUE, made).done
+    again = Job.objects.get(pk=made.pk)
+    assert (again.status, again.run_epoch, again.worker_id) == (Status.PENDING, 2, None)
+    message = Outbox.objects.get(job=made)
+    assert (message.run_epoch, message.reason, message.retry) == (2, "operator_requeue", True)
+    event = JobEvent.objects.get(job=made)
+    assert (event.kind, event.actor, event.user_id) == ("requeued", "operator:ada", 7)
+    assert event.reason == "the customer called"
+
+
+def test_release_forgives_the_recoveries() -> None:
+    made = MAKERS["quarantined"]()
+    assert do(Action.RELEASE, made).done
+    assert Job.objects.get(pk=made.pk).recovery_count == 0
+
+
+def test_cancelled_run_is_requeued_only_when_its_worker_stopped_naming_it() -> None:
+    made = run(age=HOUR, silent=SECOND)
+    do(Action.CANCEL, made)
+    worker = Worker("worker-1")
+    assert heartbeats.beat(worker, made.pk, 1) == Verdict.CANCELLED
+    assert lifecycle.complete(Run(made.pk, 1, worker)) is False
+    beat("worker-1", made.pk, 1)
+    step = planned(Action.REQUEUE, made)
+    assert not step.will and "still named" in step.sentence
+    heartbeats.say(worker)
+    assert do(Action.REQUEUE, made).done
+
+
+def test_cancelled_run_is_requeued_when_its_worker_died() -> None:
+    made = stale_run()
+    do(Action.CANCEL, made)
+    Job.objects.update(updated_at=Now() - HOUR)
+    assert do(Action.REQUEUE, made).done
+
+
+@pytest.mark.parametrize(("age", "said"), [(HOUR / 2, "It runs"), (2 * HOUR, "it looks hung")])
+def test_worker_that_beats_after_the_preview_wins(age: timedelta, said: str) -> None:
+    made = run(age=age, silent=age)
+    step = planned(Action.REQUEUE, made)
+    beat("worker-1", made.pk, 1)
+    [outcome] = job_operations.carry_out([step], OPERATOR, "it looked dead")
+    assert not outcome.done and said in outcome.sentence
+
+
+def test_job_that_changed_after_the_preview_is_skipped_and_says_so() -> None:
+    made = MAKERS["failed"]()
+    step = planned(Action.REQUEUE, made)
+    do(Action.REQUEUE, made)
+    [second] = job_operations.carry_out([step], OPERATOR, "pressed twice")
+    assert not second.done and "now pending, run 2" in second.sentence
+    assert Outbox.objects.count() == 1
+
+
+def test_deleted_job_is_skipped() -> None:
+    made = MAKERS["failed"]()
+    step = planned(Action.REQUEUE, made)
+    Job.objects.all().delete()
+    [outcome] = job_operations.carry_out([step], OPERATOR, "too late")
+    assert not outcome.done and "gone" in outcome.sentence
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_reason_is_required(reason: str) -> None:
+    made = MAKERS["failed"]()
+    with pytest.raises(OperationRefused, match="Give a reason"):
+        job_operations.carry_out([planned(Action.REQUEUE, made)], OPERATOR, reason)
+    assert Job.objects.get(pk=made.pk).status == Status.FAILED
+
+
+def test_plan_keeps_the_order_and_leaves_unknown_ids_out() -> None:
+    first, second = job(), job()
+    steps = job_operations.plan(Action.CANCEL, [second.pk, first.pk, MAKERS["failed"]().pk.__class__(int=1)])
+    assert [step.job_id for step in steps] == [second.pk, first.pk]
+
+
+def test_planning_and_doing_cost_as_many_queries_for_many_as_for_one() -> None:
+    jobs = [MAKERS["failed"]() for _ in range(5)]
+    costs = []
+    for some in (jobs[:1], jobs[1:]):
+        with CaptureQueriesContext(connection) as planning:
+            steps = job_operations.plan(Action.REQUEUE, [each.pk for each in some])
+        with CaptureQueriesContext(connection) as doing:
+            outcomes = job_operations.carry_out(steps, OPERATOR, "the customer called")
+        assert [outcome.done for outcome in outcomes] == [True] * len(some)
+        costs.append((len(planning), len(doing)))
+    assert costs[0] == costs[1] and costs[0][0] == 1
+
+
+def test_one_that_the_database_refuses_fails_alone() -> None:
+    good, bad = MAKERS["failed"](), MAKERS["failed"]()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE jobs ADD CONSTRAINT odd CHECK (package_size <> 13 OR status <> 'pending')"
+        )
+    Job.objects.filter(pk=bad.pk).update(package_size=13)
+    steps = job_operations.plan(Action.REQUEUE, [bad.pk, good.pk])
+    refused, done = job_operations.carry_out(steps, OPERATOR, "the customer called")
+    assert (refused.done, refused.failed, done.done) == (False, True, True)
+    assert "The database refused it" in refused.sentence
+    assert Outbox.objects.get().job_id == good.pk
+
+
+@pytest.fixture
+def event() -> JobEvent:
+    do(Action.CANCEL, job())
+    return JobEvent.objects.get()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE job_events SET reason = ''", "DELETE FROM job_events"])
+def test_timeline_is_append_only(event: JobEvent, statement: str) -> None:
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        connection.cursor().execute(statement)
+    assert JobEvent.objects.get().reason == "the customer called"

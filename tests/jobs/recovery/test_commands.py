@@ -1,0 +1,127 @@
+"""The commands say what they did and end with the right code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from jobs.models import Job, JobEvent, Status, Sweep
+from jobs.recovery import control
+from jobs.runs.timeline import Actor
+from opsconsole.kit.env import QueueConfig
+from tests.factories import SECOND, job, run
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def armed(db: None, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/q", None)}
+    control.arm(Actor("test"), "tests", cutoff=None)
+
+
+def called(*words: str) -> str:
+    out = StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def test_find_stale_jobs_as_table_and_json() -> None:
+    dead = run(age=2 * HOUR, silent=HOUR, customer_id="ACME")
+    run(age=SECOND, worker="worker-2")
+    table = called("find_stale_jobs")
+    assert str(dead.pk) in table and "ACME" in table and "dead worker" in table and "1 stale run." in table
+    [line] = called("find_stale_jobs", "--json").splitlines()
+    assert json.loads(line)["id"] == str(dead.pk) and json.loads(line)["reason"] == "dead_worker"
+
+
+def test_find_stale_jobs_says_when_there_are_more() -> None:
+    for number in range(3):
+        run(age=HOUR, worker=f"worker-{number}")
+    assert "The first 2 stale runs; there are more." in called("find_stale_jobs", "--limit", "2")
+
+
+def test_recover_stale_jobs_once_and_dry() -> None:
+    dead = run(age=HOUR)
+    assert "requeue" in called("recover_stale_jobs", "--dry-run")
+    assert not Sweep.objects.exists()
+    assert "found 1, requeued 1" in called("recover_stale_jobs")
+    assert Job.objects.get(pk=dead.pk).status == Status.PENDING
+
+
+@pytest.mark.parametrize("interval", ["0", "-1"])
+def test_recover_stale_jobs_refuses_a_senseless_interval(interval: str) -> None:
+    with pytest.raises(CommandError, match="--interval must be more than 0"):
+        called("recover_stale_jobs", "--loop", f"--interval={interval}")
+
+
+@pytest.mark.parametrize("others", [(), ("--loop", "--dry-run")])
+def test_recover_stale_jobs_ignores_no_interval_silently(others: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match="--interval says how often --loop sweeps"):
+        called("recover_stale_jobs", "--interval=30", *others)
+    assert not Sweep.objects.exists()
+
+
+def test_requeue_job_says_what_it_did_and_who() -> None:
+    failed = job(status=Status.FAILED)
+    assert "done" in called("requeue_job", str(failed.pk), "--reason", "fixed upstream", "--as", "ada")
+    event = JobEvent.objects.get(job=failed)
+    assert (event.actor, event.reason) == ("operator:ada", "fixed upstream")
+
+
+def test_requeue_job_fails_when_anything_was_skipped() -> None:
+    done, unknown = job(status=Status.COMPLETED), "00000000-0000-0000-0000-000000000001"
+    with pytest.raises(CommandError, match="2 of 2 skipped"):
+        called("requeue_job", str(done.pk), unknown, "--reason", "why not")
+
+
+def test_requeue_job_refuses_what_is_no_id() -> None:
+    with pytest.raises(CommandError, match="'abc' is not a job id"):
+        called("requeue_job", "abc", "--reason", "why not")
+
+
+def test_requeue_job_dry_run_changes_nothing() -> None:
+    failed = job(status=Status.FAILED)
+    assert "Will wait for run 2" in called("requeue_job", str(failed.pk), "--reason", "x", "--dry-run")
+    assert Job.objects.get(pk=failed.pk).status == Status.FAILED
+
+
+def test_requeue_job_releases() -> None:
+    made = job(status=Status.QUARANTINED, recovery_count=3)
+    with pytest.raises(CommandError, match="1 of 1 skipped"):
+        called("requeue_job", str(made.pk), "--reason", "x")
+    called("requeue_job", str(made.pk), "--reason", "x", "--release")
+    assert Job.objects.get(pk=made.pk).status == Status.PENDING
+
+
+@pytest.mark.parametrize(
+    "command", ["find_stale_jobs", "recover_stale_jobs", "sync_schedules", "inspect_database"]
+)
+def test_a_database_that_is_away_is_a_sentence(command: str) -> None:
+    away = {"DATABASE_URL": "postgres://u@127.0.0.1:9/away", "OPSCONSOLE_ENV": "development"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=Path(__file__).resolve().parents[3],
+        env=os.environ | away,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("The database does not answer: connection failed")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(CommandError, match="--limit must be at least 1"):
+        call_command("find_stale_jobs", "--limit=0")

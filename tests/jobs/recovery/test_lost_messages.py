@@ -1,0 +1,394 @@
+"""A pending job whose message is proven lost is announced again, bounded and never on a mere suspicion (I2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from jobs import sqs
+from jobs.messaging.dispatcher import dispatch
+from jobs.messaging.queue_depths import refresh_queue_states
+from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status
+from jobs.operations import job_operations
+from jobs.recovery import control, lost_messages
+from jobs.recovery.lost_messages import LATER_CLAIMS, resend_lost
+from jobs.runs import lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.timeline import Actor
+from opsconsole.kit.env import QueueConfig
+from tests.factories import SECOND, beat, job, letter
+from tests.fakes.sqs import FakeSqs
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+State = Outbox.State
+OPERATOR = Actor.operator("ada", None)
+QUEUE = "https://sqs.fake/jobs"
+LOST_AFTER = timedelta(minutes=30)
+LONG = timedelta(days=2)
+# Tests run while the clock does: "just under" leaves it this much room.
+ROOM = timedelta(seconds=10)
+
+
+@pytest.fixture(autouse=True)
+def armed(db: None, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", QUEUE, None)}
+    RecoveryControl.objects.get_or_create(pk=1)
+    control.arm(OPERATOR, "tests", cutoff=None)
+
+
+@pytest.fixture
+def empty_queue(armed: None) -> QueueState:
+    """The queue was seen empty a moment ago."""
+    return QueueState.objects.create(name="default", visible=0, in_flight=0, delayed=0, read_at=Now())
+
+
+def sent(*, ago: timedelta = LONG, resends: int = 0, state: str = State.SENT, **fields: Any) -> Job:
+    """A job that waits since ``ago``, with the row of the message that was sent then."""
+    waiting = job(updated_at=Now() - ago, created_at=Now() - ago, **fields)
+    letter(waiting, state=state, sent_at=Now() - ago, resends=resends, attempts=4, due=ago)
+    return waiting
+
+
+def later_claims(count: int, *, ago: timedelta = timedelta(hours=1), **fields: Any) -> None:
+    """So many jobs, enqueued ``ago``, that were claimed since; of every kind of claimed status."""
+    kinds = [Status.IN_PROGRESS, Status.COMPLETED, Status.FAILED, Status.QUARANTINED]
+    Job.objects.bulk_create(
+        Job(
+            customer_id="TEST-002",
+            package_size=1,
+            created_at=Now() - ago,
+            **{"status": kinds[number % 4]} | fields,
+        )
+        for number in range(count)
+    )
+
+
+def candidates() -> set[Job]:
+    return set(Job.objects.lost_candidates())
+
+
+# --- who is a candidate ---
+
+
+@pytest.mark.parametrize(("resends", "patience"), [(0, 1), (1, 2), (2, 4)])
+def test_patience_doubles_with_each_resend(resends: int, patience: int) -> None:
+    sent(ago=patience * LOST_AFTER - ROOM, resends=resends)
+    over = sent(ago=patience * LOST_AFTER + SECOND, resends=resends)
+    assert candidates() == {over}
+
+
+def test_after_three_resends_it_stays_pending_and_is_listed(empty_queue: QueueState) -> None:
+    two, three = sent(resends=2), sent(resends=3)
+    sent(ago=LOST_AFTER - ROOM, resends=3)
+    assert candidates() == {two}
+    assert set(Job.objects.resends_used_up()) == {three}
+    assert resend_lost() == 1
+    three.refresh_from_db()
+    assert three.status == Status.PENDING
+    assert Outbox.objects.get(job=three).state == State.SENT
+
+
+def test_job_sent_by_its_producer_has_no_row_and_is_a_candidate() -> None:
+    waiting = job(updated_at=Now() - LOST_AFTER - SECOND)
+    job(updated_at=Now() - LOST_AFTER + ROOM)
+    (found,) = Job.objects.lost_candidates()
+    assert found == waiting
+    assert (found.resends, found.waiting_since) == (0, waiting.updated_at)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [(State.WAITING, False), (State.REFUSED, False), (State.SENT, True), (State.DROPPED, True)],
+)
+def test_message_on_its_way_or_refused_is_not_lost(state: str, expected: bool) -> None:
+    waiting = sent(state=state)
+    assert candidates() == ({waiting} if expected else set())
+
+
+def test_rows_of_other_runs_and_of_the_dead_letter_queue_do_not_count() -> None:
+    waiting = job(updated_at=Now() - LONG, run_epoch=2)
+    letter(waiting, run_epoch=1, resends=3)
+    letter(waiting, destination="dlq")
+    assert candidates() == {waiting}
+
+
+def test_wait_begins_when_the_message_was_sent_or_the_job_may_start() -> None:
+    held_up = sent()
+    Outbox.objects.update(sent_at=Now() - LOST_AFTER + ROOM)
+    early = job(updated_at=Now() - LONG, not_before=Now() - LOST_AFTER + ROOM)
+    assert candidates() == set()
+    Outbox.objects.update(sent_at=F("sent_at") - ROOM)
+    Job.objects.update(not_before=F("not_before") - ROOM)
+    assert candidates() == {held_up, early}
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status != Status.PENDING] + ["on_hold"])
+def test_only_pending_jobs_are_candidates(status: str) -> None:
+    sent(status=status)
+    assert candidates() == set()
+
+
+# --- what proves it ---
+
+
+def test_nothing_is_sent_without_proof() -> None:
+    sent()
+    assert candidates() and resend_lost() == 0
+
+
+def test_empty_queue_proves_it(empty_queue: QueueState) -> None:
+    waiting = sent()
+    assert resend_lost() == 1
+    row = Outbox.objects.get(job=waiting)
+    assert (row.state, row.resends, row.attempts) == (State.WAITING, 1, 0)
+    assert Outbox.objects.due().get() == row
+    event = JobEvent.objects.get(job=waiting)
+    assert (event.kind, event.run_epoch, event.actor) == ("resent", 1, "sweep")
+    assert event.reason == "Its message is lost: it waited for 2 d, and queue 'default' was seen empty."
+    assert (event.details["resend"], event.details["queue"]) == (1, "default")
+    assert resend_lost() == 0
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"visible": 1},
+        {"in_flight": 1},
+        {"delayed": 1},
+        {"visible": None, "in_flight": None, "delayed": None, "read_at": None},
+        {"error": "The queue can't be reached."},
+        {"read_at": Now() - lost_messages.FRESH - SECOND},
+        {"name": "retired"},
+    ],
+    ids=str,
+)
+def test_queue_that_is_not_known_empty_proves_nothing(
+    empty_queue: QueueState, figures: dict[str, Any]
+) -> None:
+    sent()
+    QueueState.objects.update(**figures)
+    assert resend_lost() == 0
+
+
+@pytest.mark.parametrize(("read_after", "expected"), [(-SECOND, 0), (SECOND, 1)])
+def test_reading_counts_only_when_taken_after_the_wait_began(
+    empty_queue: QueueState, settings: Any, read_after: timedelta, expected: int
+) -> None:
+    settings.OPSCONSOLE_LOST_AFTER_SECONDS = 60
+    waiting = sent(ago=timedelta(seconds=90))
+    QueueState.objects.update(read_at=waiting.updated_at + read_after)
+    Outbox.objects.update(sent_at=waiting.updated_at)
+    assert resend_lost() == expected
+
+
+def test_reading_from_before_the_message_was_sent_proves_nothing(
+    empty_queue: QueueState, settings: Any
+) -> None:
+    settings.OPSCONSOLE_LOST_AFTER_SECONDS = 60
+    sent(ago=170 * SECOND)
+    QueueState.objects.update(read_at=Now() - 150 * SECOND)
+    Outbox.objects.update(sent_at=Now() - 100 * SECOND)
+    assert candidates() and resend_lost() == 0
+
+
+@pytest.mark.parametrize(("claims", "expected"), [(LATER_CLAIMS - 1, 0), (LATER_CLAIMS, 1)])
+def test_a_hundred_later_jobs_claimed_prove_it(claims: int, expected: int) -> None:
+    assert LATER_CLAIMS == 100
+    waiting = sent()
+    later_claims(claims)
+    assert resend_lost() == expected
+    assert JobEvent.objects.filter(job=waiting).count() == expected
+    if expected:
+        assert JobEvent.objects.get().reason.endswith("and 100 jobs enqueued later were claimed.")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ago": LONG + 60 * SECOND},
+        {"queue": "other"},
+        {"status": Status.PENDING, "updated_at": Now()},
+        {"status": Status.CANCELLED},
+    ],
+    ids=["enqueued before", "of another queue", "not claimed", "cancelled unclaimed perhaps"],
+)
+def test_other_jobs_are_no_proof(fields: dict[str, Any]) -> None:
+    sent()
+    later_claims(LATER_CLAIMS - 1)
+    later_claims(LATER_CLAIMS, **fields)
+    assert resend_lost() == 0
+
+
+def test_requeued_job_is_compared_by_its_new_wait() -> None:
+    """It was created long before the others, but waits since shortly only."""
+    waiting = sent(ago=LOST_AFTER + SECOND)
+    Job.objects.update(created_at=Now() - LONG)
+    later_claims(LATER_CLAIMS, ago=LOST_AFTER + 60 * SECOND)
+    assert candidates() == {waiting} and resend_lost() == 0
+    later_claims(LATER_CLAIMS, ago=LOST_AFTER)
+    assert resend_lost() == 1
+
+
+def test_search_for_claims_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent()
+    later_claims(LATER_CLAIMS, status=Status.COMPLETED, ago=timedelta(hours=2))
+    later_claims(50, status=Status.COMPLETED, queue="other")
+    monkeypatch.setattr(lost_messages, "LOOKED_AT", LATER_CLAIMS + 49)
+    assert resend_lost() == 0
+    monkeypatch.setattr(lost_messages, "LOOKED_AT", LATER_CLAIMS + 50)
+    assert resend_lost() == 1
+
+
+def test_job_of_a_queue_that_is_not_configured_is_left_alone(empty_queue: QueueState) -> None:
+    sent(queue="retired")
+    QueueState.objects.update(name="retired")
+    assert resend_lost() == 0
+
+
+# --- whether it may ---
+
+
+def test_observing_changes_nothing(empty_queue: QueueState) -> None:
+    sent()
+    control.disarm(OPERATOR, "tests")
+    assert resend_lost() == 0
+    assert len(lost_messages.find(10)) == 1
+    assert not Outbox.objects.due().exists() and not JobEvent.objects.exists()
+
+
+def test_jobs_from_before_the_cutoff_are_left_to_people(empty_queue: QueueState) -> None:
+    sent(ago=timedelta(hours=3))
+    newer = sent(ago=timedelta(hours=1))
+    control.arm(OPERATOR, "tests", cutoff=newer.updated_at - SECOND)
+    assert resend_lost() == 1
+    assert Outbox.objects.due().get().job_id == newer.pk
+
+
+@pytest.mark.parametrize(
+    ("setting", "old_kind_beat", "expected"),
+    [
+        ("off", None, 0),
+        ("on", timedelta(0), 1),
+        ("auto", None, 1),
+        ("auto", timedelta(days=1) - ROOM, 0),
+        ("auto", timedelta(days=1) + SECOND, 1),
+    ],
+)
+def test_setting_and_workers_of_the_old_kind(
+    empty_queue: QueueState, settings: Any, setting: str, old_kind_beat: timedelta | None, expected: int
+) -> None:
+    settings.OPSCONSOLE_LOST_RESEND = setting
+    beat("worker-1", None, 1)
+    if old_kind_beat is not None:
+        beat("old-kind-1", ago=old_kind_beat)
+    sent()
+    assert resend_lost() == expected
+
+
+def test_no_more_than_the_limit_and_the_longest_waiting_first(empty_queue: QueueState) -> None:
+    sent(ago=timedelta(hours=5))
+    oldest = sent(ago=timedelta(hours=9))
+    assert resend_lost(limit=1) == 1
+    assert Outbox.objects.due().get().job_id == oldest.pk
+    assert resend_lost(limit=5) == 1
+
+
+# --- the write is guarded ---
+
+
+def claim(waiting: Job) -> None:
+    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), Job)
+
+
+def cancel(waiting: Job) -> None:
+    job_operations.carry_out(
+        job_operations.plan(job_operations.Action.CANCEL, [waiting.pk]), OPERATOR, "tests"
+    )
+
+
+def restart(waiting: Job) -> None:
+    lifecycle.restart(Job.objects.filter(pk=waiting.pk))
+
+
+def resend(waiting: Job) -> None:
+    """Another console did, and its dispatcher has sent it already."""
+    assert resend_lost() == 1
+    Outbox.objects.update(state=State.SENT, sent_at=Now())
+
+
+def refuse(waiting: Job) -> None:
+    Outbox.objects.update(state=State.REFUSED)
+
+
+@pytest.mark.parametrize("happens", [claim, cancel, restart, resend, refuse])
+def test_what_changed_since_the_look_is_left_alone(
+    empty_queue: QueueState, happens: Callable[[Job], None]
+) -> None:
+    waiting = sent()
+    seen = lost_messages.find(10)
+    happens(waiting)
+    events, rows = JobEvent.objects.count(), list(Outbox.objects.values())
+    assert len(seen) == 1 and lost_messages._arm_again(seen) == 0
+    assert (JobEvent.objects.count(), list(Outbox.objects.values())) == (events, rows)
+
+
+def test_message_of_a_producer_gets_a_row_of_ours(empty_queue: QueueState) -> None:
+    waiting = job(updated_at=Now() - LONG)
+    assert resend_lost() == 1
+    row = Outbox.objects.get(job=waiting)
+    assert (row.run_epoch, row.reason, row.retry, row.resends) == (1, "lost_message", True, 1)
+    assert JobEvent.objects.get(job=waiting).details["resend"] == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_at_once_resend_each_message_once(empty_queue: QueueState) -> None:
+    for number in range(40):
+        sent() if number % 2 else job(updated_at=Now() - LONG)
+    done = race([resend_lost] * 4)
+    assert sum(done) == 40
+    assert set(Outbox.objects.values_list("state", "resends")) == {(State.WAITING, 1)}
+    assert JobEvent.objects.count() == 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job_that_a_worker_is_claiming_right_now_is_passed_over(empty_queue: QueueState) -> None:
+    waiting = sent()
+    with transaction.atomic():
+        claim(waiting)
+        assert race([resend_lost]) == [0]
+    assert resend_lost() == 0
+    assert Outbox.objects.get().resends == 0
+    assert not JobEvent.objects.filter(kind=JobEvent.Kind.RESENT).exists()
+
+
+# --- the whole way ---
+
+
+def test_lost_message_is_sent_again_and_two_copies_start_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeSqs()
+    fake.create(QUEUE)
+    monkeypatch.setattr(sqs, "client_for", fake.client_for)
+    waiting = job(updated_at=Now() - LONG)
+    letter(waiting)
+    assert dispatch().sent == 1
+    fake.queues[QUEUE].messages.clear()
+    refresh_queue_states()
+    assert resend_lost() == 0, "sent a moment ago, it may be on its way"
+    Outbox.objects.update(sent_at=Now() - LOST_AFTER - SECOND)
+    assert resend_lost() == 1
+    assert dispatch().sent == 1
+    (body,) = fake.bodies(QUEUE)
+    assert (json.loads(body)["job_id"], json.loads(body)["run_epoch"]) == (str(waiting.pk), 1)
+    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), Job)
+    again = lifecycle.claim(waiting.pk, 1, Worker("worker-2"))
+    assert isinstance(again, lifecycle.Refused) and again.refusal.settled
+    assert resend_lost() == 0

@@ -1,0 +1,244 @@
+"""Why a pending job waits: what became of its message, by proof and in words, on its page and as a filter."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status
+from jobs.recovery import control, waiting
+from jobs.recovery.waiting import Waiting, Why
+from jobs.runs.timeline import Actor
+from opsconsole.kit.env import QueueConfig
+from tests import people
+from tests.factories import SECOND, beat, job, letter
+
+pytestmark = pytest.mark.django_db
+
+State = Outbox.State
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+LIST = reverse("admin:jobs_job_changelist")
+ADA = Actor.operator("ada", None)
+
+
+@pytest.fixture(autouse=True)
+def armed(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
+    RecoveryControl.objects.get_or_create(pk=1)
+    control.arm(ADA, "tests", cutoff=None)
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def seen(*, visible: int = 0, ago: timedelta = timedelta(0), error: str = "") -> None:
+    """The last reading of the queue."""
+    read_at = Now() - ago
+    QueueState.objects.create(
+        name="default", visible=visible, in_flight=0, delayed=0, read_at=read_at, error=error
+    )
+
+
+def sent(*, ago: timedelta = HOUR, **fields: Any) -> Job:
+    """A job whose message was sent ``ago`` and that nobody has claimed since."""
+    made = job(updated_at=Now() - ago)
+    about: dict[str, Any] = {"state": State.SENT, "sent_at": Now() - ago, "attempts": 1}
+    letter(made, **about | fields)
+    return made
+
+
+def look(made: Job) -> Waiting:
+    found = waiting.look(made.pk)
+    assert found
+    return found
+
+
+def fact(found: Waiting, label: str) -> str:
+    return str(dict(found.facts)[label])
+
+
+def test_a_proven_loss_is_told_with_its_proof() -> None:
+    made = sent()
+    seen()
+    found = look(made)
+    assert found.why == Why.LOST
+    assert found.sentence == "Its message is lost: it waited for 1 h, and queue 'default' was seen empty."
+    assert fact(found, "Proof").startswith("queue 'default' was seen empty, at ")
+    assert fact(found, "Re-sent") == "0 of 3 times"
+    assert fact(found, "Next re-send") == "by the next sweep once its loss is proven"
+    assert dict(found.facts)["Last sent"] == Outbox.objects.get().sent_at
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        ({"visible": 7}, "its queue holds about 7 messages, of which one may be its own"),
+        ({"visible": 1}, "its queue holds about 1 message, of"),
+        ({"error": "AccessDenied"}, "what its queue holds is unknown"),
+        (None, "what its queue holds is unknown"),
+        ({"ago": 2 * HOUR}, "its queue was not seen empty since"),
+    ],
+)
+def test_what_is_not_proven_is_not_called_lost(reading: dict[str, Any] | None, words: str) -> None:
+    if reading is not None:
+        seen(**reading)
+    found = look(sent())
+    assert found.why == Why.UNPROVEN
+    assert "Its message may be lost; that is not proven." in found.sentence
+    assert fact(found, "Proof").startswith(f"none: {words}")
+    assert "fewer than 100 jobs enqueued later were claimed" in fact(found, "Proof")
+
+
+def test_a_hundred_later_claims_are_a_proof_in_words() -> None:
+    made = sent()
+    Job.objects.bulk_create(
+        Job(customer_id="c", package_size=1, status=Status.COMPLETED, created_at=Now()) for _ in range(100)
+    )
+    assert "100 jobs enqueued later were claimed." in look(made).sentence
+
+
+def test_used_up_resends_are_told_with_what_to_do() -> None:
+    seen()
+    found = look(sent(resends=3))
+    assert (found.why, found.pressing) == (Why.USED_UP, True)
+    assert "was sent again 3 times, and still nobody claims it" in found.sentence
+    assert "then cancel the job and requeue it" in found.sentence
+    assert fact(found, "Re-sent") == "3 of 3 times"
+
+
+def test_a_refused_message_is_told_at_once() -> None:
+    made = job()
+    letter(made, state=State.REFUSED, last_error="InvalidMessageContents.")
+    found = look(made)
+    assert (found.why, found.pressing) == (Why.REFUSED, True)
+    assert fact(found, "SQS said") == "InvalidMessageContents."
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"attempts": 2, "last_error": "can't be reached"}, "The last try failed: can't be reached"),
+        ({"attempts": 0, "due": HOUR}, "see that the dispatcher runs"),
+    ],
+)
+def test_an_unsent_message_is_not_called_lost(fields: dict[str, Any], words: str) -> None:
+    made = job(updated_at=Now() - HOUR)
+    letter(made, **fields)
+    found = look(made)
+    assert found.why == Why.UNSENT
+    assert words in found.sentence
+
+
+def test_a_message_of_a_producer_is_said_to_be_its() -> None:
+    assert "sent by its producer" in fact(look(job(updated_at=Now() - HOUR)), "Message")
+
+
+def test_boundary_of_long() -> None:
+    assert waiting.look(sent(ago=29 * MINUTE).pk) is None
+    assert waiting.look(sent(ago=30 * MINUTE + SECOND).pk)
+    fresh = job()
+    letter(fresh)
+    assert waiting.look(fresh.pk) is None
+    assert waiting.look(job(status=Status.COMPLETED).pk) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda settings: control.disarm(ADA, "tests"), "none by itself: recovery only observes"),
+        (lambda settings: control.arm(ADA, "tests", timezone.now()), "waits since before the cutoff"),
+        (
+            lambda settings: setattr(settings, "OPSCONSOLE_LOST_RESEND", "off"),
+            "OPSCONSOLE_LOST_RESEND is off",
+        ),
+        (lambda settings: beat("old"), "workers without epochs"),
+    ],
+)
+def test_who_may_send_it_again(settings: Any, change: Any, words: str) -> None:
+    made = sent()
+    seen()
+    change(settings)
+    assert words in fact(look(made), "Next re-send")
+
+
+def test_patience_before_the_next_resend_is_told() -> None:
+    made = sent(ago=40 * MINUTE, resends=1)
+    seen()
+    told = fact(look(made), "Next re-send")
+    assert re.fullmatch("by a sweep, no earlier than in (19|20) min.*, once its loss is proven", told)
+
+
+def test_a_queue_that_is_not_configured_is_named() -> None:
+    made = job(updated_at=Now() - HOUR, queue="gone")
+    assert fact(look(made), "Proof") == "none: the queue 'gone' is not configured here"
+
+
+def test_the_page_shows_it(operator: Client) -> None:
+    made = sent(resends=3)
+    page = operator.get(reverse("admin:jobs_job_change", args=[made.pk])).content.decode()
+    panel = page.partition('id="why-heading"')[2].partition("</section>")[0]
+    assert "Why does it wait?" in panel
+    assert "sent again 3 times" in panel
+    assert "Re-sent in vain" in page.partition("</h1>")[0]
+
+
+def test_the_page_of_a_job_that_has_not_waited_for_long_has_no_panel(operator: Client) -> None:
+    page = operator.get(reverse("admin:jobs_job_change", args=[sent(ago=SECOND).pk])).content.decode()
+    assert "why-heading" not in page
+
+
+def test_each_filter_finds_what_the_page_says(operator: Client) -> None:
+    seen()
+    unsent = job(updated_at=Now() - HOUR)
+    letter(unsent)
+    refused = job()
+    letter(refused, state=State.REFUSED)
+    jobs = {Why.LOST: sent(), Why.USED_UP: sent(resends=3), Why.UNSENT: unsent, Why.REFUSED: refused}
+    sent(ago=SECOND)
+    letter(job(status=Status.COMPLETED), state=State.REFUSED)
+    stale_letter = job(run_epoch=2)
+    letter(stale_letter, run_epoch=1, state=State.REFUSED)
+
+    for why, made in jobs.items():
+        assert look(made).why == why
+        assert shown(operator, message=why.value) == [made.pk]
+    assert len(shown(operator, message="nonsense")) == 7
+
+
+def shown(client: Client, **query: str) -> list[UUID]:
+    response = client.get(LIST, query)
+    assert response.status_code == 200
+    return [row.pk for row in response.context["cl"].result_list]
+
+
+def test_used_up_ones_are_found_by_their_own_index() -> None:
+    """The overview asks every few seconds, and nearly all of a large outbox is settled."""
+    sent(resends=3)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = Job.objects.resends_used_up().explain()
+    assert "outbox_in_vain_idx" in plan
+
+
+def test_a_look_costs_a_handful_of_queries() -> None:
+    made = sent()
+    seen()
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        look(made)
+    assert len(asked) <= 6

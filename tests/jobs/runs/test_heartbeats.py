@@ -1,0 +1,79 @@
+"""What a worker says of itself, and what it hears when it beats."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from jobs.models import Job, Status, WorkerHeartbeat
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Verdict, Worker
+from tests import factories
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+ADA = Worker("ada")
+
+
+def test_first_word_makes_the_row_and_later_ones_overwrite_it() -> None:
+    heartbeats.say(ADA)
+    first = WorkerHeartbeat.objects.get()
+    assert (first.worker_id, first.hostname, first.pid) == ("ada", socket.gethostname(), os.getpid())
+    assert first.metadata == heartbeats.PROTOCOL
+    job = factories.job()
+    heartbeats.say(ADA, job.pk, 3)
+    second = WorkerHeartbeat.objects.get()
+    assert (second.current_job_id, second.current_run_epoch) == (job.pk, 3)
+    assert second.started_at == first.started_at
+
+
+def test_a_beat_moves_the_time_on() -> None:
+    factories.beat("ada", ago=timedelta(minutes=5))
+    assert not WorkerHeartbeat.objects.beating(timedelta(minutes=4)).exists()
+    heartbeats.say(ADA)
+    assert WorkerHeartbeat.objects.beating(timedelta(minutes=4)).exists()
+
+
+def test_verdicts() -> None:
+    job = lifecycle.claim(factories.job(run_epoch=2).pk, 2, ADA)
+    assert isinstance(job, Job)
+    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.GO_ON
+    Job.objects.update(status=Status.CANCELLED)
+    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.CANCELLED
+    lifecycle.restart(Job.objects.all())
+    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.SUPERSEDED
+    Job.objects.all().delete()
+    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.SUPERSEDED
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.QUARANTINED, "archived"])
+def test_a_run_that_others_ended_does_not_go_on(status: str) -> None:
+    job = factories.run(epoch=2)
+    Job.objects.update(status=status)
+    assert heartbeats.verdict(job.pk, 2) is Verdict.SUPERSEDED
+
+
+def test_beats_of_a_superseded_run_do_not_keep_the_new_one_alive() -> None:
+    second = factories.run(age=timedelta(hours=1), epoch=2, worker="bob", silent=timedelta(hours=1))
+    heartbeats.beat(ADA, second.pk, 1)
+    assert list(Job.objects.stale()) == [second]
+    heartbeats.beat(Worker("bob"), second.pk, 2)
+    assert not Job.objects.stale().exists()
+
+
+def test_leaving_takes_the_own_row_alone() -> None:
+    heartbeats.say(ADA)
+    heartbeats.say(Worker("bob"))
+    heartbeats.leave(ADA)
+    assert WorkerHeartbeat.objects.get().worker_id == "bob"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_first_words_at_once_make_one_row() -> None:
+    race([partial(heartbeats.say, ADA)] * 6)
+    assert WorkerHeartbeat.objects.count() == 1

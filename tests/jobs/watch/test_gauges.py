@@ -1,0 +1,312 @@
+"""What is measured for the rules of alerts, at each boundary; and that not knowing is no zero."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from pytest_django.fixtures import Settings
+
+from alerts.models import Alert, Gauge, Monitor, Notification
+from jobs import tasks
+from jobs.messaging import queue_depths
+from jobs.models import JobEvent, Outbox, QueueState, RecoveryControl, Status
+from jobs.recovery import sweeps
+from jobs.watch import gauges
+from opsconsole.kit.env import QueueConfig
+from tests.conftest import TestQueue
+from tests.factories import beat, job, letter, run
+
+pytestmark = pytest.mark.django_db
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+def open_alert(fingerprint: str) -> Alert | None:
+    return Alert.objects.open().filter(fingerprint=fingerprint).first()
+
+
+def event(kind: str, *, ago: timedelta = timedelta(0), actor: str = "sweep") -> None:
+    JobEvent.objects.create(job_id=uuid.uuid4(), run_epoch=1, kind=kind, actor=actor, at=Now() - ago)
+
+
+# --- stale jobs in a day ---
+
+
+def test_five_stale_jobs_in_a_day_are_silent_and_six_are_told_once() -> None:
+    for _ in range(3):
+        event("recovered", ago=HOUR)
+    event("quarantined", ago=23 * HOUR)
+    run(age=HOUR, silent=HOUR)
+    gauges.watch()
+    assert open_alert("stale_jobs_day") is None
+
+    run(age=HOUR, silent=HOUR, worker="worker-2")
+    gauges.watch()
+    gauges.watch()
+
+    alert = open_alert("stale_jobs_day")
+    assert alert and (alert.value, alert.threshold) == (6, 5)
+    assert alert.title == "6 jobs lost their worker within 24 hours"
+    assert alert.facts == [["Started again", "3"], ["Quarantined", "1"], ["Stale now", "2"]]
+    assert Notification.objects.filter(alert=alert).count() == 1
+
+
+def test_what_was_a_day_ago_or_not_stale_does_not_count() -> None:
+    event("recovered", ago=24 * HOUR + MINUTE)
+    event("requeued", actor="operator:olga")
+    event("quarantined", actor="operator:olga")
+    event("completed")
+    run(age=HOUR, silent=SECOND)
+    assert gauges.stale_jobs_day().value == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_recovered_run_counts_once_and_its_next_loss_again(
+    sqs_queue: TestQueue, settings: Settings
+) -> None:
+    RecoveryControl.objects.get_or_create(pk=1)
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED)
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1_000
+    stale = run(age=HOUR, silent=HOUR)
+    assert gauges.stale_jobs_day().value == 1
+    queue_depths.refresh_queue_states()
+    sweeps.sweep("test")
+    stale.refresh_from_db()
+    assert stale.status == Status.PENDING
+    assert gauges.stale_jobs_day().value == 1
+
+    stale.status, stale.claimed_epoch, stale.worker_id = Status.IN_PROGRESS, stale.run_epoch, "worker-1"
+    stale.save()
+    type(stale).objects.update(updated_at=Now() - HOUR, started_at=Now() - HOUR)
+    assert gauges.stale_jobs_day().value == 2
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.OBSERVE)
+
+
+# --- quarantine ---
+
+
+def test_jobs_in_quarantine_are_told_until_they_are_released() -> None:
+    gauges.watch()
+    assert open_alert("quarantined_jobs") is None
+    held = job(status=Status.QUARANTINED, customer_id="ACME <!channel>")
+    gauges.watch()
+    alert = open_alert("quarantined_jobs")
+    assert alert and alert.title == "1 job in quarantine"
+    assert alert.facts == [["Newest", f"ACME <!channel>: job {held.pk}"]]
+    assert alert.link == "/admin/jobs/job/?status=quarantined"
+
+    held.status = Status.PENDING
+    held.save()
+    gauges.watch()
+
+    assert open_alert("quarantined_jobs") is None
+
+
+# --- messages that are not sent ---
+
+
+@pytest.mark.parametrize(
+    ("stuck", "fields"),
+    [
+        (False, {"due": 4 * MINUTE}),
+        (True, {"due": 6 * MINUTE}),
+        # Held until its job may start.
+        (False, {"due": -HOUR, "created_at": Now() - HOUR}),
+        # Backs off after tries in vain, and so is never long overdue.
+        (True, {"due": -MINUTE, "created_at": Now() - 6 * MINUTE, "attempts": 2}),
+        (False, {"due": -MINUTE, "created_at": Now() - 4 * MINUTE, "attempts": 9}),
+        (False, {"due": -MINUTE, "created_at": Now() - HOUR, "attempts": 1}),
+        (False, {"due": HOUR, "created_at": Now() - HOUR, "state": Outbox.State.SENT}),
+        (False, {"due": HOUR, "created_at": Now() - HOUR, "state": Outbox.State.REFUSED}),
+        (False, {"due": HOUR, "created_at": Now() - HOUR, "state": Outbox.State.DROPPED}),
+    ],
+)
+def test_messages_that_should_have_been_sent(stuck: bool, fields: dict[str, Any]) -> None:
+    letter(job(), **fields)
+    gauges.watch()
+    assert bool(open_alert("outbox_stuck")) is stuck
+
+
+def test_the_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
+    letter(job(), due=HOUR)
+    assert gauges.outbox_stuck().summary == "Nobody sends them: see that the dispatcher runs."
+    letter(job(), due=HOUR, attempts=3, last_error="AccessDenied.")
+    told = gauges.outbox_stuck()
+    assert (told.value, told.summary) == (2, "SQS does not take them.")
+    assert told.facts == (("SQS says", "AccessDenied."),)
+
+
+# --- no live worker ---
+
+
+def test_jobs_that_wait_while_no_worker_lives() -> None:
+    job(updated_at=Now() - 3 * MINUTE)
+    beat("worker-1", ago=4 * MINUTE)
+    gauges.watch()
+    assert open_alert("no_live_worker") is None
+
+    beat("worker-1", ago=6 * MINUTE)
+    gauges.watch()
+    alert = open_alert("no_live_worker")
+    assert alert and alert.title == "1 job waits and no worker lives"
+    assert alert.severity == "critical"
+
+    beat("worker-1")
+    gauges.watch()
+    assert open_alert("no_live_worker") is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"updated_at": Now() - MINUTE},
+        {"updated_at": Now() - HOUR, "not_before": Now() + HOUR},
+        {"updated_at": Now() - HOUR, "not_before": Now() - MINUTE},
+        {"updated_at": Now() - HOUR, "status": Status.IN_PROGRESS},
+    ],
+)
+def test_without_a_job_that_could_start_nobody_misses_the_workers(fields: dict[str, Any]) -> None:
+    job(**fields)
+    assert gauges.no_live_worker().value == 0
+
+
+# --- queues that can't be read ---
+
+
+def queue(name: str = "default", **fields: Any) -> None:
+    QueueState.objects.update_or_create(name=name, defaults=fields)
+
+
+@pytest.fixture
+def two_queues(settings: Settings) -> None:
+    settings.QUEUES = {name: QueueConfig(name, f"https://x/{name}", None) for name in ("default", "slow")}
+
+
+@pytest.mark.usefixtures("two_queues")
+def test_one_reading_that_fails_is_silent_and_two_are_told() -> None:
+    queue(read_at=Now() - MINUTE, checked_at=Now(), error="AccessDenied")
+    queue("slow", read_at=Now(), checked_at=Now(), error="")
+    gauges.judge_queues()
+    assert not Alert.objects.exists()
+
+    queue(read_at=Now() - 2 * MINUTE, checked_at=Now(), error="AccessDenied")
+    gauges.judge_queues()
+    gauges.judge_queues()
+
+    alert = Alert.objects.get()
+    assert (alert.fingerprint, alert.severity) == ("queue_unreadable:default", "critical")
+    assert alert.facts[0] == ["SQS says", "AccessDenied"]
+    assert Notification.objects.count() == 1
+
+    queue(read_at=Now(), checked_at=Now(), error="")
+    gauges.judge_queues()
+    assert not Alert.objects.open().exists()
+
+
+@pytest.mark.usefixtures("two_queues")
+def test_a_queue_that_was_never_read_is_told() -> None:
+    queue(read_at=None, checked_at=Now(), error="NonExistentQueue")
+    gauges.judge_queues()
+    assert ["Last read", "never"] in Alert.objects.get().facts
+
+
+@pytest.mark.usefixtures("two_queues")
+def test_a_second_failure_resolves_nothing_on_the_way() -> None:
+    """The first failing reading after a success is not told, and does not close what is open either."""
+    queue(read_at=Now() - HOUR, checked_at=Now(), error="AccessDenied")
+    gauges.judge_queues()
+    queue(read_at=Now() - MINUTE, checked_at=Now(), error="AccessDenied")
+    gauges.judge_queues()
+    assert Alert.objects.open().exists()
+
+
+@pytest.mark.usefixtures("two_queues")
+def test_a_queue_that_is_no_longer_configured_is_no_trouble(settings: Settings) -> None:
+    queue(read_at=None, checked_at=Now(), error="NonExistentQueue")
+    gauges.judge_queues()
+    settings.QUEUES = {"slow": settings.QUEUES["slow"]}
+    queue_depths._forget_others()
+    gauges.judge_queues()
+    assert not Alert.objects.open().exists()
+
+
+# --- all of them ---
+
+
+def test_a_figure_that_can_not_be_read_is_unknown_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job(status=Status.QUARANTINED)
+    gauges.watch()
+
+    def fail() -> gauges.Told:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+        raise AssertionError
+
+    monkeypatch.setitem(gauges.GAUGES, "quarantined_jobs", fail)
+    for _ in range(6):
+        event("recovered")
+
+    assert "quarantined_jobs: unknown" in gauges.watch()
+
+    alert = open_alert("quarantined_jobs")
+    assert alert and alert.unknown_why == "division by zero"
+    assert Gauge.objects.get(pk="quarantined_jobs").value == 1
+    assert open_alert("stale_jobs_day")
+
+
+def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauges, "COUNTED_TO", 2)
+    for _ in range(5):
+        job(status=Status.QUARANTINED)
+    told = gauges.quarantined_jobs()
+    assert (told.value, told.title) == (3, "2+ jobs in quarantine")
+
+
+def test_measuring_asks_a_bounded_number_of_questions(settings: Settings) -> None:
+    """As many for many rows as for few."""
+
+    def asked() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            gauges.watch()
+        return len(queries)
+
+    settings.QUEUES = {}
+    gauges.watch()
+    few = asked()
+    for number in range(20):
+        event("recovered", ago=23 * HOUR)
+        run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
+    gauges.watch()
+    assert asked() <= few + 4
+
+
+def test_the_tasks_say_that_they_succeeded(settings: Settings, sqs_queue: TestQueue) -> None:
+    tasks.refresh_queues()
+    tasks.watch()
+    tasks.sweep()
+    found = dict(Monitor.objects.values_list("name", "interval"))
+    assert found == {
+        "reading of queues": 2 * MINUTE,
+        "watch of figures": 2 * MINUTE,
+        "sweep": timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS),
+    }
+
+
+def test_a_sweep_that_fails_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise DatabaseError("deadlock detected")
+
+    monkeypatch.setattr(sweeps, "sweep", fail)
+    with pytest.raises(DatabaseError):
+        tasks.sweep()
+    assert not Monitor.objects.exists()

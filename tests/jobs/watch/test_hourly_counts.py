@@ -1,0 +1,75 @@
+"""Figures by the hour: counted from the timeline, highest readings, and what is not known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from jobs.models import JobEvent
+from jobs.watch import hourly_counts
+from opsconsole.kit import figures
+from opsconsole.kit.models import HourlyFigure
+from tests.factories import job
+from tests.racing import race
+
+HOUR = timedelta(hours=1)
+
+
+def event(kind: str, ago: timedelta = timedelta(0)) -> None:
+    JobEvent.objects.create(job=job(), kind=kind, actor="test", at=Now() - ago)
+
+
+@pytest.mark.django_db
+def test_an_hour_is_counted_again_and_not_added() -> None:
+    event("completed")
+    event("completed")
+    event("failed")
+    event("claimed")
+
+    hourly_counts.count()
+    event("completed")
+    hourly_counts.count()
+
+    now = timezone.now()
+    kept = {(row.name, row.value) for row in HourlyFigure.objects.filter(hour__gte=now - HOUR)}
+    assert kept == {("jobs completed", 3.0), ("jobs failed", 1.0)}
+
+
+@pytest.mark.django_db
+def test_what_is_older_is_left_as_it_was_counted() -> None:
+    event("completed", 5 * HOUR)
+
+    hourly_counts.count()
+
+    assert not HourlyFigure.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_day_has_24_hours_and_the_unknown_is_not_zero() -> None:
+    figures.raise_to("dead letters", 3)
+    figures.raise_to("dead letters", 2)
+
+    hours, values = figures.last_day(["dead letters"])
+
+    assert len(hours) == figures.HOURS
+    assert values["dead letters"][-1] == 3
+    assert set(values["dead letters"][:-1]) == {None}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_highest_of_several_readers_stays() -> None:
+    race([partial(figures.raise_to, "dead letters", value) for value in (3, 9, 5, 1)])
+
+    assert HourlyFigure.objects.get().value == 9
+
+
+@pytest.mark.django_db
+def test_old_figures_go() -> None:
+    old = timezone.now() - figures.KEPT - HOUR
+    figures.set_counts([("jobs failed", old, 1), ("jobs failed", timezone.now(), 1)])
+
+    assert figures.prune() == 1

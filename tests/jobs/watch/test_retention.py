@@ -1,0 +1,85 @@
+"""What has served its time goes, at the boundary and not before, whatever the size of a batch."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from jobs.models import IdempotencyKey, Outbox, Status, Sweep, WorkerHeartbeat
+from jobs.watch import retention
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+NOTHING = {"sweeps": 0, "messages": 0, "workers": 0, "kept answers": 0, "bulk members": 0, "bulk previews": 0}
+MOMENT = timedelta(seconds=30)
+
+
+def sweep(age: timedelta) -> Sweep:
+    return Sweep.objects.create(trigger="schedule", mode=Sweep.Mode.ARMED, started_at=Now() - age)
+
+
+@pytest.fixture(params=[1, 2, 5_000])
+def batch(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(retention, "BATCH", request.param)
+    return int(request.param)
+
+
+def test_nothing_is_deleted_where_there_is_nothing_old() -> None:
+    sweep(timedelta(0))
+    factories.letter(factories.job(), state=Outbox.State.SENT)
+    factories.beat("alive")
+    assert retention.prune() == NOTHING
+
+
+@pytest.mark.usefixtures("batch")
+def test_old_sweeps_go() -> None:
+    for _ in range(3):
+        sweep(retention.SWEEPS_KEPT + MOMENT)
+    young = sweep(retention.SWEEPS_KEPT - MOMENT)
+    assert retention.prune() == NOTHING | {"sweeps": 3}
+    assert list(Sweep.objects.all()) == [young]
+
+
+@pytest.mark.usefixtures("batch")
+def test_messages_that_are_settled_go_and_others_stay() -> None:
+    old, young = retention.MESSAGES_KEPT + MOMENT, retention.MESSAGES_KEPT - MOMENT
+    for state in Outbox.State.values:
+        factories.letter(factories.job(status=Status.COMPLETED), due=old, state=state)
+        factories.letter(factories.job(status=Status.COMPLETED), due=young, state=state)
+    assert retention.prune() == NOTHING | {"messages": 2}
+    left = Outbox.objects.filter(available_at__lt=Now() - retention.MESSAGES_KEPT)
+    assert sorted(left.values_list("state", flat=True)) == [Outbox.State.REFUSED, Outbox.State.WAITING]
+    assert Outbox.objects.count() == 6
+
+
+def test_message_of_a_run_that_still_waits_stays_as_the_count_of_its_resends() -> None:
+    old = retention.MESSAGES_KEPT + MOMENT
+    waiting = factories.job(run_epoch=2)
+    factories.letter(waiting, due=old, state=Outbox.State.SENT, run_epoch=1)
+    current = factories.letter(waiting, due=old, state=Outbox.State.SENT, resends=3)
+    assert retention.prune() == NOTHING | {"messages": 1}
+    assert list(Outbox.objects.all()) == [current]
+
+
+@pytest.mark.usefixtures("batch")
+def test_dead_workers_go_but_not_the_evidence_of_an_open_run() -> None:
+    old = retention.WORKERS_KEPT + MOMENT
+    factories.beat("gone-1", ago=old)
+    factories.beat("gone-2", factories.job(status="completed").pk, 1, ago=old)
+    factories.beat("young", ago=retention.WORKERS_KEPT - MOMENT)
+    factories.run(age=old, silent=old, worker="evidence")
+    assert retention.prune() == NOTHING | {"workers": 2}
+    assert sorted(WorkerHeartbeat.objects.values_list("pk", flat=True)) == ["evidence", "young"]
+
+
+def test_answers_older_than_a_day_go() -> None:
+    for number, hours in enumerate((1, 25)):
+        made = IdempotencyKey.objects.create(caller="c", key=str(number), request="r", answer={})
+        IdempotencyKey.objects.filter(pk=made.pk).update(created_at=Now() - timedelta(hours=hours))
+
+    assert retention.prune() == NOTHING | {"kept answers": 1}
+    assert IdempotencyKey.objects.get().key == "0"

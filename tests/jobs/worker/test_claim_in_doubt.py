@@ -1,0 +1,262 @@
+"""A claim whose answer was lost: the worker learns whether the run is its own, and goes on or gives it back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import DataError, OperationalError, connection
+
+from jobs import sqs
+from jobs.messaging.format import JobMessage
+from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Refusal, Refused
+from jobs.worker import Consumer, RunContext, backoff
+from opsconsole.kit.env import QueueConfig
+from tests import factories
+from tests.chaos.cuts import CuttingProxy
+from tests.fakes.sqs import FakeSqs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = "https://sqs.fake/000000000000/jobs"
+# The claim writes its event, then commits.
+CLAIM_COMMITS = (b"job_events", b"COMMIT")
+
+
+@pytest.fixture
+def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
+    account = FakeSqs()
+    account.create(URL)
+    settings.QUEUES = {"default": QueueConfig("default", URL, None)}
+    monkeypatch.setattr(sqs, "client_for", account.client_for)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.001)
+    return account
+
+
+@pytest.fixture
+def ran() -> list[tuple[Any, int]]:
+    return []
+
+
+@pytest.fixture
+def consumer(fake: FakeSqs, ran: list[tuple[Any, int]], settings: Any) -> Consumer:
+    def handler(context: RunContext) -> None:
+        ran.append((context.job.id, context.job.epoch))
+
+    return Consumer(settings.QUEUES["default"], handler, poll_seconds=0)
+
+
+@pytest.fixture
+def proxy() -> Iterator[CuttingProxy]:
+    """The way to the database, for the consumer alone: the test looks past it."""
+    described = connection.settings_dict
+    with CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as made:
+        yield made
+
+
+def send(job: Job, **fields: Any) -> None:
+    sqs.send_raw(URL, JobMessage(job_id=job.pk, **{"run_epoch": job.run_epoch} | fields).to_body())
+
+
+def story(job: Job) -> list[tuple[str, int | None]]:
+    return list(JobEvent.objects.filter(job_id=job.pk).order_by("id").values_list("kind", "run_epoch"))
+
+
+def poll_with_a_cut(consumer: Consumer, proxy: CuttingProxy, *, answer: bool) -> None:
+    """One turn of the worker in which its claim hears nothing back."""
+    proxy.cut(CLAIM_COMMITS, answer=answer)
+    with proxy.as_default():
+        consumer.poll()
+    assert proxy.cuts == 1
+
+
+@pytest.mark.parametrize("answer", [True, False], ids=["the commit's answer is lost", "the commit is lost"])
+def test_the_run_goes_on_with_the_next_turn(
+    consumer: Consumer, proxy: CuttingProxy, fake: FakeSqs, ran: list[Any], answer: bool
+) -> None:
+    job = factories.job()
+    send(job)
+    poll_with_a_cut(consumer, proxy, answer=answer)
+    assert not ran
+    assert Job.objects.get(pk=job.pk).status == (Status.IN_PROGRESS if answer else Status.PENDING)
+
+    consumer.poll()
+
+    assert ran == [(job.pk, 1)]
+    assert story(job) == [("claimed", 1), ("completed", 1)]
+    assert not fake.bodies(URL)
+    consumer.poll()
+    assert len(ran) == 1
+
+
+def test_another_worker_that_got_the_message_meanwhile_leaves_the_run_alone(
+    consumer: Consumer, proxy: CuttingProxy, fake: FakeSqs, ran: list[Any]
+) -> None:
+    now = [0.0]
+    fake.clock = lambda: now[0]
+    job = factories.job()
+    send(job)
+    poll_with_a_cut(consumer, proxy, answer=True)
+    now[0] = 60.0
+
+    Consumer(consumer.queue, consumer.handler, poll_seconds=0).poll()
+    assert not ran
+    assert not fake.bodies(URL)
+
+    consumer.poll()
+    assert ran == [(job.pk, 1)]
+    assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
+
+
+def test_a_run_that_another_worker_won_meanwhile_is_not_taken(
+    consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
+) -> None:
+    job = factories.job()
+    send(job)
+    poll_with_a_cut(consumer, proxy, answer=False)
+    assert isinstance(lifecycle.claim(job.pk, 1, Worker("other")), Job)
+
+    consumer.poll()
+
+    assert not ran
+    assert Job.objects.get(pk=job.pk).worker_id == "other"
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.PENDING])
+def test_a_run_that_was_taken_away_meanwhile_is_not_begun(
+    consumer: Consumer, proxy: CuttingProxy, ran: list[Any], status: Status
+) -> None:
+    job = factories.job()
+    send(job)
+    poll_with_a_cut(consumer, proxy, answer=True)
+    if status == Status.PENDING:
+        lifecycle.restart(Job.objects.filter(pk=job.pk))
+    else:
+        Job.objects.filter(pk=job.pk).update(status=status)
+
+    consumer.poll()
+
+    assert not ran
+    assert Job.objects.get(pk=job.pk).status == status
+
+
+def test_a_redriven_dead_letter_is_recognised_too(
+    consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
+) -> None:
+    dead = factories.job(status=Status.FAILED, run_epoch=2, claimed_epoch=2)
+    send(dead, dead_letter_id="letter")
+    poll_with_a_cut(consumer, proxy, answer=True)
+
+    consumer.poll()
+
+    assert ran == [(dead.pk, 3)]
+    assert story(dead) == [("requeued", 3), ("claimed", 3), ("completed", 3)]
+
+
+def test_told_to_stop_it_gives_the_run_back_at_once(
+    consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
+) -> None:
+    job = factories.job()
+    send(job)
+    poll_with_a_cut(consumer, proxy, answer=True)
+    consumer.stop()
+    consumer.run()
+
+    assert not ran
+    job.refresh_from_db()
+    assert (job.status, job.run_epoch, job.worker_id, job.recovery_count) == (Status.PENDING, 2, None, 0)
+    assert [(row.run_epoch, row.reason) for row in Outbox.objects.all()] == [(2, "given_back")]
+    [claimed, back] = JobEvent.objects.filter(job_id=job.pk).order_by("id")
+    assert (back.kind, back.run_epoch, back.actor) == ("requeued", 2, claimed.actor)
+    assert "never begun" in back.reason
+
+
+def test_told_to_stop_it_leaves_what_it_never_claimed(
+    consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
+) -> None:
+    job = factories.job()
+    send(job)
+    poll_with_a_cut(consumer, proxy, answer=False)
+    consumer.stop()
+    consumer.run()
+    assert Job.objects.get(pk=job.pk).run_epoch == 1
+    assert not story(job)
+
+
+def test_a_run_that_was_begun_is_never_begun_again(
+    consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end could not be recorded, so the row still looks like a claim of ours; recovery is to judge it."""
+    job = factories.job()
+    for _ in range(2):
+        send(job)
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "complete", _raising(DataError("their CHECK")))
+        consumer.poll()
+    assert ran == [(job.pk, 1)]
+    monkeypatch.setattr(lifecycle, "claim", _raising(OperationalError("cut"), then=lifecycle.claim))
+    for _ in range(3):
+        consumer.poll()
+
+    assert ran == [(job.pk, 1)]
+    assert Job.objects.get(pk=job.pk).status == Status.IN_PROGRESS
+    assert not fake.bodies(URL)
+
+
+def test_after_some_tries_the_message_is_left_to_its_visibility_timeout(
+    consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that answers, and fails this one claim again and again, must not keep a worker from the others."""
+    claim = lifecycle.claim
+    tried: Counter[Any] = Counter()
+    bad, good = factories.job(), factories.job()
+
+    def fail_for_one(job_id: Any, *args: Any, **options: Any) -> Any:
+        tried[job_id] += 1
+        if job_id == bad.pk:
+            raise OperationalError("canceling statement due to lock timeout")
+        return claim(job_id, *args, **options)
+
+    monkeypatch.setattr(lifecycle, "claim", fail_for_one)
+    for job in (bad, good):
+        send(job)
+    for _ in range(6):
+        consumer.poll()
+
+    assert ran == [(good.pk, 1)]
+    assert tried[bad.pk] == 4
+    assert len(fake.bodies(URL)) == 1
+
+
+def test_without_doubt_an_own_claim_is_refused_like_any_other() -> None:
+    job, ada = factories.job(), Worker("ada")
+    assert isinstance(lifecycle.claim(job.pk, 1, ada), Job)
+    assert lifecycle.claim(job.pk, 1, ada) == Refused(Refusal.ALREADY_CLAIMED)
+    assert lifecycle.claim(job.pk, 2, ada, asked_before=True) == Refused(Refusal.NOT_WAITING)
+    heartbeats.say(ada)
+
+    mine = lifecycle.claim(job.pk, None, ada, asked_before=True)
+
+    assert isinstance(mine, Job)
+    assert mine.run_epoch == 1
+    assert story(job) == [("claimed", 1)]
+    beat = WorkerHeartbeat.objects.get(worker_id="ada")
+    assert (beat.current_job_id, beat.current_run_epoch) == (job.pk, 1)
+
+
+def _raising(error: Exception, *, then: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Raises once, then does what it should; without ``then`` it raises always."""
+    left = [1]
+
+    def call(*args: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if then is None or left[0] >= 0:
+            raise error
+        return then(*args, **options)
+
+    return call

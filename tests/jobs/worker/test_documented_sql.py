@@ -1,0 +1,223 @@
+"""The SQL of docs/workers.md leaves the database as our own library does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Failure, Refused, Run
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "workers.md").read_text(encoding="utf-8")
+STATEMENTS = dict(re.findall(r"```sql\n-- ([a-z ]+)\n(.*?)```", PAGE, re.DOTALL))
+ADA = Worker("ada")
+MOMENTS = {
+    "id",
+    "created_at",
+    "updated_at",
+    "started_at",
+    "completed_at",
+    "not_before",
+    "available_at",
+    "dead_letter_id",
+}
+
+
+def say(name: str, job: Job, epoch: int | None = 1, **parameters: Any) -> list[dict[str, Any]]:
+    """Run one of the page's statements as a foreign worker would."""
+    statement = re.sub(r":([a-z_]+)", r"%(\1)s", STATEMENTS[name])
+    with connection.cursor() as cursor:
+        given: dict[str, Any] = {"worker": "ada", "job_id": job.pk, "epoch": epoch}
+        cursor.execute(statement, given | parameters)
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in (cursor.fetchall() if names else [])]
+
+
+def picture(job: Job) -> list[Any]:
+    """All that stands in the database about a job; of a moment only whether it is there.
+
+    Whether a message to a queue has a name makes no difference: only one that goes to a dead letter queue needs it.
+    """
+    rows: list[Mapping[str, Any]] = [
+        *Job.objects.filter(pk=job.pk).values(),
+        *Outbox.objects.filter(job_id=job.pk).values(),
+    ]
+    events = JobEvent.objects.filter(job_id=job.pk).values_list("kind", "run_epoch", "actor", "reason")
+    plain = [
+        {
+            name: value is not None if name in MOMENTS else value
+            for name, value in row.items()
+            if name not in ({"job_id", "dead_letter_id"} if row.get("destination") == "queue" else {"job_id"})
+        }
+        for row in rows
+    ]
+    return [*plain, *events]
+
+
+def both(**fields: Any) -> tuple[Job, Job]:
+    """Two like jobs: one for the page's statements, one for the library."""
+    return factories.job(**fields), factories.job(**fields)
+
+
+def claim_both(theirs: Job, ours: Job) -> Run:
+    assert say("claim", theirs)
+    assert isinstance(lifecycle.claim(ours.pk, 1, ADA), Job)
+    return Run(ours.pk, 1, ADA)
+
+
+@pytest.mark.parametrize("epoch", [1, None])
+def test_claim(epoch: int | None) -> None:
+    theirs, ours = both(payload={"site": "example.org"})
+    [run] = say("claim", theirs, epoch)
+    lifecycle.claim(ours.pk, epoch, ADA)
+    assert (run["id"], run["run_epoch"], run["customer_id"]) == (theirs.pk, 1, "TEST-001")
+    assert picture(theirs) == picture(ours)
+    assert not say("claim", theirs, epoch)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, None])
+@pytest.mark.parametrize("worker", ["ada", "bob"])
+def test_mine(epoch: int | None, worker: str) -> None:
+    job = factories.job()
+    assert not say("mine", job, epoch)
+    [won] = say("claim", job, 1, worker=worker)
+    ours = lifecycle.claim(job.pk, epoch, ADA, asked_before=True)
+    assert say("mine", job, epoch) == ([won] if isinstance(ours, Job) else [])
+    assert isinstance(ours, Job) == (worker == "ada" and epoch != 2)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3, None])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": str(status), "claimed_epoch": claimed}
+        for status in [*Status, "archived"]
+        for claimed in (None, 1, 2)
+        if status != Status.PENDING
+    ],
+    ids=str,
+)
+def test_refused(fields: dict[str, Any], epoch: int | None) -> None:
+    job = factories.job(run_epoch=2, **fields)
+    answer = lifecycle.claim(job.pk, epoch, ADA)
+    assert isinstance(answer, Refused)
+    assert not say("claim", job, epoch)
+    assert say("refused", job, epoch) == [{"settled": answer.refusal.settled}]
+
+
+def test_too_early_is_not_settled() -> None:
+    job = factories.job(not_before="2999-01-01T00:00:00Z")
+    assert not say("claim", job)
+    assert say("refused", job) == [{"settled": False}]
+
+
+def test_beats_count() -> None:
+    job = factories.run(worker="ada")
+    say("beat", job)
+    said = WorkerHeartbeat.objects.get()
+    assert (said.current_job_id, said.current_run_epoch) == (job.pk, 1)
+    assert list(WorkerHeartbeat.objects.of_run(job.pk, 1, 1)) == [said]
+    assert not WorkerHeartbeat.objects.without_epochs().exists()
+    say("beat", job, epoch=None, job_id=None)
+    assert WorkerHeartbeat.objects.get().current_job_id is None
+    say("leave", job)
+    assert not WorkerHeartbeat.objects.exists()
+
+
+@pytest.mark.parametrize("status", [Status.IN_PROGRESS, Status.CANCELLED])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_verdict(status: Status, epoch: int) -> None:
+    job = factories.job(status=status, run_epoch=2)
+    theirs = say("verdict", job, epoch) == [{"status": "in_progress"}]
+    assert theirs == (heartbeats.verdict(job.pk, epoch) is heartbeats.Verdict.GO_ON)
+
+
+def test_note() -> None:
+    theirs, ours = both()
+    run = claim_both(theirs, ours)
+    say("note", theirs, note="12 of 50", reference="batch-9")
+    lifecycle.progress(run, "12 of 50", reference="batch-9")
+    first, second = JobEvent.objects.filter(kind=JobEvent.Kind.PROGRESS)
+    assert first.details == second.details
+    assert picture(theirs) == picture(ours)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_complete(late: bool) -> None:
+    theirs, ours = both()
+    run = claim_both(theirs, ours)
+    if late:
+        lifecycle.restart(Job.objects.all())
+    assert say("complete", theirs, details=json.dumps({"submitted": 50})) == [{"counted": not late}]
+    assert lifecycle.complete(run, {"submitted": 50}) is not late
+    assert picture(theirs) == picture(ours)
+
+
+@pytest.mark.parametrize(("attempts", "counted"), [(0, True), (1, True), (2, False)])
+def test_fail_and_retry(attempts: int, counted: bool) -> None:
+    theirs, ours = both(attempts=attempts)
+    run = claim_both(theirs, ours)
+    words: dict[str, Any] = {"error": "it broke", "delay_seconds": 30, "max_attempts": 3}
+    assert say("fail and retry", theirs, **words) == [{"counted": counted}]
+    if counted:
+        assert lifecycle.fail(run, "it broke") is Failure.RETRY
+        assert picture(theirs) == picture(ours)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_fail_for_good(late: bool) -> None:
+    theirs, ours = both()
+    run = claim_both(theirs, ours)
+    if late:
+        lifecycle.restart(Job.objects.all())
+    assert say("fail for good", theirs, error="it broke") == [{"counted": not late}]
+    assert (lifecycle.fail(run, "it broke", retryable=False) is Failure.FAILED) is not late
+    assert picture(theirs) == picture(ours)
+
+
+def test_the_rights_that_the_page_names_suffice() -> None:
+    job = factories.job()
+    words: dict[str, Any] = {
+        "error": "it broke",
+        "delay_seconds": 0,
+        "max_attempts": 3,
+        "note": "",
+        "reference": "",
+        "details": "{}",
+    }
+    with connection.cursor() as cursor:
+        # Undone with the test's transaction.
+        cursor.execute("CREATE ROLE your_worker")
+        cursor.execute(STATEMENTS["rights"])
+        cursor.execute("SET LOCAL ROLE your_worker")
+    for name in [
+        "claim",
+        "refused",
+        "beat",
+        "verdict",
+        "note",
+        "complete",
+        "fail and retry",
+        "fail for good",
+        "leave",
+    ]:
+        say(name, job, **words)
+    with connection.cursor() as cursor:
+        cursor.execute("RESET ROLE")
+    assert Job.objects.get().status == Status.COMPLETED
+
+
+def test_every_statement_of_the_page_is_tried() -> None:
+    tried = set(re.findall(r'say\(\s*"([a-z ]+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert set(STATEMENTS) == tried | {"rights"}

@@ -1,0 +1,371 @@
+"""One run of a handler: its beats, its notes, how it ends, and a database that goes away meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection
+
+from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Run
+from jobs.worker import Handler, PermanentError, RunContext, RunStopped, backoff
+from jobs.worker.backoff import Patience, insist
+from jobs.worker.execution import carry_out
+from jobs.worker.heartbeat_thread import Pulse
+from tests import factories
+from tests.waiting import wait_until
+
+# The beats come over a connection of their own, so what they see must be committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ADA = Worker("ada")
+Kind = JobEvent.Kind
+
+
+@pytest.fixture(autouse=True)
+def hurry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 0.02
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.001)
+
+
+def work(handler: Handler, **fields: Any) -> Job:
+    """Claim a job, run it with this handler, and return it as it is then."""
+    job = lifecycle.claim(factories.job(**fields).pk, None, ADA)
+    assert isinstance(job, Job)
+    carry_out(job, ADA, handler)
+    return Job.objects.get(pk=job.pk)
+
+
+def events(job: Job) -> list[str]:
+    return list(JobEvent.objects.filter(job_id=job.pk).values_list("kind", flat=True))
+
+
+def beats() -> Callable[[], bool]:
+    """A condition: the worker has beaten since."""
+    before = WorkerHeartbeat.objects.get(worker_id="ada").last_heartbeat
+    return lambda: WorkerHeartbeat.objects.get(worker_id="ada").last_heartbeat > before
+
+
+def beating_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("beat ")]
+
+
+class TestEndings:
+    def test_what_the_handler_returns_is_kept(self) -> None:
+        job = work(lambda context: {"submitted": 50})
+        assert job.status == Status.COMPLETED
+        assert JobEvent.objects.get(kind=Kind.COMPLETED).details["submitted"] == 50
+
+    def test_the_handler_knows_its_job(self) -> None:
+        seen: list[Any] = []
+        job = work(
+            lambda context: seen.append(context.job),
+            customer_id="TEST-007",
+            package_size=150,
+            priority_level="gold",
+            payload={"site": "example.org"},
+            run_epoch=3,
+            attempts=2,
+        )
+        assert seen[0].__dict__ == {
+            "id": job.pk,
+            "customer_id": "TEST-007",
+            "package_size": 150,
+            "priority": "gold",
+            "payload": {"site": "example.org"},
+            "epoch": 3,
+            "attempts": 2,
+        }
+
+    @pytest.mark.parametrize(
+        ("result", "problem"),
+        [
+            ({"at": object()}, "it is not JSON"),
+            ({"text": "\x00"}, "it has a NUL character"),
+            ([1, 2], "a handler returns a dict or None, not list"),
+        ],
+    )
+    def test_a_result_that_cannot_be_kept_does_not_undo_the_work(self, result: Any, problem: str) -> None:
+        assert work(lambda context: result).status == Status.COMPLETED
+        assert problem in JobEvent.objects.get(kind=Kind.COMPLETED).details["result_not_kept"]
+
+    def test_an_exception_fails_the_run_and_is_shown(self, caplog: pytest.LogCaptureFixture) -> None:
+        def handler(context: RunContext) -> None:
+            raise ValueError("the directory answered 502")
+
+        job = work(handler)
+        assert (job.status, job.run_epoch, job.attempts) == (Status.PENDING, 2, 1)
+        assert job.error_message == "ValueError: the directory answered 502"
+        assert events(job) == [Kind.CLAIMED, Kind.RETRY_SCHEDULED]
+        assert "Traceback" in caplog.text
+        assert "in handler" in caplog.text
+
+    def test_a_permanent_error_is_not_retried(self) -> None:
+        def handler(context: RunContext) -> None:
+            raise PermanentError("the customer closed the account")
+
+        job = work(handler)
+        assert (job.status, job.attempts) == (Status.FAILED, 1)
+        assert "the customer closed the account" in (job.error_message or "")
+        assert Outbox.objects.get().destination == Outbox.Destination.DLQ
+
+    def test_an_exception_that_cannot_be_printed_fails_its_run_alone(self) -> None:
+        class Mute(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        def handler(context: RunContext) -> None:
+            raise Mute
+
+        assert work(handler).status == Status.PENDING
+
+    @pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+    def test_the_end_of_the_process_is_not_swallowed(self, ending: type[BaseException]) -> None:
+        def handler(context: RunContext) -> None:
+            raise ending
+
+        with pytest.raises(ending):
+            work(handler)
+        assert Job.objects.get().status == Status.IN_PROGRESS
+        assert not beating_threads()
+
+    def test_the_worker_is_free_after_the_run(self) -> None:
+        work(lambda context: None)
+        assert WorkerHeartbeat.objects.get().current_job_id is None
+
+
+class TestNotes:
+    def test_are_kept_with_the_run(self) -> None:
+        job = work(lambda context: context.note("12 of 50 submitted", reference="batch-9"))
+        event = JobEvent.objects.get(job_id=job.pk, kind=Kind.PROGRESS)
+        assert event.details == {"note": "12 of 50 submitted", "reference": "batch-9", "late": False}
+
+    def test_a_note_learns_at_once_that_the_run_no_longer_counts(self, settings: Any) -> None:
+        settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 60
+        heard: list[bool] = []
+
+        def handler(context: RunContext) -> None:
+            Job.objects.update(status=Status.CANCELLED)
+            heard.append(context.should_stop)
+            context.note("12 of 50 submitted")
+            heard.append(context.should_stop)
+
+        work(handler)
+        assert heard == [False, True]
+
+    def test_a_note_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fail_times(monkeypatch, "progress", 3)
+        work(lambda context: context.note("12 of 50 submitted"))
+        assert JobEvent.objects.filter(kind=Kind.PROGRESS).count() == 1
+
+
+class TestBeats:
+    def test_go_on_while_the_handler_works_and_stop_with_it(self) -> None:
+        def handler(context: RunContext) -> None:
+            for _ in range(2):
+                wait_until(beats())
+            assert len(beating_threads()) == 1
+
+        assert work(handler).status == Status.COMPLETED
+        assert not beating_threads()
+
+    def test_stop_when_the_handler_raises(self) -> None:
+        def handler(context: RunContext) -> None:
+            wait_until(beats())
+            raise ValueError
+
+        work(handler)
+        assert not beating_threads()
+        assert WorkerHeartbeat.objects.get().current_job_id is None
+
+    def test_stop_when_their_owner_died(self) -> None:
+        run = Run(factories.run(epoch=1, worker="ada").pk, 1, ADA)
+        owner = threading.Thread(target=lambda: Pulse(run).__enter__())
+        owner.start()
+        owner.join()
+        wait_until(lambda: not beating_threads())
+
+    @pytest.mark.parametrize("status", [Status.CANCELLED, Status.PENDING])
+    def test_tell_that_the_run_was_taken_away(self, status: Status, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "jobs.worker")
+
+        def handler(context: RunContext) -> None:
+            context.check()
+            if status == Status.CANCELLED:
+                Job.objects.update(status=status)
+            else:
+                lifecycle.restart(Job.objects.all())
+            wait_until(lambda: context.should_stop)
+            context.check()
+
+        job = work(handler)
+        assert job.status == status
+        assert events(job) == [Kind.CLAIMED]
+        verdict = "cancelled" if status == Status.CANCELLED else "superseded"
+        assert f"left: The run was {verdict}." in caplog.text
+
+    def test_a_cancelled_run_that_works_on_is_seen_and_its_result_refused(self) -> None:
+        def handler(context: RunContext) -> None:
+            Job.objects.update(status=Status.CANCELLED)
+            wait_until(lambda: context.should_stop)
+            wait_until(beats())
+            assert WorkerHeartbeat.objects.get().current_job_id == context.job.id
+
+        job = work(handler)
+        assert job.status == Status.CANCELLED
+        assert events(job) == [Kind.CLAIMED, Kind.LATE_RESULT_REJECTED]
+
+    def test_a_stop_carries_the_verdict(self) -> None:
+        stopped = RunStopped(heartbeats.Verdict.SUPERSEDED)
+        assert (stopped.verdict, str(stopped)) == ("superseded", "The run was superseded.")
+
+    def test_go_on_after_an_outage_and_log_each_change_once(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        away = threading.Event()
+        failures: list[int] = []
+        real = heartbeats.beat
+
+        def beat(*args: Any) -> Any:
+            if away.is_set():
+                failures.append(1)
+                raise OperationalError("the connection is closed\nDETAIL: and so on")
+            return real(*args)
+
+        monkeypatch.setattr(heartbeats, "beat", beat)
+
+        def handler(context: RunContext) -> None:
+            away.set()
+            wait_until(lambda: len(failures) >= 3)
+            away.clear()
+            wait_until(beats())
+
+        assert work(handler).status == Status.COMPLETED
+        said = [record.getMessage() for record in caplog.records if "database" in record.getMessage()]
+        assert said[0] == "The database does not answer, trying again: the connection is closed"
+        assert said[1].startswith("The database answers again (failed tries: ")
+        assert len(said) == 2
+
+
+class TestReports:
+    def test_a_result_waits_for_the_database(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        fail_times(monkeypatch, "complete", 5)
+        assert work(lambda context: {"submitted": 50}).status == Status.COMPLETED
+        assert caplog.text.count("does not answer") == 1
+
+    def test_a_failure_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fail_times(monkeypatch, "fail", 5)
+
+        def handler(context: RunContext) -> None:
+            raise ValueError
+
+        assert work(handler).attempts == 1
+
+    def test_an_answer_lost_after_the_commit_is_no_late_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fail_times(monkeypatch, "complete", 1, after=True)
+        job = work(lambda context: None)
+        assert events(job) == [Kind.CLAIMED, Kind.COMPLETED]
+
+    def test_every_connection_is_cut_mid_run(self) -> None:
+        def handler(context: RunContext) -> dict[str, bool]:
+            cut_connections()
+            return {"worked": True}
+
+        job = work(handler)
+        assert events(job) == [Kind.CLAIMED, Kind.COMPLETED]
+
+    def test_a_result_that_comes_after_a_requeue_is_still_fenced(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fail_times(monkeypatch, "complete", 2, then=lambda: lifecycle.restart(Job.objects.all()))
+        job = work(lambda context: None)
+        assert (job.status, job.run_epoch) == (Status.PENDING, 2)
+        assert events(job) == [Kind.CLAIMED, Kind.LATE_RESULT_REJECTED]
+
+    def test_a_refusal_that_will_not_pass_is_logged_and_left_to_recovery(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*args: Any) -> bool:
+            raise IntegrityError("a CHECK of theirs")
+
+        monkeypatch.setattr(lifecycle, "complete", refuse)
+        assert work(lambda context: None).status == Status.IN_PROGRESS
+        assert "how it ended can't be recorded" in caplog.text
+
+
+def cut_connections() -> None:
+    """Have the server end every connection to the test database, this one among them."""
+    with pytest.raises(OperationalError), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " ORDER BY pid = pg_backend_pid()"
+        )
+
+
+def fail_times(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    times: int,
+    *,
+    after: bool = False,
+    then: Callable[[], object] = lambda: None,
+) -> None:
+    """Let this step of the lifecycle fail as in an outage, before or after it is done, and ``then`` do this."""
+    real = getattr(lifecycle, name)
+    left = [times]
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        if not left[0]:
+            return real(*args, **kwargs)
+        left[0] -= 1
+        if after:
+            real(*args, **kwargs)
+        if not left[0]:
+            then()
+        raise OperationalError("the connection is closed")
+
+    monkeypatch.setattr(lifecycle, name, step)
+
+
+class TestPatience:
+    def test_pauses_double_and_are_bounded_by_a_beat(
+        self, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 1.0)
+        settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 10
+        waiting = Patience("It")
+        pauses = [waiting.failed(OSError("gone")) for _ in range(2_000)]
+        bounds = [1, 2, 4, 8, *[10] * 1_996]
+        assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
+
+    def test_never_longer_than_half_a_minute(self, settings: Any) -> None:
+        settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 300
+        waiting = Patience("It")
+        assert max(waiting.failed(OSError("gone")) for _ in range(100)) <= 30
+
+    def test_another_trouble_is_another_line(self, caplog: pytest.LogCaptureFixture) -> None:
+        waiting = Patience("It")
+        for error in (OSError("gone"), OSError("gone"), ValueError("refused"), ValueError("refused")):
+            waiting.failed(error)
+        waiting.succeeded()
+        waiting.succeeded()
+        assert [record.getMessage() for record in caplog.records] == [
+            "It does not answer, trying again: gone",
+            "It does not answer, trying again: refused",
+            "It answers again (failed tries: 4)",
+        ]
+
+    def test_insisting_does_not_hide_a_mistake(self) -> None:
+        def mistaken() -> None:
+            raise IntegrityError
+
+        with pytest.raises(IntegrityError):
+            insist(mistaken)

@@ -1,0 +1,187 @@
+"""The command run_worker: what it refuses, and real processes that are told to end or are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from jobs import sqs
+from jobs.messaging.format import JobMessage
+from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
+from tests import factories
+from tests.conftest import TestQueue
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+START_SECONDS = 60.0
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "sentence"),
+    [
+        ("nowhere", "The handler 'nowhere' can't be imported: nowhere doesn't look like a module path."),
+        ("no.such.module", "The handler 'no.such.module' can't be imported: No module named 'no'."),
+        (
+            "tests.jobs.worker.handlers.absent",
+            "The handler 'tests.jobs.worker.handlers.absent' can't be imported: ",
+        ),
+        (
+            "tests.jobs.worker.handlers.NOT_CALLABLE",
+            "The handler 'tests.jobs.worker.handlers.NOT_CALLABLE' is not a function.",
+        ),
+        ("tests.jobs.worker.handlers.run_later", "is a coroutine; give a plain function."),
+        ("tests.jobs.worker.handlers.take_nothing", "must take one argument, the run's context: "),
+    ],
+)
+def test_refuses_what_is_no_handler(handler: str, sentence: str, sqs_queue: TestQueue) -> None:
+    with pytest.raises(CommandError) as refused:
+        call_command("run_worker", handler=handler)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"queue": "nowhere"}, "There is no queue named 'nowhere'. Known queues: default."),
+        ({"max_jobs": 0}, "--max-jobs must be at least 1."),
+    ],
+)
+def test_refuses_nonsense(options: dict[str, Any], sentence: str, sqs_queue: TestQueue) -> None:
+    with pytest.raises(CommandError) as refused:
+        call_command("run_worker", handler="tests.jobs.worker.handlers.return_at_once", **options)
+    assert str(refused.value) == sentence
+
+
+def test_names_the_setting_when_there_is_no_queue(settings: Any) -> None:
+    settings.QUEUES = {}
+    with pytest.raises(CommandError, match="Known queues: none; set SQS_QUEUE_URL"):
+        call_command("run_worker", handler="tests.jobs.worker.handlers.return_at_once")
+
+
+@pytest.mark.django_db(transaction=True)
+class TestProcess:
+    @pytest.fixture
+    def start(self, sqs_queue: TestQueue) -> Iterator[Start]:
+        """Start run_worker beside us, on the test's database and queue; killed at the end if it still runs."""
+        with ExitStack() as ends:
+
+            def start(handler: str, *words: str) -> subprocess.Popen[bytes]:
+                command = [
+                    sys.executable,
+                    "manage.py",
+                    "run_worker",
+                    "--handler",
+                    f"tests.jobs.worker.handlers.{handler}",
+                ]
+                process = subprocess.Popen([*command, *words], cwd=ROOT, env=environment(sqs_queue))
+                ends.callback(process.wait)
+                ends.callback(process.kill)
+                return process
+
+            yield start
+
+    @pytest.fixture
+    def gate(self, tmp_path: Path) -> Path:
+        """The file that lets ``handlers.wait_for_gate`` finish."""
+        return tmp_path / "gate"
+
+    def test_sigterm_lets_the_run_finish_and_nothing_else_begin(
+        self, start: Start, sqs_queue: TestQueue, gate: Path
+    ) -> None:
+        job, other = begin(sqs_queue, gate), begin(sqs_queue, gate)
+        process = start("wait_for_gate")
+        wait_until(lambda: has_begun(job) or has_begun(other), START_SECONDS)
+        process.terminate()
+        assert running() == 1
+        gate.touch()
+        assert process.wait(START_SECONDS) == 0
+        assert sorted(Job.objects.values_list("status", flat=True)) == [Status.COMPLETED, Status.PENDING]
+        assert sqs.depth(sqs_queue.url).total == 1
+        assert not WorkerHeartbeat.objects.exists()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_an_idle_worker_leaves_when_told(self, start: Start, number: signal.Signals) -> None:
+        process = start("return_at_once")
+        wait_until(WorkerHeartbeat.objects.exists, START_SECONDS)
+        process.send_signal(number)
+        assert process.wait(START_SECONDS) == 0
+        assert not WorkerHeartbeat.objects.exists()
+
+    def test_a_second_signal_ends_it_at_once(self, start: Start, sqs_queue: TestQueue, gate: Path) -> None:
+        job = begin(sqs_queue, gate)
+        process = start("wait_for_gate")
+        wait_until(lambda: has_begun(job), START_SECONDS)
+
+        def signalled_to_death() -> bool:
+            process.terminate()
+            return process.poll() is not None
+
+        wait_until(signalled_to_death, START_SECONDS)
+        assert process.returncode == -signal.SIGTERM
+        assert_left_in_the_middle(job)
+
+    def test_a_killed_worker_leaves_its_run_and_its_row_behind(
+        self, start: Start, sqs_queue: TestQueue, gate: Path
+    ) -> None:
+        job = begin(sqs_queue, gate)
+        process = start("wait_for_gate")
+        wait_until(lambda: has_begun(job), START_SECONDS)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert_left_in_the_middle(job)
+        assert sqs.depth(sqs_queue.url).total == 0
+
+    def test_a_run_that_is_cancelled_is_left(self, start: Start, sqs_queue: TestQueue, gate: Path) -> None:
+        job = begin(sqs_queue, gate)
+        process = start("wait_for_gate", "--max-jobs", "1")
+        wait_until(lambda: has_begun(job), START_SECONDS)
+        Job.objects.update(status=Status.CANCELLED)
+        assert process.wait(START_SECONDS) == 0
+        assert Job.objects.get().status == Status.CANCELLED
+        assert not JobEvent.objects.filter(kind=JobEvent.Kind.LATE_RESULT_REJECTED).exists()
+
+
+def environment(queue: TestQueue) -> dict[str, str]:
+    """The tests' services, with the database that this test writes to."""
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
+    return os.environ | {
+        "DATABASE_URL": url.geturl(),
+        "SQS_QUEUE_URL": queue.url,
+        "SQS_DLQ_URL": queue.dlq_url,
+        "OPSCONSOLE_BEAT_INTERVAL_SECONDS": "1",
+    }
+
+
+def begin(queue: TestQueue, gate: Path) -> Job:
+    """A job with its message on the queue."""
+    job = factories.job(payload={"gate": str(gate)})
+    sqs.send_raw(queue.url, JobMessage(job_id=job.pk, run_epoch=1).to_body())
+    return job
+
+
+def has_begun(job: Job) -> bool:
+    return JobEvent.objects.filter(job_id=job.pk, kind=JobEvent.Kind.PROGRESS).exists()
+
+
+def running() -> int:
+    return Job.objects.running().count()
+
+
+def assert_left_in_the_middle(job: Job) -> None:
+    left = Job.objects.get(pk=job.pk)
+    beat = WorkerHeartbeat.objects.get()
+    assert (left.status, left.claimed_epoch, left.worker_id) == (Status.IN_PROGRESS, 1, beat.worker_id)
+    assert (beat.current_job_id, beat.current_run_epoch) == (job.pk, 1)

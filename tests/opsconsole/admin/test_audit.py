@@ -1,0 +1,123 @@
+"""The audit: who did what, why and with what result; to export, not to edit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import InternalError, ProgrammingError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opsconsole.kit import audit, exports
+from opsconsole.kit.audit import Told
+from tests import people
+from tests.factories import job
+
+LIST = reverse("admin:admin_logentry_changelist")
+
+
+@pytest.fixture
+def viewer(client: Client) -> Client:
+    client.force_login(people.viewer())
+    return client
+
+
+def text_of(response: Any) -> str:
+    return b"".join(response.streaming_content).decode()
+
+
+@given(st.text(min_size=1), st.text(), st.text())
+def test_what_was_said_is_read_back_in_its_parts(did: str, why: str, result: str) -> None:
+    said = str(Told(did, why, result))
+    words = [" ".join(part.split()) for part in (did, why, result)]
+
+    if all(words):
+        assert Told.of(said) == Told(*words)
+
+
+def test_a_reason_can_not_pass_for_a_result() -> None:
+    told = Told.of(str(Told("Requeued.", "because\nResult: all well", "Waits for run 2.")))
+
+    assert told == Told("Requeued.", "because Result: all well", "Waits for run 2.")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "change", ["UPDATE django_admin_log SET change_message = ''", "DELETE FROM django_admin_log"]
+)
+def test_nobody_rewrites_the_audit(change: str) -> None:
+    audit.log(people.operator(), [job()], "Requeued.", why="the customer called")
+
+    with pytest.raises((ProgrammingError, InternalError), match="append-only"), transaction.atomic():
+        connection.cursor().execute(change)
+    assert LogEntry.objects.get().change_message.startswith("Requeued.")
+
+
+@pytest.mark.django_db
+def test_people_are_switched_off_and_not_deleted(client: Client) -> None:
+    olga = people.operator()
+    audit.log(olga, [job()], "Requeued.")
+    client.force_login(people.operator("otto"))
+
+    assert client.post(reverse("admin:auth_user_delete", args=[olga.pk]), {"post": "yes"}).status_code == 403
+    assert User.objects.filter(pk=olga.pk).exists()
+
+
+@pytest.mark.django_db
+def test_the_list_shows_the_parts_and_filters_by_who_and_what(viewer: Client) -> None:
+    made, olga = job(), people.operator()
+    audit.log(olga, [made], "Requeued.", why="<b>angry</b> customer", result="Waits for run 2.")
+    audit.log(people.operator("otto"), [olga], "Changed.")
+
+    page = viewer.get(LIST, {"who": "olga", "object": "jobs.job"}).content.decode()
+
+    assert "&lt;b&gt;angry&lt;/b&gt; customer" in page
+    assert "Waits for run 2." in page
+    assert reverse("admin:jobs_job_change", args=[made.pk]) in page
+    assert viewer.get(LIST, {"q": str(made.pk)}).context["cl"].result_count == 1
+    assert viewer.get(LIST, {"q": "otto"}).context["cl"].result_count == 1
+    assert viewer.get(LIST, {"object": "no.such"}).context["cl"].result_count == 0
+
+
+@pytest.mark.django_db
+def test_an_export_holds_what_the_filters_leave(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "PAGE", 2)
+    made, olga = job(), people.operator()
+    for number in range(5):
+        audit.log(olga, [made], f"=HYPERLINK({number})", why="why", result="result")
+    audit.log(people.operator("otto"), [made], "Changed.")
+
+    as_csv = viewer.get(reverse("admin:audit_export", args=["csv"]), {"who": "olga"})
+    as_json = viewer.get(reverse("admin:audit_export", args=["json"]), {"who": "olga"})
+
+    rows = list(csv.DictReader(io.StringIO(text_of(as_csv))))
+    assert [row["what"] for row in rows] == [f"'=HYPERLINK({number})" for number in (4, 3, 2, 1, 0)]
+    assert {row["why"] for row in rows} == {"why"}
+    assert "attachment" in as_csv.headers["Content-Disposition"]
+    assert [row["what"] for row in json.loads(text_of(as_json))] == [
+        f"=HYPERLINK({n})" for n in (4, 3, 2, 1, 0)
+    ]
+
+
+@pytest.mark.django_db
+def test_an_export_of_nothing_is_still_whole(viewer: Client) -> None:
+    response = viewer.get(reverse("admin:audit_export", args=["json"]), {"who": "olga"})
+
+    assert json.loads(text_of(response)) == []
+
+
+@pytest.mark.django_db
+def test_an_export_needs_the_permission_and_a_form_that_exists(client: Client, viewer: Client) -> None:
+    assert viewer.get(reverse("admin:audit_export", args=["xml"])).status_code == 404
+    nobody = people.viewer("nobody")
+    nobody.user_permissions.clear()
+    client.force_login(nobody)
+    assert client.get(reverse("admin:audit_export", args=["csv"])).status_code == 403

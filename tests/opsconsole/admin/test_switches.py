@@ -1,0 +1,187 @@
+"""Switches: holding recovery, checks and queues still, with a reason and an end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import Job, RecoveryControl, Sweep
+from jobs.recovery import sweeps
+from jobs.worker.consumer import Consumer
+from opsconsole import overview, switches
+from opsconsole.kit import pauses
+from opsconsole.kit.env import QueueConfig
+from opsconsole.kit.models import Pause
+from tests import people
+from tests.factories import job, run
+from tests.racing import race
+
+if TYPE_CHECKING:
+    from tests.conftest import TestQueue
+
+LIST = reverse("admin:opsconsole_pause_changelist")
+HOUR = timedelta(hours=1)
+WHY = "deploy 1.4"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_figures() -> None:
+    overview.memory.clear()
+
+
+def begin(name: str = pauses.RECOVERY, lasting: timedelta | None = HOUR) -> Pause:
+    return pauses.begin(name, by="olga", reason=WHY, lasting=lasting)
+
+
+@pytest.mark.django_db
+def test_a_pause_ends_by_the_clock() -> None:
+    begin()
+    assert pauses.active(pauses.RECOVERY)
+
+    Pause.objects.update(until=Now())
+
+    assert pauses.active(pauses.RECOVERY) is None
+    assert pauses.end(pauses.RECOVERY, by="olga", reason=WHY) is None
+    begin()
+    earlier = Pause.objects.order_by("id")[0]
+    assert (earlier.ended_by, earlier.ended_at) == ("the clock", earlier.until)
+
+
+@pytest.mark.django_db
+def test_a_new_pause_takes_the_place_of_the_old() -> None:
+    begin(lasting=None)
+    begin(lasting=HOUR)
+
+    assert Pause.objects.active().count() == 1
+    assert Pause.objects.order_by("id")[0].end_reason == "Replaced by another pause."
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("lasting", [timedelta(0), timedelta(days=8), timedelta(minutes=-1)])
+def test_a_length_without_sense_is_refused(lasting: timedelta) -> None:
+    with pytest.raises(pauses.PauseRefused, match="at most 7 days"):
+        begin(lasting=lasting)
+    with pytest.raises(pauses.PauseRefused, match="reason"):
+        pauses.begin(pauses.RECOVERY, by="olga", reason=" ")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_at_once_leave_one_pause() -> None:
+    def try_it(number: int) -> bool:
+        try:
+            pauses.begin(pauses.RECOVERY, by=f"operator {number}", reason=WHY)
+        except pauses.PauseRefused:
+            return False
+        return True
+
+    began = race([partial(try_it, number) for number in range(6)])
+
+    assert any(began)
+    assert Pause.objects.active().count() == 1
+    assert Pause.objects.filter(ended_at=None).count() == 1
+
+
+@pytest.mark.django_db
+def test_a_deploy_window_holds_recovery_and_then_lets_it_go_on(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED)
+    dead = run(age=2 * HOUR, silent=HOUR)
+    begin()
+
+    held = sweeps.sweep("test")
+
+    assert (held.mode, held.found, held.requeued) == (Sweep.Mode.PAUSED, 1, 0)
+    assert Job.objects.get(pk=dead.pk).run_epoch == dead.run_epoch
+    Pause.objects.update(until=Now())
+    assert sweeps.sweep("test").requeued == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_paused_queue_gives_nothing_to_our_workers(sqs_queue: TestQueue) -> None:
+    made = job()
+    sqs_queue.client.send_message(QueueUrl=sqs_queue.url, MessageBody=f'{{"job_id": "{made.pk}"}}')
+    worker = Consumer(_configured(), lambda _: None, poll_seconds=0)
+    pauses.begin(pauses.of_queue("default"), by="olga", reason=WHY)
+
+    worker.poll()
+    assert worker.finished_runs == 0
+
+    pauses.end(pauses.of_queue("default"), by="olga", reason=WHY)
+    worker.poll()
+    assert worker.finished_runs == 1
+
+
+def _configured() -> Any:
+    from django.conf import settings
+
+    return settings.QUEUES["default"]
+
+
+@pytest.mark.django_db
+def test_an_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
+    client.force_login(people.allowed("switch"))
+
+    page = client.post(
+        LIST,
+        {"name": "recovery", "decision": "pause", "recovery-reason": WHY, "recovery-minutes": "30"},
+        follow=True,
+    ).content.decode()
+
+    assert "It goes on by itself at" in page
+    assert "by paul: “deploy 1.4”." in client.get(reverse("admin:jobs_job_changelist")).content.decode()
+    client.post(LIST, {"name": "recovery", "decision": "resume", "recovery-reason": "deployed"})
+    assert pauses.active("recovery") is None
+    assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
+        "Recovery is paused.\nWhy: deploy 1.4",
+        "Automatic recovery: resumed.\nWhy: deployed",
+    ]
+
+
+@pytest.mark.django_db
+def test_the_page_asks_for_a_reason(client: Client) -> None:
+    client.force_login(people.operator())
+
+    page = client.post(LIST, {"name": "recovery", "decision": "pause"}).content.decode()
+
+    assert "Give a reason" in page
+    assert not Pause.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_viewer_sees_the_switches_and_can_not_turn_them(client: Client) -> None:
+    client.force_login(people.viewer())
+
+    assert '<button type="submit" class="operation' not in client.get(LIST).content.decode()
+    answer = client.post(LIST, {"name": "recovery", "decision": "pause", "recovery-reason": WHY})
+    assert answer.status_code == 403
+    assert not Pause.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_command_pauses_lists_and_resumes(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("pause", "recovery", minutes=20, reason=WHY, operator="ci")
+    assert "by ci: “deploy 1.4”." in capsys.readouterr().out
+
+    call_command("pause", "recovery", resume=True, reason="done", operator="ci")
+    assert "Nothing is paused." in capsys.readouterr().out
+    with pytest.raises(CommandError, match="nothing to resume"):
+        call_command("pause", "recovery", resume=True, reason="done")
+    with pytest.raises(CommandError, match="'recovery', 'dead letter checks'"):
+        call_command("pause", "the world", reason=WHY)
+    with pytest.raises(CommandError, match="reason"):
+        call_command("pause", "recovery")
+
+
+@pytest.mark.django_db
+def test_a_queue_that_is_gone_is_not_told_of() -> None:
+    begin("queue:gone")
+
+    assert switches.in_force() == []

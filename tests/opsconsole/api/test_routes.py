@@ -1,0 +1,367 @@
+"""The API as a whole: who may call what, how errors are told, and its description of itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+from django.utils.html import escape
+
+from jobs.intake import queue_position
+from jobs.models import Job
+from opsconsole.kit.env import QueueConfig
+from ratelimits.engine import store
+from ratelimits.keys import api_keys
+from ratelimits.models import Policy, RateLimitRequest
+from ratelimits.policies import in_force
+from ratelimits.records import recording
+from tests import people
+from tests.keys import key, sent
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:1/0/default", None)}
+    api_keys.forget()
+
+
+def document(client: Client) -> Any:
+    response = client.get("/api/openapi.json")
+    assert response.status_code == 200
+    return response.json()
+
+
+def routes(client: Client) -> list[tuple[str, str, Any]]:
+    return [
+        (method, path, operation)
+        for path, methods in document(client)["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def call(client: Client, method: str, path: str, **options: Any) -> Any:
+    url = path.replace("{job_id}", str(uuid4())).replace("{customer_id}", "TEST-001")
+    return client.generic(method.upper(), url, "{}", content_type="application/json", **options)
+
+
+def is_problem(response: Any, status: int) -> bool:
+    problem = response.json()
+    return bool(
+        response.status_code == problem["status"] == status
+        and response.headers["Content-Type"] == "application/problem+json"
+        and problem["title"]
+        and problem["detail"].endswith(".")
+    )
+
+
+def test_the_document_names_every_route(client: Client) -> None:
+    assert {(method, path) for method, path, _ in routes(client)} == {
+        ("get", "/api/queue/{customer_id}"),
+        ("post", "/api/jobs"),
+        ("post", "/api/jobs/{job_id}/claim"),
+        ("post", "/api/jobs/{job_id}/beat"),
+        ("post", "/api/jobs/{job_id}/progress"),
+        ("post", "/api/jobs/{job_id}/complete"),
+        ("post", "/api/jobs/{job_id}/fail"),
+        ("post", "/api/workers/beat"),
+        ("post", "/api/workers/leave"),
+        ("post", "/api/limits/check"),
+    }
+    assert document(client)["info"]["version"] == "1.0"
+
+
+def test_every_route_but_the_customers_wants_a_key(client: Client) -> None:
+    for method, path, operation in routes(client):
+        response = call(client, method, path)
+        if path.startswith("/api/queue/"):
+            assert response.status_code == 200
+            assert "security" not in operation
+            continue
+        assert operation["security"] == [{"KeyInBearer": []}, {"KeyHeader": []}]
+        assert is_problem(response, 401), path
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_key_without_the_scope_is_refused(client: Client) -> None:
+    headers = sent(key("nothing", [])[1])
+    for method, path, operation in routes(client):
+        if "security" in operation:
+            response = call(client, method, path, headers=headers)
+            assert is_problem(response, 403), path
+            assert response.json()["reason"] == "scope"
+    assert not Job.objects.exists()
+
+
+def test_each_scope_opens_its_routes_alone(client: Client) -> None:
+    producer, worker = sent(key("p", ["jobs:write"])[1]), sent(key("w", ["worker"])[1])
+
+    assert call(client, "post", "/api/jobs", headers=producer).status_code == 422
+    assert call(client, "post", "/api/jobs", headers=worker).status_code == 403
+    assert call(client, "post", "/api/workers/beat", headers=worker).status_code == 422
+    assert call(client, "post", "/api/workers/beat", headers=producer).status_code == 403
+
+
+def test_a_revoked_key_is_refused(client: Client) -> None:
+    made, text = key()
+    assert call(client, "post", "/api/jobs", headers=sent(text)).status_code == 422
+
+    api_keys.revoke(made.pk, by="olga", reason="leaked")
+
+    assert is_problem(call(client, "post", "/api/jobs", headers=sent(text)), 401)
+
+
+def test_a_session_opens_nothing(client: Client) -> None:
+    client.force_login(people.operator())
+
+    assert is_problem(call(client, "post", "/api/jobs"), 401)
+
+
+def test_a_key_needs_no_csrf_token() -> None:
+    strict = Client(enforce_csrf_checks=True)
+
+    assert call(strict, "post", "/api/jobs", headers=sent(key()[1])).status_code == 422
+
+
+def test_answers_are_kept_nowhere_and_say_their_version(client: Client) -> None:
+    for path in ("/api/queue/TEST-001", "/api/nothing", "/api/openapi.json", "/api/docs"):
+        response = client.get(path)
+        assert response.headers["Cache-Control"] == "no-store", path
+        assert response.headers["API-Version"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/nothing", "/api/queue/", "/api/jobs/not-a-uuid/claim", "/api/v2/jobs"]
+)
+def test_what_is_not_there_is_a_problem(client: Client, path: str) -> None:
+    assert is_problem(client.get(path), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("PUT", "/api/jobs", "POST"), ("DELETE", "/api/queue/a", "GET"), ("POST", "/api/docs", "GET, HEAD")],
+)
+def test_another_method_is_a_problem(client: Client, method: str, path: str, allowed: str) -> None:
+    response = client.generic(method, path)
+
+    assert is_problem(response, 405)
+    assert response.headers["Allow"] == allowed
+
+
+def test_a_failure_is_a_problem_that_tells_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    def fails(_: str) -> Any:
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(queue_position, "of_customer", fails)
+    client.raise_request_exception = False
+
+    response = client.get("/api/queue/a")
+
+    assert is_problem(response, 500)
+    assert "hunter2" not in response.content.decode()
+
+
+def test_without_a_database_the_answer_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: Any) -> Any:
+        raise OperationalError("could not connect to 10.0.0.7")
+
+    monkeypatch.setattr(queue_position, "of_customer", away)
+    response = client.get("/api/queue/a")
+
+    assert is_problem(response, 503)
+    assert response.headers["Retry-After"] == "5"
+    assert "10.0.0.7" not in response.content.decode()
+
+    monkeypatch.setattr(api_keys, "_look_up", away)
+    assert is_problem(call(client, "post", "/api/jobs", headers=sent(key()[1])), 503)
+
+
+def test_a_strange_host_is_a_problem(client: Client) -> None:
+    assert is_problem(client.get("/api/queue/a", headers={"Host": "evil.example"}), 400)
+
+
+def test_pages_outside_of_the_api_keep_their_errors(client: Client) -> None:
+    response = client.get("/nothing")
+
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "API-Version" not in response.headers
+
+
+def test_every_answer_is_documented_as_a_problem(client: Client) -> None:
+    for _, path, operation in routes(client):
+        statuses = set(operation["responses"])
+        assert {"429", "500", "503"} <= statuses, path
+        assert ("401" in statuses) == ("403" in statuses) == ("security" in operation)
+        assert ("422" in statuses) == ("413" in statuses) == ("requestBody" in operation)
+        for status, response in operation["responses"].items():
+            assert {"RateLimit", "RateLimit-Policy"} <= set(response["headers"])
+            if status >= "4":
+                assert list(response["content"]) == ["application/problem+json"]
+        assert operation["summary"]
+
+
+@pytest.mark.parametrize("who", ["stranger", "operator"])
+def test_the_reference_page_shows_every_route(client: Client, who: str) -> None:
+    if who == "operator":
+        client.force_login(people.operator())
+    assert client.get("/api/").headers["Location"] == "/api/docs"
+
+    page = client.get("/api/docs").content.decode()
+
+    for _, path, operation in routes(client):
+        assert path in page
+        assert escape(operation["summary"]) in page
+    assert ("Change password" in page) == (who == "operator")
+    assert json.dumps("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901").strip('"') in page
+    for inline in ("<style", " style=", "<script>", " onclick="):
+        assert inline not in page
+
+
+# --- limits ---
+
+
+def limit(name: str, most: int, **fields: Any) -> None:
+    """A policy of this name and limit, in force now."""
+    Policy.objects.update_or_create(name=name, defaults={"limit": most, "window_seconds": 60} | fields)
+    in_force.forget()
+
+
+def statuses(times: int, method: str, path: str, **options: Any) -> list[int]:
+    return [call(Client(), method, path, **options).status_code for _ in range(times)]
+
+
+def test_a_customers_page_is_limited_by_address() -> None:
+    limit("standard", 3)
+
+    assert statuses(5, "get", "/api/queue/a") == [200, 200, 200, 429, 429]
+    assert statuses(1, "get", "/api/queue/other", REMOTE_ADDR="203.0.113.7") == [200]
+
+
+def test_made_up_keys_earn_nothing() -> None:
+    limit("standard", 3)
+    made_up = [sent(f"ock_{number:040}") for number in range(5)]
+
+    assert [statuses(1, "post", "/api/jobs", headers=each)[0] for each in made_up] == [401] * 3 + [429] * 2
+
+
+def test_a_key_counts_under_its_own_policy(client: Client) -> None:
+    limit("standard", 1)
+    limit("partners", 3, key="api_key")
+    text = key("partner", policy="partners")[1]
+
+    assert statuses(4, "post", "/api/jobs", headers=sent(text)) == [422, 422, 422, 429]
+    assert statuses(1, "post", "/api/jobs", headers=sent(key("other", policy="partners")[1])) == [422]
+    # Another address is the same key.
+    refused = call(client, "post", "/api/jobs", headers=sent(text), REMOTE_ADDR="203.0.113.7")
+    assert refused.status_code == 429
+    assert refused.json()["violated-policies"] == ["partners"]
+
+
+def test_a_key_whose_policy_is_gone_counts_under_the_preset(client: Client) -> None:
+    text = key("partner", policy="gone")[1]
+
+    response = call(client, "post", "/api/jobs", headers=sent(text))
+
+    assert response.headers["RateLimit-Policy"] == '"api-key";q=10000;w=3600'
+
+
+def test_the_refused_are_told_what_the_contract_says(client: Client) -> None:
+    limit("standard", 1)
+    statuses(1, "get", "/api/queue/a")
+
+    refused = client.get("/api/queue/a")
+
+    seconds = int(refused.headers["Retry-After"])
+    assert 1 <= seconds <= 61
+    assert refused.headers["RateLimit"] == f'"standard";r=0;t={seconds}'
+    assert refused.headers["RateLimit-Policy"] == '"standard";q=1;w=60'
+    assert refused.headers["Cache-Control"] == "no-store"
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    told = refused.json()
+    assert told["error"] == "Too many requests"
+    assert told["message"] == "Rate limit exceeded. Max 1 requests per 60s"
+    assert told["retryAfter"] == seconds
+    assert told["status"] == 429
+
+
+def test_every_answer_of_a_limited_route_says_what_is_left(client: Client) -> None:
+    assert client.get("/api/queue/a").headers["RateLimit"].startswith('"standard";r=99;t=')
+    assert call(client, "post", "/api/jobs").headers["RateLimit"].startswith('"standard";r=98;t=')
+    assert "RateLimit" not in client.get("/api/docs").headers
+
+
+def check(client: Client, text: str, **asked: Any) -> Any:
+    body = json.dumps({"policy": "standard", "identity": "address:203.0.113.7"} | asked)
+    return client.post("/api/limits/check", body, content_type="application/json", headers=sent(text))
+
+
+def test_another_service_gets_the_decision_the_headers_and_the_body(client: Client) -> None:
+    limit("standard", 2)
+    text = key()[1]
+
+    first, second, third = (check(client, text).json() for _ in range(3))
+
+    assert (first["allowed"], first["status"], first["remaining"], first["body"]) == (True, 200, 1, None)
+    assert first["headers"]["RateLimit-Policy"] == '"standard";q=2;w=60'
+    assert (second["allowed"], second["remaining"]) == (True, 0)
+    assert (third["allowed"], third["status"]) == (False, 429)
+    assert third["retry_after"] == third["body"]["retryAfter"] == int(third["headers"]["Retry-After"])
+    assert third["body"]["error"] == "Too many requests"
+
+
+def test_its_clients_are_not_the_consoles(client: Client) -> None:
+    limit("standard", 1)
+    text = key()[1]
+    for _ in range(3):
+        check(client, text, identity="address:127.0.0.1")
+
+    assert statuses(2, "get", "/api/queue/a") == [200, 429]
+    # Two services share a client.
+    assert not check(client, key("crm")[1], identity="address:127.0.0.1").json()["allowed"]
+
+
+def test_a_costly_request_counts_for_several(client: Client) -> None:
+    limit("standard", 10)
+    text = key()[1]
+
+    assert check(client, text, cost=8).json()["remaining"] == 2
+    assert not check(client, text, cost=3).json()["allowed"]
+    assert check(client, text, cost=2).json()["allowed"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"policy": "fast"}, {"policy": ""}, {"identity": ""}, {"identity": "a\0b"}, {"cost": 0}, {"cost": 1.5}],
+)
+def test_what_can_not_be_checked_is_refused(client: Client, asked: dict[str, Any]) -> None:
+    assert is_problem(check(client, key()[1], **asked), 422)
+
+
+def test_what_another_service_asks_is_recorded(client: Client) -> None:
+    recording.forget()
+    limit("standard", 1)
+    text = key()[1]
+    for _ in range(3):
+        check(client, text)
+    recording.flush()
+
+    found = RateLimitRequest.objects.filter(key="check:address:203.0.113.7")
+    assert dict(found.values_list("outcome", "hits")) == {"allowed": 1, "limited": 2}
+
+
+def test_with_the_store_away_the_answer_says_so(client: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_RATE_LIMIT_STORE = "redis://127.0.0.1:1/0"
+    store.reset()
+
+    answer = check(client, key()[1])
+
+    assert answer.status_code == 200
+    assert answer.json()["degraded"]

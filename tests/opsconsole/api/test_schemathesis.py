@@ -1,0 +1,134 @@
+"""Generated requests against the API's own description: no failure, no answer that it does not name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    ignored_auth,
+    missing_required_header,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from jobs.models import Job
+from opsconsole.api.routes import api
+from opsconsole.kit.env import QueueConfig
+from ratelimits.keys import api_keys
+from ratelimits.models import Policy
+from ratelimits.policies import in_force
+from tests.factories import job
+from tests.keys import key, sent
+
+pytestmark = pytest.mark.django_db
+
+PROMISES = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+REFUSALS = [negative_data_rejection, missing_required_header, allow_header_conformance, unsupported_method]
+EXAMPLES = 30
+
+# As a program reads it.
+schema = schemathesis.openapi.from_dict(json.loads(json.dumps(api.get_openapi_schema())))
+schema.app = get_wsgi_application()
+ROUTES = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
+each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.label)
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(settings: Any) -> Iterator[None]:
+    """Limits that the generator does not reach, and a connection that outlives each request."""
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:1/0/default", None)}
+    Policy.objects.update(limit=20_000)
+    in_force.forget()
+    api_keys.forget()
+    # As Django's own test client has it: a request's end would close the connection of the test.
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+def generate(route: Any, judge: Callable[[Any], None]) -> None:
+    """Call with the same examples in each run: such as the description asks for, and such as it forbids."""
+    modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    cases = st.one_of([route.as_strategy(generation_mode=mode) for mode in modes])
+    chosen = settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    chosen(given(cases)(judge))()
+
+
+@each_route
+def test_with_a_key_that_may_everything(route: Any) -> None:
+    headers = sent(key()[1])
+    # Of things that exist the generator knows nothing.
+    waiting = job()
+
+    def judge(case: Any) -> None:
+        if case.meta.generation.mode is GenerationMode.POSITIVE:
+            if "job_id" in (case.path_parameters or {}):
+                case.path_parameters["job_id"] = str(waiting.pk)
+            if route.path == "/api/limits/check":
+                case.body["policy"] = "standard"
+        case.call_and_validate(headers=headers, checks=[*PROMISES, *REFUSALS])
+
+    generate(route, judge)
+
+
+@each_route
+def test_as_a_stranger(route: Any) -> None:
+    def judge(case: Any) -> None:
+        response = case.call_and_validate(checks=[*PROMISES, ignored_auth])
+        assert is_public(route) or response.status_code >= 400
+
+    generate(route, judge)
+    assert not Job.objects.exists()
+
+
+@each_route
+def test_with_a_key_that_may_nothing(route: Any) -> None:
+    headers = sent(key("nothing", [])[1])
+
+    def judge(case: Any) -> None:
+        response = case.call_and_validate(headers=headers, checks=PROMISES)
+        assert is_public(route) or response.status_code >= 400
+
+    generate(route, judge)
+    assert not Job.objects.exists()
+
+
+def is_public(route: Any) -> bool:
+    return bool(route.path == "/api/queue/{customer_id}")
+
+
+def test_every_route_is_among_them() -> None:
+    paths = api.get_openapi_schema()["paths"]
+    assert len(ROUTES) == sum(len(methods) for methods in paths.values())

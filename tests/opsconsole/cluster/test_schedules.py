@@ -1,0 +1,153 @@
+"""The table of schedules, and keeping the database's copy in step without losing what others decided."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+from django.utils.module_loading import import_string
+from django_q.models import Schedule
+
+from jobs.watch import retention
+from opsconsole.cluster import schedules
+from opsconsole.cluster.schedules import PAUSED, Entry, ours, sync, table
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+NAMES = [entry.full_name for entry in table()]
+
+
+def state() -> list[dict[str, Any]]:
+    return list(Schedule.objects.order_by("pk").values())
+
+
+def sweep() -> Schedule:
+    return ours().get(name=f"{schedules.PREFIX}sweep")
+
+
+@pytest.mark.parametrize("entry", table(), ids=lambda entry: entry.name)
+def test_each_entry_names_a_task_that_runs_without_arguments(entry: Entry) -> None:
+    task = import_string(entry.task)
+    inspect.signature(task).bind()
+    task()
+    assert entry.minutes >= 1
+    assert entry.why
+
+
+def test_names_are_unique() -> None:
+    assert len(NAMES) == len(set(NAMES))
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(1, 1), (59, 1), (60, 1), (120, 2), (179, 2), (3600, 60)])
+def test_the_sweeps_interval_is_whole_minutes_of_the_setting(
+    settings: Any, seconds: int, minutes: int
+) -> None:
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = seconds
+    assert table()[0].minutes == minutes
+
+
+def test_the_first_sync_adds_all_and_the_second_changes_nothing() -> None:
+    assert len(sync()) == len(table())
+    assert sorted(ours().values_list("name", flat=True)) == sorted(NAMES)
+    before = state()
+    assert sync() == []
+    assert state() == before
+
+
+def test_a_pause_and_the_next_run_survive() -> None:
+    sync()
+    later = timezone.now() + timedelta(minutes=1)
+    Schedule.objects.update(repeats=PAUSED, next_run=later)
+    assert sync() == []
+    assert set(Schedule.objects.values_list("repeats", "next_run")) == {(PAUSED, later)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"func": "os.system"},
+        {"minutes": 7},
+        {"schedule_type": Schedule.HOURLY},
+        {"args": "1, 2"},
+        {"kwargs": "x=1"},
+        {"hook": "os.system"},
+        {"cluster": "another"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_differs_is_put_right_in_place(change: dict[str, Any]) -> None:
+    sync()
+    Schedule.objects.update(next_run=timezone.now())
+    before = state()
+    found = sweep()
+    Schedule.objects.filter(pk=found.pk).update(**change, repeats=PAUSED)
+    assert sync() == ["sweep: changed, every 2 min"]
+    before[0]["repeats"] = PAUSED
+    assert state() == before
+
+
+def test_a_shorter_interval_does_not_wait_for_the_old_one(settings: Any) -> None:
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = 3_600
+    sync()
+    Schedule.objects.filter(pk=sweep().pk).update(next_run=timezone.now() + timedelta(hours=1))
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = 60
+    sync()
+    assert sweep().next_run <= timezone.now() + timedelta(minutes=1)
+
+
+def test_only_what_is_ours_and_unknown_is_removed() -> None:
+    sync()
+    Schedule.objects.create(name=f"{schedules.PREFIX}gone", func="jobs.tasks.gone")
+    Schedule.objects.create(name="theirs", func="theirs.task")
+    Schedule.objects.create(name=None, func="nameless.task")
+    assert sync() == ["gone: removed, it is no longer in the table"]
+    assert Schedule.objects.count() == len(table()) + 2
+
+
+def test_of_doubles_the_oldest_stays() -> None:
+    sync()
+    oldest = sweep()
+    Schedule.objects.create(name=oldest.name, func=oldest.func, minutes=2, schedule_type=Schedule.MINUTES)
+    assert sync() == ["sweep: removed a double"]
+    assert sweep() == oldest
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_that_sync_at_once_add_each_schedule_once() -> None:
+    assert sorted(map(len, race([sync] * 4))) == [0, 0, 0, len(table())]
+    assert ours().count() == len(table())
+
+
+def test_due_leaves_out_the_paused_the_future_and_others() -> None:
+    sync()
+    past, future = timezone.now() - timedelta(hours=1), timezone.now() + timedelta(hours=1)
+    Schedule.objects.update(next_run=future)
+    assert not schedules.due().exists()
+    Schedule.objects.filter(name__in=NAMES[:2]).update(next_run=past)
+    Schedule.objects.filter(name=NAMES[0]).update(repeats=PAUSED)
+    Schedule.objects.create(name="theirs", func="theirs.task", next_run=past)
+    assert [schedule.name for schedule in schedules.due()] == [NAMES[1]]
+
+
+def test_the_command_says_what_it_did() -> None:
+    sync()
+    Schedule.objects.filter(pk=sweep().pk).update(repeats=PAUSED)
+    Schedule.objects.create(name=f"{schedules.PREFIX}gone", func="jobs.tasks.gone")
+    said = StringIO()
+    call_command("sync_schedules", stdout=said)
+    assert said.getvalue().splitlines() == [
+        "gone: removed, it is no longer in the table",
+        "sweep: paused, left so",
+        f"{len(table())} schedules, 1 changes.",
+    ]
+
+
+def test_pruning_is_told_in_the_tasks_record() -> None:
+    told = ", ".join(f"{name}: 0" for name in retention.prune() | {"figures": 0})
+    assert import_string("jobs.tasks.prune")() == told

@@ -1,0 +1,98 @@
+"""Charts: every figure is where it belongs, and nobody needs to see the picture to know it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.template.loader import render_to_string
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opsconsole.kit import charts
+from opsconsole.kit.charts import Series, stacked
+
+figures = st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1, max_size=48)
+
+
+def two(pairs: list[tuple[int, int]]) -> charts.Chart:
+    labels = [f"{number:02}:00" for number in range(len(pairs))]
+    allowed, refused = zip(*pairs, strict=True)
+    return stacked(
+        "Requests", labels, [Series("allowed", "running", allowed), Series("refused", "bad", refused)]
+    )
+
+
+@given(figures)
+def test_all_bars_lie_within_the_chart_and_on_top_of_each_other(pairs: list[tuple[int, int]]) -> None:
+    chart = two(pairs)
+
+    assert len(chart.bars) == sum(bool(value) for pair in pairs for value in pair)
+    for bar in chart.bars:
+        x, width = float(bar.x.rstrip("%")), float(bar.width.rstrip("%"))
+        y, height = float(bar.y), float(bar.height)
+        assert 0 <= x <= x + width <= 100.01
+        assert y >= charts.TOP - charts.THINNEST_BAR - 0.02
+        assert y + height <= charts.HEIGHT - charts.BOTTOM + 0.02
+        assert height >= charts.THINNEST_BAR
+
+
+@given(st.integers(0, 10**12))
+def test_lines_have_round_figures_and_reach_above(highest: int) -> None:
+    chart = stacked("x", ["a"], [Series("s", "good", [highest])])
+
+    values = [int(line.text.replace(",", "")) for line in chart.lines]
+    assert 1 <= len(values) <= 4
+    assert values[-1] >= highest
+    assert re.fullmatch(r"[125]0*", str(values[0]))
+
+
+def test_heights_stand_for_figures() -> None:
+    chart = two([(30, 10), (20, 20)])
+
+    allowed, refused, *_ = chart.bars
+    room = charts.HEIGHT - charts.TOP - charts.BOTTOM
+    assert float(allowed.height) == pytest.approx(room * 30 / 40, abs=0.01)
+    assert float(refused.y) + float(refused.height) == pytest.approx(float(allowed.y), abs=0.01)
+    assert refused.title == "00:00: 10 refused"
+
+
+def test_it_says_in_words_what_it_shows() -> None:
+    chart = two([(1_000, 0), (2_000, 500)])
+
+    assert chart.summary == "3,000 allowed, 500 refused. Most at 01:00: 2,500."
+    assert chart.rows == [["00:00", "1,000", "0"], ["01:00", "2,000", "500"]]
+    assert two([(0, 0)]).summary == "Nothing in this time."
+
+
+def test_few_words_stand_on_the_axis() -> None:
+    assert len(two([(1, 1)] * 24).words) <= charts.MOST_WORDS
+    assert len(two([(1, 1)] * 3).words) == 3
+
+
+def test_figures_must_fit_the_labels() -> None:
+    with pytest.raises(ValueError, match="2 labels, but 1 values"):
+        stacked("x", ["a", "b"], [Series("s", "good", [1])])
+
+
+def test_the_alert_line_is_within_the_picture_and_said() -> None:
+    chart = stacked("429s", ["a"], [Series("refused", "warning", [3])], alert_above=100)
+
+    assert chart.alert is not None
+    assert charts.TOP <= float(chart.alert.y) <= charts.HEIGHT - charts.BOTTOM
+    assert "An alert fires above 100." in chart.summary
+    caption, _, drawing = render_to_string("admin/charts/bars.html", {"chart": chart}).partition("<svg")
+    assert "alert above 100" in caption
+    # Where a bar may stand, no word does.
+    assert "alert above" not in drawing.partition("</svg>")[0]
+
+
+def test_the_drawing_escapes_and_has_no_inline_style() -> None:
+    chart = stacked("<b>Requests</b>", ["<i>"], [Series("<u>", "bad", [3])])
+
+    svg = render_to_string("admin/charts/bars.html", {"chart": chart})
+
+    assert "<b>" not in svg and "<i>" not in svg and "<u>" not in svg
+    assert "style=" not in svg
+    assert 'role="img"' in svg
+    assert "3 &lt;u&gt;. Most at &lt;i&gt;: 3." in svg

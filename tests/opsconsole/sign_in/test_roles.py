@@ -1,0 +1,123 @@
+"""Roles: what each may do, and that nobody makes himself more than he is."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import Job
+from opsconsole.sign_in import roles
+from tests import people
+from tests.factories import job
+
+pytestmark = pytest.mark.django_db
+OURS = ("opsconsole", "jobs", "alerts", "ratelimits")
+
+
+@pytest.fixture(autouse=True)
+def _roles() -> None:
+    # Tests that empty the database take the rows that migrations wrote along.
+    call_command("sync_roles", stdout=io.StringIO())
+
+
+def member(role: str, name: str) -> User:
+    user = User.objects.create_user(name, password=people.PASSWORD, is_staff=True)
+    user.groups.add(Group.objects.get(name=role))
+    return user
+
+
+def names_of(user: User) -> set[str]:
+    return set(user.get_all_permissions())
+
+
+def test_every_permission_of_ours_is_somebodys() -> None:
+    rows = Permission.objects.filter(content_type__app_label__in=OURS).select_related("content_type")
+    ours = {f"{row.content_type.app_label}.{row.codename}" for row in rows}
+    # Django gives every model these four; our pages add, change and delete by duties of their own.
+    by_django = {name for name in ours if name.partition(".")[2].startswith(("add_", "change_", "delete_"))}
+
+    assert ours - by_django - names_of(member(roles.ADMINISTRATOR, "ada")) == set()
+
+
+def test_the_table_names_permissions_that_exist() -> None:
+    rows = Permission.objects.select_related("content_type")
+    every = {f"{row.content_type.app_label}.{row.codename}" for row in rows}
+
+    assert (roles.OPERATORS | roles.ADMINISTRATORS | roles.NOT_FOR_VIEWERS) - every == set()
+
+
+def test_each_role_may_what_the_one_before_it_may() -> None:
+    vera, olga, ada = (
+        member(role, role.lower()) for role in (roles.VIEWER, roles.OPERATOR, roles.ADMINISTRATOR)
+    )
+
+    assert names_of(vera) < names_of(olga) < names_of(ada)
+    assert all(name.partition(".")[2].startswith("view_") for name in names_of(vera))
+
+
+def test_what_a_team_changed_stays() -> None:
+    viewer = Group.objects.get(name=roles.VIEWER)
+    extra = Permission.objects.get(codename="requeue_job")
+    viewer.permissions.add(extra)
+
+    told = io.StringIO()
+    call_command("sync_roles", stdout=told)
+
+    assert extra in viewer.permissions.all()
+    assert "Viewer: complete" in told.getvalue()
+
+
+def test_an_operator_requeues_and_does_not_arm(client: Client) -> None:
+    client.force_login(member(roles.OPERATOR, "olga"))
+
+    assert (
+        client.get(reverse("admin:jobs_job_operate", args=["requeue"]), {"id": str(job().pk)}).status_code
+        == 200
+    )
+    answer = client.post(reverse("admin:jobs_recoverycontrol_changelist"), {"decision": "disarm"})
+    assert answer.status_code == 403
+    assert Job.objects.count() == 1
+
+
+def _change(client: Client, user: User, **fields: Any) -> Any:
+    form = {
+        "username": user.username,
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+        "is_active": "on",
+    }
+    return client.post(reverse("admin:auth_user_change", args=[user.pk]), form | fields)
+
+
+def test_an_administrator_makes_nobody_a_superuser(client: Client) -> None:
+    ada = member(roles.ADMINISTRATOR, "ada")
+    client.force_login(ada)
+
+    _change(
+        client,
+        ada,
+        is_staff="on",
+        is_superuser="on",
+        groups=[str(Group.objects.get(name=roles.ADMINISTRATOR).pk)],
+    )
+
+    assert not User.objects.get(pk=ada.pk).is_superuser
+
+
+def test_an_administrator_does_not_touch_a_superuser(client: Client) -> None:
+    root = people.operator("root")
+    client.force_login(member(roles.ADMINISTRATOR, "ada"))
+
+    assert _change(client, root).status_code == 403
+    password = client.post(
+        reverse("admin:auth_user_password_change", args=[root.pk]),
+        {"password1": "x" * 20, "password2": "x" * 20},
+    )
+    assert password.status_code == 403
+    assert User.objects.get(pk=root.pk).is_staff

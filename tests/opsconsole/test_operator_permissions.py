@@ -1,0 +1,169 @@
+"""An operator sends every form and every action there is, his own and an administrator's: only what is his changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+from django.urls import reverse
+from django_q.models import Schedule
+
+from jobs.models import ReplayAttempt
+from opsconsole.sign_in import roles
+from tests import people
+from tests.journeys import letters
+from tests.opsconsole import everything
+from tests.opsconsole.sign_in.test_roles import member
+from tests.opsconsole.walking import OWN, Watch, forms_at, posts, refusing_links, send
+
+pytestmark = pytest.mark.django_db
+
+# Where the deeds of roles.OPERATORS are written.
+HIS = everything.tables_of(
+    "jobs.Job",
+    "jobs.JobEvent",
+    "jobs.Outbox",
+    "jobs.BulkOperation",
+    "jobs.BulkMember",
+    "jobs.BulkEvent",
+    "jobs.DeadLetter",
+    "jobs.ReplayAttempt",
+    "jobs.FailureGroup",
+    "alerts.Alert",
+    "alerts.Notification",
+    "alerts.Delivery",
+    "opsconsole.Pause",
+    "admin.LogEntry",
+    "django_q.OrmQ",
+)
+# He may let a schedule run now, and change nothing else of it.
+SCHEDULES = everything.tables_of("django_q.Schedule")
+# Where a permission is used, if not on the pages of its own kind.
+PAGES = {
+    "auth.add_user": "/admin/auth/user/add/",
+    "opsconsole.pause_schedule": "/admin/django_q/schedule/",
+}
+# Django lets nobody add users who may not change them.
+WITH = {"auth.add_user": "auth.change_user"}
+
+
+@pytest.fixture(autouse=True)
+def _scenery(settings: Any) -> None:
+    settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
+    settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
+    settings.QUEUES = letters.queues()
+    everything.build()
+
+
+@pytest.fixture
+def root() -> Client:
+    client = Client()
+    client.force_login(people.operator("root"))
+    return client
+
+
+@pytest.fixture
+def olga(root: Client) -> User:
+    """The last to come, whom the addresses of a user are about."""
+    return member(roles.OPERATOR, "olga")
+
+
+@pytest.fixture
+def client(olga: User) -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(olga)
+    return client
+
+
+class Guard:
+    """Names what was changed that is not an operator's."""
+
+    def __init__(self) -> None:
+        self.watch = Watch(everything.BOOKKEEPING | HIS | SCHEDULES)
+        self.beside = _beside()
+
+    def changes(self) -> list[str]:
+        before, self.beside = self.beside, _beside()
+        return self.watch.changes() + [
+            f"{name} changed" for name in before if before[name] != self.beside[name]
+        ]
+
+
+def _beside() -> dict[str, Any]:
+    fields = [field.attname for field in Schedule._meta.fields if field.name != "next_run"]
+    return {
+        "schedules": list(Schedule.objects.order_by("pk").values_list(*fields)),
+        "edited letters": ReplayAttempt.objects.exclude(edited_body=None).count(),
+    }
+
+
+def walk(client: Client, root: Client, begins: str = "/") -> Iterator[str]:
+    """Send all that a superuser is offered, all that oneself is, and what nobody is; tells what should not have been."""
+    guard = Guard()
+    for address in everything.addresses():
+        if not address.startswith(begins) or address.startswith(OWN):
+            continue
+        for how, answer, offered in _sent(client, root, address):
+            if answer.status_code >= 500:
+                yield f"{how}: {answer.status_code}"
+            if offered and answer.status_code in {403, 404}:
+                yield f"{how} is offered, and refused"
+            yield from (f"{how}: {what}" for what in guard.changes())
+
+
+def _sent(client: Client, root: Client, address: str) -> Iterator[tuple[str, Any, bool]]:
+    """How it was sent, what was answered, and whether this person was offered it."""
+    for form in forms_at(root, address):
+        yield from ((how, answer, False) for how, answer in send(client, form))
+    for form in forms_at(client, address):
+        yield from ((how, answer, form.offered) for how, answer in send(client, form))
+    yield from ((f"POST {address}", client.post(address, form), False) for form in posts(address))
+
+
+def test_an_operator_changes_only_what_is_his(client: Client, root: Client) -> None:
+    client.get(reverse("admin:index"))
+    his = Watch()
+
+    wrong = list(walk(client, root))
+    assert wrong == [], chr(10).join(wrong)
+    changed = {line.partition(" ")[0] for line in his.changes()}
+    assert changed > everything.tables_of("jobs.Job", "jobs.DeadLetter", "alerts.Alert", "opsconsole.Pause")
+
+
+def test_an_operator_follows_no_link_in_vain(client: Client) -> None:
+    assert refusing_links(client) == []
+
+
+# One of each part of the console: the first of its names.
+NOT_HIS = {
+    name.partition(".")[0]: name
+    for name in sorted(roles.ADMINISTRATORS, reverse=True)
+    if ".view_" not in name
+}
+
+
+@pytest.mark.parametrize("name", NOT_HIS.values())
+def test_the_walk_would_notice_a_permission_that_is_an_administrator_s(
+    client: Client, root: Client, olga: User, name: str
+) -> None:
+    kind = _give(olga, name)
+    if name in WITH:
+        _give(olga, WITH[name])
+    page = PAGES.get(name, f"/admin/{kind.app_label}/{kind.model}/")
+
+    assert any(line.endswith("changed") for line in walk(client, root, page))
+
+
+def _give(user: User, name: str) -> ContentType:
+    """Also to see what it is about, which is returned."""
+    app, _, codename = name.partition(".")
+    permission = Permission.objects.get(content_type__app_label=app, codename=codename)
+    kind: ContentType = permission.content_type
+    user.user_permissions.add(
+        permission, *Permission.objects.filter(content_type=kind, codename__startswith="view_")
+    )
+    return kind

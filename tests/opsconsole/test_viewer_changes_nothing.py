@@ -1,0 +1,85 @@
+"""Every address, by GET and by POST, with every action: as a viewer and as nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from opsconsole.sign_in import roles
+from tests import people
+from tests.opsconsole import everything
+from tests.opsconsole.sign_in.test_roles import member
+from tests.opsconsole.walking import OWN, Watch, one_post, refusing_links, temptations, walk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _scenery(settings: Any) -> None:
+    settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
+    everything.build()
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(raise_request_exception=False)
+
+
+def test_a_viewer_tries_everything_and_changes_nothing(client: Client) -> None:
+    root = Client()
+    root.force_login(people.operator("root"))
+    client.force_login(member(roles.VIEWER, "vera"))
+    client.get(reverse("admin:index"))
+    watch = Watch()
+
+    assert walk(client, root=root, also=lambda address, answer: watch.changes()) + watch.changes() == []
+
+
+def test_a_viewer_sees_no_button_and_no_link_that_refuses_him(client: Client) -> None:
+    client.force_login(member(roles.VIEWER, "vera"))
+    wrong = [
+        f"{address}: {found}"
+        for address in everything.addresses()
+        if address.startswith("/admin/") and not address.startswith(OWN)
+        for found in temptations(client.get(address))
+    ]
+    wrong += refusing_links(client)
+
+    assert wrong == [], chr(10).join(wrong)
+
+
+@pytest.mark.parametrize("action", ["requeue", "cancel", "release"])
+def test_a_viewer_is_refused_by_name(client: Client, action: str) -> None:
+    client.force_login(member(roles.VIEWER, "vera"))
+    address = reverse("admin:jobs_job_operate", args=[action])
+
+    assert (
+        client.get(address).status_code
+        == client.post(address, {"plan": "x", "reason": "x"}).status_code
+        == 403
+    )
+
+
+def test_nobody_is_led_to_the_log_in_from_everywhere(client: Client) -> None:
+    watch = Watch()
+
+    def let_in(address: str, answer: Any) -> list[str]:
+        public = address in {
+            "/",
+            "/api/",
+            "/api/docs",
+            "/api/openapi.json",
+            "/admin/jsi18n/",
+            reverse("admin:login"),
+        }
+        # Where a customer's jobs stand is told without a key; it is limited by address.
+        public = public or address.startswith("/api/queue/")
+        shut = answer.status_code in {401, 403, 404, 405} or (
+            answer.status_code in {301, 302} and "/admin/login/" in answer.headers["Location"]
+        )
+        return watch.changes() + ([] if public or shut else [f"answered {answer.status_code}"])
+
+    assert walk(client, sent=one_post, also=let_in) + watch.changes() == []

@@ -1,0 +1,182 @@
+"""The pages of API keys: made by who may, shown once, revoked with a reason."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client, RequestFactory
+from django.urls import reverse
+
+from ratelimits.keys import api_keys
+from ratelimits.models import ApiKey
+from tests import people
+from tests.keys import key
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:ratelimits_apikey_changelist")
+MAKE = reverse("admin:ratelimits_apikey_make")
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+def said(**fields: Any) -> dict[str, Any]:
+    return {
+        "key_id": str(uuid4()),
+        "name": "shop, production",
+        "scopes": ["jobs:write"],
+        "policy": "api-key",
+        "expires_on": "",
+        "reason": "the new shop goes live",
+    } | fields
+
+
+def shown(page: str) -> str:
+    found = re.search(r'<code id="secret">(ock_\w+)</code>', page)
+    assert found, page
+    return found[1]
+
+
+def authenticate(text: str) -> ApiKey | None:
+    return api_keys.authenticate(RequestFactory().get("/", headers={"X-API-Key": text}))
+
+
+def test_a_key_is_shown_once_and_works(operator: Client) -> None:
+    response = operator.post(MAKE, said())
+    text = shown(response.content.decode())
+
+    made = authenticate(text)
+    assert made is not None
+    assert (made.name, made.scopes, made.policy) == ("shop, production", ["jobs:write"], "api-key")
+    assert (made.created_by, made.reason, made.expires_at) == ("olga", "the new shop goes live", None)
+    assert "no-store" in response.headers["Cache-Control"]
+    assert LogEntry.objects.get().change_message == "Made: the new shop goes live"
+    for page in (LIST, reverse("admin:ratelimits_apikey_change", args=[made.pk])):
+        seen = operator.get(page).content.decode()
+        assert text not in seen and text[4:-4] not in seen
+        assert f"…{text[-4:]}" in seen
+
+
+def test_the_form_sent_twice_makes_one_key(operator: Client) -> None:
+    form = said()
+    operator.post(MAKE, form)
+
+    again = operator.post(MAKE, form | {"name": "another"})
+
+    assert "was made already" in again.content.decode()
+    assert "ock_" not in again.content.decode()
+    assert ApiKey.objects.count() == 1
+
+
+def test_each_form_has_an_id_of_its_own(operator: Client) -> None:
+    first, second = (
+        re.findall(r'name="key_id" value="([^"]+)"', operator.get(MAKE).content.decode()) for _ in range(2)
+    )
+    assert len(first) == 1 and first != second
+
+
+def test_the_last_day_counts_whole(operator: Client) -> None:
+    day = (datetime.now(UTC) + timedelta(days=30)).date()
+    operator.post(MAKE, said(expires_on=day.isoformat()))
+
+    expires = ApiKey.objects.get().expires_at
+    assert expires is not None
+    assert expires.isoformat().startswith(f"{day.isoformat()}T23:59:59")
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"name": ""}, "This field is required."),
+        ({"scopes": []}, "Choose what the key may do."),
+        ({"scopes": ["everything"]}, "Select a valid choice"),
+        ({"policy": "fast"}, "Select a valid choice"),
+        ({"reason": "  "}, "Give a reason: it is kept with the change."),
+        ({"expires_on": "2001-01-01"}, "The last day lies in the next five years"),
+        ({"expires_on": "9999-12-31"}, "The last day lies in the next five years"),
+        ({"name": "a\x00b"}, "Null characters are not allowed."),
+    ],
+)
+def test_what_is_missing_is_said(operator: Client, fields: dict[str, Any], sentence: str) -> None:
+    response = operator.post(MAKE, said(**fields))
+
+    assert sentence in response.content.decode()
+    assert not ApiKey.objects.exists()
+
+
+def test_two_valid_keys_never_share_a_name(operator: Client) -> None:
+    operator.post(MAKE, said())
+
+    response = operator.post(MAKE, said())
+
+    assert "There is a key named &#x27;shop, production&#x27;" in response.content.decode()
+    assert ApiKey.objects.count() == 1
+
+
+def test_revoked_with_a_reason_it_is_refused(operator: Client) -> None:
+    made, text = key()
+    assert authenticate(text) == made
+    chosen = {"action": "revoke_selected", "_selected_action": [str(made.pk)]}
+
+    asked = operator.post(LIST, chosen).content.decode()
+    assert "Revoke 1 key" in asked
+    assert authenticate(text) == made
+    operator.post(LIST, chosen | {"reason": "found in a log"})
+
+    assert authenticate(text) is None
+    stored = ApiKey.objects.get()
+    assert (stored.revoked_by, stored.revoke_reason) == ("olga", "found in a log")
+    assert LogEntry.objects.get().change_message == "Revoked: found in a log"
+    again = operator.post(LIST, chosen | {"reason": "again"}, follow=True).content.decode()
+    assert "they are already" in again
+
+
+def test_making_and_revoking_are_two_permissions(client: Client) -> None:
+    made, _ = key()
+    change = reverse("admin:ratelimits_apikey_change", args=[made.pk])
+    revoke = {"action": "revoke_selected", "_selected_action": [str(made.pk)], "reason": "x"}
+
+    client.force_login(people.allowed("add_apikey", name="maker"))
+    assert client.get(MAKE).status_code == 200
+    assert "Make a key" in client.get(LIST).content.decode()
+    assert "revoke_selected" not in client.get(change).content.decode()
+    client.post(LIST, revoke)
+    assert ApiKey.objects.get().revoked_at is None
+
+    client.force_login(people.allowed("revoke_apikey", name="revoker"))
+    assert "revoke_selected" in client.get(change).content.decode()
+    assert client.get(MAKE).status_code == client.post(MAKE, said()).status_code == 403
+    assert "Make a key" not in client.get(LIST).content.decode()
+    client.post(LIST, revoke)
+    assert ApiKey.objects.get().revoked_at is not None
+
+
+def test_a_viewer_makes_and_revokes_nothing(client: Client) -> None:
+    made, _ = key()
+    client.force_login(people.viewer())
+
+    assert client.post(MAKE, said()).status_code == 403
+    client.post(
+        LIST, {"action": "revoke_selected", "_selected_action": [str(made.pk)], "reason": "x"}, follow=True
+    )
+    assert ApiKey.objects.get().revoked_at is None
+
+
+def test_keys_by_state(operator: Client) -> None:
+    key("valid")
+    key("old", expires_at=datetime.now(UTC) - timedelta(days=1))
+    api_keys.revoke(key("gone")[0].pk, by="olga", reason="x")
+
+    for state, name in (("valid", "valid"), ("expired", "old"), ("revoked", "gone")):
+        rows = operator.get(LIST, {"state": state}).context["cl"].result_list
+        assert [row.name for row in rows] == [name]
+        assert state.capitalize() in operator.get(LIST).content.decode()

@@ -1,0 +1,59 @@
+"""The real store with a clock that the tests set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import redis
+from django.conf import settings
+
+from ratelimits.engine import script
+from ratelimits.engine.store import Engine, Store
+from ratelimits.policies.policy_snapshot import Terms
+
+CLOCK = "{redis.call('get', 'test:seconds'), redis.call('get', 'test:microseconds')}"
+SECOND = 1_000_000
+START = 1_800_000_000 * SECOND
+
+
+def url() -> str:
+    assert settings.OPSCONSOLE_RATE_LIMIT_STORE
+    return settings.OPSCONSOLE_RATE_LIMIT_STORE
+
+
+def client() -> redis.Redis:
+    return redis.Redis.from_url(url())
+
+
+def simulated() -> Store:
+    """The store, going by ``Clock``."""
+    return Store(url(), script.source(CLOCK))
+
+
+@dataclass
+class Clock:
+    """Microseconds since 1970, of the store and of the processes; each process may count from elsewhere."""
+
+    now: int = START
+    store: redis.Redis = field(default_factory=client)
+
+    def __post_init__(self) -> None:
+        self.pass_(0)
+
+    def pass_(self, microseconds: int) -> None:
+        self.now += microseconds
+        self.store.mset({"test:seconds": self.now // SECOND, "test:microseconds": self.now % SECOND})
+
+    def monotonic(self) -> float:
+        return (self.now - START) / SECOND
+
+
+def asked(store: Store, terms: Terms, key: str, cost: int = 1) -> tuple[bool, int, int]:
+    """(fits, used, microseconds until free)."""
+    fits, used, free = store.ask([(terms, f"rl:{terms.name}:{key}")], cost)
+    return bool(fits), used, free
+
+
+def process(clock: Clock, processes: int = 1) -> Engine:
+    """A process that shares the store with others."""
+    return Engine(simulated(), processes=processes, clock=clock.monotonic)

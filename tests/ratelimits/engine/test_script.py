@@ -1,0 +1,188 @@
+"""The script against plain models, on the real store with a simulated clock (I11)."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratelimits.policies.policy_snapshot import SHADOW, Terms
+from tests.ratelimits.engine.simulated_store import SECOND, Clock, asked, simulated
+
+Step = tuple[int, int, int, int]
+# Longer than any test in real time: the store forgets keys by its real clock.
+windows = st.sampled_from([30, 60, 600])
+limits = st.sampled_from([1, 2, 3, 5, 8])
+# Often exactly at a boundary.
+pauses = st.one_of(
+    st.integers(0, 3 * SECOND),
+    st.sampled_from([0, 1, 30 * SECOND - 1, 30 * SECOND, 30 * SECOND + 1, 60 * SECOND]),
+    st.integers(0, 700 * SECOND),
+)
+costs = st.sampled_from([1, 1, 1, 1, 2, 3])
+
+
+@dataclass
+class Model:
+    """What an exact window does: the newest admissions that it must remember, the newest first."""
+
+    kept: deque[int] = field(default_factory=deque)
+
+    def ask(self, now: int, limit: int, window: int, cost: int) -> tuple[bool, int, int]:
+        counted = [at for at in self.kept if at >= now - window * SECOND][:limit]
+        fits = len(counted) + cost <= limit
+        if fits:
+            free = counted[-1] + window * SECOND - now + 1 if counted else window * SECOND + 1
+            self.kept = deque([now] * cost + list(self.kept), maxlen=None)
+            self.kept = deque(list(self.kept)[:limit])
+            return True, len(counted) + cost, free
+        oldest = counted[limit - cost] if cost <= limit and counted else now
+        free = oldest + window * SECOND - now + 1
+        return False, len(counted), free
+
+
+def key() -> str:
+    return uuid.uuid4().hex
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(pauses, limits, windows, costs), min_size=1, max_size=40))
+def test_the_moving_window_is_the_model_s_whatever_is_edited(steps: list[Step]) -> None:
+    clock, store, model, client = Clock(), simulated(), Model(), key()
+    for pause, limit, window, cost in steps:
+        clock.pass_(pause)
+        terms = Terms(name="edited", limit=limit, window=window)
+        assert asked(store, terms, client, cost) == model.ask(clock.now, limit, window, cost)
+
+
+@settings(max_examples=150, deadline=None)
+@given(limits, windows, st.lists(st.tuples(pauses, st.booleans()), min_size=1, max_size=60))
+def test_never_more_than_the_limit_in_any_window(
+    limit: int, window: int, arrivals: list[tuple[int, bool]]
+) -> None:
+    """And whoever waits as long as it was told passes, not a microsecond earlier."""
+    clock, store, client = Clock(), simulated(), key()
+    terms = Terms(name="plain", limit=limit, window=window)
+    admitted: list[int] = []
+    for pause, patient in arrivals:
+        clock.pass_(pause)
+        fits, _, free = asked(store, terms, client)
+        if not fits and patient:
+            clock.pass_(free - 1)
+            assert asked(store, terms, client)[0] is False
+            clock.pass_(1)
+            fits = asked(store, terms, client)[0]
+            assert fits
+        if fits:
+            assert sum(at >= clock.now - window * SECOND for at in admitted) < limit
+            admitted.append(clock.now)
+
+
+@settings(max_examples=100, deadline=None)
+@given(limits, windows, st.lists(pauses, min_size=1, max_size=60))
+def test_the_counter_admits_at_most_twice_the_limit_and_tells_when_to_come_back(
+    limit: int, window: int, arrivals: list[int]
+) -> None:
+    clock, store, client = Clock(), simulated(), key()
+    terms = Terms(name="counter", limit=limit, window=window, algorithm="counter")
+    admitted: list[int] = []
+    for pause in arrivals:
+        clock.pass_(pause)
+        fits, used, free = asked(store, terms, client)
+        if not fits:
+            clock.pass_(free)
+            fits, used, _ = asked(store, terms, client)
+            assert fits
+        assert used <= limit
+        admitted.append(clock.now)
+        assert sum(at > clock.now - window * SECOND for at in admitted) <= 2 * limit
+
+
+Algorithm = Literal["moving", "counter"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    limits,
+    windows,
+    st.lists(st.tuples(pauses, st.sampled_from(["moving", "counter"])), min_size=2, max_size=40),
+)
+def test_an_edited_algorithm_forgets_nothing(
+    limit: int, window: int, steps: list[tuple[int, Algorithm]]
+) -> None:
+    """A run of one algorithm after the other admits what each of them promises about what it saw and took over."""
+    clock, store, client = Clock(), simulated(), key()
+    admitted: list[int] = []
+    for pause, algorithm in steps:
+        clock.pass_(pause)
+        terms = Terms(name="changing", limit=limit, window=window, algorithm=algorithm)
+        if asked(store, terms, client)[0]:
+            admitted.append(clock.now)
+            assert sum(at > clock.now - window * SECOND for at in admitted) <= 2 * limit
+
+
+def test_a_full_window_is_full_after_its_algorithm_was_edited_and_back() -> None:
+    clock, store, client = Clock(), simulated(), key()
+    moving = Terms(name="changing", limit=5, window=60)
+    for _ in range(5):
+        assert asked(store, moving, client)[0]
+    clock.pass_(SECOND)
+    counter = replace(moving, algorithm="counter")
+    assert asked(store, counter, client)[:2] == (False, 5)
+    clock.pass_(SECOND)
+    assert asked(store, moving, client)[:2] == (False, 5)
+
+
+def test_a_window_that_was_shortened_for_a_moment_forgets_nothing() -> None:
+    clock, store, client = Clock(), simulated(), key()
+    hour = Terms(name="hour", limit=5, window=3_600)
+    for _ in range(5):
+        assert asked(store, hour, client)[0]
+    clock.pass_(2 * SECOND)
+    assert asked(store, replace(hour, window=1), client)[0]
+    assert clock.store.pttl(f"rl:hour:{client}") > 3_000_000
+    assert asked(store, hour, client)[:2] == (False, 5)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(limits, windows, st.sampled_from(["enforce", SHADOW])), min_size=2, max_size=3),
+    st.lists(pauses, min_size=1, max_size=30),
+)
+def test_a_stack_counts_a_request_by_all_or_by_none(
+    stack: list[tuple[int, int, str]], arrivals: list[int]
+) -> None:
+    clock, store, client = Clock(), simulated(), key()
+    terms = [
+        Terms(name=f"s{number}", limit=limit, window=window, mode=mode)
+        for number, (limit, window, mode) in enumerate(stack)
+    ]
+    models = [Model() for _ in terms]
+    for pause in arrivals:
+        clock.pass_(pause)
+        answer = store.ask([(each, f"rl:{each.name}:{client}") for each in terms], 1)
+        # Each on a copy: whether it would fit by itself.
+        alone = [
+            Model(deque(model.kept)).ask(clock.now, each.limit, each.window, 1)[0]
+            for model, each in zip(models, terms, strict=True)
+        ]
+        assert [bool(fits) for fits in answer[::3]] == alone
+        blocked = any(not fits and each.mode != SHADOW for fits, each in zip(alone, terms, strict=True))
+        for model, each, fits in zip(models, terms, alone, strict=True):
+            if fits and not blocked:
+                model.ask(clock.now, each.limit, each.window, 1)
+
+
+def test_more_than_the_limit_at_once_never_fits() -> None:
+    clock, store = Clock(), simulated()
+    for algorithm in ("moving", "counter"):
+        terms = Terms(name=algorithm, limit=3, window=60, algorithm=algorithm)
+        client = key()
+        assert asked(store, terms, client, cost=4) == (False, 0, 60 * SECOND + 1)
+        assert asked(store, terms, client, cost=3)[:2] == (True, 3)
+        assert asked(store, terms, client, cost=1)[:2] == (False, 3)
+    assert clock.now

@@ -1,0 +1,127 @@
+"""Records are written beside the requests, whatever happens to the process or the database."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from django.db import DataError, OperationalError
+
+from ratelimits.models import LimiterTrouble, RateLimitRequest
+from ratelimits.records import background_thread, recording
+from ratelimits.records.pending_counts import Entry, Pending
+
+MINUTE = 60
+
+
+@pytest.fixture(autouse=True)
+def _nothing_pending() -> None:
+    recording.forget()
+
+
+def note(count: int = 1, key: str = "address:a", outcome: str = "allowed") -> None:
+    for _ in range(count):
+        recording.note("standard", key, "/x", "GET", outcome)
+
+
+@pytest.mark.django_db
+def test_what_was_counted_is_one_row_however_often_it_is_written(django_assert_num_queries: Any) -> None:
+    note(3)
+    note(2, outcome="limited")
+    with django_assert_num_queries(1):
+        assert recording.flush() == 2
+    note(4)
+    recording.flush()
+    assert sum(row.hits for row in RateLimitRequest.objects.filter(outcome="allowed")) == 7
+    assert RateLimitRequest.objects.filter(outcome="allowed").count() <= 2
+    assert RateLimitRequest.objects.limited().requests() == 2
+    assert recording.flush() == 0
+
+
+@pytest.mark.django_db
+def test_two_processes_add_to_the_same_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        monkeypatch.setattr(recording, "_pending", Pending(clock=lambda: 1_800_000_000))
+        note(5)
+        recording.flush()
+    assert RateLimitRequest.objects.get().hits == 10
+
+
+def test_an_outage_of_the_database_loses_nothing_that_would_still_be_kept() -> None:
+    now = [1_800_000_000.0]
+    pending = Pending(clock=lambda: now[0], most=3)
+    pending.add("p", "old", "/", "GET", "allowed")
+    now[0] += 50 * MINUTE
+    pending.add("p", "new", "/", "GET", "allowed")
+    pending.put_back(pending.take())
+    assert {entry.key for entry in pending._hits} == {"old", "new"}
+    now[0] += 20 * MINUTE
+    pending.put_back(pending.take())
+    assert {entry.key for entry in pending.take()} == {"new"}
+
+
+@pytest.mark.parametrize("error", [OperationalError, KeyboardInterrupt])
+def test_what_could_not_be_written_waits(monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    note(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "_write", fail)
+        with pytest.raises(error):
+            recording.flush()
+    assert sum(recording._pending.take().values()) == 3
+
+
+def test_what_is_refused_for_good_does_not_stand_in_the_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: object) -> None:
+        raise DataError("invalid")
+
+    note()
+    monkeypatch.setattr(recording, "_write", refuse)
+    assert recording.flush() == 0
+    assert "are lost" in caplog.text
+    assert len(recording._pending) == 0
+
+
+@pytest.mark.django_db
+def test_texts_that_no_database_takes_are_cut() -> None:
+    recording.note("standard", "a\0b", "/" + "x" * 5_000, "GET", "allowed")
+    recording.flush()
+    row = RateLimitRequest.objects.get()
+    assert (row.key, len(row.endpoint)) == ("ab", recording.LONGEST_TEXT)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_copy_of_the_process_starts_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the parent counted the parent writes; the copy has a keeper of its own."""
+    note(3)
+    monkeypatch.setattr(background_thread, "_keeper", object())
+    child = os.fork()
+    if child == 0:
+        clean = len(recording._pending) == 0 and background_thread._keeper is None
+        os._exit(0 if clean else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert sum(recording._pending.take().values()) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_keeper_writes_by_itself_and_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_thread, "TURN_SECONDS", 0.01)
+    running = background_thread.Keeper()
+    note(5)
+    running.end()
+    assert RateLimitRequest.objects.requests() == 5
+    assert not running._thread.is_alive()
+    assert not LimiterTrouble.objects.exists()
+
+
+def test_entries_of_a_flood_are_counted_together() -> None:
+    pending = Pending(clock=lambda: 0.0, most=2)
+    for key in "abcd":
+        pending.add("p", key, f"/{key}", "GET", "limited")
+    other = Entry(0, "p", "(other)", "(other)", "(other)", "limited")
+    assert pending.take()[other] == 2

@@ -1,0 +1,78 @@
+"""How many requests were refused within the hour, and from when on that is told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError
+from django.db.models.functions import Now
+
+from alerts.models import Alert, Gauge, Notification
+from ratelimits import tasks
+from ratelimits.models import RateLimitRequest
+from ratelimits.records import gauges
+
+pytestmark = pytest.mark.django_db
+MINUTE = timedelta(minutes=1)
+
+
+def record(
+    hits: int, *, outcome: str = "limited", policy: str = "strict", ago: timedelta = timedelta(0)
+) -> None:
+    RateLimitRequest.objects.create(
+        key="ip:203.0.113.9", endpoint="/x", method="GET", hits=hits, outcome=outcome, policy=policy,
+        created_at=Now() - ago,
+    )  # fmt: skip
+
+
+def test_a_hundred_are_silent_and_one_more_is_told_once() -> None:
+    record(60)
+    record(40, policy="relaxed", ago=59 * MINUTE)
+    assert tasks.watch() == "limited_requests_hour: 100"
+    assert not Alert.objects.exists()
+
+    record(1)
+    gauges.watch()
+    gauges.watch()
+
+    alert = Alert.objects.get()
+    assert (alert.fingerprint, alert.value, alert.threshold) == ("limited_requests_hour", 101, 100)
+    assert alert.title == "101 requests were refused with 429 within an hour"
+    assert alert.facts == [["strict", "61"], ["relaxed", "40"]]
+    assert "203.0.113.9" not in str(Alert.objects.values().get())
+    assert Notification.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ago"),
+    [
+        ("allowed", timedelta(0)),
+        ("shadow", timedelta(0)),
+        ("denied", timedelta(0)),
+        ("", timedelta(0)),
+        ("limited", 61 * MINUTE),
+    ],
+)
+def test_what_was_not_refused_within_the_hour_does_not_count(outcome: str, ago: timedelta) -> None:
+    record(1_000, outcome=outcome, ago=ago)
+    gauges.watch()
+    assert Gauge.objects.get().value == 0
+
+
+def test_the_five_policies_that_refused_most_are_named() -> None:
+    by_policy = {"": 7, "a": 1, "b": 9, "c": 2, "d": 3, "e": 3}
+    assert [policy for policy, _ in gauges.facts(by_policy)] == ["b", "Without a policy", "d", "e", "c"]
+
+
+def test_not_known_is_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    record(200)
+    gauges.watch()
+
+    def fail() -> dict[str, int]:
+        raise DatabaseError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(gauges, "limited_in_an_hour", fail)
+    assert gauges.watch() == "unknown"
+    alert = Alert.objects.open().get()
+    assert alert.unknown_why == "canceling statement due to statement timeout"

@@ -1,0 +1,318 @@
+"""The review of limited requests: each request counts once, whoever and wherever it was."""
+
+from __future__ import annotations
+
+import csv
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from ratelimits.identity import client_names
+from ratelimits.models import RateLimitHour, RateLimitRequest
+from ratelimits.models.hour import hashed
+from ratelimits.records import recording, review
+from ratelimits.records.review import PERIODS, Counts, Question
+from tests import people
+from tests.keys import key as make_key
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:ratelimits_ratelimithour_changelist")
+CLIENT = reverse("admin:ratelimits_ratelimithour_client")
+EXPORT = reverse("admin:ratelimits_ratelimithour_export")
+NOISY, CALM = "address:203.0.113.7", "address:198.51.100.20"
+QUEUE = "/api/queue/<anything:customer_id>"
+
+
+def record(key: str, outcome: str, hits: int = 1, *, ago: timedelta = timedelta(0), **fields: Any) -> None:
+    of = {"key": key, "endpoint": QUEUE, "method": "GET", "policy": "standard"} | fields
+    RateLimitRequest.objects.create(outcome=outcome, hits=hits, created_at=Now() - ago, **of)
+
+
+def minutes(count: int) -> timedelta:
+    return timedelta(minutes=count)
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    return client
+
+
+@pytest.fixture
+def busy() -> None:
+    """Two clients now, one of them also an hour and a day ago, which has been rolled up."""
+    record(NOISY, "allowed", 100, ago=minutes(2))
+    record(NOISY, "limited", 50, ago=minutes(1))
+    record(CALM, "allowed", 7, ago=minutes(1))
+    record(CALM, "shadow", 2, ago=minutes(1), policy="relaxed", endpoint="/api/jobs", method="POST")
+    record(NOISY, "limited", 30, ago=minutes(65))
+    record("address:192.0.2.9", "denied", 4, ago=minutes(26 * 60), policy="strict")
+    assert recording.cleanup() == 2
+
+
+def ask(period: str = "day", **fields: Any) -> Question:
+    return Question(period=PERIODS[period], **fields)
+
+
+def test_records_and_hours_are_counted_as_one(busy: None) -> None:
+    steps = review.answers(ask("day")).steps
+
+    assert len(steps) == 24
+    assert review.answers(ask()).total == Counts(allowed=107, limited=80, denied=0, shadow=2)
+    assert review.answers(ask("week")).total == Counts(allowed=107, limited=80, denied=4, shadow=2)
+
+
+def test_rolling_up_changes_no_figure() -> None:
+    record(NOISY, "limited", 30, ago=minutes(65))
+    before = review.answers(ask()).total, review.answers(ask()).clients[0].counts
+    assert recording.cleanup() == 1
+
+    after = review.answers(ask()).total, review.answers(ask()).clients[0].counts
+    assert after == before == (Counts(limited=30), Counts(limited=30))
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_each_period_ends_now_and_has_no_gap(period: str) -> None:
+    record(NOISY, "limited", 5)
+    steps = review.answers(ask(period)).steps
+
+    starts = [start for start, _ in steps]
+    assert len(starts) == PERIODS[period].bars
+    assert {later - earlier for earlier, later in pairwise(starts)} == {PERIODS[period].step}
+    assert steps[-1][1].limited + steps[-2][1].limited == 5
+
+
+def test_a_client_is_one_in_both_tables(busy: None) -> None:
+    worst, *_ = review.answers(ask()).clients
+
+    assert (worst.key, worst.name) == (NOISY, hashed(NOISY))
+    assert worst.counts == Counts(allowed=100, limited=80)
+    assert worst.counts.share == pytest.approx(100 * 80 / 180)
+
+
+def test_routes_and_policies(busy: None) -> None:
+    assert [(each.name, each.counts.refused) for each in review.answers(ask("week")).routes] == [
+        (f"GET {QUEUE}", 84),
+        ("POST /api/jobs", 0),
+    ]
+    assert [each.name for each in review.answers(ask("week")).policies] == ["standard", "strict", "relaxed"]
+
+
+def test_of_one_policy_and_of_one_client(busy: None) -> None:
+    assert review.answers(ask("week", policy="strict")).total == Counts(denied=4)
+    assert review.answers(ask(client=hashed(CALM))).total == Counts(allowed=7, shadow=2)
+
+
+def test_the_lists_end() -> None:
+    for number in range(review.MOST_ROWS + 3):
+        record(f"address:192.0.2.{number}", "limited", number)
+
+    assert len(review.answers(ask()).clients) == review.MOST_ROWS
+
+
+def test_a_question_that_takes_too_long_is_given_up(
+    operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "TIMEOUT_MS", 1)
+    slow = review.ANSWERS.replace("FROM asked", "FROM asked, pg_sleep(0.2)")
+    monkeypatch.setattr(review, "ANSWERS", slow)
+
+    with pytest.raises(review.TooMuch):
+        review.answers(ask())
+    page = operator.get(LIST)
+    assert page.status_code == 200
+    assert "There is too much to count in this time." in page.content.decode()
+
+
+# --- whom a word means ---
+
+
+@pytest.mark.parametrize(
+    ("term", "key"),
+    [
+        ("203.0.113.7", "address:203.0.113.7"),
+        ("203.0.113.7:5555", "address:203.0.113.7"),
+        ("::ffff:203.0.113.7", "address:203.0.113.7"),
+        ("2001:db8:1:2:3::4", "address:2001:db8:1:2::/64"),
+        ("2001:db8:1:2::/64", "address:2001:db8:1:2::/64"),
+        ("address:203.0.113.7", "address:203.0.113.7"),
+        ("customer-7", "check:customer-7"),
+    ],
+)
+def test_who_is_meant(term: str, key: str) -> None:
+    assert key in [found.key for found in client_names.find(term)]
+
+
+def test_users_and_api_keys_are_found_and_named() -> None:
+    olga = people.operator()
+    made, _ = make_key("shop, production")
+
+    assert client_names.find("OLGA")[0] == client_names.Found(f"user:{olga.pk}", "user olga")
+    for term in ("shop", made.hint, str(made.pk)):
+        assert client_names.find(term)[0].key == f"key:{made.pk}"
+        assert client_names.find(term)[0].name == f"API key {made}"
+    assert client_names.find("  ") == []
+    assert client_names.find("a\x00b" * 200)
+
+
+def test_names_take_two_queries(django_assert_num_queries: Any) -> None:
+    made, _ = make_key()
+    keys = [f"key:{made.pk}", "user:1", "user:2", NOISY, "check:address:1.2.3.4", "(other)", "key:x", ""]
+    with django_assert_num_queries(2):
+        named = client_names.names(keys)
+    assert named[NOISY] == "203.0.113.7"
+    assert named["check:address:1.2.3.4"] == "1.2.3.4, of another service"
+    assert named["(other)"] == "(other)"
+
+
+# --- the pages ---
+
+
+def test_the_page_says_who_where_and_how_often(operator: Client, busy: None) -> None:
+    page = operator.get(LIST).content.decode()
+
+    assert "80 requests refused in the last 24 hours." in page
+    assert "203.0.113.7" in page
+    assert "/api/queue/&lt;anything:customer_id&gt;" in page
+    assert page.count('<svg width="100%"') == 2
+    assert 'aria-label="Refused in the last 24 hours, UTC.' in page
+    assert "2 would have been limited but for shadow mode" in page
+
+
+def test_nobody_limited_is_said(operator: Client) -> None:
+    page = operator.get(LIST, {"period": "hour"}).content.decode()
+
+    assert "Nobody was limited in the last hour." in page
+
+
+def test_one_found_leads_to_its_page(operator: Client, busy: None) -> None:
+    people.viewer()
+    record(f"user:{User.objects.get(username='vera').pk}", "limited", 3)
+
+    several = operator.get(LIST, {"q": "203.0.113.7"})
+    assert "203.0.113.7, of another service" in several.content.decode()
+    page = operator.get(LIST, {"q": "customer-7"}, follow=True)
+    assert page.redirect_chain
+    assert "It asked nothing in the last 24 hours." in page.content.decode()
+
+
+def test_everything_about_one_client(operator: Client, busy: None) -> None:
+    by_key = operator.get(CLIENT, {"key": NOISY}).content.decode()
+    by_hash = operator.get(CLIENT, {"hash": hashed(NOISY)}).content.decode()
+
+    for page in (by_key, by_hash):
+        assert "80 of 180 requests refused in the last 24 hours." in page
+        assert "<h1>203.0.113.7</h1>" in page
+        assert "198.51.100.20" not in page
+        assert "Failed log-ins from there" in page
+
+
+def test_a_client_that_only_hours_know(operator: Client, busy: None) -> None:
+    digest = hashed("address:192.0.2.9")
+    page = operator.get(CLIENT, {"hash": digest, "period": "week"}).content.decode()
+
+    assert f"Client {digest[:12]}" in page
+    assert "0 too many, 4 from a denied network" in page
+    assert "No record names it any more." in page
+
+
+def test_an_api_keys_page_leads_to_the_key(operator: Client) -> None:
+    made, _ = make_key()
+    record(f"key:{made.pk}", "limited", 3)
+
+    page = operator.get(CLIENT, {"key": f"key:{made.pk}"}).content.decode()
+
+    assert reverse("admin:ratelimits_apikey_change", args=[made.pk]) in page
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"period": "x"},
+        {"policy": "nope"},
+        {"policy": "a\x00"},
+        {"q": "\x00"},
+        {"q": "<script>alert(1)</script>"},
+        {"key": "\x00"},
+        {"hash": "%"},
+        {"key": "key:not-a-uuid"},
+        {"key": "user:99999999999999999999"},
+        {"key": "user:²"},
+    ],
+)
+def test_odd_queries_open(operator: Client, busy: None, query: dict[str, str]) -> None:
+    for url in (LIST, CLIENT, EXPORT):
+        response = operator.get(url, query, follow=True)
+        assert response.status_code == 200
+        if not getattr(response, "streaming", False):
+            assert "<script>alert" not in response.content.decode()
+
+
+def exported(client: Client, **query: str) -> list[list[str]]:
+    response: Any = client.get(EXPORT, query)
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert "attachment" in response.headers["Content-Disposition"]
+    return list(csv.reader(b"".join(response.streaming_content).decode().splitlines()))
+
+
+def test_the_export_has_every_figure(operator: Client, busy: None) -> None:
+    head, *lines = exported(operator, period="week")
+
+    assert head[0] == "hour (UTC)"
+    assert sum(int(line[-1]) for line in lines) == 100 + 50 + 7 + 2 + 30 + 4
+    assert ["standard", hashed(CALM), "198.51.100.20", "GET", QUEUE, "allowed", "7"] in [
+        line[1:] for line in lines
+    ]
+    assert {line[1] for line in exported(operator, period="week", policy="strict")[1:]} == {"strict"}
+    assert {line[3] for line in exported(operator, key=CALM)[1:]} == {"198.51.100.20"}
+
+
+def test_a_spreadsheet_takes_no_cell_for_a_formula(operator: Client) -> None:
+    record("check:=HYPERLINK(1)", "limited", endpoint="=cmd()", policy="@x", method="+")
+
+    _, line = exported(operator)
+
+    assert all(not cell.startswith(("=", "+", "-", "@")) for cell in line)
+
+
+def test_the_export_is_cut_and_says_so(operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review, "MOST_EXPORTED", 2)
+
+    lines = exported(operator)
+
+    assert len(lines) == 4
+    assert lines[-1][0].startswith("(cut after 2 lines")
+
+
+def test_without_permission_nothing_is_shown(client: Client, busy: None) -> None:
+    user = people.viewer()
+    user.user_permissions.clear()
+    client.force_login(user)
+
+    for url in (LIST, CLIENT, EXPORT):
+        assert client.get(url, {"key": NOISY}).status_code == 403
+
+
+def test_the_page_asks_no_more_questions_with_more_clients(operator: Client) -> None:
+    record(NOISY, "limited", 3)
+    operator.get(LIST)
+    with CaptureQueriesContext(connection) as few:
+        operator.get(LIST)
+    for number in range(30):
+        record(f"address:192.0.2.{number}", "limited", 3)
+        record(f"user:{number}", "limited", 3)
+    with CaptureQueriesContext(connection) as many:
+        operator.get(LIST)
+
+    # The names of users are asked for once in each of the two lists.
+    assert len(many) <= len(few) + 2
+    assert RateLimitHour.objects.count() == 0

@@ -1,0 +1,123 @@
+"""What the limiter complains about is seen: on the page, as a finding, as an alert."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from alerts.models import Alert
+from opsconsole import overview
+from ratelimits import checks, tasks
+from ratelimits.engine import store
+from ratelimits.identity import untrusted_forwarding
+from ratelimits.models import LimiterTrouble
+from ratelimits.records import troubles
+from tests import people
+from tests.ratelimits.engine.simulated_store import SECOND, Clock, process
+
+Kind = LimiterTrouble.Kind
+
+
+def there(settings: Settings, url: str | None) -> None:
+    settings.OPSCONSOLE_RATE_LIMIT_STORE = url
+    store.reset()
+
+
+@pytest.mark.django_db
+def test_store_away_is_loud_until_it_is_back(client: Client, settings: Settings) -> None:
+    url = settings.OPSCONSOLE_RATE_LIMIT_STORE
+    there(settings, "redis://127.0.0.1:1")
+    assert store.check("strict", "a").degraded
+    for _ in range(2):
+        troubles.report()
+    assert Alert.objects.open().get().fingerprint == troubles.DEGRADED
+    overview.memory.clear()
+    assert overview.read().limiter_troubles == (Kind.STORE_AWAY,)
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:ratelimits_limitercontrol_changelist")).content.decode()
+    assert f"does not answer process {troubles.name()}" in page
+    assert client.get("/readyz").json()["checks"]["database"] == "ok"
+
+    there(settings, url)
+    troubles.report()
+    assert not Alert.objects.open().exists()
+    assert not LimiterTrouble.objects.exists()
+
+
+def test_the_keeper_s_probe_finds_a_store_that_is_back() -> None:
+    clock = Clock()
+    here = process(clock)
+    here.breaker.failed("it was away")
+    here.probe()
+    assert here.degraded
+    clock.pass_(5 * SECOND)
+    here.probe()
+    assert not here.degraded
+
+
+@pytest.mark.django_db
+def test_the_alert_outlives_no_process(settings: Settings) -> None:
+    """One that was killed in its trouble says nothing more; another that is still in it does."""
+    there(settings, "redis://127.0.0.1:1")
+    store.check("strict", "a")
+    troubles.report()
+    LimiterTrouble.objects.create(kind=Kind.STORE_AWAY, process="other:1", detail="x")
+    LimiterTrouble.objects.filter(process=troubles.name()).update(seen_at=Now() - timedelta(minutes=1))
+    tasks.cleanup()
+    assert Alert.objects.open().exists()
+    LimiterTrouble.objects.update(seen_at=Now() - timedelta(minutes=1))
+    tasks.cleanup()
+    assert not Alert.objects.open().exists()
+    LimiterTrouble.objects.update(seen_at=Now() - timedelta(days=2))
+    tasks.cleanup()
+    assert not LimiterTrouble.objects.exists()
+
+
+@pytest.mark.django_db
+def test_untrusted_proxy_and_unstated_processes_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(troubles, "_many", False)
+    troubles.note_processes(multiprocess=False)
+    troubles.report()
+    assert not LimiterTrouble.objects.exists()
+    untrusted_forwarding.note_untrusted("192.0.2.1")
+    troubles.note_processes(multiprocess=True)
+    troubles.report()
+    assert set(LimiterTrouble.objects.present().values_list("kind", flat=True)) == {
+        Kind.UNTRUSTED_PROXY,
+        Kind.PROCESSES,
+    }
+    overview.memory.clear()
+    found = overview.of_the_limiter(overview.read())
+    assert [finding.sentence for finding in found] == [
+        "A proxy that is not trusted sends client addresses: they are ignored.",
+        "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "processes", "found"), [(None, 2, ["ratelimits.E001"]), (None, 1, []), ("redis://x", 9, [])]
+)
+def test_several_processes_on_an_unshared_store_are_refused(
+    settings: Settings, url: str | None, processes: int, found: list[str]
+) -> None:
+    settings.OPSCONSOLE_RATE_LIMIT_STORE, settings.OPSCONSOLE_WEB_PROCESSES = url, processes
+    assert [fault.id for fault in checks.limiter(None)] == found
+
+
+def test_the_middleware_must_be_there_and_after_the_users(settings: Settings) -> None:
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != checks.MIDDLEWARE]
+    assert [fault.id for fault in checks.limiter(None)] == ["ratelimits.E002"]
+    settings.MIDDLEWARE = [checks.MIDDLEWARE, *settings.MIDDLEWARE]
+    assert [fault.id for fault in checks.limiter(None)] == ["ratelimits.E002"]
+
+
+def test_a_process_alone_counts_for_itself_and_is_not_degraded(settings: Settings) -> None:
+    there(settings, None)
+    decisions = [store.check("strict", "a") for _ in range(11)]
+    assert [decision.allowed for decision in decisions] == [True] * 10 + [False]
+    assert not any(decision.degraded for decision in decisions)

@@ -1,0 +1,168 @@
+"""The promise as a client sees it: real gunicorn with two processes and threads, a real store, real requests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+
+from ratelimits.models import ApiKey, Policy, RateLimitRequest
+from tests import presets
+from tests.factories import job
+from tests.keys import key, sent
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _presets(db: None, limiter: None) -> None:
+    presets.write()
+
+
+WORKERS = ("--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "5")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def database_url() -> str:
+    of = connection.settings_dict
+    return (
+        f"postgres://{quote(of['USER'] or '', safe='')}:{quote(of['PASSWORD'] or '', safe='')}@/{of['NAME']}"
+        f"?host={quote(str(of['HOST']), safe='')}" + (f"&port={of['PORT']}" if of["PORT"] else "")
+    )
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """A server of two processes with four threads each, on the tests' database and store."""
+    number = free_port()
+    log = (tmp_path / "gunicorn.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "opsconsole.wsgi", "--bind", f"127.0.0.1:{number}", *WORKERS],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": database_url(), "OPSCONSOLE_WEB_PROCESSES": "2"},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        wait_until(lambda: answers(number), timeout=60, what=f"gunicorn: {tmp_path / 'gunicorn.log'}")
+        yield number
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/healthz").status == 200
+    except OSError:
+        return False
+
+
+class Answer:
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+
+def get(port: int, path: str, headers: dict[str, str] | None = None, body: Any = None) -> Answer:
+    """One request on a connection of its own, as curl makes them."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        data = json.dumps(body) if body is not None else None
+        client.request("POST" if data else "GET", path, data, headers or {})
+        return Answer(client.getresponse())
+    finally:
+        client.close()
+
+
+def test_of_150_calls_exactly_100_pass(port: int) -> None:
+    found = [get(port, "/api/queue/TEST-001") for _ in range(150)]
+
+    assert [each.status for each in found] == [200] * 100 + [429] * 50
+    assert found[0].headers["RateLimit-Policy"] == '"standard";q=100;w=60'
+    for refused in found[100:]:
+        seconds = int(refused.headers["Retry-After"])
+        assert 1 <= seconds <= 61
+        told = json.loads(refused.body)
+        assert (told["error"], told["retryAfter"]) == ("Too many requests", seconds)
+        assert refused.headers["Cache-Control"] == "no-store"
+
+
+def test_from_many_threads_while_other_policies_are_edited(port: int) -> None:
+    done = threading.Event()
+
+    def edit() -> None:
+        limit = 500
+        while not done.is_set():
+            limit += 1
+            Policy.objects.filter(name="relaxed").update(limit=limit)
+            done.wait(0.02)
+        connection.close()
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    with ThreadPoolExecutor(12) as pool:
+        statuses = Counter(pool.map(lambda _: get(port, "/api/queue/TEST-001").status, range(150)))
+    done.set()
+    editor.join()
+
+    assert statuses == {200: 100, 429: 50}
+
+
+def test_a_live_edit_holds_within_two_seconds_and_keeps_the_count(port: int) -> None:
+    for _ in range(20):
+        get(port, "/api/queue/a")
+    Policy.objects.filter(name="standard").update(limit=21)
+
+    wait_until(
+        lambda: get(port, "/api/queue/a").status == 429, timeout=5, what="the lower limit, in either process"
+    )
+
+
+def test_what_was_asked_is_recorded_without_a_write_in_the_request(port: int) -> None:
+    headers = sent(key("shop")[1])
+    for _ in range(3):
+        assert get(port, "/api/queue/a").status == 200
+    made = get(port, "/api/limits/check", headers, {"policy": "standard", "identity": "x"})
+    assert made.status == 200
+
+    recorded: Any = wait_until(
+        lambda: RateLimitRequest.objects.filter(key="address:127.0.0.1", outcome="allowed").first(),
+        timeout=20,
+        what="the record",
+    )
+    assert recorded.policy == "standard"
+    wait_until(lambda: ApiKey.objects.get().last_used_at, timeout=20, what="the key's last use")
+    assert recorded.endpoint.startswith("/api/queue/")
+
+
+def test_a_worker_by_http_through_the_server(port: int) -> None:
+    headers = sent(key("workers", ["worker"])[1])
+    waiting = job()
+
+    claimed = get(port, f"/api/jobs/{waiting.pk}/claim", headers, {"worker_id": "node-1"})
+    assert claimed.status == 200
+    ended = get(port, f"/api/jobs/{waiting.pk}/complete", headers, {"worker_id": "node-1", "run_epoch": 1})
+    assert json.loads(ended.body) == {"outcome": "completed"}
