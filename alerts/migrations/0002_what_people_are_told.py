@@ -365,7 +365,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="attempts",
-                to="alerts.sending.delivery",
+                to="alerts.delivery",
             ),
         ),
         migrations.AddField(
