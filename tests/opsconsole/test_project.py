@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -47,6 +48,23 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
         if not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_python_in_the_documentation_imports_what_exists() -> None:
+    imports = [
+        (page.name, node)
+        for page in tracked("*.md")
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in OURS
+    ]
+    assert imports
+    for page, node in imports:
+        statement = ast.unparse(node)
+        try:
+            exec(statement, {})
+        except ImportError as error:
+            pytest.fail(f"{page}: {statement}: {error}")
 
 
 def test_no_test_sleeps_to_be_right() -> None:
