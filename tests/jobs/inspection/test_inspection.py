@@ -346,8 +346,8 @@ LIFE = """
 from datetime import timedelta
 from django.db.models import F
 from django.db.models.functions import Now
-from jobs import enqueue, heartbeats, lifecycle
 from jobs.models import Job, WorkerHeartbeat
+from jobs.runs import heartbeats, lifecycle
 
 worker = heartbeats.Worker("w-1")
 job_id = Job.objects.get(customer_id="acme").pk
