@@ -204,7 +204,7 @@ def test_every_setting_has_its_heading_and_its_default_in_the_docs(read: Read) -
     assert set(sections) == set(env.known)
     for name, default in env.known.items():
         if default and name not in DEPENDENT_DEFAULTS:
-            assert re.search(rf"\b[dD]efault `{re.escape(default)}`", sections[name]), (name, default)
+            assert re.search(rf"\b[dD]efault:? `{re.escape(default)}`", sections[name]), (name, default)
 
 
 def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
