@@ -18,7 +18,7 @@ stock = admin.AdminSite(name="stock")
 
 
 @admin.register(Job, site=stock)
-class StockJobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class StockJobAdmin(admin.ModelAdmin[Job]):
     """What one writes first: the columns that one wants, filters and a search, all else as it comes."""
 
     list_display = ("id", "customer_id", "status", "priority_level", "queue", "created_at", "worker_id")

@@ -9,11 +9,15 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from opsconsole import logs
 from opsconsole.kit import database_url, env
+
+# Lets Django's generic classes name their types at run time, as in ``ModelAdmin[Job]``.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEVELOPMENT_SECRET_KEY = "for-development-only--production-refuses-it"  # noqa: S105 - no secret

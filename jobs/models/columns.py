@@ -13,7 +13,7 @@ def column(contract_name: str) -> str:
     return mapped or contract_name.partition(".")[2]
 
 
-class ContractText(models.TextField):  # type: ignore[type-arg]  # generic to the type checker alone
+class ContractText(models.TextField[str, str]):
     """A text column that an existing database may keep as uuid, integer or an enum: always read as text.
 
     PostgreSQL reads the untyped literals that Django sends as the column's own type, so comparing and
@@ -24,7 +24,7 @@ class ContractText(models.TextField):  # type: ignore[type-arg]  # generic to th
         return None if value is None else str(value)
 
 
-class ContractNumber(models.IntegerField):  # type: ignore[type-arg]  # generic to the type checker alone
+class ContractNumber(models.IntegerField[int, int]):
     """A whole number that an existing database may keep as numeric or text, perhaps changed since it was inspected.
 
     Read as an int where it is one, else as the text that it is. To migrations it is what it stands for.

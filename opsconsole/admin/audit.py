@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -25,11 +25,6 @@ from opsconsole.kit.audit import Told
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
 MOST_CHOICES = 200
 SPANS = {
     "hour": timedelta(hours=1),
@@ -44,7 +39,7 @@ class WhoFilter(admin.SimpleListFilter):
     title = "who"
     parameter_name = "who"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
         names = User.objects.filter(is_staff=True).order_by("username").values_list("username", flat=True)
         return [(name, name) for name in names[:MOST_CHOICES]]
 
@@ -56,7 +51,7 @@ class ObjectFilter(admin.SimpleListFilter):
     title = "object"
     parameter_name = "object"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
         """The kinds that this user may see."""
         listed = [model for app in model_admin.admin_site.get_app_list(request) for model in app["models"]]
         return [(_label(model["model"]), capfirst(model["name"])) for model in listed if "model" in model]
@@ -76,7 +71,7 @@ class WhenFilter(admin.SimpleListFilter):
     title = "time"
     parameter_name = "when"
 
-    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
         return [
             ("hour", "In the last hour"),
             ("day", "In the last 24 hours"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -20,13 +20,6 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from opsconsole.kit import audit
 from opsconsole.sign_in import second_factor
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-    _UserAdmin = UserAdmin[User]
-else:
-    _ModelAdmin = object
-    _UserAdmin = UserAdmin
-
 # The pages of the devices show their secrets.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
@@ -39,7 +32,7 @@ class ReasonForm(forms.Form):
     )
 
 
-class Ticked(_ModelAdmin):
+class Ticked(admin.ModelAdmin[Any]):
     """Roles and permissions are boxes to tick: Django's pair of lists can't be used by everybody."""
 
     filter_horizontal = ()
@@ -55,7 +48,7 @@ class RolesAdmin(Ticked, GroupAdmin):
 
 
 @admin.register(User)
-class PeopleAdmin(Ticked, _UserAdmin):
+class PeopleAdmin(Ticked, UserAdmin[User]):
     """A user is switched off, never deleted: deleting one would take what he did out of the log."""
 
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")

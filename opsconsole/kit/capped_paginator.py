@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 MOST_PAGES = 100
 
 
-class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic to the type checker alone
+class CappedPaginator(Paginator[Any]):
     """Counts no further than the last page that can be opened; ``capped`` says that there is more."""
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin
@@ -15,18 +15,11 @@ from ratelimits.models import Mode, Policy
 from ratelimits.policies import wording
 from ratelimits.records import top_clients
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Policy]
-    _ModelForm = forms.ModelForm[Policy]
-else:
-    _ModelAdmin = admin.ModelAdmin
-    _ModelForm = forms.ModelForm
-
 TONES = {Mode.ENFORCE: "good", Mode.SHADOW: "warning", Mode.OFF: "quiet"}
 LISTS = ("path_prefixes", "methods", "allow_networks", "deny_networks")
 
 
-class PolicyForm(_ModelForm):
+class PolicyForm(forms.ModelForm[Policy]):
     class Meta:
         widgets = {"name": forms.TextInput(attrs={"size": 30})}
 
@@ -42,7 +35,7 @@ class PolicyForm(_ModelForm):
 
 
 @admin.register(Policy)
-class PolicyAdmin(_ModelAdmin):
+class PolicyAdmin(admin.ModelAdmin[Policy]):
     form = PolicyForm
     list_display = ("name", "rate", "state", "algorithm_word", "covers", "key", "changed")
     sortable_by = ()

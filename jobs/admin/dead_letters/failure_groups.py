@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin
@@ -23,18 +23,13 @@ from jobs.models import DeadLetter, FailureGroup
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge
 
-if TYPE_CHECKING:
-    _Form = forms.ModelForm[FailureGroup]
-else:
-    _Form = forms.ModelForm
-
 # Counting stops here: a group of a million letters is not counted out for a page.
 MOST_COUNTED = 1_000
 # What is offered for all letters of a group that nobody has decided about.
 OFFERED = (Action.REPLAY, Action.DISCARD)
 
 
-class NoteForm(_Form):
+class NoteForm(forms.ModelForm[FailureGroup]):
     class Meta:
         model = FailureGroup
         fields = ("note",)
