@@ -55,7 +55,7 @@ def test_told_look_and_acknowledge(visitor: Visitor, slack: FakeSlack, width: in
     expect(page.locator(".verdict")).to_contain_text("1 alert fires: 5 dead letters in default.")
     page.goto(visitor.address + alert_page["url"].removeprefix("https://ops.example.com"))
     expect(page.locator(".why")).to_contain_text("TimeoutError at maps (3)")
-    expect(page.locator(".runbook")).to_contain_text("replay one letter, see its job complete")
+    expect(page.locator(".runbook")).to_contain_text("Replay one dead letter and see its job complete")
     expect(page.locator(".timeline")).to_contain_text("slack: Sent")
     expect(page.locator(".timeline")).to_contain_text("200 ok")
 
