@@ -1,5 +1,5 @@
-# An alarm for each dead letter queue, and a topic by which the console hears of it. README.md says how to use it.
-# deploy/cloudformation/dlq-alarm.yaml is the same; a test holds both equal.
+# An alarm for each dead letter queue, and a topic that notifies the console. ../README.md explains how to use it.
+# deploy/cloudformation/dlq-alarm.yaml creates the same resources; a test keeps both equal.
 
 terraform {
   required_version = ">= 1.5"
@@ -22,7 +22,7 @@ resource "aws_cloudwatch_metric_alarm" "dlq_not_empty" {
   alarm_name        = "${var.name_prefix}-${each.value}-not-empty"
   alarm_description = "Messages wait in the dead letter queue ${each.value}. SQS deletes them when its retention period is over."
 
-  # Visible messages: NumberOfMessagesSent would miss what SQS itself moves to the dead letter queue.
+  # Counts visible messages, because NumberOfMessagesSent leaves out those that SQS itself moves to the dead letter queue.
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = each.value }
@@ -32,7 +32,7 @@ resource "aws_cloudwatch_metric_alarm" "dlq_not_empty" {
   datapoints_to_alarm = 1
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
-  # SQS stops reporting on a queue that is idle for hours; that is no trouble.
+  # SQS stops reporting on a queue that has been idle for hours. That is not a problem.
   treat_missing_data = "notBreaching"
 
   alarm_actions             = [aws_sns_topic.alarms.arn]
@@ -40,7 +40,7 @@ resource "aws_cloudwatch_metric_alarm" "dlq_not_empty" {
   insufficient_data_actions = [aws_sns_topic.alarms.arn]
 }
 
-# It is not encrypted with the key alias/aws/sns: CloudWatch may not use that one, and its messages would be lost.
+# Not encrypted with the key alias/aws/sns: CloudWatch may not use that key, and its messages would be lost.
 resource "aws_sns_topic" "alarms" {
   name              = "${var.name_prefix}-dlq-alarms"
   signature_version = 2
@@ -77,7 +77,7 @@ resource "aws_sns_topic_policy" "alarms_only" {
   policy = data.aws_iam_policy_document.alarms_only.json
 }
 
-# The console confirms the subscription by itself. It must be up then, and know the topic (OPSCONSOLE_SNS_TOPICS).
+# The console confirms the subscription by itself. It must be up at that time, and know the topic (OPSCONSOLE_SNS_TOPICS).
 resource "aws_sns_topic_subscription" "console" {
   topic_arn              = aws_sns_topic.alarms.arn
   protocol               = "https"
@@ -85,7 +85,7 @@ resource "aws_sns_topic_subscription" "console" {
   endpoint_auto_confirms = true
   raw_message_delivery   = false
 
-  # Without it SNS gives up after a minute, which is shorter than many a restart. This is about 45 minutes.
+  # By default SNS gives up after a minute, which is shorter than some restarts. This policy retries for about 45 minutes.
   delivery_policy = jsonencode({
     healthyRetryPolicy = {
       minDelayTarget     = 5
