@@ -1,10 +1,10 @@
-# The developer's targets. `make` or `make help` lists them.
+# Targets for developers. `make` or `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# The first Python that is at least 3.11; it is tried, because a name on the PATH may lead nowhere.
+# The first Python on the PATH that runs and is 3.11 or newer. Each is started, because a name may not lead to a working Python.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 NEXT_PYTHON ?= $(firstword $(foreach name,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13),\
@@ -13,74 +13,74 @@ NEXT_DJANGO := 6.1.3
 
 BIN := .venv/bin
 PYTEST_WORKERS ?= 2
-# Reading the settings must start nothing where nothing is run.
+# Addresses that are never opened: without them, reading the settings would start the embedded services.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
 .PHONY: help demo test check lint types imports format coverage test-next screenshots clean
 .PHONY: bench-recovery bench-pages bench-dlq bench-bulk bench-ratelimit
 
-help: ## list the targets
+help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/installed ## run everything on this machine; DEMO_SECONDS=n ends it by itself, DEMO_PORT=n sets the port
+demo: .venv/installed ## run the whole console on this machine; DEMO_SECONDS=n ends it after n seconds, DEMO_PORT=n sets the port
 	$(BIN)/python manage.py demo
 
 test: .venv/installed ## run all tests on embedded PostgreSQL, Valkey and SQS
 	$(BIN)/pytest -n $(PYTEST_WORKERS)
 
-check: lint types imports test ## all that CI asks for
+check: lint types imports test ## run every check that CI runs
 
-lint: .venv/installed ## style and named rules (ruff)
+lint: .venv/installed ## check style and rules (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: .venv/installed ## strict types (mypy)
+types: .venv/installed ## check types (mypy)
 	$(UNUSED_SERVICES) $(BIN)/mypy .
 
-imports: .venv/installed ## who may import whom (import-linter)
+imports: .venv/installed ## check the import contracts (import-linter)
 	$(BIN)/lint-imports
 
-format: .venv/installed ## rewrite the code in the one style
+format: .venv/installed ## format the code and fix what can be fixed (ruff)
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-coverage: .venv/installed ## run all tests and show the lines and branches that none of them reached
+coverage: .venv/installed ## run all tests and list the lines and branches that no test reached
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-next: ## run all tests on Python 3.13 with Django 6.1, where such a Python is found
+test-next: ## run all tests on Python 3.13 with Django 6.1, if Python 3.13 is installed
 ifeq ($(NEXT_PYTHON),)
-	@echo "Python 3.13 was not found: nothing was tested. Install it, or name it with NEXT_PYTHON=/path/to/python3.13."
+	@echo "Python 3.13 was not found, so nothing was tested. Install it, or set NEXT_PYTHON=/path/to/python3.13."
 else
 	@$(MAKE) --no-print-directory .venv-next/installed
 	.venv-next/bin/pytest -n $(PYTEST_WORKERS)
 endif
 
-screenshots: .venv/installed ## take the pictures of the README (docs/images) in a real browser
+screenshots: .venv/installed ## take the pictures of the documentation (docs/images) in a real browser
 	$(BIN)/pytest -q tests/journeys/pictures.py
 
-bench-recovery: .venv-bench/installed ## measure finding and recovering stale jobs beside other queues
+bench-recovery: .venv-bench/installed ## measure how fast stale runs are found and recovered, compared with other queues
 	.venv-bench/bin/python -m bench.recovery
 
-bench-pages: .venv-bench/installed ## measure each page on a million jobs beside stock admin lists
+bench-pages: .venv-bench/installed ## measure every page with a million jobs, compared with stock admin lists
 	.venv-bench/bin/python -m bench.pages
 
-bench-dlq: .venv/installed ## measure scanning and replaying 10,000 dead letters, and their list page
+bench-dlq: .venv/installed ## measure scanning, replaying and listing 10,000 dead letters
 	$(BIN)/python -m bench.dlq
 
-bench-bulk: .venv/installed ## measure freezing and requeueing thousands of jobs, in chunks and one by one
+bench-bulk: .venv/installed ## measure previewing and requeueing thousands of jobs, in chunks and one by one
 	$(BIN)/python -m bench.bulk
 
-bench-ratelimit: .venv-bench/installed ## measure what a limited request costs beside other limiters
+bench-ratelimit: .venv-bench/installed ## measure what a limited request costs, compared with other limiters
 	.venv-bench/bin/python -m bench.ratelimit
 
-clean: ## remove what was built, installed and stored here
+clean: ## delete virtual environments, caches and the data under var/
 	rm -rf .venv .venv-next .venv-bench var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
 .venv/installed: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or name it with PYTHON=/path/to/python3."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
@@ -91,7 +91,7 @@ clean: ## remove what was built, installed and stored here
 	touch $@
 
 .venv-bench/installed: requirements.txt requirements-dev.txt requirements-bench.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or name it with PYTHON=/path/to/python3."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@

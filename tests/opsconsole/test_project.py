@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_python_in_the_documentation_imports_what_exists() -> None:
             exec(statement, {})
         except ImportError as error:
             pytest.fail(f"{page}: {statement}: {error}")
+
+
+def test_the_layers_contract_names_every_module_of_the_shell() -> None:
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    folder = REPOSITORY / "opsconsole"
+    modules = {path.stem for path in folder.glob("*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
+    assert set(layers[0].split(" : ")) == {f"opsconsole.{name}" for name in modules - {"__init__", "kit"}}
 
 
 def test_no_test_sleeps_to_be_right() -> None:
