@@ -12,8 +12,10 @@ from django.db.models.functions import Now
 
 from alerts import notify
 from alerts.models import Alert
+from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 
+KEPT = "with the alert"
 LONGEST_SNOOZE = timedelta(days=30)
 
 
@@ -23,13 +25,13 @@ class HandlingRefused(OpsConsoleError):
 
 def acknowledge(alert_id: int, who: str, reason: str) -> bool:
     """Somebody looks after it: no reminders, until it resolves or something breaks through. False: not open."""
-    _require(reason)
+    reason = reasons.required(reason, HandlingRefused, KEPT)
     return _handle(alert_id, who, reason, state=Alert.State.ACKNOWLEDGED, snoozed_until=None)
 
 
 def snooze(alert_id: int, until: datetime, who: str, reason: str) -> bool:
     """Not before ``until``, at most 30 days ahead: then people are reminded, if it still fires. False: not open."""
-    _require(reason)
+    reason = reasons.required(reason, HandlingRefused, KEPT)
     if not Alert.objects.filter(pk=alert_id).exists():
         return False
     now: datetime = Alert.objects.filter(pk=alert_id).values_list(Now(), flat=True).get()
@@ -40,7 +42,7 @@ def snooze(alert_id: int, until: datetime, who: str, reason: str) -> bool:
 
 def resolve(alert_id: int, who: str, reason: str) -> bool:
     """Close it by hand, and tell so. What is still wrong fires anew at the next look. False: not open."""
-    _require(reason)
+    reason = reasons.required(reason, HandlingRefused, KEPT)
     with transaction.atomic():
         alert = Alert.objects.open().filter(pk=alert_id).select_for_update().first()
         if alert is None:
@@ -58,8 +60,3 @@ def resolve(alert_id: int, who: str, reason: str) -> bool:
 def _handle(alert_id: int, who: str, reason: str, **changes: object) -> bool:
     decided = {"handled_at": Now(), "handled_by": who, "handled_reason": reason}
     return bool(Alert.objects.open().filter(pk=alert_id).update(**decided | changes))
-
-
-def _require(reason: str) -> None:
-    if not reason.strip():
-        raise HandlingRefused("Give a reason: it is kept with the alert.")

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from alerts.catalog import KINDS
 from alerts.models import Rule
 from alerts.models.alert import Severity
+from opsconsole.kit import reasons
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 
@@ -86,7 +87,8 @@ def judge(rule: Rule, value: float) -> Judgement:
 def change(name: str, wish: Wish, who: str, reason: str) -> Rule:
     """Make the rule as wished. Raises ``RuleRefused``: no reason, or numbers that can't be meant."""
     rule = named(name)
-    _refuse(rule, wish, reason)
+    reason = reasons.required(reason, RuleRefused)
+    _refuse(rule, wish)
     stored = Rule(
         name=name,
         enabled=wish.enabled,
@@ -103,9 +105,7 @@ def change(name: str, wish: Wish, who: str, reason: str) -> Rule:
     return named(name)
 
 
-def _refuse(rule: Rule, wish: Wish, reason: str) -> None:
-    if not reason.strip():
-        raise RuleRefused("Give a reason: it is kept with the change.")
+def _refuse(rule: Rule, wish: Wish) -> None:
     if rule.threshold is not None and (wish.threshold is None or wish.threshold < 0):
         raise RuleRefused("The threshold must be a number from 0.")
     if not 0 <= wish.hysteresis <= (wish.threshold or 0):

@@ -22,6 +22,7 @@ from alerts.models import Alert
 from alerts.operator_decisions import HandlingRefused
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import PageAdmin
+from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 MOST_ALERTS = 200
 
@@ -46,12 +47,8 @@ MEANING = {
 }
 
 
-class DecisionForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.Textarea(attrs={"rows": 2, "autofocus": True}),
-        error_messages={"required": "Give a reason: it is kept with the alert."},
-    )
+class DecisionForm(ReasonForm):
+    reason = ReasonField(operator_decisions.KEPT, rows=2, autofocus=True)
 
 
 class SnoozeForm(DecisionForm):
@@ -139,7 +136,7 @@ def ask(
 
 
 def _form(decision: Decision, data: Any = None) -> DecisionForm:
-    return (SnoozeForm if decision == Decision.SNOOZE else DecisionForm)(data, label_suffix="")
+    return (SnoozeForm if decision == Decision.SNOOZE else DecisionForm)(data)
 
 
 def _decide(

@@ -12,13 +12,13 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
-from alerts.admin.decisions import DecisionForm
 from alerts.models import Monitor
 from alerts.watch import monitors
 from opsconsole.kit import audit
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonPageForm
 
 
 @admin.register(Monitor)
@@ -52,7 +52,7 @@ class MonitorAdmin(ReadOnlyAdmin):
     def forget(self, request: HttpRequest, queryset: QuerySet[Monitor]) -> HttpResponse | None:
         """One that is no longer run would be late for ever. It comes back by itself when it succeeds again."""
         chosen = list(queryset)
-        form = DecisionForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return self._ask(request, chosen, form)
         audit.log(request.user, chosen, f"Forgotten: {form.cleaned_data['reason']}")
@@ -61,7 +61,7 @@ class MonitorAdmin(ReadOnlyAdmin):
         messages.success(request, f"Forgotten: {', '.join(monitor.name for monitor in chosen)}.")
         return None
 
-    def _ask(self, request: HttpRequest, chosen: list[Monitor], form: DecisionForm) -> HttpResponse:
+    def _ask(self, request: HttpRequest, chosen: list[Monitor], form: ReasonPageForm) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": "Forget?",

@@ -30,12 +30,13 @@ from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 CHANGES_SHOWN = 20
 GAUGES_SHOWN = 50
 
 
-class RuleForm(forms.Form):
+class RuleForm(ReasonForm):
     enabled = forms.BooleanField(required=False, label="It may fire")
     threshold = forms.FloatField(min_value=0, widget=forms.NumberInput(attrs={"step": "any"}))
     hysteresis = forms.FloatField(
@@ -47,11 +48,8 @@ class RuleForm(forms.Form):
     remind_hours = forms.FloatField(
         label="Remind every (hours)", min_value=0, widget=forms.NumberInput(attrs={"step": "any"})
     )
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
+    reason = ReasonField(rows=2)
+    field_order = ("enabled", "threshold", "hysteresis", "severity", "remind_hours", "reason")
 
     def __init__(self, rule: Rule, data: Any = None) -> None:
         initial = {
@@ -61,7 +59,7 @@ class RuleForm(forms.Form):
             "severity": rule.severity,
             "remind_hours": round(rule.reminder_interval / timedelta(hours=1), 3),
         }
-        super().__init__(data, initial=initial, label_suffix="")
+        super().__init__(data, initial=initial)
         if rule.threshold is None:
             del self.fields["threshold"], self.fields["hysteresis"]
 

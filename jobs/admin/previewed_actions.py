@@ -27,20 +27,19 @@ from jobs.operations.job_operations import Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 # As many as OPSCONSOLE_BULK_AT_ONCE may allow.
 MOST = 500
 LASTS_SECONDS = 3_600
 
 
-class ReasonForm(forms.Form):
-    reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 2, "autofocus": True}))
+class PreviewForm(ReasonForm):
     plan = forms.CharField(widget=forms.HiddenInput)
 
     def __init__(self, kept: str, data: Any = None, **initial: str) -> None:
-        super().__init__(data, initial=initial, label_suffix="")
-        self.fields["reason"].help_text = f"Kept {kept}, beside your name."
-        self.fields["reason"].error_messages["required"] = f"Give a reason: it is kept {kept}."
+        super().__init__(data, initial=initial)
+        self.fields["reason"] = ReasonField(kept, rows=2, autofocus=True)
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,11 @@ class PlannedAdmin(ReadOnlyAdmin):
     def preview(self, request: HttpRequest, action: Any, ids: Sequence[UUID]) -> HttpResponse:
         """What would happen to each; nothing is changed."""
         steps = self.plan(action, ids)
-        form = ReasonForm(self.kept, plan=_freeze(request, action, steps))
+        form = PreviewForm(self.kept, plan=_freeze(request, action, steps))
         return self._preview_page(request, action, steps, form)
 
     def _do(self, request: HttpRequest, action: Any) -> HttpResponse:
-        form = ReasonForm(self.kept, request.POST)
+        form = PreviewForm(self.kept, request.POST)
         try:
             steps = _thaw(request, action, request.POST.get("plan", ""), self.plan_lasts())
         except signing.BadSignature:
@@ -144,7 +143,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         return self.result_page(request, action, outcomes, form.cleaned_data["reason"])
 
     def _preview_page(
-        self, request: HttpRequest, action: Any, steps: Sequence[Step], form: ReasonForm
+        self, request: HttpRequest, action: Any, steps: Sequence[Step], form: PreviewForm
     ) -> HttpResponse:
         verb, done_word = self.words[action]
         rows = self.rows([step.job_id for step in steps])

@@ -16,6 +16,9 @@ from jobs.bulk.kinds import BulkRefused
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.runs.timeline import Actor
+from opsconsole.kit import reasons
+
+KEPT = "with the operation and on each timeline"
 
 State = BulkOperation.State
 
@@ -31,7 +34,7 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
     Raises ``BulkRefused`` without a reason, with another number than its size where that has to be typed, or
     when the preview is too old, somebody else's, or was confirmed before.
     """
-    _require_reason(reason)
+    reason = reasons.required(reason, BulkRefused, KEPT)
     if not operation.will:
         raise BulkRefused("Nothing of this can be done: the preview says why.")
     if must_be_typed(operation) and re.sub(r"[\s,.'_]", "", typed) != str(operation.will):
@@ -55,7 +58,7 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
 
 def cancel(operation: BulkOperation, actor: Actor, reason: str) -> None:
     """No further chunk begins; the one that is being done is finished first. What was done stays done."""
-    _require_reason(reason)
+    reason = reasons.required(reason, BulkRefused, KEPT)
     sentence = f"Cancelled by {actor.name}: {reason}"
     with transaction.atomic():
         _change(operation, [State.RUNNING], state=State.CANCELLED, ended_at=Now(), sentence=sentence)
@@ -64,7 +67,7 @@ def cancel(operation: BulkOperation, actor: Actor, reason: str) -> None:
 
 def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
     """Go on with the members that wait still; the next ones are a trial of the rest again."""
-    _require_reason(reason)
+    reason = reasons.required(reason, BulkRefused, KEPT)
     done = operation.members.filter(outcome=BulkMember.Outcome.DONE)
     with transaction.atomic():
         _change(
@@ -87,11 +90,6 @@ def _change(operation: BulkOperation, allowed: list[BulkOperation.State], **chan
     if not BulkOperation.objects.filter(pk=operation.pk, state__in=allowed).update(**changes):
         now = BulkOperation.objects.get(pk=operation.pk)
         raise BulkRefused(f"It is {now.get_state_display().lower()} by now: nothing was changed.")
-
-
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise BulkRefused("Give a reason: it is kept with the operation and on each timeline.")
 
 
 def _tell(operation: BulkOperation, kind: BulkEvent.Kind, actor: Actor, reason: str) -> None:

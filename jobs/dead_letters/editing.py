@@ -17,6 +17,7 @@ from jobs.models import DeadLetter, Job
 from jobs.operations.job_operations import OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from jobs.sqs import BATCH_BYTES
+from opsconsole.kit import reasons
 
 MOST_DIFF_LINES = 400
 # What SQS refuses in a body (facts of XML).
@@ -55,7 +56,7 @@ def replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outc
     """Wish that the letter is sent with this body. Raises ``OperationRefused`` when that can't be begun."""
     if not settings.OPSCONSOLE_EDIT_DEAD_LETTERS:
         raise OperationRefused("Editing dead letters is off: see OPSCONSOLE_EDIT_DEAD_LETTERS.")
-    operations.require(reason)
+    reason = reasons.required(reason, OperationRefused, operations.KEPT)
     with transaction.atomic():
         letter = DeadLetter.objects.select_for_update().defer("words").get(pk=letter_id)
         job = requeue.jobs_of([letter]).get(letter.job_id)

@@ -22,6 +22,9 @@ from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
 from jobs.operations.job_operations import OperationRefused, Outcome, Step
 from jobs.runs.timeline import Actor
+from opsconsole.kit import reasons
+
+KEPT = "in each letter's ledger"
 
 State = DeadLetter.State
 # A letter and the job that it names, as ``requeue.jobs_of`` loads it; None: it names none that is known.
@@ -52,16 +55,11 @@ def carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]
     All of it is one transaction. When the database refuses that, each half is tried by itself, so that a letter
     which can't be written fails alone. Raises ``OperationRefused`` without a reason.
     """
-    require(reason)
+    reason = reasons.required(reason, OperationRefused, KEPT)
     wanted = [step for step in steps if step.will]
     outcomes = {step.job_id: Outcome(step.job_id, done=False, sentence=step.sentence) for step in steps}
     outcomes |= {outcome.job_id: outcome for outcome in _halving(wanted, actor, reason)}
     return [outcomes[step.job_id] for step in steps]
-
-
-def require(reason: str) -> None:
-    if not reason.strip():
-        raise OperationRefused("Give a reason: it is kept in each letter's ledger.")
 
 
 def _halving(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:

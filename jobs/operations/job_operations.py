@@ -18,9 +18,11 @@ from jobs.runs import timeline
 from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.lifecycle import restart
 from jobs.runs.timeline import Actor
+from opsconsole.kit import reasons
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 
+KEPT = "on each job's timeline"
 # A row that another transaction holds for so long is left alone, and the others are done without it.
 LOCK_TIMEOUT_MS = 3_000
 
@@ -161,8 +163,7 @@ def carry_out(
     that one which can't be written fails alone. ``details`` are kept with each event. Raises
     ``OperationRefused`` without a reason.
     """
-    if not reason.strip():
-        raise OperationRefused("Give a reason: it is kept on each job's timeline.")
+    reason = reasons.required(reason, OperationRefused, KEPT)
     decision = _Decision(actor, reason, dict(details or {}))
     try:
         return _together(steps, decision)

@@ -14,6 +14,7 @@ from alerts import notify
 from jobs.models import Job, RecoveryControl, Sweep
 from jobs.models.worker import stale_after
 from jobs.runs.timeline import Actor
+from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 
 MASS_STALENESS = "mass-staleness"
@@ -35,7 +36,7 @@ def disarm(actor: Actor, reason: str) -> None:
 
 def release_hold(actor: Actor, reason: str) -> bool:
     """An operator decides that the mass of stale runs is to be recovered now. False: nothing was held."""
-    _require_reason(reason)
+    reason = reasons.required(reason, ControlRefused)
     with transaction.atomic():
         if not _end_hold(forgive=True):
             return False
@@ -44,15 +45,10 @@ def release_hold(actor: Actor, reason: str) -> bool:
 
 
 def _change(actor: Actor, reason: str, **changes: object) -> None:
-    _require_reason(reason)
+    reason = reasons.required(reason, ControlRefused)
     RecoveryControl.objects.filter(pk=1).update(
         changed_at=Now(), changed_by=actor.name, reason=reason, **changes
     )
-
-
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise ControlRefused("Give a reason: it is kept with the change.")
 
 
 def note_outage(control: RecoveryControl) -> bool:

@@ -18,18 +18,11 @@ from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit
+from opsconsole.kit.reasons import ReasonPageForm
 from opsconsole.sign_in import second_factor
 
 # The pages of the devices show their secrets.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"autofocus": True}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
 
 
 class Ticked(admin.ModelAdmin[Any]):
@@ -72,7 +65,7 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
         """For somebody who lost the phone: ask for a reason, then forget devices and backup codes."""
         people = [user for user in queryset if self.has_change_permission(request, user)]
-        form = ReasonForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             context = {
                 **self.admin_site.each_context(request),

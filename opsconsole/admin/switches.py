@@ -17,6 +17,7 @@ from opsconsole import switches
 from opsconsole.kit import audit, pauses
 from opsconsole.kit.models import Pause
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonForm
 from opsconsole.switches import Switch
 
 PAGE = "admin:opsconsole_pause_changelist"
@@ -31,15 +32,7 @@ LENGTHS = [
 ]
 
 
-class ResumeForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"size": 50}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
-
-
-class PauseForm(ResumeForm):
+class PauseForm(ReasonForm):
     minutes = forms.ChoiceField(label="For", choices=LENGTHS, required=False, initial="30")
 
     def lasting(self) -> timedelta | None:
@@ -73,7 +66,7 @@ class SwitchesAdmin(ReadOnlyAdmin):
         return request.user.has_perm("opsconsole.switch")
 
     def _page(
-        self, request: HttpRequest, wrong: Switch | None = None, form: ResumeForm | None = None
+        self, request: HttpRequest, wrong: Switch | None = None, form: ReasonForm | None = None
     ) -> HttpResponse:
         held = dict(switches.in_force())
         rows = [
@@ -97,7 +90,7 @@ class SwitchesAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/opsconsole/switches.html", context)
 
     def _pause(self, request: HttpRequest, switch: Switch) -> HttpResponse:
-        form = PauseForm(request.POST, prefix=_prefix(switch), label_suffix="")
+        form = PauseForm(request.POST, prefix=_prefix(switch))
         if not form.is_valid():
             return self._page(request, switch, form)
         reason, by = form.cleaned_data["reason"], request.user.get_username()
@@ -109,7 +102,7 @@ class SwitchesAdmin(ReadOnlyAdmin):
         return self._told(request, pause, f"{switch.paused}.", reason)
 
     def _resume(self, request: HttpRequest, switch: Switch) -> HttpResponse:
-        form = ResumeForm(request.POST, prefix=_prefix(switch), label_suffix="")
+        form = ReasonForm(request.POST, prefix=_prefix(switch))
         if not form.is_valid():
             return self._page(request, switch, form)
         reason, by = form.cleaned_data["reason"], request.user.get_username()
@@ -125,9 +118,9 @@ class SwitchesAdmin(ReadOnlyAdmin):
         return redirect(PAGE)
 
 
-def _form(switch: Switch, held: dict[Switch, Pause]) -> ResumeForm:
-    form = ResumeForm if switch in held else PauseForm
-    return form(prefix=_prefix(switch), label_suffix="")
+def _form(switch: Switch, held: dict[Switch, Pause]) -> ReasonForm:
+    form = ReasonForm if switch in held else PauseForm
+    return form(prefix=_prefix(switch))
 
 
 def _prefix(switch: Switch) -> str:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import django_q.admin  # noqa: F401 - registers its own pages, which are replaced below
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
@@ -25,6 +24,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonPageForm
 from opsconsole.sign_in import lockouts
 
 __all__ = ["lockouts"]  # read for the page that it registers
@@ -33,14 +33,6 @@ RESULT_SHOWN = 160
 
 for model in (Schedule, Success, Failure, OrmQ):
     admin.site.unregister(model)
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"autofocus": True}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
 
 
 @admin.register(Schedule)
@@ -107,7 +99,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         if not chosen:
             messages.warning(request, "None of these schedules can be changed so.")
             return None
-        form = ReasonForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return self._ask(request, chosen, action, form)
         changed = [row for row in chosen if queryset.filter(pk=row.pk).update(**changes)]
@@ -119,7 +111,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         return None
 
     def _ask(
-        self, request: HttpRequest, chosen: list[Schedule], action: str, form: ReasonForm
+        self, request: HttpRequest, chosen: list[Schedule], action: str, form: ReasonPageForm
     ) -> HttpResponse:
         label = action.replace("_", " ").capitalize()
         context = {

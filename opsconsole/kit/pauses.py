@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.models import Pause
 
@@ -40,7 +41,7 @@ def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) 
 
     Raises ``PauseRefused`` without a reason, and when somebody else began one at the same moment.
     """
-    _require_reason(reason)
+    reason = reasons.required(reason, PauseRefused)
     if lasting is not None and not timedelta(0) < lasting <= LONGEST:
         raise PauseRefused(f"A pause lasts at least a minute and at most {LONGEST.days} days, or has no end.")
     with transaction.atomic():
@@ -56,7 +57,7 @@ def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) 
 
 def end(name: str, *, by: str, reason: str) -> Pause | None:
     """Let ``name`` go on. None: nothing was held. Raises ``PauseRefused`` without a reason."""
-    _require_reason(reason)
+    reason = reasons.required(reason, PauseRefused)
     with transaction.atomic():
         held = Pause.objects.active().filter(name=name).select_for_update().first()
         return held if held and _end(name, by=by, reason=reason) else None
@@ -67,8 +68,3 @@ def _end(name: str, *, by: str, reason: str) -> int:
     open_rows = Pause.objects.filter(name=name, ended_at=None)
     open_rows.filter(until__lte=Now()).update(ended_at=F("until"), ended_by=BY_THE_CLOCK)
     return open_rows.update(ended_at=Now(), ended_by=by, end_reason=reason)
-
-
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise PauseRefused("Give a reason: it is kept with the change.")

@@ -9,7 +9,6 @@ from typing import Any
 
 from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
-from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -26,6 +25,7 @@ from opsconsole.kit import audit, problems
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonPageForm
 from ratelimits.identity import client_ip
 
 LIST = "admin:axes_accessattempt_changelist"
@@ -90,14 +90,6 @@ def _left(username: str | None, ip_address: str | None) -> timedelta:
     return max(left, timedelta(seconds=1))
 
 
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"size": 60}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
-
-
 @admin.register(AccessAttempt)
 class FailedLogInAdmin(ReadOnlyAdmin):
     list_display = ("username", "ip_address", "state", "failures_since_start", "when", "user_agent")
@@ -137,7 +129,7 @@ class FailedLogInAdmin(ReadOnlyAdmin):
     def unlock(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask for a reason, then forget the failures of these users at these addresses."""
         chosen = list(queryset)
-        form = ReasonForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return self._ask(request, chosen, form)
         reason = form.cleaned_data["reason"]
@@ -148,7 +140,7 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         messages.success(request, f"Unlocked: {_names(chosen)}.")
         return redirect(LIST)
 
-    def _ask(self, request: HttpRequest, chosen: list[Any], form: ReasonForm) -> HttpResponse:
+    def _ask(self, request: HttpRequest, chosen: list[Any], form: ReasonPageForm) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": "Unlock?",

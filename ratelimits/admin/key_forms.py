@@ -9,18 +9,15 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
+from opsconsole.kit.reasons import ReasonField, ReasonForm
+from ratelimits.keys import api_keys
 from ratelimits.models import Policy, Scope
 
 LONGEST = timedelta(days=5 * 366)
 
 
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"size": 60}),
-        help_text="Kept with the key, beside your name.",
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
+class RevokeForm(ReasonForm):
+    reason = ReasonField(api_keys.KEPT, autofocus=True)
 
 
 class KeyForm(ReasonForm):
@@ -40,6 +37,7 @@ class KeyForm(ReasonForm):
     policy = forms.ChoiceField(
         label="Rate limit policy", initial="api-key", help_text="Counts the requests that carry this key."
     )
+    reason = ReasonField(api_keys.KEPT)
     expires_on = forms.DateField(
         label="Last day (UTC)",
         required=False,

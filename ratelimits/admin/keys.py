@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
-from ratelimits.admin.key_forms import KeyForm, ReasonForm
+from ratelimits.admin.key_forms import KeyForm, RevokeForm
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 
@@ -130,7 +130,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         """The form, and in answer to it the page that shows the key: it exists in that answer alone."""
         if not self.may_make(request):
             raise PermissionDenied
-        form = KeyForm(request.POST if request.method == "POST" else None, label_suffix="")
+        form = KeyForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
             return self._render(request, "make", title="Make an API key", form=form)
         by = request.user.get_username()
@@ -158,7 +158,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         if not chosen:
             messages.warning(request, "None of these keys can be revoked: they are already.")
             return redirect(LIST)
-        form = ReasonForm(request.POST if "reason" in request.POST else None, label_suffix="")
+        form = RevokeForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return self._render(
                 request, "revoke", title="Revoke?", chosen=chosen, form=form, checkbox=ACTION_CHECKBOX_NAME

@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from opsconsole.kit.display import age, badge
+from opsconsole.kit.reasons import ReasonField
 from ratelimits.models import Mode, Policy
 from ratelimits.policies import wording
 from ratelimits.records import top_clients
@@ -23,12 +24,7 @@ class PolicyForm(forms.ModelForm[Policy]):
     class Meta:
         widgets = {"name": forms.TextInput(attrs={"size": 30})}
 
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"size": 60}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-        help_text="Kept with the change, for whoever asks later.",
-    )
+    reason = ReasonField()
 
     def clean_methods(self) -> list[str]:
         return [method.upper() for method in self.cleaned_data["methods"]]

@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonForm
 from ratelimits.models import LimiterControl, LimiterTrouble, Mode
 from ratelimits.policies import global_switch
 
@@ -25,13 +26,9 @@ DONE = {
 }
 
 
-class SwitchForm(forms.Form):
+class SwitchForm(ReasonForm):
     mode = forms.ChoiceField(choices=Mode, widget=forms.RadioSelect)
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"size": 60}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
+    field_order = ("mode", "reason")
 
 
 @admin.register(LimiterControl)
@@ -42,12 +39,10 @@ class SwitchAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method != "POST":
-            return self._page(
-                request, SwitchForm(initial={"mode": LimiterControl.load().mode}, label_suffix="")
-            )
+            return self._page(request, SwitchForm(initial={"mode": LimiterControl.load().mode}))
         if not request.user.has_perm(PERMISSION):
             raise PermissionDenied
-        form = SwitchForm(request.POST, label_suffix="")
+        form = SwitchForm(request.POST)
         return self._switch(request, form) if form.is_valid() else self._page(request, form)
 
     def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:

@@ -25,6 +25,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
+from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.models import ApiKey
 
@@ -34,6 +35,7 @@ PREFIX = "ock_"
 ALPHABET = string.ascii_letters + string.digits
 RANDOM_LENGTH, CHECK_LENGTH, HINT_LENGTH = 32, 8, 4
 KEY_LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECK_LENGTH
+KEPT = "with the key"
 # A revoked key is refused everywhere after this long, and at once in the process that revoked it.
 KNOWN_SECONDS = 1.0
 MOST_KNOWN = 10_000
@@ -69,6 +71,7 @@ def create(
 
     ``key_id`` makes it once: asked again with the same, or with the name of a valid key, it raises ``KeyRefused``.
     """
+    reason = reasons.required(reason, KeyRefused, KEPT)
     pepper = _peppers()[0]
     random_part = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
     text = PREFIX + random_part + _check(random_part, pepper)
@@ -98,7 +101,8 @@ def _why_not(key_id: UUID, name: str) -> str:
 
 
 def revoke(key_id: UUID, *, by: str, reason: str) -> bool:
-    """Refuse the key from now on. False: it was revoked before."""
+    """Refuse the key from now on. False: it was revoked before. Raises ``KeyRefused`` without a reason."""
+    reason = reasons.required(reason, KeyRefused, KEPT)
     revoked = ApiKey.objects.filter(pk=key_id, revoked_at=None).update(
         revoked_at=Now(), revoked_by=by, revoke_reason=reason
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models.functions import Now
 
+from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.models import LimiterControl, Mode
 
@@ -17,8 +18,7 @@ def switch(mode: str, *, by: str, reason: str) -> bool:
 
     ``by``: the user's name. False: it was so already. Raises ``SwitchRefused``.
     """
-    if not reason.strip():
-        raise SwitchRefused("Give a reason: it is kept with the change.")
+    reason = reasons.required(reason, SwitchRefused)
     if mode not in Mode.values:
         raise SwitchRefused(f"There is no mode {mode!r}. Modes: {', '.join(Mode.values)}.")
     changed = LimiterControl.objects.filter(pk=1).exclude(mode=mode)

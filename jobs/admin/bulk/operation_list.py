@@ -30,6 +30,7 @@ from opsconsole.kit import audit, exports
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age
 from opsconsole.kit.read_only_admin import PageAdmin
+from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 State = BulkOperation.State
 # The fragment's answers: the page is to be read anew, the session has ended.
@@ -45,12 +46,8 @@ DECISIONS: dict[str, tuple[Callable[..., None], str]] = {
 EXPORTED = ("subject", "outcome", "sentence", "settled_at", "seen_status", "seen_epoch", "seen_reason")
 
 
-class DecisionForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": "Give a reason: it is kept with the operation and on each timeline."},
-    )
+class DecisionForm(ReasonForm):
+    reason = ReasonField(decisions.KEPT, rows=2)
     typed = forms.CharField(
         max_length=20,
         required=False,
@@ -127,7 +124,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
             "operation": row,
             "kind": kind,
             "may_decide": may(request, kind),
-            "form": form or DecisionForm(label_suffix=""),
+            "form": form or DecisionForm(),
         }
         return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
 
@@ -149,7 +146,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
             raise Http404
         if not may(request, kind_of(operation.action)):
             raise PermissionDenied
-        form = DecisionForm(request.POST, label_suffix="")
+        form = DecisionForm(request.POST)
         if not form.is_valid():
             return self.page(request, operation, form)
         return self._decide(request, operation, decision, form)

@@ -15,25 +15,25 @@ from jobs.dead_letters import editing, operations, redaction, requeue
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter
 from jobs.operations.job_operations import OperationRefused
+from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 PREVIEW, SEND = "preview", "send"
 
 
-class EditForm(forms.Form):
+class EditForm(ReasonForm):
     body = forms.CharField(
         strip=False,
         widget=forms.Textarea(attrs={"rows": 18, "spellcheck": "false"}),
         help_text="Sent exactly as it stands here. What is redacted keeps its value where you leave the placeholder.",
     )
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Kept in the letter's ledger, beside your name and both bodies.",
-        error_messages={"required": "Give a reason: it is kept in the letter's ledger."},
+    reason = ReasonField(
+        operations.KEPT,
+        rows=2,
+        help_text=f"Kept {operations.KEPT}, beside your name and both bodies.",
     )
 
     def __init__(self, letter: DeadLetter, data: Any = None, initial: Any = None) -> None:
-        super().__init__(data, initial=initial, label_suffix="")
+        super().__init__(data, initial=initial)
         self.letter = letter
 
     def clean_body(self) -> str:

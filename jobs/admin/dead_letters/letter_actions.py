@@ -36,7 +36,7 @@ class PlannedLetters(previewed_actions.PlannedAdmin):
         Action.MARK_SENT: ("Mark as sent", "marked as sent"),
         Action.MARK_NOT_SENT: ("Mark as not sent", "marked as not sent"),
     }
-    kept = "in each letter's ledger"
+    kept = operations.KEPT
     by_cluster = frozenset({Action.REPLAY, Action.DISCARD, Action.MARK_SENT})
 
     def begin(self, request: HttpRequest, action: Any, rows: QuerySet[Any]) -> HttpResponse:

@@ -35,7 +35,7 @@ class Line:
 class PlannedJobs(previewed_actions.PlannedAdmin):
     choices = Action
     words = previewed_actions.words_of(job_actions.KINDS)
-    kept = "on each job's timeline"
+    kept = job_operations.KEPT
 
     def plan(self, action: Action, ids: Sequence[UUID]) -> Sequence[Step]:
         return job_operations.plan(action, ids)

@@ -9,14 +9,7 @@ from django import forms
 from django.db.models.functions import Now
 
 from jobs.models import RecoveryControl
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500,
-        widget=forms.TextInput(attrs={"size": 60}),
-        error_messages={"required": "Give a reason: it is kept with the change."},
-    )
+from opsconsole.kit.reasons import ReasonForm
 
 
 class ThresholdForm(forms.Form):

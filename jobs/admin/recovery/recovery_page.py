@@ -17,13 +17,14 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
-from jobs.admin.recovery.forms import ArmForm, ReasonForm, ThresholdForm
+from jobs.admin.recovery.forms import ArmForm, ThresholdForm
 from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.recovery import control, what_if
 from jobs.recovery.decision import Action, Decision, Policy, decide
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonForm
 
 PREVIEWED = 500
 # Of the threshold in force.
@@ -90,16 +91,16 @@ class RecoveryAdmin(ReadOnlyAdmin):
             "title": "Recovery",
             "state": state,
             "held": bool(state.armed and state.hold_until and state.hold_until > state.db_now),
-            "arm_form": ArmForm(prefix="arm", label_suffix=""),
-            "disarm_form": ReasonForm(prefix="disarm", label_suffix=""),
-            "release_form": ReasonForm(prefix="release", label_suffix=""),
+            "arm_form": ArmForm(prefix="arm"),
+            "disarm_form": ReasonForm(prefix="disarm"),
+            "release_form": ReasonForm(prefix="release"),
             **_summary(decisions),
         }
         return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
 
     def _preview(self, request: HttpRequest) -> HttpResponse:
         """What would be recovered with this cutoff; nothing is changed."""
-        form = ArmForm(request.POST, prefix="arm", label_suffix="")
+        form = ArmForm(request.POST, prefix="arm")
         if not form.is_valid():
             return self._page(request, arm_form=form)
         cutoff, reason = form.cutoff(), form.cleaned_data["reason"]
@@ -124,14 +125,14 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return self._decided(request, "Recovery is armed.", reason)
 
     def _disarm(self, request: HttpRequest) -> HttpResponse:
-        form = ReasonForm(request.POST, prefix="disarm", label_suffix="")
+        form = ReasonForm(request.POST, prefix="disarm")
         if not form.is_valid():
             return self._page(request, disarm_form=form)
         control.disarm(actor_of(request), form.cleaned_data["reason"])
         return self._decided(request, "Recovery only observes now.", form.cleaned_data["reason"])
 
     def _release(self, request: HttpRequest) -> HttpResponse:
-        form = ReasonForm(request.POST, prefix="release", label_suffix="")
+        form = ReasonForm(request.POST, prefix="release")
         if not form.is_valid():
             return self._page(request, release_form=form)
         if not control.release_hold(actor_of(request), form.cleaned_data["reason"]):

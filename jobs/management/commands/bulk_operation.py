@@ -20,6 +20,7 @@ from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
 from jobs.runs.timeline import Actor
+from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 
 FILTERS = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
@@ -52,8 +53,8 @@ class Command(BaseCommand):
         wanted = [name for name in ("action", "cancel", "resume") if options[name] is not None]
         if len(wanted) != 1:
             raise CommandError("Say one of: an action with filters, --cancel ID, --resume ID.")
-        if not options["dry_run"] and not (options["reason"] or "").strip():
-            raise CommandError("Give a --reason: it is kept with the operation and on each timeline.")
+        if not options["dry_run"]:
+            reasons.required(options["reason"], CommandError, decisions.KEPT, name="--reason")
         try:
             operation = self._decide(wanted[0], options)
         except OpsConsoleError as error:

@@ -19,6 +19,7 @@ from jobs.messaging.dispatcher import dispatch
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
 from jobs.operations.job_operations import OperationRefused, Step
 from jobs.runs.timeline import Actor
+from opsconsole.kit import reasons
 
 PAGE = 500
 MOST_TURNS_WITHOUT_PROGRESS = 3
@@ -41,9 +42,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, reason: str | None, **options: Any) -> None:
         if options["limit"] is not None and options["limit"] <= 0:
             raise CommandError("--limit must be more than 0.")
-        if not dry_run and not (reason or "").strip():
-            raise CommandError("Give a --reason: it is kept in each letter's ledger.")
         if not dry_run:
+            reason = reasons.required(reason, CommandError, operations.KEPT, name="--reason")
             self._look()
         chosen = list(self._chosen(options).values_list("pk", flat=True)[: options["limit"]])
         if dry_run:

@@ -100,7 +100,7 @@ def test_the_last_day_counts_whole(operator: Client) -> None:
         ({"scopes": []}, "Choose what the key may do."),
         ({"scopes": ["everything"]}, "Select a valid choice"),
         ({"policy": "fast"}, "Select a valid choice"),
-        ({"reason": "  "}, "Give a reason: it is kept with the change."),
+        ({"reason": "  "}, "Give a reason: it is kept with the key."),
         ({"expires_on": "2001-01-01"}, "The last day lies in the next five years"),
         ({"expires_on": "9999-12-31"}, "The last day lies in the next five years"),
         ({"name": "a\x00b"}, "Null characters are not allowed."),
