@@ -125,7 +125,7 @@ def take(target: Target) -> Leased | None:
         rows = Delivery.objects.filter(pk__in=[delivery.pk for delivery in chosen])
         rows.filter(in_doubt=True).update(may_be_repeat=True)
         rows.update(in_doubt=True)
-    return Leased(target, lease, [row.pk for row in chosen], _message(chosen, channel.db_now))  # type: ignore[attr-defined]
+    return Leased(target, lease, [row.pk for row in chosen], _message(chosen, channel.db_now))
 
 
 def _next_message(channel: Channel) -> list[Delivery]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from django.conf import settings
 from django.contrib.postgres.functions import RandomUUID
@@ -26,7 +26,9 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now, Power
 from django.db.models.lookups import GreaterThan
+from django_stubs_ext import WithAnnotations
 
+from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS, Outbox
@@ -52,7 +54,7 @@ class JobQuerySet(models.QuerySet["Job"]):
     def waiting(self) -> Self:
         return self.filter(status=Status.PENDING)
 
-    def with_evidence(self, cutoff: datetime | Combinable | None = None) -> Self:
+    def with_evidence(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Annotate each run with what is known of its life, all times by the database's clock.
 
         ``beat_at``: the last beat that counts for this run. ``worker_beat_at``: the last beat of its worker,
@@ -75,7 +77,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             read_at=Now(),
         )
 
-    def stale(self, cutoff: datetime | Combinable | None = None) -> Self:
+    def stale(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Runs without a sign of life since ``cutoff`` (default: the configured threshold ago).
 
         Answers as the SQL function ``find_stale_jobs(threshold)`` does. The plain comparison of
@@ -88,7 +90,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             .filter(last_seen__lt=F("stale_before"))
         )
 
-    def stale_and_seen_since(self, moment: datetime) -> Self:
+    def stale_and_seen_since(self, moment: datetime) -> JobQuerySet[JobWithEvidence]:
         """Stale runs whose last sign of life is not older than this."""
         # Until the threshold has passed since then there can be none, and PostgreSQL need not look at the runs.
         may_be = GreaterThan(Now() - stale_after(), Value(moment, DateTimeField()))
@@ -101,7 +103,7 @@ class JobQuerySet(models.QuerySet["Job"]):
     def begun_before(self, moment: datetime) -> Self:
         return self.alias(began=Coalesce("started_at", "updated_at")).filter(began__lt=moment)
 
-    def hung(self) -> Self:
+    def hung(self) -> JobQuerySet[JobWithEvidence]:
         """Runs that are past their deadline although their worker beats."""
         default = timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
         started = Coalesce("started_at", "updated_at")
@@ -113,7 +115,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             .filter(deadline__lt=Now(), last_seen__gte=F("stale_before"))
         )
 
-    def lost_candidates(self) -> Self:
+    def lost_candidates(self) -> JobQuerySet[JobWithMessage]:
         """Pending jobs whose message is long out and that nobody claims: it may be lost (I2).
 
         Annotates what ``with_message()`` does. The patience doubles with each re-send; jobs whose re-sends
@@ -125,20 +127,20 @@ class JobQuerySet(models.QuerySet["Job"]):
             resends__lt=MOST_RESENDS,
         )
 
-    def resends_used_up(self) -> Self:
+    def resends_used_up(self) -> JobQuerySet[JobWithMessage]:
         """Pending jobs that nobody claims although their message was sent again as often as is allowed."""
         # Few rows of the outbox are so, and an index of their own finds them.
         in_vain = Outbox.objects.filter(resends__gte=MOST_RESENDS).values("job_id")
         return self._unclaimed().filter(pk__in=in_vain, resends__gte=MOST_RESENDS)
 
-    def _unclaimed(self) -> Self:
+    def _unclaimed(self) -> JobQuerySet[JobWithMessage]:
         # What is compared with updated_at is implied by waiting_since; it lets PostgreSQL use the index.
         on_its_way = Q(message__state__in=[Outbox.State.WAITING, Outbox.State.REFUSED])
         before = Now() - lost_after()
         waiting = self.waiting().filter(updated_at__lt=before).with_message()
         return waiting.filter(~on_its_way | Q(message=None), waiting_since__lt=before)
 
-    def with_message(self) -> Self:
+    def with_message(self) -> JobQuerySet[JobWithMessage]:
         """Annotate what the outbox knows of the current run's message.
 
         ``message``: its row, when the console sent it. ``resends``: how often it was sent again.
@@ -240,3 +242,7 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+JobWithEvidence: TypeAlias = "WithAnnotations[Job, EvidenceColumns]"
+JobWithMessage: TypeAlias = "WithAnnotations[Job, MessageColumns]"

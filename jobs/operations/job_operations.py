@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from jobs.letter_ledger.settlement import follow_requeues
 from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.runs import timeline
 from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.lifecycle import restart
@@ -86,19 +87,19 @@ def plan(action: Action, job_ids: Iterable[UUID]) -> list[Step]:
     return [step_for(action, found[job_id]) for job_id in wanted if job_id in found]
 
 
-def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, Any]:
+def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, JobWithEvidence]:
     jobs = Job.objects.with_evidence().only(*_READ_OF_A_JOB).filter(pk__in=job_ids)
     return {job.pk: job for job in jobs}
 
 
-def step_for(action: str, job: Any) -> Step:
+def step_for(action: str, job: JobWithEvidence) -> Step:
     """The decision for one job that was loaded by ``with_evidence()``. Pure."""
     will, sentence = _JUDGES[action](job)
     reason = diagnose(job).reason or ""
     return Step(job.pk, action, job.status, job.run_epoch, str(reason), will, sentence)
 
 
-def _judge_requeue(job: Any) -> tuple[bool, str]:
+def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
     again = f"Will wait for run {job.run_epoch + 1}, and its message be sent."
     if job.status == Status.IN_PROGRESS:
         return _judge_requeue_of_running(job, again)
@@ -112,14 +113,14 @@ def _judge_requeue(job: Any) -> tuple[bool, str]:
     return False, "It is waiting already." if job.status == Status.PENDING else _left_alone(job)
 
 
-def _judge_requeue_of_running(job: Any, again: str) -> tuple[bool, str]:
+def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, str]:
     diagnosis = diagnose(job)
     if diagnosis.stale or diagnosis.reason == Reason.HUNG:
         return True, f"{diagnosis.sentence} {again} What the old run still reports will be refused."
     return False, f"{diagnosis.sentence} Cancel it first if it must not go on."
 
 
-def _judge_cancel(job: Any) -> tuple[bool, str]:
+def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.PENDING:
         return True, "Will not be run."
     if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:
@@ -132,7 +133,7 @@ def _judge_cancel(job: Any) -> tuple[bool, str]:
     return False, _left_alone(job)
 
 
-def _judge_release(job: Any) -> tuple[bool, str]:
+def _judge_release(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.QUARANTINED:
         return (
             True,
@@ -141,13 +142,13 @@ def _judge_release(job: Any) -> tuple[bool, str]:
     return False, _left_alone(job)
 
 
-def _left_alone(job: Any) -> str:
+def _left_alone(job: JobWithEvidence) -> str:
     if job.status in Status.values:
         return f"It is {Status(job.status).label.lower()}: nothing to do."
     return f"Its status '{job.status}' is not known to the console: it is left alone."
 
 
-_JUDGES: dict[str, Callable[[Any], tuple[bool, str]]] = {
+_JUDGES: dict[str, Callable[[JobWithEvidence], tuple[bool, str]]] = {
     Action.REQUEUE: _judge_requeue,
     Action.CANCEL: _judge_cancel,
     Action.RELEASE: _judge_release,
@@ -210,7 +211,7 @@ def _lock(job_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
     return {pk: (status, epoch) for pk, status, epoch in rows.values_list("pk", "status", "run_epoch")}
 
 
-def _second_thought(step: Step, job: Any) -> str:
+def _second_thought(step: Step, job: JobWithEvidence) -> str:
     """Why a job that looks as it did is left alone all the same; '' when it is not."""
     again = step_for(step.action, job)
     if not again.will:
@@ -238,7 +239,7 @@ def _release(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
     return _send_again(jobs, JobEvent.Kind.RELEASED, decision)
 
 
-def _locked(jobs: Sequence[Job]) -> Any:
+def _locked(jobs: Sequence[Job]) -> JobQuerySet:
     return Job.objects.filter(pk__in=[job.pk for job in jobs])
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import TypeAlias
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -17,6 +18,9 @@ from jobs.recovery.decision import Action, Decision, Policy, decide
 from jobs.recovery.parallel_connections import Lanes
 
 logger = logging.getLogger(__name__)
+
+# Writes what was decided; returns the jobs that it left alone.
+Write: TypeAlias = Callable[[Sequence[Decision]], set[UUID]]
 
 DETAILS_KEPT = 50
 LANES = 2
@@ -147,7 +151,7 @@ def _settle(page: Sequence[StaleRun], policy: Policy, *, carefully: bool = False
     return tally
 
 
-def _written(chosen: Sequence[Decision], write: Any, tally: Tally) -> int:
+def _written(chosen: Sequence[Decision], write: Write, tally: Tally) -> int:
     """Write all at once; returns how many runs were taken."""
     left_alone = write(chosen)
     for decision in chosen:
@@ -156,7 +160,7 @@ def _written(chosen: Sequence[Decision], write: Any, tally: Tally) -> int:
     return len(chosen) - len(left_alone)
 
 
-def _written_in_parts(chosen: Sequence[Decision], write: Any, tally: Tally) -> int:
+def _written_in_parts(chosen: Sequence[Decision], write: Write, tally: Tally) -> int:
     """What the database refuses is halved, so that a row that can't be written fails alone."""
     try:
         with transaction.atomic():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 
 from jobs.models import RecoveryControl
 from jobs.runs.diagnosis import Diagnosis, Reason, diagnose
+from jobs.runs.evidence import RecoverableRun
 
 
 class Action(StrEnum):
@@ -22,7 +23,7 @@ class Action(StrEnum):
 class Decision(NamedTuple):
     """What is to be done with one stale run, and why. ``counted``: whether it counts against its job."""
 
-    run: Any
+    run: RecoverableRun
     action: Action
     reason: Reason | None
     sentence: str
@@ -50,8 +51,8 @@ class Policy:
         )
 
 
-def decide(run: Any, policy: Policy) -> Decision:
-    """What to do with a stale run: a job that was loaded by ``with_evidence()``, or a ``StaleRun``."""
+def decide(run: RecoverableRun, policy: Policy) -> Decision:
+    """Decide what to do with a stale run."""
     diagnosis = diagnose(run)
     last_seen = diagnosis.last_seen or run.last_seen
     silent_for = diagnosis.silent_for or run.read_at - last_seen
@@ -60,7 +61,9 @@ def decide(run: Any, policy: Policy) -> Decision:
     return Decision(run, action, diagnosis.reason, sentence, last_seen, silent_for, counted)
 
 
-def _choose(run: Any, policy: Policy, diagnosis: Diagnosis, *, counted: bool) -> tuple[Action, str]:
+def _choose(
+    run: RecoverableRun, policy: Policy, diagnosis: Diagnosis, *, counted: bool
+) -> tuple[Action, str]:
     began = run.started_at or run.updated_at
     if policy.cutoff and began < policy.cutoff:
         return Action.SKIP, f"It began before the cutoff {policy.cutoff:%Y-%m-%d %H:%M:%S %Z}: by hand only."

@@ -19,7 +19,7 @@ from django.db.models import Q
 
 from jobs.messaging.outbox import LOST_MESSAGE
 from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartbeat
-from jobs.models.job import JobQuerySet
+from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit.durations import spell
 
@@ -122,7 +122,7 @@ def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
     return [_lost(job, by_queue[job.queue]) for job in found]
 
 
-def proven_lost() -> JobQuerySet:
+def proven_lost() -> JobQuerySet[JobWithMessage]:
     """Pending jobs whose message is proven lost by now, and may be sent again."""
     return proven(Job.objects.lost_candidates(), proofs())
 
@@ -148,7 +148,7 @@ def _overtaken() -> dict[str, Proof]:
         }
 
 
-def proven(jobs: JobQuerySet, by_queue: dict[str, Proof]) -> JobQuerySet:
+def proven(jobs: JobQuerySet[JobWithMessage], by_queue: dict[str, Proof]) -> JobQuerySet[JobWithMessage]:
     """Of jobs annotated by ``with_message()``, those whose message a proof says to be lost."""
     any_of_them = Q(pk__in=[])
     for queue, proof in by_queue.items():
@@ -156,12 +156,12 @@ def proven(jobs: JobQuerySet, by_queue: dict[str, Proof]) -> JobQuerySet:
     return jobs.filter(any_of_them)
 
 
-def is_proven(job: Any, proof: Proof) -> bool:
+def is_proven(job: JobWithMessage, proof: Proof) -> bool:
     """The same of one job that was read, by the proof for its queue."""
-    return bool(job.updated_at < proof.before and job.waiting_since < proof.before)
+    return job.updated_at < proof.before and job.waiting_since < proof.before
 
 
-def _lost(job: Any, proof: Proof) -> Lost:
+def _lost(job: JobWithMessage, proof: Proof) -> Lost:
     waited = job.read_at - job.waiting_since
     sentence = f"Its message is lost: it waited for {spell(waited)}, and {proof.sentence}."
     return Lost(job.pk, job.run_epoch, job.queue, waited, job.resends, sentence)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db.models import TextChoices
 
 from jobs.models import Status
+from jobs.runs.evidence import Evidence
 from opsconsole.kit.durations import spell
 
 
@@ -30,29 +31,12 @@ class Diagnosis(NamedTuple):
     stale: bool = False
 
 
-class Evidence(Protocol):
-    """What ``Job.objects.with_evidence()`` read of a run; all times by the database's clock."""
-
-    status: str
-    worker_id: str | None
-    updated_at: datetime
-    started_at: datetime | None
-    not_before: datetime | None
-    deadline_at: datetime | None
-    beat_at: datetime | None
-    worker_beat_at: datetime | None
-    last_seen: datetime
-    stale_before: datetime
-    read_at: datetime
-
-
-def diagnose(job: Any) -> Diagnosis:
-    """Say what is wrong with a job that was loaded by ``with_evidence()``, or a row of what ``Evidence`` names."""
-    evidence: Evidence = job
-    if evidence.status == Status.IN_PROGRESS:
-        return _of_running(evidence)
-    if evidence.status == Status.PENDING:
-        return _of_waiting(evidence)
+def diagnose(job: Evidence) -> Diagnosis:
+    """Say what is wrong with a job."""
+    if job.status == Status.IN_PROGRESS:
+        return _of_running(job)
+    if job.status == Status.PENDING:
+        return _of_waiting(job)
     return Diagnosis(None, "It is not running.")
 
 

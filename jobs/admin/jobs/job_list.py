@@ -23,7 +23,7 @@ from jobs.admin.jobs.job_actions import PlannedJobs
 from jobs.admin.jobs.job_page import job_page
 from jobs.admin.jobs.message_filter import MessageFilter
 from jobs.models import Job, Status
-from jobs.models.job import JobQuerySet
+from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.job_operations import Action
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.display import NOTHING, age
@@ -71,15 +71,15 @@ class JobAdmin(PlannedJobs, PageAdmin):
         return str(job.customer_id)
 
     @admin.display(description="status")
-    def state(self, job: Any) -> SafeString:
+    def state(self, job: JobWithEvidence) -> SafeString:
         return labels.status(job.status) + labels.trouble(diagnose(job))
 
     @admin.display(description="age")
-    def created(self, job: Any) -> SafeString:
+    def created(self, job: JobWithEvidence) -> SafeString:
         return age(job.created_at, job.read_at)
 
     @admin.display(description="last beat")
-    def last_beat(self, job: Any) -> SafeString:
+    def last_beat(self, job: JobWithEvidence) -> SafeString:
         return age(job.beat_at, job.read_at, suffix=" ago") if job.status == Status.IN_PROGRESS else NOTHING
 
     @admin.display(description="worker")
@@ -98,13 +98,13 @@ class JobAdmin(PlannedJobs, PageAdmin):
     ) -> tuple[JobQuerySet, bool]:
         return search(queryset, search_term), False
 
-    def load(self, key: str) -> Any:
+    def load(self, key: str) -> JobWithEvidence | None:
         try:
             return Job.objects.with_evidence().filter(pk=key).first()
         except ValidationError:
             return None
 
-    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+    def page(self, request: HttpRequest, row: JobWithEvidence) -> HttpResponse:
         context = job_page(row, [action for action in Action if self.may(request, action)])
         return self.render(request, "admin/jobs/job/page.html", context)
 

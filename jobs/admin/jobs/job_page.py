@@ -14,6 +14,7 @@ from jobs.admin import labels
 from jobs.admin.jobs import progress_notes
 from jobs.admin.previewed_actions import button
 from jobs.models import JobEvent, Outbox, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models.job import JobWithEvidence
 from jobs.models.worker import stale_after
 from jobs.operations.job_operations import Action, step_for
 from jobs.recovery import waiting
@@ -51,7 +52,7 @@ class Panel:
     tone: str
 
 
-def job_page(job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
+def job_page(job: JobWithEvidence, permitted: Sequence[Action]) -> dict[str, Any]:
     """The context of the page of a job that was loaded by ``with_evidence()``."""
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
     diagnosis = diagnose(job)
@@ -79,7 +80,7 @@ def _of_waiting(waits: Waiting) -> Panel:
     return Panel("Why does it wait?", waits.sentence, waits.facts, "bad" if waits.pressing else "warning")
 
 
-def _of_run(job: Any, diagnosis: Diagnosis) -> Panel | None:
+def _of_run(job: JobWithEvidence, diagnosis: Diagnosis) -> Panel | None:
     if diagnosis.reason is None or job.status != Status.IN_PROGRESS:
         return None
     heading = "Why is it stale?" if diagnosis.stale else "What is wrong?"
@@ -87,7 +88,7 @@ def _of_run(job: Any, diagnosis: Diagnosis) -> Panel | None:
     return Panel(heading, diagnosis.sentence, _facts(job, diagnosis), tone)
 
 
-def _facts(job: Any, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
+def _facts(job: JobWithEvidence, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
     limit = stale_after() if job.claimed_epoch is not None else job.read_at - job.stale_before
     return [
         ("Last beat of this run", job.beat_at or "never"),
@@ -97,7 +98,7 @@ def _facts(job: Any, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
     ]
 
 
-def _recovery_outlook(job: Any, diagnosis: Diagnosis) -> str:
+def _recovery_outlook(job: JobWithEvidence, diagnosis: Diagnosis) -> str:
     control = RecoveryControl.load()
     if not diagnosis.stale:
         return "none by itself: the worker beats"

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.models import Job
+from jobs.models.job import JobWithEvidence
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.durations import spell
 
@@ -30,7 +31,7 @@ class Command(BaseCommand):
             self.stdout.write(_summary(len(jobs), limit))
 
 
-def _as_json(job: Any) -> str:
+def _as_json(job: JobWithEvidence) -> str:
     diagnosis = diagnose(job)
     return json.dumps(
         {
@@ -49,7 +50,7 @@ def _as_json(job: Any) -> str:
     )
 
 
-def _as_row(job: Any) -> str:
+def _as_row(job: JobWithEvidence) -> str:
     silence = spell(job.read_at - job.last_seen)
     reason = diagnose(job).reason
     why = reason.label if reason else ""

@@ -102,7 +102,7 @@ def test_job_sent_by_its_producer_has_no_row_and_is_a_candidate() -> None:
     job(updated_at=Now() - LOST_AFTER + ROOM)
     (found,) = Job.objects.lost_candidates()
     assert found == waiting
-    assert (found.resends, found.waiting_since) == (0, waiting.updated_at)  # type: ignore[attr-defined]
+    assert (found.resends, found.waiting_since) == (0, waiting.updated_at)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,24 @@
+"""What the questions of a QuerySet add to each row, by name and type."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypedDict
+
+
+class EvidenceColumns(TypedDict):
+    """Added by ``Job.objects.with_evidence()``."""
+
+    beat_at: datetime | None
+    worker_beat_at: datetime | None
+    last_seen: datetime
+    stale_before: datetime
+    read_at: datetime
+
+
+class MessageColumns(TypedDict):
+    """Added by ``Job.objects.with_message()``."""
+
+    resends: int
+    waiting_since: datetime
+    read_at: datetime
