@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from jobs.admin.jobs import changelist, filters
 from opsconsole.cluster import schedules
+from opsconsole.kit import capped_paginator
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +61,7 @@ FILLED = (
 
 @pytest.fixture
 def operator(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(changelist, "MOST_PAGES", 2)
+    monkeypatch.setattr(capped_paginator, "MOST_PAGES", 2)
     monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 2 * PAGE)
     monkeypatch.setattr(changelist, "ROWS_APART_LOOKED_THROUGH", PAGE)
     monkeypatch.setattr(filters, "PRIORITIES_READ", PAGE)

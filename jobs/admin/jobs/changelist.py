@@ -16,7 +16,8 @@ from django.http import HttpRequest
 from jobs.admin.jobs.filters import AgeFilter, BeforeFilter, UnindexedFilter
 from jobs.models import Job
 from jobs.models.job import JobQuerySet
-from opsconsole.kit.capped_paginator import MOST_PAGES, CappedPaginator
+from opsconsole.kit import capped_paginator
+from opsconsole.kit.capped_paginator import CappedPaginator
 
 # A filter without an index is asked of so many rows at a time: a few tens of milliseconds, found or not. Rows that another
 # filter leaves lie apart, each on a page of its own.
@@ -86,7 +87,7 @@ class JobChangeList(ChangeList):
         jobs = self.queryset
         if self.looked_back_to:
             jobs = jobs.filter(created_at__gte=self.looked_back_to)
-        most = MOST_PAGES * self.list_per_page
+        most = capped_paginator.MOST_PAGES * self.list_per_page
         self.queryset = _Found(jobs.values_list("pk", flat=True)[: most + 1])
 
 

@@ -16,6 +16,7 @@ from django.urls import reverse
 from jobs.admin.jobs import changelist, filters
 from jobs.models import Job, Status
 from jobs.runs.diagnosis import Reason, diagnose
+from opsconsole.kit import capped_paginator
 from tests import people
 from tests.factories import SECOND, beat, job, letter, run
 
@@ -227,7 +228,7 @@ def test_search_where_customers_have_numbers(operator: Client) -> None:
 
 
 def test_the_count_stops_where_paging_does(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changelist, "MOST_PAGES", 2)
+    monkeypatch.setattr(capped_paginator, "MOST_PAGES", 2)
     Job.objects.bulk_create(Job(customer_id="C", package_size=1) for _ in range(101))
 
     page = operator.get(LIST).content.decode()
