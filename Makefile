@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= 2
 # Addresses that are never opened: without them, reading the settings would start the embedded services.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
-.PHONY: help demo test check lint types imports format coverage test-next screenshots clean
+.PHONY: help demo test check lint types imports format coverage test-next dist screenshots clean
 .PHONY: bench-recovery bench-pages bench-dlq bench-bulk bench-ratelimit
 
 help: ## list these targets
@@ -58,6 +58,10 @@ else
 	.venv-next/bin/pytest -n $(PYTEST_WORKERS)
 endif
 
+dist: .venv/installed ## build the wheel and the source archive in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation .
+
 screenshots: .venv/installed ## take the pictures of the documentation (docs/images) in a real browser
 	$(BIN)/pytest -q tests/journeys/pictures.py
 
@@ -76,21 +80,21 @@ bench-bulk: .venv/installed ## measure previewing and requeueing thousands of jo
 bench-ratelimit: .venv-bench/installed ## measure what a limited request costs, compared with other limiters
 	.venv-bench/bin/python -m bench.ratelimit
 
-clean: ## delete virtual environments, caches and the data under var/
-	rm -rf .venv .venv-next .venv-bench var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+clean: ## delete virtual environments, packages, caches and the data under var/
+	rm -rf .venv .venv-next .venv-bench dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt requirements-embedded.txt requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.venv-next/installed: requirements.txt requirements-dev.txt
+.venv-next/installed: requirements.txt requirements-embedded.txt requirements-dev.txt
 	$(NEXT_PYTHON) -m venv .venv-next
-	.venv-next/bin/pip install --quiet --disable-pip-version-check -r <(sed '/^django==/d; /^-r /d' requirements.txt requirements-dev.txt) django==$(NEXT_DJANGO)
+	.venv-next/bin/pip install --quiet --disable-pip-version-check -r <(sed '/^django==/d; /^-r /d' requirements.txt requirements-embedded.txt requirements-dev.txt) django==$(NEXT_DJANGO)
 	touch $@
 
-.venv-bench/installed: requirements.txt requirements-dev.txt requirements-bench.txt
+.venv-bench/installed: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-bench.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r requirements-bench.txt

@@ -13,13 +13,13 @@ import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from opsconsole import logs
+from opsconsole import logs, paths
 from opsconsole.kit import database_url, env
 
 # Lets Django's generic classes name their types at run time, as in ``ModelAdmin[Job]``.
 django_stubs_ext.monkeypatch()
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = paths.BASE_DIR
 DEVELOPMENT_SECRET_KEY = "for-development-only--production-refuses-it"  # noqa: S105 - no secret
 
 # --- where and how it runs ---
@@ -29,7 +29,7 @@ CACHE_URL = env.url("CACHE_URL", ("redis", "rediss", "unix"), "redis://host:6379
 OPSCONSOLE_ENV = env.choice(
     "OPSCONSOLE_ENV", "production" if _database_url else "development", ("development", "production")
 )
-OPSCONSOLE_VAR_DIR = Path(env.text("OPSCONSOLE_VAR_DIR", str(BASE_DIR / "var"))).resolve()
+OPSCONSOLE_VAR_DIR = Path(env.text("OPSCONSOLE_VAR_DIR", str(paths.default_var_dir()))).resolve()
 _production = OPSCONSOLE_ENV == "production"
 
 DEBUG = env.boolean("OPSCONSOLE_DEBUG", default=False)
@@ -45,7 +45,7 @@ if not _production and not (_database_url and CACHE_URL):
     except ImportError as error:
         raise ImproperlyConfigured(
             "DATABASE_URL and CACHE_URL are not both set, and the embedded services that would stand in are "
-            "not installed. Set both, or install requirements-dev.txt."
+            "not installed. Set both, or install opsconsole[embedded] (in a checkout: requirements-dev.txt)."
         ) from error
     _database_url = _database_url or embedded.start_postgres(OPSCONSOLE_VAR_DIR / "postgres").url
     CACHE_URL = CACHE_URL or embedded.start_valkey(OPSCONSOLE_VAR_DIR / "valkey").url

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from django.db.models import F, QuerySet
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
+from opsconsole import paths
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
 from opsconsole.kit.models import ClusterProgress
@@ -64,17 +64,17 @@ def run(stop: StopRequests) -> None:
 
 def programs(cluster_id: str) -> list[Program]:
     """What one supervisor runs: the cluster, with the time that a running task may take to end, and the loops beside it."""
-    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+    console = paths.command_words()
     task_seconds = cast(int, settings.Q_CLUSTER["timeout"])
     return [
         Program(
             CLUSTER,
-            [*manage, "qcluster"],
+            [*console, "qcluster"],
             env=os.environ | {CLUSTER_ID: cluster_id},
             grace=task_seconds + END_SECONDS,
         ),
-        Program(DISPATCHER, [*manage, "dispatch_outbox", "--loop"], grace=END_SECONDS),
-        Program(SENDER, [*manage, "send_alerts", "--loop"], grace=SENDER_SECONDS),
+        Program(DISPATCHER, [*console, "dispatch_outbox", "--loop"], grace=END_SECONDS),
+        Program(SENDER, [*console, "send_alerts", "--loop"], grace=SENDER_SECONDS),
     ]
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-MANAGE = [sys.executable, str(REPOSITORY / "manage.py")]
+from opsconsole import paths
+
 # Every process of a demo carries its folder under this name, so that what a killed one left can be found.
 MARK = "DEMO_FOLDER"
 SHORTEST_SECONDS = 120
@@ -44,7 +43,7 @@ class Wishes:
     @classmethod
     def of(cls, environ: dict[str, str]) -> Wishes:
         """Read them from the environment. Raises ``DemoError``."""
-        folder = Path(environ.get("OPSCONSOLE_VAR_DIR") or REPOSITORY / "var").resolve() / "demo"
+        folder = Path(environ.get("OPSCONSOLE_VAR_DIR") or paths.default_var_dir()).resolve() / "demo"
         port, seconds = environ.get("DEMO_PORT") or "8000", environ.get("DEMO_SECONDS") or None
         if not _is_number(port, 1, 65_535):
             raise DemoError(f"DEMO_PORT must be a port of this machine, such as 8010, not '{port}'.")

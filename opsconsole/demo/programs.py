@@ -6,9 +6,11 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from opsconsole.demo.environment import MANAGE, Wishes
+from opsconsole import paths
+from opsconsole.demo.environment import Wishes
 from opsconsole.kit.supervision.supervisor import Program
 
+CONSOLE = paths.command_words()
 WORKERS = 3
 HANDLER = "opsconsole.demo.handlers.submit_directories"
 STORY = "story"
@@ -34,18 +36,18 @@ class Programs:
         )
 
     def migrate(self) -> Program:
-        return self._program("migrate", *MANAGE, "migrate", "--no-input")
+        return self._program("migrate", *CONSOLE, "migrate", "--no-input")
 
     def workers(self) -> list[Program]:
-        command = (*MANAGE, "run_worker", "--handler", HANDLER)
+        command = (*CONSOLE, "run_worker", "--handler", HANDLER)
         return [self._program(f"worker-{number}", *command) for number in range(1, WORKERS + 1)]
 
     def background(self) -> list[Program]:
-        sweeper = (*MANAGE, "recover_stale_jobs", "--loop")
+        sweeper = (*CONSOLE, "recover_stale_jobs", "--loop")
         # The schedule alone would let a visitor wait for up to five minutes.
-        checker = (*MANAGE, "check_dlq", "--loop", "--interval", "10")
+        checker = (*CONSOLE, "check_dlq", "--loop", "--interval", "10")
         return [
-            self._program("cluster", *MANAGE, "run_cluster"),
+            self._program("cluster", *CONSOLE, "run_cluster"),
             self._program("sweeper", *sweeper),
             self._program("checker", *checker),
         ]
@@ -65,4 +67,4 @@ class Programs:
 
     def story(self) -> Program:
         """It speaks where the demo speaks, and its end is the demo's."""
-        return Program(STORY, [*MANAGE, "demo_story"], self.environ, grace=GRACE, once=True)
+        return Program(STORY, [*CONSOLE, "demo_story"], self.environ, grace=GRACE, once=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from opsconsole.embedded.service import Service
 from opsconsole.kit.supervision.child import start
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from opsconsole.paths import PACKAGE
 
 
 def start_sqs(folder: Path) -> Service:
@@ -23,7 +22,7 @@ def start_sqs(folder: Path) -> Service:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         child = start(
             [sys.executable, "-m", "opsconsole.embedded", str(listener.fileno())],
-            folder=REPOSITORY,
+            folder=PACKAGE.parent,
             log=folder.resolve() / "sqs.log",
             end_signal=signal.SIGKILL,
             descriptors=[listener.fileno()],

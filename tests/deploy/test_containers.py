@@ -13,8 +13,8 @@ from django.conf import settings
 from django.core.management import get_commands
 
 from opsconsole.kit import env
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 CONSOLE = {"web", "cluster", "dispatcher", "alerts", "migrate"}
 # Read by AWS's own tools or by the database's image.

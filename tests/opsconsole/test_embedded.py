@@ -253,7 +253,7 @@ def test_started_off_the_main_thread_it_outlives_the_thread(folder: Path) -> Non
 
 
 def test_where_the_kernel_does_not_tell_a_watcher_does(folder: Path) -> None:
-    off_linux = "from opsconsole import child; child._prctl = None\n" + OWNER
+    off_linux = "from opsconsole.kit.supervision import child; child._prctl = None\n" + OWNER
     process = subprocess.Popen(
         [sys.executable, "-c", off_linux, str(folder)],
         cwd=REPOSITORY,

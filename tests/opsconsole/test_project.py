@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -12,15 +11,9 @@ import pytest
 from django.apps import apps
 from django.core.management import call_command
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.repository import REPOSITORY, tracked
+
 OURS = ("opsconsole", "jobs", "alerts", "ratelimits")
-
-
-def tracked(*patterns: str) -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    return [REPOSITORY / name for name in listed.stdout.split("\0") if name and (REPOSITORY / name).exists()]
 
 
 @pytest.mark.django_db

@@ -1,0 +1,52 @@
+"""The console's command line: ``opsconsole`` where the wheel is installed, ``manage.py`` in a checkout."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from opsconsole import __version__
+
+REFUSED = 2
+
+
+def main() -> None:
+    """Run the command that the arguments name; end the process with its exit code when it fails."""
+    arguments = sys.argv[1:]
+    if arguments in (["--version"], ["version"]):
+        # Django would tell its own version, and only after it has read the settings.
+        sys.stdout.write(f"opsconsole {__version__}\n")
+    elif arguments == ["demo"]:
+        _run_demo()
+    else:
+        _run_django()
+
+
+def _run_demo() -> None:
+    # The demo starts the services that the settings name, so it can't begin by reading them.
+    try:
+        from opsconsole.demo.main import main as run_demo  # noqa: PLC0415 - the embedded services are an extra
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"The demo needs the embedded services, and {error.name} is not installed. "
+            "Install opsconsole[embedded] (in a checkout: requirements-dev.txt).\n"
+        )
+        sys.exit(REFUSED)
+    sys.exit(run_demo())
+
+
+def _run_django() -> None:
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - the version is told without Django
+    from django.core.management import execute_from_command_line  # noqa: PLC0415
+    from django.db import OperationalError  # noqa: PLC0415
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        # The sentence names the setting; a traceback would hide it.
+        sys.exit(str(error))
+    except OperationalError as error:
+        # Whatever the command, a database that is away is a sentence and no traceback.
+        sentence = str(error).strip().partition("\n")[0]
+        sys.exit(f"The database does not answer: {sentence}")

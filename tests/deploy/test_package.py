@@ -1,0 +1,188 @@
+"""The wheel: it holds all that runs, and runs from a directory that knows nothing of the repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.parser import Parser
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+
+import opsconsole
+from tests.conftest import OURS
+from tests.databases import Database
+from tests.repository import REPOSITORY, tracked
+from tests.waiting import wait_until
+
+ROOMS = ("alerts", "jobs", "opsconsole", "ratelimits")
+# What lies beside the packages, and where the wheel has it.
+BESIDE = {"templates/": "opsconsole/templates/", "docs/runbooks/": "opsconsole/docs/runbooks/"}
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from the files that git tracks: what merely lies in the folder is of no help."""
+    source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for path in tracked():
+        copy = source / path.relative_to(REPOSITORY)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    run(source, sys.executable, "-m", "build", "--no-isolation", "--outdir", str(dist))
+    assert [path.name for path in dist.glob("*.tar.gz")] == [f"opsconsole-{opsconsole.__version__}.tar.gz"]
+    [wheel] = dist.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel into an environment of its own; its requirements are seen in the one that runs the tests."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    [packages] = folder.glob("lib/python3*/site-packages")
+    (packages / "requirements.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+    run(folder, *pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel))
+    return folder / "bin"
+
+
+def run(folder: Path, *command: str, **variables: str) -> str:
+    """Run a command in a folder, without the tests' settings, and return what it wrote."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    ended = subprocess.run(
+        command, cwd=folder, env=environ | variables, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
+    expected = {
+        str(path.relative_to(REPOSITORY)) for path in tracked(*(f"{room}/*" for room in (*ROOMS, *BESIDE)))
+    }
+    for beside, inside in BESIDE.items():
+        expected = {re.sub(f"^{beside}", inside, name) for name in expected}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == expected
+
+
+def test_the_wheel_asks_for_what_is_pinned(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = Parser().parsestr(archive.read(name).decode())
+    asked = metadata.get_all("Requires-Dist") or []
+    embedded = [line.partition(";")[0].strip() for line in asked if "extra == 'embedded'" in line]
+    assert sorted(embedded) == pinned("requirements-embedded.txt")
+    assert sorted(line for line in asked if "extra ==" not in line) == pinned("requirements.txt")
+    assert metadata["Version"] == opsconsole.__version__
+
+
+def pinned(name: str) -> list[str]:
+    lines = (REPOSITORY / name).read_text().splitlines()
+    return sorted(line for line in lines if line and not line.startswith("#"))
+
+
+def test_the_version_is_told_without_settings_or_services(programs: Path, tmp_path: Path) -> None:
+    # A setting that every other command refuses.
+    nonsense = {"OPSCONSOLE_ENV": "nonsense"}
+    for command in (("opsconsole", "--version"), ("python", "-m", "opsconsole", "--version")):
+        told = run(tmp_path, str(programs / command[0]), *command[1:], **nonsense)
+        assert told == f"opsconsole {opsconsole.__version__}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_that_is_refused_is_a_sentence(programs: Path, tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [programs / "opsconsole", "check"],
+        cwd=tmp_path,
+        env=os.environ | {"OPSCONSOLE_ENV": "nonsense"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("OPSCONSOLE_ENV ") and "Traceback" not in refused.stderr
+
+
+def test_processes_of_the_console_start_where_it_is_installed(programs: Path, tmp_path: Path) -> None:
+    # A module of that directory takes no place of ours.
+    (tmp_path / "jobs.py").write_text("raise AssertionError")
+    script = "import subprocess; from opsconsole import paths; subprocess.run([*paths.command_words(), '--version'], check=True)"
+    told = run(tmp_path, str(programs / "python"), "-P", "-c", script)
+    assert told == f"opsconsole {opsconsole.__version__}\n"
+
+
+def test_the_installed_console_serves_from_another_directory(
+    programs: Path, tmp_path: Path, theirs: Database
+) -> None:
+    production = {
+        "OPSCONSOLE_ENV": "production",
+        "DATABASE_URL": theirs.url(),
+        "CACHE_URL": os.environ["CACHE_URL"],
+        "SQS_QUEUE_URL": QUEUE,
+        "SQS_DLQ_URL": f"{QUEUE}-dlq",
+        "OPSCONSOLE_SECRET_KEY": "long enough to be taken for a secret of production",
+        "OPSCONSOLE_ALLOWED_HOSTS": "127.0.0.1",
+    }
+    console = str(programs / "opsconsole")
+    for command in (["check"], ["migrate", "-v0"], ["collectstatic", "--noinput", "-v0"]):
+        run(tmp_path, console, *command, **production)
+    assert (tmp_path / "var" / "static" / "staticfiles.json").exists()
+    assert not list(programs.parent.glob("lib/python3*/site-packages/**/var"))
+
+    runbook = "from alerts import runbooks; print(runbooks.of('dlq_not_empty').html)"
+    assert "<ol><li>" in run(tmp_path, console, "shell", "--no-imports", "-v0", "-c", runbook, **production)
+
+    with serving(programs, tmp_path, production) as address:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=20) as answer:
+            assert answer.status == 200
+        with urllib.request.urlopen(f"{address}/admin/login/", timeout=20) as answer:
+            page = answer.read().decode()
+        assert 'name="password"' in page and "Ops console" in page
+        sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page)
+        assert [sheet for sheet in sheets if "opsconsole/console." in sheet]
+        for sheet in sheets:
+            with urllib.request.urlopen(urljoin(address, sheet), timeout=20) as answer:
+                assert answer.headers.get_content_type() == "text/css" and answer.read()
+
+
+@contextmanager
+def serving(programs: Path, folder: Path, environ: dict[str, str]) -> Iterator[str]:
+    """Serve the pages from a folder and yield their address."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    log = folder / "web.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [
+                programs / "python",
+                "-m",
+                "gunicorn",
+                "opsconsole.wsgi",
+                "--bind",
+                "127.0.0.1:0",
+                "--no-control-socket",
+            ],
+            cwd=folder,
+            env=inherited | environ,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: "Booting worker" in log.read_text(), timeout=60)
+        yield re.findall(r"Listening at: (http://\S+)", log.read_text())[0]
+    finally:
+        server.terminate()
+        server.wait(30)

@@ -1,0 +1,16 @@
+"""The repository that is tested: where it is, and which files belong to it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Return the files that git tracks and that are there, by the patterns of ``git ls-files``."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return [REPOSITORY / name for name in listed.stdout.split("\0") if name and (REPOSITORY / name).exists()]
