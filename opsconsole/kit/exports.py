@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
+from opsconsole.kit.characters import first_visible
+
 FORMS = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 PAGE = 1_000
-# A cell that begins so would be run as a formula by a spreadsheet.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a formula begins with; some spreadsheets take the minus sign of typesetters for a minus, too.
+FORMULA_SIGNS = frozenset("=+-@\N{MINUS SIGN}")
+LEADING_TAB_OR_RETURN = re.compile(r"\s*[\t\r]")
+NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
+
+Cell = str | int | float
 
 
 def stream(
     rows: QuerySet[Any],
     columns: Sequence[str],
-    cells: Callable[[Any], Sequence[str]],
+    cells: Callable[[Any], Sequence[Cell]],
     *,
     form: str,
     name: str,
 ) -> StreamingHttpResponse:
-    """A download of all ``rows``, which are ordered by descending id. ``cells`` are a row's, in ``columns``' order."""
-    lines = _csv if form == "csv" else _json
-    response = StreamingHttpResponse(lines(columns, map(cells, _paged(rows))), content_type=FORMS[form])
+    """Return a download of all ``rows``, which are ordered by descending id. ``cells`` are a row's, in ``columns``' order."""
     stamp = timezone.now().strftime("%Y%m%d-%H%M%S")
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}-{stamp}.{form}"'
-    return response
+    return download(columns, map(cells, _paged(rows)), form=form, name=f"{name}-{stamp}")
+
+
+def download(
+    columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, form: str, name: str
+) -> StreamingHttpResponse:
+    """Return a download of ``rows`` in one of ``FORMS``; its file is ``name`` with the form for an ending."""
+    lines = csv_lines if form == "csv" else _json_lines
+    disposition = f'attachment; filename="{name}.{form}"'
+    return StreamingHttpResponse(
+        lines(columns, rows), content_type=FORMS[form], headers={"Content-Disposition": disposition}
+    )
 
 
 def _paged(rows: QuerySet[Any]) -> Iterator[Any]:
@@ -42,23 +58,34 @@ def _paged(rows: QuerySet[Any]) -> Iterator[Any]:
 
 
 class _Echo:
+    """A file that gives back what is written to it."""
+
     def write(self, text: str) -> str:
         return text
 
 
-def _csv(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    """Yield the lines of a CSV file, whose texts no spreadsheet takes for formulas."""
     writer = csv.writer(_Echo())
     yield writer.writerow(columns)
     for row in rows:
-        yield writer.writerow([_harmless(cell) for cell in row])
+        yield writer.writerow([harmless(cell) for cell in row])
 
 
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
+def harmless(cell: Cell) -> Cell:
+    """Return the cell, with an apostrophe before a text that a spreadsheet would run as a formula.
+
+    Spreadsheets skip what nobody sees before they look for the sign, and take the wide forms of East Asian
+    text for the sign. A number stays a number.
+    """
+    if not isinstance(cell, str) or NUMBER.fullmatch(cell):
+        return cell
+    sign = unicodedata.normalize("NFKC", first_visible(cell))
+    return f"'{cell}" if sign in FORMULA_SIGNS or LEADING_TAB_OR_RETURN.match(cell) else cell
 
 
-def _json(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
-    """An array of objects, a line each."""
+def _json_lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    """Yield an array of objects, a line each."""
     separator = "[\n"
     for row in rows:
         yield separator + json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)

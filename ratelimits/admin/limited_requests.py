@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from opsconsole.kit import charts
+from opsconsole.kit import charts, exports
 from opsconsole.kit.charts import Series
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from ratelimits.identity import client_names
@@ -100,12 +99,7 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
             lines = review.rows(question)
         except review.TooMuch as error:
             return HttpResponse(str(error), status=503, content_type="text/plain")
-        name = f"limited-requests-{period}.csv"
-        return StreamingHttpResponse(
-            _csv(lines),
-            content_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
-        )
+        return exports.download(COLUMNS, _exported(lines), form="csv", name=f"limited-requests-{period}")
 
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
@@ -209,24 +203,10 @@ def _api_key_url(key: str) -> str:
     return reverse("admin:ratelimits_apikey_change", args=[pk]) if kind == "key" else ""
 
 
-class _Echo:
-    """A file that gives back what is written to it."""
-
-    def write(self, value: str) -> str:
-        return value
-
-
-def _csv(lines: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+def _exported(lines: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     named = client_names.names({key for _, _, _, key, *_ in lines if key})
-    writer = csv.writer(_Echo())
-    yield writer.writerow(COLUMNS)
     for hour, policy, digest, key, method, endpoint, outcome, hits in lines:
-        cells = (policy, digest, named.get(key, ""), method, endpoint, outcome)
-        yield writer.writerow((f"{hour:%Y-%m-%d %H:%M}", *map(_plain, cells), hits))
+        client = named.get(key, "")
+        yield f"{hour:%Y-%m-%d %H:%M}", policy, digest, client, method, endpoint, outcome, hits
     if len(lines) == review.MOST_EXPORTED:
-        yield writer.writerow([f"(cut after {review.MOST_EXPORTED:,} lines: choose a shorter period)"])
-
-
-def _plain(cell: str) -> str:
-    """A spreadsheet takes what begins so for a formula: whoever chose the text would choose the formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+        yield (f"(cut after {review.MOST_EXPORTED:,} lines: choose a shorter period)",)
