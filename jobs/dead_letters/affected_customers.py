@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 from django.db.models import Count, F
 from django.db.models.functions import Coalesce, Now
+from django_stubs_ext import WithAnnotations
 
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Status
 from opsconsole.kit.durations import spell
@@ -23,13 +24,21 @@ MOST_JOBS = 3
 MOST_COUNTED = 2_000
 
 
+class OwedColumns(TypedDict):
+    read_at: datetime
+    due_at: datetime
+
+
+OwedJob: TypeAlias = "WithAnnotations[Job, OwedColumns]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Concerned:
     """``overdue``: the jobs that are owed for longest. ``customers``: how many jobs of each."""
 
     jobs: int
     customers: Counter[str]
-    overdue: list[Any]
+    overdue: list[OwedJob]
 
     def sentence(self) -> str:
         """Such as "5 jobs of 2 customers: CUST-1 (4), CUST-2 (1)"."""
@@ -76,8 +85,8 @@ def failures_in(dlq: DeadLetterQueue) -> list[tuple[str, int]]:
     return [(named[group].told_as, count) for group, count in counts.items()]
 
 
-def _owed(job: Any) -> str:
-    now: datetime = job.read_at
+def _owed(job: OwedJob) -> str:
+    now = job.read_at
     if job.deadline_at is None:
         return f"ordered {spell(now - job.created_at)} ago"
     if job.deadline_at > now:

@@ -8,7 +8,7 @@ cluster. Steps and outcomes are those of ``jobs.operations.job_operations``, wit
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import TypeAlias
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
@@ -16,6 +16,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs.dead_letters import requeue
+from jobs.dead_letters.requeue import NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import Action
@@ -28,7 +29,7 @@ KEPT = "in each letter's ledger"
 
 State = DeadLetter.State
 # A letter and the job that it names, as ``requeue.jobs_of`` loads it; None: it names none that is known.
-Pair = tuple[DeadLetter, Any]
+Pair: TypeAlias = "tuple[DeadLetter, NamedJob | None]"
 # For each letter: whether it was done, and a sentence.
 Said = dict[UUID, tuple[bool, str]]
 
@@ -42,7 +43,7 @@ def plan(action: Action, letter_ids: Iterable[UUID]) -> list[Step]:
     return [step_for(action, letter, jobs.get(letter.job_id)) for letter in letters]
 
 
-def step_for(action: str, letter: DeadLetter, job: Any) -> Step:
+def step_for(action: str, letter: DeadLetter, job: NamedJob | None) -> Step:
     """The decision for one letter and the job that it names, as ``requeue.jobs_of`` loads it. Pure."""
     will, sentence = judge(Action(action), letter, job)
     epoch, status = (job.run_epoch, str(job.status)) if job else (0, "")
@@ -88,7 +89,7 @@ def _together(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]
 def _wave(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
     """(the steps of now, those of later)."""
     named = dict(_named(steps).values_list("pk", "job_id"))
-    now: dict[Any, Step] = {}
+    now: dict[UUID, Step] = {}
     later = []
     for step in steps:
         subject = named.get(step.job_id) or step.job_id
@@ -134,7 +135,7 @@ def locked(steps: Sequence[Step]) -> dict[UUID, DeadLetter]:
     return {letter.pk: letter for letter in rows}
 
 
-def _second_thought(step: Step, letter: DeadLetter, job: Any) -> str:
+def _second_thought(step: Step, letter: DeadLetter, job: NamedJob | None) -> str:
     """Why a letter that looks as it did is left alone all the same; '' when it is not."""
     again = step_for(step.action, letter, job)
     if not again.will:
@@ -158,7 +159,7 @@ def _replay(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
     foreign = [letter for letter, job in pairs if job is None]
     want_sending(foreign, actor, reason)
     said = {letter.pk: (True, f"Waits to be sent to the queue {letter.queue}.") for letter in foreign}
-    return said | requeue.requeue([pair for pair in pairs if pair[1] is not None], actor, reason)
+    return said | requeue.requeue([(letter, job) for letter, job in pairs if job is not None], actor, reason)
 
 
 def want_sending(

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypeAlias
 from uuid import UUID
 
 from django.db.models import F
+from django_stubs_ext import WithAnnotations
 
 from jobs.letter_ledger import settlement
 from jobs.messaging import outbox
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
+from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.operations import job_operations
 from jobs.runs.lifecycle import restart
 from jobs.runs.timeline import Actor, record
 
+
+class NamedJobColumns(EvidenceColumns, MessageColumns):
+    """What ``jobs_of`` reads; None where the console sent no message for the run."""
+
+    message_state: str | None
+    message_key: str | None
+
+
+NamedJob: TypeAlias = "WithAnnotations[Job, NamedJobColumns]"
 Said = dict[UUID, tuple[bool, str]]
 
-REQUEUES = {
+REQUEUES: dict[str, job_operations.Action] = {
     Status.FAILED: job_operations.Action.REQUEUE,
     Status.QUARANTINED: job_operations.Action.RELEASE,
 }
 
 
-def jobs_of(letters: Iterable[DeadLetter]) -> dict[UUID | None, Any]:
+def jobs_of(letters: Iterable[DeadLetter]) -> dict[UUID | None, NamedJob]:
     """The jobs that these letters name and that are known, with what is known of their lives and messages."""
     ids = {letter.job_id for letter in letters if letter.job_id}
     jobs = Job.objects.with_message().with_evidence().filter(pk__in=ids).defer("payload")
@@ -31,7 +42,7 @@ def jobs_of(letters: Iterable[DeadLetter]) -> dict[UUID | None, Any]:
     return {job.pk: job for job in known}
 
 
-def judge(letter: DeadLetter, job: Any) -> tuple[bool, str]:
+def judge(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     """Whether replaying the letter requeues its job, and what will happen, in a sentence. Pure."""
     if job.status in REQUEUES:
         kind = "released from quarantine" if job.status == Status.QUARANTINED else "requeued"
@@ -49,7 +60,7 @@ def judge(letter: DeadLetter, job: Any) -> tuple[bool, str]:
     return False, f"Its job has the status '{job.status}', which is not known to the console."
 
 
-def _judge_waiting(letter: DeadLetter, job: Any) -> tuple[bool, str]:
+def _judge_waiting(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     """A waiting job whose only message is this letter waits for ever; with another message, it needs no second."""
     if letter.run_epoch not in {None, job.run_epoch}:
         return False, f"Its job waits for run {job.run_epoch} already."
@@ -63,7 +74,7 @@ def _judge_waiting(letter: DeadLetter, job: Any) -> tuple[bool, str]:
     return False, f"Its job waits for run {job.run_epoch} already."
 
 
-def requeue(pairs: Sequence[tuple[DeadLetter, Any]], actor: Actor, reason: str) -> Said:
+def requeue(pairs: Sequence[tuple[DeadLetter, NamedJob]], actor: Actor, reason: str) -> Said:
     """Requeue the jobs of these locked letters, each another one, that ``judge`` allowed.
 
     Returns for each letter whether it was done, and a sentence.
@@ -87,7 +98,7 @@ def requeue(pairs: Sequence[tuple[DeadLetter, Any]], actor: Actor, reason: str) 
     }
 
 
-def _send_again(letter: DeadLetter, job: Any, actor: Actor, reason: str) -> tuple[bool, str]:
+def _send_again(letter: DeadLetter, job: NamedJob, actor: Actor, reason: str) -> tuple[bool, str]:
     waiting = Job.objects.waiting().filter(pk=job.pk, run_epoch=job.run_epoch)
     if not restart(waiting):
         return False, "Its job changed meanwhile."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from django.conf import settings
 
 from jobs.dead_letters import requeue
+from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter
 
@@ -15,12 +15,12 @@ State = DeadLetter.State
 Verdict = tuple[bool, str]
 
 
-def judge(action: Action, letter: DeadLetter, job: Any) -> Verdict:
+def judge(action: Action, letter: DeadLetter, job: NamedJob | None) -> Verdict:
     """Whether the action will be done to the letter, and a sentence. ``job``: the one it names, if known."""
     return _JUDGES[action](letter, job)
 
 
-def _judge_replay(letter: DeadLetter, job: Any) -> Verdict:
+def _judge_replay(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state in _NOT_TO_BE_REPLAYED:
         return False, _NOT_TO_BE_REPLAYED[letter.state]
     if job is not None:
@@ -51,7 +51,7 @@ _NOT_TO_BE_REPLAYED: dict[str, str] = {
 }
 
 
-def _judge_discard(letter: DeadLetter, job: Any) -> Verdict:
+def _judge_discard(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state == State.IN_QUEUE:
         return True, "Will be deleted from the dead letter queue, and kept in the console."
     if letter.state in {State.KEPT, State.GONE}:
@@ -59,25 +59,25 @@ def _judge_discard(letter: DeadLetter, job: Any) -> Verdict:
     return False, f"It is {letter.get_state_display()}: nothing to discard."
 
 
-def _judge_restore(letter: DeadLetter, job: Any) -> Verdict:
+def _judge_restore(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state == State.DISCARDED:
         return True, "Will be kept in the console, to be decided about again."
     return False, f"It is {letter.get_state_display()}: nothing to restore."
 
 
-def _judge_mark_sent(letter: DeadLetter, job: Any) -> Verdict:
+def _judge_mark_sent(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state == State.OUTCOME_UNKNOWN:
         return True, "Will count as replayed, and be deleted from the dead letter queue."
     return False, "Its outcome is not in doubt."
 
 
-def _judge_mark_not_sent(letter: DeadLetter, job: Any) -> Verdict:
+def _judge_mark_not_sent(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state == State.OUTCOME_UNKNOWN:
         return True, "Will count as not sent, so that it can be replayed again."
     return False, "Its outcome is not in doubt."
 
 
-_JUDGES: dict[Action, Callable[[DeadLetter, Any], Verdict]] = {
+_JUDGES: dict[Action, Callable[[DeadLetter, NamedJob | None], Verdict]] = {
     Action.REPLAY: _judge_replay,
     Action.DISCARD: _judge_discard,
     Action.RESTORE: _judge_restore,

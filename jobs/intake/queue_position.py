@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import DataError, transaction
 from django.db.models import Case, Func, IntegerField, OuterRef, Q, When
+from django_stubs_ext import WithAnnotations
 
 from jobs.models import Job, Status
 from opsconsole.kit.storable import plain_text
@@ -19,7 +20,7 @@ MOST_JOBS = 20
 COUNTED_TO = 1_000
 
 # What the outside may know of a status. Others are the outside's own words, and not ours to publish.
-TOLD = {
+TOLD: dict[str, str] = {
     Status.PENDING: "pending",
     Status.IN_PROGRESS: "in_progress",
     Status.COMPLETED: "completed",
@@ -74,14 +75,20 @@ def _ahead() -> Case:
     return Case(When(status=Status.PENDING, then=count))
 
 
-def _place(job: Any) -> Place:
+class AheadColumns(TypedDict):
+    """``ahead``: None when the job does not wait."""
+
+    ahead: int | None
+
+
+def _place(job: WithAnnotations[Job, AheadColumns]) -> Place:
     waits = job.status == Status.PENDING
-    counted = waits and job.ahead < COUNTED_TO
+    position = job.ahead + 1 if job.ahead is not None and job.ahead < COUNTED_TO else None
     return Place(
         id=job.pk,
         status=TOLD.get(job.status, OTHER),
-        position=job.ahead + 1 if counted else None,
-        position_over=COUNTED_TO if waits and not counted else None,
+        position=position,
+        position_over=COUNTED_TO if waits and position is None else None,
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.completed_at,

@@ -6,19 +6,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F, TextChoices
+from django_stubs_ext import WithAnnotations
 
 from jobs.models import Job, Outbox, QueueState, RecoveryControl
+from jobs.models.annotations import MessageColumns
 from jobs.models.job import lost_after
 from jobs.models.outbox import MOST_RESENDS
 from jobs.recovery import lost_messages
 from jobs.recovery.lost_messages import Proof
 from opsconsole.kit.durations import spell
+
+
+class MessageStateColumns(MessageColumns):
+    """What ``look`` reads of the run's message; None where the console sent none."""
+
+    message_state: str | None
+    message_sent_at: datetime | None
+    message_tries: int | None
+    message_error: str | None
+
+
+JobWithMessageState: TypeAlias = "WithAnnotations[Job, MessageStateColumns]"
 
 
 class Why(TextChoices):
@@ -54,7 +68,7 @@ class Surroundings:
 
 def look(job_id: UUID) -> Waiting | None:
     """Of a pending job, why it waits; None when it has not waited for long, or no longer waits."""
-    job: Any = (
+    job = (
         Job.objects.waiting()
         .with_message()
         .annotate(
@@ -77,7 +91,7 @@ def look(job_id: UUID) -> Waiting | None:
     return explain(job, around)
 
 
-def explain(job: Any, around: Surroundings) -> Waiting | None:
+def explain(job: JobWithMessageState, around: Surroundings) -> Waiting | None:
     """The answer for a job that was loaded with what the outbox knows of its message."""
     waited = job.read_at - job.waiting_since
     if job.message_state == Outbox.State.REFUSED:
@@ -87,7 +101,7 @@ def explain(job: Any, around: Surroundings) -> Waiting | None:
             [("SQS said", job.message_error or "nothing"), *_sending(job)],
         )
     if job.message_state == Outbox.State.WAITING:
-        late = job.message_tries > 0 or waited > lost_after()
+        late = bool(job.message_tries) or waited > lost_after()
         return Waiting(Why.UNSENT, _unsent(job), _sending(job)) if late else None
     if waited <= lost_after():
         return None
@@ -102,25 +116,25 @@ def explain(job: Any, around: Surroundings) -> Waiting | None:
     return Waiting(Why.UNPROVEN, sentence, facts)
 
 
-def _unsent(job: Any) -> str:
+def _unsent(job: JobWithMessageState) -> str:
     if job.message_error:
         return f"Its message was not sent yet. The last try failed: {job.message_error}"
     return "Its message was not sent yet: see that the dispatcher runs."
 
 
-def _used_up(job: Any) -> str:
+def _used_up(job: JobWithMessageState) -> str:
     return (
         f"Its message was sent again {job.resends} times, and still nobody claims it. It is not sent again by itself: "
         f"see that workers of the queue '{job.queue}' run, then cancel the job and requeue it."
     )
 
 
-def _sending(job: Any) -> list[tuple[str, Any]]:
+def _sending(job: JobWithMessageState) -> list[tuple[str, Any]]:
     if job.message_state is None:
         return [("Message", "sent by its producer, if at all: the console sent none for this run")]
     facts: list[tuple[str, Any]] = [("Last sent", job.message_sent_at or "never")]
     if job.message_state == Outbox.State.WAITING:
-        facts.append(("Tried", _times(job.message_tries)))
+        facts.append(("Tried", _times(job.message_tries or 0)))
     return [*facts, ("Re-sent", f"{job.resends} of {MOST_RESENDS} times")]
 
 
@@ -128,7 +142,7 @@ def _times(count: int) -> str:
     return f"{count} time{'' if count == 1 else 's'}"
 
 
-def _proof(job: Any, around: Surroundings) -> str:
+def _proof(job: JobWithMessageState, around: Surroundings) -> str:
     proof = around.proof
     if proof and lost_messages.is_proven(job, proof):
         return f"{proof.sentence}, at {proof.before:%H:%M:%S %Z}"
@@ -146,7 +160,7 @@ def _reading(queue: QueueState | None) -> str:
     return "its queue was not seen empty since"
 
 
-def _next(job: Any, around: Surroundings) -> str:
+def _next(job: JobWithMessageState, around: Surroundings) -> str:
     control = around.control
     if not control.armed:
         return "none by itself: recovery only observes"
@@ -156,7 +170,7 @@ def _next(job: Any, around: Surroundings) -> str:
         return "by hand only (OPSCONSOLE_LOST_RESEND is off)"
     if not around.resending:
         return "by hand only while workers without epochs are seen: for them a second message may be a second run"
-    patience: timedelta = lost_after() * 2**job.resends
+    patience = lost_after() * 2**job.resends
     wait = patience - (job.read_at - job.waiting_since)
     if wait > timedelta(0):
         return f"by a sweep, no earlier than in {spell(wait)}, once its loss is proven"

@@ -171,7 +171,7 @@ def restart(jobs: JobQuerySet, **changes: Any) -> int:
 
 
 def _refusal(job_id: UUID, run_epoch: int | None) -> Refused:
-    job: Any = Job.objects.filter(pk=job_id).annotate(read_at=Now()).first()
+    job = Job.objects.filter(pk=job_id).annotate(read_at=Now()).first()
     if job is None:
         return Refused(Refusal.UNKNOWN_JOB)
     if job.status in {Status.COMPLETED, Status.CANCELLED}:
