@@ -6,6 +6,7 @@ import os
 import sys
 
 from opsconsole import __version__
+from opsconsole.kit.errors import first_line
 
 REFUSED = 2
 
@@ -48,5 +49,4 @@ def _run_django() -> None:
         sys.exit(str(error))
     except OperationalError as error:
         # Whatever the command, a database that is away is a sentence and no traceback.
-        sentence = str(error).strip().partition("\n")[0]
-        sys.exit(f"The database does not answer: {sentence}")
+        sys.exit(f"The database does not answer: {first_line(error)}")

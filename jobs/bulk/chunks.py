@@ -29,7 +29,7 @@ from jobs.bulk.kinds import Kind, Order, Result
 from jobs.bulk.registry import kind_of
 from jobs.bulk.trial import Verdict
 from jobs.models import BulkEvent, BulkMember, BulkOperation
-from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.errors import OpsConsoleError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def work(operation: BulkOperation, runner: str) -> bool:
             _advance(taken, kind)
             return True
     except (DatabaseError, OpsConsoleError) as error:
-        _note_trouble(operation, runner, str(error).strip().partition("\n")[0])
+        _note_trouble(operation, runner, first_line(error))
         return False
 
 

@@ -71,9 +71,7 @@ def _halving(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
         if len(steps) > 1:
             middle = len(steps) // 2
             return _halving(steps[:middle], actor, reason) + _halving(steps[middle:], actor, reason)
-        why = str(error).strip().partition("\n")[0]
-        sentence = f"The database refused it, nothing was changed: {why}"
-        return [Outcome(step.job_id, done=False, sentence=sentence, failed=True) for step in steps]
+        return [Outcome.of_refusal(step, error) for step in steps]
 
 
 def _together(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:

@@ -21,7 +21,7 @@ from jobs.runs.lifecycle import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
 from opsconsole.kit.durations import spell
-from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.errors import OpsConsoleError, first_line
 
 KEPT = "on each job's timeline"
 # A row that another transaction holds for so long is left alone, and the others are done without it.
@@ -69,6 +69,12 @@ class Outcome:
     done: bool
     sentence: str
     failed: bool = False
+
+    @classmethod
+    def of_refusal(cls, step: Step, error: DatabaseError) -> Outcome:
+        """Say of one job or letter that the database refused what was planned for it."""
+        sentence = f"The database refused it, nothing was changed: {first_line(error)}"
+        return cls(step.job_id, done=False, sentence=sentence, failed=True)
 
 
 @dataclass(frozen=True)
@@ -176,9 +182,7 @@ def _alone(step: Step, decision: _Decision) -> Outcome:
     try:
         return _together([step], decision)[0]
     except DatabaseError as error:
-        why = str(error).strip().partition("\n")[0]
-        sentence = f"The database refused it, nothing was changed: {why}"
-        return Outcome(step.job_id, done=False, sentence=sentence, failed=True)
+        return Outcome.of_refusal(step, error)
 
 
 def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:

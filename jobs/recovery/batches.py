@@ -16,6 +16,7 @@ from jobs.recovery import rescue
 from jobs.recovery.candidates import BEGINNING, StaleRun, StaleRuns, held_again
 from jobs.recovery.decision import Action, Decision, Policy, decide
 from jobs.recovery.parallel_connections import Lanes
+from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class Tally:
 
     def fail(self, decision: Decision, error: DatabaseError) -> None:
         self.errors += 1
-        sentence = str(error).strip().partition("\n")[0]
+        sentence = first_line(error)
         logger.error(
             "Run %s of job %s can't be recovered: %s", decision.run.run_epoch, decision.run.pk, sentence
         )

@@ -24,6 +24,7 @@ from jobs.models import Job, JobEvent, Outbox, QueueState, Status, WorkerHeartbe
 from jobs.models.worker import stale_after
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit.durations import spell
+from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +63,8 @@ def _measure(rule: str, read: Callable[[], Told]) -> str:
         with transaction.atomic():
             told = read()
     except DatabaseError as error:
-        why = str(error).strip().partition("\n")[0]
         logger.exception("The figure of %s can't be read.", rule)
-        notify.measure(rule, None, why_unknown=why)
+        notify.measure(rule, None, why_unknown=first_line(error))
         return "unknown"
     notify.measure(rule, told.value, title=told.title, summary=told.summary, link=told.link, facts=told.facts)
     return f"{told.value:g}"

@@ -17,6 +17,8 @@ from django.db import (
     connection,
 )
 
+from opsconsole.kit.errors import first_line
+
 logger = logging.getLogger("jobs.worker")
 
 Answer = TypeVar("Answer")
@@ -41,7 +43,7 @@ class Patience:
         Never longer than a beat interval, so that a worker which waits still beats.
         """
         if type(error) is not self._trouble:
-            logger.warning("%s does not answer, trying again: %s", self.what, _first_line(error))
+            logger.warning("%s does not answer, trying again: %s", self.what, first_line(error))
         self._trouble = type(error)
         self.failures += 1
         longest = min(LONGEST_PAUSE_SECONDS, settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS)
@@ -68,7 +70,3 @@ def insist(action: Callable[[], Answer]) -> Answer:
         else:
             patience.succeeded()
             return answer
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -24,6 +24,7 @@ from django_q.tasks import async_task
 from opsconsole import paths
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
+from opsconsole.kit.errors import first_line
 from opsconsole.kit.models import ClusterProgress
 from opsconsole.kit.supervision.supervisor import TURN_SECONDS, Program, StopRequests, Supervisor
 
@@ -161,8 +162,9 @@ class Watch:
     def _lose_sight(self, error: Exception) -> None:
         connection.close()
         if not self._database_away:
-            reason = str(error).strip().partition("\n")[0]
-            logger.warning("The database does not answer; whether the cluster works is unknown: %s", reason)
+            logger.warning(
+                "The database does not answer; whether the cluster works is unknown: %s", first_line(error)
+            )
         self._database_away = True
 
     def _regain_sight(self) -> None:

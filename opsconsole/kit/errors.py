@@ -7,3 +7,8 @@ class OpsConsoleError(Exception):
     The message is written for the person who reads it: one or two plain sentences, with the names and
     values concerned, without a traceback and without secrets. Each kind of refusal is a subclass.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return what the error says in one line: PostgreSQL's own sentence, without its hints and its query."""
+    return str(error).strip().partition("\n")[0].strip() or type(error).__name__

@@ -9,6 +9,7 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 
 from alerts import notify
+from opsconsole.kit.errors import first_line
 from ratelimits.models import RateLimitRequest
 
 RULE = "limited_requests_hour"
@@ -24,7 +25,7 @@ def watch() -> str:
         with transaction.atomic():
             by_policy = limited_in_an_hour()
     except DatabaseError as error:
-        notify.measure(RULE, None, why_unknown=str(error).strip().partition("\n")[0])
+        notify.measure(RULE, None, why_unknown=first_line(error))
         return "unknown"
     total = sum(by_policy.values())
     notify.measure(

@@ -12,6 +12,7 @@ from django.db import Error, close_old_connections, connection
 
 from alerts.channels.configured import configured
 from alerts.sending import delivery, sender
+from opsconsole.kit.errors import first_line
 from opsconsole.kit.supervision.supervisor import StopRequests
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Command(BaseCommand):
         try:
             passed = sender.until_quiet()
         except Error as error:
-            raise CommandError(f"The database does not answer: {_first_line(error)}") from error
+            raise CommandError(f"The database does not answer: {first_line(error)}") from error
         self.stdout.write(f"{passed}.")
         if passed.again or passed.refused:
             raise CommandError("Not everything was taken; the Channels page says why.")
@@ -58,10 +59,6 @@ class Command(BaseCommand):
             except Error as error:
                 connection.close()
                 if not away:
-                    logger.warning("The database does not answer, trying again: %s", _first_line(error))
+                    logger.warning("The database does not answer, trying again: %s", first_line(error))
                 away = True
             time.sleep(INTERVAL_SECONDS)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -13,6 +13,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
 from jobs.dead_letters.check import Checked, check
+from opsconsole.kit.errors import first_line
 
 UNREADABLE = 2
 
@@ -67,7 +68,7 @@ class Command(BaseCommand):
                 # A monitor that ends with the database would have to be started again by somebody at night.
                 connection.close()
                 if not away:
-                    self._say(f"the database does not answer, trying again: {str(error).strip()}")
+                    self._say(f"the database does not answer, trying again: {first_line(error)}")
                 away = True
             stopped.wait(interval)
 

@@ -12,6 +12,7 @@ from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
 from jobs.messaging.dispatcher import Dispatched, dispatch
+from opsconsole.kit.errors import first_line
 
 DATABASE = "the database"
 
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         try:
             done = dispatch(limit)
         except Error as error:
-            raise CommandError(f"The database does not answer: {_first_line(error)}") from error
+            raise CommandError(f"The database does not answer: {first_line(error)}") from error
         self.stdout.write(f"{done}.")
         for target, reason in done.waiting_on.items():
             self.stderr.write(f"{target}: {reason}")
@@ -61,7 +62,7 @@ class Command(BaseCommand):
             done = dispatch(limit)
         except Error as error:
             connection.close()
-            self._tell(away, {DATABASE: _first_line(error)}, back=set())
+            self._tell(away, {DATABASE: first_line(error)}, back=set())
             return Dispatched()
         self._tell(away, done.waiting_on, back={DATABASE, *done.reached} - set(done.waiting_on))
         return done
@@ -90,7 +91,3 @@ def _stopped_by_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     return stopped
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

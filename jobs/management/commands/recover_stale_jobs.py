@@ -17,6 +17,7 @@ from alerts import notify
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import sweeps
+from opsconsole.kit.errors import first_line
 
 
 class Command(BaseCommand):
@@ -79,7 +80,7 @@ class Command(BaseCommand):
                 # A monitor that ends with the database would have to be started again by somebody at night.
                 connection.close()
                 if not away:
-                    self._say(f"the database does not answer, trying again: {str(error).strip()}")
+                    self._say(f"the database does not answer, trying again: {first_line(error)}")
                 away = True
             stopped.wait(interval)
 
