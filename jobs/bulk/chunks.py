@@ -29,6 +29,7 @@ from jobs.bulk.kinds import Kind, Order, Result
 from jobs.bulk.registry import kind_of
 from jobs.bulk.trial import Verdict
 from jobs.models import BulkEvent, BulkMember, BulkOperation
+from jobs.models.bulk import DatedOperation
 from opsconsole.kit.errors import OpsConsoleError, first_line
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def work(operation: BulkOperation, runner: str) -> bool:
         return False
 
 
-def _take(operation: BulkOperation, runner: str, kind: Kind) -> Any:
+def _take(operation: BulkOperation, runner: str, kind: Kind) -> DatedOperation | None:
     """The operation as it is once it is ours, or None: another runner has it, it is not due, or it was cancelled."""
     due = BulkOperation.objects.due_for(runner).order_by().filter(pk=operation.pk)
     pause = timedelta(seconds=_chunk_size(kind) / settings.OPSCONSOLE_BULK_PACE)
@@ -119,7 +120,7 @@ def _chunk_size(kind: Kind) -> int:
     return min(settings.OPSCONSOLE_BULK_PACE, kind.most_a_chunk)
 
 
-def _advance(operation: Any, kind: Kind) -> None:
+def _advance(operation: DatedOperation, kind: Kind) -> None:
     judgement = trial.judge(operation, kind) if operation.remaining else trial.Judgement(Verdict.GO_ON)
     match judgement.verdict:
         case Verdict.STOP:
@@ -172,7 +173,7 @@ def _settle(members: Sequence[BulkMember], results: Sequence[Result]) -> Counter
         return Counter(outcome for (outcome,) in cursor.fetchall())
 
 
-def _wait_for_trial(operation: Any, sentence: str) -> None:
+def _wait_for_trial(operation: DatedOperation, sentence: str) -> None:
     begins: dict[str, Any] = {} if operation.trial_until else {"trial_until": trial.ends()}
     later = Now() + trial.LOOK_EVERY
     kept = later + BETWEEN_CHUNKS

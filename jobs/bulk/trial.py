@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any
 
 from django.conf import settings
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from jobs.bulk.kinds import Kind
 from jobs.models import BulkMember, BulkOperation
+from jobs.models.bulk import DatedOperation
 
 LOOK_EVERY = timedelta(seconds=5)
 
@@ -33,7 +34,7 @@ class Judgement:
     most: int | None = None
 
 
-def judge(operation: Any, kind: Kind) -> Judgement:
+def judge(operation: DatedOperation, kind: Kind) -> Judgement:
     """Look at the first ones of an operation that was loaded with ``db_now``.
 
     They are looked at again before every chunk: what fails late still stops the rest.
@@ -49,7 +50,7 @@ def judge(operation: Any, kind: Kind) -> Judgement:
     return decide(operation, size, back, through)
 
 
-def decide(operation: Any, size: int, back: int, through: int) -> Judgement:
+def decide(operation: DatedOperation, size: int, back: int, through: int) -> Judgement:
     """What follows from so many of the first ``size`` being back, and so many through. Pure."""
     if back * 2 >= size:
         sentence = (
@@ -74,6 +75,6 @@ def _first(operation: BulkOperation, size: int) -> Sequence[str]:
     return list(done.order_by("id").values_list("subject", flat=True)[:size])
 
 
-def ends() -> Any:
+def ends() -> CombinedExpression:
     """When a trial that begins now is over."""
     return Now() + timedelta(seconds=settings.OPSCONSOLE_BULK_TRIAL_SECONDS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, TypeAlias
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django_stubs_ext import WithAnnotations
+
+from opsconsole.kit.db_clock import DbNow
 
 
 class BulkOperationQuerySet(models.QuerySet["BulkOperation"]):
@@ -96,6 +99,9 @@ class BulkOperation(models.Model):
     @property
     def remaining(self) -> int:
         return self.total - self.settled
+
+
+DatedOperation: TypeAlias = "WithAnnotations[BulkOperation, DbNow]"
 
 
 class BulkMemberQuerySet(models.QuerySet["BulkMember"]):

@@ -26,6 +26,7 @@ from jobs.bulk.freezing import PREVIEW_LASTS
 from jobs.bulk.kinds import BulkRefused, Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkMember, BulkOperation
+from jobs.models.bulk import DatedOperation
 from opsconsole.kit import audit, exports
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age
@@ -93,7 +94,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
         )
 
     @admin.display(description="begun")
-    def begun(self, operation: Any) -> SafeString:
+    def begun(self, operation: DatedOperation) -> SafeString:
         return age(operation.begun_at, operation.db_now, suffix=" ago")
 
     def get_urls(self) -> list[URLPattern]:
@@ -107,10 +108,12 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
             *super().get_urls(),
         ]
 
-    def load(self, key: str) -> Any:
+    def load(self, key: str) -> DatedOperation | None:
         return _load(int(key)) if key.isdecimal() and len(key) < 19 else None
 
-    def page(self, request: HttpRequest, row: Any, form: DecisionForm | None = None) -> HttpResponse:
+    def page(
+        self, request: HttpRequest, row: DatedOperation, form: DecisionForm | None = None
+    ) -> HttpResponse:
         try:
             kind = kind_of(row.action)
         except BulkRefused as error:
@@ -128,7 +131,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
         }
         return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
 
-    def _preview(self, request: HttpRequest, operation: Any, kind: Kind) -> dict[str, Any]:
+    def _preview(self, request: HttpRequest, operation: DatedOperation, kind: Kind) -> dict[str, Any]:
         if operation.actor != actor_of(request).name:
             raise PermissionDenied
         return operation_page.preview_context(operation, kind) | {
@@ -152,7 +155,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
         return self._decide(request, operation, decision, form)
 
     def _decide(
-        self, request: HttpRequest, operation: BulkOperation, decision: str, form: DecisionForm
+        self, request: HttpRequest, operation: DatedOperation, decision: str, form: DecisionForm
     ) -> HttpResponse:
         reason = form.cleaned_data["reason"]
         decide, word = DECISIONS[decision]
@@ -161,7 +164,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
             decide(operation, actor_of(request), reason, **typed)
         except BulkRefused as error:
             form.add_error("typed" if decision == "begin" else "reason", str(error))
-            return self.page(request, _load(operation.pk), form)
+            return self.page(request, _load(operation.pk) or operation, form)
         audit.log(request.user, [operation], f"{word}, {operation.will:,} to be done.", why=reason)
         return redirect("admin:jobs_bulkoperation_change", operation.pk)
 
@@ -199,5 +202,5 @@ def _exported(member: BulkMember) -> tuple[str, ...]:
     return member.subject, member.outcome, member.sentence, settled, *seen
 
 
-def _load(pk: int) -> Any:
+def _load(pk: int) -> DatedOperation | None:
     return BulkOperation.objects.annotate(db_now=Now()).filter(pk=pk).first()

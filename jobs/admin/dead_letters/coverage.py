@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db.models.functions import Now
+from django_stubs_ext import WithAnnotations
 
 from jobs import sqs
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import DeadLetterQueue
+from opsconsole.kit.db_clock import DbNow
 
 
 @dataclass(frozen=True)
 class Line:
     """One dead letter queue: ``row`` carries ``db_now``; ``stale``: it was not checked for two intervals."""
 
-    row: Any
+    row: WithAnnotations[DeadLetterQueue, DbNow]
     depth: str
     coverage: str
     stale: bool
@@ -32,7 +33,7 @@ def lines() -> list[Line]:
     return [_line(row) for row in rows]
 
 
-def _line(row: Any) -> Line:
+def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> Line:
     late = 2 * timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
     return Line(
         row=row,

@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.dead_letters import editing, operations, redaction, requeue
+from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter
 from jobs.operations.job_operations import OperationRefused
@@ -47,7 +48,7 @@ class EditForm(ReasonForm):
         return body
 
 
-def offered(letter: DeadLetter, job: Any) -> bool:
+def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
     """Whether the letter is one whose body may be edited and sent."""
     return job is None and operations.step_for(Action.REPLAY, letter, None).will
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from django import forms
 from django.contrib import admin
@@ -14,12 +14,14 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from jobs.admin.bulk import start
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, FailureGroup
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge
 
@@ -34,6 +36,13 @@ class NoteForm(forms.ModelForm[FailureGroup]):
         model = FailureGroup
         fields = ("note",)
         widgets = {"note": forms.Textarea(attrs={"rows": 4})}
+
+
+class GroupColumns(DbNow):
+    open_letters: int
+
+
+ShownGroup: TypeAlias = "WithAnnotations[FailureGroup, GroupColumns]"
 
 
 @admin.register(FailureGroup)
@@ -56,11 +65,11 @@ class FailureGroupAdmin(AgedAdmin):
         return group.get_kind_display().capitalize()
 
     @admin.display(description="undecided")
-    def undecided(self, group: Any) -> SafeString:
+    def undecided(self, group: ShownGroup) -> SafeString:
         return self.letters(group)
 
     @admin.display(description="undecided letters")
-    def letters(self, group: Any) -> SafeString:
+    def letters(self, group: ShownGroup) -> SafeString:
         count = group.open_letters
         if not count:
             return NOTHING
@@ -68,11 +77,11 @@ class FailureGroupAdmin(AgedAdmin):
         return format_html('<a href="{}">{}</a>', _list_of(group), badge(shown, "bad"))
 
     @admin.display(description="first seen")
-    def first_seen(self, group: Any) -> SafeString:
+    def first_seen(self, group: ShownGroup) -> SafeString:
         return age(group.first_seen_at, group.db_now, suffix=" ago")
 
     @admin.display(description="last seen")
-    def last_seen(self, group: Any) -> SafeString:
+    def last_seen(self, group: ShownGroup) -> SafeString:
         return age(group.last_seen_at, group.db_now, suffix=" ago")
 
     @admin.display(description="note")
@@ -126,7 +135,7 @@ def _list_of(group: FailureGroup) -> str:
     return reverse("admin:jobs_deadletter_changelist") + f"?group={group.pk}"
 
 
-def _open_letters() -> Any:
+def _open_letters() -> RawSQL:
     """How many letters of the group are undecided, counted no further than is shown."""
     states = [state.value for state in DeadLetter.OPEN]
     return RawSQL(

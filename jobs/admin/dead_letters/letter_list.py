@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -16,16 +17,18 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
 from jobs.admin.dead_letters import coverage, edit, filters
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
-from jobs.admin.dead_letters.letter_page import download, letter_page
+from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
 from jobs.dead_letters import requeue, search_text
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit.capped_paginator import StatesPaginator
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, moment, rough
 from opsconsole.kit.read_only_admin import PageAdmin
@@ -45,6 +48,15 @@ PERMISSIONS = {
     Action.MARK_SENT: "replay",
     Action.MARK_NOT_SENT: "replay",
 }
+
+
+class ListedColumns(DbNow):
+    """``job_status``: of the job that the letter names; None: it names none that is known."""
+
+    job_status: str | None
+
+
+ListedLetter: TypeAlias = "WithAnnotations[DeadLetter, ListedColumns]"
 
 
 class LetterChangeList(ChangeList):
@@ -103,7 +115,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         )
 
     @admin.display(description="job")
-    def of_job(self, letter: Any) -> SafeString:
+    def of_job(self, letter: ListedLetter) -> SafeString:
         if letter.job_id is None:
             return NOTHING
         if letter.job_status is None:
@@ -111,15 +123,15 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         return labels.job_link(letter.job_id) + labels.status(letter.job_status)
 
     @admin.display(description="first seen")
-    def first_seen(self, letter: Any) -> SafeString:
+    def first_seen(self, letter: ListedLetter) -> SafeString:
         return age(letter.first_seen_at, letter.db_now, suffix=" ago")
 
     @admin.display(description="sent")
-    def sent(self, letter: Any) -> SafeString:
+    def sent(self, letter: ListedLetter) -> SafeString:
         return age(letter.sent_at, letter.db_now, suffix=" ago")
 
     @admin.display(description="SQS deletes it")
-    def time_left(self, letter: Any) -> SafeString:
+    def time_left(self, letter: ListedLetter) -> SafeString:
         return time_left(letter, letter.db_now)
 
     @admin.display(description="receives")
@@ -164,7 +176,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
             *super().get_urls(),
         ]
 
-    def load(self, key: str) -> Any:
+    def load(self, key: str) -> ShownLetter | None:
         """The letter with its body, its group and its ledger."""
         letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
         history = Prefetch("attempts", to_attr="ledger")
@@ -173,7 +185,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         except ValidationError:
             return None
 
-    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+    def page(self, request: HttpRequest, row: ShownLetter) -> HttpResponse:
         job = requeue.jobs_of([row]).get(row.job_id)
         permitted = [action for action in Action if self.may(request, action)]
         context = letter_page(row, job, permitted) | {
@@ -211,12 +223,12 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
     def restore_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self.begin(request, Action.RESTORE, queryset)
 
-    def edit_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
+    def edit_view(self, request: HttpRequest, letter_id: UUID) -> HttpResponse:
         if not self.may_edit(request):
             raise PermissionDenied
         return edit.view(self, request, letter_id)
 
-    def body_view(self, request: HttpRequest, letter_id: Any) -> HttpResponse:
+    def body_view(self, request: HttpRequest, letter_id: UUID) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
         return download(letter_id)
@@ -244,7 +256,7 @@ def returns(letter: DeadLetter) -> SafeString:
     return badge(f"Replayed {times}, came back {times}", "warning")
 
 
-def time_left(letter: DeadLetter, now: Any) -> SafeString:
+def time_left(letter: DeadLetter, now: datetime) -> SafeString:
     """How long until SQS deletes it; red within the last day."""
     if letter.state != DeadLetter.State.IN_QUEUE or letter.expires_at is None:
         return NOTHING

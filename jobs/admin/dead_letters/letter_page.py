@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
 from jobs.admin.previewed_actions import button
 from jobs.dead_letters import editing, operations, redaction
+from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import Action, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import badge
 
 EVENTS_SHOWN = 8
@@ -36,17 +41,26 @@ LEDGER_TONES: dict[str, str] = {
 }
 
 
+class LetterColumns(DbNow):
+    """Read by ``jobs.admin.dead_letters.letter_list.load``; ``ledger``: all attempts to do something to it."""
+
+    ledger: list[ReplayAttempt]
+
+
+ShownLetter: TypeAlias = "WithAnnotations[DeadLetter, LetterColumns]"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One row of the ledger and its steps, as far as they came; ``diff``: between the body and the edited one."""
 
     row: ReplayAttempt
     what: SafeString
-    steps: Sequence[tuple[str, Any]]
+    steps: Sequence[tuple[str, datetime]]
     diff: Sequence[tuple[str, str]]
 
 
-def letter_page(letter: Any, job: Any, permitted: Sequence[Action]) -> dict[str, Any]:
+def letter_page(letter: ShownLetter, job: NamedJob | None, permitted: Sequence[Action]) -> dict[str, Any]:
     """The context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.load``."""
     steps = [operations.step_for(action, letter, job) for action in permitted]
     buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
@@ -66,7 +80,7 @@ def letter_page(letter: Any, job: Any, permitted: Sequence[Action]) -> dict[str,
     }
 
 
-def _events(job: Any) -> list[tuple[SafeString, JobEvent]]:
+def _events(job: NamedJob) -> list[tuple[SafeString, JobEvent]]:
     newest = JobEvent.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]
     return [(_event(event), event) for event in reversed(newest)]
 
@@ -92,7 +106,7 @@ def _entry(row: ReplayAttempt, letter: DeadLetter) -> Entry:
     return Entry(row, what, [(name, at) for name, at in steps if at], diff)
 
 
-def download(letter_id: Any) -> HttpResponse:
+def download(letter_id: UUID) -> HttpResponse:
     """The whole body as a file, redacted as on the page; a browser shows it as text at most."""
     letter = get_object_or_404(DeadLetter.objects.only("body"), pk=letter_id)
     response = HttpResponse(redaction.show(letter.body, WHOLE).text, content_type="text/plain; charset=utf-8")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
 from jobs.admin.known_choices import StateFilter
 from jobs.models import Outbox
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age, badge
 
@@ -70,5 +70,5 @@ class OutboxAdmin(AgedAdmin):
         return message.run_epoch
 
     @admin.display(description="written")
-    def written(self, message: Any) -> SafeString:
+    def written(self, message: WithAnnotations[Outbox, DbNow]) -> SafeString:
         return age(message.created_at, message.db_now, suffix=" ago")

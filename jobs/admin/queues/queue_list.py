@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from django.contrib import admin
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from jobs.models import QueueState
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
@@ -35,10 +36,10 @@ class QueueStateAdmin(AgedAdmin):
         return badge("Unknown", "bad") if queue.error else badge("Read", "good")
 
     @admin.display(description="visibility timeout")
-    def visibility_timeout(self, queue: QueueState) -> Any:
+    def visibility_timeout(self, queue: QueueState) -> str:
         seconds = queue.visibility_timeout_seconds
         return NOTHING if seconds is None else spell(timedelta(seconds=seconds))
 
     @admin.display(description="last read")
-    def read(self, queue: Any) -> SafeString:
+    def read(self, queue: WithAnnotations[QueueState, DbNow]) -> SafeString:
         return age(queue.read_at, queue.db_now, suffix=" ago")

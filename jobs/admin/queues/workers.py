@@ -8,11 +8,13 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
 from jobs.models import WorkerHeartbeat
 from jobs.models.worker import silent_after, stale_after
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty
 
@@ -50,7 +52,7 @@ class WorkerAdmin(AgedAdmin):
     )
 
     @admin.display(description="state")
-    def state(self, worker: Any) -> SafeString:
+    def state(self, worker: WithAnnotations[WorkerHeartbeat, DbNow]) -> SafeString:
         silence = worker.db_now - worker.last_heartbeat
         if silence > stale_after():
             life = badge("Dead", "bad")
@@ -65,19 +67,19 @@ class WorkerAdmin(AgedAdmin):
         return labels.job_link(worker.current_job_id) if worker.current_job_id else NOTHING
 
     @admin.display(description="run")
-    def run(self, worker: WorkerHeartbeat) -> Any:
+    def run(self, worker: WorkerHeartbeat) -> int | SafeString:
         return worker.current_run_epoch or NOTHING
 
     @admin.display(description="last beat")
-    def last_beat(self, worker: Any) -> SafeString:
+    def last_beat(self, worker: WithAnnotations[WorkerHeartbeat, DbNow]) -> SafeString:
         return age(worker.last_heartbeat, worker.db_now, suffix=" ago")
 
     @admin.display(description="up for")
-    def up_for(self, worker: Any) -> SafeString:
+    def up_for(self, worker: WithAnnotations[WorkerHeartbeat, DbNow]) -> SafeString:
         return age(worker.started_at, worker.db_now)
 
     @admin.display(description="host")
-    def host(self, worker: WorkerHeartbeat) -> Any:
+    def host(self, worker: WorkerHeartbeat) -> str:
         return worker.hostname or NOTHING
 
     @admin.display(description="metadata")

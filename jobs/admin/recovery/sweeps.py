@@ -10,9 +10,11 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
 from jobs.models import Sweep
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty
 from opsconsole.kit.durations import spell
@@ -87,11 +89,11 @@ class SweepAdmin(AgedAdmin):
     )
 
     @admin.display(description="when")
-    def when(self, sweep: Any) -> SafeString:
+    def when(self, sweep: WithAnnotations[Sweep, DbNow]) -> SafeString:
         return age(sweep.started_at, sweep.db_now, suffix=" ago")
 
     @admin.display(description="outcome")
-    def outcome(self, sweep: Any) -> SafeString:
+    def outcome(self, sweep: WithAnnotations[Sweep, DbNow]) -> SafeString:
         if sweep.finished_at is None:
             cut_off = sweep.db_now - sweep.started_at > UNFINISHED_AFTER
             return badge("Did not finish", "bad") if cut_off else badge("Running", "running")
@@ -107,7 +109,7 @@ class SweepAdmin(AgedAdmin):
         return sweep.resent
 
     @admin.display(description="took")
-    def took(self, sweep: Sweep) -> Any:
+    def took(self, sweep: Sweep) -> str:
         if sweep.duration is None:
             return NOTHING
         milliseconds = sweep.duration / timedelta(milliseconds=1)

@@ -164,5 +164,5 @@ def test_the_decision(
 ) -> None:
     now = timedelta(0)
     until = None if seconds_left is None else now + seconds_left * SECOND
-    operation = SimpleNamespace(trial_passed=passed, trial_until=until, db_now=now)
+    operation: Any = SimpleNamespace(trial_passed=passed, trial_until=until, db_now=now)
     assert trial.decide(operation, 10, back, through).verdict == verdict
