@@ -66,7 +66,7 @@ NAMES = {
     "opsconsole.Pause": "Switches",
     "ratelimits.RateLimitHour": "Limited requests",
     "ratelimits.LimiterControl": "Limiter",
-    "axes.AccessAttempt": "Failed log-ins",
+    "axes.AccessAttempt": "Failed logins",
     "admin.LogEntry": "Audit",
 }
 LAST_GROUP = "Administration"

@@ -41,4 +41,4 @@ class TooSlowMiddleware:
         if not isinstance(exception, OperationalError) or not isinstance(exception.__cause__, QueryCanceled):
             return None
         logger.warning("%s took too long and was given up.", request.path)
-        return render(request, "admin/too_slow.html", {"title": "That took too long"}, status=503)
+        return render(request, "admin/too_slow.html", {"title": "This took too long"}, status=503)

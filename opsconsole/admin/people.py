@@ -18,6 +18,7 @@ from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit
+from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.reasons import ReasonPageForm
 from opsconsole.sign_in import second_factor
 
@@ -25,7 +26,7 @@ from opsconsole.sign_in import second_factor
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
 
-class Ticked(admin.ModelAdmin[Any]):
+class Ticked(TitledAdmin):
     """Roles and permissions are boxes to tick: Django's pair of lists can't be used by everybody."""
 
     filter_horizontal = ()
@@ -42,7 +43,7 @@ class RolesAdmin(Ticked, GroupAdmin):
 
 @admin.register(User)
 class PeopleAdmin(Ticked, UserAdmin[User]):
-    """A user is switched off, never deleted: deleting one would take what he did out of the log."""
+    """A user is deactivated, never deleted: the audit keeps what they did."""
 
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
     list_filter = ("is_active", "groups")

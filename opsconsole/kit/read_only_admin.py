@@ -17,7 +17,24 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+class TitledAdmin(admin.ModelAdmin[Any]):
+    """The page of a list has the title that the navigation gives it, in place of "Select ... to change"."""
+
+    # Singular and plural on screen, for a model of another package that calls itself something else.
+    shown_names: tuple[str, str] | None = None
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        _, plural = self._names()
+        return super().changelist_view(request, {"title": plural} | (extra_context or {}))
+
+    def _names(self) -> tuple[str, str]:
+        one, many = self.shown_names or (self.opts.verbose_name, self.opts.verbose_name_plural)
+        return capfirst(str(one)), capfirst(str(many))
+
+
+class ReadOnlyAdmin(TitledAdmin):
     """Nothing can be added, changed or deleted; ``actions`` of a subclass name their own permissions."""
 
     change_form_template = "admin/readonly_form.html"
@@ -42,16 +59,10 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        title = {"title": capfirst(str(self.opts.verbose_name_plural))}
-        return super().changelist_view(request, title | (extra_context or {}))
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        name = capfirst(str(self.opts.verbose_name))
+        name, _ = self._names()
         title = {"title": f"{name} {context['original'].pk}", "subtitle": None}
         return super().render_change_form(request, context | title, *args, **kwargs)
 

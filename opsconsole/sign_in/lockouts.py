@@ -73,7 +73,7 @@ class TooManyMiddleware:
             and request.accepts("text/html")
         ):
             left = timedelta(seconds=int(response.headers.get("Retry-After", 1)))
-            context = {**admin.site.each_context(request), "title": "Too much at once", "left": spell(left)}
+            context = {**admin.site.each_context(request), "title": "Too many requests", "left": spell(left)}
             response.content = render_to_string("admin/locked_out.html", context, request)
             response.headers["Content-Type"] = "text/html; charset=utf-8"
         return response
@@ -92,6 +92,7 @@ def _left(username: str | None, ip_address: str | None) -> timedelta:
 
 @admin.register(AccessAttempt)
 class FailedLogInAdmin(ReadOnlyAdmin):
+    shown_names = ("failed login", "failed logins")
     list_display = ("username", "ip_address", "state", "failures_since_start", "when", "user_agent")
     search_fields = ("username__startswith", "ip_address__startswith")
     search_help_text = "Beginning of a user name or an address"
@@ -143,7 +144,7 @@ class FailedLogInAdmin(ReadOnlyAdmin):
     def _ask(self, request: HttpRequest, chosen: list[Any], form: ReasonPageForm) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "title": "Unlock?",
+            "title": "Unlock logins",
             "opts": self.opts,
             "chosen": chosen,
             "form": form,

@@ -53,7 +53,7 @@ def manage(request: HttpRequest) -> HttpResponse:
     device = second_factor.begin_setup(request.user)
     if request.method == "POST":
         if codes := second_factor.confirm(request, request.POST.get("token", "")):
-            _log(request, "Set a second factor up.")
+            _log(request, "Set up a second factor.")
             return _page(request, "admin/second_factor/codes.html", "Backup codes", codes=codes)
         messages.error(request, WRONG)
     secret = b32encode(device.bin_key).decode()
@@ -82,14 +82,14 @@ def remove(request: HttpRequest) -> HttpResponse:
         messages.error(request, WRONG)
         return redirect("second_factor")
     second_factor.remove(request.user)
-    _log(request, "Gave the second factor up.")
-    messages.success(request, "Your second factor is removed.")
+    _log(request, "Removed the second factor.")
+    messages.success(request, "Your second factor was removed.")
     return redirect("second_factor" if settings.OPSCONSOLE_SECOND_FACTOR == "required" else "admin:index")
 
 
 def _log(request: HttpRequest, did: str) -> None:
     user: Any = request.user
-    audit.log(user, [user], did, why="by himself or herself")
+    audit.log(user, [user], did, why="their own decision")
 
 
 def _next(request: HttpRequest) -> str:

@@ -17,6 +17,7 @@ from jobs.admin import labels
 from opsconsole import overview
 from opsconsole.kit import display, durations
 from opsconsole.kit.audit import Told
+from opsconsole.site import NAMES
 
 register = template.Library()
 
@@ -45,6 +46,12 @@ def spell(time: timedelta) -> str:
 @register.filter
 def rough(time: timedelta) -> str:
     return display.rough(time)
+
+
+@register.filter
+def page_name(opts: Any) -> str:
+    """The name of a model's list, as in the navigation."""
+    return NAMES.get(opts.label) or capfirst(str(opts.verbose_name_plural))
 
 
 @register.filter

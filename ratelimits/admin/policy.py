@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from opsconsole.kit.display import age, badge
+from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.reasons import ReasonField
 from ratelimits.models import Mode, Policy
 from ratelimits.policies import wording
@@ -31,7 +32,7 @@ class PolicyForm(forms.ModelForm[Policy]):
 
 
 @admin.register(Policy)
-class PolicyAdmin(admin.ModelAdmin[Policy]):
+class PolicyAdmin(TitledAdmin):
     form = PolicyForm
     list_display = ("name", "rate", "state", "algorithm_word", "covers", "key", "changed")
     sortable_by = ()

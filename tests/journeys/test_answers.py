@@ -54,7 +54,7 @@ def questions() -> dict[str, tuple[str, dict[str, Any]]]:
     """What a list's action asks before it does anything, and previews: the title, where it is asked, what is sent."""
     return {
         "Pause?": ("django_q/schedule/", chosen("pause", Schedule.objects.earliest("pk").pk)),
-        "Unlock?": ("axes/accessattempt/", chosen("unlock", AccessAttempt.objects.get().pk)),
+        "Unlock logins": ("axes/accessattempt/", chosen("unlock", AccessAttempt.objects.get().pk)),
         "Remove the second factor?": ("auth/user/", chosen("remove_second_factor", User.objects.all()[0].pk)),
         "Revoke?": ("ratelimits/apikey/", chosen("revoke_selected", ApiKey.objects.get(name="crm").pk)),
         "Forget?": ("alerts/monitor/", chosen("forget", "sweep")),

@@ -26,13 +26,13 @@ def check(answer: Any, status: int, title: str) -> None:
 def test_a_page_that_is_not_there(client: Client) -> None:
     client.force_login(people.viewer())
 
-    check(client.get("/no/such/page"), 404, "There is no such page")
+    check(client.get("/no/such/page"), 404, "Page not found")
 
 
 def test_what_somebody_may_not_do(client: Client) -> None:
     client.force_login(people.viewer())
 
-    check(client.get(reverse("admin:jobs_job_operate", args=["requeue"])), 403, "You may not do this")
+    check(client.get(reverse("admin:jobs_job_operate", args=["requeue"])), 403, "You do not have permission")
 
 
 def test_a_form_of_another_session() -> None:
@@ -43,7 +43,7 @@ def test_a_form_of_another_session() -> None:
 
 
 def test_an_address_of_another_site(client: Client) -> None:
-    check(client.get("/", HTTP_HOST="elsewhere.invalid"), 400, "This request makes no sense here")
+    check(client.get("/", HTTP_HOST="elsewhere.invalid"), 400, "This request cannot be processed")
 
 
 def test_an_error_of_ours() -> None:

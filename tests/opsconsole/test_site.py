@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -294,3 +295,19 @@ def test_the_live_part_says_that_the_session_ended_and_never_redirects(client: C
 
     nobody.user_permissions.clear()
     assert client.get(live).status_code == 403
+
+
+def test_pages_are_titled_as_the_navigation_names_them(operator: Client) -> None:
+    overview = operator.get(INDEX).content.decode()
+    sidebar = overview[overview.index('id="console-nav"') :].partition("</nav>")[0]
+    links = re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', sidebar)
+    assert len(links) > 25
+    titled = {}
+    for url, name in links:
+        page = operator.get(url).content.decode()
+        heading = re.search(r"<h1[^>]*>\s*([^<]+?)\s*<", page)
+        crumbs = re.search(r'class="breadcrumbs">(.*?)</div>', page, re.DOTALL)
+        last = crumbs[1].rpartition("&rsaquo;")[2].strip() if crumbs else name
+        title = re.search(r"<title>([^|<]+)", page)
+        titled[name] = (heading and heading[1], last, title and title[1].strip())
+    assert {name: found for name, found in titled.items() if found != (name, name, name)} == {}

@@ -39,7 +39,7 @@ def test_a_page_whose_statement_takes_too_long_says_so(
     answer = client.get(reverse("search"), {"q": "anything"})
 
     assert answer.status_code == 503
-    assert "That took too long" in answer.content.decode()
+    assert "This took too long" in answer.content.decode()
 
 
 def test_other_trouble_is_not_hidden_behind_it() -> None:

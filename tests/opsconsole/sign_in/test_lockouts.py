@@ -45,7 +45,7 @@ def test_the_fifth_failure_locks_out(settings: Any) -> None:
     locked = guess(1, **MALLORY)
 
     assert locked.status_code == 429
-    assert "There were 5 failed log-ins for this user from this address." in locked.content.decode()
+    assert "There were 5 failed logins for this user from this address." in locked.content.decode()
     assert 0 < int(locked.headers["Retry-After"]) <= settings.AXES_COOLOFF_TIME.total_seconds()
     assert locked.headers["Cache-Control"] == "no-store"
     assert log_in(people.PASSWORD, **MALLORY).status_code == 429
@@ -119,7 +119,7 @@ def test_an_administrator_unlocks_with_a_reason(client: Client) -> None:
     assert "Locked out" in client.get(LIST).content.decode()
     chosen = {"action": "unlock", "_selected_action": [AccessAttempt.objects.get().pk]}
 
-    assert "Unlock?" in client.post(LIST, chosen).content.decode()
+    assert "Unlock logins" in client.post(LIST, chosen).content.decode()
     assert AccessAttempt.objects.exists()
     client.post(LIST, chosen | {"reason": "she called"})
 

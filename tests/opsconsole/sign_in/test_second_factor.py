@@ -154,8 +154,8 @@ def test_it_is_given_up_with_a_code(client: Client, olga: User) -> None:
 
     assert not TOTPDevice.objects.exists()
     assert [entry.change_message.partition("\n")[0] for entry in LogEntry.objects.order_by("pk")] == [
-        "Set a second factor up.",
-        "Gave the second factor up.",
+        "Set up a second factor.",
+        "Removed the second factor.",
     ]
 
 

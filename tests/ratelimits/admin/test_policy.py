@@ -140,7 +140,7 @@ def test_the_switch_is_thrown_with_a_reason_and_shown_on_every_page(operator: Cl
     assert "The shop is down." in LogEntry.objects.get().get_change_message()
     in_force._state.ask_at = 0
     assert {terms.mode for terms in in_force.current().by_name.values()} == {"shadow"}
-    assert "No rate limit refuses anything." in operator.get(LIST).content.decode()
+    assert "Rate limits refuse nothing." in operator.get(LIST).content.decode()
     again = operator.post(SWITCH, {"mode": "shadow", "reason": "Again."}, follow=True)
     assert "It was so already" in again.content.decode()
 

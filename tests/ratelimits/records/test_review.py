@@ -213,7 +213,7 @@ def test_everything_about_one_client(operator: Client, busy: None) -> None:
         assert "80 of 180 requests refused in the last 24 hours." in page
         assert "<h1>203.0.113.7</h1>" in page
         assert "198.51.100.20" not in page
-        assert "Failed log-ins from there" in page
+        assert "Failed logins from this address" in page
 
 
 def test_a_client_that_only_hours_know(operator: Client, busy: None) -> None:
