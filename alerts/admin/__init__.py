@@ -1,3 +1,5 @@
+"""The pages of alerts, rules, channels and monitors."""
+
 from alerts.admin.alert import AlertAdmin
 from alerts.admin.aws_and_deadman import DeadManPingAdmin, SnsMessageAdmin
 from alerts.admin.channel import ChannelAdmin

@@ -1,3 +1,5 @@
+"""The tables of alerts, rules, notifications and their deliveries."""
+
 from alerts.models.alert import Alert
 from alerts.models.delivery import Attempt, Channel, Delivery
 from alerts.models.notification import Notification

@@ -1,3 +1,5 @@
+"""The pages about jobs, dead letters, bulk operations, recovery and queues."""
+
 from jobs.admin.bulk.operation_list import BulkOperationAdmin
 from jobs.admin.dead_letters.failure_groups import FailureGroupAdmin
 from jobs.admin.dead_letters.letter_list import DeadLetterAdmin

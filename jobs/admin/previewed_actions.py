@@ -106,7 +106,7 @@ class PlannedAdmin(ReadOnlyAdmin):
     def begin(self, request: HttpRequest, action: Any, rows: QuerySet[Any]) -> HttpResponse:
         """The preview of what an action of the list was called with: each row when they are few, else their counts.
 
-        Few are done while one waits, many become a bulk operation (docs/decisions/0030).
+        Few are done while one waits, many become a bulk operation (docs/decisions/0030-bulk-operations.md).
         """
         at_once = settings.OPSCONSOLE_BULK_AT_ONCE
         ids = list(rows.values_list("pk", flat=True)[: at_once + 1])

@@ -1,3 +1,5 @@
+"""The tables of jobs, workers, messages, sweeps and dead letters, and the questions that are asked of them."""
+
 from jobs.models.bulk import BulkEvent, BulkMember, BulkOperation
 from jobs.models.control import RecoveryControl
 from jobs.models.dead_letter import DeadLetter

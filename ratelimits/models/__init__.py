@@ -1,3 +1,5 @@
+"""The tables of policies, API keys and limited requests."""
+
 from ratelimits.models.api_key import ApiKey, Scope
 from ratelimits.models.control import LimiterControl
 from ratelimits.models.hour import RateLimitHour

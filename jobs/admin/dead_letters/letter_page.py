@@ -61,7 +61,7 @@ class Entry:
 
 
 def letter_page(letter: ShownLetter, job: NamedJob | None, permitted: Sequence[Action]) -> dict[str, Any]:
-    """The context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.load``."""
+    """The context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.DeadLetterAdmin.load``."""
     steps = [operations.step_for(action, letter, job) for action in permitted]
     buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
     return {

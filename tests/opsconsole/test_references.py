@@ -1,0 +1,88 @@
+"""What the code and the documentation name, exists: modules, functions, files and folders."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+
+from django.apps import apps
+
+from tests.repository import REPOSITORY, tracked
+
+PACKAGES = ("opsconsole", "jobs", "alerts", "ratelimits")
+ROOTS = "|".join((*PACKAGES, "tests", "bench"))
+FOLDERS = f"{ROOTS}|templates|deploy|docs"
+TEXTS = ("*.py", "*.md", "*.toml", "*.yaml", "*.html", "*.js", "*.css", "*.service", "*.tf", "Makefile")
+# Written by whoever deploys.
+NOT_TRACKED = {"deploy/.env"}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each file that people write."""
+    for path in tracked(*TEXTS):
+        yield str(path.relative_to(REPOSITORY)), path.read_text(encoding="utf-8")
+
+
+def test_names_of_modules_and_of_what_is_in_them() -> None:
+    named = {
+        (file, name)
+        for file, text in texts()
+        for name in re.findall(rf"`((?:{ROOTS})(?:\.\w+)+)(?:\(\))?`", text)
+    }
+    assert {name for _, name in named} & {"opsconsole.paths", "opsconsole.checks"}
+    assert sorted(f"{file}: {name}" for file, name in named if not exists(name)) == []
+
+
+def exists(name: str) -> bool:
+    """Tell whether a dotted name is a module, something in one, a column of a table, or the id of a system check."""
+    table, _, column = name.partition(".")
+    if column in columns_of(table) or (re.fullmatch(r"\w+\.[EW]\d{3}", name) and name in check_ids()):
+        return True
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def columns_of(table: str) -> set[str]:
+    models = [model for model in apps.get_models() if model._meta.db_table == table]
+    return {str(field.column) for model in models for field in model._meta.local_concrete_fields}
+
+
+def check_ids() -> set[str]:
+    return {
+        found
+        for path in tracked("*.py")
+        for found in re.findall(r"\"(\w+\.[EW]\d{3})\"", path.read_text(encoding="utf-8"))
+    }
+
+
+def test_files_and_folders() -> None:
+    named = {
+        (file, name)
+        for file, text in texts()
+        for name in [
+            *re.findall(rf"`((?:{FOLDERS})/[\w/.-]+)`", text),
+            *re.findall(r"\bdocs/[\w/-]+(?:\.\w+)?", text),
+        ]
+    }
+    missing = {
+        f"{file}: {name}"
+        for file, name in named
+        if name not in NOT_TRACKED and not (REPOSITORY / name).exists()
+    }
+    assert sorted(missing) == []
+
+
+def test_modules_that_a_package_introduces() -> None:
+    """A package's docstring names its modules, and what it offers, by their plain names."""
+    missing: list[str] = []
+    for path in tracked(*(f"{package}/**/__init__.py" for package in PACKAGES)):
+        package = importlib.import_module(".".join(path.relative_to(REPOSITORY).parent.parts))
+        words = re.findall(r"``(\w+)``", package.__doc__ or "")
+        there = vars(package).keys() | {module.name for module in pkgutil.iter_modules(package.__path__)}
+        missing += [f"{package.__name__}: {word}" for word in words if word not in there]
+    assert missing == []

@@ -1,0 +1,60 @@
+"""The order of the house: each package says what is in it, no module lies loose, and the tests mirror the packages."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.repository import REPOSITORY, tracked
+
+APPS = ("alerts", "jobs", "opsconsole", "ratelimits")
+# Django looks for these folders by their names; they need no introduction.
+DJANGO_FOLDERS = {"commands", "management", "migrations"}
+# What Django looks for in an app, and the subject of an app whose modules are few.
+LOOSE = {
+    "alerts": {
+        *("apps", "tasks"),
+        *("catalog", "notification_policy", "notify", "operator_decisions", "rules", "runbooks"),
+    },
+    "jobs": {"apps", "checks", "tasks"},
+    "ratelimits": {"apps", "checks", "tasks"},
+}
+# Tests of the whole: they start everything and belong to no package.
+WHOLE = {"chaos", "deploy", "journeys"}
+
+
+def test_each_package_says_in_one_sentence_what_is_in_it() -> None:
+    silent = [
+        str(path.relative_to(REPOSITORY))
+        for path in tracked(*(f"{app}/**/__init__.py" for app in APPS))
+        if path.parent.name not in DJANGO_FOLDERS and not introduction(path).endswith((".", "?"))
+    ]
+    assert silent == []
+
+
+def introduction(path: Path) -> str:
+    """Return the first line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+@pytest.mark.parametrize("app", LOOSE)
+def test_no_module_lies_loose(app: str) -> None:
+    modules = {path.stem for path in tracked(f"{app}/*.py") if path.parent == REPOSITORY / app}
+    assert modules == LOOSE[app] | {"__init__"}
+
+
+def test_each_folder_with_modules_is_a_package() -> None:
+    folders = {path.parent for app in APPS for path in tracked(f"{app}/**/*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_tests_mirror_the_packages() -> None:
+    folders = {path.parent.relative_to(REPOSITORY / "tests") for path in tracked("tests/**/test_*.py")}
+    strays = [
+        str(folder)
+        for folder in folders
+        if folder.parts[0] not in WHOLE and not (REPOSITORY / folder / "__init__.py").exists()
+    ]
+    assert strays == []
