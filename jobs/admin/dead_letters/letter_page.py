@@ -42,7 +42,7 @@ LEDGER_TONES: dict[str, str] = {
 
 
 class LetterColumns(DbNow):
-    """Read by ``jobs.admin.dead_letters.letter_list.load``; ``ledger``: all attempts to do something to it."""
+    """Read by ``jobs.admin.dead_letters.letter_list.DeadLetterAdmin.load``; ``ledger``: all attempts to do something to it."""
 
     ledger: list[ReplayAttempt]
 
