@@ -8,8 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs.models import JobEvent, Outbox, Status
-from jobs.recovery.waiting import Waiting
+from jobs.models import JobEvent, MessageTrouble, Outbox, Status
 from jobs.runs.diagnosis import Diagnosis
 from opsconsole.kit.display import badge
 
@@ -41,9 +40,9 @@ def status(value: str) -> SafeString:
     return badge(text, STATUS_TONES.get(value, "quiet"))
 
 
-def waiting(why: Waiting) -> SafeString:
-    """Why a pending job waits."""
-    return badge(why.why.label.capitalize(), "bad" if why.pressing else "warning")
+def message_trouble(trouble: MessageTrouble) -> SafeString:
+    """What is wrong with the message of a waiting job."""
+    return badge(trouble.label.capitalize(), "bad" if trouble.pressing else "warning")
 
 
 def trouble(diagnosis: Diagnosis) -> SafeString:

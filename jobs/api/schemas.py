@@ -55,7 +55,9 @@ class JobAccepted(Schema):
 class QueuePlace(Schema):
     id: UUID
     status: Literal["pending", "in_progress", "completed", "failed", "cancelled", "on_hold", "other"]
-    position: int | None = Field(description="1: the job that waits longest. Null: it does not wait.")
+    position: int | None = Field(
+        description="1: the job that waits longest. Null: it does not wait, or its message is not on its way to a worker."
+    )
     position_over: int | None = Field(
         description="When the place is too far to be counted: so many jobs, at the least, are before it."
     )

@@ -38,7 +38,7 @@ def jobs_of(letters: Iterable[DeadLetter]) -> dict[UUID | None, NamedJob]:
     """The jobs that these letters name and that are known, with what is known of their lives and messages."""
     ids = {letter.job_id for letter in letters if letter.job_id}
     jobs = Job.objects.with_message().with_evidence().filter(pk__in=ids).defer("payload")
-    known = jobs.annotate(message_state=F("message__state"), message_key=F("message__message_id"))
+    known = jobs.annotate(message_key=F("message__message_id"))
     return {job.pk: job for job in known}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -12,7 +11,8 @@ from django.db import DataError, transaction
 from django.db.models import Case, Func, IntegerField, OuterRef, Q, When
 from django_stubs_ext import WithAnnotations
 
-from jobs.models import Job, Status
+from jobs.models import Job, MessageTrouble, Status
+from jobs.models.annotations import MessageColumns
 from opsconsole.kit.storable import plain_text
 
 # The newest jobs of a customer that are told, and how far a place in the line is counted.
@@ -35,9 +35,9 @@ OTHER = "other"
 class Place:
     """One job as its customer may see it.
 
-    ``position``: 1 for the job that waits longest in its queue; None when the job does not wait, and when more
-    than ``COUNTED_TO`` are before it, which ``position_over`` then tells. Queues promise no order: it is the
-    order in which jobs began to wait.
+    ``position``: 1 for the job that waits longest in its queue; None when the job does not wait, when its message
+    will not arrive before an operator acts, and when more than ``COUNTED_TO`` are before it, which ``position_over``
+    then tells. Queues promise no order: it is the order in which jobs began to wait.
     """
 
     id: UUID
@@ -54,7 +54,7 @@ def of_customer(customer_id: str) -> list[Place]:
     """The customer's newest jobs, at most ``MOST_JOBS``; an id that can't be one has none."""
     if customer_id != plain_text(customer_id):
         return []
-    jobs = Job.objects.filter(customer_id=customer_id).annotate(ahead=_ahead())
+    jobs = Job.objects.filter(customer_id=customer_id).with_message().annotate(ahead=_ahead())
     try:
         # A savepoint: a customer_id column of type uuid or integer refuses other words.
         with transaction.atomic():
@@ -75,7 +75,7 @@ def _ahead() -> Case:
     return Case(When(status=Status.PENDING, then=count))
 
 
-class AheadColumns(TypedDict):
+class AheadColumns(MessageColumns):
     """``ahead``: None when the job does not wait."""
 
     ahead: int | None
@@ -83,12 +83,13 @@ class AheadColumns(TypedDict):
 
 def _place(job: WithAnnotations[Job, AheadColumns]) -> Place:
     waits = job.status == Status.PENDING
-    position = job.ahead + 1 if job.ahead is not None and job.ahead < COUNTED_TO else None
+    in_line = waits and not (job.message_trouble and MessageTrouble(job.message_trouble).pressing)
+    position = job.ahead + 1 if in_line and job.ahead is not None and job.ahead < COUNTED_TO else None
     return Place(
         id=job.pk,
         status=TOLD.get(job.status, OTHER),
         position=position,
-        position_over=COUNTED_TO if waits and position is None else None,
+        position_over=COUNTED_TO if in_line and position is None else None,
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.completed_at,

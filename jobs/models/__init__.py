@@ -12,6 +12,7 @@ from jobs.models.outbox import Outbox
 from jobs.models.queue import QueueState
 from jobs.models.replay_attempt import ReplayAttempt
 from jobs.models.sweep import Sweep
+from jobs.models.waiting_message import MessageTrouble
 from jobs.models.worker import WorkerHeartbeat
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "JobEvent",
+    "MessageTrouble",
     "Outbox",
     "QueueState",
     "RecoveryControl",

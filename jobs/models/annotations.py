@@ -19,6 +19,8 @@ class EvidenceColumns(TypedDict):
 class MessageColumns(TypedDict):
     """Added by ``Job.objects.with_message()``."""
 
+    message_state: str | None
+    message_trouble: str | None
     resends: int
     waiting_since: datetime
     read_at: datetime

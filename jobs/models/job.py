@@ -31,8 +31,9 @@ from django_stubs_ext import WithAnnotations
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
-from jobs.models.outbox import MOST_RESENDS, Outbox
+from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
+from jobs.models.waiting_message import MessageTrouble, lost_after, message_trouble, unclaimed
 from jobs.models.worker import WorkerHeartbeat, stale_after
 
 
@@ -53,6 +54,10 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def waiting(self) -> Self:
         return self.filter(status=Status.PENDING)
+
+    def startable(self, for_: timedelta = timedelta(0)) -> Self:
+        """Waiting jobs that a worker may claim, and might have for so long already."""
+        return self.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now() - for_))
 
     def with_evidence(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Annotate each run with what is known of its life, all times by the database's clock.
@@ -115,42 +120,54 @@ class JobQuerySet(models.QuerySet["Job"]):
             .filter(deadline__lt=Now(), last_seen__gte=F("stale_before"))
         )
 
-    def lost_candidates(self) -> JobQuerySet[JobWithMessage]:
+    def unclaimed(self) -> JobQuerySet[JobWithMessage]:
         """Pending jobs whose message is long out and that nobody claims: it may be lost (I2).
 
-        Annotates what ``with_message()`` does. The patience doubles with each re-send; jobs whose re-sends
-        are used up are not among them.
+        Annotates what ``with_message()`` does.
+        """
+        # What is compared with updated_at is implied by waiting_since; it lets PostgreSQL use the index.
+        waiting = self.waiting().filter(updated_at__lt=Now() - lost_after())
+        return waiting.with_message().filter(unclaimed())
+
+    def to_be_resent(self) -> JobQuerySet[JobWithMessage]:
+        """Those of ``unclaimed()`` whose message may be sent again once its loss is proven.
+
+        The patience doubles with each re-send, and re-sends are used up.
         """
         patience = ExpressionWrapper(Value(lost_after()) * Power(2, "resends"), DurationField())
-        return self._unclaimed().filter(
+        return self.unclaimed().filter(
             waiting_since__lt=ExpressionWrapper(Now() - patience, DateTimeField()),
             resends__lt=MOST_RESENDS,
         )
 
-    def resends_used_up(self) -> JobQuerySet[JobWithMessage]:
-        """Pending jobs that nobody claims although their message was sent again as often as is allowed."""
-        # Few rows of the outbox are so, and an index of their own finds them.
-        in_vain = Outbox.objects.filter(resends__gte=MOST_RESENDS).values("job_id")
-        return self._unclaimed().filter(pk__in=in_vain, resends__gte=MOST_RESENDS)
-
-    def _unclaimed(self) -> JobQuerySet[JobWithMessage]:
-        # What is compared with updated_at is implied by waiting_since; it lets PostgreSQL use the index.
-        on_its_way = Q(message__state__in=[Outbox.State.WAITING, Outbox.State.REFUSED])
-        before = Now() - lost_after()
-        waiting = self.waiting().filter(updated_at__lt=before).with_message()
-        return waiting.filter(~on_its_way | Q(message=None), waiting_since__lt=before)
+    def with_trouble(self, trouble: MessageTrouble) -> JobQuerySet[JobWithMessage]:
+        """Pending jobs with this trouble, as ``with_message()`` names it: ``LOST`` needs a proof, and is none of them."""
+        if trouble == MessageTrouble.UNPROVEN:
+            return self.unclaimed().filter(resends__lt=MOST_RESENDS)
+        # Of a large outbox few rows are so, and indexes of their own find them.
+        if trouble == MessageTrouble.USED_UP:
+            in_vain = Outbox.objects.filter(resends__gte=MOST_RESENDS)
+            return self.unclaimed().filter(pk__in=in_vain.values("job_id"), resends__gte=MOST_RESENDS)
+        in_outbox = Q(state=Outbox.State.REFUSED) if trouble == MessageTrouble.REFUSED else unsent()
+        rows = Outbox.objects.filter(in_outbox, destination=Outbox.Destination.QUEUE)
+        waiting = self.waiting().filter(pk__in=rows.values("job_id"))
+        return waiting.with_message().filter(message_trouble=trouble)
 
     def with_message(self) -> JobQuerySet[JobWithMessage]:
         """Annotate what the outbox knows of the current run's message.
 
-        ``message``: its row, when the console sent it. ``resends``: how often it was sent again.
-        ``waiting_since``: since when a worker could have received it. ``read_at``: when this was read.
+        ``message``: its row, when the console sent it, and ``message_state`` that row's. ``resends``: how often it was
+        sent again.
+        ``waiting_since``: since when a worker could have received it. ``message_trouble``: what is wrong with it.
+        ``read_at``: when this was read.
         """
         current = Q(outbox__destination=Outbox.Destination.QUEUE, outbox__run_epoch=F("run_epoch"))
         return self.annotate(
             message=FilteredRelation("outbox", condition=current),
+            message_state=F("message__state"),
             resends=Coalesce("message__resends", 0),
             waiting_since=Greatest("updated_at", "not_before", "message__sent_at"),
+            message_trouble=message_trouble(waiting=Q(status=Status.PENDING)),
             read_at=Now(),
         )
 
@@ -159,10 +176,6 @@ class JobQuerySet(models.QuerySet["Job"]):
         # Written so that the comparison that always holds bounds the walk of the index.
         behind = Q(updated_at__gt=updated_at) | Q(pk__gt=job_id)
         return self.filter(behind, updated_at__gte=updated_at)
-
-
-def lost_after() -> timedelta:
-    return timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
 
 
 def _cutoff(cutoff: datetime | Combinable | None) -> Any:

@@ -12,6 +12,10 @@ from django.db.models.functions import Now
 
 # A message is sent again as lost this often at the most.
 MOST_RESENDS = 3
+# Shorter waits are those of a dispatcher that is being restarted.
+STUCK_AFTER = timedelta(minutes=5)
+# The first try of a message that is sent at once; after a second one in vain, something is wrong.
+TRIED_IN_VAIN = 2
 
 
 class OutboxQuerySet(models.QuerySet["Outbox"]):
@@ -19,14 +23,9 @@ class OutboxQuerySet(models.QuerySet["Outbox"]):
         """Rows to be sent now, in the order in which they became due."""
         return self.filter(state=Outbox.State.WAITING, available_at__lte=Now()).order_by("available_at", "id")
 
-    def stuck(self, after: timedelta, tries: int) -> Self:
-        """Rows that nobody has taken since they became due so long ago, or that so many tries did not send.
-
-        What is held until a job may start is neither: it was not tried, and is not due.
-        """
-        left = Q(available_at__lt=Now() - after)
-        in_vain = Q(attempts__gte=tries, created_at__lt=Now() - after)
-        return self.filter(left | in_vain, state=Outbox.State.WAITING)
+    def stuck(self) -> Self:
+        """Rows that should have been sent by now: see ``stuck`` below."""
+        return self.filter(stuck())
 
 
 class Outbox(models.Model):
@@ -92,3 +91,20 @@ class Outbox(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id} run {self.run_epoch} to {self.destination}"
+
+
+def stuck(row: str = "") -> Q:
+    """Nobody has taken the row since it became due, or it was tried again and again in vain, and for long.
+
+    ``row``: the path to it. What is held until a job may start is neither: it was not tried, and is not due.
+    """
+    long_ago = Now() - STUCK_AFTER
+    left = Q((f"{row}available_at__lt", long_ago))
+    in_vain = Q((f"{row}attempts__gte", TRIED_IN_VAIN), (f"{row}created_at__lt", long_ago))
+    return Q((f"{row}state", Outbox.State.WAITING)) & (left | in_vain)
+
+
+def unsent(row: str = "") -> Q:
+    """The row was tried in vain, be it once, or is stuck."""
+    failed = Q((f"{row}state", Outbox.State.WAITING), (f"{row}last_error__gt", ""))
+    return failed | stuck(row)

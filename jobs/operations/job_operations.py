@@ -30,7 +30,7 @@ LOCK_TIMEOUT_MS = 3_000
 # What deciding and writing need; payloads can be large.
 _READ_OF_A_JOB = (
     "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count", "updated_at", "started_at",
-    "not_before", "deadline_at",
+    "deadline_at",
 )  # fmt: skip
 
 

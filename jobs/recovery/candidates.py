@@ -34,7 +34,6 @@ class StaleRun(NamedTuple):
     worker_beat_at: datetime | None = None
     # The same for every stale run, or of no use there: these are not read.
     status: Status = Status.IN_PROGRESS
-    not_before: datetime | None = None
     deadline_at: datetime | None = None
 
     @property

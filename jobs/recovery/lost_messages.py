@@ -7,15 +7,16 @@ is the time at which the queue was seen empty, or the time after which a hundred
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from jobs.messaging.outbox import LOST_MESSAGE
 from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartbeat
@@ -31,18 +32,18 @@ LOOKED_AT = 10_000
 # The creation time of the hundredth newest claimed job of each queue. It reads the newest jobs of each status
 # by index and stops at a hundred; where few are of this queue, it gives up after ten thousand: not proven.
 _OVERTAKEN = """
-SELECT queue.name, hundredth.created_at
-  FROM unnest(%(queues)s::text[]) AS queue (name)
+SELECT queue.name, hundredth.created_at, 'overtaken'
+  FROM unnest(%s::text[]) AS queue (name)
  CROSS JOIN LATERAL (
        SELECT claimed.created_at
          FROM unnest(ARRAY['in_progress', 'completed', 'failed', 'quarantined']) AS known (status)
         CROSS JOIN LATERAL (
               SELECT newest.created_at
                 FROM (SELECT created_at, jobs.queue FROM jobs WHERE jobs.status::text = known.status
-                       ORDER BY created_at DESC, id DESC LIMIT %(looked_at)s) AS newest
+                       ORDER BY created_at DESC, id DESC LIMIT %s) AS newest
                WHERE newest.queue = queue.name
-               ORDER BY newest.created_at DESC LIMIT %(later_claims)s) AS claimed
-        ORDER BY claimed.created_at DESC OFFSET %(later_claims)s - 1 LIMIT 1) AS hundredth
+               ORDER BY newest.created_at DESC LIMIT %s) AS claimed
+        ORDER BY claimed.created_at DESC OFFSET %s - 1 LIMIT 1) AS hundredth
 """
 
 # Only what is still as it was seen is armed again: pending at that epoch, and re-sent no more often.
@@ -112,7 +113,7 @@ def resending() -> bool:
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
     """The jobs whose message is proven lost, the longest waiting first; none from before ``cutoff``."""
-    jobs = Job.objects.lost_candidates()
+    jobs = Job.objects.to_be_resent()
     if cutoff:
         jobs = jobs.filter(updated_at__gte=cutoff)
     if not jobs.exists():
@@ -122,38 +123,47 @@ def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
     return [_lost(job, by_queue[job.queue]) for job in found]
 
 
-def proven_lost() -> JobQuerySet[JobWithMessage]:
-    """Pending jobs whose message is proven lost by now, and may be sent again."""
-    return proven(Job.objects.lost_candidates(), proofs())
+def proofs(queues: Iterable[str] | None = None) -> dict[str, Proof]:
+    """For each of these queues (default: the configured ones) of which anything is known, the later and so stronger proof.
 
-
-def proofs() -> dict[str, Proof]:
-    """For each configured queue of which anything is known, the later and so stronger proof."""
-    found = _overtaken()
-    for state in QueueState.objects.filter(name__in=settings.QUEUES).known_empty(FRESH):
-        if state.read_at and (state.name not in found or found[state.name].before < state.read_at):
-            found[state.name] = Proof(state.read_at, f"queue '{state.name}' was seen empty")
-    return found
-
-
-def _overtaken() -> dict[str, Proof]:
+    One statement, whatever the number of queues. A queue that is not configured proves nothing.
+    """
+    names = list(settings.QUEUES if queues is None else settings.QUEUES.keys() & set(queues))
+    if not names:
+        return {}
+    seen_empty = QueueState.objects.filter(name__in=names).known_empty(FRESH)
+    read = seen_empty.order_by().values_list("name", "read_at", Value("seen empty"))
+    statement, parameters = read.query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(
-            _OVERTAKEN,
-            {"queues": list(settings.QUEUES), "looked_at": LOOKED_AT, "later_claims": LATER_CLAIMS},
+            f"{statement} UNION ALL {_OVERTAKEN}",
+            [*parameters, names, LOOKED_AT, LATER_CLAIMS, LATER_CLAIMS],
         )
-        return {
-            name: Proof(before, f"{LATER_CLAIMS} jobs enqueued later were claimed")
-            for name, before in cursor.fetchall()
-        }
+        rows = sorted(cursor.fetchall(), key=itemgetter(1))
+    return {name: Proof(before, _PROVEN[kind].format(queue=name)) for name, before, kind in rows}
+
+
+_PROVEN = {
+    "seen empty": "queue '{queue}' was seen empty",
+    "overtaken": f"{LATER_CLAIMS} jobs enqueued later were claimed",
+}
 
 
 def proven(jobs: JobQuerySet[JobWithMessage], by_queue: dict[str, Proof]) -> JobQuerySet[JobWithMessage]:
     """Of jobs annotated by ``with_message()``, those whose message a proof says to be lost."""
+    return jobs.filter(_proven(by_queue))
+
+
+def unproven(jobs: JobQuerySet[JobWithMessage], by_queue: dict[str, Proof]) -> JobQuerySet[JobWithMessage]:
+    """The others."""
+    return jobs.exclude(_proven(by_queue))
+
+
+def _proven(by_queue: dict[str, Proof]) -> Q:
     any_of_them = Q(pk__in=[])
     for queue, proof in by_queue.items():
         any_of_them |= Q(queue=queue, updated_at__lt=proof.before, waiting_since__lt=proof.before)
-    return jobs.filter(any_of_them)
+    return any_of_them
 
 
 def is_proven(job: JobWithMessage, proof: Proof) -> bool:

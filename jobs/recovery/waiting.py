@@ -1,23 +1,26 @@
-"""Why does a pending job wait? What is known of its message, and whether it is proven lost, in words.
+"""What became of a waiting job's message: sent, refused, not sent yet, or lost, and how that is known, in words.
 
-``look`` reads, ``explain`` decides and is pure. The proof is that of ``jobs.recovery.lost_messages``, which re-sends by it.
+Every page, list, filter and count asks here. What the outbox knows is ``with_message()``'s; the proof that a message is
+lost is that of ``jobs.recovery.lost_messages``, which re-sends by it. ``look`` reads, ``explain`` decides and is pure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F, TextChoices
+from django.db.models import F
 from django_stubs_ext import WithAnnotations
 
-from jobs.models import Job, Outbox, QueueState, RecoveryControl
+from jobs.models import Job, MessageTrouble, Outbox, QueueState, RecoveryControl
 from jobs.models.annotations import MessageColumns
-from jobs.models.job import lost_after
+from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.outbox import MOST_RESENDS
+from jobs.models.waiting_message import lost_after
 from jobs.recovery import lost_messages
 from jobs.recovery.lost_messages import Proof
 from opsconsole.kit.durations import spell
@@ -26,7 +29,6 @@ from opsconsole.kit.durations import spell
 class MessageStateColumns(MessageColumns):
     """What ``look`` reads of the run's message; None where the console sent none."""
 
-    message_state: str | None
     message_sent_at: datetime | None
     message_tries: int | None
     message_error: str | None
@@ -35,25 +37,37 @@ class MessageStateColumns(MessageColumns):
 JobWithMessageState: TypeAlias = "WithAnnotations[Job, MessageStateColumns]"
 
 
-class Why(TextChoices):
-    UNSENT = "unsent", "message not sent yet"
-    REFUSED = "refused", "message refused"
-    USED_UP = "used_up", "re-sent in vain"
-    LOST = "lost", "message lost"
-    UNPROVEN = "unproven", "message may be lost"
+def having(trouble: MessageTrouble, jobs: JobQuerySet | None = None) -> JobQuerySet[JobWithMessage]:
+    """Those of these jobs (default: of all) that wait with this trouble of their message."""
+    jobs = Job.objects.all() if jobs is None else jobs
+    match trouble:
+        case MessageTrouble.LOST:
+            return lost_messages.proven(jobs.with_trouble(MessageTrouble.UNPROVEN), lost_messages.proofs())
+        case MessageTrouble.UNPROVEN:
+            return lost_messages.unproven(jobs.with_trouble(trouble), lost_messages.proofs())
+    return jobs.with_trouble(trouble)
+
+
+def troubles(jobs: Iterable[JobWithMessage]) -> dict[UUID, MessageTrouble]:
+    """Those of jobs that were loaded by ``with_message()``, by the job's id. Asks the database once at most."""
+    named = [(job, MessageTrouble(job.message_trouble)) for job in jobs if job.message_trouble]
+    queues = {job.queue for job, trouble in named if trouble == MessageTrouble.UNPROVEN}
+    by_queue = lost_messages.proofs(queues) if queues else {}
+    return {job.pk: _proven(job, trouble, by_queue.get(job.queue)) for job, trouble in named}
+
+
+def _proven(job: JobWithMessage, trouble: MessageTrouble, proof: Proof | None) -> MessageTrouble:
+    lost = trouble == MessageTrouble.UNPROVEN and proof and lost_messages.is_proven(job, proof)
+    return MessageTrouble.LOST if lost else trouble
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """``facts``: labels with a time or words, the evidence. ``pressing``: it does not pass by itself."""
+    """``facts``: labels with a time or words, the evidence."""
 
-    why: Why
+    trouble: MessageTrouble
     sentence: str
     facts: list[tuple[str, Any]] = field(default_factory=list)
-
-    @property
-    def pressing(self) -> bool:
-        return self.why in {Why.REFUSED, Why.USED_UP}
 
 
 @dataclass(frozen=True)
@@ -67,12 +81,11 @@ class Surroundings:
 
 
 def look(job_id: UUID) -> Waiting | None:
-    """Of a pending job, why it waits; None when it has not waited for long, or no longer waits."""
+    """Of a pending job, why it waits; None when nothing is wrong with its message, or it no longer waits."""
     job = (
         Job.objects.waiting()
         .with_message()
         .annotate(
-            message_state=F("message__state"),
             message_sent_at=F("message__sent_at"),
             message_tries=F("message__attempts"),
             message_error=F("message__last_error"),
@@ -80,40 +93,37 @@ def look(job_id: UUID) -> Waiting | None:
         .filter(pk=job_id)
         .first()
     )
-    if job is None:
+    if job is None or job.message_trouble is None:
         return None
     around = Surroundings(
-        proof=lost_messages.proofs().get(job.queue),
+        proof=lost_messages.proofs([job.queue]).get(job.queue),
         queue=QueueState.objects.filter(name=job.queue).first(),
         control=RecoveryControl.load(),
         resending=lost_messages.resending(),
     )
-    return explain(job, around)
+    return explain(job, _proven(job, MessageTrouble(job.message_trouble), around.proof), around)
 
 
-def explain(job: JobWithMessageState, around: Surroundings) -> Waiting | None:
-    """The answer for a job that was loaded with what the outbox knows of its message."""
+def explain(job: JobWithMessageState, trouble: MessageTrouble, around: Surroundings) -> Waiting:
+    """The answer for a job in trouble that was loaded with what the outbox knows of its message."""
     waited = job.read_at - job.waiting_since
-    if job.message_state == Outbox.State.REFUSED:
+    if trouble == MessageTrouble.REFUSED:
         return Waiting(
-            Why.REFUSED,
+            trouble,
             "SQS refused its message for good. Mend what it refuses, then cancel the job and requeue it.",
             [("SQS said", job.message_error or "nothing"), *_sending(job)],
         )
-    if job.message_state == Outbox.State.WAITING:
-        late = bool(job.message_tries) or waited > lost_after()
-        return Waiting(Why.UNSENT, _unsent(job), _sending(job)) if late else None
-    if waited <= lost_after():
-        return None
+    if trouble == MessageTrouble.UNSENT:
+        return Waiting(trouble, _unsent(job), _sending(job))
     facts = [("Waiting since", job.waiting_since), *_sending(job), ("Proof", _proof(job, around))]
-    if job.resends >= MOST_RESENDS:
-        return Waiting(Why.USED_UP, _used_up(job), facts)
+    if trouble == MessageTrouble.USED_UP:
+        return Waiting(trouble, _used_up(job), facts)
     facts.append(("Next re-send", _next(job, around)))
-    if around.proof and lost_messages.is_proven(job, around.proof):
+    if trouble == MessageTrouble.LOST and around.proof:
         sentence = f"Its message is lost: it waited for {spell(waited)}, and {around.proof.sentence}."
-        return Waiting(Why.LOST, sentence, facts)
-    sentence = f"It has waited for {spell(waited)}. Its message may be lost; that is not proven."
-    return Waiting(Why.UNPROVEN, sentence, facts)
+    else:
+        sentence = f"It has waited for {spell(waited)}. Its message may be lost; that is not proven."
+    return Waiting(trouble, sentence, facts)
 
 
 def _unsent(job: JobWithMessageState) -> str:

@@ -1,4 +1,7 @@
-"""Why is it stale? Pure: from what was read of a run to the reason, in words for a tired reader."""
+"""Why is it stale? Pure: from what was read of a run to the reason, in words for a tired reader.
+
+What became of the message of a job that waits is the question of ``jobs.recovery.waiting``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ class Reason(TextChoices):
     WORKER_MOVED_ON = "worker_moved_on", "worker moved on"
     NEVER_BEAT = "never_beat", "never beat"
     HUNG = "hung", "hung"
-    LOST_MESSAGE = "lost_message", "lost message"
 
 
 class Diagnosis(NamedTuple):
@@ -35,8 +37,6 @@ def diagnose(job: Evidence) -> Diagnosis:
     """Say what is wrong with a job."""
     if job.status == Status.IN_PROGRESS:
         return _of_running(job)
-    if job.status == Status.PENDING:
-        return _of_waiting(job)
     return Diagnosis(None, "It is not running.")
 
 
@@ -71,16 +71,6 @@ def _why_silent(run: Evidence) -> Reason:
     if run.worker_beat_at is not None and run.worker_beat_at >= run.updated_at:
         return Reason.WORKER_MOVED_ON
     return Reason.NEVER_BEAT
-
-
-def _of_waiting(job: Evidence) -> Diagnosis:
-    waited = job.read_at - max(job.updated_at, job.not_before or job.updated_at)
-    if waited > timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS):
-        sentence = f"It has waited for {spell(waited)}: its message may be lost."
-        return Diagnosis(Reason.LOST_MESSAGE, sentence, job.updated_at, waited)
-    if waited < timedelta(0):
-        return Diagnosis(None, f"It may start in {spell(-waited)}.")
-    return Diagnosis(None, f"It has waited for {spell(waited)}.", job.updated_at, waited)
 
 
 def deadline_of(run: Evidence) -> datetime | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs.messaging import outbox
@@ -81,7 +81,7 @@ def claim(
     with transaction.atomic():
         if dead_letter_id and run_epoch and _revive(job_id, run_epoch):
             run_epoch += 1
-        waiting = Job.objects.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now()), pk=job_id)
+        waiting = Job.objects.startable().filter(pk=job_id)
         if run_epoch is not None:
             waiting = waiting.filter(run_epoch=run_epoch)
         if not waiting.update(

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.db.models.functions import Now
 from django.urls import reverse
 
@@ -31,11 +31,8 @@ logger = logging.getLogger(__name__)
 DAY = timedelta(days=1)
 # A count above it is told as "10,000+": nobody needs it exactly, and the database need not count on.
 COUNTED_TO = 10_000
-# Shorter waits are those of a dispatcher or of workers that are being restarted.
-UNSENT_AFTER = timedelta(minutes=5)
+# Shorter waits are those of workers that are being restarted.
 UNCLAIMED_AFTER = timedelta(minutes=2)
-# The first try of a message that is sent at once; after a second one in vain, something is wrong.
-TRIED_IN_VAIN = 2
 # Queues are read every minute. One failed reading is followed by the next; two in a row are told.
 TWO_READINGS = timedelta(seconds=100)
 
@@ -127,7 +124,7 @@ def told_quarantined(count: int, latest: list[str]) -> Told:
 
 
 def outbox_stuck() -> Told:
-    stuck = Outbox.objects.stuck(UNSENT_AFTER, TRIED_IN_VAIN)
+    stuck = Outbox.objects.stuck()
     failed = stuck.exclude(last_error="").order_by("available_at").values_list("last_error", flat=True)
     return told_stuck(_count(stuck), failed.first() or "")
 
@@ -150,8 +147,7 @@ def no_live_worker() -> Told:
     quiet_for = stale_after() / 2
     if WorkerHeartbeat.objects.beating(quiet_for).exists():
         return Told(value=0)
-    startable = Q(not_before=None) | Q(not_before__lte=Now() - UNCLAIMED_AFTER)
-    waiting = Job.objects.waiting().filter(startable, updated_at__lt=Now() - UNCLAIMED_AFTER)
+    waiting = Job.objects.startable(for_=UNCLAIMED_AFTER).filter(updated_at__lt=Now() - UNCLAIMED_AFTER)
     return told_no_worker(_count(waiting), quiet_for)
 
 

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import Q
-from django.db.models.functions import Now
 
 from alerts import rules
 from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
@@ -44,9 +42,8 @@ def _known(read: Callable[[], Read]) -> Read | None:
 
 def oldest_wait(now: datetime) -> timedelta | None:
     """How long the first in the line of any configured queue has waited, of those that may start."""
-    startable = Job.objects.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now()))
     first = [
-        startable.filter(queue=name).order_by("updated_at", "pk").values_list("updated_at")[:1]
+        Job.objects.startable().filter(queue=name).order_by("updated_at", "pk").values_list("updated_at")[:1]
         for name in settings.QUEUES
     ]
     since = [row[0] for row in first[0].union(*first[1:], all=True)] if first else []

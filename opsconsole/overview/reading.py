@@ -12,8 +12,17 @@ from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 
 from alerts.models import Alert
-from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
-from jobs.recovery import lost_messages
+from jobs.models import (
+    Job,
+    MessageTrouble,
+    Outbox,
+    QueueState,
+    RecoveryControl,
+    Status,
+    Sweep,
+    WorkerHeartbeat,
+)
+from jobs.recovery import lost_messages, waiting
 from opsconsole.kit.counting import count
 from opsconsole.overview import last_day
 from ratelimits.models import LimiterTrouble
@@ -24,7 +33,6 @@ KEPT_SECONDS = 5
 LOST_KEPT_SECONDS = 60
 SLOW_KEPT_SECONDS = 20
 FAILED_WITHIN = timedelta(hours=24)
-UNSENT_AFTER = timedelta(minutes=2)
 INTERVALS_UNTIL_LATE = 3
 
 # In the process: the pages must also open when the shared cache is away.
@@ -124,7 +132,6 @@ def _read() -> Overview:
         # Keeps the walk along the index of failed jobs short, however many there are.
         created_at__gte=Now() - 7 * FAILED_WITHIN,
     )
-    due = Outbox.objects.due()
     workers = WorkerHeartbeat.objects.counted()
     stale = Job.objects.stale()
     automatic = count(stale.begun_since(control.cutoff) if control.armed and control.cutoff else stale)
@@ -137,8 +144,8 @@ def _read() -> Overview:
         waiting=count(Job.objects.waiting()),
         quarantined=count(Job.objects.filter(status=Status.QUARANTINED)),
         failed=count(failed),
-        unsent=count(due),
-        overdue=count(due.filter(available_at__lt=Now() - UNSENT_AFTER)),
+        unsent=count(Outbox.objects.due()),
+        overdue=count(Outbox.objects.stuck()),
         workers_alive=workers["alive"],
         workers_silent=workers["silent"],
         workers_dead=workers["dead"],
@@ -151,7 +158,7 @@ def _read() -> Overview:
         or "",
         unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
         lost=_lost(control),
-        in_vain=count(Job.objects.resends_used_up()),
+        in_vain=count(waiting.having(MessageTrouble.USED_UP)),
         limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
         limiter_mode=in_force.current().mode,
         alerts_open=count(Alert.objects.open()),
@@ -167,7 +174,7 @@ def _lost(control: RecoveryControl) -> int:
         return 0
     found: int | None = memory.get("lost")
     if found is None:
-        found = count(lost_messages.proven_lost())
+        found = count(waiting.having(MessageTrouble.LOST))
         memory.set("lost", found, LOST_KEPT_SECONDS)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 from django.contrib.admin.views.main import ChangeList
@@ -14,8 +14,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from jobs.admin.jobs.filters import AgeFilter, BeforeFilter, UnindexedFilter
-from jobs.models import Job
+from jobs.models import Job, MessageTrouble
 from jobs.models.job import JobQuerySet
+from jobs.recovery import waiting
+from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator
 from opsconsole.kit.capped_paginator import CappedPaginator
 
@@ -26,6 +28,15 @@ ROWS_APART_LOOKED_THROUGH = 5_000
 SHORTEST_PREFIX = 8
 HEX_LENGTH = 32
 _ID_OR_PREFIX = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},{HEX_LENGTH}}}", re.IGNORECASE)
+
+
+class ShownJob(Evidence, Protocol):
+    """A row of the list."""
+
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def message_trouble(self) -> MessageTrouble | None: ...
 
 
 class JobPaginator(CappedPaginator):
@@ -78,8 +89,10 @@ class JobChangeList(ChangeList):
         super().get_results(request)
         page = self.result_list[: self.list_max_show_all]
         ids = page if isinstance(page, list) else list(page.values_list("pk", flat=True))
-        shown = Job.objects.with_evidence().defer("payload").in_bulk(ids)
+        shown: dict[UUID, Any] = Job.objects.with_evidence().with_message().defer("payload").in_bulk(ids)
         self.result_list = [shown[pk] for pk in ids if pk in shown]
+        for pk, trouble in waiting.troubles(self.result_list).items():
+            shown[pk].message_trouble = trouble
 
     def _look_through(self) -> None:
         newest = self._broad.values_list("created_at", flat=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -85,10 +84,6 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
             return jobs.stale().filter(unheard & Q(beat_at=None))
         case Reason.HUNG:
             return jobs.hung()
-        case Reason.LOST_MESSAGE:
-            long_ago = Now() - timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
-            free_to_start = Q(not_before=None) | Q(not_before__lt=long_ago)
-            return jobs.waiting().filter(free_to_start, updated_at__lt=long_ago)
 
 
 class PriorityFilter(UnindexedFilter):

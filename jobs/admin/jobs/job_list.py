@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
-from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, search
+from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, ShownJob, search
 from jobs.admin.jobs.filters import (
     AgeFilter,
     BeforeFilter,
@@ -71,15 +71,16 @@ class JobAdmin(PlannedJobs, PageAdmin):
         return str(job.customer_id)
 
     @admin.display(description="status")
-    def state(self, job: JobWithEvidence) -> SafeString:
-        return labels.status(job.status) + labels.trouble(diagnose(job))
+    def state(self, job: ShownJob) -> SafeString:
+        state = labels.status(job.status) + labels.trouble(diagnose(job))
+        return state + labels.message_trouble(job.message_trouble) if job.message_trouble else state
 
     @admin.display(description="age")
-    def created(self, job: JobWithEvidence) -> SafeString:
+    def created(self, job: ShownJob) -> SafeString:
         return age(job.created_at, job.read_at)
 
     @admin.display(description="last beat")
-    def last_beat(self, job: JobWithEvidence) -> SafeString:
+    def last_beat(self, job: ShownJob) -> SafeString:
         return age(job.beat_at, job.read_at, suffix=" ago") if job.status == Status.IN_PROGRESS else NOTHING
 
     @admin.display(description="worker")

@@ -61,7 +61,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[Action]) -> dict[str, Any
         "title": f"Job {str(job.pk)[:8]}",
         "job": job,
         "status": labels.status(job.status),
-        "trouble": labels.waiting(waits) if waits else labels.trouble(diagnosis),
+        "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
         "why": _of_waiting(waits) if waits else _of_run(job, diagnosis),
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
@@ -77,7 +77,9 @@ def job_page(job: JobWithEvidence, permitted: Sequence[Action]) -> dict[str, Any
 
 
 def _of_waiting(waits: Waiting) -> Panel:
-    return Panel("Why does it wait?", waits.sentence, waits.facts, "bad" if waits.pressing else "warning")
+    return Panel(
+        "Why does it wait?", waits.sentence, waits.facts, "bad" if waits.trouble.pressing else "warning"
+    )
 
 
 def _of_run(job: JobWithEvidence, diagnosis: Diagnosis) -> Panel | None:

@@ -44,14 +44,12 @@ def one_of_each_trouble() -> dict[Reason | None, Job]:
     beat("moved", uuid4(), 1)
     never = run(age=2 * HOUR, worker="unheard")
     hung = run(age=2 * HOUR, silent=SECOND, worker="hung", deadline_at=Now() - HOUR)
-    lost = job(updated_at=Now() - HOUR)
     fine = run(age=60 * SECOND, silent=SECOND, worker="fine")
     return {
         Reason.DEAD_WORKER: dead,
         Reason.WORKER_MOVED_ON: moved,
         Reason.NEVER_BEAT: never,
         Reason.HUNG: hung,
-        Reason.LOST_MESSAGE: lost,
         None: fine,
     }
 

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from jobs import sqs
 from jobs.messaging.dispatcher import dispatch
 from jobs.messaging.queue_depths import refresh_queue_states
-from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status
+from jobs.models import Job, JobEvent, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
 from jobs.operations import job_operations
 from jobs.recovery import control, lost_messages
 from jobs.recovery.lost_messages import LATER_CLAIMS, resend_lost
@@ -73,7 +73,7 @@ def later_claims(count: int, *, ago: timedelta = timedelta(hours=1), **fields: A
 
 
 def candidates() -> set[Job]:
-    return set(Job.objects.lost_candidates())
+    return set(Job.objects.to_be_resent())
 
 
 # --- who is a candidate ---
@@ -90,7 +90,7 @@ def test_after_three_resends_it_stays_pending_and_is_listed(empty_queue: QueueSt
     two, three = sent(resends=2), sent(resends=3)
     sent(ago=LOST_AFTER - ROOM, resends=3)
     assert candidates() == {two}
-    assert set(Job.objects.resends_used_up()) == {three}
+    assert set(Job.objects.with_trouble(MessageTrouble.USED_UP)) == {three}
     assert resend_lost() == 1
     three.refresh_from_db()
     assert three.status == Status.PENDING
@@ -100,7 +100,7 @@ def test_after_three_resends_it_stays_pending_and_is_listed(empty_queue: QueueSt
 def test_job_sent_by_its_producer_has_no_row_and_is_a_candidate() -> None:
     waiting = job(updated_at=Now() - LOST_AFTER - SECOND)
     job(updated_at=Now() - LOST_AFTER + ROOM)
-    (found,) = Job.objects.lost_candidates()
+    (found,) = Job.objects.to_be_resent()
     assert found == waiting
     assert (found.resends, found.waiting_since) == (0, waiting.updated_at)
 

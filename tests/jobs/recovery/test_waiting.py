@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status
+from jobs.models import Job, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
 from jobs.recovery import control, waiting
-from jobs.recovery.waiting import Waiting, Why
+from jobs.recovery.waiting import Waiting
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
 from tests import people
@@ -75,7 +75,7 @@ def test_a_proven_loss_is_told_with_its_proof() -> None:
     made = sent()
     seen()
     found = look(made)
-    assert found.why == Why.LOST
+    assert found.trouble == MessageTrouble.LOST
     assert found.sentence == "Its message is lost: it waited for 1 h, and queue 'default' was seen empty."
     assert fact(found, "Proof").startswith("queue 'default' was seen empty, at ")
     assert fact(found, "Re-sent") == "0 of 3 times"
@@ -97,7 +97,7 @@ def test_what_is_not_proven_is_not_called_lost(reading: dict[str, Any] | None, w
     if reading is not None:
         seen(**reading)
     found = look(sent())
-    assert found.why == Why.UNPROVEN
+    assert found.trouble == MessageTrouble.UNPROVEN
     assert "Its message may be lost; that is not proven." in found.sentence
     assert fact(found, "Proof").startswith(f"none: {words}")
     assert "fewer than 100 jobs enqueued later were claimed" in fact(found, "Proof")
@@ -114,7 +114,7 @@ def test_a_hundred_later_claims_are_a_proof_in_words() -> None:
 def test_used_up_resends_are_told_with_what_to_do() -> None:
     seen()
     found = look(sent(resends=3))
-    assert (found.why, found.pressing) == (Why.USED_UP, True)
+    assert (found.trouble, found.trouble.pressing) == (MessageTrouble.USED_UP, True)
     assert "was sent again 3 times, and still nobody claims it" in found.sentence
     assert "then cancel the job and requeue it" in found.sentence
     assert fact(found, "Re-sent") == "3 of 3 times"
@@ -124,7 +124,7 @@ def test_a_refused_message_is_told_at_once() -> None:
     made = job()
     letter(made, state=State.REFUSED, last_error="InvalidMessageContents.")
     found = look(made)
-    assert (found.why, found.pressing) == (Why.REFUSED, True)
+    assert (found.trouble, found.trouble.pressing) == (MessageTrouble.REFUSED, True)
     assert fact(found, "SQS said") == "InvalidMessageContents."
 
 
@@ -139,7 +139,7 @@ def test_an_unsent_message_is_not_called_lost(fields: dict[str, Any], words: str
     made = job(updated_at=Now() - HOUR)
     letter(made, **fields)
     found = look(made)
-    assert found.why == Why.UNSENT
+    assert found.trouble == MessageTrouble.UNSENT
     assert words in found.sentence
 
 
@@ -201,24 +201,6 @@ def test_the_page_of_a_job_that_has_not_waited_for_long_has_no_panel(operator: C
     assert "why-heading" not in page
 
 
-def test_each_filter_finds_what_the_page_says(operator: Client) -> None:
-    seen()
-    unsent = job(updated_at=Now() - HOUR)
-    letter(unsent)
-    refused = job()
-    letter(refused, state=State.REFUSED)
-    jobs = {Why.LOST: sent(), Why.USED_UP: sent(resends=3), Why.UNSENT: unsent, Why.REFUSED: refused}
-    sent(ago=SECOND)
-    letter(job(status=Status.COMPLETED), state=State.REFUSED)
-    stale_letter = job(run_epoch=2)
-    letter(stale_letter, run_epoch=1, state=State.REFUSED)
-
-    for why, made in jobs.items():
-        assert look(made).why == why
-        assert shown(operator, message=why.value) == [made.pk]
-    assert len(shown(operator, message="nonsense")) == 7
-
-
 def shown(client: Client, **query: str) -> list[UUID]:
     response = client.get(LIST, query)
     assert response.status_code == 200
@@ -230,7 +212,7 @@ def test_used_up_ones_are_found_by_their_own_index() -> None:
     sent(resends=3)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        plan = Job.objects.resends_used_up().explain()
+        plan = Job.objects.with_trouble(MessageTrouble.USED_UP).explain()
     assert "outbox_in_vain_idx" in plan
 
 

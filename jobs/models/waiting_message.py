@@ -1,0 +1,52 @@
+"""What became of the message of a waiting job: the one rule, as the database evaluates it.
+
+What the outbox alone knows is decided here. Whether a message that was sent is lost takes a proof from the queue, which
+``jobs.recovery.lost_messages`` reads: until then it may be lost, ``UNPROVEN``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import Case, F, Q, TextChoices, TextField, Value, When
+from django.db.models.functions import Now
+from django.db.models.lookups import LessThan
+
+from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
+
+
+class MessageTrouble(TextChoices):
+    REFUSED = "refused", "message refused"
+    UNSENT = "unsent", "message not sent yet"
+    USED_UP = "used_up", "re-sent in vain"
+    LOST = "lost", "message lost"
+    UNPROVEN = "unproven", "message may be lost"
+
+    @property
+    def pressing(self) -> bool:
+        """Whether it does not pass by itself."""
+        return self in {MessageTrouble.REFUSED, MessageTrouble.USED_UP}
+
+
+def lost_after() -> timedelta:
+    """How long a job waits after its message was sent until the message may be lost."""
+    return timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
+
+
+def unclaimed() -> Q:
+    """Of jobs with ``with_message()``: the message is out, or its producer sent it, and nobody came for long."""
+    is_out = Q(message_state=None) | Q(message_state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
+    return is_out & Q(LessThan(F("waiting_since"), Now() - lost_after()))
+
+
+def message_trouble(waiting: Q) -> Case:
+    """The ``MessageTrouble`` of a job with ``with_message()`` that is ``waiting``; null when there is none."""
+    return Case(
+        When(~waiting, then=None),
+        When(message_state=Outbox.State.REFUSED, then=Value(MessageTrouble.REFUSED)),
+        When(unsent("message__"), then=Value(MessageTrouble.UNSENT)),
+        When(unclaimed() & Q(resends__gte=MOST_RESENDS), then=Value(MessageTrouble.USED_UP)),
+        When(unclaimed(), then=Value(MessageTrouble.UNPROVEN)),
+        output_field=TextField(null=True),
+    )
