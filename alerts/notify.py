@@ -7,7 +7,7 @@ hear of it, commit with what caused them (I7). Sending is the duty of ``alerts.s
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
@@ -16,6 +16,7 @@ from django.db.models.functions import Coalesce, Now
 
 from alerts import notification_policy, rules
 from alerts.models import Alert, Gauge, Monitor, Notification, Rule
+from alerts.models.alert import DatedAlert
 from alerts.notification_policy import Pairs, Said, Telling
 from alerts.rules import Judgement
 
@@ -138,12 +139,11 @@ def _fire(fingerprint: str, said: Said, rule: Rule | None) -> None:
         return
     with transaction.atomic():
         alert = _open(fingerprint, said, rule)
-        now: datetime = alert.db_now  # type: ignore[attr-defined]  # annotated in _locked
-        told = notification_policy.about(alert, said, now, rule)
+        told = notification_policy.about(alert, said, alert.db_now, rule)
         _write(alert, said, rule, told)
 
 
-def _open(fingerprint: str, said: Said, rule: Rule | None) -> Alert:
+def _open(fingerprint: str, said: Said, rule: Rule | None) -> DatedAlert:
     """The open alert of this fingerprint, locked; opened if there is none. The constraint lets one through."""
     for _ in range(TRIES):
         if alert := _locked(fingerprint):
@@ -155,7 +155,7 @@ def _open(fingerprint: str, said: Said, rule: Rule | None) -> Alert:
     raise RuntimeError(f"The alert {fingerprint!r} was resolved as often as it was opened.")
 
 
-def _locked(fingerprint: str) -> Alert | None:
+def _locked(fingerprint: str) -> DatedAlert | None:
     open_one = Alert.objects.open().filter(fingerprint=fingerprint)
     return open_one.select_for_update().annotate(db_now=Now()).first()
 

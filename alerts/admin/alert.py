@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Case, IntegerField, QuerySet, Value, When
 from django.db.models.expressions import Combinable
@@ -17,6 +15,7 @@ from alerts.admin.alert_page import alert_page
 from alerts.admin.decisions import DecidableAlerts, Decision
 from alerts.admin.filters import StateFilter
 from alerts.models import Alert
+from alerts.models.alert import DatedAlert
 from opsconsole.kit.display import age
 
 # What wants somebody at once comes first.
@@ -60,11 +59,11 @@ class AlertAdmin(DecidableAlerts):
         return labels.figure(alert)
 
     @admin.display(description="since")
-    def firing_since(self, alert: Any) -> SafeString:
+    def firing_since(self, alert: DatedAlert) -> SafeString:
         return age(alert.since, alert.db_now, suffix=" ago")
 
     @admin.display(description="last seen")
-    def seen(self, alert: Any) -> SafeString:
+    def seen(self, alert: DatedAlert) -> SafeString:
         return age(alert.last_seen_at, alert.db_now, suffix=" ago")
 
     @admin.display(description="handled by", empty_value="-")
@@ -76,10 +75,10 @@ class AlertAdmin(DecidableAlerts):
         one = path("decide/<str:decision>/", wrap(self.decide_view), name="alerts_alert_decide")
         return [one, *super().get_urls()]
 
-    def load(self, key: str) -> Any:
+    def load(self, key: str) -> DatedAlert | None:
         return Alert.objects.annotate(db_now=Now()).filter(pk=key).first() if key.isdecimal() else None
 
-    def page(self, request: HttpRequest, row: Any) -> HttpResponse:
+    def page(self, request: HttpRequest, row: DatedAlert) -> HttpResponse:
         context = alert_page(row, [decision for decision in Decision if self.may(request, decision)])
         return self.render(request, "admin/alerts/alert.html", context)
 

@@ -16,7 +16,8 @@ from alerts import runbooks
 from alerts.admin import labels
 from alerts.admin.decisions import Decision
 from alerts.catalog import KINDS
-from alerts.models import Alert, Delivery, Notification
+from alerts.models import Alert, Attempt, Delivery, Notification
+from alerts.models.alert import DatedAlert
 from opsconsole.kit.display import badge
 
 NOTIFICATIONS_SHOWN = 50
@@ -28,7 +29,7 @@ class Told:
 
     label: SafeString
     remark: str
-    attempts: Sequence[Any]
+    attempts: Sequence[Attempt]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Entry:
     told: Sequence[Told] = field(default_factory=tuple)
 
 
-def alert_page(alert: Any, permitted: Sequence[Decision]) -> dict[str, Any]:
+def alert_page(alert: DatedAlert, permitted: Sequence[Decision]) -> dict[str, Any]:
     """The context of the page. ``alert`` carries ``db_now``, the database's time."""
     notifications = list(
         alert.notifications.order_by("-pk").prefetch_related("deliveries__attempts")[:NOTIFICATIONS_SHOWN]

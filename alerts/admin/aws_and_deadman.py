@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from alerts.models import DeadManPing, SnsMessage
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
@@ -27,7 +27,7 @@ class SnsMessageAdmin(ReadOnlyAdmin):
         return rows
 
     @admin.display(description="received", ordering="received_at")
-    def received(self, message: Any) -> SafeString:
+    def received(self, message: WithAnnotations[SnsMessage, DbNow]) -> SafeString:
         return age(message.received_at, message.db_now, suffix=" ago")
 
 
@@ -46,13 +46,13 @@ class DeadManPingAdmin(ReadOnlyAdmin):
         return badge("Reached", "good") if ping.ok_at else badge("Not pinged yet")
 
     @admin.display(description="last ping", ordering="pinged_at")
-    def last_ping(self, ping: Any) -> SafeString:
+    def last_ping(self, ping: WithAnnotations[DeadManPing, DbNow]) -> SafeString:
         return age(ping.pinged_at, ping.db_now, suffix=" ago")
 
     @admin.display(description="last taken", ordering="ok_at")
-    def last_taken(self, ping: Any) -> SafeString:
+    def last_taken(self, ping: WithAnnotations[DeadManPing, DbNow]) -> SafeString:
         return age(ping.ok_at, ping.db_now, suffix=" ago")
 
     @admin.display(description="failing for", ordering="failing_since")
-    def failing(self, ping: Any) -> SafeString:
+    def failing(self, ping: WithAnnotations[DeadManPing, DbNow]) -> SafeString:
         return age(ping.failing_since, ping.db_now)

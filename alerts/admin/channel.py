@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -14,6 +14,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from alerts.admin import labels
 from alerts.channels.configured import Target, configured
@@ -21,10 +22,20 @@ from alerts.models import Channel, Delivery
 from alerts.sending import addressing, banner, trial
 from alerts.sending.trial import NoSuchChannel
 from opsconsole.kit import audit
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
 DELIVERIES_SHOWN = 30
+
+
+class ChannelColumns(DbNow):
+    """``waits``: how many deliveries wait for the channel."""
+
+    waits: int
+
+
+ListedChannel: TypeAlias = "WithAnnotations[Channel, ChannelColumns]"
 
 
 @admin.register(Channel)
@@ -54,15 +65,15 @@ class ChannelAdmin(ReadOnlyAdmin):
         return labels.channel(channel, configured().get(channel.pk))
 
     @admin.display(description="waiting")
-    def waiting(self, channel: Any) -> int:
-        return int(channel.waits)
+    def waiting(self, channel: ListedChannel) -> int:
+        return channel.waits
 
     @admin.display(description="last delivered")
-    def delivered(self, channel: Any) -> SafeString:
+    def delivered(self, channel: ListedChannel) -> SafeString:
         return age(channel.last_ok_at, channel.db_now, suffix=" ago")
 
     @admin.display(description="last tried")
-    def tried(self, channel: Any) -> SafeString:
+    def tried(self, channel: ListedChannel) -> SafeString:
         return age(channel.last_attempt_at, channel.db_now, suffix=" ago")
 
     def get_urls(self) -> list[URLPattern]:

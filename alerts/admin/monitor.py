@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
@@ -11,10 +9,12 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
 from alerts.models import Monitor
 from alerts.watch import monitors
 from opsconsole.kit import audit
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
@@ -33,12 +33,12 @@ class MonitorAdmin(ReadOnlyAdmin):
         return rows
 
     @admin.display(description="state")
-    def condition(self, monitor: Any) -> SafeString:
+    def condition(self, monitor: WithAnnotations[Monitor, DbNow]) -> SafeString:
         late = monitor.db_now - monitor.last_ok_at > monitors.INTERVALS * monitor.interval
         return badge("Late", "bad") if late else badge("In time", "good")
 
     @admin.display(description="last success")
-    def succeeded(self, monitor: Any) -> SafeString:
+    def succeeded(self, monitor: WithAnnotations[Monitor, DbNow]) -> SafeString:
         return age(monitor.last_ok_at, monitor.db_now, suffix=" ago")
 
     @admin.display(description="expected every")

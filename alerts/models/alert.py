@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, TypeAlias
 
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django_stubs_ext import WithAnnotations
+
+from opsconsole.kit.db_clock import DbNow
 
 
 class Severity(models.TextChoices):
@@ -107,3 +110,6 @@ class Alert(models.Model):
     @property
     def open(self) -> bool:
         return self.resolved_at is None
+
+
+DatedAlert: TypeAlias = "WithAnnotations[Alert, DbNow]"

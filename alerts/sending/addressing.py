@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -67,7 +66,7 @@ def hand_over(target: Target) -> int:
             .filter(channel=target.name)
             .exclude(notification__kind=Notification.Kind.TEST)
         )
-        rows: list[Any] = list(
+        rows = list(
             waiting.select_for_update(of=("self",), skip_locked=True).annotate(told=Exists(copies))[:PAGE]
         )
         Delivery.objects.bulk_create(

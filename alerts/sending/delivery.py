@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from alerts.channels import apprise_urls, slack
@@ -96,7 +96,7 @@ def due() -> bool:
     return Notification.objects.filter(addressed_at=None).exists() or _ready().exists()
 
 
-def _ready() -> Any:
+def _ready() -> QuerySet[Channel]:
     """Channels that may take a message now and have one to take; a broken one takes tests alone."""
     waiting = Delivery.objects.waiting().filter(channel=OuterRef("name"))
     tests = waiting.filter(notification__kind=Notification.Kind.TEST)

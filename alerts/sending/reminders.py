@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -31,9 +29,7 @@ def _end_snoozes() -> int:
 
 def _remind() -> int:
     told = Alert.objects.firing().filter(told_at__lte=Now() - rules.SHORTEST_REMINDER)
-    rows: list[Any] = list(
-        told.select_for_update(skip_locked=True).annotate(db_now=Now()).order_by("told_at")[:AT_ONCE]
-    )
+    rows = list(told.select_for_update(skip_locked=True).annotate(db_now=Now()).order_by("told_at")[:AT_ONCE])
     applied = rules.all_by_name()
     due = [row for row in rows if notification_policy.reminder_is_due(row, row.db_now, applied.get(row.rule))]
     for alert in due:

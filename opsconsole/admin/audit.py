@@ -14,14 +14,16 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from django_stubs_ext import WithAnnotations
 
 from opsconsole.kit import audit, exports
 from opsconsole.kit.audit import Told
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age
 
@@ -109,7 +111,9 @@ class AuditAdmin(AgedAdmin):
             return queryset.filter(user__username=term), False
         return queryset.filter(object_id=term), False
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         return super().changelist_view(request, {"title": "Audit"} | (extra_context or {}))
 
     def get_urls(self) -> list[URLPattern]:
@@ -126,7 +130,7 @@ class AuditAdmin(AgedAdmin):
         return exports.stream(lines, COLUMNS, _exported, form=form, name="audit")
 
     @admin.display(description="when")
-    def when(self, entry: Any) -> SafeString:
+    def when(self, entry: WithAnnotations[LogEntry, DbNow]) -> SafeString:
         return age(entry.action_time, entry.db_now, suffix=" ago")
 
     @admin.display(description="who")

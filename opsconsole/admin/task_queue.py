@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
 from opsconsole.cluster import schedules
 from opsconsole.kit import audit
@@ -149,11 +149,11 @@ class TaskAdmin(ReadOnlyAdmin):
     )
 
     @admin.display(description="took")
-    def took(self, task: Any) -> str:
+    def took(self, task: Task) -> str:
         return f"{task.time_taken():.2f} s"
 
     @admin.display(description="result")
-    def outcome(self, task: Any) -> str:
+    def outcome(self, task: Task) -> str:
         return str(task.result)
 
 
@@ -167,7 +167,7 @@ class FailureAdmin(TaskAdmin):
     list_display = ("name", "group", "func", "started", "shortly")
 
     @admin.display(description="error")
-    def shortly(self, task: Any) -> str:
+    def shortly(self, task: Task) -> str:
         return str(task.result)[:RESULT_SHOWN]
 
 

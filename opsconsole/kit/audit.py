@@ -13,7 +13,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
@@ -73,7 +73,7 @@ def _entry(user_id: int | None, row: models.Model, message: str) -> LogEntry:
     return LogEntry(**fields)
 
 
-def linked_for(user: Any, entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:
+def linked_for(user: User | AnonymousUser, entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:
     """Annotate each line with ``may_see``: whether this user may open the page of its object."""
     kinds = ContentType.objects.get_for_models(*apps.get_models()).values()
     seen = [kind.pk for kind in kinds if user.has_perm(f"{kind.app_label}.view_{kind.model}")]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 from django.db.models import F
 from django.db.models.functions import Now
@@ -138,9 +137,7 @@ def _of_alert(alert: Alert) -> Happening:
 
 
 def _watches() -> list[Watch]:
-    rows: Any = Monitor.objects.annotate(read_at=Now(), due_at=F("last_ok_at") + F("interval")).order_by(
-        "due_at"
-    )
+    rows = Monitor.objects.annotate(read_at=Now(), due_at=F("last_ok_at") + F("interval")).order_by("due_at")
     return [
         Watch(row.pk, row.last_ok_at, row.due_at, row.read_at - row.last_ok_at > 2 * row.interval)
         for row in rows[:MONITORS_SHOWN]

@@ -113,14 +113,14 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         return rows
 
     @admin.display(description="state")
-    def state(self, attempt: Any) -> SafeString:
+    def state(self, attempt: AccessAttempt) -> SafeString:
         if attempt.db_now - attempt.attempt_time > settings.AXES_COOLOFF_TIME:
             return badge("Over")
         locked = attempt.failures_since_start >= settings.AXES_FAILURE_LIMIT
         return badge("Locked out", "bad") if locked else badge("Failed", "warning")
 
     @admin.display(description="last")
-    def when(self, attempt: Any) -> SafeString:
+    def when(self, attempt: AccessAttempt) -> SafeString:
         return age(attempt.attempt_time, attempt.db_now, suffix=" ago")
 
     def has_unlock_permission(self, request: HttpRequest) -> bool:
@@ -141,7 +141,7 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         messages.success(request, f"Unlocked: {_names(chosen)}.")
         return redirect(LIST)
 
-    def _ask(self, request: HttpRequest, chosen: list[Any], form: ReasonPageForm) -> HttpResponse:
+    def _ask(self, request: HttpRequest, chosen: list[AccessAttempt], form: ReasonPageForm) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": "Unlock logins",
@@ -153,5 +153,5 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/axes/unlock.html", context)
 
 
-def _names(chosen: list[Any]) -> str:
+def _names(chosen: list[AccessAttempt]) -> str:
     return ", ".join(f"{each.username} at {each.ip_address}" for each in chosen)

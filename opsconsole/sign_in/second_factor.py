@@ -5,10 +5,11 @@ django-otp holds the secrets, counts failures and makes whoever guesses wait. He
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol, cast
 
 import django_otp
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.http import HttpRequest
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
@@ -18,19 +19,24 @@ BACKUP_CODES = 8
 DIGITS = 6
 
 
+class MaybeProved(Protocol):
+    """What django-otp's middleware makes of ``request.user``."""
+
+    def is_verified(self) -> bool: ...
+
+
 def missing(request: HttpRequest) -> bool:
     """Whether this person has still to prove himself: he has a device, or must have one. One query a request."""
-    user: Any = request.user
-    if settings.OPSCONSOLE_SECOND_FACTOR == "off" or user.is_verified():
+    if settings.OPSCONSOLE_SECOND_FACTOR == "off" or cast(MaybeProved, request.user).is_verified():
         return False
-    return settings.OPSCONSOLE_SECOND_FACTOR == "required" or has_device(user)
+    return settings.OPSCONSOLE_SECOND_FACTOR == "required" or has_device(request.user)
 
 
-def has_device(user: Any) -> bool:
+def has_device(user: User | AnonymousUser) -> bool:
     return bool(TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists())
 
 
-def begin_setup(user: Any) -> Any:
+def begin_setup(user: User | AnonymousUser) -> TOTPDevice:
     """The device that waits to be confirmed, made when there is none. Raises nothing when he has a confirmed one."""
     device, _ = TOTPDevice.objects.get_or_create(user_id=user.pk, confirmed=False, defaults={"name": "App"})
     return device
@@ -63,7 +69,7 @@ def verify(request: HttpRequest, token: str) -> bool:
     return fits
 
 
-def remove(user: Any) -> bool:
+def remove(user: User | AnonymousUser) -> bool:
     """Forget all devices and codes of this user. False: there were none."""
     with transaction.atomic():
         apps = TOTPDevice.objects.filter(user_id=user.pk).delete()[0]
@@ -71,7 +77,7 @@ def remove(user: Any) -> bool:
     return bool(apps or codes)
 
 
-def _backup_codes(user: Any) -> list[str]:
+def _backup_codes(user: User | AnonymousUser) -> list[str]:
     StaticDevice.objects.filter(user_id=user.pk).delete()
     device = StaticDevice.objects.create(user_id=user.pk, name="Backup codes", confirmed=True)
     codes = [StaticToken.random_token() for _ in range(BACKUP_CODES)]

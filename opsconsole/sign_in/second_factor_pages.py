@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from base64 import b32encode
-from typing import Any
+from typing import Any, cast
 
 import segno
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.decorators import user_passes_test
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -88,7 +89,7 @@ def remove(request: HttpRequest) -> HttpResponse:
 
 
 def _log(request: HttpRequest, did: str) -> None:
-    user: Any = request.user
+    user = cast(User, request.user)
     audit.log(user, [user], did, why="their own decision")
 
 

@@ -16,8 +16,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
+from django_stubs_ext import WithAnnotations
 
 from opsconsole.kit import audit
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from ratelimits.admin.key_forms import KeyForm, RevokeForm
@@ -76,7 +78,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         return rows
 
     @admin.display(description="state")
-    def state(self, key: Any) -> SafeString:
+    def state(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
         if key.revoked_at:
             return badge("Revoked", "bad")
         if key.expires_at and key.expires_at <= key.db_now:
@@ -88,19 +90,19 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         return f"…{key.hint}"
 
     @admin.display(description="may")
-    def allows(self, key: ApiKey) -> Any:
+    def allows(self, key: ApiKey) -> str:
         return ", ".join(key.scopes) or NOTHING
 
     @admin.display(description="last used")
-    def used(self, key: Any) -> Any:
+    def used(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
         return age(key.last_used_at, key.db_now, suffix=" ago")
 
     @admin.display(description="expires")
-    def expires(self, key: Any) -> Any:
+    def expires(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
         return age(key.expires_at, key.db_now, suffix=" ago")
 
     @admin.display(description="made")
-    def made(self, key: Any) -> Any:
+    def made(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
         return age(key.created_at, key.db_now, suffix=" ago")
 
     def get_urls(self) -> list[URLPattern]:

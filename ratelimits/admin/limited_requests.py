@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
@@ -187,7 +188,7 @@ def _named(lines: Sequence[Line]) -> list[tuple[str, str, Counts]]:
     ]
 
 
-def _recent(records: Any) -> list[tuple[RateLimitRequest, str, str]]:
+def _recent(records: QuerySet[RateLimitRequest]) -> list[tuple[RateLimitRequest, str, str]]:
     """The latest records, each with its client's name and the way to its page."""
     found = list(records.annotate(db_now=Now()).order_by("-created_at")[:RECENT])
     named = client_names.names(record.key for record in found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, F, Window
@@ -26,7 +25,7 @@ class DoneByRun:
 def of_jobs(job_ids: Iterable[UUID], *, shown: int) -> dict[UUID, list[DoneByRun]]:
     """By job, its runs that left notes, the latest first, with ``shown`` notes each at the most."""
     run = [F("job_id"), F("run_epoch")]
-    events: Any = (
+    events = (
         JobEvent.objects.filter(job_id__in=list(job_ids), kind=JobEvent.Kind.PROGRESS)
         .annotate(place=Window(RowNumber(), run, F("id").desc()), of=Window(Count("id"), run))
         .filter(place__lte=shown)
