@@ -21,6 +21,7 @@ from alerts.admin import labels
 from alerts.models import Alert
 from alerts.operator_decisions import HandlingRefused
 from opsconsole.kit import audit
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -124,7 +125,7 @@ def ask(
     open_ones = [alert for alert in alerts if alert.open]
     context = {
         **admin.admin_site.each_context(request),
-        "title": f"{decision.label} {_alerts(len(open_ones))}?",
+        "title": f"{decision.label} {exactly(len(open_ones), 'alert')}?",
         "opts": admin.opts,
         "decision": decision,
         "meaning": MEANING[decision],
@@ -174,13 +175,7 @@ def _said(form: DecisionForm) -> str:
 
 def _report(request: HttpRequest, decision: Decision, done: int, gone: int) -> None:
     if done:
-        messages.success(request, f"{_alerts(done)} {DONE[decision]}.")
+        messages.success(request, f"{exactly(done, 'alert')} {DONE[decision]}.")
     if gone:
-        verb = "was" if gone == 1 else "were"
-        messages.warning(
-            request, f"{_alerts(gone)} {verb} resolved in the meantime; nothing was changed there."
-        )
-
-
-def _alerts(count: int) -> str:
-    return f"{count} alert{'' if count == 1 else 's'}"
+        those = exactly(gone, "alert was", "alerts were")
+        messages.warning(request, f"{those} resolved in the meantime; nothing was changed there.")

@@ -26,6 +26,7 @@ from jobs.bulk.registry import kind_of
 from jobs.operations.job_operations import Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -192,8 +193,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         return self.render(request, f"admin/jobs/planned/{name}.html", common | context, status=status)
 
     def _count(self, some: Sequence[Any]) -> str:
-        name = self.opts.verbose_name if len(some) == 1 else self.opts.verbose_name_plural
-        return f"{len(some):,} {name}"
+        return exactly(len(some), str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
 
 
 def _ids(values: Iterable[str]) -> list[UUID]:

@@ -11,6 +11,7 @@ from django.db.models import Model
 from jobs.models import BulkMember, BulkOperation
 from jobs.operations.job_operations import Outcome, Step
 from jobs.runs.timeline import Actor
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 
 # Members of one chunk at the most: a second's work, so that cancelling never waits for longer.
@@ -107,4 +108,4 @@ class Kind:
 
     def count(self, number: int) -> str:
         """How many of them, in words: '1 job', '4,812 jobs'."""
-        return f"{number:,} {self.one if number == 1 else self.many}"
+        return exactly(number, self.one, self.many)

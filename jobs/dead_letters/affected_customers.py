@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce, Now
 from django_stubs_ext import WithAnnotations
 
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Status
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
 MOST_NAMED = 5
@@ -45,7 +46,7 @@ class Concerned:
         named = ", ".join(f"{name} ({count})" for name, count in self.customers.most_common(MOST_NAMED))
         more = len(self.customers) - MOST_NAMED
         rest = f" and {more} more" if more > 0 else ""
-        return f"{_number(self.jobs, 'job')} of {_number(len(self.customers), 'customer')}: {named}{rest}"
+        return f"{exactly(self.jobs, 'job')} of {exactly(len(self.customers), 'customer')}: {named}{rest}"
 
     def longest(self) -> str:
         """Such as "CUST-1, job 5a3c91d2, due 3 h 10 min ago"."""
@@ -58,7 +59,7 @@ class Concerned:
         more = len(self.customers) - MOST_NAMED
         rest = f" and {more} more customers" if more > 0 else ""
         return (
-            f"Orders of {names}{rest} have stopped ({_number(self.jobs, 'job')}). Nothing is lost: they are kept and "
+            f"Orders of {names}{rest} have stopped ({exactly(self.jobs, 'job')}). Nothing is lost: they are kept and "
             "will be run again. We are looking for the cause."
         )
 
@@ -92,7 +93,3 @@ def _owed(job: OwedJob) -> str:
     if job.deadline_at > now:
         return f"due in {spell(job.deadline_at - now)}"
     return f"due {spell(now - job.deadline_at)} ago"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

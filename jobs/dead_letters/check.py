@@ -19,6 +19,7 @@ from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
 from opsconsole.kit import figures, pauses
+from opsconsole.kit.counting import exactly
 
 # Of the 90 seconds of a task, for all queues together.
 SECONDS_FOR_ALL = 60.0
@@ -43,7 +44,7 @@ class Checked:
             return f"{self.dlq}: unknown. {self.visited.problem}"
         if not self.visited.depth:
             return f"{self.dlq}: empty"
-        return f"{self.dlq}: {number(self.visited.depth)}, {self.new:,} new; {coverage(self.dlq)}"
+        return f"{self.dlq}: {exactly(self.visited.depth, 'dead letter')}, {self.new:,} new; {coverage(self.dlq)}"
 
 
 def check() -> list[Checked]:
@@ -93,7 +94,7 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
             "dlq_not_empty",
             visited.depth,
             scope=str(dlq),
-            title=f"{number(visited.depth)} ({dlq})" if visited.depth else "",
+            title=f"{exactly(visited.depth, 'dead letter')} ({dlq})" if visited.depth else "",
             link=_list_of(dlq),
             facts=list(_facts(dlq, concerned)),
             links=list(_links(dlq, concerned)),
@@ -123,13 +124,11 @@ class _News:
     def sentence(self) -> str | None:
         if not self.letters:
             return None
-        parts = [f"{self.letters:,} new {'dead letter' if self.letters == 1 else 'dead letters'}"]
+        parts = [exactly(self.letters, "new dead letter")]
         if self.returned:
             parts.append(f"{self.returned:,} of them back after a replay")
         if self.failures:
-            parts.append(
-                f"{self.failures:,} {'failure' if self.failures == 1 else 'failures'} not seen before"
-            )
+            parts.append(f"{exactly(self.failures, 'failure')} not seen before")
         return f"{', '.join(parts)}."
 
 
@@ -160,7 +159,7 @@ def _tell_expiring(dlq: DeadLetterQueue) -> None:
         "dead_letters_expiring",
         count,
         scope=str(dlq),
-        title=f"SQS deletes {number(count)} within a day ({dlq})" if count else "",
+        title=f"SQS deletes {exactly(count, 'dead letter')} within a day ({dlq})" if count else "",
         summary="They stay in the console, but no longer in the queue. Replay or discard them.",
         link=f"{_list_of(dlq)}&left=day",
     )
@@ -168,7 +167,3 @@ def _tell_expiring(dlq: DeadLetterQueue) -> None:
 
 def _list_of(dlq: DeadLetterQueue) -> str:
     return f"{reverse('admin:jobs_deadletter_changelist')}?dlq={dlq.pk}"
-
-
-def number(count: int) -> str:
-    return "1 dead letter" if count == 1 else f"{count:,} dead letters"

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from alerts import notify
 from jobs.models import Job
+from opsconsole.kit import counting
+from opsconsole.kit.counting import many
 
 HUNG_RUNS = "hung-runs"
 COUNTED_AT_MOST = 1_000
 
 
 def watch() -> int:
-    """Open or close the alert about hung runs; returns how many there are, counted up to a thousand."""
-    count = Job.objects.hung()[:COUNTED_AT_MOST].count()
+    """Open or close the alert about hung runs; returns how many there are; one more than ``COUNTED_AT_MOST`` stands for more."""
+    count = counting.count(Job.objects.hung(), COUNTED_AT_MOST)
     if not count:
         notify.resolve(HUNG_RUNS)
         return 0
     notify.fire(
         HUNG_RUNS,
-        title=f"{count} run{'s' if count > 1 else ''} past the deadline, with a worker that beats",
+        title=f"{many(count, 'run', most=COUNTED_AT_MOST)} past the deadline, with a worker that beats",
         severity="warning",
         summary="Such a run is not started again by itself. Read what it has done, then cancel or requeue it.",
         value=count,

@@ -23,6 +23,7 @@ from jobs.models.outbox import MOST_RESENDS
 from jobs.models.waiting_message import lost_after
 from jobs.recovery import lost_messages
 from jobs.recovery.lost_messages import Proof
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
 
@@ -144,12 +145,8 @@ def _sending(job: JobWithMessageState) -> list[tuple[str, Any]]:
         return [("Message", "sent by its producer, if at all: the console sent none for this run")]
     facts: list[tuple[str, Any]] = [("Last sent", job.message_sent_at or "never")]
     if job.message_state == Outbox.State.WAITING:
-        facts.append(("Tried", _times(job.message_tries or 0)))
+        facts.append(("Tried", exactly(job.message_tries or 0, "time")))
     return [*facts, ("Re-sent", f"{job.resends} of {MOST_RESENDS} times")]
-
-
-def _times(count: int) -> str:
-    return f"{count} time{'' if count == 1 else 's'}"
 
 
 def _proof(job: JobWithMessageState, around: Surroundings) -> str:
@@ -166,7 +163,7 @@ def _reading(queue: QueueState | None) -> str:
         return "what its queue holds is unknown"
     held = sum(count or 0 for count in (queue.visible, queue.in_flight, queue.delayed))
     if held:
-        return f"its queue holds about {held} message{'' if held == 1 else 's'}, of which one may be its own"
+        return f"its queue holds about {exactly(held, 'message')}, of which one may be its own"
     return "its queue was not seen empty since"
 
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from django.db.models.functions import Now
 from django.urls import reverse
 
@@ -23,14 +23,14 @@ from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, Status, WorkerHeartbeat
 from jobs.models.worker import stale_after
 from jobs.runs.timeline import SWEEP
+from opsconsole.kit import counting
+from opsconsole.kit.counting import figure, many
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
-# A count above it is told as "10,000+": nobody needs it exactly, and the database need not count on.
-COUNTED_TO = 10_000
 # Shorter waits are those of workers that are being restarted.
 UNCLAIMED_AFTER = timedelta(minutes=2)
 # Queues are read every minute. One failed reading is followed by the next; two in a row are told.
@@ -73,7 +73,7 @@ def _measure(rule: str, read: Callable[[], Told]) -> str:
 def stale_jobs_day() -> Told:
     taken = taken_in_a_day()
     kinds = JobEvent.Kind
-    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], _count(Job.objects.stale()))
+    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], counting.count(Job.objects.stale()))
 
 
 def taken_in_a_day() -> Counter[str]:
@@ -90,13 +90,13 @@ def told_stale(recovered: int, quarantined: int, now: int) -> Told:
     total = recovered + quarantined + now
     return Told(
         value=total,
-        title=f"{number(total)} jobs lost their worker within 24 hours",
+        title=f"{many(total, 'job lost its worker', 'jobs lost their worker')} within 24 hours",
         summary="Each was started again or waits for it; but workers should not die so often.",
         link=_list_of("job", "?stale=any"),
         facts=(
-            ("Started again", number(recovered)),
-            ("Quarantined", number(quarantined)),
-            ("Stale now", number(now)),
+            ("Started again", figure(recovered)),
+            ("Quarantined", figure(quarantined)),
+            ("Stale now", figure(now)),
         ),
     )
 
@@ -107,13 +107,13 @@ def told_stale(recovered: int, quarantined: int, now: int) -> Told:
 def quarantined_jobs() -> Told:
     jobs = Job.objects.filter(status=Status.QUARANTINED)
     latest = jobs.order_by("-created_at", "-pk").values_list("pk", "customer_id")[:3]
-    return told_quarantined(_count(jobs), [f"{customer}: job {pk}" for pk, customer in latest])
+    return told_quarantined(counting.count(jobs), [f"{customer}: job {pk}" for pk, customer in latest])
 
 
 def told_quarantined(count: int, latest: list[str]) -> Told:
     return Told(
         value=count,
-        title=f"{number(count)} {'job' if count == 1 else 'jobs'} in quarantine",
+        title=f"{many(count, 'job')} in quarantine",
         summary="Nothing starts them again but an operator: mend the cause, then release them.",
         link=_list_of("job", "?status=quarantined"),
         facts=(("Newest", "\n".join(latest)),) if latest else (),
@@ -126,13 +126,13 @@ def told_quarantined(count: int, latest: list[str]) -> Told:
 def outbox_stuck() -> Told:
     stuck = Outbox.objects.stuck()
     failed = stuck.exclude(last_error="").order_by("available_at").values_list("last_error", flat=True)
-    return told_stuck(_count(stuck), failed.first() or "")
+    return told_stuck(counting.count(stuck), failed.first() or "")
 
 
 def told_stuck(count: int, error: str) -> Told:
     return Told(
         value=count,
-        title=f"{number(count)} {'message' if count == 1 else 'messages'} should have been sent by now",
+        title=f"{many(count, 'message')} should have been sent by now",
         summary=("SQS does not take them." if error else "Nobody sends them: see that the dispatcher runs."),
         link=_list_of("outbox", "?state=waiting"),
         facts=(("SQS says", error),) if error else (),
@@ -148,13 +148,13 @@ def no_live_worker() -> Told:
     if WorkerHeartbeat.objects.beating(quiet_for).exists():
         return Told(value=0)
     waiting = Job.objects.startable(for_=UNCLAIMED_AFTER).filter(updated_at__lt=Now() - UNCLAIMED_AFTER)
-    return told_no_worker(_count(waiting), quiet_for)
+    return told_no_worker(counting.count(waiting), quiet_for)
 
 
 def told_no_worker(waiting: int, quiet_for: timedelta) -> Told:
     return Told(
         value=waiting,
-        title=f"{number(waiting)} {'job waits' if waiting == 1 else 'jobs wait'} and no worker lives",
+        title=f"{many(waiting, 'job waits', 'jobs wait')} and no worker lives",
         summary=f"No worker has beaten for {spell(quiet_for)}. Start workers, or see why their heartbeats don't arrive.",
         link=_list_of("workerheartbeat"),
     )
@@ -182,14 +182,6 @@ def _tell_unreadable(state: QueueState) -> None:
         link=_list_of("queuestate"),
         facts=[("SQS says", state.error), ("Last read", last)],
     )
-
-
-def _count(rows: QuerySet[Job] | QuerySet[Outbox]) -> int:
-    return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
-
-
-def number(count: int) -> str:
-    return f"{COUNTED_TO:,}+" if count > COUNTED_TO else f"{count:,}"
 
 
 def _list_of(model: str, query: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Counts that stop: nobody needs to know exactly how many more than ten thousand there are."""
+"""Counts in words, and counts that stop: nobody needs to know exactly how many more than ten thousand there are."""
 
 from __future__ import annotations
 
@@ -9,18 +9,34 @@ from django.db.models import QuerySet
 COUNTED_TO = 10_000
 
 
-def count(rows: QuerySet[Any]) -> int:
-    return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
+def count(rows: QuerySet[Any], most: int | None = None) -> int:
+    """Count the rows up to one more than ``most`` (``COUNTED_TO`` unless given), which says that there are more."""
+    return rows.order_by().values("pk")[: _limit(most) + 1].count()
+
+
+def figure(number: int, most: int | None = None) -> str:
+    """Return a count as shown: exact up to ``most`` (``COUNTED_TO`` unless given), above it "10,000+"."""
+    return f"{_limit(most):,}+" if number > _limit(most) else f"{number:,}"
+
+
+def many(number: int, one: str, several: str = "", *, most: int | None = None) -> str:
+    """Return a count that stops, with its noun: "1 job", "12 jobs", "10,000+ jobs"."""
+    return f"{figure(number, most)} {plural(number, one, several)}"
+
+
+def exactly(number: int, one: str, several: str = "") -> str:
+    """Return a count that was counted to its end, with its noun: "12,345 jobs"."""
+    return f"{number:,} {plural(number, one, several)}"
+
+
+def plural(number: int, one: str, several: str = "") -> str:
+    """Return the word that goes with the number; ``several`` is the noun with an s unless given."""
+    return one if number == 1 else several or f"{one}s"
 
 
 def runs(number: int) -> str:
     return many(number, "run")
 
 
-def many(number: int, noun: str) -> str:
-    return f"{figure(number)} {noun}{'' if number == 1 else 's'}"
-
-
-def figure(number: int) -> str:
-    """A count as shown: exact up to ``COUNTED_TO``, above it "10,000+"."""
-    return f"{COUNTED_TO:,}+" if number > COUNTED_TO else f"{number:,}"
+def _limit(most: int | None) -> int:
+    return COUNTED_TO if most is None else most

@@ -21,6 +21,7 @@ from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, FailureGroup
+from opsconsole.kit.counting import figure
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge
@@ -73,8 +74,8 @@ class FailureGroupAdmin(AgedAdmin):
         count = group.open_letters
         if not count:
             return NOTHING
-        shown = f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
-        return format_html('<a href="{}">{}</a>', _list_of(group), badge(shown, "bad"))
+        shown = badge(figure(count, MOST_COUNTED), "bad")
+        return format_html('<a href="{}">{}</a>', _list_of(group), shown)
 
     @admin.display(description="first seen")
     def first_seen(self, group: ShownGroup) -> SafeString:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from jobs.models import Job
 from jobs.models.job import JobWithEvidence
 from jobs.runs.diagnosis import diagnose
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
 
@@ -63,4 +64,4 @@ def _summary(found: int, limit: int) -> str:
         return "No stale runs."
     if found > limit:
         return f"The first {limit} stale runs; there are more."
-    return f"{found} stale run{'s' if found > 1 else ''}."
+    return f"{exactly(found, 'stale run')}."

@@ -20,6 +20,7 @@ from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
 from jobs.operations.job_operations import OperationRefused, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
+from opsconsole.kit.counting import exactly
 
 PAGE = 500
 MOST_TURNS_WITHOUT_PROGRESS = 3
@@ -69,7 +70,7 @@ class Command(BaseCommand):
         for step in _plans(chosen):
             verb = "replay " if step.will else "skip   "
             self.stdout.write(f"{verb}  {step.job_id}  {step.sentence}")
-        self.stdout.write(f"{check.number(len(chosen))}; nothing was changed.")
+        self.stdout.write(f"{exactly(len(chosen), 'dead letter')}; nothing was changed.")
 
     def _redrive(self, chosen: Sequence[UUID], actor: Actor, reason: str) -> None:
         """Which letters is decided now; more that arrive meanwhile are not among them."""

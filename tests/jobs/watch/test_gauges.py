@@ -18,6 +18,7 @@ from jobs.messaging import queue_depths
 from jobs.models import JobEvent, Outbox, QueueState, RecoveryControl, Status
 from jobs.recovery import sweeps
 from jobs.watch import gauges
+from opsconsole.kit import counting
 from opsconsole.kit.env import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import beat, job, letter, run
@@ -263,7 +264,7 @@ def test_a_figure_that_can_not_be_read_is_unknown_and_the_others_are_measured(
 
 
 def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauges, "COUNTED_TO", 2)
+    monkeypatch.setattr(counting, "COUNTED_TO", 2)
     for _ in range(5):
         job(status=Status.QUARANTINED)
     told = gauges.quarantined_jobs()

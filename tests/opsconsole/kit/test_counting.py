@@ -1,0 +1,52 @@
+"""Counts in words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from opsconsole.kit.counting import exactly, figure, many, plural
+
+ROOT = Path(__file__).resolve().parents[3]
+# A word that is chosen, or an s that is added, by asking whether a number is one.
+BY_HAND = re.compile(
+    r"""\{''? if \w+ == 1|\{'s' if|(?:job|run|message|alert|letter)s?' if [\w.]+ == 1|:,\}\+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 jobs"), (1, "1 job"), (2, "2 jobs"), (10_000, "10,000 jobs"), (10_001, "10,000+ jobs")],
+)
+def test_a_count_that_stops(number: int, words: str) -> None:
+    assert many(number, "job") == words
+    assert figure(number) == words.partition(" ")[0]
+
+
+def test_a_count_may_stop_earlier() -> None:
+    assert figure(3, 2) == "2+"
+    assert many(3, "run", most=2) == "2+ runs"
+
+
+def test_a_count_to_the_end_is_told_to_the_end() -> None:
+    assert exactly(12_345, "job") == "12,345 jobs"
+    assert exactly(1, "job") == "1 job"
+
+
+def test_the_plural_may_be_more_than_an_s() -> None:
+    assert many(1, "job waits", "jobs wait") == "1 job waits"
+    assert exactly(2, "failed log-in", "failed log-ins") == "2 failed log-ins"
+    assert plural(2, "its", "their") == "their"
+
+
+def test_no_other_module_makes_a_plural_or_cuts_a_count_by_hand() -> None:
+    sources = [
+        path
+        for room in ("opsconsole", "jobs", "alerts", "ratelimits")
+        for path in (ROOT / room).rglob("*.py")
+    ]
+
+    by_hand = [path.name for path in sources if BY_HAND.search(path.read_text(encoding="utf-8"))]
+    assert by_hand == ["counting.py"]
