@@ -11,7 +11,7 @@ from jobs.bulk import chunks
 from jobs.dead_letters import check, fulfilment
 from jobs.messaging import dispatcher, queue_depths
 from jobs.recovery import sweeps
-from jobs.watch import gauges, hourly_counts, retention
+from jobs.watch import event_partitions, gauges, hourly_counts, retention
 from opsconsole.kit import figures
 
 # They are called every minute, by a scheduler that looks twice a minute.
@@ -49,7 +49,8 @@ def bulk() -> str:
 
 def prune() -> str:
     deleted = retention.prune() | {"figures": figures.prune()}
-    return ", ".join(f"{name}: {count}" for name, count in deleted.items())
+    told = [f"{name}: {count}" for name, count in deleted.items()]
+    return ", ".join([*told, f"event partitions: {event_partitions.create_missing()}"])
 
 
 def count_hours() -> str:

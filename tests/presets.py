@@ -12,9 +12,7 @@ from ratelimits.policies import in_force
 
 def write() -> None:
     presets = import_module("ratelimits.migrations.0004_presets").PRESETS
-    login = import_module("ratelimits.migrations.0008_login_policy").LOGIN
     with connection.cursor() as cursor:
         cursor.execute(presets)
-        cursor.execute(login)
     LimiterControl.objects.get_or_create(pk=1)
     in_force.forget()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
-from jobs.inspection import access, catalog, names, server, shape, statuses, workers
+from jobs.inspection import access, catalog, names, partitions, server, shape, statuses, workers
 from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
 
@@ -22,6 +22,7 @@ COMPLETED_BY = {
     "worker_heartbeats": ("jobs", "0001_contract_tables"),
     "rate_limit_requests": ("ratelimits", "0001_contract_table"),
 }
+PARTITIONED_BY = ("jobs", "0006_functions_and_triggers")
 
 
 def inspect_database() -> list[Finding]:
@@ -39,6 +40,8 @@ def _findings() -> Iterator[Finding]:
         if history.disk_migrations.keys() - history.applied_migrations.keys():
             yield from access.inspect_schema()
         yield from names.inspect(history)
+        if PARTITIONED_BY in history.applied_migrations:
+            yield from partitions.inspect()
         for contract in CONTRACTS:
             attached = COMPLETED_BY[contract.table] in history.applied_migrations
             yield from _table(contract, catalog.table(contract.table), attached=attached)

@@ -38,12 +38,12 @@ def inspect_schema() -> Iterator[Finding]:
             id="schema-create",
             severity=Severity.BLOCKER,
             subject=f"schema {schema}",
-            found=f"the role {_role()} may not create tables in it",
-            action=f"GRANT CREATE, USAGE ON SCHEMA {schema} TO {_role()};",
+            found=f"the role {role()} may not create tables in it",
+            action=f"GRANT CREATE, USAGE ON SCHEMA {schema} TO {role()};",
         )
 
 
-def _role() -> str:
+def role() -> str:
     return str(catalog.value("SELECT quote_ident(current_user)"))
 
 
@@ -58,9 +58,9 @@ def _privileges(contract: Contract, table: Table) -> Iterator[Finding]:
             id="privileges",
             severity=Severity.BLOCKER,
             subject=contract.table,
-            found=f"the role {_role()} lacks {', '.join(missing)}",
+            found=f"the role {role()} lacks {', '.join(missing)}",
             wanted=", ".join(contract.privileges),
-            action=f"GRANT {', '.join(missing)} ON {table.schema}.{table.name} TO {_role()};",
+            action=f"GRANT {', '.join(missing)} ON {table.schema}.{table.name} TO {role()};",
         )
 
 
@@ -72,7 +72,7 @@ def _ownership(contract: Contract, table: Table) -> Iterator[Finding]:
             subject=contract.table,
             found=f"it belongs to {table.owner}, and only its owner can add columns and indexes",
             wanted=f"migrate run by {table.owner} or a member of that role",
-            action=f"Run migrate with the DATABASE_URL of {table.owner}, or: GRANT {table.owner} TO {_role()};",
+            action=f"Run migrate with the DATABASE_URL of {table.owner}, or: GRANT {table.owner} TO {role()};",
         )
     schema = table.schema
     if not catalog.value("SELECT has_schema_privilege(%s, 'CREATE')", [schema]):
@@ -80,8 +80,8 @@ def _ownership(contract: Contract, table: Table) -> Iterator[Finding]:
             id="schema-create",
             severity=Severity.BLOCKER,
             subject=f"schema {schema}",
-            found=f"the role {_role()} may not create indexes and functions in it, beside {contract.table}",
-            action=f"GRANT CREATE, USAGE ON SCHEMA {schema} TO {_role()};",
+            found=f"the role {role()} may not create indexes and functions in it, beside {contract.table}",
+            action=f"GRANT CREATE, USAGE ON SCHEMA {schema} TO {role()};",
         )
 
 
@@ -91,10 +91,10 @@ def _row_security(contract: Contract, table: Table) -> Iterator[Finding]:
             id="row-security",
             severity=Severity.BLOCKER,
             subject=contract.table,
-            found=f"row-level security holds for the role {_role()}: what no policy shows it is never recovered",
+            found=f"row-level security holds for the role {role()}: what no policy shows it is never recovered",
             wanted="a role that sees and changes each row",
-            action=f"ALTER ROLE {_role()} BYPASSRLS; or, where that is not to be had: "
-            f"CREATE POLICY opsconsole ON {table.schema}.{table.name} TO {_role()} USING (true);",
+            action=f"ALTER ROLE {role()} BYPASSRLS; or, where that is not to be had: "
+            f"CREATE POLICY opsconsole ON {table.schema}.{table.name} TO {role()} USING (true);",
         )
 
 

@@ -21,8 +21,9 @@ OWN_HISTORY = (
     "IDENTITY PRIMARY KEY, app varchar(255) NOT NULL, name varchar(255) NOT NULL, applied timestamptz NOT NULL);"
 )
 FUNCTIONS = (
-    ("jobs", "0005_find_stale_jobs", "find_stale_jobs", "timestamptz"),
-    ("ratelimits", "0002_cleanup_function", "cleanup_rate_limit_requests", ""),
+    ("jobs", "0006_functions_and_triggers", "find_stale_jobs", "timestamptz"),
+    ("jobs", "0006_functions_and_triggers", "create_job_event_partitions", "integer"),
+    ("ratelimits", "0003_functions_and_triggers", "cleanup_rate_limit_requests", ""),
 )
 
 Applied = Iterable[tuple[str, str]]

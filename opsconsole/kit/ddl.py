@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.core.management.base import CommandError
 from django.db import OperationalError, transaction
-from django.db.migrations.operations import RunSQL
 from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
 
@@ -87,20 +86,6 @@ class EnsureTable(Operation):
         # IF NOT EXISTS: another migrate may have been faster.
         added = ", ".join(f"ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in columns.items())
         return f"ALTER TABLE {self.table} {added}"
-
-
-class AlterPatiently(RunSQL):
-    """One ALTER TABLE that is instant once it has the table's lock; others pass while it waits."""
-
-    def __init__(self, table: str, *, forwards: str, backwards: str) -> None:
-        self.table = table
-        super().__init__(f"ALTER TABLE {table} {forwards}", f"ALTER TABLE {table} {backwards}")
-
-    def _run_sql(self, schema_editor: BaseDatabaseSchemaEditor, sqls: Any) -> None:
-        if schema_editor.collect_sql:
-            schema_editor.execute(sqls, params=None)
-        else:
-            _alter_patiently(schema_editor.connection, self.table, sqls)
 
 
 class AddIndexOnline(AddIndexConcurrently):

@@ -1,4 +1,4 @@
-"""What people did can't be rewritten, and its newest lines are found without reading the whole log."""
+"""What people did can't be rewritten."""
 
 from django.db import migrations
 
@@ -19,7 +19,7 @@ DROP FUNCTION opsconsole_audit_append_only();
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("opsconsole", "0001_cluster_progress"),
+        ("opsconsole", "0001_console_tables"),
         ("admin", "0003_logentry_add_action_flag_choices"),
     ]
 

@@ -9,15 +9,11 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.databases import CONTRACT, REPOSITORY, Database
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 Finding = dict[str, str]
 
@@ -207,15 +203,6 @@ def test_statuses_that_are_not_ours_are_named(theirs: Database, attached: bool) 
     theirs.sql("UPDATE jobs SET status = 'in_progress' WHERE status = 'processing'")
     theirs.sql("ANALYZE jobs")
     assert found(theirs.inspect()[1], "status-unknown", "jobs.status")["severity"] == "info"
-
-
-@pytest.fixture
-def role(theirs: Database) -> Iterator[str]:
-    """A role that may log in and use the schema, and nothing else."""
-    name = f"console_{theirs.name}"
-    theirs.sql(f"CREATE ROLE {name} LOGIN; GRANT USAGE ON SCHEMA public TO {name}")
-    yield name
-    theirs.sql(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
 
 
 def test_missing_rights_are_named_and_the_advice_grants_them(theirs: Database, role: str) -> None:

@@ -20,6 +20,7 @@ RULES = [
     ("monitor_late", None, 0, "critical", HOUR),
     ("limited_requests_hour", 100, 10, "warning", 4 * HOUR),
     ("gauge_unreadable", 15, 0, "warning", 4 * HOUR),
+    ("queue_unreadable", None, 0, "critical", 4 * HOUR),
 ]
 
 
@@ -41,6 +42,6 @@ def store(apps: Any, _schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("alerts", "0002_what_people_are_told")]
+    dependencies = [("alerts", "0001_console_tables")]
 
     operations = [migrations.RunPython(store, migrations.RunPython.noop)]

@@ -1,11 +1,13 @@
-"""``cleanup_rate_limit_requests()`` as ``ratelimits.records.recording.cleanup``: what is deleted is counted by hour."""
+"""The cleanup for callers that speak SQL only, and the version by which every process notices an edit of a policy."""
 
 from django.db import migrations
 
 from opsconsole.kit.ddl import ReplaceFunction
 
+# As ratelimits.records.recording.cleanup: what is deleted is counted by hour. The clock is Django's Now(), the statement's.
+# Batches are walked in the order of created_at, so none looks again at what an earlier one deleted.
 # One cleaner at a time: two that add to the same hours in one long transaction each could wait for each other.
-CREATE = """
+CLEANUP = """
 CREATE FUNCTION {schema}.cleanup_rate_limit_requests() RETURNS bigint
 LANGUAGE plpgsql SET search_path = {search_path} AS $body$
 DECLARE
@@ -44,11 +46,37 @@ END $body$
 """
 
 
+VERSION = """
+CREATE FUNCTION rate_limit_policies_changed() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE rate_limit_control SET version = version + 1;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER rate_limit_policies_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rate_limit_policies
+    FOR EACH STATEMENT EXECUTE FUNCTION rate_limit_policies_changed();
+
+CREATE FUNCTION rate_limit_switched() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    NEW.version := OLD.version + 1;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER rate_limit_switched BEFORE UPDATE OF mode ON rate_limit_control
+    FOR EACH ROW EXECUTE FUNCTION rate_limit_switched();
+"""
+UNDO_VERSION = """
+DROP TRIGGER rate_limit_switched ON rate_limit_control;
+DROP FUNCTION rate_limit_switched();
+DROP TRIGGER rate_limit_policies_changed ON rate_limit_policies;
+DROP FUNCTION rate_limit_policies_changed();
+"""
+
+
 class Migration(migrations.Migration):
-    dependencies = [("ratelimits", "0005_hours_and_troubles")]
+    dependencies = [("ratelimits", "0002_console_tables")]
 
     operations = [
         ReplaceFunction(
-            "cleanup_rate_limit_requests", arguments="", beside="rate_limit_requests", create=CREATE
+            "cleanup_rate_limit_requests", arguments="", beside="rate_limit_requests", create=CLEANUP
         ),
+        migrations.RunSQL(VERSION, UNDO_VERSION),
     ]

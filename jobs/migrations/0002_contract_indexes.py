@@ -1,4 +1,4 @@
-"""Indexes on the contract's tables, built concurrently."""
+"""Indexes on the contract's tables, built concurrently, each where it is missing or half built."""
 
 from django.db import migrations, models
 
@@ -7,7 +7,7 @@ from opsconsole.kit.ddl import AddIndexOnline
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("jobs", "0002_console_tables")]
+    dependencies = [("jobs", "0001_contract_tables")]
 
     operations = [
         AddIndexOnline(
@@ -24,6 +24,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status", "pending")),
                 fields=["updated_at", "id"],
                 name="opsconsole_jobs_waiting_idx",
+            ),
+        ),
+        AddIndexOnline(
+            "job",
+            models.Index(
+                condition=models.Q(("status", "pending")),
+                fields=["queue", "updated_at", "id"],
+                name="opsconsole_jobs_line_idx",
             ),
         ),
         AddIndexOnline("job", models.Index(fields=["-created_at", "-id"], name="opsconsole_jobs_newest_idx")),

@@ -2,18 +2,20 @@
 
 import uuid
 
-import django.contrib.postgres.functions
-import django.contrib.postgres.indexes
-import django.contrib.postgres.search
-import django.db.models.deletion
-import django.db.models.functions.datetime
 from django.conf import settings
+from django.contrib.postgres.functions import RandomUUID
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import migrations, models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+ID = ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"))
 
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0009_events_by_time"),
+        ("jobs", "0003_console_tables"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -21,12 +23,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="DeadLetterQueue",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
+                ID,
                 ("url", models.TextField(unique=True)),
                 (
                     "queues",
@@ -50,7 +47,6 @@ class Migration(migrations.Migration):
                 ("about", models.BigIntegerField(help_text="How many there were about then.", null=True)),
                 ("full", models.BooleanField(db_default=False, help_text="The last scan surely saw all.")),
                 ("scanning_until", models.DateTimeField(null=True)),
-                ("told_until", models.DateTimeField(null=True)),
             ],
             options={
                 "verbose_name": "dead letter queue",
@@ -61,12 +57,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="FailureGroup",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
+                ID,
                 ("fingerprint", models.TextField(unique=True)),
                 (
                     "kind",
@@ -92,8 +83,8 @@ class Migration(migrations.Migration):
                         blank=True, db_default="", help_text="What is known of it, for whoever comes next."
                     ),
                 ),
-                ("first_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ("last_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("first_seen_at", models.DateTimeField(db_default=Now())),
+                ("last_seen_at", models.DateTimeField(db_default=Now())),
             ],
             options={
                 "verbose_name": "failure group",
@@ -108,7 +99,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=django.contrib.postgres.functions.RandomUUID(),
+                        db_default=RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -148,8 +139,8 @@ class Migration(migrations.Migration):
                 ("sent_at", models.DateTimeField(null=True)),
                 ("expires_at", models.DateTimeField(help_text="When SQS deletes it.", null=True)),
                 ("receive_count", models.IntegerField(db_default=0, verbose_name="receives")),
-                ("first_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ("last_seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("first_seen_at", models.DateTimeField(db_default=Now())),
+                ("last_seen_at", models.DateTimeField(db_default=Now())),
                 (
                     "views",
                     models.IntegerField(
@@ -171,25 +162,15 @@ class Migration(migrations.Migration):
                     "returns",
                     models.IntegerField(db_default=0, help_text="How often it came back after a replay."),
                 ),
-                ("words", django.contrib.postgres.search.SearchVectorField(null=True)),
+                ("told_at", models.DateTimeField(help_text="When people were told of it.", null=True)),
+                ("words", SearchVectorField(null=True)),
                 ("words_of", models.TextField(blank=True, db_default="")),
-                (
-                    "job",
-                    models.ForeignKey(
-                        db_constraint=False,
-                        db_index=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="dead_letters",
-                        to="jobs.job",
-                    ),
-                ),
                 (
                     "returned_from",
                     models.ForeignKey(
                         db_index=False,
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=models.PROTECT,
                         related_name="returns_as",
                         to="jobs.deadletter",
                     ),
@@ -198,7 +179,7 @@ class Migration(migrations.Migration):
                     "dlq",
                     models.ForeignKey(
                         db_index=False,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=models.PROTECT,
                         related_name="letters",
                         to="jobs.deadletterqueue",
                     ),
@@ -207,9 +188,20 @@ class Migration(migrations.Migration):
                     "group",
                     models.ForeignKey(
                         db_index=False,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=models.PROTECT,
                         related_name="letters",
                         to="jobs.failuregroup",
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=models.DO_NOTHING,
+                        related_name="dead_letters",
+                        to="jobs.job",
                     ),
                 ),
             ],
@@ -222,17 +214,37 @@ class Migration(migrations.Migration):
                     ("discard_deadletter", "Can discard and restore a dead letter"),
                 ],
                 "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(fields=["-first_seen_at", "-id"], name="dead_letters_newest_idx"),
+                    models.Index(fields=["state", "-first_seen_at", "-id"], name="dead_letters_state_idx"),
+                    models.Index(fields=["group", "-first_seen_at", "-id"], name="dead_letters_group_idx"),
+                    models.Index(condition=Q(job__isnull=False), fields=["job"], name="dead_letters_job_idx"),
+                    models.Index(
+                        condition=Q(returned_from__isnull=False),
+                        fields=["returned_from"],
+                        name="dead_letters_returned_idx",
+                    ),
+                    models.Index(
+                        condition=Q(state__in=["in_queue", "replaying", "discarded"]),
+                        fields=["dlq", "last_seen_at"],
+                        name="dead_letters_present_idx",
+                    ),
+                    models.Index(
+                        condition=Q(state="in_queue"), fields=["expires_at"], name="dead_letters_expiring_idx"
+                    ),
+                    models.Index(condition=Q(told_at=None), fields=["dlq"], name="dead_letters_untold_idx"),
+                    models.Index(fields=["words_of"], name="dead_letters_words_of_idx"),
+                    GinIndex(fields=["words"], name="dead_letters_words_idx"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("dlq", "message_id"), name="dead_letters_once_a_queue")
+                ],
             },
         ),
         migrations.CreateModel(
             name="ReplayAttempt",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
+                ID,
                 (
                     "action",
                     models.TextField(
@@ -270,7 +282,7 @@ class Migration(migrations.Migration):
                     "job_epoch",
                     models.IntegerField(help_text="The run for which its job was requeued.", null=True),
                 ),
-                ("wanted_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("wanted_at", models.DateTimeField(db_default=Now())),
                 ("sending_at", models.DateTimeField(null=True)),
                 ("sent_at", models.DateTimeField(null=True)),
                 ("new_message_id", models.TextField(blank=True, db_default="")),
@@ -286,7 +298,7 @@ class Migration(migrations.Migration):
                     "letter",
                     models.ForeignKey(
                         db_index=False,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=models.PROTECT,
                         related_name="attempts",
                         to="jobs.deadletter",
                     ),
@@ -297,7 +309,7 @@ class Migration(migrations.Migration):
                         db_constraint=False,
                         db_index=False,
                         null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        on_delete=models.DO_NOTHING,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
@@ -309,86 +321,26 @@ class Migration(migrations.Migration):
                 "db_table": "dead_letter_ledger",
                 "ordering": ["id"],
                 "default_permissions": (),
+                "indexes": [
+                    models.Index(fields=["letter", "id"], name="dead_letter_ledger_letter_idx"),
+                    models.Index(
+                        condition=Q(state__in=["wanted", "requeued", "sending", "sent"]),
+                        fields=["state", "id"],
+                        name="dead_letter_ledger_open_idx",
+                    ),
+                    models.Index(
+                        condition=~Q(new_message_id=""),
+                        fields=["new_message_id"],
+                        name="dead_letter_ledger_new_id_idx",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=Q(state__in=["wanted", "requeued", "sending", "sent", "unknown"]),
+                        fields=("letter",),
+                        name="dead_letter_ledger_one_open",
+                    )
+                ],
             },
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(fields=["-first_seen_at", "-id"], name="dead_letters_newest_idx"),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(fields=["state", "-first_seen_at", "-id"], name="dead_letters_state_idx"),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(fields=["group", "-first_seen_at", "-id"], name="dead_letters_group_idx"),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(
-                condition=models.Q(("job__isnull", False)), fields=["job"], name="dead_letters_job_idx"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(
-                condition=models.Q(("returned_from__isnull", False)),
-                fields=["returned_from"],
-                name="dead_letters_returned_idx",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(
-                condition=models.Q(("state__in", ["in_queue", "replaying", "discarded"])),
-                fields=["dlq", "last_seen_at"],
-                name="dead_letters_present_idx",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(
-                condition=models.Q(("state", "in_queue")),
-                fields=["expires_at"],
-                name="dead_letters_expiring_idx",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=django.contrib.postgres.indexes.GinIndex(fields=["words"], name="dead_letters_words_idx"),
-        ),
-        migrations.AddConstraint(
-            model_name="deadletter",
-            constraint=models.UniqueConstraint(
-                fields=("dlq", "message_id"), name="dead_letters_once_a_queue"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="replayattempt",
-            index=models.Index(fields=["letter", "id"], name="dead_letter_ledger_letter_idx"),
-        ),
-        migrations.AddIndex(
-            model_name="replayattempt",
-            index=models.Index(
-                condition=models.Q(("state__in", ["wanted", "requeued", "sending", "sent"])),
-                fields=["state", "id"],
-                name="dead_letter_ledger_open_idx",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="replayattempt",
-            index=models.Index(
-                condition=models.Q(("new_message_id", ""), _negated=True),
-                fields=["new_message_id"],
-                name="dead_letter_ledger_new_id_idx",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="replayattempt",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state__in", ["wanted", "requeued", "sending", "sent", "unknown"])),
-                fields=("letter",),
-                name="dead_letter_ledger_one_open",
-            ),
         ),
     ]

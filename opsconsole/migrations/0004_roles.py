@@ -14,10 +14,10 @@ def grant(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
     # After all that brings a permission of a role.
     dependencies = [
-        ("opsconsole", "0005_schedule_permissions"),
-        ("jobs", "0015_idempotency_keys"),
-        ("alerts", "0005_rule_of_unreadable_queues"),
-        ("ratelimits", "0008_login_policy"),
+        ("opsconsole", "0003_audit_indexes"),
+        ("jobs", "0006_functions_and_triggers"),
+        ("alerts", "0002_rules"),
+        ("ratelimits", "0004_presets"),
         ("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more"),
         ("axes", "0010_accessattemptexpiration"),
         ("admin", "0003_logentry_add_action_flag_choices"),

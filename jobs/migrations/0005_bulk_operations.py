@@ -1,36 +1,21 @@
-"""Bulk operations, their frozen members, and an append-only account of what was decided about them."""
+"""Bulk operations, their frozen members, and the decisions about each."""
 
-import django.db.models.deletion
-import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
+from django.db.models import Q
+from django.db.models.functions import Now
 
-APPEND_ONLY = """
-CREATE FUNCTION bulk_events_append_only() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-BEGIN
-    RAISE EXCEPTION 'bulk_events is append-only: % is refused', TG_OP USING ERRCODE = 'insufficient_privilege';
-END $$;
-CREATE TRIGGER bulk_events_append_only BEFORE UPDATE OR DELETE ON bulk_events
-    FOR EACH ROW EXECUTE FUNCTION bulk_events_append_only();
-"""
+ID = ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"))
 
 
 class Migration(migrations.Migration):
-    dependencies = [
-        ("jobs", "0012_dead_letters_told"),
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-    ]
+    dependencies = [("jobs", "0004_dead_letters"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
             name="BulkOperation",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
+                ID,
                 (
                     "action",
                     models.TextField(
@@ -69,7 +54,7 @@ class Migration(migrations.Migration):
                 ),
                 ("actor", models.TextField(help_text="Who began it, such as 'operator:ada'.")),
                 ("reason", models.TextField(blank=True, db_default="")),
-                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("created_at", models.DateTimeField(db_default=Now())),
                 ("begun_at", models.DateTimeField(null=True)),
                 (
                     "ended_at",
@@ -87,9 +72,9 @@ class Migration(migrations.Migration):
                 ("done", models.IntegerField(db_default=0)),
                 ("skipped", models.IntegerField(db_default=0)),
                 ("failed", models.IntegerField(db_default=0)),
-                ("due_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("due_at", models.DateTimeField(db_default=Now())),
                 ("runner", models.TextField(blank=True, db_default="")),
-                ("leased_until", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("leased_until", models.DateTimeField(db_default=Now())),
                 (
                     "troubles",
                     models.IntegerField(db_default=0, help_text="Chunks in a row that ended with an error."),
@@ -103,7 +88,7 @@ class Migration(migrations.Migration):
                         db_constraint=False,
                         db_index=False,
                         null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        on_delete=models.DO_NOTHING,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
@@ -114,6 +99,11 @@ class Migration(migrations.Migration):
                 "db_table": "bulk_operations",
                 "ordering": ["-id"],
                 "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(
+                        condition=Q(state="running"), fields=["due_at"], name="bulk_operations_due_idx"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
@@ -154,7 +144,7 @@ class Migration(migrations.Migration):
                     "operation",
                     models.ForeignKey(
                         db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
+                        on_delete=models.CASCADE,
                         related_name="members",
                         to="jobs.bulkoperation",
                     ),
@@ -165,18 +155,16 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "members of bulk operations",
                 "db_table": "bulk_members",
                 "default_permissions": (),
+                "indexes": [
+                    models.Index(fields=["operation", "outcome", "id"], name="bulk_members_outcome_idx")
+                ],
             },
         ),
         migrations.CreateModel(
             name="BulkEvent",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ID,
+                ("at", models.DateTimeField(db_default=Now())),
                 (
                     "kind",
                     models.TextField(
@@ -198,7 +186,7 @@ class Migration(migrations.Migration):
                         db_constraint=False,
                         db_index=False,
                         null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        on_delete=models.DO_NOTHING,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
@@ -206,9 +194,7 @@ class Migration(migrations.Migration):
                 (
                     "operation",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="events",
-                        to="jobs.bulkoperation",
+                        on_delete=models.DO_NOTHING, related_name="events", to="jobs.bulkoperation"
                     ),
                 ),
             ],
@@ -219,19 +205,5 @@ class Migration(migrations.Migration):
                 "ordering": ["id"],
                 "default_permissions": (),
             },
-        ),
-        migrations.AddIndex(
-            model_name="bulkoperation",
-            index=models.Index(
-                condition=models.Q(("state", "running")), fields=["due_at"], name="bulk_operations_due_idx"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="bulkmember",
-            index=models.Index(fields=["operation", "outcome", "id"], name="bulk_members_outcome_idx"),
-        ),
-        migrations.RunSQL(
-            APPEND_ONLY,
-            "DROP TRIGGER bulk_events_append_only ON bulk_events; DROP FUNCTION bulk_events_append_only()",
         ),
     ]

@@ -1,51 +1,23 @@
-"""Policies, the global switch, and the version by which every process notices an edit."""
+"""Policies, the global switch, troubles of the limiter, hourly rollups of the records, and API keys."""
 
-import django.contrib.postgres.fields
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
 from django.db import migrations, models
+from django.db.models import Q
+from django.db.models.functions import Now
 
-VERSION = """
-INSERT INTO rate_limit_control (id, salt)
-VALUES (1, replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''));
-
-CREATE FUNCTION rate_limit_policies_changed() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-BEGIN
-    UPDATE rate_limit_control SET version = version + 1;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER rate_limit_policies_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rate_limit_policies
-    FOR EACH STATEMENT EXECUTE FUNCTION rate_limit_policies_changed();
-
-CREATE FUNCTION rate_limit_switched() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-BEGIN
-    NEW.version := OLD.version + 1;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER rate_limit_switched BEFORE UPDATE OF mode ON rate_limit_control
-    FOR EACH ROW EXECUTE FUNCTION rate_limit_switched();
-"""
-UNDO = """
-DROP TRIGGER rate_limit_switched ON rate_limit_control;
-DROP FUNCTION rate_limit_switched();
-DROP TRIGGER rate_limit_policies_changed ON rate_limit_policies;
-DROP FUNCTION rate_limit_policies_changed();
-"""
+ID = ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"))
 
 
 class Migration(migrations.Migration):
-    dependencies = [
-        ("ratelimits", "0002_cleanup_function"),
-    ]
+    dependencies = [("ratelimits", "0001_contract_table")]
 
     operations = [
         migrations.CreateModel(
             name="Policy",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
+                ID,
                 (
                     "name",
                     models.TextField(
@@ -91,7 +63,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "path_prefixes",
-                    django.contrib.postgres.fields.ArrayField(
+                    ArrayField(
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
@@ -101,7 +73,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "methods",
-                    django.contrib.postgres.fields.ArrayField(
+                    ArrayField(
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
@@ -111,7 +83,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "allow_networks",
-                    django.contrib.postgres.fields.ArrayField(
+                    ArrayField(
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
@@ -121,7 +93,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "deny_networks",
-                    django.contrib.postgres.fields.ArrayField(
+                    ArrayField(
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
@@ -185,10 +157,115 @@ class Migration(migrations.Migration):
                 "db_table": "rate_limit_control",
                 "permissions": [("switch_limiter", "Can switch all rate limits to shadow or off")],
                 "default_permissions": ("view",),
+                "constraints": [models.CheckConstraint(condition=Q(id=1), name="rate_limit_control_one_row")],
+            },
+        ),
+        migrations.CreateModel(
+            name="LimiterTrouble",
+            fields=[
+                ID,
+                (
+                    "kind",
+                    models.TextField(
+                        choices=[
+                            ("store away", "Store Away"),
+                            ("untrusted proxy", "Untrusted Proxy"),
+                            ("more processes than stated", "Processes"),
+                        ]
+                    ),
+                ),
+                ("process", models.TextField(help_text="Host and process id.")),
+                ("detail", models.TextField()),
+                ("since", models.DateTimeField(db_default=Now())),
+                ("seen_at", models.DateTimeField(db_default=Now())),
+            ],
+            options={
+                "db_table": "rate_limit_troubles",
+                "default_permissions": ("view",),
                 "constraints": [
-                    models.CheckConstraint(condition=models.Q(("id", 1)), name="rate_limit_control_one_row")
+                    models.UniqueConstraint(
+                        fields=("kind", "process"), name="rate_limit_troubles_one_a_process"
+                    )
                 ],
             },
         ),
-        migrations.RunSQL(VERSION, UNDO),
+        migrations.CreateModel(
+            name="RateLimitHour",
+            fields=[
+                ID,
+                ("hour", models.DateTimeField(help_text="When it began, UTC.")),
+                ("policy", models.TextField()),
+                ("key_hash", models.TextField()),
+                ("endpoint", models.TextField()),
+                ("method", models.TextField()),
+                ("outcome", models.TextField()),
+                ("hits", models.BigIntegerField()),
+            ],
+            options={
+                "verbose_name": "rate limit hour",
+                "db_table": "rate_limit_hours",
+                "default_permissions": ("view",),
+                "indexes": [models.Index(fields=["key_hash", "-hour"], name="rate_limit_hours_client_idx")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("hour", "policy", "key_hash", "endpoint", "method", "outcome"),
+                        name="rate_limit_hours_one_row_a_kind",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ApiKey",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "name",
+                    models.TextField(
+                        help_text="Who uses it; it stands on the timeline of each job it accepts."
+                    ),
+                ),
+                (
+                    "digest",
+                    models.TextField(editable=False, help_text="Of the key, under a pepper.", unique=True),
+                ),
+                ("hint", models.TextField(help_text="The last characters of the key, to tell keys apart.")),
+                (
+                    "scopes",
+                    ArrayField(
+                        base_field=models.TextField(
+                            choices=[
+                                ("jobs:write", "jobs:write: accept jobs"),
+                                ("worker", "worker: claim and run jobs"),
+                                ("limits:check", "limits:check: ask the rate limiter for other services"),
+                            ]
+                        ),
+                        size=None,
+                    ),
+                ),
+                ("policy", models.TextField(help_text="The rate limit policy that counts its requests.")),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("last_used_at", models.DateTimeField(null=True)),
+                ("created_at", models.DateTimeField(db_default=Now())),
+                ("created_by", models.TextField()),
+                ("reason", models.TextField()),
+                ("revoked_at", models.DateTimeField(null=True)),
+                ("revoked_by", models.TextField(blank=True, db_default="")),
+                ("revoke_reason", models.TextField(blank=True, db_default="")),
+            ],
+            options={
+                "verbose_name": "API key",
+                "db_table": "api_keys",
+                "ordering": ["-created_at", "-id"],
+                "permissions": [("revoke_apikey", "Can revoke an API key")],
+                "default_permissions": ("add", "view"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=Q(revoked_at=None), fields=("name",), name="api_keys_one_a_name"
+                    )
+                ],
+            },
+        ),
     ]

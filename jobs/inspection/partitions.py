@@ -1,0 +1,34 @@
+"""The monthly partitions of the timeline: whether the console may create them, and whether events lie in none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobs.inspection import catalog
+from jobs.inspection.access import role
+from jobs.inspection.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FUNCTION = "create_job_event_partitions(integer)"
+
+
+def inspect() -> Iterator[Finding]:
+    if not catalog.value("SELECT has_function_privilege(to_regprocedure(%s), 'EXECUTE')", [FUNCTION]):
+        yield Finding(
+            id="event-partitions",
+            severity=Severity.WARNING,
+            subject="job_events",
+            found=f"the role {role()} may not create the partitions of the next months; without them events go to "
+            "job_events_default, where none is lost, but no month can be dropped whole",
+            action=f"GRANT EXECUTE ON FUNCTION {FUNCTION} TO {role()};",
+        )
+    if catalog.look("SELECT 1 FROM job_events_default LIMIT 1"):
+        yield Finding(
+            id="events-in-default-partition",
+            severity=Severity.INFO,
+            subject="job_events",
+            found="events of a month without a partition lie in job_events_default",
+            action="Nothing: they are read like all others, and months to come have partitions of their own.",
+        )
