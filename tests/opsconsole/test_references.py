@@ -14,6 +14,8 @@ from tests.repository import REPOSITORY, tracked
 PACKAGES = ("opsconsole", "jobs", "alerts", "ratelimits")
 ROOTS = "|".join((*PACKAGES, "tests", "bench"))
 FOLDERS = f"{ROOTS}|templates|deploy|docs"
+# Every app of Django has them.
+STANDARD_ROOMS = {"admin", "api", "management", "migrations", "models"}
 TEXTS = ("*.py", "*.md", "*.toml", "*.yaml", "*.html", "*.js", "*.css", "*.service", "*.tf", "Makefile")
 # Written by whoever deploys.
 NOT_TRACKED = {"deploy/.env"}
@@ -86,3 +88,27 @@ def test_modules_that_a_package_introduces() -> None:
         there = vars(package).keys() | {module.name for module in pkgutil.iter_modules(package.__path__)}
         missing += [f"{package.__name__}: {word}" for word in words if word not in there]
     assert missing == []
+
+
+def test_files_of_the_usual_changes() -> None:
+    """Each row of CONTRIBUTING.md says where a change begins."""
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tasks = re.findall(r"^\| ([A-Z][^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert len(tasks) >= 10
+    for task, change, tests in tasks:
+        paths = re.findall(r"`([\w./-]+/[\w./-]*)`", change)
+        assert paths, task
+        assert [
+            path for path in [*paths, *re.findall(r"`([^`]+)`", tests)] if not (REPOSITORY / path).exists()
+        ] == [], task
+
+
+def test_the_architecture_names_each_room() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {
+        f"{path.parent.relative_to(REPOSITORY)}/"
+        for package in ("jobs", "alerts", "ratelimits")
+        for path in tracked(f"{package}/*/__init__.py")
+        if path.parent.parent.name == package and path.parent.name not in STANDARD_ROOMS
+    }
+    assert {room for room in rooms if f"`{room}`" not in page} == set()
