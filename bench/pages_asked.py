@@ -58,7 +58,7 @@ def pages() -> dict[str, str]:
         "a job": reverse("admin:jobs_job_change", args=[some]),
         "requeue, preview": f"{reverse('admin:jobs_job_operate', args=['requeue'])}?id={some}",
         "search": f"{reverse('search')}?q=customer-42",
-        "think first": reverse("admin:jobs_recovery_hindsight"),
+        "compare thresholds": reverse("admin:jobs_recovery_hindsight"),
     }
 
 

@@ -114,7 +114,7 @@ def test_who_was_limited_and_everything_about_them(visitor: Visitor) -> None:
     ).click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("203.0.113.7")
-    page.get_by_text("As a table").first.click()
+    page.get_by_text("Show as table").first.click()
     expect(page.locator(".figures").first).to_be_visible()
     page.get_by_role("link", name="Failed logins from this address").click()
     expect(page.locator("#result_list")).to_contain_text("Locked out")

@@ -142,7 +142,7 @@ def test_an_app_has_no_page_of_its_own(operator: Client) -> None:
 def test_all_right_is_said_in_one_sentence(operator: Client) -> None:
     Sweep.objects.create(trigger="t", mode="armed", finished_at=Now())
 
-    assert "Everything is all right." in operator.get(INDEX).content.decode()
+    assert "Nothing needs your attention." in operator.get(INDEX).content.decode()
 
 
 def test_the_overview_leads_to_what_is_wrong(operator: Client) -> None:

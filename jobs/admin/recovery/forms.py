@@ -14,7 +14,7 @@ from opsconsole.kit.reasons import ReasonForm
 
 class ThresholdForm(forms.Form):
     minutes = forms.FloatField(
-        label="A threshold of, in minutes",
+        label="Threshold, in minutes",
         min_value=0.1,
         max_value=7 * 24 * 60,
         widget=forms.NumberInput(attrs={"step": "any", "size": 8}),
@@ -31,7 +31,7 @@ class ThresholdForm(forms.Form):
 class ArmForm(ReasonForm):
     NOW, SINCE, ALL = "now", "since", "all"
     scope = forms.ChoiceField(
-        label="Recover by itself",
+        label="Recover automatically",
         initial=NOW,
         widget=forms.RadioSelect,
         choices=[

@@ -66,13 +66,13 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return [path("hindsight/", view, name="jobs_recovery_hindsight"), *super().get_urls()]
 
     def hindsight_view(self, request: HttpRequest) -> HttpResponse:
-        """Think first: what would another threshold have done in the last week?"""
+        """Compare the threshold with others: what would they have done in the last week?"""
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = ThresholdForm(request.GET if "minutes" in request.GET else None, label_suffix="")
         asked = [form.threshold()] if form.is_valid() else []
         context = {
-            "title": "Think first",
+            "title": "Compare thresholds",
             "form": form,
             "asked": asked,
             "now": stale_after(),
@@ -118,7 +118,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
     def _arm(self, request: HttpRequest) -> HttpResponse:
         frozen = _thaw(request.POST.get("signed", ""))
         if frozen is None or frozen[0] != request.user.pk:
-            messages.error(request, "The preview is too old or not yours, nothing was changed: look again.")
+            messages.error(request, "The preview has expired, or is not yours. Nothing was changed. Show the preview again.")
             return redirect(PAGE)
         _, cutoff, reason = frozen
         control.arm(actor_of(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
@@ -129,17 +129,17 @@ class RecoveryAdmin(ReadOnlyAdmin):
         if not form.is_valid():
             return self._page(request, disarm_form=form)
         control.disarm(actor_of(request), form.cleaned_data["reason"])
-        return self._decided(request, "Recovery only observes now.", form.cleaned_data["reason"])
+        return self._decided(request, "Recovery is disarmed and only observes.", form.cleaned_data["reason"])
 
     def _release(self, request: HttpRequest) -> HttpResponse:
         form = ReasonForm(request.POST, prefix="release")
         if not form.is_valid():
             return self._page(request, release_form=form)
         if not control.release_hold(actor_of(request), form.cleaned_data["reason"]):
-            messages.warning(request, "There was no hold any more; nothing was changed.")
+            messages.warning(request, "There is no hold any more. Nothing was changed.")
             return redirect(PAGE)
         return self._decided(
-            request, "The hold is released: the next sweep recovers.", form.cleaned_data["reason"]
+            request, "The hold is released. The next sweep recovers the runs.", form.cleaned_data["reason"]
         )
 
     def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:

@@ -67,7 +67,7 @@ def test_it_shows_what_a_sweep_would_do(operator: Client) -> None:
 
 
 def test_nothing_stale_is_said(operator: Client) -> None:
-    assert "Nothing: no run is stale." in operator.get(PAGE).content.decode()
+    assert "Nothing, because no run is stale." in operator.get(PAGE).content.decode()
 
 
 def test_long_lists_are_cut_and_it_is_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_arming_without_a_preview_is_refused(operator: Client, signed: str) -> N
 
     response = operator.post(PAGE, {"decision": "arm", "signed": signed}, follow=True)
 
-    assert "nothing was changed" in response.content.decode()
+    assert "Nothing was changed" in response.content.decode()
     assert RecoveryControl.load().mode == MODE.OBSERVE
 
 
@@ -185,7 +185,7 @@ def test_back_to_observing_needs_a_reason(operator: Client) -> None:
 
 def test_a_hold_is_shown_and_released_with_a_reason(operator: Client) -> None:
     hold()
-    assert "Recovery is armed, and held." in operator.get(PAGE).content.decode()
+    assert "Recovery is armed, but held." in operator.get(PAGE).content.decode()
 
     refused = operator.post(PAGE, {"decision": "release", "release-reason": ""})
     assert "Give a reason" in refused.content.decode()
@@ -203,7 +203,7 @@ def test_releasing_what_is_not_held_says_so(operator: Client) -> None:
 
     response = operator.post(PAGE, {"decision": "release", "release-reason": "why"}, follow=True)
 
-    assert "There was no hold any more" in response.content.decode()
+    assert "There is no hold any more" in response.content.decode()
 
 
 def test_a_viewer_sees_the_page_and_changes_nothing(client: Client) -> None:
