@@ -27,8 +27,8 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """An ASGI server ends its processes by a signal, so the end is announced here and nowhere else."""
-    from ratelimits.records import background_thread  # noqa: PLC0415 - once models are loaded
+    """Answer lifespan messages. An ASGI server stops its processes by a signal, so only this message announces the end."""
+    from ratelimits.records import background_thread  # noqa: PLC0415 - models must be loaded first
 
     while (message := await receive())["type"] != "lifespan.shutdown":
         await send({"type": f"{message['type']}.complete"})

@@ -47,7 +47,7 @@ def _missing_services() -> Iterator[checks.CheckMessage]:
     # The embedded services never stand in for these in production.
     if not env.text("DATABASE_URL"):
         yield checks.Error(
-            "DATABASE_URL is missing: production needs a PostgreSQL server of its own.",
+            "DATABASE_URL is missing: production needs its own PostgreSQL server.",
             hint="Set it to a URL such as postgres://user:password@host:5432/name.",
             id="opsconsole.E003",
         )
@@ -66,7 +66,7 @@ def _missing_services() -> Iterator[checks.CheckMessage]:
     if not settings.ALLOWED_HOSTS:
         yield checks.Error(
             "OPSCONSOLE_ALLOWED_HOSTS is missing: every request would be refused.",
-            hint="Set it to the host names under which people reach the console, separated by commas.",
+            hint="Set it to the host names of the console, separated by commas.",
             id="opsconsole.E006",
         )
 
@@ -85,7 +85,7 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[c
             (
                 "OPSCONSOLE_SWEEP_INTERVAL_SECONDS",
                 settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS,
-                "a dead worker's job waits for long after it counts as stale.",
+                "a dead worker's job waits long after it has become stale.",
                 "opsconsole.W001",
             ),
             (
@@ -101,7 +101,7 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[c
 
 @checks.register("opsconsole")
 def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """A misspelt variable would silently leave its setting at the default."""
+    """Warn of misspelt variables, which would silently leave their settings at the defaults."""
     ours = (name for name in os.environ if name.startswith(PREFIX))
     return [
         checks.Warning(
@@ -130,7 +130,7 @@ def _alerting() -> Iterator[checks.CheckMessage]:
     fallback = settings.OPSCONSOLE_ALERT_FALLBACK
     if fallback and fallback not in names:
         yield checks.Error(
-            f"OPSCONSOLE_ALERT_FALLBACK names '{fallback}', which is no channel.",
+            f"OPSCONSOLE_ALERT_FALLBACK names '{fallback}', which is not a channel.",
             hint=f"Channels: {', '.join(names) or 'none'}.",
             id="opsconsole.E007",
         )
@@ -138,14 +138,14 @@ def _alerting() -> Iterator[checks.CheckMessage]:
         return
     if not names:
         yield checks.Warning(
-            "No alert channel is configured: nobody hears of dead letters unless they look at the console.",
+            "No alert channel is configured: nobody learns of dead letters without looking at the console.",
             hint="Set SLACK_WEBHOOK_URL or OPSCONSOLE_ALERT_CHANNELS.",
             id="opsconsole.W004",
         )
     elif not settings.OPSCONSOLE_PUBLIC_URL:
         yield checks.Warning(
             "OPSCONSOLE_PUBLIC_URL is missing: alert messages have no buttons to the console.",
-            hint="Set it to where people reach the console, such as https://ops.example.com.",
+            hint="Set it to the address of the console, such as https://ops.example.com.",
             id="opsconsole.W005",
         )
 
@@ -156,7 +156,7 @@ def check_sign_in_header(app_configs: Sequence[AppConfig] | None, **_: Any) -> l
         return []
     return [
         checks.Error(
-            "OPSCONSOLE_SIGN_IN_HEADER is set, but no proxy is trusted: nobody could sign in by it.",
+            "OPSCONSOLE_SIGN_IN_HEADER is set, but no proxy is trusted: nobody could sign in with it.",
             hint="Name the networks of your proxies in OPSCONSOLE_TRUSTED_PROXIES, or unset the header.",
             id="opsconsole.E008",
         )

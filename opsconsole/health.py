@@ -1,4 +1,4 @@
-"""Probes for load balancers and monitors. They need no login and tell nobody more than ok or failing."""
+"""Probes for load balancers and monitors. They need no login and reveal no more than ok or failing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LATE_AFTER_INTERVALS = 3
 
 
 class ProbeMiddleware:
-    """Answers the probes before the host is checked: load balancers call by an address, not by a name."""
+    """Answers the probes before the host name is checked, because load balancers call by address."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -33,14 +33,14 @@ class ProbeMiddleware:
 @require_safe
 @never_cache
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Alive: this process answers, whatever it depends on."""
+    """Report that this process is alive, whatever the state of the services it depends on."""
     return HttpResponse("ok", content_type="text/plain")
 
 
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Ready: the database answers, each queue was read lately, and the last sweep is fresh. Else 503."""
+    """Report readiness: the database answers, each queue was read recently, and the last sweep is recent. Otherwise 503."""
     checks = _checks()
     ready = all(checks.values())
     words = {name: "ok" if passed else "failing" for name, passed in checks.items()}
@@ -72,7 +72,7 @@ def _lately() -> timedelta:
 
 
 def _queues_were_read() -> bool:
-    """Whether there are queues, and each was read lately and without an error."""
+    """Tell whether there are queues, and each was read recently and without an error."""
     read = QueueState.objects.filter(read_at__gte=Now() - _lately(), error="").values_list("name", flat=True)
     return bool(settings.QUEUES) and settings.QUEUES.keys() <= set(read)
 

@@ -1,4 +1,4 @@
-"""One readable line an event: time in UTC, level, logger, message."""
+"""Logging: one readable line per event, with the time in UTC, level, logger and message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class LineFormatter(logging.Formatter):
-    """A message stays on its line, whatever text from outside it carries; only a traceback follows below."""
+    """Keeps each message on one line, whatever outside text it contains; only a traceback follows on further lines."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -17,7 +17,7 @@ class LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("{asctime} {levelname:<7} {name}: {message}", style="{")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that it overrides
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides this name
         line = super().formatMessage(record)
         return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
@@ -32,15 +32,15 @@ LOGGING: dict[str, Any] = {
     },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        # Django's own handlers would repeat or withhold lines; ours writes each once.
+        # Django's own handlers would repeat or drop lines; ours writes each one once.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
-        # What it says of a channel is kept with the attempt, without the channel's secrets.
+        # Its messages about a channel are stored with the attempt, without the channel's secrets.
         "apprise": {"handlers": ["nowhere"], "propagate": False},
-        # It tells of each log-in, and of each look at the failures.
+        # It logs each login, and each lookup of failures.
         "axes": {"level": "WARNING"},
-        # It tells at each new client where its credentials come from.
+        # It logs for each new client where the credentials come from.
         "botocore": {"level": "WARNING"},
     },
 }

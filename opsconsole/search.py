@@ -1,6 +1,6 @@
-"""One search for everything: a job's id, a customer, a worker, a message's id, a dead letter, a client, an alert, a person.
+"""The search on every page: jobs, customers, workers, messages, dead letters, clients, alerts and the audit.
 
-Each finder looks by an index and shows at most ``SHOWN`` hits; where there may be more, ``more`` leads to the whole list.
+Each finder uses an index and shows at most ``SHOWN`` hits. Where there are more, ``more`` links to the whole list.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Found:
-    """The hits of one kind; ``more`` is the address of the whole list, '' when all are here."""
+    """The hits of one kind. ``more`` is the address of the whole list, or '' when all hits are shown."""
 
     heading: str
     hits: list[Hit]
@@ -48,7 +48,7 @@ class Found:
 
 
 def view(request: HttpRequest) -> HttpResponse:
-    """What is known of ``?q=``; straight to its page when there is only one."""
+    """Show the hits for ``?q=``, or redirect to the only one."""
     term = request.GET.get("q", "").strip()
     found = search(term, request.user)
     places = list(_addresses(found))
@@ -59,7 +59,7 @@ def view(request: HttpRequest) -> HttpResponse:
 
 
 def search(term: str, user: Person) -> list[Found]:
-    """What this user may see of what fits the term; empty for one too short or too long to mean anything."""
+    """Return the hits that this user may see; none for a term that is too short or too long."""
     term = term.strip().replace("\x00", "")
     if not SHORTEST <= len(term) <= LONGEST:
         return []
@@ -101,8 +101,8 @@ def _messages(term: str) -> Found:
 
 
 def _letters(term: str) -> Found:
-    """Dead letters by the message's id, or those of a job by its id."""
-    # With its queue, by which the index of message ids begins; there are few.
+    """Find dead letters by their message id, or by the id of their job."""
+    # With the queue, which is the first column of the index; there are few queues.
     by = Q(dlq__in=DeadLetterQueue.objects.values("pk"), message_id=term)
     if (as_uuid := _uuid(term)) is not None:
         by |= Q(job_id=as_uuid) | Q(pk=as_uuid)
@@ -122,9 +122,9 @@ def _uuid(term: str) -> UUID | None:
 
 
 def _clients(term: str) -> Found:
-    """Clients of the API by address, or by an API key's name, id or last characters; each leads to its review."""
+    """Find API clients by address, or by the name, id or last characters of an API key."""
     page = reverse("admin:ratelimits_ratelimithour_client")
-    # What another service called its clients may be anything: only what is known to exist is offered.
+    # Names that other services gave to their clients may be anything: only known ones are offered.
     hits = [
         Hit(f"Client {found.name}", "its requests and refusals", f"{page}?{urlencode({'key': found.key})}")
         for found in client_names.find(term)
@@ -134,7 +134,7 @@ def _clients(term: str) -> Found:
 
 
 def _alerts(term: str) -> Found:
-    """Open alerts by the beginning of the fingerprint or words of the title: few are open at a time."""
+    """Find open alerts by the beginning of the fingerprint or by words of the title; few are open at a time."""
     rows = Alert.objects.open().filter(Q(fingerprint__startswith=term) | Q(title__icontains=term))
     rows = rows.order_by("-since", "-id")[: SHOWN + 1]
     hits = [Hit(row.title, f"{row.state}, {row.fingerprint}", _page("alerts_alert", row.pk)) for row in rows]
@@ -178,5 +178,5 @@ def _list(model: str, **query: str) -> str:
 
 
 def _addresses(found: list[Found]) -> Iterator[str]:
-    """Where all hits lead, each place once."""
+    """Yield the addresses of all hits, each once."""
     yield from dict.fromkeys(hit.url for group in found for hit in group.hits)

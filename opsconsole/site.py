@@ -1,4 +1,4 @@
-"""The admin site: its titles, its navigation, and what every page says about recovery and alerts."""
+"""The admin site: its titles, its navigation, and the banners about recovery and alerts on every page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from opsconsole.overview import Finding
 from opsconsole.sign_in import second_factor
 from ratelimits.policies import in_force
 
-# Groups of the navigation, in order; a model that is not named here goes to the last group.
+# The groups of the navigation, in order. A model that is not named here goes to the last group.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Operate",
@@ -93,15 +93,15 @@ class ConsoleSite(AdminSite):
         return context
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Staff that has proved itself by all the factors asked for; decided once a request."""
+        """Allow staff who have given all required factors; decided once per request."""
         proved: bool | None = getattr(request, "proved", None)
         if proved is None:
             proved = super().has_permission(request) and not second_factor.missing(request)
-            request.proved = proved  # type: ignore[attr-defined]  # kept for the life of the request
+            request.proved = proved  # type: ignore[attr-defined]  # kept until the request ends
         return proved
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Whom the password has let in, and the second factor not yet, is asked for that instead."""
+        """Ask for the second factor instead where the password was accepted and the second factor is missing."""
         if super().has_permission(request) and second_factor.missing(request):
             query = urlencode({"next": request.GET.get("next", "")})
             return redirect(f"{reverse('second_factor_prove')}?{query}")
@@ -111,10 +111,10 @@ class ConsoleSite(AdminSite):
         apps = super().get_app_list(request, app_label)
         return apps if app_label else [_overview_link(request), *_grouped(apps, request)]
 
-    def app_index(  # type: ignore[override]  # a way on instead of a page
+    def app_index(  # type: ignore[override]  # a redirect instead of a page
         self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The navigation goes by what people do, not by the apps that do it: they have no pages."""
+        """Redirect to the overview: the navigation follows tasks, not apps, so apps have no pages."""
         return redirect("admin:index")
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
@@ -122,7 +122,7 @@ class ConsoleSite(AdminSite):
 
     @method_decorator(never_cache)
     def overview_live(self, request: HttpRequest) -> HttpResponse:
-        """The part of the overview that refreshes itself. Never a redirect: its page would end in the tile."""
+        """Return the part of the overview that refreshes itself. Never redirect: the target page would be shown inside the tile."""
         if not self.has_permission(request):
             return HttpResponse(status=HTTPStatus.UNAUTHORIZED)
         if not request.user.has_perm("jobs.view_job"):
@@ -153,8 +153,8 @@ def _recent_actions(request: HttpRequest) -> Iterable[LogEntry]:
 
 
 def _banners(request: HttpRequest) -> list[Finding]:
-    """What waits for somebody to decide: said on every page but the one where it is decided."""
-    # Asked along with it, as hardly ever anything is paused: this stands on every page.
+    """Return the findings that need a decision, for every page but the one where it is made."""
+    # One query for both, because this runs on every page and hardly anything is ever paused.
     control = RecoveryControl.objects.annotate(held=Exists(Pause.objects.active())).get()
     waiting = (
         [] if control.armed and not control.hold_until else overview.of_recovery(overview.read(), control)

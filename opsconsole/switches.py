@@ -1,4 +1,4 @@
-"""The table of what an operator may hold still, and what each pause means in words."""
+"""The table of what an operator can pause, and the texts that explain each pause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opsconsole.kit.models import Pause
 
 @dataclass(frozen=True)
 class Switch:
-    """``paused`` and ``advice`` are the sentences of the banner while it is off."""
+    """Something that can be paused. ``paused`` and ``advice`` are the sentences of the banner during a pause."""
 
     name: str
     title: str
@@ -29,15 +29,15 @@ def table() -> tuple[Switch, ...]:
         Switch(
             pauses.RECOVERY,
             "Automatic recovery",
-            "A deploy window: workers are restarted on purpose, and nothing is recovered or sent again meanwhile. "
-            "Sweeps go on looking.",
+            "For a deploy: workers restart on purpose, and nothing is recovered or re-sent in the meantime. "
+            "Sweeps continue to look.",
             "Recovery is paused",
             "Runs whose worker died wait.",
         ),
         Switch(
             pauses.DEAD_LETTER_CHECKS,
             "Checks of dead letters",
-            "Dead letter queues are not read, so somebody else can work on them. New dead letters are not noticed.",
+            "Dead letter queues are not read, so that somebody else can work on them. New dead letters are not noticed.",
             "Dead letters are not checked",
             "New ones are not noticed.",
         ),
@@ -49,7 +49,7 @@ def _of_queue(name: str) -> Switch:
     return Switch(
         pauses.of_queue(name),
         f"Queue {name}",
-        "Workers of the console's library finish what they run and take nothing new. Workers of the old kind don't know of this.",
+        "Workers that use the console's library finish their current run and take no new one. Other workers are not affected.",
         f"Queue {name} is paused",
         "Its workers take nothing new.",
     )
@@ -60,7 +60,7 @@ def find(name: str) -> Switch | None:
 
 
 def in_force() -> list[tuple[Switch, Pause]]:
-    """What is paused now, in the table's order; a queue that is no longer configured is not told of."""
+    """Return what is paused now, in the table's order; queues that are no longer configured are left out."""
     held = {pause.name: pause for pause in _active()}
     return [(switch, held[switch.name]) for switch in table() if switch.name in held]
 
@@ -70,6 +70,6 @@ def _active() -> QuerySet[Pause]:
 
 
 def sentence(switch: Switch, pause: Pause) -> str:
-    """Such as 'Recovery is paused until 12:40:00 UTC by olga: “deploy 1.4”.'"""
+    """Describe a pause, such as 'Recovery is paused until 12:40:00 UTC by olga: “deploy 1.4”.'"""
     until = f" until {clock_time(pause.until)}" if pause.until else ""
     return f"{switch.paused}{until} by {pause.began_by}: “{pause.reason}”."

@@ -1,4 +1,4 @@
-"""A page's statements may take so long and no longer, and whoever asked for one that did is told what to do."""
+"""The time limit for the statements of pages, and the page that says when it was reached."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 def limit_statements() -> None:
-    """For the processes that serve pages: each statement of theirs is cancelled after the configured time.
+    """Cancel each statement of this process after the configured time; for processes that serve pages.
 
-    Sweeps, commands and migrations are not limited. It goes with the connection's start, so a pooler must let it
-    through, or be told itself (docs/settings.md).
+    Sweeps, commands and migrations are not limited. The limit is a startup option of the connection, so a pooler must
+    pass it on or set it itself (docs/settings.md).
     """
     seconds = settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS
     if not seconds:
@@ -29,7 +29,7 @@ def limit_statements() -> None:
 
 
 class TooSlowMiddleware:
-    """A statement that was cancelled for its time ends as a page that says so, and not as an error."""
+    """Answers with a page instead of an error when a statement was cancelled by the time limit."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -40,5 +40,5 @@ class TooSlowMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, OperationalError) or not isinstance(exception.__cause__, QueryCanceled):
             return None
-        logger.warning("%s took too long and was given up.", request.path)
+        logger.warning("%s took too long and was cancelled.", request.path)
         return render(request, "admin/too_slow.html", {"title": "This took too long"}, status=503)

@@ -1,4 +1,4 @@
-"""Who did what to which object, when, why and with what result: to filter, search and export, never to edit."""
+"""The audit list: who did what to which object, when, why and with what result. It can be filtered and exported, never edited."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ObjectFilter(admin.SimpleListFilter):
     parameter_name = "object"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
-        """The kinds that this user may see."""
+        """Return the kinds of objects that this user may see."""
         listed = [model for app in model_admin.admin_site.get_app_list(request) for model in app["models"]]
         return [(_label(model["model"]), capfirst(model["name"])) for model in listed if "model" in model]
 
@@ -62,7 +62,7 @@ class ObjectFilter(admin.SimpleListFilter):
         app_label, _, model = (self.value() or "").partition(".")
         if not model:
             return queryset
-        # By its id: a join would keep PostgreSQL from walking the log backwards.
+        # By id: a join would keep PostgreSQL from reading the log backwards.
         kind = (
             ContentType.objects.filter(app_label=app_label, model=model).values_list("pk", flat=True).first()
         )
@@ -93,7 +93,7 @@ class AuditAdmin(AgedAdmin):
     list_select_related = ("user", "content_type")
     list_display_links = None
     search_fields = ("object_id",)
-    search_help_text = "The whole id of an object, or who did it"
+    search_help_text = "The complete id of an object, or a user name"
     ordering = ("-id",)
     change_list_template = "admin/admin/logentry/change_list.html"
     fields = ("when", "who", "did", "on", "why", "result")
@@ -121,7 +121,7 @@ class AuditAdmin(AgedAdmin):
         return [path("export.<str:form>", view, name="audit_export"), *super().get_urls()]
 
     def export(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        """All lines that the filters of the list leave, the newest first, as CSV or JSON."""
+        """Export every line that matches the filters of the list, newest first, as CSV or JSON."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if form not in exports.FORMS:
@@ -165,7 +165,7 @@ def _label(model: type[models.Model]) -> str:
 
 
 def _told(entry: LogEntry) -> Told:
-    """Django's own lines ("Changed Groups.") are all ``did``."""
+    """Read a log entry in parts; lines written by Django itself ("Changed Groups.") consist of ``did`` alone."""
     told = Told.of(entry.get_change_message())
     return told if told.did else Told(f"{entry.get_action_flag_display()}.")
 

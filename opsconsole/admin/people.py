@@ -1,4 +1,4 @@
-"""Who may use the console: Django's own users and groups, without what would tear holes in the audit."""
+"""Users and groups: Django's own pages, without the actions that would leave gaps in the audit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django_otp.plugins.otp_static import admin as _  # noqa: F401 - registers what is taken back below
+from django_otp.plugins.otp_static import admin as _  # noqa: F401 - registers pages that are unregistered below
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -22,12 +22,12 @@ from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.reasons import ReasonPageForm
 from opsconsole.sign_in import second_factor
 
-# The pages of the devices show their secrets.
+# The device pages show secrets.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
 
 class Ticked(TitledAdmin):
-    """Roles and permissions are boxes to tick: Django's pair of lists can't be used by everybody."""
+    """Checkboxes for roles and permissions, because Django's pair of lists is not accessible to everybody."""
 
     filter_horizontal = ()
 
@@ -43,7 +43,7 @@ class RolesAdmin(Ticked, GroupAdmin):
 
 @admin.register(User)
 class PeopleAdmin(Ticked, UserAdmin[User]):
-    """A user is deactivated, never deleted: the audit keeps what they did."""
+    """The pages of users. A user is deactivated, never deleted, because the audit refers to them."""
 
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
     list_filter = ("is_active", "groups")
@@ -53,18 +53,18 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only a superuser changes a superuser: anybody else could take the account over."""
+        """Allow only superusers to change a superuser: anybody else could take over the account."""
         allowed = super().has_change_permission(request, obj)
         return allowed and (request.user.is_superuser or obj is None or not obj.is_superuser)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Roles are given by administrators; single permissions, and everything at once, by superusers."""
+        """Let administrators assign roles; only superusers assign single permissions or superuser status."""
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
 
     @admin.action(description="Remove second factor", permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
-        """For somebody who lost the phone: ask for a reason, then forget devices and backup codes."""
+        """Ask for a reason, then delete the devices and backup codes of somebody who lost their phone."""
         people = [user for user in queryset if self.has_change_permission(request, user)]
         form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():

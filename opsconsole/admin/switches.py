@@ -1,4 +1,4 @@
-"""The switches: what is held still, since when, by whom and why; pausing and resuming with a reason."""
+"""The Switches page: what is paused, since when, by whom and why; pause and resume with a reason."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class SwitchesAdmin(ReadOnlyAdmin):
         reason, by = form.cleaned_data["reason"], request.user.get_username()
         pause = pauses.end(switch.name, by=by, reason=reason)
         if pause is None:
-            messages.warning(request, "It was not paused any more; nothing was changed.")
+            messages.warning(request, "It was no longer paused. Nothing was changed.")
             return redirect(PAGE)
         return self._told(request, pause, f"{switch.title}: resumed.", reason)
 

@@ -1,7 +1,7 @@
-"""django-q2's pages, safe to show: its own offer every viewer to resubmit tasks and let editors choose the code.
+"""Safe versions of django-q2's pages. The original ones let every viewer resubmit tasks and let editors choose the code that runs.
 
-A schedule's ``func`` is any importable callable, so permission to edit one would be permission to run anything.
-Here they are read-only, but for pausing, resuming and running the schedules of our own table.
+A schedule's ``func`` may be any importable callable, so permission to edit one would be permission to run anything.
+These pages are read-only, except for pausing, resuming and running the schedules of our own table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import django_q.admin  # noqa: F401 - registers its own pages, which are replaced below
+import django_q.admin  # noqa: F401 - registers the original pages, which are replaced below
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
@@ -27,7 +27,7 @@ from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonPageForm
 from opsconsole.sign_in import lockouts
 
-__all__ = ["lockouts"]  # read for the page that it registers
+__all__ = ["lockouts"]  # imported for the page that it registers
 
 RESULT_SHOWN = 160
 
@@ -50,7 +50,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
     def state(self, schedule: Schedule) -> SafeString:
         if schedule.repeats == schedules.PAUSED:
             return badge("Paused", "warning")
-        return badge("On", "good") if _is_ours(schedule) else badge("Not of the console")
+        return badge("On", "good") if _is_ours(schedule) else badge("Not created by the console")
 
     @admin.display(description="every")
     def every(self, schedule: Schedule) -> Any:
@@ -94,10 +94,12 @@ class ScheduleAdmin(ReadOnlyAdmin):
     def _steer(
         self, request: HttpRequest, queryset: QuerySet[Schedule], action: str, **changes: Any
     ) -> HttpResponse | None:
-        """Ask for a reason, then change those of the console's own schedules that are still in the state chosen."""
+        """Ask for a reason, then change the console's own schedules that are still in the chosen state."""
         chosen = list(queryset.filter(name__in=[entry.full_name for entry in schedules.table()]))
         if not chosen:
-            messages.warning(request, "None of these schedules can be changed so.")
+            messages.warning(
+                request, "None of these schedules can be changed in this way. Nothing was changed."
+            )
             return None
         form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():

@@ -1,4 +1,4 @@
-"""The API's description: what django-ninja writes of it, completed, and arranged for the reference page."""
+"""The API's OpenAPI document as django-ninja generates it, completed and arranged for the reference page."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ DESCRIPTION = (
 PROBLEM = {
     "type": "object",
     "title": "Problem",
-    "description": "What is wrong (RFC 9457). Some have further members, such as `reason` or `errors`.",
+    "description": "An error (RFC 9457). Some have further members, such as `reason` or `errors`.",
     "required": ["title", "status", "detail"],
     "properties": {
         "type": {"type": "string", "examples": ["about:blank"]},
         "title": {"type": "string", "examples": ["Unprocessable Content"]},
         "status": {"type": "integer", "examples": [422]},
-        "detail": {"type": "string", "description": "A sentence for the person who reads it."},
-        "reason": {"type": "string", "description": "The same for a program."},
-        "settled": {"type": "boolean", "description": "Refused for ever: the job's message may be deleted."},
-        "retryAfter": {"type": "integer", "description": "Seconds until it is worth trying again."},
+        "detail": {"type": "string", "description": "The error as a sentence for a person."},
+        "reason": {"type": "string", "description": "The error as a code for a program."},
+        "settled": {
+            "type": "boolean",
+            "description": "True when asking again can never succeed: the job's message may be deleted.",
+        },
+        "retryAfter": {"type": "integer", "description": "Seconds to wait before trying again."},
         "scope": {"type": "string", "description": "The scope that the API key lacks."},
         "errors": {
             "type": "array",
@@ -40,28 +43,28 @@ PROBLEM = {
     },
 }
 
-# Which errors a route may answer with besides its own: status, and what it says of itself.
+# The errors that a route may answer with besides its own: status and description.
 ALWAYS = {
-    429: "Too many requests: `Retry-After` says in how many seconds one would pass.",
-    500: "The console failed; it was recorded.",
+    429: "Too many requests. `Retry-After` says in how many seconds the next one will be accepted.",
+    500: "The console failed. The error was logged.",
     503: "The database does not answer.",
 }
 WITH_BODY = {
     400: "The body is not JSON.",
     413: "The body is larger than the console accepts.",
-    422: "Something in the request is not as described; `errors` or `detail` says what.",
+    422: "Part of the request is not as described; `errors` or `detail` says which.",
 }
 WITH_KEY = {401: "There is no valid API key.", 403: "The API key lacks the scope."}
 WITH_JOB = {404: "`unknown_job`: the job is not in the database (yet).", 409: "Refused: `reason` says why."}
 
 LIMIT_HEADERS = {
-    "RateLimit-Policy": "The limit: quota `q` in a window of `w` seconds.",
-    "RateLimit": "What is left: `r` requests; after `t` seconds more are.",
+    "RateLimit-Policy": "The limit: a quota of `q` requests per window of `w` seconds.",
+    "RateLimit": "What is left: `r` requests now, and more after `t` seconds.",
 }
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add what all routes share, so that no answer is undocumented."""
+    """Add the parts that all routes share, so that no response is undocumented."""
     document["components"].setdefault("schemas", {})["Problem"] = PROBLEM
     for path, methods in document["paths"].items():
         for operation in methods.values():
@@ -134,7 +137,7 @@ class Route:
 
 
 def groups(document: dict[str, Any]) -> dict[str, list[Route]]:
-    """The routes by the people they are for."""
+    """Group the routes by their audience."""
     schemas = document["components"]["schemas"]
     found: dict[str, list[Route]] = {}
     for path, methods in document["paths"].items():

@@ -1,4 +1,4 @@
-"""The API: its routers, who may call them, how errors are told, and its own description."""
+"""The API: its routers, the keys they require, its error responses and its reference page."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ RETRY_AFTER_SECONDS = 5
 
 
 class StrictParser(Parser):
-    """JSON as its standard has it: NaN and Infinity are no numbers."""
+    """A parser of standard JSON, which has no NaN and no Infinity."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         return json.loads(request.body, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 class ConsoleAPI(NinjaAPI):
     def get_openapi_schema(self, **options: Any) -> Any:
-        """The document with what all routes share: problems as their media type, headers, further statuses."""
+        """Return the document with the parts that all routes share: problem documents, headers, further statuses."""
         return description.complete(super().get_openapi_schema(**options))
 
 
@@ -64,7 +64,7 @@ api = ConsoleAPI(
 
 
 def _by_key(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Count a request under the policy of its key, before anything else; without a valid key, by its address."""
+    """Count a request first of all under the policy of its key, or without a valid key under its address."""
 
     @wraps(run)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -77,14 +77,14 @@ def _by_key(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 def _policy(key: ApiKey | None) -> str:
-    """A key whose policy is gone counts under the preset, which never is."""
+    """Return the policy's name; a key whose policy was deleted counts under the preset, which can't be deleted."""
     if key is None:
         return "standard"
     return key.policy if key.policy in in_force.current().by_name else "api-key"
 
 
 def _mount(router: Router, scope: str) -> None:
-    """Either header will do; the key must have the scope."""
+    """Add a router whose routes require a key with this scope, in either of the two headers."""
     router.add_decorator(_by_key, mode="view")
     api.add_router("", router, auth=[KeyInBearer(scope), KeyHeader(scope)])
 
@@ -98,7 +98,7 @@ _mount(ratelimits.api.routes.router, "limits:check")
 
 @require_safe
 def reference(request: HttpRequest) -> HttpResponse:
-    """The reference page, made from the same document that machines read."""
+    """Show the reference page, made from the same document that programs read."""
     context = {
         **admin.site.each_context(request),
         "title": "API",
@@ -120,10 +120,10 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 
 def _found(error: ValidationError) -> Iterator[dict[str, str]]:
-    """What is wrong and where; what was sent is not repeated."""
+    """Yield what is wrong and where, without repeating the submitted values."""
     for each in error.errors:
         where, *inner = [str(part) for part in each["loc"]]
-        # The name of the function's argument is nothing that a caller knows.
+        # Callers don't know the name of the function's argument.
         yield {"where": ".".join([where, *(inner[1:] if where == "body" else inner)]), "problem": each["msg"]}
 
 
@@ -132,7 +132,7 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error, AuthenticationError):
         return Problem(
             401,
-            "This address wants an API key: Authorization: Bearer ock_...",
+            "This route requires an API key: Authorization: Bearer ock_...",
             headers={"WWW-Authenticate": "Bearer"},
         ).response()
     if isinstance(error.__cause__, RequestDataTooBig):
@@ -143,7 +143,7 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 @api.exception_handler(Exception)
 def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Django records it; ``ApiMiddleware`` makes it a problem."""
+    """Let Django log the error; ``ApiMiddleware`` answers with a problem document."""
     raise error
 
 

@@ -1,8 +1,8 @@
-"""django-q's queue in PostgreSQL, with a second, private queue for each cluster.
+"""django-q2's broker in PostgreSQL, with an additional private queue per cluster.
 
-Clusters share one queue, so a task says that some cluster works, never that this one does. A probe for one
-cluster goes to the queue of its own, which nobody else reads; it is served first, so that a backlog of
-tasks does not look like a standstill.
+Clusters share one queue, so a finished task proves that some cluster works, never which one. The probe of a
+cluster goes to its private queue, which no other cluster reads. That queue is served first, so that a backlog
+of tasks does not look like a stalled cluster.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def private_queue(cluster_id: str) -> str:
 
 class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
     def dequeue(self) -> Any:
-        """Up to ``bulk`` tasks as (id, payload); None after an idle pause when there is nothing to do."""
+        """Return up to ``bulk`` tasks as (id, payload), or None after an idle pause when there are none."""
         return self._take_probe() or super().dequeue()
 
     def _take_probe(self) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""The table of what the cluster does by the clock, and how the database's copy of it is kept in step."""
+"""The table of scheduled tasks, and the synchronisation of its copy in the database."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from django_q.models import Schedule
 
 PREFIX = "opsconsole: "
 PAUSED, FOR_EVER = 0, -1
-# Any constant of ours: two that sync at once take turns.
+# An arbitrary constant: two processes that synchronise at the same time take turns.
 SYNC_LOCK = 7_340_113
 
 
 @dataclass(frozen=True)
 class Entry:
-    """``task`` is called without arguments every so many ``minutes``; ``why`` is for whoever reads the table."""
+    """A scheduled task. ``task`` is called without arguments every ``minutes``; ``why`` explains it to readers of the table."""
 
     name: str
     task: str
@@ -36,33 +36,40 @@ def table() -> tuple[Entry, ...]:
     sweep_minutes = max(1, settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS // 60)
     check_minutes = max(1, settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS // 60)
     return (
-        Entry("sweep", "jobs.tasks.sweep", sweep_minutes, "start runs again whose worker died"),
-        Entry("dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop does not run"),
+        Entry("sweep", "jobs.tasks.sweep", sweep_minutes, "recover runs whose worker died"),
+        Entry(
+            "dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"
+        ),
         Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
         Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
         Entry(
             "check dead letters",
             "jobs.tasks.check_dead_letters",
             check_minutes,
-            "see and tell new dead letters",
+            "find new dead letters and alert about them",
         ),
         Entry(
             "work dead letters",
             "jobs.tasks.work_dead_letters",
             1,
-            "replay and discard what operators decided",
+            "replay and discard dead letters as operators decided",
         ),
-        Entry("bulk operations", "jobs.tasks.bulk", 1, "carry out bulk operations, also after a crash"),
-        Entry("watch", "jobs.tasks.watch", 1, "measure what the rules of alerts judge"),
-        Entry("prune", "jobs.tasks.prune", 60, "delete what has served its time"),
-        Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop does not run"),
-        Entry("monitors", "alerts.tasks.judge_monitors", 1, "tell when a sweep or a check is late"),
-        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts resolved half a year ago"),
+        Entry(
+            "bulk operations",
+            "jobs.tasks.bulk",
+            1,
+            "carry out bulk operations, and resume them after a crash",
+        ),
+        Entry("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
+        Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
+        Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
+        Entry("monitors", "alerts.tasks.judge_monitors", 1, "alert when a sweep or a check is late"),
+        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved half a year ago"),
         Entry(
             "dead man",
             "alerts.watch.deadman.ping_due",
             1,
-            "tell what watches from outside that we still look",
+            "ping the dead-man's switch",
         ),
         Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
@@ -75,14 +82,14 @@ def ours() -> QuerySet[Schedule]:
 
 
 def due() -> QuerySet[Schedule]:
-    """Schedules of ours, not paused, whose time has come, by the clock that django-q goes by."""
+    """Return our schedules that are due and not paused, by the clock that django-q2 uses."""
     return ours().exclude(repeats=PAUSED).filter(next_run__lt=timezone.now())
 
 
 def sync() -> list[str]:
-    """Make the database's schedules those of the table; returns a sentence for each thing that was done.
+    """Make the schedules in the database equal to the table; return a sentence per change.
 
-    Found by name and changed in place, because next_run and a pause (repeats 0) are not ours to lose.
+    Schedules are found by name and changed in place, so that ``next_run`` and pauses (``repeats`` 0) are kept.
     Schedules without our prefix are left alone.
     """
     with transaction.atomic(), connection.cursor() as cursor:
@@ -95,7 +102,7 @@ def _sync(entry: Entry) -> Iterator[str]:
     found, *doubles = list(ours().filter(name=entry.full_name)) or [None]
     for double in doubles:
         double.delete()
-        yield f"{entry.name}: removed a double"
+        yield f"{entry.name}: removed a duplicate"
     if found is None:
         Schedule.objects.create(
             name=entry.full_name, func=entry.task, schedule_type=Schedule.MINUTES, minutes=entry.minutes
@@ -120,7 +127,7 @@ def _differs(found: Schedule, entry: Entry) -> bool:
 
 
 def _change(found: Schedule, entry: Entry) -> None:
-    # A shorter interval counts from now: the old next_run may lie far beyond it.
+    # A shorter interval counts from now: the old next_run may be much later.
     latest = timezone.now() + timedelta(minutes=entry.minutes)
     Schedule.objects.filter(pk=found.pk).update(
         func=entry.task,

@@ -1,7 +1,7 @@
-"""Runs stock ``qcluster``, the outbox dispatcher and the sender of alerts, and restarts the cluster when nothing comes through it.
+"""The supervised cluster: runs ``qcluster``, the outbox dispatcher and the alert sender, and restarts a stalled cluster.
 
-A cluster that lost a worker at the wrong moment stands still and still calls itself "Working"; so probes
-are sent through it, and only one that was run and acknowledged counts as progress.
+A cluster that lost a worker at the wrong moment stalls and still reports "Working". Probes are therefore sent
+through it, and only a probe that was run and acknowledged counts as progress.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ CLUSTER = "cluster"
 DISPATCHER = "dispatcher"
 SENDER = "sender"
 LOOK_SECONDS = 1.0
-# A busy machine may take so long until a cluster that was just started runs its first task.
+# On a busy machine, a cluster may need this long after its start to run its first task.
 BOOT_SECONDS = 15.0
-# The cluster's scheduler looks twice a minute, the first time half a minute after its start.
+# The cluster's scheduler runs twice a minute, first half a minute after the start.
 SCHEDULER_SECONDS = 60.0
 END_SECONDS = 10.0
-# A post that hangs is waited for that long.
+# How long to wait for a delivery that hangs.
 SENDER_SECONDS = 25.0
 
 
@@ -64,7 +64,7 @@ def run(stop: StopRequests) -> None:
 
 
 def programs(cluster_id: str) -> list[Program]:
-    """What one supervisor runs: the cluster, with the time that a running task may take to end, and the loops beside it."""
+    """Return the programs of one supervisor: the cluster, with the time that a running task may take, and the loops beside it."""
     console = paths.command_words()
     task_seconds = cast(int, settings.Q_CLUSTER["timeout"])
     return [
@@ -84,7 +84,7 @@ def _log(name: str, sentence: str) -> None:
 
 
 class Watch:
-    """Sends probes through one cluster and says when it stands still. ``clock``: seconds that only grow."""
+    """Sends probes through one cluster and reports when it stalls. ``clock`` returns monotonic seconds."""
 
     def __init__(self, cluster_id: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.cluster_id = cluster_id
@@ -95,14 +95,14 @@ class Watch:
         self.begin()
 
     def begin(self) -> None:
-        """The cluster was started: what went before says nothing about it."""
+        """Reset all measurements, because the cluster was started."""
         self._looked_at = self._clock()
         self._progress_at = self._looked_at + BOOT_SECONDS
         self._sent_at: float | None = None
         self._due_since: dict[tuple[str, datetime], float] = {}
 
     def look(self) -> str | None:
-        """Why the cluster counts as standing still, or None. While the database is away, nobody can know."""
+        """Return why the cluster counts as stalled, or None. While the database is away, that is unknown."""
         now = self._clock()
         if now - self._looked_at < min(LOOK_SECONDS, self._stall / 6):
             return None
@@ -127,7 +127,7 @@ class Watch:
         return None
 
     def _came_through(self) -> bool:
-        """Run, by the row that the task wrote, and acknowledged, by the message that is gone."""
+        """Tell whether the probe was run (the task wrote its row) and acknowledged (its message is gone)."""
         run = ClusterProgress.objects.filter(pk=self.cluster_id, probe=self._probe).exists()
         return run and not self._messages().exists()
 
@@ -136,7 +136,7 @@ class Watch:
         return messages
 
     def _forget_the_past(self) -> None:
-        """Take away what nobody will acknowledge: probes from before a restart, and what killed supervisors left."""
+        """Delete probes that nobody will acknowledge: those from before a restart, and those of killed supervisors."""
         self._messages().delete()
         gone = list(ClusterProgress.objects.forgotten().values_list("pk", flat=True))
         OrmQ.objects.filter(key__in=[private_queue(cluster_id) for cluster_id in gone]).delete()
@@ -181,7 +181,7 @@ class Watch:
         )
 
     def leave(self) -> None:
-        """Take away what is of this cluster alone."""
+        """Delete the rows of this cluster."""
         self._if_the_database_answers(
             lambda: (
                 self._messages().delete(),
@@ -197,6 +197,6 @@ class Watch:
 
 
 def _answer_soon() -> None:
-    """A database that keeps us waiting is as good as away; and we have a signal to hear."""
+    """Limit the time of statements: a database that is slow to answer counts as away, and signals must be handled."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '5s'")

@@ -1,4 +1,4 @@
-"""Tasks of the cluster about itself."""
+"""Tasks that the cluster runs about itself."""
 
 from __future__ import annotations
 

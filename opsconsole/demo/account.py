@@ -1,4 +1,4 @@
-"""What came of the demo's jobs: did each one end, and none twice?"""
+"""The result of the demo's jobs: whether each one ended, and none was completed twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Account:
         return not self.unfinished and not self.completed_twice
 
     def lines(self) -> list[str]:
-        """A small table, then a line for each job that is not as it should be."""
+        """Return a small table, then a line per job that did not end as it should."""
         rows = [(f"jobs {status}", count) for status, count in sorted(self.statuses.items())]
         rows += [(label, self.events.get(kind, 0)) for kind, label in _EVENTS.items()]
         table = [f"{label:<32}{count:>6}" for label, count in rows]
@@ -41,7 +41,7 @@ _EVENTS = {
 
 
 def draw_up(enqueued_until: datetime) -> Account:
-    """The account of all jobs that were enqueued up to this time."""
+    """Return the account of all jobs that were enqueued up to this time."""
     jobs = Job.objects.filter(created_at__lte=enqueued_until)
     completions = JobEvent.objects.filter(kind=JobEvent.Kind.COMPLETED).values("job_id").order_by()
     return Account(

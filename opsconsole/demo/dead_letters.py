@@ -1,4 +1,4 @@
-"""The demo's dead letters: one that nobody can read, those of jobs that failed, and what became of them."""
+"""The demo's dead letters: an unreadable message, those of failed jobs, and their replays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_TOLD = 12
 
 
 class Letters:
-    """Sends the poison once, and tells of letters and replays as the database shows them."""
+    """Sends the unreadable message once, and reports dead letters and replays from the database."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -49,7 +49,7 @@ class Letters:
             sqs.send_raw(settings.QUEUES["default"].url, POISON_BODY)
         except sqs.QueueError as error:
             self._try_at = time.monotonic() + SECONDS_TO_TRY_AGAIN
-            say("letters", f"the poison could not be sent yet: {error}")
+            say("letters", f"the unreadable message could not be sent yet: {error}")
             return
         self.poisoned = True
         say("letters", "a message that no worker can read was sent to the queue; a worker will set it aside")

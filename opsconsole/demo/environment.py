@@ -1,4 +1,4 @@
-"""Where the demo lives, and what its processes are told through their environment."""
+"""The demo's folder and the environment variables of its processes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from opsconsole import paths
 
-# Every process of a demo carries its folder under this name, so that what a killed one left can be found.
+# Every process of a demo has the demo's folder in this variable, so that leftovers of a killed demo can be found.
 MARK = "DEMO_FOLDER"
 SHORTEST_SECONDS = 120
 LONGEST_SECONDS = 30 * 86_400
-# Of the outside's settings nothing may reach the demo: it must not touch a real database or queue.
+# No settings of the surrounding shell may reach the demo: it must not touch a real database or queue.
 OTHERS = ("OPSCONSOLE_", "AWS_", "SQS_", "SLACK_", "DATABASE_URL", "CACHE_URL", "Q_CLUSTER", "DEMO_", "PG")
 PACE = {
     "OPSCONSOLE_STALE_AFTER_SECONDS": "15",
@@ -30,7 +30,7 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Wishes:
-    """What was asked for. ``seconds`` None: until stopped."""
+    """The options of the demo. ``seconds`` None: run until stopped."""
 
     folder: Path
     port: int
@@ -42,7 +42,7 @@ class Wishes:
 
     @classmethod
     def of(cls, environ: dict[str, str]) -> Wishes:
-        """Read them from the environment. Raises ``DemoError``."""
+        """Read the options from the environment. Raise ``DemoError`` when one makes no sense."""
         folder = Path(environ.get("OPSCONSOLE_VAR_DIR") or paths.default_var_dir()).resolve() / "demo"
         port, seconds = environ.get("DEMO_PORT") or "8000", environ.get("DEMO_SECONDS") or None
         if not _is_number(port, 1, 65_535):
@@ -60,7 +60,7 @@ def _is_number(value: str, least: int, most: int) -> bool:
 
 
 def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:
-    """The environment of all the demo's processes."""
+    """Return the environment of all the demo's processes."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     own = {
         MARK: str(wishes.folder),
@@ -68,7 +68,7 @@ def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:
         "OPSCONSOLE_ENV": "development",
         "OPSCONSOLE_VAR_DIR": str(wishes.folder),
         "OPSCONSOLE_PUBLIC_URL": wishes.address,
-        # The noisy client says who it is; a person at this machine, who says nothing, stays 127.0.0.1.
+        # The noisy client sends its address in a header; a person at this machine sends none and remains 127.0.0.1.
         "OPSCONSOLE_TRUSTED_PROXIES": "127.0.0.1",
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",

@@ -1,4 +1,4 @@
-"""The demo's work: a business is submitted to directories, one after the other."""
+"""The demo's job handler: submits a business to directories, one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed demo left behind: its processes, found by the mark in their environment, and its data."""
+"""Leftovers of a killed demo: its processes, found by a variable in their environment, and its data."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ END_SECONDS = 10.0
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold the demo's folder. Raises ``DemoError`` while another demo runs there."""
+    """Lock the demo's folder. Raise ``DemoError`` while another demo uses it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DemoError(
-                f"A demo runs already on {folder}. End it first, or give this one a place of its own: "
+                f"Another demo is running in {folder}. End it first, or give this one a place of its own: "
                 "OPSCONSOLE_VAR_DIR=/tmp/another make demo"
             ) from error
         yield
 
 
 def clear(folder: Path) -> int:
-    """End what is left of an earlier demo, delete its data, and return how many processes there were."""
+    """End the processes of an earlier demo, delete its data, and return how many processes there were."""
     left = processes_of(folder)
     for process in left:
         process.kill()
@@ -44,7 +44,7 @@ def clear(folder: Path) -> int:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """The living processes that carry the folder's mark, this one left out."""
+    """Return the running processes that carry the folder's mark, except this one."""
     return [each for each in psutil.process_iter() if each.pid != os.getpid() and _carries(each, folder)]
 
 

@@ -1,4 +1,4 @@
-"""Tells once that the demo's noisy client is limited, as the console's own records show it."""
+"""Reports once that the demo's noisy client is limited, as the console's records show it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = f"address:{noisy_client.ADDRESS}"
 
 
 class Limits:
-    """``address``: of the console, for the client's page."""
+    """Watches the records of the noisy client. ``address`` is the console's, for the link to the client's page."""
 
     def __init__(self, address: str) -> None:
         self.address = address

@@ -1,4 +1,4 @@
-"""Starts everything, keeps it running, and ends it: the demo's supervisor. It reads no settings of Django."""
+"""The demo's supervisor: starts everything, keeps it running, and ends it. It reads no Django settings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from opsconsole.kit.supervision.supervisor import TURN_SECONDS, StopRequests, Su
 FAILED = 1
 REFUSED = 2
 INTERRUPTED = 130
-# As our own logs and as gunicorn writes it.
+# In the format of our logs, and in that of gunicorn.
 ERROR_LINE = re.compile(r"\S+ (?:ERROR|CRITICAL) |\[[^]]*\] \[\d+\] \[(?:ERROR|CRITICAL)\]")
 
 
 def main() -> int:
-    """Run the demo; returns its exit code."""
+    """Run the demo and return its exit code."""
     began = time.time()
     try:
         wishes = Wishes.of(dict(os.environ))
@@ -33,7 +33,7 @@ def main() -> int:
     except (DemoError, EmbeddedServiceError) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
-        sys.stderr.write(f"The demo can't go on: {error}.\n")
+        sys.stderr.write(f"The demo can't continue: {error}.\n")
     return REFUSED
 
 
@@ -56,7 +56,7 @@ def _run(wishes: Wishes, began: float) -> int:
 
 
 class Demo:
-    """One demo, its services being up."""
+    """One demo whose services are running."""
 
     def __init__(
         self, wishes: Wishes, programs: Programs, supervisor: Supervisor, stop: StopRequests
@@ -68,7 +68,7 @@ class Demo:
         self.errors = ErrorLines(wishes.folder / "logs")
 
     def run(self, sqs_endpoint: str) -> int:
-        """Keep all programs running until the story or somebody ends the demo; returns its exit code."""
+        """Keep all programs running until the story or a person ends the demo, and return its exit code."""
         self._start(sqs_endpoint)
         code = self._keep()
         say("demo", "ending all processes")
@@ -76,7 +76,7 @@ class Demo:
         return code
 
     def _start(self, sqs_endpoint: str) -> None:
-        # First, because it loads while the database is prepared.
+        # Started first, because it loads while the database is prepared.
         self.supervisor.start(self.programs.web())
         say("demo", "starting the web server, preparing the database")
         if self.supervisor.run(self.programs.migrate(), stop=self.stop):
@@ -107,14 +107,14 @@ class Demo:
 
 
 class ErrorLines:
-    """Lines of the programs' logs that report an error, as they are written."""
+    """Reads the lines of the programs' logs that report an error."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[Path, int] = {}
 
     def new(self) -> list[tuple[str, str]]:
-        """(program, line) for each, the log's name at the end of the line."""
+        """Return (program, line) per new error line, with the log's name at the end of the line."""
         logs = sorted(self.folder.glob("*.log"))
         return [
             (log.stem, f"{line}  ({log.name})")

@@ -1,4 +1,4 @@
-"""A client that asks too often, from another address than a person at this machine: the limiter refuses part of it."""
+"""A client that sends too many requests, from an address of its own, so that the limiter refuses some of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-# Of the addresses that documentation may use. The demo trusts loopback as a proxy, so this is who the client is.
+# An address reserved for documentation. The demo trusts loopback as a proxy, so this becomes the client's address.
 ADDRESS = "203.0.113.7"
 PATH = "/api/queue/customer-noisy"
-# 180 a minute, where the policy "standard" admits 100.
+# 180 requests per minute, where the policy "standard" admits 100.
 SECONDS_BETWEEN = 1 / 3
 TIMEOUT_SECONDS = 5.0
 SECONDS_TO_TRY_AGAIN = 2.0
 
 
 def ask(connection: http.client.HTTPConnection) -> int:
-    """Ask once; the answer's status. Raises ``OSError`` or ``HTTPException`` when there is none."""
+    """Send one request and return the status. Raise ``OSError`` or ``HTTPException`` when there is no answer."""
     try:
         connection.request("GET", PATH, headers={"X-Forwarded-For": ADDRESS})
         answer = connection.getresponse()
@@ -29,7 +29,7 @@ def ask(connection: http.client.HTTPConnection) -> int:
 
 
 def main() -> None:
-    """Ask the console at the address that is given, one request after the other, until the demo ends."""
+    """Send requests to the console at the given address, one after the other, until the demo ends."""
     where = urlsplit(sys.argv[1])
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=TIMEOUT_SECONDS)
     while True:
@@ -38,7 +38,7 @@ def main() -> None:
             ask(connection)
             pause = SECONDS_BETWEEN
         except (OSError, http.client.HTTPException):
-            # It starts, or it is being restarted.
+            # The console is starting or restarting.
             pause = SECONDS_TO_TRY_AGAIN
         time.sleep(max(0.0, began + pause - time.monotonic()))
 

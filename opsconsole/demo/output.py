@@ -1,4 +1,4 @@
-"""The demo's log: a time in UTC, who speaks, what happened."""
+"""The demo's output: one line per event, with a time in UTC and its source."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from uuid import UUID
 
 
 def say(who: str, sentence: str, at: datetime | None = None) -> None:
-    """Print one line. ``at``: when it happened, if not now."""
+    """Print one line. ``at`` is when it happened, if not now."""
     moment = (at or datetime.now(UTC)).astimezone(UTC)
     sys.stdout.write(f"{moment:%H:%M:%S}  {who:<10}  {sentence}\n")
     sys.stdout.flush()
 
 
 def short(job_id: UUID) -> str:
-    """Enough of an id to find it on a page."""
+    """Return the first characters of an id, enough to find it on a page."""
     return job_id.hex[:8]

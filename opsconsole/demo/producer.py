@@ -1,4 +1,4 @@
-"""Feeds the demo with jobs, one every other second, a few of them with trouble ahead."""
+"""The demo's producer: one job every two seconds, a few of which will fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.models import Job
 from opsconsole.demo.output import say, short
 
 SECONDS_BETWEEN = 2.0
-# So that a demo whose workers all stand still does not fill the queue.
+# A demo whose workers have all stopped must not fill the queue.
 MOST_WAITING = 100
 POISON, POISON_NUMBER = "kills its worker", 3
 
@@ -20,7 +20,7 @@ class Producer:
         self._next_at = time.monotonic()
 
     def turn(self) -> None:
-        """Enqueue the next job when it is due and not too many wait."""
+        """Enqueue the next job when it is due and not too many are waiting."""
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + SECONDS_BETWEEN
@@ -44,7 +44,7 @@ def job_number(number: int) -> NewJob:
 
 
 def trouble_of(number: int) -> str | None:
-    """Mostly none; one poison early, so that there is time to see it quarantined."""
+    """Return what goes wrong with a job: mostly nothing. The poison job comes early, so that its quarantine can be seen."""
     if number == POISON_NUMBER:
         return POISON
     if number % 20 == 6:

@@ -1,4 +1,4 @@
-"""The demo's programs: the same that a deployment runs, beside three workers, a noisy client and the storyteller."""
+"""The demo's programs: those of a deployment, three workers, a noisy client and the storyteller."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GRACE = 5.0
 
 
 class Programs:
-    """``environ``: what all of them are told."""
+    """Makes the demo's programs. ``environ`` is the environment of all of them."""
 
     def __init__(self, wishes: Wishes, environ: Mapping[str, str]) -> None:
         self.wishes = wishes
@@ -44,7 +44,7 @@ class Programs:
 
     def background(self) -> list[Program]:
         sweeper = (*CONSOLE, "recover_stale_jobs", "--loop")
-        # The schedule alone would let a visitor wait for up to five minutes.
+        # With the schedule alone, a visitor would wait for up to five minutes.
         checker = (*CONSOLE, "check_dlq", "--loop", "--interval", "10")
         return [
             self._program("cluster", *CONSOLE, "run_cluster"),
@@ -53,18 +53,18 @@ class Programs:
         ]
 
     def slack(self) -> Program:
-        """The stand-in for Slack: it prints what it hears where the demo speaks."""
+        """Return the stand-in for Slack, which prints messages in the demo's output."""
         port = str(urlsplit(self.environ["SLACK_WEBHOOK_URL"]).port)
         return Program(
             "slack", [sys.executable, "-m", "opsconsole.demo.slack", port], self.environ, grace=GRACE
         )
 
     def noise(self) -> Program:
-        """A client that is limited."""
+        """Return the client that is limited."""
         return self._program(
             "noise", sys.executable, "-m", "opsconsole.demo.noisy_client", self.wishes.address
         )
 
     def story(self) -> Program:
-        """It speaks where the demo speaks, and its end is the demo's."""
+        """Return the storyteller, which prints in the demo's output and whose end ends the demo."""
         return Program(STORY, [*CONSOLE, "demo_story"], self.environ, grace=GRACE, once=True)

@@ -1,4 +1,4 @@
-"""The services under the demo: PostgreSQL, Valkey, an SQS emulator with its two queues."""
+"""The demo's services: PostgreSQL, Valkey and an SQS emulator with two queues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 30.0
 
 
 def start(folder: Path, stack: ExitStack) -> dict[str, str]:
-    """Start them; returns the variables that name them. They end with ``stack``, and with this process."""
+    """Start the services and return the variables that name them. They end with ``stack`` and with this process."""
     postgres = embedded.start_postgres(folder / "postgres", throwaway=True)
     stack.callback(postgres.stop)
     valkey = embedded.start_valkey(folder / "valkey")
@@ -35,7 +35,7 @@ def start(folder: Path, stack: ExitStack) -> dict[str, str]:
         "AWS_ENDPOINT_URL": emulator.url,
         "SQS_QUEUE_URL": f"{emulator.url}/{ACCOUNT}/{QUEUE}",
         "SQS_DLQ_URL": f"{emulator.url}/{ACCOUNT}/{DEAD_LETTERS}",
-        # Answered by opsconsole.demo.slack, one of the demo's programs.
+        # Served by opsconsole.demo.slack, one of the demo's programs.
         "SLACK_WEBHOOK_URL": f"http://127.0.0.1:{_free_port()}{slack.PATH}",
     }
 
@@ -47,7 +47,7 @@ def _free_port() -> int:
 
 
 def make_queues(endpoint: str) -> None:
-    """The queue, whose third failed receive sends a message to the dead letters."""
+    """Create the queue, which moves a message to the dead letter queue after three failed receives, and that queue."""
     _ask(endpoint, "CreateQueue", {"QueueName": DEAD_LETTERS})
     arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{DEAD_LETTERS}"
     policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
@@ -58,16 +58,16 @@ def _ask(endpoint: str, action: str, body: dict[str, Any]) -> None:
     headers = {
         "X-Amz-Target": f"AmazonSQS.{action}",
         "Content-Type": "application/x-amz-json-1.0",
-        # The emulator reads the region from here and checks nothing.
+        # The emulator reads the region from this header and checks nothing.
         "Authorization": "AWS4-HMAC-SHA256 Credential=demo/20260101/us-east-1/sqs/aws4_request",
     }
-    request = urllib.request.Request(endpoint, json.dumps(body).encode(), headers)  # noqa: S310 - of our own
+    request = urllib.request.Request(endpoint, json.dumps(body).encode(), headers)  # noqa: S310 - our own address
     with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):  # noqa: S310
         pass
 
 
 def refuse_taken_port(port: int) -> None:
-    """Raise ``DemoError`` when something listens there already."""
+    """Raise ``DemoError`` when the port is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -79,16 +79,16 @@ def refuse_taken_port(port: int) -> None:
 
 
 def answers(address: str) -> bool:
-    """Whether the console answers there."""
+    """Tell whether the console answers at this address."""
     try:
-        with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:  # noqa: S310 - our own address
             return bool(answer.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
 
 
 def wait_for(condition: Callable[[], bool], stop: Callable[[], bool]) -> bool:
-    """Ask until it is true, or stopping was asked for, or too long has passed; whether it came true."""
+    """Repeat until the condition holds, stopping was requested or the time is over; return whether it holds."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while not stop() and time.monotonic() < deadline:
         if condition():

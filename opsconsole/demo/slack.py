@@ -1,4 +1,4 @@
-"""A stand-in for Slack on this machine: it takes what a webhook is sent, answers ``ok``, and prints it in the demo's log."""
+"""A local stand-in for Slack: accepts webhook posts, answers ``ok``, and prints the messages in the demo's output."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
 
     def log_message(self, *_: Any) -> None:
-        """What it is sent is its log."""
+        """Print no access log: the messages are printed instead."""
 
 
 def lines(message: dict[str, Any]) -> list[str]:
-    """The message as a reader sees it: its texts, its facts, its buttons with where they lead."""
+    """Return the message as a reader sees it: its texts, its facts, and its buttons with their addresses."""
     found: list[str] = []
     for block in message.get("blocks") or [{"text": {"text": str(message.get("text", ""))}}]:
         if "text" in block:
@@ -61,7 +61,7 @@ def _plain(text: str) -> str:
 
 
 def main() -> None:
-    """Serve at the port that is given, until the demo ends."""
+    """Serve on the given port until the demo ends."""
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 

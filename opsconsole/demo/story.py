@@ -1,6 +1,6 @@
-"""The demo's story: a worker is killed in the middle of a job, and what the console makes of it.
+"""The demo's story: a worker is killed in the middle of a job, and the console recovers it.
 
-It kills, and for the rest it reads: each line is an event of the timeline or a message of the outbox.
+Apart from the kill it only reads: each line is an event of the timeline or a message of the outbox.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOTES_BEFORE_THE_KILL = 3
 
 
 class Story:
-    """One job, followed from its enqueueing to its end. ``address``: of the console, for the job's page."""
+    """One job, followed until its end. ``address`` is the console's, for the link to the job's page."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -46,11 +46,11 @@ class Story:
 
     @property
     def over(self) -> bool:
-        """The job of the killed worker was completed by another one."""
+        """Tell whether another worker completed the job of the killed one."""
         return self.finished_by is not None and self.finished_by != self.killed_worker
 
     def hear(self, event: JobEvent) -> None:
-        """Tell an event of the story's job, and act on it."""
+        """Print an event of the story's job, and act on it."""
         for sentence in _sentences(event):
             say("story", f"job {short(self.job_id)} {sentence}", event.at)
         if event.kind == JobEvent.Kind.COMPLETED:
@@ -60,7 +60,10 @@ class Story:
 
     def _completed(self, event: JobEvent) -> None:
         if not self.killed_worker:
-            say("story", f"job {short(self.job_id)} was faster than the killer; another try")
+            say(
+                "story",
+                f"job {short(self.job_id)} ended before its worker could be killed; trying another one",
+            )
             self.begin()
             return
         self.finished_by = event.actor.removeprefix("worker:")
@@ -81,7 +84,7 @@ class Story:
             say("story", f"job {short(job.pk)} is still 'in progress', and nobody works on it: {self.url}")
 
     def look_at_the_outbox(self) -> None:
-        """Tell when a message for a later run was sent."""
+        """Report when a message for a later run was sent."""
         rows = Outbox.objects.filter(job_id=self.job_id, run_epoch__gt=1, state=Outbox.State.SENT)
         for row in rows.exclude(pk__in=self.told_sent):
             self.told_sent.add(row.pk)
@@ -93,7 +96,7 @@ class Story:
 
 
 def _kill(pid: int) -> bool:
-    """Kill a worker of this demo; False when there is none at this pid."""
+    """Kill a worker of this demo; return False when no worker has this pid."""
     try:
         if psutil.Process(pid).environ().get(MARK) != os.environ[MARK]:
             return False

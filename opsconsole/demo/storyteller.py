@@ -1,4 +1,4 @@
-"""Opens the console to an operator, feeds it with jobs, lets the story happen and draws up the account."""
+"""The demo's storyteller: creates the operator, produces jobs, plays the story and prints the account."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ OPERATOR = "operator"
 TURN_SECONDS = 0.3
 COUNT_SECONDS = 15.0
 JOBS_BEFORE_THE_STORY = 4
-# Enough for the last job to be retried as often as it may, or to be taken from a dead worker once.
+# Enough for the last job to use all its retries, or to be recovered from a dead worker once.
 DRAIN_SECONDS = 50.0
-# Events of transactions that overlap may appear in another order than that of their ids.
+# Overlapping transactions may commit events in another order than that of their ids.
 LOOK_BACK = 500
 REMARKABLE = {
     JobEvent.Kind.RECOVERED,
@@ -48,7 +48,7 @@ REMARKABLE = {
 
 
 class Storyteller:
-    """Runs in a process of its own, so that the supervisor never waits for the database."""
+    """The process that drives the demo; separate, so that the supervisor never waits for the database."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.began = float(environ["DEMO_BEGAN"])
@@ -63,7 +63,7 @@ class Storyteller:
         self._count_at = time.monotonic() + COUNT_SECONDS
 
     def run(self, stop: StopRequests) -> bool:
-        """Until the time is over or somebody stops it; whether all went well."""
+        """Run until the time is over or somebody stops it; return whether all went well."""
         self._open(stop)
         while not stop.asked and not self._time_is_over():
             self._turn()
@@ -84,7 +84,7 @@ class Storyteller:
         password = secrets.token_urlsafe(9)
         get_user_model().objects.create_superuser(OPERATOR, password=password)
         if services.wait_for(lambda: services.answers(self.address), stop=lambda: bool(stop.asked)):
-            say("demo", f"the console stands after {self.age:.0f} s")
+            say("demo", f"the console answers after {self.age:.0f} s")
         elif not stop.asked:
             say("demo", "the console does not answer yet; the log of its web server says why")
         say("demo", f"address   {self.address}/admin/")
@@ -107,7 +107,7 @@ class Storyteller:
         if self.seconds is not None and self.age > self.seconds - DRAIN_SECONDS:
             if self.production_ended_at is None:
                 self.production_ended_at = timezone.now()
-                say("producer", f"stopped after {self.producer.enqueued} jobs; what is left may end")
+                say("producer", f"stopped after {self.producer.enqueued} jobs; the remaining ones may finish")
             return
         self.producer.turn()
 
@@ -142,6 +142,6 @@ class Storyteller:
         if not story_told:
             say(
                 "account",
-                "the story did not come to its end: the killed worker's job was not completed by another",
+                "the story did not finish: no other worker completed the killed worker's job",
             )
         return drawn_up.good and story_told

@@ -1,4 +1,4 @@
-"""The SQS emulator, on the listening socket whose descriptor it is given."""
+"""The SQS emulator, serving on the listening socket whose descriptor is its argument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from werkzeug.serving import make_server
 
 
 def _serve(descriptor: int) -> None:
-    # A line a request would fill the disk.
+    # A line per request would fill the disk.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     emulator = DomainDispatcherApplication(create_backend_app)
     make_server("127.0.0.1", 0, emulator, threaded=True, fd=descriptor).serve_forever()

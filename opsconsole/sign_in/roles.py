@@ -1,7 +1,7 @@
-"""The roles that come with the console, and what each may do: the table, and how it is written.
+"""The built-in roles, their permissions, and how they are written to the database.
 
-A viewer breaks nothing. An operator acts on jobs, letters and alerts. An administrator also arms, edits and
-manages people. Roles are Django's groups: they may be changed, and others added, in the admin.
+A viewer changes nothing. An operator acts on jobs, dead letters and alerts. An administrator also arms recovery,
+edits policies and rules, and manages people. Roles are Django groups: they can be changed, and others added, in the admin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.contrib.auth.management import create_permissions
 
 VIEWER, OPERATOR, ADMINISTRATOR = "Viewer", "Operator", "Administrator"
 APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin", "auth")
-# Whoever may see these could see more than what the console is about.
+# These would reveal more than the console is about.
 NOT_FOR_VIEWERS = {
     "auth.view_user",
     "auth.view_group",
@@ -24,7 +24,7 @@ NOT_FOR_VIEWERS = {
     "axes.view_accessfailurelog",
     "axes.view_accesslog",
 }
-# What an operator may do at 3 a.m.: all of it shows a preview or can be taken back, and is told on the timeline.
+# Everything here shows a preview or can be undone, and is recorded on the timeline.
 OPERATORS = {
     "alerts.acknowledge_alert",
     "alerts.snooze_alert",
@@ -60,7 +60,7 @@ ADMINISTRATORS = {
 
 
 def permissions_of(role: str, every: set[str]) -> set[str]:
-    """The permissions ('app.codename') of a role, out of ``every`` one that there is."""
+    """Return the permissions ('app.codename') of a role, out of all existing ones (``every``)."""
     seen = {name for name in every if name.partition(".")[2].startswith("view_")} - NOT_FOR_VIEWERS
     match role:
         case "Viewer":
@@ -71,9 +71,9 @@ def permissions_of(role: str, every: set[str]) -> set[str]:
 
 
 def grant(apps: Apps) -> dict[str, int]:
-    """Create the roles that are missing and give each what it lacks; returns how many permissions each was given.
+    """Create missing roles and add the permissions that they lack; return the number added per role.
 
-    Nothing is taken away: what a team added to a role is the team's.
+    Nothing is removed, because a team may have added permissions to a role.
     """
     found = _permissions(apps)
     given = {}
@@ -87,7 +87,7 @@ def grant(apps: Apps) -> dict[str, int]:
 
 
 def _permissions(apps: Apps) -> dict[str, Any]:
-    """Every permission of ``APPS`` by its name. Django makes them after the last migration, which may be too late."""
+    """Return every permission of ``APPS`` by name. Django creates them after the last migration, which may be too late."""
     for label in APPS:
         create_permissions(installed.get_app_config(label), apps=apps, verbosity=0)
     rows = apps.get_model("auth", "Permission").objects.filter(content_type__app_label__in=APPS)

@@ -1,6 +1,6 @@
-"""The second factor: a token of an authenticator app (TOTP, RFC 6238), or one of eight backup codes.
+"""The second factor: a token from an authenticator app (TOTP, RFC 6238), or one of eight backup codes.
 
-django-otp holds the secrets, counts failures and makes whoever guesses wait. Here stands when it is asked for.
+django-otp stores the secrets, counts failures and throttles guesses. This module decides when a second factor is required.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MaybeProved(Protocol):
 
 
 def missing(request: HttpRequest) -> bool:
-    """Whether this person has still to prove himself: he has a device, or must have one. One query a request."""
+    """Tell whether this person still has to give a second factor, having a device or being required to. One query per request."""
     if settings.OPSCONSOLE_SECOND_FACTOR == "off" or cast(MaybeProved, request.user).is_verified():
         return False
     return settings.OPSCONSOLE_SECOND_FACTOR == "required" or has_device(request.user)
@@ -37,13 +37,13 @@ def has_device(user: User | AnonymousUser) -> bool:
 
 
 def begin_setup(user: User | AnonymousUser) -> TOTPDevice:
-    """The device that waits to be confirmed, made when there is none. Raises nothing when he has a confirmed one."""
+    """Return the device that is to be confirmed, created when there is none; a confirmed one does not matter."""
     device, _ = TOTPDevice.objects.get_or_create(user_id=user.pk, confirmed=False, defaults={"name": "App"})
     return device
 
 
 def confirm(request: HttpRequest, token: str) -> list[str]:
-    """Take the new device into use once its token fits; returns the backup codes, shown this once. Empty: it didn't fit."""
+    """Activate the new device if its token is right; return the backup codes, shown only once. Empty: the token was wrong."""
     with transaction.atomic():
         device = (
             TOTPDevice.objects.select_for_update().filter(user_id=request.user.pk, confirmed=False).first()
@@ -58,7 +58,7 @@ def confirm(request: HttpRequest, token: str) -> list[str]:
 
 
 def verify(request: HttpRequest, token: str) -> bool:
-    """Prove the person of this session by a token or a backup code, which is then used up."""
+    """Verify the person of this session with a token or a backup code, which is then used up."""
     plain = _plain(token)
     kind = TOTPDevice if plain.isdecimal() and len(plain) == DIGITS else StaticDevice
     with transaction.atomic():
@@ -70,7 +70,7 @@ def verify(request: HttpRequest, token: str) -> bool:
 
 
 def remove(user: User | AnonymousUser) -> bool:
-    """Forget all devices and codes of this user. False: there were none."""
+    """Delete all devices and codes of this user; return False when there were none."""
     with transaction.atomic():
         apps = TOTPDevice.objects.filter(user_id=user.pk).delete()[0]
         codes = StaticDevice.objects.filter(user_id=user.pk).delete()[0]

@@ -1,4 +1,4 @@
-"""The pages of the second factor: prove oneself after the password, set one up, give it up."""
+"""The pages of the second factor: enter a code after the password, set it up, remove it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from opsconsole.kit import audit
 from opsconsole.sign_in import second_factor
 
 staff = user_passes_test(lambda user: user.is_active and user.is_staff, login_url="admin:login")
-WRONG = "That code does not fit. It changes every 30 seconds; after several wrong ones, wait a little."
+WRONG = "That code is wrong. It changes every 30 seconds. After several wrong codes, wait a little."
 
 
 @never_cache
 @staff
 def prove(request: HttpRequest) -> HttpResponse:
-    """Between the password and the console."""
+    """Ask for the second factor after the password."""
     if not second_factor.missing(request):
         return redirect(_next(request))
     if not second_factor.has_device(request.user):
@@ -44,7 +44,7 @@ def prove(request: HttpRequest) -> HttpResponse:
 @never_cache
 @staff
 def manage(request: HttpRequest) -> HttpResponse:
-    """Set one up, or see that there is one."""
+    """Show the state of the second factor, and offer to set it up."""
     if settings.OPSCONSOLE_SECOND_FACTOR == "off":
         raise Http404
     if second_factor.has_device(request.user):
@@ -66,7 +66,7 @@ def manage(request: HttpRequest) -> HttpResponse:
 @require_safe
 @staff
 def picture(request: HttpRequest) -> HttpResponse:
-    """The QR code of the device that waits to be confirmed, of nobody else's and of none that is in use."""
+    """Show the QR code of this user's unconfirmed device, and of no other."""
     if settings.OPSCONSOLE_SECOND_FACTOR == "off" or second_factor.has_device(request.user):
         raise Http404
     drawn = io.BytesIO()
@@ -94,7 +94,7 @@ def _log(request: HttpRequest, did: str) -> None:
 
 
 def _next(request: HttpRequest) -> str:
-    """Where the person wanted to go, if that is a page of ours."""
+    """Return the address that the person asked for, if it is one of ours."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     here = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
     return wanted if here else reverse("admin:index")

@@ -1,6 +1,6 @@
-"""Ends the session of somebody who left: after so long without a click, whatever the page does by itself.
+"""Idle sessions: they end after a time without a click, even if the open page polls.
 
-Django's own way, saving the session with every request, would let a page that polls keep it open for ever.
+Django's own way, saving the session with every request, would let a polling page keep it open for ever.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 
-# What the page asks for by itself carries this header: it is no sign of a person.
+# Requests that the page makes by itself carry this header; they do not show that a person is there.
 POLL_HEADER = "X-Poll"
 LAST_SEEN = "last_seen"
 # The session is written at most this often.

@@ -1,4 +1,4 @@
-"""Times, figures and labelled cells for the templates."""
+"""Template tags and filters for times, figures and labelled cells."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def age(at: datetime | None, suffix: str = "") -> SafeString:
 
 @register.filter
 def age_at(at: datetime | None, now: datetime) -> SafeString:
-    """The age by another clock than this host's, such as the database's."""
+    """Show an age by the clock of ``now``, such as the database's, instead of this host's."""
     return display.age(at, now, suffix=" ago")
 
 
@@ -50,13 +50,13 @@ def rough(time: timedelta) -> str:
 
 @register.filter
 def page_name(opts: Any) -> str:
-    """The name of a model's list, as in the navigation."""
+    """Return the name of a model's list, as in the navigation."""
     return NAMES.get(opts.label) or capfirst(str(opts.verbose_name_plural))
 
 
 @register.filter
 def grouped(number: int) -> str:
-    """A number that can be read: 4,812."""
+    """Format a number with separators: 4,812."""
     return f"{number:,}"
 
 
@@ -67,7 +67,7 @@ def pretty(value: Any) -> SafeString:
 
 @register.simple_tag
 def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> SafeString:
-    """A figure that leads to its list; ``tone_when_any`` colours it when it is not zero."""
+    """Show a figure that links to its list; ``tone_when_any`` colours it when it is not zero."""
     return format_html(
         '<div class="{}"><dt><a href="{}{}">{}</a></dt><dd>{}</dd></div>',
         f"tone-{tone_when_any}" if count and tone_when_any else "",
@@ -82,7 +82,7 @@ def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> 
 def measured(
     label: str, count: int | None, model: str, query: str, line: float | None, note: str
 ) -> SafeString:
-    """A figure that may be unknown, with its target; red above the line where an alert fires."""
+    """Show a figure that may be unknown, with its target; red above the threshold of its alert."""
     over = count is not None and line is not None and count > line
     return format_html(
         '<div class="{}"><dt><a href="{}{}">{}</a>{}</dt><dd>{}</dd></div>',
@@ -108,7 +108,7 @@ def finding_advice(finding: overview.Finding) -> SafeString:
 
 @register.filter
 def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterator[SafeString]:
-    """Each cell of a list with the heading of its column, which narrow screens show beside it."""
+    """Give each cell of a list the heading of its column, which narrow screens show beside it."""
     for cell, header in zip(cells, headers, strict=True):
         if "action-checkbox" in str(header.get("class_attrib")):
             yield cell
@@ -119,7 +119,7 @@ def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterato
 
 @register.simple_tag
 def fact(value: Any, now: datetime) -> Any:
-    """A time as an age by the clock of ``now``; words as they are."""
+    """Show a time as an age by the clock of ``now``; show words unchanged."""
     return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
 
 
@@ -130,5 +130,5 @@ def status(value: str) -> SafeString:
 
 @register.filter
 def told(entry: LogEntry) -> Told:
-    """A line of Django's log in its parts: what was done, why, and with what result."""
+    """Return the parts of an audit line: what was done, why, and with what result."""
     return Told.of(entry.get_change_message())

@@ -86,7 +86,7 @@ def test_a_taken_port_is_refused_with_a_way_out() -> None:
 def test_two_demos_on_one_folder_are_refused(tmp_path: Path) -> None:
     with (
         leftovers.only_one(tmp_path / "demo"),
-        pytest.raises(DemoError, match=r"^A demo runs already on .* OPSCONSOLE_VAR_DIR="),
+        pytest.raises(DemoError, match=r"^Another demo is running in .* OPSCONSOLE_VAR_DIR="),
         leftovers.only_one(tmp_path / "demo"),
     ):
         pass
@@ -401,7 +401,7 @@ class TestStoryteller:
         self, teller: Storyteller, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert not teller._close()
-        assert "the story did not come to its end" in capsys.readouterr().out
+        assert "the story did not finish" in capsys.readouterr().out
 
     def test_it_goes_well_only_if_the_account_is_good(self, teller: Storyteller) -> None:
         teller.story = Story(teller.address)
@@ -486,7 +486,7 @@ def log_in(demo: Demo, password: str) -> urllib.request.OpenerDirector:
 
 
 def test_the_story_happens_and_ctrl_c_leaves_nothing(demo: Demo) -> None:
-    demo.wait_for("the console stands after")
+    demo.wait_for("the console answers after")
     password = demo.wait_for(r"password +(\S+)$")[1]
     job_page = demo.wait_for(r"story +the end: .* (http\S+)$")[1]
     with log_in(demo, password).open(job_page) as page:
@@ -511,7 +511,7 @@ def test_the_story_happens_and_ctrl_c_leaves_nothing(demo: Demo) -> None:
 
 
 def test_kill_9_leaves_nothing(demo: Demo) -> None:
-    demo.wait_for("the console stands after")
+    demo.wait_for("the console answers after")
     wait_until(lambda: len(demo.processes()) >= 15, START_SECONDS)
     demo.process.kill()
     demo.process.wait()

@@ -1,4 +1,4 @@
-"""The part of ``make demo`` that speaks with the console's database; started by it."""
+"""The part of ``make demo`` that uses the console's database; started by it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from opsconsole.kit.supervision.supervisor import StopRequests
 
 
 class Command(BaseCommand):
-    help = "Feed the demo with jobs, kill a worker, tell what happens. Started by `make demo`."
+    help = "Produce the demo's jobs, kill a worker, and report what happens. Started by `make demo`."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if MARK not in os.environ:
-            raise CommandError("This is a part of the demo: start it with `make demo`.")
+            raise CommandError("This command is part of the demo. Run `make demo` instead.")
         with StopRequests() as stop:
             if not Storyteller(os.environ).run(stop):
-                raise CommandError("The demo did not end well; the table above says why.")
+                raise CommandError("The demo failed; the table above says why.")

@@ -12,16 +12,22 @@ from opsconsole.kit.errors import OpsConsoleError
 
 
 class Command(BaseCommand):
-    help = "Hold recovery, the checks of dead letters or a queue still, as before a deploy; or let it go on."
+    help = "Pause or resume recovery, the checks of dead letters or a queue, for example during a deploy."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", nargs="?", help="what: 'recovery', 'dead letter checks', 'queue:default'")
         parser.add_argument(
-            "--minutes", type=int, help="it goes on by itself then; without: when it is resumed"
+            "name", nargs="?", help="what to pause: 'recovery', 'dead letter checks', 'queue:default'"
+        )
+        parser.add_argument(
+            "--minutes",
+            type=int,
+            help="resume automatically after this many minutes; without it, the pause lasts until it is resumed",
         )
         parser.add_argument("--resume", action="store_true", help="let it go on")
-        parser.add_argument("--reason", default="", help="why; kept with the change")
-        parser.add_argument("--as", dest="operator", default=getpass.getuser(), help="who decides it")
+        parser.add_argument("--reason", default="", help="the reason, stored with the change")
+        parser.add_argument(
+            "--as", dest="operator", default=getpass.getuser(), help="the name of the person who decides"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["name"]:
@@ -38,7 +44,7 @@ class Command(BaseCommand):
         switch = switches.find(options["name"])
         if switch is None:
             names = ", ".join(f"'{known.name}'" for known in switches.table())
-            raise CommandError(f"There is nothing named '{options['name']}' to pause. There are: {names}.")
+            raise CommandError(f"'{options['name']}' can't be paused. Choose one of: {names}.")
         by, reason, minutes = options["operator"], options["reason"], options["minutes"]
         if not options["resume"]:
             lasting = None if minutes is None else timedelta(minutes=minutes)

@@ -1,4 +1,4 @@
-"""Run the scheduled tasks, the outbox dispatcher and the sender of alerts until stopped."""
+"""The command that runs the scheduled tasks, the outbox dispatcher and the alert sender."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from opsconsole.sign_in import roles
 
 
 class Command(BaseCommand):
-    help = "Create the roles viewer, operator and administrator where missing, and give each what it lacks."
+    help = "Create missing roles (Viewer, Operator, Administrator) and add the permissions that they lack."
 
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():

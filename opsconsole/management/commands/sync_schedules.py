@@ -1,4 +1,4 @@
-"""Bring the database's schedules in step with the table in the code."""
+"""The command that makes the schedules in the database equal to the table in the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from opsconsole.cluster import schedules
 
 
 class Command(BaseCommand):
-    help = "Add, change and remove schedules so that they are those of the table; keeps pauses and next runs."
+    help = "Make the schedules in the database equal to the console's table. Pauses and next runs are kept."
 
     def handle(self, *args: Any, **options: Any) -> None:
         done = schedules.sync()

@@ -58,9 +58,9 @@ def test_the_list_says_what_each_does(operator: Client, sweep: Schedule) -> None
 
     page = operator.get(LIST).content.decode()
 
-    assert "start runs again whose worker died" in page
+    assert "recover runs whose worker died" in page
     assert "2 min" in page
-    assert "Not of the console" in page
+    assert "Not created by the console" in page
     assert "math.sqrt" in page
 
 
@@ -107,14 +107,14 @@ def test_schedules_of_others_are_left_alone(operator: Client) -> None:
 
     response = act(operator, "pause", theirs, pretender)
 
-    assert "None of these schedules can be changed so." in response.content.decode()
+    assert "None of these schedules can be changed in this way." in response.content.decode()
     assert not Schedule.objects.filter(repeats=schedules.PAUSED).exists()
 
 
 def test_a_paused_one_is_not_run(operator: Client, sweep: Schedule) -> None:
     Schedule.objects.filter(pk=sweep.pk).update(repeats=schedules.PAUSED)
 
-    assert "None of these schedules can be changed so." in act(operator, "run_now", sweep).content.decode()
+    assert "None of these schedules can be changed in this way." in act(operator, "run_now", sweep).content.decode()
 
 
 @pytest.mark.parametrize("action", ["pause", "resume", "run_now", "delete_selected", "resubmit_task"])

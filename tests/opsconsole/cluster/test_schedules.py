@@ -114,7 +114,7 @@ def test_of_doubles_the_oldest_stays() -> None:
     sync()
     oldest = sweep()
     Schedule.objects.create(name=oldest.name, func=oldest.func, minutes=2, schedule_type=Schedule.MINUTES)
-    assert sync() == ["sweep: removed a double"]
+    assert sync() == ["sweep: removed a duplicate"]
     assert sweep() == oldest
 
 

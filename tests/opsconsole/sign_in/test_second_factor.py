@@ -78,7 +78,7 @@ def test_a_wrong_code_lets_nobody_in_and_guessing_is_slowed(client: Client, olga
     client.logout()
     log_in(client, olga)
 
-    assert "does not fit" in client.post(PROVE, {"token": "000000"}).content.decode()
+    assert "That code is wrong" in client.post(PROVE, {"token": "000000"}).content.decode()
     # The right one at once after a wrong one: django-otp makes it wait.
     client.post(PROVE, {"token": token_of(TOTPDevice.objects.get(), ahead=1)})
 
