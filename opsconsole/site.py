@@ -143,7 +143,7 @@ def _state_of_things() -> dict[str, Any]:
     seen = overview.read()
     return {
         "seen": seen,
-        "findings": [*overview.findings(seen, RecoveryControl.load()), *overview.of_switches()],
+        "findings": [*overview.findings(seen, overview.surroundings_now(seen)), *overview.of_switches()],
     }
 
 
@@ -156,9 +156,8 @@ def _banners(request: HttpRequest) -> list[Finding]:
     """Return the findings that need a decision, for every page but the one where it is made."""
     # One query for both, because this runs on every page and hardly anything is ever paused.
     control = RecoveryControl.objects.annotate(held=Exists(Pause.objects.active())).get()
-    waiting = (
-        [] if control.armed and not control.hold_until else overview.of_recovery(overview.read(), control)
-    )
+    seen = None if control.armed and not control.hold_until else overview.read()
+    waiting = overview.of_recovery(seen, overview.surroundings_now(seen)) if seen else []
     found = [*waiting, *(overview.of_switches() if control.held else [])]
     return [finding for finding in found if request.path != finding.url]
 

@@ -121,7 +121,7 @@ class Tally:
             self.say(line)
 
     def skip(self, decision: Decision, sentence: str) -> None:
-        self.done[Action.SKIP] += 1
+        self.done[Action.NOTHING] += 1
         self.say(f"{decision.run.pk} skipped: {sentence}")
 
     def fail(self, decision: Decision, error: DatabaseError) -> None:
@@ -143,7 +143,7 @@ def _settle(page: Sequence[StaleRun], policy: Policy, *, carefully: bool = False
     tally.found = len(page)
     decisions = [decide(run, policy) for run in page]
     for decision in decisions:
-        if decision.action == Action.SKIP:
+        if decision.action == Action.NOTHING:
             tally.skip(decision, decision.sentence)
     for action, write in ((Action.REQUEUE, rescue.requeue), (Action.QUARANTINE, rescue.quarantine)):
         chosen = [decision for decision in decisions if decision.action == action]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from enum import Enum
 
 from django.conf import settings
 from django.db import transaction
@@ -11,10 +12,12 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from alerts import notify
-from jobs.models import Job, RecoveryControl, Sweep
+from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
+from jobs.recovery.decision import Policy
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
+from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 
 MASS_STALENESS = "mass-staleness"
@@ -51,59 +54,67 @@ def _change(actor: Actor, reason: str, **changes: object) -> None:
     )
 
 
-def note_outage(control: RecoveryControl) -> bool:
-    """After a gap without sweeps, staleness counts from now: workers could not beat either. True: there was one.
-
-    The database was away, or the sweep was; in both cases nobody knows who would have beaten.
-    """
-    recent = Sweep.objects.filter(finished_at__gte=Now() - longest_normal_gap())
-    if recent.exists() or not Sweep.objects.finished().exists():
-        return False
-    RecoveryControl.objects.filter(pk=1).update(outage_ended_at=Now())
-    control.refresh_from_db()
-    return True
-
-
 def longest_normal_gap() -> timedelta:
     """Two sweep intervals, or half the threshold when that is longer: a shorter gap makes no live run stale."""
     interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
     return max(2 * interval, stale_after() / 2)
 
 
-def held(control: RecoveryControl) -> bool:
-    """Whether mass staleness stops this sweep; begins and ends the hold as needed."""
-    stale, mass = _mass_of_stale(control)
+def excuse_outage() -> None:
+    """After a gap without sweeps, count staleness from now: workers could not beat either.
+
+    The database was away, or the sweep was; in both cases nobody knows who would have beaten.
+    """
+    RecoveryControl.objects.filter(pk=1).update(outage_ended_at=Now())
+
+
+class HoldStep(Enum):
+    """What a sweep that may act does about a hold before it looks at single runs."""
+
+    NONE = "nothing is held"
+    BEGIN = "begins one"
+    STAY = "leaves one in force"
+    OVER = "ends one whose time is over"
+    NEEDLESS = "ends one, as the runs beat again"
+
+
+def hold_step(mass: int, hold_until: datetime | None, now: datetime) -> HoldStep:
+    """Decide about the hold, with ``mass`` runs silent at once (0: too few to be a mass). Pure."""
     if not mass:
-        _end_hold(forgive=False)
+        return HoldStep.NEEDLESS if hold_until else HoldStep.NONE
+    if hold_until is None:
+        return HoldStep.BEGIN
+    return HoldStep.STAY if hold_until > now else HoldStep.OVER
+
+
+def take_hold_step(step: HoldStep, mass: int) -> None:
+    """Carry out what ``hold_step`` decided, and tell of it."""
+    match step:
+        case HoldStep.BEGIN:
+            _begin_hold(mass)
+        case HoldStep.OVER:
+            _end_hold(forgive=True)
+        case HoldStep.NEEDLESS:
+            _end_hold(forgive=False)
+    if not mass:
         notify.resolve(MASS_STALENESS)
-        control.refresh_from_db()
-        return False
-    if control.hold_until is None:
-        _begin_hold(stale)
-        control.refresh_from_db()
-        return True
-    if RecoveryControl.objects.filter(pk=1, hold_until__gt=Now()).exists():
-        return True
-    _end_hold(forgive=True)
-    control.refresh_from_db()
-    return False
 
 
-def _mass_of_stale(control: RecoveryControl) -> tuple[int, bool]:
-    """How many runs went silent since the last mass event, and whether that is a mass.
+def mass_of_stale(policy: Policy) -> int:
+    """How many runs went silent at once since the last mass event; 0 when they are too few to be a mass.
 
     Only runs count that recovery may touch by itself, not those from before the cutoff.
     """
     stale, running = Job.objects.stale().order_by(), Job.objects.running()
-    if control.forgiven_before:
-        stale = Job.objects.stale_and_seen_since(control.forgiven_before).order_by()
-    if control.cutoff:
-        stale, running = stale.begun_since(control.cutoff), running.begun_since(control.cutoff)
+    if policy.forgiven_before:
+        stale = Job.objects.stale_and_seen_since(policy.forgiven_before).order_by()
+    if policy.cutoff:
+        stale, running = stale.begun_since(policy.cutoff), running.begun_since(policy.cutoff)
     fewest = settings.OPSCONSOLE_MASS_STALE_RUNS
     if stale[:fewest].count() < fewest:
-        return 0, False
+        return 0
     count = stale.count()
-    return count, count >= settings.OPSCONSOLE_MASS_STALE_SHARE * running.count()
+    return count if count >= settings.OPSCONSOLE_MASS_STALE_SHARE * running.count() else 0
 
 
 def _begin_hold(stale: int) -> None:
@@ -115,8 +126,8 @@ def _begin_hold(stale: int) -> None:
             MASS_STALENESS,
             title=f"{stale} runs went silent at once",
             severity="critical",
-            summary="Automatic recovery waits: the fault may lie with the network or the database, "
-            "and the workers be alive. Look, then release the hold or let it end by itself.",
+            summary=f"Recovery is held for {spell(stale_after())}: the network or the database may be at fault, "
+            "and the workers alive. See whether they are, then release the hold or let it end by itself.",
             value=stale,
             threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
             link=reverse("admin:jobs_recoverycontrol_changelist"),

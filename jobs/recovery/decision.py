@@ -1,4 +1,7 @@
-"""What is to be done with a stale run. Pure: no database, no clock."""
+"""What a sweep does with a run, and why. Pure: no database, no clock.
+
+Sweeps ask ``decide`` before they write; ``jobs.recovery.outlook`` asks it to tell what sweeps will do.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,40 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from jobs.models import RecoveryControl
+from jobs.models import RecoveryControl, Status
 from jobs.runs.diagnosis import Diagnosis, Reason, diagnose
 from jobs.runs.evidence import RecoverableRun
+from opsconsole.kit.counting import exactly
 
 
 class Action(StrEnum):
     REQUEUE = "requeue"
     QUARANTINE = "quarantine"
-    SKIP = "skip"
+    NOTHING = "nothing"
+
+
+class Why(StrEnum):
+    """Why a sweep requeues a run, quarantines it, or leaves it alone."""
+
+    STALE = "stale"
+    FORGIVEN = "forgiven"
+    USED_UP = "used_up"
+    NOT_RUNNING = "not_running"
+    ALIVE = "alive"
+    HUNG = "hung"
+    BEFORE_CUTOFF = "before_cutoff"
+    UNKNOWN_QUEUE = "unknown_queue"
+
+
+_ACTIONS = {Why.STALE: Action.REQUEUE, Why.FORGIVEN: Action.REQUEUE, Why.USED_UP: Action.QUARANTINE}
 
 
 class Decision(NamedTuple):
-    """What is to be done with one stale run, and why. ``counted``: whether it counts against its job."""
+    """What a sweep does with one run, and why. ``counted``: whether it counts against its job."""
 
     run: RecoverableRun
     action: Action
+    why: Why
     reason: Reason | None
     sentence: str
     last_seen: datetime
@@ -52,23 +73,39 @@ class Policy:
 
 
 def decide(run: RecoverableRun, policy: Policy) -> Decision:
-    """Decide what to do with a stale run."""
+    """Decide what to do with a run."""
     diagnosis = diagnose(run)
     last_seen = diagnosis.last_seen or run.last_seen
     silent_for = diagnosis.silent_for or run.read_at - last_seen
     counted = policy.forgiven_before is None or last_seen >= policy.forgiven_before
-    action, sentence = _choose(run, policy, diagnosis, counted=counted)
-    return Decision(run, action, diagnosis.reason, sentence, last_seen, silent_for, counted)
+    why = _why_left_alone(run, policy, diagnosis) or _why_taken(run, policy, counted=counted)
+    action = _ACTIONS.get(why, Action.NOTHING)
+    sentence = _sentence(why, run, policy, diagnosis)
+    return Decision(run, action, why, diagnosis.reason, sentence, last_seen, silent_for, counted)
 
 
-def _choose(
-    run: RecoverableRun, policy: Policy, diagnosis: Diagnosis, *, counted: bool
-) -> tuple[Action, str]:
-    began = run.started_at or run.updated_at
-    if policy.cutoff and began < policy.cutoff:
-        return Action.SKIP, f"It began before the cutoff {policy.cutoff:%Y-%m-%d %H:%M:%S %Z}: by hand only."
-    if run.queue not in policy.queues:
-        return Action.SKIP, f"Its queue '{run.queue}' is not configured, so it could not be sent again."
-    if counted and run.recovery_count >= policy.max_recoveries:
-        return Action.QUARANTINE, f"{diagnosis.sentence} It was recovered {run.recovery_count} times before."
-    return Action.REQUEUE, diagnosis.sentence
+def _why_left_alone(run: RecoverableRun, policy: Policy, diagnosis: Diagnosis) -> Why | None:
+    if not diagnosis.stale:
+        if run.status != Status.IN_PROGRESS:
+            return Why.NOT_RUNNING
+        return Why.HUNG if diagnosis.reason == Reason.HUNG else Why.ALIVE
+    if policy.cutoff and (run.started_at or run.updated_at) < policy.cutoff:
+        return Why.BEFORE_CUTOFF
+    return Why.UNKNOWN_QUEUE if run.queue not in policy.queues else None
+
+
+def _why_taken(run: RecoverableRun, policy: Policy, *, counted: bool) -> Why:
+    if run.recovery_count < policy.max_recoveries:
+        return Why.STALE
+    return Why.USED_UP if counted else Why.FORGIVEN
+
+
+def _sentence(why: Why, run: RecoverableRun, policy: Policy, diagnosis: Diagnosis) -> str:
+    match why:
+        case Why.BEFORE_CUTOFF:
+            return f"It began before the cutoff {policy.cutoff:%Y-%m-%d %H:%M:%S %Z}: requeue or cancel it by hand."
+        case Why.UNKNOWN_QUEUE:
+            return f"Its queue '{run.queue}' is not configured, so it could not be sent again."
+        case Why.USED_UP:
+            return f"{diagnosis.sentence} It was recovered {exactly(run.recovery_count, 'time')} before."
+    return diagnosis.sentence

@@ -21,7 +21,8 @@ def watch() -> int:
         HUNG_RUNS,
         title=f"{many(count, 'run', most=COUNTED_AT_MOST)} past the deadline, with a worker that beats",
         severity="warning",
-        summary="Such a run is not started again by itself. Read what it has done, then cancel or requeue it.",
+        summary="Recovery leaves such a run alone, because its worker beats. "
+        "Read what it has done, then cancel or requeue it by hand.",
         value=count,
         threshold=0,
         link="/admin/jobs/job/?stale=hung",

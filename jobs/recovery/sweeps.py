@@ -7,23 +7,25 @@ together (``jobs.recovery.rescue``). A beat or a result that was committed in be
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.conf import settings
 from django.db.models.functions import Now
 
-from jobs.models import Job, RecoveryControl, Sweep
-from jobs.recovery import control, hung_runs, lost_messages
+from jobs.models import Job, Sweep
+from jobs.models.worker import stale_after
+from jobs.recovery import control, hung_runs, lost_messages, surroundings
 from jobs.recovery.batches import Tally, recover_all
-from jobs.recovery.decision import Action, Decision, Policy, decide
-from opsconsole.kit import pauses
+from jobs.recovery.decision import Action
+from jobs.recovery.surroundings import Stop, Surroundings
 
+_MODES = {
+    None: Sweep.Mode.ARMED,
+    Stop.OBSERVING: Sweep.Mode.OBSERVE,
+    Stop.PAUSED: Sweep.Mode.PAUSED,
+    Stop.HELD: Sweep.Mode.HELD,
+}
 STANDING_STILL = {Sweep.Mode.HELD, Sweep.Mode.PAUSED}
-
-
-def preview(limit: int = 500) -> list[Decision]:
-    """What a sweep that may act would do now, at most ``limit`` runs, the longest waiting first."""
-    policy = Policy.current(RecoveryControl.load())
-    jobs = Job.objects.stale().order_by("updated_at", "pk")[:limit]
-    return [decide(job, policy) for job in jobs]
 
 
 def sweep(trigger: str) -> Sweep:
@@ -31,19 +33,22 @@ def sweep(trigger: str) -> Sweep:
 
     At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep goes on.
     """
-    state = RecoveryControl.load()
-    after_outage = control.note_outage(state)
-    row = Sweep.objects.create(trigger=trigger, mode=_mode(state))
-    tally = _observe(state) if row.mode != Sweep.Mode.ARMED else recover_all(Policy.current(state))
+    around = surroundings.glance()
+    after_outage = around.sweeps_were_away
+    if after_outage:
+        control.excuse_outage()
+    around = _with_the_hold(around)
+    row = Sweep.objects.create(trigger=trigger, mode=_MODES[around.standstill])
+    tally = _observe() if around.standstill else recover_all(around.acting_policy)
     Sweep.objects.filter(pk=row.pk).update(
         finished_at=Now(),
         found=tally.found,
         requeued=tally.done[Action.REQUEUE],
         quarantined=tally.done[Action.QUARANTINE],
-        skipped=tally.done[Action.SKIP],
+        skipped=tally.done[Action.NOTHING],
         errors=tally.errors,
         resent=0 if row.mode in STANDING_STILL else lost_messages.resend_lost(),
-        note=_note(row, state, tally, after_outage=after_outage),
+        note=_note(around, tally, after_outage=after_outage),
         details={"lines": tally.lines},
     )
     hung_runs.watch()
@@ -51,29 +56,32 @@ def sweep(trigger: str) -> Sweep:
     return row
 
 
-def _mode(state: RecoveryControl) -> Sweep.Mode:
-    if not state.armed:
-        return Sweep.Mode.OBSERVE
-    if pauses.active(pauses.RECOVERY):
-        return Sweep.Mode.PAUSED
-    return Sweep.Mode.HELD if control.held(state) else Sweep.Mode.ARMED
+def _with_the_hold(around: Surroundings) -> Surroundings:
+    """Begin or end a hold as needed, where sweeps may act at all."""
+    if around.standstill in {Stop.OBSERVING, Stop.PAUSED}:
+        return around
+    around = replace(around, mass=control.mass_of_stale(around.policy))
+    control.take_hold_step(around.hold_step, around.mass)
+    return around
 
 
-def _note(row: Sweep, state: RecoveryControl, tally: Tally, *, after_outage: bool) -> str:
+def _note(around: Surroundings, tally: Tally, *, after_outage: bool) -> str:
     if after_outage:
         return "No sweep had finished for long: staleness counts from now, as workers may not have been able to beat."
-    if row.mode == Sweep.Mode.OBSERVE:
-        return "Recovery only observes; nothing was changed."
-    if row.mode == Sweep.Mode.PAUSED:
-        return "Recovery is paused; nothing was changed."
-    if row.mode == Sweep.Mode.HELD:
-        return f"Mass staleness: held until {state.hold_until:%H:%M:%S %Z} or an operator's decision."
+    match around.standstill:
+        case Stop.OBSERVING:
+            return "Recovery only observes; nothing was changed."
+        case Stop.PAUSED:
+            return "Recovery is paused; nothing was changed."
+        case Stop.HELD:
+            until = around.hold_until or around.read_at + stale_after()
+            return f"Mass staleness: held until {until:%H:%M:%S %Z}, or until somebody releases the hold."
     if tally.full:
-        return f"Stopped at {settings.OPSCONSOLE_SWEEP_LIMIT} recovered runs; the next sweep goes on."
+        return f"Stopped at {settings.OPSCONSOLE_SWEEP_LIMIT} recovered runs; the others are left to later sweeps."
     return ""
 
 
-def _observe(state: RecoveryControl) -> Tally:
+def _observe() -> Tally:
     tally = Tally()
     tally.found = Job.objects.stale().count()
     return tally

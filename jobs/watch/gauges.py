@@ -22,6 +22,7 @@ from alerts import notify
 from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, Status, WorkerHeartbeat
 from jobs.models.worker import stale_after
+from jobs.recovery import outlook, surroundings
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
@@ -73,7 +74,9 @@ def _measure(rule: str, read: Callable[[], Told]) -> str:
 def stale_jobs_day() -> Told:
     taken = taken_in_a_day()
     kinds = JobEvent.Kind
-    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], counting.count(Job.objects.stale()))
+    now = counting.count(Job.objects.stale())
+    prospect = outlook.of_sweeps(surroundings.read()).sentence if now else ""
+    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], now, prospect)
 
 
 def taken_in_a_day() -> Counter[str]:
@@ -86,12 +89,13 @@ def taken_in_a_day() -> Counter[str]:
     return Counter(dict(events.order_by().values_list("kind").annotate(Count("pk"))))
 
 
-def told_stale(recovered: int, quarantined: int, now: int) -> Told:
+def told_stale(recovered: int, quarantined: int, now: int, prospect: str) -> Told:
+    """``prospect``: what sweeps will do about those that are stale now."""
     total = recovered + quarantined + now
     return Told(
         value=total,
         title=f"{many(total, 'job lost its worker', 'jobs lost their worker')} within 24 hours",
-        summary="Each was started again or waits for it; but workers should not die so often.",
+        summary=f"Workers should not die so often: see why they did. {prospect}".strip(),
         link=_list_of("job", "?stale=any"),
         facts=(
             ("Started again", figure(recovered)),

@@ -3,7 +3,7 @@
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
 from opsconsole.overview.charts_and_events import Lately, lately
 from opsconsole.overview.findings import Finding, findings, of_recovery, of_switches, of_the_limiter
-from opsconsole.overview.reading import Overview, memory, read
+from opsconsole.overview.reading import Overview, memory, read, surroundings_now
 
 __all__ = [
     "COUNTED_TO",
@@ -19,4 +19,5 @@ __all__ = [
     "of_the_limiter",
     "read",
     "runs",
+    "surroundings_now",
 ]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from jobs.models import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS
+from jobs.recovery import outlook
+from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole import switches
 from opsconsole.kit.counting import figure, many, runs
 from opsconsole.kit.durations import spell
@@ -31,38 +32,31 @@ class Finding:
         return reverse(f"admin:{self.link}") + self.query
 
 
-def findings(seen: Overview, control: RecoveryControl) -> list[Finding]:
+def findings(seen: Overview, around: Surroundings) -> list[Finding]:
     """What needs somebody's attention, the most pressing first; empty when all is well."""
     return [
-        *of_recovery(seen, control),
+        *of_recovery(seen, around),
         *_of_the_machine(seen),
         *of_the_limiter(seen),
-        *_of_jobs(seen, control),
+        *_of_stale_runs(seen, around),
+        *_of_jobs(seen, around),
         *_of_alerts(seen),
     ]
 
 
-def of_recovery(seen: Overview, control: RecoveryControl) -> list[Finding]:
-    if control.armed and control.hold_until and control.hold_until > seen.read_at:
-        return [
-            Finding(
-                "bad",
-                f"Recovery is held: {runs(seen.stale)} went silent at once.",
-                "See whether the workers are alive, then release the hold or let it end.",
-                "Open recovery",
-                "jobs_recoverycontrol_changelist",
-            )
-        ]
-    if not control.armed:
-        return [
-            Finding(
-                "warning" if seen.stale else "quiet",
-                f"Recovery only observes: {runs(seen.stale)} would be recovered.",
-                "Sweeps change nothing until somebody arms it.",
-                "Review and arm",
-                "jobs_recoverycontrol_changelist",
-            )
-        ]
+def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
+    """What a person decides about recovery: to arm it, or to end a hold."""
+    page = "jobs_recoverycontrol_changelist"
+    if around.standstill == Stop.HELD:
+        sentence = f"Recovery is held: {runs(around.mass)} went silent at once."
+        if around.hold_begins:
+            sentence = f"{runs(around.mass)} went silent at once: the next sweep holds recovery."
+        advice = "See whether the workers are alive, then release the hold or let it end."
+        return [Finding("bad", sentence, advice, "Open recovery", page)]
+    if not around.armed:
+        sentence = f"Recovery only observes: {runs(seen.stale)} would be recovered."
+        advice = "Sweeps change nothing until somebody arms it."
+        return [Finding("warning" if seen.stale else "quiet", sentence, advice, "Review and arm", page)]
     return []
 
 
@@ -138,16 +132,31 @@ def of_the_limiter(seen: Overview) -> list[Finding]:
     return found
 
 
-def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
+def _of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     found = []
-    if seen.stale and control.armed:
-        advice = "The next sweep recovers what may be recovered."
+    page = ("Show runs", "jobs_job_changelist", "?stale=any")
+    if seen.stale and around.armed:
         sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
-        found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
-    if seen.stale_by_hand:
+        found.append(Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page))
+    if seen.stale_before_cutoff:
+        number = seen.stale_before_cutoff
+        sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
         advice = "Nothing recovers them by itself: read them, then requeue or cancel."
-        sentence = f"{runs(seen.stale_by_hand)} from before the cutoff {'is' if seen.stale_by_hand == 1 else 'are'} stale."
-        found.append(Finding("quiet", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
+        found.append(Finding("quiet", sentence, advice, *page))
+    if seen.stale_unknown_queue:
+        number = seen.stale_unknown_queue
+        sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."
+        advice = "Nothing recovers them: configure the queue, or cancel them."
+        found.append(Finding("warning", sentence, advice, *page))
+    return found
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
+    found = []
     if seen.quarantined:
         advice = "Read what happened to it, mend the cause, then release it."
         sentence = f"{many(seen.quarantined, 'job')} in quarantine."
@@ -157,7 +166,7 @@ def _of_jobs(seen: Overview, control: RecoveryControl) -> list[Finding]:
     if seen.lost:
         why = (
             "No sweep sends it again by itself (OPSCONSOLE_LOST_RESEND, or workers without epochs)"
-            if control.armed
+            if around.armed
             else "Recovery only observes"
         )
         sentence = f"{many(seen.lost, 'job')} waiting for a message that is lost."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,17 +12,9 @@ from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 
 from alerts.models import Alert
-from jobs.models import (
-    Job,
-    MessageTrouble,
-    Outbox,
-    QueueState,
-    RecoveryControl,
-    Status,
-    Sweep,
-    WorkerHeartbeat,
-)
-from jobs.recovery import lost_messages, waiting
+from jobs.models import Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
+from jobs.recovery import lost_messages, surroundings, waiting
+from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit.counting import count
 from opsconsole.overview import last_day
 from ratelimits.models import LimiterTrouble
@@ -52,8 +44,10 @@ class Overview:
     """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
 
     ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
-    message was sent again as often as is allowed. ``stale_by_hand``: stale runs from before
-    the cutoff, which nothing recovers by itself; ``stale``: the others.
+    message was sent again as often as is allowed. ``stale``: runs that a sweep recovers once it may act;
+    ``stale_before_cutoff`` and ``stale_unknown_queue``: those that it leaves to people.
+
+    ``mass`` and ``overfull`` are those of ``jobs.recovery.surroundings``.
 
     None among the figures is unknown, which is not zero (I8). ``taken_day`` and ``recovered`` count 24 hours,
     ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
@@ -77,7 +71,10 @@ class Overview:
     in_vain: int = 0
     firing: int = 0
     worst_alert: str = ""
-    stale_by_hand: int = 0
+    stale_before_cutoff: int = 0
+    stale_unknown_queue: int = 0
+    mass: int = 0
+    overfull: bool = False
     limiter_troubles: tuple[str, ...] = ()
     limiter_mode: str = "enforce"
     taken_day: int | None = None
@@ -92,7 +89,7 @@ class Overview:
 
     @property
     def stale_in_all(self) -> int:
-        return self.stale + self.stale_by_hand
+        return self.stale + self.stale_before_cutoff + self.stale_unknown_queue
 
     @property
     def stale_day(self) -> int | None:
@@ -124,8 +121,13 @@ def read() -> Overview:
     return seen
 
 
+def surroundings_now(seen: Overview) -> Surroundings:
+    """Read what decides about recovery, but for the runs: they were counted with the figures."""
+    return replace(surroundings.glance(), mass=seen.mass, overfull=seen.overfull)
+
+
 def _read() -> Overview:
-    control = RecoveryControl.objects.annotate(read_at=Now()).get(pk=1)
+    around = surroundings.read()
     failed = Job.objects.filter(
         status=Status.FAILED,
         updated_at__gte=Now() - FAILED_WITHIN,
@@ -133,12 +135,11 @@ def _read() -> Overview:
         created_at__gte=Now() - 7 * FAILED_WITHIN,
     )
     workers = WorkerHeartbeat.objects.counted()
-    stale = Job.objects.stale()
-    automatic = count(stale.begun_since(control.cutoff) if control.armed and control.cutoff else stale)
     return Overview(
-        read_at=control.read_at,
-        stale=automatic,
-        stale_by_hand=count(stale.begun_before(control.cutoff)) if control.armed and control.cutoff else 0,
+        read_at=around.read_at,
+        mass=around.mass,
+        overfull=around.overfull,
+        **_stale(around),
         hung=count(Job.objects.hung()),
         running=count(Job.objects.running()),
         waiting=count(Job.objects.waiting()),
@@ -157,20 +158,34 @@ def _read() -> Overview:
         .first()
         or "",
         unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
-        lost=_lost(control),
+        lost=_lost(around),
         in_vain=count(waiting.having(MessageTrouble.USED_UP)),
         limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
         limiter_mode=in_force.current().mode,
         alerts_open=count(Alert.objects.open()),
-        oldest_wait=last_day.oldest_wait(control.read_at),
-        dead_letters=last_day.dead_letters(control.read_at),
+        oldest_wait=last_day.oldest_wait(around.read_at),
+        dead_letters=last_day.dead_letters(around.read_at),
         soonest_expiry=last_day.soonest_expiry(),
         **_slow(),
     )
 
 
-def _lost(control: RecoveryControl) -> int:
-    if control.armed and lost_messages.resending():
+def _stale(around: Surroundings) -> dict[str, int]:
+    """How many runs are stale, by whether a sweep would recover them. Mostly there are none, and one question tells."""
+    stale, cutoff = Job.objects.stale(), around.policy.cutoff
+    if not stale.order_by().exists():
+        return {"stale": 0}
+    before = stale.begun_before(cutoff) if cutoff else stale.none()
+    others = stale.begun_since(cutoff) if cutoff else stale
+    return {
+        "stale": count(surroundings.recoverable(stale, around.policy)),
+        "stale_before_cutoff": count(before),
+        "stale_unknown_queue": count(others.exclude(queue__in=around.policy.queues)),
+    }
+
+
+def _lost(around: Surroundings) -> int:
+    if around.armed and lost_messages.resending():
         return 0
     found: int | None = memory.get("lost")
     if found is None:

@@ -15,8 +15,11 @@ from django.urls import reverse
 from alerts.models import Monitor
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
 from jobs.operations import job_operations
+from jobs.recovery import sweeps
+from jobs.recovery.decision import Policy
+from jobs.recovery.surroundings import Surroundings
 from opsconsole import overview
-from opsconsole.kit import counting, figures
+from opsconsole.kit import counting, figures, pauses
 from opsconsole.kit.env import QueueConfig
 from opsconsole.overview import Overview
 from tests import people
@@ -46,13 +49,18 @@ WELL = Overview(
     last_sweep=swept(timedelta(minutes=1)),
     unread_queues=(),
 )
-ARMED = RecoveryControl(mode=RecoveryControl.Mode.ARMED)
-OBSERVING = RecoveryControl(mode=RecoveryControl.Mode.OBSERVE)
-HELD = RecoveryControl(mode=RecoveryControl.Mode.ARMED, hold_until=NOW + HOUR)
+ARMED = Surroundings(
+    read_at=NOW,
+    armed=True,
+    policy=Policy(max_recoveries=3, queues=frozenset({"default"}), cutoff=None, forgiven_before=None),
+    last_sweep_at=NOW - timedelta(minutes=1),
+)
+OBSERVING = replace(ARMED, armed=False)
+HELD = replace(ARMED, hold_started_at=NOW - HOUR, hold_until=NOW + HOUR, mass=20)
 
 
-def sentences(seen: Overview, control: RecoveryControl = ARMED) -> list[str]:
-    return [finding.sentence for finding in overview.findings(seen, control)]
+def sentences(seen: Overview, around: Surroundings = ARMED) -> list[str]:
+    return [finding.sentence for finding in overview.findings(seen, around)]
 
 
 def test_when_all_is_well_nothing_is_found() -> None:
@@ -65,8 +73,9 @@ def test_when_all_is_well_nothing_is_found() -> None:
         ({"stale": 1}, "1 run lost its worker."),
         ({"stale": 2}, "2 runs lost their worker."),
         ({"stale": overview.COUNTED_TO + 1}, "10,000+ runs lost their worker."),
-        ({"stale_by_hand": 1}, "1 run from before the cutoff is stale."),
-        ({"stale_by_hand": 2}, "2 runs from before the cutoff are stale."),
+        ({"stale_before_cutoff": 1}, "1 run from before the cutoff is stale."),
+        ({"stale_before_cutoff": 2}, "2 runs from before the cutoff are stale."),
+        ({"stale_unknown_queue": 1}, "1 run of queues that are not configured is stale."),
         ({"quarantined": 3}, "3 jobs in quarantine."),
         ({"hung": 1}, "1 run past the deadline."),
         ({"overdue": 1}, "1 message should have been sent by now."),
@@ -135,34 +144,83 @@ def test_observing_and_holding_come_first() -> None:
     troubled = replace(WELL, stale=2, quarantined=1, overdue=1)
 
     assert sentences(troubled, OBSERVING)[0] == "Recovery only observes: 2 runs would be recovered."
-    assert sentences(troubled, HELD)[0] == "Recovery is held: 2 runs went silent at once."
+    assert sentences(troubled, HELD)[0] == "Recovery is held: 20 runs went silent at once."
+    begins = replace(HELD, hold_until=None)
+    assert sentences(troubled, begins)[0] == "20 runs went silent at once: the next sweep holds recovery."
     assert "lost their worker" not in " ".join(sentences(troubled, OBSERVING)), "one thing is said once"
 
 
 def test_a_hold_that_has_ended_is_not_said() -> None:
-    over = RecoveryControl(mode=RecoveryControl.Mode.ARMED, hold_until=NOW - SECOND)
+    assert sentences(WELL, replace(HELD, hold_until=NOW - SECOND)) == []
+    assert sentences(WELL, replace(HELD, mass=0)) == [], "too few are silent, the next sweep ends it"
 
-    assert sentences(WELL, over) == []
+
+@pytest.mark.parametrize(
+    ("around", "advice"),
+    [
+        (ARMED, "The next sweep recovers what may be recovered. Sweeps run every 2 min."),
+        (
+            replace(ARMED, paused=True),
+            "Recovery is paused until somebody resumes it. Sweeps recover nothing before that.",
+        ),
+        (
+            replace(ARMED, last_sweep_at=NOW - HOUR),
+            (
+                "No sweep has ended for 1 h, so nothing is recovered. "
+                "Once sweeps run again, silence counts from the first of them."
+            ),
+        ),
+        (
+            replace(ARMED, schedule_paused=True),
+            "The schedule of sweeps is paused, so nothing is recovered by itself.",
+        ),
+    ],
+)
+def test_of_stale_runs_is_said_what_sweeps_do(around: Surroundings, advice: str) -> None:
+    [finding] = overview.findings(replace(WELL, stale=1), around)
+    assert finding.advice == advice
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("mode", "stale", "by_hand"), [("armed", 1, 2), ("observe", 3, 0)])
-def test_what_began_before_the_cutoff_is_counted_apart_once_armed(
-    mode: str, stale: int, by_hand: int
-) -> None:
+def test_the_headline_promises_no_recovery_during_a_pause(client: Any, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED)
+    Sweep.objects.create(trigger="schedule", mode="armed", finished_at=Now())
+    run(age=2 * HOUR, silent=HOUR)
+    pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
+    overview.memory.clear()
+    client.force_login(people.operator())
+
+    page = client.get(reverse("admin:index")).content.decode()
+
+    assert "1 run lost its worker." in page
+    assert "Recovery is paused until somebody resumes it. Sweeps recover nothing before that." in page
+    assert "next sweep" not in page
+    assert sweeps.sweep("test").requeued == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", ["armed", "observe"])
+def test_what_sweeps_leave_to_people_is_counted_apart(settings: Any, mode: str) -> None:
+    """As the recovery page lists it, armed or not."""
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     overview.memory.clear()
     RecoveryControl.objects.update(mode=mode, cutoff=Now() - 3 * HOUR)
     run(age=2 * HOUR, silent=HOUR, worker="new")
     for number in range(2):
         run(age=4 * HOUR, silent=HOUR, worker=f"old-{number}")
+    run(age=4 * HOUR, silent=HOUR, worker="old-gone", queue="gone")
+    run(age=2 * HOUR, silent=HOUR, worker="gone", queue="gone")
 
     seen = overview.read()
 
-    assert (seen.stale, seen.stale_by_hand, seen.stale_in_all) == (stale, by_hand, 3)
+    assert (seen.stale, seen.stale_before_cutoff, seen.stale_unknown_queue) == (1, 3, 1)
+    assert seen.stale_in_all == 5
 
 
 @pytest.mark.django_db
-def test_the_figures_are_those_of_the_database() -> None:
+def test_the_figures_are_those_of_the_database(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     overview.memory.clear()
     run(age=2 * HOUR, silent=HOUR, worker="dead")
     run(age=2 * HOUR, silent=SECOND, worker="hung")

@@ -18,6 +18,7 @@ from alerts.sending import banner
 from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from opsconsole import overview
 from opsconsole.kit import audit
+from opsconsole.kit.env import QueueConfig
 from opsconsole.site import NAVIGATION
 from tests import people
 from tests.factories import SECOND, beat, job, letter, run
@@ -33,7 +34,8 @@ OURS = [model for model in MODELS if model._meta.app_label != "auth" and model._
 
 
 @pytest.fixture(autouse=True)
-def _fresh_figures() -> None:
+def _fresh_figures(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
     overview.memory.clear()
     banner.memory.clear()
 
@@ -168,7 +170,9 @@ def test_observing_is_said_on_every_page(operator: Client) -> None:
         assert changelist(RecoveryControl) in page
 
 
-def test_a_hold_is_said_on_every_page_and_ends_with_it(operator: Client) -> None:
+def test_a_hold_is_said_on_every_page_and_ends_with_it(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1
+    run(age=2 * HOUR, silent=HOUR)
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED, hold_until=Now() + HOUR)
     assert "Recovery is held" in operator.get(changelist(Job)).content.decode()
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
 from jobs.admin.jobs import progress_notes
 from jobs.admin.previewed_actions import button
-from jobs.models import JobEvent, Outbox, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.models.job import JobWithEvidence
 from jobs.models.worker import stale_after
 from jobs.operations.job_operations import Action, step_for
-from jobs.recovery import waiting
+from jobs.recovery import outlook, surroundings, waiting
 from jobs.recovery.waiting import Waiting
 from jobs.runs.diagnosis import Diagnosis, deadline_of, diagnose
 from opsconsole.kit.display import badge
@@ -96,23 +95,8 @@ def _facts(job: JobWithEvidence, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
         ("Last beat of this run", job.beat_at or "never"),
         ("Last sign of life", diagnosis.last_seen),
         ("Counts as stale after", f"{spell(limit)} of silence"),
-        ("Recovery", _recovery_outlook(job, diagnosis)),
+        ("Recovery", outlook.of_run(job, surroundings.read()).sentence),
     ]
-
-
-def _recovery_outlook(job: JobWithEvidence, diagnosis: Diagnosis) -> str:
-    control = RecoveryControl.load()
-    if not diagnosis.stale:
-        return "none by itself: the worker beats"
-    if not control.armed:
-        return "none by itself: recovery only observes"
-    if control.cutoff and (job.started_at or job.updated_at) < control.cutoff:
-        return "by hand only: it began before the cutoff"
-    if control.hold_until and control.hold_until > job.read_at:
-        return f"held until {control.hold_until:%H:%M:%S %Z}: many runs went silent at once"
-    interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
-    what = "quarantined" if job.recovery_count >= settings.OPSCONSOLE_MAX_RECOVERIES else "requeued"
-    return f"{what} by the next sweep, within {spell(interval)}"
 
 
 def _timeline(events: Iterable[JobEvent], messages: Iterable[Outbox]) -> list[Entry]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,10 +16,11 @@ from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm
-from jobs.models import Job, RecoveryControl
+from jobs.models import RecoveryControl
 from jobs.models.worker import stale_after
-from jobs.recovery import control, what_if
-from jobs.recovery.decision import Action, Decision, Policy, decide
+from jobs.recovery import control, outlook, surroundings, what_if
+from jobs.recovery.decision import Action
+from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonForm
@@ -33,6 +32,16 @@ SHOWN = 50
 SALT = "jobs.arm"
 PREVIEW_LASTS_SECONDS = 3_600
 PAGE = "admin:jobs_recoverycontrol_changelist"
+# The headline and its tone, by what keeps sweeps from acting.
+HEADLINES = {
+    None: ("Recovery is armed.", "good"),
+    Stop.OBSERVING: ("Recovery only observes.", "warning"),
+    Stop.PAUSED: ("Recovery is armed, but paused.", "warning"),
+    Stop.HELD: ("Recovery is armed, but held.", "bad"),
+    Stop.NO_SWEEPS: ("Recovery is armed, but no sweep runs.", "bad"),
+    Stop.SCHEDULE_PAUSED: ("Recovery is armed, but the schedule of sweeps is paused.", "bad"),
+}
+HOLD_BEGINS = ("Recovery is armed, but the next sweep holds it.", "bad")
 
 
 @admin.register(RecoveryControl)
@@ -85,16 +94,19 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return request.user.has_perm("jobs.arm_recovery")
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
-        state = RecoveryControl.objects.annotate(db_now=Now()).get(pk=1)
-        decisions = would_do(Policy.current(state))
+        around = surroundings.read()
+        headline, tone = HOLD_BEGINS if around.hold_begins else HEADLINES[around.stop]
         context = {
             "title": "Recovery",
-            "state": state,
-            "held": bool(state.armed and state.hold_until and state.hold_until > state.db_now),
+            "state": RecoveryControl.objects.annotate(db_now=Now()).get(pk=1),
+            "headline": headline,
+            "tone": tone,
+            "prospect": outlook.of_sweeps(around).sentence,
+            "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
             "arm_form": ArmForm(prefix="arm"),
             "disarm_form": ReasonForm(prefix="disarm"),
             "release_form": ReasonForm(prefix="release"),
-            **_summary(decisions),
+            **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
         }
         return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
 
@@ -104,21 +116,23 @@ class RecoveryAdmin(ReadOnlyAdmin):
         if not form.is_valid():
             return self._page(request, arm_form=form)
         cutoff, reason = form.cutoff(), form.cleaned_data["reason"]
-        decisions = would_do(replace(Policy.current(RecoveryControl.load()), cutoff=cutoff))
         frozen = [request.user.pk, cutoff.isoformat() if cutoff else None, reason]
         context = {
             "title": "Arm recovery?",
             "cutoff": cutoff,
             "reason": reason,
             "signed": signing.dumps(frozen, salt=SALT),
-            **_summary(decisions),
+            **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff)),
         }
         return self._render(request, "admin/jobs/recovery_arm.html", context)
 
     def _arm(self, request: HttpRequest) -> HttpResponse:
         frozen = _thaw(request.POST.get("signed", ""))
         if frozen is None or frozen[0] != request.user.pk:
-            messages.error(request, "The preview has expired, or is not yours. Nothing was changed. Show the preview again.")
+            messages.error(
+                request,
+                "The preview has expired, or is not yours. Nothing was changed. Show the preview again.",
+            )
             return redirect(PAGE)
         _, cutoff, reason = frozen
         control.arm(actor_of(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
@@ -138,12 +152,11 @@ class RecoveryAdmin(ReadOnlyAdmin):
         if not control.release_hold(actor_of(request), form.cleaned_data["reason"]):
             messages.warning(request, "There is no hold any more. Nothing was changed.")
             return redirect(PAGE)
-        return self._decided(
-            request, "The hold is released. The next sweep recovers the runs.", form.cleaned_data["reason"]
-        )
+        return self._decided(request, "The hold is released.", form.cleaned_data["reason"])
 
     def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
         audit.log(request.user, [RecoveryControl.load()], sentence, why=reason)
+        # The page that follows says what sweeps do now.
         messages.success(request, sentence)
         return redirect(PAGE)
 
@@ -159,20 +172,17 @@ def _thaw(signed: str) -> list[Any] | None:
     return frozen
 
 
-def would_do(policy: Policy) -> list[Decision]:
-    """What a sweep under this policy would do now, at most ``PREVIEWED`` runs."""
-    jobs = Job.objects.stale().order_by("updated_at", "pk")[:PREVIEWED]
-    return [decide(job, policy) for job in jobs]
-
-
-def _summary(decisions: Sequence[Decision]) -> dict[str, Any]:
-    counts = Counter(decision.action for decision in decisions)
+def _stale_runs(around: Surroundings) -> dict[str, Any]:
+    """What will happen to the stale runs, counted and, for the first ``SHOWN``, one by one."""
+    outlooks = outlook.preview(around, PREVIEWED)
+    counts = Counter(each.action for each in outlooks)
     return {
-        "decisions": decisions[:SHOWN],
-        "hidden": max(0, len(decisions) - SHOWN),
-        "found": len(decisions),
-        "capped": len(decisions) == PREVIEWED,
+        "outlooks": outlooks[:SHOWN],
+        "hidden": max(0, len(outlooks) - SHOWN),
+        "found": len(outlooks),
+        "capped": len(outlooks) == PREVIEWED,
         "requeued": counts[Action.REQUEUE],
         "quarantined": counts[Action.QUARANTINE],
-        "skipped": counts[Action.SKIP],
+        "skipped": counts[Action.NOTHING],
+        "once_armed": outlook.of_sweeps(around).sentence,
     }

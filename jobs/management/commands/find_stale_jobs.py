@@ -1,4 +1,4 @@
-"""List the runs that count as stale now, and why. Changes nothing."""
+"""The runs that count as stale now, why, and what will happen to them. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs.models import Job
-from jobs.models.job import JobWithEvidence
+from jobs.recovery import outlook, surroundings
+from jobs.recovery.outlook import Outlook
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
 
 class Command(BaseCommand):
-    help = "List stale runs, the longest waiting first: job, customer, run, worker, silence and why."
+    help = "List stale runs, the longest waiting first: job, customer, run, silence, why, what sweeps will do, worker."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=int, default=100, help="at most so many rows (default 100)")
@@ -25,14 +25,19 @@ class Command(BaseCommand):
     def handle(self, *args: Any, limit: int, json: bool, **options: Any) -> None:
         if limit < 1:
             raise CommandError("--limit must be at least 1.")
-        jobs = list(Job.objects.stale().order_by("updated_at", "pk")[: limit + 1])
-        for job in jobs[:limit]:
-            self.stdout.write(_as_json(job) if json else _as_row(job))
-        if not json:
-            self.stdout.write(_summary(len(jobs), limit))
+        around = surroundings.read()
+        outlooks = outlook.preview(around, limit + 1)
+        for each in outlooks[:limit]:
+            self.stdout.write(_as_json(each) if json else _as_row(each))
+        if json:
+            return
+        if outlooks:
+            self.stdout.write(outlook.of_sweeps(around).sentence)
+        self.stdout.write(_summary(len(outlooks), limit))
 
 
-def _as_json(job: JobWithEvidence) -> str:
+def _as_json(each: Outlook) -> str:
+    job = each.job
     diagnosis = diagnose(job)
     return json.dumps(
         {
@@ -47,16 +52,24 @@ def _as_json(job: JobWithEvidence) -> str:
             "silent_seconds": (job.read_at - job.last_seen).total_seconds(),
             "reason": diagnosis.reason,
             "sentence": diagnosis.sentence,
+            "outlook": {
+                "action": each.action,
+                "when": each.when,
+                "at": each.at.isoformat() if each.at else None,
+                "reason": each.reason,
+                "sentence": each.sentence,
+            },
         }
     )
 
 
-def _as_row(job: JobWithEvidence) -> str:
+def _as_row(each: Outlook) -> str:
+    job, will = each.job, each.action
     silence = spell(job.read_at - job.last_seen)
     reason = diagnose(job).reason
     why = reason.label if reason else ""
     worker = job.worker_id or "-"
-    return f"{job.pk}  {job.customer_id:<20}  run {job.run_epoch:<3}  {silence:>12}  {why:<16}  {worker}"
+    return f"{job.pk}  {job.customer_id:<20}  run {job.run_epoch:<3}  {silence:>12}  {why:<16}  {will:<10}  {worker}"
 
 
 def _summary(found: int, limit: int) -> str:

@@ -16,7 +16,8 @@ from django.utils import timezone
 from alerts import notify
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
-from jobs.recovery import sweeps
+from jobs.recovery import outlook, surroundings, sweeps
+from opsconsole.kit.counting import many
 from opsconsole.kit.errors import first_line
 
 
@@ -50,12 +51,16 @@ class Command(BaseCommand):
             raise CommandError("Some runs could not be recovered; the sweep's page names them.")
 
     def _preview(self, limit: int) -> None:
-        decisions = sweeps.preview(limit)
-        for decision in decisions:
-            self.stdout.write(
-                f"{decision.action:<10} {decision.run.pk} run {decision.run.run_epoch}: {decision.sentence}"
-            )
-        self.stdout.write(f"{len(decisions)} stale; nothing was changed.")
+        around = surroundings.read()
+        if not around.armed:
+            self.stdout.write(f"{outlook.of_sweeps(around).sentence} If it were armed now:")
+            around = surroundings.if_armed(around, around.policy.cutoff)
+        outlooks = outlook.preview(around, limit)
+        for each in outlooks:
+            self.stdout.write(f"{each.action:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}")
+        if outlooks:
+            self.stdout.write(outlook.of_sweeps(around).sentence)
+        self.stdout.write(f"{many(len(outlooks), 'stale run')}; nothing was changed.")
 
     def _sweep(self, interval: float) -> Sweep:
         queue_depths.refresh_queue_states()

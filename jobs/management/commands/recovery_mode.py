@@ -9,7 +9,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
 from jobs.models import RecoveryControl
-from jobs.recovery import control
+from jobs.recovery import control, outlook, surroundings
 from jobs.runs.timeline import Actor
 from opsconsole.kit.errors import OpsConsoleError
 
@@ -80,15 +80,13 @@ def _database_now() -> datetime:
 
 
 def _as_text(state: RecoveryControl) -> str:
-    lines = [f"Recovery is {state.get_mode_display()}."]
+    lines = [f"Recovery is {state.get_mode_display()}.", outlook.of_sweeps(surroundings.read()).sentence]
     if state.armed:
         lines.append(
             f"Runs that began before {state.cutoff.isoformat()} are handled by hand only."
             if state.cutoff
-            else "There is no cutoff: all runs are recovered."
+            else "There is no cutoff: runs are recovered however old they are."
         )
-    if state.hold_until:
-        lines.append(f"Mass staleness holds it until {state.hold_until.isoformat()} or a release.")
     if state.changed_at:
         lines.append(f"Set by {state.changed_by} at {state.changed_at.isoformat()}: {state.reason}")
     return "\n".join(lines)

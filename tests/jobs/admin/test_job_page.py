@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,11 +14,13 @@ from django.utils import timezone
 
 from jobs.admin.jobs import job_page as job_pages
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status
-from jobs.recovery import control
+from jobs.recovery import control, sweeps
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import SWEEP, Actor, record
+from opsconsole.kit import pauses
+from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import SECOND, beat, job, letter, run
 
@@ -25,6 +28,11 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 OPERATOR = Actor.operator("olga", 1)
+
+
+@pytest.fixture(autouse=True)
+def _one_queue(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
 
 
 @pytest.fixture
@@ -50,29 +58,62 @@ def test_a_dead_worker_is_named_and_the_recovery_announced(operator: Client) -> 
     assert "Why is it stale?" in page
     assert "The heartbeat of worker worker-77 stopped while it ran this." in page
     assert "10 min of silence" in page
-    assert "requeued by the next sweep, within 2 min" in page
+    assert "The next sweep requeues it." in page
 
 
 def test_a_run_that_was_recovered_too_often_is_announced_for_quarantine(operator: Client) -> None:
     arm()
+    stale = run(age=2 * HOUR, silent=HOUR, recovery_count=3)
 
-    assert "quarantined by the next sweep" in page_of(
-        operator, run(age=2 * HOUR, silent=HOUR, recovery_count=3)
+    assert "The next sweep quarantines it, because it was recovered 3 times before." in page_of(
+        operator, stale
     )
 
+    # A mass event is not its fault: the sweep requeues it and counts nothing.
+    RecoveryControl.objects.update(forgiven_before=Now())
+    page = page_of(operator, stale)
+    assert "The next sweep requeues it although it was recovered 3 times before" in page
+    assert "quarantine" not in page.partition("Why is it stale?")[2].partition("</section>")[0]
+    sweeps.sweep("test")
+    assert Job.objects.get(pk=stale.pk).status == Status.PENDING
 
-def test_who_may_not_be_recovered_by_itself_is_told_why(operator: Client) -> None:
+
+def test_no_recovery_is_announced_while_recovery_is_paused(operator: Client) -> None:
+    arm()
+    stale = run(age=2 * HOUR, silent=HOUR)
+    pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
+
+    page = page_of(operator, stale)
+
+    assert "Recovery is paused until somebody resumes it." in page
+    assert "next sweep" not in page
+    assert sweeps.sweep("test").requeued == 0
+
+
+def test_no_recovery_is_announced_for_a_queue_that_sweeps_skip(operator: Client) -> None:
+    arm()
+    stale = run(age=2 * HOUR, silent=HOUR, queue="gone")
+
+    page = page_of(operator, stale)
+
+    assert "Its queue &#x27;gone&#x27; is not configured, so it could not be sent again." in page
+    assert "next sweep" not in page
+    assert sweeps.sweep("test").skipped == 1
+
+
+def test_who_may_not_be_recovered_by_itself_is_told_why(operator: Client, settings: Any) -> None:
     stale = run(age=2 * HOUR, silent=HOUR)
 
     control.disarm(OPERATOR, "tests")
-    assert "recovery only observes" in page_of(operator, stale)
+    assert "Recovery only observes" in page_of(operator, stale).partition("Why is it stale?")[2]
 
     control.arm(OPERATOR, "tests", timezone.now())
-    assert "it began before the cutoff" in page_of(operator, stale)
+    assert "It began before the cutoff" in page_of(operator, stale)
 
     arm()
-    RecoveryControl.objects.update(hold_until=Now() + HOUR)
-    assert "many runs went silent at once" in page_of(operator, stale)
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1
+    sweeps.sweep("test")
+    assert "because 1 run went silent at once" in page_of(operator, stale)
 
 
 def test_a_healthy_run_has_no_such_panel(operator: Client) -> None:
@@ -85,7 +126,7 @@ def test_a_healthy_run_has_no_such_panel(operator: Client) -> None:
 def test_a_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None:
     hung = run(age=2 * HOUR, silent=SECOND)
     assert "it looks hung" in page_of(operator, hung)
-    assert "none by itself: the worker beats" in page_of(operator, hung)
+    assert "Its worker beats, so recovery leaves it alone." in page_of(operator, hung)
     assert "Its message may be lost; that is not proven." in page_of(operator, job(updated_at=Now() - HOUR))
 
 

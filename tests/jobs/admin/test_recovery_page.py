@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from jobs.admin.recovery import recovery_page as page
 from jobs.models import RecoveryControl
+from jobs.recovery import sweeps
+from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import run
@@ -40,7 +42,9 @@ def observe(**changes: Any) -> None:
     RecoveryControl.objects.update(**{"mode": MODE.OBSERVE, "cutoff": None, "hold_until": None} | changes)
 
 
-def hold() -> None:
+def hold(settings: Any) -> None:
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1
+    run(age=2 * HOUR, silent=HOUR)
     observe(mode=MODE.ARMED, hold_started_at=Now() - HOUR, hold_until=Now() + HOUR)
 
 
@@ -64,6 +68,57 @@ def test_it_shows_what_a_sweep_would_do(operator: Client) -> None:
     assert "Recovery only observes." in text
     assert str(stale.pk)[:8] in text
     assert "<strong>1 requeued</strong>, 1 quarantined, 0 left alone" in text
+
+
+def test_it_promises_no_recovery_during_a_pause(operator: Client) -> None:
+    observe(mode=MODE.ARMED)
+    stale = run(age=2 * HOUR, silent=HOUR)
+    pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
+
+    text = operator.get(PAGE).content.decode()
+
+    assert "Recovery is armed, but paused." in text
+    assert "Recovery is paused until somebody resumes it. Sweeps recover nothing before that." in text
+    assert "next sweep" not in text
+    assert str(stale.pk)[:8] in text
+    assert sweeps.sweep("test").requeued == 0
+
+
+def test_the_preview_promises_no_recovery_during_a_pause(operator: Client) -> None:
+    observe()
+    run(age=2 * HOUR, silent=HOUR)
+    pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
+
+    text = preview(operator, "all").content.decode()
+
+    assert "Recovery is paused until somebody resumes it. Sweeps recover nothing before that." in text
+    assert "next sweep" not in text
+
+
+def test_the_preview_tells_that_a_mass_of_stale_runs_is_held_first(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 2
+    observe()
+    for number in range(2):
+        run(age=2 * HOUR, silent=HOUR, worker=f"w{number}")
+
+    previewed = preview(operator, "all")
+
+    assert "The next sweep holds recovery for 10 min" in previewed.content.decode()
+    arm(operator, previewed)
+    text = operator.get(PAGE).content.decode()
+    assert "Recovery is armed, but the next sweep holds it." in text
+    assert sweeps.sweep("test").requeued == 0
+    assert "Recovery is armed, but held." in operator.get(PAGE).content.decode()
+
+
+def test_a_run_of_an_unknown_queue_is_shown_as_left_alone(operator: Client) -> None:
+    observe(mode=MODE.ARMED)
+    run(age=2 * HOUR, silent=HOUR, queue="gone")
+
+    text = operator.get(PAGE).content.decode()
+
+    assert "0 requeued</strong>, 0 quarantined, 1 left alone" in text
+    assert "is not configured" in text
 
 
 def test_nothing_stale_is_said(operator: Client) -> None:
@@ -183,8 +238,8 @@ def test_back_to_observing_needs_a_reason(operator: Client) -> None:
     assert RecoveryControl.load().reason == "maintenance"
 
 
-def test_a_hold_is_shown_and_released_with_a_reason(operator: Client) -> None:
-    hold()
+def test_a_hold_is_shown_and_released_with_a_reason(operator: Client, settings: Any) -> None:
+    hold(settings)
     assert "Recovery is armed, but held." in operator.get(PAGE).content.decode()
 
     refused = operator.post(PAGE, {"decision": "release", "release-reason": ""})
@@ -192,7 +247,8 @@ def test_a_hold_is_shown_and_released_with_a_reason(operator: Client) -> None:
     assert RecoveryControl.load().hold_until is not None
 
     released = operator.post(PAGE, {"decision": "release", "release-reason": "they are dead"}, follow=True)
-    assert "The hold is released" in released.content.decode()
+    assert "The hold is released." in released.content.decode()
+    assert "The next sweep recovers what may be recovered." in released.content.decode()
     control = RecoveryControl.load()
     assert control.hold_until is None
     assert control.forgiven_before is not None
@@ -206,8 +262,8 @@ def test_releasing_what_is_not_held_says_so(operator: Client) -> None:
     assert "There is no hold any more" in response.content.decode()
 
 
-def test_a_viewer_sees_the_page_and_changes_nothing(client: Client) -> None:
-    hold()
+def test_a_viewer_sees_the_page_and_changes_nothing(client: Client, settings: Any) -> None:
+    hold(settings)
     client.force_login(people.viewer())
 
     text = client.get(PAGE).content.decode()

@@ -178,7 +178,7 @@ def check_pages_while_observing(client: Client) -> None:
     assert listed(client, q="customer-7")[:2] == [7, 984]
     old = page_of(client, 150_002)
     assert "No heartbeat was ever seen for this run." in old
-    assert "none by itself: recovery only observes" in old
+    assert "Recovery only observes: sweeps change nothing until somebody arms it." in old
     assert "Nothing was written about it: it was there before the console." in old
     assert "Its message is lost" in page_of(client, 150_003)
     assert "archived" in page_of(client, 150_004)
@@ -189,7 +189,7 @@ def check_pages_while_observing(client: Client) -> None:
 
 
 def check_pages_once_armed(client: Client) -> None:
-    assert "it began before the cutoff" in page_of(client, 150_002)
+    assert "It began before the cutoff" in page_of(client, 150_002)
     assert "it waits since before the cutoff" in page_of(client, 150_003)
     recovered = page_of(client, 12)
     assert "Recovered" in recovered and "Message sent" in recovered

@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from jobs.models import Job, JobEvent, Status, Sweep
 from jobs.recovery import control
 from jobs.runs.timeline import Actor
+from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
 from tests.factories import SECOND, job, run
 
@@ -42,6 +43,36 @@ def test_find_stale_jobs_as_table_and_json() -> None:
     assert str(dead.pk) in table and "ACME" in table and "dead worker" in table and "1 stale run." in table
     [line] = called("find_stale_jobs", "--json").splitlines()
     assert json.loads(line)["id"] == str(dead.pk) and json.loads(line)["reason"] == "dead_worker"
+
+
+def test_find_stale_jobs_tells_what_sweeps_will_do() -> None:
+    run(age=2 * HOUR, silent=HOUR)
+    run(age=3 * HOUR, silent=HOUR, worker="worker-2", queue="gone")
+    table = called("find_stale_jobs")
+    assert "nothing" in table.splitlines()[0] and "requeue" in table.splitlines()[1]
+    assert "The next sweep recovers what may be recovered." in table
+    pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
+    assert "next sweep" not in called("find_stale_jobs")
+    lines = [json.loads(line)["outlook"] for line in called("find_stale_jobs", "--json").splitlines()]
+    assert [(line["action"], line["when"], line["reason"], line["at"]) for line in lines] == [
+        ("nothing", "not_by_itself", "unknown_queue", None),
+        ("requeue", "after_pause", "paused", None),
+    ]
+
+
+def test_a_dry_run_says_what_keeps_sweeps_from_acting() -> None:
+    """What it promises is what the command without --dry-run does."""
+    dead = run(age=2 * HOUR, silent=HOUR)
+    pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
+    assert "Recovery is paused until somebody resumes it." in called("recover_stale_jobs", "--dry-run")
+    pauses.end(pauses.RECOVERY, by="ada", reason="done")
+    control.disarm(Actor("test"), "looking first")
+    said = called("recover_stale_jobs", "--dry-run")
+    assert said.startswith(
+        "Recovery only observes: sweeps change nothing until somebody arms it. If it were armed"
+    )
+    assert f"requeue    {dead.pk}" in said
+    assert "requeued 0" in called("recover_stale_jobs")
 
 
 def test_find_stale_jobs_says_when_there_are_more() -> None:

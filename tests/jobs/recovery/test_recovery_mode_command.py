@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,8 +12,12 @@ from django.db import connection
 from django.utils import timezone
 
 from jobs.models import RecoveryControl
+from opsconsole.kit import pauses
+from tests.factories import run
 
 pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
 
 
 def called(*words: str) -> str:
@@ -42,6 +47,14 @@ def test_arming_with_a_time_and_going_back() -> None:
     assert RecoveryControl.load().mode == "observe"
     assert "Recovery is observe" in said
     assert "Set by operator:ada" in called("show")
+
+
+def test_what_keeps_sweeps_from_acting_is_said() -> None:
+    called("arm", "--cutoff", "all", "--reason", "All of them.")
+    assert "The next sweep recovers what may be recovered." in called("show")
+    pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
+    assert "Recovery is paused until somebody resumes it." in called("show")
+    assert "next sweep" not in called("show")
 
 
 def test_the_cutoff_now_is_the_database_s_now() -> None:
@@ -77,10 +90,13 @@ def test_what_is_refused_changes_nothing(words: list[str], sentence: str) -> Non
     assert RecoveryControl.objects.values().get() == before
 
 
-def test_a_hold_is_shown_and_released() -> None:
+def test_a_hold_is_shown_and_released(settings: Any) -> None:
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1
     began = timezone.now()
-    RecoveryControl.objects.update(hold_started_at=began, hold_until=began)
-    assert "Mass staleness holds it" in called("show")
-    assert "Mass staleness" not in called("release-hold", "--reason", "The network is back.", "--as", "ada")
+    run(age=HOUR)
+    RecoveryControl.objects.update(mode="armed", hold_started_at=began, hold_until=began + HOUR)
+    assert "or until somebody releases the hold, because 1 run went silent at once." in called("show")
+    said = called("release-hold", "--reason", "The network is back.", "--as", "ada")
+    assert "The next sweep recovers what may be recovered." in said
     state = RecoveryControl.load()
     assert (state.hold_until, state.forgiven_before, state.changed_by) == (None, began, "operator:ada")

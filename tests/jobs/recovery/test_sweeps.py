@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from alerts.models import Alert
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
-from jobs.recovery import batches, control, rescue, sweeps
+from jobs.recovery import batches, control, outlook, rescue, surroundings, sweeps
 from jobs.recovery.candidates import held_again
 from jobs.recovery.decision import Action
 from jobs.runs import heartbeats, lifecycle
@@ -125,7 +125,8 @@ def test_observe_mode_changes_nothing() -> None:
     assert (swept.mode, swept.found, swept.requeued) == (Sweep.Mode.OBSERVE, 1, 0)
     assert Job.objects.get(pk=dead.pk).status == Status.IN_PROGRESS
     assert not Outbox.objects.exists()
-    assert [decision.action for decision in sweeps.preview()] == [Action.REQUEUE]
+    armed = surroundings.if_armed(surroundings.read(), cutoff=None)
+    assert [each.action for each in outlook.preview(armed, 10)] == [Action.REQUEUE]
 
 
 def test_runs_before_the_cutoff_are_for_people_only() -> None:
@@ -152,7 +153,7 @@ def test_pages_and_pace(settings: Any) -> None:
     for number in range(10):
         dead_run(worker=f"worker-{number}")
     first = sweeps.sweep("test")
-    assert first.requeued == 6 and "the next sweep goes on" in first.note
+    assert first.requeued == 6 and "left to later sweeps" in first.note
     assert sweeps.sweep("test").requeued == 4
 
 
@@ -468,6 +469,6 @@ def _arm_again() -> None:
 
 def test_find_is_a_question_without_consequences() -> None:
     dead_run()
-    sweeps.preview()
+    outlook.preview(surroundings.read(), 10)
     assert not JobEvent.objects.exists() and not Sweep.objects.exists()
     assert job().status == Status.PENDING

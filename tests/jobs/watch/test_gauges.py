@@ -18,7 +18,7 @@ from jobs.messaging import queue_depths
 from jobs.models import JobEvent, Outbox, QueueState, RecoveryControl, Status
 from jobs.recovery import sweeps
 from jobs.watch import gauges
-from opsconsole.kit import counting
+from opsconsole.kit import counting, pauses
 from opsconsole.kit.env import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import beat, job, letter, run
@@ -55,7 +55,19 @@ def test_five_stale_jobs_in_a_day_are_silent_and_six_are_told_once() -> None:
     assert alert and (alert.value, alert.threshold) == (6, 5)
     assert alert.title == "6 jobs lost their worker within 24 hours"
     assert alert.facts == [["Started again", "3"], ["Quarantined", "1"], ["Stale now", "2"]]
+    assert "The next sweep recovers what may be recovered." in alert.summary
     assert Notification.objects.filter(alert=alert).count() == 1
+
+
+def test_the_alert_about_stale_jobs_promises_no_recovery_during_a_pause() -> None:
+    """Nor does it say that each waits for its recovery: some are left to people."""
+    for number in range(6):
+        run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
+    pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
+    gauges.watch()
+    alert = open_alert("stale_jobs_day")
+    assert alert and "Recovery is paused until somebody resumes it." in alert.summary
+    assert "next sweep" not in alert.summary
 
 
 def test_what_was_a_day_ago_or_not_stale_does_not_count() -> None:
@@ -288,7 +300,8 @@ def test_measuring_asks_a_bounded_number_of_questions(settings: Settings) -> Non
         event("recovered", ago=23 * HOUR)
         run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
     gauges.watch()
-    assert asked() <= few + 4
+    # What sweeps will do about stale runs is asked only where there are any.
+    assert asked() <= few + 8
 
 
 def test_the_tasks_say_that_they_succeeded(settings: Settings, sqs_queue: TestQueue) -> None:

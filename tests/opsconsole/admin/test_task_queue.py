@@ -114,7 +114,10 @@ def test_schedules_of_others_are_left_alone(operator: Client) -> None:
 def test_a_paused_one_is_not_run(operator: Client, sweep: Schedule) -> None:
     Schedule.objects.filter(pk=sweep.pk).update(repeats=schedules.PAUSED)
 
-    assert "None of these schedules can be changed in this way." in act(operator, "run_now", sweep).content.decode()
+    assert (
+        "None of these schedules can be changed in this way."
+        in act(operator, "run_now", sweep).content.decode()
+    )
 
 
 @pytest.mark.parametrize("action", ["pause", "resume", "run_now", "delete_selected", "resubmit_task"])

@@ -1,0 +1,107 @@
+"""The sentences of ``jobs.recovery.outlook``: what they promise is what a sweep does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+
+from jobs.models.worker import stale_after
+from jobs.recovery.control import HoldStep
+from jobs.recovery.decision import Action, Decision, Why
+from jobs.recovery.surroundings import Stop, Surroundings
+from opsconsole.kit.counting import exactly
+from opsconsole.kit.display import clock_time
+from opsconsole.kit.durations import spell
+
+_DOES = {Action.REQUEUE: "requeues it", Action.QUARANTINE: "quarantines it"}
+# Of what a sweep does once nothing stops it any more.
+_FOR_LATER = {Stop.PAUSED, Stop.HELD}
+
+
+def of_sweeps(around: Surroundings) -> str:
+    """Say when sweeps recover the stale runs that may be recovered, and if they don't, why not."""
+    if around.stop:
+        later = " Sweeps recover nothing before that." if around.stop in _FOR_LATER else ""
+        return f"{_of_stop(around.stop, around)}{later}"
+    if around.overfull:
+        return f"Sweeps recover what may be recovered, at most {_most_runs()} each."
+    if around.hold_step == HoldStep.NEEDLESS:
+        return f"The next sweep ends the hold, because few runs are silent now, and recovers what may be recovered.{_pace(around)}"
+    return f"The next sweep recovers what may be recovered.{_pace(around)}"
+
+
+def of_taken(decision: Decision, around: Surroundings) -> str:
+    """Say when a sweep requeues or quarantines this run."""
+    does = f"{_DOES[decision.action]}{_because(decision)}"
+    if around.stop in _FOR_LATER:
+        return f"{_of_stop(around.stop, around)} A sweep after that {does}, unless its worker beats before."
+    if around.stop:
+        return _of_stop(around.stop, around)
+    if around.overfull:
+        return f"One of the next sweeps {does}. Each recovers at most {_most_runs()}."
+    return f"The next sweep {does}.{_pace(around)}"
+
+
+def of_left_alone(decision: Decision) -> str:
+    """Say why no sweep touches this run."""
+    match decision.why:
+        case Why.NOT_RUNNING:
+            return "It is not running, so there is nothing to recover."
+        case Why.HUNG:
+            return "Its worker beats, so recovery leaves it alone. Cancel or requeue it by hand."
+        case Why.ALIVE:
+            return "It is not stale, so recovery leaves it alone."
+    return decision.sentence
+
+
+def _of_stop(stop: Stop, around: Surroundings) -> str:
+    match stop:
+        case Stop.OBSERVING:
+            return "Recovery only observes: sweeps change nothing until somebody arms it."
+        case Stop.SCHEDULE_PAUSED:
+            return "The schedule of sweeps is paused, so nothing is recovered by itself."
+        case Stop.NO_SWEEPS:
+            away = spell(around.sweepless_for or timedelta(0))
+            return (
+                f"No sweep has ended for {away}, so nothing is recovered. "
+                "Once sweeps run again, silence counts from the first of them."
+            )
+        case Stop.PAUSED:
+            until = clock_time(around.paused_until) if around.paused_until else "somebody resumes it"
+            then = f" After that, {_of_hold(around)}" if around.holds_beyond_the_pause else ""
+            return f"Recovery is paused until {until}.{then}"
+        case Stop.HELD:
+            sentence = _of_hold(around)
+            return f"{sentence[0].upper()}{sentence[1:]}"
+
+
+def _of_hold(around: Surroundings) -> str:
+    if around.hold_step == HoldStep.BEGIN:
+        return f"the next sweep holds recovery for {spell(stale_after())}, because {exactly(around.mass, 'run')} went silent at once."
+    until = clock_time(around.held_until) if around.held_until else "its end"
+    return (
+        f"recovery is held until {until}, or until somebody releases the hold, "
+        f"because {exactly(around.mass, 'run')} went silent at once."
+    )
+
+
+def _because(decision: Decision) -> str:
+    before = exactly(decision.run.recovery_count, "time")
+    match decision.why:
+        case Why.USED_UP:
+            return f", because it was recovered {before} before"
+        case Why.FORGIVEN:
+            return f" although it was recovered {before} before, because it went silent together with others"
+    return ""
+
+
+def _pace(around: Surroundings) -> str:
+    if around.sweepless_for is None:
+        return " No sweep has ended yet."
+    interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
+    return f" Sweeps run every {spell(interval)}."
+
+
+def _most_runs() -> str:
+    return exactly(settings.OPSCONSOLE_SWEEP_LIMIT, "run")

@@ -1,0 +1,170 @@
+"""What decides about recovery beside the run itself: the mode, pauses, holds, the cutoff, and whether sweeps run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Exists, Subquery
+from django.db.models.functions import Now
+from django_q.models import Schedule
+
+from jobs.models import Job, RecoveryControl, Sweep
+from jobs.models.job import JobQuerySet
+from jobs.recovery import control
+from jobs.recovery.control import HoldStep
+from jobs.recovery.decision import Policy
+from opsconsole.kit import pauses
+from opsconsole.kit.models import Pause
+
+SWEEP_TASK, BY_SCHEDULE = "jobs.tasks.sweep", "schedule"
+# What django-q keeps in a schedule that is switched off.
+SWITCHED_OFF = 0
+
+
+class Stop(StrEnum):
+    """What keeps stale runs from being recovered by the next sweep."""
+
+    OBSERVING = "observing"
+    PAUSED = "paused"
+    HELD = "held"
+    NO_SWEEPS = "no_sweeps"
+    SCHEDULE_PAUSED = "schedule_paused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """All read at one moment, by the database's clock.
+
+    ``mass``: so many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
+    than one sweep does. A pause without ``paused_until`` has no end.
+    """
+
+    read_at: datetime
+    armed: bool
+    policy: Policy
+    hold_started_at: datetime | None = None
+    hold_until: datetime | None = None
+    paused: bool = False
+    paused_until: datetime | None = None
+    last_sweep_at: datetime | None = None
+    schedule_paused: bool = False
+    mass: int = 0
+    overfull: bool = False
+
+    @property
+    def sweeps_were_away(self) -> bool:
+        """Whether the next sweep excuses all silence, because none has ended for long before it."""
+        return self.sweepless_for is not None and self.sweepless_for > control.longest_normal_gap()
+
+    @property
+    def sweepless_for(self) -> timedelta | None:
+        """How long ago the last sweep ended; None when none has ended yet."""
+        return None if self.last_sweep_at is None else self.read_at - self.last_sweep_at
+
+    @property
+    def hold_step(self) -> HoldStep:
+        return control.hold_step(self.mass, self.hold_until, self.read_at)
+
+    @property
+    def held_until(self) -> datetime | None:
+        """When the hold in force ends by itself; None also for one that the next sweep begins or ends."""
+        return self.hold_until if self.hold_step == HoldStep.STAY else None
+
+    @property
+    def hold_begins(self) -> bool:
+        """Whether the next sweep holds recovery instead of acting."""
+        return self.stop == Stop.HELD and self.hold_step == HoldStep.BEGIN
+
+    @property
+    def holds_beyond_the_pause(self) -> bool:
+        """Whether a hold may keep sweeps from acting once the pause is over."""
+        if self.held_until is None:
+            return self.hold_step == HoldStep.BEGIN
+        return self.paused_until is None or self.held_until > self.paused_until
+
+    @property
+    def acting_policy(self) -> Policy:
+        """The policy of the next sweep that acts: a hold forgives the runs that were silent when it began."""
+        match self.hold_step:
+            case HoldStep.BEGIN:
+                return replace(self.policy, forgiven_before=self.read_at)
+            case HoldStep.STAY | HoldStep.OVER:
+                return replace(self.policy, forgiven_before=self.hold_started_at)
+        return self.policy
+
+    @property
+    def standstill(self) -> Stop | None:
+        """What keeps a sweep that runs now from recovering anything."""
+        if not self.armed:
+            return Stop.OBSERVING
+        if self.paused:
+            return Stop.PAUSED
+        return Stop.HELD if self.hold_step in {HoldStep.BEGIN, HoldStep.STAY} else None
+
+    @property
+    def stop(self) -> Stop | None:
+        """What keeps stale runs from being recovered by the next sweep: also that none runs by itself."""
+        if not self.armed:
+            return Stop.OBSERVING
+        if self.schedule_paused:
+            return Stop.SCHEDULE_PAUSED
+        return Stop.NO_SWEEPS if self.sweeps_were_away else self.standstill
+
+
+def glance() -> Surroundings:
+    """Read the surroundings in one query, without counting runs: ``mass`` and ``overfull`` stay as if none were stale."""
+    pause = Pause.objects.active().filter(name=pauses.RECOVERY)
+    ended = Sweep.objects.finished().order_by("-started_at", "-id")
+    schedules = Schedule.objects.filter(func=SWEEP_TASK)
+    state: Any = RecoveryControl.objects.annotate(
+        read_at=Now(),
+        paused=Exists(pause),
+        paused_until=Subquery(pause.values("until")[:1]),
+        last_sweep_at=Subquery(ended.values("finished_at")[:1]),
+        last_trigger=Subquery(ended.values("trigger")[:1]),
+        scheduled=Exists(schedules),
+        schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
+    ).get(pk=1)
+    # Where a command or a loop sweeps, no schedule is missed.
+    by_schedule = state.last_trigger in {None, BY_SCHEDULE}
+    return Surroundings(
+        read_at=state.read_at,
+        armed=state.armed,
+        policy=Policy.current(state),
+        hold_started_at=state.hold_started_at,
+        hold_until=state.hold_until,
+        paused=state.paused,
+        paused_until=state.paused_until,
+        last_sweep_at=state.last_sweep_at,
+        schedule_paused=by_schedule and state.scheduled and not state.schedule_on,
+    )
+
+
+def read() -> Surroundings:
+    """Read the surroundings, and count the stale runs where their number decides."""
+    around = glance()
+    return counted(around) if around.armed else around
+
+
+def counted(around: Surroundings) -> Surroundings:
+    """Count the stale runs for surroundings that were read without."""
+    most = settings.OPSCONSOLE_SWEEP_LIMIT
+    may_be = recoverable(Job.objects.stale(), around.policy).order_by()
+    overfull = may_be[: most + 1].count() > most
+    return replace(around, mass=control.mass_of_stale(around.policy), overfull=overfull)
+
+
+def if_armed(around: Surroundings, cutoff: datetime | None) -> Surroundings:
+    """The surroundings as they would be if somebody armed recovery now, with this cutoff."""
+    return counted(replace(around, armed=True, policy=replace(around.policy, cutoff=cutoff)))
+
+
+def recoverable(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
+    """Of stale runs, those that a sweep under this policy requeues or quarantines: what ``decide`` says, as a query."""
+    if policy.cutoff:
+        runs = runs.begun_since(policy.cutoff)
+    return runs.filter(queue__in=policy.queues)

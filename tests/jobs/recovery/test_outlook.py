@@ -1,0 +1,216 @@
+"""What the outlook says of a run is what a sweep then does (I12): a table of cases, tried by real sweeps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from jobs.models import Job, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from jobs.recovery import outlook, surroundings, sweeps
+from jobs.recovery.decision import Action
+from jobs.recovery.outlook import Outlook, When
+from opsconsole.kit import pauses
+from opsconsole.kit.env import QueueConfig
+from opsconsole.kit.models import Pause
+from tests.factories import SECOND
+
+pytestmark = pytest.mark.django_db
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MODE = RecoveryControl.Mode
+MOST = 3
+# A pause: for how long it goes on. A hold: for how long its row says so, and whether runs are silent at once.
+PAUSES = {"none": None, "short": 5 * MINUTE, "long": 20 * MINUTE, "endless": timedelta.max}
+HOLDS = {
+    "none": (None, False),
+    "begins": (None, True),
+    "in force": (10 * MINUTE, True),
+    "over": (-MINUTE, True),
+    "needless": (10 * MINUTE, False),
+}
+# Of runs that began and were last seen so long ago.
+BEGAN_BEFORE_CUTOFF, CUTOFF, BEGAN_AFTER_CUTOFF = 5 * HOUR, 3 * HOUR, 2 * HOUR
+SEEN_BEFORE, HOLD_BEGAN, FORGIVEN, SEEN_AFTER = 60 * MINUTE, 45 * MINUTE, 40 * MINUTE, 30 * MINUTE
+PROMISE = re.compile(r"The next sweep (requeues|quarantines) it")
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1_000
+    settings.OPSCONSOLE_MAX_RECOVERIES = MOST
+
+
+@dataclass(frozen=True)
+class State:
+    """What can become of a job in a sweep."""
+
+    status: str
+    run_epoch: int
+    recovery_count: int
+
+
+def states() -> dict[UUID, State]:
+    rows = Job.objects.values_list("pk", "status", "run_epoch", "recovery_count")
+    return {pk: State(status, epoch, recoveries) for pk, status, epoch, recoveries in rows}
+
+
+def done(before: State, after: State) -> Action:
+    if after == before:
+        return Action.NOTHING
+    return Action.REQUEUE if after.status == Status.PENDING else Action.QUARANTINE
+
+
+def outlooks() -> dict[UUID, Outlook]:
+    around = surroundings.read()
+    return {job.pk: outlook.of_run(job, around) for job in Job.objects.with_evidence()}
+
+
+def every_kind_of_run(now: datetime) -> None:
+    """Fresh, stale and hung runs and jobs that don't run, in both queues, before and after the cutoff, and so on."""
+    jobs, beats = [], []
+    lives = [("stale", SEEN_BEFORE), ("stale", SEEN_AFTER), ("hung", SECOND), ("fresh", SECOND)]
+    runs = product(lives, ["default", "gone"], [0, MOST], [BEGAN_BEFORE_CUTOFF, BEGAN_AFTER_CUTOFF])
+    for number, ((life, seen), queue, recoveries, began) in enumerate(runs):
+        made = Job(
+            id=uuid4(),
+            customer_id="TEST-001",
+            package_size=1,
+            status=Status.IN_PROGRESS,
+            queue=queue,
+            recovery_count=recoveries,
+            run_epoch=1,
+            claimed_epoch=1,
+            worker_id=f"worker-{number}",
+            started_at=now - began,
+            updated_at=now - began,
+            deadline_at=now + HOUR if life == "fresh" else now - HOUR,
+        )
+        beats.append(
+            WorkerHeartbeat(
+                worker_id=f"worker-{number}",
+                current_job_id=made.pk,
+                current_run_epoch=1,
+                last_heartbeat=now - seen,
+            )
+        )
+        jobs.append(made)
+    jobs += [
+        Job(customer_id="TEST-001", package_size=1, status=status, updated_at=now - 5 * HOUR)
+        for status in (Status.PENDING, Status.COMPLETED, Status.CANCELLED, "archived")
+    ]
+    Job.objects.bulk_create(jobs)
+    WorkerHeartbeat.objects.bulk_create(beats)
+
+
+def worlds(pause: str) -> list[tuple[bool, bool, bool]]:
+    """Whether there is a cutoff, whether an earlier mass was forgiven, and whether no sweep ended for long."""
+    both = [(False, False, False), (True, True, False), (True, True, True)]
+    return both if PAUSES[pause] else [*both, (True, False, False), (False, True, False)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "pause", "hold"),
+    [
+        *product([MODE.ARMED], PAUSES, HOLDS),
+        (MODE.OBSERVE, "none", "none"),
+        (MODE.OBSERVE, "short", "in force"),
+    ],
+)
+def test_a_sweep_does_what_the_outlook_says(settings: Any, mode: str, pause: str, hold: str) -> None:
+    for cutoff, forgiven, away in worlds(pause):
+        with transaction.atomic():
+            now = timezone.now()
+            every_kind_of_run(now)
+            _set_up(settings, now, mode, pause, hold)
+            RecoveryControl.objects.update(
+                cutoff=now - CUTOFF if cutoff else None,
+                forgiven_before=now - FORGIVEN if forgiven else None,
+            )
+            ended = now - (HOUR if away else MINUTE)
+            Sweep.objects.create(trigger="schedule", mode=mode, started_at=ended, finished_at=ended)
+            _sweep_and_compare()
+            _let_time_pass_and_compare()
+            transaction.set_rollback(True)
+
+
+def _set_up(settings: Any, now: datetime, mode: str, pause: str, hold: str) -> None:
+    for_so_long, mass = HOLDS[hold]
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 2 if mass else 1_000
+    settings.OPSCONSOLE_MASS_STALE_SHARE = 0.05
+    RecoveryControl.objects.update(
+        mode=mode,
+        hold_started_at=None if for_so_long is None else now - HOLD_BEGAN,
+        hold_until=None if for_so_long is None else now + for_so_long,
+    )
+    lasting = PAUSES[pause]
+    if lasting:
+        pauses.begin(
+            pauses.RECOVERY, by="ada", reason="deploy", lasting=None if lasting == timedelta.max else lasting
+        )
+
+
+def _sweep_and_compare() -> None:
+    said, before = outlooks(), states()
+    around = surroundings.read()
+    wanted = {pk for pk, each in said.items() if each.decision.action != Action.NOTHING}
+    assert (
+        set(surroundings.recoverable(Job.objects.stale(), around.policy).values_list("pk", flat=True))
+        == wanted
+    )
+    prospect = outlook.of_sweeps(around)
+
+    swept = sweeps.sweep("schedule")
+
+    after = states()
+    acted = any(done(before[pk], after[pk]) != Action.NOTHING for pk in after)
+    assert acted is (prospect.when == When.NEXT_SWEEP), prospect
+    assert acted is (prospect.stop is None)
+    if not around.sweeps_were_away:
+        assert (swept.mode == Sweep.Mode.ARMED) is (around.standstill is None)
+    for pk, each in said.items():
+        expected = each.action if each.when == When.NEXT_SWEEP else Action.NOTHING
+        assert done(before[pk], after[pk]) == expected, each
+        assert bool(PROMISE.search(each.sentence)) is (expected != Action.NOTHING), each
+        if expected == Action.REQUEUE:
+            assert after[pk].recovery_count - before[pk].recovery_count == each.decision.counted, each
+
+
+def _let_time_pass_and_compare() -> None:
+    """What is to happen after the pause happens at its end, and what after a hold, at the hold's."""
+    said, before = outlooks(), states()
+    if not any(each.when in {When.AFTER_PAUSE, When.AFTER_HOLD} for each in said.values()):
+        return
+    _end_the_pause()
+    sweeps.sweep("schedule")
+    _compare_later(said, before, {When.AFTER_PAUSE})
+    RecoveryControl.objects.filter(hold_until__isnull=False).update(hold_until=Now() - SECOND)
+    sweeps.sweep("schedule")
+    _compare_later(said, before, {When.AFTER_PAUSE, When.AFTER_HOLD})
+
+
+def _end_the_pause() -> None:
+    for pause in Pause.objects.active():
+        if pause.until is None:
+            pauses.end(pause.name, by="ada", reason="done")
+        else:
+            passes = pause.until - timezone.now() + SECOND
+            Pause.objects.update(until=F("until") - passes)
+            RecoveryControl.objects.update(hold_until=F("hold_until") - passes)
+
+
+def _compare_later(said: dict[UUID, Outlook], before: dict[UUID, State], due: set[When]) -> None:
+    after = states()
+    for pk, each in said.items():
+        expected = each.action if each.when in due else Action.NOTHING
+        assert done(before[pk], after[pk]) == expected, each
