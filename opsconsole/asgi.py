@@ -32,5 +32,5 @@ async def _live(receive: Receive, send: Send) -> None:
 
     while (message := await receive())["type"] != "lifespan.shutdown":
         await send({"type": f"{message['type']}.complete"})
-    await sync_to_async(background_thread.end)()
+    await sync_to_async(background_thread.stop)()
     await send({"type": "lifespan.shutdown.complete"})

@@ -25,7 +25,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
 from opsconsole.overview import Finding
 from opsconsole.sign_in import second_factor
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 
 # The groups of the navigation, in order. A model that is not named here goes to the last group.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -85,7 +85,7 @@ class ConsoleSite(AdminSite):
         context["environment"] = settings.OPSCONSOLE_ENV
         context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
         if self.has_permission(request):
-            context["limiter_mode"] = in_force.current().mode
+            context["limiter_mode"] = policy_cache.current().mode
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banners"] = _banners(request)
         if self.has_permission(request) and request.user.has_perm("alerts.view_alert"):

@@ -1,1 +1,1 @@
-"""Who asked for what and how often: the records of rate limiting."""
+"""Rate limiting: policies, the engine that decides, and the records of limited requests."""

@@ -1,4 +1,4 @@
-"""System checks of the limiter, with those that the server runs before it serves."""
+"""System checks of the limiter, which the server runs before it starts."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 MIDDLEWARE = "ratelimits.requests.middleware.RateLimitMiddleware"
-USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
 @register("opsconsole")
-def limiter(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    return list(_faults())
+def check_limiter(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    return list(_errors())
 
 
-def _faults() -> Iterator[CheckMessage]:
+def _errors() -> Iterator[CheckMessage]:
     if settings.OPSCONSOLE_RATE_LIMIT_STORE is None and settings.OPSCONSOLE_WEB_PROCESSES > 1:
         yield Error(
-            f"Requests are counted in each process alone, but {settings.OPSCONSOLE_WEB_PROCESSES} processes "
-            "serve: a client would get the limit from each of them.",
-            hint="Set OPSCONSOLE_RATE_LIMIT_STORE (or CACHE_URL) to a Redis or Valkey that they share.",
+            f"The server runs {settings.OPSCONSOLE_WEB_PROCESSES} processes, but each of them counts requests on its "
+            "own. A client would get the full limit from each process.",
+            hint="Set OPSCONSOLE_RATE_LIMIT_STORE (or CACHE_URL) to a Redis or Valkey server that they share.",
             id="ratelimits.E001",
         )
-    order = [name for name in settings.MIDDLEWARE if name in {MIDDLEWARE, USERS}]
-    if order != [USERS, MIDDLEWARE]:
+    order = [name for name in settings.MIDDLEWARE if name in {MIDDLEWARE, AUTHENTICATION}]
+    if order != [AUTHENTICATION, MIDDLEWARE]:
         yield Error(
-            f"{MIDDLEWARE} is missing from MIDDLEWARE, or stands before {USERS}: refusals would not "
-            "be answered with 429, or users not be told apart.",
-            hint="Put it right after the other.",
+            f"{MIDDLEWARE} is missing from MIDDLEWARE, or comes before {AUTHENTICATION}. Refused requests would not be "
+            "answered with 429, or signed-in users would count under their addresses.",
+            hint=f"Add it directly after {AUTHENTICATION}.",
             id="ratelimits.E002",
         )

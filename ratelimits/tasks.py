@@ -1,4 +1,4 @@
-"""What the cluster calls by the clock (``opsconsole.cluster.schedules``)."""
+"""Tasks that the cluster runs on a schedule (``opsconsole.cluster.schedules``)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ratelimits.records import gauges, recording, troubles
 
 def cleanup() -> str:
     deleted = recording.cleanup()
-    troubles.settle()
+    troubles.remove_ended()
     return f"deleted {deleted} records"
 
 

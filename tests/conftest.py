@@ -104,14 +104,14 @@ def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins with nobody counted, under the built-in policies, and no thread of the limiter's runs beside it."""
     from ratelimits.engine import store
     from ratelimits.identity import untrusted_forwarding
-    from ratelimits.policies import in_force
+    from ratelimits.policies import policy_cache
     from ratelimits.records import background_thread, troubles
 
-    monkeypatch.setattr(background_thread, "ensure", lambda: None)
-    monkeypatch.setattr(troubles, "_many", False)
-    monkeypatch.setattr(untrusted_forwarding, "_seen", [])
-    in_force.assume_built_in()
-    store.forget_counts()
+    monkeypatch.setattr(background_thread, "ensure_running", lambda: None)
+    monkeypatch.setattr(troubles, "_unstated_processes", False)
+    monkeypatch.setattr(untrusted_forwarding, "_peers", [])
+    policy_cache.use_built_in()
+    store.clear_counts()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from importlib import import_module
 from django.db import connection
 
 from ratelimits.models import LimiterControl
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 
 
 def write() -> None:
@@ -15,4 +15,4 @@ def write() -> None:
     with connection.cursor() as cursor:
         cursor.execute(presets)
     LimiterControl.objects.get_or_create(pk=1)
-    in_force.forget()
+    policy_cache.clear()

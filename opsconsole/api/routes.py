@@ -27,7 +27,7 @@ from opsconsole.kit.problems import Problem
 from ratelimits.api.routes import KeyHeader, KeyInBearer
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 from ratelimits.requests import limiting, responses
 from ratelimits.requests.decorators import rate_limited
 
@@ -69,8 +69,8 @@ def _by_key(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     @wraps(run)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         key = api_keys.authenticate(request)
-        if limiting.by_name(request, _policy(key)):
-            return responses.refusal(limiting.seen(request).decisions)
+        if refusal := limiting.check_by_name(request, _policy(key)):
+            return responses.refusal(refusal)
         return run(request, *args, **kwargs)
 
     return limited
@@ -80,7 +80,7 @@ def _policy(key: ApiKey | None) -> str:
     """Return the policy's name; a key whose policy was deleted counts under the preset, which can't be deleted."""
     if key is None:
         return "standard"
-    return key.policy if key.policy in in_force.current().by_name else "api-key"
+    return key.policy if key.policy in policy_cache.current().by_name else "api-key"
 
 
 def _mount(router: Router, scope: str) -> None:

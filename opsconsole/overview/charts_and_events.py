@@ -18,7 +18,7 @@ from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.overview.reading import memory
-from ratelimits.records import review
+from ratelimits.records import usage_report
 
 KEPT_SECONDS = 60
 SHOWN = 8
@@ -105,7 +105,7 @@ def _depth(labels: list[str], values: Sequence[float | None], line: float | None
 
 def _limited(line: float | None) -> list[charts.Chart]:
     try:
-        steps = review.answers(review.Question(period=review.PERIODS["day"])).steps
+        steps = usage_report.report(usage_report.ReportQuery(period=usage_report.PERIODS["day"])).steps
     except OpsConsoleError:
         return []
     labels = [f"{start:%H:%M}" for start, _ in steps]

@@ -12,7 +12,7 @@ from django.db import DatabaseError, transaction
 from alerts import rules
 from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
 from jobs.watch import gauges
-from ratelimits.records.gauges import limited_in_an_hour
+from ratelimits.records.gauges import limited_in_last_hour
 
 CHECKS_UNTIL_UNKNOWN = 3
 
@@ -26,7 +26,7 @@ def slow_figures() -> dict[str, Any]:
     return {
         "taken_day": None if taken is None else taken.total(),
         "recovered": None if taken is None else taken[JobEvent.Kind.RECOVERED],
-        "limited_hour": _known(lambda: sum(limited_in_an_hour().values())),
+        "limited_hour": _known(lambda: sum(limited_in_last_hour().values())),
         "stale_line": lines["stale_jobs_day"].threshold,
         "limited_line": lines["limited_requests_hour"].threshold,
     }

@@ -18,7 +18,7 @@ from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit.counting import count
 from opsconsole.overview import last_day
 from ratelimits.models import LimiterTrouble
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 
 KEPT_SECONDS = 5
 # The proof of lost messages reads more than the other figures, and changes slowly.
@@ -161,7 +161,7 @@ def _read() -> Overview:
         lost=_lost(around),
         in_vain=count(waiting.having(MessageTrouble.USED_UP)),
         limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
-        limiter_mode=in_force.current().mode,
+        limiter_mode=policy_cache.current().mode,
         alerts_open=count(Alert.objects.open()),
         oldest_wait=last_day.oldest_wait(around.read_at),
         dead_letters=last_day.dead_letters(around.read_at),

@@ -34,7 +34,7 @@ PAGES = "/admin/"
 
 def address(request: HttpRequest) -> str | None:
     """Return the client's address as the rate limiter sees it; for IPv6, the first address of its /64 network."""
-    found = client_ip.of(request.META)
+    found = client_ip.client_address(request.META)
     return client_ip.group(found).partition("/")[0] if found else None
 
 

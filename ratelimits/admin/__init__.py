@@ -2,7 +2,7 @@
 
 from ratelimits.admin.keys import ApiKeyAdmin
 from ratelimits.admin.limited_requests import LimitedRequestsAdmin
+from ratelimits.admin.limiter import LimiterAdmin
 from ratelimits.admin.policy import PolicyAdmin
-from ratelimits.admin.switch import SwitchAdmin
 
-__all__ = ["ApiKeyAdmin", "LimitedRequestsAdmin", "PolicyAdmin", "SwitchAdmin"]
+__all__ = ["ApiKeyAdmin", "LimitedRequestsAdmin", "LimiterAdmin", "PolicyAdmin"]

@@ -1,4 +1,4 @@
-"""What a person says when making or revoking an API key."""
+"""The forms for creating and revoking API keys."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from django.utils import timezone
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 from ratelimits.keys import api_keys
 from ratelimits.models import Policy, Scope
+from ratelimits.policies import wording
 
-LONGEST = timedelta(days=5 * 366)
+LONGEST_VALIDITY = timedelta(days=5 * 366)
 
 
 class RevokeForm(ReasonForm):
@@ -21,21 +22,24 @@ class RevokeForm(ReasonForm):
 
 
 class KeyForm(ReasonForm):
-    """``key_id`` comes with the form, so that sending it twice makes one key."""
+    """The form for a new key. Its ``key_id`` is part of the form, so that submitting it twice creates one key."""
 
     key_id = forms.UUIDField(widget=forms.HiddenInput, initial=uuid.uuid4)
     name = forms.CharField(
         max_length=80,
-        help_text="Who will use it, such as “shop, production”. It stands on the timeline of each job it accepts.",
+        help_text=(
+            "Who will use the key, such as “shop, production”. The timeline of each job that it submits shows this name."
+        ),
     )
     scopes = forms.MultipleChoiceField(
-        label="May",
         choices=Scope.choices,
         widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": "Choose what the key may do."},
+        error_messages={"required": "Choose at least one scope."},
     )
     policy = forms.ChoiceField(
-        label="Rate limit policy", initial="api-key", help_text="Counts the requests that carry this key."
+        label="Rate limit policy",
+        initial="api-key",
+        help_text="The policy that limits requests with this key.",
     )
     reason = ReasonField(api_keys.KEPT)
     expires_on = forms.DateField(
@@ -43,7 +47,7 @@ class KeyForm(ReasonForm):
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         input_formats=["%Y-%m-%d"],
-        help_text="Empty: it is valid until somebody revokes it.",
+        help_text="Leave empty for a key that is valid until it is revoked.",
     )
     field_order = ("key_id", "name", "scopes", "policy", "expires_on", "reason")
 
@@ -51,16 +55,15 @@ class KeyForm(ReasonForm):
         super().__init__(*args, **kwargs)
         policies = list(Policy.objects.order_by("name"))
         self.fields["policy"].choices = [  # type: ignore[attr-defined]
-            (policy.name, f"{policy.name}: {policy.limit:,} in {policy.window_seconds:,} s")
-            for policy in policies
+            (policy.name, f"{policy.name}: {wording.rate(policy)}") for policy in policies
         ]
 
     def clean_expires_on(self) -> datetime | None:
-        """The end of the last day."""
+        """Return the end of the last day."""
         day = self.cleaned_data["expires_on"]
         if day is None:
             return None
         end = datetime.combine(day, time.max, tzinfo=UTC)
-        if not timezone.now() < end < timezone.now() + LONGEST:
-            raise forms.ValidationError("The last day lies in the next five years; leave it empty for none.")
+        if not timezone.now() < end < timezone.now() + LONGEST_VALIDITY:
+            raise forms.ValidationError("Enter a day within the next five years, or leave the field empty.")
         return end

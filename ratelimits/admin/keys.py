@@ -1,4 +1,4 @@
-"""API keys: who may call the API. A key is shown once, on the page that answers its making."""
+"""The pages of API keys. A key is shown once, on the page that follows its creation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ratelimits.models import ApiKey
 LIST = "admin:ratelimits_apikey_changelist"
 
 
-class ValidFilter(admin.SimpleListFilter):
+class KeyStateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 
@@ -50,18 +50,18 @@ class ValidFilter(admin.SimpleListFilter):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
     change_list_template = "admin/ratelimits/apikey/change_list.html"
-    change_form_template = "admin/ratelimits/apikey/page.html"
-    list_display = ("name", "state", "ends_with", "allows", "policy", "used", "expires", "made")
-    list_filter = (ValidFilter,)
+    change_form_template = "admin/ratelimits/apikey/detail.html"
+    list_display = ("name", "state", "ends_with", "scope_names", "policy", "last_used", "expires", "created")
+    list_filter = (KeyStateFilter,)
     search_fields = ("name__icontains", "hint")
-    search_help_text = "Name, or the last four characters of a key"
+    search_help_text = "Name or last four characters of a key"
     sortable_by = ()
     actions = ("revoke_selected",)
     fields = (
         "name",
         "state",
         "ends_with",
-        "allows",
+        "scope_names",
         "policy",
         "expires_at",
         "last_used_at",
@@ -89,27 +89,27 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def ends_with(self, key: ApiKey) -> str:
         return f"…{key.hint}"
 
-    @admin.display(description="may")
-    def allows(self, key: ApiKey) -> str:
+    @admin.display(description="scopes")
+    def scope_names(self, key: ApiKey) -> str:
         return ", ".join(key.scopes) or NOTHING
 
     @admin.display(description="last used")
-    def used(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
+    def last_used(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
         return age(key.last_used_at, key.db_now, suffix=" ago")
 
     @admin.display(description="expires")
     def expires(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
         return age(key.expires_at, key.db_now, suffix=" ago")
 
-    @admin.display(description="made")
-    def made(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
+    @admin.display(description="created")
+    def created(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
         return age(key.created_at, key.db_now, suffix=" ago")
 
     def get_urls(self) -> list[URLPattern]:
-        make = never_cache(self.admin_site.admin_view(self.make_view))
-        return [path("make/", make, name="ratelimits_apikey_make"), *super().get_urls()]
+        create = never_cache(self.admin_site.admin_view(self.create_view))
+        return [path("make/", create, name="ratelimits_apikey_make"), *super().get_urls()]
 
-    def may_make(self, request: HttpRequest) -> bool:
+    def has_create_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("ratelimits.add_apikey") and self.has_view_permission(request)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
@@ -118,8 +118,8 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        may = {"may_make": self.may_make(request), "title": "API keys"}
-        return super().changelist_view(request, may | (extra_context or {}))
+        context = {"may_create": self.has_create_permission(request), "title": "API keys"}
+        return super().changelist_view(request, context | (extra_context or {}))
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -128,48 +128,59 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         context["checkbox"] = ACTION_CHECKBOX_NAME
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def make_view(self, request: HttpRequest) -> HttpResponse:
-        """The form, and in answer to it the page that shows the key: it exists in that answer alone."""
-        if not self.may_make(request):
+    def create_view(self, request: HttpRequest) -> HttpResponse:
+        """Show the form or, after it was submitted, the new key. No other response contains the key."""
+        if not self.has_create_permission(request):
             raise PermissionDenied
         form = KeyForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
-            return self._render(request, "make", title="Make an API key", form=form)
+            return self._render(request, "create", title="Create API key", form=form)
         by = request.user.get_username()
-        said = form.cleaned_data
+        fields = form.cleaned_data
         try:
             key, text = api_keys.create(
-                key_id=said["key_id"],
-                name=said["name"],
-                scopes=said["scopes"],
-                policy=said["policy"],
-                expires_at=said["expires_on"],
+                key_id=fields["key_id"],
+                name=fields["name"],
+                scopes=fields["scopes"],
+                policy=fields["policy"],
+                expires_at=fields["expires_on"],
                 by=by,
-                reason=said["reason"],
+                reason=fields["reason"],
             )
         except api_keys.KeyRefused as error:
             messages.error(request, str(error))
-            return self._render(request, "make", title="Make an API key", form=form)
-        audit.log(request.user, [key], f"Made: {said['reason']}")
-        return self._render(request, "made", title="This is the key", key=key, text=text)
+            return self._render(request, "create", title="Create API key", form=form)
+        audit.log(request.user, [key], f"Created: {fields['reason']}")
+        return self._render(request, "created", title="API key created", key=key, text=text)
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        """Ask for a reason, then revoke those that are not yet."""
-        chosen = list(queryset.filter(revoked_at=None))
-        if not chosen:
-            messages.warning(request, "None of these keys can be revoked: they are already.")
+        """Ask for a reason, then revoke the selected keys that are not revoked yet."""
+        keys = list(queryset.filter(revoked_at=None))
+        if not keys:
+            messages.warning(request, "Nothing was changed: the selected keys were revoked before.")
             return redirect(LIST)
         form = RevokeForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return self._render(
-                request, "revoke", title="Revoke?", chosen=chosen, form=form, checkbox=ACTION_CHECKBOX_NAME
+                request,
+                "revoke",
+                title="Revoke API keys",
+                keys=keys,
+                form=form,
+                checkbox=ACTION_CHECKBOX_NAME,
             )
         by, reason = request.user.get_username(), form.cleaned_data["reason"]
-        revoked = [key for key in chosen if api_keys.revoke(key.pk, by=by, reason=reason)]
-        audit.log(request.user, revoked, f"Revoked: {reason}")
-        names = ", ".join(str(key) for key in revoked)
-        messages.success(request, f"Revoked: {names or 'nothing, others did'}. Requests with it are refused.")
+        revoked_keys = [key for key in keys if api_keys.revoke(key.pk, by=by, reason=reason)]
+        if not revoked_keys:
+            messages.warning(request, "Nothing was changed: somebody else revoked these keys a moment ago.")
+            return redirect(LIST)
+        audit.log(request.user, revoked_keys, f"Revoked: {reason}")
+        names = ", ".join(str(key) for key in revoked_keys)
+        messages.success(
+            request,
+            f"Revoked: {names}. Requests with {'it' if len(revoked_keys) == 1 else 'them'} are refused now.",
+        )
         return redirect(LIST)
 
     def _render(self, request: HttpRequest, page: str, **context: Any) -> HttpResponse:

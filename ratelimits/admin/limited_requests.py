@@ -1,4 +1,4 @@
-"""Limited requests: who was refused, where and how often; everything about one client; the figures as CSV."""
+"""The pages of limited requests: the report, the page of one client, and the export as CSV."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from opsconsole.kit.charts import Series
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from ratelimits.identity import client_names
 from ratelimits.models import RateLimitHour, RateLimitRequest
-from ratelimits.models.hour import hashed
-from ratelimits.policies import in_force
-from ratelimits.records import review
-from ratelimits.records.review import Counts, Line, Period, Question
+from ratelimits.models.hour import hash_key
+from ratelimits.policies import policy_cache
+from ratelimits.records import usage_report
+from ratelimits.records.usage_report import Period, ReportLine, ReportQuery, RequestCounts
 
-RECENT = 25
+MAX_RECENT = 25
 PAGE = "admin:ratelimits_ratelimithour_changelist"
 CLIENT = "admin:ratelimits_ratelimithour_client"
 COLUMNS = ("hour (UTC)", "policy", "client (hash)", "client", "method", "route", "outcome", "requests")
@@ -53,31 +53,31 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         self._require_view(request)
         term = request.GET.get("q", "")
-        found = client_names.find(term)
-        if len(found) == 1:
-            return redirect(_client_url(key=found[0].key))
-        period, question = _question(request)
+        matches = client_names.find(term)
+        if len(matches) == 1:
+            return redirect(_client_url(key=matches[0].key))
+        period, query = _report_query(request)
         context = {
             "title": "Limited requests",
             "term": term,
-            "found": [(each, _client_url(key=each.key)) for each in found],
+            "matches": [(client, _client_url(key=client.key)) for client in matches],
             "recent": _recent(RateLimitRequest.objects.limited()),
-            **_tools(period, question),
-            **_answers(question),
+            **_filters(period, query),
+            **_report(query),
         }
-        return self._render(request, "admin/ratelimits/limited.html", context)
+        return self._render(request, "admin/ratelimits/limited_requests.html", context)
 
     def client_view(self, request: HttpRequest) -> HttpResponse:
-        """Everything about one client, by its key in the records or, from older hours, by its hash."""
+        """Show one client, given by its key in the records or, for older hours, by its hash."""
         self._require_view(request)
         key = request.GET.get("key", "").replace("\x00", "")[:200]
-        digest = hashed(key) if key else request.GET.get("hash", "").replace("\x00", "")[:64]
+        digest = hash_key(key) if key else request.GET.get("hash", "").replace("\x00", "")[:64]
         if not digest:
             return redirect(PAGE)
-        period, question = _question(request, client=digest)
-        told = _answers(question)
+        period, query = _report_query(request, client=digest)
+        report = _report(query)
         if not key:
-            key = told.pop("known_as", "")
+            key = report.pop("known_key", "")
         context = {
             "title": client_names.names([key])[key] if key else f"Client {digest[:12]}",
             "key": key,
@@ -85,20 +85,20 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
             "recent": _recent(RateLimitRequest.objects.filter(key=key)) if key else [],
             "api_key": _api_key_url(key),
             "address": key.partition("address:")[2],
-            **_tools(period, question, key=key, hash="" if key else digest),
-            **told,
+            **_filters(period, query, key=key, hash="" if key else digest),
+            **report,
         }
         return self._render(request, "admin/ratelimits/client.html", context)
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-        """The same figures, an hour, client, route and outcome a line."""
+        """Export the same figures with one line per hour, client, route and outcome."""
         self._require_view(request)
         key = request.GET.get("key", "").replace("\x00", "")
-        digest = hashed(key) if key else request.GET.get("hash", "").replace("\x00", "")
-        period, question = _question(request, client=digest or None)
+        digest = hash_key(key) if key else request.GET.get("hash", "").replace("\x00", "")
+        period, query = _report_query(request, client=digest or None)
         try:
-            lines = review.rows(question)
-        except review.TooMuch as error:
+            lines = usage_report.export_rows(query)
+        except usage_report.ReportTimeout as error:
             return HttpResponse(str(error), status=503, content_type="text/plain")
         return exports.download(COLUMNS, _exported(lines), form="csv", name=f"limited-requests-{period}")
 
@@ -111,30 +111,29 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, template, common | context)
 
 
-def _question(request: HttpRequest, client: str | None = None) -> tuple[str, Question]:
+def _report_query(request: HttpRequest, client: str | None = None) -> tuple[str, ReportQuery]:
     period = request.GET.get("period", "")
-    if period not in review.PERIODS:
-        period = review.DEFAULT_PERIOD
+    if period not in usage_report.PERIODS:
+        period = usage_report.DEFAULT_PERIOD
     policy = request.GET.get("policy", "").replace("\x00", "")[:50] or None
-    return period, Question(period=review.PERIODS[period], policy=policy, client=client)
+    return period, ReportQuery(period=usage_report.PERIODS[period], policy=policy, client=client)
 
 
-def _tools(period: str, question: Question, **kept: str) -> dict[str, Any]:
-    """The choices above the figures, each a link that keeps the others."""
-    kept = {name: value for name, value in kept.items() if value}
-    chosen = question.policy or ""
+def _filters(period: str, query: ReportQuery, **client: str) -> dict[str, Any]:
+    """Return the filters above the figures. Each choice is a link that keeps the other parameters."""
+    chosen = query.policy or ""
 
     def link(**changes: str) -> str:
-        said = {"period": period, "policy": chosen} | kept | changes
-        return "?" + urlencode({name: value for name, value in said.items() if value})
+        parameters = {"period": period, "policy": chosen} | client | changes
+        return "?" + urlencode({name: value for name, value in parameters.items() if value})
 
-    names = sorted({*in_force.current().by_name, *([chosen] if chosen else [])})
+    names = sorted({*policy_cache.current().by_name, *([chosen] if chosen else [])})
     return {
-        "period": question.period,
+        "period": query.period,
         "policy": chosen,
         "periods": [
             (each.label.removeprefix("the ").capitalize(), link(period=name), name == period)
-            for name, each in review.PERIODS.items()
+            for name, each in usage_report.PERIODS.items()
         ],
         "policies": [("All policies", link(policy=""), not chosen)]
         + [(name, link(policy=name), name == chosen) for name in names],
@@ -142,61 +141,61 @@ def _tools(period: str, question: Question, **kept: str) -> dict[str, Any]:
     }
 
 
-def _answers(question: Question) -> dict[str, Any]:
+def _report(query: ReportQuery) -> dict[str, Any]:
     try:
-        answers = review.answers(question)
-    except review.TooMuch as error:
-        return {"too_much": str(error)}
+        report = usage_report.report(query)
+    except usage_report.ReportTimeout as error:
+        return {"timeout": str(error)}
     return {
-        "total": answers.total,
-        "charts": _charts(question.period, answers.steps),
-        "clients": _named(answers.clients),
-        "known_as": next((each.key for each in answers.clients if each.key), ""),
-        "routes": answers.routes,
-        "by_policy": answers.policies,
+        "total": report.total,
+        "charts": _charts(query.period, report.steps),
+        "clients": _clients(report.clients),
+        "known_key": next((line.key for line in report.clients if line.key), ""),
+        "routes": report.routes,
+        "by_policy": report.policies,
     }
 
 
-def _charts(period: Period, steps: Sequence[tuple[datetime, Counts]]) -> list[charts.Chart]:
-    labels = [start.strftime(period.written) for start, _ in steps]
+def _charts(period: Period, steps: Sequence[tuple[datetime, RequestCounts]]) -> list[charts.Chart]:
+    labels = [start.strftime(period.time_format) for start, _ in steps]
     counts = [each for _, each in steps]
     refused = [Series("limited", "bad", [each.limited for each in counts])]
     if any(each.denied for each in counts):
-        refused.append(Series("denied by network", "quiet", [each.denied for each in counts]))
+        refused.append(Series("from denied networks", "quiet", [each.denied for each in counts]))
     if any(each.shadow for each in counts):
-        refused.append(Series("would be limited (shadow)", "warning", [each.shadow for each in counts]))
-    all_of_them = [
+        refused.append(Series("above the limit (shadow mode)", "warning", [each.shadow for each in counts]))
+    all_requests = [
         Series("allowed", "running", [each.allowed + each.shadow for each in counts]),
         Series("refused", "bad", [each.refused for each in counts]),
     ]
     return [
-        charts.stacked(f"Refused in {period.label}, UTC", labels, refused),
-        charts.stacked("Refused beside allowed", labels, all_of_them),
+        charts.stacked(f"Refused requests in {period.label}, UTC", labels, refused),
+        charts.stacked("Refused and allowed requests", labels, all_requests),
     ]
 
 
-def _named(lines: Sequence[Line]) -> list[tuple[str, str, Counts]]:
-    """Each client's name, the way to its page, and its counts."""
-    named = client_names.names(each.key for each in lines if each.key)
+def _clients(lines: Sequence[ReportLine]) -> list[tuple[str, str, RequestCounts]]:
+    """Return each client's name, the URL of its page, and its counts."""
+    names = client_names.names(line.key for line in lines if line.key)
     return [
         (
-            named[each.key] if each.key else f"{each.name[:12]}…",
-            _client_url(key=each.key) if each.key else _client_url(hash=each.name),
-            each.counts,
+            names[line.key] if line.key else f"{line.name[:12]}…",
+            _client_url(key=line.key) if line.key else _client_url(hash=line.name),
+            line.counts,
         )
-        for each in lines
+        for line in lines
     ]
 
 
 def _recent(records: QuerySet[RateLimitRequest]) -> list[tuple[RateLimitRequest, str, str]]:
-    """The latest records, each with its client's name and the way to its page."""
-    found = list(records.annotate(db_now=Now()).order_by("-created_at")[:RECENT])
-    named = client_names.names(record.key for record in found)
-    return [(record, named[record.key], _client_url(key=record.key)) for record in found]
+    """Return the latest records, each with its client's name and the URL of the client's page."""
+    latest = list(records.annotate(db_now=Now()).order_by("-created_at")[:MAX_RECENT])
+    names = client_names.names(record.key for record in latest)
+    return [(record, names[record.key], _client_url(key=record.key)) for record in latest]
 
 
-def _client_url(**whom: str) -> str:
-    return f"{reverse(CLIENT)}?{urlencode(whom)}"
+def _client_url(**parameters: str) -> str:
+    return f"{reverse(CLIENT)}?{urlencode(parameters)}"
 
 
 def _api_key_url(key: str) -> str:
@@ -205,9 +204,9 @@ def _api_key_url(key: str) -> str:
 
 
 def _exported(lines: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    named = client_names.names({key for _, _, _, key, *_ in lines if key})
+    names = client_names.names({key for _, _, _, key, *_ in lines if key})
     for hour, policy, digest, key, method, endpoint, outcome, hits in lines:
-        client = named.get(key, "")
+        client = names.get(key, "")
         yield f"{hour:%Y-%m-%d %H:%M}", policy, digest, client, method, endpoint, outcome, hits
-    if len(lines) == review.MOST_EXPORTED:
-        yield (f"(cut after {review.MOST_EXPORTED:,} lines: choose a shorter period)",)
+    if len(lines) == usage_report.MAX_EXPORT_ROWS:
+        yield (f"(cut off after {usage_report.MAX_EXPORT_ROWS:,} lines: choose a shorter period)",)

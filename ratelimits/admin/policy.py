@@ -1,4 +1,4 @@
-"""Policies, edited while they hold: each change says why, and what it means is said before and after."""
+"""The pages of policies. Each change needs a reason, and a policy's page describes what the policy means."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class PolicyForm(forms.ModelForm[Policy]):
 @admin.register(Policy)
 class PolicyAdmin(TitledAdmin):
     form = PolicyForm
-    list_display = ("name", "rate", "state", "algorithm_word", "covers", "key", "changed")
+    list_display = ("name", "rate", "state", "precision", "covers", "key", "changed")
     sortable_by = ()
     actions = None
     show_full_result_count = False
     readonly_fields = ("meaning", "clients")
     fieldsets = (
         (None, {"fields": ("meaning", "name", "limit", "window_seconds", "mode", "reason")}),
-        ("Which requests", {"fields": ("path_prefixes", "methods", "position")}),
-        ("Whose", {"fields": ("key", "allow_networks", "deny_networks")}),
-        ("How it counts", {"fields": ("algorithm", "when_store_is_away")}),
-        ("The last hour", {"fields": ("clients",)}),
+        ("Requests", {"fields": ("path_prefixes", "methods", "position")}),
+        ("Clients", {"fields": ("key", "allow_networks", "deny_networks")}),
+        ("Counting", {"fields": ("algorithm", "when_store_is_away")}),
+        ("Last hour", {"fields": ("clients",)}),
     )
 
     @admin.display(description="limit")
@@ -56,7 +56,7 @@ class PolicyAdmin(TitledAdmin):
         return badge(policy.mode.capitalize(), TONES[Mode(policy.mode)])
 
     @admin.display(description="counting")
-    def algorithm_word(self, policy: Policy) -> str:
+    def precision(self, policy: Policy) -> str:
         return "exact" if policy.algorithm == Policy.Algorithm.MOVING else "approximate"
 
     @admin.display(description="applies to")
@@ -67,33 +67,37 @@ class PolicyAdmin(TitledAdmin):
     def changed(self, policy: Policy) -> SafeString:
         return format_html("{} by {}", age(policy.changed_at, suffix=" ago"), policy.changed_by)
 
-    @admin.display(description="what it means")
+    @admin.display(description="meaning")
     def meaning(self, policy: Policy) -> str:
-        return wording.meaning(policy) if policy.pk else "Said here once it is saved."
+        return wording.meaning(policy) if policy.pk else "Described here after the policy is saved."
 
     @admin.display(description="busiest clients")
     def clients(self, policy: Policy) -> SafeString | str:
-        """Whom it limits, or would limit in shadow mode, by the records of the last hour."""
-        found = top_clients.clients(policy.name) if policy.pk else ()
-        if not found:
-            return "Nobody asked under this policy in the last hour."
+        """List the busiest clients of the last hour, with the requests that exceeded the limit (in any mode)."""
+        clients = top_clients.busiest_clients(policy.name) if policy.pk else ()
+        if not clients:
+            return "No requests were counted in the last hour."
         rows = format_html_join(
             "",
             '<tr><td>{}</td><td class="number">{}</td><td class="number">{}</td><td class="number">{}</td></tr>',
-            ((each.key, f"{each.peak:,}", f"{each.asked:,}", f"{each.too_many:,}") for each in found),
+            (
+                (client.key, f"{client.peak:,}", f"{client.requests:,}", f"{client.over_limit:,}")
+                for client in clients
+            ),
         )
         return format_html(
-            '<table class="lines"><thead><tr><th scope="col">client</th><th scope="col">in its busiest minute</th>'
-            '<th scope="col">in the hour</th><th scope="col">too many</th></tr></thead><tbody>{}</tbody></table>',
+            '<table class="lines"><thead><tr><th scope="col">Client</th>'
+            '<th scope="col">Requests in busiest minute</th><th scope="col">Requests in last hour</th>'
+            '<th scope="col">Above the limit</th></tr></thead><tbody>{}</tbody></table>',
             rows,
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> tuple[str, ...]:
-        # Counts, records and views go by the name.
+        # Counts, records and views refer to a policy by its name.
         return (*self.readonly_fields, "name") if obj else self.readonly_fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:
-        """Nobody's: a view may name it. Off does what deleting would."""
+        """Refuse to delete policies, since a view may name them. The mode "off" has the same effect."""
         return False
 
     def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:  # noqa: FBT001
@@ -105,21 +109,22 @@ class PolicyAdmin(TitledAdmin):
         request: HttpRequest,
         form: Any,
         formsets: Any,
-        add: bool = False,  # noqa: FBT001, FBT002 - as Django calls it
+        add: bool = False,  # noqa: FBT001, FBT002 - Django's signature
     ) -> str:
-        """What was changed from what to what, and why: the log of changes shows it."""
+        """Return the text for the audit log: old and new values, and the reason."""
         reason = form.cleaned_data["reason"]
         if add:
             return f"Added: {wording.meaning(form.instance)} {reason}"
         changes = [
-            f"{form.fields[name].label or name}: {_said(form.initial.get(name))} to {_said(form.cleaned_data[name])}"
+            f"{form.fields[name].label or name}: "
+            f"{_as_text(form.initial.get(name))} to {_as_text(form.cleaned_data[name])}"
             for name in form.changed_data
             if name != "reason"
         ]
         return f"{'; '.join(changes) or 'Nothing changed'}. {reason}"
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return str(value)

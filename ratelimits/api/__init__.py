@@ -1,1 +1,1 @@
-"""The API route that other services ask for a decision."""
+"""The API route through which other services ask for a decision."""

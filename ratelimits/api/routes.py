@@ -1,4 +1,4 @@
-"""The API's keys as django-ninja asks for them, and the route by which other services use the limiter."""
+"""API key authentication for django-ninja, and the route through which other services use the limiter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ninja import Router
 from ninja.security import APIKeyHeader, HttpBearer
 
 from opsconsole.kit.problems import Problem
-from ratelimits.api.schemas import LimitAnswer, LimitRequest
+from ratelimits.api.schemas import LimitRequest, LimitResponse
 from ratelimits.engine import store
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
@@ -22,7 +22,7 @@ router = Router(tags=["For other services"])
 
 
 class _WithScope:
-    """Lets a valid key with the scope through: 401 without a valid key, 403 without the scope."""
+    """Authentication by an API key: 401 without a valid key, 403 if the key lacks the scope."""
 
     def __init__(self, scope: str) -> None:
         super().__init__()
@@ -30,14 +30,16 @@ class _WithScope:
 
     def authenticate(self, request: HttpRequest, _presented: Any) -> ApiKey | None:
         key = api_keys.authenticate(request)
-        if api_keys.was_unanswered(request):
+        if api_keys.lookup_failed(request):
             raise Problem(
                 503,
-                "The API key can't be checked: the database does not answer.",
+                "The API key could not be checked, because the database does not answer. Nothing was changed. Try again.",
                 headers={"Retry-After": "5"},
             )
         if key is not None and self.scope not in key.scopes:
-            raise Problem(403, f"This API key has no scope '{self.scope}'.", reason="scope", scope=self.scope)
+            raise Problem(
+                403, f"This API key does not have the scope '{self.scope}'.", reason="scope", scope=self.scope
+            )
         return key
 
 
@@ -53,19 +55,19 @@ class KeyHeader(_WithScope, APIKeyHeader):
 
 @router.post(
     "limits/check",
-    response=LimitAnswer,
+    response=LimitResponse,
     operation_id="check_limit",
-    summary="Count a request of another service, and hear whether it may go on",
+    summary="Count a request of another service, and decide whether it is allowed",
 )
-def check_limit(request: HttpRequest, asked: LimitRequest) -> Any:
-    """The same exact decision, headers and body that the console's own clients get, in one call.
+def check_limit(request: HttpRequest, check: LimitRequest) -> Any:
+    """Get the same exact decision, headers and body that the console's own clients get, in one call.
 
-    The answer is 200 also when the request is to be refused: `allowed` says so, `headers` and `body` are what to
-    send. A 429 of this call itself means that your key has called too often.
+    The status is 200 even if your service should refuse the request: see `allowed`, and send `headers` and `body` to
+    your client. A 429 means that your own key has made too many calls.
     """
-    # A name space of its own: nobody can use up the quota of the console's own clients.
-    decision = store.check(asked.policy, f"check:{asked.identity}", cost=asked.cost)
-    recording.note(decision.policy, f"check:{asked.identity}", CHECK_ROUTE, "POST", decision.outcome)
+    # The prefix gives other services a namespace of their own, so that they cannot use up the quotas of our clients.
+    decision = store.check(check.policy, f"check:{check.identity}", cost=check.cost)
+    recording.note(decision.policy, f"check:{check.identity}", CHECK_ROUTE, "POST", decision.outcome)
     return {
         "allowed": decision.allowed,
         "status": 200 if decision.allowed else 429,

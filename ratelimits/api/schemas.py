@@ -1,4 +1,4 @@
-"""What the limiter's route takes and gives, with an example of each."""
+"""Schemas of the route's request and response, with examples."""
 
 from __future__ import annotations
 
@@ -7,40 +7,53 @@ from typing import Annotated, Any
 from ninja import Field, Schema
 from pydantic import ConfigDict, StrictInt, StringConstraints
 
-Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=50)]
-# Anything that names somebody for whoever asks; no control characters.
-Who = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+PolicyName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=50)]
+# Whatever the calling service uses to identify a client, without control characters.
+ClientIdentity = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
+]
 
 
 class LimitRequest(Schema):
     model_config = ConfigDict(extra="forbid")
 
-    policy: Name = Field(examples=["standard"])
-    identity: Who = Field(
+    policy: PolicyName = Field(examples=["standard"])
+    identity: ClientIdentity = Field(
         examples=["address:203.0.113.7"],
-        description="Who is counted: an address, a user, a customer. Yours alone: the console's own clients differ.",
+        description=(
+            "The client to count: an address, a user or a customer. Clients of your service are counted apart from the "
+            "console's own."
+        ),
     )
     cost: Annotated[StrictInt, Field(ge=1, le=1_000)] = Field(
-        default=1, description="As how many requests it counts."
+        default=1, description="The number of requests that this one counts as."
     )
 
 
-class LimitAnswer(Schema):
+class LimitResponse(Schema):
     allowed: bool
-    status: int = Field(examples=[200], description="200, or 429 to pass on.")
+    status: int = Field(
+        examples=[200], description="The status to send: 200, or 429 if the request is refused."
+    )
     policy: str = Field(examples=["standard"])
     limit: int = Field(examples=[100])
-    window: int = Field(examples=[60], description="Seconds.")
+    window: int = Field(examples=[60], description="The length of the window in seconds.")
     remaining: int = Field(examples=[99])
-    reset: int = Field(examples=[60], description="Seconds until more is left.")
-    retry_after: int = Field(examples=[0], description="Seconds until it would pass; 0 when it may.")
+    reset: int = Field(
+        examples=[60], description="Seconds until the oldest counted request leaves the window."
+    )
+    retry_after: int = Field(
+        examples=[0], description="Seconds until the request would be allowed; 0 if it is allowed now."
+    )
     degraded: bool = Field(
-        examples=[False], description="Decided without the shared store, within a stated share of the limit."
+        examples=[False],
+        description="Whether the decision was made without the shared store, within a share of the limit.",
     )
     headers: dict[str, str] = Field(
         examples=[{"RateLimit-Policy": '"standard";q=100;w=60', "RateLimit": '"standard";r=99;t=60'}],
-        description="To be put on your answer as they are.",
+        description="Headers to add to your response unchanged.",
     )
     body: dict[str, Any] | None = Field(
-        examples=[None], description="The body of a 429 (problem document), when it is refused."
+        examples=[None],
+        description="The body of the 429 response (a problem document) if the request is refused.",
     )

@@ -1,1 +1,1 @@
-"""The engine: decides whether a request is within its limits, in the store or locally."""
+"""The engine, which decides whether a request is within its limits, in the store or locally."""

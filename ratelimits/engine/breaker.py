@@ -1,4 +1,4 @@
-"""Whether the store is asked at all: after a failure it is left alone for a while, then tried by one request."""
+"""A circuit breaker for the store: after a failure the store is skipped for a while, then tried by one request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST_SKIP_SECONDS = 30.0
 
 
 class Breaker:
-    """``clock`` gives seconds that never go back. ``why``: what the store's trouble is, empty when it answers."""
+    """``clock`` must be monotonic. ``error`` describes the store's failure, and is empty while the store answers."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -20,40 +20,39 @@ class Breaker:
         self._trying = False
         self._skip = SKIP_SECONDS
         self._try_at = 0.0
-        self.why = ""
+        self.error = ""
 
     @property
-    def pause(self) -> float:
-        """Seconds until the store is tried again."""
+    def seconds_until_retry(self) -> float:
         return max(0.0, self._try_at - self._clock()) if self._open else 0.0
 
-    def admits(self) -> bool:
-        """Whether this request should ask the store. While it is away, one of them after each pause does."""
+    def allows_attempt(self) -> bool:
+        """Tell whether this request may ask the store. During an outage, one request may do so after each pause."""
         if not self._open:
             return True
         with self._lock:
             if self._trying or self._clock() < self._try_at:
                 return False
-            # The others go on without it until this one knows. A store that came back meanwhile is asked anyway.
+            # Other requests keep skipping the store until this attempt has ended.
             self._trying = True
             return True
 
-    def failed(self, why: str) -> bool:
-        """The store did not answer. True: until now it had."""
+    def record_failure(self, error: str) -> bool:
+        """Note that the store did not answer. Return True if this is the first failure of an outage."""
         with self._lock:
             first = not self._open
             if not first and not self._trying:
-                # Asked before it was known: no reason to wait longer.
+                # This request asked before the outage was known, so the pause does not grow.
                 return False
             self._skip = SKIP_SECONDS if first else min(2 * self._skip, LONGEST_SKIP_SECONDS)
             self._try_at = self._clock() + self._skip
-            self._open, self._trying, self.why = True, False, why
+            self._open, self._trying, self.error = True, False, error
             return first
 
-    def succeeded(self) -> bool:
-        """The store answered. True: until now it had not."""
+    def record_success(self) -> bool:
+        """Note that the store answered. Return True if that ends an outage."""
         if not self._open:
             return False
         with self._lock:
-            was_open, self._open, self._trying, self.why = self._open, False, False, ""
+            was_open, self._open, self._trying, self.error = self._open, False, False, ""
             return was_open

@@ -1,4 +1,4 @@
-"""What the limiter answers about one request under one policy."""
+"""The limiter's decision about one request under one policy."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ratelimits.policies.policy_snapshot import SHADOW, Terms
+from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
 
 
 class Outcome(StrEnum):
-    """How a request ended for the limiter, as the records call it."""
+    """The outcome of a request, as the records store it."""
 
     ALLOWED = "allowed"
     LIMITED = "limited"
-    # It would have been limited; the policy was in shadow mode.
+    # The request exceeded a policy in shadow mode, and was allowed.
     SHADOW = "shadow"
-    # It came from a network that the policy denies.
+    # The request came from a network that the policy denies.
     DENIED = "denied"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``allowed``: whether the request may go on. ``exceeded``: whether the limit was reached (in shadow mode both).
+    """A decision, with what the client needs to know about its limit.
 
-    ``reset_after``: exact seconds until the oldest counted request leaves the window; for one that exceeded,
-    until one like it would pass. ``degraded``: decided without the shared store.
+    ``allowed``: whether the request may proceed. ``exceeded``: whether it exceeded the limit; in shadow mode both
+    can be true. ``reset_after``: exact seconds until the oldest counted request leaves the window or, if the request
+    exceeded the limit, until a similar request would be allowed. ``degraded``: whether the decision was made without
+    the shared store.
     """
 
-    terms: Terms
+    snapshot: PolicySnapshot
     allowed: bool
     exceeded: bool
     remaining: int
@@ -38,24 +40,24 @@ class Decision:
 
     @property
     def policy(self) -> str:
-        return self.terms.name
+        return self.snapshot.name
 
     @property
     def limit(self) -> int:
-        return self.terms.limit
+        return self.snapshot.limit
 
     @property
     def window(self) -> int:
-        return self.terms.window
+        return self.snapshot.window
 
     @property
     def reset(self) -> int:
-        """``reset_after`` in whole seconds. After that many it has passed: never told too early."""
+        """``reset_after`` in whole seconds, rounded up so that a client never comes back too early."""
         return math.ceil(self.reset_after)
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds after which the request would pass; 0 when it may go on now."""
+        """Whole seconds until the request would be allowed, 0 if it is allowed now."""
         return 0 if self.allowed else self.reset
 
     @property
@@ -64,4 +66,4 @@ class Decision:
             return Outcome.DENIED
         if not self.exceeded:
             return Outcome.ALLOWED
-        return Outcome.SHADOW if self.terms.mode == SHADOW else Outcome.LIMITED
+        return Outcome.SHADOW if self.snapshot.mode == SHADOW else Outcome.LIMITED

@@ -1,4 +1,4 @@
-"""Counting in this process alone, while the store is away: exact, and of bounded memory."""
+"""Exact counting within this process, in bounded memory, for use while the store is unavailable."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-MOST_KEYS = 10_000
-MOST_ENTRIES = 500_000
-OTHERS = "(other)"
-# What is as old as the window still counts.
-MOMENT = 1e-6
+MAX_KEYS = 10_000
+MAX_REQUESTS = 500_000
+OVERFLOW_SUFFIX = "(other)"
+# A request exactly as old as the window still counts.
+EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """As the store's script answers. ``free``: seconds."""
+class LocalCount:
+    """The same answer as the store's script gives. ``free``: seconds until there is room."""
 
     fits: bool
     used: int
@@ -25,65 +25,65 @@ class Asked:
 
 
 class LocalWindows:
-    """Moving windows by key. ``clock`` gives seconds that never go back.
+    """Moving windows by key. ``clock`` must be monotonic.
 
-    Keys beyond ``most_keys`` share one window, and beyond ``most_entries`` counted requests all are refused: a
-    flood of addresses may fill the memory set aside for it, and passes nobody through for that.
+    All keys beyond ``max_keys`` share one window per policy, and once ``max_requests`` requests are held, every request
+    is refused. A flood of addresses can therefore fill the reserved memory, but lets no client exceed its limit.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        most_keys: int = MOST_KEYS,
-        most_entries: int = MOST_ENTRIES,
+        max_keys: int = MAX_KEYS,
+        max_requests: int = MAX_REQUESTS,
     ) -> None:
         self._clock = clock
-        self._most_keys = most_keys
-        self._most_entries = most_entries
+        self._max_keys = max_keys
+        self._max_requests = max_requests
         self._lock = threading.Lock()
-        # By key: the seconds of its window, and when each counted request was, the oldest first.
+        # By key: the length of the window in seconds, and the time of each counted request, oldest first.
         self._windows: dict[str, tuple[int, deque[float]]] = {}
-        self._entries = 0
+        self._requests = 0
         self._swept_at = 0.0
 
     def __len__(self) -> int:
         return len(self._windows)
 
-    def ask(self, key: str, limit: int, window: int, cost: int) -> Asked:
-        """Count ``cost`` requests if they fit; whether they do."""
+    def count(self, key: str, limit: int, window: int, cost: int) -> LocalCount:
+        """Count ``cost`` requests if they fit into the window."""
         with self._lock:
             now = self._clock()
             times = self._times(key, window, now)
-            self._forget_before(times, now - window)
-            if len(times) + cost <= limit and self._entries + cost <= self._most_entries:
+            self._drop_before(times, now - window)
+            if len(times) + cost <= limit and self._requests + cost <= self._max_requests:
                 times.extend([now] * cost)
-                self._entries += cost
-                return Asked(fits=True, used=len(times), free=times[0] + window - now + MOMENT)
+                self._requests += cost
+                return LocalCount(fits=True, used=len(times), free=times[0] + window - now + EPSILON)
             freeing = min(max(len(times) + cost - limit, 1), len(times)) - 1
-            free = times[freeing] + window - now + MOMENT if times else float(window)
-            return Asked(fits=False, used=len(times), free=free)
+            free = times[freeing] + window - now + EPSILON if times else float(window)
+            return LocalCount(fits=False, used=len(times), free=free)
 
     def _times(self, key: str, window: int, now: float) -> deque[float]:
-        if key not in self._windows and len(self._windows) >= self._most_keys:
+        if key not in self._windows and len(self._windows) >= self._max_keys:
             self._sweep(now)
-            if len(self._windows) >= self._most_keys:
-                key = key.split(":", 2)[1] + OTHERS
+            if len(self._windows) >= self._max_keys:
+                key = key.split(":", 2)[1] + OVERFLOW_SUFFIX
         _, times = self._windows.get(key, (window, None))
         times = deque() if times is None else times
         self._windows[key] = (window, times)
         return times
 
-    def _forget_before(self, times: deque[float], began: float) -> None:
-        while times and times[0] < began:
+    def _drop_before(self, times: deque[float], start: float) -> None:
+        while times and times[0] < start:
             times.popleft()
-            self._entries -= 1
+            self._requests -= 1
 
     def _sweep(self, now: float) -> None:
-        """Drop the keys of which nothing counts any more; at most once a second, since it walks them all."""
+        """Drop the keys without counted requests. This visits every key, so it runs at most once per second."""
         if now < self._swept_at + 1:
             return
         self._swept_at = now
         for key, (window, times) in list(self._windows.items()):
-            self._forget_before(times, now - window)
+            self._drop_before(times, now - window)
             if not times:
                 del self._windows[key]

@@ -1,7 +1,8 @@
-"""Decides whether a request is within its limits. The only module that knows the store.
+"""The engine: decides whether a request is within its limits. No other module knows the store.
 
-One round trip asks the store about all policies of a request. A client that is known to be blocked is refused
-without it. When the store is away, each process counts for itself within its share of the limit, and says so.
+One round trip asks the store about all policies of a request. A client that is known to be blocked is refused without
+asking the store. While the store is unavailable, each process counts on its own, within its share of the limit, and
+says so in its decisions.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from ratelimits.engine import script
-from ratelimits.engine.blocked_clients import Blocked
+from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
 from ratelimits.engine.decision import Decision
 from ratelimits.engine.local_counter import LocalWindows
-from ratelimits.policies import in_force
-from ratelimits.policies.policy_snapshot import ENFORCE, OFF, Terms
+from ratelimits.policies import policy_cache
+from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
 
 log = logging.getLogger(__name__)
 
@@ -36,40 +37,42 @@ TIMEOUT_SECONDS = 0.1
 MICROSECONDS = 1_000_000
 PREFIX = "rl:"
 # A policy, and the key under which the store counts the client.
-Asked = tuple[Terms, str]
+PolicyAndKey = tuple[PolicySnapshot, str]
 
 
-def check(policy: Terms | str, identity: str, *, cost: int = 1) -> Decision:
-    """Count ``cost`` requests of ``identity`` under a policy, unless they are too much.
+def check(policy: PolicySnapshot | str, identity: str, *, cost: int = 1) -> Decision:
+    """Count ``cost`` requests of ``identity`` under a policy, unless they exceed the limit.
 
-    ``policy`` may be a policy's name: another raises ``UnknownPolicy``.
+    ``policy`` may be the name of a policy. An unknown name raises ``UnknownPolicy``.
     """
-    terms = in_force.current().get(policy) if isinstance(policy, str) else policy
-    return _engine.check_all([terms], [identity], cost=cost)[0]
+    snapshot = policy_cache.current().get(policy) if isinstance(policy, str) else policy
+    return _engine.check_all([snapshot], [identity], cost=cost)[0]
 
 
-def check_all(stack: Sequence[Terms], identities: Sequence[str], *, cost: int = 1) -> list[Decision]:
-    """One request under several policies: see ``Engine.check_all``."""
-    return _engine.check_all(stack, identities, cost=cost)
+def check_all(
+    policies: Sequence[PolicySnapshot], identities: Sequence[str], *, cost: int = 1
+) -> list[Decision]:
+    """Check one request under several policies. See ``Engine.check_all``."""
+    return _engine.check_all(policies, identities, cost=cost)
 
 
 def degraded() -> str:
-    """Why the shared store is not used at present; empty when it is."""
+    """Return why the shared store is not in use, or an empty string if it is."""
     return _engine.degraded
 
 
 def probe() -> None:
-    """When the store was away and it is time to try it again: try it."""
+    """Try the store again if it was unavailable and the pause is over."""
     _engine.probe()
 
 
 def local_limit(limit: int, processes: int) -> int:
-    """What each process admits while the store is away: its share, and at least one."""
+    """Return how many requests each process admits while the store is unavailable: its share, but at least one."""
     return max(1, limit // processes)
 
 
 class Engine:
-    """A process's way to the store, and what it does without. ``store`` None: it counts for itself always."""
+    """The decisions of one process. Without a ``store``, it always counts on its own."""
 
     def __init__(
         self, store: Store | None, *, processes: int = 1, clock: Callable[[], float] = time.monotonic
@@ -78,53 +81,57 @@ class Engine:
         self.processes = processes
         self.clock = clock
         self.breaker = Breaker(clock)
-        self.blocked = Blocked(clock)
+        self.blocked = BlockedClients(clock)
         self.local = LocalWindows(clock)
 
     @property
     def degraded(self) -> str:
-        return self.breaker.why
+        return self.breaker.error
 
     def check_all(
-        self, stack: Sequence[Terms], identities: Sequence[str], *, cost: int = 1
+        self, policies: Sequence[PolicySnapshot], identities: Sequence[str], *, cost: int = 1
     ) -> list[Decision]:
-        """One request under several policies, an identity for each: counted by all or, refused by one, by none.
+        """Check one request under several policies, with one identity for each.
 
-        A policy in shadow mode counts like the others and refuses nothing; one that is off does neither. The
-        decisions are in the order of ``stack``; when a client is known to be blocked, those that block it answer alone.
+        Either all policies count the request or, if one of them refuses it, none does. A policy in shadow mode counts
+        like the others but refuses nothing; a policy that is off does neither. The decisions are in the order of
+        ``policies``. If the client is known to be blocked, only the policies that block it are returned.
         """
         if cost < 1:
-            raise ValueError(f"A request costs at least 1, not {cost}.")
-        asked = [
-            (terms, f"{PREFIX}{terms.name}:{identity}")
-            for terms, identity in zip(stack, identities, strict=True)
-            if terms.mode != OFF
+            raise ValueError(f"The cost of a request must be at least 1, not {cost}.")
+        counted = [
+            (policy, f"{PREFIX}{policy.name}:{identity}")
+            for policy, identity in zip(policies, identities, strict=True)
+            if policy.mode != OFF
         ]
-        decisions = self._decide(asked, cost) if asked else []
-        if len(asked) < len(stack):
-            decisions += [_unlimited(terms) for terms in stack if terms.mode == OFF]
-            decisions.sort(key=lambda decision: stack.index(decision.terms))
+        decisions = self._decide(counted, cost) if counted else []
+        if len(counted) < len(policies):
+            decisions += [_unlimited(policy) for policy in policies if policy.mode == OFF]
+            decisions.sort(key=lambda decision: policies.index(decision.snapshot))
         return decisions
 
-    def _decide(self, asked: Sequence[Asked], cost: int) -> list[Decision]:
-        if refused := self._known_to_be_blocked(asked):
-            return refused
+    def _decide(self, counted: Sequence[PolicyAndKey], cost: int) -> list[Decision]:
+        if refusals := self._known_to_be_blocked(counted):
+            return refusals
         if self.store is None:
-            return [self._counted_here(terms, key, cost, terms.limit, degraded=False) for terms, key in asked]
-        if self.breaker.admits():
-            before = self.clock()
+            return [
+                self._count_locally(policy, key, cost, policy.limit, degraded=False)
+                for policy, key in counted
+            ]
+        if self.breaker.allows_attempt():
+            asked_at = self.clock()
             try:
-                answer = self.store.ask(asked, cost)
+                numbers = self.store.ask(counted, cost)
             except RedisError as error:
                 self._note_failure(error)
             else:
                 self._note_success()
-                return self._answered(asked, answer, cost, before)
-        return [self._without_store(terms, key, cost) for terms, key in asked]
+                return self._decisions_of_store(counted, numbers, cost, asked_at)
+        return [self._decide_without_store(policy, key, cost) for policy, key in counted]
 
     def probe(self) -> None:
-        """Try a store that was away, when it is time to."""
-        if self.store is None or not self.breaker.why or not self.breaker.admits():
+        """Try the store again if it was unavailable and the pause is over."""
+        if self.store is None or not self.breaker.error or not self.breaker.allows_attempt():
             return
         try:
             self.store.ping()
@@ -133,86 +140,91 @@ class Engine:
         else:
             self._note_success()
 
-    def _known_to_be_blocked(self, asked: Sequence[Asked]) -> list[Decision]:
+    def _known_to_be_blocked(self, counted: Sequence[PolicyAndKey]) -> list[Decision]:
         return [
-            Decision(terms, allowed=False, exceeded=True, remaining=0, reset_after=seconds)
-            for terms, key in asked
-            if terms.mode == ENFORCE and (seconds := self.blocked.seconds(key, terms))
+            Decision(policy, allowed=False, exceeded=True, remaining=0, reset_after=seconds)
+            for policy, key in counted
+            if policy.mode == ENFORCE and (seconds := self.blocked.seconds_left(key, policy))
         ]
 
-    def _answered(
-        self, asked: Sequence[Asked], answer: Sequence[int], cost: int, before: float
+    def _decisions_of_store(
+        self, counted: Sequence[PolicyAndKey], numbers: Sequence[int], cost: int, asked_at: float
     ) -> list[Decision]:
         decisions = []
-        for number, (terms, key) in enumerate(asked):
-            fits, used, microseconds = answer[3 * number : 3 * number + 3]
+        for index, (policy, key) in enumerate(counted):
+            fits, used, microseconds = numbers[3 * index : 3 * index + 3]
             seconds = microseconds / MICROSECONDS
             decisions.append(
                 Decision(
-                    terms,
-                    allowed=bool(fits) or terms.mode != ENFORCE,
+                    policy,
+                    allowed=bool(fits) or policy.mode != ENFORCE,
                     exceeded=not fits,
-                    remaining=max(0, terms.limit - used),
+                    remaining=max(0, policy.limit - used),
                     reset_after=seconds,
                 )
             )
-            # What is too much for several may fit for one.
-            if not fits and cost == 1 and terms.mode == ENFORCE:
-                self.blocked.add(key, terms, before + seconds)
+            # A request with a higher cost may be refused while one with a cost of 1 would fit.
+            if not fits and cost == 1 and policy.mode == ENFORCE:
+                self.blocked.add(key, policy, asked_at + seconds)
         return decisions
 
-    def _without_store(self, terms: Terms, key: str, cost: int) -> Decision:
-        """As the policy says for this case. In shadow mode nothing is refused."""
-        if terms.away == "open":
-            return _unlimited(terms, degraded=True)
-        if terms.away == "closed":
+    def _decide_without_store(self, policy: PolicySnapshot, key: str, cost: int) -> Decision:
+        """Decide as the policy says for an outage of the store. Shadow mode refuses nothing."""
+        if policy.away == "open":
+            return _unlimited(policy, degraded=True)
+        if policy.away == "closed":
             return Decision(
-                terms,
-                allowed=terms.mode != ENFORCE,
+                policy,
+                allowed=policy.mode != ENFORCE,
                 exceeded=True,
                 remaining=0,
-                reset_after=self.breaker.pause,
+                reset_after=self.breaker.seconds_until_retry,
                 degraded=True,
             )
-        return self._counted_here(terms, key, cost, local_limit(terms.limit, self.processes), degraded=True)
+        return self._count_locally(
+            policy, key, cost, local_limit(policy.limit, self.processes), degraded=True
+        )
 
-    def _counted_here(self, terms: Terms, key: str, cost: int, limit: int, *, degraded: bool) -> Decision:
-        asked = self.local.ask(key, limit, terms.window, cost)
+    def _count_locally(
+        self, policy: PolicySnapshot, key: str, cost: int, limit: int, *, degraded: bool
+    ) -> Decision:
+        count = self.local.count(key, limit, policy.window, cost)
         return Decision(
-            terms,
-            allowed=asked.fits or terms.mode != ENFORCE,
-            exceeded=not asked.fits,
-            remaining=max(0, limit - asked.used),
-            reset_after=asked.free,
+            policy,
+            allowed=count.fits or policy.mode != ENFORCE,
+            exceeded=not count.fits,
+            remaining=max(0, limit - count.used),
+            reset_after=count.free,
             degraded=degraded,
         )
 
     def _note_failure(self, error: RedisError) -> None:
-        if self.breaker.failed(f"{type(error).__name__}: {error}"):
+        if self.breaker.record_failure(f"{type(error).__name__}: {error}"):
             log.error(
-                "The rate limit store does not answer, each process counts for itself until it does: %s",
+                "The rate limit store does not answer. Until it does, each process counts on its own: %s",
                 error,
             )
 
     def _note_success(self) -> None:
-        if self.breaker.succeeded():
-            log.warning("The rate limit store answers again: limits are shared again.")
+        if self.breaker.record_success():
+            log.warning("The rate limit store answers again. Processes share their limits again.")
 
 
-def _unlimited(terms: Terms, *, degraded: bool = False) -> Decision:
+def _unlimited(policy: PolicySnapshot, *, degraded: bool = False) -> Decision:
     return Decision(
-        terms, allowed=True, exceeded=False, remaining=terms.limit, reset_after=0, degraded=degraded
+        policy, allowed=True, exceeded=False, remaining=policy.limit, reset_after=0, degraded=degraded
     )
 
 
 class Store:
-    """Connections that are used again, and the one script. Any failure is a ``RedisError``."""
+    """Reusable connections to the store, and the script that it runs. Every failure is a ``RedisError``."""
 
     def __init__(self, url: str, text: str | None = None) -> None:
         self._text = (text or script.source()).encode()
         self._sha = sha1(self._text, usedforsecurity=False).hexdigest().encode()
         self._idle: deque[ConnectionInterface] = deque()
-        # It makes the connections. Taking one from it costs more than the store's answer, so they are kept here.
+        # The pool only creates connections. Taking one from it takes longer than the store's answer, so idle
+        # connections are kept here instead.
         self._factory = ConnectionPool.from_url(
             url,
             socket_timeout=TIMEOUT_SECONDS,
@@ -221,18 +233,19 @@ class Store:
             client_name="opsconsole-limiter",
         )
 
-    def ask(self, asked: Sequence[Asked], cost: int) -> list[int]:
-        """The script's answer: three numbers for each policy (``ratelimits.engine.script``)."""
-        rest: list[Any] = [len(asked), *(key for _, key in asked), cost]
-        for terms, _ in asked:
-            rest += (terms.algorithm, terms.limit, terms.window, "1" if terms.mode == ENFORCE else "0")
+    def ask(self, counted: Sequence[PolicyAndKey], cost: int) -> list[int]:
+        """Run the script. Return three numbers for each policy (see ``ratelimits.engine.script``)."""
+        arguments: list[Any] = [len(counted), *(key for _, key in counted), cost]
+        for policy, _ in counted:
+            refuses = "1" if policy.mode == ENFORCE else "0"
+            arguments += (policy.algorithm, policy.limit, policy.window, refuses)
         try:
-            return self._send(b"EVALSHA", self._sha, rest)
+            return self._send(b"EVALSHA", self._sha, arguments)
         except NoScriptError:
-            return self._send(b"EVAL", self._text, rest)
+            return self._send(b"EVAL", self._text, arguments)
 
     def ping(self) -> None:
-        """Ask it for nothing: an empty stack of policies."""
+        """Run the script without any policy."""
         self.ask([], 1)
 
     def clear(self) -> None:
@@ -253,8 +266,9 @@ class Store:
         try:
             return self._exchange(connection, command, first, rest)
         except StoreConnectionError:
-            # The store closed what was idle, restarted perhaps: the others are no better, a new one may be. If it had
-            # counted already, the request counts twice: too much is counted, never too little.
+            # The store closed an idle connection, perhaps because it restarted. The other idle connections are no
+            # better, but a new one may work. If the store had counted the request already, it now counts twice,
+            # which errs on the strict side.
             self._idle.clear()
             return self._exchange(self._factory.make_connection(), command, first, rest)
 
@@ -276,14 +290,14 @@ class Store:
 
 
 def reset() -> None:
-    """Forget connections, blocked clients and local counts, and read the store's address anew."""
-    global _engine  # noqa: PLW0603 - one a process
+    """Drop connections, blocked clients and local counts, and read the store's address again."""
+    global _engine  # noqa: PLW0603 - one per process
     url = settings.OPSCONSOLE_RATE_LIMIT_STORE
     _engine = Engine(Store(url) if url else None, processes=settings.OPSCONSOLE_WEB_PROCESSES)
 
 
-def forget_counts() -> None:
-    """Forget what every client did so far, in the store and in this process."""
+def clear_counts() -> None:
+    """Delete the counts of all clients, in the store and in this process."""
     reset()
     if _engine.store:
         _engine.store.clear()
@@ -291,5 +305,5 @@ def forget_counts() -> None:
 
 _engine: Engine
 reset()
-# Two processes must not talk through one connection.
+# Two processes must not share a connection.
 os.register_at_fork(after_in_child=reset)

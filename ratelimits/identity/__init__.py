@@ -1,1 +1,1 @@
-"""Who a request counts as: its API key, its user or its address."""
+"""The identity that a request counts under: its API key, its user or its address."""

@@ -1,4 +1,4 @@
-"""As whom a request counts: a validated API key, a signed-in user, or an address."""
+"""The identity that a request counts under: a valid API key, a signed-in user, or an address."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from django.http import HttpRequest
 from ratelimits.identity import client_ip
 from ratelimits.keys import api_keys
 
-# In the order in which they are tried; the address is always the last.
-_TRIED = {
+# In the order in which they are tried. The address is always the last resort.
+_KINDS = {
     "default": ("api_key", "user"),
     "api_key": ("api_key",),
     "user": ("user",),
     "address": (),
 }
-NOWHERE = "unknown"
+UNKNOWN_ADDRESS = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """``value`` names it in the store and the records ("user:7"); ``shown`` is for people ("olga")."""
+    """``value`` identifies the client in the store and the records ("user:7"); ``label`` is for people ("olga")."""
 
     kind: str
     value: str
-    shown: str
+    label: str
 
 
-def of(request: HttpRequest, key: str = "default") -> Identity:
-    """``key`` is one of ``Policy.Key``. A key that is not valid, or a user not signed in, counts by address.
+def identify(request: HttpRequest, key: str = "default") -> Identity:
+    """Return the identity of a request. ``key`` is a ``Policy.Key``.
 
-    A bucket for each unchecked X-API-Key would give whoever makes keys up a full quota for each.
+    A request with an invalid API key, or without a signed-in user, counts under its address. If every unverified
+    X-API-Key had its own quota, made-up keys would earn a full quota each.
     """
-    for kind in _TRIED[key]:
-        found = _BY[kind](request)
-        if found is not None:
-            return found
+    for kind in _KINDS[key]:
+        identity = _IDENTIFIERS[kind](request)
+        if identity is not None:
+            return identity
     return _by_address(request)
 
 
@@ -53,9 +54,9 @@ def _by_user(request: HttpRequest) -> Identity | None:
 
 
 def _by_address(request: HttpRequest) -> Identity:
-    address = client_ip.of(request.META)
-    shown = client_ip.group(address) if address else NOWHERE
-    return Identity("address", f"address:{shown}", shown)
+    address = client_ip.client_address(request.META)
+    label = client_ip.group(address) if address else UNKNOWN_ADDRESS
+    return Identity("address", f"address:{label}", label)
 
 
-_BY = {"api_key": _by_api_key, "user": _by_user}
+_IDENTIFIERS = {"api_key": _by_api_key, "user": _by_user}

@@ -1,4 +1,4 @@
-"""Where a request comes from. X-Forwarded-For is a claim, believed only as far as trusted proxies made it."""
+"""The address that a request comes from. X-Forwarded-For is believed only as far as trusted proxies wrote it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from ratelimits.identity import untrusted_forwarding
 from ratelimits.policies.policy_snapshot import Address, Network
 
 UNIX = "unix"
-# A list of claims longer than any chain of proxies is not walked to its end.
-MOST_HOPS = 20
+# No real chain of proxies is longer. Entries beyond it are ignored.
+MAX_HOPS = 20
 IPV6_PREFIX = 64
 
 
-def of(meta: Mapping[str, Any]) -> Address | None:
-    """The client's address, from ``request.META``; None when not even the peer's is known (a Unix socket).
+def client_address(meta: Mapping[str, Any]) -> Address | None:
+    """Return the client's address from ``request.META``, or None if even the peer's is unknown (a Unix socket).
 
-    From the right: each entry was written by the proxy to its right, so the walk goes on while that one
-    is trusted. The first address that is not is the client; an entry that is no address ends the walk.
+    X-Forwarded-For is read from right to left. Each entry was written by the proxy to its right, so reading continues
+    as long as that proxy is trusted. The first untrusted address is the client. An entry that is not an address ends
+    the search.
     """
     peer = parse(meta.get("REMOTE_ADDR") or "")
-    claims = meta.get("HTTP_X_FORWARDED_FOR")
-    if not claims:
+    forwarded_for = meta.get("HTTP_X_FORWARDED_FOR")
+    if not forwarded_for:
         return peer
     names = settings.OPSCONSOLE_TRUSTED_PROXIES
     trusted = _trusted(names)
@@ -34,8 +35,8 @@ def of(meta: Mapping[str, Any]) -> Address | None:
         untrusted_forwarding.note_untrusted(peer)
         return peer
     client = peer
-    for claim in reversed(claims.split(",")[-MOST_HOPS:]):
-        address = parse(claim)
+    for entry in reversed(forwarded_for.split(",")[-MAX_HOPS:]):
+        address = parse(entry)
         if address is None:
             break
         client = address
@@ -45,14 +46,14 @@ def of(meta: Mapping[str, Any]) -> Address | None:
 
 
 def came_from_trusted(meta: Mapping[str, Any]) -> bool:
-    """Whether the peer itself is a trusted proxy, so that other headers of its are no mere claims."""
+    """Tell whether the peer is a trusted proxy, whose other headers can be believed too."""
     names = settings.OPSCONSOLE_TRUSTED_PROXIES
     return _is_trusted(parse(meta.get("REMOTE_ADDR") or ""), _trusted(names), unix=UNIX in names)
 
 
 @lru_cache(maxsize=10_000)
 def parse(text: str) -> Address | None:
-    """An address as proxies write it: with a port, in brackets, IPv4 within IPv6. None: it is none."""
+    """Parse an address as proxies write it: with a port, in brackets, or as IPv4 mapped to IPv6."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -68,7 +69,7 @@ def parse(text: str) -> Address | None:
 
 @lru_cache(maxsize=10_000)
 def group(address: Address) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is one household's."""
+    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
     if isinstance(address, IPv6Address):
         return str(ip_network((address, IPV6_PREFIX), strict=False))
     return str(address)

@@ -1,4 +1,4 @@
-"""X-Forwarded-For from a peer that is not trusted: a spoofer, or a proxy that the settings don't name."""
+"""X-Forwarded-For from an untrusted peer: either a forgery, or a proxy that the settings do not name."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import logging
 
 log = logging.getLogger(__name__)
 
-# The peer that was seen last, until it is taken; whether it was logged already.
-_seen: list[str] = []
+# The last such peer, until it is taken; and whether it was logged.
+_peers: list[str] = []
 _logged = False
 
 
 def note_untrusted(peer: object) -> None:
-    """Remember it for the keeper, which makes it visible; the log has it once a process."""
-    global _logged  # noqa: PLW0603 - once a process
-    _seen[:] = [str(peer or "a Unix socket")]
+    """Remember the peer for the background thread, which reports it. Log it once per process."""
+    global _logged  # noqa: PLW0603 - once per process
+    _peers[:] = [str(peer or "a Unix socket")]
     if not _logged:
         _logged = True
         log.warning(
-            "X-Forwarded-For came from %s, which OPSCONSOLE_TRUSTED_PROXIES does not name: it is ignored, and "
-            "whoever comes through that proxy counts as one client.",
+            "Ignored X-Forwarded-For from %s, which OPSCONSOLE_TRUSTED_PROXIES does not name. All clients behind that "
+            "proxy count as one. If the proxy is yours, name it there.",
             peer or "a Unix socket",
         )
 
 
 def take() -> str:
-    """The peer that was seen since the last call, or an empty string."""
-    return _seen.pop() if _seen else ""
+    """Return the peer noted since the last call, or an empty string."""
+    return _peers.pop() if _peers else ""

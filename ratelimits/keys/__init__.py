@@ -1,1 +1,1 @@
-"""API keys."""
+"""API keys: creation, authentication and revocation."""

@@ -1,7 +1,8 @@
-"""API keys: made, shown once, recognised without keeping them, revoked.
+"""API keys: creation, authentication and revocation.
 
-A key is ``ock_``, 32 random characters, and 8 that only the console can compute from them: a key that somebody
-made up is known as such without asking the database. Of each key the database has a hash under a pepper.
+A key consists of ``ock_``, 32 random characters, and 8 check characters that only the console can compute from them.
+A made-up key is therefore rejected without a database query. The database stores only a hash of each key, made with a
+secret pepper.
 """
 
 from __future__ import annotations
@@ -35,26 +36,27 @@ PREFIX = "ock_"
 ALPHABET = string.ascii_letters + string.digits
 RANDOM_LENGTH, CHECK_LENGTH, HINT_LENGTH = 32, 8, 4
 KEY_LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECK_LENGTH
+# Where the reason is kept, as error messages say it.
 KEPT = "with the key"
-# A revoked key is refused everywhere after this long, and at once in the process that revoked it.
-KNOWN_SECONDS = 1.0
-MOST_KNOWN = 10_000
+# A revoked key is refused at once by the process that revoked it, and after this time by all others.
+CACHE_SECONDS = 1.0
+MAX_CACHED_KEYS = 10_000
 
 
 class KeyRefused(OpsConsoleError):
-    """A key can't be made or revoked as asked; the message says why."""
+    """The key was not created or revoked; the message says why."""
 
 
 @dataclass
-class _Memory:
-    """The keys that this process saw lately, and when each was used; both are bounded."""
+class _KeyCache:
+    """The keys that this process looked up recently, by digest, and the last use of each, by id. Both are bounded."""
 
-    known: dict[str, tuple[ApiKey, float]] = field(default_factory=dict)
-    used: dict[UUID, datetime] = field(default_factory=dict)
+    keys: dict[str, tuple[ApiKey, float]] = field(default_factory=dict)
+    last_used: dict[UUID, datetime] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_memory = _Memory()
+_cache = _KeyCache()
 
 
 def create(
@@ -67,9 +69,10 @@ def create(
     by: str,
     reason: str,
 ) -> tuple[ApiKey, str]:
-    """Make a key; the text returned beside it is the key itself, and this is the only time it exists.
+    """Create a key. Return its row, and the key itself, which is not stored and cannot be read again.
 
-    ``key_id`` makes it once: asked again with the same, or with the name of a valid key, it raises ``KeyRefused``.
+    Raise ``KeyRefused`` if the reason is missing, if the ``key_id`` was used before, so that a repeated request creates
+    one key, or if a key with the same name exists and was not revoked.
     """
     reason = reasons.required(reason, KeyRefused, KEPT)
     pepper = _peppers()[0]
@@ -90,67 +93,72 @@ def create(
         with transaction.atomic():
             key.save(force_insert=True)
     except IntegrityError as error:
-        raise KeyRefused(_why_not(key_id, name)) from error
+        raise KeyRefused(_reason_for_refusal(key_id, name)) from error
     return ApiKey.objects.get(pk=key_id), text
 
 
-def _why_not(key_id: UUID, name: str) -> str:
+def _reason_for_refusal(key_id: UUID, name: str) -> str:
     if ApiKey.objects.filter(pk=key_id).exists():
-        return "This key was made already, and it was shown then. If it is lost, revoke it and make another."
-    return f"There is a key named '{name}'. Revoke it first, or choose another name."
+        return (
+            "This form already created a key, which was shown at that time. No second key was created. If the key "
+            "is lost, revoke it and create another one."
+        )
+    return f"No key was created: a key named '{name}' exists. Revoke that key first, or choose another name."
 
 
 def revoke(key_id: UUID, *, by: str, reason: str) -> bool:
-    """Refuse the key from now on. False: it was revoked before. Raises ``KeyRefused`` without a reason."""
+    """Revoke the key. Return False if it was revoked before or does not exist.
+
+    Raise ``KeyRefused`` if the reason is missing.
+    """
     reason = reasons.required(reason, KeyRefused, KEPT)
-    revoked = ApiKey.objects.filter(pk=key_id, revoked_at=None).update(
+    revoked_count = ApiKey.objects.filter(pk=key_id, revoked_at=None).update(
         revoked_at=Now(), revoked_by=by, revoke_reason=reason
     )
-    forget()
-    return bool(revoked)
+    clear_cache()
+    return bool(revoked_count)
 
 
 def authenticate(request: HttpRequest) -> ApiKey | None:
-    """The valid key that the request carries, or None. It is looked up once a request.
+    """Return the valid key that the request carries, or None. The key is looked up once per request.
 
-    With the database away, None: who needs to know the difference asks ``was_unanswered``.
+    If the database is unavailable, this also returns None, and ``lookup_failed`` returns True.
     """
     if not hasattr(request, "_api_key"):
-        request._api_key = _recognise(request)  # type: ignore[attr-defined]  # noqa: SLF001 - ours, on their object
+        request._api_key = _find(request)  # type: ignore[attr-defined]  # noqa: SLF001 - our own attribute
     key: ApiKey | None = request._api_key  # type: ignore[attr-defined]  # noqa: SLF001
     return key
 
 
-def was_unanswered(request: HttpRequest) -> bool:
-    """Whether nobody could say if the request's key is valid, because the database was away."""
-    return getattr(request, "_api_key_unanswered", False)
+def lookup_failed(request: HttpRequest) -> bool:
+    """Tell whether the request's key could not be checked because the database was unavailable."""
+    return getattr(request, "_api_key_lookup_failed", False)
 
 
-def _recognise(request: HttpRequest) -> ApiKey | None:
-    text = presented(request)
-    digests = list(_digests(text))
+def _find(request: HttpRequest) -> ApiKey | None:
+    digests = list(_digests(_text_from(request)))
     if not digests:
         return None
     try:
-        key = next(filter(None, map(_known, digests)), None) or _look_up(digests)
+        key = next(filter(None, map(_cached, digests)), None) or _look_up(digests)
     except (OperationalError, InterfaceError) as error:
-        logger.error("An API key could not be looked up: %s", error)  # noqa: TRY400 - the sentence says it all
-        request._api_key_unanswered = True  # type: ignore[attr-defined]  # noqa: SLF001
+        logger.error("An API key could not be looked up: %s", error)  # noqa: TRY400 - a traceback adds nothing
+        request._api_key_lookup_failed = True  # type: ignore[attr-defined]  # noqa: SLF001
         return None
     if key is not None:
-        _memory.used[key.pk] = timezone.now()
+        _cache.last_used[key.pk] = timezone.now()
     return key
 
 
-def presented(request: HttpRequest) -> str:
-    """What stands where a key should: ``Authorization: Bearer ...``, or else ``X-API-Key``."""
-    # Not request.headers: making that takes as long as the rest of a refusal.
+def _text_from(request: HttpRequest) -> str:
+    """Return the key from ``Authorization: Bearer ...`` or, if that is absent, from ``X-API-Key``."""
+    # request.headers is not used, because building it takes as long as the rest of a refusal.
     scheme, _, rest = str(request.META.get("HTTP_AUTHORIZATION", "")).partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else str(request.META.get("HTTP_X_API_KEY", "")).strip()
 
 
 def _digests(text: str) -> Iterator[str]:
-    """The hash under each pepper that could have made this text; none for what the console never made."""
+    """Yield the digest for each pepper that may have created this key. A made-up key has none."""
     if len(text) != KEY_LENGTH or not text.startswith(PREFIX) or not text.isascii():
         return
     random_part, check = text[len(PREFIX) : -CHECK_LENGTH], text[-CHECK_LENGTH:]
@@ -159,39 +167,39 @@ def _digests(text: str) -> Iterator[str]:
             yield _digest(text, pepper)
 
 
-def _known(digest: str) -> ApiKey | None:
-    key, until = _memory.known.get(digest, (None, 0.0))
+def _cached(digest: str) -> ApiKey | None:
+    key, until = _cache.keys.get(digest, (None, 0.0))
     return key if time.monotonic() < until else None
 
 
 def _look_up(digests: list[str]) -> ApiKey | None:
     key = ApiKey.objects.valid().filter(digest__in=digests).first()
     if key is not None:
-        with _memory.lock:
-            if len(_memory.known) >= MOST_KNOWN:
-                _memory.known.clear()
-            _memory.known[key.digest] = (key, time.monotonic() + KNOWN_SECONDS)
+        with _cache.lock:
+            if len(_cache.keys) >= MAX_CACHED_KEYS:
+                _cache.keys.clear()
+            _cache.keys[key.digest] = (key, time.monotonic() + CACHE_SECONDS)
     return key
 
 
-def forget() -> None:
-    """Look each key up anew."""
-    with _memory.lock:
-        _memory.known.clear()
+def clear_cache() -> None:
+    """Make the next request look up its key again."""
+    with _cache.lock:
+        _cache.keys.clear()
 
 
-def write_uses() -> int:
-    """Write when each key was last used, and return how many were. Never called while a request waits."""
-    with _memory.lock:
-        used, _memory.used = _memory.used, {}
-    for key_id, at in used.items():
+def write_last_used() -> int:
+    """Write when each key was last used, and return the number of keys used. No request waits for this."""
+    with _cache.lock:
+        last_used, _cache.last_used = _cache.last_used, {}
+    for key_id, at in last_used.items():
         earlier = Q(last_used_at=None) | Q(last_used_at__lt=at)
         ApiKey.objects.filter(earlier, pk=key_id).update(last_used_at=at)
-    return len(used)
+    return len(last_used)
 
 
 def _peppers() -> list[str]:
-    """The first makes new keys, all recognise. Without peppers of their own, the secret key is the pepper."""
+    """Return the peppers. The first is used for new keys, all of them to check keys. The default is the secret key."""
     return settings.OPSCONSOLE_API_KEY_PEPPERS or [settings.SECRET_KEY]
 
 

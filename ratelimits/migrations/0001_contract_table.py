@@ -1,4 +1,4 @@
-"""The contract's table: made when absent, completed with our columns when it is somebody else's already."""
+"""The contract table: created if it is missing, extended with the console's columns if it exists."""
 
 import uuid
 
@@ -40,7 +40,7 @@ RATE_LIMIT_REQUEST = migrations.CreateModel(
         ("endpoint", models.TextField()),
         ("method", models.TextField()),
         ("created_at", models.DateTimeField(db_default=django.db.models.functions.Now())),
-        ("hits", models.IntegerField(db_default=1, help_text="How many requests this row stands for.")),
+        ("hits", models.IntegerField(db_default=1, help_text="The number of requests that this row counts.")),
         ("outcome", models.TextField(blank=True, db_default="")),
         ("policy", models.TextField(blank=True, db_default="")),
     ],

@@ -1,4 +1,4 @@
-"""Policies, the global switch, troubles of the limiter, hourly rollups of the records, and API keys."""
+"""Policies, the global mode, problems of the limiter, hourly rollups of the records, and API keys."""
 
 import uuid
 
@@ -21,18 +21,23 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     models.TextField(
-                        help_text="Lower-case letters, digits and dashes. It can't be changed later.",
+                        help_text="Lowercase letters, digits and hyphens. The name cannot be changed later.",
                         unique=True,
                     ),
                 ),
-                ("limit", models.IntegerField(help_text="How many requests a client may make in a window.")),
-                ("window_seconds", models.IntegerField(default=60, verbose_name="window, seconds")),
+                (
+                    "limit",
+                    models.IntegerField(
+                        help_text="The number of requests that a client may make per window."
+                    ),
+                ),
+                ("window_seconds", models.IntegerField(default=60, verbose_name="window (seconds)")),
                 (
                     "algorithm",
                     models.TextField(
                         choices=[
                             ("moving", "exact moving window: never more than the limit in any window"),
-                            ("counter", "sliding counter: approximate, 90 bytes a client"),
+                            ("counter", "sliding counter: approximate, about 120 bytes per client"),
                         ],
                         default="moving",
                     ),
@@ -41,9 +46,9 @@ class Migration(migrations.Migration):
                     "mode",
                     models.TextField(
                         choices=[
-                            ("enforce", "enforce: refuses what is too much"),
-                            ("shadow", "shadow: counts and records, refuses nothing"),
-                            ("off", "off: does not count"),
+                            ("enforce", "enforce: refuse requests above the limit"),
+                            ("shadow", "shadow: count and record, but refuse nothing"),
+                            ("off", "off: do not count"),
                         ],
                         default="enforce",
                     ),
@@ -52,13 +57,13 @@ class Migration(migrations.Migration):
                     "key",
                     models.TextField(
                         choices=[
-                            ("default", "API key, else user, else address"),
+                            ("default", "API key, otherwise user, otherwise address"),
                             ("address", "address"),
-                            ("user", "user, else address"),
-                            ("api_key", "API key, else address"),
+                            ("user", "user, otherwise address"),
+                            ("api_key", "API key, otherwise address"),
                         ],
                         default="default",
-                        verbose_name="counts by",
+                        verbose_name="count per",
                     ),
                 ),
                 (
@@ -67,7 +72,7 @@ class Migration(migrations.Migration):
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
-                        help_text="Paths that are limited by it, separated by commas, such as /api/. Views may name it themselves.",
+                        help_text="Paths to limit, separated by commas, such as /api/. Views can also name the policy in code.",
                         size=None,
                     ),
                 ),
@@ -77,7 +82,7 @@ class Migration(migrations.Migration):
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
-                        help_text="Such as POST, PUT. Empty: all methods.",
+                        help_text="Methods to limit, separated by commas, such as POST, PUT. Empty means all methods.",
                         size=None,
                     ),
                 ),
@@ -87,7 +92,7 @@ class Migration(migrations.Migration):
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
-                        help_text="Never limited, such as 10.0.0.0/8.",
+                        help_text="Networks that are never limited, separated by commas, such as 10.0.0.0/8.",
                         size=None,
                     ),
                 ),
@@ -97,7 +102,7 @@ class Migration(migrations.Migration):
                         base_field=models.TextField(),
                         blank=True,
                         default=list,
-                        help_text="Always refused, with 403.",
+                        help_text="Networks whose requests are always refused with 403, separated by commas.",
                         size=None,
                     ),
                 ),
@@ -105,17 +110,22 @@ class Migration(migrations.Migration):
                     "when_store_is_away",
                     models.TextField(
                         choices=[
-                            ("local", "count in each process, limit divided by the processes"),
-                            ("open", "let everything pass"),
-                            ("closed", "refuse everything"),
+                            (
+                                "local",
+                                "count in each process, with the limit divided by the number of processes",
+                            ),
+                            ("open", "allow every request"),
+                            ("closed", "refuse every request"),
                         ],
                         default="local",
+                        verbose_name="when the store is unavailable",
                     ),
                 ),
                 (
                     "position",
                     models.IntegerField(
-                        default=100, help_text="Where several apply to a request, the lowest is told first."
+                        default=100,
+                        help_text="If several policies cover a request, they are listed in this order, lowest first.",
                     ),
                 ),
                 ("changed_at", models.DateTimeField(auto_now=True)),
@@ -136,9 +146,9 @@ class Migration(migrations.Migration):
                     "mode",
                     models.TextField(
                         choices=[
-                            ("enforce", "enforce: refuses what is too much"),
-                            ("shadow", "shadow: counts and records, refuses nothing"),
-                            ("off", "off: does not count"),
+                            ("enforce", "enforce: refuse requests above the limit"),
+                            ("shadow", "shadow: count and record, but refuse nothing"),
+                            ("off", "off: do not count"),
                         ],
                         db_default="enforce",
                     ),
@@ -150,7 +160,7 @@ class Migration(migrations.Migration):
                     "version",
                     models.BigIntegerField(db_default=1, help_text="A trigger raises it with each change."),
                 ),
-                ("salt", models.TextField(help_text="Hashed with the keys of the rollups.")),
+                ("salt", models.TextField(help_text="The salt of the hashed client keys in the rollups.")),
             ],
             options={
                 "verbose_name": "limiter control",
@@ -174,7 +184,7 @@ class Migration(migrations.Migration):
                         ]
                     ),
                 ),
-                ("process", models.TextField(help_text="Host and process id.")),
+                ("process", models.TextField(help_text="The host and the process id.")),
                 ("detail", models.TextField()),
                 ("since", models.DateTimeField(db_default=Now())),
                 ("seen_at", models.DateTimeField(db_default=Now())),
@@ -193,7 +203,7 @@ class Migration(migrations.Migration):
             name="RateLimitHour",
             fields=[
                 ID,
-                ("hour", models.DateTimeField(help_text="When it began, UTC.")),
+                ("hour", models.DateTimeField(help_text="The start of the hour, in UTC.")),
                 ("policy", models.TextField()),
                 ("key_hash", models.TextField()),
                 ("endpoint", models.TextField()),
@@ -224,12 +234,14 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     models.TextField(
-                        help_text="Who uses it; it stands on the timeline of each job it accepts."
+                        help_text="Who uses the key. The timeline of each job that it submits shows this name."
                     ),
                 ),
                 (
                     "digest",
-                    models.TextField(editable=False, help_text="Of the key, under a pepper.", unique=True),
+                    models.TextField(
+                        editable=False, help_text="A hash of the key, made with a pepper.", unique=True
+                    ),
                 ),
                 ("hint", models.TextField(help_text="The last characters of the key, to tell keys apart.")),
                 (
@@ -237,15 +249,18 @@ class Migration(migrations.Migration):
                     ArrayField(
                         base_field=models.TextField(
                             choices=[
-                                ("jobs:write", "jobs:write: accept jobs"),
+                                ("jobs:write", "jobs:write: submit jobs"),
                                 ("worker", "worker: claim and run jobs"),
-                                ("limits:check", "limits:check: ask the rate limiter for other services"),
+                                ("limits:check", "limits:check: check rate limits for other services"),
                             ]
                         ),
                         size=None,
                     ),
                 ),
-                ("policy", models.TextField(help_text="The rate limit policy that counts its requests.")),
+                (
+                    "policy",
+                    models.TextField(help_text="The rate limit policy that counts the key's requests."),
+                ),
                 ("expires_at", models.DateTimeField(null=True)),
                 ("last_used_at", models.DateTimeField(null=True)),
                 ("created_at", models.DateTimeField(db_default=Now())),

@@ -1,12 +1,12 @@
-"""The cleanup for callers that speak SQL only, and the version by which every process notices an edit of a policy."""
+"""The cleanup function for SQL clients, and the triggers that raise the version with each edit of a policy."""
 
 from django.db import migrations
 
 from opsconsole.kit.ddl import ReplaceFunction
 
-# As ratelimits.records.recording.cleanup: what is deleted is counted by hour. The clock is Django's Now(), the statement's.
-# Batches are walked in the order of created_at, so none looks again at what an earlier one deleted.
-# One cleaner at a time: two that add to the same hours in one long transaction each could wait for each other.
+# The SQL form of ratelimits.records.recording.cleanup. The clock is statement_timestamp(), as for Django's Now().
+# Batches go in the order of created_at, so that no batch scans rows that an earlier one deleted.
+# Only one cleanup runs at a time: two of them, each adding to the same hours in one long transaction, could deadlock.
 CLEANUP = """
 CREATE FUNCTION {schema}.cleanup_rate_limit_requests() RETURNS bigint
 LANGUAGE plpgsql SET search_path = {search_path} AS $body$

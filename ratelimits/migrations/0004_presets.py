@@ -1,4 +1,4 @@
-"""The switch and the presets: policies that are there from the start. Operators may change them; they are not made again."""
+"""The row of the global mode, and the preset policies. Operators may change both; they are not created again."""
 
 from django.db import migrations
 
@@ -8,7 +8,7 @@ VALUES (1, replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''))
     ON CONFLICT (id) DO NOTHING
 """
 
-# login covers the one form that answers strangers.
+# login covers the only form that is open to anonymous visitors.
 PRESETS = """
 INSERT INTO rate_limit_policies
        (name, "limit", window_seconds, algorithm, mode, key, path_prefixes, methods, allow_networks, deny_networks,

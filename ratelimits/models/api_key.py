@@ -1,4 +1,4 @@
-"""``api_keys``: who may call the API and for what. The keys themselves are kept nowhere."""
+"""``api_keys``: the clients that may call the API, and their scopes. The keys themselves are not stored."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from django.db.models.functions import Now
 
 
 class Scope(models.TextChoices):
-    """What a key allows. A route names the one that it wants (``opsconsole.api.routes``)."""
+    """A permission of a key. Each route names the scope that it requires (``opsconsole.api.routes``)."""
 
-    JOBS_WRITE = "jobs:write", "jobs:write: accept jobs"
+    JOBS_WRITE = "jobs:write", "jobs:write: submit jobs"
     WORKER = "worker", "worker: claim and run jobs"
-    LIMITS_CHECK = "limits:check", "limits:check: ask the rate limiter for other services"
+    LIMITS_CHECK = "limits:check", "limits:check: check rate limits for other services"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def valid(self) -> Self:
-        """Neither revoked nor expired, by the database's clock."""
+        """Keys that are neither revoked nor, by the database's clock, expired."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
 
 
 class ApiKey(models.Model):
-    """Written only through ``ratelimits.keys.api_keys``."""
+    """An API key. Only ``ratelimits.keys.api_keys`` writes these rows."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.TextField(help_text="Who uses it; it stands on the timeline of each job it accepts.")
-    digest = models.TextField(unique=True, editable=False, help_text="Of the key, under a pepper.")
+    name = models.TextField(
+        help_text="Who uses the key. The timeline of each job that it submits shows this name."
+    )
+    digest = models.TextField(unique=True, editable=False, help_text="A hash of the key, made with a pepper.")
     hint = models.TextField(help_text="The last characters of the key, to tell keys apart.")
     scopes = ArrayField(models.TextField(choices=Scope))
-    policy = models.TextField(help_text="The rate limit policy that counts its requests.")
+    policy = models.TextField(help_text="The rate limit policy that counts the key's requests.")
     expires_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)
 

@@ -1,4 +1,4 @@
-"""``rate_limit_control``: the one row with the global switch and the version of all policies."""
+"""``rate_limit_control``: a single row with the global mode and the version of all policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ratelimits.models.policy import Mode
 
 
 class LimiterControl(models.Model):
-    """Its row is made by the migration; the switch is thrown only by ``ratelimits.policies.global_switch``."""
+    """The global mode. A migration creates the row, and only ``ratelimits.policies.global_switch`` changes the mode."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     mode = models.TextField(choices=Mode, db_default=Mode.ENFORCE)
@@ -16,7 +16,7 @@ class LimiterControl(models.Model):
     changed_by = models.TextField(blank=True, db_default="")
     reason = models.TextField(blank=True, db_default="")
     version = models.BigIntegerField(db_default=1, help_text="A trigger raises it with each change.")
-    salt = models.TextField(help_text="Hashed with the keys of the rollups.")
+    salt = models.TextField(help_text="The salt of the hashed client keys in the rollups.")
 
     class Meta:
         db_table = "rate_limit_control"

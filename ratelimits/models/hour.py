@@ -1,4 +1,4 @@
-"""``rate_limit_hours``: what became of the records, by hour, for ninety days. Clients are hashed."""
+"""``rate_limit_hours``: hourly rollups of the records, kept for ninety days, with hashed client keys."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ HOURS_KEPT = timedelta(days=90)
 
 class RateLimitHourQuerySet(models.QuerySet["RateLimitHour"]):
     def expired(self) -> Self:
-        """Hours that began more than ninety days ago, by the database's clock."""
+        """Hours that started more than ninety days ago, by the database's clock."""
         return self.filter(hour__lt=Now() - HOURS_KEPT)
 
     def of_client(self, key: str) -> Self:
-        """Those of one client, ``key`` as in the records."""
-        return self.filter(key_hash=hashed(key))
+        """Hours of one client. ``key`` is the client's key in the records."""
+        return self.filter(key_hash=hash_key(key))
 
 
 class RateLimitHour(models.Model):
-    """Written only where records are deleted (``ratelimits.records.recording.cleanup`` and the SQL function): each counts in
-    one of the two tables at any time."""
+    """A rollup of one hour.
 
-    hour = models.DateTimeField(help_text="When it began, UTC.")
+    Rows are written in the statement that deletes the records (``ratelimits.records.recording.cleanup`` and the SQL
+    function), so that each request is counted in exactly one of the two tables.
+    """
+
+    hour = models.DateTimeField(help_text="The start of the hour, in UTC.")
     policy = models.TextField()
     key_hash = models.TextField()
     endpoint = models.TextField()
@@ -54,7 +57,7 @@ class RateLimitHour(models.Model):
         return f"{self.hour:%Y-%m-%d %H:00} {self.method} {self.endpoint}"
 
 
-def hashed(key: str) -> str:
-    """A client's key as it stands in the rollups."""
+def hash_key(key: str) -> str:
+    """Return a client's key as the rollups store it."""
     salt = LimiterControl.objects.values_list("salt", flat=True).first() or ""
     return sha256(f"{salt}{key}".encode()).hexdigest()

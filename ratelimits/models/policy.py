@@ -1,4 +1,7 @@
-"""``rate_limit_policies``: who may ask for what how often. Edits hold in every process within two seconds."""
+"""``rate_limit_policies``: which requests are limited, and how many are allowed per window.
+
+An edit takes effect in every process within two seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,59 +14,71 @@ from django.db import models
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 LONGEST_WINDOW = 30 * 86_400
-# An exact window keeps each admission: 9 bytes in the store, and a walk to the oldest.
+# An exact window stores each request (9 bytes) and has to walk to the oldest one.
 HIGHEST_EXACT_LIMIT = 20_000
 HIGHEST_LIMIT = 10_000_000
 
 
 class Mode(models.TextChoices):
-    ENFORCE = "enforce", "enforce: refuses what is too much"
-    SHADOW = "shadow", "shadow: counts and records, refuses nothing"
-    OFF = "off", "off: does not count"
+    ENFORCE = "enforce", "enforce: refuse requests above the limit"
+    SHADOW = "shadow", "shadow: count and record, but refuse nothing"
+    OFF = "off", "off: do not count"
 
 
 class Policy(models.Model):
+    """A rate limit: which requests it covers, and how many of them are allowed per window."""
+
     class Algorithm(models.TextChoices):
         MOVING = "moving", "exact moving window: never more than the limit in any window"
-        COUNTER = "counter", "sliding counter: approximate, 90 bytes a client"
+        COUNTER = "counter", "sliding counter: approximate, about 120 bytes per client"
 
     class Key(models.TextChoices):
-        DEFAULT = "default", "API key, else user, else address"
+        DEFAULT = "default", "API key, otherwise user, otherwise address"
         ADDRESS = "address", "address"
-        USER = "user", "user, else address"
-        API_KEY = "api_key", "API key, else address"
+        USER = "user", "user, otherwise address"
+        API_KEY = "api_key", "API key, otherwise address"
 
     class Away(models.TextChoices):
-        LOCAL = "local", "count in each process, limit divided by the processes"
-        OPEN = "open", "let everything pass"
-        CLOSED = "closed", "refuse everything"
+        LOCAL = "local", "count in each process, with the limit divided by the number of processes"
+        OPEN = "open", "allow every request"
+        CLOSED = "closed", "refuse every request"
 
     name = models.TextField(
-        unique=True, help_text="Lower-case letters, digits and dashes. It can't be changed later."
+        unique=True, help_text="Lowercase letters, digits and hyphens. The name cannot be changed later."
     )
-    limit = models.IntegerField(help_text="How many requests a client may make in a window.")
-    window_seconds = models.IntegerField("window, seconds", default=60)
+    limit = models.IntegerField(help_text="The number of requests that a client may make per window.")
+    window_seconds = models.IntegerField("window (seconds)", default=60)
     algorithm = models.TextField(choices=Algorithm, default=Algorithm.MOVING)
     mode = models.TextField(choices=Mode, default=Mode.ENFORCE)
-    key = models.TextField("counts by", choices=Key, default=Key.DEFAULT)
+    key = models.TextField("count per", choices=Key, default=Key.DEFAULT)
     path_prefixes = ArrayField(
         models.TextField(),
         blank=True,
         default=list,
-        help_text="Paths that are limited by it, separated by commas, such as /api/. Views may name it themselves.",
+        help_text="Paths to limit, separated by commas, such as /api/. Views can also name the policy in code.",
     )
     methods = ArrayField(
-        models.TextField(), blank=True, default=list, help_text="Such as POST, PUT. Empty: all methods."
+        models.TextField(),
+        blank=True,
+        default=list,
+        help_text="Methods to limit, separated by commas, such as POST, PUT. Empty means all methods.",
     )
     allow_networks = ArrayField(
-        models.TextField(), blank=True, default=list, help_text="Never limited, such as 10.0.0.0/8."
+        models.TextField(),
+        blank=True,
+        default=list,
+        help_text="Networks that are never limited, separated by commas, such as 10.0.0.0/8.",
     )
     deny_networks = ArrayField(
-        models.TextField(), blank=True, default=list, help_text="Always refused, with 403."
+        models.TextField(),
+        blank=True,
+        default=list,
+        help_text="Networks whose requests are always refused with 403, separated by commas.",
     )
-    when_store_is_away = models.TextField(choices=Away, default=Away.LOCAL)
+    when_store_is_away = models.TextField("when the store is unavailable", choices=Away, default=Away.LOCAL)
     position = models.IntegerField(
-        default=100, help_text="Where several apply to a request, the lowest is told first."
+        default=100,
+        help_text="If several policies cover a request, they are listed in this order, lowest first.",
     )
     changed_at = models.DateTimeField(auto_now=True)
     changed_by = models.TextField(blank=True, default="", editable=False)
@@ -78,55 +93,60 @@ class Policy(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse what could not be meant, with a sentence at the field."""
-        faults = {
-            field: sentence
-            for field, sentence in (
-                ("name", self._fault_of_name()),
-                ("limit", self._fault_of_limit()),
-                ("window_seconds", self._fault_of_window()),
-                ("path_prefixes", _fault_of_prefixes(self.path_prefixes)),
-                ("methods", _fault_of_methods(self.methods)),
-                ("allow_networks", _fault_of_networks(self.allow_networks)),
-                ("deny_networks", _fault_of_networks(self.deny_networks)),
+        """Validate the fields, and report every error at its field."""
+        errors = {
+            field: message
+            for field, message in (
+                ("name", self._name_error()),
+                ("limit", self._limit_error()),
+                ("window_seconds", self._window_error()),
+                ("path_prefixes", _prefix_error(self.path_prefixes)),
+                ("methods", _method_error(self.methods)),
+                ("allow_networks", _network_error(self.allow_networks)),
+                ("deny_networks", _network_error(self.deny_networks)),
             )
-            if sentence
+            if message
         }
-        if faults:
-            raise ValidationError(faults)
+        if errors:
+            raise ValidationError(errors)
 
-    def _fault_of_name(self) -> str:
+    def _name_error(self) -> str:
         if re.fullmatch(r"[a-z][a-z0-9-]{0,49}", self.name or ""):
             return ""
-        return "A name has up to 50 lower-case letters, digits and dashes, and begins with a letter."
+        return "Enter up to 50 lowercase letters, digits and hyphens, starting with a letter."
 
-    def _fault_of_limit(self) -> str:
+    def _limit_error(self) -> str:
         if not 1 <= (self.limit or 0) <= HIGHEST_LIMIT:
-            return f"The limit is from 1 to {HIGHEST_LIMIT:,}. To let nobody pass, name networks to deny."
+            return (
+                f"Enter a limit from 1 to {HIGHEST_LIMIT:,}. To refuse all requests, enter networks to deny."
+            )
         if self.algorithm == self.Algorithm.MOVING and self.limit > HIGHEST_EXACT_LIMIT:
-            return f"An exact window keeps every request: above {HIGHEST_EXACT_LIMIT:,} choose the sliding counter."
+            return (
+                f"An exact window stores every request. For a limit above {HIGHEST_EXACT_LIMIT:,}, choose the sliding "
+                "counter."
+            )
         return ""
 
-    def _fault_of_window(self) -> str:
+    def _window_error(self) -> str:
         if 1 <= (self.window_seconds or 0) <= LONGEST_WINDOW:
             return ""
-        return f"A window has from 1 to {LONGEST_WINDOW:,} seconds."
+        return f"Enter a window from 1 to {LONGEST_WINDOW:,} seconds."
 
 
-def _fault_of_prefixes(prefixes: list[str]) -> str:
-    odd = [prefix for prefix in prefixes or [] if not re.fullmatch(r"/[^\s?#]{0,200}", prefix)]
-    return f"A path begins with a slash and has no blanks: {odd[0]!r} does not fit." if odd else ""
+def _prefix_error(prefixes: list[str]) -> str:
+    invalid = [prefix for prefix in prefixes or [] if not re.fullmatch(r"/[^\s?#]{0,200}", prefix)]
+    return f"{invalid[0]!r} is not a path. A path starts with a slash and has no spaces." if invalid else ""
 
 
-def _fault_of_methods(methods: list[str]) -> str:
-    odd = [method for method in methods or [] if method not in METHODS]
-    return f"{odd[0]!r} is none of the methods {', '.join(METHODS)}." if odd else ""
+def _method_error(methods: list[str]) -> str:
+    unknown = [method for method in methods or [] if method not in METHODS]
+    return f"{unknown[0]!r} is not a method. Methods: {', '.join(METHODS)}." if unknown else ""
 
 
-def _fault_of_networks(networks: list[str]) -> str:
+def _network_error(networks: list[str]) -> str:
     for network in networks or []:
         try:
             ip_network(network)
         except ValueError:
-            return f"{network!r} is no network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7."
+            return f"{network!r} is not a network. Examples: 10.0.0.0/8, 2001:db8::/32, 192.0.2.7."
     return ""

@@ -1,4 +1,4 @@
-"""``rate_limit_requests``: the contract's table. A row of ours stands for a minute's requests."""
+"""``rate_limit_requests``, a contract table. A row written by the console counts the requests of one minute."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ KEPT = timedelta(hours=1)
 
 class RateLimitRequestQuerySet(models.QuerySet["RateLimitRequest"]):
     def expired(self) -> Self:
-        """Rows older than an hour, by the database's clock."""
+        """Records older than an hour, by the database's clock."""
         return self.filter(created_at__lt=Now() - KEPT)
 
     def limited(self) -> Self:
-        """Requests that were answered with 429, of the last hour: older rows may be gone."""
+        """Records of the last hour whose requests were refused with 429."""
         return self.filter(outcome="limited", created_at__gte=Now() - KEPT)
 
     def requests(self) -> int:
-        """How many requests these rows stand for."""
+        """Return the number of requests that these records count."""
         return int(self.aggregate(sum=models.Sum("hits"))["sum"] or 0)
 
 
 class RateLimitRequest(models.Model):
+    """A record of one or more similar requests."""
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     key = models.TextField()
     endpoint = models.TextField()
     method = models.TextField()
     created_at = models.DateTimeField(db_default=Now())
 
-    hits = models.IntegerField(db_default=1, help_text="How many requests this row stands for.")
+    hits = models.IntegerField(db_default=1, help_text="The number of requests that this row counts.")
     outcome = models.TextField(blank=True, db_default="")
     policy = models.TextField(blank=True, db_default="")
 

@@ -1,4 +1,4 @@
-"""``rate_limit_troubles``: what the limiter's processes complain about, so that the console can show it."""
+"""``rate_limit_troubles``: problems that limiter processes report, for the console to show."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from django.db.models.functions import Now
 
 class LimiterTroubleQuerySet(models.QuerySet["LimiterTrouble"]):
     def present(self) -> Self:
-        """Seen lately: a process repeats what lasts every few seconds, and one that ended says nothing more."""
-        lasting = models.Q(kind=LimiterTrouble.Kind.STORE_AWAY)
-        lately = models.Q(seen_at__gte=Now() - timedelta(seconds=30))
-        within_the_hour = models.Q(seen_at__gte=Now() - timedelta(hours=1))
-        return self.filter(lasting & lately | ~lasting & within_the_hour)
+        """Problems that still exist.
 
-    def forgotten(self) -> Self:
+        A process repeats its report of an unavailable store every few seconds, until the store answers or the process
+        ends. The other problems count as present for an hour after the last request that showed them.
+        """
+        store_away = models.Q(kind=LimiterTrouble.Kind.STORE_AWAY)
+        in_last_seconds = models.Q(seen_at__gte=Now() - timedelta(seconds=30))
+        in_last_hour = models.Q(seen_at__gte=Now() - timedelta(hours=1))
+        return self.filter(store_away & in_last_seconds | ~store_away & in_last_hour)
+
+    def outdated(self) -> Self:
+        """Problems last reported more than a day ago."""
         return self.filter(seen_at__lt=Now() - timedelta(days=1))
 
 
 class LimiterTrouble(models.Model):
-    """Written by ``ratelimits.records.troubles``, from the keeper of each process."""
+    """A problem of one process. The background thread of each process writes it (``ratelimits.records.troubles``)."""
 
     class Kind(models.TextChoices):
         STORE_AWAY = "store away"
@@ -30,7 +35,7 @@ class LimiterTrouble(models.Model):
         PROCESSES = "more processes than stated"
 
     kind = models.TextField(choices=Kind)
-    process = models.TextField(help_text="Host and process id.")
+    process = models.TextField(help_text="The host and the process id.")
     detail = models.TextField()
     since = models.DateTimeField(db_default=Now())
     seen_at = models.DateTimeField(db_default=Now())

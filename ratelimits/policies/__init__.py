@@ -1,1 +1,1 @@
-"""Policies in force, their wording and the global switch."""
+"""Policies: the cache in each process, the wording, and the global switch."""

@@ -1,4 +1,4 @@
-"""The global switch: all limits at once to shadow or off, and back. For emergencies, and reversible."""
+"""The global switch, which sets all limits to shadow or off in an emergency, and back."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from ratelimits.models import LimiterControl, Mode
 
 
 class SwitchRefused(OpsConsoleError):
-    """The switch can't be thrown so; the message says what is missing."""
+    """The mode was not changed; the message says why."""
 
 
 def switch(mode: str, *, by: str, reason: str) -> bool:
-    """Set the mode above all policies' own: the weaker of the two holds, everywhere within two seconds.
+    """Set the global mode. Of the global mode and a policy's own mode, the weaker applies.
 
-    ``by``: the user's name. False: it was so already. Raises ``SwitchRefused``.
+    The change takes effect in every process within two seconds. ``by`` is the user's name. Return False if the mode
+    was set already. Raise ``SwitchRefused`` if the reason is missing or the mode is unknown.
     """
     reason = reasons.required(reason, SwitchRefused)
     if mode not in Mode.values:
         raise SwitchRefused(f"There is no mode {mode!r}. Modes: {', '.join(Mode.values)}.")
-    changed = LimiterControl.objects.filter(pk=1).exclude(mode=mode)
-    return bool(changed.update(mode=mode, changed_at=Now(), changed_by=by, reason=reason))
+    control = LimiterControl.objects.filter(pk=1).exclude(mode=mode)
+    return bool(control.update(mode=mode, changed_at=Now(), changed_by=by, reason=reason))

@@ -1,4 +1,4 @@
-"""A policy as a request meets it: a value that no edit changes. Edits make new ones (``ratelimits.policies.in_force``)."""
+"""Policy snapshots: immutable values that requests are checked against. An edit creates a new one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 ENFORCE, SHADOW, OFF = "enforce", "shadow", "off"
-# The weaker of two modes is the later.
+# From the strictest to the weakest.
 MODES = (ENFORCE, SHADOW, OFF)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
-    """``limit`` requests in ``window`` seconds. Compared by value: an edit of others leaves it the same."""
+class PolicySnapshot:
+    """A policy as of one version: ``limit`` requests in ``window`` seconds.
+
+    Snapshots are compared by value, so an edit of another policy leaves this one equal.
+    """
 
     name: str
     limit: int
@@ -36,28 +39,28 @@ class Terms:
     position: int = 100
 
     def covers(self, path: str, method: str) -> bool:
-        """Whether it applies to a request by its path."""
+        """Tell whether the policy covers a request by its path and method."""
         return path.startswith(self.prefixes) and self.covers_method(method)
 
     def covers_method(self, method: str) -> bool:
         return not self.methods or method in self.methods
 
 
-# What holds until the database was read for the first time, and where a preset's row is missing.
+# Used until the database has been read for the first time, and for presets whose row is missing.
 PRESETS = {
     preset.name: preset
     for preset in (
-        Terms(name="strict", limit=10, window=60, position=10),
-        Terms(name="standard", limit=100, window=60, position=20),
-        Terms(name="relaxed", limit=1_000, window=60, position=30),
-        Terms(name="api-key", limit=10_000, window=3_600, key="api_key", position=40),
+        PolicySnapshot(name="strict", limit=10, window=60, position=10),
+        PolicySnapshot(name="standard", limit=100, window=60, position=20),
+        PolicySnapshot(name="relaxed", limit=1_000, window=60, position=30),
+        PolicySnapshot(name="api-key", limit=10_000, window=3_600, key="api_key", position=40),
     )
 }
 
 
-def of(policy: Policy, mode: str = ENFORCE) -> Terms:
-    """The terms of a row; ``mode`` is the global switch, and the weaker of the two holds."""
-    return Terms(
+def snapshot_of(policy: Policy, mode: str = ENFORCE) -> PolicySnapshot:
+    """Take a snapshot of a row. ``mode`` is the global mode; the weaker of the two modes applies."""
+    return PolicySnapshot(
         name=policy.name,
         limit=policy.limit,
         window=policy.window_seconds,

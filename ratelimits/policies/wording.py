@@ -1,4 +1,4 @@
-"""What policies and the switch mean, in sentences."""
+"""Descriptions of policies in sentences."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from datetime import timedelta
 from opsconsole.kit.durations import spell
 from ratelimits.models import Mode, Policy
 
-# Measured on Valkey 9: an admission in an exact window, and a counter whatever its limit.
-BYTES_AN_ADMISSION = 10
-BYTES_A_KEY = 120
-
-_WHO = {
-    Policy.Key.DEFAULT: "each API key, signed-in user or address",
-    Policy.Key.ADDRESS: "each address",
-    Policy.Key.USER: "each signed-in user, and without one each address,",
-    Policy.Key.API_KEY: "each API key, and without a valid one each address,",
+# Measured on Valkey 9: one counted request of an exact window, and one counter, whatever its limit.
+BYTES_PER_REQUEST = 10
+BYTES_PER_KEY = 120
+_UNITS = {1: "second", 60: "minute", 3_600: "hour", 86_400: "day"}
+_CLIENTS = {
+    Policy.Key.DEFAULT: "Each API key, signed-in user or address",
+    Policy.Key.ADDRESS: "Each address",
+    Policy.Key.USER: "Each signed-in user (or address, if nobody is signed in)",
+    Policy.Key.API_KEY: "Each API key (or address, if there is no valid key)",
 }
 _AWAY = {
     Policy.Away.LOCAL: "each process admits its share of the limit",
-    Policy.Away.OPEN: "everything passes",
-    Policy.Away.CLOSED: "everything is refused",
+    Policy.Away.OPEN: "every request is allowed",
+    Policy.Away.CLOSED: "every request is refused",
 }
 _MODE = {
-    Mode.ENFORCE: "More than that is answered with 429.",
-    Mode.SHADOW: "More than that passes, and is recorded as if it had been refused.",
-    Mode.OFF: "It is off: nothing is counted, nothing refused.",
+    Mode.ENFORCE: "Requests above the limit are refused with 429.",
+    Mode.SHADOW: "Requests above the limit are recorded but allowed.",
+    Mode.OFF: "The policy is off: it counts and refuses nothing.",
 }
 
 
 def rate(policy: Policy) -> str:
-    """Such as "100 in 1 min"."""
-    return f"{policy.limit:,} in {spell(timedelta(seconds=policy.window_seconds))}"
+    """Return the limit and its window, such as "100 per minute" or "20 per 10 min"."""
+    return f"{policy.limit:,} {_per_window(policy)}"
 
 
 def scope(policy: Policy) -> str:
-    """Which requests it covers by itself."""
+    """Return which requests the policy covers."""
     methods = f"{', '.join(policy.methods)} " if policy.methods else ""
     if not policy.path_prefixes:
         return f"{methods}views that name it"
@@ -43,20 +43,28 @@ def scope(policy: Policy) -> str:
 
 
 def meaning(policy: Policy) -> str:
-    """The whole policy as one would say it."""
-    where = f"on {scope(policy)}" if policy.path_prefixes else "on the views that name it"
+    """Describe the whole policy."""
+    where = f"to {scope(policy)}" if policy.path_prefixes else "to the views that name this policy"
     exact = policy.algorithm == Policy.Algorithm.MOVING
-    size = BYTES_A_KEY + (BYTES_AN_ADMISSION * policy.limit if exact else 0)
+    size = BYTES_PER_KEY + (BYTES_PER_REQUEST * policy.limit if exact else 0)
     sentences = [
-        f"{_WHO[Policy.Key(policy.key)]} may make {rate(policy)} {where}.".capitalize(),
+        f"{_CLIENTS[Policy.Key(policy.key)]} may make {policy.limit:,} requests {_per_window(policy)} {where}.",
         _MODE[Mode(policy.mode)],
-        f"Never more than {policy.limit:,} in any {spell(timedelta(seconds=policy.window_seconds))}."
+        f"The count is exact: no more than {policy.limit:,} in any window of {_window(policy)}."
         if exact
-        else "Approximate: a client that paces itself can get up to twice as many through.",
-        f"A client that uses all of it takes about {_bytes(size)} in the store.",
-        f"While the store is away {_AWAY[Policy.Away(policy.when_store_is_away)]}.",
+        else "The count is approximate: a client that paces its requests may make up to twice as many.",
+        f"A client that uses its whole limit takes about {_bytes(size)} in the store.",
+        f"While the store is unavailable, {_AWAY[Policy.Away(policy.when_store_is_away)]}.",
     ]
     return " ".join(sentences)
+
+
+def _per_window(policy: Policy) -> str:
+    return f"per {_UNITS.get(policy.window_seconds) or _window(policy)}"
+
+
+def _window(policy: Policy) -> str:
+    return spell(timedelta(seconds=policy.window_seconds))
 
 
 def _bytes(size: int) -> str:

@@ -1,1 +1,1 @@
-"""Records of limited requests: written in the background, reviewed and rolled up."""
+"""Records of rate-limited requests: counted in memory, written in the background, rolled up per hour."""

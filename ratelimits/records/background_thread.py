@@ -1,7 +1,7 @@
-"""A thread in each process that serves: it notices edited policies and writes the records.
+"""A thread in each serving process that reads edited policies and writes the records.
 
-It starts with the first limited request, so after the server forked its workers, and is started anew in each copy
-of a process. At the end of the process it writes what is left.
+The first rate-limited request starts it, which is after the server has forked its workers. Each copy of a process
+starts its own. When the process ends, it writes what is left.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from ratelimits.engine import store
 from ratelimits.keys import api_keys
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 from ratelimits.records import recording, troubles
 
 log = logging.getLogger(__name__)
 
-TURN_SECONDS = 0.9
+INTERVAL_SECONDS = 0.9
 FLUSH_SECONDS = 5.0
-END_SECONDS = 2.0
+STOP_SECONDS = 2.0
 
 
-class Keeper:
+class LimiterThread:
     def __init__(self) -> None:
-        self._end = threading.Event()
+        self._stopping = threading.Event()
         self._flush_at = time.monotonic() + FLUSH_SECONDS
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="rate-limit-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="rate-limiter", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._end.wait(TURN_SECONDS):
-            self.turn()
+        while not self._stopping.wait(INTERVAL_SECONDS):
+            self.run_once()
         connection.close()
 
-    def turn(self) -> None:
-        """Look for edits; every few seconds, write."""
+    def run_once(self) -> None:
+        """Check for edited policies. Every few seconds, write the records."""
         connection.close_if_unusable_or_obsolete()
-        in_force.refresh()
-        # Requests need not wait for a store that is away: it is tried here too.
+        policy_cache.refresh()
+        # Try an unavailable store here too, so that requests need not wait for it.
         store.probe()
         if time.monotonic() >= self._flush_at:
             self._flush_at = time.monotonic() + FLUSH_SECONDS
@@ -52,52 +52,52 @@ class Keeper:
     def _flush(self) -> None:
         try:
             recording.flush()
-            api_keys.write_uses()
+            api_keys.write_last_used()
             troubles.report()
         except (DatabaseError, InterfaceError) as error:
             if not self._failing:
-                log.warning("Records of rate limiting can't be written, they wait in memory: %s", error)
+                log.warning("Rate limit records could not be written. They wait in memory: %s", error)
             self._failing = True
             connection.close()
         else:
             self._failing = False
 
-    def end(self) -> None:
-        """Stop, and write what is left unless the database is known to be away."""
-        self._end.set()
-        self._thread.join(END_SECONDS)
+    def stop(self) -> None:
+        """Stop the thread. Write what is left, unless the database is known to be unavailable."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
         if not self._failing:
             self._flush()
             connection.close()
 
 
-_keeper: Keeper | None = None
+_running: LimiterThread | None = None
 _starting = threading.Lock()
 
 
-def ensure() -> None:
-    """Have this process's keeper running."""
-    global _keeper  # noqa: PLW0603 - one a process
-    if _keeper is not None:
+def ensure_running() -> None:
+    """Start the thread of this process unless it runs already."""
+    global _running  # noqa: PLW0603 - one per process
+    if _running is not None:
         return
     with _starting:
-        if _keeper is None:
-            _keeper = Keeper()
+        if _running is None:
+            _running = LimiterThread()
 
 
-def end() -> None:
-    """Stop it, if it runs; the next request starts another."""
-    global _keeper
-    keeper, _keeper = _keeper, None
-    if keeper:
-        keeper.end()
+def stop() -> None:
+    """Stop the thread if it runs. The next request starts another one."""
+    global _running
+    thread, _running = _running, None
+    if thread:
+        thread.stop()
 
 
 def _after_fork() -> None:
-    # The thread stayed in the parent, and perhaps the lock.
-    global _keeper, _starting
-    _keeper, _starting = None, threading.Lock()
+    # The thread stays in the parent, and so may a lock that it held.
+    global _running, _starting
+    _running, _starting = None, threading.Lock()
 
 
-atexit.register(end)
+atexit.register(stop)
 os.register_at_fork(after_in_child=_after_fork)

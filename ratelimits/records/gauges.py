@@ -1,4 +1,4 @@
-"""How many requests were answered with 429 within the hour: the figure of the rule ``limited_requests_hour``."""
+"""The gauge of the alert rule ``limited_requests_hour``: requests refused with 429 in the last hour."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ratelimits.models import RateLimitRequest
 
 RULE = "limited_requests_hour"
 HOUR = timedelta(hours=1)
-# What only would have been refused (shadow mode) was answered; what is denied gets 403.
+# Requests that exceeded a policy in shadow mode were allowed, and denied ones are refused with 403, so neither counts.
 LIMITED = "limited"
-POLICIES_NAMED = 5
+MAX_POLICIES = 5
 
 
 def watch() -> str:
-    """Measure it; returns the figure, for the task's record."""
+    """Measure the gauge. Return its value as text, for the task's record."""
     try:
         with transaction.atomic():
-            by_policy = limited_in_an_hour()
+            by_policy = limited_in_last_hour()
     except DatabaseError as error:
         notify.measure(RULE, None, why_unknown=first_line(error))
         return "unknown"
@@ -31,20 +31,20 @@ def watch() -> str:
     notify.measure(
         RULE,
         total,
-        title=f"{total:,} requests were refused with 429 within an hour",
-        summary="Somebody asks for more than its limit allows, or the limit is too low for what is right.",
+        title=f"{total:,} requests were refused with 429 in the last hour",
+        summary="A client sends more requests than its limit allows, or the limit is too low for normal use.",
         facts=facts(by_policy),
     )
     return str(total)
 
 
-def limited_in_an_hour() -> dict[str, int]:
-    """Refused requests by policy. A row stands for as many requests as its ``hits``."""
+def limited_in_last_hour() -> dict[str, int]:
+    """Count the requests refused with 429, by policy."""
     rows = RateLimitRequest.objects.filter(created_at__gte=Now() - HOUR, outcome=LIMITED).order_by()
     return dict(rows.values_list("policy").annotate(requests=Sum("hits")))
 
 
 def facts(by_policy: dict[str, int]) -> list[tuple[str, str]]:
-    """The policies that refused most, and nothing that names a caller."""
-    most = sorted(by_policy.items(), key=lambda item: (-item[1], item[0]))[:POLICIES_NAMED]
-    return [(policy or "Without a policy", f"{requests:,}") for policy, requests in most]
+    """Return the policies that refused most requests. Alerts leave the console, so no client is named."""
+    most = sorted(by_policy.items(), key=lambda item: (-item[1], item[0]))[:MAX_POLICIES]
+    return [(policy or "No policy", f"{requests:,}") for policy, requests in most]

@@ -1,4 +1,4 @@
-"""Records that wait in memory to be written: counts by minute, bounded whatever happens."""
+"""Counts of requests that wait in memory to be written, per minute and in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from ratelimits.models import KEPT
 
-MOST = 5_000
+MAX_COUNTS = 5_000
 OTHERS = "(other)"
 MINUTE = 60
 
 
-class Entry(NamedTuple):
-    """What is counted together. ``minute``: minutes since 1970."""
+class CountKey(NamedTuple):
+    """The properties that requests counted together share. ``minute``: minutes since 1970."""
 
     minute: int
     policy: str
@@ -25,38 +25,38 @@ class Entry(NamedTuple):
     outcome: str
 
 
-class Pending:
-    """``clock`` gives seconds since 1970. Beyond ``most`` kinds of requests all others count as one."""
+class PendingCounts:
+    """``clock`` returns seconds since 1970. Beyond ``max_counts`` counts, the remaining requests share one."""
 
-    def __init__(self, clock: Callable[[], float] = time.time, most: int = MOST) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, max_counts: int = MAX_COUNTS) -> None:
         self._clock = clock
-        self._most = most
+        self._max_counts = max_counts
         self._lock = threading.Lock()
-        self._hits: dict[Entry, int] = {}
+        self._hits: dict[CountKey, int] = {}
 
     def __len__(self) -> int:
         return len(self._hits)
 
     def add(self, policy: str, key: str, endpoint: str, method: str, outcome: str) -> None:
-        entry = Entry(int(self._clock()) // MINUTE, policy, key, endpoint, method, outcome)
+        count_key = CountKey(int(self._clock()) // MINUTE, policy, key, endpoint, method, outcome)
         with self._lock:
-            self._count(entry, 1)
+            self._count(count_key, 1)
 
-    def take(self) -> dict[Entry, int]:
-        """All counts, which are no longer held here."""
+    def take(self) -> dict[CountKey, int]:
+        """Remove and return all counts."""
         with self._lock:
-            taken, self._hits = self._hits, {}
-        return taken
+            counts, self._hits = self._hits, {}
+        return counts
 
-    def put_back(self, taken: Mapping[Entry, int]) -> None:
-        """They could not be written. What is older than records are kept is let go."""
+    def put_back(self, counts: Mapping[CountKey, int]) -> None:
+        """Add counts that could not be written. Drop those older than records are kept."""
         oldest = (int(self._clock()) - int(KEPT.total_seconds())) // MINUTE
         with self._lock:
-            for entry, hits in taken.items():
-                if entry.minute >= oldest:
-                    self._count(entry, hits)
+            for count_key, hits in counts.items():
+                if count_key.minute >= oldest:
+                    self._count(count_key, hits)
 
-    def _count(self, entry: Entry, hits: int) -> None:
-        if entry not in self._hits and len(self._hits) >= self._most:
-            entry = entry._replace(key=OTHERS, endpoint=OTHERS, method=OTHERS)
-        self._hits[entry] = self._hits.get(entry, 0) + hits
+    def _count(self, count_key: CountKey, hits: int) -> None:
+        if count_key not in self._hits and len(self._hits) >= self._max_counts:
+            count_key = count_key._replace(key=OTHERS, endpoint=OTHERS, method=OTHERS)
+        self._hits[count_key] = self._hits.get(count_key, 0) + hits

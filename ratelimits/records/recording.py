@@ -1,7 +1,6 @@
-"""Who asked for what and how often: counted in memory, written every few seconds, kept for an hour, rolled up by hour.
+"""The recording of requests: counted in memory, written every few seconds, kept for an hour, then rolled up per hour.
 
-A request never writes to the database. A process that is killed outright loses what it counted in the last five
-seconds.
+A request never writes to the database. A process that is killed loses at most the last five seconds of its counts.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ import os
 from django.db import DataError, connection, transaction
 
 from ratelimits.models import KEPT, RateLimitHour
-from ratelimits.records.pending_counts import Entry, Pending
+from ratelimits.records.pending_counts import CountKey, PendingCounts
 
 log = logging.getLogger(__name__)
 
 BATCH = 5_000
 LONGEST_TEXT = 200
-# A row's id is made of what it stands for, so that all processes add to the same one.
+# The id of a row is a hash of what it counts, so that all processes add to the same row.
 WRITE = """
 INSERT INTO rate_limit_requests (id, key, endpoint, method, created_at, hits, outcome, policy)
 SELECT md5(concat_ws(E'\\n', minute, policy, key, endpoint, method, outcome))::uuid AS row_id,
@@ -28,8 +27,8 @@ SELECT md5(concat_ws(E'\\n', minute, policy, key, endpoint, method, outcome))::u
  ORDER BY row_id
     ON CONFLICT (id) DO UPDATE SET hits = rate_limit_requests.hits + EXCLUDED.hits
 """
-# What is deleted is added to its hour in the same statement: counted in one of the two tables, never in both. Texts are
-# cut: a row of somebody else's may hold more than an index takes.
+# Deleted rows are added to their hour in the same statement, so that a request is counted in exactly one of the two
+# tables. Texts are cut, because rows from other programs may hold more than fits into an index.
 ROLL_UP = """
 WITH oldest AS MATERIALIZED (
     SELECT ctid FROM rate_limit_requests WHERE created_at < statement_timestamp() - %s * interval '1 second'
@@ -47,36 +46,39 @@ WITH oldest AS MATERIALIZED (
 )
 SELECT count(*) FROM gone
 """
-# Any constant of ours, the same in the SQL function.
-CLEANER_LOCK = 7_340_114
+# An arbitrary constant, also used in the SQL function.
+CLEANUP_LOCK = 7_340_114
 
-_pending = Pending()
+_pending = PendingCounts()
 
 
 def note(policy: str, key: str, endpoint: str, method: str, outcome: str) -> None:
-    """Count one request. ``key``: an ``Identity.value``; ``endpoint``: a route; ``outcome``: a ``Outcome``."""
+    """Count one request. ``key``: an ``Identity.value``; ``endpoint``: a route; ``outcome``: an ``Outcome``."""
     _pending.add(policy, key, endpoint, method, outcome)
 
 
 def flush() -> int:
-    """Write what was counted; how many rows. Raises ``DatabaseError``: then it waits for the next time."""
-    taken = _pending.take()
-    if not taken:
+    """Write the pending counts, and return the number of rows.
+
+    If that raises ``DatabaseError``, the counts wait for the next call.
+    """
+    counts = _pending.take()
+    if not counts:
         return 0
     try:
-        _write(taken)
+        _write(counts)
     except DataError:
-        # Nothing of this will ever be accepted.
-        log.exception("%s records of rate limiting were refused by the database and are lost", len(taken))
+        # The database would refuse these rows again, so they are not kept.
+        log.exception("The database refused %s rate limit records. They are lost.", len(counts))
         return 0
     except BaseException:
-        _pending.put_back(taken)
+        _pending.put_back(counts)
         raise
-    return len(taken)
+    return len(counts)
 
 
-def _write(taken: dict[Entry, int]) -> None:
-    rows = [(entry.minute, *(_storable(text) for text in entry[1:]), hits) for entry, hits in taken.items()]
+def _write(counts: dict[CountKey, int]) -> None:
+    rows = [(key.minute, *(_storable(text) for text in key[1:]), hits) for key, hits in counts.items()]
     with connection.cursor() as cursor:
         cursor.execute(WRITE, [list(column) for column in zip(*rows, strict=True)])
 
@@ -85,25 +87,25 @@ def _storable(text: str) -> str:
     return text.replace("\0", "")[:LONGEST_TEXT]
 
 
-def forget() -> None:
-    """Start with nothing counted."""
+def discard() -> None:
+    """Discard the pending counts."""
     _pending.take()
 
 
 def _after_fork() -> None:
-    # What the parent counted, the parent writes.
-    global _pending  # noqa: PLW0603 - one a process
-    _pending = Pending()
+    # The parent writes what it counted itself.
+    global _pending  # noqa: PLW0603 - one per process
+    _pending = PendingCounts()
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
 def cleanup() -> int:
-    """Delete records older than an hour, adding them to the hours; how many were deleted.
+    """Roll up and delete records older than an hour, and return how many were deleted.
 
-    Answers as ``cleanup_rate_limit_requests()`` does. Each batch is its own transaction. Rows that somebody else
-    holds are left for the next time; when another cleaner is at work, all are left to it.
+    Each batch is a transaction of its own. Rows locked by others are left for the next run, and while another cleanup
+    is running, all rows are left to it. The SQL function ``cleanup_rate_limit_requests()`` does the same.
     """
     total = 0
     while True:
@@ -111,20 +113,20 @@ def cleanup() -> int:
         total += deleted
         if deleted < BATCH:
             break
-    while _forget_hours() == BATCH:
+    while _delete_expired_hours() == BATCH:
         pass
     return total
 
 
 def _roll_up_batch() -> int:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [CLEANER_LOCK])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [CLEANUP_LOCK])
         if not cursor.fetchone()[0]:
             return 0
         cursor.execute(ROLL_UP, [KEPT.total_seconds(), BATCH])
         return int(cursor.fetchone()[0])
 
 
-def _forget_hours() -> int:
+def _delete_expired_hours() -> int:
     oldest = RateLimitHour.objects.expired().order_by("hour").values("pk")[:BATCH]
     return RateLimitHour.objects.filter(pk__in=oldest).delete()[0]

@@ -1,4 +1,4 @@
-"""Whom a policy limits now, or would: the busiest clients of the last hour, from the records."""
+"""The busiest clients of a policy in the last hour, from the records."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-SHOWN = 10
-# The busiest minute of each client; the records don't tell more than that.
-ASK = """
+MAX_CLIENTS = 10
+# Records are kept per minute, so a client's busiest minute is the finest figure that they give.
+BUSIEST_CLIENTS = """
 WITH minutes AS (
     SELECT key, created_at, sum(hits) AS asked, sum(hits) FILTER (WHERE outcome IN ('limited', 'shadow')) AS too_many
       FROM rate_limit_requests
@@ -22,21 +22,17 @@ SELECT key, max(asked), sum(asked), coalesce(sum(too_many), 0) FROM minutes
 
 
 @dataclass(frozen=True)
-class Client:
-    """One client in the last hour. ``peak``: requests in its busiest minute."""
+class TopClient:
+    """A client's requests in the last hour. ``peak``: those in its busiest minute."""
 
     key: str
     peak: int
-    asked: int
-    too_many: int
-
-    def exceeds(self, limit: int, window: int) -> bool:
-        """Whether its busiest minute alone was more than a limit allows in as many ``window`` seconds."""
-        return self.peak > limit * max(1, 60 / window)
+    requests: int
+    over_limit: int
 
 
-def clients(policy: str) -> Sequence[Client]:
-    """The busiest first, at most ``SHOWN``."""
+def busiest_clients(policy: str) -> Sequence[TopClient]:
+    """Return at most ``MAX_CLIENTS`` clients, the busiest first."""
     with connection.cursor() as cursor:
-        cursor.execute(ASK, [policy, SHOWN])
-        return [Client(*row) for row in cursor.fetchall()]
+        cursor.execute(BUSIEST_CLIENTS, [policy, MAX_CLIENTS])
+        return [TopClient(*row) for row in cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""What a process of the limiter complains about, made visible: a row in the database, and an alert."""
+"""Problems that limiter processes report: stored as rows, which the console shows, and raised as an alert."""
 
 from __future__ import annotations
 
@@ -16,60 +16,61 @@ from ratelimits.models import LimiterTrouble
 
 Kind = LimiterTrouble.Kind
 DEGRADED = "limiter-degraded"
-# Whether gunicorn said that it runs more processes than the settings state (wsgi.multiprocess).
-_many = False
+# Whether the server reported several processes (wsgi.multiprocess) although the settings state one.
+_unstated_processes = False
 
 
 def note_processes(*, multiprocess: bool) -> None:
-    """What the server says of itself, from a request."""
-    global _many  # noqa: PLW0603 - one a process
+    """Note whether the server says, in a request, that it runs several processes."""
+    global _unstated_processes  # noqa: PLW0603 - one per process
     if multiprocess and settings.OPSCONSOLE_WEB_PROCESSES == 1:
-        _many = True
+        _unstated_processes = True
 
 
 def report() -> None:
-    """Write down what is wrong now, or that the store answers again. Raises ``DatabaseError``."""
-    if why := store.degraded():
-        _write(Kind.STORE_AWAY, why)
+    """Store the current problems of this process, or that the store answers again. May raise ``DatabaseError``."""
+    if error := store.degraded():
+        _write(Kind.STORE_AWAY, error)
         notify.fire(
             DEGRADED,
             title="Rate limits are not shared",
             severity="critical",
-            summary="The store does not answer. Each process admits its share of a limit, as the policies say.",
+            summary="The rate limit store does not answer. Until it does, each process counts on its own, as the "
+            "policies say.",
             link="/admin/ratelimits/limitercontrol/",
         )
     else:
-        _end(Kind.STORE_AWAY)
+        _remove(Kind.STORE_AWAY)
     if peer := untrusted_forwarding.take():
         _write(Kind.UNTRUSTED_PROXY, peer)
-    if _many:
+    if _unstated_processes:
         _write(Kind.PROCESSES, "wsgi.multiprocess")
 
 
 def _write(kind: str, detail: str) -> None:
     LimiterTrouble.objects.bulk_create(
-        [LimiterTrouble(kind=kind, process=name(), detail=detail[:500], seen_at=Now())],
+        [LimiterTrouble(kind=kind, process=process_name(), detail=detail[:500], seen_at=Now())],
         update_conflicts=True,
         unique_fields=["kind", "process"],
         update_fields=["detail", "seen_at"],
     )
 
 
-def _end(kind: str) -> None:
-    """This process has no such trouble. When it was the last one that had, the alert is over."""
+def _remove(kind: str) -> None:
+    """Remove this process's problem. If no other process has it either, resolve the alert."""
     with transaction.atomic():
-        if not LimiterTrouble.objects.filter(kind=kind, process=name()).delete()[0]:
+        if not LimiterTrouble.objects.filter(kind=kind, process=process_name()).delete()[0]:
             return
         if not LimiterTrouble.objects.present().filter(kind=kind).exists():
             notify.resolve(DEGRADED)
 
 
-def settle() -> None:
-    """Forget what is over: processes that ended in trouble say nothing more. Called by the schedule."""
-    LimiterTrouble.objects.forgotten().delete()
+def remove_ended() -> None:
+    """Remove the problems of processes that no longer exist, and resolve the alert if none is left."""
+    LimiterTrouble.objects.outdated().delete()
     if not LimiterTrouble.objects.present().filter(kind=Kind.STORE_AWAY).exists():
         notify.resolve(DEGRADED)
 
 
-def name() -> str:
+def process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,1 +1,1 @@
-"""Limited requests: middleware, decorator and responses."""
+"""Rate limiting of HTTP requests: the middleware, the decorator and the responses."""

@@ -1,4 +1,4 @@
-"""``@rate_limited("standard")``: a view under a policy. django-ratelimit's decorator with our engine as its rate."""
+"""``@rate_limited("standard")``: limits a view by policies. It is django-ratelimit's decorator with this engine."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def rate_limited(*names: str) -> Callable[[View], View]:
-    """Limit a view, synchronous or not, by the policies of these names: counted by all of them or by none.
+    """Limit a view, synchronous or asynchronous, by the policies with these names.
 
-    A refused request raises ``Limited``, which the middleware answers with 429. A policy that also covers the path
-    is counted once.
+    Either all policies count a request or none does. A refused request raises ``Limited``, which the middleware
+    answers with 429. A policy that also covers the path counts the request only once.
     """
 
-    def ask(_group: str, request: HttpRequest) -> None:
-        """A rate of django-ratelimit: None, since counting is done here; it raises when the request is refused."""
-        if limiting.by_name(request, *names):
-            raise responses.Limited(limiting.seen(request).decisions)
+    def rate(_group: str, request: HttpRequest) -> None:
+        """Check the request. django-ratelimit calls this for a rate; None tells it not to count itself."""
+        if refusal := limiting.check_by_name(request, *names):
+            raise responses.Limited(refusal)
 
     def decorate(view: View) -> View:
-        limited = ratelimit(group=names[0], key="ip", rate=ask)
+        limited_view = ratelimit(group=names[0], key="ip", rate=rate)
         if not iscoroutinefunction(view):
-            return cast("View", limited(view))
-        count = sync_to_async(limited(lambda _request: None))
+            return cast("View", limited_view(view))
+        check = sync_to_async(limited_view(lambda _request: None))
 
         @wraps(view)
         async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            await count(request)
+            await check(request)
             return await view(request, *args, **kwargs)
 
         return cast("View", wrapped)

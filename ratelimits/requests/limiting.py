@@ -1,4 +1,4 @@
-"""A request and its policies: each is asked once, whoever asks first (the middleware by path, a view by name)."""
+"""The limiting of a request. Each policy is checked once, by the middleware (by path) or by a view (by name)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ratelimits.engine import store
 from ratelimits.engine.decision import Decision
 from ratelimits.identity import caller, client_ip
 from ratelimits.identity.caller import Identity
-from ratelimits.policies import in_force
-from ratelimits.policies.policy_snapshot import OFF, Address, Network, Terms
+from ratelimits.policies import policy_cache
+from ratelimits.policies.policy_snapshot import OFF, Address, Network, PolicySnapshot
 from ratelimits.records import background_thread, recording, troubles
 from ratelimits.requests import responses
 
@@ -23,85 +23,91 @@ UNKNOWN_ROUTE = "(unknown)"
 
 
 @dataclass(slots=True)
-class Seen:
-    """What was decided about a request so far."""
+class LimitState:
+    """The decisions made about a request so far. ``checked``: the names of the policies checked."""
 
     decisions: list[Decision] = field(default_factory=list)
     identities: dict[str, Identity] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
+    checked: set[str] = field(default_factory=set)
 
     @property
-    def refused(self) -> bool:
-        return any(not decision.allowed for decision in self.decisions)
+    def refusal(self) -> Sequence[Decision]:
+        """All decisions if one of them refuses the request, otherwise none."""
+        return self.decisions if any(not decision.allowed for decision in self.decisions) else ()
 
 
-def seen(request: HttpRequest) -> Seen:
-    found: Seen | None = getattr(request, ATTRIBUTE, None)
-    if found is None:
-        found = Seen()
-        setattr(request, ATTRIBUTE, found)
-    return found
-
-
-def by_path(request: HttpRequest) -> bool:
-    """Ask the policies that cover the request's path; whether one of them refuses it."""
+def check_by_path(request: HttpRequest) -> Sequence[Decision]:
+    """Check the policies that cover the request's path. Return the decisions if one of them refuses the request."""
     method = request.method or ""
-    stack = [terms for terms in in_force.current().by_path if terms.covers(request.path_info, method)]
-    return bool(stack) and _ask(request, stack)
+    policies = [
+        policy for policy in policy_cache.current().by_path if policy.covers(request.path_info, method)
+    ]
+    return _check(request, policies) if policies else ()
 
 
-def by_name(request: HttpRequest, *names: str) -> bool:
-    """Ask the policies of these names; whether one refuses the request. Raises ``UnknownPolicy``."""
-    snapshot, method = in_force.current(), request.method or ""
-    found = [snapshot.get(name) for name in names]
-    stack = [terms for terms in found if terms.mode != OFF and terms.covers_method(method)]
-    return bool(stack) and _ask(request, stack)
+def check_by_name(request: HttpRequest, *names: str) -> Sequence[Decision]:
+    """Check the policies with these names. Return the decisions if one of them refuses the request.
+
+    An unknown name raises ``UnknownPolicy``.
+    """
+    current, method = policy_cache.current(), request.method or ""
+    policies = [current.get(name) for name in names]
+    policies = [policy for policy in policies if policy.mode != OFF and policy.covers_method(method)]
+    return _check(request, policies) if policies else ()
 
 
-def _ask(request: HttpRequest, stack: Sequence[Terms]) -> bool:
-    background_thread.ensure()
+def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence[Decision]:
+    background_thread.ensure_running()
     troubles.note_processes(multiprocess=bool(request.META.get("wsgi.multiprocess")))
-    so_far = seen(request)
-    address = client_ip.of(request.META)
-    asked: list[Terms] = []
-    for terms in stack:
-        if terms.name in so_far.asked or _within(address, terms.allow):
+    state = _state(request)
+    address = client_ip.client_address(request.META)
+    counted: list[PolicySnapshot] = []
+    for policy in policies:
+        if policy.name in state.checked or _is_in(address, policy.allow):
             continue
-        so_far.asked.add(terms.name)
-        so_far.identities[terms.name] = caller.of(request, terms.key)
-        if _within(address, terms.deny) and terms.mode == "enforce":
-            so_far.decisions.append(
-                Decision(terms, allowed=False, exceeded=True, remaining=0, reset_after=0, denied=True)
+        state.checked.add(policy.name)
+        state.identities[policy.name] = caller.identify(request, policy.key)
+        if _is_in(address, policy.deny) and policy.mode == "enforce":
+            state.decisions.append(
+                Decision(policy, allowed=False, exceeded=True, remaining=0, reset_after=0, denied=True)
             )
         else:
-            asked.append(terms)
-    if asked and not so_far.refused:
-        values = [so_far.identities[terms.name].value for terms in asked]
-        so_far.decisions += store.check_all(asked, values)
-    return so_far.refused
+            counted.append(policy)
+    if counted and not state.refusal:
+        identities = [state.identities[policy.name].value for policy in counted]
+        state.decisions += store.check_all(counted, identities)
+    return state.refusal
 
 
-def _within(address: Address | None, networks: Sequence[Network]) -> bool:
+def _state(request: HttpRequest) -> LimitState:
+    state: LimitState | None = getattr(request, ATTRIBUTE, None)
+    if state is None:
+        state = LimitState()
+        setattr(request, ATTRIBUTE, state)
+    return state
+
+
+def _is_in(address: Address | None, networks: Sequence[Network]) -> bool:
     return bool(networks) and address is not None and any(address in network for network in networks)
 
 
 def finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Tell the client where it stands, and count how the request ended."""
-    so_far: Seen | None = getattr(request, ATTRIBUTE, None)
-    if so_far is None or not so_far.decisions:
+    """Add the RateLimit headers to the response, and record the outcome of the request."""
+    state: LimitState | None = getattr(request, ATTRIBUTE, None)
+    if state is None or not state.decisions:
         return response
-    for name, value in responses.headers(so_far.decisions).items():
+    for name, value in responses.headers(state.decisions).items():
         if name != "Cache-Control" or response.status_code == 429:
             response.headers[name] = value
     route = _route(request)
-    for decision in so_far.decisions:
-        who = so_far.identities[decision.policy].value
-        recording.note(decision.policy, who, route, request.method or "", decision.outcome)
+    for decision in state.decisions:
+        identity = state.identities[decision.policy].value
+        recording.note(decision.policy, identity, route, request.method or "", decision.outcome)
     return response
 
 
 def _route(request: HttpRequest) -> str:
-    """The pattern, not the path: a few routes instead of a path for each customer."""
+    """Return the URL pattern rather than the path, since paths differ for each customer."""
     match = request.resolver_match
     if match is None:
         try:

@@ -1,4 +1,4 @@
-"""Limits paths, turns a decorator's refusal into its answer, and tells every limited client where it stands."""
+"""The middleware: limits paths, answers refused requests, and adds the RateLimit headers to responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ratelimits.requests import limiting, responses
 
 
 class RateLimitMiddleware(RatelimitMiddleware):  # type: ignore[misc]
-    """django-ratelimit's own, which asks ``RATELIMIT_VIEW`` when a view was refused; with paths, headers and ASGI."""
+    """django-ratelimit's middleware, which calls ``RATELIMIT_VIEW`` for a refused view, with paths, headers and ASGI."""
 
     sync_capable = True
     async_capable = True
@@ -27,13 +27,13 @@ class RateLimitMiddleware(RatelimitMiddleware):  # type: ignore[misc]
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
-            return self._answer(request)
-        if limiting.by_path(request):
-            return limiting.finish(request, responses.refusal(limiting.seen(request).decisions))
+            return self._respond(request)
+        if refusal := limiting.check_by_path(request):
+            return limiting.finish(request, responses.refusal(refusal))
         return limiting.finish(request, self.get_response(request))
 
-    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        # The store and the database are asked in a thread: the event loop goes on.
-        if await sync_to_async(limiting.by_path)(request):
-            return limiting.finish(request, responses.refusal(limiting.seen(request).decisions))
+    async def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        # The check may wait for the store or the database, so it runs in a thread, not in the event loop.
+        if refusal := await sync_to_async(limiting.check_by_path)(request):
+            return limiting.finish(request, responses.refusal(refusal))
         return limiting.finish(request, await self.get_response(request))

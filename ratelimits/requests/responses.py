@@ -1,4 +1,4 @@
-"""What a limited client is told: the contract's body within RFC 9457, and the IETF draft's RateLimit headers."""
+"""Responses to rate-limited clients: an RFC 9457 problem with the contract's fields, and the IETF RateLimit headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBLEM = "application/problem+json"
 
 
 class Limited(Ratelimited):  # type: ignore[misc] # it carries no types
-    """A request was refused under these ``decisions``, at least one of which does not allow it."""
+    """The request was refused. At least one of the ``decisions`` does not allow it."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         super().__init__("Rate limit exceeded.")
@@ -23,31 +23,31 @@ class Limited(Ratelimited):  # type: ignore[misc] # it carries no types
 
 
 def headers(decisions: Iterable[Decision]) -> dict[str, str]:
-    """``RateLimit`` and ``RateLimit-Policy`` for an answer of a limited route; Retry-After and no-store when refused."""
-    told = [decision for decision in decisions if not decision.denied]
-    if not told:
+    """Return ``RateLimit`` and ``RateLimit-Policy``, and for a refused request ``Retry-After`` and ``Cache-Control``."""
+    counted = [decision for decision in decisions if not decision.denied]
+    if not counted:
         return {}
-    found = {
-        "RateLimit-Policy": ", ".join(f'"{each.policy}";q={each.limit};w={each.window}' for each in told),
-        "RateLimit": ", ".join(f'"{each.policy}";r={each.remaining};t={each.reset}' for each in told),
+    fields = {
+        "RateLimit-Policy": ", ".join(f'"{each.policy}";q={each.limit};w={each.window}' for each in counted),
+        "RateLimit": ", ".join(f'"{each.policy}";r={each.remaining};t={each.reset}' for each in counted),
     }
-    if any(not each.allowed for each in told):
-        found["Retry-After"] = str(max(1, *(each.retry_after for each in told), 0))
-        found["Cache-Control"] = "no-store"
-    return found
+    if any(not each.allowed for each in counted):
+        fields["Retry-After"] = str(max(1, *(each.retry_after for each in counted), 0))
+        fields["Cache-Control"] = "no-store"
+    return fields
 
 
 def body(decisions: Sequence[Decision]) -> dict[str, Any]:
-    """The body of a 429. Of several policies the one that holds longest speaks."""
-    refused = [decision for decision in decisions if not decision.allowed]
-    longest = max(refused, key=lambda decision: decision.retry_after)
+    """Return the body of a 429 response. It describes the policy that refuses for the longest time."""
+    refusing = [decision for decision in decisions if not decision.allowed]
+    longest = max(refusing, key=lambda decision: decision.retry_after)
     message = f"Rate limit exceeded. Max {longest.limit} requests per {longest.window}s"
     return {
         "type": QUOTA_EXCEEDED,
         "title": "Too many requests",
         "status": 429,
         "detail": message,
-        "violated-policies": [decision.policy for decision in refused],
+        "violated-policies": [decision.policy for decision in refusing],
         "error": "Too many requests",
         "message": message,
         "retryAfter": max(1, longest.retry_after),
@@ -55,22 +55,26 @@ def body(decisions: Sequence[Decision]) -> dict[str, Any]:
 
 
 def refusal(decisions: Sequence[Decision]) -> HttpResponse:
-    """429, or 403 for an address that a policy denies."""
+    """Return a 429 response, or 403 if a policy denies the client's network."""
     if any(decision.denied for decision in decisions):
-        told = {"type": "about:blank", "title": "Forbidden", "status": 403}
-        return _unlogged(told, status=403, content_type=PROBLEM, headers={"Cache-Control": "no-store"})
+        problem = {"type": "about:blank", "title": "Forbidden", "status": 403}
+        return _unlogged(problem, status=403, content_type=PROBLEM, headers={"Cache-Control": "no-store"})
     return _unlogged(body(decisions), status=429, content_type=PROBLEM, headers=headers(decisions))
 
 
-def _unlogged(*told: Any, **how: Any) -> JsonResponse:
-    """Django writes a line for each answer from 400 on: a flood would fill the log. The records have it."""
-    response = JsonResponse(*told, **how)
-    response._has_been_logged = True  # type: ignore[attr-defined] # noqa: SLF001 - what it looks at
+def _unlogged(*args: Any, **kwargs: Any) -> JsonResponse:
+    """Create a response that Django does not log.
+
+    Django logs every response with status 400 or above, so a flood of refused requests would fill the log. They are
+    in the records anyway.
+    """
+    response = JsonResponse(*args, **kwargs)
+    response._has_been_logged = True  # type: ignore[attr-defined] # noqa: SLF001 - Django's own marker
     return response
 
 
 def limited(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """The answer when a view's decorator refused (``RATELIMIT_VIEW`` of django-ratelimit)."""
+    """Answer a request refused by a view's decorator (django-ratelimit's ``RATELIMIT_VIEW``)."""
     decisions = exception.decisions if isinstance(exception, Limited) else ()
     if not decisions:
         return HttpResponse(status=429, headers={"Cache-Control": "no-store"})

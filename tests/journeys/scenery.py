@@ -31,7 +31,7 @@ from jobs.runs.timeline import Actor
 from opsconsole import overview
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
-from ratelimits.models.hour import hashed
+from ratelimits.models.hour import hash_key
 
 MINUTE = timedelta(minutes=1)
 PRIORITIES = ("starter", "growth", "professional", "enterprise")
@@ -381,7 +381,7 @@ def _limits() -> None:
         RateLimitHour(
             hour=hour - ago * 60 * MINUTE,
             policy="standard",
-            key_hash=hashed(key),
+            key_hash=hash_key(key),
             endpoint="/api/queue/<anything:customer_id>",
             method="GET",
             outcome=outcome,

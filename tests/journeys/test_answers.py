@@ -79,7 +79,7 @@ def complaints() -> dict[str, tuple[str, dict[str, Any]]]:
         "Add user": ("auth/user/add/", {}),
         "Add group": ("auth/group/add/", {}),
         "Add policy": ("ratelimits/policy/add/", {}),
-        "Make an API key": ("ratelimits/apikey/make/", {}),
+        "Create API key": ("ratelimits/apikey/make/", {}),
         "Limiter": ("ratelimits/limitercontrol/", {}),
         "Switches": ("opsconsole/pause/", {"name": "recovery", "decision": "resume"}),
         "Recovery": ("jobs/recoverycontrol/", {"decision": "preview"}),
@@ -91,7 +91,7 @@ def complaints() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def results() -> dict[str, tuple[str, dict[str, Any]]]:
     return {
-        "This is the key": (
+        "API key created": (
             "ratelimits/apikey/make/",
             {
                 "key_id": "1b671a64-40d5-491e-99b0-da01ff1f3341",

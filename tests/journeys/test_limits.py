@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ratelimits.models import ApiKey, Policy
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 from ratelimits.records import background_thread
 from tests import presets
 from tests.journeys.visitor import Visitor
@@ -29,9 +29,9 @@ def _presets(db: None, limiter: None) -> None:
 @pytest.fixture(autouse=True)
 def _live_policies() -> Iterator[None]:
     """The server's threads read the policies of the database, as they do in production."""
-    in_force.forget()
+    policy_cache.clear()
     yield
-    background_thread.end()
+    background_thread.stop()
 
 
 def call(address: str, path: str, key: str = "", body: Any = None) -> tuple[int, Any]:
@@ -74,28 +74,28 @@ def test_a_policy_is_edited_and_holds(visitor: Visitor) -> None:
 def test_a_key_is_made_seen_once_used_and_revoked(visitor: Visitor, width: int) -> None:
     page = visitor.log_in("olga", width=width)
     page.goto(f"{visitor.address}/admin/ratelimits/apikey/")
-    page.get_by_role("link", name="Make a key").click()
+    page.get_by_role("link", name="Create API key").click()
     page.get_by_label("Name").fill("mobile app")
     page.get_by_label("worker: claim and run jobs").check()
     page.get_by_label("Reason").fill("it goes live on Monday")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("button", name="Create API key").click()
 
-    expect(page.locator(".headline")).to_have_text("Copy it now: it is shown only here.")
+    expect(page.locator(".headline")).to_have_text("Copy the key now. It will not be shown again.")
     key = page.locator("#secret").inner_text()
     assert key.startswith("ock_")
     body = {"worker_id": "node-1"}
     assert call(visitor.address, "/api/workers/beat", key, body)[0] == 204
     assert call(visitor.address, "/api/workers/beat", key[:-1] + "?", body)[0] == 401
 
-    page.get_by_role("link", name="To all API keys").click()
+    page.get_by_role("link", name="Show all API keys").click()
     expect(page.locator("#result_list")).to_contain_text(f"…{key[-4:]}")
     assert key not in page.content()
     page.get_by_role("link", name="mobile app").click()
     assert key not in page.content()
-    page.get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Revoke key").click()
     page.get_by_label("Reason").fill("found in a log")
     page.get_by_role("button", name="Revoke 1 key").click()
-    expect(page.locator(".messagelist")).to_contain_text("Requests with it are refused.")
+    expect(page.locator(".messagelist")).to_contain_text("Requests with it are refused now.")
 
     assert call(visitor.address, "/api/workers/beat", key, body)[0] == 401
     stored = ApiKey.objects.get(name="mobile app")

@@ -304,9 +304,10 @@ class TestNoise:
         told = environment.for_processes(Wishes.of({}), {})
         settings.OPSCONSOLE_TRUSTED_PROXIES = tuple(told["OPSCONSOLE_TRUSTED_PROXIES"].split(","))
         person = {"REMOTE_ADDR": "127.0.0.1"}
-        assert str(client_ip.of(person)) == "127.0.0.1"
+        assert str(client_ip.client_address(person)) == "127.0.0.1"
         assert (
-            str(client_ip.of(person | {"HTTP_X_FORWARDED_FOR": noisy_client.ADDRESS})) == noisy_client.ADDRESS
+            str(client_ip.client_address(person | {"HTTP_X_FORWARDED_FOR": noisy_client.ADDRESS}))
+            == noisy_client.ADDRESS
         )
 
     @pytest.mark.django_db

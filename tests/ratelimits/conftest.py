@@ -6,6 +6,6 @@ import pytest
 @pytest.fixture
 def live_policies(limiter: None) -> None:
     """The policies are those of the database, as a request finds them that comes right after an edit."""
-    from ratelimits.policies import in_force
+    from ratelimits.policies import policy_cache
 
-    in_force.forget()
+    policy_cache.clear()

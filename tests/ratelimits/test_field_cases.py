@@ -20,13 +20,13 @@ from ratelimits.engine.local_counter import LocalWindows
 from ratelimits.engine.store import Engine, Store
 from ratelimits.identity import client_ip, untrusted_forwarding
 from ratelimits.models import Policy
-from ratelimits.policies import in_force
-from ratelimits.policies.policy_snapshot import PRESETS, SHADOW, Terms
-from ratelimits.records.pending_counts import Pending
+from ratelimits.policies import policy_cache
+from ratelimits.policies.policy_snapshot import PRESETS, SHADOW, PolicySnapshot
+from ratelimits.records.pending_counts import PendingCounts
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, process, url
 
 STRICT = PRESETS["strict"]
-TERMS = Terms(name="field", limit=5, window=60)
+TERMS = PolicySnapshot(name="field", limit=5, window=60)
 PROXY, CLIENT, OTHER = "10.0.0.1", "203.0.113.7", "198.51.100.9"
 
 
@@ -42,7 +42,7 @@ def behind_proxies(settings: Settings) -> None:
 
 def address(peer: str, forwarded: str = "") -> str:
     meta = {"REMOTE_ADDR": peer} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {})
-    found = client_ip.of(meta)
+    found = client_ip.client_address(meta)
     return client_ip.group(found) if found else ""
 
 
@@ -135,7 +135,7 @@ def test_lowering_a_limit_mid_window(algorithm: Any) -> None:
     """Retry-After is still right: that many seconds later one passes, and a second earlier none does."""
     clock = Clock()
     here = process(clock)
-    wide = Terms(name="lowered", limit=20, window=60, algorithm=algorithm)
+    wide = PolicySnapshot(name="lowered", limit=20, window=60, algorithm=algorithm)
     for _ in range(10):
         clock.pass_(SECOND)
         assert here.check_all([wide], ["a"])[0].allowed
@@ -161,7 +161,7 @@ def test_raising_a_limit_frees_a_blocked_client_at_once() -> None:
 def test_an_edit_of_another_policy_changes_nothing(client: Client) -> None:
     assert statuses(client, "/strict", 8) == [200] * 8
     Policy.objects.filter(name="relaxed").update(limit=5)
-    in_force._state.ask_at = 0
+    policy_cache._state.check_at = 0
     assert statuses(client, "/strict", 3) == [200, 200, 429]
 
 
@@ -285,13 +285,13 @@ def test_ten_thousand_distinct_keys() -> None:
         here.blocked.add(f"rl:field:{number}", TERMS, 60.0)
     assert len(here.blocked) == 10_000
     local = LocalWindows(clock.monotonic)
-    once = [local.ask(f"rl:field:{number}", 1, 60, 1).fits for number in range(10_500)]
+    once = [local.count(f"rl:field:{number}", 1, 60, 1).fits for number in range(10_500)]
     assert once == [True] * 10_001 + [False] * 499
     assert len(local) == 10_001
     clock.pass_(61 * SECOND)
-    assert local.ask("rl:field:new", 1, 60, 1).fits
+    assert local.count("rl:field:new", 1, 60, 1).fits
     assert len(local) == 1
-    pending = Pending()
+    pending = PendingCounts()
     for number in range(10_500):
         pending.add("field", f"address:{number}", "/", "GET", "allowed")
     assert len(pending) == 5_001
@@ -299,8 +299,8 @@ def test_ten_thousand_distinct_keys() -> None:
 
 
 def test_local_counts_are_bounded_in_all() -> None:
-    local = LocalWindows(most_entries=10)
-    assert sum(local.ask(f"rl:a:{number}", 100, 60, 4).fits for number in range(5)) == 2
+    local = LocalWindows(max_requests=10)
+    assert sum(local.count(f"rl:a:{number}", 100, 60, 4).fits for number in range(5)) == 2
 
 
 # --- many processes ---
@@ -318,7 +318,7 @@ def test_engine_goes_by_no_clock_of_the_host(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_module_counts_by_the_name_of_a_policy() -> None:
     assert [store.check("strict", "a").allowed for _ in range(11)] == [True] * 10 + [False]
-    with pytest.raises(in_force.UnknownPolicy, match="There is no policy 'fast'"):
+    with pytest.raises(policy_cache.UnknownPolicy, match="There is no policy 'fast'"):
         store.check("fast", "a")
-    with pytest.raises(ValueError, match="costs at least 1"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         store.check(STRICT, "a", cost=0)

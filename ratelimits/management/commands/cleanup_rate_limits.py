@@ -8,7 +8,7 @@ from ratelimits.records import recording
 
 
 class Command(BaseCommand):
-    help = "Delete rate limit records older than an hour."
+    help = "Roll up and delete rate limit records older than an hour."
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(f"Deleted {recording.cleanup()} rate limit records older than an hour.")

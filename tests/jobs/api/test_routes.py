@@ -47,7 +47,7 @@ def surroundings(settings: Any) -> None:
     settings.QUEUES = {
         name: QueueConfig(name, f"http://127.0.0.1:1/0/{name}", None) for name in ("default", "bulk")
     }
-    api_keys.forget()
+    api_keys.clear_cache()
 
 
 @pytest.fixture

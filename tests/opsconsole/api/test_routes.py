@@ -17,7 +17,7 @@ from opsconsole.kit.env import QueueConfig
 from ratelimits.engine import store
 from ratelimits.keys import api_keys
 from ratelimits.models import Policy, RateLimitRequest
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 from ratelimits.records import recording
 from tests import people
 from tests.keys import key, sent
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _surroundings(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:1/0/default", None)}
-    api_keys.forget()
+    api_keys.clear_cache()
 
 
 def document(client: Client) -> Any:
@@ -231,7 +231,7 @@ def test_the_reference_page_shows_every_route(client: Client, who: str) -> None:
 def limit(name: str, most: int, **fields: Any) -> None:
     """A policy of this name and limit, in force now."""
     Policy.objects.update_or_create(name=name, defaults={"limit": most, "window_seconds": 60} | fields)
-    in_force.forget()
+    policy_cache.clear()
 
 
 def statuses(times: int, method: str, path: str, **options: Any) -> list[int]:
@@ -346,7 +346,7 @@ def test_what_can_not_be_checked_is_refused(client: Client, asked: dict[str, Any
 
 
 def test_what_another_service_asks_is_recorded(client: Client) -> None:
-    recording.forget()
+    recording.discard()
     limit("standard", 1)
     text = key()[1]
     for _ in range(3):

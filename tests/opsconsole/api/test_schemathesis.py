@@ -33,7 +33,7 @@ from opsconsole.api.routes import api
 from opsconsole.kit.env import QueueConfig
 from ratelimits.keys import api_keys
 from ratelimits.models import Policy
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 from tests.factories import job
 from tests.keys import key, sent
 
@@ -61,8 +61,8 @@ def _surroundings(settings: Any) -> Iterator[None]:
     """Limits that the generator does not reach, and a connection that outlives each request."""
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:1/0/default", None)}
     Policy.objects.update(limit=20_000)
-    in_force.forget()
-    api_keys.forget()
+    policy_cache.clear()
+    api_keys.clear_cache()
     # As Django's own test client has it: a request's end would close the connection of the test.
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)

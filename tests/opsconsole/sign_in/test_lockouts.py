@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from opsconsole.sign_in import lockouts
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 from tests import people
 
 pytestmark = pytest.mark.django_db
@@ -139,7 +139,7 @@ def test_a_viewer_unlocks_nobody(client: Client) -> None:
 
 
 def test_log_ins_are_limited_by_address_whoever_is_named() -> None:
-    in_force.forget()
+    policy_cache.clear()
     answers = [log_in(username=f"user-{number}", **MALLORY).status_code for number in range(12)]
 
     assert answers == [200] * 10 + [429] * 2
@@ -149,7 +149,7 @@ def test_log_ins_are_limited_by_address_whoever_is_named() -> None:
 
 
 def test_a_person_who_is_limited_sees_a_page_and_a_program_a_document() -> None:
-    in_force.forget()
+    policy_cache.clear()
     for number in range(10):
         log_in(username=f"user-{number}", **MALLORY)
 

@@ -59,7 +59,7 @@ def test_a_key_is_shown_once_and_works(operator: Client) -> None:
     assert (made.name, made.scopes, made.policy) == ("shop, production", ["jobs:write"], "api-key")
     assert (made.created_by, made.reason, made.expires_at) == ("olga", "the new shop goes live", None)
     assert "no-store" in response.headers["Cache-Control"]
-    assert LogEntry.objects.get().change_message == "Made: the new shop goes live"
+    assert LogEntry.objects.get().change_message == "Created: the new shop goes live"
     for page in (LIST, reverse("admin:ratelimits_apikey_change", args=[made.pk])):
         seen = operator.get(page).content.decode()
         assert text not in seen and text[4:-4] not in seen
@@ -72,7 +72,7 @@ def test_the_form_sent_twice_makes_one_key(operator: Client) -> None:
 
     again = operator.post(MAKE, form | {"name": "another"})
 
-    assert "was made already" in again.content.decode()
+    assert "already created a key" in again.content.decode()
     assert "ock_" not in again.content.decode()
     assert ApiKey.objects.count() == 1
 
@@ -97,12 +97,12 @@ def test_the_last_day_counts_whole(operator: Client) -> None:
     ("fields", "sentence"),
     [
         ({"name": ""}, "This field is required."),
-        ({"scopes": []}, "Choose what the key may do."),
+        ({"scopes": []}, "Choose at least one scope."),
         ({"scopes": ["everything"]}, "Select a valid choice"),
         ({"policy": "fast"}, "Select a valid choice"),
         ({"reason": "  "}, "Give a reason: it is kept with the key."),
-        ({"expires_on": "2001-01-01"}, "The last day lies in the next five years"),
-        ({"expires_on": "9999-12-31"}, "The last day lies in the next five years"),
+        ({"expires_on": "2001-01-01"}, "Enter a day within the next five years"),
+        ({"expires_on": "9999-12-31"}, "Enter a day within the next five years"),
         ({"name": "a\x00b"}, "Null characters are not allowed."),
     ],
 )
@@ -118,7 +118,7 @@ def test_two_valid_keys_never_share_a_name(operator: Client) -> None:
 
     response = operator.post(MAKE, said())
 
-    assert "There is a key named &#x27;shop, production&#x27;" in response.content.decode()
+    assert "a key named &#x27;shop, production&#x27; exists" in response.content.decode()
     assert ApiKey.objects.count() == 1
 
 
@@ -137,7 +137,7 @@ def test_revoked_with_a_reason_it_is_refused(operator: Client) -> None:
     assert (stored.revoked_by, stored.revoke_reason) == ("olga", "found in a log")
     assert LogEntry.objects.get().change_message == "Revoked: found in a log"
     again = operator.post(LIST, chosen | {"reason": "again"}, follow=True).content.decode()
-    assert "they are already" in again
+    assert "the selected keys were revoked before" in again
 
 
 def test_making_and_revoking_are_two_permissions(client: Client) -> None:
@@ -147,7 +147,7 @@ def test_making_and_revoking_are_two_permissions(client: Client) -> None:
 
     client.force_login(people.allowed("add_apikey", name="maker"))
     assert client.get(MAKE).status_code == 200
-    assert "Make a key" in client.get(LIST).content.decode()
+    assert "Create API key" in client.get(LIST).content.decode()
     assert "revoke_selected" not in client.get(change).content.decode()
     client.post(LIST, revoke)
     assert ApiKey.objects.get().revoked_at is None
@@ -155,7 +155,7 @@ def test_making_and_revoking_are_two_permissions(client: Client) -> None:
     client.force_login(people.allowed("revoke_apikey", name="revoker"))
     assert "revoke_selected" in client.get(change).content.decode()
     assert client.get(MAKE).status_code == client.post(MAKE, said()).status_code == 403
-    assert "Make a key" not in client.get(LIST).content.decode()
+    assert "Create API key" not in client.get(LIST).content.decode()
     client.post(LIST, revoke)
     assert ApiKey.objects.get().revoked_at is not None
 

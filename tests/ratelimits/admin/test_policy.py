@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from ratelimits.models import LimiterControl, Policy
-from ratelimits.policies import in_force
+from ratelimits.policies import policy_cache
 from ratelimits.records import recording
 from tests import people
 
@@ -54,9 +54,9 @@ def test_the_presets_are_there_from_the_start() -> None:
         "api-key": (10_000, 3_600),
         "login": (10, 60),
     }
-    snapshot = in_force.current()
+    snapshot = policy_cache.current()
     assert snapshot.version is not None
-    assert in_force._BUILT_IN.by_name.items() <= snapshot.by_name.items()
+    assert policy_cache._BUILT_IN.by_name.items() <= snapshot.by_name.items()
 
 
 def test_an_edit_says_what_from_what_to_what_by_whom_and_why(operator: Client) -> None:
@@ -66,8 +66,8 @@ def test_an_edit_says_what_from_what_to_what_by_whom_and_why(operator: Client) -
     assert (policy.limit, policy.methods, policy.changed_by) == (50, ["POST", "PUT"], "olga")
     entry = LogEntry.objects.get()
     assert entry.get_change_message() == "Limit: 100 to 50; Methods: none to POST, PUT. A quiet week."
-    in_force._state.ask_at = 0
-    assert in_force.current().get("standard").limit == 50
+    policy_cache._state.check_at = 0
+    assert policy_cache.current().get("standard").limit == 50
 
 
 def test_no_edit_without_a_reason(operator: Client) -> None:
@@ -81,22 +81,22 @@ def test_a_policy_is_added_and_its_name_stays(operator: Client) -> None:
     assert Policy.objects.get(name="uploads").path_prefixes == ["/up/", "/files/"]
     operator.post(change("uploads"), FORM | {"name": "other"})
     assert Policy.objects.filter(name="uploads").exists()
-    in_force._state.ask_at = 0
-    assert [terms.name for terms in in_force.current().by_path] == ["login"]
+    policy_cache._state.check_at = 0
+    assert [terms.name for terms in policy_cache.current().by_path] == ["login"]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("name", "Has Blanks", "lower-case letters, digits and dashes"),
-        ("limit", "0", "The limit is from 1 to"),
-        ("limit", "20001", "above 20,000 choose the sliding counter"),
-        ("window_seconds", "0", "A window has from 1 to"),
-        ("window_seconds", "2592001", "A window has from 1 to"),
-        ("path_prefixes", "api/", "A path begins with a slash"),
-        ("methods", "FETCH", "is none of the methods"),
-        ("allow_networks", "10.0.0.1/8", "is no network such as"),
-        ("deny_networks", "everybody", "is no network such as"),
+        ("name", "Has Blanks", "lowercase letters, digits and hyphens"),
+        ("limit", "0", "Enter a limit from 1 to"),
+        ("limit", "20001", "For a limit above 20,000, choose the sliding counter"),
+        ("window_seconds", "0", "Enter a window from 1 to"),
+        ("window_seconds", "2592001", "Enter a window from 1 to"),
+        ("path_prefixes", "api/", "A path starts with a slash"),
+        ("methods", "FETCH", "is not a method"),
+        ("allow_networks", "10.0.0.1/8", "is not a network"),
+        ("deny_networks", "everybody", "is not a network"),
     ],
 )
 def test_nonsense_is_refused_with_a_sentence(operator: Client, field: str, value: str, sentence: str) -> None:
@@ -125,8 +125,8 @@ def test_the_page_says_what_it_means_and_whom_it_limits(operator: Client) -> Non
             recording.note("standard", "address:203.0.113.7", "/api", "GET", outcome)
     recording.flush()
     page = operator.get(change("standard")).content.decode()
-    assert "Each api key, signed-in user or address may make 100 in 1 min" in page
-    assert "Never more than 100 in any 1 min." in page
+    assert "Each API key, signed-in user or address may make 100 requests per minute" in page
+    assert "no more than 100 in any window of 1 min." in page
     assert "about 1.1 kB in the store" in page
     assert '<td>address:203.0.113.7</td><td class="number">120</td>' in page
 
@@ -134,21 +134,21 @@ def test_the_page_says_what_it_means_and_whom_it_limits(operator: Client) -> Non
 def test_the_switch_is_thrown_with_a_reason_and_shown_on_every_page(operator: Client) -> None:
     assert "Give a reason" in operator.post(SWITCH, {"mode": "shadow", "reason": ""}).content.decode()
     answer = operator.post(SWITCH, {"mode": "shadow", "reason": "The shop is down."}, follow=True)
-    assert "Rate limits refuse nothing now" in answer.content.decode()
+    assert "Rate limits are in shadow mode" in answer.content.decode()
     control = LimiterControl.load()
     assert (control.mode, control.changed_by, control.reason) == ("shadow", "olga", "The shop is down.")
     assert "The shop is down." in LogEntry.objects.get().get_change_message()
-    in_force._state.ask_at = 0
-    assert {terms.mode for terms in in_force.current().by_name.values()} == {"shadow"}
-    assert "Rate limits refuse nothing." in operator.get(LIST).content.decode()
+    policy_cache._state.check_at = 0
+    assert {terms.mode for terms in policy_cache.current().by_name.values()} == {"shadow"}
+    assert "All rate limits are in shadow mode." in operator.get(LIST).content.decode()
     again = operator.post(SWITCH, {"mode": "shadow", "reason": "Again."}, follow=True)
-    assert "It was so already" in again.content.decode()
+    assert "the mode was shadow already" in again.content.decode()
 
 
 def test_the_weaker_of_two_modes_holds() -> None:
     Policy.objects.filter(name="strict").update(mode="off")
     LimiterControl.objects.update(mode="shadow")
-    modes = {name: terms.mode for name, terms in in_force.current().by_name.items()}
+    modes = {name: terms.mode for name, terms in policy_cache.current().by_name.items()}
     assert modes == {
         "strict": "off",
         "standard": "shadow",

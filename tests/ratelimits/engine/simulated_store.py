@@ -9,7 +9,7 @@ from django.conf import settings
 
 from ratelimits.engine import script
 from ratelimits.engine.store import Engine, Store
-from ratelimits.policies.policy_snapshot import Terms
+from ratelimits.policies.policy_snapshot import PolicySnapshot
 
 CLOCK = "{redis.call('get', 'test:seconds'), redis.call('get', 'test:microseconds')}"
 SECOND = 1_000_000
@@ -48,7 +48,7 @@ class Clock:
         return (self.now - START) / SECOND
 
 
-def asked(store: Store, terms: Terms, key: str, cost: int = 1) -> tuple[bool, int, int]:
+def asked(store: Store, terms: PolicySnapshot, key: str, cost: int = 1) -> tuple[bool, int, int]:
     """(fits, used, microseconds until free)."""
     fits, used, free = store.ask([(terms, f"rl:{terms.name}:{key}")], cost)
     return bool(fits), used, free

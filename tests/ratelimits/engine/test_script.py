@@ -10,7 +10,7 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimits.policies.policy_snapshot import SHADOW, Terms
+from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, asked, simulated
 
 Step = tuple[int, int, int, int]
@@ -55,7 +55,7 @@ def test_the_moving_window_is_the_model_s_whatever_is_edited(steps: list[Step]) 
     clock, store, model, client = Clock(), simulated(), Model(), key()
     for pause, limit, window, cost in steps:
         clock.pass_(pause)
-        terms = Terms(name="edited", limit=limit, window=window)
+        terms = PolicySnapshot(name="edited", limit=limit, window=window)
         assert asked(store, terms, client, cost) == model.ask(clock.now, limit, window, cost)
 
 
@@ -66,7 +66,7 @@ def test_never_more_than_the_limit_in_any_window(
 ) -> None:
     """And whoever waits as long as it was told passes, not a microsecond earlier."""
     clock, store, client = Clock(), simulated(), key()
-    terms = Terms(name="plain", limit=limit, window=window)
+    terms = PolicySnapshot(name="plain", limit=limit, window=window)
     admitted: list[int] = []
     for pause, patient in arrivals:
         clock.pass_(pause)
@@ -88,7 +88,7 @@ def test_the_counter_admits_at_most_twice_the_limit_and_tells_when_to_come_back(
     limit: int, window: int, arrivals: list[int]
 ) -> None:
     clock, store, client = Clock(), simulated(), key()
-    terms = Terms(name="counter", limit=limit, window=window, algorithm="counter")
+    terms = PolicySnapshot(name="counter", limit=limit, window=window, algorithm="counter")
     admitted: list[int] = []
     for pause in arrivals:
         clock.pass_(pause)
@@ -119,7 +119,7 @@ def test_an_edited_algorithm_forgets_nothing(
     admitted: list[int] = []
     for pause, algorithm in steps:
         clock.pass_(pause)
-        terms = Terms(name="changing", limit=limit, window=window, algorithm=algorithm)
+        terms = PolicySnapshot(name="changing", limit=limit, window=window, algorithm=algorithm)
         if asked(store, terms, client)[0]:
             admitted.append(clock.now)
             assert sum(at > clock.now - window * SECOND for at in admitted) <= 2 * limit
@@ -127,7 +127,7 @@ def test_an_edited_algorithm_forgets_nothing(
 
 def test_a_full_window_is_full_after_its_algorithm_was_edited_and_back() -> None:
     clock, store, client = Clock(), simulated(), key()
-    moving = Terms(name="changing", limit=5, window=60)
+    moving = PolicySnapshot(name="changing", limit=5, window=60)
     for _ in range(5):
         assert asked(store, moving, client)[0]
     clock.pass_(SECOND)
@@ -139,7 +139,7 @@ def test_a_full_window_is_full_after_its_algorithm_was_edited_and_back() -> None
 
 def test_a_window_that_was_shortened_for_a_moment_forgets_nothing() -> None:
     clock, store, client = Clock(), simulated(), key()
-    hour = Terms(name="hour", limit=5, window=3_600)
+    hour = PolicySnapshot(name="hour", limit=5, window=3_600)
     for _ in range(5):
         assert asked(store, hour, client)[0]
     clock.pass_(2 * SECOND)
@@ -158,7 +158,7 @@ def test_a_stack_counts_a_request_by_all_or_by_none(
 ) -> None:
     clock, store, client = Clock(), simulated(), key()
     terms = [
-        Terms(name=f"s{number}", limit=limit, window=window, mode=mode)
+        PolicySnapshot(name=f"s{number}", limit=limit, window=window, mode=mode)
         for number, (limit, window, mode) in enumerate(stack)
     ]
     models = [Model() for _ in terms]
@@ -180,7 +180,7 @@ def test_a_stack_counts_a_request_by_all_or_by_none(
 def test_more_than_the_limit_at_once_never_fits() -> None:
     clock, store = Clock(), simulated()
     for algorithm in ("moving", "counter"):
-        terms = Terms(name=algorithm, limit=3, window=60, algorithm=algorithm)
+        terms = PolicySnapshot(name=algorithm, limit=3, window=60, algorithm=algorithm)
         client = key()
         assert asked(store, terms, client, cost=4) == (False, 0, 60 * SECOND + 1)
         assert asked(store, terms, client, cost=3)[:2] == (True, 3)

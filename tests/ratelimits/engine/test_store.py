@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ratelimits.engine import store
-from ratelimits.policies.policy_snapshot import Terms
+from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.racing import race
 
-TERMS = Terms(name="test", limit=100, window=60)
+TERMS = PolicySnapshot(name="test", limit=100, window=60)
 
 
-def admitted(count: int, terms: Terms = TERMS, identity: str = "a") -> int:
+def admitted(count: int, terms: PolicySnapshot = TERMS, identity: str = "a") -> int:
     return sum(store.check(terms, identity).allowed for _ in range(count))
 
 

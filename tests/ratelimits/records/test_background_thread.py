@@ -10,14 +10,14 @@ from django.db import DataError, OperationalError
 
 from ratelimits.models import LimiterTrouble, RateLimitRequest
 from ratelimits.records import background_thread, recording
-from ratelimits.records.pending_counts import Entry, Pending
+from ratelimits.records.pending_counts import CountKey, PendingCounts
 
 MINUTE = 60
 
 
 @pytest.fixture(autouse=True)
 def _nothing_pending() -> None:
-    recording.forget()
+    recording.discard()
 
 
 def note(count: int = 1, key: str = "address:a", outcome: str = "allowed") -> None:
@@ -42,7 +42,7 @@ def test_what_was_counted_is_one_row_however_often_it_is_written(django_assert_n
 @pytest.mark.django_db
 def test_two_processes_add_to_the_same_row(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
-        monkeypatch.setattr(recording, "_pending", Pending(clock=lambda: 1_800_000_000))
+        monkeypatch.setattr(recording, "_pending", PendingCounts(clock=lambda: 1_800_000_000))
         note(5)
         recording.flush()
     assert RateLimitRequest.objects.get().hits == 10
@@ -50,7 +50,7 @@ def test_two_processes_add_to_the_same_row(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_outage_of_the_database_loses_nothing_that_would_still_be_kept() -> None:
     now = [1_800_000_000.0]
-    pending = Pending(clock=lambda: now[0], most=3)
+    pending = PendingCounts(clock=lambda: now[0], max_counts=3)
     pending.add("p", "old", "/", "GET", "allowed")
     now[0] += 50 * MINUTE
     pending.add("p", "new", "/", "GET", "allowed")
@@ -99,10 +99,10 @@ def test_texts_that_no_database_takes_are_cut() -> None:
 def test_a_copy_of_the_process_starts_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the parent counted the parent writes; the copy has a keeper of its own."""
     note(3)
-    monkeypatch.setattr(background_thread, "_keeper", object())
+    monkeypatch.setattr(background_thread, "_running", object())
     child = os.fork()
     if child == 0:
-        clean = len(recording._pending) == 0 and background_thread._keeper is None
+        clean = len(recording._pending) == 0 and background_thread._running is None
         os._exit(0 if clean else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert sum(recording._pending.take().values()) == 3
@@ -110,18 +110,18 @@ def test_a_copy_of_the_process_starts_with_nothing(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.django_db(transaction=True)
 def test_the_keeper_writes_by_itself_and_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background_thread, "TURN_SECONDS", 0.01)
-    running = background_thread.Keeper()
+    monkeypatch.setattr(background_thread, "INTERVAL_SECONDS", 0.01)
+    running = background_thread.LimiterThread()
     note(5)
-    running.end()
+    running.stop()
     assert RateLimitRequest.objects.requests() == 5
     assert not running._thread.is_alive()
     assert not LimiterTrouble.objects.exists()
 
 
 def test_entries_of_a_flood_are_counted_together() -> None:
-    pending = Pending(clock=lambda: 0.0, most=2)
+    pending = PendingCounts(clock=lambda: 0.0, max_counts=2)
     for key in "abcd":
         pending.add("p", key, f"/{key}", "GET", "limited")
-    other = Entry(0, "p", "(other)", "(other)", "(other)", "limited")
+    other = CountKey(0, "p", "(other)", "(other)", "(other)", "limited")
     assert pending.take()[other] == 2

@@ -38,7 +38,7 @@ def test_a_hundred_are_silent_and_one_more_is_told_once() -> None:
 
     alert = Alert.objects.get()
     assert (alert.fingerprint, alert.value, alert.threshold) == ("limited_requests_hour", 101, 100)
-    assert alert.title == "101 requests were refused with 429 within an hour"
+    assert alert.title == "101 requests were refused with 429 in the last hour"
     assert alert.facts == [["strict", "61"], ["relaxed", "40"]]
     assert "203.0.113.9" not in str(Alert.objects.values().get())
     assert Notification.objects.count() == 1
@@ -62,7 +62,7 @@ def test_what_was_not_refused_within_the_hour_does_not_count(outcome: str, ago: 
 
 def test_the_five_policies_that_refused_most_are_named() -> None:
     by_policy = {"": 7, "a": 1, "b": 9, "c": 2, "d": 3, "e": 3}
-    assert [policy for policy, _ in gauges.facts(by_policy)] == ["b", "Without a policy", "d", "e", "c"]
+    assert [policy for policy, _ in gauges.facts(by_policy)] == ["b", "No policy", "d", "e", "c"]
 
 
 def test_not_known_is_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_not_known_is_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> dict[str, int]:
         raise DatabaseError("canceling statement due to statement timeout")
 
-    monkeypatch.setattr(gauges, "limited_in_an_hour", fail)
+    monkeypatch.setattr(gauges, "limited_in_last_hour", fail)
     assert gauges.watch() == "unknown"
     alert = Alert.objects.open().get()
     assert alert.unknown_why == "canceling statement due to statement timeout"

@@ -40,7 +40,7 @@ def test_store_away_is_loud_until_it_is_back(client: Client, settings: Settings)
     assert overview.read().limiter_troubles == (Kind.STORE_AWAY,)
     client.force_login(people.operator())
     page = client.get(reverse("admin:ratelimits_limitercontrol_changelist")).content.decode()
-    assert f"does not answer process {troubles.name()}" in page
+    assert f"does not answer process {troubles.process_name()}" in page
     assert client.get("/readyz").json()["checks"]["database"] == "ok"
 
     there(settings, url)
@@ -52,7 +52,7 @@ def test_store_away_is_loud_until_it_is_back(client: Client, settings: Settings)
 def test_the_keeper_s_probe_finds_a_store_that_is_back() -> None:
     clock = Clock()
     here = process(clock)
-    here.breaker.failed("it was away")
+    here.breaker.record_failure("it was away")
     here.probe()
     assert here.degraded
     clock.pass_(5 * SECOND)
@@ -67,7 +67,9 @@ def test_the_alert_outlives_no_process(settings: Settings) -> None:
     store.check("strict", "a")
     troubles.report()
     LimiterTrouble.objects.create(kind=Kind.STORE_AWAY, process="other:1", detail="x")
-    LimiterTrouble.objects.filter(process=troubles.name()).update(seen_at=Now() - timedelta(minutes=1))
+    LimiterTrouble.objects.filter(process=troubles.process_name()).update(
+        seen_at=Now() - timedelta(minutes=1)
+    )
     tasks.cleanup()
     assert Alert.objects.open().exists()
     LimiterTrouble.objects.update(seen_at=Now() - timedelta(minutes=1))
@@ -80,7 +82,7 @@ def test_the_alert_outlives_no_process(settings: Settings) -> None:
 
 @pytest.mark.django_db
 def test_untrusted_proxy_and_unstated_processes_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(troubles, "_many", False)
+    monkeypatch.setattr(troubles, "_unstated_processes", False)
     troubles.note_processes(multiprocess=False)
     troubles.report()
     assert not LimiterTrouble.objects.exists()
@@ -106,14 +108,14 @@ def test_several_processes_on_an_unshared_store_are_refused(
     settings: Settings, url: str | None, processes: int, found: list[str]
 ) -> None:
     settings.OPSCONSOLE_RATE_LIMIT_STORE, settings.OPSCONSOLE_WEB_PROCESSES = url, processes
-    assert [fault.id for fault in checks.limiter(None)] == found
+    assert [fault.id for fault in checks.check_limiter(None)] == found
 
 
 def test_the_middleware_must_be_there_and_after_the_users(settings: Settings) -> None:
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != checks.MIDDLEWARE]
-    assert [fault.id for fault in checks.limiter(None)] == ["ratelimits.E002"]
+    assert [fault.id for fault in checks.check_limiter(None)] == ["ratelimits.E002"]
     settings.MIDDLEWARE = [checks.MIDDLEWARE, *settings.MIDDLEWARE]
-    assert [fault.id for fault in checks.limiter(None)] == ["ratelimits.E002"]
+    assert [fault.id for fault in checks.check_limiter(None)] == ["ratelimits.E002"]
 
 
 def test_a_process_alone_counts_for_itself_and_is_not_degraded(settings: Settings) -> None:

@@ -62,7 +62,7 @@ def serving(command: list[str], option: str, database: Database, folder: Path) -
     path = folder / "web"
     bind = f"unix:{path}" if option == "--bind" else str(path)
     environ = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "tests.ratelimits.requests.served",
+        "DJANGO_SETTINGS_MODULE": "tests.ratelimits.requests.server_settings",
         "DATABASE_URL": database.url(),
         "OPSCONSOLE_TRUSTED_PROXIES": "unix",
         "OPSCONSOLE_WEB_PROCESSES": "3",

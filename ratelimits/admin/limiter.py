@@ -1,4 +1,4 @@
-"""The switch above all policies, and how the limiter itself is."""
+"""The limiter page: the global mode, and problems that limiter processes report."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from ratelimits.policies import global_switch
 
 PAGE = "admin:ratelimits_limitercontrol_changelist"
 PERMISSION = "ratelimits.switch_limiter"
-DONE = {
-    Mode.ENFORCE: "Rate limits are enforced again.",
-    Mode.SHADOW: "Rate limits refuse nothing now; what they would refuse is recorded.",
-    Mode.OFF: "Rate limits are off: nothing is counted.",
+RESULTS = {
+    Mode.ENFORCE: "Rate limits are enforced.",
+    Mode.SHADOW: "Rate limits are in shadow mode: requests above a limit are recorded but allowed.",
+    Mode.OFF: "Rate limits are off: requests are neither counted nor refused.",
 }
 
 
-class SwitchForm(ReasonForm):
+class LimiterModeForm(ReasonForm):
     mode = forms.ChoiceField(choices=Mode, widget=forms.RadioSelect)
     field_order = ("mode", "reason")
 
 
 @admin.register(LimiterControl)
-class SwitchAdmin(ReadOnlyAdmin):
+class LimiterAdmin(ReadOnlyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method != "POST":
-            return self._page(request, SwitchForm(initial={"mode": LimiterControl.load().mode}))
+            return self._page(request, LimiterModeForm(initial={"mode": LimiterControl.load().mode}))
         if not request.user.has_perm(PERMISSION):
             raise PermissionDenied
-        form = SwitchForm(request.POST)
+        form = LimiterModeForm(request.POST)
         return self._switch(request, form) if form.is_valid() else self._page(request, form)
 
     def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
@@ -51,17 +51,17 @@ class SwitchAdmin(ReadOnlyAdmin):
     def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
         return redirect(PAGE)
 
-    def _switch(self, request: HttpRequest, form: SwitchForm) -> HttpResponse:
+    def _switch(self, request: HttpRequest, form: LimiterModeForm) -> HttpResponse:
         mode, reason = form.cleaned_data["mode"], form.cleaned_data["reason"]
         if not global_switch.switch(mode, by=request.user.get_username(), reason=reason):
-            messages.warning(request, "It was so already; nothing was changed.")
+            messages.warning(request, f"Nothing was changed: the mode was {mode} already.")
             return redirect(PAGE)
-        sentence = DONE[Mode(mode)]
-        audit.log(request.user, [LimiterControl.load()], f"{sentence} {reason}")
-        messages.success(request, f"{sentence} It holds everywhere within two seconds.")
+        result = RESULTS[Mode(mode)]
+        audit.log(request.user, [LimiterControl.load()], f"{result} {reason}")
+        messages.success(request, f"{result} The change takes effect in all processes within two seconds.")
         return redirect(PAGE)
 
-    def _page(self, request: HttpRequest, form: SwitchForm) -> HttpResponse:
+    def _page(self, request: HttpRequest, form: LimiterModeForm) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": "Limiter",
@@ -71,4 +71,4 @@ class SwitchAdmin(ReadOnlyAdmin):
             "form": form,
             "may_switch": request.user.has_perm(PERMISSION),
         }
-        return TemplateResponse(request, "admin/ratelimits/switch.html", context)
+        return TemplateResponse(request, "admin/ratelimits/limiter.html", context)

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
 from ratelimits.engine.decision import Decision
-from ratelimits.engine.store import Asked, Engine, Store, local_limit
-from ratelimits.policies.policy_snapshot import Terms
+from ratelimits.engine.store import Engine, PolicyAndKey, Store, local_limit
+from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, simulated
 from tests.ratelimits.engine.test_script import Model
 
@@ -31,7 +31,7 @@ class Failing(Store):
         self.real = real
         self.away = False
 
-    def ask(self, asked: Sequence[Asked], cost: int) -> list[int]:
+    def ask(self, asked: Sequence[PolicyAndKey], cost: int) -> list[int]:
         if self.away:
             raise StoreTimeoutError("it does not answer")
         return self.real.ask(asked, cost)
@@ -49,7 +49,7 @@ class OneClient(RuleBasedStateMachine):
             Engine(store, processes=PROCESSES, clock=self._host(number))
             for number, store in enumerate(self.stores)
         ]
-        self.newest = Terms(name="promise", limit=limit, window=window)
+        self.newest = PolicySnapshot(name="promise", limit=limit, window=window)
         # What each process has read; an edit reaches them one after the other.
         self.known = [self.newest] * PROCESSES
         self.shared = Model()
@@ -86,7 +86,7 @@ class OneClient(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 6), window=st.sampled_from(WINDOWS))
     def edit(self, limit: int, window: int) -> None:
-        self.newest = Terms(name="promise", limit=limit, window=window)
+        self.newest = PolicySnapshot(name="promise", limit=limit, window=window)
 
     @rule(number=st.integers(0, PROCESSES - 1))
     def notice_the_edit(self, number: int) -> None:

@@ -17,9 +17,9 @@ from django.urls import reverse
 
 from ratelimits.identity import client_names
 from ratelimits.models import RateLimitHour, RateLimitRequest
-from ratelimits.models.hour import hashed
-from ratelimits.records import recording, review
-from ratelimits.records.review import PERIODS, Counts, Question
+from ratelimits.models.hour import hash_key
+from ratelimits.records import recording, usage_report
+from ratelimits.records.usage_report import PERIODS, ReportQuery, RequestCounts
 from tests import people
 from tests.keys import key as make_key
 
@@ -59,31 +59,33 @@ def busy() -> None:
     assert recording.cleanup() == 2
 
 
-def ask(period: str = "day", **fields: Any) -> Question:
-    return Question(period=PERIODS[period], **fields)
+def ask(period: str = "day", **fields: Any) -> ReportQuery:
+    return ReportQuery(period=PERIODS[period], **fields)
 
 
 def test_records_and_hours_are_counted_as_one(busy: None) -> None:
-    steps = review.answers(ask("day")).steps
+    steps = usage_report.report(ask("day")).steps
 
     assert len(steps) == 24
-    assert review.answers(ask()).total == Counts(allowed=107, limited=80, denied=0, shadow=2)
-    assert review.answers(ask("week")).total == Counts(allowed=107, limited=80, denied=4, shadow=2)
+    assert usage_report.report(ask()).total == RequestCounts(allowed=107, limited=80, denied=0, shadow=2)
+    assert usage_report.report(ask("week")).total == RequestCounts(
+        allowed=107, limited=80, denied=4, shadow=2
+    )
 
 
 def test_rolling_up_changes_no_figure() -> None:
     record(NOISY, "limited", 30, ago=minutes(65))
-    before = review.answers(ask()).total, review.answers(ask()).clients[0].counts
+    before = usage_report.report(ask()).total, usage_report.report(ask()).clients[0].counts
     assert recording.cleanup() == 1
 
-    after = review.answers(ask()).total, review.answers(ask()).clients[0].counts
-    assert after == before == (Counts(limited=30), Counts(limited=30))
+    after = usage_report.report(ask()).total, usage_report.report(ask()).clients[0].counts
+    assert after == before == (RequestCounts(limited=30), RequestCounts(limited=30))
 
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_each_period_ends_now_and_has_no_gap(period: str) -> None:
     record(NOISY, "limited", 5)
-    steps = review.answers(ask(period)).steps
+    steps = usage_report.report(ask(period)).steps
 
     starts = [start for start, _ in steps]
     assert len(starts) == PERIODS[period].bars
@@ -92,45 +94,49 @@ def test_each_period_ends_now_and_has_no_gap(period: str) -> None:
 
 
 def test_a_client_is_one_in_both_tables(busy: None) -> None:
-    worst, *_ = review.answers(ask()).clients
+    worst, *_ = usage_report.report(ask()).clients
 
-    assert (worst.key, worst.name) == (NOISY, hashed(NOISY))
-    assert worst.counts == Counts(allowed=100, limited=80)
-    assert worst.counts.share == pytest.approx(100 * 80 / 180)
+    assert (worst.key, worst.name) == (NOISY, hash_key(NOISY))
+    assert worst.counts == RequestCounts(allowed=100, limited=80)
+    assert worst.counts.refused_percent == pytest.approx(100 * 80 / 180)
 
 
 def test_routes_and_policies(busy: None) -> None:
-    assert [(each.name, each.counts.refused) for each in review.answers(ask("week")).routes] == [
+    assert [(each.name, each.counts.refused) for each in usage_report.report(ask("week")).routes] == [
         (f"GET {QUEUE}", 84),
         ("POST /api/jobs", 0),
     ]
-    assert [each.name for each in review.answers(ask("week")).policies] == ["standard", "strict", "relaxed"]
+    assert [each.name for each in usage_report.report(ask("week")).policies] == [
+        "standard",
+        "strict",
+        "relaxed",
+    ]
 
 
 def test_of_one_policy_and_of_one_client(busy: None) -> None:
-    assert review.answers(ask("week", policy="strict")).total == Counts(denied=4)
-    assert review.answers(ask(client=hashed(CALM))).total == Counts(allowed=7, shadow=2)
+    assert usage_report.report(ask("week", policy="strict")).total == RequestCounts(denied=4)
+    assert usage_report.report(ask(client=hash_key(CALM))).total == RequestCounts(allowed=7, shadow=2)
 
 
 def test_the_lists_end() -> None:
-    for number in range(review.MOST_ROWS + 3):
+    for number in range(usage_report.MAX_LINES + 3):
         record(f"address:192.0.2.{number}", "limited", number)
 
-    assert len(review.answers(ask()).clients) == review.MOST_ROWS
+    assert len(usage_report.report(ask()).clients) == usage_report.MAX_LINES
 
 
 def test_a_question_that_takes_too_long_is_given_up(
     operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review, "TIMEOUT_MS", 1)
-    slow = review.ANSWERS.replace("FROM asked", "FROM asked, pg_sleep(0.2)")
-    monkeypatch.setattr(review, "ANSWERS", slow)
+    monkeypatch.setattr(usage_report, "TIMEOUT_MS", 1)
+    slow = usage_report.REPORT.replace("FROM matching", "FROM matching, pg_sleep(0.2)")
+    monkeypatch.setattr(usage_report, "REPORT", slow)
 
-    with pytest.raises(review.TooMuch):
-        review.answers(ask())
+    with pytest.raises(usage_report.ReportTimeout):
+        usage_report.report(ask())
     page = operator.get(LIST)
     assert page.status_code == 200
-    assert "There is too much to count in this time." in page.content.decode()
+    assert "The report took longer than" in page.content.decode()
 
 
 # --- whom a word means ---
@@ -156,7 +162,7 @@ def test_users_and_api_keys_are_found_and_named() -> None:
     olga = people.operator()
     made, _ = make_key("shop, production")
 
-    assert client_names.find("OLGA")[0] == client_names.Found(f"user:{olga.pk}", "user olga")
+    assert client_names.find("OLGA")[0] == client_names.NamedClient(f"user:{olga.pk}", "user olga")
     for term in ("shop", made.hint, str(made.pk)):
         assert client_names.find(term)[0].key == f"key:{made.pk}"
         assert client_names.find(term)[0].name == f"API key {made}"
@@ -170,7 +176,7 @@ def test_names_take_two_queries(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(2):
         named = client_names.names(keys)
     assert named[NOISY] == "203.0.113.7"
-    assert named["check:address:1.2.3.4"] == "1.2.3.4, of another service"
+    assert named["check:address:1.2.3.4"] == "1.2.3.4 (of another service)"
     assert named["(other)"] == "(other)"
 
 
@@ -184,14 +190,14 @@ def test_the_page_says_who_where_and_how_often(operator: Client, busy: None) -> 
     assert "203.0.113.7" in page
     assert "/api/queue/&lt;anything:customer_id&gt;" in page
     assert page.count('<svg width="100%"') == 2
-    assert 'aria-label="Refused in the last 24 hours, UTC.' in page
-    assert "2 would have been limited but for shadow mode" in page
+    assert 'aria-label="Refused requests in the last 24 hours, UTC.' in page
+    assert "2 more above the limit were allowed in shadow mode" in page
 
 
 def test_nobody_limited_is_said(operator: Client) -> None:
     page = operator.get(LIST, {"period": "hour"}).content.decode()
 
-    assert "Nobody was limited in the last hour." in page
+    assert "No requests refused in the last hour." in page
 
 
 def test_one_found_leads_to_its_page(operator: Client, busy: None) -> None:
@@ -199,15 +205,15 @@ def test_one_found_leads_to_its_page(operator: Client, busy: None) -> None:
     record(f"user:{User.objects.get(username='vera').pk}", "limited", 3)
 
     several = operator.get(LIST, {"q": "203.0.113.7"})
-    assert "203.0.113.7, of another service" in several.content.decode()
+    assert "203.0.113.7 (of another service)" in several.content.decode()
     page = operator.get(LIST, {"q": "customer-7"}, follow=True)
     assert page.redirect_chain
-    assert "It asked nothing in the last 24 hours." in page.content.decode()
+    assert "No requests in the last 24 hours." in page.content.decode()
 
 
 def test_everything_about_one_client(operator: Client, busy: None) -> None:
     by_key = operator.get(CLIENT, {"key": NOISY}).content.decode()
-    by_hash = operator.get(CLIENT, {"hash": hashed(NOISY)}).content.decode()
+    by_hash = operator.get(CLIENT, {"hash": hash_key(NOISY)}).content.decode()
 
     for page in (by_key, by_hash):
         assert "80 of 180 requests refused in the last 24 hours." in page
@@ -217,12 +223,12 @@ def test_everything_about_one_client(operator: Client, busy: None) -> None:
 
 
 def test_a_client_that_only_hours_know(operator: Client, busy: None) -> None:
-    digest = hashed("address:192.0.2.9")
+    digest = hash_key("address:192.0.2.9")
     page = operator.get(CLIENT, {"hash": digest, "period": "week"}).content.decode()
 
     assert f"Client {digest[:12]}" in page
-    assert "0 too many, 4 from a denied network" in page
-    assert "No record names it any more." in page
+    assert "0 above the limit, 4 from a denied network" in page
+    assert "Only hourly figures remain." in page
 
 
 def test_an_api_keys_page_leads_to_the_key(operator: Client) -> None:
@@ -269,7 +275,7 @@ def test_the_export_has_every_figure(operator: Client, busy: None) -> None:
 
     assert head[0] == "hour (UTC)"
     assert sum(int(line[-1]) for line in lines) == 100 + 50 + 7 + 2 + 30 + 4
-    assert ["standard", hashed(CALM), "198.51.100.20", "GET", QUEUE, "allowed", "7"] in [
+    assert ["standard", hash_key(CALM), "198.51.100.20", "GET", QUEUE, "allowed", "7"] in [
         line[1:] for line in lines
     ]
     assert {line[1] for line in exported(operator, period="week", policy="strict")[1:]} == {"strict"}
@@ -285,12 +291,12 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(operator: Client) -> None:
 
 
 def test_the_export_is_cut_and_says_so(operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(review, "MOST_EXPORTED", 2)
+    monkeypatch.setattr(usage_report, "MAX_EXPORT_ROWS", 2)
 
     lines = exported(operator)
 
     assert len(lines) == 4
-    assert lines[-1][0].startswith("(cut after 2 lines")
+    assert lines[-1][0].startswith("(cut off after 2 lines")
 
 
 def test_without_permission_nothing_is_shown(client: Client, busy: None) -> None:
