@@ -11,8 +11,8 @@ from dataclasses import dataclass
 MAX_KEYS = 10_000
 MAX_REQUESTS = 500_000
 OVERFLOW_SUFFIX = "(other)"
-# A request exactly as old as the window still counts.
-EPSILON = 1e-6
+# Times are whole microseconds, as in the store: with fractions of a second, rounding would decide at a window's edge.
+MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,49 +41,51 @@ class LocalWindows:
         self._max_keys = max_keys
         self._max_requests = max_requests
         self._lock = threading.Lock()
-        # By key: the length of the window in seconds, and the time of each counted request, oldest first.
-        self._windows: dict[str, tuple[int, deque[float]]] = {}
+        # By key: the length of the window, and the time of each counted request, oldest first.
+        self._windows: dict[str, tuple[int, deque[int]]] = {}
         self._requests = 0
-        self._swept_at = 0.0
+        self._swept_at = 0
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def count(self, key: str, limit: int, window: int, cost: int) -> LocalCount:
-        """Count ``cost`` requests if they fit into the window."""
+        """Count ``cost`` requests if they fit into a window of ``window`` seconds."""
+        length = window * MICROSECONDS
         with self._lock:
-            now = self._clock()
-            times = self._times(key, window, now)
-            self._drop_before(times, now - window)
-            if len(times) + cost <= limit and self._requests + cost <= self._max_requests:
+            now = round(self._clock() * MICROSECONDS)
+            times = self._times(key, length, now)
+            self._drop_before(times, now - length)
+            fits = len(times) + cost <= limit and self._requests + cost <= self._max_requests
+            if fits:
                 times.extend([now] * cost)
                 self._requests += cost
-                return LocalCount(fits=True, used=len(times), free=times[0] + window - now + EPSILON)
-            freeing = min(max(len(times) + cost - limit, 1), len(times)) - 1
-            free = times[freeing] + window - now + EPSILON if times else float(window)
-            return LocalCount(fits=False, used=len(times), free=free)
+            leaving = 0 if fits else min(max(len(times) + cost - limit, 1), len(times)) - 1
+            # A request exactly as old as the window still counts, so it leaves a microsecond later.
+            free = times[leaving] + length - now + 1 if times else length
+            return LocalCount(fits=fits, used=len(times), free=free / MICROSECONDS)
 
-    def _times(self, key: str, window: int, now: float) -> deque[float]:
+    def _times(self, key: str, length: int, now: int) -> deque[int]:
         if key not in self._windows and len(self._windows) >= self._max_keys:
             self._sweep(now)
             if len(self._windows) >= self._max_keys:
                 key = key.split(":", 2)[1] + OVERFLOW_SUFFIX
-        _, times = self._windows.get(key, (window, None))
+        _, times = self._windows.get(key, (length, None))
         times = deque() if times is None else times
-        self._windows[key] = (window, times)
+        self._windows[key] = (length, times)
         return times
 
-    def _drop_before(self, times: deque[float], start: float) -> None:
+    def _drop_before(self, times: deque[int], start: int) -> None:
         while times and times[0] < start:
             times.popleft()
             self._requests -= 1
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self, now: int) -> None:
         """Drop the keys without counted requests. This visits every key, so it runs at most once per second."""
-        if now < self._swept_at + 1:
+        if now < self._swept_at + MICROSECONDS:
             return
         self._swept_at = now
-        for key, (window, times) in list(self._windows.items()):
-            self._drop_before(times, now - window)
+        for key, (length, times) in list(self._windows.items()):
+            self._drop_before(times, now - length)
             if not times:
                 del self._windows[key]

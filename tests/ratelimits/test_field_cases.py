@@ -298,6 +298,18 @@ def test_ten_thousand_distinct_keys() -> None:
     assert sum(pending.take().values()) == 10_500
 
 
+@pytest.mark.parametrize("start", [0.0, 1e-6, 3_600.1, 12_345_678.000_001])
+def test_local_count_is_exact_at_the_edge_of_a_window(start: float) -> None:
+    """A request exactly as old as the window still counts; a microsecond later it does not."""
+    now = [start]
+    local = LocalWindows(lambda: now[0])
+    assert local.count("rl:edge:a", 1, 30, 1).fits
+    now[0] = start + 30
+    assert not local.count("rl:edge:a", 1, 30, 1).fits
+    now[0] = start + 30.000_001
+    assert local.count("rl:edge:a", 1, 30, 1).fits
+
+
 def test_local_counts_are_bounded_in_all() -> None:
     local = LocalWindows(max_requests=10)
     assert sum(local.count(f"rl:a:{number}", 100, 60, 4).fits for number in range(5)) == 2

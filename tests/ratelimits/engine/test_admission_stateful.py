@@ -99,7 +99,11 @@ class OneClient(RuleBasedStateMachine):
     def _judge(self, number: int, decision: Decision) -> None:
         terms, now = self.known[number], self.clock.now
         if not decision.degraded:
-            fits, used, free = self.shared.ask(now, terms.limit, terms.window, 1)
+            model = Model(deque(self.shared.kept))
+            fits, used, free = model.ask(now, terms.limit, terms.window, 1)
+            if decision.allowed:
+                # A refusal by a process that remembers a blocked client is not counted by the store.
+                self.shared = model
             mixed = len(set(self.known)) > 1 or now < self.mixed_until
             # While an edit is still on its way, a process may go by what it remembers: to the strict side alone.
             assert decision.allowed == fits or (mixed and not decision.allowed)
