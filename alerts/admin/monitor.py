@@ -70,4 +70,4 @@ class MonitorAdmin(ReadOnlyAdmin):
             "form": form,
             "checkbox": ACTION_CHECKBOX_NAME,
         }
-        return TemplateResponse(request, "admin/alerts/forget.html", context)
+        return TemplateResponse(request, "admin/alerts/forget_monitor.html", context)

@@ -88,7 +88,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         raise NotImplementedError
 
     def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Any]:
-        """What lines.html of the model shows of each."""
+        """What preview_lines.html of the model shows of each."""
         raise NotImplementedError
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
@@ -189,8 +189,8 @@ class PlannedAdmin(ReadOnlyAdmin):
     def _page(
         self, request: HttpRequest, name: str, action: Any, context: dict[str, Any], status: int = 200
     ) -> HttpResponse:
-        common = {"action": action, "lines_template": f"admin/jobs/{self.opts.model_name}/lines.html"}
-        return self.render(request, f"admin/jobs/planned/{name}.html", common | context, status=status)
+        common = {"action": action, "lines_template": f"admin/jobs/{self.opts.model_name}/preview_lines.html"}
+        return self.render(request, f"admin/jobs/previewed_actions/{name}.html", common | context, status=status)
 
     def _count(self, some: Sequence[Any]) -> str:
         return exactly(len(some), str(self.opts.verbose_name), str(self.opts.verbose_name_plural))

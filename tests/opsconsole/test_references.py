@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 
 from django.apps import apps
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
 
 from tests.repository import REPOSITORY, tracked
 
@@ -112,3 +114,21 @@ def test_the_architecture_names_each_room() -> None:
         if path.parent.parent.name == package and path.parent.name not in STANDARD_ROOMS
     }
     assert {room for room in rooms if f"`{room}`" not in page} == set()
+
+
+def test_templates() -> None:
+    named = {
+        (str(path.relative_to(REPOSITORY)), name)
+        for path in tracked("opsconsole/*.py", "jobs/*.py", "alerts/*.py", "ratelimits/*.py", "templates/*")
+        for name in re.findall(r"[\"']([\w/]+\.html)[\"']", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 50
+    assert [f"{file}: {name}" for file, name in sorted(named) if not has_template(name)] == []
+
+
+def has_template(name: str) -> bool:
+    try:
+        get_template(name)
+    except TemplateDoesNotExist:
+        return False
+    return True

@@ -71,10 +71,10 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return redirect(PAGE)
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.hindsight_view)
+        view = self.admin_site.admin_view(self.what_if_view)
         return [path("hindsight/", view, name="jobs_recovery_hindsight"), *super().get_urls()]
 
-    def hindsight_view(self, request: HttpRequest) -> HttpResponse:
+    def what_if_view(self, request: HttpRequest) -> HttpResponse:
         """Compare the threshold with others: what would they have done in the last week?"""
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -88,7 +88,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
             "days": what_if.LOOKED_BACK.days,
             "answers": what_if.would_have([*asked, *(stale_after() * factor for factor in FACTORS)]),
         }
-        return self._render(request, "admin/jobs/hindsight.html", context)
+        return self._render(request, "admin/jobs/what_if.html", context)
 
     def may_arm(self, request: HttpRequest) -> bool:
         return request.user.has_perm("jobs.arm_recovery")
