@@ -190,7 +190,9 @@ class PlannedAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, name: str, action: Any, context: dict[str, Any], status: int = 200
     ) -> HttpResponse:
         common = {"action": action, "lines_template": f"admin/jobs/{self.opts.model_name}/preview_lines.html"}
-        return self.render(request, f"admin/jobs/previewed_actions/{name}.html", common | context, status=status)
+        return self.render(
+            request, f"admin/jobs/previewed_actions/{name}.html", common | context, status=status
+        )
 
     def _count(self, some: Sequence[Any]) -> str:
         return exactly(len(some), str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
