@@ -194,12 +194,12 @@ WORK = """
 import sys, django
 django.setup()
 from tests.jobs.bulk.helpers import make_due, fresh
-from jobs.bulk import running
+from jobs.bulk import chunks
 from jobs.models import BulkOperation
 operation = BulkOperation.objects.get(pk=int(sys.argv[1]))
 while fresh(operation).state == "running":
     make_due(operation)
-    running.work(fresh(operation), "doomed")
+    chunks.work(fresh(operation), "doomed")
 """
 
 
