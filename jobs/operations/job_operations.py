@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models import TextChoices
 from django.db.models.functions import Now
@@ -20,6 +21,7 @@ from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.lifecycle import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError, first_line
 
@@ -106,7 +108,7 @@ def step_for(action: str, job: JobWithEvidence) -> Step:
 
 
 def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
-    again = f"Will wait for run {job.run_epoch + 1}, and its message be sent."
+    again = f"Will wait for run {job.run_epoch + 1}{_sending(job)}"
     if job.status == Status.IN_PROGRESS:
         return _judge_requeue_of_running(job, again)
     if job.status == Status.CANCELLED and job.beat_at and job.beat_at >= job.stale_before:
@@ -117,6 +119,12 @@ def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.QUARANTINED:
         return False, "It is quarantined: release it instead."
     return False, "It is waiting already." if job.status == Status.PENDING else _left_alone(job)
+
+
+def _sending(job: JobWithEvidence) -> str:
+    if job.queue in settings.QUEUES:
+        return ", and its message will be sent."
+    return f". Its message will be sent once its queue '{job.queue}' is configured."
 
 
 def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, str]:
@@ -130,9 +138,11 @@ def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.PENDING:
         return True, "Will not be run."
     if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:
+        return True, "Its worker cannot be told to stop. If it finishes, its result is kept."
+    if job.status == Status.IN_PROGRESS and diagnose(job).stale:
         return (
             True,
-            "Its worker can't be told: it may finish the work, its result will be seen as it writes it.",
+            "Its worker no longer beats for it, and will be told if it does again; its result will be refused.",
         )
     if job.status == Status.IN_PROGRESS:
         return True, f"Worker {job.worker_id} will be told at its next beat; its result will be refused."
@@ -141,10 +151,8 @@ def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
 
 def _judge_release(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.QUARANTINED:
-        return (
-            True,
-            f"Will wait for run {job.run_epoch + 1} with its {job.recovery_count} recoveries forgiven.",
-        )
+        forgiven = exactly(job.recovery_count, "recovery", "recoveries")
+        return True, f"Will wait for run {job.run_epoch + 1}{_sending(job)} {forgiven} will be forgiven."
     return False, _left_alone(job)
 
 

@@ -37,9 +37,6 @@ class Why(StrEnum):
     UNKNOWN_QUEUE = "unknown_queue"
 
 
-_ACTIONS = {Why.STALE: Action.REQUEUE, Why.FORGIVEN: Action.REQUEUE, Why.USED_UP: Action.QUARANTINE}
-
-
 class Decision(NamedTuple):
     """What a sweep does with one run, and why. ``counted``: whether it counts against its job."""
 
@@ -78,34 +75,32 @@ def decide(run: RecoverableRun, policy: Policy) -> Decision:
     last_seen = diagnosis.last_seen or run.last_seen
     silent_for = diagnosis.silent_for or run.read_at - last_seen
     counted = policy.forgiven_before is None or last_seen >= policy.forgiven_before
-    why = _why_left_alone(run, policy, diagnosis) or _why_taken(run, policy, counted=counted)
-    action = _ACTIONS.get(why, Action.NOTHING)
-    sentence = _sentence(why, run, policy, diagnosis)
+    why, action, sentence = _choose(run, policy, diagnosis, counted=counted)
     return Decision(run, action, why, diagnosis.reason, sentence, last_seen, silent_for, counted)
 
 
-def _why_left_alone(run: RecoverableRun, policy: Policy, diagnosis: Diagnosis) -> Why | None:
+def _choose(
+    run: RecoverableRun, policy: Policy, diagnosis: Diagnosis, *, counted: bool
+) -> tuple[Why, Action, str]:
+    seen = diagnosis.sentence
     if not diagnosis.stale:
-        if run.status != Status.IN_PROGRESS:
-            return Why.NOT_RUNNING
-        return Why.HUNG if diagnosis.reason == Reason.HUNG else Why.ALIVE
+        return _why_not_stale(run, diagnosis), Action.NOTHING, seen
     if policy.cutoff and (run.started_at or run.updated_at) < policy.cutoff:
-        return Why.BEFORE_CUTOFF
-    return Why.UNKNOWN_QUEUE if run.queue not in policy.queues else None
-
-
-def _why_taken(run: RecoverableRun, policy: Policy, *, counted: bool) -> Why:
+        cutoff = f"{policy.cutoff:%Y-%m-%d %H:%M:%S %Z}"
+        sentence = f"It began before the cutoff {cutoff}: requeue or cancel it by hand."
+        return Why.BEFORE_CUTOFF, Action.NOTHING, sentence
+    if run.queue not in policy.queues:
+        sentence = f"Its queue '{run.queue}' is not configured, so it could not be sent again."
+        return Why.UNKNOWN_QUEUE, Action.NOTHING, sentence
     if run.recovery_count < policy.max_recoveries:
-        return Why.STALE
-    return Why.USED_UP if counted else Why.FORGIVEN
+        return Why.STALE, Action.REQUEUE, seen
+    if not counted:
+        return Why.FORGIVEN, Action.REQUEUE, seen
+    sentence = f"{seen} It was recovered {exactly(run.recovery_count, 'time')} before."
+    return Why.USED_UP, Action.QUARANTINE, sentence
 
 
-def _sentence(why: Why, run: RecoverableRun, policy: Policy, diagnosis: Diagnosis) -> str:
-    match why:
-        case Why.BEFORE_CUTOFF:
-            return f"It began before the cutoff {policy.cutoff:%Y-%m-%d %H:%M:%S %Z}: requeue or cancel it by hand."
-        case Why.UNKNOWN_QUEUE:
-            return f"Its queue '{run.queue}' is not configured, so it could not be sent again."
-        case Why.USED_UP:
-            return f"{diagnosis.sentence} It was recovered {exactly(run.recovery_count, 'time')} before."
-    return diagnosis.sentence
+def _why_not_stale(run: RecoverableRun, diagnosis: Diagnosis) -> Why:
+    if run.status != Status.IN_PROGRESS:
+        return Why.NOT_RUNNING
+    return Why.HUNG if diagnosis.reason == Reason.HUNG else Why.ALIVE

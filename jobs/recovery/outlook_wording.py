@@ -23,7 +23,7 @@ def of_sweeps(around: Surroundings) -> str:
     """Say when sweeps recover the stale runs that may be recovered, and if they don't, why not."""
     if around.stop:
         later = " Sweeps recover nothing before that." if around.stop in _FOR_LATER else ""
-        return f"{_of_stop(around.stop, around)}{later}"
+        return f"{of_stop(around.stop, around)}{later}"
     if around.overfull:
         return f"Sweeps recover what may be recovered, at most {_most_runs()} each."
     if around.hold_step == HoldStep.NEEDLESS:
@@ -35,9 +35,9 @@ def of_taken(decision: Decision, around: Surroundings) -> str:
     """Say when a sweep requeues or quarantines this run."""
     does = f"{_DOES[decision.action]}{_because(decision)}"
     if around.stop in _FOR_LATER:
-        return f"{_of_stop(around.stop, around)} A sweep after that {does}, unless its worker beats before."
+        return f"{of_stop(around.stop, around)} A sweep after that {does}, unless its worker beats before."
     if around.stop:
-        return _of_stop(around.stop, around)
+        return of_stop(around.stop, around)
     if around.overfull:
         return f"One of the next sweeps {does}. Each recovers at most {_most_runs()}."
     return f"The next sweep {does}.{_pace(around)}"
@@ -55,12 +55,15 @@ def of_left_alone(decision: Decision) -> str:
     return decision.sentence
 
 
-def _of_stop(stop: Stop, around: Surroundings) -> str:
+def of_stop(stop: Stop, around: Surroundings) -> str:
+    """Say what keeps sweeps from acting, and until when."""
     match stop:
         case Stop.OBSERVING:
             return "Recovery only observes: sweeps change nothing until somebody arms it."
         case Stop.SCHEDULE_PAUSED:
-            return "The schedule of sweeps is paused, so nothing is recovered by itself."
+            return (
+                "The schedule of sweeps is paused: nothing is recovered by itself until somebody resumes it."
+            )
         case Stop.NO_SWEEPS:
             away = spell(around.sweepless_for or timedelta(0))
             return (

@@ -16,13 +16,14 @@ from django.conf import settings
 from django.db.models import F
 from django_stubs_ext import WithAnnotations
 
-from jobs.models import Job, MessageTrouble, Outbox, QueueState, RecoveryControl
+from jobs.models import Job, MessageTrouble, Outbox, QueueState
 from jobs.models.annotations import MessageColumns
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.outbox import MOST_RESENDS
 from jobs.models.waiting_message import lost_after
-from jobs.recovery import lost_messages
+from jobs.recovery import lost_messages, outlook_wording, surroundings
 from jobs.recovery.lost_messages import Proof
+from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
@@ -72,12 +73,12 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What, beside the job, decides: the proof for its queue, the queue's last reading, who may re-send."""
+class MessageSurroundings:
+    """What, beside the job, decides: the proof for its queue, the queue's last reading, who may re-send and when."""
 
     proof: Proof | None
     queue: QueueState | None
-    control: RecoveryControl
+    recovery: Surroundings
     resending: bool
 
 
@@ -96,16 +97,16 @@ def look(job_id: UUID) -> Waiting | None:
     )
     if job is None or job.message_trouble is None:
         return None
-    around = Surroundings(
+    around = MessageSurroundings(
         proof=lost_messages.proofs([job.queue]).get(job.queue),
         queue=QueueState.objects.filter(name=job.queue).first(),
-        control=RecoveryControl.load(),
+        recovery=surroundings.read(),
         resending=lost_messages.resending(),
     )
     return explain(job, _proven(job, MessageTrouble(job.message_trouble), around.proof), around)
 
 
-def explain(job: JobWithMessageState, trouble: MessageTrouble, around: Surroundings) -> Waiting:
+def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSurroundings) -> Waiting:
     """The answer for a job in trouble that was loaded with what the outbox knows of its message."""
     waited = job.read_at - job.waiting_since
     if trouble == MessageTrouble.REFUSED:
@@ -149,7 +150,7 @@ def _sending(job: JobWithMessageState) -> list[tuple[str, Any]]:
     return [*facts, ("Re-sent", f"{job.resends} of {MOST_RESENDS} times")]
 
 
-def _proof(job: JobWithMessageState, around: Surroundings) -> str:
+def _proof(job: JobWithMessageState, around: MessageSurroundings) -> str:
     proof = around.proof
     if proof and lost_messages.is_proven(job, proof):
         return f"{proof.sentence}, at {proof.before:%H:%M:%S %Z}"
@@ -167,18 +168,28 @@ def _reading(queue: QueueState | None) -> str:
     return "its queue was not seen empty since"
 
 
-def _next(job: JobWithMessageState, around: Surroundings) -> str:
-    control = around.control
-    if not control.armed:
-        return "none by itself: recovery only observes"
-    if control.cutoff and job.updated_at < control.cutoff:
-        return "by hand only: it waits since before the cutoff"
-    if settings.OPSCONSOLE_LOST_RESEND == "off":
-        return "by hand only (OPSCONSOLE_LOST_RESEND is off)"
-    if not around.resending:
-        return "by hand only while workers without epochs are seen: for them a second message may be a second run"
+def _next(job: JobWithMessageState, around: MessageSurroundings) -> str:
+    recovery = around.recovery
+    if by_hand := _why_by_hand(job, around):
+        return by_hand
+    if recovery.stop:
+        return f"{outlook_wording.of_stop(recovery.stop, recovery)} Until then no message is sent again."
     patience = lost_after() * 2**job.resends
     wait = patience - (job.read_at - job.waiting_since)
     if wait > timedelta(0):
         return f"by a sweep, no earlier than in {spell(wait)}, once its loss is proven"
     return "by the next sweep once its loss is proven"
+
+
+def _why_by_hand(job: JobWithMessageState, around: MessageSurroundings) -> str:
+    """Say why no sweep sends it again; '' where one may."""
+    cutoff = around.recovery.policy.cutoff
+    if not around.recovery.armed:
+        return "none by itself: recovery only observes"
+    if cutoff and job.updated_at < cutoff:
+        return "by hand only: it waits since before the cutoff"
+    if settings.OPSCONSOLE_LOST_RESEND == "off":
+        return "by hand only (OPSCONSOLE_LOST_RESEND is off)"
+    if not around.resending:
+        return "by hand only while workers without epochs are seen: for them a second message may be a second run"
+    return ""

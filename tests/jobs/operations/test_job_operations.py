@@ -17,6 +17,7 @@ from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
+from opsconsole.kit.env import QueueConfig
 from tests.factories import SECOND, beat, job, run
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +70,31 @@ def test_plan_and_result_agree(action: Action, kind: str) -> None:
     assert step.sentence and outcome.sentence
     changed = (Job.objects.get(pk=made.pk).status, Job.objects.get(pk=made.pk).run_epoch) != before
     assert changed is outcome.done
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [(Action.REQUEUE, "failed"), (Action.REQUEUE, "stale"), (Action.RELEASE, "quarantined")],
+)
+def test_a_message_is_promised_only_where_it_can_be_sent(settings: Any, action: Action, kind: str) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
+    made = MAKERS[kind]()
+    assert "Will wait for run 2, and its message will be sent." in planned(action, made).sentence
+    Job.objects.update(queue="gone")
+    told = planned(action, made).sentence
+    assert "Will wait for run 2. Its message will be sent once its queue 'gone' is configured." in told
+
+
+def test_only_a_worker_that_beats_is_promised_to_be_told() -> None:
+    alive, stale = MAKERS["alive"](), run(age=2 * HOUR, silent=HOUR, worker="dead")
+    old_kind = run(age=SECOND, worker="old", claimed=False)
+    told = "Worker worker-1 will be told at its next beat; its result will be refused."
+    assert planned(Action.CANCEL, alive).sentence == told
+    assert planned(Action.CANCEL, stale).sentence == (
+        "Its worker no longer beats for it, and will be told if it does again; its result will be refused."
+    )
+    told = "Its worker cannot be told to stop. If it finishes, its result is kept."
+    assert planned(Action.CANCEL, old_kind).sentence == told
 
 
 @pytest.mark.parametrize("make", [stale_run, MAKERS["failed"], MAKERS["cancelled"]])

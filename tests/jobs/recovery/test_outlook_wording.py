@@ -152,7 +152,10 @@ def test_a_schedule_that_is_switched_off_is_known(
     assert (told.reason == Stop.SCHEDULE_PAUSED) is (expected is not None)
     assert (told.when == When.NEXT_SWEEP) is (expected is None)
     if expected:
-        assert told.sentence == "The schedule of sweeps is paused, so nothing is recovered by itself."
+        assert (
+            told.sentence
+            == "The schedule of sweeps is paused: nothing is recovered by itself until somebody resumes it."
+        )
 
 
 def test_more_than_a_sweep_recovers_is_not_promised_to_the_next(armed: None, settings: Any) -> None:

@@ -15,13 +15,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.models import Job, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
-from jobs.recovery import control, waiting
+from jobs.models import Job, MessageTrouble, Outbox, QueueState, RecoveryControl, Status, Sweep
+from jobs.recovery import control, sweeps, waiting
 from jobs.recovery.waiting import Waiting
 from jobs.runs.timeline import Actor
+from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
 from tests import people
-from tests.factories import SECOND, beat, job, letter
+from tests.factories import SECOND, beat, job, letter, run
 
 pytestmark = pytest.mark.django_db
 
@@ -69,6 +70,20 @@ def look(made: Job) -> Waiting:
 
 def fact(found: Waiting, label: str) -> str:
     return str(dict(found.facts)[label])
+
+
+def _pause(settings: Any) -> None:
+    pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
+
+
+def _begin_a_hold(settings: Any) -> None:
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1
+    run(age=2 * HOUR, silent=HOUR)
+    assert sweeps.sweep("test").mode == Sweep.Mode.HELD
+
+
+def _last_sweep(ago: timedelta) -> None:
+    Sweep.objects.create(trigger="schedule", mode=Sweep.Mode.ARMED, finished_at=Now() - ago)
 
 
 def test_a_proven_loss_is_told_with_its_proof() -> None:
@@ -166,13 +181,29 @@ def test_boundary_of_long() -> None:
             "OPSCONSOLE_LOST_RESEND is off",
         ),
         (lambda settings: beat("old"), "workers without epochs"),
+        (
+            _pause,
+            "Recovery is paused until somebody resumes it. Until then no message is sent again.",
+        ),
+        (_begin_a_hold, "or until somebody releases the hold"),
+        (lambda settings: _last_sweep(HOUR), "No sweep has ended for 1 h"),
     ],
 )
 def test_who_may_send_it_again(settings: Any, change: Any, words: str) -> None:
     made = sent()
     seen()
     change(settings)
-    assert words in fact(look(made), "Next re-send")
+    told = fact(look(made), "Next re-send")
+    assert words in told
+    assert "next sweep" not in told
+
+
+@pytest.mark.parametrize("held_still", [_begin_a_hold, _pause])
+def test_a_pause_or_hold_keeps_sweeps_from_sending_again(settings: Any, held_still: Any) -> None:
+    sent()
+    seen()
+    held_still(settings)
+    assert sweeps.sweep("test").resent == 0
 
 
 def test_patience_before_the_next_resend_is_told() -> None:
@@ -223,4 +254,4 @@ def test_a_look_costs_a_handful_of_queries() -> None:
         connection,
     ) as asked:
         look(made)
-    assert len(asked) <= 6
+    assert len(asked) <= 9
