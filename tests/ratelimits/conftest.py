@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def live_policies(limiter: None) -> None:
-    """The policies are those of the database, as a request finds them that comes right after an edit."""
+    """Use the policies in the database rather than the built-in ones."""
     from ratelimits.policies import policy_cache
 
     policy_cache.clear()

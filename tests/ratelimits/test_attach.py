@@ -1,4 +1,4 @@
-"""``rate_limit_requests`` may be somebody else's already."""
+"""Attaching to an existing ``rate_limit_requests`` table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CREATE FUNCTION cleanup_rate_limit_requests() RETURNS void LANGUAGE sql
 """
 
 
-def test_their_rows_stay_and_their_function_is_replaced(theirs: Database) -> None:
+def test_existing_rows_stay_and_an_existing_function_is_replaced(theirs: Database) -> None:
     theirs.sql(THEIRS)
     theirs.migrate()
     assert theirs.sql("SELECT count(*), min(hits), max(country) FROM rate_limit_requests") == [(100, 1, "nl")]

@@ -1,4 +1,4 @@
-"""What goes wrong with limiters in the field, each case by its name."""
+"""Cases in which rate limiters fail in practice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ratelimits.records.pending_counts import PendingCounts
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, process, url
 
 STRICT = PRESETS["strict"]
-TERMS = PolicySnapshot(name="field", limit=5, window=60)
+POLICY = PolicySnapshot(name="field", limit=5, window=60)
 PROXY, CLIENT, OTHER = "10.0.0.1", "203.0.113.7", "198.51.100.9"
 
 
@@ -42,34 +42,34 @@ def behind_proxies(settings: Settings) -> None:
 
 def address(peer: str, forwarded: str = "") -> str:
     meta = {"REMOTE_ADDR": peer} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {})
-    found = client_ip.client_address(meta)
-    return client_ip.group(found) if found else ""
+    parsed = client_ip.client_address(meta)
+    return client_ip.group(parsed) if parsed else ""
 
 
 def statuses(client: Client, path: str, count: int, **extra: Any) -> list[int]:
     return [client.get(path, **extra).status_code for _ in range(count)]
 
 
-# --- who is the client ---
+# --- the identity of a client ---
 
 
 @pytest.mark.usefixtures("behind_proxies")
-def test_spoofed_first_x_forwarded_for() -> None:
+def test_forged_first_entry_of_x_forwarded_for_is_ignored() -> None:
     assert address(PROXY, f"{OTHER}, {CLIENT}") == CLIENT
     assert address(CLIENT, OTHER) == CLIENT
 
 
 @pytest.mark.usefixtures("behind_proxies", "views")
-def test_a_new_claim_each_time_earns_no_new_quota(client: Client) -> None:
-    claimed = [
+def test_forged_entries_of_x_forwarded_for_earn_no_quota(client: Client) -> None:
+    responses = [
         client.get("/strict", REMOTE_ADDR=PROXY, HTTP_X_FORWARDED_FOR=f"192.0.2.{number}, {CLIENT}")
         for number in range(12)
     ]
-    assert [answer.status_code for answer in claimed] == [200] * 10 + [429] * 2
+    assert [response.status_code for response in responses] == [200] * 10 + [429] * 2
 
 
 @pytest.mark.usefixtures("behind_proxies")
-def test_two_proxies() -> None:
+def test_client_behind_two_proxies() -> None:
     assert address(PROXY, f"{OTHER}, {CLIENT}, 10.9.9.9") == CLIENT
     assert address("2001:db8:ffff::1", f"{CLIENT}, 10.9.9.9") == CLIENT
     assert address(PROXY, "10.1.1.1, 10.2.2.2") == "10.1.1.1"
@@ -77,13 +77,13 @@ def test_two_proxies() -> None:
 
 @pytest.mark.usefixtures("behind_proxies")
 @pytest.mark.parametrize("garbage", ["unknown", "", "_hidden", "1.2.3", "999.1.1.1", "\x00", "::1::2"])
-def test_garbage_stops_the_walk(garbage: str) -> None:
+def test_invalid_entry_of_x_forwarded_for_ends_the_search(garbage: str) -> None:
     assert address(PROXY, f"{CLIENT}, {garbage}, 10.9.9.9") == "10.9.9.9"
     assert address(PROXY, garbage) == PROXY
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("text", "expected"),
     [
         ("::ffff:203.0.113.7", CLIENT),
         ("::ffff:cb00:7107", CLIENT),
@@ -97,14 +97,14 @@ def test_garbage_stops_the_walk(garbage: str) -> None:
     ids=["mapped", "mapped in hexadecimal", "mapped, port", "port", "/64", "v6, port", "zone", "blanks"],
 )
 @pytest.mark.usefixtures("behind_proxies")
-def test_address_as_it_may_be_written(written: str, meant: str) -> None:
-    assert address(written) == meant
-    assert address(PROXY, written) == meant
+def test_address_is_parsed_in_every_notation(text: str, expected: str) -> None:
+    assert address(text) == expected
+    assert address(PROXY, text) == expected
 
 
 @pytest.mark.usefixtures("views")
-def test_empty_remote_addr(client: Client, settings: Settings) -> None:
-    """A Unix socket: everybody is one client, unless the proxy at its other end is trusted."""
+def test_requests_through_a_unix_socket(client: Client, settings: Settings) -> None:
+    """All clients count as one unless the proxy that connects through the socket is trusted."""
     assert statuses(client, "/strict", 11, REMOTE_ADDR="") == [200] * 10 + [429]
     assert address("", CLIENT) == ""
     settings.OPSCONSOLE_TRUSTED_PROXIES = ("unix",)
@@ -112,13 +112,12 @@ def test_empty_remote_addr(client: Client, settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("views")
-def test_rotating_x_api_key(client: Client) -> None:
-    """A key that is not valid earns nothing."""
-    answers = [client.get("/strict", HTTP_X_API_KEY=f"made-up-{number}") for number in range(12)]
-    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 2
+def test_rotating_invalid_keys_earn_no_quota(client: Client) -> None:
+    responses = [client.get("/strict", HTTP_X_API_KEY=f"made-up-{number}") for number in range(12)]
+    assert [response.status_code for response in responses] == [200] * 10 + [429] * 2
 
 
-def test_x_forwarded_for_from_an_untrusted_peer_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+def test_x_forwarded_for_from_an_untrusted_peer_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     untrusted_forwarding._logged = False
     for _ in range(3):
         assert address(CLIENT, OTHER) == CLIENT
@@ -131,34 +130,34 @@ def test_x_forwarded_for_from_an_untrusted_peer_is_noted(caplog: pytest.LogCaptu
 
 
 @pytest.mark.parametrize("algorithm", ["moving", "counter"])
-def test_lowering_a_limit_mid_window(algorithm: Any) -> None:
-    """Retry-After is still right: that many seconds later one passes, and a second earlier none does."""
+def test_retry_after_is_right_after_a_limit_was_lowered(algorithm: Any) -> None:
+    """A request is allowed after Retry-After seconds, and refused a second earlier."""
     clock = Clock()
-    here = process(clock)
+    engine = process(clock)
     wide = PolicySnapshot(name="lowered", limit=20, window=60, algorithm=algorithm)
     for _ in range(10):
         clock.pass_(SECOND)
-        assert here.check_all([wide], ["a"])[0].allowed
+        assert engine.check_all([wide], ["a"])[0].allowed
     narrow = replace(wide, limit=4)
-    refused = here.check_all([narrow], ["a"])[0]
+    refused = engine.check_all([narrow], ["a"])[0]
     assert not refused.allowed and refused.remaining == 0
     clock.pass_((refused.retry_after - 1) * SECOND)
     assert not process(clock).check_all([narrow], ["a"])[0].allowed
     clock.pass_(SECOND)
-    assert here.check_all([narrow], ["a"])[0].allowed
+    assert engine.check_all([narrow], ["a"])[0].allowed
 
 
-def test_raising_a_limit_frees_a_blocked_client_at_once() -> None:
+def test_raised_limit_unblocks_a_client_at_once() -> None:
     clock = Clock()
-    here = process(clock)
+    engine = process(clock)
     for expected in [True] * 5 + [False] * 2:
-        assert here.check_all([TERMS], ["a"])[0].allowed is expected
-    assert here.check_all([replace(TERMS, limit=6)], ["a"])[0].allowed
+        assert engine.check_all([POLICY], ["a"])[0].allowed is expected
+    assert engine.check_all([replace(POLICY, limit=6)], ["a"])[0].allowed
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("views", "live_policies")
-def test_an_edit_of_another_policy_changes_nothing(client: Client) -> None:
+def test_edit_of_another_policy_keeps_the_counts(client: Client) -> None:
     assert statuses(client, "/strict", 8) == [200] * 8
     Policy.objects.filter(name="relaxed").update(limit=5)
     policy_cache._state.check_at = 0
@@ -170,123 +169,123 @@ def test_an_edit_of_another_policy_changes_nothing(client: Client) -> None:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A store that takes connections and never says a word."""
+    """A store that accepts connections but never responses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
-def test_hung_store(silent_port: int) -> None:
-    """One request waits a moment; the others don't wait at all."""
-    here = Engine(Store(f"redis://127.0.0.1:{silent_port}"), processes=2)
+def test_only_one_request_waits_for_a_hung_store(silent_port: int) -> None:
+    """After one request timed out, the others skip the store."""
+    engine = Engine(Store(f"redis://127.0.0.1:{silent_port}"), processes=2)
     began = time.monotonic()
-    decisions = [here.check_all([TERMS], ["a"])[0] for _ in range(50)]
+    decisions = [engine.check_all([POLICY], ["a"])[0] for _ in range(50)]
     assert time.monotonic() - began < 2.0
     assert [decision.allowed for decision in decisions] == [True] * 2 + [False] * 48
     assert all(decision.degraded for decision in decisions)
-    assert here.degraded
+    assert engine.degraded
 
 
 @pytest.mark.parametrize(("away", "admitted"), [("local", 5), ("open", 8), ("closed", 0)])
-def test_store_away_as_the_policy_says(away: str, admitted: int) -> None:
-    here = Engine(Store("redis://127.0.0.1:1"))
-    terms = replace(TERMS, away=away)
-    assert sum(here.check_all([terms], ["a"])[0].allowed for _ in range(8)) == admitted
-    shadow = replace(terms, mode=SHADOW)
-    assert all(here.check_all([shadow], ["a"])[0].allowed for _ in range(8))
+def test_policy_decides_what_happens_while_the_store_is_unavailable(away: str, admitted: int) -> None:
+    engine = Engine(Store("redis://127.0.0.1:1"))
+    policy = replace(POLICY, away=away)
+    assert sum(engine.check_all([policy], ["a"])[0].allowed for _ in range(8)) == admitted
+    shadow = replace(policy, mode=SHADOW)
+    assert all(engine.check_all([shadow], ["a"])[0].allowed for _ in range(8))
 
 
-def test_store_back(tmp_path: Path) -> None:
-    """It recovers by itself, and what was counted before the outage still counts."""
+def test_store_is_used_again_after_an_outage(tmp_path: Path) -> None:
+    """The store is used again without a restart, and its counts from before the outage still count."""
     clock = Clock()
     service = embedded.start_valkey(tmp_path)
-    here = Engine(Store(service.url), clock=clock.monotonic)
+    engine = Engine(Store(service.url), clock=clock.monotonic)
     try:
-        assert [here.check_all([TERMS], ["a"])[0].degraded for _ in range(2)] == [False] * 2
+        assert [engine.check_all([POLICY], ["a"])[0].degraded for _ in range(2)] == [False] * 2
     finally:
         service.stop()
-    assert here.check_all([TERMS], ["a"])[0].degraded
-    again = embedded.start_valkey(tmp_path)
+    assert engine.check_all([POLICY], ["a"])[0].degraded
+    restarted = embedded.start_valkey(tmp_path)
     try:
-        here.store = Store(again.url)
-        assert here.check_all([TERMS], ["a"])[0].degraded
+        engine.store = Store(restarted.url)
+        assert engine.check_all([POLICY], ["a"])[0].degraded
         clock.pass_(5 * SECOND)
-        assert not here.check_all([TERMS], ["a"])[0].degraded
-        assert not here.degraded
+        assert not engine.check_all([POLICY], ["a"])[0].degraded
+        assert not engine.degraded
     finally:
-        again.stop()
+        restarted.stop()
 
 
-def test_store_that_restarted_between_two_requests_is_no_outage(tmp_path: Path) -> None:
+def test_restarted_store_is_not_an_outage(tmp_path: Path) -> None:
     service = embedded.start_valkey(tmp_path)
-    here = Engine(Store(service.url))
+    engine = Engine(Store(service.url))
     try:
-        assert not here.check_all([TERMS], ["a"])[0].degraded
+        assert not engine.check_all([POLICY], ["a"])[0].degraded
         with redis.Redis.from_url(service.url) as other:
             assert other.client_kill_filter(_type="normal", skipme=True) == 1
-        assert not here.check_all([TERMS], ["a"])[0].degraded
+        assert not engine.check_all([POLICY], ["a"])[0].degraded
         with redis.Redis.from_url(service.url) as other:
             other.script_flush()
-        assert not here.check_all([TERMS], ["a"])[0].degraded
+        assert not engine.check_all([POLICY], ["a"])[0].degraded
     finally:
         service.stop()
 
 
-def test_flood_of_one_blocked_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is not asked again until it could say yes."""
+def test_blocked_client_does_not_reach_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is not asked until the client could be allowed restarted."""
     clock = Clock()
-    here = process(clock)
+    engine = process(clock)
     for _ in range(6):
-        here.check_all([TERMS], ["a"])
-    assert here.store
+        engine.check_all([POLICY], ["a"])
+    assert engine.store
 
-    def never(*_: object) -> list[int]:
+    def fail(*_: object) -> list[int]:
         raise AssertionError("the store was asked")
 
     with monkeypatch.context() as patch:
-        patch.setattr(here.store, "ask", never)
+        patch.setattr(engine.store, "ask", fail)
         clock.pass_(59 * SECOND)
-        refused = [here.check_all([TERMS], ["a"])[0] for _ in range(1_000)]
+        refused = [engine.check_all([POLICY], ["a"])[0] for _ in range(1_000)]
     assert {decision.retry_after for decision in refused} == {2}
     clock.pass_(2 * SECOND)
-    assert here.check_all([TERMS], ["a"])[0].allowed
+    assert engine.check_all([POLICY], ["a"])[0].allowed
 
 
-# --- modes and stacks ---
+# --- modes and several policies ---
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("views", "live_policies")
-def test_shadow_mode(client: Client) -> None:
+def test_shadow_mode_refuses_nothing(client: Client) -> None:
     Policy.objects.filter(name="strict").update(mode=SHADOW)
-    answers = [client.get("/strict") for _ in range(12)]
-    assert [answer.status_code for answer in answers] == [200] * 12
-    assert answers[-1].headers["RateLimit"].startswith('"strict";r=0;t=')
-    assert "Retry-After" not in answers[-1].headers
+    responses = [client.get("/strict") for _ in range(12)]
+    assert [response.status_code for response in responses] == [200] * 12
+    assert responses[-1].headers["RateLimit"].startswith('"strict";r=0;t=')
+    assert "Retry-After" not in responses[-1].headers
 
 
 @pytest.mark.usefixtures("views")
-def test_stacked_policies(client: Client) -> None:
-    """Both are told; what one of them refuses is counted by none."""
-    answers = [client.get("/stacked") for _ in range(15)]
-    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 5
-    assert answers[9].headers["RateLimit-Policy"] == '"strict";q=10;w=60, "standard";q=100;w=60'
-    assert answers[9].headers["RateLimit"].split(", ")[1].startswith('"standard";r=90;')
+def test_two_policies_count_a_request_together_or_not_at_all(client: Client) -> None:
+    """The headers list both policies. If one refuses a request, neither counts it."""
+    responses = [client.get("/stacked") for _ in range(15)]
+    assert [response.status_code for response in responses] == [200] * 10 + [429] * 5
+    assert responses[9].headers["RateLimit-Policy"] == '"strict";q=10;w=60, "standard";q=100;w=60'
+    assert responses[9].headers["RateLimit"].split(", ")[1].startswith('"standard";r=90;')
     assert client.get("/standard/a").headers["RateLimit"].startswith('"standard";r=89;')
 
 
 # --- bounded memory ---
 
 
-def test_ten_thousand_distinct_keys() -> None:
-    """Of blocked clients, of local counts and of records: each keeps its bound, and nobody passes for that."""
+def test_memory_is_bounded_with_ten_thousand_clients() -> None:
+    """Blocked clients, local counts and records stay within their bounds, and no client is allowed because of them."""
     clock = Clock()
-    here = process(clock)
+    engine = process(clock)
     for number in range(10_500):
-        here.blocked.add(f"rl:field:{number}", TERMS, 60.0)
-    assert len(here.blocked) == 10_000
+        engine.blocked.add(f"rl:field:{number}", POLICY, 60.0)
+    assert len(engine.blocked) == 10_000
     local = LocalWindows(clock.monotonic)
-    once = [local.count(f"rl:field:{number}", 1, 60, 1).fits for number in range(10_500)]
-    assert once == [True] * 10_001 + [False] * 499
+    fits = [local.count(f"rl:field:{number}", 1, 60, 1).fits for number in range(10_500)]
+    assert fits == [True] * 10_001 + [False] * 499
     assert len(local) == 10_001
     clock.pass_(61 * SECOND)
     assert local.count("rl:field:new", 1, 60, 1).fits
@@ -310,7 +309,7 @@ def test_local_count_is_exact_at_the_edge_of_a_window(start: float) -> None:
     assert local.count("rl:edge:a", 1, 30, 1).fits
 
 
-def test_local_counts_are_bounded_in_all() -> None:
+def test_number_of_local_counts_is_bounded() -> None:
     local = LocalWindows(max_requests=10)
     assert sum(local.count(f"rl:a:{number}", 100, 60, 4).fits for number in range(5)) == 2
 
@@ -318,17 +317,17 @@ def test_local_counts_are_bounded_in_all() -> None:
 # --- many processes ---
 
 
-def test_engine_goes_by_no_clock_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_does_not_use_the_clock_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts whose clocks are an hour apart share one limit."""
     admitted = 0
     for skew in (0, 3_600, -3_600):
         monkeypatch.setattr(time, "time", lambda skew=skew: 1_800_000_000 + skew)
-        here = Engine(Store(url()))
-        admitted += sum(here.check_all([TERMS], ["skewed"])[0].allowed for _ in range(5))
+        engine = Engine(Store(url()))
+        admitted += sum(engine.check_all([POLICY], ["skewed"])[0].allowed for _ in range(5))
     assert admitted == 5
 
 
-def test_module_counts_by_the_name_of_a_policy() -> None:
+def test_check_accepts_the_name_of_a_policy() -> None:
     assert [store.check("strict", "a").allowed for _ in range(11)] == [True] * 10 + [False]
     with pytest.raises(policy_cache.UnknownPolicy, match="There is no policy 'fast'"):
         store.check("fast", "a")

@@ -1,4 +1,4 @@
-"""The pages of API keys: made by who may, shown once, revoked with a reason."""
+"""The pages of API keys: creation, the one display of a key, and revocation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def operator(client: Client) -> Client:
     return client
 
 
-def said(**fields: Any) -> dict[str, Any]:
+def form_fields(**fields: Any) -> dict[str, Any]:
     return {
         "key_id": str(uuid4()),
         "name": "shop, production",
@@ -40,34 +40,38 @@ def said(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def shown(page: str) -> str:
-    found = re.search(r'<code id="secret">(ock_\w+)</code>', page)
-    assert found, page
-    return found[1]
+def key_shown_on(page: str) -> str:
+    match = re.search(r'<code id="secret">(ock_\w+)</code>', page)
+    assert match, page
+    return match[1]
 
 
 def authenticate(text: str) -> ApiKey | None:
     return api_keys.authenticate(RequestFactory().get("/", headers={"X-API-Key": text}))
 
 
-def test_a_key_is_shown_once_and_works(operator: Client) -> None:
-    response = operator.post(MAKE, said())
-    text = shown(response.content.decode())
+def test_new_key_is_shown_once_and_works(operator: Client) -> None:
+    response = operator.post(MAKE, form_fields())
+    text = key_shown_on(response.content.decode())
 
-    made = authenticate(text)
-    assert made is not None
-    assert (made.name, made.scopes, made.policy) == ("shop, production", ["jobs:write"], "api-key")
-    assert (made.created_by, made.reason, made.expires_at) == ("olga", "the new shop goes live", None)
+    api_key = authenticate(text)
+    assert api_key is not None
+    assert (api_key.name, api_key.scopes, api_key.policy) == ("shop, production", ["jobs:write"], "api-key")
+    assert (api_key.created_by, api_key.reason, api_key.expires_at) == (
+        "olga",
+        "the new shop goes live",
+        None,
+    )
     assert "no-store" in response.headers["Cache-Control"]
     assert LogEntry.objects.get().change_message == "Created: the new shop goes live"
-    for page in (LIST, reverse("admin:ratelimits_apikey_change", args=[made.pk])):
-        seen = operator.get(page).content.decode()
-        assert text not in seen and text[4:-4] not in seen
-        assert f"…{text[-4:]}" in seen
+    for page in (LIST, reverse("admin:ratelimits_apikey_change", args=[api_key.pk])):
+        html = operator.get(page).content.decode()
+        assert text not in html and text[4:-4] not in html
+        assert f"…{text[-4:]}" in html
 
 
-def test_the_form_sent_twice_makes_one_key(operator: Client) -> None:
-    form = said()
+def test_form_submitted_twice_creates_one_key(operator: Client) -> None:
+    form = form_fields()
     operator.post(MAKE, form)
 
     again = operator.post(MAKE, form | {"name": "another"})
@@ -77,16 +81,16 @@ def test_the_form_sent_twice_makes_one_key(operator: Client) -> None:
     assert ApiKey.objects.count() == 1
 
 
-def test_each_form_has_an_id_of_its_own(operator: Client) -> None:
+def test_each_form_has_its_own_key_id(operator: Client) -> None:
     first, second = (
         re.findall(r'name="key_id" value="([^"]+)"', operator.get(MAKE).content.decode()) for _ in range(2)
     )
     assert len(first) == 1 and first != second
 
 
-def test_the_last_day_counts_whole(operator: Client) -> None:
+def test_key_is_valid_until_the_end_of_its_last_day(operator: Client) -> None:
     day = (datetime.now(UTC) + timedelta(days=30)).date()
-    operator.post(MAKE, said(expires_on=day.isoformat()))
+    operator.post(MAKE, form_fields(expires_on=day.isoformat()))
 
     expires = ApiKey.objects.get().expires_at
     assert expires is not None
@@ -106,44 +110,46 @@ def test_the_last_day_counts_whole(operator: Client) -> None:
         ({"name": "a\x00b"}, "Null characters are not allowed."),
     ],
 )
-def test_what_is_missing_is_said(operator: Client, fields: dict[str, Any], sentence: str) -> None:
-    response = operator.post(MAKE, said(**fields))
+def test_invalid_form_shows_an_error_and_creates_no_key(
+    operator: Client, fields: dict[str, Any], sentence: str
+) -> None:
+    response = operator.post(MAKE, form_fields(**fields))
 
     assert sentence in response.content.decode()
     assert not ApiKey.objects.exists()
 
 
-def test_two_valid_keys_never_share_a_name(operator: Client) -> None:
-    operator.post(MAKE, said())
+def test_two_valid_keys_cannot_share_a_name(operator: Client) -> None:
+    operator.post(MAKE, form_fields())
 
-    response = operator.post(MAKE, said())
+    response = operator.post(MAKE, form_fields())
 
     assert "a key named &#x27;shop, production&#x27; exists" in response.content.decode()
     assert ApiKey.objects.count() == 1
 
 
-def test_revoked_with_a_reason_it_is_refused(operator: Client) -> None:
-    made, text = key()
-    assert authenticate(text) == made
-    chosen = {"action": "revoke_selected", "_selected_action": [str(made.pk)]}
+def test_operator_revokes_a_key_with_a_reason(operator: Client) -> None:
+    api_key, text = key()
+    assert authenticate(text) == api_key
+    selection = {"action": "revoke_selected", "_selected_action": [str(api_key.pk)]}
 
-    asked = operator.post(LIST, chosen).content.decode()
-    assert "Revoke 1 key" in asked
-    assert authenticate(text) == made
-    operator.post(LIST, chosen | {"reason": "found in a log"})
+    confirmation = operator.post(LIST, selection).content.decode()
+    assert "Revoke 1 key" in confirmation
+    assert authenticate(text) == api_key
+    operator.post(LIST, selection | {"reason": "found in a log"})
 
     assert authenticate(text) is None
     stored = ApiKey.objects.get()
     assert (stored.revoked_by, stored.revoke_reason) == ("olga", "found in a log")
     assert LogEntry.objects.get().change_message == "Revoked: found in a log"
-    again = operator.post(LIST, chosen | {"reason": "again"}, follow=True).content.decode()
+    again = operator.post(LIST, selection | {"reason": "again"}, follow=True).content.decode()
     assert "the selected keys were revoked before" in again
 
 
-def test_making_and_revoking_are_two_permissions(client: Client) -> None:
-    made, _ = key()
-    change = reverse("admin:ratelimits_apikey_change", args=[made.pk])
-    revoke = {"action": "revoke_selected", "_selected_action": [str(made.pk)], "reason": "x"}
+def test_creating_and_revoking_need_separate_permissions(client: Client) -> None:
+    api_key, _ = key()
+    change = reverse("admin:ratelimits_apikey_change", args=[api_key.pk])
+    revoke = {"action": "revoke_selected", "_selected_action": [str(api_key.pk)], "reason": "x"}
 
     client.force_login(people.allowed("add_apikey", name="maker"))
     assert client.get(MAKE).status_code == 200
@@ -154,24 +160,24 @@ def test_making_and_revoking_are_two_permissions(client: Client) -> None:
 
     client.force_login(people.allowed("revoke_apikey", name="revoker"))
     assert "revoke_selected" in client.get(change).content.decode()
-    assert client.get(MAKE).status_code == client.post(MAKE, said()).status_code == 403
+    assert client.get(MAKE).status_code == client.post(MAKE, form_fields()).status_code == 403
     assert "Create API key" not in client.get(LIST).content.decode()
     client.post(LIST, revoke)
     assert ApiKey.objects.get().revoked_at is not None
 
 
-def test_a_viewer_makes_and_revokes_nothing(client: Client) -> None:
-    made, _ = key()
+def test_viewer_can_neither_create_nor_revoke_keys(client: Client) -> None:
+    api_key, _ = key()
     client.force_login(people.viewer())
 
-    assert client.post(MAKE, said()).status_code == 403
+    assert client.post(MAKE, form_fields()).status_code == 403
     client.post(
-        LIST, {"action": "revoke_selected", "_selected_action": [str(made.pk)], "reason": "x"}, follow=True
+        LIST, {"action": "revoke_selected", "_selected_action": [str(api_key.pk)], "reason": "x"}, follow=True
     )
     assert ApiKey.objects.get().revoked_at is None
 
 
-def test_keys_by_state(operator: Client) -> None:
+def test_keys_are_filtered_by_state(operator: Client) -> None:
     key("valid")
     key("old", expires_at=datetime.now(UTC) - timedelta(days=1))
     api_keys.revoke(key("gone")[0].pk, by="olga", reason="x")

@@ -1,4 +1,4 @@
-"""Policies are edited while they hold: by whom, why, and within what bounds."""
+"""The pages of policies and of the limiter: edits, validation, permissions and the audit log."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def change(name: str) -> str:
     return reverse("admin:ratelimits_policy_change", args=[Policy.objects.get(name=name).pk])
 
 
-def test_the_presets_are_there_from_the_start() -> None:
-    found = {policy.name: (policy.limit, policy.window_seconds) for policy in Policy.objects.all()}
-    assert found == {
+def test_migrations_create_the_presets() -> None:
+    limits = {policy.name: (policy.limit, policy.window_seconds) for policy in Policy.objects.all()}
+    assert limits == {
         "strict": (10, 60),
         "standard": (100, 60),
         "relaxed": (1_000, 60),
@@ -59,9 +59,9 @@ def test_the_presets_are_there_from_the_start() -> None:
     assert policy_cache._BUILT_IN.by_name.items() <= snapshot.by_name.items()
 
 
-def test_an_edit_says_what_from_what_to_what_by_whom_and_why(operator: Client) -> None:
-    answer = operator.post(change("standard"), FORM | {"limit": 50, "methods": "post, PUT"}, follow=True)
-    assert answer.status_code == 200 and not answer.context.get("errors")
+def test_edit_is_logged_with_values_user_and_reason(operator: Client) -> None:
+    response = operator.post(change("standard"), FORM | {"limit": 50, "methods": "post, PUT"}, follow=True)
+    assert response.status_code == 200 and not response.context.get("errors")
     policy = Policy.objects.get(name="standard")
     assert (policy.limit, policy.methods, policy.changed_by) == (50, ["POST", "PUT"], "olga")
     entry = LogEntry.objects.get()
@@ -70,19 +70,19 @@ def test_an_edit_says_what_from_what_to_what_by_whom_and_why(operator: Client) -
     assert policy_cache.current().get("standard").limit == 50
 
 
-def test_no_edit_without_a_reason(operator: Client) -> None:
-    answer = operator.post(change("standard"), FORM | {"limit": 50, "reason": " "})
-    assert "Give a reason" in answer.content.decode()
+def test_edit_needs_a_reason(operator: Client) -> None:
+    response = operator.post(change("standard"), FORM | {"limit": 50, "reason": " "})
+    assert "Give a reason" in response.content.decode()
     assert Policy.objects.get(name="standard").limit == 100
 
 
-def test_a_policy_is_added_and_its_name_stays(operator: Client) -> None:
+def test_policy_is_added_and_keeps_its_name(operator: Client) -> None:
     operator.post(ADD, FORM | {"name": "uploads", "path_prefixes": "/up/,/files/"})
     assert Policy.objects.get(name="uploads").path_prefixes == ["/up/", "/files/"]
     operator.post(change("uploads"), FORM | {"name": "other"})
     assert Policy.objects.filter(name="uploads").exists()
     policy_cache._state.check_at = 0
-    assert [terms.name for terms in policy_cache.current().by_path] == ["login"]
+    assert [policy.name for policy in policy_cache.current().by_path] == ["login"]
 
 
 @pytest.mark.parametrize(
@@ -99,18 +99,20 @@ def test_a_policy_is_added_and_its_name_stays(operator: Client) -> None:
         ("deny_networks", "everybody", "is not a network"),
     ],
 )
-def test_nonsense_is_refused_with_a_sentence(operator: Client, field: str, value: str, sentence: str) -> None:
-    answer = operator.post(ADD, FORM | {"name": "new", field: value})
-    assert sentence in answer.content.decode()
+def test_invalid_value_is_refused_with_an_error_message(
+    operator: Client, field: str, value: str, sentence: str
+) -> None:
+    response = operator.post(ADD, FORM | {"name": "new", field: value})
+    assert sentence in response.content.decode()
     assert not Policy.objects.exclude(changed_by="console").exists()
 
 
-def test_nobody_deletes_a_policy(operator: Client) -> None:
+def test_policy_cannot_be_deleted(operator: Client) -> None:
     policy = Policy.objects.get(name="strict")
     assert operator.post(reverse("admin:ratelimits_policy_delete", args=[policy.pk])).status_code == 403
 
 
-def test_a_viewer_sees_and_changes_nothing(client: Client) -> None:
+def test_viewer_can_see_but_not_change_policies(client: Client) -> None:
     client.force_login(people.viewer())
     assert client.get(change("strict")).status_code == 200
     assert client.post(change("strict"), FORM).status_code == 403
@@ -119,7 +121,7 @@ def test_a_viewer_sees_and_changes_nothing(client: Client) -> None:
     assert LimiterControl.load().mode == "enforce"
 
 
-def test_the_page_says_what_it_means_and_whom_it_limits(operator: Client) -> None:
+def test_page_describes_the_policy_and_lists_its_busiest_clients(operator: Client) -> None:
     for outcome, hits in (("allowed", 100), ("limited", 20)):
         for _ in range(hits):
             recording.note("standard", "address:203.0.113.7", "/api", "GET", outcome)
@@ -131,24 +133,24 @@ def test_the_page_says_what_it_means_and_whom_it_limits(operator: Client) -> Non
     assert '<td>address:203.0.113.7</td><td class="number">120</td>' in page
 
 
-def test_the_switch_is_thrown_with_a_reason_and_shown_on_every_page(operator: Client) -> None:
+def test_mode_change_needs_a_reason_and_is_shown_on_every_page(operator: Client) -> None:
     assert "Give a reason" in operator.post(SWITCH, {"mode": "shadow", "reason": ""}).content.decode()
-    answer = operator.post(SWITCH, {"mode": "shadow", "reason": "The shop is down."}, follow=True)
-    assert "Rate limits are in shadow mode" in answer.content.decode()
+    response = operator.post(SWITCH, {"mode": "shadow", "reason": "The shop is down."}, follow=True)
+    assert "Rate limits are in shadow mode" in response.content.decode()
     control = LimiterControl.load()
     assert (control.mode, control.changed_by, control.reason) == ("shadow", "olga", "The shop is down.")
     assert "The shop is down." in LogEntry.objects.get().get_change_message()
     policy_cache._state.check_at = 0
-    assert {terms.mode for terms in policy_cache.current().by_name.values()} == {"shadow"}
+    assert {policy.mode for policy in policy_cache.current().by_name.values()} == {"shadow"}
     assert "All rate limits are in shadow mode." in operator.get(LIST).content.decode()
     again = operator.post(SWITCH, {"mode": "shadow", "reason": "Again."}, follow=True)
     assert "the mode was shadow already" in again.content.decode()
 
 
-def test_the_weaker_of_two_modes_holds() -> None:
+def test_weaker_of_two_modes_applies() -> None:
     Policy.objects.filter(name="strict").update(mode="off")
     LimiterControl.objects.update(mode="shadow")
-    modes = {name: terms.mode for name, terms in policy_cache.current().by_name.items()}
+    modes = {name: policy.mode for name, policy in policy_cache.current().by_name.items()}
     assert modes == {
         "strict": "off",
         "standard": "shadow",

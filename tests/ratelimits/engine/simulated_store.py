@@ -1,4 +1,4 @@
-"""The real store with a clock that the tests set."""
+"""The real store with a simulated clock."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def client() -> redis.Redis:
     return redis.Redis.from_url(url())
 
 
-def simulated() -> Store:
-    """The store, going by ``Clock``."""
+def simulated_store() -> Store:
+    """Return a store that uses ``Clock``."""
     return Store(url(), script.source(CLOCK))
 
 
 @dataclass
 class Clock:
-    """Microseconds since 1970, of the store and of the processes; each process may count from elsewhere."""
+    """A clock for the store and the processes, in microseconds since 1970."""
 
     now: int = START
     store: redis.Redis = field(default_factory=client)
@@ -48,12 +48,12 @@ class Clock:
         return (self.now - START) / SECOND
 
 
-def asked(store: Store, terms: PolicySnapshot, key: str, cost: int = 1) -> tuple[bool, int, int]:
-    """(fits, used, microseconds until free)."""
-    fits, used, free = store.ask([(terms, f"rl:{terms.name}:{key}")], cost)
+def ask(store: Store, policy: PolicySnapshot, key: str, cost: int = 1) -> tuple[bool, int, int]:
+    """Ask the store. Return (fits, used, microseconds until there is room)."""
+    fits, used, free = store.ask([(policy, f"rl:{policy.name}:{key}")], cost)
     return bool(fits), used, free
 
 
 def process(clock: Clock, processes: int = 1) -> Engine:
-    """A process that shares the store with others."""
-    return Engine(simulated(), processes=processes, clock=clock.monotonic)
+    """Return the engine of one process that shares the store."""
+    return Engine(simulated_store(), processes=processes, clock=clock.monotonic)

@@ -1,4 +1,4 @@
-"""I11 as it is worded: several processes and hosts, edits while they run, outages of the store; simulated time."""
+"""Invariant I11 with several processes and hosts, edits, and outages of the store, in simulated time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as StoreTimeoutError
 from ratelimits.engine.decision import Decision
 from ratelimits.engine.store import Engine, PolicyAndKey, Store, local_limit
 from ratelimits.policies.policy_snapshot import PolicySnapshot
-from tests.ratelimits.engine.simulated_store import SECOND, Clock, simulated
+from tests.ratelimits.engine.simulated_store import SECOND, Clock, simulated_store
 from tests.ratelimits.engine.test_script import Model
 
 PROCESSES = 3
@@ -24,36 +24,36 @@ WINDOWS = [30, 60, 600]
 HOUR = 3_600
 
 
-class Failing(Store):
-    """The store as one process reaches it: ``away`` while it does not."""
+class FailingStore(Store):
+    """The store as one process reaches it. While ``away`` is true, it does not answer."""
 
     def __init__(self, real: Store) -> None:
         self.real = real
         self.away = False
 
-    def ask(self, asked: Sequence[PolicyAndKey], cost: int) -> list[int]:
+    def ask(self, counted: Sequence[PolicyAndKey], cost: int) -> list[int]:
         if self.away:
             raise StoreTimeoutError("it does not answer")
-        return self.real.ask(asked, cost)
+        return self.real.ask(counted, cost)
 
 
 class OneClient(RuleBasedStateMachine):
-    """A client's requests to three processes on hosts whose clocks differ, under one policy that is edited."""
+    """Requests of one client to three processes, on hosts with different clocks, under a policy that is edited."""
 
     @initialize(limit=st.integers(1, 6), window=st.sampled_from(WINDOWS))
     def begin(self, limit: int, window: int) -> None:
         self.clock = Clock()
         self.client = uuid.uuid4().hex
-        self.stores = [Failing(simulated()) for _ in range(PROCESSES)]
+        self.stores = [FailingStore(simulated_store()) for _ in range(PROCESSES)]
         self.engines = [
             Engine(store, processes=PROCESSES, clock=self._host(number))
             for number, store in enumerate(self.stores)
         ]
-        self.newest = PolicySnapshot(name="promise", limit=limit, window=window)
-        # What each process has read; an edit reaches them one after the other.
-        self.known = [self.newest] * PROCESSES
+        self.latest = PolicySnapshot(name="stateful", limit=limit, window=window)
+        # The policy that each process has read. An edit reaches the processes one after the other.
+        self.known = [self.latest] * PROCESSES
         self.shared = Model()
-        # Until then a process may remember a time that requests under another version have put off.
+        # Until this time, a process may remember a wait that requests under another version have made longer.
         self.mixed_until = 0
         self.local: list[deque[int]] = [deque() for _ in range(PROCESSES)]
 
@@ -72,56 +72,56 @@ class OneClient(RuleBasedStateMachine):
             self._judge(number, decision)
 
     @rule(number=st.integers(0, PROCESSES - 1))
-    def come_back_when_told(self, number: int) -> None:
-        """Whoever waits as it was told passes, if nobody else came and nothing was edited meanwhile."""
-        terms = self.known[number]
-        [decision] = self.engines[number].check_all([terms], [self.client])
+    def wait_and_retry(self, number: int) -> None:
+        """A client that waits as long as it was told is allowed, if nothing else happened in the meantime."""
+        policy = self.known[number]
+        [decision] = self.engines[number].check_all([policy], [self.client])
         self._judge(number, decision)
         if decision.allowed or decision.degraded or self.clock.now < self.mixed_until:
             return
         self.clock.pass_(decision.retry_after * SECOND)
-        [again] = self.engines[number].check_all([terms], [self.client])
-        self._judge(number, again)
-        assert again.allowed or again.degraded
+        [retry] = self.engines[number].check_all([policy], [self.client])
+        self._judge(number, retry)
+        assert retry.allowed or retry.degraded
 
     @rule(limit=st.integers(1, 6), window=st.sampled_from(WINDOWS))
     def edit(self, limit: int, window: int) -> None:
-        self.newest = PolicySnapshot(name="promise", limit=limit, window=window)
+        self.latest = PolicySnapshot(name="stateful", limit=limit, window=window)
 
     @rule(number=st.integers(0, PROCESSES - 1))
-    def notice_the_edit(self, number: int) -> None:
-        self.known[number] = self.newest
+    def notice_edit(self, number: int) -> None:
+        self.known[number] = self.latest
 
     @rule(number=st.integers(0, PROCESSES - 1), away=st.booleans())
-    def lose_or_find_the_store(self, number: int, away: bool) -> None:
+    def change_availability_of_the_store(self, number: int, away: bool) -> None:
         self.stores[number].away = away
 
     def _judge(self, number: int, decision: Decision) -> None:
-        terms, now = self.known[number], self.clock.now
+        policy, now = self.known[number], self.clock.now
         if not decision.degraded:
             model = Model(deque(self.shared.kept))
-            fits, used, free = model.ask(now, terms.limit, terms.window, 1)
+            fits, used, free = model.ask(now, policy.limit, policy.window, 1)
             if decision.allowed:
                 # A refusal by a process that remembers a blocked client is not counted by the store.
                 self.shared = model
             mixed = len(set(self.known)) > 1 or now < self.mixed_until
-            # While an edit is still on its way, a process may go by what it remembers: to the strict side alone.
+            # While an edit has not reached all processes, a remembered block may refuse too much, but never too little.
             assert decision.allowed == fits or (mixed and not decision.allowed)
-            assert decision.remaining == max(0, terms.limit - used) or mixed
+            assert decision.remaining == max(0, policy.limit - used) or mixed
             if decision.allowed and len(set(self.known)) > 1:
                 self.mixed_until = now + max(WINDOWS) * SECOND + 1
-            told = decision.reset_after * SECOND
-            assert told < free + 1
-            assert told > free - 1 or now < self.mixed_until
+            reset_after = decision.reset_after * SECOND
+            assert reset_after < free + 1
+            assert reset_after > free - 1 or now < self.mixed_until
         elif decision.allowed:
-            # An outage adds at most the share of each process.
+            # During an outage, each process admits at most its share.
             times = self.local[number]
-            share = local_limit(terms.limit, PROCESSES)
-            assert sum(at >= now - terms.window * SECOND for at in times) < share
+            share = local_limit(policy.limit, PROCESSES)
+            assert sum(at >= now - policy.window * SECOND for at in times) < share
             times.append(now)
 
 
-def test_the_promise(caplog: pytest.LogCaptureFixture) -> None:
+def test_limiter_never_admits_more_than_the_limit(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("CRITICAL", logger="ratelimits.engine.store")
     run_state_machine_as_test(
         OneClient,

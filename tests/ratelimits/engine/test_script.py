@@ -1,4 +1,4 @@
-"""The script against plain models, on the real store with a simulated clock (I11)."""
+"""The script compared with simple models, on the real store with a simulated clock (I11)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
-from tests.ratelimits.engine.simulated_store import SECOND, Clock, asked, simulated
+from tests.ratelimits.engine.simulated_store import SECOND, Clock, ask, simulated_store
 
 Step = tuple[int, int, int, int]
-# Longer than any test in real time: the store forgets keys by its real clock.
+# Longer than any test takes, because the store expires keys by its real clock.
 windows = st.sampled_from([30, 60, 600])
 limits = st.sampled_from([1, 2, 3, 5, 8])
-# Often exactly at a boundary.
+# Often exactly at the edge of a window.
 pauses = st.one_of(
     st.integers(0, 3 * SECOND),
     st.sampled_from([0, 1, 30 * SECOND - 1, 30 * SECOND, 30 * SECOND + 1, 60 * SECOND]),
@@ -28,7 +28,7 @@ costs = st.sampled_from([1, 1, 1, 1, 2, 3])
 
 @dataclass
 class Model:
-    """What an exact window does: the newest admissions that it must remember, the newest first."""
+    """An exact window. ``kept``: the admissions that it must remember, newest first."""
 
     kept: deque[int] = field(default_factory=deque)
 
@@ -51,31 +51,31 @@ def key() -> str:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(pauses, limits, windows, costs), min_size=1, max_size=40))
-def test_the_moving_window_is_the_model_s_whatever_is_edited(steps: list[Step]) -> None:
-    clock, store, model, client = Clock(), simulated(), Model(), key()
+def test_moving_window_equals_the_model_through_edits(steps: list[Step]) -> None:
+    clock, store, model, client = Clock(), simulated_store(), Model(), key()
     for pause, limit, window, cost in steps:
         clock.pass_(pause)
-        terms = PolicySnapshot(name="edited", limit=limit, window=window)
-        assert asked(store, terms, client, cost) == model.ask(clock.now, limit, window, cost)
+        policy = PolicySnapshot(name="edited", limit=limit, window=window)
+        assert ask(store, policy, client, cost) == model.ask(clock.now, limit, window, cost)
 
 
 @settings(max_examples=150, deadline=None)
 @given(limits, windows, st.lists(st.tuples(pauses, st.booleans()), min_size=1, max_size=60))
-def test_never_more_than_the_limit_in_any_window(
+def test_no_window_has_more_requests_than_the_limit(
     limit: int, window: int, arrivals: list[tuple[int, bool]]
 ) -> None:
-    """And whoever waits as long as it was told passes, not a microsecond earlier."""
-    clock, store, client = Clock(), simulated(), key()
-    terms = PolicySnapshot(name="plain", limit=limit, window=window)
+    """A client that waits as long as it was told is allowed, and not a microsecond earlier."""
+    clock, store, client = Clock(), simulated_store(), key()
+    policy = PolicySnapshot(name="plain", limit=limit, window=window)
     admitted: list[int] = []
     for pause, patient in arrivals:
         clock.pass_(pause)
-        fits, _, free = asked(store, terms, client)
+        fits, _, free = ask(store, policy, client)
         if not fits and patient:
             clock.pass_(free - 1)
-            assert asked(store, terms, client)[0] is False
+            assert ask(store, policy, client)[0] is False
             clock.pass_(1)
-            fits = asked(store, terms, client)[0]
+            fits = ask(store, policy, client)[0]
             assert fits
         if fits:
             assert sum(at >= clock.now - window * SECOND for at in admitted) < limit
@@ -84,18 +84,18 @@ def test_never_more_than_the_limit_in_any_window(
 
 @settings(max_examples=100, deadline=None)
 @given(limits, windows, st.lists(pauses, min_size=1, max_size=60))
-def test_the_counter_admits_at_most_twice_the_limit_and_tells_when_to_come_back(
+def test_counter_admits_at_most_twice_the_limit_and_gives_the_right_wait(
     limit: int, window: int, arrivals: list[int]
 ) -> None:
-    clock, store, client = Clock(), simulated(), key()
-    terms = PolicySnapshot(name="counter", limit=limit, window=window, algorithm="counter")
+    clock, store, client = Clock(), simulated_store(), key()
+    policy = PolicySnapshot(name="counter", limit=limit, window=window, algorithm="counter")
     admitted: list[int] = []
     for pause in arrivals:
         clock.pass_(pause)
-        fits, used, free = asked(store, terms, client)
+        fits, used, free = ask(store, policy, client)
         if not fits:
             clock.pass_(free)
-            fits, used, _ = asked(store, terms, client)
+            fits, used, _ = ask(store, policy, client)
             assert fits
         assert used <= limit
         admitted.append(clock.now)
@@ -111,41 +111,41 @@ Algorithm = Literal["moving", "counter"]
     windows,
     st.lists(st.tuples(pauses, st.sampled_from(["moving", "counter"])), min_size=2, max_size=40),
 )
-def test_an_edited_algorithm_forgets_nothing(
+def test_edited_algorithm_loses_no_counts(
     limit: int, window: int, steps: list[tuple[int, Algorithm]]
 ) -> None:
-    """A run of one algorithm after the other admits what each of them promises about what it saw and took over."""
-    clock, store, client = Clock(), simulated(), key()
+    """Alternating algorithms admit at most twice the limit, as the weaker of them promises."""
+    clock, store, client = Clock(), simulated_store(), key()
     admitted: list[int] = []
     for pause, algorithm in steps:
         clock.pass_(pause)
-        terms = PolicySnapshot(name="changing", limit=limit, window=window, algorithm=algorithm)
-        if asked(store, terms, client)[0]:
+        policy = PolicySnapshot(name="changing", limit=limit, window=window, algorithm=algorithm)
+        if ask(store, policy, client)[0]:
             admitted.append(clock.now)
             assert sum(at > clock.now - window * SECOND for at in admitted) <= 2 * limit
 
 
-def test_a_full_window_is_full_after_its_algorithm_was_edited_and_back() -> None:
-    clock, store, client = Clock(), simulated(), key()
+def test_full_window_stays_full_when_its_algorithm_changes_and_changes_back() -> None:
+    clock, store, client = Clock(), simulated_store(), key()
     moving = PolicySnapshot(name="changing", limit=5, window=60)
     for _ in range(5):
-        assert asked(store, moving, client)[0]
+        assert ask(store, moving, client)[0]
     clock.pass_(SECOND)
     counter = replace(moving, algorithm="counter")
-    assert asked(store, counter, client)[:2] == (False, 5)
+    assert ask(store, counter, client)[:2] == (False, 5)
     clock.pass_(SECOND)
-    assert asked(store, moving, client)[:2] == (False, 5)
+    assert ask(store, moving, client)[:2] == (False, 5)
 
 
-def test_a_window_that_was_shortened_for_a_moment_forgets_nothing() -> None:
-    clock, store, client = Clock(), simulated(), key()
+def test_shortening_a_window_for_a_moment_loses_no_counts() -> None:
+    clock, store, client = Clock(), simulated_store(), key()
     hour = PolicySnapshot(name="hour", limit=5, window=3_600)
     for _ in range(5):
-        assert asked(store, hour, client)[0]
+        assert ask(store, hour, client)[0]
     clock.pass_(2 * SECOND)
-    assert asked(store, replace(hour, window=1), client)[0]
+    assert ask(store, replace(hour, window=1), client)[0]
     assert clock.store.pttl(f"rl:hour:{client}") > 3_000_000
-    assert asked(store, hour, client)[:2] == (False, 5)
+    assert ask(store, hour, client)[:2] == (False, 5)
 
 
 @settings(max_examples=80, deadline=None)
@@ -153,36 +153,36 @@ def test_a_window_that_was_shortened_for_a_moment_forgets_nothing() -> None:
     st.lists(st.tuples(limits, windows, st.sampled_from(["enforce", SHADOW])), min_size=2, max_size=3),
     st.lists(pauses, min_size=1, max_size=30),
 )
-def test_a_stack_counts_a_request_by_all_or_by_none(
+def test_policies_count_a_request_together_or_not_at_all(
     stack: list[tuple[int, int, str]], arrivals: list[int]
 ) -> None:
-    clock, store, client = Clock(), simulated(), key()
-    terms = [
+    clock, store, client = Clock(), simulated_store(), key()
+    policies = [
         PolicySnapshot(name=f"s{number}", limit=limit, window=window, mode=mode)
         for number, (limit, window, mode) in enumerate(stack)
     ]
-    models = [Model() for _ in terms]
+    models = [Model() for _ in policies]
     for pause in arrivals:
         clock.pass_(pause)
-        answer = store.ask([(each, f"rl:{each.name}:{client}") for each in terms], 1)
-        # Each on a copy: whether it would fit by itself.
+        answer = store.ask([(each, f"rl:{each.name}:{client}") for each in policies], 1)
+        # Whether the request would fit each policy alone, asked on copies.
         alone = [
             Model(deque(model.kept)).ask(clock.now, each.limit, each.window, 1)[0]
-            for model, each in zip(models, terms, strict=True)
+            for model, each in zip(models, policies, strict=True)
         ]
         assert [bool(fits) for fits in answer[::3]] == alone
-        blocked = any(not fits and each.mode != SHADOW for fits, each in zip(alone, terms, strict=True))
-        for model, each, fits in zip(models, terms, alone, strict=True):
+        blocked = any(not fits and each.mode != SHADOW for fits, each in zip(alone, policies, strict=True))
+        for model, each, fits in zip(models, policies, alone, strict=True):
             if fits and not blocked:
                 model.ask(clock.now, each.limit, each.window, 1)
 
 
-def test_more_than_the_limit_at_once_never_fits() -> None:
-    clock, store = Clock(), simulated()
+def test_cost_above_the_limit_is_always_refused() -> None:
+    clock, store = Clock(), simulated_store()
     for algorithm in ("moving", "counter"):
-        terms = PolicySnapshot(name=algorithm, limit=3, window=60, algorithm=algorithm)
+        policy = PolicySnapshot(name=algorithm, limit=3, window=60, algorithm=algorithm)
         client = key()
-        assert asked(store, terms, client, cost=4) == (False, 0, 60 * SECOND + 1)
-        assert asked(store, terms, client, cost=3)[:2] == (True, 3)
-        assert asked(store, terms, client, cost=1)[:2] == (False, 3)
+        assert ask(store, policy, client, cost=4) == (False, 0, 60 * SECOND + 1)
+        assert ask(store, policy, client, cost=3)[:2] == (True, 3)
+        assert ask(store, policy, client, cost=1)[:2] == (False, 3)
     assert clock.now

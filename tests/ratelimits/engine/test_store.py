@@ -1,4 +1,4 @@
-"""The limiter's decisions: exact, shared, and true about when to come back."""
+"""The limit of the module-level engine, for one thread and for several."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from ratelimits.engine import store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.racing import race
 
-TERMS = PolicySnapshot(name="test", limit=100, window=60)
+POLICY = PolicySnapshot(name="test", limit=100, window=60)
 
 
-def admitted(count: int, terms: PolicySnapshot = TERMS, identity: str = "a") -> int:
-    return sum(store.check(terms, identity).allowed for _ in range(count))
+def admitted(count: int, policy: PolicySnapshot = POLICY, identity: str = "a") -> int:
+    return sum(store.check(policy, identity).allowed for _ in range(count))
 
 
-def test_the_first_hundred_pass_and_the_next_fifty_do_not() -> None:
+def test_first_hundred_requests_are_allowed_and_the_next_fifty_refused() -> None:
     assert admitted(150) == 100
 
 
-def test_many_threads_share_the_limit() -> None:
+def test_threads_share_the_limit() -> None:
     assert sum(race([lambda: admitted(50)] * 8)) == 100

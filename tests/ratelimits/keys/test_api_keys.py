@@ -1,4 +1,4 @@
-"""API keys: shown once, kept nowhere, recognised cheaply, refused at once."""
+"""API keys: storage, authentication, caching and revocation."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def authenticate(text: str, header: str = "Authorization", scheme: str = "Bearer
     return api_keys.authenticate(request)
 
 
-def test_a_key_is_recognised_in_either_header() -> None:
-    made, text = key()
+def test_key_is_accepted_in_either_header() -> None:
+    api_key, text = key()
 
-    assert authenticate(text) == made
-    assert authenticate(text, scheme="bearer  ") == made
-    assert authenticate(text, "X-API-Key", "") == made
+    assert authenticate(text) == api_key
+    assert authenticate(text, scheme="bearer  ") == api_key
+    assert authenticate(text, "X-API-Key", "") == api_key
     assert authenticate(text, scheme="Basic ") is None
     assert api_keys.authenticate(RequestFactory().get("/")) is None
 
 
-def test_the_database_has_a_hash_and_a_hint() -> None:
-    made, text = key()
+def test_database_stores_only_a_hash_and_a_hint() -> None:
+    api_key, text = key()
 
     assert re.fullmatch(r"ock_[A-Za-z0-9]{40}", text)
-    assert made.hint == text[-4:]
+    assert api_key.hint == text[-4:]
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_jsonb(api_keys)::text FROM api_keys")
         stored = cursor.fetchone()[0]
@@ -53,7 +53,7 @@ def test_the_database_has_a_hash_and_a_hint() -> None:
     assert text[4:-4] not in stored
 
 
-def test_two_keys_have_nothing_in_common() -> None:
+def test_keys_are_random() -> None:
     first, second = key("a")[1], key("b")[1]
 
     assert first[4:36] != second[4:36]
@@ -72,13 +72,13 @@ def test_two_keys_have_nothing_in_common() -> None:
         "pk_" + "a" * 41,
     ],
 )
-def test_what_somebody_made_up_costs_no_query(text: str, django_assert_num_queries: Any) -> None:
+def test_made_up_key_needs_no_query(text: str, django_assert_num_queries: Any) -> None:
     key()
     with django_assert_num_queries(0):
         assert authenticate(text) is None
 
 
-def test_a_changed_key_is_none(django_assert_num_queries: Any) -> None:
+def test_altered_key_is_rejected_without_a_query(django_assert_num_queries: Any) -> None:
     text = key()[1]
     with django_assert_num_queries(0):
         for place in (4, 20, 40):
@@ -86,46 +86,48 @@ def test_a_changed_key_is_none(django_assert_num_queries: Any) -> None:
             assert authenticate(text[:place] + other + text[place + 1 :]) is None
 
 
-def test_a_known_key_costs_no_query(django_assert_num_queries: Any) -> None:
-    made, text = key()
+def test_key_is_cached(django_assert_num_queries: Any) -> None:
+    api_key, text = key()
     with django_assert_num_queries(1):
-        assert authenticate(text) == made
-        assert authenticate(text) == made
+        assert authenticate(text) == api_key
+        assert authenticate(text) == api_key
 
 
-def test_one_request_asks_once(django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_looked_up_once_per_request(
+    django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(api_keys, "CACHE_SECONDS", 0)
     request = RequestFactory().get("/", headers={"X-API-Key": key()[1]})
     with django_assert_num_queries(1):
         assert api_keys.authenticate(request) == api_keys.authenticate(request)
 
 
-def test_a_revoked_key_is_refused_at_once() -> None:
-    made, text = key()
-    assert authenticate(text) == made
+def test_revoked_key_is_refused_at_once() -> None:
+    api_key, text = key()
+    assert authenticate(text) == api_key
 
-    assert api_keys.revoke(made.pk, by="olga", reason="leaked")
+    assert api_keys.revoke(api_key.pk, by="olga", reason="leaked")
     assert authenticate(text) is None
-    assert not api_keys.revoke(made.pk, by="otto", reason="again")
+    assert not api_keys.revoke(api_key.pk, by="otto", reason="again")
 
-    made.refresh_from_db()
-    assert (made.revoked_by, made.revoke_reason) == ("olga", "leaked")
+    api_key.refresh_from_db()
+    assert (api_key.revoked_by, api_key.revoke_reason) == ("olga", "leaked")
 
 
-def test_another_process_refuses_it_within_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, text = key()
+def test_other_processes_refuse_a_revoked_key_within_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    api_key, text = key()
     clock = 1_000.0
     monkeypatch.setattr("ratelimits.keys.api_keys.time.monotonic", lambda: clock)
-    assert authenticate(text) == made
-    # As another process does it: nothing of ours hears of it.
+    assert authenticate(text) == api_key
+    # As another process does it, without clearing this process's cache.
     ApiKey.objects.update(revoked_at=Now())
-    assert authenticate(text) == made
+    assert authenticate(text) == api_key
 
     clock += 2
     assert authenticate(text) is None
 
 
-def test_an_expired_key_is_refused() -> None:
+def test_expired_key_is_refused() -> None:
     text = key(expires_at=timezone.now() + timedelta(hours=1))[1]
     assert authenticate(text) is not None
 
@@ -134,7 +136,7 @@ def test_an_expired_key_is_refused() -> None:
     assert authenticate(text) is None
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_CACHED_KEYS", 2)
     for name in "abcd":
         authenticate(key(name)[1])
@@ -142,21 +144,21 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(api_keys._cache.keys) <= 2
 
 
-def test_a_key_is_made_once() -> None:
-    made, _ = key()
+def test_key_id_and_name_are_used_once() -> None:
+    api_key, _ = key()
 
     with pytest.raises(api_keys.KeyRefused, match="already created a key"):
         api_keys.create(
-            key_id=made.pk, name="other", scopes=[], policy="api-key", expires_at=None, by="o", reason="r"
+            key_id=api_key.pk, name="other", scopes=[], policy="api-key", expires_at=None, by="o", reason="r"
         )
     with pytest.raises(api_keys.KeyRefused, match="a key named 'shop' exists"):
         key("shop")
 
-    api_keys.revoke(made.pk, by="olga", reason="replaced")
+    api_keys.revoke(api_key.pk, by="olga", reason="replaced")
     assert key("shop")
 
 
-def test_peppers_can_be_changed_while_keys_live(settings: Any) -> None:
+def test_peppers_can_be_changed_without_new_keys(settings: Any) -> None:
     old, new = "o" * 32, "n" * 32
     settings.OPSCONSOLE_API_KEY_PEPPERS = [old]
     of_old = key("old")[1]
@@ -171,11 +173,11 @@ def test_peppers_can_be_changed_while_keys_live(settings: Any) -> None:
     assert authenticate(of_new) is not None
 
 
-def test_the_last_use_is_written_apart_from_requests(django_assert_num_queries: Any) -> None:
-    made, text = key()
+def test_last_use_is_written_outside_of_requests(django_assert_num_queries: Any) -> None:
+    api_key, text = key()
     authenticate(text)
-    made.refresh_from_db()
-    assert made.last_used_at is None
+    api_key.refresh_from_db()
+    assert api_key.last_used_at is None
 
     assert api_keys.write_last_used() == 1
     written: Any = ApiKey.objects.get()
@@ -191,7 +193,7 @@ def test_the_last_use_is_written_apart_from_requests(django_assert_num_queries: 
     assert later.last_used_at > first
 
 
-def test_with_the_database_away_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookup_fails_while_the_database_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     text = key()[1]
 
     def away(*_: Any) -> Any:
@@ -205,5 +207,5 @@ def test_with_the_database_away_nobody_knows(monkeypatch: pytest.MonkeyPatch) ->
     assert not api_keys.lookup_failed(RequestFactory().get("/"))
 
 
-def test_an_unknown_id_is_revoked_by_nobody() -> None:
+def test_revoking_an_unknown_key_returns_false() -> None:
     assert not api_keys.revoke(uuid4(), by="olga", reason="x")

@@ -1,4 +1,4 @@
-"""Records are written beside the requests, whatever happens to the process or the database."""
+"""The background thread and the pending counts: writing, outages and forks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def note(count: int = 1, key: str = "address:a", outcome: str = "allowed") -> No
 
 
 @pytest.mark.django_db
-def test_what_was_counted_is_one_row_however_often_it_is_written(django_assert_num_queries: Any) -> None:
+def test_requests_of_a_minute_share_one_row(django_assert_num_queries: Any) -> None:
     note(3)
     note(2, outcome="limited")
     with django_assert_num_queries(1):
@@ -48,7 +48,7 @@ def test_two_processes_add_to_the_same_row(monkeypatch: pytest.MonkeyPatch) -> N
     assert RateLimitRequest.objects.get().hits == 10
 
 
-def test_an_outage_of_the_database_loses_nothing_that_would_still_be_kept() -> None:
+def test_counts_survive_a_database_outage_for_as_long_as_records_are_kept() -> None:
     now = [1_800_000_000.0]
     pending = PendingCounts(clock=lambda: now[0], max_counts=3)
     pending.add("p", "old", "/", "GET", "allowed")
@@ -62,7 +62,7 @@ def test_an_outage_of_the_database_loses_nothing_that_would_still_be_kept() -> N
 
 
 @pytest.mark.parametrize("error", [OperationalError, KeyboardInterrupt])
-def test_what_could_not_be_written_waits(monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
+def test_counts_that_could_not_be_written_wait(monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
     def fail(_: object) -> None:
         raise error
 
@@ -74,7 +74,7 @@ def test_what_could_not_be_written_waits(monkeypatch: pytest.MonkeyPatch, error:
     assert sum(recording._pending.take().values()) == 3
 
 
-def test_what_is_refused_for_good_does_not_stand_in_the_way(
+def test_rows_that_the_database_refuses_are_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: object) -> None:
@@ -88,7 +88,7 @@ def test_what_is_refused_for_good_does_not_stand_in_the_way(
 
 
 @pytest.mark.django_db
-def test_texts_that_no_database_takes_are_cut() -> None:
+def test_texts_are_cut_to_what_the_database_accepts() -> None:
     recording.note("standard", "a\0b", "/" + "x" * 5_000, "GET", "allowed")
     recording.flush()
     row = RateLimitRequest.objects.get()
@@ -96,8 +96,8 @@ def test_texts_that_no_database_takes_are_cut() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_copy_of_the_process_starts_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the parent counted the parent writes; the copy has a keeper of its own."""
+def test_forked_process_starts_without_counts_and_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent writes its own counts; the child starts its own thread."""
     note(3)
     monkeypatch.setattr(background_thread, "_running", object())
     child = os.fork()
@@ -109,7 +109,7 @@ def test_a_copy_of_the_process_starts_with_nothing(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_keeper_writes_by_itself_and_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_writes_the_records_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background_thread, "INTERVAL_SECONDS", 0.01)
     running = background_thread.LimiterThread()
     note(5)
@@ -119,7 +119,7 @@ def test_the_keeper_writes_by_itself_and_at_its_end(monkeypatch: pytest.MonkeyPa
     assert not LimiterTrouble.objects.exists()
 
 
-def test_entries_of_a_flood_are_counted_together() -> None:
+def test_counts_beyond_the_maximum_share_one_row() -> None:
     pending = PendingCounts(clock=lambda: 0.0, max_counts=2)
     for key in "abcd":
         pending.add("p", key, f"/{key}", "GET", "limited")

@@ -1,4 +1,4 @@
-"""How many requests were refused within the hour, and from when on that is told."""
+"""The gauge of requests refused with 429, and its alert."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record(
     )  # fmt: skip
 
 
-def test_a_hundred_are_silent_and_one_more_is_told_once() -> None:
+def test_more_than_a_hundred_refused_requests_raise_one_alert() -> None:
     record(60)
     record(40, policy="relaxed", ago=59 * MINUTE)
     assert tasks.watch() == "limited_requests_hour: 100"
@@ -54,18 +54,18 @@ def test_a_hundred_are_silent_and_one_more_is_told_once() -> None:
         ("limited", 61 * MINUTE),
     ],
 )
-def test_what_was_not_refused_within_the_hour_does_not_count(outcome: str, ago: timedelta) -> None:
+def test_only_requests_limited_in_the_last_hour_count(outcome: str, ago: timedelta) -> None:
     record(1_000, outcome=outcome, ago=ago)
     gauges.watch()
     assert Gauge.objects.get().value == 0
 
 
-def test_the_five_policies_that_refused_most_are_named() -> None:
+def test_alert_names_the_five_policies_that_refused_most() -> None:
     by_policy = {"": 7, "a": 1, "b": 9, "c": 2, "d": 3, "e": 3}
     assert [policy for policy, _ in gauges.facts(by_policy)] == ["b", "No policy", "d", "e", "c"]
 
 
-def test_not_known_is_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_gauge_is_unknown_rather_than_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     record(200)
     gauges.watch()
 

@@ -1,4 +1,4 @@
-"""What is deleted is counted by hour: by Python and by SQL alike, once, and without the client's name."""
+"""The hourly rollups of deleted records, by the Python and the SQL form of the cleanup."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add(
     )
 
 
-def test_rows_become_hours(cleanup: Callable[[], int]) -> None:
+def test_deleted_rows_are_counted_per_hour(cleanup: Callable[[], int]) -> None:
     recently = Now() - 2 * HOUR
     add(recently, 3)
     add(recently, 4)
@@ -65,13 +65,13 @@ def test_rows_become_hours(cleanup: Callable[[], int]) -> None:
     assert RateLimitHour.objects.of_client("address:a").get(outcome="allowed").hits == 17
 
 
-def test_hours_are_those_of_utc_and_are_kept_ninety_days(cleanup: Callable[[], int]) -> None:
+def test_hours_are_in_utc_and_kept_for_ninety_days(cleanup: Callable[[], int]) -> None:
     add(OLD + timedelta(minutes=59, seconds=59))
     with connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'Asia/Kathmandu'")
         assert cleanup() == 1
         cursor.execute("SET TIME ZONE 'UTC'")
-    # It was older than ninety days, so it went in the same turn; one that is not stays.
+    # The row is older than ninety days, so the same run deleted it. A younger row stays.
     assert not RateLimitHour.objects.exists()
     for age in (timedelta(days=90, minutes=1), timedelta(days=89)):
         RateLimitHour.objects.create(
@@ -81,7 +81,7 @@ def test_hours_are_those_of_utc_and_are_kept_ninety_days(cleanup: Callable[[], i
     assert RateLimitHour.objects.count() == 1
 
 
-def test_somebody_else_s_odd_rows_go_too(cleanup: Callable[[], int]) -> None:
+def test_rows_with_extreme_values_are_deleted_too(cleanup: Callable[[], int]) -> None:
     add(Now() - 2 * HOUR, endpoint="/" + "x" * 20_000, key="k" * 20_000)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -91,7 +91,7 @@ def test_somebody_else_s_odd_rows_go_too(cleanup: Callable[[], int]) -> None:
     assert not RateLimitRequest.objects.exists()
 
 
-def test_cleaners_at_once_count_each_row_once(cleanup: Callable[[], int]) -> None:
+def test_concurrent_cleanups_count_each_row_once(cleanup: Callable[[], int]) -> None:
     RateLimitRequest.objects.bulk_create(
         RateLimitRequest(
             key=f"address:{number % 50}", endpoint="/x", method="GET", policy="p", created_at=Now() - 2 * HOUR

@@ -1,4 +1,4 @@
-"""Records of rate limiting are kept for an hour; SQL and Python answer alike."""
+"""The cleanup of records older than an hour, in its Python and its SQL form."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def cleanup(request: pytest.FixtureRequest) -> Callable[[], int]:
 @pytest.mark.parametrize(
     ("age", "deleted"), [(2 * HOUR, 1), (HOUR + MOMENT, 1), (HOUR - MINUTE, 0), (-HOUR, 0)]
 )
-def test_what_is_older_than_an_hour_goes(cleanup: Callable[[], int], age: timedelta, deleted: int) -> None:
+def test_cleanup_deletes_records_older_than_an_hour(
+    cleanup: Callable[[], int], age: timedelta, deleted: int
+) -> None:
     add(1, age)
     assert cleanup() == deleted
     assert RateLimitRequest.objects.count() == 1 - deleted
@@ -56,7 +58,7 @@ def test_what_is_older_than_an_hour_goes(cleanup: Callable[[], int], age: timede
 @pytest.mark.parametrize(
     "count", [0, 1, recording.BATCH - 1, recording.BATCH, recording.BATCH + 1, 2 * recording.BATCH]
 )
-def test_all_old_rows_go_in_batches_of_any_fill(cleanup: Callable[[], int], count: int) -> None:
+def test_cleanup_deletes_full_and_partial_batches(cleanup: Callable[[], int], count: int) -> None:
     add(count, 2 * HOUR)
     add(3, HOUR / 2)
     assert cleanup() == count
@@ -65,17 +67,17 @@ def test_all_old_rows_go_in_batches_of_any_fill(cleanup: Callable[[], int], coun
 
 
 @pytest.mark.django_db(transaction=True)
-def test_cleaners_share_the_rows_and_wait_for_nobody(cleanup: Callable[[], int]) -> None:
+def test_concurrent_cleanups_skip_locked_rows(cleanup: Callable[[], int]) -> None:
     add(3 * recording.BATCH, 2 * HOUR)
     with transaction.atomic():
-        held = RateLimitRequest.objects.select_for_update().order_by("pk")[:1].get()
+        locked = RateLimitRequest.objects.select_for_update().order_by("pk")[:1].get()
         deleted = race([cleanup] * 3)
     assert sum(deleted) == 3 * recording.BATCH - 1
-    assert RateLimitRequest.objects.get().pk == held.pk
+    assert RateLimitRequest.objects.get().pk == locked.pk
 
 
 @pytest.mark.django_db
-def test_a_row_of_the_contract_s_columns_stands_for_one_request() -> None:
+def test_row_with_only_contract_columns_counts_one_request() -> None:
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO rate_limit_requests (key, endpoint, method) VALUES ('k', '/', 'GET')")
     row = RateLimitRequest.objects.get()
@@ -84,7 +86,7 @@ def test_a_row_of_the_contract_s_columns_stands_for_one_request() -> None:
 
 
 @pytest.mark.django_db
-def test_the_function_is_nobody_else_s_and_its_search_path_is_pinned() -> None:
+def test_function_is_not_public_and_has_a_fixed_search_path() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
@@ -94,8 +96,8 @@ def test_the_function_is_nobody_else_s_and_its_search_path_is_pinned() -> None:
 
 
 @pytest.mark.django_db
-def test_the_command_says_how_many_it_deleted() -> None:
+def test_command_prints_the_number_of_deleted_records() -> None:
     add(2, 2 * HOUR)
-    said = StringIO()
-    call_command("cleanup_rate_limits", stdout=said)
-    assert said.getvalue() == "Deleted 2 rate limit records older than an hour.\n"
+    output = StringIO()
+    call_command("cleanup_rate_limits", stdout=output)
+    assert output.getvalue() == "Deleted 2 rate limit records older than an hour.\n"

@@ -1,4 +1,4 @@
-"""What the limiter complains about is seen: on the page, as a finding, as an alert."""
+"""Problems that limiter processes report: on the limiter page, on the overview, and as an alert."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.ratelimits.engine.simulated_store import SECOND, Clock, process
 Kind = LimiterTrouble.Kind
 
 
-def there(settings: Settings, url: str | None) -> None:
+def use_store(settings: Settings, url: str | None) -> None:
     settings.OPSCONSOLE_RATE_LIMIT_STORE = url
     store.reset()
 
 
 @pytest.mark.django_db
-def test_store_away_is_loud_until_it_is_back(client: Client, settings: Settings) -> None:
+def test_unavailable_store_raises_an_alert_until_it_answers(client: Client, settings: Settings) -> None:
     url = settings.OPSCONSOLE_RATE_LIMIT_STORE
-    there(settings, "redis://127.0.0.1:1")
+    use_store(settings, "redis://127.0.0.1:1")
     assert store.check("strict", "a").degraded
     for _ in range(2):
         troubles.report()
@@ -43,27 +43,27 @@ def test_store_away_is_loud_until_it_is_back(client: Client, settings: Settings)
     assert f"does not answer process {troubles.process_name()}" in page
     assert client.get("/readyz").json()["checks"]["database"] == "ok"
 
-    there(settings, url)
+    use_store(settings, url)
     troubles.report()
     assert not Alert.objects.open().exists()
     assert not LimiterTrouble.objects.exists()
 
 
-def test_the_keeper_s_probe_finds_a_store_that_is_back() -> None:
+def test_probe_ends_an_outage() -> None:
     clock = Clock()
-    here = process(clock)
-    here.breaker.record_failure("it was away")
-    here.probe()
-    assert here.degraded
+    engine = process(clock)
+    engine.breaker.record_failure("it was away")
+    engine.probe()
+    assert engine.degraded
     clock.pass_(5 * SECOND)
-    here.probe()
-    assert not here.degraded
+    engine.probe()
+    assert not engine.degraded
 
 
 @pytest.mark.django_db
-def test_the_alert_outlives_no_process(settings: Settings) -> None:
-    """One that was killed in its trouble says nothing more; another that is still in it does."""
-    there(settings, "redis://127.0.0.1:1")
+def test_alert_ends_with_the_last_process_that_reports_it(settings: Settings) -> None:
+    """A killed process no longer reports its problem, but others may still report theirs."""
+    use_store(settings, "redis://127.0.0.1:1")
     store.check("strict", "a")
     troubles.report()
     LimiterTrouble.objects.create(kind=Kind.STORE_AWAY, process="other:1", detail="x")
@@ -81,7 +81,9 @@ def test_the_alert_outlives_no_process(settings: Settings) -> None:
 
 
 @pytest.mark.django_db
-def test_untrusted_proxy_and_unstated_processes_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_proxy_and_unstated_processes_are_shown_on_the_overview(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(troubles, "_unstated_processes", False)
     troubles.note_processes(multiprocess=False)
     troubles.report()
@@ -94,32 +96,32 @@ def test_untrusted_proxy_and_unstated_processes_are_findings(monkeypatch: pytest
         Kind.PROCESSES,
     }
     overview.memory.clear()
-    found = overview.of_the_limiter(overview.read())
-    assert [finding.sentence for finding in found] == [
+    findings = overview.of_the_limiter(overview.read())
+    assert [finding.sentence for finding in findings] == [
         "A proxy that is not trusted sends client addresses: they are ignored.",
         "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",
     ]
 
 
 @pytest.mark.parametrize(
-    ("url", "processes", "found"), [(None, 2, ["ratelimits.E001"]), (None, 1, []), ("redis://x", 9, [])]
+    ("url", "processes", "errors"), [(None, 2, ["ratelimits.E001"]), (None, 1, []), ("redis://x", 9, [])]
 )
-def test_several_processes_on_an_unshared_store_are_refused(
-    settings: Settings, url: str | None, processes: int, found: list[str]
+def test_check_refuses_several_processes_without_a_shared_store(
+    settings: Settings, url: str | None, processes: int, errors: list[str]
 ) -> None:
     settings.OPSCONSOLE_RATE_LIMIT_STORE, settings.OPSCONSOLE_WEB_PROCESSES = url, processes
-    assert [fault.id for fault in checks.check_limiter(None)] == found
+    assert [error.id for error in checks.check_limiter(None)] == errors
 
 
-def test_the_middleware_must_be_there_and_after_the_users(settings: Settings) -> None:
+def test_check_refuses_a_missing_or_misplaced_middleware(settings: Settings) -> None:
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != checks.MIDDLEWARE]
-    assert [fault.id for fault in checks.check_limiter(None)] == ["ratelimits.E002"]
+    assert [error.id for error in checks.check_limiter(None)] == ["ratelimits.E002"]
     settings.MIDDLEWARE = [checks.MIDDLEWARE, *settings.MIDDLEWARE]
-    assert [fault.id for fault in checks.check_limiter(None)] == ["ratelimits.E002"]
+    assert [error.id for error in checks.check_limiter(None)] == ["ratelimits.E002"]
 
 
-def test_a_process_alone_counts_for_itself_and_is_not_degraded(settings: Settings) -> None:
-    there(settings, None)
+def test_single_process_without_a_store_is_not_degraded(settings: Settings) -> None:
+    use_store(settings, None)
     decisions = [store.check("strict", "a") for _ in range(11)]
     assert [decision.allowed for decision in decisions] == [True] * 10 + [False]
     assert not any(decision.degraded for decision in decisions)

@@ -1,4 +1,4 @@
-"""The review of limited requests: each request counts once, whoever and wherever it was."""
+"""The report of limited requests, its pages and its export."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def operator(client: Client) -> Client:
 
 @pytest.fixture
 def busy() -> None:
-    """Two clients now, one of them also an hour and a day ago, which has been rolled up."""
+    """Requests of two clients now, and of two clients an hour and a day ago, which are rolled up."""
     record(NOISY, "allowed", 100, ago=minutes(2))
     record(NOISY, "limited", 50, ago=minutes(1))
     record(CALM, "allowed", 7, ago=minutes(1))
@@ -59,33 +59,35 @@ def busy() -> None:
     assert recording.cleanup() == 2
 
 
-def ask(period: str = "day", **fields: Any) -> ReportQuery:
+def report_query(period: str = "day", **fields: Any) -> ReportQuery:
     return ReportQuery(period=PERIODS[period], **fields)
 
 
-def test_records_and_hours_are_counted_as_one(busy: None) -> None:
-    steps = usage_report.report(ask("day")).steps
+def test_report_combines_records_and_hours(busy: None) -> None:
+    steps = usage_report.report(report_query("day")).steps
 
     assert len(steps) == 24
-    assert usage_report.report(ask()).total == RequestCounts(allowed=107, limited=80, denied=0, shadow=2)
-    assert usage_report.report(ask("week")).total == RequestCounts(
+    assert usage_report.report(report_query()).total == RequestCounts(
+        allowed=107, limited=80, denied=0, shadow=2
+    )
+    assert usage_report.report(report_query("week")).total == RequestCounts(
         allowed=107, limited=80, denied=4, shadow=2
     )
 
 
-def test_rolling_up_changes_no_figure() -> None:
+def test_rolling_up_does_not_change_the_report() -> None:
     record(NOISY, "limited", 30, ago=minutes(65))
-    before = usage_report.report(ask()).total, usage_report.report(ask()).clients[0].counts
+    before = usage_report.report(report_query()).total, usage_report.report(report_query()).clients[0].counts
     assert recording.cleanup() == 1
 
-    after = usage_report.report(ask()).total, usage_report.report(ask()).clients[0].counts
+    after = usage_report.report(report_query()).total, usage_report.report(report_query()).clients[0].counts
     assert after == before == (RequestCounts(limited=30), RequestCounts(limited=30))
 
 
 @pytest.mark.parametrize("period", PERIODS)
-def test_each_period_ends_now_and_has_no_gap(period: str) -> None:
+def test_each_period_ends_now_without_gaps(period: str) -> None:
     record(NOISY, "limited", 5)
-    steps = usage_report.report(ask(period)).steps
+    steps = usage_report.report(report_query(period)).steps
 
     starts = [start for start, _ in steps]
     assert len(starts) == PERIODS[period].bars
@@ -93,53 +95,55 @@ def test_each_period_ends_now_and_has_no_gap(period: str) -> None:
     assert steps[-1][1].limited + steps[-2][1].limited == 5
 
 
-def test_a_client_is_one_in_both_tables(busy: None) -> None:
-    worst, *_ = usage_report.report(ask()).clients
+def test_client_is_the_same_in_both_tables(busy: None) -> None:
+    first, *_ = usage_report.report(report_query()).clients
 
-    assert (worst.key, worst.name) == (NOISY, hash_key(NOISY))
-    assert worst.counts == RequestCounts(allowed=100, limited=80)
-    assert worst.counts.refused_percent == pytest.approx(100 * 80 / 180)
+    assert (first.key, first.name) == (NOISY, hash_key(NOISY))
+    assert first.counts == RequestCounts(allowed=100, limited=80)
+    assert first.counts.refused_percent == pytest.approx(100 * 80 / 180)
 
 
-def test_routes_and_policies(busy: None) -> None:
-    assert [(each.name, each.counts.refused) for each in usage_report.report(ask("week")).routes] == [
+def test_report_lists_routes_and_policies(busy: None) -> None:
+    assert [
+        (each.name, each.counts.refused) for each in usage_report.report(report_query("week")).routes
+    ] == [
         (f"GET {QUEUE}", 84),
         ("POST /api/jobs", 0),
     ]
-    assert [each.name for each in usage_report.report(ask("week")).policies] == [
+    assert [each.name for each in usage_report.report(report_query("week")).policies] == [
         "standard",
         "strict",
         "relaxed",
     ]
 
 
-def test_of_one_policy_and_of_one_client(busy: None) -> None:
-    assert usage_report.report(ask("week", policy="strict")).total == RequestCounts(denied=4)
-    assert usage_report.report(ask(client=hash_key(CALM))).total == RequestCounts(allowed=7, shadow=2)
+def test_report_is_filtered_by_policy_and_client(busy: None) -> None:
+    assert usage_report.report(report_query("week", policy="strict")).total == RequestCounts(denied=4)
+    assert usage_report.report(report_query(client=hash_key(CALM))).total == RequestCounts(
+        allowed=7, shadow=2
+    )
 
 
-def test_the_lists_end() -> None:
+def test_lists_are_limited() -> None:
     for number in range(usage_report.MAX_LINES + 3):
         record(f"address:192.0.2.{number}", "limited", number)
 
-    assert len(usage_report.report(ask()).clients) == usage_report.MAX_LINES
+    assert len(usage_report.report(report_query()).clients) == usage_report.MAX_LINES
 
 
-def test_a_question_that_takes_too_long_is_given_up(
-    operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_report_is_cancelled(operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_report, "TIMEOUT_MS", 1)
     slow = usage_report.REPORT.replace("FROM matching", "FROM matching, pg_sleep(0.2)")
     monkeypatch.setattr(usage_report, "REPORT", slow)
 
     with pytest.raises(usage_report.ReportTimeout):
-        usage_report.report(ask())
+        usage_report.report(report_query())
     page = operator.get(LIST)
     assert page.status_code == 200
     assert "The report took longer than" in page.content.decode()
 
 
-# --- whom a word means ---
+# --- the search for clients ---
 
 
 @pytest.mark.parametrize(
@@ -154,36 +158,36 @@ def test_a_question_that_takes_too_long_is_given_up(
         ("customer-7", "check:customer-7"),
     ],
 )
-def test_who_is_meant(term: str, key: str) -> None:
-    assert key in [found.key for found in client_names.find(term)]
+def test_search_term_finds_a_client(term: str, key: str) -> None:
+    assert key in [client.key for client in client_names.find(term)]
 
 
-def test_users_and_api_keys_are_found_and_named() -> None:
+def test_search_finds_users_and_api_keys() -> None:
     olga = people.operator()
-    made, _ = make_key("shop, production")
+    api_key, _ = make_key("shop, production")
 
     assert client_names.find("OLGA")[0] == client_names.NamedClient(f"user:{olga.pk}", "user olga")
-    for term in ("shop", made.hint, str(made.pk)):
-        assert client_names.find(term)[0].key == f"key:{made.pk}"
-        assert client_names.find(term)[0].name == f"API key {made}"
+    for term in ("shop", api_key.hint, str(api_key.pk)):
+        assert client_names.find(term)[0].key == f"key:{api_key.pk}"
+        assert client_names.find(term)[0].name == f"API key {api_key}"
     assert client_names.find("  ") == []
     assert client_names.find("a\x00b" * 200)
 
 
 def test_names_take_two_queries(django_assert_num_queries: Any) -> None:
-    made, _ = make_key()
-    keys = [f"key:{made.pk}", "user:1", "user:2", NOISY, "check:address:1.2.3.4", "(other)", "key:x", ""]
+    api_key, _ = make_key()
+    keys = [f"key:{api_key.pk}", "user:1", "user:2", NOISY, "check:address:1.2.3.4", "(other)", "key:x", ""]
     with django_assert_num_queries(2):
-        named = client_names.names(keys)
-    assert named[NOISY] == "203.0.113.7"
-    assert named["check:address:1.2.3.4"] == "1.2.3.4 (of another service)"
-    assert named["(other)"] == "(other)"
+        names = client_names.names(keys)
+    assert names[NOISY] == "203.0.113.7"
+    assert names["check:address:1.2.3.4"] == "1.2.3.4 (of another service)"
+    assert names["(other)"] == "(other)"
 
 
 # --- the pages ---
 
 
-def test_the_page_says_who_where_and_how_often(operator: Client, busy: None) -> None:
+def test_page_shows_clients_routes_and_counts(operator: Client, busy: None) -> None:
     page = operator.get(LIST).content.decode()
 
     assert "80 requests refused in the last 24 hours." in page
@@ -194,24 +198,24 @@ def test_the_page_says_who_where_and_how_often(operator: Client, busy: None) -> 
     assert "2 more above the limit were allowed in shadow mode" in page
 
 
-def test_nobody_limited_is_said(operator: Client) -> None:
+def test_page_says_that_no_requests_were_refused(operator: Client) -> None:
     page = operator.get(LIST, {"period": "hour"}).content.decode()
 
     assert "No requests refused in the last hour." in page
 
 
-def test_one_found_leads_to_its_page(operator: Client, busy: None) -> None:
+def test_search_with_one_match_opens_its_page(operator: Client, busy: None) -> None:
     people.viewer()
     record(f"user:{User.objects.get(username='vera').pk}", "limited", 3)
 
-    several = operator.get(LIST, {"q": "203.0.113.7"})
-    assert "203.0.113.7 (of another service)" in several.content.decode()
+    results = operator.get(LIST, {"q": "203.0.113.7"})
+    assert "203.0.113.7 (of another service)" in results.content.decode()
     page = operator.get(LIST, {"q": "customer-7"}, follow=True)
     assert page.redirect_chain
     assert "No requests in the last 24 hours." in page.content.decode()
 
 
-def test_everything_about_one_client(operator: Client, busy: None) -> None:
+def test_client_page_is_found_by_key_and_by_hash(operator: Client, busy: None) -> None:
     by_key = operator.get(CLIENT, {"key": NOISY}).content.decode()
     by_hash = operator.get(CLIENT, {"hash": hash_key(NOISY)}).content.decode()
 
@@ -222,7 +226,7 @@ def test_everything_about_one_client(operator: Client, busy: None) -> None:
         assert "Failed logins from this address" in page
 
 
-def test_a_client_that_only_hours_know(operator: Client, busy: None) -> None:
+def test_client_page_without_records(operator: Client, busy: None) -> None:
     digest = hash_key("address:192.0.2.9")
     page = operator.get(CLIENT, {"hash": digest, "period": "week"}).content.decode()
 
@@ -231,13 +235,13 @@ def test_a_client_that_only_hours_know(operator: Client, busy: None) -> None:
     assert "Only hourly figures remain." in page
 
 
-def test_an_api_keys_page_leads_to_the_key(operator: Client) -> None:
-    made, _ = make_key()
-    record(f"key:{made.pk}", "limited", 3)
+def test_client_page_of_an_api_key_links_to_the_key(operator: Client) -> None:
+    api_key, _ = make_key()
+    record(f"key:{api_key.pk}", "limited", 3)
 
-    page = operator.get(CLIENT, {"key": f"key:{made.pk}"}).content.decode()
+    page = operator.get(CLIENT, {"key": f"key:{api_key.pk}"}).content.decode()
 
-    assert reverse("admin:ratelimits_apikey_change", args=[made.pk]) in page
+    assert reverse("admin:ratelimits_apikey_change", args=[api_key.pk]) in page
 
 
 @pytest.mark.parametrize(
@@ -255,7 +259,7 @@ def test_an_api_keys_page_leads_to_the_key(operator: Client) -> None:
         {"key": "user:²"},
     ],
 )
-def test_odd_queries_open(operator: Client, busy: None, query: dict[str, str]) -> None:
+def test_page_opens_with_invalid_parameters(operator: Client, busy: None, query: dict[str, str]) -> None:
     for url in (LIST, CLIENT, EXPORT):
         response = operator.get(url, query, follow=True)
         assert response.status_code == 200
@@ -270,7 +274,7 @@ def exported(client: Client, **query: str) -> list[list[str]]:
     return list(csv.reader(b"".join(response.streaming_content).decode().splitlines()))
 
 
-def test_the_export_has_every_figure(operator: Client, busy: None) -> None:
+def test_export_has_all_figures(operator: Client, busy: None) -> None:
     head, *lines = exported(operator, period="week")
 
     assert head[0] == "hour (UTC)"
@@ -282,7 +286,7 @@ def test_the_export_has_every_figure(operator: Client, busy: None) -> None:
     assert {line[3] for line in exported(operator, key=CALM)[1:]} == {"198.51.100.20"}
 
 
-def test_a_spreadsheet_takes_no_cell_for_a_formula(operator: Client) -> None:
+def test_export_contains_no_spreadsheet_formula(operator: Client) -> None:
     record("check:=HYPERLINK(1)", "limited", endpoint="=cmd()", policy="@x", method="+")
 
     _, line = exported(operator)
@@ -290,7 +294,9 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(operator: Client) -> None:
     assert all(not cell.startswith(("=", "+", "-", "@")) for cell in line)
 
 
-def test_the_export_is_cut_and_says_so(operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_says_when_it_is_cut_off(
+    operator: Client, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(usage_report, "MAX_EXPORT_ROWS", 2)
 
     lines = exported(operator)
@@ -299,7 +305,7 @@ def test_the_export_is_cut_and_says_so(operator: Client, busy: None, monkeypatch
     assert lines[-1][0].startswith("(cut off after 2 lines")
 
 
-def test_without_permission_nothing_is_shown(client: Client, busy: None) -> None:
+def test_pages_need_the_view_permission(client: Client, busy: None) -> None:
     user = people.viewer()
     user.user_permissions.clear()
     client.force_login(user)
@@ -308,7 +314,7 @@ def test_without_permission_nothing_is_shown(client: Client, busy: None) -> None
         assert client.get(url, {"key": NOISY}).status_code == 403
 
 
-def test_the_page_asks_no_more_questions_with_more_clients(operator: Client) -> None:
+def test_number_of_queries_does_not_grow_with_the_clients(operator: Client) -> None:
     record(NOISY, "limited", 3)
     operator.get(LIST)
     with CaptureQueriesContext(connection) as few:
@@ -319,6 +325,6 @@ def test_the_page_asks_no_more_questions_with_more_clients(operator: Client) -> 
     with CaptureQueriesContext(connection) as many:
         operator.get(LIST)
 
-    # The names of users are asked for once in each of the two lists.
+    # Each of the two lists needs one query for the names of users.
     assert len(many) <= len(few) + 2
     assert RateLimitHour.objects.count() == 0

@@ -1,4 +1,4 @@
-"""The console's settings with the tests' limited views, for servers that are processes of their own."""
+"""The console's settings with the tests' views, for servers that run as separate processes."""
 
 from opsconsole.settings import *  # noqa: F403
 

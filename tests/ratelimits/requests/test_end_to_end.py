@@ -1,4 +1,4 @@
-"""The promise as a client sees it: real gunicorn with two processes and threads, a real store, real requests."""
+"""Rate limiting from end to end: gunicorn with processes and threads, a real store, and HTTP requests."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def database_url() -> str:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    """A server of two processes with four threads each, on the tests' database and store."""
+    """Start a server with two processes of four threads, on the tests' database and store, and return its port."""
     number = free_port()
     log = (tmp_path / "gunicorn.log").open("wb")
     process = subprocess.Popen(
@@ -79,59 +79,59 @@ def answers(port: int) -> bool:
         return False
 
 
-class Answer:
+class Response:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
         self.headers = response.headers
         self.body = response.read()
 
 
-def get(port: int, path: str, headers: dict[str, str] | None = None, body: Any = None) -> Answer:
-    """One request on a connection of its own, as curl makes them."""
+def get(port: int, path: str, headers: dict[str, str] | None = None, body: Any = None) -> Response:
+    """Send one request on a new connection."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         data = json.dumps(body) if body is not None else None
         client.request("POST" if data else "GET", path, data, headers or {})
-        return Answer(client.getresponse())
+        return Response(client.getresponse())
     finally:
         client.close()
 
 
-def test_of_150_calls_exactly_100_pass(port: int) -> None:
-    found = [get(port, "/api/queue/TEST-001") for _ in range(150)]
+def test_exactly_100_of_150_calls_are_allowed(port: int) -> None:
+    responses = [get(port, "/api/queue/TEST-001") for _ in range(150)]
 
-    assert [each.status for each in found] == [200] * 100 + [429] * 50
-    assert found[0].headers["RateLimit-Policy"] == '"standard";q=100;w=60'
-    for refused in found[100:]:
+    assert [each.status for each in responses] == [200] * 100 + [429] * 50
+    assert responses[0].headers["RateLimit-Policy"] == '"standard";q=100;w=60'
+    for refused in responses[100:]:
         seconds = int(refused.headers["Retry-After"])
         assert 1 <= seconds <= 61
-        told = json.loads(refused.body)
-        assert (told["error"], told["retryAfter"]) == ("Too many requests", seconds)
+        body = json.loads(refused.body)
+        assert (body["error"], body["retryAfter"]) == ("Too many requests", seconds)
         assert refused.headers["Cache-Control"] == "no-store"
 
 
-def test_from_many_threads_while_other_policies_are_edited(port: int) -> None:
-    done = threading.Event()
+def test_threads_share_a_limit_while_other_policies_are_edited(port: int) -> None:
+    finished = threading.Event()
 
     def edit() -> None:
         limit = 500
-        while not done.is_set():
+        while not finished.is_set():
             limit += 1
             Policy.objects.filter(name="relaxed").update(limit=limit)
-            done.wait(0.02)
+            finished.wait(0.02)
         connection.close()
 
     editor = threading.Thread(target=edit)
     editor.start()
     with ThreadPoolExecutor(12) as pool:
         statuses = Counter(pool.map(lambda _: get(port, "/api/queue/TEST-001").status, range(150)))
-    done.set()
+    finished.set()
     editor.join()
 
     assert statuses == {200: 100, 429: 50}
 
 
-def test_a_live_edit_holds_within_two_seconds_and_keeps_the_count(port: int) -> None:
+def test_edit_takes_effect_in_running_processes_and_keeps_the_count(port: int) -> None:
     for _ in range(20):
         get(port, "/api/queue/a")
     Policy.objects.filter(name="standard").update(limit=21)
@@ -141,12 +141,12 @@ def test_a_live_edit_holds_within_two_seconds_and_keeps_the_count(port: int) -> 
     )
 
 
-def test_what_was_asked_is_recorded_without_a_write_in_the_request(port: int) -> None:
+def test_requests_are_recorded_in_the_background(port: int) -> None:
     headers = sent(key("shop")[1])
     for _ in range(3):
         assert get(port, "/api/queue/a").status == 200
-    made = get(port, "/api/limits/check", headers, {"policy": "standard", "identity": "x"})
-    assert made.status == 200
+    response = get(port, "/api/limits/check", headers, {"policy": "standard", "identity": "x"})
+    assert response.status == 200
 
     recorded: Any = wait_until(
         lambda: RateLimitRequest.objects.filter(key="address:127.0.0.1", outcome="allowed").first(),
@@ -158,7 +158,7 @@ def test_what_was_asked_is_recorded_without_a_write_in_the_request(port: int) ->
     assert recorded.endpoint.startswith("/api/queue/")
 
 
-def test_a_worker_by_http_through_the_server(port: int) -> None:
+def test_worker_runs_a_job_over_http(port: int) -> None:
     headers = sent(key("workers", ["worker"])[1])
     waiting = job()
 

@@ -1,4 +1,4 @@
-"""The same under real servers: several processes with threads, and an event loop."""
+"""Rate limiting under real servers: processes with threads, and an event loop."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ UVICORN = ["-m", "uvicorn", "opsconsole.asgi:application", "--workers", "2", "--
 EDIT = 'UPDATE rate_limit_policies SET "limit" = %s WHERE name = %s'
 
 
-class Visitor(http.client.HTTPConnection):
-    """Somebody who comes through the Unix socket; ``address``: what the proxy says who it is."""
+class ProxiedClient(http.client.HTTPConnection):
+    """A client behind a proxy that connects through a Unix socket. ``address``: the client address that the proxy sends."""
 
     def __init__(self, path: Path, address: str) -> None:
         super().__init__("console", timeout=30)
@@ -51,10 +51,10 @@ class Visitor(http.client.HTTPConnection):
 
     def get(self, path: str) -> tuple[int, http.client.HTTPMessage]:
         self.request("GET", path, headers={"X-Forwarded-For": self.address, "Connection": "close"})
-        answer = self.getresponse()
-        answer.read()
+        response = self.getresponse()
+        response.read()
         self.close()
-        return answer.status, answer.headers
+        return response.status, response.headers
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def serving(command: list[str], option: str, database: Database, folder: Path) -
 
 def _answers(path: Path) -> bool:
     try:
-        return Visitor(path, "192.0.2.1").get("/plain")[0] == 200
+        return ProxiedClient(path, "192.0.2.1").get("/plain")[0] == 200
     except OSError:
         return False
 
@@ -91,31 +91,33 @@ def _answers(path: Path) -> bool:
     [(GUNICORN, "--bind", "/standard/x"), (UVICORN, "--uds", "/standard/x")],
     ids=["gunicorn", "uvicorn"],
 )
-def test_150_calls_through_many_processes_while_other_policies_are_edited(
+def test_processes_share_a_limit_while_other_policies_are_edited(
     theirs: Database, tmp_path: Path, command: list[str], option: str, view: str
 ) -> None:
     theirs.migrate()
     with serving(command, option, theirs, tmp_path) as path:
         with ThreadPoolExecutor(8) as pool:
-            calls = [pool.submit(Visitor(path, "203.0.113.7").get, view) for _ in range(150)]
+            calls = [pool.submit(ProxiedClient(path, "203.0.113.7").get, view) for _ in range(150)]
             for limit in range(1_000, 1_020):
                 theirs.sql(EDIT, [limit, "relaxed"])
-            answers = [call.result() for call in calls]
-        assert Counter(status for status, _ in answers) == {200: 100, 429: 50}
-        assert {headers["RateLimit-Policy"] for _, headers in answers} == {'"standard";q=100;w=60'}
-        assert min(int(headers["Retry-After"]) for status, headers in answers if status == 429) > 0
-        assert Visitor(path, "203.0.113.8").get(view)[0] == 200
+            responses = [call.result() for call in calls]
+        assert Counter(status for status, _ in responses) == {200: 100, 429: 50}
+        assert {headers["RateLimit-Policy"] for _, headers in responses} == {'"standard";q=100;w=60'}
+        assert min(int(headers["Retry-After"]) for status, headers in responses if status == 429) > 0
+        assert ProxiedClient(path, "203.0.113.8").get(view)[0] == 200
 
         theirs.sql(EDIT, [200, "standard"])
         edited = time.monotonic()
-        seen = [Visitor(path, "203.0.113.8").get(view)[1]["RateLimit-Policy"] for _ in range(5)]
-        while seen[-20:] != ['"standard";q=200;w=60'] * 20:
-            seen.append(Visitor(path, f"198.51.100.{len(seen) % 250}").get(view)[1]["RateLimit-Policy"])
+        headers_seen = [ProxiedClient(path, "203.0.113.8").get(view)[1]["RateLimit-Policy"] for _ in range(5)]
+        while headers_seen[-20:] != ['"standard";q=200;w=60'] * 20:
+            headers_seen.append(
+                ProxiedClient(path, f"198.51.100.{len(headers_seen) % 250}").get(view)[1]["RateLimit-Policy"]
+            )
             assert time.monotonic() - edited < 10
-        # Without losing the counts: of 200 a hundred are used.
-        assert Visitor(path, "203.0.113.7").get(view)[1]["RateLimit"].startswith('"standard";r=99;')
+        # The counts are kept: 100 of the 200 are used.
+        assert ProxiedClient(path, "203.0.113.7").get(view)[1]["RateLimit"].startswith('"standard";r=99;')
 
-    # At its end each process writes what it had counted.
+    # Each process writes its counts when it ends.
     written = theirs.sql(
         "SELECT outcome, sum(hits) FROM rate_limit_requests WHERE key = 'address:203.0.113.7' GROUP BY 1"
     )
@@ -125,13 +127,13 @@ def test_150_calls_through_many_processes_while_other_policies_are_edited(
 
 
 @pytest.mark.parametrize("path", ["/strict", "/strict-async"])
-def test_views_of_either_kind_under_asgi(settings: Settings, path: str) -> None:
+def test_sync_and_async_views_under_asgi(settings: Settings, path: str) -> None:
     settings.ROOT_URLCONF = "tests.ratelimits.requests.views"
     client = AsyncClient()
 
     async def ask_all() -> list[Any]:
         return [await client.get(path) for _ in range(12)]
 
-    answers = asyncio.run(ask_all())
-    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 2
-    assert answers[-1].headers["Cache-Control"] == "no-store"
+    responses = asyncio.run(ask_all())
+    assert [response.status_code for response in responses] == [200] * 10 + [429] * 2
+    assert responses[-1].headers["Cache-Control"] == "no-store"

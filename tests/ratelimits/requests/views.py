@@ -1,4 +1,4 @@
-"""A small site of limited views (``ROOT_URLCONF`` of the tests that want it)."""
+"""A small site with rate-limited views, for tests that use it as ``ROOT_URLCONF``."""
 
 from __future__ import annotations
 
