@@ -219,7 +219,7 @@ def _unlimited(policy: PolicySnapshot, *, degraded: bool = False) -> Decision:
 class Store:
     """Reusable connections to the store, and the script that it runs. Every failure is a ``RedisError``."""
 
-    def __init__(self, url: str, text: str | None = None) -> None:
+    def __init__(self, url: str, text: str | None = None, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self._text = (text or script.source()).encode()
         self._sha = sha1(self._text, usedforsecurity=False).hexdigest().encode()
         self._idle: deque[ConnectionInterface] = deque()
@@ -227,8 +227,8 @@ class Store:
         # connections are kept here instead.
         self._factory = ConnectionPool.from_url(
             url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
             client_name="opsconsole-limiter",
         )

@@ -26,8 +26,8 @@ def client() -> redis.Redis:
 
 
 def simulated_store() -> Store:
-    """Return a store that uses ``Clock``."""
-    return Store(url(), script.source(CLOCK))
+    """Return a store that uses ``Clock``, and waits long enough for an answer on a busy machine."""
+    return Store(url(), script.source(CLOCK), timeout=10)
 
 
 @dataclass
