@@ -102,16 +102,15 @@ def _load_settings() -> None:
 @pytest.fixture(autouse=True)
 def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins with nobody counted, under the built-in policies, and no thread of the limiter's runs beside it."""
-    from ratelimits.engine import store
     from ratelimits.identity import untrusted_forwarding
-    from ratelimits.policies import policy_cache
     from ratelimits.records import background_thread, troubles
+    from tests import limiter_state
 
     monkeypatch.setattr(background_thread, "ensure_running", lambda: None)
     monkeypatch.setattr(troubles, "_unstated_processes", False)
     monkeypatch.setattr(untrusted_forwarding, "_peers", [])
-    policy_cache.use_built_in()
-    store.clear_counts()
+    limiter_state.use_built_in()
+    limiter_state.clear_counts()
 
 
 @dataclass(frozen=True)

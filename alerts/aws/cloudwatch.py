@@ -30,7 +30,6 @@ class Change:
     at: datetime
     why: str
     description: str
-    metric: str
     threshold: float | None
     about: tuple[tuple[str, str], ...]
 
@@ -54,7 +53,6 @@ def _change(said: dict[str, Any], at: datetime) -> Change:
         at=at,
         why=_text(said.get("NewStateReason") or "", LONGEST_TEXT),
         description=_text(said.get("AlarmDescription") or "", LONGEST_TEXT),
-        metric=_text(trigger.get("MetricName") or "", LONGEST_NAME),
         threshold=float(threshold) if isinstance(threshold, int | float) else None,
         about=tuple(
             (_text(each["name"], LONGEST_NAME), _text(each["value"], LONGEST_NAME))

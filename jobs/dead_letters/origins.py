@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -45,8 +45,3 @@ def _is_named(queue: str, arn: str) -> bool:
     url = urlsplit(settings.QUEUES[queue].url)
     on_aws = (url.hostname or "").startswith("sqs.")
     return url.path.split("/")[-2:] == named and (not on_aws or f".{region}." in f"{url.hostname}")
-
-
-def read_by(queues: Iterable[str]) -> str:
-    """The scope under which alerts speak of a dead letter queue: the names of its queues."""
-    return "+".join(queues)

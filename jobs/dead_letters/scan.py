@@ -47,7 +47,6 @@ class Scanned:
     seen: int = 0
     deleted: int = 0
     exhausted: bool = False
-    kept_back: int = 0
     why_stopped: str = ""
 
 
@@ -63,7 +62,7 @@ def scan(queue_url: str, about: int, work: Work, budget: Budget) -> Scanned:
         begun.run()
     finally:
         begun.done.seen = len(begun.seen)
-        begun.done.kept_back = _give_back(list(begun.held.values()))
+        _give_back(list(begun.held.values()))
     return begun.done
 
 
@@ -143,12 +142,11 @@ def _handle_of(message: Received) -> Received:
     return replace(message, body="", attributes=_NOTHING, system_attributes=_NOTHING, sent_at=None)
 
 
-def _give_back(held: Sequence[Received]) -> int:
-    """Make the messages visible; returns how many could not be, and stay hidden until their time is over."""
+def _give_back(held: Sequence[Received]) -> None:
+    """Make the messages visible; those that could not be stay hidden until their time is over."""
     left = _release_all(_release_all(held))
     if left:
         logger.warning("%d messages could not be given back; they return by themselves.", len(left))
-    return len(left)
 
 
 def _release_all(held: Sequence[Received]) -> list[Received]:

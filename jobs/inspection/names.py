@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from django.apps import apps
 from django.db import connection
@@ -25,8 +25,6 @@ FUNCTIONS = (
     ("jobs", "0006_functions_and_triggers", "create_job_event_partitions", "integer"),
     ("ratelimits", "0003_functions_and_triggers", "cleanup_rate_limit_requests", ""),
 )
-
-Applied = Iterable[tuple[str, str]]
 
 
 def loader() -> MigrationLoader:

@@ -86,8 +86,6 @@ class QueueDepth:
     delayed: int
     visibility_timeout_seconds: int
     retention_seconds: int
-    max_receive_count: int | None
-    dlq_arn: str | None
 
     @property
     def total(self) -> int:

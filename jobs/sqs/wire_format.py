@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -88,14 +87,10 @@ def ids_of(received: Sequence[Received], answer: Mapping[str, Any]) -> set[str]:
 
 def queue_depth(values: Mapping[Any, str]) -> QueueDepth:
     """From a queue's attributes, of which none may be missing: unknown is not zero."""
-    redrive = json.loads(values.get("RedrivePolicy", "{}"))
-    limit = redrive.get("maxReceiveCount")
     return QueueDepth(
         visible=int(values["ApproximateNumberOfMessages"]),
         in_flight=int(values["ApproximateNumberOfMessagesNotVisible"]),
         delayed=int(values["ApproximateNumberOfMessagesDelayed"]),
         visibility_timeout_seconds=int(values["VisibilityTimeout"]),
         retention_seconds=int(values["MessageRetentionPeriod"]),
-        max_receive_count=None if limit is None else int(limit),
-        dlq_arn=redrive.get("deadLetterTargetArn"),
     )

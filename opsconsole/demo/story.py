@@ -33,7 +33,6 @@ class Story:
 
     def begin(self) -> None:
         self.killed_worker: str | None = None
-        self.killed_epoch = 0
         self.finished_by: str | None = None
         job = enqueue(
             NewJob(customer_id=CUSTOMER, package_size=DIRECTORIES, payload={"seconds_each": SECONDS_EACH})
@@ -76,7 +75,7 @@ class Story:
         if worker is None or worker.pid is None or notes.count() < NOTES_BEFORE_THE_KILL:
             return
         if _kill(worker.pid):
-            self.killed_worker, self.killed_epoch = worker.worker_id, job.run_epoch
+            self.killed_worker = worker.worker_id
             say(
                 "story",
                 f"worker {worker.worker_id} killed with SIGKILL, in the middle of job {short(job.pk)}",

@@ -18,7 +18,6 @@ from ratelimits.policies import wording
 from ratelimits.records import top_clients
 
 TONES = {Mode.ENFORCE: "good", Mode.SHADOW: "warning", Mode.OFF: "quiet"}
-LISTS = ("path_prefixes", "methods", "allow_networks", "deny_networks")
 
 
 class PolicyForm(forms.ModelForm[Policy]):

@@ -16,7 +16,6 @@ from hashlib import sha1
 from typing import Any
 
 from django.conf import settings
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionInterface, ConnectionPool
 from redis.exceptions import ConnectionError as StoreConnectionError
@@ -248,16 +247,6 @@ class Store:
         """Run the script without any policy."""
         self.ask([], 1)
 
-    def clear(self) -> None:
-        """Delete all counts."""
-        with Redis(connection_pool=self._factory) as client:
-            if keys := list(client.scan_iter(f"{PREFIX}*", count=1_000)):
-                client.unlink(*keys)
-
-    def close(self) -> None:
-        while self._idle:
-            self._idle.pop().disconnect()  # type: ignore[no-untyped-call]
-
     def _send(self, command: bytes, first: bytes, rest: Sequence[Any]) -> list[int]:
         try:
             connection = self._idle.pop()
@@ -294,13 +283,6 @@ def reset() -> None:
     global _engine  # noqa: PLW0603 - one per process
     url = settings.OPSCONSOLE_RATE_LIMIT_STORE
     _engine = Engine(Store(url) if url else None, processes=settings.OPSCONSOLE_WEB_PROCESSES)
-
-
-def clear_counts() -> None:
-    """Delete the counts of all clients, in the store and in this process."""
-    reset()
-    if _engine.store:
-        _engine.store.clear()
 
 
 _engine: Engine

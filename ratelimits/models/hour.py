@@ -19,10 +19,6 @@ class RateLimitHourQuerySet(models.QuerySet["RateLimitHour"]):
         """Hours that started more than ninety days ago, by the database's clock."""
         return self.filter(hour__lt=Now() - HOURS_KEPT)
 
-    def of_client(self, key: str) -> Self:
-        """Hours of one client. ``key`` is the client's key in the records."""
-        return self.filter(key_hash=hash_key(key))
-
 
 class RateLimitHour(models.Model):
     """A rollup of one hour.

@@ -52,6 +52,9 @@ class PolicySet:
 
 class _State:
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
         self.policies: PolicySet | None = None
         self.check_at = 0.0
         self.checking = threading.Lock()
@@ -62,12 +65,7 @@ _state = _State()
 
 def clear() -> None:
     """Make the next request read all policies again."""
-    _state.__init__()  # type: ignore[misc]
-
-
-def use_built_in() -> None:
-    """Use the built-in presets, whatever the database contains, until ``clear`` is called."""
-    _state.policies, _state.check_at = _BUILT_IN, float("inf")
+    _state.clear()
 
 
 # A lock held by another thread at the time of the fork would never be released in the child.

@@ -24,8 +24,6 @@ def kept(days: float) -> sqs.QueueDepth:
         delayed=0,
         visibility_timeout_seconds=30,
         retention_seconds=int(days * DAY),
-        max_receive_count=3,
-        dlq_arn=None,
     )
 
 

@@ -214,15 +214,6 @@ def test_depth_counts_and_settings(sqs_queue: TestQueue) -> None:
     assert (depth.visible, depth.in_flight, depth.delayed, depth.total) == (2, 1, 1, 4)
     assert depth.visibility_timeout_seconds == 30
     assert depth.retention_seconds == 345_600
-    assert depth.max_receive_count == 3
-    assert depth.dlq_arn is not None
-    assert depth.dlq_arn.endswith(sqs_queue.dlq_url.rpartition("/")[2])
-
-
-def test_depth_of_a_queue_without_dlq(sqs_queue: TestQueue) -> None:
-    depth = sqs.depth(sqs_queue.dlq_url)
-
-    assert (depth.max_receive_count, depth.dlq_arn, depth.total) == (None, None, 0)
 
 
 def test_refused_entry_does_not_hold_its_neighbours(fake: fakes.FakeSqs) -> None:
@@ -807,7 +798,6 @@ def test_fake_and_emulator_tell_the_same_story(
     assert sqs.delete(dead)
     assert sqs.release(dead) is False
     assert sqs.depth(sqs_queue.url).total + sqs.depth(sqs_queue.dlq_url).total == 0
-    assert sqs.depth(sqs_queue.url).max_receive_count == 3
 
 
 def test_fake_hides_delays_and_shows_again_by_its_clock(fake: fakes.FakeSqs) -> None:

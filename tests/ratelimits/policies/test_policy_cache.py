@@ -9,6 +9,7 @@ from django.db import OperationalError
 
 from ratelimits.models import LimiterControl, Policy
 from ratelimits.policies import policy_cache
+from tests import limiter_state
 from tests.racing import race
 
 pytestmark = pytest.mark.usefixtures("live_policies")
@@ -77,8 +78,7 @@ def test_last_known_policies_apply_while_the_database_is_unavailable(monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(policy_cache, "_read", fail)
         assert policy_cache.current() is policy_cache._BUILT_IN
-    known = policy_cache.use_built_in
-    known()
+    limiter_state.use_built_in()
     with monkeypatch.context() as patch:
         patch.setattr(policy_cache, "_read", fail)
         assert current_after_check() is policy_cache._BUILT_IN

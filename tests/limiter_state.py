@@ -1,0 +1,23 @@
+"""The limiter's state, in this process and in the store, as a test wants to begin with."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from redis import Redis
+
+from ratelimits.engine import store
+from ratelimits.policies import policy_cache
+
+
+def use_built_in() -> None:
+    """Use the built-in presets, whatever the database contains, until ``policy_cache.clear`` is called."""
+    policy_cache._state.policies, policy_cache._state.check_at = policy_cache._BUILT_IN, float("inf")
+
+
+def clear_counts() -> None:
+    """Delete the counts of all clients, in the store and in this process."""
+    store.reset()
+    if settings.OPSCONSOLE_RATE_LIMIT_STORE:
+        with Redis.from_url(settings.OPSCONSOLE_RATE_LIMIT_STORE) as client:
+            if keys := list(client.scan_iter(f"{store.PREFIX}*", count=1_000)):
+                client.unlink(*keys)
