@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.conf import settings
-
 from alerts import notify
 from jobs.bulk import chunks
 from jobs.dead_letters import check, fulfilment
@@ -20,7 +18,6 @@ EACH_MINUTE = timedelta(minutes=2)
 
 def sweep() -> str:
     done = sweeps.sweep("schedule")
-    notify.monitor_ok("sweep", timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS))
     return f"sweep {done.pk}: found {done.found}, requeued {done.requeued}, quarantined {done.quarantined}"
 
 

@@ -7,16 +7,16 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from jobs.models import QueueState, Sweep
+from alerts.watch import monitors
+from jobs.models import QueueState
+from jobs.recovery import surroundings
+from opsconsole.kit.lateness import late_after
 
 DATABASE_TIMEOUT = timedelta(seconds=2)
-# A gauge or a sweep counts as late after this many intervals.
-LATE_AFTER_INTERVALS = 3
 
 
 class ProbeMiddleware:
@@ -67,15 +67,12 @@ def _answer_in_time() -> None:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
 
 
-def _lately() -> timedelta:
-    return timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * LATE_AFTER_INTERVALS)
-
-
 def _queues_were_read() -> bool:
-    """Tell whether there are queues, and each was read recently and without an error."""
-    read = QueueState.objects.filter(read_at__gte=Now() - _lately(), error="").values_list("name", flat=True)
+    """Tell whether there are queues, and each was read recently and without an error: each sweep reads them."""
+    late = late_after(surroundings.glance().sweep_interval)
+    read = QueueState.objects.fresh(late).values_list("name", flat=True)
     return bool(settings.QUEUES) and settings.QUEUES.keys() <= set(read)
 
 
 def _sweep_is_fresh() -> bool:
-    return Sweep.objects.filter(finished_at__gte=Now() - _lately()).exists()
+    return not monitors.is_late(monitors.SWEEP)

@@ -34,8 +34,7 @@ class MonitorAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state")
     def condition(self, monitor: WithAnnotations[Monitor, DbNow]) -> SafeString:
-        late = monitor.db_now - monitor.last_ok_at > monitors.INTERVALS * monitor.interval
-        return badge("Late", "bad") if late else badge("In time", "good")
+        return badge("Late", "bad") if monitor.is_late(monitor.db_now) else badge("In time", "good")
 
     @admin.display(description="last success")
     def succeeded(self, monitor: WithAnnotations[Monitor, DbNow]) -> SafeString:

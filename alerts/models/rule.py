@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Self
 
 from django.db import models
@@ -9,6 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from alerts.models.alert import Severity
+from opsconsole.kit.lateness import late_after
 
 
 class Rule(models.Model):
@@ -59,7 +61,10 @@ class Gauge(models.Model):
 class MonitorQuerySet(models.QuerySet["Monitor"]):
     def late(self) -> Self:
         """Those that have not succeeded for two of their intervals."""
-        return self.filter(last_ok_at__lt=Now() - 2 * F("interval"))
+        return self.filter(last_ok_at__lt=Now() - late_after(F("interval")))
+
+    def in_time(self) -> Self:
+        return self.filter(last_ok_at__gte=Now() - late_after(F("interval")))
 
 
 class Monitor(models.Model):
@@ -79,3 +84,7 @@ class Monitor(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def is_late(self, now: datetime) -> bool:
+        """The same of one that was read, by the database's clock."""
+        return now - self.last_ok_at > late_after(self.interval)

@@ -18,6 +18,8 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce, Now
 
 from alerts.models import DeadManPing, Monitor
+from alerts.watch import monitors
+from opsconsole.kit.lateness import late_after
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +27,6 @@ TIMEOUT_SECONDS = (3.0, 5.0)
 # Of the monitor's interval. A little less than one, because the task that pings is not on the second either.
 FEWEST_INTERVALS = 0.9
 ASKED = "no answer yet"
-# What the monitors of the checks of dead letter queues are called, one a queue.
-DLQ_CHECK = "dead letter check"
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Switch:
 def switches() -> Iterator[Switch]:
     """Those that the settings name."""
     if settings.OPSCONSOLE_DEADMAN_SWEEP_URL:
-        yield Switch("sweep", settings.OPSCONSOLE_DEADMAN_SWEEP_URL, Q(name="sweep"))
+        yield Switch("sweep", settings.OPSCONSOLE_DEADMAN_SWEEP_URL, Q(name=monitors.SWEEP))
     if settings.OPSCONSOLE_DEADMAN_CHECK_URL:
-        checks = Q(name__startswith=DLQ_CHECK)
+        checks = Q(name__startswith=monitors.DLQ_CHECK)
         yield Switch("check", settings.OPSCONSOLE_DEADMAN_CHECK_URL, checks)
 
 
@@ -65,7 +65,7 @@ def _take(switch: Switch) -> bool:
     first: datetime = seen["first"]
     interval: timedelta = seen["interval"]
     DeadManPing.objects.bulk_create([DeadManPing(name=switch.name)], ignore_conflicts=True)
-    due = DeadManPing.objects.alias(late_before=Now() - 2 * interval).filter(
+    due = DeadManPing.objects.alias(late_before=Now() - late_after(interval)).filter(
         Q(reported=None) | Q(reported__lt=first),
         Q(pinged_at=None) | Q(pinged_at__lte=Now() - interval * FEWEST_INTERVALS),
         pk=switch.name,

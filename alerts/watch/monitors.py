@@ -15,10 +15,14 @@ from django.db.models.functions import Now
 
 from alerts import notify, rules
 from alerts.models import Alert, Monitor
+from alerts.models.rule import MonitorQuerySet
+from opsconsole.kit import lateness
 from opsconsole.kit.durations import spell
 
 RULE = "monitor_late"
-INTERVALS = 2
+# The names of monitors that are asked for; each dead letter queue has a check of its own, whose name begins so.
+SWEEP = "sweep"
+DLQ_CHECK = "dead letter check"
 # Any constant of ours: of two judges at the same moment one is enough.
 LOCK = 7_340_114
 
@@ -42,6 +46,16 @@ def judge() -> list[str]:
         return names
 
 
+def named(name: str) -> MonitorQuerySet:
+    """This monitor; none before its first success."""
+    return Monitor.objects.filter(pk=name)
+
+
+def is_late(name: str) -> bool:
+    """Tell whether this monitor is late; one that never succeeded is."""
+    return not named(name).in_time().exists()
+
+
 def _alone() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
@@ -55,6 +69,6 @@ def _fire(monitor: Monitor, silent: timedelta) -> None:
         severity=rules.named(RULE).severity,
         summary="What it watches is not watched meanwhile. See that the cluster runs and the database answers.",
         value=round(silent / monitor.interval, 1),
-        threshold=INTERVALS,
+        threshold=lateness.INTERVALS,
         facts=[("Expected every", spell(monitor.interval))],
     )

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from alerts import notify
+from alerts.watch import monitors
 from jobs import sqs
 from jobs.dead_letters import origins, search_text
 from jobs.dead_letters.affected_customers import Concerned, concerned_by, failures_in
@@ -76,7 +77,7 @@ def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
 
 def _in_time(dlq: DeadLetterQueue) -> None:
     interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
-    notify.monitor_ok(f"dead letter check ({dlq})", interval)
+    notify.monitor_ok(f"{monitors.DLQ_CHECK} ({dlq})", interval)
 
 
 def tell(dlq: DeadLetterQueue, visited: Visit) -> int:

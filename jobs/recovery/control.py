@@ -19,6 +19,7 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.lateness import late_after
 
 MASS_STALENESS = "mass-staleness"
 
@@ -54,10 +55,14 @@ def _change(actor: Actor, reason: str, **changes: object) -> None:
     )
 
 
-def longest_normal_gap() -> timedelta:
-    """Two sweep intervals, or half the threshold when that is longer: a shorter gap makes no live run stale."""
-    interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
-    return max(2 * interval, stale_after() / 2)
+def longest_normal_gap(sweep_interval: timedelta) -> timedelta:
+    """Until a sweep is late, or half the threshold when that is longer: a shorter gap makes no live run stale."""
+    return max(late_after(sweep_interval), stale_after() / 2)
+
+
+def configured_interval() -> timedelta:
+    """How often sweeps are made before the first one has said so; see ``Surroundings.sweep_interval``."""
+    return timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
 
 
 def excuse_outage() -> None:

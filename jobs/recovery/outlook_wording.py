@@ -102,8 +102,7 @@ def _because(decision: Decision) -> str:
 def _pace(around: Surroundings) -> str:
     if around.sweepless_for is None:
         return " No sweep has ended yet."
-    interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
-    return f" Sweeps run every {spell(interval)}."
+    return f" Sweeps run every {spell(around.sweep_interval)}."
 
 
 def _most_runs() -> str:

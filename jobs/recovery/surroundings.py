@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,7 @@ from django.db.models import Exists, Subquery
 from django.db.models.functions import Now
 from django_q.models import Schedule
 
+from alerts.watch import monitors
 from jobs.models import Job, RecoveryControl, Sweep
 from jobs.models.job import JobQuerySet
 from jobs.recovery import control
@@ -40,7 +41,8 @@ class Surroundings:
     """All read at one moment, by the database's clock.
 
     ``mass``: so many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
-    than one sweep does. A pause without ``paused_until`` has no end.
+    than one sweep does. A pause without ``paused_until`` has no end. ``sweep_interval``: how often sweeps are made, as the
+    last one said.
     """
 
     read_at: datetime
@@ -51,6 +53,7 @@ class Surroundings:
     paused: bool = False
     paused_until: datetime | None = None
     last_sweep_at: datetime | None = None
+    sweep_interval: timedelta = field(default_factory=control.configured_interval)
     schedule_paused: bool = False
     mass: int = 0
     overfull: bool = False
@@ -58,7 +61,9 @@ class Surroundings:
     @property
     def sweeps_were_away(self) -> bool:
         """Whether the next sweep excuses all silence, because none has ended for long before it."""
-        return self.sweepless_for is not None and self.sweepless_for > control.longest_normal_gap()
+        return self.sweepless_for is not None and self.sweepless_for > control.longest_normal_gap(
+            self.sweep_interval
+        )
 
     @property
     def sweepless_for(self) -> timedelta | None:
@@ -126,6 +131,7 @@ def glance() -> Surroundings:
         paused_until=Subquery(pause.values("until")[:1]),
         last_sweep_at=Subquery(ended.values("finished_at")[:1]),
         last_trigger=Subquery(ended.values("trigger")[:1]),
+        sweep_interval=Subquery(monitors.named(monitors.SWEEP).values("interval")),
         scheduled=Exists(schedules),
         schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
     ).get(pk=1)
@@ -140,6 +146,7 @@ def glance() -> Surroundings:
         paused=state.paused,
         paused_until=state.paused_until,
         last_sweep_at=state.last_sweep_at,
+        sweep_interval=state.sweep_interval or control.configured_interval(),
         schedule_paused=by_schedule and state.scheduled and not state.schedule_on,
     )
 

@@ -8,10 +8,13 @@ together (``jobs.recovery.rescue``). A beat or a result that was committed in be
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from django.conf import settings
 from django.db.models.functions import Now
 
+from alerts import notify
+from alerts.watch import monitors
 from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
 from jobs.recovery import control, hung_runs, lost_messages, surroundings
@@ -28,10 +31,11 @@ _MODES = {
 STANDING_STILL = {Sweep.Mode.HELD, Sweep.Mode.PAUSED}
 
 
-def sweep(trigger: str) -> Sweep:
+def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
     """Look once at all runs, recover the stale ones, re-send lost messages. Returns the saved row.
 
-    At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep goes on.
+    At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep goes on. ``every``: when that is to be expected;
+    the setting says so by default.
     """
     around = surroundings.glance()
     after_outage = around.sweeps_were_away
@@ -52,6 +56,7 @@ def sweep(trigger: str) -> Sweep:
         details={"lines": tally.lines},
     )
     hung_runs.watch()
+    notify.monitor_ok(monitors.SWEEP, every or control.configured_interval())
     row.refresh_from_db()
     return row
 

@@ -141,6 +141,5 @@ def _of_alert(alert: Alert) -> Happening:
 def _watches() -> list[Watch]:
     rows = Monitor.objects.annotate(read_at=Now(), due_at=F("last_ok_at") + F("interval")).order_by("due_at")
     return [
-        Watch(row.pk, row.last_ok_at, row.due_at, row.read_at - row.last_ok_at > 2 * row.interval)
-        for row in rows[:MONITORS_SHOWN]
+        Watch(row.pk, row.last_ok_at, row.due_at, row.is_late(row.read_at)) for row in rows[:MONITORS_SHOWN]
     ]

@@ -12,9 +12,8 @@ from django.db import DatabaseError, transaction
 from alerts import rules
 from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
 from jobs.watch import gauges
+from opsconsole.kit.lateness import late_after
 from ratelimits.records.gauges import limited_in_last_hour
-
-CHECKS_UNTIL_UNKNOWN = 3
 
 Read = TypeVar("Read")
 
@@ -54,7 +53,7 @@ def dead_letters(now: datetime) -> int | None:
     """How many lie in all configured queues; unknown when one of them is not read, or not lately."""
     urls = {queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url}
     found = list(DeadLetterQueue.objects.filter(url__in=urls))
-    patience = CHECKS_UNTIL_UNKNOWN * timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
+    patience = late_after(timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS))
     depths = [dlq.depth for dlq in found if _is_fresh(dlq, now - patience)]
     known = [depth for depth in depths if depth is not None]
     return sum(known) if urls and len(known) == len(urls) else None

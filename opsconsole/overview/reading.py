@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.cache.backends.locmem import LocMemCache
 from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 
 from alerts.models import Alert
+from alerts.watch import monitors
 from jobs.models import Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
 from jobs.recovery import lost_messages, surroundings, waiting
 from jobs.recovery.surroundings import Surroundings
@@ -25,7 +25,6 @@ KEPT_SECONDS = 5
 LOST_KEPT_SECONDS = 60
 SLOW_KEPT_SECONDS = 20
 FAILED_WITHIN = timedelta(hours=24)
-INTERVALS_UNTIL_LATE = 3
 
 # In the process: the pages must also open when the shared cache is away.
 memory = LocMemCache("overview", {})
@@ -66,6 +65,7 @@ class Overview:
     workers_silent: int
     workers_dead: int
     last_sweep: Sweep | None
+    sweep_is_late: bool
     unread_queues: tuple[str, ...]
     lost: int = 0
     in_vain: int = 0
@@ -105,11 +105,6 @@ class Overview:
     def sweep_age(self) -> timedelta | None:
         ended = self.last_sweep and self.last_sweep.finished_at
         return self.read_at - ended if ended else None
-
-    @property
-    def sweep_is_late(self) -> bool:
-        interval = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
-        return self.sweep_age is None or self.sweep_age > INTERVALS_UNTIL_LATE * interval
 
 
 def read() -> Overview:
@@ -151,6 +146,7 @@ def _read() -> Overview:
         workers_silent=workers["silent"],
         workers_dead=workers["dead"],
         last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
+        sweep_is_late=monitors.is_late(monitors.SWEEP),
         firing=count(Alert.objects.firing()),
         worst_alert=Alert.objects.firing()
         .order_by(_WORST_FIRST, "-since")

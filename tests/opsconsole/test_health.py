@@ -10,7 +10,10 @@ from django.db.models.functions import Now
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from jobs.models import QueueState, Sweep
+from alerts import notify
+from alerts.models import Monitor
+from alerts.watch import monitors
+from jobs.models import QueueState
 from opsconsole import health
 from opsconsole.kit.env import QueueConfig
 
@@ -23,7 +26,7 @@ def fresh(db: None, settings: Settings) -> None:
     settings.QUEUES = {name: QueueConfig(name, "https://x/" + name, None) for name in ("default", "slow")}
     for name in settings.QUEUES:
         QueueState.objects.create(name=name, read_at=Now())
-    Sweep.objects.create(trigger="test", mode=Sweep.Mode.ARMED, finished_at=Now())
+    notify.monitor_ok(monitors.SWEEP, timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS))
 
 
 def failing() -> set[str]:
@@ -58,7 +61,7 @@ def test_probes_may_call_by_address_and_not_change_anything(path: str) -> None:
 
 @pytest.mark.usefixtures("fresh")
 def test_one_queue_that_is_late_or_unreadable_is_not_ready(settings: Settings) -> None:
-    late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 3)
+    late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 2)
     slow = QueueState.objects.filter(name="slow")
     slow.update(read_at=Now() - late + timedelta(seconds=5))
     assert failing() == set()
@@ -78,12 +81,13 @@ def test_no_queue_at_all_is_not_ready(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("fresh")
 def test_sweep_that_is_late_or_never_ended_is_not_ready(settings: Settings) -> None:
-    late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 3)
-    Sweep.objects.update(finished_at=Now() - late + timedelta(seconds=5))
+    late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 2)
+    sweep = Monitor.objects.filter(name=monitors.SWEEP)
+    sweep.update(last_ok_at=Now() - late + timedelta(seconds=5))
     assert failing() == set()
-    Sweep.objects.update(finished_at=Now() - late - timedelta(seconds=5))
+    sweep.update(last_ok_at=Now() - late - timedelta(seconds=5))
     assert failing() == {"sweep"}
-    Sweep.objects.update(finished_at=None, started_at=Now())
+    sweep.delete()
     assert failing() == {"sweep"}
 
 

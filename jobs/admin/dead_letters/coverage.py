@@ -13,6 +13,7 @@ from jobs import sqs
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import DeadLetterQueue
 from opsconsole.kit.db_clock import DbNow
+from opsconsole.kit.lateness import late_after
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def lines() -> list[Line]:
 
 
 def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> Line:
-    late = 2 * timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
+    late = late_after(timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS))
     return Line(
         row=row,
         depth="unknown" if row.error or row.depth is None else f"{row.depth:,}",

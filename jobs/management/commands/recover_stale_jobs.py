@@ -13,7 +13,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from alerts import notify
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
@@ -64,8 +63,7 @@ class Command(BaseCommand):
 
     def _sweep(self, interval: float) -> Sweep:
         queue_depths.refresh_queue_states()
-        sweep = sweeps.sweep("command")
-        notify.monitor_ok("sweep", timedelta(seconds=interval))
+        sweep = sweeps.sweep("command", every=timedelta(seconds=interval))
         self._say(
             f"found {sweep.found}, requeued {sweep.requeued}, quarantined {sweep.quarantined}, "
             f"skipped {sweep.skipped}, errors {sweep.errors}, lost messages re-sent {sweep.resent}. {sweep.note}"

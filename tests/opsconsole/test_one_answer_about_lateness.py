@@ -1,0 +1,125 @@
+"""Is a sweep, a check or another monitor late? One table of cases, asked of everything that answers (I12)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from alerts.models import Alert, DeadManPing, Monitor
+from alerts.watch import deadman, monitors
+from jobs.admin.dead_letters import coverage
+from jobs.models import Job, QueueState, RecoveryControl, Sweep
+from jobs.recovery import control, surroundings, sweeps
+from jobs.runs.timeline import Actor
+from opsconsole import overview
+from opsconsole.kit.env import QueueConfig
+from opsconsole.overview import last_day
+from tests import people
+from tests.factories import SECOND, dead_letter_queue, run
+
+pytestmark = pytest.mark.django_db
+
+INTERVAL = timedelta(seconds=60)
+# Tests run while the clock does.
+ROOM = 10 * SECOND
+CASES = [
+    (INTERVAL, False),
+    (2 * INTERVAL - ROOM, False),
+    (2 * INTERVAL + SECOND, True),
+    (3 * INTERVAL - ROOM, True),
+]
+cases = pytest.mark.parametrize(("ago", "late"), CASES)
+
+
+@pytest.fixture(autouse=True)
+def every_minute(settings: Any) -> None:
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = INTERVAL.total_seconds()
+    settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS = INTERVAL.total_seconds()
+    settings.OPSCONSOLE_DEADMAN_SWEEP_URL = "http://127.0.0.1:9/ping"
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", "https://sqs.fake/dead")}
+    overview.memory.clear()
+
+
+def swept(ago: timedelta, *, every: timedelta = INTERVAL) -> None:
+    """A sweep ended so long ago, and the queues were read for it."""
+    Sweep.objects.create(trigger="test", mode="armed", started_at=Now() - ago, finished_at=Now() - ago)
+    Monitor.objects.create(name=monitors.SWEEP, interval=every, last_ok_at=Now() - ago)
+    QueueState.objects.create(name="default", read_at=Now() - ago)
+
+
+def ready() -> dict[str, str]:
+    words: dict[str, str] = Client().get("/readyz").json()["checks"]
+    return words
+
+
+@cases
+def test_each_place_says_the_same_of_a_sweep(client: Client, ago: timedelta, late: bool) -> None:
+    swept(ago)
+    client.force_login(people.operator())
+
+    page = client.get(reverse("admin:alerts_monitor_changelist")).content.decode()
+    [watch] = overview.lately().watches
+    said = {
+        "the monitor": Monitor.objects.late().exists(),
+        "its name": monitors.is_late(monitors.SWEEP),
+        "its page": ">Late<" in page,
+        "the overview": overview.read().sweep_is_late,
+        "the overview's list": watch.late,
+        "the probe of sweeps": ready()["sweep"] == "failing",
+        "the probe of queues": ready()["queue"] == "failing",
+        "the alert": monitors.judge() == [monitors.SWEEP] and Alert.objects.open().exists(),
+        "the dead-man's switch": deadman.ping_due() == ""
+        and not DeadManPing.objects.exclude(reported=None).exists(),
+    }
+    assert said == dict.fromkeys(said, late)
+
+
+@cases
+def test_each_place_says_the_same_of_a_check_of_dead_letters(ago: timedelta, late: bool) -> None:
+    dlq = dead_letter_queue(url="https://sqs.fake/dead", read_at=Now() - ago, checked_at=Now() - ago)
+    Monitor.objects.create(name=f"{monitors.DLQ_CHECK} ({dlq})", interval=INTERVAL, last_ok_at=Now() - ago)
+
+    [line] = coverage.lines()
+    said = {
+        "the monitor": Monitor.objects.late().exists(),
+        "the dead letters' page": line.stale,
+        "the overview": last_day.dead_letters(overview.read().read_at) is None,
+    }
+    assert said == dict.fromkeys(said, late)
+
+
+def test_a_sweep_that_never_was_is_late() -> None:
+    assert overview.read().sweep_is_late
+    assert ready()["sweep"] == "failing"
+
+
+def test_a_loop_says_how_often_it_sweeps() -> None:
+    """Its pace counts, not that of the settings: a slow loop is not late all the time."""
+    swept(5 * INTERVAL, every=5 * INTERVAL)
+
+    assert not overview.read().sweep_is_late
+    assert ready() == {"database": "ok", "queue": "ok", "sweep": "ok"}
+    assert not surroundings.glance().sweeps_were_away
+
+
+def test_a_loop_slower_than_the_setting_recovers_all_the_same() -> None:
+    """Each of its sweeps found an outage before it, and so no stale run, for ever."""
+    control.arm(Actor.operator("ada", None), "tests", cutoff=None)
+    RecoveryControl.objects.update(outage_ended_at=None)
+    slow = timedelta(minutes=8)
+    swept(slow, every=slow)
+    dead = run(age=timedelta(hours=1), silent=timedelta(minutes=30))
+
+    assert sweeps.sweep("test", every=slow).requeued == 1
+    assert Job.objects.get(pk=dead.pk).run_epoch == 2
+
+
+def test_the_command_says_when_the_next_sweep_is_expected() -> None:
+    call_command("recover_stale_jobs")
+    assert surroundings.glance().sweep_interval == monitors.named(monitors.SWEEP).get().interval == INTERVAL
