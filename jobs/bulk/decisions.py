@@ -36,7 +36,7 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
     """
     reason = reasons.required(reason, BulkRefused, KEPT)
     if not operation.will:
-        raise BulkRefused("Nothing of this can be done: the preview says why.")
+        raise BulkRefused("Nothing in this preview can be done; it says why.")
     if must_be_typed(operation) and re.sub(r"[\s,.'_]", "", typed) != str(operation.will):
         many = kind_of(operation.action).count(operation.will)
         raise BulkRefused(f"Type {operation.will:,} to confirm that you mean {many}.")
@@ -46,8 +46,8 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
             state=State.RUNNING, reason=reason, begun_at=Now(), due_at=Now()
         ):
             raise BulkRefused(
-                "This preview is older than an hour, somebody else's, or was confirmed before. "
-                "Nothing was changed: choose again and read the new preview."
+                "This preview is older than an hour, belongs to another user, or was confirmed before. "
+                "Nothing was changed. Select again and read the new preview."
             )
         left_out = operation.members.filter(will=False)
         skipped = left_out.update(outcome=BulkMember.Outcome.SKIPPED, settled_at=Now())

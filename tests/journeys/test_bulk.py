@@ -55,7 +55,7 @@ def test_requeue_five_thousand_watch_cancel_and_resume(visitor: Visitor, width: 
     page = visitor.log_in("olga", width=width)
     choose_all(visitor, page)
     expect(page.get_by_role("heading", level=1)).to_have_text("Requeue 5,000 jobs?")
-    expect(page.locator("#content")).to_contain_text("Chosen: search: CUST-BULK.")
+    expect(page.locator("#content")).to_contain_text("Selection: search: CUST-BULK.")
     expect(page.get_by_role("heading", name="Will be requeued: 5,000")).to_be_visible()
 
     page.get_by_label("Reason").fill(REASON)

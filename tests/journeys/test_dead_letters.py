@@ -53,7 +53,7 @@ def test_review_read_the_body_replay_one_and_see_the_result(
     page.get_by_role("button", name="Replay 1 dead letter").click()
 
     expect(page.get_by_role("heading", level=1)).to_contain_text("1 dead letter")
-    expect(page.locator("#content")).to_contain_text("The cluster does it now")
+    expect(page.locator("#content")).to_contain_text("The cluster carries this out within a minute")
     page.get_by_role("link", name=str(letters[0].pk)[:8]).click()
     expect(page.locator("#ledger")).to_contain_text(REASON)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Being replayed")

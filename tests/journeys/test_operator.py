@@ -36,7 +36,7 @@ def test_find_read_requeue_and_see_it_on_the_timeline(visitor: Visitor, width: i
 
     open_stale_job(page)
     expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped while it ran this")
-    done = page.locator(".panel", has_text="What its runs have already done")
+    done = page.locator(".panel", has_text="What its runs already did")
     expect(done).to_contain_text("maps/8812-44")
     expect(done).to_contain_text("maps/8790-02")
 

@@ -150,13 +150,13 @@ def test_the_preview_says_how_many_and_why_and_asks_for_the_number(operator: Cli
 def test_a_capped_preview_says_so(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_BULK_MOST = 3
     many(4)
-    assert "More than 3 match; these are the oldest 3." in operator.get(page(preview())).content.decode()
+    assert "More than 3 match. These are the oldest 3." in operator.get(page(preview())).content.decode()
 
 
 def test_a_preview_of_what_can_not_be_done_offers_nothing(operator: Client) -> None:
     many(3, status=Status.COMPLETED)
     text = operator.get(page(preview())).content.decode()
-    assert "Nothing of this can be done." in text and "Type" not in text
+    assert "None of these jobs can be requeued." in text and "Type" not in text
 
 
 def test_an_old_preview_offers_nothing(operator: Client) -> None:
@@ -220,7 +220,7 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
     chunk(operation)
     operator.post(decide(operation, "cancel"), {"reason": "wrong customer"})
     text = operator.get(page(operation)).content.decode()
-    assert "Cancelled by operator:olga: wrong customer" in text and "5 wait untouched" in text
+    assert "Cancelled by operator:olga: wrong customer" in text and "5 jobs are still untouched" in text
     assert operator.get(progress(operation)).status_code == 205
     operator.post(decide(operation, "resume"), {"reason": "it was right"})
     assert fresh(operation).state == "running"
@@ -425,7 +425,7 @@ def test_members_that_are_no_longer_kept_are_said_so(operator: Client) -> None:
     many(3)
     operation = finish(begun())
     BulkMember.objects.all().delete()
-    assert "the counts are" in operator.get(page(operation)).content.decode()
+    assert "Its counts are kept" in operator.get(page(operation)).content.decode()
 
 
 def test_the_preview_names_how_long_it_takes(operator: Client, settings: Any) -> None:

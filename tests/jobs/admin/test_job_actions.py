@@ -154,7 +154,7 @@ def test_each_action_of_the_list_previews_its_own_operation(operator: Client, ac
     response = _select(operator, action, [job()])
 
     assert f"/operate/{action.removesuffix('_selected')}/" in response.content.decode() or (
-        "Nothing of this can be done." in response.content.decode()
+        "None of these jobs can be" in response.content.decode()
     )
     assert response.context["action"] == action.removesuffix("_selected")
 
@@ -298,7 +298,7 @@ def test_ids_that_are_none_are_not_found(operator: Client, query: str) -> None:
 
 
 def test_no_ids_is_a_page_that_says_so(operator: Client) -> None:
-    assert "Nothing of this can be done." in operator.get(url("cancel")).content.decode()
+    assert "None of these jobs can be cancelled." in operator.get(url("cancel")).content.decode()
 
 
 def test_an_unknown_action_is_not_found(operator: Client) -> None:

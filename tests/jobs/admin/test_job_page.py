@@ -133,7 +133,7 @@ def test_a_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> No
 def test_an_old_kind_run_is_told_to_be_at_least_once(operator: Client) -> None:
     old = run(age=60 * SECOND, silent=SECOND, claimed=False)
 
-    assert "no fencing, no cancellation, at-least-once" in page_of(operator, old)
+    assert "it knows no epochs" in page_of(operator, old)
     assert "at-least-once" not in page_of(operator, run(age=60 * SECOND, silent=SECOND, worker="new"))
 
 
@@ -146,14 +146,14 @@ def test_what_earlier_runs_had_done_is_shown_by_run(operator: Client) -> None:
     lifecycle.progress(earlier, "submitted too late")
 
     page = page_of(operator, made)
-    panel = page.partition("What its runs have already done")[2].partition("</section>")[0]
+    panel = page.partition("What its runs already did")[2].partition("</section>")[0]
 
     current, _, before = panel.partition("Run 1 ")
-    assert "Run 2 (the current one)" in current and "worker:worker-1" in current
+    assert "Run 2 (current)" in current and "worker:worker-1" in current
     assert "submitted to maps" in current and "maps/1" in current
     assert "worker:earlier" in before and "submitted to old" in before and "old/7" in before
     assert before.index("submitted to old") < before.index("submitted too late")
-    assert "after the run was taken from it" in before.partition("submitted too late")[2]
+    assert "after the run was no longer the worker’s" in before.partition("submitted too late")[2]
 
 
 def test_the_notes_of_a_completed_job_do_not_push_its_timeline_down(operator: Client) -> None:
@@ -162,17 +162,17 @@ def test_the_notes_of_a_completed_job_do_not_push_its_timeline_down(operator: Cl
         Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps", reference="maps/1"
     )
 
-    panel = page_of(operator, made).partition("What its runs have done")[2].partition("</details>")[0]
+    panel = page_of(operator, made).partition("What its runs did")[2].partition("</details>")[0]
 
     assert "maps/1" in panel
-    assert "look at these before you send it again" not in panel
+    assert "Read these notes before you requeue the job" not in panel
 
 
 def test_a_requeued_job_still_shows_what_its_dead_run_had_done(operator: Client) -> None:
     made = job(run_epoch=3)
     lifecycle.progress(Run(made.pk, 1, Worker("dead", "host", 1)), "submitted to maps", reference="maps/1")
 
-    panel = page_of(operator, made).partition("What its runs have already done")[2].partition("</section>")[0]
+    panel = page_of(operator, made).partition("What its runs already did")[2].partition("</section>")[0]
 
     assert "Run 1 " in panel and "maps/1" in panel
 
@@ -186,7 +186,7 @@ def test_a_talkative_run_hides_neither_the_other_runs_nor_the_rest_of_the_page(
     for number in range(5):
         lifecycle.progress(Run(made.pk, 2, Worker("worker-1", "host", 1)), f"step {number}")
 
-    panel = page_of(operator, made).partition("What its runs have already done")[2].partition("</section>")[0]
+    panel = page_of(operator, made).partition("What its runs already did")[2].partition("</section>")[0]
 
     assert "3 earlier notes not shown" in panel
     assert "step 2" not in panel
@@ -202,7 +202,7 @@ def test_only_a_job_that_may_run_again_is_warned_about(operator: Client, status:
     page = page_of(operator, made)
 
     assert "submitted to maps" in page.lower()
-    assert ("look at these before you send it again" in page) is warned
+    assert ("Read these notes before you requeue the job" in page) is warned
 
 
 def test_the_timeline_merges_events_and_messages_in_time(operator: Client) -> None:
@@ -253,7 +253,7 @@ def test_only_the_newest_events_are_read(operator: Client, monkeypatch: pytest.M
 
 
 def test_a_job_that_runs_nowhere_and_one_whose_worker_left(operator: Client) -> None:
-    assert "Nobody runs it now." in page_of(operator, job())
+    assert "No worker runs this job now." in page_of(operator, job())
     assert "has no heartbeat row" in page_of(operator, run(age=SECOND, worker="gone"))
 
 

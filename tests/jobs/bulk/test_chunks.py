@@ -114,7 +114,7 @@ def test_nothing_is_counted_beyond_the_cap(settings: Any) -> None:
 def test_a_choice_of_nothing_is_an_empty_preview() -> None:
     operation = freezing.freeze(kind_of("requeue"), Job.objects.none(), ADA, scope="nothing")
     assert (operation.total, operation.will) == (0, 0)
-    with pytest.raises(BulkRefused, match="Nothing of this can be done"):
+    with pytest.raises(BulkRefused, match="Nothing in this preview can be done"):
         decisions.begin(operation, ADA, REASON)
 
 
@@ -208,7 +208,7 @@ def test_a_preview_is_confirmed_once() -> None:
 def test_a_preview_of_somebody_else_is_not_confirmed() -> None:
     many(1)
     operation = preview()
-    with pytest.raises(BulkRefused, match="somebody else's"):
+    with pytest.raises(BulkRefused, match="belongs to another user"):
         decisions.begin(operation, Actor.operator("bob", 8), REASON)
 
 

@@ -109,7 +109,7 @@ def test_a_reason_is_required(reason: list[str]) -> None:
 
 def test_nothing_to_do_is_an_error() -> None:
     many(1, status=Status.COMPLETED)
-    with pytest.raises(CommandError, match="Nothing of this can be done"):
+    with pytest.raises(CommandError, match="Nothing in this preview can be done"):
         called("requeue", "--all", "--reason", REASON)
 
 

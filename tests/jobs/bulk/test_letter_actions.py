@@ -235,7 +235,7 @@ def test_a_group_that_is_decided_about_offers_nothing(client: Client) -> None:
     letters(2, group=group, state="discarded")
     assert offered(client, group) == set()
     preview = client.post(of_group(group, "discard"), follow=True)
-    assert "Nothing of this can be done." in preview.content.decode()
+    assert "None of these dead letters can be discarded." in preview.content.decode()
 
 
 def test_what_is_not_offered_for_a_group_is_not_there() -> None:

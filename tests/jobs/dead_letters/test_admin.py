@@ -136,8 +136,8 @@ def test_search_by_words_and_ids(operator: Client) -> None:
 def test_an_empty_list_teaches(operator: Client) -> None:
     page = operator.get(LIST).content.decode()
 
-    assert "A message lands in a dead letter queue when its workers gave it up" in page
-    assert "No dead letter queue was checked yet" in page
+    assert "A message goes to a dead letter queue when its job failed for good" in page
+    assert "No dead letter queue has been checked yet" in page
 
 
 def test_a_queue_that_cannot_be_read_or_was_not_checked_says_so(operator: Client) -> None:
@@ -197,7 +197,7 @@ def test_a_letters_page_tells_the_whole_story(operator: Client) -> None:
         "Replayed once, came back once",
         str(first.pk)[:8],
         "ADA",
-        "Its whole timeline",
+        "Open the job’s timeline",
         "tenant",
         "blue",
         "AIDA",
@@ -220,7 +220,7 @@ def test_a_body_is_escaped_bounded_and_can_be_downloaded(operator: Client) -> No
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert len(page) < 130_000
-    assert "Only its beginning is shown." in page
+    assert "Only the beginning is shown." in page
     assert whole.content.decode() == letter.body
     assert whole["Content-Type"] == "text/plain; charset=utf-8"
     assert whole["Content-Disposition"].startswith("attachment;")
@@ -259,7 +259,7 @@ def test_replay_previews_asks_for_a_reason_and_leaves_the_work_to_the_cluster(op
     assert not ReplayAttempt.objects.exists()
 
     done = operator.post(operate("replay"), {"plan": plan, "reason": REASON})
-    assert "The cluster does it now" in done.content.decode()
+    assert "The cluster carries this out within a minute" in done.content.decode()
     row = ReplayAttempt.objects.get()
     assert (row.actor, row.reason, row.state) == ("operator:olga", REASON, "wanted")
     assert REASON in LogEntry.objects.get(object_id=str(letter.pk)).change_message
@@ -433,7 +433,7 @@ def test_the_message_of_a_known_job_is_not_made_by_hand(operator: Client) -> Non
     made = job(status=Status.FAILED)
     of_job, foreign = dead_letter(made), dead_letter()
 
-    assert "can't be edited and sent" in operator.get(edit(of_job)).content.decode()
+    assert "cannot be edited and sent" in operator.get(edit(of_job)).content.decode()
     response = operator.post(
         edit(foreign), {"body": json.dumps({"job_id": str(made.pk)}), "reason": "x", "step": "send"}
     )
@@ -448,7 +448,7 @@ def test_a_letter_that_was_decided_about_meanwhile_is_not_sent(operator: Client)
 
     response = operator.post(edit(letter), {"body": '{"order": 2}', "reason": REASON, "step": "send"})
 
-    assert "it was decided about" in response.content.decode()
+    assert "it has been decided about" in response.content.decode()
     assert not ReplayAttempt.objects.exists()
 
 

@@ -179,7 +179,7 @@ def check_pages_while_observing(client: Client) -> None:
     old = page_of(client, 150_002)
     assert "No heartbeat was ever seen for this run." in old
     assert "Recovery only observes: sweeps change nothing until somebody arms it." in old
-    assert "Nothing was written about it: it was there before the console." in old
+    assert "No events yet. The job is older than the console’s timeline." in old
     assert "Its message is lost" in page_of(client, 150_003)
     assert "archived" in page_of(client, 150_004)
     assert "Recovery only observes." in read(client, reverse("admin:jobs_recoverycontrol_changelist"))
