@@ -33,6 +33,7 @@ class Prospect:
     when: When
     at: datetime | None
     stop: Stop | None
+    headline: str
     sentence: str
 
 
@@ -60,7 +61,8 @@ class Outlook:
 def of_sweeps(around: Surroundings) -> Prospect:
     """Tell when sweeps recover the stale runs that may be recovered, and if they don't, why not."""
     when, at = _when(around)
-    return Prospect(when, at, around.stop, outlook_wording.of_sweeps(around))
+    headline, sentence = outlook_wording.headline(around), outlook_wording.of_sweeps(around)
+    return Prospect(when, at, around.stop, headline, sentence)
 
 
 def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:

@@ -13,10 +13,26 @@ from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import clock_time
 from opsconsole.kit.durations import spell
+from opsconsole.kit.lateness import late_after
 
 _DOES = {Action.REQUEUE: "requeues it", Action.QUARANTINE: "quarantines it"}
 # Of what a sweep does once nothing stops it any more.
 _FOR_LATER = {Stop.PAUSED, Stop.HELD}
+_HEADLINES = {
+    None: "Recovery is armed.",
+    Stop.OBSERVING: "Recovery only observes.",
+    Stop.PAUSED: "Recovery is armed, but paused.",
+    Stop.HELD: "Recovery is armed, but held.",
+    Stop.NO_SWEEPS: "Recovery is armed, but no sweep runs.",
+    Stop.SCHEDULE_PAUSED: "Recovery is armed, but the schedule of sweeps is paused.",
+}
+
+
+def headline(around: Surroundings) -> str:
+    """Say in a few words whether recovery acts."""
+    if around.hold_begins:
+        return "Recovery is armed, but the next sweep holds it."
+    return _HEADLINES[around.stop]
 
 
 def of_sweeps(around: Surroundings) -> str:
@@ -102,7 +118,10 @@ def _because(decision: Decision) -> str:
 def _pace(around: Surroundings) -> str:
     if around.sweepless_for is None:
         return " No sweep has ended yet."
-    return f" Sweeps run every {spell(around.sweep_interval)}."
+    pace = spell(around.sweep_interval)
+    if around.sweepless_for > late_after(around.sweep_interval):
+        return f" Sweeps should run every {pace}; the last one ended {spell(around.sweepless_for)} ago."
+    return f" Sweeps run every {pace}."
 
 
 def _most_runs() -> str:

@@ -26,6 +26,7 @@ from jobs.recovery import outlook, surroundings
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
+from opsconsole.kit.display import clock_time
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import first_line
 
@@ -75,8 +76,13 @@ def stale_jobs_day() -> Told:
     taken = taken_in_a_day()
     kinds = JobEvent.Kind
     now = counting.count(Job.objects.stale())
-    prospect = outlook.of_sweeps(surroundings.read()).sentence if now else ""
-    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], now, prospect)
+    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], now, _prospect() if now else "")
+
+
+def _prospect() -> str:
+    """What sweeps do about those that are stale now. With the time: a message is read later, and an alert stays open."""
+    around = surroundings.read()
+    return f"At {clock_time(around.read_at)}: {outlook.of_sweeps(around).sentence}"
 
 
 def taken_in_a_day() -> Counter[str]:
@@ -90,17 +96,17 @@ def taken_in_a_day() -> Counter[str]:
 
 
 def told_stale(recovered: int, quarantined: int, now: int, prospect: str) -> Told:
-    """``prospect``: what sweeps will do about those that are stale now."""
     total = recovered + quarantined + now
     return Told(
         value=total,
         title=f"{many(total, 'job lost its worker', 'jobs lost their worker')} within 24 hours",
-        summary=f"Workers should not die so often: see why they did. {prospect}".strip(),
+        summary="Workers should not die so often: see why they did.",
         link=_list_of("job", "?stale=any"),
         facts=(
             ("Started again", figure(recovered)),
             ("Quarantined", figure(quarantined)),
             ("Stale now", figure(now)),
+            *((("Recovery", prospect),) if prospect else ()),
         ),
     )
 

@@ -32,16 +32,7 @@ SHOWN = 50
 SALT = "jobs.arm"
 PREVIEW_LASTS_SECONDS = 3_600
 PAGE = "admin:jobs_recoverycontrol_changelist"
-# The headline and its tone, by what keeps sweeps from acting.
-HEADLINES = {
-    None: ("Recovery is armed.", "good"),
-    Stop.OBSERVING: ("Recovery only observes.", "warning"),
-    Stop.PAUSED: ("Recovery is armed, but paused.", "warning"),
-    Stop.HELD: ("Recovery is armed, but held.", "bad"),
-    Stop.NO_SWEEPS: ("Recovery is armed, but no sweep runs.", "bad"),
-    Stop.SCHEDULE_PAUSED: ("Recovery is armed, but the schedule of sweeps is paused.", "bad"),
-}
-HOLD_BEGINS = ("Recovery is armed, but the next sweep holds it.", "bad")
+TONES = {None: "good", Stop.OBSERVING: "warning", Stop.PAUSED: "warning"}
 
 
 @admin.register(RecoveryControl)
@@ -95,13 +86,12 @@ class RecoveryAdmin(ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
         around = surroundings.read()
-        headline, tone = HOLD_BEGINS if around.hold_begins else HEADLINES[around.stop]
+        prospect = outlook.of_sweeps(around)
         context = {
             "title": "Recovery",
             "state": RecoveryControl.objects.annotate(db_now=Now()).get(pk=1),
-            "headline": headline,
-            "tone": tone,
-            "prospect": outlook.of_sweeps(around).sentence,
+            "prospect": prospect,
+            "tone": TONES.get(prospect.stop, "bad"),
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
             "arm_form": ArmForm(prefix="arm"),
             "disarm_form": ReasonForm(prefix="disarm"),

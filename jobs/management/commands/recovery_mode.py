@@ -80,7 +80,8 @@ def _database_now() -> datetime:
 
 
 def _as_text(state: RecoveryControl) -> str:
-    lines = [f"Recovery is {state.get_mode_display()}.", outlook.of_sweeps(surroundings.read()).sentence]
+    prospect = outlook.of_sweeps(surroundings.read())
+    lines = [prospect.headline, prospect.sentence] if state.armed else [prospect.sentence]
     if state.armed:
         lines.append(
             f"Runs that began before {state.cutoff.isoformat()} are handled by hand only."

@@ -56,8 +56,11 @@ def test_the_words_of_what_the_next_sweep_does(armed: None) -> None:
         "The next sweep requeues it although it was recovered 3 times before, "
         "because it went silent together with others. Sweeps run every 2 min."
     )
+    Sweep.objects.update(finished_at=Now() - 270 * SECOND)
+    late = "The next sweep requeues it. Sweeps should run every 2 min; the last one ended 4 min 30 s ago."
+    assert of(stale_run(worker="w4")).sentence == late
     Sweep.objects.all().delete()
-    assert of(stale_run(worker="w4")).sentence == "The next sweep requeues it. No sweep has ended yet."
+    assert of(stale_run(worker="w5")).sentence == "The next sweep requeues it. No sweep has ended yet."
 
 
 def test_the_words_of_why_a_run_is_left_alone(armed: None) -> None:

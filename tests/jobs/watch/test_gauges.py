@@ -54,8 +54,10 @@ def test_five_stale_jobs_in_a_day_are_silent_and_six_are_told_once() -> None:
     alert = open_alert("stale_jobs_day")
     assert alert and (alert.value, alert.threshold) == (6, 5)
     assert alert.title == "6 jobs lost their worker within 24 hours"
-    assert alert.facts == [["Started again", "3"], ["Quarantined", "1"], ["Stale now", "2"]]
-    assert "The next sweep recovers what may be recovered." in alert.summary
+    assert alert.facts[:3] == [["Started again", "3"], ["Quarantined", "1"], ["Stale now", "2"]]
+    [label, told] = alert.facts[3]
+    assert label == "Recovery" and told.startswith("At ")
+    assert " UTC: The next sweep recovers what may be recovered." in told
     assert Notification.objects.filter(alert=alert).count() == 1
 
 
@@ -66,8 +68,8 @@ def test_the_alert_about_stale_jobs_promises_no_recovery_during_a_pause() -> Non
     pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
     gauges.watch()
     alert = open_alert("stale_jobs_day")
-    assert alert and "Recovery is paused until somebody resumes it." in alert.summary
-    assert "next sweep" not in alert.summary
+    assert alert and "Recovery is paused until somebody resumes it." in alert.facts[-1][1]
+    assert "next sweep" not in alert.facts[-1][1] + alert.summary
 
 
 def test_what_was_a_day_ago_or_not_stale_does_not_count() -> None:
