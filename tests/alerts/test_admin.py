@@ -184,7 +184,7 @@ def test_each_decision_needs_its_own_permission(client: Client, name: str) -> No
 
 def test_nonsense_is_refused_politely(operator: Client) -> None:
     assert operator.get(decide("delete")).status_code == 404
-    assert "Nothing of this is open" in operator.get(decide("resolve"), {"id": "x' or 1"}).text
+    assert "None of the selected alerts is open" in operator.get(decide("resolve"), {"id": "x' or 1"}).text
     for number in ("999999999", "x", "99999999999999999999999999"):
         assert operator.get(reverse("admin:alerts_alert_change", args=[number])).status_code == 302
     assert operator.get(reverse("admin:alerts_rule_change", args=["nonsense"])).status_code == 404
@@ -341,7 +341,7 @@ def test_a_monitor_is_forgotten_with_a_reason(operator: Client, client: Client, 
     listed = reverse("admin:alerts_monitor_changelist")
     assert "Late" in operator.get(listed).text
     said = {"action": "forget", "_selected_action": ["dlq check of slow"]}
-    assert "Nobody is told any more" in operator.post(listed, said).text
+    assert "The console no longer alerts when a forgotten monitor is late" in operator.post(listed, said).text
     assert Monitor.objects.exists()
     operator.post(listed, {**said, "reason": "The queue is gone."})
     assert not Monitor.objects.exists() and not Alert.objects.open().exists()

@@ -121,5 +121,5 @@ def test_who_was_limited_and_everything_about_them(visitor: Visitor) -> None:
 
     page.go_back()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export as CSV").click()
+        page.get_by_role("link", name="Export CSV").click()
     assert download.value.suggested_filename == "limited-requests-day.csv"
