@@ -97,16 +97,16 @@ class Database:
 
     @contextmanager
     def as_default(self) -> Iterator[None]:
-        """Let Django's default connection lead here for a while."""
-        usual = connections["default"]
+        """Let Django's default connection lead here for a while, in threads that begin meanwhile too."""
+        usual, described = connections["default"], connections.settings["default"]
         here = usual.copy()
-        here.settings_dict = usual.settings_dict | {"NAME": self.name}
-        connections["default"] = here
+        here.settings_dict = described | {"NAME": self.name}
+        connections["default"], connections.settings["default"] = here, here.settings_dict
         try:
             yield
         finally:
             here.close()
-            connections["default"] = usual
+            connections["default"], connections.settings["default"] = usual, described
 
 
 def create(described: Mapping[str, Any]) -> Database:
