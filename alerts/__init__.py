@@ -1,1 +1,1 @@
-"""What people must know of: one open alert for each thing that is wrong."""
+"""Alerts: one open alert per problem, and the people who hear of it."""

@@ -8,7 +8,7 @@ from alerts.watch import monitors, retention
 
 def send() -> str:
     """For deployments that run no ``send_alerts --loop``; beside one it finds nothing to do."""
-    return str(sender.until_quiet())
+    return str(sender.send_until_idle())
 
 
 def judge_monitors() -> str:

@@ -17,10 +17,10 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from alerts.admin import labels
-from alerts.channels.configured import Target, configured
+from alerts.channels.targets import Target, all_targets
 from alerts.models import Channel, Delivery
-from alerts.sending import addressing, banner, trial
-from alerts.sending.trial import NoSuchChannel
+from alerts.sending import addressing, banner, channel_test
+from alerts.sending.channel_test import UnknownChannel
 from opsconsole.kit import audit
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age
@@ -53,16 +53,16 @@ class ChannelAdmin(ReadOnlyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        addressing.know_channels()
+        addressing.create_missing_channels()
         return super().changelist_view(request, extra_context)
 
     @admin.display(description="kind")
     def kind(self, channel: Channel) -> str:
-        return what(configured().get(channel.pk))
+        return what(all_targets().get(channel.pk))
 
     @admin.display(description="state")
     def condition(self, channel: Channel) -> SafeString:
-        return labels.channel(channel, configured().get(channel.pk))
+        return labels.channel(channel, all_targets().get(channel.pk))
 
     @admin.display(description="waiting")
     def waiting(self, channel: ListedChannel) -> int:
@@ -99,7 +99,7 @@ class ChannelAdmin(ReadOnlyAdmin):
         if channel is None:
             messages.warning(request, "There is no channel of this name.")
             return redirect("admin:alerts_channel_changelist")
-        target = configured().get(channel.pk)
+        target = all_targets().get(channel.pk)
         context = {
             **self.admin_site.each_context(request),
             "title": f"Channel {channel.pk}",
@@ -127,8 +127,8 @@ class ChannelAdmin(ReadOnlyAdmin):
 
     def _test(self, request: HttpRequest, name: str) -> None:
         try:
-            trial.send(name, request.user.get_username())
-        except NoSuchChannel as error:
+            channel_test.send(name, request.user.get_username())
+        except UnknownChannel as error:
             messages.error(request, str(error))
             return
         banner.memory.delete("banner")

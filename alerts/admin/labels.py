@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from alerts.channels.configured import Target
+from alerts.channels.targets import Target
 from alerts.models import Alert, Channel, Delivery, Notification
 from opsconsole.kit.display import NOTHING, badge
 

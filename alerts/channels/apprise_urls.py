@@ -1,4 +1,4 @@
-"""Channels other than Slack, each named by a URL that Apprise understands: e-mail, PagerDuty, Teams, webhooks."""
+"""The adapter for channels other than Slack, each given by an Apprise URL: e-mail, PagerDuty, Teams, webhooks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from urllib.parse import unquote
 
 import apprise
 
-from alerts.channels.outcome import ANSWER_LENGTH, Answer, Outcome
-from alerts.channels.wording import Item, Message
+from alerts.channels.outcome import ANSWER_LENGTH, ChannelAnswer, Outcome
+from alerts.channels.wording import AlertMessage, MessageItem
 
 TITLE_LENGTH = 200
 BODY_LENGTH = 3_000
 SHORTEST_SECRET = 4
 _STATUS = re.compile(r"error\s*=\s*(\d{3})")
-# Its services report an HTTP status when they have one; these don't pass by themselves.
-_FOR_GOOD = {400, 401, 403, 404, 410}
+# HTTP statuses of permanent failures. Apprise logs the status of services that have one.
+_PERMANENT = {400, 401, 403, 404, 410}
 
 
 def understands(url: str) -> bool:
@@ -24,50 +24,50 @@ def understands(url: str) -> bool:
     return apprise.Apprise().add(url)
 
 
-def post(url: str, message: Message) -> Answer:
-    """Tell one message by one URL. Apprise says whether it went, and why not only in its log."""
+def post(url: str, message: AlertMessage) -> ChannelAnswer:
+    """Post a message through a URL. Apprise returns only whether it succeeded, and logs the reason if not."""
     channel = apprise.Apprise()
     if not channel.add(url):
-        return Answer(Outcome.BROKEN, "Apprise does not understand the channel's URL.")
+        return ChannelAnswer(Outcome.BROKEN, "Apprise does not understand the channel's URL.")
     title, body = _texts(message)
     with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
-        told = channel.notify(
+        delivered = channel.notify(
             title=title, body=body, notify_type=_type(message), body_format=apprise.NotifyFormat.TEXT
         )
-        said = log.getvalue()
-    if told:
-        return Answer(Outcome.DELIVERED, "delivered")
-    status = _STATUS.search(said)
-    for_good = status is not None and int(status[1]) in _FOR_GOOD
-    return Answer(
-        Outcome.BROKEN if for_good else Outcome.AGAIN, _without_secrets(said, url) or "not delivered"
+        log_text = log.getvalue()
+    if delivered:
+        return ChannelAnswer(Outcome.DELIVERED, "delivered")
+    status = _STATUS.search(log_text)
+    permanent = status is not None and int(status[1]) in _PERMANENT
+    return ChannelAnswer(
+        Outcome.BROKEN if permanent else Outcome.AGAIN, _without_secrets(log_text, url) or "not delivered"
     )
 
 
-def _texts(message: Message) -> tuple[str, str]:
+def _texts(message: AlertMessage) -> tuple[str, str]:
     first, *others = message.items
     lines = [*message.remarks, *(line for item in message.items for line in _lines(item, alone=not others))]
     title = first.headline if not others else f"{len(message.items)} alerts"
     return title[:TITLE_LENGTH], "\n".join(lines)[:BODY_LENGTH] or first.headline
 
 
-def _lines(item: Item, *, alone: bool) -> list[str]:
+def _lines(item: MessageItem, *, alone: bool) -> list[str]:
     if not alone:
         return [item.headline, *(f"  {url}" for _, url in item.links[:1])]
     facts = [f"{label}: {text}" for label, text in item.facts]
     return [*item.lines, *facts, *(f"{label}: {url}" for label, url in item.links)]
 
 
-def _type(message: Message) -> apprise.NotifyType:
-    if all(item.well for item in message.items):
+def _type(message: AlertMessage) -> apprise.NotifyType:
+    if all(item.good for item in message.items):
         return apprise.NotifyType.SUCCESS
     critical = any(item.severity == "critical" for item in message.items)
     return apprise.NotifyType.FAILURE if critical else apprise.NotifyType.WARNING
 
 
-def _without_secrets(said: str, url: str) -> str:
-    """The last line of the log, with every piece of the URL taken out of it."""
-    line = (said.strip().splitlines() or [""])[-1]
+def _without_secrets(log_text: str, url: str) -> str:
+    """Return the last line of the log, with every part of the URL replaced."""
+    line = (log_text.strip().splitlines() or [""])[-1]
     pieces = re.split(r"[/:@?&=#,]+", url)[1:]
     for piece in sorted({*pieces, *map(unquote, pieces)}, key=len, reverse=True):
         if len(piece) >= SHORTEST_SECRET:

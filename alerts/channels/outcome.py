@@ -1,4 +1,4 @@
-"""What became of a post, in the words of every channel."""
+"""The outcome of a post, in terms that all channels share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ANSWER_LENGTH = 300
 
 
 @dataclass(frozen=True)
-class Answer:
-    """``text``: the vendor's words, without secrets. ``retry_after``: how long it wants to be left alone."""
+class ChannelAnswer:
+    """``text``: the vendor's answer, without secrets. ``retry_after``: how long the vendor wants no further posts."""
 
     outcome: Attempt.Outcome
     text: str

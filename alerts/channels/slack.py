@@ -1,7 +1,7 @@
-"""The one adapter that knows Slack: Block Kit, its limits, and what its answers mean.
+"""The adapter for Slack: Block Kit, its limits, and the meaning of Slack's answers. No other module knows Slack.
 
-https://api.slack.com/messaging/webhooks says which answers are for good; a webhook answers 200 and ``ok`` on success.
-Whoever goes on posting through 429 can be shut out, so ``Retry-After`` is handed back to the sender.
+https://api.slack.com/messaging/webhooks lists the permanent errors. A webhook answers 200 and ``ok`` on success. Slack
+may disable an app that keeps posting after a 429, so ``Retry-After`` is passed on to the sender.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from alerts.channels.outcome import Answer, Outcome
-from alerts.channels.wording import Item, Message
+from alerts.channels.outcome import ChannelAnswer, Outcome
+from alerts.channels.wording import AlertMessage, MessageItem
 
 CONNECT_SECONDS, READ_SECONDS = 5, 10
 ANSWER_BYTES = 1_000
-# Slack allows 50 blocks, 3,000 characters of text in one, 10 fields of 2,000, 75 on a button, 3,000 in a URL.
-MOST_BLOCKS, MOST_ITEMS, MOST_BUTTONS = 45, 10, 5
+# Slack allows 50 blocks, 3,000 characters per text block, 10 fields of 2,000, 75 per button, and 3,000 per URL.
+MAX_BLOCKS, MAX_ITEMS, MAX_BUTTONS = 45, 10, 5
 TEXT, FIELD, LABEL, BUTTON, URL = 2_500, 900, 150, 70, 2_900
 LONGEST_WAIT = timedelta(hours=1)
 MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
-# Its own word tells Slack's answer from that of a proxy on the way, which may be another in a minute.
-_WORD = re.compile(r"[a-z][a-z_]{2,60}")
-_GONE = {
+# An error code in the body shows that Slack itself answered, and not a proxy, whose refusal may be temporary.
+_ERROR_CODE = re.compile(r"[a-z][a-z_]{2,60}")
+_PERMANENT_CODES = {
     "user_not_found",
     "channel_not_found",
     "channel_is_archived",
@@ -36,8 +36,11 @@ _GONE = {
 }
 
 
-def post(webhook: str, message: Message) -> Answer:
-    """Post one message; every failure is an answer. Takes as long as the server, see ``alerts.sending.delivery``."""
+def post(webhook: str, message: AlertMessage) -> ChannelAnswer:
+    """Post a message. Every failure becomes an answer. A slow server can make this take long.
+
+    ``alerts.sending.delivery`` limits the time.
+    """
     try:
         with requests.post(
             webhook,
@@ -49,44 +52,44 @@ def post(webhook: str, message: Message) -> Answer:
             body = response.raw.read(ANSWER_BYTES, decode_content=True).decode(errors="replace").strip()
             return meaning(response.status_code, body, response.headers.get("Retry-After", ""))
     except requests.RequestException as error:
-        # Its text holds the webhook's address, which is a secret.
-        return Answer(Outcome.AGAIN if _was_not_sent(error) else Outcome.UNKNOWN, _named(error))
+        # The error's text contains the webhook's address, which is a secret.
+        return ChannelAnswer(Outcome.AGAIN if _was_not_sent(error) else Outcome.UNKNOWN, _describe(error))
     except OSError as error:
-        return Answer(Outcome.UNKNOWN, _named(error))
+        return ChannelAnswer(Outcome.UNKNOWN, _describe(error))
 
 
 def _was_not_sent(error: requests.RequestException) -> bool:
-    """Whether the connection never stood, so that Slack can't have read anything."""
+    """Tell whether no connection was made, so that Slack cannot have received the message."""
     if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
         return True
     cause = error.args[0] if error.args else None
     return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
 
 
-def _named(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"No answer ({type(error).__name__})"
 
 
-def meaning(status: int, body: str, retry_after: str = "") -> Answer:
-    """What an answer of Slack's means for the message and for the channel."""
+def meaning(status: int, body: str, retry_after: str = "") -> ChannelAnswer:
+    """Interpret an answer of Slack."""
     text = f"{status} {body}"[:200]
-    word = bool(_WORD.fullmatch(body))
+    from_slack = bool(_ERROR_CODE.fullmatch(body))
     if status == 200:
-        # Something else than Slack may have swallowed it.
-        return Answer(Outcome.DELIVERED if body == "ok" else Outcome.UNKNOWN, text)
+        # Any other body may come from a proxy that dropped the message.
+        return ChannelAnswer(Outcome.DELIVERED if body == "ok" else Outcome.UNKNOWN, text)
     if status == 429:
-        return Answer(Outcome.AGAIN, text, _wait(retry_after))
+        return ChannelAnswer(Outcome.AGAIN, text, _wait(retry_after))
     if status in {400, 413}:
-        return Answer(Outcome.BROKEN if body in _GONE else Outcome.MALFORMED, text)
-    if status == 410 or (status in {401, 403, 404} and word):
-        return Answer(Outcome.BROKEN, text)
+        return ChannelAnswer(Outcome.BROKEN if body in _PERMANENT_CODES else Outcome.MALFORMED, text)
+    if status == 410 or (status in {401, 403, 404} and from_slack):
+        return ChannelAnswer(Outcome.BROKEN, text)
     if status in {502, 504}:
-        return Answer(Outcome.UNKNOWN, text, _wait(retry_after))
-    return Answer(Outcome.AGAIN, text, _wait(retry_after))
+        return ChannelAnswer(Outcome.UNKNOWN, text, _wait(retry_after))
+    return ChannelAnswer(Outcome.AGAIN, text, _wait(retry_after))
 
 
 def _wait(retry_after: str) -> timedelta | None:
-    """Seconds or an HTTP date; nonsense counts as none, and no more than an hour is waited."""
+    """Parse ``Retry-After``, which is a number of seconds or an HTTP date. Return at most an hour."""
     if re.fullmatch(r"[0-9]{1,9}", retry_after):
         return min(timedelta(seconds=int(retry_after)), LONGEST_WAIT)
     try:
@@ -96,21 +99,21 @@ def _wait(retry_after: str) -> timedelta | None:
     return min(max(wait, timedelta(0)), LONGEST_WAIT)
 
 
-def payload(message: Message) -> dict[str, Any]:
-    """The JSON of a message: blocks, and the text that notifications and screen readers take."""
+def payload(message: AlertMessage) -> dict[str, Any]:
+    """Return the JSON of a message: the blocks, and the text for notifications and screen readers."""
     text = _cut("\n".join([*map(_escape, message.remarks), *map(_headline, message.items)]), TEXT)
     if message.plain:
         return {"text": text, "mrkdwn": False}
     blocks = [_context(remark) for remark in message.remarks]
-    alone = len(message.items) == 1
-    for item in message.items[:MOST_ITEMS]:
-        blocks += _alone(item) if alone else _among_others(item)
-    if hidden := len(message.items) - MOST_ITEMS:
+    single = len(message.items) == 1
+    for item in message.items[:MAX_ITEMS]:
+        blocks += _full_item(item) if single else _digest_item(item)
+    if hidden := len(message.items) - MAX_ITEMS:
         blocks += [_context(f"and {hidden} more.")] if hidden > 0 else []
-    return {"text": text, "blocks": blocks[:MOST_BLOCKS]}
+    return {"text": text, "blocks": blocks[:MAX_BLOCKS]}
 
 
-def _alone(item: Item) -> list[dict[str, Any]]:
+def _full_item(item: MessageItem) -> list[dict[str, Any]]:
     blocks = [_section(f"*{_headline(item)}*")]
     if item.lines:
         blocks.append(_section("\n".join(_escape(line) for line in item.lines)))
@@ -122,15 +125,15 @@ def _alone(item: Item) -> list[dict[str, Any]]:
     return blocks + _buttons(item)
 
 
-def _among_others(item: Item) -> list[dict[str, Any]]:
-    """In a digest each alert has a section and its way to the console."""
+def _digest_item(item: MessageItem) -> list[dict[str, Any]]:
+    """Return one section with a link to the console, for a message about several alerts."""
     section = _section(f"*{_headline(item)}*")
     buttons = _buttons(item)
     return [section | {"accessory": buttons[0]["elements"][0]} if buttons else section]
 
 
-def _headline(item: Item) -> str:
-    mark = "✅" if item.well else MARKS.get(item.severity, "")
+def _headline(item: MessageItem) -> str:
+    mark = "✅" if item.good else MARKS.get(item.severity, "")
     return _cut(f"{mark} {_escape(item.headline)}", 600)
 
 
@@ -143,11 +146,11 @@ def _context(text: str) -> dict[str, Any]:
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:
-    # Verbatim: Slack makes no links or mentions of words that happen to look like some.
+    # Verbatim, so that Slack does not turn words into links or mentions.
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
-def _buttons(item: Item) -> list[dict[str, Any]]:
+def _buttons(item: MessageItem) -> list[dict[str, Any]]:
     elements = [
         {
             "type": "button",
@@ -158,21 +161,21 @@ def _buttons(item: Item) -> list[dict[str, Any]]:
         for number, (label, url) in enumerate(item.links)
         if label and len(url) <= URL
     ]
-    return [{"type": "actions", "elements": elements[:MOST_BUTTONS]}] if elements else []
+    return [{"type": "actions", "elements": elements[:MAX_BUTTONS]}] if elements else []
 
 
 def _escape(text: str) -> str:
-    """The three characters by which Slack knows links and mentions, such as <!channel>."""
+    """Escape the three characters that Slack uses for links and mentions, such as <!channel>."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _unbracketed(text: str) -> str:
-    """For plain text, which knows no escapes."""
-    return text.replace("<", "‹").replace(">", "›")  # noqa: RUF001 - they look alike, that is the point
+    """Replace angle brackets by similar characters, since plain text has no escapes."""
+    return text.replace("<", "‹").replace(">", "›")  # noqa: RUF001 - deliberately similar
 
 
 def _cut(text: str, length: int) -> str:
-    """At most so many characters, and no escape torn apart."""
+    """Cut the text to this length without splitting an escape sequence."""
     if len(text) <= length:
         return text
     return re.sub(r"&[a-z]{0,3}$", "", text[: length - 1]) + "…"

@@ -1,4 +1,4 @@
-"""What a message says, in words that every channel can show. Pure; bodies of jobs never get here."""
+"""The text of messages, in a form that every channel can show. It never contains the body of a job's message."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from opsconsole.kit.durations import spell
 Kind = Notification.Kind
 Links = tuple[tuple[str, str], ...]
 
-REPEAT = "May be a repeat: the outcome of an earlier attempt is not known."
-TEST = "This is a test. The channel works."
+REPEAT = "This may be a repeat: the outcome of an earlier attempt is unknown."
+TEST = "This is a test message. The channel works."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """All that there is to tell of one alert, or one test."""
+class MessageItem:
+    """The text about one alert or one test."""
 
     kinds: tuple[Notification.Kind, ...]
     severity: str
@@ -34,27 +34,31 @@ class Item:
     links: Links = ()
 
     @property
-    def well(self) -> bool:
+    def good(self) -> bool:
+        """Whether this is good news: a resolved alert or a test."""
         return self.kinds[-1] in {Kind.RESOLVED, Kind.TEST}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Message:
-    """``remarks`` go before all: a repeat, a channel that could not take it. ``plain``: in the simplest form."""
+class AlertMessage:
+    """A message to a channel.
 
-    items: tuple[Item, ...]
+    ``remarks`` come first, such as a possible repeat or a failed channel. ``plain``: use the simplest format.
+    """
+
+    items: tuple[MessageItem, ...]
     remarks: tuple[str, ...] = ()
     plain: bool = False
 
 
-def compose(deliveries: Sequence[Delivery], now: datetime, *, plain: bool = False) -> Message:
-    """One message of these deliveries, which belong to one channel, in the order in which they came to be."""
-    grouped: dict[int | None, list[Notification]] = {}
+def compose(deliveries: Sequence[Delivery], now: datetime, *, plain: bool = False) -> AlertMessage:
+    """Compose one message from the deliveries of one channel, in the order of their creation."""
+    by_alert: dict[int | None, list[Notification]] = {}
     for delivery in deliveries:
         notification = delivery.notification
-        grouped.setdefault(notification.alert_id, []).append(notification)
-    return Message(
-        items=tuple(_item(notifications, now) for notifications in grouped.values()),
+        by_alert.setdefault(notification.alert_id, []).append(notification)
+    return AlertMessage(
+        items=tuple(_item(notifications, now) for notifications in by_alert.values()),
         remarks=tuple(_remarks(deliveries)),
         plain=plain,
     )
@@ -63,17 +67,19 @@ def compose(deliveries: Sequence[Delivery], now: datetime, *, plain: bool = Fals
 def _remarks(deliveries: Sequence[Delivery]) -> list[str]:
     remarks = [REPEAT] if any(delivery.may_be_repeat for delivery in deliveries) else []
     failed = sorted({delivery.instead_of for delivery in deliveries if delivery.instead_of})
-    return remarks + [f"Sent here because the channel '{name}' could not take it." for name in failed]
+    return remarks + [f"Sent here because the channel '{name}' does not accept messages." for name in failed]
 
 
-def _item(notifications: Sequence[Notification], now: datetime) -> Item:
+def _item(notifications: Sequence[Notification], now: datetime) -> MessageItem:
     last = notifications[-1]
     kinds = tuple(Kind(notification.kind) for notification in notifications)
     if last.alert is None:
         link = absolute(reverse("admin:alerts_channel_changelist"))
-        links = (("Channels", link),) if link else ()
-        return Item(kinds=kinds, severity="info", title=last.title, headline=f"Test: {TEST}", links=links)
-    return Item(
+        links = (("Open channels", link),) if link else ()
+        return MessageItem(
+            kinds=kinds, severity="info", title=last.title, headline=f"Test: {TEST}", links=links
+        )
+    return MessageItem(
         kinds=kinds,
         severity=last.severity,
         title=last.title,
@@ -85,18 +91,18 @@ def _item(notifications: Sequence[Notification], now: datetime) -> Item:
 
 
 def _opening(kinds: Sequence[Notification.Kind], alert: Alert, now: datetime) -> str:
-    lasted = spell((alert.resolved_at or now) - alert.since)
+    duration = spell((alert.resolved_at or now) - alert.since)
     match kinds[-1]:
         case Kind.RESOLVED if Kind.FIRING in kinds:
-            return f"Fired and resolved within {lasted}"
+            return f"Fired and resolved within {duration}"
         case Kind.RESOLVED:
-            return f"Resolved after {lasted}"
+            return f"Resolved after {duration}"
         case Kind.REMINDER:
-            return f"Still firing for {lasted}"
+            return f"Still firing after {duration}"
         case _ if Kind.FIRING in kinds:
             return "Firing"
         case _:
-            return "News"
+            return "Update"
 
 
 def _lines(notifications: Sequence[Notification], alert: Alert) -> list[str]:
@@ -105,12 +111,12 @@ def _lines(notifications: Sequence[Notification], alert: Alert) -> list[str]:
     if last.kind != Kind.RESOLVED and last.summary:
         lines.append(last.summary)
     if alert.open and alert.unknown_since:
-        lines.append(f"At present it can't be read: {alert.unknown_why or 'no reason was given'}.")
+        lines.append(f"The figure cannot be read at present: {alert.unknown_why or 'no reason was given'}.")
     return [*lines, figures(last, alert)]
 
 
 def figures(last: Notification, alert: Alert) -> str:
-    """'Value 6, threshold 5, critical, since 2026-11-24 19:02 UTC.'"""
+    """Return the figures, such as 'Value 6, threshold 5, critical, since 2026-11-24 19:02 UTC.'"""
     parts = [] if last.value is None else [f"Value {last.value:,g}"]
     parts += [] if last.threshold is None else [f"threshold {last.threshold:,g}"]
     parts += [last.severity, f"since {alert.since:%Y-%m-%d %H:%M} UTC"]
@@ -119,16 +125,16 @@ def figures(last: Notification, alert: Alert) -> str:
 
 def _links(last: Notification, alert: Alert) -> Links:
     page = reverse("admin:alerts_alert_change", args=[alert.pk])
-    wanted = [("Review", last.link or page), *((str(label), str(to)) for label, to in last.links)]
+    targets = [("Review", last.link or page), *((str(label), str(to)) for label, to in last.links)]
     if last.link:
-        wanted.append(("Open alert", page))
+        targets.append(("Open alert", page))
     if alert.rule in KINDS:
-        wanted.append(("Runbook", f"{page}#runbook"))
-    return tuple((label, url) for label, to in wanted if (url := absolute(to)))
+        targets.append(("Open runbook", f"{page}#runbook"))
+    return tuple((label, url) for label, to in targets if (url := absolute(to)))
 
 
 def absolute(link: str) -> str:
-    """The address of a page of the console; "" while ``OPSCONSOLE_PUBLIC_URL`` is not set."""
+    """Return the full URL of a console page, or "" if ``OPSCONSOLE_PUBLIC_URL`` is not set."""
     if link.startswith(("https://", "http://")):
         return link
     return urljoin(settings.OPSCONSOLE_PUBLIC_URL, link) if settings.OPSCONSOLE_PUBLIC_URL else ""

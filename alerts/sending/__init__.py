@@ -1,1 +1,1 @@
-"""Delivery of notifications: who is addressed, when, and what came of each attempt."""
+"""The sending of notifications: addressing, delivery with retries, reminders and test messages."""

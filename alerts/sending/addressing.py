@@ -1,4 +1,4 @@
-"""Who is to hear of a notification: every channel, and the fallback in place of one that can't take it."""
+"""Addressing: which channels get a notification, and the fallback for a channel that fails."""
 
 from __future__ import annotations
 
@@ -8,49 +8,55 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
-from alerts.channels.configured import Target, configured, everyday, fallback
+from alerts.channels.targets import Target, all_targets, fallback, primary_targets
 from alerts.models import Channel, Delivery, Notification
 
 PAGE = 200
-# What nobody could be told for that long, since no channel was configured, is told no more.
-TOLD_WITHIN = timedelta(hours=24)
-# A channel that only fails for the moment may do so for this long until the fallback is asked.
-PATIENCE = timedelta(minutes=10)
+# A notification that waited longer for a channel to be configured is not sent any more.
+EXPIRES_AFTER = timedelta(hours=24)
+# A channel with temporary failures may fail for this long before the fallback is used.
+FALLBACK_AFTER = timedelta(minutes=10)
 
 
-def address() -> int:
-    """Make a delivery for each everyday channel of what is new; returns how many notifications there were.
+def address_notifications() -> int:
+    """Create a delivery to each primary channel for each new notification. Return the number of notifications.
 
-    While no channel is configured they wait: the process that has no settings must not swallow them.
+    While no channel is configured, notifications wait, so that a process without these settings does not drop them.
     """
-    if not configured():
+    if not all_targets():
         return 0
-    know_channels()
+    create_missing_channels()
     with transaction.atomic():
         new = Notification.objects.filter(addressed_at=None).order_by("pk")
         ids = list(new.select_for_update(skip_locked=True).values_list("pk", flat=True)[:PAGE])
         if not ids:
             return 0
         rows = Notification.objects.filter(pk__in=ids)
-        fresh = rows.filter(created_at__gte=Now() - TOLD_WITHIN).order_by("pk").values_list("pk", flat=True)
+        current = (
+            rows.filter(created_at__gte=Now() - EXPIRES_AFTER).order_by("pk").values_list("pk", flat=True)
+        )
         Delivery.objects.bulk_create(
-            [Delivery(notification_id=pk, channel=target.name) for pk in fresh for target in everyday()],
+            [
+                Delivery(notification_id=pk, channel=target.name)
+                for pk in current
+                for target in primary_targets()
+            ],
             ignore_conflicts=True,
         )
         return rows.update(addressed_at=Now())
 
 
-def know_channels() -> None:
-    """Keep a row of state for each channel of the settings."""
-    known = set(Channel.objects.values_list("pk", flat=True))
-    if missing := [Channel(name=name) for name in configured() if name not in known]:
+def create_missing_channels() -> None:
+    """Create the row of each channel in the settings that has none yet."""
+    existing = set(Channel.objects.values_list("pk", flat=True))
+    if missing := [Channel(name=name) for name in all_targets() if name not in existing]:
         Channel.objects.bulk_create(missing, ignore_conflicts=True)
 
 
 def hand_over(target: Target) -> int:
-    """Give what waits for a channel that is broken, or fails for long, to the fallback; returns how much.
+    """Copy the waiting deliveries of a failing channel to the fallback channel. Return the number of deliveries.
 
-    A broken channel's deliveries end here. One that fails for the moment keeps its own: it may come back.
+    The deliveries of a broken channel end here. A channel with temporary failures keeps its own, since it may recover.
     """
     instead = fallback()
     if instead is None or instead == target:
@@ -67,21 +73,21 @@ def hand_over(target: Target) -> int:
             .exclude(notification__kind=Notification.Kind.TEST)
         )
         rows = list(
-            waiting.select_for_update(of=("self",), skip_locked=True).annotate(told=Exists(copies))[:PAGE]
+            waiting.select_for_update(of=("self",), skip_locked=True).annotate(copied=Exists(copies))[:PAGE]
         )
         Delivery.objects.bulk_create(
             [
                 Delivery(notification_id=row.notification_id, channel=instead.name, instead_of=target.name)
                 for row in rows
-                if not row.told
+                if not row.copied
             ],
             ignore_conflicts=True,
         )
         if broken:
-            ended = Delivery.objects.waiting().filter(pk__in=[row.pk for row in rows])
-            ended.update(state=Delivery.State.HANDED_OVER, settled_at=Now())
+            handed_over = Delivery.objects.waiting().filter(pk__in=[row.pk for row in rows])
+            handed_over.update(state=Delivery.State.HANDED_OVER, settled_at=Now())
         return len(rows)
 
 
 def _fails(target: Target) -> bool:
-    return Channel.objects.filter(pk=target.name, failing_since__lt=Now() - PATIENCE).exists()
+    return Channel.objects.filter(pk=target.name, failing_since__lt=Now() - FALLBACK_AFTER).exists()

@@ -1,4 +1,4 @@
-"""What every page says when people can't be told: a channel is broken, or nobody sends."""
+"""The banner on every page when alerts do not reach anybody: a channel is broken, or no sender runs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from alerts.channels.configured import configured
+from alerts.channels.targets import all_targets
 from alerts.models import Channel, Delivery
-from alerts.sending.addressing import PATIENCE
+from alerts.sending.addressing import FALLBACK_AFTER
 from alerts.watch import monitors
 
-KEPT_SECONDS = 5
-JUDGED_EVERY_SECONDS = 30
+CACHE_SECONDS = 5
+JUDGE_EVERY_SECONDS = 30
 UNSENT_AFTER = timedelta(minutes=5)
 
-# In the process: the pages must also open when the shared cache is away.
+# A cache in this process, since pages must open even if the shared cache is unavailable.
 memory = LocMemCache("alerts-banner", {})
 
 
@@ -30,18 +30,18 @@ class Banner:
 
 
 def read() -> Banner | None:
-    """At most ``KEPT_SECONDS`` old. A page that asks also judges the monitors now and then."""
-    if memory.add("judged", 1, JUDGED_EVERY_SECONDS):
-        _judge()
-    kept: tuple[Banner | None] | None = memory.get("banner")
-    if kept is None:
-        kept = (_read(),)
-        memory.set("banner", kept, KEPT_SECONDS)
-    return kept[0]
+    """Return the banner, at most ``CACHE_SECONDS`` old. From time to time, also judge the monitors."""
+    if memory.add("judged", 1, JUDGE_EVERY_SECONDS):
+        _judge_monitors()
+    cached: tuple[Banner | None] | None = memory.get("banner")
+    if cached is None:
+        cached = (_read(),)
+        memory.set("banner", cached, CACHE_SECONDS)
+    return cached[0]
 
 
-def _judge() -> None:
-    """No page waits for it: others judge as well."""
+def _judge_monitors() -> None:
+    """Judge the monitors, unless that would delay the page. Senders judge them too."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '500ms'")
@@ -51,28 +51,26 @@ def _judge() -> None:
 
 
 def _read() -> Banner | None:
-    troubled = Channel.objects.filter(
-        Q(broken_since__isnull=False) | Q(failing_since__lt=Now() - PATIENCE), pk__in=configured()
+    failing = Channel.objects.filter(
+        Q(broken_since__isnull=False) | Q(failing_since__lt=Now() - FALLBACK_AFTER), pk__in=all_targets()
     )
-    # The broken ones first.
-    channels = sorted(troubled, key=lambda channel: (channel.broken_since is None, channel.pk))
+    # Broken channels come first.
+    channels = sorted(failing, key=lambda channel: (channel.broken_since is None, channel.pk))
     if channels:
-        return _of_channel(channels[0])
-    unsent = Delivery.objects.waiting().filter(channel__in=configured(), created_at__lt=Now() - UNSENT_AFTER)
+        return _channel_banner(channels[0])
+    unsent = Delivery.objects.waiting().filter(channel__in=all_targets(), created_at__lt=Now() - UNSENT_AFTER)
     if unsent.exists():
-        return Banner(
-            "Alerts wait and nobody sends them.", "See that run_cluster or send_alerts --loop runs."
-        )
+        return Banner("Alerts are waiting, but no sender runs.", "Start run_cluster or send_alerts --loop.")
     return None
 
 
-def _of_channel(channel: Channel) -> Banner:
+def _channel_banner(channel: Channel) -> Banner:
     if channel.broken_since:
         return Banner(
             f"Alerts no longer reach {channel.pk}: {channel.broken_why}.",
-            "Mend it, then send it a test.",
+            "Fix the channel, then send a test message.",
         )
     return Banner(
         f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer}.",
-        "It is tried again every few minutes.",
+        "The sender retries every few minutes.",
     )

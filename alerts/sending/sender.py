@@ -1,4 +1,4 @@
-"""A sender's turns: what time brings about, then a message to each channel, again and again."""
+"""The work of a sender: reminders and monitors, then one message to each channel until nothing is left."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from datetime import timedelta
 
 from alerts.notify import monitor_ok
 from alerts.sending import delivery, reminders
-from alerts.sending.delivery import Passed
+from alerts.sending.delivery import DeliveryCounts
 from alerts.watch import monitors
 
 NAME = "alert sender"
-EVERY = timedelta(minutes=1)
+INTERVAL = timedelta(minutes=1)
 PAUSE_SECONDS = 1.0
-# The cluster ends a task that takes longer than 90 s.
-LONGEST_SECONDS = 45.0
+# The cluster stops a task after 90 s.
+MAX_SECONDS = 45.0
 
 
-def look_at_the_clock() -> None:
-    """Reminders, snoozes that end, monitors that are late; and that there is a sender."""
+def do_periodic_work() -> None:
+    """Send reminders, end snoozes, judge monitors, and note that a sender runs."""
     reminders.remind()
-    monitor_ok(NAME, EVERY)
+    monitor_ok(NAME, INTERVAL)
     monitors.judge()
 
 
-def until_quiet() -> Passed:
-    """Send until nothing can be sent at once, or the time of a task is used up."""
-    look_at_the_clock()
-    total = Passed()
-    stop_at = time.monotonic() + LONGEST_SECONDS
+def send_until_idle() -> DeliveryCounts:
+    """Send until nothing can be sent at once, or the task's time is used up."""
+    do_periodic_work()
+    total = DeliveryCounts()
+    stop_at = time.monotonic() + MAX_SECONDS
     while time.monotonic() < stop_at:
-        passed = delivery.deliver()
-        total += passed
-        if not passed.posted:
+        counts = delivery.deliver()
+        total += counts
+        if not counts.posted:
             break
         time.sleep(PAUSE_SECONDS)
     return total

@@ -12,8 +12,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import Count
 from django.utils import timezone
 
-from alerts.channels.configured import SLACK
-from alerts.sending import trial
+from alerts.channels.targets import SLACK
+from alerts.sending import channel_test
 from jobs.models import Job, JobEvent
 from jobs.recovery import control
 from jobs.runs.timeline import CONSOLE
@@ -80,7 +80,7 @@ class Storyteller:
     def _open(self, stop: StopRequests) -> None:
         schedules.sync()
         control.arm(CONSOLE, "The demo shows recovery at work.", None)
-        trial.send(SLACK, "the demo")
+        channel_test.send(SLACK, "the demo")
         password = secrets.token_urlsafe(9)
         get_user_model().objects.create_superuser(OPERATOR, password=password)
         if services.wait_for(lambda: services.answers(self.address), stop=lambda: bool(stop.asked)):

@@ -272,9 +272,9 @@ def test_a_channel_is_tested_by_post_with_its_permission(
     assert client.get(test).status_code == 405
     assert "A test is on its way to slack" in client.post(test, follow=True).text
     delivery.deliver()
-    assert "✅ Test: This is a test." in slack.texts[0]
+    assert "✅ Test: This is a test message." in slack.texts[0]
     page = client.get(reverse("admin:alerts_channel_change", args=["slack"])).text
-    assert "Works" in page and "200 ok" in page and "asked for by paul" in page
+    assert "Works" in page and "200 ok" in page and "requested by paul" in page
     assert client.post(listed, {"action": "test_selected", "_selected_action": ["slack"]}).status_code == 302
     assert Delivery.objects.count() == 2
     missing = client.post(reverse("admin:alerts_channel_test", args=["nope"]), follow=True)
@@ -319,7 +319,7 @@ def test_a_channel_that_fails_for_long_and_a_sender_that_does_not_run_are_said(
     assert "Alerts have not reached slack since" in operator.get(LIST).text
     Channel.objects.update(failing_since=None)
     banner.memory.clear()
-    assert "Alerts wait and nobody sends them." in operator.get(LIST).text
+    assert "Alerts are waiting, but no sender runs." in operator.get(LIST).text
 
 
 def test_the_banner_costs_nothing_for_a_while(operator: Client) -> None:

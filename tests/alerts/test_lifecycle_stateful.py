@@ -19,11 +19,11 @@ from hypothesis.stateful import (
 )
 
 from alerts import notify, operator_decisions
-from alerts.channels.configured import configured
-from alerts.channels.outcome import Answer, Outcome
+from alerts.channels.outcome import ChannelAnswer, Outcome
+from alerts.channels.targets import all_targets
 from alerts.models import Alert, Attempt, Channel, Delivery, Gauge, Notification
 from alerts.sending import addressing, delivery, reminders
-from alerts.sending.delivery import Leased
+from alerts.sending.delivery import LeasedMessage
 from tests.alerts import clock
 
 RULE = "dlq_not_empty"
@@ -51,7 +51,7 @@ class OneAlert(RuleBasedStateMachine):
         self.told_ago = 0.0
         self.snooze_left = 0.0
         self.value = 0.0
-        self.orphans: list[Leased] = []
+        self.orphans: list[LeasedMessage] = []
 
     # --- what happens ---
 
@@ -117,8 +117,8 @@ class OneAlert(RuleBasedStateMachine):
         )
     )
     def a_sender_has_its_turn(self, fate: str) -> None:
-        addressing.address()
-        leased = delivery.take(configured()["slack"])
+        addressing.address_notifications()
+        leased = delivery.lease_message(all_targets()["slack"])
         if leased is None:
             return
         if fate in {"delivered", "answer lost", "killed after"}:
@@ -127,13 +127,13 @@ class OneAlert(RuleBasedStateMachine):
             self.orphans.append(leased)
             return
         outcome = {"delivered": Outcome.DELIVERED, "again": Outcome.AGAIN}.get(fate, Outcome.UNKNOWN)
-        delivery.settle(leased, Answer(outcome, fate))
+        delivery.record_answer(leased, ChannelAnswer(outcome, fate))
 
     @precondition(lambda self: self.orphans)
     @rule()
     def a_sender_that_was_only_slow_comes_back(self) -> None:
         # It may have posted before it fell silent: an answer that says it did not would be a lie.
-        delivery.settle(self.orphans.pop(), Answer(Outcome.UNKNOWN, "late"))
+        delivery.record_answer(self.orphans.pop(), ChannelAnswer(Outcome.UNKNOWN, "late"))
 
     # --- the model ---
 
@@ -168,7 +168,7 @@ class OneAlert(RuleBasedStateMachine):
         if abs(self.told_ago - REMIND) < BLUR or abs(self.snooze_left) < BLUR:
             self.time_passes(2 * BLUR)
 
-    def _reaches_slack(self, leased: Leased) -> None:
+    def _reaches_slack(self, leased: LeasedMessage) -> None:
         rows = Delivery.objects.filter(pk__in=leased.ids).order_by("notification_id")
         ids = list(rows.values_list("notification_id", flat=True))
         repeats = {pk for pk in ids if any(pk in post for post in self.heard)}
@@ -192,10 +192,10 @@ class OneAlert(RuleBasedStateMachine):
         """Slack is back, and senders have their turns: then everything was heard, in order."""
         while Delivery.objects.waiting().exists() or Notification.objects.filter(addressed_at=None).exists():
             clock.move(timedelta(seconds=LEASE * 10))
-            addressing.address()
-            if leased := delivery.take(configured()["slack"]):
+            addressing.address_notifications()
+            if leased := delivery.lease_message(all_targets()["slack"]):
                 self._reaches_slack(leased)
-                delivery.settle(leased, Answer(Outcome.DELIVERED, "ok"))
+                delivery.record_answer(leased, ChannelAnswer(Outcome.DELIVERED, "ok"))
         first_heard = list(dict.fromkeys(pk for post in self.heard for pk in post))
         addressed = Delivery.objects.order_by("notification_id").values_list("notification_id", flat=True)
         assert first_heard == list(addressed)

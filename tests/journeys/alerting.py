@@ -7,8 +7,8 @@ from datetime import timedelta
 from django.db.models.functions import Now
 
 from alerts import notify, operator_decisions, rules
-from alerts.channels.configured import configured
-from alerts.channels.outcome import Answer, Outcome
+from alerts.channels.outcome import ChannelAnswer, Outcome
+from alerts.channels.targets import all_targets
 from alerts.models import Alert, Rule
 from alerts.sending import addressing, banner, delivery
 from tests.alerts import clock
@@ -63,9 +63,9 @@ def _pk(fingerprint: str) -> int:
 
 def _told(answer: str, outcome: Outcome) -> None:
     """Slack answered so to whatever waited."""
-    addressing.address()
-    while leased := delivery.take(configured()["slack"]):
-        delivery.settle(leased, Answer(outcome, answer))
+    addressing.address_notifications()
+    while leased := delivery.lease_message(all_targets()["slack"]):
+        delivery.record_answer(leased, ChannelAnswer(outcome, answer))
         if outcome != Outcome.DELIVERED:
             break
         clock.move(timedelta(seconds=2))

@@ -1,4 +1,4 @@
-"""Say which monitors are late, and let their alerts fire: for a cron of another machine."""
+"""Judge the monitors from outside the cluster, such as from cron on another machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from alerts.watch import monitors
 
 
 class Command(BaseCommand):
-    help = "Judge whether sweeps and checks still succeed, fire or resolve their alerts; exit 1 when one is late."
+    help = (
+        "Check whether sweeps, checks and senders still succeed on time, and fire or resolve their alerts. Exit with "
+        "status 1 if a monitor is late."
+    )
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         late = monitors.judge()

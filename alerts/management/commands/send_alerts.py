@@ -1,4 +1,4 @@
-"""Send what people are to be told: one round, or again and again."""
+"""Send alerts to their channels, once or until stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections, connection
 
-from alerts.channels.configured import configured
+from alerts.channels.targets import all_targets
 from alerts.sending import delivery, sender
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.supervision.supervisor import StopRequests
@@ -18,17 +18,19 @@ from opsconsole.kit.supervision.supervisor import StopRequests
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
-CLOCK_SECONDS = 15.0
+PERIODIC_WORK_SECONDS = 15.0
 
 
 class Command(BaseCommand):
     help = (
-        "Send the alerts that wait to their channels, remind of those that still fire, and judge monitors: one round, "
-        "or with --loop until stopped. Any number of senders may run."
+        "Send waiting alerts to their channels, send reminders of alerts that still fire, and judge monitors. Without "
+        "--loop, stop when nothing is left to send. Any number of senders may run."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
+        parser.add_argument(
+            "--loop", action="store_true", help="keep sending until stopped by SIGTERM or SIGINT"
+        )
 
     def handle(self, *_args: Any, loop: bool, **_options: Any) -> None:
         if loop:
@@ -36,29 +38,29 @@ class Command(BaseCommand):
                 self._loop(stop)
             return
         try:
-            passed = sender.until_quiet()
+            counts = sender.send_until_idle()
         except Error as error:
             raise CommandError(f"The database does not answer: {first_line(error)}") from error
-        self.stdout.write(f"{passed}.")
-        if passed.again or passed.refused:
-            raise CommandError("Not everything was taken; the Channels page says why.")
+        self.stdout.write(f"{counts}.")
+        if counts.again or counts.refused:
+            raise CommandError("Some alerts were not delivered. The Channels page shows why.")
 
     def _loop(self, stop: StopRequests) -> None:
-        if not configured():
-            logger.warning("No alert channel is configured: alerts are shown in the console alone.")
-        away = False
-        clock_at = 0.0
+        if not all_targets():
+            logger.warning("No alert channel is configured. Alerts are shown only in the console.")
+        database_away = False
+        periodic_work_at = 0.0
         while not stop.asked:
             close_old_connections()
             try:
-                if time.monotonic() >= clock_at:
-                    sender.look_at_the_clock()
-                    clock_at = time.monotonic() + CLOCK_SECONDS
+                if time.monotonic() >= periodic_work_at:
+                    sender.do_periodic_work()
+                    periodic_work_at = time.monotonic() + PERIODIC_WORK_SECONDS
                 delivery.deliver()
-                away = False
+                database_away = False
             except Error as error:
                 connection.close()
-                if not away:
-                    logger.warning("The database does not answer, trying again: %s", first_line(error))
-                away = True
+                if not database_away:
+                    logger.warning("The database does not answer. Retrying: %s", first_line(error))
+                database_away = True
             time.sleep(INTERVAL_SECONDS)

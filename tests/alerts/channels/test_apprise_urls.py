@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from alerts.channels import apprise_urls
-from alerts.channels.configured import Target
 from alerts.channels.outcome import Outcome
-from alerts.channels.wording import Item, Kind, Message
+from alerts.channels.targets import Target
+from alerts.channels.wording import AlertMessage, Kind, MessageItem
 from tests.fakes.slack import FakeSlack, Reply
 
-FIRING = Item(
+FIRING = MessageItem(
     kinds=(Kind.FIRING,),
     severity="critical",
     title="t",
@@ -28,12 +28,12 @@ def url(server: FakeSlack) -> str:
 
 
 def test_one_alert_is_told_with_its_facts_and_links(slack: FakeSlack) -> None:
-    answer = apprise_urls.post(url(slack), Message(items=(FIRING,), remarks=("May be a repeat.",)))
+    answer = apprise_urls.post(url(slack), AlertMessage(items=(FIRING,), remarks=("This may be a repeat.",)))
     assert answer.outcome == Outcome.DELIVERED
     [post] = slack.posts
     assert post["title"] == "Firing: 5 dead letters"
     assert post["message"].splitlines() == [
-        "May be a repeat.",
+        "This may be a repeat.",
         "Look.",
         "Queue: default",
         "Review: https://ops.example.com/x",
@@ -42,7 +42,7 @@ def test_one_alert_is_told_with_its_facts_and_links(slack: FakeSlack) -> None:
 
 
 def test_many_alerts_are_a_list(slack: FakeSlack) -> None:
-    apprise_urls.post(url(slack), Message(items=(FIRING, FIRING)))
+    apprise_urls.post(url(slack), AlertMessage(items=(FIRING, FIRING)))
     assert slack.posts[0]["title"] == "2 alerts"
     assert slack.posts[0]["message"].count("Firing: 5 dead letters") == 2
 
@@ -55,7 +55,7 @@ def test_a_failure_is_told_from_one_for_good_and_holds_no_secret(
     slack: FakeSlack, status: int, outcome: str
 ) -> None:
     slack.always = Reply(status, "no")
-    answer = apprise_urls.post(url(slack), Message(items=(FIRING,)))
+    answer = apprise_urls.post(url(slack), AlertMessage(items=(FIRING,)))
     assert answer.outcome == outcome
     assert str(status) in answer.text
     for secret in ("pass-word", "secret-word"):
@@ -70,9 +70,10 @@ def test_pieces_of_the_url_are_taken_out_of_what_is_kept() -> None:
 
 def test_nobody_listens_and_nobody_understands(settings: Any) -> None:
     assert (
-        apprise_urls.post("json://127.0.0.1:1/secret-word", Message(items=(FIRING,))).outcome == Outcome.AGAIN
+        apprise_urls.post("json://127.0.0.1:1/secret-word", AlertMessage(items=(FIRING,))).outcome
+        == Outcome.AGAIN
     )
-    answer = apprise_urls.post("nonsense://secret-word", Message(items=(FIRING,)))
+    answer = apprise_urls.post("nonsense://secret-word", AlertMessage(items=(FIRING,)))
     assert (answer.outcome, "secret" in answer.text) == (Outcome.BROKEN, False)
 
 

@@ -11,18 +11,18 @@ import pytest
 
 from alerts.channels import slack
 from alerts.channels.outcome import Outcome
-from alerts.channels.wording import Item, Kind, Message
+from alerts.channels.wording import AlertMessage, Kind, MessageItem
 
 MEBIBYTE = 2**20
 
 
-def item(**said: Any) -> Item:
+def item(**said: Any) -> MessageItem:
     told = {"kinds": (Kind.FIRING,), "severity": "critical", "title": "5 dead letters"}
-    return Item(**{**told, "headline": "Firing: 5 dead letters", **said})
+    return MessageItem(**{**told, "headline": "Firing: 5 dead letters", **said})
 
 
-def blocks(*items: Item, **said: Any) -> list[dict[str, Any]]:
-    answer: list[dict[str, Any]] = slack.payload(Message(items=items, **said))["blocks"]
+def blocks(*items: MessageItem, **said: Any) -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = slack.payload(AlertMessage(items=items, **said))["blocks"]
     return answer
 
 
@@ -57,7 +57,7 @@ def test_hostile_text_neither_calls_the_channel_nor_exceeds_a_limit(text: str) -
         links=((text, "https://ops.example.com"), ("long", "https://x/" + "y" * 5_000)) * 9,
     )
     for items in ((told,), (told,) * 40):
-        sent = slack.payload(Message(items=items, remarks=(text,)))
+        sent = slack.payload(AlertMessage(items=items, remarks=(text,)))
         assert len(json.dumps(sent).encode()) < 300_000
         assert (
             "<!" not in json.dumps(sent) and "<@" not in json.dumps(sent) and "<http" not in json.dumps(sent)
@@ -90,7 +90,7 @@ def test_no_escape_is_torn_apart() -> None:
 
 
 def test_the_plainest_form_is_text_alone() -> None:
-    sent = slack.payload(Message(items=(item(headline="a < b"),), plain=True))
+    sent = slack.payload(AlertMessage(items=(item(headline="a < b"),), plain=True))
     assert sent == {"text": "🔴 a &lt; b", "mrkdwn": False}
 
 

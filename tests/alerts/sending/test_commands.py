@@ -24,7 +24,7 @@ def test_a_test_says_what_the_channel_answered(slack: FakeSlack, capsys: pytest.
 
 def test_a_test_that_is_refused_fails(slack: FakeSlack, capsys: pytest.CaptureFixture[str]) -> None:
     slack.always = Reply(404, "no_service")
-    with pytest.raises(CommandError, match=r"Not delivered: slack\."):
+    with pytest.raises(CommandError, match=r"The test was not delivered to slack\."):
         call_command("send_test_alert")
     assert capsys.readouterr().out == "slack: refused for good: 404 no_service\n"
 
@@ -42,11 +42,11 @@ def test_one_round_sends_what_waits(
 ) -> None:
     notify.fire("x", title="X", severity="warning")
     call_command("send_alerts")
-    assert capsys.readouterr().out == "1 sent, 0 to be tried again, 0 refused.\n"
+    assert capsys.readouterr().out == "1 sent, 0 to be retried, 0 refused.\n"
     later(5)
     slack.always = Reply(410, "channel_is_archived")
     notify.resolve("x")
-    with pytest.raises(CommandError, match="Not everything was taken"):
+    with pytest.raises(CommandError, match="Some alerts were not delivered"):
         call_command("send_alerts")
 
 

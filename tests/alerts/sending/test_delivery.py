@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from alerts import notify
-from alerts.channels.configured import configured
-from alerts.channels.outcome import Answer, Outcome
+from alerts.channels.outcome import ChannelAnswer, Outcome
+from alerts.channels.targets import all_targets
 from alerts.models import Alert, Attempt, Channel, Delivery, Notification
 from alerts.sending import addressing, delivery
 from tests.alerts.conftest import Later
@@ -88,8 +88,8 @@ def test_killed_between_detection_and_sending(slack: FakeSlack, later: Later) ->
 
 def test_killed_while_posting_is_sent_again_and_labelled(slack: FakeSlack, later: Later) -> None:
     dead_letters(5)
-    addressing.address()
-    leased = delivery.take(configured()["slack"])
+    addressing.address_notifications()
+    leased = delivery.lease_message(all_targets()["slack"])
     assert leased
     delivery.post(leased)  # and nothing is recorded: the process was killed here
     send_all(later)
@@ -98,7 +98,7 @@ def test_killed_while_posting_is_sent_again_and_labelled(slack: FakeSlack, later
     later(60)
     send_all(later)
     assert len(slack.posts) == 2
-    assert "May be a repeat" in slack.texts[1]
+    assert "This may be a repeat" in slack.texts[1]
     assert Delivery.objects.get().may_be_repeat
 
 
@@ -106,12 +106,12 @@ def test_one_that_comes_back_after_its_lease_changes_nothing_of_the_channel(
     slack: FakeSlack, later: Later
 ) -> None:
     dead_letters(5)
-    addressing.address()
-    late = delivery.take(configured()["slack"])
+    addressing.address_notifications()
+    late = delivery.lease_message(all_targets()["slack"])
     assert late
     later(61)
     send_all(later)
-    delivery.settle(late, Answer(Outcome.BROKEN, "410 channel_is_archived"))
+    delivery.record_answer(late, ChannelAnswer(Outcome.BROKEN, "410 channel_is_archived"))
 
     assert Channel.objects.get().broken_since is None
     assert Delivery.objects.get().state == Delivery.State.SENT
@@ -184,7 +184,7 @@ def test_an_answer_for_good_ends_the_posting_and_the_fallback_hears(
         assert channel.broken_since and channel.broken_why == f"{status} {body}"
         assert len(pager.posts) == 1
         assert "5 dead letters in default" in pager.posts[0]["title"]
-        assert "'slack' could not take it" in pager.posts[0]["message"]
+        assert "'slack' does not accept messages" in pager.posts[0]["message"]
 
         dead_letters(0)
         send_all(later)
@@ -193,7 +193,7 @@ def test_an_answer_for_good_ends_the_posting_and_the_fallback_hears(
 
 
 def test_without_a_fallback_it_waits_until_a_test_mends_the_channel(slack: FakeSlack, later: Later) -> None:
-    from alerts.sending import trial
+    from alerts.sending import channel_test
 
     slack.replies = [Reply(410, "channel_is_archived")]
     dead_letters(5)
@@ -201,7 +201,7 @@ def test_without_a_fallback_it_waits_until_a_test_mends_the_channel(slack: FakeS
     assert len(slack.posts) == 1
     assert Delivery.objects.waiting().count() == 1
 
-    trial.send("slack", "olga")
+    channel_test.send("slack", "olga")
     send_all(later)
     assert [text.partition(":")[0] for text in slack.texts[1:]] == ["✅ Test", "🔴 Firing"]
     assert Channel.objects.get().broken_since is None
@@ -258,7 +258,7 @@ def test_a_wrong_body_is_no_success_and_what_follows_is_labelled(slack: FakeSlac
     assert Delivery.objects.get().state == Delivery.State.WAITING
     later(5)
     send_all(later)
-    assert "May be a repeat" in slack.texts[1]
+    assert "This may be a repeat" in slack.texts[1]
 
 
 def test_a_hanging_socket_costs_one_deadline_and_is_labelled(
@@ -272,7 +272,7 @@ def test_a_hanging_socket_costs_one_deadline_and_is_labelled(
     later(5)
     send_all(later)
     assert len(slack.posts) == 2
-    assert "May be a repeat" in slack.texts[1]
+    assert "This may be a repeat" in slack.texts[1]
     assert outcomes() == ["unknown", "delivered"]
 
 

@@ -46,7 +46,7 @@ def test_six_days_firing(slack: FakeSlack, later: Later) -> None:
     assert Alert.objects.get().pk == alert.pk
     assert timedelta(days=6) <= now - Alert.objects.get().since < timedelta(days=6, minutes=5)
     delivery.deliver()
-    assert "Still firing for 6 d" in slack.texts[0]
+    assert "Still firing after 6 d" in slack.texts[0]
 
 
 def test_one_that_nobody_repeats_is_reminded_of_all_the_same(later: Later) -> None:
@@ -94,7 +94,7 @@ def test_a_snooze_ends_once(later: Later) -> None:
     later(0.2 * HOUR)
     assert (reminders.remind(), reminders.remind()) == (1, 0)
     assert Alert.objects.get().state == Alert.State.FIRING
-    assert Notification.objects.order_by("pk").last().news == "The snooze of olga is over."  # type: ignore[union-attr]
+    assert Notification.objects.order_by("pk").last().news == "The snooze by olga has ended."  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 24 * 31])

@@ -1,4 +1,4 @@
-"""Which channels there are: Slack by its webhook, others by an Apprise URL, all from the environment alone."""
+"""The channels in the settings: Slack by its webhook, others by Apprise URLs. Both come from the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLACK = "slack"
 
 @dataclass(frozen=True)
 class Target:
-    """``address`` is a secret: it is not in the representation, and never on a page or in the database."""
+    """A channel and its address. The address is a secret: it is never shown, logged or stored."""
 
     name: str
     address: str = field(repr=False)
@@ -19,24 +19,24 @@ class Target:
 
     @property
     def kind(self) -> str:
-        """'slack', or the scheme of the Apprise URL, which is no secret."""
+        """'slack', or the scheme of the Apprise URL, which is not a secret."""
         return SLACK if self.name == SLACK else self.address.partition(":")[0]
 
 
-def configured() -> dict[str, Target]:
-    """All channels by name."""
+def all_targets() -> dict[str, Target]:
+    """Return all channels by name."""
     addresses = {SLACK: settings.SLACK_WEBHOOK_URL} if settings.SLACK_WEBHOOK_URL else {}
     addresses |= settings.OPSCONSOLE_ALERT_CHANNELS
     fallback = settings.OPSCONSOLE_ALERT_FALLBACK
     return {name: Target(name, address, name == fallback) for name, address in addresses.items()}
 
 
-def everyday() -> list[Target]:
-    """Those that hear everything: all but the fallback, unless it is alone."""
-    targets = list(configured().values())
+def primary_targets() -> list[Target]:
+    """Return the channels that get every notification: all but the fallback, unless it is the only one."""
+    targets = list(all_targets().values())
     return [target for target in targets if not target.is_fallback] or targets
 
 
 def fallback() -> Target | None:
-    """The one that hears what another could not take."""
-    return next((target for target in configured().values() if target.is_fallback), None)
+    """Return the channel that gets the notifications of a channel that fails."""
+    return next((target for target in all_targets().values() if target.is_fallback), None)
