@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from django.apps import apps
+from django.conf import settings
+from django.contrib import admin
 from django.forms.models import model_to_dict
 
 from alerts import runbooks
 from alerts.catalog import KINDS
 from alerts.models import Rule
+from jobs.bulk.registry import KINDS as BULK_KINDS
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
 
@@ -46,6 +50,26 @@ def test_every_runbook_is_in_the_index() -> None:
     assert [
         page.name for page in FOLDER.glob("*.md") if page.name != "README.md" and page.name not in index
     ] == []
+
+
+def test_runbooks_name_pages_and_buttons_as_they_are_on_screen() -> None:
+    tracked = [
+        "templates/**/*.html",
+        *(f"{app}/**/*.py" for app in ("opsconsole", "jobs", "alerts", "ratelimits")),
+    ]
+    texts = [path.read_text() for pattern in tracked for path in settings.BASE_DIR.glob(pattern)]
+    texts += [str(model._meta.verbose_name_plural) for model in admin.site._registry]
+    source = " ".join(" ".join(texts).split()).lower()
+    verbs = (kind.verb for kind in BULK_KINDS.values())
+    source = " ".join([source, *(source.replace("{{ kind.verb }}", verb.lower()) for verb in verbs)])
+    emphasis = re.compile(r"(?<![*\w])\*([^*\n]+?)\*(?!\*)")
+    named = {
+        (runbook.name, words)
+        for runbook in FOLDER.glob("*.md")
+        for words in emphasis.findall(runbook.read_text())
+    }
+    assert len(named) > 40
+    assert [each for each in sorted(named) if each[1].lower() not in source] == []
 
 
 def test_a_runbook_is_text() -> None:
