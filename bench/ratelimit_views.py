@@ -30,7 +30,7 @@ def refused(request: HttpRequest, exception: Exception | None = None) -> HttpRes
     return HttpResponse("Too many requests", status=429)
 
 
-class Throttle(SimpleRateThrottle):  # type: ignore[misc] # it carries no types
+class Throttle(SimpleRateThrottle):  # type: ignore[misc]  # it has no types
     rate = RATE
     scope = "bench"
 
@@ -58,9 +58,9 @@ def _limited(limiter: str) -> View:
         case "ours":
             return rate_limited("standard")(view)
         case "stock":
-            return ratelimit(key="ip", rate=RATE)(view)  # type: ignore[no-any-return]
+            return ratelimit(key="ip", rate=RATE)(view)  # type: ignore[no-any-return]  # it has no types
         case "smart":
-            return rate_limit(key="ip", rate=RATE, algorithm="sliding_window")(view)  # type: ignore[no-any-return]
+            return rate_limit(key="ip", rate=RATE, algorithm="sliding_window")(view)  # type: ignore[no-any-return]  # it has no types
         case "drf":
             return throttled
         case "plain":

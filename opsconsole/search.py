@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -28,7 +28,7 @@ SHOWN = 10
 SHORTEST = 2
 LONGEST = 500
 
-Person = User | AbstractBaseUser | AnonymousUser
+Person = User | AnonymousUser
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def search(term: str, user: Person) -> list[Found]:
     term = term.strip().replace("\x00", "")
     if not SHORTEST <= len(term) <= LONGEST:
         return []
-    found = [finder(term) for permission, finder in FINDERS if user.has_perm(permission)]  # type: ignore[union-attr]
+    found = [finder(term) for permission, finder in FINDERS if user.has_perm(permission)]
     return [group for group in found if group.hits]
 
 

@@ -20,7 +20,6 @@ class SnsMessageAdmin(ReadOnlyAdmin):
     list_display = ("received", "kind", "about", "effect", "message_id")
     list_filter = ("kind",)
     search_fields = ("message_id", "about")
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SnsMessage]:
         rows: QuerySet[SnsMessage] = super().get_queryset(request).annotate(db_now=Now())

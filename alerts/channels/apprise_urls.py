@@ -30,7 +30,7 @@ def post(url: str, message: AlertMessage) -> ChannelAnswer:
     if not channel.add(url):
         return ChannelAnswer(Outcome.BROKEN, "Apprise does not understand the channel's URL.")
     title, body = _texts(message)
-    with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
+    with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]  # Apprise's
         delivered = channel.notify(
             title=title, body=body, notify_type=_type(message), body_format=apprise.NotifyFormat.TEXT
         )

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -75,7 +76,7 @@ def deliver() -> DeliveryCounts:
         leased = lease_message(target)
         if leased is None:
             continue
-        answer = answer_in_time(lambda leased=leased: post(leased))  # type: ignore[misc]
+        answer = answer_in_time(partial(post, leased))
         record_answer(leased, answer)
         _count(counts, answer)
     return counts

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.db.models import DateTimeField as Time
 from django.db.models import ExpressionWrapper, F, Q, Value
@@ -92,7 +93,7 @@ def _lease(dlq: DeadLetterQueue, budget: Budget) -> Iterator[bool]:
 
 
 def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visit:
-    began: datetime = dlq.scanned_at  # type: ignore[assignment]  # set with the lease
+    began = cast(datetime, dlq.scanned_at)  # set with the lease
     hands = replay.Hands(dlq)
     scanned = scan(dlq.url, before.total, hands, budget)
     full = is_full(before, scanned)

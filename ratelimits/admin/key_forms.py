@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.utils import timezone
@@ -54,9 +54,8 @@ class KeyForm(ReasonForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         policies = list(Policy.objects.order_by("name"))
-        self.fields["policy"].choices = [  # type: ignore[attr-defined]
-            (policy.name, f"{policy.name}: {wording.rate(policy)}") for policy in policies
-        ]
+        choices = [(policy.name, f"{policy.name}: {wording.rate(policy)}") for policy in policies]
+        cast(forms.ChoiceField, self.fields["policy"]).choices = choices
 
     def clean_expires_on(self) -> datetime | None:
         """Return the end of the last day."""

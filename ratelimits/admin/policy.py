@@ -103,7 +103,7 @@ class PolicyAdmin(TitledAdmin):
         obj.changed_by = request.user.get_username()
         super().save_model(request, obj, form, change)
 
-    def construct_change_message(  # type: ignore[override] # Django keeps texts too
+    def construct_change_message(  # type: ignore[override]  # Django keeps texts, too
         self,
         request: HttpRequest,
         form: Any,

@@ -264,15 +264,15 @@ class Store:
     def _exchange(
         self, connection: ConnectionInterface, command: bytes, first: bytes, rest: Sequence[Any]
     ) -> list[int]:
-        packed = connection.pack_command(command, first, *rest)  # type: ignore[no-untyped-call]
+        packed = connection.pack_command(command, first, *rest)  # type: ignore[no-untyped-call]  # redis-py's
         try:
-            connection.send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
+            connection.send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]  # redis-py's
             answer: list[int] = connection.read_response()
         except NoScriptError:
             self._idle.append(connection)
             raise
         except RedisError:
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
             raise
         self._idle.append(connection)
         return answer

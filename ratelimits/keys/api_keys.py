@@ -126,7 +126,7 @@ def authenticate(request: HttpRequest) -> ApiKey | None:
     """
     if not hasattr(request, "_api_key"):
         request._api_key = _find(request)  # type: ignore[attr-defined]  # noqa: SLF001 - our own attribute
-    key: ApiKey | None = request._api_key  # type: ignore[attr-defined]  # noqa: SLF001
+    key: ApiKey | None = request._api_key  # type: ignore[attr-defined]  # noqa: SLF001 - our own attribute
     return key
 
 
@@ -143,7 +143,7 @@ def _find(request: HttpRequest) -> ApiKey | None:
         key = next(filter(None, map(_cached, digests)), None) or _look_up(digests)
     except (OperationalError, InterfaceError) as error:
         logger.error("An API key could not be looked up: %s", error)  # noqa: TRY400 - a traceback adds nothing
-        request._api_key_lookup_failed = True  # type: ignore[attr-defined]  # noqa: SLF001
+        request._api_key_lookup_failed = True  # type: ignore[attr-defined]  # noqa: SLF001 - our own attribute
         return None
     if key is not None:
         _cache.last_used[key.pk] = timezone.now()

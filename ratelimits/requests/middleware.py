@@ -13,7 +13,7 @@ from django_ratelimit.middleware import RatelimitMiddleware
 from ratelimits.requests import limiting, responses
 
 
-class RateLimitMiddleware(RatelimitMiddleware):  # type: ignore[misc]
+class RateLimitMiddleware(RatelimitMiddleware):  # type: ignore[misc]  # django-ratelimit has no types
     """django-ratelimit's middleware, which calls ``RATELIMIT_VIEW`` for a refused view, with paths, headers and ASGI."""
 
     sync_capable = True

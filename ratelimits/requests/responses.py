@@ -14,7 +14,7 @@ QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded
 PROBLEM = "application/problem+json"
 
 
-class Limited(Ratelimited):  # type: ignore[misc] # it carries no types
+class Limited(Ratelimited):  # type: ignore[misc]  # django-ratelimit has no types
     """The request was refused. At least one of the ``decisions`` does not allow it."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
@@ -69,7 +69,7 @@ def _unlogged(*args: Any, **kwargs: Any) -> JsonResponse:
     in the records anyway.
     """
     response = JsonResponse(*args, **kwargs)
-    response._has_been_logged = True  # type: ignore[attr-defined] # noqa: SLF001 - Django's own marker
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - Django's own marker
     return response
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from django.test import Client
 
 
-def fire(title: str = "22 runs went silent", **said: float | str | None) -> None:
-    notify.fire("mass-staleness", title=title, severity="critical", **said)  # type: ignore[arg-type]
+def fire(title: str = "22 runs went silent", **said: Any) -> None:
+    notify.fire("mass-staleness", title=title, severity="critical", **said)
 
 
 @pytest.mark.django_db
@@ -144,9 +144,14 @@ def test_an_unknown_rule_is_refused() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["x" * 2**20, "😀" * 2**20, "a\x00b", "\ud83d", "<!channel>"])
 def test_whatever_is_said_can_be_stored(text: str) -> None:
-    said = {"title": text, "summary": text, "facts": [(text, text)] * 30, "links": [(text, text)]}
-    notify.measure("dlq_not_empty", 5, news=text, **said)  # type: ignore[arg-type]
-    notify.measure("dlq_not_empty", 6, news=text, **said)  # type: ignore[arg-type]
+    said: dict[str, Any] = {
+        "title": text,
+        "summary": text,
+        "facts": [(text, text)] * 30,
+        "links": [(text, text)],
+    }
+    notify.measure("dlq_not_empty", 5, news=text, **said)
+    notify.measure("dlq_not_empty", 6, news=text, **said)
     notify.measure("dlq_not_empty", None, why_unknown=text)
     alert = Alert.objects.get()
     assert len(alert.title) <= 300 and len(alert.summary) <= 3_000 and len(alert.facts) == 20

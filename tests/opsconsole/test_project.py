@@ -73,6 +73,16 @@ def test_the_layers_contract_names_every_module_of_the_shell() -> None:
     assert set(layers[0].split(" : ")) == {f"opsconsole.{name}" for name in modules - {"__init__", "kit"}}
 
 
+def test_every_ignored_type_error_says_why() -> None:
+    silent = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for path in tracked("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"# type: ignore(\[[\w-]+\])?\s*$", line)
+    ]
+    assert silent == []
+
+
 def test_no_test_sleeps_to_be_right() -> None:
     # Other modules stand for workers and networks, which take their time.
     sleeping = [

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
@@ -45,7 +46,7 @@ def test_a_page_whose_statement_takes_too_long_says_so(
 def test_other_trouble_is_not_hidden_behind_it() -> None:
     middleware = timeouts.TooSlowMiddleware(lambda _: pytest.fail("not called"))
 
-    assert middleware.process_exception(None, ValueError("x")) is None  # type: ignore[arg-type]
+    assert middleware.process_exception(HttpRequest(), ValueError("x")) is None
 
 
 def test_the_limit_goes_beside_other_options(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
+from jobs.models.dead_letter import DeadLetterQuerySet
 
 ALL = "all"
 GROUPS_OFFERED = 20
@@ -66,8 +67,8 @@ class LeftFilter(KnownFilter):
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [("hour", "SQS deletes it within an hour"), ("day", "SQS deletes it within a day")]
 
-    def apply(self, rows: Any, value: str) -> QuerySet[Any]:
-        return rows.expiring(self.spans[value])  # type: ignore[no-any-return]  # the list's own
+    def apply(self, rows: DeadLetterQuerySet, value: str) -> DeadLetterQuerySet:
+        return rows.expiring(self.spans[value])
 
 
 class GroupFilter(KnownFilter):

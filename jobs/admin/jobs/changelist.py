@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol, cast
 from uuid import UUID
 
+from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.views.main import ChangeList
 from django.db import DataError, transaction
 from django.db.models import QuerySet
@@ -67,13 +68,16 @@ class JobChangeList(ChangeList):
             jobs = spec.narrow(request, jobs)
         return jobs
 
+    def _filters(self) -> list[SimpleListFilter]:
+        return [spec for spec in self.filter_specs if isinstance(spec, SimpleListFilter)]
+
     def _unindexed(self) -> list[UnindexedFilter]:
-        return [spec for spec in self.filter_specs if isinstance(spec, UnindexedFilter) and spec.value()]
+        return [spec for spec in self._filters() if isinstance(spec, UnindexedFilter) and spec.value()]
 
     @property
     def looked_through(self) -> int:
         by_time = (UnindexedFilter, AgeFilter, BeforeFilter)
-        others = any(spec.value() for spec in self.filter_specs if not isinstance(spec, by_time))  # type: ignore[attr-defined]
+        others = any(spec.value() for spec in self._filters() if not isinstance(spec, by_time))
         return ROWS_APART_LOOKED_THROUGH if others or self.query else ROWS_LOOKED_THROUGH
 
     @property

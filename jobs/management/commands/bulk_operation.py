@@ -13,6 +13,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import BaseCommand, CommandError
 from django.http import HttpRequest, QueryDict
+from django_stubs_ext import MutableHttpRequest
 
 from jobs.admin.bulk.start import in_words
 from jobs.bulk import chunks, decisions, freezing
@@ -143,9 +144,9 @@ def _changelist(kind: Kind, query: QueryDict) -> ChangeList:
 
 
 def _request(query: QueryDict) -> HttpRequest:
-    request = HttpRequest()
+    request = MutableHttpRequest()
     request.method, request.user = "GET", AnonymousUser()
-    request.GET = query  # type: ignore[assignment]  # a mutable one reads alike
+    request.GET = query
     return request
 
 

@@ -94,7 +94,7 @@ def test_a_snooze_ends_once(later: Later) -> None:
     later(0.2 * HOUR)
     assert (reminders.remind(), reminders.remind()) == (1, 0)
     assert Alert.objects.get().state == Alert.State.FIRING
-    assert Notification.objects.order_by("pk").last().news == "The snooze by olga has ended."  # type: ignore[union-attr]
+    assert Notification.objects.latest("pk").news == "The snooze by olga has ended."
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 24 * 31])

@@ -123,10 +123,14 @@ def test_somebody_holds_messages_in_flight(account: Account) -> None:
     assert DeadLetter.objects.filter(state=DeadLetter.State.IN_QUEUE).count() == 2
 
 
+def miscounted(wrong_by: int, count: int) -> int:
+    return max(0, count + wrong_by) if count else 0
+
+
 def test_jitter_10_9_10_11(account: Account) -> None:
     account.die(*"abcdefghij")
     for wrong_by in (0, -1, 0, 1, 0):
-        account.fake.miscount = lambda count, by=wrong_by: max(0, count + by) if count else 0  # type: ignore[misc]
+        account.fake.miscount = partial(miscounted, wrong_by)
         account.check()
 
     assert len(told()) == 1
@@ -164,7 +168,9 @@ def test_not_knowing_for_long_is_told(account: Account) -> None:
     assert Alert.objects.get(fingerprint="dlq_unreadable:default").severity == "critical"
 
 
-def test_a_receive_that_fails_is_unknown_too_and_keeps_what_was_seen(account: Account) -> None:
+def test_a_receive_that_fails_is_unknown_too_and_keeps_what_was_seen(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = account.die(*"abcdefghijklmno")
     account.fake.fail_next(1, fakes.client_error("InternalError", 500), call="delete")
     queue = next(dlq for dlq in origins.configured() if dlq.url == DLQ)
@@ -176,7 +182,7 @@ def test_a_receive_that_fails_is_unknown_too_and_keeps_what_was_seen(account: Ac
             raise fakes.client_error("InternalError", 500)
         return receive(**options)
 
-    account.fake.receive_message = once  # type: ignore[method-assign]
+    monkeypatch.setattr(account.fake, "receive_message", once)
     checked = check.check_one(queue, BUDGET)
 
     assert checked.visited.depth is None

@@ -157,19 +157,21 @@ def test_releases_that_fail_are_tried_again_and_then_left_to_their_time(
     assert account.fake.hidden(DLQ) == 0
 
 
-def test_what_is_held_is_given_back_when_receiving_fails(account: Account) -> None:
+def test_what_is_held_is_given_back_when_receiving_fails(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account.die(*(str(number) for number in range(15)))
     receive = account.fake.receive_message
 
     def fail_the_second(**options: Any) -> Any:
         account.fake.fail_next(1, fakes.client_error("InternalError", 500), call="receive")
-        account.fake.receive_message = receive  # type: ignore[method-assign]
+        monkeypatch.setattr(account.fake, "receive_message", receive)
         account.fake.heal()
         answer = receive(**options)
         account.fake.fail_next(1, fakes.client_error("InternalError", 500), call="receive")
         return answer
 
-    account.fake.receive_message = fail_the_second  # type: ignore[method-assign]
+    monkeypatch.setattr(account.fake, "receive_message", fail_the_second)
     with pytest.raises(sqs.QueueUnavailable):
         look(15)
 
