@@ -1,1 +1,1 @@
-"""Alarms that arrive through Amazon SNS."""
+"""CloudWatch alarms and other messages from Amazon SNS."""

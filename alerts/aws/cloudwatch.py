@@ -1,6 +1,6 @@
-"""What CloudWatch says of an alarm that changed, read from the text that it publishes. Pure.
+"""State changes of CloudWatch alarms, parsed from the text that CloudWatch publishes.
 
-Its shape: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
+The format: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ LONGEST_TEXT = 1_000
 LONGEST_NAME = 255
 
 
-class State(StrEnum):
+class AlarmState(StrEnum):
     ALARM = "ALARM"
     OK = "OK"
     UNKNOWN = "INSUFFICIENT_DATA"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """An alarm that is now in ``state`` since ``at``, with CloudWatch's own sentence why."""
+class AlarmChange:
+    """A change of an alarm to ``state`` at the time ``at``, with the reason that CloudWatch gives."""
 
     alarm: str
-    state: State
+    state: AlarmState
     at: datetime
     why: str
     description: str
     threshold: float | None
-    about: tuple[tuple[str, str], ...]
+    dimensions: tuple[tuple[str, str], ...]
 
 
-def read(text: str) -> Change | None:
-    """The change that was published, or None when this is nothing of CloudWatch's."""
+def read(text: str) -> AlarmChange | None:
+    """Parse a published text. Return None if it is not an alarm change of CloudWatch."""
     try:
-        said = json.loads(text)
-        at = datetime.fromisoformat(said["StateChangeTime"])
-        return _change(said, at) if at.tzinfo else None
+        document = json.loads(text)
+        at = datetime.fromisoformat(document["StateChangeTime"])
+        return _change(document, at) if at.tzinfo else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _change(said: dict[str, Any], at: datetime) -> Change:
-    trigger = said.get("Trigger") or {}
+def _change(document: dict[str, Any], at: datetime) -> AlarmChange:
+    trigger = document.get("Trigger") or {}
     threshold = trigger.get("Threshold")
-    return Change(
-        alarm=_text(said["AlarmName"], LONGEST_NAME),
-        state=State(said["NewStateValue"]),
+    return AlarmChange(
+        alarm=_text(document["AlarmName"], LONGEST_NAME),
+        state=AlarmState(document["NewStateValue"]),
         at=at,
-        why=_text(said.get("NewStateReason") or "", LONGEST_TEXT),
-        description=_text(said.get("AlarmDescription") or "", LONGEST_TEXT),
+        why=_text(document.get("NewStateReason") or "", LONGEST_TEXT),
+        description=_text(document.get("AlarmDescription") or "", LONGEST_TEXT),
         threshold=float(threshold) if isinstance(threshold, int | float) else None,
-        about=tuple(
+        dimensions=tuple(
             (_text(each["name"], LONGEST_NAME), _text(each["value"], LONGEST_NAME))
             for each in trigger.get("Dimensions") or ()
         )[:5],
@@ -62,10 +62,10 @@ def _change(said: dict[str, Any], at: datetime) -> Change:
 
 
 def _text(value: str, longest: int) -> str:
-    """On one line, and no longer than that. Raises ``AttributeError`` for what is no text."""
+    """Return the text on one line, cut to this length. Raise ``AttributeError`` if the value is not a string."""
     return printable(value.strip())[:longest]
 
 
 def printable(text: str) -> str:
-    """Without characters that are not shown: they could hide or reorder what is."""
+    """Replace invisible characters, which could hide or reorder the visible text."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,7 +1,7 @@
-"""Amazon SNS over HTTPS: what a message is, and whether SNS wrote it. The only module that knows SNS.
+"""Amazon SNS over HTTPS: parsing messages, verifying their signatures, and confirming subscriptions.
 
-Anybody may call the endpoint, so a message counts for nothing until its signature does. The certificate that
-checks it is taken from the topic's own region of SNS and from nowhere else. The source of the rules:
+No other module knows SNS. Anybody can call the endpoint, so a message has no effect before its signature is verified.
+The certificate for that comes only from SNS in the topic's own region. The rules are those of
 https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 """
 
@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
@@ -30,18 +29,18 @@ from django.utils import timezone
 
 from opsconsole.kit.errors import OpsConsoleError
 
-# A message of SNS is 256 KiB at most; as JSON within JSON it grows.
+# An SNS message has at most 256 KiB, but grows when it is encoded as JSON within JSON.
 LARGEST_BODY = 1_048_576
 LARGEST_ANSWER = 65_536
-# SNS tries for an hour at the longest (deploy/), and its clock or ours may be off by a little.
-OLDEST = timedelta(minutes=65)
-AHEAD = timedelta(minutes=5)
+# SNS retries for at most an hour (see deploy/), and its clock or ours may be slightly wrong.
+MAX_AGE = timedelta(minutes=65)
+MAX_AHEAD = timedelta(minutes=5)
 
-CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 3.0, 5.0, 10.0
+CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 3.0, 5.0, 10.0
 CERTIFICATE_SECONDS = 24 * 3_600.0
 CERTIFICATES_KEPT = 8
-# Callers that nobody knows yet may not keep all threads of the server waiting for Amazon.
-FETCHES_AT_ONCE = 2
+# Unverified callers must not make all threads of the server wait for Amazon.
+MAX_CONCURRENT_FETCHES = 2
 
 TOPIC = re.compile(
     r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z]{2,4}(?:-[a-z]+)+-\d+):(\d{12}):([A-Za-z0-9_-]{1,256})"
@@ -56,24 +55,26 @@ class Kind(StrEnum):
 
 
 class Refused(OpsConsoleError):
-    """Not a message that may have an effect. The sentence is for the log; the caller learns the status alone."""
+    """The message has no effect. The text is for the log only; the caller gets just the status."""
 
     status = 403
 
 
 class Malformed(Refused):
+    """The request is not a message in the format of SNS."""
+
     status = 400
 
 
-class NotNow(Refused):
-    """Amazon could not be asked; SNS will try again."""
+class AmazonUnavailable(Refused):
+    """Amazon could not be asked. SNS will send the message again."""
 
     status = 503
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One message of SNS. ``text`` is what was published; ``subject`` may be empty. Trust it after ``verify``."""
+    """A message from SNS, to be trusted only after ``verify``. ``text`` was published; ``subject`` may be empty."""
 
     kind: Kind
     id: str
@@ -97,82 +98,88 @@ class Message:
 
     @property
     def host(self) -> str:
-        """Where SNS answers for the topic."""
+        """The host name of SNS in the topic's region."""
         end = ".cn" if self._topic_part(1) == "aws-cn" else ""
         return f"sns.{self.region}.amazonaws.com{end}"
 
     def _topic_part(self, number: int) -> str:
-        found = TOPIC.fullmatch(self.topic)
-        return found[number] if found else ""
+        match = TOPIC.fullmatch(self.topic)
+        return match[number] if match else ""
 
 
 def read(body: bytes, kind: str) -> Message:
-    """Parse a request whose header says ``kind``. Raises ``Malformed``, or ``Refused`` for a topic not on our list."""
+    """Parse a request with this ``kind`` in its header.
+
+    Raise ``Malformed`` if it is not a message from SNS, or ``Refused`` if the settings do not list its topic.
+    """
     if kind not in set(Kind):
-        raise Malformed("There is no such type of message.")
+        raise Malformed("The message has an unknown type.")
     fields = _fields(body)
     if fields.get("Type") != kind:
-        raise Malformed("Its header and its body name different types.")
-    topic = _needed(fields, "TopicArn")
+        raise Malformed("The header and the body of the message name different types.")
+    topic = _required(fields, "TopicArn")
     if topic not in settings.OPSCONSOLE_SNS_TOPICS:
-        raise Refused("Its topic is not on the list OPSCONSOLE_SNS_TOPICS.")
+        raise Refused("OPSCONSOLE_SNS_TOPICS does not list the topic of the message.")
     return Message(
         kind=Kind(kind),
-        id=_needed(fields, "MessageId"),
+        id=_required(fields, "MessageId"),
         topic=topic,
         subject=fields.get("Subject", ""),
-        text=_needed(fields, "Message"),
-        sent_at=instant(_needed(fields, "Timestamp")),
+        text=_required(fields, "Message"),
+        sent_at=parse_time(_required(fields, "Timestamp")),
         fields=fields,
     )
 
 
 def _fields(body: bytes) -> dict[str, str]:
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Malformed("It is no JSON.") from error
-    if not isinstance(found, dict):
-        raise Malformed("It is no JSON object.")
-    # Null stands for "not there"; what is no text (message attributes) is not signed, and so not read.
-    return {name: value for name, value in found.items() if isinstance(value, str)}
+        raise Malformed("The body is not JSON.") from error
+    if not isinstance(document, dict):
+        raise Malformed("The body is not a JSON object.")
+    # Null means that a field is missing. Values other than strings (message attributes) are not signed, so not read.
+    return {name: value for name, value in document.items() if isinstance(value, str)}
 
 
-def _needed(fields: dict[str, str], name: str) -> str:
+def _required(fields: dict[str, str], name: str) -> str:
     if not fields.get(name):
-        raise Malformed(f"It has no {name}.")
+        raise Malformed(f"The message has no {name}.")
     return fields[name]
 
 
-def instant(text: str) -> datetime:
-    """An ISO 8601 time with its offset. Raises ``Malformed``."""
+def parse_time(text: str) -> datetime:
+    """Parse an ISO 8601 time with an offset. Raise ``Malformed`` if it is not one."""
     try:
-        found = datetime.fromisoformat(text)
+        time_sent = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Malformed("It names no time.") from error
-    if found.tzinfo is None:
-        raise Malformed("It names a time without an offset.")
-    return found
+        raise Malformed("The Timestamp is not a time.") from error
+    if time_sent.tzinfo is None:
+        raise Malformed("The Timestamp has no UTC offset.")
+    return time_sent
 
 
 def verify(message: Message) -> None:
-    """Return when SNS signed this message lately; raise ``Refused`` otherwise, ``NotNow`` when that can't be told."""
+    """Verify that SNS signed the message recently.
+
+    Raise ``Refused`` if it did not, or ``AmazonUnavailable`` if the certificate cannot be fetched.
+    """
     age = timezone.now() - message.sent_at
-    if not -AHEAD <= age <= OLDEST:
-        raise Refused("It is too old, or from the future.")
+    if not -MAX_AHEAD <= age <= MAX_AGE:
+        raise Refused("The message is too old, or its time is in the future.")
     algorithm = HASHES.get(message.fields.get("SignatureVersion", ""))
     if algorithm is None:
-        raise Refused("Its signature is of no known version.")
+        raise Refused("The signature has an unknown version.")
     key = _key(_certificate_url(message))
     try:
         signature = base64.b64decode(message.fields.get("Signature", ""), validate=True)
         key.verify(signature, _signed(message), padding.PKCS1v15(), algorithm())
     except (binascii.Error, ValueError, InvalidSignature) as error:
-        raise Refused("Its signature is not that of SNS.") from error
+        raise Refused("The signature is not valid.") from error
 
 
 def _signed(message: Message) -> bytes:
-    """The text that SNS signs: these fields, where they are there, a line for the name and one for the value."""
+    """Return the text that SNS signs: the name and the value of each of these fields, on a line each."""
     names = (
         ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
         if message.kind == Kind.NOTIFICATION
@@ -184,32 +191,35 @@ def _signed(message: Message) -> bytes:
 
 def _certificate_url(message: Message) -> str:
     url = message.fields.get("SigningCertURL", "")
-    # The whole text is compared, so that no reading of URLs can differ from another.
+    # Match the whole text rather than a parsed URL, since URL parsers disagree.
     if not re.fullmatch(rf"https://{re.escape(message.host)}/[A-Za-z0-9._-]{{1,200}}\.pem", url):
-        raise Refused("Its certificate is not kept where SNS keeps those of the topic's region.")
+        raise Refused("The certificate is not from SNS in the topic's region.")
     return url
 
 
 def confirm(message: Message) -> None:
-    """Tell SNS that the subscription is wanted. Raises ``Refused`` or ``NotNow``; doing it twice does no harm."""
+    """Confirm the subscription at SNS. Doing so twice is harmless.
+
+    Raise ``Refused`` if the link does not confirm it, or ``AmazonUnavailable`` if SNS does not answer.
+    """
     url = message.fields.get("SubscribeURL", "")
     if not re.fullmatch(rf"https://{re.escape(message.host)}/\?[!-~]{{1,2000}}", url):
-        raise Refused("It would be confirmed elsewhere than at SNS in the topic's region.")
-    asked = parse_qs(urlsplit(url).query)
-    if (asked.get("Action"), asked.get("TopicArn")) != (["ConfirmSubscription"], [message.topic]):
-        raise Refused("Its link confirms something else than a subscription to its topic.")
+        raise Refused("The confirmation link does not lead to SNS in the topic's region.")
+    query = parse_qs(urlsplit(url).query)
+    if (query.get("Action"), query.get("TopicArn")) != (["ConfirmSubscription"], [message.topic]):
+        raise Refused("The confirmation link does not confirm a subscription to the topic.")
     _fetch(url)
 
 
 _certificates: dict[str, tuple[float, rsa.RSAPublicKey]] = {}
-_turns = threading.BoundedSemaphore(FETCHES_AT_ONCE)
+_fetches = threading.BoundedSemaphore(MAX_CONCURRENT_FETCHES)
 
 
 def _key(url: str) -> rsa.RSAPublicKey:
-    """The public key of the certificate at this address, fetched once a day."""
-    until, kept = _certificates.get(url, (0.0, None))
-    if kept is not None and time.monotonic() < until:
-        return kept
+    """Return the public key of the certificate at this URL, which is fetched once per day."""
+    until, cached = _certificates.get(url, (0.0, None))
+    if cached is not None and time.monotonic() < until:
+        return cached
     key = _parse(_fetch(url))
     if len(_certificates) >= CERTIFICATES_KEPT:
         _certificates.clear()
@@ -222,46 +232,46 @@ def _parse(pem: bytes) -> rsa.RSAPublicKey:
         certificate = x509.load_pem_x509_certificate(pem)
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise Refused("What its address gives is no certificate.") from error
+        raise Refused("The certificate cannot be parsed.") from error
     if not isinstance(key, rsa.RSAPublicKey):
-        raise Refused("Its certificate holds no RSA key.")
+        raise Refused("The certificate has no RSA key.")
     if not certificate.not_valid_before_utc <= timezone.now() <= certificate.not_valid_after_utc:
-        raise Refused("Its certificate is not valid now.")
+        raise Refused("The certificate has expired or is not valid yet.")
     return key
 
 
 def _fetch(url: str) -> bytes:
-    if not _turns.acquire(blocking=False):
-        raise NotNow("Others wait for Amazon already.")
+    if not _fetches.acquire(blocking=False):
+        raise AmazonUnavailable("Too many other requests are waiting for Amazon.")
     try:
         return fetch(url)
     finally:
-        _turns.release()
+        _fetches.release()
 
 
 def get(url: str) -> bytes:
-    """What is at this address, at most 64 KiB and ten seconds of it; no redirect is followed. Raises ``NotNow``."""
-    give_up_at = time.monotonic() + WHOLE_SECONDS
+    """Fetch at most 64 KiB from a URL, within ten seconds and without redirects. Raise ``AmazonUnavailable``."""
+    give_up_at = time.monotonic() + TOTAL_SECONDS
     try:
         with requests.get(
             url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=False, stream=True
-        ) as answer:
-            if answer.status_code != 200:
-                raise NotNow(f"Amazon answered {answer.status_code}.")
-            return _content(answer, give_up_at)
+        ) as response:
+            if response.status_code != 200:
+                raise AmazonUnavailable(f"Amazon answered with status {response.status_code}.")
+            return _content(response, give_up_at)
     except requests.RequestException as error:
-        # Its text would show the address, which holds a token.
-        raise NotNow(f"Amazon did not answer: {type(error).__name__}.") from None
+        # The error's text would show the URL, which contains a token.
+        raise AmazonUnavailable(f"Amazon did not answer: {type(error).__name__}.") from None
 
 
-def _content(answer: Any, give_up_at: float) -> bytes:
+def _content(response: requests.Response, give_up_at: float) -> bytes:
     content = b""
-    for chunk in answer.iter_content(8_192):
+    for chunk in response.iter_content(8_192):
         content += chunk
         if len(content) > LARGEST_ANSWER or time.monotonic() > give_up_at:
-            raise NotNow("Amazon's answer does not end.")
+            raise AmazonUnavailable("Amazon's answer was too long or too slow.")
     return content
 
 
-# Tests put their own Amazon here.
+# Tests replace this function.
 fetch: Callable[[str], bytes] = get

@@ -1,4 +1,4 @@
-"""The address that Amazon SNS calls. It needs no login: a message proves by its signature who wrote it."""
+"""The endpoint for Amazon SNS. It needs no login, since each message proves its origin by a signature."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from alerts.aws import received, sns
+from alerts.aws import message_handler, sns
 
 logger = logging.getLogger(__name__)
 
@@ -21,27 +21,27 @@ KIND_HEADER = "x-amz-sns-message-type"
 @never_cache
 @require_POST
 def from_sns(request: HttpRequest) -> HttpResponse:
-    """200: it had its effect, now or before. 4xx: it will have none. 5xx: SNS is to try again."""
+    """Handle a message. The status is 200 if it took effect, 4xx if it never will, and 5xx if SNS should retry."""
     if not settings.OPSCONSOLE_SNS_TOPICS:
         raise Http404
     if _length(request) > sns.LARGEST_BODY:
-        return _answer(413)
+        return _response(413)
     try:
         message = sns.read(request.body, request.headers.get(KIND_HEADER, ""))
         sns.verify(message)
-        effect = received.take(message)
+        effect = message_handler.handle(message)
     except sns.Refused as refusal:
-        logger.warning("A message to the address for SNS had no effect: %s", refusal)
-        return _answer(refusal.status)
-    logger.info("A message of SNS (%s): %s", message.topic_name, effect)
-    return _answer(200)
+        logger.warning("A message to the SNS endpoint had no effect. %s", refusal)
+        return _response(refusal.status)
+    logger.info("Message from the SNS topic %s. %s", message.topic_name, effect)
+    return _response(200)
 
 
 def _length(request: HttpRequest) -> int:
-    """As announced; no more than that is read."""
-    announced = request.META.get("CONTENT_LENGTH") or "0"
-    return int(announced) if announced.isdecimal() else sns.LARGEST_BODY + 1
+    """Return the declared length, beyond which nothing is read."""
+    declared = request.META.get("CONTENT_LENGTH") or "0"
+    return int(declared) if declared.isdecimal() else sns.LARGEST_BODY + 1
 
 
-def _answer(status: int) -> HttpResponse:
+def _response(status: int) -> HttpResponse:
     return HttpResponse("ok" if status == 200 else "refused", status=status, content_type="text/plain")

@@ -56,7 +56,7 @@ class Amazon:
     def fetch(self, url: str) -> bytes:
         self.fetched.append(url)
         if url not in self.pages:
-            raise sns.NotNow("Amazon is away.")
+            raise sns.AmazonUnavailable("Amazon did not answer.")
         return self.pages[url]
 
 
