@@ -1,4 +1,4 @@
-"""The API's routes about jobs. Thin: each reads, calls a duty, and answers; who may call them is not decided here."""
+"""The API routes about jobs. Each one parses, calls a duty and answers; permissions are checked in the shell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ workers = Router(tags=["For workers"])
 
 
 class AnythingConverter:
-    """A part of a path that may hold whatever somebody took for an id, slashes and line feeds too."""
+    """A path component that accepts anything given as an id, including slashes and line feeds."""
 
     regex = r"[\s\S]+"
 
@@ -43,7 +43,7 @@ register_converter(AnythingConverter, "anything")
 
 
 class Caller(Protocol):
-    """The API key with which a request came."""
+    """The API key of a request."""
 
     pk: Any
     name: str
@@ -60,9 +60,9 @@ class _Called(HttpRequest):
     summary="Where a customer's jobs stand",
 )
 def show_queue(request: HttpRequest, customer_id: str) -> Any:
-    """States, places in the line and times of the customer's newest jobs, and nothing else about them.
+    """Return the states, queue positions and times of the customer's newest jobs, and nothing else about them.
 
-    An unknown id has an empty list.
+    An unknown id returns an empty list.
     """
     return {"jobs": [asdict(place) for place in queue_position.of_customer(customer_id)]}
 
@@ -84,14 +84,14 @@ def create_job(
             min_length=1,
             max_length=255,
             pattern="^[!-~]+$",
-            description="Asked again with the same key within 24 hours, the first answer is given again.",
+            description="A repeated request with the same key within 24 hours gets the first answer again.",
         ),
     ] = None,
 ) -> Any:
-    """The row, its timeline and the message to its queue are written together, and the answer says so.
+    """Write the job, its timeline and the message to its queue in one transaction.
 
-    With an `Idempotency-Key` it is safe to ask again: a second job is never made. The same key with another
-    body is refused with 422. A repeated answer has the header `Idempotent-Replayed: true`.
+    With an `Idempotency-Key` it is safe to repeat the request: it never creates a second job. The same key with
+    another body is refused with 422. A repeated answer has the header `Idempotent-Replayed: true`.
     """
     if idempotency_key is None:
         return Status(201, _accept(request, job))
@@ -118,10 +118,10 @@ def _accept(request: _Called, asked: schemas.JobRequest) -> dict[str, Any]:
     summary="Claim the run, then delete the message",
 )
 def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) -> Any:
-    """200: the run is this worker's alone. Delete the message; the database owns the run from here.
+    """200: the run belongs to this worker alone. Delete the message; from now on the database owns the run.
 
-    409 and 404 say why not, in `reason`. `settled: true`: delete the message too. Otherwise give it back to the
-    queue for `retryAfter` seconds.
+    409 and 404: `reason` says why the claim was refused. With `settled: true`, delete the message too. Otherwise
+    return it to the queue for `retryAfter` seconds.
     """
     claimed = lifecycle.claim(job_id, said.run_epoch, _worker(said), dead_letter_id=said.dead_letter_id)
     if isinstance(claimed, Refused):
@@ -142,10 +142,10 @@ def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) ->
     "jobs/{uuid:job_id}/beat",
     response=schemas.Verdict,
     operation_id="beat_run",
-    summary="Say that the run is alive, and hear whether to go on",
+    summary="Report that the run is alive, and learn whether to continue",
 )
 def beat_run(request: HttpRequest, job_id: UUID, said: schemas.RunSaid) -> Any:
-    """Call it every `beat_every_seconds` from something that ends with the worker."""
+    """Call this every `beat_every_seconds`, from a thread or timer that ends with the worker."""
     _known(job_id)
     return {"verdict": _VERDICTS[heartbeats.beat(_worker(said), job_id, said.run_epoch)]}
 
@@ -154,10 +154,10 @@ def beat_run(request: HttpRequest, job_id: UUID, said: schemas.RunSaid) -> Any:
     "jobs/{uuid:job_id}/progress",
     response=schemas.Verdict,
     operation_id="note_progress",
-    summary="Keep what the run has done outside",
+    summary="Record what the run has done",
 )
 def note_progress(request: HttpRequest, job_id: UUID, said: schemas.ProgressRequest) -> Any:
-    """An operator reads it before the job is run again. It is kept whatever the verdict."""
+    """Operators read the notes before they requeue the job. A note is kept whatever the verdict."""
     _known(job_id)
     lifecycle.progress(_run(job_id, said), said.note, reference=said.reference)
     return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch)]}
@@ -167,12 +167,12 @@ def note_progress(request: HttpRequest, job_id: UUID, said: schemas.ProgressRequ
     "jobs/{uuid:job_id}/complete",
     response=schemas.Ending,
     operation_id="complete_run",
-    summary="End the run well",
+    summary="Complete the run",
 )
 def complete_run(request: HttpRequest, job_id: UUID, said: schemas.CompleteRequest) -> Any:
-    """409: the run was superseded or cancelled. The result is noted on the timeline and changes nothing.
+    """409: the run was superseded or cancelled. The result is recorded on the timeline and changes nothing.
 
-    Saying it twice is no harm: repeat it when the connection broke.
+    Repeating the request is harmless: do so when the connection breaks.
     """
     if problem := json_problem(said.details):
         raise InvalidJob(f"details can't be stored: {problem}.")
@@ -186,12 +186,12 @@ def complete_run(request: HttpRequest, job_id: UUID, said: schemas.CompleteReque
     "jobs/{uuid:job_id}/fail",
     response=schemas.Ending,
     operation_id="fail_run",
-    summary="End the run badly",
+    summary="Report that the run failed",
 )
 def fail_run(request: HttpRequest, job_id: UUID, said: schemas.FailRequest) -> Any:
-    """It is run again after a backoff while attempts are left, else it has failed for good.
+    """While attempts are left, the job runs again after a backoff. Otherwise it has failed permanently.
 
-    409: the run was superseded or cancelled. The report is noted on the timeline and changes nothing.
+    409: the run was superseded or cancelled. The report is recorded on the timeline and changes nothing.
     """
     _known(job_id)
     failure = lifecycle.fail(_run(job_id, said), said.error, retryable=said.retryable)
@@ -201,19 +201,20 @@ def fail_run(request: HttpRequest, job_id: UUID, said: schemas.FailRequest) -> A
 
 
 @workers.post(
-    "workers/beat", response={204: None}, operation_id="beat_idle", summary="Say that an idle worker is alive"
+    "workers/beat",
+    response={204: None},
+    operation_id="beat_idle",
+    summary="Report that an idle worker is alive",
 )
 def beat_idle(request: HttpRequest, said: schemas.WorkerSaid) -> Any:
-    """An idle worker beats too: it counts as alive on the pages and in the alerts."""
+    """Idle workers send heartbeats too, so that pages and alerts count them as alive."""
     heartbeats.say(_worker(said))
     return Status(204, None)
 
 
-@workers.post(
-    "workers/leave", response={204: None}, operation_id="leave", summary="Take the worker's row away"
-)
+@workers.post("workers/leave", response={204: None}, operation_id="leave", summary="Remove the worker's row")
 def leave(request: HttpRequest, said: schemas.WorkerSaid) -> Any:
-    """For a worker that ends in peace. A killed one leaves its row behind; that is how it is found dead."""
+    """For a worker that ends normally. A killed worker leaves its row behind, which is how its death is noticed."""
     heartbeats.leave(_worker(said))
     return Status(204, None)
 
@@ -253,5 +254,5 @@ def _refuse_late(job_id: UUID, said: schemas.RunSaid) -> NoReturn:
     verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch)]
     why = "cancelled" if verdict == "cancelled" else "superseded"
     raise Problem(
-        409, f"The run was {why}: the report was noted and changes nothing.", reason=why, settled=True
+        409, f"The run was {why}: the report was recorded and changes nothing.", reason=why, settled=True
     )

@@ -1,4 +1,4 @@
-"""What the API's routes about jobs take and give, with an example of each."""
+"""The request and response bodies of the API routes about jobs, with examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StrictBool, Str
 from jobs.intake.enqueue import LARGEST_INTEGER
 from jobs.runs.lifecycle import ERROR_LENGTH
 
-# What names something: no control characters. That it is not blank is for the duties to say.
+# Names contain no control characters. Whether they may be blank is decided by the duties.
 Words = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
 ]
@@ -22,7 +22,7 @@ Whole = Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)]
 
 def _text(value: object) -> object:
     if not isinstance(value, str):
-        # A ValueError is what makes it a sentence of the answer.
+        # Pydantic turns a ValueError into a sentence of the answer.
         raise ValueError("must be a time as text, such as 2030-01-31T12:00:00Z")  # noqa: TRY004
     return value
 
@@ -40,8 +40,10 @@ class JobRequest(_Asked):
     priority: Words | None = Field(None, examples=["starter"])
     payload: dict[str, Any] = Field(default_factory=dict, examples=[{"business": "Café Blüte"}])
     queue: Words = Field("default", examples=["default"])
-    not_before: Time | None = Field(None, description="No run starts before this time.")
-    deadline_at: Time | None = Field(None, description="A run that goes on beyond it counts as hung.")
+    not_before: Time | None = Field(None, description="The job does not start before this time.")
+    deadline_at: Time | None = Field(
+        None, description="A run that continues beyond this time counts as hung."
+    )
 
 
 class JobAccepted(Schema):
@@ -56,15 +58,17 @@ class QueuePlace(Schema):
     id: UUID
     status: Literal["pending", "in_progress", "completed", "failed", "cancelled", "on_hold", "other"]
     position: int | None = Field(
-        description="1: the job that waits longest. Null: it does not wait, or its message is not on its way to a worker."
+        description="1: the job that has waited longest. Null: the job is not waiting, or its message is not on its way to a worker."
     )
     position_over: int | None = Field(
-        description="When the place is too far to be counted: so many jobs, at the least, are before it."
+        description="Set when the position is too high to count: at least this many jobs are ahead."
     )
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
-    not_before: datetime | None = Field(description="A waiting job that does not start before this time.")
+    not_before: datetime | None = Field(
+        description="Set for a waiting job that does not start before this time."
+    )
 
 
 class QueueAnswer(Schema):
@@ -72,34 +76,38 @@ class QueueAnswer(Schema):
 
 
 class WorkerSaid(_Asked):
-    worker_id: Words = Field(examples=["node-7f3a-1732448521"], description="New with every start.")
+    worker_id: Words = Field(
+        examples=["node-7f3a-1732448521"], description="A new id for every start of the worker."
+    )
     hostname: Words | None = Field(None, examples=["host-2"])
     pid: Whole | None = Field(None, examples=[4411])
 
 
 class RunSaid(WorkerSaid):
-    run_epoch: Whole = Field(examples=[1], description="Of the run, as the claim answered it.")
+    run_epoch: Whole = Field(examples=[1], description="The epoch of the run, from the answer to the claim.")
 
 
 class ClaimRequest(WorkerSaid):
-    run_epoch: Whole | None = Field(None, examples=[1], description="The message's, if it has one.")
-    dead_letter_id: Words | None = Field(None, description="The message's, if it has one.")
+    run_epoch: Whole | None = Field(
+        None, examples=[1], description="The value in the message, if it has one."
+    )
+    dead_letter_id: Words | None = Field(None, description="The value in the message, if it has one.")
 
 
 class ClaimedRun(Schema):
     job_id: UUID
-    run_epoch: int = Field(examples=[1], description="Names the run in everything below.")
+    run_epoch: int = Field(examples=[1], description="Identifies the run in all later calls.")
     customer_id: str = Field(examples=["TEST-001"])
     package_size: int = Field(examples=[50])
     priority: str = Field(examples=["starter"])
     payload: dict[str, Any]
-    attempts: int = Field(examples=[0], description="Earlier runs that reported a failure.")
+    attempts: int = Field(examples=[0], description="The number of earlier runs that reported a failure.")
     beat_every_seconds: int = Field(examples=[15])
 
 
 class Verdict(Schema):
     verdict: Literal["continue", "cancelled", "superseded"] = Field(
-        description="`continue`: go on. Otherwise stop, and report nothing: it would be refused."
+        description="`continue`: keep working. Otherwise stop and report nothing, because it would be refused."
     )
 
 
@@ -109,7 +117,7 @@ class CompleteRequest(RunSaid):
 
 class FailRequest(RunSaid):
     error: LongText = Field(examples=["directory 7 answers 503"])
-    retryable: StrictBool = Field(default=True, description="False: another run would fail as well.")
+    retryable: StrictBool = Field(default=True, description="False: another run would fail too.")
 
 
 class ProgressRequest(RunSaid):
@@ -119,5 +127,5 @@ class ProgressRequest(RunSaid):
 
 class Ending(Schema):
     outcome: Literal["completed", "retry", "failed"] = Field(
-        description="`retry`: it is run again after a backoff. `failed`: for good."
+        description="`retry`: the job runs again after a backoff. `failed`: it has failed permanently."
     )

@@ -1,5 +1,5 @@
-"""One decision about many: previewed on frozen members, confirmed with a reason, carried out in paced chunks.
+"""Bulk operations: one decision about many jobs or dead letters, previewed, confirmed with a reason and carried out in chunks.
 
-``freezing`` makes the preview, ``decisions`` are an operator's (begin, cancel, resume), ``chunks`` is what the
-cluster does, ``trial`` stops it when the first ones fail again. What can be done, to what, is in ``registry``.
+``freezing`` makes the preview, ``decisions`` are an operator's (begin, cancel, resume), ``chunks`` is the work of the
+cluster, and ``trial`` stops it when the first members fail again. ``registry`` lists the kinds of operations.
 """

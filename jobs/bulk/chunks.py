@@ -1,9 +1,8 @@
-"""What the cluster does for bulk operations: one chunk after the other, paced, by one runner at a time.
+"""The work of bulk operations in the cluster: paced chunks, one after the other, by one runner at a time.
 
-A runner takes an operation by a conditional update and keeps it by short leases, so that any number of
-clusters share the work, members keep their order, and whoever comes after a crash goes on where the record
-ends. A chunk of a kind that only writes to the database is one transaction with its record: it happened or it
-did not.
+A runner takes an operation with a conditional update and keeps it with short leases. Any number of clusters can
+share the work, members keep their order, and after a crash the next runner continues where the record ends. A chunk
+of a kind that only writes to the database shares one transaction with its record: both happened, or neither.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ logger = logging.getLogger(__name__)
 
 TASK = "jobs.tasks.bulk"
 SLICE_SECONDS = 15.0
-# A runner waits as long for its next chunk; for longer it leaves, and the schedule comes back.
+# A runner waits at most this long for its next chunk. For longer waits it returns, and the schedule calls it again.
 LONGEST_NAP_SECONDS = 6.0
-# How long a chunk may take before somebody else may take the operation over, and how long it is kept between two.
+# How long a chunk may take before another runner may take over, and how long the lease lasts between chunks.
 CHUNK_LEASE = timedelta(seconds=75)
 BETWEEN_CHUNKS = timedelta(seconds=10)
 MOST_TROUBLES = 5
@@ -58,14 +57,14 @@ RETURNING member.outcome
 
 
 def wake() -> None:
-    """Ask the cluster to look now; committed with the change that it is about. The schedule looks each minute."""
+    """Ask the cluster to work now, in the transaction of the change. The schedule does so every minute anyway."""
     async_task(TASK, group="bulk operations")
 
 
 def run(seconds: float | None = None) -> bool:
-    """Work on what is due for a slice of time. True: time was up, there is more to do.
+    """Work on due operations for a slice of time. Return True when there is more to do.
 
-    Short slices leave the cluster's workers to its other tasks in between.
+    Short slices leave the cluster's workers free for other tasks in between.
     """
     runner = uuid.uuid4().hex
     until = time.monotonic() + (SLICE_SECONDS if seconds is None else seconds)
@@ -84,7 +83,7 @@ def run(seconds: float | None = None) -> bool:
 
 
 def _until_next(runner: str) -> float | None:
-    """Seconds until an operation of this runner's is due; None: it has none."""
+    """Return the seconds until an operation of this runner is due, or None when it has none."""
     mine = BulkOperation.objects.filter(state=State.RUNNING, runner=runner)
     wait = ExpressionWrapper(Min("due_at") - Now(), DurationField())
     answer: timedelta | None = mine.aggregate(wait=wait)["wait"]
@@ -92,7 +91,7 @@ def _until_next(runner: str) -> float | None:
 
 
 def work(operation: BulkOperation, runner: str) -> bool:
-    """Take the operation's next chunk and do it. False: it was not to be had, or failed and comes back."""
+    """Take the operation's next chunk and carry it out. Return False when it was not available, or failed and will be retried."""
     try:
         kind = kind_of(operation.action)
         with transaction.atomic() if kind.atomic else nullcontext():
@@ -107,7 +106,7 @@ def work(operation: BulkOperation, runner: str) -> bool:
 
 
 def _take(operation: BulkOperation, runner: str, kind: Kind) -> DatedOperation | None:
-    """The operation as it is once it is ours, or None: another runner has it, it is not due, or it was cancelled."""
+    """Take the operation and return it, or None when another runner has it, it is not due or it was cancelled."""
     due = BulkOperation.objects.due_for(runner).order_by().filter(pk=operation.pk)
     pause = timedelta(seconds=_chunk_size(kind) / settings.OPSCONSOLE_BULK_PACE)
     if not due.update(runner=runner, due_at=Now() + pause, leased_until=Now() + CHUNK_LEASE):
@@ -116,7 +115,7 @@ def _take(operation: BulkOperation, runner: str, kind: Kind) -> DatedOperation |
 
 
 def _chunk_size(kind: Kind) -> int:
-    """A second's worth, so that the pace is even and cancelling is prompt."""
+    """Return one second's worth of members, so that the pace is even and cancelling is prompt."""
     return min(settings.OPSCONSOLE_BULK_PACE, kind.most_a_chunk)
 
 
@@ -137,7 +136,7 @@ def _advance(operation: DatedOperation, kind: Kind) -> None:
 
 def _do_chunk(operation: BulkOperation, kind: Kind, size: int) -> None:
     waiting = operation.members.waiting().order_by("id")
-    # Locked where the record is part of the change: nobody who was stalled for long writes over it.
+    # Locked where the record is part of the change, so that a runner that stalled for long can't overwrite it.
     members = list((waiting.select_for_update() if kind.atomic else waiting)[:size])
     results = kind.carry_out(Order(operation, members)) if members else []
     with transaction.atomic():
@@ -155,11 +154,11 @@ def _do_chunk(operation: BulkOperation, kind: Kind, size: int) -> None:
 
 
 def _settle(members: Sequence[BulkMember], results: Sequence[Result]) -> Counter[str]:
-    """Record what became of each member that still waits; returns how many of each outcome were recorded."""
+    """Record the outcome of each member that is still waiting; return the number recorded per outcome."""
     if not members:
         return Counter()
     by_subject = {result.subject: result for result in results}
-    unanswered = Result("", Outcome.FAILED, "Nothing is known of what became of it.")
+    unanswered = Result("", Outcome.FAILED, "The outcome is unknown.")
     told = [by_subject.get(member.subject, unanswered) for member in members]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -181,15 +180,15 @@ def _wait_for_trial(operation: DatedOperation, sentence: str) -> None:
 
 
 def _finish(operation: BulkOperation, state: State, kind: BulkEvent.Kind, sentence: str) -> None:
-    """End it by itself, unless an operator decided otherwise meanwhile."""
+    """End the operation, unless an operator decided otherwise in the meantime."""
     running = BulkOperation.objects.filter(pk=operation.pk, state=State.RUNNING)
     if running.update(state=state, sentence=sentence, ended_at=Now()):
         _tell(operation, kind, sentence)
 
 
 def _note_trouble(operation: BulkOperation, runner: str, why: str) -> None:
-    """A chunk ended with an error: it comes back soon, and after too many in a row the operation stops."""
-    logger.error("Bulk operation %s: a chunk ended with an error: %s", operation.pk, why)
+    """Retry a failed chunk soon, or stop the operation after too many failures in a row."""
+    logger.error("Bulk operation %s: a chunk failed: %s", operation.pk, why)
     with transaction.atomic():
         _change(
             operation,
@@ -200,7 +199,7 @@ def _note_trouble(operation: BulkOperation, runner: str, why: str) -> None:
         )
         if BulkOperation.objects.get(pk=operation.pk).troubles >= MOST_TROUBLES:
             sentence = (
-                f"Stopped by itself: {MOST_TROUBLES} chunks in a row ended with an error, the last: {why}"
+                f"Stopped automatically: {MOST_TROUBLES} chunks failed in a row, the last one with: {why}"
             )
             _finish(operation, State.STOPPED, BulkEvent.Kind.STOPPED, sentence)
 

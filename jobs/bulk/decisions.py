@@ -1,4 +1,4 @@
-"""What an operator decides about a bulk operation: each a conditional update with a reason, told once (I4, I10)."""
+"""An operator's decisions about a bulk operation: conditional updates with a reason (I4, I10)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ State = BulkOperation.State
 
 
 def must_be_typed(operation: BulkOperation) -> bool:
-    """Whether its size has to be typed to confirm it: more than what is done at once."""
+    """Tell whether the size must be typed to confirm: when it exceeds what is done at once."""
     return operation.will > settings.OPSCONSOLE_BULK_AT_ONCE
 
 
 def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "") -> None:
-    """Confirm a preview of one's own: it runs in the cluster from now on.
+    """Confirm a preview that this operator made, so that the cluster carries it out.
 
-    Raises ``BulkRefused`` without a reason, with another number than its size where that has to be typed, or
-    when the preview is too old, somebody else's, or was confirmed before.
+    Raise ``BulkRefused`` without a reason, with a wrong number where the size must be typed, or when the preview is
+    too old, belongs to somebody else, or was confirmed before.
     """
     reason = reasons.required(reason, BulkRefused, KEPT)
     if not operation.will:
@@ -57,7 +57,7 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
 
 
 def cancel(operation: BulkOperation, actor: Actor, reason: str) -> None:
-    """No further chunk begins; the one that is being done is finished first. What was done stays done."""
+    """Stop after the current chunk. What was done stays done."""
     reason = reasons.required(reason, BulkRefused, KEPT)
     sentence = f"Cancelled by {actor.name}: {reason}"
     with transaction.atomic():
@@ -66,7 +66,7 @@ def cancel(operation: BulkOperation, actor: Actor, reason: str) -> None:
 
 
 def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
-    """Go on with the members that wait still; the next ones are a trial of the rest again."""
+    """Continue with the members that are still waiting; the next ones are again a trial for the rest."""
     reason = reasons.required(reason, BulkRefused, KEPT)
     done = operation.members.filter(outcome=BulkMember.Outcome.DONE)
     with transaction.atomic():
@@ -89,7 +89,7 @@ def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
 def _change(operation: BulkOperation, allowed: list[BulkOperation.State], **changes: Any) -> None:
     if not BulkOperation.objects.filter(pk=operation.pk, state__in=allowed).update(**changes):
         now = BulkOperation.objects.get(pk=operation.pk)
-        raise BulkRefused(f"It is {now.get_state_display().lower()} by now: nothing was changed.")
+        raise BulkRefused(f"It is {now.get_state_display().lower()} now. Nothing was changed.")
 
 
 def _tell(operation: BulkOperation, kind: BulkEvent.Kind, actor: Actor, reason: str) -> None:

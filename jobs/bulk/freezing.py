@@ -1,6 +1,6 @@
-"""A preview: the members are frozen as they are chosen, and what would happen to each is written beside it.
+"""Freezing: the members of a bulk operation are stored as chosen, with what would happen to each.
 
-What matches the filter later is not among them; what was seen of each goes along to the moment of doing.
+Rows that match the filter later are not included. What was seen of each member is compared again when it is carried out.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GONE = "It is gone from the database."
 
 @dataclass(frozen=True)
 class Group:
-    """So many members of one status and diagnosis, and what one of them would be told."""
+    """The number of members with one status and diagnosis, and the sentence for one of them."""
 
     seen_status: str
     seen_reason: str
@@ -52,9 +52,9 @@ class Group:
 
 
 def freeze(kind: Kind, chosen: QuerySet[Any], actor: Actor, *, scope: str, query: str = "") -> BulkOperation:
-    """Keep a preview of doing this to all that is ``chosen`` now, at most OPSCONSOLE_BULK_MOST of them.
+    """Store a preview of this action on everything in ``chosen``, at most OPSCONSOLE_BULK_MOST members.
 
-    ``scope`` says in words what was chosen, ``query`` is the query string of its list.
+    ``scope`` describes the choice in words; ``query`` is the query string of its list.
     """
     with transaction.atomic():
         operation = BulkOperation.objects.create(
@@ -75,7 +75,7 @@ def freeze(kind: Kind, chosen: QuerySet[Any], actor: Actor, *, scope: str, query
 def _take(operation: BulkOperation, subjects: QuerySet[Any]) -> None:
     most = settings.OPSCONSOLE_BULK_MOST
     try:
-        # One more than is allowed tells that there are more, without counting them.
+        # One more than allowed shows that there are more, without counting them.
         chosen, parameters = subjects[: most + 1].query.sql_with_params()
     except EmptyResultSet:
         operation.total, operation.capped = 0, False
@@ -88,7 +88,7 @@ def _take(operation: BulkOperation, subjects: QuerySet[Any]) -> None:
 
 
 def _pages(operation: BulkOperation) -> Iterator[dict[int, str]]:
-    """The subject of each member, by the member's id."""
+    """Yield pages of subjects by member id."""
     members = operation.members.order_by("id").values_list("id", "subject")
     last = 0
     while page := dict(members.filter(id__gt=last)[:PLANNED_AT_ONCE]):
@@ -114,7 +114,7 @@ def _write_plans(page: Mapping[int, str], steps: Mapping[str, Step]) -> None:
 
 
 def groups(operation: BulkOperation, *, will: bool) -> list[Group]:
-    """The members that will be done, or that will be skipped, counted by what was seen of them."""
+    """Return the members that will be changed, or those that will be skipped, grouped by what was seen of them."""
     counted = operation.members.filter(will=will).values_list("seen_status", "seen_reason")
     return [
         Group(*row)
@@ -125,5 +125,5 @@ def groups(operation: BulkOperation, *, will: bool) -> list[Group]:
 
 
 def sample(operation: BulkOperation, size: int) -> list[BulkMember]:
-    """The first that will be done."""
+    """Return the first members that will be changed."""
     return list(operation.members.filter(will=True).order_by("id")[:size])

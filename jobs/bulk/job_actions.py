@@ -1,4 +1,4 @@
-"""Requeue, cancel and release of many jobs, by the same plan and guards as of one (``jobs.operations.job_operations``)."""
+"""Requeue, cancel and release for many jobs, with the same plan and guards as for one (``jobs.operations.job_operations``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.models import Job, Status
 from jobs.operations import job_operations
 from jobs.operations.job_operations import Action
 
-# Those that have waited longest are begun first.
+# The jobs that have waited longest come first.
 OLDEST_FIRST = ("created_at", "pk")
 
 
@@ -23,7 +23,7 @@ def _carry_out(order: Order) -> list[Result]:
 
 
 def came_back(subjects: Sequence[str]) -> int:
-    """How many of these jobs, which were sent again with no attempts counted, reported a failure since."""
+    """Return how many of these jobs reported a failure since they were requeued."""
     again = Q(status__in=[Status.FAILED, Status.QUARANTINED]) | Q(attempts__gt=0)
     return Job.objects.filter(again, pk__in=subjects).exclude(status=Status.COMPLETED).count()
 

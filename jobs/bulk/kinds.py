@@ -1,4 +1,4 @@
-"""What a bulk operation needs to know of that which it does: a ``Kind`` for each action."""
+"""The kinds of bulk operations: what an operation needs to know about its action."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 
-# Members of one chunk at the most: a second's work, so that cancelling never waits for longer.
+# The most members per chunk: about a second's work, so that cancelling never waits longer.
 MOST_A_CHUNK = 500
 
 
@@ -24,7 +24,7 @@ class BulkRefused(OpsConsoleError):
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one subject."""
+    """The outcome for one subject."""
 
     subject: str
     outcome: BulkMember.Outcome
@@ -39,7 +39,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Order:
-    """One chunk of an operation: these of its members."""
+    """One chunk of an operation."""
 
     operation: BulkOperation
     members: Sequence[BulkMember]
@@ -54,7 +54,7 @@ class Order:
 
     @property
     def steps(self) -> list[Step]:
-        """What was planned for each member, with what was seen of it."""
+        """Return what was planned for each member, with what was seen of it."""
         return [
             Step(
                 job_id=UUID(member.subject),
@@ -71,7 +71,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How the first ones fare, of which the ids are given: how many failed again, how many came through."""
+    """Functions that count, for given ids, how many of the first members failed again and how many completed."""
 
     came_back: Callable[[Sequence[str]], int]
     came_through: Callable[[Sequence[str]], int]
@@ -79,14 +79,16 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """``plan`` says what would happen to subjects with these ids, leaving out those that are gone. Those skipped
-    with the same ``seen_status`` and ``seen_reason`` are counted together in the preview.
+    """A kind of bulk operation.
 
-    ``carry_out`` does it to each member that is still as it was seen, and answers for each. With ``atomic`` it
-    only writes to the database: the chunk and its record are one transaction. Without, it must bear being asked
-    again for members of which it already did some, and answer for those as it did. ``describe`` says whose each is;
-    ``states`` are words for statuses that are not those of jobs; ``page`` is the name of the admin's pages of
-    the model, such as ``jobs_job``.
+    ``plan`` returns what would happen to the subjects with these ids, without those that no longer exist. Skipped
+    subjects with the same ``seen_status`` and ``seen_reason`` are counted together in the preview.
+
+    ``carry_out`` acts on each member that is still as it was seen, and returns a result per member. With ``atomic`` it
+    only writes to the database, and the chunk and its record share a transaction. Otherwise it may be called again
+    for members that it has already done, and must return the same results. ``describe`` names the owner of each
+    subject; ``states`` labels statuses that are not those of jobs; ``page`` is the name of the model's admin pages,
+    such as ``jobs_job``.
     """
 
     action: str
@@ -107,5 +109,5 @@ class Kind:
     most_a_chunk: int = MOST_A_CHUNK
 
     def count(self, number: int) -> str:
-        """How many of them, in words: '1 job', '4,812 jobs'."""
+        """Return the count in words: '1 job', '4,812 jobs'."""
         return exactly(number, self.one, self.many)

@@ -1,7 +1,7 @@
-"""Replay, discard and restore of many dead letters, by the same plan and guards as of one.
+"""Replay, discard and restore for many dead letters, with the same plan and guards as for one.
 
-What is done here is to write wishes with their ledger; ``jobs.dead_letters.fulfilment`` talks to SQS, in the order of
-the wishes. So a chunk is one transaction, and the members' order (as they were sent) is the order of the replay.
+This module only writes requests with their ledger; ``jobs.dead_letters.fulfilment`` talks to SQS in the order of the
+requests. A chunk is therefore one transaction, and letters are replayed in the order in which they were sent.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from jobs.dead_letters import operations
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Status
 
-# FIFO queues promise the order of sending within a group.
+# FIFO queues keep the order of sending within a group.
 AS_SENT = ("sent_at", "pk")
 
 
 def _carry_out(order: Order) -> list[Result]:
     outcomes = operations.carry_out(order.steps, order.actor, order.operation.reason)
-    # Committed with the wishes; the cluster would look within the minute anyway.
+    # Committed with the requests; the cluster would look within a minute anyway.
     async_task("jobs.tasks.work_dead_letters", group="dead letters")
     return [Result.of(outcome) for outcome in outcomes]
 
 
 def came_through(subjects: Sequence[str]) -> int:
-    """How many of these letters were replayed for a job that is completed since."""
+    """Return how many of these letters were replayed for a job that has completed since."""
     return DeadLetter.objects.filter(pk__in=subjects, job__status=Status.COMPLETED).count()
 
 
 def _customers(subjects: Sequence[str]) -> dict[str, str]:
-    """Whose job each letter names; the queue of one that names none."""
+    """Return the customer of the job that each letter names, or its queue when it names none."""
     letters = DeadLetter.objects.filter(pk__in=subjects)
     told = letters.values_list("pk", "job__customer_id", "queue")
     return {str(pk): customer or queue for pk, customer, queue in told}

@@ -1,4 +1,4 @@
-"""All that can be done in bulk, by the name of its action."""
+"""The registry of bulk operations, by the name of the action."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ KINDS: dict[str, Kind] = {kind.action: kind for kind in (*job_actions.KINDS, *le
 
 
 def kind_of(action: str) -> Kind:
-    """Raises ``BulkRefused`` for an action that this console doesn't know (another release began it)."""
+    """Return the kind. Raise ``BulkRefused`` for an unknown action, which another release may have begun."""
     try:
         return KINDS[action]
     except KeyError:
-        raise BulkRefused(f"This console knows no bulk operation '{action}': {', '.join(KINDS)}.") from None
+        raise BulkRefused(
+            f"This console does not know the bulk operation '{action}'. It knows: {', '.join(KINDS)}."
+        ) from None

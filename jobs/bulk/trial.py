@@ -1,4 +1,4 @@
-"""Are the first ones a warning? They are sent ahead; when too many of them fail again, the rest is not sent."""
+"""The trial: the first members are sent ahead, and if too many of them fail again, the rest is not sent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """``most``: so many members may go next (None: any number)."""
+    """The state of the trial. ``most`` is how many members may go next (None: any number)."""
 
     verdict: Verdict
     sentence: str = ""
@@ -35,9 +35,9 @@ class Judgement:
 
 
 def judge(operation: DatedOperation, kind: Kind) -> Judgement:
-    """Look at the first ones of an operation that was loaded with ``db_now``.
+    """Judge the first members of an operation that was loaded with ``db_now``.
 
-    They are looked at again before every chunk: what fails late still stops the rest.
+    They are judged again before every chunk, so that late failures still stop the rest.
     """
     size = settings.OPSCONSOLE_BULK_TRIAL_SIZE
     if kind.trial is None or not size:
@@ -51,22 +51,20 @@ def judge(operation: DatedOperation, kind: Kind) -> Judgement:
 
 
 def decide(operation: DatedOperation, size: int, back: int, through: int) -> Judgement:
-    """What follows from so many of the first ``size`` being back, and so many through. Pure."""
+    """Decide from how many of the first ``size`` members failed again (``back``) and completed (``through``). Pure."""
     if back * 2 >= size:
         sentence = (
-            f"Stopped by itself: {back} of the first {size} failed again. "
-            "Find out why before you resume; what waits was not touched."
+            f"Stopped automatically: {back} of the first {size} failed again. "
+            "Find out why before you resume. The waiting members were not changed."
         )
         return Judgement(Verdict.STOP, sentence)
     if operation.trial_passed:
         return Judgement(Verdict.GO_ON)
     waited = operation.trial_until is not None and operation.trial_until <= operation.db_now
     if waited or back + through >= size:
-        return Judgement(
-            Verdict.PASSED, f"Of the first {size}, {through} came through and {back} failed again."
-        )
+        return Judgement(Verdict.PASSED, f"Of the first {size}, {through} completed and {back} failed again.")
     return Judgement(
-        Verdict.WAIT, f"The first {size} were sent ahead: it waits to see whether they fail again."
+        Verdict.WAIT, f"The first {size} were sent ahead. The rest waits to see whether they fail again."
     )
 
 
@@ -76,5 +74,5 @@ def _first(operation: BulkOperation, size: int) -> Sequence[str]:
 
 
 def ends() -> CombinedExpression:
-    """When a trial that begins now is over."""
+    """Return when a trial that begins now is over."""
     return Now() + timedelta(seconds=settings.OPSCONSOLE_BULK_TRIAL_SECONDS)

@@ -1,4 +1,4 @@
-"""Bring jobs into the world: row, timeline and the wish to send in one transaction (I2)."""
+"""Enqueueing: the job's row, its timeline and its outgoing message in one transaction (I2)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from opsconsole.kit.storable import json_problem, plain_text
 
 BATCH = 1_000
 LARGEST_INTEGER = 2**31 - 1
-# Python can't hold every time that PostgreSQL keeps: one at the edge would be stored and never read again.
+# PostgreSQL stores times that Python can't represent: such a row could never be read again.
 FIRST_YEAR, LAST_YEAR = 1970, 9998
 
 
@@ -30,7 +30,7 @@ class InvalidJob(OpsConsoleError):
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """What a producer asks for. ``priority`` None means the database's default."""
+    """A job as a producer requests it. ``priority`` None means the database's default."""
 
     customer_id: str
     package_size: int
@@ -43,13 +43,13 @@ class NewJob:
 
 
 def enqueue(new: NewJob, *, actor: Actor = CONSOLE) -> Job:
-    """Accept one job; its message is sent by the dispatcher. Raises ``InvalidJob``."""
+    """Accept one job; the dispatcher sends its message. Raise ``InvalidJob`` when it can't be accepted."""
     enqueue_many([new], actor=actor)
     return Job.objects.get(pk=new.id)
 
 
 def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> None:
-    """Accept all of these jobs or, when one is invalid, none. Raises ``InvalidJob``."""
+    """Accept all of these jobs, or none when one is invalid. Raise ``InvalidJob`` then."""
     for new in new_jobs:
         validate(new)
     with transaction.atomic():
@@ -59,10 +59,10 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> None:
 
 
 def validate(new: NewJob) -> None:
-    """Raise ``InvalidJob`` with a sentence when the job can't be stored or could never be sent."""
+    """Raise ``InvalidJob`` when the job can't be stored or could never be sent."""
     for name, text in (("customer_id", new.customer_id), ("priority", new.priority)):
         if text is not None and not (text.strip() and text == plain_text(text)):
-            raise InvalidJob(f"{name} must be text that is not empty, without NUL and lone surrogates.")
+            raise InvalidJob(f"{name} must be non-empty text without NUL characters and lone surrogates.")
     if not 0 < new.package_size <= LARGEST_INTEGER:
         raise InvalidJob(f"package_size must be a whole number from 1 to {LARGEST_INTEGER}.")
     for name, time in (("not_before", new.not_before), ("deadline_at", new.deadline_at)):
@@ -101,7 +101,7 @@ def _event(new: NewJob, actor: Actor) -> JobEvent:
 
 
 def _message(new: NewJob) -> Outbox:
-    # The queue's row may come due no earlier than the job itself.
+    # The outgoing message must not be due before the job itself.
     return Outbox(
         job_id=new.id,
         run_epoch=1,

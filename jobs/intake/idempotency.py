@@ -1,4 +1,4 @@
-"""Do once what is asked for twice: a request that names a key is answered again as it was the first time."""
+"""Idempotency: a repeated request with the same key gets the first answer again."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class KeyReused(OpsConsoleError):
 
 @dataclass(frozen=True)
 class Answer:
-    """``replayed``: nothing was done, this is what was answered the first time."""
+    """An answer. ``replayed``: nothing was done now; this is the first answer."""
 
     fields: Mapping[str, Any]
     replayed: bool
 
 
 def once(caller: str, key: str, asked: Mapping[str, Any], do: Callable[[], Mapping[str, Any]]) -> Answer:
-    """Do it and keep the answer, both or neither; the second with the same key gets the first one's answer.
+    """Run ``do`` and store its answer, both or neither; a second call with the same key returns the stored answer.
 
-    Two at once: the unique key makes the later one wait for the end of the earlier, and then it is the second.
+    Of two simultaneous calls, the unique key makes the later one wait until the earlier has ended.
     What fails keeps nothing. ``asked`` and the answer are JSON. Raises ``KeyReused``, and what ``do`` raises.
     """
     request = _digest(asked)
@@ -43,7 +43,9 @@ def once(caller: str, key: str, asked: Mapping[str, Any], do: Callable[[], Mappi
             IdempotencyKey.objects.filter(pk=kept.pk).update(answer=fields)
             return Answer(fields, replayed=False)
     if kept.request != request:
-        raise KeyReused("This Idempotency-Key was used for another request. Use a new key for each request.")
+        raise KeyReused(
+            "This Idempotency-Key was already used for another request. Use a new key for each request."
+        )
     return Answer(kept.answer, replayed=True)
 
 

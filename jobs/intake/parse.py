@@ -1,4 +1,4 @@
-"""A job as a producer writes it in JSON, made a ``NewJob`` or refused with a sentence. Pure."""
+"""Parsing of jobs from JSON: each becomes a ``NewJob`` or is refused with a sentence. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUIRED = {"customer_id", "package_size"}
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line of a file that is no job: its number from 1, and why."""
+    """A line of a file that is not a job: its number, from 1, and the problem."""
 
     number: int
     problem: str
@@ -29,7 +29,7 @@ class BadLine:
 
 
 def parse_lines(lines: Iterable[str]) -> tuple[list[NewJob], list[BadLine]]:
-    """The jobs of a JSON Lines text, one object a line, and the lines that are none; empty ones are left out."""
+    """Return the jobs of a JSON Lines text, one object per line, and the invalid lines; empty lines are ignored."""
     jobs: list[NewJob] = []
     bad: list[BadLine] = []
     first_line: dict[UUID, int] = {}
@@ -50,7 +50,7 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[NewJob], list[BadLine]]:
 
 
 def parse_job(record: object) -> NewJob:
-    """The job that this JSON value asks for. Raises ``InvalidJob``."""
+    """Return the job that this JSON value describes. Raise ``InvalidJob`` when it describes none."""
     if not isinstance(record, Mapping):
         raise InvalidJob(f"A job is a JSON object, not {_json_name(record)}.")
     if unknown := sorted(set(record) - set(FIELDS)):
@@ -63,7 +63,7 @@ def parse_job(record: object) -> NewJob:
 
 
 def parse_payload(text: str) -> dict[str, Any]:
-    """The payload that this JSON text is. Raises ``InvalidJob``."""
+    """Return the payload in this JSON text. Raise ``InvalidJob`` when it is not a JSON object."""
     return _object("payload", _parse_json(text))
 
 
@@ -105,7 +105,7 @@ def _time(name: str, value: object) -> datetime:
     except ValueError:
         time = None
     if time is None or not is_aware(time):
-        raise InvalidJob(f"{name} must be a time with its zone, such as 2030-01-31T12:00:00Z.")
+        raise InvalidJob(f"{name} must be a time with a time zone, such as 2030-01-31T12:00:00Z.")
     return time
 
 

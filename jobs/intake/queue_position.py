@@ -1,4 +1,4 @@
-"""Where a customer's jobs stand: what may be told to anybody who knows the customer's id."""
+"""The position of a customer's jobs in the queue, reduced to what anybody who knows the customer's id may see."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jobs.models import Job, MessageTrouble, Status
 from jobs.models.annotations import MessageColumns
 from opsconsole.kit.storable import plain_text
 
-# The newest jobs of a customer that are told, and how far a place in the line is counted.
+# How many of a customer's newest jobs are shown, and how far a position is counted.
 MOST_JOBS = 20
 COUNTED_TO = 1_000
 
-# What the outside may know of a status. Others are the outside's own words, and not ours to publish.
+# The statuses that outsiders may see. Others are not ours to publish.
 TOLD: dict[str, str] = {
     Status.PENDING: "pending",
     Status.IN_PROGRESS: "in_progress",
@@ -35,9 +35,9 @@ OTHER = "other"
 class Place:
     """One job as its customer may see it.
 
-    ``position``: 1 for the job that waits longest in its queue; None when the job does not wait, when its message
-    will not arrive before an operator acts, and when more than ``COUNTED_TO`` are before it, which ``position_over``
-    then tells. Queues promise no order: it is the order in which jobs began to wait.
+    ``position`` is 1 for the job that has waited longest in its queue. It is None when the job is not waiting, when its
+    message will not arrive before an operator acts, and when more than ``COUNTED_TO`` jobs are ahead; ``position_over``
+    is set in the last case. SQS keeps no order: this is the order in which the jobs began to wait.
     """
 
     id: UUID
@@ -51,12 +51,12 @@ class Place:
 
 
 def of_customer(customer_id: str) -> list[Place]:
-    """The customer's newest jobs, at most ``MOST_JOBS``; an id that can't be one has none."""
+    """Return the customer's newest jobs, at most ``MOST_JOBS``; none for an id that can't exist."""
     if customer_id != plain_text(customer_id):
         return []
     jobs = Job.objects.filter(customer_id=customer_id).with_message().annotate(ahead=_ahead())
     try:
-        # A savepoint: a customer_id column of type uuid or integer refuses other words.
+        # A savepoint: a customer_id column of type uuid or integer rejects other values.
         with transaction.atomic():
             return [_place(job) for job in jobs.defer("payload", "error_message")[:MOST_JOBS]]
     except DataError:
@@ -64,8 +64,8 @@ def of_customer(customer_id: str) -> list[Place]:
 
 
 def _ahead() -> Case:
-    """How many jobs of its queue have waited longer than a waiting one, counted up to ``COUNTED_TO``."""
-    # Written so that the comparison that always holds bounds the walk of the index.
+    """Count the jobs of the same queue that have waited longer than a waiting job, up to ``COUNTED_TO``."""
+    # Written so that the comparison that always holds bounds the index scan.
     earlier = Q(updated_at__lt=OuterRef("updated_at")) | Q(pk__lt=OuterRef("pk"))
     line = Job.objects.waiting().filter(
         earlier, queue=OuterRef("queue"), updated_at__lte=OuterRef("updated_at")
@@ -76,7 +76,7 @@ def _ahead() -> Case:
 
 
 class AheadColumns(MessageColumns):
-    """``ahead``: None when the job does not wait."""
+    """``ahead`` is None when the job is not waiting."""
 
     ahead: int | None
 

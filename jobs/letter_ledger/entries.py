@@ -1,4 +1,4 @@
-"""Write the ledger: one row for each thing done to a letter, with who and why."""
+"""Ledger entries: one row per action on a dead letter, with who and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ State = ReplayAttempt.State
 def entry(
     letter: DeadLetter, action: Action, state: State, actor: Actor, reason: str, **more: Any
 ) -> ReplayAttempt:
-    """A row to be written. ``more``: fields of its state."""
+    """Return an unsaved row. ``more`` are the fields of its state."""
     return ReplayAttempt(
         letter_id=letter.pk,
         action=action,
@@ -29,7 +29,7 @@ def entry(
 
 
 def of_letters(letters: Iterable[DeadLetter]) -> dict[UUID, ReplayAttempt]:
-    """The unfinished row of each letter that has one, by the letter's id."""
+    """Return the unfinished row of each letter that has one, by the letter's id."""
     ids = [letter.pk for letter in letters]
     rows = ReplayAttempt.objects.filter(letter_id__in=ids, state__in=ReplayAttempt.UNFINISHED)
     return {row.letter_id: row for row in rows}

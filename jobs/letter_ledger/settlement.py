@@ -1,4 +1,4 @@
-"""When a job is requeued, its letters go with it: the new message takes their place (I9)."""
+"""Settlement: when a job is requeued, its new message takes the place of its dead letters (I9)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ FOLLOWING = (DeadLetter.State.IN_QUEUE, DeadLetter.State.KEPT)
 
 
 def follow_requeue(job_id: UUID, run_epoch: int, actor: Actor, reason: str) -> int:
-    """As ``follow_requeues``, for one job."""
+    """Do the same as ``follow_requeues`` for one job."""
     return follow_requeues({job_id: run_epoch}, actor, reason)
 
 
 def follow_requeues(run_epochs: Mapping[UUID, int], actor: Actor, reason: str) -> int:
-    """Note on each undecided letter of these jobs that it is replayed as its job's run; returns how many.
+    """Record on each undecided letter of these jobs that it is replayed as a run of its job; return how many.
 
-    Belongs in the transaction of the requeue. The letters leave their queue once the new message was sent.
+    Call it in the transaction of the requeue. The letters leave their queue once the new message has been sent.
     """
     letters = list(
         DeadLetter.objects.light()
@@ -33,7 +33,7 @@ def follow_requeues(run_epochs: Mapping[UUID, int], actor: Actor, reason: str) -
 
 
 def note(followed: Sequence[tuple[DeadLetter, int]], actor: Actor, reason: str) -> None:
-    """Write for these locked letters that their job was requeued as this run."""
+    """Record for these locked letters that their job was requeued as this run."""
     if not followed:
         return
     ReplayAttempt.objects.bulk_create(

@@ -1,7 +1,7 @@
-"""Send what the outbox holds to SQS, a page at a time, ten messages a call, eight calls at once (I2).
+"""The dispatcher: sends the outbox to SQS in pages, ten messages per call, eight calls at once (I2).
 
-Sending is at-least-once: a crash between sending and recording gives the page back when its lease ends, and
-the second copy is refused where runs are claimed (I1). The threads speak to SQS alone, never to the database.
+Sending is at-least-once: after a crash between sending and recording, the page is due again when its lease ends, and
+the claim refuses the second copy (I1). The threads use SQS only, never the database.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGEST_BACKOFF = timedelta(minutes=5)
 
 @dataclass
 class Dispatched:
-    """What one pass did, in rows. ``waiting_on``: why a target ('default/queue') takes nothing now."""
+    """The counts of one pass, in rows. ``waiting_on`` says why a target ('default/queue') accepts nothing now."""
 
     sent: int = 0
     dropped: int = 0
@@ -50,7 +50,7 @@ class Dispatched:
 
 @dataclass(frozen=True)
 class Batch:
-    """One call of SendMessageBatch."""
+    """One SendMessageBatch call."""
 
     target: str
     queue_url: str
@@ -59,11 +59,11 @@ class Batch:
 
 
 def dispatch(limit: int = 1_000) -> Dispatched:
-    """Send at most ``limit`` due messages. What fails is in the answer and in the rows, not raised."""
+    """Send at most ``limit`` due messages. Failures are in the result and in the rows, not raised."""
     done = Dispatched()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="dispatch") as pool:
         while done.taken < limit:
-            # A target that failed is left out, so that its rows never starve those of the others.
+            # A target that failed is left out, so that its rows never starve the others.
             page = leases.take(min(PAGE, limit - done.taken), without=done.waiting_on)
             if not page.size:
                 break
@@ -133,17 +133,19 @@ def _outgoing(letter: Letter, url: str) -> sqs.Outgoing:
     if not url.endswith(".fifo"):
         return sqs.Outgoing(key=key, body=body)
     job_id, epoch = letter.message.job_id, letter.message.run_epoch
-    # A re-send is another message; a repeat after a crash is the same one, and SQS drops it.
+    # A re-send is a new message; a repetition after a crash is the same one, and SQS drops it.
     dedup_id = f"{job_id}:{epoch}:{letter.destination}:{letter.resends}"
     return sqs.Outgoing(key=key, body=body, group_id=str(job_id), dedup_id=dedup_id)
 
 
 def _send_batch(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:
-    """Runs in a thread of the pool; the sets and dicts of ``done`` are only added to."""
+    """Send one batch, in a thread of the pool; the sets and dicts of ``done`` are only added to."""
     if batch.target in done.waiting_on:
         return [_later(letter, done.waiting_on[batch.target]) for letter in batch.letters]
     if monotonic() > stop_at:
-        return [_later(letter, "SQS was too slow to try it within the lease.") for letter in batch.letters]
+        return [
+            _later(letter, "SQS was too slow: it was not tried within the lease.") for letter in batch.letters
+        ]
     try:
         results = sqs.send_batch(batch.queue_url, batch.entries)
     except sqs.QueueMisconfigured as error:
@@ -176,6 +178,6 @@ def _later(letter: Letter, error: str, pause: timedelta | None = None) -> Fate:
 
 
 def backoff(attempts: int) -> timedelta:
-    """The pause after so many tries: one second, doubled with each, five minutes at the most."""
+    """Return the pause after this many tries: one second, doubled each time, at most five minutes."""
     doubled: int = 2 ** min(attempts - 1, 20)
     return min(FIRST_BACKOFF * doubled, LONGEST_BACKOFF)

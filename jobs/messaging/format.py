@@ -1,4 +1,4 @@
-"""The job message, as it stands in the body of an SQS message. Pure: no database, no network."""
+"""The format of the job message in the body of an SQS message. Pure: no database, no network."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from uuid import UUID
 from opsconsole.kit.errors import OpsConsoleError
 
 LARGEST_INTEGER = 2**31 - 1
-# The contract says integer; an existing database may have made it a bigint.
+# The contract says integer; an existing database may use a bigint.
 LARGEST_PACKAGE = 2**63 - 1
 LONGEST_QUOTE = 80
 
 
 class MalformedMessage(OpsConsoleError):
-    """A body is not a job message; the sentence tells the operator which part is wrong and what is accepted."""
+    """A body is not a job message; the sentence says which part is wrong and what is accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobMessage:
-    """What producers, console and workers tell each other about one run of a job.
+    """A message between producers, console and workers about one run of a job.
 
-    ``run_epoch`` is None from producers that know nothing of runs; ``dead_letter_id`` is set on the copies
-    that the console puts on a dead letter queue.
+    ``run_epoch`` is None from producers that don't know runs; ``dead_letter_id`` is set on the copies that the
+    console sends to a dead letter queue.
     """
 
     job_id: UUID
@@ -37,7 +37,7 @@ class JobMessage:
     dead_letter_id: str | None = None
 
     def to_body(self) -> str:
-        """Compact JSON in ASCII, so no character of a value is one that SQS refuses."""
+        """Return compact ASCII JSON, so that no value contains a character that SQS refuses."""
         fields: dict[str, Any] = {
             "job_id": str(self.job_id),
             "customer_id": self.customer_id,
@@ -54,9 +54,9 @@ class JobMessage:
 
 
 def parse_body(text: str, limit_bytes: int) -> JobMessage:
-    """Read a message of any producer: foreign fields are ignored, optional ones may be missing or null.
+    """Parse a message of any producer: unknown fields are ignored, optional ones may be missing or null.
 
-    Raises ``MalformedMessage``, and nothing else, whatever the text is.
+    Raise ``MalformedMessage``, and nothing else, whatever the text is.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > limit_bytes:
@@ -78,10 +78,10 @@ def parse_body(text: str, limit_bytes: int) -> JobMessage:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        # A fraction stays the text that the producer wrote: nothing here is one, and no digit gets lost.
+        # Fractions remain text as the producer wrote it: no field is one, and no digit gets lost.
         value = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
     except RecursionError:
-        raise MalformedMessage("The body is JSON that is nested too deeply.") from None
+        raise MalformedMessage("The JSON in the body is nested too deeply.") from None
     except ValueError as error:
         raise MalformedMessage(f"The body is not JSON: {error}.") from None
     if not isinstance(value, dict):
@@ -97,7 +97,7 @@ def _job_id(fields: dict[str, Any]) -> UUID:
     value = fields.get("job_id")
     if value is None:
         raise MalformedMessage("job_id is missing.")
-    # UUID() alone also takes braces, underscores and digits of other scripts, which PostgreSQL would not.
+    # UUID() alone also accepts braces, underscores and digits of other scripts, which PostgreSQL does not.
     try:
         job_id = UUID(value) if isinstance(value, str) else None
     except ValueError:
@@ -108,7 +108,7 @@ def _job_id(fields: dict[str, Any]) -> UUID:
 
 
 def _text(fields: dict[str, Any], name: str) -> str | None:
-    """Text that PostgreSQL can store; a number, as old producers send ids and priorities, becomes text."""
+    """Return text that PostgreSQL can store. A number becomes text, because old producers send numeric ids and priorities."""
     value = fields.get(name)
     if value is None:
         return None
@@ -143,6 +143,6 @@ def _flag(fields: dict[str, Any], name: str) -> bool:
 
 
 def _quote(value: object) -> str:
-    """The beginning of a foreign value, in characters that logs, pages and SQS attributes take."""
+    """Return the beginning of an outside value, in characters that logs, pages and SQS attributes accept."""
     quoted = json.dumps(value)
     return quoted if len(quoted) <= LONGEST_QUOTE else f"{quoted[:LONGEST_QUOTE]}..."

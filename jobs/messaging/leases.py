@@ -1,7 +1,7 @@
-"""Two statements on the outbox: take a page of due rows under a lease, and settle what became of them (I2).
+"""The two statements on the outbox: lease a page of due rows, and record the outcomes (I2).
 
-A lease is ``available_at`` moved forward. A dispatcher that dies lets it run out, and the rows are due again;
-one that comes back too late finds another ``available_at`` and changes nothing.
+A lease moves ``available_at`` forward. If the dispatcher dies, the lease expires and the rows are due again. A
+dispatcher that comes back too late finds another ``available_at`` and changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobs.models.columns import as_whole, column
 
 LEASE = timedelta(seconds=60)
 
-# Rows are judged in the statement that takes them: what is no longer current is dropped, what may not start
+# Rows are judged in the statement that takes them: those no longer current are dropped; those that may not start
 # yet is put back until then and not counted as tried. ``without`` names targets, such as 'default/dlq'. The
 # LATERAL keeps PostgreSQL to a look by primary key a row, also where it would rather read the whole table.
 _TAKE = """
@@ -76,7 +76,7 @@ UPDATE outbox AS letter
 
 @dataclass(frozen=True)
 class Letter:
-    """A leased row of the outbox with the message that its job's row makes of it."""
+    """A leased row of the outbox, with the message made from the job's row."""
 
     id: int
     queue: str
@@ -87,13 +87,13 @@ class Letter:
 
     @property
     def target(self) -> str:
-        """Where it goes, such as 'default/queue' or 'default/dlq'."""
+        """Return the target, such as 'default/queue' or 'default/dlq'."""
         return f"{self.queue}/{self.destination}"
 
 
 @dataclass(frozen=True)
 class Page:
-    """``size`` rows were taken; those in ``letters`` are ours to send until ``leased_until``."""
+    """A leased page: ``size`` rows were taken, and those in ``letters`` can be sent until ``leased_until``."""
 
     size: int
     dropped: int
@@ -104,7 +104,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a letter. ``pause``: how long one that still waits is left alone."""
+    """The outcome of a letter. ``pause`` is how long a letter that is still waiting is left alone."""
 
     id: int
     state: Outbox.State
@@ -114,7 +114,7 @@ class Fate:
 
 
 def take(limit: int, *, without: Iterable[str] = ()) -> Page:
-    """Lease at most ``limit`` due rows, the longest due first, passing over the targets in ``without``."""
+    """Lease at most ``limit`` due rows, those due longest first, except for the targets in ``without``."""
     statement = _TAKE.format(
         customer_id=column("jobs.customer_id"),
         package_size=column("jobs.package_size"),
@@ -152,7 +152,7 @@ def _letter(row: dict[str, Any]) -> Letter:
 
 
 def settle(page: Page, fates: Sequence[Fate]) -> int:
-    """Record what became of the page's letters; returns how many were still leased to us."""
+    """Record the outcomes of the page's letters; return how many were still leased to us."""
     with connection.cursor() as cursor:
         cursor.execute(
             _SETTLE,

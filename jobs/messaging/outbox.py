@@ -1,6 +1,6 @@
-"""The wish to send a message, written in the transaction of the change that it announces (I2).
+"""The outbox: messages to send, written in the transaction of the change that they announce (I2).
 
-``jobs.messaging.dispatcher`` sends what is written here.
+``jobs.messaging.dispatcher`` sends them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def post(
     retry: bool,
     delay: timedelta = timedelta(0),
 ) -> None:
-    """Ask for the message of a run to be sent to its queue, no earlier than ``delay`` from now."""
+    """Write the message of a run to its queue, due no earlier than ``delay`` from now."""
     Outbox.objects.create(
         job_id=job_id,
         run_epoch=run_epoch,
@@ -42,7 +42,7 @@ def post(
 
 
 def post_dead_letter(job_id: UUID, run_epoch: int, queue: str, *, reason: str) -> None:
-    """Ask for a copy of a dead run's message on its dead letter queue, the one sign of dead work outside."""
+    """Write a copy of a dead run's message to its dead letter queue, the one sign of dead work outside the console."""
     Outbox.objects.get_or_create(
         job_id=job_id,
         run_epoch=run_epoch,

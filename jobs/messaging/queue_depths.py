@@ -1,4 +1,4 @@
-"""Read the depth of each queue and keep it, so that pages, probes and decisions never wait for SQS (I8)."""
+"""Queue depths: read from SQS and stored, so that pages, probes and decisions never wait for SQS (I8)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from jobs import sqs
 from jobs.models import QueueState
 
 THREADS = 8
-# The rule of the alert about a queue that can't be read, and its fingerprint before the queue's name.
+# The rule of the alert about an unreadable queue, and the beginning of the alert's fingerprint.
 UNREADABLE = "queue_unreadable"
 
 
 def refresh_queue_states() -> None:
-    """Read all configured queues. One that can't be read keeps its old figures and says why in ``error``."""
+    """Read all configured queues. An unreadable one keeps its old figures, with the reason in ``error``."""
     _forget_others()
     QueueState.objects.bulk_create([QueueState(name=name) for name in settings.QUEUES], ignore_conflicts=True)
-    # Figures count from before they were read: whoever compares a time with them is then on the safe side.
+    # The figures get the time from before the reading, which is the safe side for comparisons.
     began = _database_time()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="queue-depth") as pool:
         readings = pool.map(_read, [queue.url for queue in settings.QUEUES.values()])
@@ -33,7 +33,7 @@ def refresh_queue_states() -> None:
 
 
 def _forget_others() -> None:
-    """A queue that is no longer configured can't be in trouble."""
+    """Delete the state and resolve the alert of queues that are no longer configured."""
     others = QueueState.objects.exclude(name__in=settings.QUEUES)
     for name in others.values_list("name", flat=True):
         notify.resolve(f"{UNREADABLE}:{name}")
@@ -48,7 +48,7 @@ def _database_time() -> datetime:
 
 
 def _read(url: str) -> sqs.QueueDepth | sqs.QueueError:
-    """Runs in a thread of the pool, and so touches SQS alone."""
+    """Read one queue. This runs in a thread of the pool and therefore uses SQS only."""
     try:
         return sqs.depth(url)
     except sqs.QueueError as error:
@@ -56,7 +56,7 @@ def _read(url: str) -> sqs.QueueDepth | sqs.QueueError:
 
 
 def _keep(name: str, reading: sqs.QueueDepth | sqs.QueueError, began: datetime) -> None:
-    """A reading that began before the one that is stored came too late, and changes nothing."""
+    """Store a reading, unless it began before the stored one."""
     changes: dict[str, Any]
     if isinstance(reading, sqs.QueueError):
         changes = {"error": str(reading)}

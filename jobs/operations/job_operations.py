@@ -1,4 +1,4 @@
-"""What an operator may do to jobs: planned from what was seen, carried out only on what is still so (I4, I10)."""
+"""Operations on jobs by a person: planned from what was seen, carried out only if that is still true (I4, I10)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError, first_line
 
 KEPT = "on each job's timeline"
-# A row that another transaction holds for so long is left alone, and the others are done without it.
+# A row that another transaction locks for longer than this is skipped, and the others are done without it.
 LOCK_TIMEOUT_MS = 3_000
 
-# What deciding and writing need; payloads can be large.
+# The columns that deciding and writing need; payloads can be large.
 _READ_OF_A_JOB = (
     "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count", "updated_at", "started_at",
     "deadline_at",
@@ -37,7 +37,7 @@ _READ_OF_A_JOB = (
 
 
 class OperationRefused(OpsConsoleError):
-    """An operation can't be begun as asked; the message says what is missing."""
+    """An operation can't be started; the message says what is missing."""
 
 
 class Action(TextChoices):
@@ -48,10 +48,10 @@ class Action(TextChoices):
 
 @dataclass(frozen=True)
 class Step:
-    """What will happen to one job, frozen with what was seen of it; ``will`` False: it is skipped.
+    """What will happen to one job, frozen with what was seen of it. ``will`` False: it is skipped.
 
     ``seen_reason`` is the diagnosis at that time ('' for none): an operator who saw a dead worker has not
-    decided about one that beats. ``jobs.dead_letters.operations`` makes steps of this shape too.
+    decided about a worker that is alive. ``jobs.dead_letters.operations`` makes the same kind of steps.
     """
 
     job_id: UUID
@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job. ``failed``: it should have been done, and the database refused it."""
+    """The outcome for one job. ``failed``: it should have been done, but the database refused it."""
 
     job_id: UUID
     done: bool
@@ -74,14 +74,14 @@ class Outcome:
 
     @classmethod
     def of_refusal(cls, step: Step, error: DatabaseError) -> Outcome:
-        """Say of one job or letter that the database refused what was planned for it."""
+        """Return the outcome for a job or letter whose change the database refused."""
         sentence = f"The database refused it, nothing was changed: {first_line(error)}"
         return cls(step.job_id, done=False, sentence=sentence, failed=True)
 
 
 @dataclass(frozen=True)
 class _Decision:
-    """Who does it, why, and what else the timeline is told."""
+    """Who does it, why, and further details for the timeline."""
 
     actor: Actor
     reason: str
@@ -89,7 +89,7 @@ class _Decision:
 
 
 def plan(action: Action, job_ids: Iterable[UUID]) -> list[Step]:
-    """Say for each of these jobs what the action would do, in the order given. Unknown ids are left out."""
+    """Return what the action would do to each of these jobs, in the given order, without unknown ids."""
     wanted = list(job_ids)
     found = _with_evidence(wanted)
     return [step_for(action, found[job_id]) for job_id in wanted if job_id in found]
@@ -101,7 +101,7 @@ def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, JobWithEvidence]:
 
 
 def step_for(action: str, job: JobWithEvidence) -> Step:
-    """The decision for one job that was loaded by ``with_evidence()``. Pure."""
+    """Return the decision for one job that was loaded by ``with_evidence()``. Pure."""
     will, sentence = _JUDGES[action](job)
     reason = diagnose(job).reason or ""
     return Step(job.pk, action, job.status, job.run_epoch, str(reason), will, sentence)
@@ -113,12 +113,15 @@ def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
         return _judge_requeue_of_running(job, again)
     if job.status == Status.CANCELLED and job.beat_at and job.beat_at >= job.stale_before:
         ago = spell(job.read_at - job.beat_at)
-        return False, f"Its worker still named the cancelled run {ago} ago: wait until it has stopped."
+        return (
+            False,
+            f"Its worker still sent a heartbeat for the cancelled run {ago} ago. Wait until it has stopped.",
+        )
     if job.status in {Status.FAILED, Status.CANCELLED}:
         return True, again
     if job.status == Status.QUARANTINED:
-        return False, "It is quarantined: release it instead."
-    return False, "It is waiting already." if job.status == Status.PENDING else _left_alone(job)
+        return False, "It is quarantined. Release it instead."
+    return False, "It is already waiting." if job.status == Status.PENDING else _left_alone(job)
 
 
 def _sending(job: JobWithEvidence) -> str:
@@ -130,13 +133,13 @@ def _sending(job: JobWithEvidence) -> str:
 def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, str]:
     diagnosis = diagnose(job)
     if diagnosis.stale or diagnosis.reason == Reason.HUNG:
-        return True, f"{diagnosis.sentence} {again} What the old run still reports will be refused."
-    return False, f"{diagnosis.sentence} Cancel it first if it must not go on."
+        return True, f"{diagnosis.sentence} {again} Anything the old run still reports will be refused."
+    return False, f"{diagnosis.sentence} Cancel it first if it must not continue."
 
 
 def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.PENDING:
-        return True, "Will not be run."
+        return True, "Will not run."
     if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:
         return True, "Its worker cannot be told to stop. If it finishes, its result is kept."
     if job.status == Status.IN_PROGRESS and diagnose(job).stale:
@@ -145,7 +148,10 @@ def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
             "Its worker no longer beats for it, and will be told if it does again; its result will be refused.",
         )
     if job.status == Status.IN_PROGRESS:
-        return True, f"Worker {job.worker_id} will be told at its next beat; its result will be refused."
+        return (
+            True,
+            f"Worker {job.worker_id} will be told with its next heartbeat, and its result will be refused.",
+        )
     return False, _left_alone(job)
 
 
@@ -159,7 +165,7 @@ def _judge_release(job: JobWithEvidence) -> tuple[bool, str]:
 def _left_alone(job: JobWithEvidence) -> str:
     if job.status in Status.values:
         return f"It is {Status(job.status).label.lower()}: nothing to do."
-    return f"Its status '{job.status}' is not known to the console: it is left alone."
+    return f"Its status '{job.status}' is not known to the console, so it is left alone."
 
 
 _JUDGES: dict[str, Callable[[JobWithEvidence], tuple[bool, str]]] = {
@@ -172,11 +178,11 @@ _JUDGES: dict[str, Callable[[JobWithEvidence], tuple[bool, str]]] = {
 def carry_out(
     steps: Sequence[Step], actor: Actor, reason: str, *, details: Mapping[str, Any] | None = None
 ) -> list[Outcome]:
-    """Do what was planned to each job that is still as it was seen; the outcomes in the order of the steps.
+    """Carry out the plan on each job that is still as it was seen; return the outcomes in the order of the steps.
 
-    All of it is one transaction. When the database refuses that, each job gets a transaction of its own, so
-    that one which can't be written fails alone. ``details`` are kept with each event. Raises
-    ``OperationRefused`` without a reason.
+    Everything is one transaction. When the database refuses it, each job gets a separate transaction, so that a row
+    that can't be written fails alone. ``details`` are stored with each event. Raise ``OperationRefused`` without a
+    reason.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
     decision = _Decision(actor, reason, dict(details or {}))
@@ -198,7 +204,7 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     wanted = [step for step in steps if step.will]
     written: dict[UUID, str] = {}
     with transaction.atomic():
-        # The locks first, the second look on a newer snapshot: a beat or a result in between wins (I3).
+        # Lock first, then look again on a newer snapshot: a heartbeat or a result in between wins (I3).
         found = _lock([step.job_id for step in wanted])
         same = [step for step in wanted if found.get(step.job_id) == (step.seen_status, step.seen_epoch)]
         jobs = _with_evidence([step.job_id for step in same])
@@ -215,16 +221,16 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
 
 
 def _lock(job_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
-    """Status and epoch of these jobs, whose rows are ours until the transaction ends."""
+    """Lock these jobs until the transaction ends, and return their status and epoch."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
-    # In one order, whoever locks them: two operations on the same jobs wait for each other, never both.
+    # Always in the same order, so that two operations on the same jobs can't deadlock.
     rows = Job.objects.filter(pk__in=job_ids).order_by("pk").select_for_update()
     return {pk: (status, epoch) for pk, status, epoch in rows.values_list("pk", "status", "run_epoch")}
 
 
 def _second_thought(step: Step, job: JobWithEvidence) -> str:
-    """Why a job that looks as it did is left alone all the same; '' when it is not."""
+    """Return why a job that has not changed is skipped nevertheless, or ''."""
     again = step_for(step.action, job)
     if not again.will:
         return again.sentence
@@ -237,8 +243,8 @@ def _worker_proved_alive(step: Step, again: Step) -> bool:
 
 def _changed(now: tuple[str, int] | None) -> str:
     if now is None:
-        return "It is gone from the database."
-    return f"It changed meanwhile: now {now[0]}, run {now[1]}."
+        return "It no longer exists in the database."
+    return f"It changed in the meantime: now {now[0]}, run {now[1]}."
 
 
 def _requeue(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:

@@ -1,8 +1,8 @@
-"""Amazon SQS: the only package that knows boto3, and what the vendor's failures mean.
+"""The adapter for Amazon SQS: the only package that uses boto3 and knows what the vendor's failures mean.
 
-Each function raises a ``QueueError`` and nothing else of the vendor's: ``QueueUnavailable`` (try again),
+Each function translates the vendor's errors to a ``QueueError``: ``QueueUnavailable`` (try again),
 ``QueueThrottled`` (try again, slower), ``QueueMisconfigured`` (a person must act) or ``MessageRefused`` (this
-message, or this receipt handle, will never be taken as it is).
+message, or this receipt handle, will never be accepted).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 LONGEST_POLL_SECONDS = 20
-# SQS hides a message for 12 hours from its receipt at most; the margin is for the time since then.
+# SQS hides a message for at most 12 hours after it was received; the margin covers the time since then.
 LONGEST_VISIBILITY_SECONDS = 43_200 - 600
 
 CONFIG = Config(
@@ -79,15 +79,15 @@ CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=16,
 )
-# For what must not be sent twice unknown to us.
+# For messages that boto3 must not send twice on its own.
 ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
 
 
 def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = False) -> list[SendResult]:
-    """Send at most ten messages of 1 MiB in all (``split_batches``) in one call; a result for each, in order.
+    """Send at most ten messages of 1 MiB in total (``split_batches``) in one call; return a result per message, in order.
 
-    ``once``: boto3 itself tries nothing twice. Raises ``QueueError`` when the call as a whole failed; after
-    ``QueueUnavailable`` some may have been sent, but, with ``once``, for ``QueueUnreachable`` and ``QueueThrottled``.
+    With ``once``, boto3 does not retry. Raise ``QueueError`` when the whole call failed. After ``QueueUnavailable``
+    some messages may have been sent; with ``once``, none were after ``QueueUnreachable`` or ``QueueThrottled``.
     """
     if not entries:
         return []
@@ -111,14 +111,14 @@ def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = Fals
 def _send_apart(
     queue_url: str, entries: Sequence[Outgoing], refusal: MessageRefused, *, once: bool
 ) -> list[SendResult]:
-    """Some queues refuse a whole batch for one bad entry: alone, it takes no other one down."""
+    """Send each entry alone, because some queues refuse a whole batch for one bad entry."""
     if len(entries) == 1:
         return [SendResult(entries[0].key, error=str(refusal), permanent=True)]
     return [result for entry in entries for result in send_batch(queue_url, [entry], once=once)]
 
 
 def send_raw(queue_url: str, body: str, attributes: Mapping[str, Attribute] | None = None) -> str:
-    """Send a body as it is, such as a poison message to a DLQ. Returns the message id, raises ``QueueError``."""
+    """Send a body unchanged, such as a malformed message to a DLQ. Return the message id; raise ``QueueError``."""
     entry = batch_entry(queue_url, "0", Outgoing(key=uuid4().hex, body=body, attributes=attributes or {}))
     fields: Any = {name: value for name, value in entry.items() if name != "Id"}
     with vendor_errors(queue_url):
@@ -131,7 +131,7 @@ def receive(
     wait_seconds: int = LONGEST_POLL_SECONDS,
     visibility_seconds: int | None = None,
 ) -> list[Received]:
-    """Take up to ten messages, waiting up to 20 s for the first. None received does not mean none there."""
+    """Receive up to ten messages, waiting up to 20 s for the first. An empty result does not mean an empty queue."""
     visibility: dict[str, Any] = (
         {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
     )
@@ -148,7 +148,7 @@ def receive(
 
 
 def delete(received: Received) -> bool:
-    """Remove a message for good. False when its receipt handle no longer counts (SQS often won't tell)."""
+    """Delete a message. Return False when its receipt handle has expired (SQS does not always say so)."""
     try:
         with vendor_errors(received.queue_url):
             client_for(received.queue_url).delete_message(
@@ -160,7 +160,7 @@ def delete(received: Received) -> bool:
 
 
 def release(received: Received, delay_seconds: int = 0) -> bool:
-    """Give a message back, to be received again after the delay. False when it is no longer in our hands."""
+    """Return a message to the queue, to be received again after the delay. False when its receipt handle has expired."""
     try:
         with vendor_errors(received.queue_url):
             client_for(received.queue_url).change_message_visibility(
@@ -174,7 +174,7 @@ def release(received: Received, delay_seconds: int = 0) -> bool:
 
 
 def delete_batch(received: Sequence[Received]) -> set[str]:
-    """Remove at most ten messages of one queue for good; returns the ids of those that SQS says are gone."""
+    """Delete at most ten messages of one queue; return the ids of those that SQS confirms."""
     if not received:
         return set()
     handles: list[Any] = handles_of(received)
@@ -185,7 +185,7 @@ def delete_batch(received: Sequence[Received]) -> set[str]:
 
 
 def release_batch(received: Sequence[Received]) -> set[str]:
-    """Give at most ten messages of one queue back at once; returns the ids of those that SQS says are visible."""
+    """Return at most ten messages to their queue at once; return the ids of those that SQS confirms."""
     if not received:
         return set()
     handles: list[Any] = [handle | {"VisibilityTimeout": 0} for handle in handles_of(received)]
@@ -196,14 +196,14 @@ def release_batch(received: Sequence[Received]) -> set[str]:
 
 
 def depth(queue_url: str) -> QueueDepth:
-    """Read the gauge. Raises ``QueueError`` when any part can't be read: unknown is not zero."""
+    """Read the depth of a queue. Raise ``QueueError`` when any part can't be read: unknown is not zero."""
     with vendor_errors(queue_url):
         answer = client_for(queue_url).get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
         return queue_depth(answer["Attributes"])
 
 
 def client_for(queue_url: str, *, once: bool = False) -> SQSClient:
-    """The process's client for this queue; ``once``: one that tries nothing twice. Tests put their fake here."""
+    """Return this process's client for the queue; with ``once``, a client without retries. Tests replace this function."""
     try:
         return _client(os.getpid(), *region_and_endpoint(queue_url), once=once)
     except ValueError as error:
@@ -214,8 +214,8 @@ def client_for(queue_url: str, *, once: bool = False) -> SQSClient:
 
 @cache
 def _client(pid: int, region: str, endpoint: str, *, once: bool = False) -> SQSClient:
-    """Connections must not be shared with a forked child: each process (``pid``) opens its own."""
-    # A session of its own, because the module-wide one is not safe for threads while a client is made.
+    """Create a client per process (``pid``): connections must not be shared with a forked child."""
+    # A separate session, because boto3's default session is not thread-safe while a client is created.
     config = CONFIG.merge(ONCE) if once else CONFIG
     client = boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=config)
     client.meta.events.register("after-call.sqs", check_answer)

@@ -1,4 +1,4 @@
-"""What the URL of a queue says: where it stands, and where its page is."""
+"""The URLs of queues: their region, their endpoint and their page in the AWS console."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AWS_HOST = re.compile(r"\b([a-z]{2,4}(?:-[a-z]+)+-\d+)\..*(?:amazonaws\.(?:com|c
 
 
 def console_link(queue_url: str) -> str | None:
-    """The page of this queue in the AWS console; None when the queue is not on AWS itself."""
+    """Return the page of this queue in the AWS console, or None when the queue is not on AWS."""
     host = urlsplit(queue_url).hostname or ""
     named = AWS_HOST.search(host)
     if named is None or settings.AWS_ENDPOINT_URL:
@@ -22,7 +22,7 @@ def console_link(queue_url: str) -> str | None:
 
 
 def region_and_endpoint(queue_url: str) -> tuple[str, str]:
-    """Queues of one console may stand in several regions: their URL knows. Elsewhere the settings decide."""
+    """Return region and endpoint from the URL, because queues may be in several regions; outside AWS, from the settings."""
     url = urlsplit(queue_url)
     named = AWS_HOST.search(url.hostname or "")
     return (

@@ -1,4 +1,4 @@
-"""What the vendor's failures mean: each becomes a ``QueueError`` with a sentence for the operator."""
+"""The vendor's failures, each translated to a ``QueueError`` with a sentence for the operator."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LONGEST_DETAIL = 300
 
 
 class QueueError(OpsConsoleError):
-    """A queue did not do what was asked; the sentence names the queue and what to do."""
+    """A request to a queue failed; the sentence names the queue and what to do."""
 
 
 class QueueUnavailable(QueueError):
-    """The queue can't be reached or failed; whether the request had an effect is unknown. Try again later."""
+    """The queue failed or can't be reached; whether the request had an effect is unknown. Try again later."""
 
 
 class QueueUnreachable(QueueUnavailable):
-    """No connection came about, so this try had no effect. Try again later."""
+    """No connection was made, so the request had no effect. Try again later."""
 
 
 class QueueThrottled(QueueUnavailable):
@@ -32,11 +32,11 @@ class QueueThrottled(QueueUnavailable):
 
 
 class QueueMisconfigured(QueueError):
-    """No such queue, no permission, no credentials: it stays so until a person acts."""
+    """The queue does not exist, or permission or credentials are missing: a person must act."""
 
 
 class MessageRefused(QueueError):
-    """The queue works, and will never take this message or this receipt handle as it is."""
+    """The queue works, but will never accept this message or this receipt handle."""
 
 
 THROTTLED = frozenset(
@@ -64,7 +64,7 @@ REFUSED = frozenset(
         "ReceiptHandleIsInvalid",
     }
 )
-# What may fail for each entry of a batch although no entry is to blame.
+# Errors of single batch entries that are not the fault of the entry.
 NEEDS_A_PERSON = frozenset(
     {
         "AccessDenied",
@@ -89,7 +89,7 @@ NEEDS_CREDENTIALS = (
     vendor.SSOError,
 )
 NEVER_LEFT = (vendor.ConnectTimeoutError, vendor.EndpointConnectionError, vendor.ProxyConnectionError)
-# Parsing trips over an answer that is no answer of SQS.
+# Parsing fails on an answer that did not come from SQS.
 NOT_SQS = (
     ResponseParserError,
     AttributeError,
@@ -103,7 +103,7 @@ NOT_SQS = (
 
 @contextmanager
 def vendor_errors(queue_url: str) -> Iterator[None]:
-    """Let every failure of the vendor's leave as a ``QueueError``."""
+    """Translate every failure of the vendor to a ``QueueError``."""
     try:
         yield
     except vendor.ClientError as error:
@@ -126,7 +126,7 @@ def vendor_errors(queue_url: str) -> Iterator[None]:
 
 
 def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
-    """What an error answer means, by its code, then by its HTTP status."""
+    """Translate an error answer by its code, then by its HTTP status."""
     answer: Mapping[str, Any] = error.response
     code = short_code(str(answer.get("Error", {}).get("Code", "")))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -143,7 +143,7 @@ def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
 
 
 def short_code(code: str) -> str:
-    """'AWS.SimpleQueueService.NonExistentQueue' -> 'NonExistentQueue'."""
+    """Return the last part of a code: 'AWS.SimpleQueueService.NonExistentQueue' -> 'NonExistentQueue'."""
     return code.rpartition(".")[2]
 
 
@@ -153,10 +153,10 @@ def detail(code: str, message: str) -> str:
 
 
 def check_answer(http_response: Any, **_: Any) -> None:
-    """Refuse a success that SQS did not give, such as a proxy's page: the client would read it as "nothing there".
+    """Refuse a success that did not come from SQS, such as a proxy's page: the client would read it as an empty queue.
 
-    Called by the client after each answer. SQS signs each with a request id and its own content type; emulators
-    at least with one of them.
+    The client calls this after each answer. SQS sends a request id and its own content type; emulators send at least
+    one of them.
     """
     if http_response.status_code >= 300:
         return
@@ -164,6 +164,6 @@ def check_answer(http_response: Any, **_: Any) -> None:
     kind = headers.get("content-type", "none")
     if "x-amzn-requestid" not in headers and not kind.startswith("application/x-amz-json"):
         raise ValueError(f"it has no request id, and its content type is {kind[:80]}")
-    # To delete and to release, SQS answers with an empty body.
+    # SQS answers deletes and releases with an empty body.
     if http_response.content and not isinstance(json.loads(http_response.content), dict):
-        raise TypeError("its body is no JSON object")
+        raise TypeError("its body is not a JSON object")

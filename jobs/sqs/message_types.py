@@ -1,4 +1,4 @@
-"""Messages as the adapter takes and gives them, and the batches in which SQS takes them. Pure."""
+"""The adapter's message types, and the batches that SQS accepts. Pure."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ class Attribute:
 
     @classmethod
     def text(cls, value: str) -> Attribute:
-        """Any text as an attribute that SQS takes: it refuses an empty one and characters foreign to XML."""
+        """Return any text as a valid attribute: SQS refuses empty values and characters outside XML."""
         return cls(re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", value) or "-")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outgoing:
-    """One message to send. ``key`` is the caller's name for it, repeated in its ``SendResult``.
+    """A message to send. ``key`` is the caller's name for it and is repeated in its ``SendResult``.
 
-    FIFO queues use ``group_id`` and ``dedup_id`` (default: the key); the others use ``delay_seconds``, of
-    which SQS takes 900 at most.
+    FIFO queues use ``group_id`` and ``dedup_id`` (default: the key); standard queues use ``delay_seconds``, at most 900.
     """
 
     key: str
@@ -41,7 +40,7 @@ class Outgoing:
 
     @property
     def size(self) -> int:
-        """The bytes that SQS counts: body, attribute names, types and values."""
+        """Return the bytes that SQS counts: body, attribute names, types and values."""
         attributes = sum(
             _bytes(name) + _bytes(attribute.type) + _bytes(attribute.value)
             for name, attribute in self.attributes.items()
@@ -51,9 +50,9 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of one message: sent (``message_id``) or not (``error``).
+    """The outcome of one message: sent (``message_id``) or not (``error``).
 
-    ``permanent``: it never will be; ``unknown``: it may have been sent all the same.
+    ``permanent``: it can never be sent. ``unknown``: it may have been sent nevertheless.
     """
 
     key: str
@@ -65,7 +64,7 @@ class SendResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A message in our hands until its visibility timeout ends. ``receive_count`` is approximate."""
+    """A received message, hidden from others until its visibility timeout ends. ``receive_count`` is approximate."""
 
     queue_url: str
     message_id: str
@@ -79,7 +78,7 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueDepth:
-    """A queue's gauge (approximate counts) and its settings that matter to operators."""
+    """A queue's approximate counts, and the settings of it that matter to operators."""
 
     visible: int
     in_flight: int
@@ -93,7 +92,7 @@ class QueueDepth:
 
 
 def split_batches(entries: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """In order, in batches that SQS takes: ten entries and 1 MiB; one that alone is larger goes alone."""
+    """Split into batches that SQS accepts, in order: ten entries and 1 MiB; a larger entry forms a batch alone."""
     batches: list[list[Outgoing]] = []
     room = 0
     for entry in entries:

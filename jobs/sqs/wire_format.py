@@ -1,4 +1,4 @@
-"""Requests and answers in the shapes of SQS, from and to ours. Pure."""
+"""Conversion between our types and the requests and answers of SQS. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def batch_entry(queue_url: str, number: str, outgoing: Outgoing) -> SendMessageB
         entry["MessageGroupId"] = outgoing.group_id or outgoing.key
         entry["MessageDeduplicationId"] = outgoing.dedup_id or outgoing.key
     elif outgoing.group_id:
-        # Of a fair queue: no order, but whose message it is.
+        # On a fair queue the group does not define an order, only whose message it is.
         entry["MessageGroupId"] = outgoing.group_id
     elif outgoing.delay_seconds > 0:
         entry["DelaySeconds"] = min(outgoing.delay_seconds, LONGEST_DELAY_SECONDS)
@@ -48,7 +48,7 @@ def not_sent(entry: Outgoing, failure: Mapping[str, Any] | None) -> SendResult:
         error = "The answer does not mention the message: it may have been sent."
         return SendResult(entry.key, error=error, unknown=True)
     code = short_code(str(failure.get("Code", "")))
-    # Throttling and missing rights count as the sender's fault too, but they pass without changing the message.
+    # SQS also blames the sender for throttling and missing permissions, but these pass without changing the message.
     permanent = bool(failure.get("SenderFault")) and code not in THROTTLED | NEEDS_A_PERSON
     return SendResult(entry.key, error=detail(code, str(failure.get("Message", ""))), permanent=permanent)
 
@@ -81,12 +81,12 @@ def handles_of(received: Sequence[Received]) -> list[dict[str, Any]]:
 
 
 def ids_of(received: Sequence[Received], answer: Mapping[str, Any]) -> set[str]:
-    """HTTP 200 says nothing of a single entry: only those that are named as successful count."""
+    """Return the ids of entries that are named as successful; HTTP 200 alone says nothing about single entries."""
     return {received[int(item["Id"])].message_id for item in answer.get("Successful", [])}
 
 
 def queue_depth(values: Mapping[Any, str]) -> QueueDepth:
-    """From a queue's attributes, of which none may be missing: unknown is not zero."""
+    """Read the depth from a queue's attributes, none of which may be missing: unknown is not zero."""
     return QueueDepth(
         visible=int(values["ApproximateNumberOfMessages"]),
         in_flight=int(values["ApproximateNumberOfMessagesNotVisible"]),

@@ -1,4 +1,4 @@
-"""How many jobs ended how in each hour, counted from the timeline for the charts."""
+"""Hourly counts of finished jobs by outcome, counted from the timeline for the charts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.models import JobEvent
 from opsconsole.kit import figures
 
 Kind = JobEvent.Kind
-# The chart's name of each kind of event.
+# The name in the charts of each kind of event.
 FIGURES = {
     Kind.COMPLETED: "jobs completed",
     Kind.FAILED: "jobs failed",
@@ -20,12 +20,12 @@ FIGURES = {
     Kind.CANCELLED: "jobs cancelled",
     Kind.RECOVERED: "runs recovered",
 }
-# The hour that just ended is counted once more: an event's time is that of its transaction's beginning.
+# The previous hour is counted again, because an event's time is the beginning of its transaction.
 LOOKED_BACK = timedelta(hours=1)
 
 
 def count() -> int:
-    """Count this hour and the one before it again; returns how many figures were kept."""
+    """Count this hour and the previous one again; return how many figures were stored."""
     counted = list(_counted())
     figures.set_counts(counted)
     return len(counted)

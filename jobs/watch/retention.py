@@ -1,4 +1,4 @@
-"""Delete what has served its time, a bounded batch at a time, so that no lock is held for long."""
+"""Retention: deletes old rows in bounded batches, so that no lock is held for long."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MEMBERS_KEPT = timedelta(days=90)
 
 
 def prune() -> dict[str, int]:
-    """Delete old sweeps, messages sent or dropped, dead workers, answers kept, and what bulk operations no longer need.
+    """Delete old sweeps, sent or dropped messages, dead workers, stored answers, and what bulk operations no longer need.
 
-    Returns how many of each.
+    Return how many of each.
     """
     return {
         "sweeps": _delete(old_sweeps()),
@@ -38,9 +38,9 @@ def old_sweeps() -> QuerySet[Sweep]:
 
 
 def old_messages() -> QuerySet[Outbox]:
-    """A refused message stays: somebody has to see it.
+    """Return messages to delete. A refused message stays, because somebody has to see it.
 
-    So does that of a run which still waits: it counts how often the message was sent again, and to what end.
+    The message of a run that is still waiting stays too, because it counts how often it was re-sent.
     """
     settled = Outbox.objects.filter(state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
     still_waits = Job.objects.waiting().filter(pk=OuterRef("job_id"), run_epoch=OuterRef("run_epoch"))
@@ -48,14 +48,14 @@ def old_messages() -> QuerySet[Outbox]:
 
 
 def dead_workers() -> QuerySet[WorkerHeartbeat]:
-    """The row of a worker whose run is still open stays: it is the evidence of what became of the run."""
+    """Return workers to delete. The row of a worker whose run is still open stays as evidence."""
     open_run = Job.objects.running().filter(pk=OuterRef("current_job_id"))
     silent = WorkerHeartbeat.objects.filter(last_heartbeat__lt=Now() - WORKERS_KEPT)
     return silent.exclude(Exists(open_run))
 
 
 def old_members() -> QuerySet[BulkMember]:
-    """Of previews that nobody confirmed, and of operations that ended long ago; their counts and decisions stay."""
+    """Return members of unconfirmed previews and of old operations; the counts and decisions of these stay."""
     begun = BulkOperation.objects.begun().exclude(state=BulkOperation.State.RUNNING)
     long_ago = begun.filter(ended_at__lt=Now() - MEMBERS_KEPT)
     return BulkMember.objects.filter(operation__in=_abandoned() | long_ago)

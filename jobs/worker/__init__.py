@@ -1,6 +1,6 @@
 """The worker library: write a handler, and let ``Consumer`` (or ``manage.py run_worker``) feed it.
 
-docs/workers.md tells how.
+See docs/workers.md.
 """
 
 from jobs.worker.consumer import Consumer

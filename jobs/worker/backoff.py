@@ -1,4 +1,4 @@
-"""How a worker bears with a database or a queue that is away: it waits longer each time, and says so once."""
+"""Backoff of a worker whose database or queue is away: longer pauses, and one log line per change."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ logger = logging.getLogger("jobs.worker")
 
 Answer = TypeVar("Answer")
 
-# Trying again may help. InternalError: among others a standby that became read-only.
+# Errors after which a retry may help. InternalError includes a server that became a read-only standby.
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Patience:
-    """The pauses between tries at one thing that may be away; the log hears of each change once."""
+    """Computes the pauses between tries at something that may be away, and logs each change once."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -38,9 +38,9 @@ class Patience:
         self._trouble: type[BaseException] | None = None
 
     def failed(self, error: BaseException) -> float:
-        """The pause before the next try, in seconds: doubled each time, spread so that workers don't march.
+        """Return the pause before the next try in seconds: doubled each time, with jitter so that workers don't synchronise.
 
-        Never longer than a beat interval, so that a worker which waits still beats.
+        It is never longer than a beat interval, so that a waiting worker still sends heartbeats.
         """
         if type(error) is not self._trouble:
             logger.warning("%s does not answer, trying again: %s", self.what, first_line(error))
@@ -58,7 +58,7 @@ class Patience:
 
 
 def insist(action: Callable[[], Answer]) -> Answer:
-    """Do it, for as long as it takes the database to be there: what a run did or cost is not to be lost."""
+    """Retry until the database answers, so that no record of what a run did is lost."""
     patience = Patience("The database")
     while True:
         close_old_connections()

@@ -30,19 +30,19 @@ from opsconsole.kit.env import QueueConfig
 
 logger = logging.getLogger("jobs.worker")
 
-# Short enough to hear a signal soon and to beat between two polls; SQS would allow 20 seconds.
+# Short enough to notice signals and to beat between two polls; SQS would allow 20 seconds.
 POLL_SECONDS = 5
 FIRST_RELEASE = timedelta(seconds=10)
 LONGEST_RELEASE = timedelta(minutes=15)
-# SQS hides a message for at most 12 hours from its receipt.
+# SQS hides a message for at most 12 hours after it was received.
 LONGEST_HIDING = timedelta(hours=11)
-# A database that answers but never this claim must not keep a worker from all others.
+# A database that answers everything except one claim must not keep a worker from all other messages.
 MOST_TRIES = 4
 
 
 @dataclass(frozen=True)
 class _Doubt:
-    """A claim that got no answer: whether the run is ours is not known."""
+    """A claim without an answer: whether the run is ours is unknown."""
 
     received: Received
     message: JobMessage
@@ -52,8 +52,8 @@ class _Doubt:
 class Consumer:
     """A worker of one queue, one run at a time.
 
-    The row is claimed before the message is deleted: from there the database owns the run, and a crash at any
-    point leaves either the message or a run that recovery finds. ``max_jobs`` ends it after so many runs.
+    The row is claimed before the message is deleted. From then on the database owns the run, and a crash at any point
+    leaves either the message or a run that recovery finds. ``max_jobs`` stops the worker after that many runs.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Consumer:
         return self._told_to_stop.is_set() or self.finished_runs == self.max_jobs
 
     def stop(self) -> None:
-        """Receive nothing more; ``run`` returns when the current run ended. Safe in a signal handler."""
+        """Receive nothing more; ``run`` returns when the current run has ended. Safe in a signal handler."""
         self._told_to_stop.set()
 
     def run(self) -> None:
-        """Work until told to stop, whatever happens to the database or the queue meanwhile."""
+        """Work until told to stop, whatever happens to the database or the queue."""
         logger.info("Worker %s listens to the queue '%s'.", self.worker.id, self.queue.name)
         while not self.stopping:
             self.poll()
@@ -95,10 +95,10 @@ class Consumer:
         logger.info("Worker %s left after %d runs.", self.worker.id, self.finished_runs)
 
     def poll(self) -> None:
-        """One turn: say that this worker lives, wait for a message, and deal with it."""
+        """Take one turn: send a heartbeat, wait for a message, and handle it."""
         close_old_connections()
         try:
-            # Before receiving: with the database away a message could only be wasted on us, and SQS counts.
+            # Before receiving: without the database we could only return the message, and SQS counts each receive.
             heartbeats.say(self.worker)
             self._database.succeeded()
             if self._doubt:
@@ -118,12 +118,12 @@ class Consumer:
             self._told_to_stop.wait(self._database.failed(error))
 
     def _paused(self) -> bool:
-        """Whether an operator holds this queue still; said in the log when that changes."""
+        """Tell whether an operator paused this queue, and log changes."""
         pause = pauses.active(pauses.of_queue(self.queue.name))
         if pause and not self._held:
             logger.info("The queue '%s' is paused by %s: %s", self.queue.name, pause.began_by, pause.reason)
         if self._held and not pause:
-            logger.info("The queue '%s' goes on.", self.queue.name)
+            logger.info("The queue '%s' is no longer paused.", self.queue.name)
         self._held = pause is not None
         return self._held
 
@@ -139,7 +139,7 @@ class Consumer:
         self._claim(received, message)
 
     def _claim(self, received: Received, message: JobMessage) -> None:
-        """Win the run and carry it out. Without an answer, the next turn asks again: it may be ours by then."""
+        """Claim the run and carry it out. Without an answer, ask again in the next turn, because the claim may have succeeded."""
         before = self._doubt.tries if self._doubt else 0
         self._doubt = None
         try:
@@ -171,11 +171,11 @@ class Consumer:
         try:
             sqs.delete(received)
         except QueueError as error:
-            # Harmless: the run is ours by now, and a second copy is refused and deleted.
+            # Harmless: the run is already ours, and a second copy will be refused and deleted.
             logger.info("Message %s could not be deleted: %s", received.message_id, error)
 
     def _decline(self, received: Received, message: JobMessage, refused: Refused) -> None:
-        """The run is not for us: a settled message goes, any other is left for others, later each time."""
+        """Handle a refused claim: delete a settled message, and return any other with a growing delay."""
         logger.info("%s run %s: not taken: %s", message.job_id, message.run_epoch or "?", refused.refusal)
         if refused.refusal.settled:
             sqs.delete(received)
@@ -185,7 +185,7 @@ class Consumer:
             _release(received, release_delay(received.receive_count))
 
     def _bury(self, received: Received, reason: str) -> None:
-        """Nobody can run what nobody can read: to the dead letter queue as it came, with the reason."""
+        """Move an unreadable message to the dead letter queue, unchanged, with the reason."""
         problem = self._send_to_dlq(received, reason)
         if problem:
             logger.error("Message %s is malformed: %s %s", received.message_id, reason, problem)
@@ -195,7 +195,7 @@ class Consumer:
             sqs.delete(received)
 
     def _send_to_dlq(self, received: Received, reason: str) -> str | None:
-        """Send a copy with the reason; a sentence when that could not be done."""
+        """Send a copy with the reason; return a sentence when that failed."""
         if self.queue.dlq_url is None:
             return f"It stays, because the queue '{self.queue.name}' has no dead letter queue."
         try:
@@ -205,7 +205,7 @@ class Consumer:
         return None
 
     def _give_back(self) -> None:
-        """What we may have won in the moment that we were told to stop is not to wait until it is found stale."""
+        """Give back a run that we may have claimed while being told to stop, instead of leaving it to become stale."""
         doubt = self._doubt
         if doubt is None or any(job_id == doubt.message.job_id for job_id, _ in self._unreported):
             return
@@ -213,25 +213,27 @@ class Consumer:
             if lifecycle.give_back(doubt.message.job_id, self.worker):
                 logger.info("%s: given back, never begun", doubt.message.job_id)
         except Error as error:
-            logger.warning("%s may be ours and can't be given back: %s", doubt.message.job_id, error)
+            logger.warning(
+                "%s may belong to this worker and can't be given back: %s", doubt.message.job_id, error
+            )
             connection.close()
 
     def _leave(self) -> None:
         try:
             heartbeats.leave(self.worker)
         except Error as error:
-            logger.warning("Worker %s could not take its row away: %s", self.worker.id, error)
+            logger.warning("Worker %s could not remove its row: %s", self.worker.id, error)
         finally:
             connection.close()
 
 
 def new_worker_id() -> str:
-    """New with every start: a worker that comes back under its old id would hide the run that died with it."""
+    """Return an id that is new for every start: a worker that reused its old id would hide the run that died with it."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def release_delay(receive_count: int) -> timedelta:
-    """How long an unwanted message stays out of sight: doubled with each receipt, until SQS calls it dead."""
+    """Return how long a refused message stays hidden: doubled per receive, until SQS moves it to the dead letters."""
     return min(FIRST_RELEASE * (1 << min(max(receive_count, 1) - 1, 10)), LONGEST_RELEASE)
 
 

@@ -1,4 +1,4 @@
-"""One claimed run: the handler works while the run beats, then what came of it is reported."""
+"""The execution of one claimed run: the handler works while the run sends heartbeats, then the result is reported."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ logger = logging.getLogger("jobs.worker")
 
 
 def carry_out(job: Job, worker: Worker, handler: Handler) -> bool:
-    """Run a job that this worker has claimed, and report how it ended, however long the database is away.
+    """Run a job that this worker has claimed, and report the result, however long the database is away.
 
-    False when the database refuses the report: the row still says that the run goes on.
+    Return False when the database refuses the report: the row still says that the run is in progress.
     """
     run = Run(job.pk, job.run_epoch, worker)
     logger.info("%s run %d: begun", run.job_id, run.epoch)
@@ -35,28 +35,28 @@ def carry_out(job: Job, worker: Worker, handler: Handler) -> bool:
         insist(report)
         return True
     except Error:
-        # Trying again would not help, a CHECK of theirs perhaps. Recovery finds the run and shows it.
-        logger.exception("%s run %d: how it ended can't be recorded", run.job_id, run.epoch)
+        # A retry would not help, for example with a CHECK constraint. Recovery finds the run and shows it.
+        logger.exception("%s run %d: the result can't be recorded", run.job_id, run.epoch)
         connection.close()
         return False
 
 
 def _work(run: Run, handler: Handler, context: RunContext) -> Callable[[], None]:
-    """Let the handler work; answers with what is to be reported."""
+    """Call the handler; return what is to be reported."""
     try:
         result = handler(context)
     except RunStopped as stopped:
         return partial(_tell, run, f"left: {stopped}")
     except PermanentError as error:
         return partial(_fail, run, error, retryable=False)
-    except Exception as error:  # noqa: BLE001 - a handler is others' code; whatever it raises fails its run alone
+    except Exception as error:  # noqa: BLE001 - a handler is other people's code; whatever it raises fails only its run
         return partial(_fail, run, error, retryable=True)
     return partial(_complete, run, _details(run, result))
 
 
 def _complete(run: Run, details: Mapping[str, Any]) -> None:
     counted = lifecycle.complete(run, details)
-    _tell(run, "completed" if counted else "completed too late: the result was refused")
+    _tell(run, "completed" if counted else "completed too late, the result was refused")
 
 
 def _fail(run: Run, error: Exception, *, retryable: bool) -> None:
@@ -66,20 +66,20 @@ def _fail(run: Run, error: Exception, *, retryable: bool) -> None:
 
 
 _FAILED = {
-    Failure.RETRY: "failed, will be run again",
-    Failure.FAILED: "failed for good",
-    Failure.REJECTED: "failed too late: the report was refused",
+    Failure.RETRY: "failed, will run again",
+    Failure.FAILED: "failed permanently",
+    Failure.REJECTED: "failed too late, the report was refused",
 }
 
 
 def _details(run: Run, result: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """What the handler returned, or why it can't be kept: the work is done all the same."""
+    """Return the handler's result, or the reason why it can't be stored; the work counts either way."""
     if result is None:
         return {}
     problem = _problem(result)
     if problem is None:
         return result
-    logger.warning("%s run %d: the result was not kept: %s", run.job_id, run.epoch, problem)
+    logger.warning("%s run %d: the result was not stored: %s", run.job_id, run.epoch, problem)
     return {"result_not_kept": problem}
 
 

@@ -1,4 +1,4 @@
-"""What a handler is given, and what it may raise."""
+"""Handlers of workers: their argument and the exceptions that they may raise."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from opsconsole.kit.errors import OpsConsoleError
 
 
 class PermanentError(Exception):
-    """Raised by a handler: another run would fail as well, so the job fails now. The text is shown to operators."""
+    """Raised by a handler when another run would fail too: the job fails now. The text is shown to operators."""
 
 
 class RunStopped(Exception):
-    """Raised by ``RunContext.check()``: the run was cancelled or superseded, and nothing that it reports counts."""
+    """Raised by ``RunContext.check()``: the run was cancelled or superseded, and nothing it reports counts."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(f"The run was {verdict}.")
@@ -32,12 +32,12 @@ class RunStopped(Exception):
 
 
 class InvalidHandler(OpsConsoleError):
-    """A dotted path names nothing that can run jobs; the message says why."""
+    """A dotted path does not name a handler; the message says why."""
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """The job as it was when this run began. ``attempts``: how many earlier runs reported a failure."""
+    """The job as it was when this run began. ``attempts`` is the number of earlier runs that reported a failure."""
 
     id: UUID
     customer_id: str
@@ -68,21 +68,21 @@ class RunContext:
         self._pulse = pulse
 
     def note(self, text: str, reference: str = "") -> None:
-        """Keep with the run what it has done outside, and its id or link there.
+        """Record what the run has done outside, with its id or link there.
 
-        An operator reads it before the job is sent again. Waits while the database is away: work that was
-        paid for must not be forgotten.
+        Operators read it before they requeue the job. The call waits while the database is away, because a record of
+        paid work must not be lost.
         """
         if not insist(partial(lifecycle.progress, self._pulse.run, text, reference=reference)):
             insist(self._pulse.look)
 
     @property
     def should_stop(self) -> bool:
-        """True once a beat or a note has learnt that the run was cancelled or superseded."""
+        """Tell whether a heartbeat or a note has learned that the run was cancelled or superseded."""
         return self._pulse.verdict is not Verdict.GO_ON
 
     def check(self) -> None:
-        """Raise ``RunStopped`` once ``should_stop``; call it wherever the work may be left."""
+        """Raise ``RunStopped`` once ``should_stop`` is true; call it wherever the work can be abandoned."""
         if self.should_stop:
             raise RunStopped(self._pulse.verdict)
 
@@ -91,7 +91,7 @@ Handler: TypeAlias = Callable[[RunContext], Mapping[str, Any] | None]
 
 
 def load(dotted_path: str) -> Handler:
-    """The handler of this name. Raises ``InvalidHandler`` unless it can be called with a run's context."""
+    """Return the handler with this name. Raise ``InvalidHandler`` unless it accepts a run's context."""
     try:
         handler = import_string(dotted_path)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The beats of a run, from a thread that stops with the work."""
+"""The thread that sends the heartbeats of a run and stops with the work."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from jobs.worker.backoff import Patience
 
 
 class Pulse:
-    """Beats for a run while its ``with`` block lasts, and knows from the last beat whether the run still counts.
+    """Sends heartbeats for a run during its ``with`` block, and knows from the last one whether the run still counts.
 
-    It goes on after a bad verdict: a worker that still works on a cancelled run must be seen doing so. It ends
-    with the thread that made it, so a worker whose main thread died is found dead.
+    It continues after a bad verdict, because a worker that still works on a cancelled run must be seen. It ends with the
+    thread that created it, so that a worker whose main thread died is found dead.
     """
 
     def __init__(self, run: Run) -> None:
@@ -38,11 +38,11 @@ class Pulse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        # A beat on its way must not land after the run's end and name the job again.
+        # A heartbeat in flight must not arrive after the run's end and name the job again.
         self._thread.join()
 
     def look(self) -> None:
-        """Ask at once whether the run still counts, without waiting for the next beat."""
+        """Ask at once whether the run still counts, without waiting for the next heartbeat."""
         self.verdict = heartbeats.verdict(self.run.job_id, self.run.epoch)
 
     def _beat_on(self) -> None:

@@ -1,4 +1,4 @@
-"""The reason that a poison message takes along to the dead letter queue, as far as SQS takes both. Pure."""
+"""The reason that accompanies a malformed message to the dead letter queue, within the limits of SQS. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ POISON_ATTRIBUTE = "opsconsole_reason"
 
 
 def with_reason(received: Received, reason: str) -> Mapping[str, Attribute]:
-    """The attributes of the dead letter: the message's own and the reason.
+    """Return the attributes of the dead letter: those of the message and the reason.
 
-    SQS counts them with the body, which may be as large as SQS allows: then its own give way first, then the
-    reason's end. A full body goes without its reason, which the worker's log tells.
+    SQS counts them with the body, which may already be as large as SQS allows. Then the message's own attributes are
+    dropped first, and then the end of the reason. With a full body there is no room for a reason; it is in the worker's log.
     """
     why = {POISON_ATTRIBUTE: Attribute.text(reason)}
     both = dict(received.attributes) | why
@@ -26,5 +26,5 @@ def with_reason(received: Received, reason: str) -> Mapping[str, Attribute]:
 
 
 def _room(body: str, attributes: Mapping[str, Attribute]) -> int:
-    """How many bytes SQS would still take; negative when it is too much."""
+    """Return how many more bytes SQS would accept; negative when it is too much."""
     return BATCH_BYTES - Outgoing(key="", body=body, attributes=attributes).size

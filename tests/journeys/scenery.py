@@ -170,8 +170,8 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
     )
     sentences = {
         BulkOperation.State.CANCELLED: f"Cancelled by {owner}: wrong customer",
-        BulkOperation.State.STOPPED: "Stopped by itself: 6 of the first 10 failed again. "
-        "Find out why before you resume; what waits was not touched.",
+        BulkOperation.State.STOPPED: "Stopped automatically: 6 of the first 10 failed again. "
+        "Find out why before you resume. The waiting members were not changed.",
     }
     BulkOperation.objects.filter(pk=operation.pk).update(
         state=state,

@@ -242,7 +242,7 @@ def test_a_decision_that_comes_too_late_says_so(operator: Client) -> None:
     many(3)
     operation = finish(begun())
     response = operator.post(decide(operation, "cancel"), {"reason": "stop"})
-    assert "It is ended by now: nothing was changed." in str(response.context["form"].errors)
+    assert "It is ended now. Nothing was changed." in str(response.context["form"].errors)
     assert not LogEntry.objects.exists()
 
 
@@ -254,7 +254,7 @@ def test_why_some_were_not_done_is_counted(operator: Client) -> None:
     finish(operation)
     response = operator.get(page(operation))
     assert response.context["why"] == [
-        ("It changed meanwhile: now cancelled, run 1.", 3),
+        ("It changed in the meantime: now cancelled, run 1.", 3),
         ("It is completed: nothing to do.", 2),
     ]
     assert "1 job requeued, 5 skipped." in response.content.decode()

@@ -213,7 +213,7 @@ def test_what_changed_since_the_preview_is_skipped(operator: Client) -> None:
 
     assert ids(response.context["done"]) == [free.pk]
     assert ids(response.context["skipped"]) == [taken.pk]
-    assert "It changed meanwhile: now completed" in response.content.decode()
+    assert "It changed in the meantime: now completed" in response.content.decode()
 
 
 def test_a_worker_that_beats_after_the_preview_keeps_its_run(operator: Client) -> None:

@@ -250,7 +250,7 @@ def test_a_wrong_field_is_named(client: Client, body: Any, where: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"customer_id": "  "}, "customer_id must be text that is not empty"),
+        ({"customer_id": "  "}, "customer_id must be non-empty text"),
         ({"queue": "fast"}, "There is no queue named 'fast'. Known queues: bulk, default."),
         ({"payload": {"a": "\0"}}, "payload can't be stored: it has a NUL character."),
         ({"payload": {"a": "\ud800"}}, "payload can't be stored: it has a lone surrogate"),
@@ -325,7 +325,7 @@ def test_the_same_key_for_something_else_is_refused(client: Client) -> None:
     )
 
     assert response.status_code == 422
-    assert "was used for another request" in response.json()["detail"]
+    assert "was already used for another request" in response.json()["detail"]
     assert Job.objects.count() == 1
 
 

@@ -57,7 +57,7 @@ def test_a_preview_freezes_what_matches_and_changes_nothing() -> None:
         (str(each.pk), "failed", 1) for each in failed
     ]
     [left_out] = operation.members.filter(will=False)
-    assert (left_out.subject, left_out.sentence) == (str(waiting.pk), "It is waiting already.")
+    assert (left_out.subject, left_out.sentence) == (str(waiting.pk), "It is already waiting.")
     assert not JobEvent.objects.exists() and not Outbox.objects.exists()
 
 
@@ -286,9 +286,9 @@ def test_what_changed_since_the_preview_is_skipped_and_says_so() -> None:
     sentences = dict(operation.members.values_list("subject", "sentence"))
     assert sentences == {
         str(kept.pk): "Waits for run 2.",
-        str(completed.pk): "It changed meanwhile: now completed, run 1.",
-        str(requeued.pk): "It changed meanwhile: now failed, run 2.",
-        str(gone.pk): "It is gone from the database.",
+        str(completed.pk): "It changed in the meantime: now completed, run 1.",
+        str(requeued.pk): "It changed in the meantime: now failed, run 2.",
+        str(gone.pk): "It no longer exists in the database.",
     }
 
 

@@ -132,7 +132,7 @@ def test_one_that_stopped_ends_with_an_error(monkeypatch: Any) -> None:
     many(1)
 
     def stops(**_: Any) -> bool:
-        BulkOperation.objects.update(state="stopped", sentence="Stopped by itself: look.")
+        BulkOperation.objects.update(state="stopped", sentence="Stopped automatically: look.")
         return False
 
     monkeypatch.setattr(chunks, "run", stops)

@@ -51,7 +51,7 @@ def test_when_half_of_them_fail_again_it_stops_and_the_rest_is_untouched() -> No
     the_first(operation, 2).update(status=Status.FAILED)
     chunk(operation)
     assert now_on(operation) == ("stopped", 4, 16)
-    assert fresh(operation).sentence.startswith("Stopped by itself: 2 of the first 4 failed again.")
+    assert fresh(operation).sentence.startswith("Stopped automatically: 2 of the first 4 failed again.")
     assert told(operation) == ["begun", "stopped"]
     assert outcomes(operation) == {"waiting": 16, "done": 4}
     assert JobEvent.objects.count() == 4

@@ -80,11 +80,11 @@ def test_many_jobs_take_a_few_statements(django_assert_max_num_queries: Any) -> 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"customer_id": "  "}, "customer_id must be text"),
-        ({"customer_id": "a\x00b"}, "customer_id must be text"),
-        ({"customer_id": "\udc80"}, "customer_id must be text"),
-        ({"priority": ""}, "priority must be text"),
-        ({"priority": "a\x00b"}, "priority must be text"),
+        ({"customer_id": "  "}, "customer_id must be non-empty text"),
+        ({"customer_id": "a\x00b"}, "customer_id must be non-empty text"),
+        ({"customer_id": "\udc80"}, "customer_id must be non-empty text"),
+        ({"priority": ""}, "priority must be non-empty text"),
+        ({"priority": "a\x00b"}, "priority must be non-empty text"),
         ({"package_size": 0}, "package_size must be a whole number from 1 to 2147483647"),
         ({"package_size": -1}, "package_size must be"),
         ({"package_size": 2**31}, "package_size must be"),

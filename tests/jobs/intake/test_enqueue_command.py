@@ -105,7 +105,7 @@ def test_unusable_files(tmp_path: Path, content: bytes | None, sentence: str) ->
     [
         ([], "Give --customer and --package-size, or --from-file."),
         (["--customer", "A"], "Give --customer and --package-size, or --from-file."),
-        (["--customer", " ", "--package-size", "1"], "customer_id must be text"),
+        (["--customer", " ", "--package-size", "1"], "customer_id must be non-empty text"),
         (["--customer", "A", "--package-size", "0"], "package_size must be a whole number from 1"),
         (["--customer", "A", "--package-size", "x"], "invalid int value: 'x'"),
         (["--customer", "A", "--package-size", "1", "--queue", "no"], "There is no queue named 'no'."),

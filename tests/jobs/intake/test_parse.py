@@ -50,9 +50,9 @@ def test_all_fields() -> None:
         (LEAST | {"payload": []}, "payload must be a JSON object, not a list."),
         (LEAST | {"queue": "nowhere"}, "There is no queue named 'nowhere'."),
         (LEAST | {"id": "7"}, "id must be a UUID."),
-        (LEAST | {"not_before": "tomorrow"}, "not_before must be a time with its zone"),
-        (LEAST | {"not_before": "2030-01-31T12:00:00"}, "not_before must be a time with its zone"),
-        (LEAST | {"not_before": "2030-02-31T12:00:00Z"}, "not_before must be a time with its zone"),
+        (LEAST | {"not_before": "tomorrow"}, "not_before must be a time with a time zone"),
+        (LEAST | {"not_before": "2030-01-31T12:00:00"}, "not_before must be a time with a time zone"),
+        (LEAST | {"not_before": "2030-02-31T12:00:00Z"}, "not_before must be a time with a time zone"),
     ],
 )
 def test_refused_with_a_sentence(record: object, sentence: str) -> None:

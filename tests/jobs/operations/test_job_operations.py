@@ -124,7 +124,7 @@ def test_cancelled_run_is_requeued_only_when_its_worker_stopped_naming_it() -> N
     assert lifecycle.complete(Run(made.pk, 1, worker)) is False
     beat("worker-1", made.pk, 1)
     step = planned(Action.REQUEUE, made)
-    assert not step.will and "still named" in step.sentence
+    assert not step.will and "still sent a heartbeat" in step.sentence
     heartbeats.say(worker)
     assert do(Action.REQUEUE, made).done
 
@@ -159,7 +159,7 @@ def test_deleted_job_is_skipped() -> None:
     step = planned(Action.REQUEUE, made)
     Job.objects.all().delete()
     [outcome] = job_operations.carry_out([step], OPERATOR, "too late")
-    assert not outcome.done and "gone" in outcome.sentence
+    assert not outcome.done and "no longer exists" in outcome.sentence
 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])

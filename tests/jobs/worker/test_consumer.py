@@ -433,7 +433,7 @@ class TestOutages:
         monkeypatch.setattr(heartbeats, "leave", away)
         consumer.stop()
         consumer.run()
-        assert "could not take its row away" in caplog.text
+        assert "could not remove its row" in caplog.text
 
 
 class TestPresence:

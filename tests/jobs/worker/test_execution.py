@@ -298,7 +298,7 @@ class TestReports:
 
         monkeypatch.setattr(lifecycle, "complete", refuse)
         assert work(lambda context: None).status == Status.IN_PROGRESS
-        assert "how it ended can't be recorded" in caplog.text
+        assert "the result can't be recorded" in caplog.text
 
 
 def cut_connections() -> None:
