@@ -89,7 +89,7 @@ def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
 def _change(operation: BulkOperation, allowed: list[BulkOperation.State], **changes: Any) -> None:
     if not BulkOperation.objects.filter(pk=operation.pk, state__in=allowed).update(**changes):
         now = BulkOperation.objects.get(pk=operation.pk)
-        raise BulkRefused(f"It is {now.get_state_display().lower()} now. Nothing was changed.")
+        raise BulkRefused(f"Its state is now “{now.get_state_display().lower()}”. Nothing was changed.")
 
 
 def _tell(operation: BulkOperation, kind: BulkEvent.Kind, actor: Actor, reason: str) -> None:

@@ -242,7 +242,7 @@ def test_a_decision_that_comes_too_late_says_so(operator: Client) -> None:
     many(3)
     operation = finish(begun())
     response = operator.post(decide(operation, "cancel"), {"reason": "stop"})
-    assert "It is ended now. Nothing was changed." in str(response.context["form"].errors)
+    assert "Its state is now “ended”. Nothing was changed." in str(response.context["form"].errors)
     assert not LogEntry.objects.exists()
 
 
@@ -327,7 +327,7 @@ def test_an_operation_of_a_kind_that_is_unknown_here_is_no_error(operator: Clien
     BulkOperation.objects.update(action="teleport")
     assert operator.get(OPERATIONS).status_code == 200
     response = operator.get(page(operation), follow=True)
-    assert "knows no bulk operation" in response.content.decode()
+    assert "does not know the bulk operation" in response.content.decode()
 
 
 @pytest.mark.parametrize("number", ["0", "nonsense", "9" * 30])

@@ -343,7 +343,7 @@ def test_only_what_was_cancelled_or_stopped_is_resumed(state: str) -> None:
     many(1)
     operation = begun()
     BulkOperation.objects.update(state=state)
-    with pytest.raises(BulkRefused, match="nothing was changed"):
+    with pytest.raises(BulkRefused, match="Nothing was changed"):
         decisions.resume(operation, ADA, REASON)
     assert told(operation) == ["begun"]
 
@@ -353,7 +353,7 @@ def test_only_what_runs_is_cancelled(state: str) -> None:
     many(1)
     operation = begun()
     BulkOperation.objects.update(state=state)
-    with pytest.raises(BulkRefused, match="nothing was changed"):
+    with pytest.raises(BulkRefused, match="Nothing was changed"):
         decisions.cancel(operation, ADA, REASON)
     assert told(operation) == ["begun"]
 
@@ -388,7 +388,7 @@ def test_too_many_errors_in_a_row_stop_it_with_a_sentence(monkeypatch: Any) -> N
     monkeypatch.setattr(chunks, "_settle", broken)
     operation = finish(operation)
     assert (operation.state, operation.troubles) == ("stopped", chunks.MOST_TROUBLES)
-    assert operation.sentence.endswith("ended with an error, the last: disk full")
+    assert operation.sentence.endswith("failed in a row, the last one with: disk full")
     assert told(operation) == ["begun", "stopped"]
 
 
@@ -397,7 +397,7 @@ def test_an_action_that_this_release_does_not_know_stops_with_a_sentence() -> No
     operation = begun()
     BulkOperation.objects.update(action="teleport")
     operation = finish(operation)
-    assert operation.state == "stopped" and "knows no bulk operation 'teleport'" in operation.sentence
+    assert operation.state == "stopped" and "does not know the bulk operation 'teleport'" in operation.sentence
 
 
 def test_each_kind_names_a_permission_that_exists() -> None:

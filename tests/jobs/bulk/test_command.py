@@ -87,7 +87,7 @@ def test_the_filters_of_the_list_hold_here() -> None:
         (["requeue", "--status", "faild"], "--status faild is none of: pending, in_progress"),
         (["requeue", "--state", "kept"], "has no filter --state; it has --status"),
         (["requeue", "--customer", "deadbeef"], "no jobs of a customer 'deadbeef'"),
-        (["teleport", "--all"], "knows no bulk operation 'teleport'"),
+        (["teleport", "--all"], "does not know the bulk operation 'teleport'"),
         (["--cancel", "4711"], "There is no bulk operation 4711."),
         ([], "Say one of"),
         (["requeue", "--all", "--cancel", "1"], "Say one of"),
@@ -120,7 +120,7 @@ def test_cancel_and_resume(settings: Any) -> None:
     chunk(operation)
     assert "cancel is noted" in called("--cancel", str(operation.pk), "--reason", "wait", "--as", "bob")
     assert fresh(operation).state == "cancelled"
-    with pytest.raises(CommandError, match="It is cancelled by now"):
+    with pytest.raises(CommandError, match="Its state is now “cancelled”"):
         called("--cancel", str(operation.pk), "--reason", "again")
     settings.OPSCONSOLE_BULK_PACE = 10_000
     BulkOperation.objects.update(runner="", leased_until="2026-01-01T00:00Z")

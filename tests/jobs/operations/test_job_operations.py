@@ -88,7 +88,7 @@ def test_a_message_is_promised_only_where_it_can_be_sent(settings: Any, action: 
 def test_only_a_worker_that_beats_is_promised_to_be_told() -> None:
     alive, stale = MAKERS["alive"](), run(age=2 * HOUR, silent=HOUR, worker="dead")
     old_kind = run(age=SECOND, worker="old", claimed=False)
-    told = "Worker worker-1 will be told at its next beat; its result will be refused."
+    told = "Worker worker-1 will be told with its next heartbeat, and its result will be refused."
     assert planned(Action.CANCEL, alive).sentence == told
     assert planned(Action.CANCEL, stale).sentence == (
         "Its worker no longer beats for it, and will be told if it does again; its result will be refused."
