@@ -19,7 +19,7 @@ from opsconsole.kit.models import Pause
 RECOVERY = "recovery"
 DEAD_LETTER_CHECKS = "dead letter checks"
 QUEUE = "queue:"
-BY_THE_CLOCK = "the clock"
+BY_THE_CLOCK = "automatically"
 LONGEST = timedelta(days=7)
 
 

@@ -153,7 +153,7 @@ def test_what_earlier_runs_had_done_is_shown_by_run(operator: Client) -> None:
     assert "submitted to maps" in current and "maps/1" in current
     assert "worker:earlier" in before and "submitted to old" in before and "old/7" in before
     assert before.index("submitted to old") < before.index("submitted too late")
-    assert "after the run was no longer the worker’s" in before.partition("submitted too late")[2]
+    assert "after the worker had lost the run" in before.partition("submitted too late")[2]
 
 
 def test_the_notes_of_a_completed_job_do_not_push_its_timeline_down(operator: Client) -> None:

@@ -52,7 +52,7 @@ def test_a_pause_ends_by_the_clock() -> None:
     assert pauses.end(pauses.RECOVERY, by="olga", reason=WHY) is None
     begin()
     earlier = Pause.objects.order_by("id")[0]
-    assert (earlier.ended_by, earlier.ended_at) == ("the clock", earlier.until)
+    assert (earlier.ended_by, earlier.ended_at) == ("automatically", earlier.until)
 
 
 @pytest.mark.django_db
