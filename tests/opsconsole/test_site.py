@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from alerts import notify
 from alerts.sending import banner
 from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from opsconsole import overview
@@ -143,6 +144,7 @@ def test_an_app_has_no_page_of_its_own(operator: Client) -> None:
 
 def test_all_right_is_said_in_one_sentence(operator: Client) -> None:
     Sweep.objects.create(trigger="t", mode="armed", finished_at=Now())
+    notify.monitor_ok("sweep", timedelta(minutes=2))
 
     assert "Nothing needs your attention." in operator.get(INDEX).content.decode()
 
