@@ -1,4 +1,4 @@
-"""Filters whose choices are known beforehand: none reads the table to find them out."""
+"""Filters with known choices, so that none reads the table to find them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Choices = Iterable[tuple[str, str]]
 
 
 class KnownFilter(admin.SimpleListFilter):
-    """Leaves the list as it is when its value is none of its choices."""
+    """A filter that ignores values outside its choices."""
 
     def apply(self, rows: Any, value: str) -> QuerySet[Any]:
         filtered: QuerySet[Any] = rows.filter(**{str(self.parameter_name): value})
@@ -41,7 +41,7 @@ class QueueFilter(KnownFilter):
     parameter_name = "queue"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        """The configured queues, and the one that is chosen: it may be one that was."""
+        """Return the configured queues and the chosen one, which may no longer be configured."""
         chosen = request.GET.get(self.parameter_name)
         names = set(settings.QUEUES) | ({chosen} if chosen else set())
         return [(name, name) for name in sorted(names)]

@@ -35,7 +35,7 @@ MESSAGE_TONES: dict[str, str] = {Outbox.State.WAITING: "waiting", Outbox.State.R
 
 
 def status(value: str) -> SafeString:
-    """The status; one that the console doesn't know is shown as it is."""
+    """Return a badge for the status; an unknown status is shown unchanged."""
     text = Status(value).label.capitalize() if value in Status.values else value
     return badge(text, STATUS_TONES.get(value, "quiet"))
 
@@ -46,19 +46,19 @@ def message_trouble(trouble: MessageTrouble) -> SafeString:
 
 
 def trouble(diagnosis: Diagnosis) -> SafeString:
-    """Why the job is stale, or nothing."""
+    """Return a badge with the reason why the job is stale, or nothing."""
     if diagnosis.reason is None:
         return SafeString("")
     return badge(diagnosis.reason.label.capitalize(), "bad" if diagnosis.stale else "warning")
 
 
 def message(outgoing: Outbox) -> SafeString:
-    """What became of a message: "Message sent", "Message waiting"."""
+    """Return a badge for the state of a message: "Message sent", "Message waiting"."""
     return badge(f"Message {outgoing.state}", MESSAGE_TONES.get(outgoing.state, "quiet"))
 
 
 def job_link(job_id: Any) -> SafeString:
-    """The short id, leading to the job's page, and a button that copies the whole one."""
+    """Return the short id linked to the job's page, and a button that copies the whole id."""
     return format_html(
         '<span class="job-id"><a href="{}"><code>{}</code></a>'
         '<button type="button" class="copy" data-copy="{}" aria-label="Copy id {}" title="Copy id"></button></span>',

@@ -1,7 +1,7 @@
-"""A preview of each, a reason, and a result that says what became of each: lists of which few rows are done at once.
+"""Actions on a few selected rows: a preview per row, a reason, and a result per row.
 
-The preview is signed and comes back with the reason, so that what was previewed is what is done; what changed in
-between is skipped by the duty's ``carry_out``, also when the form is sent twice.
+The preview is signed and returned with the reason, so that exactly what was previewed is done. The duty's
+``carry_out`` skips what changed in between, also when the form is submitted twice.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PreviewForm(ReasonForm):
 
 @dataclass(frozen=True)
 class Button:
-    """An action on the page of what it is done to; ``why``: what would happen, or why it is not offered."""
+    """A button on the page of a row. ``why`` says what would happen, or why it is disabled."""
 
     action: str
     label: str
@@ -64,14 +64,14 @@ def words_of(kinds: Iterable[Kind]) -> dict[str, tuple[str, str]]:
 
 
 class PlannedAdmin(ReadOnlyAdmin):
-    """What is planned and how it is shown is for subclasses to say."""
+    """An admin with previewed actions. Subclasses define the plan and how it is shown."""
 
     choices: type[TextChoices]
-    # The verb of each action, and the word for what it did.
+    # The verb of each action, and its past participle.
     words: Mapping[str, tuple[str, str]]
     # Where the reason is kept.
     kept: str
-    # What is only decided here, and done by the cluster.
+    # The actions that are only decided here and carried out by the cluster.
     by_cluster: frozenset[str] = frozenset()
 
     def may(self, request: HttpRequest, action: Any) -> bool:
@@ -84,19 +84,19 @@ class PlannedAdmin(ReadOnlyAdmin):
         raise NotImplementedError
 
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
-        """What the pages show of these, by id; those that are gone are left out."""
+        """Return the rows that the pages show, by id, without those that no longer exist."""
         raise NotImplementedError
 
     def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Any]:
-        """What preview_lines.html of the model shows of each."""
+        """Return what the model's preview_lines.html shows per row."""
         raise NotImplementedError
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Those of an address that are previewed: it could name any number."""
+        """Return the ids to preview out of those in an address, which could name any number."""
         raise NotImplementedError
 
     def plan_lasts(self) -> int:
-        """For how many seconds a preview may be carried out."""
+        """Return for how many seconds a preview can be carried out."""
         return LASTS_SECONDS
 
     def get_urls(self) -> list[URLPattern]:
@@ -105,9 +105,9 @@ class PlannedAdmin(ReadOnlyAdmin):
         return [path("operate/<str:action>/", view, name=name), *super().get_urls()]
 
     def begin(self, request: HttpRequest, action: Any, rows: QuerySet[Any]) -> HttpResponse:
-        """The preview of what an action of the list was called with: each row when they are few, else their counts.
+        """Show the preview for a list's action: each row when there are few, otherwise their counts.
 
-        Few are done while one waits, many become a bulk operation (docs/decisions/0030-bulk-operations.md).
+        A few rows are done in the request; many become a bulk operation (docs/decisions/0030-bulk-operations.md).
         """
         at_once = settings.OPSCONSOLE_BULK_AT_ONCE
         ids = list(rows.values_list("pk", flat=True)[: at_once + 1])
@@ -116,7 +116,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         return start.start_from_list(self, request, kind_of(action), rows)
 
     def operate_view(self, request: HttpRequest, action: str) -> HttpResponse:
-        """GET with ``?id=`` shows the preview, POST does what was previewed."""
+        """Show the preview on GET with ``?id=``; carry it out on POST."""
         if action not in self.choices.values:
             raise Http404
         chosen = self.choices(action)
@@ -127,7 +127,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         return self.preview(request, chosen, self.asked_for(_ids(request.GET.getlist("id"))))
 
     def preview(self, request: HttpRequest, action: Any, ids: Sequence[UUID]) -> HttpResponse:
-        """What would happen to each; nothing is changed."""
+        """Show what would happen to each row; nothing is changed."""
         steps = self.plan(action, ids)
         form = PreviewForm(self.kept, plan=_freeze(request, action, steps))
         return self._preview_page(request, action, steps, form)
@@ -178,7 +178,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         return self._page(request, "result", action, context)
 
     def _log(self, request: HttpRequest, action: Any, done: Sequence[tuple[Any, str]], reason: str) -> None:
-        """A line of the audit for each row, with what became of it."""
+        """Write an audit line per row, with its result."""
         by_result: dict[str, list[Any]] = {}
         for row, sentence in done:
             by_result.setdefault(sentence, []).append(row)

@@ -1,4 +1,4 @@
-"""The list of bulk operations, each one's page, and the decisions about it: begin, cancel, resume."""
+"""The list of bulk operations, the page of each one, and the decisions about it: begin, cancel, resume."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 State = BulkOperation.State
-# The fragment's answers: the page is to be read anew, the session has ended.
+# Answers of the fragment: reload the whole page; the session has ended.
 RESET_CONTENT, SIGNED_OUT = 205, 401
 
 DECISIONS: dict[str, tuple[Callable[..., None], str]] = {
@@ -69,7 +69,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
     ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Without previews: they are somebody's thought, not yet a deed."""
+        """Leave out previews, which nobody has confirmed."""
         return super().get_queryset(request).exclude(state=State.PREVIEW)
 
     @admin.display(description="operation")
@@ -101,7 +101,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
         wrap = self.admin_site.admin_view
         name = "jobs_bulkoperation"
         return [
-            # Not wrapped: a page that reads it again must not be led to the login.
+            # Not wrapped in admin_view: a polling page must not be redirected to the login.
             path("<int:pk>/progress/", self.progress_view, name=f"{name}_progress"),
             path("<int:pk>/members.<str:form>", wrap(self.export_view), name=f"{name}_export"),
             path("<int:pk>/decide/<str:decision>/", wrap(self.decide_view), name=f"{name}_decide"),
@@ -141,7 +141,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
         }
 
     def decide_view(self, request: HttpRequest, pk: int, decision: str) -> HttpResponse:
-        """POST begins, cancels or resumes; the operation's page says what came of it."""
+        """Begin, cancel or resume on POST, then redirect to the operation's page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         operation = _load(pk)
@@ -169,7 +169,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
         return redirect("admin:jobs_bulkoperation_change", operation.pk)
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The part of the page that changes while it runs; 205 when the whole page should be read anew."""
+        """Return the part of the page that changes during the operation; 205 when the whole page must be reloaded."""
         if not self.admin_site.has_permission(request):
             return HttpResponse(status=SIGNED_OUT)
         if not self.has_view_permission(request):
@@ -185,7 +185,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin):
         return response
 
     def export_view(self, request: HttpRequest, pk: int, form: str) -> HttpResponseBase:
-        """All members and what became of each, as CSV or JSON, the last first."""
+        """Export all members with their outcomes as CSV or JSON, newest first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         operation = _load(pk)

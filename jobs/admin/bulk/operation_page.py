@@ -1,4 +1,4 @@
-"""What the pages of a bulk operation show: its preview, then how far it is and what became of each member."""
+"""The pages of a bulk operation: its preview, then its progress and the outcome of each member."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ OUTCOME_TONES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Line:
-    """One member, with whose it is and the way to its own page."""
+class MemberLine:
+    """One member, with its owner and the link to its page."""
 
     member: BulkMember
     url: str
@@ -56,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Figure:
-    """How many members have an outcome, and the way to their list."""
+    """The number of members with an outcome, and the link to their list."""
 
     label: str
     count: int
@@ -94,7 +94,7 @@ def _counted(group: Group, kind: Kind) -> dict[str, Any]:
 
 
 def _seen(status: str, reason: str, kind: Kind) -> SafeString:
-    """The status as its own pages show it, and what else was seen: a job's diagnosis, a letter's job."""
+    """Return the status as its own pages show it, with what else was seen: a job's diagnosis, a letter's job."""
     if status in kind.states:
         about = badge(f"job {reason.replace('_', ' ')}") if reason else SafeString("")
         return badge(kind.states[status].capitalize(), "waiting") + about
@@ -108,7 +108,7 @@ def _at_this_pace(members: int) -> str:
 
 
 def progress_context(operation: BulkOperation, kind: Kind, *, chosen: str = "") -> dict[str, Any]:
-    """What changes while it runs: the part of the page that is read again every few seconds."""
+    """Return the context of the part of the page that is reloaded every few seconds."""
     return {
         "operation": operation,
         "kind": kind,
@@ -134,7 +134,7 @@ def _sentence(operation: BulkOperation, kind: Kind) -> str:
         return operation.sentence
     if operation.state == State.RUNNING:
         left = operation.remaining
-        return f"{kind.count(left)} left: about {_at_this_pace(left)} at {settings.OPSCONSOLE_BULK_PACE:,} a second."
+        return f"{kind.count(left)} left: about {_at_this_pace(left)} at {settings.OPSCONSOLE_BULK_PACE:,} per second."
     told = [f"{kind.count(operation.done)} {kind.done_word}"]
     told += [f"{operation.skipped:,} skipped"] if operation.skipped else []
     told += [f"{operation.failed:,} failed"] if operation.failed else []
@@ -158,7 +158,7 @@ def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict
 
 
 def _members(operation: BulkOperation, outcomes: Sequence[str], after: str) -> list[BulkMember]:
-    """By keyset, one more than a page: however far one reads, a page costs the same."""
+    """Return one page of members and one more, by keyset, so that every page costs the same."""
     members = operation.members.filter(outcome__in=outcomes).order_by("id")
     if after.isdecimal():
         members = members.filter(id__gt=int(after[:18]))
@@ -166,7 +166,7 @@ def _members(operation: BulkOperation, outcomes: Sequence[str], after: str) -> l
 
 
 def _why_not_done(operation: BulkOperation) -> list[tuple[str, int]]:
-    """Those that the preview left out, by what was seen of them; those that changed later, by what was said."""
+    """Count the skipped members: those the preview left out by what was seen, those that changed later by sentence."""
     if not operation.skipped + operation.failed:
         return []
     left_out = [(group.example, group.count) for group in freezing.groups(operation, will=False)]
@@ -175,13 +175,13 @@ def _why_not_done(operation: BulkOperation) -> list[tuple[str, int]]:
     return [*said[:REASONS_SHOWN], *left_out[:REASONS_SHOWN]]
 
 
-def _lines(members: Sequence[BulkMember], kind: Kind) -> list[Line]:
+def _lines(members: Sequence[BulkMember], kind: Kind) -> list[MemberLine]:
     about = kind.describe([member.subject for member in members])
     return [_line(member, kind, about.get(member.subject, "")) for member in members]
 
 
-def _line(member: BulkMember, kind: Kind, about: str) -> Line:
+def _line(member: BulkMember, kind: Kind, about: str) -> MemberLine:
     outcome = badge(Outcome(member.outcome).label.capitalize(), OUTCOME_TONES[member.outcome])
     seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
     url = reverse(f"admin:{kind.page}_change", args=[member.subject])
-    return Line(member, url, about, seen, outcome)
+    return MemberLine(member, url, about, seen, outcome)

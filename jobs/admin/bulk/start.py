@@ -1,4 +1,4 @@
-"""To the preview of a bulk operation: of what was ticked, of all that a list's filters match, or of a failure group."""
+"""The start of a bulk operation: freeze the selected rows, all rows that match a list's filters, or a failure group."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VIEW = "jobs.view_bulkoperation"
 
 
 def may(request: HttpRequest, kind: Kind) -> bool:
-    """Whether this person may begin, cancel and resume operations of this kind."""
+    """Tell whether this person may begin, cancel and resume operations of this kind."""
     return request.user.has_perms([kind.permission, VIEW])
 
 
@@ -33,7 +33,7 @@ def actor_of(request: HttpRequest) -> Actor:
 def start_from_list(
     model_admin: ReadOnlyAdmin, request: HttpRequest, kind: Kind, chosen: QuerySet[Any]
 ) -> HttpResponse:
-    """Freeze what an action of the list was called with."""
+    """Freeze the rows that a list's action was called with."""
     scope, query = _scope(model_admin, request), _query(request)
     return start(request, kind, chosen, scope=scope, query=query, back=request.get_full_path())
 
@@ -41,7 +41,7 @@ def start_from_list(
 def start(
     request: HttpRequest, kind: Kind, chosen: QuerySet[Any], *, scope: str, query: str, back: str
 ) -> HttpResponse:
-    """Freeze what is chosen and lead to its preview, or ``back`` to where it can be narrowed; nothing else is changed."""
+    """Freeze the chosen rows and redirect to the preview, or ``back`` to the list when finding them took too long."""
     if not may(request, kind):
         raise PermissionDenied
     try:
@@ -49,7 +49,10 @@ def start(
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise
-        messages.error(request, "Finding all that matches took too long: narrow the filters and try again.")
+        messages.error(
+            request,
+            "Finding all matching rows took too long. Nothing was changed. Narrow the filters and try again.",
+        )
         return redirect(back)
     return redirect("admin:jobs_bulkoperation_change", operation.pk)
 
@@ -63,15 +66,15 @@ def _query(request: HttpRequest) -> str:
 
 
 def _scope(model_admin: ReadOnlyAdmin, request: HttpRequest) -> str:
-    return in_words(model_admin.get_changelist_instance(request)) if _across(request) else "those ticked"
+    return in_words(model_admin.get_changelist_instance(request)) if _across(request) else "selected rows"
 
 
 def in_words(changelist: ChangeList) -> str:
-    """What a list's filters and search leave, such as 'status: Failed, search: CUST-00417'."""
+    """Describe a list's filters and search, such as 'status: Failed, search: CUST-00417'."""
     parts = [f"{spec.title}: {chosen}" for spec in changelist.filter_specs if (chosen := _chosen(spec))]
     if changelist.query.strip():
         parts.append(f"search: {changelist.query.strip()}")
-    return ", ".join(parts) or "all that the list shows"
+    return ", ".join(parts) or "all rows of the list"
 
 
 def _chosen(spec: Any) -> str:

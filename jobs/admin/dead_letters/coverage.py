@@ -1,4 +1,4 @@
-"""What stands above the dead letters: how much of each queue was seen, and when."""
+"""Coverage above the dead letters list: how much of each queue was seen, and when."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from opsconsole.kit.lateness import late_after
 
 
 @dataclass(frozen=True)
-class Line:
-    """One dead letter queue: ``row`` carries ``db_now``; ``stale``: it was not checked for two intervals."""
+class CoverageLine:
+    """One dead letter queue. ``row`` carries ``db_now``; ``stale``: it was not checked for two intervals."""
 
     row: WithAnnotations[DeadLetterQueue, DbNow]
     depth: str
@@ -27,16 +27,16 @@ class Line:
     console: str | None
 
 
-def lines() -> list[Line]:
-    """The configured dead letter queues, as they were last read. Never asks SQS."""
+def lines() -> list[CoverageLine]:
+    """Return the configured dead letter queues as they were last read, without asking SQS."""
     urls = [queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url]
     rows = DeadLetterQueue.objects.filter(url__in=urls).annotate(db_now=Now()).order_by("pk")
     return [_line(row) for row in rows]
 
 
-def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> Line:
+def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> CoverageLine:
     late = late_after(timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS))
-    return Line(
+    return CoverageLine(
         row=row,
         depth="unknown" if row.error or row.depth is None else f"{row.depth:,}",
         coverage=coverage(row),

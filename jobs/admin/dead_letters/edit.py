@@ -1,4 +1,4 @@
-"""Edit and replay: the body in an editor, then what would change, then the reason."""
+"""Edit and replay: the body in an editor, then the changes and the reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EditForm(ReasonForm):
     body = forms.CharField(
         strip=False,
         widget=forms.Textarea(attrs={"rows": 18, "spellcheck": "false"}),
-        help_text="Sent exactly as it stands here. What is redacted keeps its value where you leave the placeholder.",
+        help_text="The body is sent exactly as shown here. Redacted values are restored where you keep the placeholder.",
     )
     reason = ReasonField(
         operations.KEPT,
@@ -38,7 +38,7 @@ class EditForm(ReasonForm):
         self.letter = letter
 
     def clean_body(self) -> str:
-        # A browser sends every line's end as CRLF, however it stood in the body.
+        # Browsers send every line end as CRLF, whatever it was in the body.
         typed = self.cleaned_data["body"]
         if "\r\n" not in self.letter.body:
             typed = typed.replace("\r\n", "\n")
@@ -49,12 +49,12 @@ class EditForm(ReasonForm):
 
 
 def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
-    """Whether the letter is one whose body may be edited and sent."""
+    """Tell whether the body of this letter can be edited and sent."""
     return job is None and operations.step_for(Action.REPLAY, letter, None).will
 
 
 def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpResponse:
-    """GET shows the editor; POST shows what would change, or, told so, sends it."""
+    """Show the editor on GET; on POST show the changes or, when confirmed, send."""
     letter = get_object_or_404(DeadLetter.objects.select_related("group").defer("words"), pk=letter_id)
     if not offered(letter, requeue.jobs_of([letter]).get(letter.job_id)):
         return _page(admin, request, letter, None)

@@ -1,4 +1,4 @@
-"""Failure groups: the same failure told once, what is known of it, and its letters decided about together."""
+"""Failure groups: letters with the same failure, shown once and decided together."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge
 
-# Counting stops here: a group of a million letters is not counted out for a page.
+# Counting stops here: a page never counts a million letters.
 MOST_COUNTED = 1_000
-# What is offered for all letters of a group that nobody has decided about.
+# The actions that are offered for all undecided letters of a group.
 OFFERED = (Action.REPLAY, Action.DISCARD)
 
 
@@ -109,12 +109,12 @@ class FailureGroupAdmin(AgedAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def may(self, request: HttpRequest, kind: Kind) -> bool:
-        """Whoever may do it from the list of letters may do it to a group that he sees."""
+        """Allow what is allowed from the list of letters, for a group that the person may view."""
         seen = self.has_view_permission(request) and request.user.has_perm("jobs.view_deadletter")
         return seen and start.may(request, kind)
 
     def bulk_view(self, request: HttpRequest, object_id: int, action: str) -> HttpResponse:
-        """POST freezes the undecided letters of the group and leads to the preview; nothing else is changed."""
+        """Freeze the undecided letters of the group on POST and redirect to the preview; nothing else is changed."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if action not in OFFERED:
@@ -137,7 +137,7 @@ def _list_of(group: FailureGroup) -> str:
 
 
 def _open_letters() -> RawSQL:
-    """How many letters of the group are undecided, counted no further than is shown."""
+    """Count the undecided letters of the group, no further than is shown."""
     states = [state.value for state in DeadLetter.OPEN]
     return RawSQL(
         "(SELECT count(*) FROM (SELECT FROM dead_letters WHERE group_id = failure_groups.id AND state = ANY(%s) LIMIT %s) AS counted)",

@@ -1,4 +1,4 @@
-"""Filters of the dead letters list. Undecided letters are shown first; the choices never read the letters."""
+"""Filters of the dead letters list. Undecided letters are the default; listing the choices never reads the letters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LetterStateFilter(admin.SimpleListFilter):
         ]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """The first, shown when nothing is chosen, is not "All" but what still has to be decided."""
+        """Return the choices; the default is not "All" but the undecided letters."""
         first, *others = super().choices(changelist)
         yield first | {"display": "Undecided"}
         yield from others
@@ -55,7 +55,7 @@ class DeadLetterQueueFilter(KnownFilter):
         return [(str(dlq.pk), str(dlq)) for dlq in DeadLetterQueue.objects.order_by("pk")]
 
     def has_output(self) -> bool:
-        """Beside the filter by source queue it says something only where there are several."""
+        """Show the filter only where there are several queues; otherwise the filter by source queue says the same."""
         return len(self.lookup_choices) > 1
 
 
@@ -72,7 +72,7 @@ class LeftFilter(KnownFilter):
 
 
 class GroupFilter(KnownFilter):
-    """The newest groups, and the one that is chosen."""
+    """Offers the newest groups and the chosen one."""
 
     title = "failure"
     parameter_name = "group"

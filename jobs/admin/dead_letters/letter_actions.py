@@ -1,4 +1,4 @@
-"""Replay, discard, restore: what the preview and the result show of each letter. The cluster does what is decided."""
+"""Replay, discard and restore: the preview and the result per letter. The cluster carries the actions out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_LETTERS = previewed_actions.MOST
 
 
 @dataclass(frozen=True)
-class Line:
+class LetterLine:
     """One letter on the preview or result page."""
 
     letter: DeadLetter
@@ -53,13 +53,13 @@ class PlannedLetters(previewed_actions.PlannedAdmin):
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
         return DeadLetter.objects.light().select_related("group").in_bulk(ids)
 
-    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Line]:
-        return [Line(rows[each.job_id], each.sentence) for each in told]
+    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[LetterLine]:
+        return [LetterLine(rows[each.job_id], each.sentence) for each in told]
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         return ids[:MOST_LETTERS]
 
 
 def ask_cluster(task: str) -> None:
-    """Let the cluster do it now instead of at its next minute."""
+    """Ask the cluster to do it now instead of with its next schedule."""
     async_task(task, group="dead letters")

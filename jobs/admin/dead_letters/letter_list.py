@@ -1,4 +1,4 @@
-"""The dead letters list, each letter's page, and the doors to what may be done. It reads the database, never SQS."""
+"""The dead letters list, the page of each letter, and the actions. It reads the database, never SQS."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PERMISSIONS = {
 
 
 class ListedColumns(DbNow):
-    """``job_status``: of the job that the letter names; None: it names none that is known."""
+    """``job_status`` is that of the job that the letter names, or None when it names no known job."""
 
     job_status: str | None
 
@@ -60,7 +60,7 @@ ListedLetter: TypeAlias = "WithAnnotations[DeadLetter, ListedColumns]"
 
 
 class LetterChangeList(ChangeList):
-    """The status of the jobs that the shown letters name is read for these alone."""
+    """Reads the status of jobs for the shown letters only."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -97,7 +97,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         filters.DeadLetterQueueFilter,
     )
     ordering = ("-first_seen_at", "-id")
-    # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
+    # Not used as fields: they only show the search box; ``get_search_results`` does the search.
     search_fields = ("id",)
     search_help_text = "Words of the body, or the id of a letter, a job or a message"
     change_list_template = "admin/jobs/deadletter/change_list.html"
@@ -136,7 +136,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
 
     @admin.display(description="receives")
     def receives(self, letter: DeadLetter) -> SafeString:
-        """How often it was received, and how often of that by us, who only looked."""
+        """Show how often the letter was received, and how many of these were only the console's scans."""
         return format_html(
             '{}, <span class="quiet">{} ours</span>', f"{letter.receive_count:,}", f"{letter.views:,}"
         )
@@ -177,7 +177,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         ]
 
     def load(self, key: str) -> ShownLetter | None:
-        """The letter with its body, its group and its ledger."""
+        """Return the letter with its body, its group and its ledger."""
         letters = DeadLetter.objects.select_related("group", "dlq", "returned_from").defer("words")
         history = Prefetch("attempts", to_attr="ledger")
         try:
@@ -201,7 +201,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         return request.user.has_perm(needed) and self.has_view_permission(request)
 
     def may_edit(self, request: HttpRequest) -> bool:
-        """Editing has its own permission, needs that of replaying too, and is off unless a setting allows it."""
+        """Tell whether the person may edit: this needs its own permission, the one to replay, and a setting."""
         allowed = request.user.has_perm("jobs.edit_deadletter") and self.may(request, Action.REPLAY)
         return bool(settings.OPSCONSOLE_EDIT_DEAD_LETTERS) and allowed
 
@@ -234,13 +234,13 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
         return download(letter_id)
 
     def check_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask the cluster to look now: a page never waits for SQS."""
+        """Ask the cluster to check now; a page never waits for SQS."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.may(request, Action.REPLAY):
             raise PermissionDenied
         ask_cluster("jobs.tasks.check_dead_letters")
-        messages.success(request, "The cluster looks now. Reload this page in a few seconds.")
+        messages.success(request, "The cluster is checking now. Reload this page in a few seconds.")
         return redirect("admin:jobs_deadletter_changelist")
 
 
@@ -249,7 +249,7 @@ def state_badge(letter: DeadLetter) -> SafeString:
 
 
 def returns(letter: DeadLetter) -> SafeString:
-    """A badge for a letter that was replayed and came back, and how often."""
+    """Return a badge with how often the letter was replayed and came back."""
     if not letter.returns:
         return SafeString("")
     times = {1: "once", 2: "twice"}.get(letter.returns, f"{letter.returns} times")
@@ -257,7 +257,7 @@ def returns(letter: DeadLetter) -> SafeString:
 
 
 def time_left(letter: DeadLetter, now: datetime) -> SafeString:
-    """How long until SQS deletes it; red within the last day."""
+    """Show the time until SQS deletes the letter; red within the last day."""
     if letter.state != DeadLetter.State.IN_QUEUE or letter.expires_at is None:
         return NOTHING
     left = letter.expires_at - now

@@ -1,4 +1,4 @@
-"""A letter's page: what died and why, its body as far as it may be seen, and all that was done to it."""
+"""The page of a dead letter: what failed and why, its redacted body, and everything that was done to it."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ ShownLetter: TypeAlias = "WithAnnotations[DeadLetter, LetterColumns]"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One row of the ledger and its steps, as far as they came; ``diff``: between the body and the edited one."""
+class LedgerEntry:
+    """One row of the ledger with its steps so far. ``diff`` is the difference between the body and the edited one."""
 
     row: ReplayAttempt
     what: SafeString
@@ -61,7 +61,7 @@ class Entry:
 
 
 def letter_page(letter: ShownLetter, job: NamedJob | None, permitted: Sequence[Action]) -> dict[str, Any]:
-    """The context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.DeadLetterAdmin.load``."""
+    """Return the context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.DeadLetterAdmin.load``."""
     steps = [operations.step_for(action, letter, job) for action in permitted]
     buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
     return {
@@ -90,7 +90,7 @@ def _event(event: JobEvent) -> SafeString:
     return badge(label, labels.EVENT_TONES.get(event.kind, "quiet"))
 
 
-def _entry(row: ReplayAttempt, letter: DeadLetter) -> Entry:
+def _entry(row: ReplayAttempt, letter: DeadLetter) -> LedgerEntry:
     state = row.get_state_display()
     what = badge(row.get_action_display().capitalize()) + badge(
         state.capitalize(), LEDGER_TONES.get(row.state, "waiting")
@@ -103,11 +103,11 @@ def _entry(row: ReplayAttempt, letter: DeadLetter) -> Entry:
         ("ended", row.ended_at),
     ]
     diff = [] if row.edited_body is None else editing.diff(letter.body, row.edited_body)
-    return Entry(row, what, [(name, at) for name, at in steps if at], diff)
+    return LedgerEntry(row, what, [(name, at) for name, at in steps if at], diff)
 
 
 def download(letter_id: UUID) -> HttpResponse:
-    """The whole body as a file, redacted as on the page; a browser shows it as text at most."""
+    """Return the whole body as a file, redacted as on the page; browsers show it as plain text at most."""
     letter = get_object_or_404(DeadLetter.objects.only("body"), pk=letter_id)
     response = HttpResponse(redaction.show(letter.body, WHOLE).text, content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="dead-letter-{str(letter.pk)[:8]}.txt"'

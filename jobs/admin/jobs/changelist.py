@@ -1,4 +1,4 @@
-"""A list that stays quick on millions of rows: a capped count, and evidence read for the shown rows alone."""
+"""The jobs list on millions of rows: a capped count, and evidence read only for the shown rows."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator
 from opsconsole.kit.capped_paginator import CappedPaginator
 
-# A filter without an index is asked of so many rows at a time: a few tens of milliseconds, found or not. Rows that another
-# filter leaves lie apart, each on a page of its own.
+# A filter without an index is applied to this many rows at a time, which takes some tens of milliseconds. Rows that
+# match another filter are scattered, each on its own page of the table, so fewer of them are read.
 ROWS_LOOKED_THROUGH = 20_000
 ROWS_APART_LOOKED_THROUGH = 5_000
 SHORTEST_PREFIX = 8
@@ -47,17 +47,17 @@ class JobPaginator(CappedPaginator):
 
 
 class _Found(list[UUID]):
-    """Ids in the list's order, as far as they are counted: where finding is dear, it is done once."""
+    """Ids in the list's order, as far as they are counted, so that an expensive search is done once."""
 
     def _clone(self) -> _Found:
-        """What Django asks of a queryset that it shows whole."""
+        """Return itself; Django clones a queryset that it shows whole."""
         return self
 
 
 class JobChangeList(ChangeList):
-    """Its queryset is all that matches, for the actions; what it shows was looked for from the newest on.
+    """Its queryset contains all matching jobs, for the actions; the shown jobs are searched from the newest on.
 
-    ``looked_back_to``: as far as it was looked through; None when that is all there is.
+    ``looked_back_to`` is how far back the list was searched; None when it was searched completely.
     """
 
     looked_back_to: datetime | None = None
@@ -82,9 +82,9 @@ class JobChangeList(ChangeList):
 
     @property
     def further_back(self) -> str:
-        """The query string of what is older than what was looked through."""
+        """Return the query string for jobs older than those that were searched."""
         before = cast(datetime, self.looked_back_to).isoformat()
-        # "p" is named as a key: what Django is told to remove goes by its first letters.
+        # "p" is named as a key, because Django removes parameters by prefix.
         return self.get_query_string({BeforeFilter.parameter_name: before, "p": None})
 
     def get_results(self, request: HttpRequest) -> None:
@@ -109,7 +109,7 @@ class JobChangeList(ChangeList):
 
 
 def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
-    """The job with this id, the jobs whose id begins so (8 hexadecimal digits or more), or those of a customer."""
+    """Find the job with this id, jobs whose id begins with it (8 hexadecimal digits or more), or jobs of a customer."""
     term = term.strip().replace("\x00", "")
     if not term:
         return jobs
@@ -119,9 +119,9 @@ def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
 
 
 def first_of_customer(jobs: JobQuerySet, customer_id: str, most: int) -> list[Job]:
-    """None where a customer_id column of type uuid or integer refuses such words."""
+    """Return a customer's first jobs; none where a customer_id column of type uuid or integer rejects the term."""
     try:
-        # A savepoint: what is asked after a refusal must still be answered.
+        # A savepoint, so that later queries still work after a rejection.
         with transaction.atomic():
             return list(jobs.filter(customer_id=customer_id)[:most])
     except DataError:
@@ -129,7 +129,7 @@ def first_of_customer(jobs: JobQuerySet, customer_id: str, most: int) -> list[Jo
 
 
 def by_id(jobs: JobQuerySet, term: str) -> JobQuerySet:
-    """The job with this id, or those whose id begins so."""
+    """Find the job with this id, or those whose id begins with it."""
     digits = term.replace("-", "")
     if not _ID_OR_PREFIX.fullmatch(digits):
         return jobs.none()

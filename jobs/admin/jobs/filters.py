@@ -24,7 +24,7 @@ MOST_STATUSES = 30
 
 
 class UnindexedFilter(KnownFilter):
-    """A filter that no index serves: the list reads the rows that the others leave, and says how far back it read.
+    """A filter without an index: the list reads the rows that match the other filters, and says how far back it read.
 
     ``JobChangeList`` calls ``narrow`` after all other filters and the search.
     """
@@ -51,7 +51,7 @@ class StatusFilter(KnownFilter):
 
 
 def unknown_statuses() -> list[str]:
-    """The statuses of others that occur, found by hopping along the index from one value to the next."""
+    """Return the unknown statuses that occur, found by skipping along the index from value to value."""
     found: list[str] = []
     hop = Job.objects.order_by("status").values_list("status", flat=True)
     status = hop.first()
@@ -73,7 +73,7 @@ class StaleFilter(KnownFilter):
 
 
 def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
-    """The jobs of which ``jobs.runs.diagnosis.diagnose`` names this reason."""
+    """Return the jobs for which ``jobs.runs.diagnosis.diagnose`` names this reason."""
     match reason:
         case Reason.DEAD_WORKER:
             return jobs.stale().filter(Q(beat_at__isnull=False))
@@ -87,7 +87,7 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
 
 
 class PriorityFilter(UnindexedFilter):
-    """Priorities are the outside's own words: those of the newest jobs, read from the end of an index."""
+    """Offers the priorities of the newest jobs, read from the end of an index, because producers choose the words."""
 
     title = "priority"
     parameter_name = "priority"
@@ -126,7 +126,7 @@ class UnindexedQueueFilter(UnindexedFilter, QueueFilter):
 
 
 class BeforeFilter(KnownFilter):
-    """Goes on from where the list stopped looking; it is shown only then."""
+    """Continues where the list stopped searching; it is shown only then."""
 
     title = "created before"
     parameter_name = "before"
@@ -143,7 +143,7 @@ class BeforeFilter(KnownFilter):
 def _moment(text: str) -> datetime | None:
     try:
         moment = parse_datetime(text)
-        # A zone can push the first and the last day out of what a calendar holds.
+        # A time zone can move the first and the last day out of the calendar's range.
         return moment.astimezone(UTC) if moment and is_aware(moment) else None
     except (ValueError, OverflowError):
         return None

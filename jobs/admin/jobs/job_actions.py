@@ -1,4 +1,4 @@
-"""Requeue, cancel, release: what the preview and the result show of each job."""
+"""Requeue, cancel and release: the preview and the result per job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTES_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Line:
+class JobLine:
     """One job on the preview or result page."""
 
     job: Job
@@ -46,11 +46,11 @@ class PlannedJobs(previewed_actions.PlannedAdmin):
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
         return Job.objects.defer("payload").in_bulk(ids)
 
-    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Line]:
-        """With what the earlier runs of those have done that will be run again."""
+    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[JobLine]:
+        """Return the lines, with the notes of earlier runs for jobs that will run again."""
         again = [step.job_id for step in told if isinstance(step, Step) and step.will]
         done = progress_notes.of_jobs(again, shown=NOTES_SHOWN)
-        return [Line(rows[each.job_id], each.sentence, done.get(each.job_id, ())) for each in told]
+        return [JobLine(rows[each.job_id], each.sentence, done.get(each.job_id, ())) for each in told]
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         if len(ids) > MOST_JOBS:

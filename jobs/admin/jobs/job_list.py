@@ -1,4 +1,4 @@
-"""The jobs list, each job's page, and the doors to the three operations."""
+"""The jobs list, the page of each job, and the three operations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class JobAdmin(PlannedJobs, PageAdmin):
         BeforeFilter,
     )
     sortable_by = ()
-    # Not used as fields: their presence makes the search box, ``get_search_results`` does the search.
+    # Not used as fields: they only show the search box; ``get_search_results`` does the search.
     search_fields = ("id",)
     search_help_text = "Job id, its first 8 characters, or customer id"
     paginator = JobPaginator

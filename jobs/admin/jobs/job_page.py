@@ -1,4 +1,4 @@
-"""A job's page: what it is, why it is stale or waits, what its runs have done, and all that happened to it."""
+"""The page of a job: its state, why it is stale or waiting, what its runs have done, and its timeline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIDY = {"note", "reference", "late"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class TimelineEntry:
     """One line of the timeline, from an event or an outgoing message."""
 
     at: datetime
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Panel:
-    """What is wrong, in a sentence, and the evidence: labels with a time or words."""
+    """What is wrong in a sentence, and the evidence: labels with a time or words."""
 
     heading: str
     sentence: str
@@ -52,7 +52,7 @@ class Panel:
 
 
 def job_page(job: JobWithEvidence, permitted: Sequence[Action]) -> dict[str, Any]:
-    """The context of the page of a job that was loaded by ``with_evidence()``."""
+    """Return the context of the page of a job that was loaded by ``with_evidence()``."""
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
     diagnosis = diagnose(job)
     waits = waiting.look(job.pk) if job.status == Status.PENDING else None
@@ -99,18 +99,18 @@ def _facts(job: JobWithEvidence, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
     ]
 
 
-def _timeline(events: Iterable[JobEvent], messages: Iterable[Outbox]) -> list[Entry]:
-    """Events and messages in the order in which they happened, the newest last."""
+def _timeline(events: Iterable[JobEvent], messages: Iterable[Outbox]) -> list[TimelineEntry]:
+    """Return events and messages in the order in which they happened, newest last."""
     entries = [_of_event(event) for event in reversed(list(events))]
     entries += [_of_message(message) for message in messages]
     return sorted(entries, key=lambda entry: entry.at)
 
 
-def _of_event(event: JobEvent) -> Entry:
+def _of_event(event: JobEvent) -> TimelineEntry:
     kind = event.kind
     label = JobEvent.Kind(kind).label.capitalize() if kind in JobEvent.Kind.values else kind
     details = event.details if isinstance(event.details, dict) else {"details": event.details}
-    return Entry(
+    return TimelineEntry(
         at=event.at,
         what=badge(label, labels.EVENT_TONES.get(kind, "quiet")),
         run=event.run_epoch,
@@ -124,7 +124,7 @@ def _of_event(event: JobEvent) -> Entry:
     )
 
 
-def _of_message(message: Outbox) -> Entry:
+def _of_message(message: Outbox) -> TimelineEntry:
     where = "dead letter queue of " if message.destination == Outbox.Destination.DLQ else ""
     details: dict[str, Any] = {"attempts": message.attempts, "wanted_at": message.created_at.isoformat()}
     if message.resends:
@@ -133,7 +133,7 @@ def _of_message(message: Outbox) -> Entry:
         details["message_id"] = message.message_id
     if message.last_error:
         details["last_error"] = message.last_error
-    return Entry(
+    return TimelineEntry(
         at=message.sent_at or message.created_at,
         what=labels.message(message),
         run=message.run_epoch,

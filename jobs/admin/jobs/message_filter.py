@@ -1,4 +1,4 @@
-"""What became of a waiting job's message: the filter beside "stale now"."""
+"""The filter by the state of a waiting job's message."""
 
 from __future__ import annotations
 

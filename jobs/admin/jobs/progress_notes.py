@@ -1,4 +1,4 @@
-"""What the runs of jobs have done outside, by run: another run may do it again, so it is read before a requeue."""
+"""Progress notes of runs: what they have done outside, shown before a requeue because another run may repeat it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.models import JobEvent
 
 @dataclass(frozen=True)
 class DoneByRun:
-    """The newest notes of one run, the oldest of them first; ``hidden``: how many before them are not shown."""
+    """The newest notes of one run, oldest first. ``hidden`` is the number of earlier notes that are not shown."""
 
     run: int | None
     actor: str
@@ -23,7 +23,7 @@ class DoneByRun:
 
 
 def of_jobs(job_ids: Iterable[UUID], *, shown: int) -> dict[UUID, list[DoneByRun]]:
-    """By job, its runs that left notes, the latest first, with ``shown`` notes each at the most."""
+    """Return the runs with notes per job, latest first, with at most ``shown`` notes each."""
     run = [F("job_id"), F("run_epoch")]
     events = (
         JobEvent.objects.filter(job_id__in=list(job_ids), kind=JobEvent.Kind.PROGRESS)

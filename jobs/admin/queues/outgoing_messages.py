@@ -1,4 +1,4 @@
-"""Outgoing messages: what waits to be sent, what was, and what SQS said."""
+"""The list of outgoing messages: waiting, sent and refused, with the answer of SQS."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OutboxAdmin(AgedAdmin):
     ordering = ("-id",)
     fields = (
         "condition",
-        # By its id: the label of the relation would read the row of a job that may be gone.
+        # By id: the relation's label would read the row of a job that may no longer exist.
         "job_id_short",
         "run_epoch",
         "destination",

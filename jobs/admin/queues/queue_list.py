@@ -1,4 +1,4 @@
-"""Queues, as they were last read: pages never ask SQS themselves."""
+"""The list of queues as they were last read; pages never ask SQS."""
 
 from __future__ import annotations
 

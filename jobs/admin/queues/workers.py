@@ -1,4 +1,4 @@
-"""Workers: alive, silent or dead, and what each runs."""
+"""The list of workers: alive, silent or dead, with their current runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WorkerAdmin(AgedAdmin):
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
     search_fields = ("worker_id__startswith",)
-    search_help_text = "Beginning of a worker's id"
+    search_help_text = "The beginning of a worker's id"
     fields = (
         "worker_id",
         "state",

@@ -1,4 +1,4 @@
-"""What a person says when arming, disarming or releasing: from when on, and why."""
+"""The forms to arm and disarm recovery and to release a hold."""
 
 from __future__ import annotations
 

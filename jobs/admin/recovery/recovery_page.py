@@ -1,4 +1,4 @@
-"""The recovery page: whether recovery may act, what it would do now, and the three decisions about it."""
+"""The Recovery page: whether recovery may act, what it would do now, and the three decisions about it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonForm
 
 PREVIEWED = 500
-# Of the threshold in force.
+# Multiples of the current threshold.
 FACTORS = (0.25, 0.5, 1, 2, 4)
 SHOWN = 50
 SALT = "jobs.arm"
@@ -66,7 +66,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return [path("hindsight/", view, name="jobs_recovery_hindsight"), *super().get_urls()]
 
     def what_if_view(self, request: HttpRequest) -> HttpResponse:
-        """Compare the threshold with others: what would they have done in the last week?"""
+        """Compare the threshold with others: show what they would have done in the last week."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = ThresholdForm(request.GET if "minutes" in request.GET else None, label_suffix="")
@@ -101,7 +101,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
         return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
 
     def _preview(self, request: HttpRequest) -> HttpResponse:
-        """What would be recovered with this cutoff; nothing is changed."""
+        """Show what would be recovered with this cutoff; nothing is changed."""
         form = ArmForm(request.POST, prefix="arm")
         if not form.is_valid():
             return self._page(request, arm_form=form)
@@ -146,7 +146,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
 
     def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
         audit.log(request.user, [RecoveryControl.load()], sentence, why=reason)
-        # The page that follows says what sweeps do now.
+        # The next page says what sweeps do now.
         messages.success(request, sentence)
         return redirect(PAGE)
 
@@ -163,7 +163,7 @@ def _thaw(signed: str) -> list[Any] | None:
 
 
 def _stale_runs(around: Surroundings) -> dict[str, Any]:
-    """What will happen to the stale runs, counted and, for the first ``SHOWN``, one by one."""
+    """Return what will happen to the stale runs: the counts, and the first ``SHOWN`` one by one."""
     outlooks = outlook.preview(around, PREVIEWED)
     counts = Counter(each.action for each in outlooks)
     return {

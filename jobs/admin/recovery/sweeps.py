@@ -1,4 +1,4 @@
-"""Sweeps: that it still looks, what it found, and what became of that."""
+"""The list of sweeps: when each ran, what it found and what it did."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty
 from opsconsole.kit.durations import spell
 
-# A sweep that has not ended by then was cut off: its process died.
+# A sweep that has not ended by then was interrupted: its process died.
 UNFINISHED_AFTER = timedelta(minutes=5)
-# What was recovered was found before: so said, an index of the sweeps that found something serves.
+# A sweep that recovered runs also found them; with both conditions an index on found sweeps can be used.
 OUTCOMES = {
-    "recovered": ("Sent runs again", Q(found__gt=0, requeued__gt=0)),
+    "recovered": ("Requeued runs", Q(found__gt=0, requeued__gt=0)),
     "found": ("Found stale runs", Q(found__gt=0)),
     "errors": ("With errors", Q(errors__gt=0)),
 }
@@ -115,6 +115,6 @@ class SweepAdmin(AgedAdmin):
         milliseconds = sweep.duration / timedelta(milliseconds=1)
         return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else spell(sweep.duration)
 
-    @admin.display(description="what was skipped or failed")
+    @admin.display(description="skipped or failed")
     def lines(self, sweep: Sweep) -> SafeString:
         return pretty(sweep.details)

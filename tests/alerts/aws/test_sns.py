@@ -230,7 +230,10 @@ def test_nothing_else_is_confirmed(amazon: Amazon, url: str) -> None:
 @pytest.mark.django_db
 def test_an_ended_subscription_is_told_until_it_is_back(amazon: Amazon) -> None:
     assert post(signed(envelope("UnsubscribeConfirmation", ago=MINUTE))).status_code == 200
-    assert Alert.objects.get().title == "The console is no longer subscribed to the SNS topic opsconsole-dlq-alarms"
+    assert (
+        Alert.objects.get().title
+        == "The console is no longer subscribed to the SNS topic opsconsole-dlq-alarms"
+    )
     assert SUBSCRIBE not in amazon.fetched, "it is not subscribed again behind people's backs"
 
     post(signed(envelope("SubscriptionConfirmation")))

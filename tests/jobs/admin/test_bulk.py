@@ -86,13 +86,13 @@ def preview(jobs: Any = None, action: str = "requeue") -> BulkOperation:
 @pytest.mark.parametrize(
     ("query", "scope"),
     [
-        ("", "all that the list shows"),
+        ("", "all rows of the list"),
         ("?status=failed", "status: Failed"),
         ("?q=ACME", "search: ACME"),
         ("?status=failed&priority=gold", "status: Failed, priority: gold"),
         ("?stale=any", "stale now: Any reason"),
         ("?age=older&queue=slow", "age: Older than 7 days, queue: slow"),
-        ("?status=nonsense", "all that the list shows"),
+        ("?status=nonsense", "all rows of the list"),
     ],
 )
 def test_everything_that_the_filter_matches_is_what_the_list_shows(
@@ -124,7 +124,7 @@ def test_a_filter_that_takes_too_long_is_said_and_nothing_is_kept(operator: Clie
     monkeypatch.setattr(freezing, "freeze", slow)
     response = choose_all(operator)
     assert response.status_code == 302
-    assert "narrow the filters" in operator.get(LIST).content.decode()
+    assert "Narrow the filters" in operator.get(LIST).content.decode()
     assert not BulkOperation.objects.exists()
 
 

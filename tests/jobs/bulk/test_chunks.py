@@ -397,7 +397,9 @@ def test_an_action_that_this_release_does_not_know_stops_with_a_sentence() -> No
     operation = begun()
     BulkOperation.objects.update(action="teleport")
     operation = finish(operation)
-    assert operation.state == "stopped" and "does not know the bulk operation 'teleport'" in operation.sentence
+    assert (
+        operation.state == "stopped" and "does not know the bulk operation 'teleport'" in operation.sentence
+    )
 
 
 def test_each_kind_names_a_permission_that_exists() -> None:

@@ -41,7 +41,7 @@ def test_a_dry_run_says_what_would_be_done_and_keeps_nothing() -> None:
     failed = many(3)
     many(2, status=Status.COMPLETED)
     said = called("requeue", "--all", "--dry-run")
-    assert "Requeue (all that the list shows): 3 jobs of 5." in said
+    assert "Requeue (all rows of the list): 3 jobs of 5." in said
     assert "will          3  failed: Will wait for run 2" in said
     assert "skip          2  completed: It is completed: nothing to do." in said
     assert all(str(each.pk) in said for each in failed)

@@ -370,7 +370,7 @@ def test_changes_are_made_by_post_alone(operator: Client) -> None:
 def test_check_now_asks_the_cluster(operator: Client) -> None:
     response = operator.post(reverse("admin:jobs_deadletter_check"), follow=True)
 
-    assert "The cluster looks now" in response.content.decode()
+    assert "The cluster is checking now" in response.content.decode()
     assert OrmQ.objects.count() == 1
 
 
