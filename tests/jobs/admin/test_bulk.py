@@ -189,7 +189,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
     assert (entry.user.username, entry.change_message) == ("olga", f"Begun, 9 to be done.\nWhy: {REASON}")
     chunk(operation)
     text = operator.get(page(operation)).content.decode()
-    assert "5 jobs left: about 1 s at 4 a second." in text and 'value="4" max="9"' in text
+    assert "5 jobs left: about 1 s at 4 per second." in text and 'value="4" max="9"' in text
     assert progress(operation) in text and "/cancel/" in text
     fragment = operator.get(progress(operation))
     assert 'value="4" max="9"' in fragment.content.decode() and "<html" not in fragment.content.decode()

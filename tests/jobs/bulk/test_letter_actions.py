@@ -266,4 +266,4 @@ def test_a_group_that_takes_too_long_leads_to_its_list(
     monkeypatch.setattr(freezing, "freeze", slow)
     response = client.post(of_group(group, "replay"))
     assert response.headers["Location"] == f"{LIST}?group={group.pk}"
-    assert "narrow the filters" in client.get(response.headers["Location"]).content.decode()
+    assert "Narrow the filters" in client.get(response.headers["Location"]).content.decode()
