@@ -14,7 +14,7 @@ from jobs.messaging import outbox
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.operations import job_operations
-from jobs.runs.lifecycle import restart
+from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, record
 
 

@@ -11,6 +11,7 @@ class EvidenceColumns(TypedDict):
 
     beat_at: datetime | None
     worker_beat_at: datetime | None
+    outage_ended_at: datetime | None
     last_seen: datetime
     stale_before: datetime
     read_at: datetime

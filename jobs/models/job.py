@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
-from django.conf import settings
 from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import (
-    Case,
     DateTimeField,
     DurationField,
     ExpressionWrapper,
@@ -21,18 +19,17 @@ from django.db.models import (
     Q,
     Subquery,
     Value,
-    When,
 )
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Greatest, Least, Now, Power
+from django.db.models.functions import Coalesce, Greatest, Now, Power
 from django.db.models.lookups import GreaterThan
 from django_stubs_ext import WithAnnotations
 
+from jobs.models import run_times
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
-from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
 from jobs.models.waiting_message import MessageTrouble, lost_after, message_trouble, unclaimed
 from jobs.models.worker import WorkerHeartbeat, stale_after
 
@@ -63,9 +60,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Annotate each run with what is known of its life, all times by the database's clock.
 
         ``beat_at``: the last beat that counts for this run. ``worker_beat_at``: the last beat of its worker,
-        for whichever run. ``last_seen``: the latest sign of life (a beat, the start of the run, or the end of an
-        outage in which no worker could beat). ``stale_before``: the run is stale when ``last_seen`` is before
-        it. ``read_at``: when all this was read.
+        for whichever run. ``outage_ended_at``: nobody could beat before it. ``last_seen``: the latest sign of life.
+        ``stale_before``: the run is stale when ``last_seen`` is before it. ``read_at``: when all this was read.
         """
         beats = WorkerHeartbeat.objects.of_run(
             OuterRef("pk"), OuterRef("run_epoch"), OuterRef("claimed_epoch")
@@ -77,8 +73,9 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.annotate(
             beat_at=Subquery(beats.annotate(last=last_beat).values("last")),
             worker_beat_at=Subquery(own_worker.values("last_heartbeat")[:1]),
-            last_seen=Greatest("beat_at", "started_at", "updated_at", Subquery(outage_ended)),
-            stale_before=_stale_before(cutoff),
+            outage_ended_at=Subquery(outage_ended),
+            last_seen=run_times.last_seen(),
+            stale_before=run_times.stale_before(cutoff),
             read_at=Now(),
         )
 
@@ -90,7 +87,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """
         return (
             self.running()
-            .filter(updated_at__lt=_cutoff(cutoff))
+            .filter(updated_at__lt=run_times.cutoff_or_default(cutoff))
             .with_evidence(cutoff)
             .filter(last_seen__lt=F("stale_before"))
         )
@@ -103,20 +100,17 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def begun_since(self, moment: datetime) -> Self:
         """Runs that began at or after this, as the cutoff of recovery counts it."""
-        return self.alias(began=Coalesce("started_at", "updated_at")).filter(began__gte=moment)
+        return self.alias(began=run_times.began()).filter(began__gte=moment)
 
     def begun_before(self, moment: datetime) -> Self:
-        return self.alias(began=Coalesce("started_at", "updated_at")).filter(began__lt=moment)
+        return self.alias(began=run_times.began()).filter(began__lt=moment)
 
     def hung(self) -> JobQuerySet[JobWithEvidence]:
         """Runs that are past their deadline although their worker beats."""
-        default = timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
-        started = Coalesce("started_at", "updated_at")
-        deadline = Coalesce("deadline_at", ExpressionWrapper(started + default, DateTimeField()))
         return (
             self.running()
             .with_evidence()
-            .alias(deadline=deadline)
+            .alias(deadline=run_times.deadline())
             .filter(deadline__lt=Now(), last_seen__gte=F("stale_before"))
         )
 
@@ -176,30 +170,6 @@ class JobQuerySet(models.QuerySet["Job"]):
         # Written so that the comparison that always holds bounds the walk of the index.
         behind = Q(updated_at__gt=updated_at) | Q(pk__gt=job_id)
         return self.filter(behind, updated_at__gte=updated_at)
-
-
-def _cutoff(cutoff: datetime | Combinable | None) -> Any:
-    return Now() - stale_after() if cutoff is None else cutoff
-
-
-def _stale_before(cutoff: datetime | Combinable | None) -> Case:
-    """A run that was never claimed by our protocol is left to SQS until the visibility timeout passed.
-
-    A queue whose timeout was never read counts with the longest that SQS allows: unknown is not zero.
-    """
-    timeout = Subquery(
-        QueueState.objects.filter(name=OuterRef("queue")).values("visibility_timeout_seconds")[:1]
-    )
-    visibility = ExpressionWrapper(
-        Coalesce(timeout, MAX_VISIBILITY_SECONDS) * Value(timedelta(seconds=1)), DurationField()
-    )
-    left_to_sqs = ExpressionWrapper(Now() - visibility, DateTimeField())
-    limit = ExpressionWrapper(_as_expression(_cutoff(cutoff)), DateTimeField())
-    return Case(When(claimed_epoch__isnull=True, then=Least(limit, left_to_sqs)), default=limit)
-
-
-def _as_expression(value: Any) -> Any:
-    return Value(value, DateTimeField()) if isinstance(value, datetime) else value
 
 
 class Job(models.Model):

@@ -8,6 +8,7 @@ from typing import Any, Self
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.db.models.lookups import IsNull
 
@@ -21,6 +22,10 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         """Beats that count for a run: of its epoch, or without one while no worker of our protocol claimed it."""
         without_epoch = Q(IsNull(claimed_epoch, rhs=True), current_run_epoch__isnull=True)
         return self.filter(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
+
+    def of_run_in_statement(self, job: str) -> Self:
+        """The same within a statement of ours that calls the run's row so."""
+        return self.of_run(*(_column(f"{job}.{name}") for name in ("id", "run_epoch", "claimed_epoch")))
 
     def beating(self, within: timedelta) -> Self:
         """Workers that beat within this time, by the database's clock."""
@@ -51,6 +56,11 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
     def without_epochs(self) -> Self:
         """Workers of the old kind: they name a job but no epoch, and never spoke our protocol."""
         return self.filter(current_run_epoch__isnull=True).exclude(metadata__has_key="protocol")
+
+
+def _column(name: str) -> RawSQL:
+    """A column of the statement around a query; the name is ours."""
+    return RawSQL(name, ())  # noqa: S611
 
 
 def stale_after() -> timedelta:

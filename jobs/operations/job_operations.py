@@ -18,7 +18,7 @@ from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.runs import timeline
 from jobs.runs.diagnosis import Reason, diagnose
-from jobs.runs.lifecycle import restart
+from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
 from opsconsole.kit.counting import exactly

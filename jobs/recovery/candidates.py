@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Subquery
-
-from jobs.models import Job, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models import Job, Status, WorkerHeartbeat
+from jobs.models.run_times import last_seen_of
 from jobs.recovery.binary_values import binary_cursor
 
 # Where a page ended, in the order (updated_at, id).
@@ -39,7 +38,7 @@ class StaleRun(NamedTuple):
     @property
     def last_seen(self) -> datetime:
         """As ``with_evidence()`` has it; the database would look for the beat once more to tell it."""
-        return max(filter(None, (self.updated_at, self.started_at, self.beat_at, self.outage_ended_at)))
+        return last_seen_of(self)
 
     @property
     def place(self) -> Place:
@@ -53,9 +52,7 @@ class StaleRuns:
     """
 
     def __init__(self) -> None:
-        outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
-        runs = Job.objects.stale().annotate(outage_ended_at=Subquery(outage_ended))
-        runs = runs.after(*BEGINNING).order_by("updated_at", "pk")
+        runs = Job.objects.stale().after(*BEGINNING).order_by("updated_at", "pk")
         read = [name for name in StaleRun._fields if name not in StaleRun._field_defaults]
         self._runs = runs.select_for_update(skip_locked=True, of=("self",)).values_list(*read)
         self._built: dict[int, tuple[str, tuple[Any, ...]]] = {}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from jobs.models import RecoveryControl, Status
+from jobs.models.run_times import began_at
 from jobs.runs.diagnosis import Diagnosis, Reason, diagnose
 from jobs.runs.evidence import RecoverableRun
 from opsconsole.kit.counting import exactly
@@ -85,7 +86,7 @@ def _choose(
     seen = diagnosis.sentence
     if not diagnosis.stale:
         return _why_not_stale(run, diagnosis), Action.NOTHING, seen
-    if policy.cutoff and (run.started_at or run.updated_at) < policy.cutoff:
+    if policy.cutoff and began_at(run) < policy.cutoff:
         cutoff = f"{policy.cutoff:%Y-%m-%d %H:%M:%S %Z}"
         sentence = f"It began before the cutoff {cutoff}: requeue or cancel it by hand."
         return Why.BEFORE_CUTOFF, Action.NOTHING, sentence

@@ -7,13 +7,16 @@ left alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.db.models import F
+
 from jobs.messaging.outbox import REASON_LENGTH, STALE_JOB_RECOVERY
-from jobs.models import JobEvent, Outbox
-from jobs.models.columns import column
+from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.recovery.binary_values import binary_cursor
+from jobs.runs.restart import restart_in_statement
 from jobs.runs.timeline import SWEEP
 
 if TYPE_CHECKING:
@@ -30,15 +33,10 @@ WITH wanted AS (
                   AS wanted (id, epoch, stale_before, counted, reason, sentence, worker, last_seen, silent_seconds)
 ), taken AS (
     UPDATE jobs AS job
-       SET {changes}, error_message = %(message)s, updated_at = now()
+       SET {changes}, error_message = %(message)s
       FROM wanted
      WHERE job.id = wanted.id AND job.status = 'in_progress' AND job.run_epoch = wanted.epoch
-       AND NOT EXISTS (
-           SELECT FROM worker_heartbeats AS beat
-            WHERE beat.current_job_id = job.id
-              AND (beat.current_run_epoch = job.run_epoch
-                   OR beat.current_run_epoch IS NULL AND job.claimed_epoch IS NULL)
-              AND beat."{last_heartbeat}" >= wanted.stale_before)
+       AND NOT EXISTS (SELECT FROM ({beats}) AS beat WHERE beat.last >= wanted.stale_before)
     RETURNING job.id, job.run_epoch, job.queue, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
               wanted.worker, wanted.last_seen, wanted.silent_seconds
 ), told AS (
@@ -55,17 +53,12 @@ WITH wanted AS (
 SELECT id FROM wanted EXCEPT SELECT id FROM taken
 """
 
-_WAIT_AGAIN = """
-    status = 'pending', run_epoch = job.run_epoch + 1, claimed_epoch = NULL, worker_id = NULL,
-    started_at = NULL, completed_at = NULL, not_before = NULL,
-    recovery_count = job.recovery_count + wanted.counted::int"""
-
 
 def requeue(decisions: Sequence[Decision]) -> set[UUID]:
     """Start these runs again; returns the jobs that were left alone, as their worker proved alive."""
     return _take(
         decisions,
-        changes=_WAIT_AGAIN,
+        changes=f"{restart_in_statement('job')}, recovery_count = job.recovery_count + wanted.counted::int",
         message=RECOVERED_MESSAGE,
         kind=JobEvent.Kind.RECOVERED,
         letter=f"'{Outbox.Destination.QUEUE}', NULL::uuid, '{STALE_JOB_RECOVERY}'",
@@ -76,18 +69,25 @@ def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
     """Set these jobs aside for an operator, with a dead letter as the sign outside (I5); returns those left alone."""
     return _take(
         decisions,
-        changes="status = 'quarantined'",
+        changes=f"status = '{Status.QUARANTINED}', updated_at = statement_timestamp()",
         message=QUARANTINED_MESSAGE,
         kind=JobEvent.Kind.QUARANTINED,
         letter=f"'{Outbox.Destination.DLQ}', gen_random_uuid(), left(sentence, {REASON_LENGTH})",
     )
 
 
+@cache
+def _beats() -> str:
+    """The beats that count for ``job``, as everywhere."""
+    beats = WorkerHeartbeat.objects.of_run_in_statement("job").values(last=F("last_heartbeat"))
+    statement, _no_parameters = beats.query.sql_with_params()
+    return statement
+
+
 def _take(
     decisions: Sequence[Decision], *, changes: str, message: str, kind: JobEvent.Kind, letter: str
 ) -> set[UUID]:
-    last_heartbeat = column("worker_heartbeats.last_heartbeat")
-    statement = _TAKE.format(changes=changes, last_heartbeat=last_heartbeat, letter=letter)
+    statement = _TAKE.format(changes=changes, beats=_beats(), letter=letter)
     with binary_cursor() as cursor:
         cursor.execute(
             statement,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.conf import settings
 from django.db.models import TextChoices
 
 from jobs.models import Status
+from jobs.models.run_times import deadline_of
 from jobs.runs.evidence import Evidence
 from opsconsole.kit.durations import spell
 
@@ -50,7 +50,7 @@ def _of_running(run: Evidence) -> Diagnosis:
         )
         return Diagnosis(reason, sentence, last_seen, silent_for, stale=True)
     deadline = deadline_of(run)
-    if deadline and deadline < run.read_at:
+    if deadline < run.read_at:
         late = spell(run.read_at - deadline)
         sentence = f"Its worker beats, but the run is {late} past its deadline: it looks hung."
         return Diagnosis(Reason.HUNG, sentence, last_seen, silent_for)
@@ -71,10 +71,3 @@ def _why_silent(run: Evidence) -> Reason:
     if run.worker_beat_at is not None and run.worker_beat_at >= run.updated_at:
         return Reason.WORKER_MOVED_ON
     return Reason.NEVER_BEAT
-
-
-def deadline_of(run: Evidence) -> datetime | None:
-    """When the run should have ended: its own deadline, else the configured time after its start."""
-    if run.deadline_at:
-        return run.deadline_at
-    return (run.started_at or run.updated_at) + timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)

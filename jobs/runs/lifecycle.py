@@ -20,6 +20,7 @@ from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet
 from jobs.runs import heartbeats
 from jobs.runs.heartbeats import Worker
+from jobs.runs.restart import restart
 from jobs.runs.timeline import EXTERNAL_REDRIVE, Actor, record
 from opsconsole.kit.storable import plain_text
 
@@ -151,23 +152,6 @@ def _revive(job_id: UUID, run_epoch: int) -> bool:
         reason="Its dead letter was moved back to the queue outside the console.",
     )
     return True
-
-
-def restart(jobs: JobQuerySet, **changes: Any) -> int:
-    """Make these jobs wait for a new run: the epoch rises, so whatever the old run still says is refused."""
-    return jobs.update(
-        **{
-            "status": Status.PENDING,
-            "run_epoch": F("run_epoch") + 1,
-            "claimed_epoch": None,
-            "worker_id": None,
-            "started_at": None,
-            "completed_at": None,
-            "not_before": None,
-            "updated_at": Now(),
-        }
-        | changes
-    )
 
 
 def _refusal(job_id: UUID, run_epoch: int | None) -> Refused:

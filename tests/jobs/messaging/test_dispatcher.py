@@ -25,6 +25,7 @@ from jobs.operations import job_operations
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run
+from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
 from tests.conftest import TestQueue
@@ -397,7 +398,7 @@ def test_message_that_alone_is_too_large_is_refused_and_shown(fake: FakeSqs) -> 
 
 
 def superseded(waiting: Job) -> None:
-    lifecycle.restart(Job.objects.filter(pk=waiting.pk))
+    restart(Job.objects.filter(pk=waiting.pk))
 
 
 def cancelled(waiting: Job) -> None:

@@ -21,6 +21,7 @@ from jobs.recovery import control, lost_messages
 from jobs.recovery.lost_messages import LATER_CLAIMS, resend_lost
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
+from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
 from tests.factories import SECOND, beat, job, letter
@@ -315,8 +316,8 @@ def cancel(waiting: Job) -> None:
     )
 
 
-def restart(waiting: Job) -> None:
-    lifecycle.restart(Job.objects.filter(pk=waiting.pk))
+def start_again(waiting: Job) -> None:
+    restart(Job.objects.filter(pk=waiting.pk))
 
 
 def resend(waiting: Job) -> None:
@@ -329,7 +330,7 @@ def refuse(waiting: Job) -> None:
     Outbox.objects.update(state=State.REFUSED)
 
 
-@pytest.mark.parametrize("happens", [claim, cancel, restart, resend, refuse])
+@pytest.mark.parametrize("happens", [claim, cancel, start_again, resend, refuse])
 def test_what_changed_since_the_look_is_left_alone(
     empty_queue: QueueState, happens: Callable[[Job], None]
 ) -> None:

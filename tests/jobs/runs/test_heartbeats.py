@@ -12,6 +12,7 @@ import pytest
 from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker
+from jobs.runs.restart import restart
 from tests import factories
 from tests.racing import race
 
@@ -45,7 +46,7 @@ def test_verdicts() -> None:
     assert heartbeats.beat(ADA, job.pk, 2) is Verdict.GO_ON
     Job.objects.update(status=Status.CANCELLED)
     assert heartbeats.beat(ADA, job.pk, 2) is Verdict.CANCELLED
-    lifecycle.restart(Job.objects.all())
+    restart(Job.objects.all())
     assert heartbeats.beat(ADA, job.pk, 2) is Verdict.SUPERSEDED
     Job.objects.all().delete()
     assert heartbeats.beat(ADA, job.pk, 2) is Verdict.SUPERSEDED

@@ -20,6 +20,7 @@ from jobs.operations.job_operations import Action
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
+from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from tests import factories
 from tests.factories import SECOND
@@ -43,7 +44,7 @@ def claimed(worker: Worker = ADA, **fields: Any) -> Run:
 def superseded(worker: Worker = ADA) -> Run:
     """A run of this worker whose job was given to Bob meanwhile."""
     run = claimed(worker)
-    lifecycle.restart(Job.objects.filter(pk=run.job_id))
+    restart(Job.objects.filter(pk=run.job_id))
     assert isinstance(lifecycle.claim(run.job_id, run.epoch + 1, BOB), Job)
     return run
 
@@ -353,7 +354,7 @@ class TestRaces:
         counted, restarted = race(
             [
                 partial(lifecycle.complete, run),
-                lambda: lifecycle.restart(Job.objects.running().filter(pk=run.job_id, run_epoch=1)),
+                lambda: restart(Job.objects.running().filter(pk=run.job_id, run_epoch=1)),
             ]
         )
         assert counted is not bool(restarted)

@@ -15,6 +15,7 @@ from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Refusal, Refused
+from jobs.runs.restart import restart
 from jobs.worker import Consumer, RunContext, backoff
 from opsconsole.kit.env import QueueConfig
 from tests import factories
@@ -135,7 +136,7 @@ def test_a_run_that_was_taken_away_meanwhile_is_not_begun(
     send(job)
     poll_with_a_cut(consumer, proxy, answer=True)
     if status == Status.PENDING:
-        lifecycle.restart(Job.objects.filter(pk=job.pk))
+        restart(Job.objects.filter(pk=job.pk))
     else:
         Job.objects.filter(pk=job.pk).update(status=status)
 

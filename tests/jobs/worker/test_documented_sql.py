@@ -15,6 +15,7 @@ from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Refused, Run
+from jobs.runs.restart import restart
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -158,7 +159,7 @@ def test_complete(late: bool) -> None:
     theirs, ours = both()
     run = claim_both(theirs, ours)
     if late:
-        lifecycle.restart(Job.objects.all())
+        restart(Job.objects.all())
     assert say("complete", theirs, details=json.dumps({"submitted": 50})) == [{"counted": not late}]
     assert lifecycle.complete(run, {"submitted": 50}) is not late
     assert picture(theirs) == picture(ours)
@@ -180,7 +181,7 @@ def test_fail_for_good(late: bool) -> None:
     theirs, ours = both()
     run = claim_both(theirs, ours)
     if late:
-        lifecycle.restart(Job.objects.all())
+        restart(Job.objects.all())
     assert say("fail for good", theirs, error="it broke") == [{"counted": not late}]
     assert (lifecycle.fail(run, "it broke", retryable=False) is Failure.FAILED) is not late
     assert picture(theirs) == picture(ours)

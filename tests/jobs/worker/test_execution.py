@@ -14,6 +14,7 @@ from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run
+from jobs.runs.restart import restart
 from jobs.worker import Handler, PermanentError, RunContext, RunStopped, backoff
 from jobs.worker.backoff import Patience, insist
 from jobs.worker.execution import carry_out
@@ -200,7 +201,7 @@ class TestBeats:
             if status == Status.CANCELLED:
                 Job.objects.update(status=status)
             else:
-                lifecycle.restart(Job.objects.all())
+                restart(Job.objects.all())
             wait_until(lambda: context.should_stop)
             context.check()
 
@@ -285,7 +286,7 @@ class TestReports:
     def test_a_result_that_comes_after_a_requeue_is_still_fenced(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fail_times(monkeypatch, "complete", 2, then=lambda: lifecycle.restart(Job.objects.all()))
+        fail_times(monkeypatch, "complete", 2, then=lambda: restart(Job.objects.all()))
         job = work(lambda context: None)
         assert (job.status, job.run_epoch) == (Status.PENDING, 2)
         assert events(job) == [Kind.CLAIMED, Kind.LATE_RESULT_REJECTED]

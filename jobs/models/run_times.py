@@ -1,0 +1,104 @@
+"""The times of a run: when it began, its deadline, its last sign of life, and before which that makes it stale.
+
+Each rule stands here once, as an expression for the database beside the same in Python. Which beats count for a run is
+``WorkerHeartbeatQuerySet.of_run()``. The SQL function ``find_stale_jobs`` says all of it again, in a migration, which stays
+as it is: tests/jobs/recovery/test_one_answer_about_staleness.py asks every form about one table of cases.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.db.models import (
+    Case,
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    OuterRef,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Greatest, Least, Now
+
+from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
+from jobs.models.worker import stale_after
+
+# The last beat that counts for the run, its start, the last change of its row, and the end of an outage in which no worker
+# could beat. Any of them may be unknown but the change of the row.
+SIGNS_OF_LIFE = ("beat_at", "started_at", "updated_at", "outage_ended_at")
+
+
+class RunRow(Protocol):
+    """A row of ``jobs`` that was read."""
+
+    @property
+    def started_at(self) -> datetime | None: ...
+    @property
+    def updated_at(self) -> datetime: ...
+    @property
+    def deadline_at(self) -> datetime | None: ...
+
+
+def last_seen() -> Greatest:
+    """The latest sign of life."""
+    return Greatest(*SIGNS_OF_LIFE)
+
+
+def last_seen_of(run: RunRow) -> datetime:
+    """The same of a run that was read with its signs of life."""
+    signs: list[datetime | None] = [getattr(run, sign) for sign in SIGNS_OF_LIFE]
+    return max(sign for sign in signs if sign)
+
+
+def began() -> Coalesce:
+    """When the run began, as the cutoff of recovery counts it: a worker of others may write no start."""
+    return Coalesce("started_at", "updated_at")
+
+
+def began_at(run: RunRow) -> datetime:
+    """The same of a run that was read."""
+    return run.started_at or run.updated_at
+
+
+def deadline() -> Coalesce:
+    """When the run should have ended: its own deadline, else the configured time after it began."""
+    return Coalesce("deadline_at", ExpressionWrapper(began() + _longest_run(), DateTimeField()))
+
+
+def deadline_of(run: RunRow) -> datetime:
+    """The same of a run that was read."""
+    return run.deadline_at or began_at(run) + _longest_run()
+
+
+def _longest_run() -> timedelta:
+    return timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
+
+
+def cutoff_or_default(cutoff: datetime | Combinable | None) -> Any:
+    """The moment since which a run must have shown life; default: the configured threshold ago."""
+    return Now() - stale_after() if cutoff is None else cutoff
+
+
+def stale_before(cutoff: datetime | Combinable | None) -> Case:
+    """The moment before which the last sign of life makes the run stale.
+
+    A run that was never claimed by our protocol is left to SQS until the visibility timeout passed. A queue whose timeout
+    was never read counts with the longest that SQS allows: unknown is not zero.
+    """
+    timeout = Subquery(
+        QueueState.objects.filter(name=OuterRef("queue")).values("visibility_timeout_seconds")[:1]
+    )
+    visibility = ExpressionWrapper(
+        Coalesce(timeout, MAX_VISIBILITY_SECONDS) * Value(timedelta(seconds=1)), DurationField()
+    )
+    left_to_sqs = ExpressionWrapper(Now() - visibility, DateTimeField())
+    limit = ExpressionWrapper(_as_expression(cutoff_or_default(cutoff)), DateTimeField())
+    return Case(When(claimed_epoch__isnull=True, then=Least(limit, left_to_sqs)), default=limit)
+
+
+def _as_expression(value: Any) -> Any:
+    return Value(value, DateTimeField()) if isinstance(value, datetime) else value
