@@ -19,6 +19,7 @@ from jobs.models import Job, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from jobs.recovery import outlook, surroundings, sweeps
 from jobs.recovery.decision import Action
 from jobs.recovery.outlook import Outlook, When
+from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.models import Pause
@@ -71,8 +72,7 @@ def done(before: State, after: State) -> Action:
     return Action.REQUEUE if after.status == Status.PENDING else Action.QUARANTINE
 
 
-def outlooks() -> dict[UUID, Outlook]:
-    around = surroundings.read()
+def outlooks(around: Surroundings) -> dict[UUID, Outlook]:
     return {job.pk: outlook.of_run(job, around) for job in Job.objects.with_evidence()}
 
 
@@ -161,13 +161,11 @@ def _set_up(settings: Any, now: datetime, mode: str, pause: str, hold: str) -> N
 
 
 def _sweep_and_compare() -> None:
-    said, before = outlooks(), states()
     around = surroundings.read()
+    said, before = outlooks(around), states()
     wanted = {pk for pk, each in said.items() if each.decision.action != Action.NOTHING}
-    assert (
-        set(surroundings.recoverable(Job.objects.stale(), around.policy).values_list("pk", flat=True))
-        == wanted
-    )
+    asked = surroundings.recoverable(Job.objects.stale(), around.policy)
+    assert set(asked.values_list("pk", flat=True)) == wanted, "the query says what decide() says"
     prospect = outlook.of_sweeps(around)
 
     swept = sweeps.sweep("schedule")
@@ -188,7 +186,7 @@ def _sweep_and_compare() -> None:
 
 def _let_time_pass_and_compare() -> None:
     """What is to happen after the pause happens at its end, and what after a hold, at the hold's."""
-    said, before = outlooks(), states()
+    said, before = outlooks(surroundings.read()), states()
     if not any(each.when in {When.AFTER_PAUSE, When.AFTER_HOLD} for each in said.values()):
         return
     _end_the_pause()
