@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from alerts.models import Alert, Notification, Rule
 from alerts.models.alert import Severity
+from opsconsole.kit.storable import plain_text
 
 Pairs = Sequence[tuple[str, str]]
 Kind = Notification.Kind
@@ -70,7 +71,7 @@ def said(  # noqa: PLR0913 - what is said is said by name
 def storable(text: str, length: int) -> str:
     """At most so many characters, without those that PostgreSQL or UTF-8 refuses."""
     shown = text if len(text) <= length else text[: length - 1] + "…"
-    return shown.replace("\x00", "�").encode("utf-8", "replace").decode()
+    return plain_text(shown)
 
 
 @dataclass(frozen=True)

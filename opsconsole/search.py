@@ -22,6 +22,7 @@ from django.urls import reverse
 from alerts.models import Alert
 from jobs.admin.jobs.changelist import by_id, first_of_customer
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
+from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_names
 
 SHOWN = 10
@@ -60,7 +61,7 @@ def view(request: HttpRequest) -> HttpResponse:
 
 def search(term: str, user: Person) -> list[Found]:
     """Return the hits that this user may see; none for a term that is too short or too long."""
-    term = term.strip().replace("\x00", "")
+    term = plain_text(term).strip()
     if not SHORTEST <= len(term) <= LONGEST:
         return []
     found = [finder(term) for permission, finder in FINDERS if user.has_perm(permission)]

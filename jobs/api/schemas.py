@@ -11,12 +11,9 @@ from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StrictBool, Str
 
 from jobs.intake.enqueue import LARGEST_INTEGER
 from jobs.runs.lifecycle import ERROR_LENGTH
+from opsconsole.kit.api_text import FreeText, Identifier
 
-# Names contain no control characters. Whether they may be blank is decided by the duties.
-Words = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
-]
-LongText = Annotated[str, StringConstraints(strict=True, max_length=ERROR_LENGTH)]
+LongText = Annotated[FreeText, StringConstraints(max_length=ERROR_LENGTH)]
 Whole = Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)]
 
 
@@ -35,11 +32,11 @@ class _Asked(Schema):
 
 
 class JobRequest(_Asked):
-    customer_id: Words = Field(examples=["TEST-001"])
+    customer_id: Identifier = Field(examples=["TEST-001"])
     package_size: Whole = Field(examples=[50])
-    priority: Words | None = Field(None, examples=["starter"])
+    priority: Identifier | None = Field(None, examples=["starter"])
     payload: dict[str, Any] = Field(default_factory=dict, examples=[{"business": "Café Blüte"}])
-    queue: Words = Field("default", examples=["default"])
+    queue: Identifier = Field("default", examples=["default"])
     not_before: Time | None = Field(None, description="The job does not start before this time.")
     deadline_at: Time | None = Field(
         None, description="A run that continues beyond this time counts as hung."
@@ -76,10 +73,10 @@ class QueueAnswer(Schema):
 
 
 class WorkerSaid(_Asked):
-    worker_id: Words = Field(
+    worker_id: Identifier = Field(
         examples=["node-7f3a-1732448521"], description="A new id for every start of the worker."
     )
-    hostname: Words | None = Field(None, examples=["host-2"])
+    hostname: Identifier | None = Field(None, examples=["host-2"])
     pid: Whole | None = Field(None, examples=[4411])
 
 
@@ -91,7 +88,7 @@ class ClaimRequest(WorkerSaid):
     run_epoch: Whole | None = Field(
         None, examples=[1], description="The value in the message, if it has one."
     )
-    dead_letter_id: Words | None = Field(None, description="The value in the message, if it has one.")
+    dead_letter_id: Identifier | None = Field(None, description="The value in the message, if it has one.")
 
 
 class ClaimedRun(Schema):

@@ -23,7 +23,7 @@ def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
 
     Bodies whose words were read under another redaction are not searched.
     """
-    term = term.strip().replace("\x00", "")
+    term = plain_text(term).strip()
     if not term:
         return letters
     matches = Q(

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from jobs.models import Job, JobEvent, Outbox
 from jobs.runs.timeline import CONSOLE, Actor
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.storable import json_problem, plain_text
+from opsconsole.kit.storable import is_storable, json_problem
 
 BATCH = 1_000
 LARGEST_INTEGER = 2**31 - 1
@@ -61,7 +61,7 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> None:
 def validate(new: NewJob) -> None:
     """Raise ``InvalidJob`` when the job can't be stored or could never be sent."""
     for name, text in (("customer_id", new.customer_id), ("priority", new.priority)):
-        if text is not None and not (text.strip() and text == plain_text(text)):
+        if text is not None and not (text.strip() and is_storable(text)):
             raise InvalidJob(f"{name} must be non-empty text without NUL characters and lone surrogates.")
     if not 0 < new.package_size <= LARGEST_INTEGER:
         raise InvalidJob(f"package_size must be a whole number from 1 to {LARGEST_INTEGER}.")

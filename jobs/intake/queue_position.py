@@ -13,7 +13,7 @@ from django_stubs_ext import WithAnnotations
 
 from jobs.models import Job, MessageTrouble, Status
 from jobs.models.annotations import MessageColumns
-from opsconsole.kit.storable import plain_text
+from opsconsole.kit.storable import is_storable
 
 # How many of a customer's newest jobs are shown, and how far a position is counted.
 MOST_JOBS = 20
@@ -52,7 +52,7 @@ class Place:
 
 def of_customer(customer_id: str) -> list[Place]:
     """Return the customer's newest jobs, at most ``MOST_JOBS``; none for an id that can't exist."""
-    if customer_id != plain_text(customer_id):
+    if not is_storable(customer_id):
         return []
     jobs = Job.objects.filter(customer_id=customer_id).with_message().annotate(ahead=_ahead())
     try:

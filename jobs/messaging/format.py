@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.storable import is_storable
 
 LARGEST_INTEGER = 2**31 - 1
 # The contract says integer; an existing database may use a bigint.
@@ -115,7 +116,7 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise MalformedMessage(f"{name} must be text, not {_quote(value)}.")
     text = str(value)
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_storable(text):
         raise MalformedMessage(f"{name} has a NUL character or half a surrogate pair: {_quote(value)}.")
     return text
 

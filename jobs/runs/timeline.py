@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from jobs.models import JobEvent
+from opsconsole.kit.storable import plain_text
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Actor:
 
     @classmethod
     def operator(cls, username: str, user_id: int | None) -> Actor:
-        return cls(f"operator:{username}", user_id)
+        return cls(f"operator:{plain_text(username)}", user_id)
 
 
 SWEEP = Actor("sweep")

@@ -11,6 +11,11 @@ def plain_text(text: str) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL can keep the text as it is."""
+    return "\x00" not in text and (text.isascii() or text == plain_text(text))
+
+
 def json_problem(value: Any) -> str | None:
     """Why the value can't be kept as jsonb, or None when it can."""
     try:

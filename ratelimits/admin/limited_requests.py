@@ -70,8 +70,8 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
     def client_view(self, request: HttpRequest) -> HttpResponse:
         """Show one client, given by its key in the records or, for older hours, by its hash."""
         self._require_view(request)
-        key = request.GET.get("key", "").replace("\x00", "")[:200]
-        digest = hash_key(key) if key else request.GET.get("hash", "").replace("\x00", "")[:64]
+        key = request.GET.get("key", "")[:200]
+        digest = hash_key(key) if key else request.GET.get("hash", "")[:64]
         if not digest:
             return redirect(PAGE)
         period, query = _report_query(request, client=digest)
@@ -93,8 +93,8 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         """Export the same figures with one line per hour, client, route and outcome."""
         self._require_view(request)
-        key = request.GET.get("key", "").replace("\x00", "")
-        digest = hash_key(key) if key else request.GET.get("hash", "").replace("\x00", "")
+        key = request.GET.get("key", "")
+        digest = hash_key(key) if key else request.GET.get("hash", "")
         period, query = _report_query(request, client=digest or None)
         try:
             lines = usage_report.export_rows(query)
@@ -115,7 +115,7 @@ def _report_query(request: HttpRequest, client: str | None = None) -> tuple[str,
     period = request.GET.get("period", "")
     if period not in usage_report.PERIODS:
         period = usage_report.DEFAULT_PERIOD
-    policy = request.GET.get("policy", "").replace("\x00", "")[:50] or None
+    policy = request.GET.get("policy", "")[:50] or None
     return period, ReportQuery(period=usage_report.PERIODS[period], policy=policy, client=client)
 
 

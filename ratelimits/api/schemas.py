@@ -7,18 +7,16 @@ from typing import Annotated, Any
 from ninja import Field, Schema
 from pydantic import ConfigDict, StrictInt, StringConstraints
 
+from opsconsole.kit.api_text import Identifier
+
 PolicyName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=50)]
-# Whatever the calling service uses to identify a client, without control characters.
-ClientIdentity = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
-]
 
 
 class LimitRequest(Schema):
     model_config = ConfigDict(extra="forbid")
 
     policy: PolicyName = Field(examples=["standard"])
-    identity: ClientIdentity = Field(
+    identity: Identifier = Field(
         examples=["address:203.0.113.7"],
         description=(
             "The client to count: an address, a user or a customer. Clients of your service are counted apart from the "

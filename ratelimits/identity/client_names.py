@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Concat
 
+from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_ip
 from ratelimits.models import ApiKey
 
@@ -30,7 +31,7 @@ def find(term: str) -> list[NamedClient]:
 
     The term may be an address, a user's name, an API key's name, id or last characters, or a key of the records.
     """
-    term = term.strip().replace("\x00", "")[:200]
+    term = plain_text(term).strip()[:200]
     if not term:
         return []
     keys = [*_address_keys(term), *_user_and_api_keys(term), *_literal_keys(term)]

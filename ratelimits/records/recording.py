@@ -10,6 +10,7 @@ import os
 
 from django.db import DataError, connection, transaction
 
+from opsconsole.kit.storable import plain_text
 from ratelimits.models import KEPT, RateLimitHour
 from ratelimits.records.pending_counts import CountKey, PendingCounts
 
@@ -84,7 +85,7 @@ def _write(counts: dict[CountKey, int]) -> None:
 
 
 def _storable(text: str) -> str:
-    return text.replace("\0", "")[:LONGEST_TEXT]
+    return plain_text(text)[:LONGEST_TEXT]
 
 
 def discard() -> None:

@@ -96,13 +96,25 @@ def addresses() -> list[str]:
     return list(dict.fromkeys(_filled(get_resolver().url_patterns, "/")))
 
 
+def addresses_with(text: str) -> list[str]:
+    """Every address that has parameters, with this text in the place of each."""
+    routes = [route for route, _ in _routes(get_resolver().url_patterns, "/") if PARAMETER.search(route)]
+    return list(dict.fromkeys(PARAMETER.sub(text, route) for route in routes))
+
+
 def _filled(patterns: list[Any], before: str) -> Iterator[str]:
+    for route, view in _routes(patterns, before):
+        yield from _each_value(route, view)
+
+
+def _routes(patterns: list[Any], before: str) -> Iterator[tuple[str, str]]:
+    """Each route, with the name of its view."""
     for each in patterns:
         route = before + str(each.pattern).lstrip("^").rstrip("$").replace(r"\Z", "")
         if isinstance(each, URLResolver):
-            yield from _filled(each.url_patterns, route)
+            yield from _routes(each.url_patterns, route)
         elif isinstance(each, URLPattern):
-            yield from _each_value(route, each.name or "")
+            yield route, each.name or ""
 
 
 def _each_value(route: str, view: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from jobs.recovery import waiting
 from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator
 from opsconsole.kit.capped_paginator import CappedPaginator
+from opsconsole.kit.storable import plain_text
 
 # A filter without an index is applied to this many rows at a time, which takes some tens of milliseconds. Rows that
 # match another filter are scattered, each on its own page of the table, so fewer of them are read.
@@ -110,7 +111,7 @@ class JobChangeList(ChangeList):
 
 def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
     """Find the job with this id, jobs whose id begins with it (8 hexadecimal digits or more), or jobs of a customer."""
-    term = term.strip().replace("\x00", "")
+    term = plain_text(term).strip()
     if not term:
         return jobs
     if first_of_customer(Job.objects.only("pk").order_by(), term, 1):

@@ -23,6 +23,7 @@ from jobs.models import BulkOperation, Job
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.storable import plain_text
 
 FILTERS = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
 LOOK_SECONDS = 0.5
@@ -126,11 +127,12 @@ def _existing(number: int) -> BulkOperation:
 def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[Any, str, str]:
     """What the list of this kind would show with these filters, in words and as its query string too."""
     query = QueryDict(mutable=True)
-    query.update({name: options[name] for name in FILTERS if options[name] is not None})
+    query.update({name: plain_text(options[name]) for name in FILTERS if options[name] is not None})
     if options["customer"] is not None:
-        if kind.model is not Job or not Job.objects.filter(customer_id=options["customer"]).exists():
-            raise CommandError(f"There are no {kind.many} of a customer '{options['customer']}'.")
-        query["q"] = options["customer"]
+        customer = plain_text(options["customer"])
+        if kind.model is not Job or not Job.objects.filter(customer_id=customer).exists():
+            raise CommandError(f"There are no {kind.many} of a customer '{customer}'.")
+        query["q"] = customer
     if bool(query) == options["all"]:
         raise CommandError("Give at least one filter, or --all for everything.")
     _refuse_unknown_filters(_changelist(kind, QueryDict()).filter_specs, query)

@@ -107,7 +107,6 @@ def test_key_is_valid_until_the_end_of_its_last_day(operator: Client) -> None:
         ({"reason": "  "}, "Give a reason: it is kept with the key."),
         ({"expires_on": "2001-01-01"}, "Enter a day within the next five years"),
         ({"expires_on": "9999-12-31"}, "Enter a day within the next five years"),
-        ({"name": "a\x00b"}, "Null characters are not allowed."),
     ],
 )
 def test_invalid_form_shows_an_error_and_creates_no_key(

@@ -249,10 +249,7 @@ def test_client_page_of_an_api_key_links_to_the_key(operator: Client) -> None:
     [
         {"period": "x"},
         {"policy": "nope"},
-        {"policy": "a\x00"},
-        {"q": "\x00"},
         {"q": "<script>alert(1)</script>"},
-        {"key": "\x00"},
         {"hash": "%"},
         {"key": "key:not-a-uuid"},
         {"key": "user:99999999999999999999"},
