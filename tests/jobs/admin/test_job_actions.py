@@ -61,7 +61,7 @@ def stale_run() -> Job:
     return run(age=2 * HOUR, silent=HOUR)
 
 
-def ids(lines: Iterable[job_actions.Line]) -> list[Any]:
+def ids(lines: Iterable[job_actions.JobLine]) -> list[Any]:
     return [line.job.pk for line in lines]
 
 
