@@ -1,4 +1,4 @@
-"""The rules that the console knows: what each measures, and the defaults that an operator may change."""
+"""The catalogue of alert rules: what each rule measures, and its defaults, which operators may change."""
 
 from __future__ import annotations
 
@@ -12,147 +12,150 @@ DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """``unit`` names what ``threshold`` counts; None: the rule has no threshold of its own."""
+class RuleDefinition:
+    """A rule with its defaults.
+
+    ``threshold`` is in the given ``unit``. If it is None, ``threshold_source`` says what decides instead.
+    """
 
     name: str
     title: str
     unit: str
     threshold: float | None
     severity: str
-    remind: timedelta
+    reminder_interval: timedelta
     hysteresis: float = 0
-    elsewhere: str = ""
+    threshold_source: str = ""
 
     @property
     def runbook(self) -> str:
-        """The name of its page in docs/runbooks, without the ending."""
+        """The name of the rule's page in docs/runbooks, without the extension."""
         return self.name.replace("_", "-")
 
-    def as_rule(self) -> Rule:
-        """The rule as it is before anybody changed it; not stored."""
+    def default_rule(self) -> Rule:
+        """Return an unsaved rule with the defaults."""
         return Rule(
             name=self.name,
             enabled=True,
             threshold=self.threshold,
             hysteresis=self.hysteresis,
             severity=self.severity,
-            reminder_interval=self.remind,
+            reminder_interval=self.reminder_interval,
         )
 
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind(
+RULES = {
+    rule.name: rule
+    for rule in (
+        RuleDefinition(
             name="dlq_not_empty",
             title="Dead letter queue not empty",
             unit="dead letters",
             threshold=0,
             severity="critical",
-            remind=4 * HOUR,
+            reminder_interval=4 * HOUR,
         ),
-        Kind(
+        RuleDefinition(
             name="dlq_unreadable",
             title="Dead letter queue can't be read",
             unit="minutes",
             threshold=10,
             severity="critical",
-            remind=4 * HOUR,
+            reminder_interval=4 * HOUR,
         ),
-        Kind(
+        RuleDefinition(
             name="dead_letters_expiring",
             title="SQS is about to delete dead letters",
             unit="dead letters",
             threshold=0,
             severity="critical",
-            remind=4 * HOUR,
+            reminder_interval=4 * HOUR,
         ),
-        Kind(
+        RuleDefinition(
             name="quarantined_jobs",
             title="Jobs in quarantine",
             unit="jobs",
             threshold=0,
             severity="warning",
-            remind=DAY,
+            reminder_interval=DAY,
         ),
-        Kind(
+        RuleDefinition(
             name="stale_jobs_day",
             title="Many stale jobs in a day",
             unit="jobs in 24 hours",
             threshold=5,
             hysteresis=1,
             severity="warning",
-            remind=DAY,
+            reminder_interval=DAY,
         ),
-        Kind(
+        RuleDefinition(
             name="mass_staleness",
             title="Many runs silent at once",
             unit="runs",
             threshold=None,
             severity="critical",
-            remind=HOUR,
-            elsewhere="OPSCONSOLE_MASS_STALE_RUNS and OPSCONSOLE_MASS_STALE_SHARE",
+            reminder_interval=HOUR,
+            threshold_source="OPSCONSOLE_MASS_STALE_RUNS and OPSCONSOLE_MASS_STALE_SHARE",
         ),
-        Kind(
+        RuleDefinition(
             name="hung_runs",
             title="Runs past their deadline",
             unit="runs",
             threshold=None,
             severity="warning",
-            remind=DAY,
-            elsewhere="OPSCONSOLE_RUN_DEADLINE_SECONDS, or a job's own deadline",
+            reminder_interval=DAY,
+            threshold_source="OPSCONSOLE_RUN_DEADLINE_SECONDS, or the job's own deadline",
         ),
-        Kind(
+        RuleDefinition(
             name="no_live_worker",
-            title="Jobs wait and no worker lives",
+            title="Jobs are waiting, but no worker is alive",
             unit="waiting jobs",
             threshold=0,
             severity="critical",
-            remind=HOUR,
+            reminder_interval=HOUR,
         ),
-        Kind(
+        RuleDefinition(
             name="outbox_stuck",
             title="Messages are not sent",
             unit="overdue messages",
             threshold=0,
             severity="critical",
-            remind=HOUR,
+            reminder_interval=HOUR,
         ),
-        Kind(
+        RuleDefinition(
             name="monitor_late",
             title="A check or a sweep is late",
             unit="intervals",
             threshold=None,
             severity="critical",
-            remind=HOUR,
-            elsewhere="two intervals of the monitor",
+            reminder_interval=HOUR,
+            threshold_source="two intervals of the monitor",
         ),
-        Kind(
+        RuleDefinition(
             name="limited_requests_hour",
             title="Many requests refused by rate limits",
-            unit="requests in an hour",
+            unit="requests per hour",
             threshold=100,
             hysteresis=10,
             severity="warning",
-            remind=4 * HOUR,
+            reminder_interval=4 * HOUR,
         ),
-        Kind(
+        RuleDefinition(
             name="gauge_unreadable",
-            title="A figure can't be read",
+            title="A value can't be read",
             unit="minutes",
             threshold=15,
             severity="warning",
-            remind=4 * HOUR,
+            reminder_interval=4 * HOUR,
         ),
-        Kind(
+        RuleDefinition(
             name="queue_unreadable",
             title="Queue can't be read",
             unit="minutes",
             threshold=None,
             severity="critical",
-            remind=4 * HOUR,
-            elsewhere="two readings in a row",
+            reminder_interval=4 * HOUR,
+            threshold_source="two failed readings in a row",
         ),
     )
 }

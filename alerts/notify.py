@@ -60,7 +60,7 @@ def fire(  # noqa: PLR0913 - what is said is said by name
         news=news,
         breaks_through=breaks_through,
     )
-    _fire(fingerprint, said, rules.behind(fingerprint))
+    _fire(fingerprint, said, rules.for_fingerprint(fingerprint))
 
 
 def resolve(fingerprint: str) -> bool:
@@ -96,7 +96,7 @@ def measure(  # noqa: PLR0913 - what is said is said by name
     because of ``why_unknown``; nothing resolves then, and not knowing it for long is an alert itself.
     ``severity`` "": that of the rule; ``title`` "": that of the rule, with the scope. Raises ``rules.UnknownRule``.
     """
-    applied = rules.named(rule)
+    applied = rules.by_name(rule)
     fingerprint = f"{rule}:{scope}" if scope else rule
     said = notification_policy.said(
         title=title or rules.title_of(rule, scope),

@@ -1,6 +1,6 @@
-"""What a person decides about an alert: acknowledge it, snooze it until a time, resolve it. Each with a reason.
+"""Decisions of operators about an alert: acknowledge, snooze or resolve it, with a reason.
 
-The write's own condition decides between two that come at once: a resolved alert is never opened again.
+The conditions of the UPDATE decide between concurrent decisions, so that a resolved alert is never opened again.
 """
 
 from __future__ import annotations
@@ -19,37 +19,40 @@ KEPT = "with the alert"
 LONGEST_SNOOZE = timedelta(days=30)
 
 
-class HandlingRefused(OpsConsoleError):
-    """The decision can't be taken as asked; the message says what is missing."""
+class DecisionRefused(OpsConsoleError):
+    """The alert was not changed; the message says why."""
 
 
 def acknowledge(alert_id: int, who: str, reason: str) -> bool:
-    """Somebody looks after it: no reminders, until it resolves or something breaks through. False: not open."""
-    reason = reasons.required(reason, HandlingRefused, KEPT)
+    """Stop reminders until the alert resolves or an update breaks through. Return False if the alert is not open."""
+    reason = reasons.required(reason, DecisionRefused, KEPT)
     return _handle(alert_id, who, reason, state=Alert.State.ACKNOWLEDGED, snoozed_until=None)
 
 
 def snooze(alert_id: int, until: datetime, who: str, reason: str) -> bool:
-    """Not before ``until``, at most 30 days ahead: then people are reminded, if it still fires. False: not open."""
-    reason = reasons.required(reason, HandlingRefused, KEPT)
+    """Stop reminders until the given time, at most 30 days ahead. Return False if the alert is not open."""
+    reason = reasons.required(reason, DecisionRefused, KEPT)
     if not Alert.objects.filter(pk=alert_id).exists():
         return False
     now: datetime = Alert.objects.filter(pk=alert_id).values_list(Now(), flat=True).get()
     if not now < until <= now + LONGEST_SNOOZE:
-        raise HandlingRefused("A snooze ends in the future, within 30 days.")
+        raise DecisionRefused("Enter an end for the snooze that is in the future, within 30 days.")
     return _handle(alert_id, who, reason, state=Alert.State.SNOOZED, snoozed_until=until)
 
 
 def resolve(alert_id: int, who: str, reason: str) -> bool:
-    """Close it by hand, and tell so. What is still wrong fires anew at the next look. False: not open."""
-    reason = reasons.required(reason, HandlingRefused, KEPT)
+    """Resolve the alert and notify the channels. Return False if the alert is not open.
+
+    If the problem persists, the next measurement opens a new alert.
+    """
+    reason = reasons.required(reason, DecisionRefused, KEPT)
     with transaction.atomic():
         alert = Alert.objects.open().filter(pk=alert_id).select_for_update().first()
         if alert is None:
             return False
         notify.close(
             alert,
-            news=f"Resolved by hand, by {who}.",
+            news=f"Resolved manually by {who}.",
             handled_at=Now(),
             handled_by=who,
             handled_reason=reason,
@@ -58,5 +61,5 @@ def resolve(alert_id: int, who: str, reason: str) -> bool:
 
 
 def _handle(alert_id: int, who: str, reason: str, **changes: object) -> bool:
-    decided = {"handled_at": Now(), "handled_by": who, "handled_reason": reason}
-    return bool(Alert.objects.open().filter(pk=alert_id).update(**decided | changes))
+    decision = {"handled_at": Now(), "handled_by": who, "handled_reason": reason}
+    return bool(Alert.objects.open().filter(pk=alert_id).update(**decision | changes))

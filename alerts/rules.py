@@ -1,4 +1,4 @@
-"""Judging a figure by its rule, and changing a rule. The judgement is pure; ``alerts.notify`` acts on it."""
+"""Rules: looking them up, judging a value by a rule, and changing a rule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from django.db.models.functions import Now
 
-from alerts.catalog import KINDS
+from alerts.catalog import RULES
 from alerts.models import Rule
 from alerts.models.alert import Severity
 from opsconsole.kit import reasons
@@ -20,16 +20,16 @@ LONGEST_REMINDER = timedelta(days=30)
 
 
 class UnknownRule(OpsConsoleError):
-    """A figure was measured for a rule that is not in ``alerts.catalog``."""
+    """There is no rule with the given name in ``alerts.catalog``."""
 
 
 class RuleRefused(OpsConsoleError):
-    """A rule can't be changed as asked; the message says what is wrong."""
+    """The rule was not changed; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """How a rule is to be. ``threshold`` None only where the rule has none of its own."""
+class RuleSettings:
+    """The settings of a rule. ``threshold`` is None if the rule has no threshold of its own."""
 
     enabled: bool
     threshold: float | None
@@ -41,39 +41,39 @@ class Wish:
 class Judgement(Enum):
     WRONG = auto()
     WELL = auto()
-    # Not above the threshold, nor far enough below it: whatever was the case still is.
+    # Neither above the threshold nor far enough below it. An open alert stays open, and no new one is opened.
     BETWEEN = auto()
 
 
-def named(name: str) -> Rule:
-    """The rule as it stands. Raises ``UnknownRule``."""
-    if name not in KINDS:
-        raise UnknownRule(f"There is no rule '{name}'. Rules: {', '.join(sorted(KINDS))}.")
-    return Rule.objects.filter(pk=name).first() or KINDS[name].as_rule()
+def by_name(name: str) -> Rule:
+    """Return the rule with its current settings. Raise ``UnknownRule`` if there is none."""
+    if name not in RULES:
+        raise UnknownRule(f"There is no rule '{name}'. Rules: {', '.join(sorted(RULES))}.")
+    return Rule.objects.filter(pk=name).first() or RULES[name].default_rule()
 
 
-def behind(fingerprint: str) -> Rule | None:
-    """The rule that an alert's fingerprint names: 'dlq_not_empty:default' belongs to 'dlq_not_empty'."""
+def for_fingerprint(fingerprint: str) -> Rule | None:
+    """Return the rule of an alert's fingerprint: 'dlq_not_empty:default' belongs to 'dlq_not_empty'."""
     name = fingerprint.partition(":")[0].replace("-", "_")
-    return named(name) if name in KINDS else None
+    return by_name(name) if name in RULES else None
 
 
 def all_by_name() -> dict[str, Rule]:
-    """Every rule as it stands."""
+    """Return all rules with their current settings."""
     stored = Rule.objects.in_bulk()
-    return {name: stored.get(name) or kind.as_rule() for name, kind in KINDS.items()}
+    return {name: stored.get(name) or definition.default_rule() for name, definition in RULES.items()}
 
 
-def severity_of(rule: Rule | None, said: Severity) -> Severity:
-    """What an operator made of the rule counts more than what a caller says; else the caller knows better."""
-    if rule and rule.severity != KINDS[rule.name].severity:
+def severity_of(rule: Rule | None, severity: Severity) -> Severity:
+    """Return the severity of an alert: the rule's if an operator changed it, otherwise the one that the caller gives."""
+    if rule and rule.severity != RULES[rule.name].severity:
         return Severity(rule.severity)
-    return said
+    return severity
 
 
 def title_of(name: str, scope: str = "") -> str:
-    """What the rule is about: "Dead letter queue can't be read (default)"."""
-    return f"{KINDS[name].title} ({scope})" if scope else KINDS[name].title
+    """Return the title of an alert of this rule, such as "Dead letter queue can't be read (default)"."""
+    return f"{RULES[name].title} ({scope})" if scope else RULES[name].title
 
 
 def judge(rule: Rule, value: float) -> Judgement:
@@ -84,47 +84,51 @@ def judge(rule: Rule, value: float) -> Judgement:
     return Judgement.WELL if value <= rule.threshold - rule.hysteresis else Judgement.BETWEEN
 
 
-def change(name: str, wish: Wish, who: str, reason: str) -> Rule:
-    """Make the rule as wished. Raises ``RuleRefused``: no reason, or numbers that can't be meant."""
-    rule = named(name)
+def change(name: str, settings: RuleSettings, who: str, reason: str) -> Rule:
+    """Change the settings of a rule. Raise ``RuleRefused`` if the reason is missing or a number is not valid."""
+    rule = by_name(name)
     reason = reasons.required(reason, RuleRefused)
-    _refuse(rule, wish)
+    _validate(rule, settings)
     stored = Rule(
         name=name,
-        enabled=wish.enabled,
-        threshold=wish.threshold if rule.threshold is not None else None,
-        hysteresis=wish.hysteresis,
-        severity=Severity(wish.severity),
-        reminder_interval=wish.reminder_interval,
+        enabled=settings.enabled,
+        threshold=settings.threshold if rule.threshold is not None else None,
+        hysteresis=settings.hysteresis,
+        severity=Severity(settings.severity),
+        reminder_interval=settings.reminder_interval,
         changed_at=Now(),
         changed_by=who,
         reason=reason,
     )
     fields = [field.name for field in Rule._meta.fields if field.name != "name"]  # noqa: SLF001 - documented
     Rule.objects.bulk_create([stored], update_conflicts=True, unique_fields=["name"], update_fields=fields)
-    return named(name)
+    return by_name(name)
 
 
-def _refuse(rule: Rule, wish: Wish) -> None:
-    if rule.threshold is not None and (wish.threshold is None or wish.threshold < 0):
-        raise RuleRefused("The threshold must be a number from 0.")
-    if not 0 <= wish.hysteresis <= (wish.threshold or 0):
-        raise RuleRefused("The hysteresis must be from 0 up to the threshold: else it would never resolve.")
-    if not SHORTEST_REMINDER <= wish.reminder_interval <= LONGEST_REMINDER:
-        raise RuleRefused("The reminder interval must be from 5 minutes to 30 days.")
+def _validate(rule: Rule, settings: RuleSettings) -> None:
+    if rule.threshold is not None and (settings.threshold is None or settings.threshold < 0):
+        raise RuleRefused("The threshold must be 0 or more.")
+    if not 0 <= settings.hysteresis <= (settings.threshold or 0):
+        raise RuleRefused(
+            "The hysteresis must be between 0 and the threshold. Otherwise, no alert would ever resolve."
+        )
+    if not SHORTEST_REMINDER <= settings.reminder_interval <= LONGEST_REMINDER:
+        raise RuleRefused("The reminder interval must be between 5 minutes and 30 days.")
 
 
 def difference(before: Rule, after: Rule) -> str:
-    """What a change changed, in words for the audit: "threshold 5 to 8, severity warning to critical"."""
+    """Describe a change for the audit log, such as "threshold 5 to 8, severity warning to critical"."""
     names = ("enabled", "threshold", "hysteresis", "severity", "reminder_interval")
-    pairs = [(name, getattr(before, name), getattr(after, name)) for name in names]
-    changed = [
-        f"{name.replace('_', ' ')} {_shown(old)} to {_shown(new)}" for name, old, new in pairs if old != new
+    values = [(name, getattr(before, name), getattr(after, name)) for name in names]
+    changes = [
+        f"{name.replace('_', ' ')} {_as_text(old)} to {_as_text(new)}"
+        for name, old, new in values
+        if old != new
     ]
-    return ", ".join(changed) or "nothing"
+    return ", ".join(changes) or "nothing"
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, timedelta):

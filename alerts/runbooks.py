@@ -1,4 +1,4 @@
-"""The runbook of a rule, from docs/runbooks, to be read where the alert is: at 3 a.m. nobody looks for a repository."""
+"""Runbooks of rules, from docs/runbooks. The pages of alerts show them, so that nobody has to search a repository."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from django.conf import settings
 from django.utils.html import escape, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from alerts.catalog import KINDS
+from alerts.catalog import RULES
 
 
 @dataclass(frozen=True)
 class Runbook:
-    """``path`` within the repository, ``html`` of its text without the title."""
+    """A runbook: its ``path`` in the repository, and its text without the title as ``html``."""
 
     path: str
     html: SafeString
 
 
 @lru_cache
-def of(rule: str) -> Runbook | None:
-    """The runbook of a rule of ours, or None."""
-    if rule not in KINDS:
+def find(rule: str) -> Runbook | None:
+    """Return the runbook of a rule, or None if the rule is not in the catalogue."""
+    if rule not in RULES:
         return None
-    path = f"docs/runbooks/{KINDS[rule].runbook}.md"
+    path = f"docs/runbooks/{RULES[rule].runbook}.md"
     file: Path = settings.BASE_DIR / path
     return Runbook(path, _html(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
 def _html(text: str) -> SafeString:
-    """Of the little Markdown that runbooks use: paragraphs, numbered steps, bold words and code."""
+    """Convert the subset of Markdown that runbooks use: paragraphs, numbered steps, bold text and code."""
     blocks = [block for block in re.split(r"\n\s*\n", text.strip()) if not block.startswith("# ")]
     return mark_safe("".join(_block(block) for block in blocks))  # noqa: S308 - escaped in _inline
 

@@ -1,4 +1,4 @@
-"""What the cluster calls by the clock (``opsconsole.cluster.schedules``). Each returns a line for the task's record."""
+"""Tasks that the cluster runs on a schedule (``opsconsole.cluster.schedules``). Each returns a line for its record."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from alerts.watch import monitors, retention
 
 
 def send() -> str:
-    """For deployments that run no ``send_alerts --loop``; beside one it finds nothing to do."""
+    """Send alerts where no ``send_alerts --loop`` runs. Beside one, there is usually nothing left to send."""
     return str(sender.send_until_idle())
 
 
 def judge_monitors() -> str:
     late = monitors.judge()
-    return f"late: {', '.join(late)}" if late else "none is late"
+    return f"late: {', '.join(late)}" if late else "no monitor is late"
 
 
 def prune() -> str:

@@ -1,8 +1,8 @@
 """The pages of alerts, rules, channels and monitors."""
 
 from alerts.admin.alert import AlertAdmin
-from alerts.admin.aws_and_deadman import DeadManPingAdmin, SnsMessageAdmin
 from alerts.admin.channel import ChannelAdmin
+from alerts.admin.external import DeadManPingAdmin, SnsMessageAdmin
 from alerts.admin.monitor import MonitorAdmin
 from alerts.admin.rule import RuleAdmin
 

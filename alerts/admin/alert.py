@@ -1,4 +1,4 @@
-"""The list of alerts, each alert's page, and the doors to what a person may decide."""
+"""The list of alerts, the page of an alert, and the actions for decisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alerts.models import Alert
 from alerts.models.alert import DatedAlert
 from opsconsole.kit.display import age
 
-# What wants somebody at once comes first.
+# The most urgent alerts come first.
 URGENCY = Case(
     When(resolved_at__isnull=False, then=Value(3)),
     When(state="firing", severity="critical", then=Value(0)),
@@ -30,13 +30,21 @@ URGENCY = Case(
 
 @admin.register(Alert)
 class AlertAdmin(DecidableAlerts):
-    missing = "There is no alert with this number; old ones are deleted."
+    missing = "There is no alert with this number. Old alerts are deleted."
     history_at = "#timeline"
-    list_display = ("title", "level", "condition", "figure", "firing_since", "seen", "handler")
+    list_display = (
+        "title",
+        "level",
+        "condition",
+        "value_and_threshold",
+        "firing_since",
+        "last_seen",
+        "handler",
+    )
     list_filter = (StateFilter, "severity")
     sortable_by = ()
     search_fields = ("title", "fingerprint")
-    search_help_text = "Words of the title, or the fingerprint"
+    search_help_text = "Title or fingerprint"
     actions = ("acknowledge_selected", "snooze_selected", "resolve_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
@@ -55,15 +63,15 @@ class AlertAdmin(DecidableAlerts):
         return labels.state(alert)
 
     @admin.display(description="value")
-    def figure(self, alert: Alert) -> SafeString:
-        return labels.figure(alert)
+    def value_and_threshold(self, alert: Alert) -> SafeString:
+        return labels.value_and_threshold(alert)
 
     @admin.display(description="since")
     def firing_since(self, alert: DatedAlert) -> SafeString:
         return age(alert.since, alert.db_now, suffix=" ago")
 
     @admin.display(description="last seen")
-    def seen(self, alert: DatedAlert) -> SafeString:
+    def last_seen(self, alert: DatedAlert) -> SafeString:
         return age(alert.last_seen_at, alert.db_now, suffix=" ago")
 
     @admin.display(description="handled by", empty_value="-")
@@ -72,8 +80,8 @@ class AlertAdmin(DecidableAlerts):
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        one = path("decide/<str:decision>/", wrap(self.decide_view), name="alerts_alert_decide")
-        return [one, *super().get_urls()]
+        decide = path("decide/<str:decision>/", wrap(self.decide_view), name="alerts_alert_decide")
+        return [decide, *super().get_urls()]
 
     def load(self, key: str) -> DatedAlert | None:
         return Alert.objects.annotate(db_now=Now()).filter(pk=key).first() if key.isdecimal() else None
@@ -93,15 +101,15 @@ class AlertAdmin(DecidableAlerts):
 
     @admin.action(description="Acknowledge", permissions=["acknowledge"])
     def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
-        return decisions.ask(self, request, Decision.ACKNOWLEDGE, decisions.chosen(queryset))
+        return decisions.confirm(self, request, Decision.ACKNOWLEDGE, decisions.selected_ids(queryset))
 
     @admin.action(description="Snooze", permissions=["snooze"])
     def snooze_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
-        return decisions.ask(self, request, Decision.SNOOZE, decisions.chosen(queryset))
+        return decisions.confirm(self, request, Decision.SNOOZE, decisions.selected_ids(queryset))
 
     @admin.action(description="Resolve", permissions=["resolve"])
     def resolve_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse:
-        return decisions.ask(self, request, Decision.RESOLVE, decisions.chosen(queryset))
+        return decisions.confirm(self, request, Decision.RESOLVE, decisions.selected_ids(queryset))
 
     def decide_view(self, request: HttpRequest, decision: str) -> HttpResponse:
         return decisions.view(self, request, decision)

@@ -1,4 +1,4 @@
-"""What an alert's page shows: the facts, who looks after it, its timeline with every attempt to tell people."""
+"""The context of an alert's page: its facts, and a timeline with decisions, notifications and delivery attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from alerts import runbooks
 from alerts.admin import labels
 from alerts.admin.decisions import Decision
-from alerts.catalog import KINDS
+from alerts.catalog import RULES
 from alerts.models import Alert, Attempt, Delivery, Notification
 from alerts.models.alert import DatedAlert
 from opsconsole.kit.display import badge
@@ -24,8 +24,8 @@ NOTIFICATIONS_SHOWN = 50
 
 
 @dataclass(frozen=True)
-class Told:
-    """One delivery on the timeline, and every attempt at it."""
+class DeliveryLine:
+    """A delivery on the timeline, with all attempts at it."""
 
     label: SafeString
     remark: str
@@ -33,16 +33,16 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class TimelineEntry:
     at: datetime
-    what: SafeString
+    label: SafeString
     actor: str = ""
     text: str = ""
-    told: Sequence[Told] = field(default_factory=tuple)
+    deliveries: Sequence[DeliveryLine] = field(default_factory=tuple)
 
 
 def alert_page(alert: DatedAlert, permitted: Sequence[Decision]) -> dict[str, Any]:
-    """The context of the page. ``alert`` carries ``db_now``, the database's time."""
+    """Return the context of the page. ``alert`` is annotated with ``db_now``, the database's time."""
     notifications = list(
         alert.notifications.order_by("-pk").prefetch_related("deliveries__attempts")[:NOTIFICATIONS_SHOWN]
     )
@@ -51,18 +51,18 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision]) -> dict[str, An
         "alert": alert,
         "severity": labels.severity(alert.severity),
         "state": labels.state(alert),
-        "figure": labels.figure(alert),
-        "rule": KINDS.get(alert.rule),
+        "value": labels.value_and_threshold(alert),
+        "rule": RULES.get(alert.rule),
         "review": alert.link if is_safe(alert.link) else "",
         "links": [(label, to) for label, to in alert.links if is_safe(to)],
-        "runbook": runbooks.of(alert.rule),
+        "runbook": runbooks.find(alert.rule),
         "timeline": _timeline(alert, notifications),
         "buttons": [_button(alert, decision) for decision in permitted] if alert.open else [],
     }
 
 
 def is_safe(address: str) -> bool:
-    """A page of the console or of the web: no script."""
+    """Tell whether an address is a web page or a console page, rather than a script."""
     return address.startswith(("https://", "http://", "/")) and not address.startswith("//")
 
 
@@ -71,34 +71,36 @@ def _button(alert: Alert, decision: Decision) -> tuple[str, str, str]:
     return decision.value, decision.label, url
 
 
-def _timeline(alert: Alert, notifications: Iterable[Notification]) -> list[Entry]:
-    """What happened, in its order, the newest last."""
-    entries = [_of_notification(notification) for notification in notifications]
-    entries += [_of_person(entry) for entry in _decisions(alert)]
+def _timeline(alert: Alert, notifications: Iterable[Notification]) -> list[TimelineEntry]:
+    """Return the entries of the timeline, the latest last."""
+    entries = [_notification_entry(notification) for notification in notifications]
+    entries += [_decision_entry(entry) for entry in _decisions(alert)]
     if alert.unknown_since:
         why = alert.unknown_why or "No reason was given."
-        entries.append(Entry(at=alert.unknown_since, what=badge("Unknown", "warning"), text=why))
+        entries.append(TimelineEntry(at=alert.unknown_since, label=badge("Unknown", "warning"), text=why))
     return sorted(entries, key=lambda entry: entry.at)
 
 
-def _of_notification(notification: Notification) -> Entry:
+def _notification_entry(notification: Notification) -> TimelineEntry:
     deliveries = list(notification.deliveries.all())
-    waits = "" if deliveries or notification.addressed_at else "No sender has looked at it yet"
+    pending = (
+        "" if deliveries or notification.addressed_at else "No sender has processed this notification yet"
+    )
     nobody = "No channel was configured" if notification.addressed_at and not deliveries else ""
-    return Entry(
+    return TimelineEntry(
         at=notification.created_at,
-        what=labels.kind(notification),
-        text=". ".join(filter(None, [notification.news or notification.title, waits or nobody])),
-        told=[_told(row) for row in deliveries],
+        label=labels.kind(notification),
+        text=". ".join(filter(None, [notification.news or notification.title, pending or nobody])),
+        deliveries=[_delivery_line(row) for row in deliveries],
     )
 
 
-def _told(row: Delivery) -> Told:
+def _delivery_line(row: Delivery) -> DeliveryLine:
     remarks = [
         f"instead of {row.instead_of}" if row.instead_of else "",
         "may be a repeat" * row.may_be_repeat,
     ]
-    return Told(labels.delivery(row), ", ".join(filter(None, remarks)), list(row.attempts.all()))
+    return DeliveryLine(labels.delivery(row), ", ".join(filter(None, remarks)), list(row.attempts.all()))
 
 
 def _decisions(alert: Alert) -> Iterable[LogEntry]:
@@ -106,11 +108,11 @@ def _decisions(alert: Alert) -> Iterable[LogEntry]:
     return LogEntry.objects.filter(content_type=of_alert, object_id=str(alert.pk)).select_related("user")
 
 
-def _of_person(entry: LogEntry) -> Entry:
+def _decision_entry(entry: LogEntry) -> TimelineEntry:
     verb, _, reason = str(entry.get_change_message()).partition(": ")
-    return Entry(
+    return TimelineEntry(
         at=entry.action_time,
-        what=badge(verb, labels.STATE.get(verb.lower(), "quiet")),
+        label=badge(verb, labels.STATE.get(verb.lower(), "quiet")),
         actor=entry.user.get_username(),
         text=reason,
     )

@@ -1,4 +1,4 @@
-"""Acknowledge, snooze, resolve: which alerts, a reason, and what became of each. Nothing changes but by POST."""
+"""Acknowledging, snoozing and resolving alerts: the confirmation page, its form, and the result. Only POST changes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from django.template.response import TemplateResponse
 from alerts import operator_decisions
 from alerts.admin import labels
 from alerts.models import Alert
-from alerts.operator_decisions import HandlingRefused
+from alerts.operator_decisions import DecisionRefused
 from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
-MOST_ALERTS = 200
+MAX_ALERTS = 200
 
 
 class Decision(models.TextChoices):
@@ -34,17 +34,18 @@ class Decision(models.TextChoices):
     RESOLVE = "resolve"
 
 
-DONE = {
+PAST_TENSE = {
     Decision.ACKNOWLEDGE: "acknowledged",
     Decision.SNOOZE: "snoozed",
     Decision.RESOLVE: "resolved",
 }
-MEANING = {
-    Decision.ACKNOWLEDGE: "You look after it: no reminders until it resolves. A new failure group or tenfold growth still "
-    "breaks through.",
-    Decision.SNOOZE: "No reminders until the time that you choose; then people are told again if it still fires. A new "
-    "failure group or tenfold growth breaks through.",
-    Decision.RESOLVE: "It is closed by hand, and the channels hear so. What is still wrong fires anew at the next look.",
+EXPLANATIONS = {
+    Decision.ACKNOWLEDGE: "You handle the alert: no reminders are sent until it resolves. You still hear of new failure "
+    "groups and of a tenfold increase.",
+    Decision.SNOOZE: "No reminders are sent until the time that you choose. If the alert still fires then, a reminder is "
+    "sent. You still hear of new failure groups and of a tenfold increase.",
+    Decision.RESOLVE: "The alert is resolved manually, and the channels are notified. If the problem persists, the next "
+    "measurement opens a new alert.",
 }
 
 
@@ -77,60 +78,60 @@ class SnoozeForm(DecisionForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("length") == self.OTHER and not cleaned.get("until") and "until" not in self.errors:
-            self.add_error("until", "Give the time at which the snooze ends.")
+            self.add_error("until", "Enter the time at which the snooze ends.")
         return cleaned
 
     def end(self) -> datetime:
         if self.cleaned_data["length"] == self.OTHER:
-            chosen: datetime = self.cleaned_data["until"]
-            return chosen
+            until: datetime = self.cleaned_data["until"]
+            return until
         now: datetime = Alert.objects.values_list(Now(), flat=True)[0]
         return now + timedelta(minutes=int(self.cleaned_data["length"]))
 
 
 class DecidableAlerts(PageAdmin):
-    """An admin of alerts, with the permission that each decision needs."""
+    """An admin of alerts that knows the permission for each decision."""
 
     def may(self, request: HttpRequest, decision: Decision) -> bool:
         return request.user.has_perm(f"alerts.{decision}_alert") and self.has_view_permission(request)
 
 
-def chosen(alerts: QuerySet[Alert]) -> list[int]:
-    return list(alerts.values_list("pk", flat=True)[:MOST_ALERTS])
+def selected_ids(alerts: QuerySet[Alert]) -> list[int]:
+    return list(alerts.values_list("pk", flat=True)[:MAX_ALERTS])
 
 
 def view(admin: DecidableAlerts, request: HttpRequest, name: str) -> HttpResponse:
-    """GET with ``?id=`` asks for the reason, POST decides."""
+    """Show the confirmation page for the alerts in ``?id=``, or carry out the decision on POST."""
     if name not in Decision.values:
         raise Http404
     decision = Decision(name)
     if not admin.may(request, decision):
         raise PermissionDenied
-    given = request.POST if request.method == "POST" else request.GET
-    ids = [int(value) for value in given.getlist("id") if value.isdecimal()][:MOST_ALERTS]
+    parameters = request.POST if request.method == "POST" else request.GET
+    ids = [int(value) for value in parameters.getlist("id") if value.isdecimal()][:MAX_ALERTS]
     if request.method == "POST":
         return _decide(admin, request, decision, ids)
-    return ask(admin, request, decision, ids)
+    return confirm(admin, request, decision, ids)
 
 
-def ask(
+def confirm(
     admin: DecidableAlerts,
     request: HttpRequest,
     decision: Decision,
     ids: Sequence[int],
     form: DecisionForm | None = None,
 ) -> HttpResponse:
-    """The page that shows what is decided about, and asks why."""
+    """Show the alerts, and ask for a reason."""
     alerts = list(Alert.objects.filter(pk__in=ids).annotate(db_now=Now()))
-    open_ones = [alert for alert in alerts if alert.open]
+    open_alerts = [alert for alert in alerts if alert.open]
     context = {
         **admin.admin_site.each_context(request),
-        "title": f"{decision.label} {exactly(len(open_ones), 'alert')}?",
+        "title": f"{decision.label} {exactly(len(open_alerts), 'alert')}",
         "opts": admin.opts,
         "decision": decision,
-        "meaning": MEANING[decision],
-        "rows": [(alert, labels.severity(alert.severity), labels.state(alert)) for alert in open_ones],
-        "closed": len(alerts) - len(open_ones),
+        "explanation": EXPLANATIONS[decision],
+        "rows": [(alert, labels.severity(alert.severity), labels.state(alert)) for alert in open_alerts],
+        "closed": len(alerts) - len(open_alerts),
         "form": form or _form(decision),
     }
     return TemplateResponse(request, "admin/alerts/decide.html", context)
@@ -145,16 +146,16 @@ def _decide(
 ) -> HttpResponse:
     form = _form(decision, request.POST)
     if not form.is_valid():
-        return ask(admin, request, decision, ids, form)
+        return confirm(admin, request, decision, ids, form)
     try:
         with transaction.atomic():
-            done = [pk for pk in ids if _carry_out(request, decision, pk, form)]
-            rows = Alert.objects.filter(pk__in=done)
-            audit.log(request.user, rows, f"{DONE[decision].capitalize()}: {_said(form)}")
-    except HandlingRefused as error:
+            changed_ids = [pk for pk in ids if _carry_out(request, decision, pk, form)]
+            rows = Alert.objects.filter(pk__in=changed_ids)
+            audit.log(request.user, rows, f"{PAST_TENSE[decision].capitalize()}: {_log_text(form)}")
+    except DecisionRefused as error:
         form.add_error("until" if decision == Decision.SNOOZE else "reason", str(error))
-        return ask(admin, request, decision, ids, form)
-    _report(request, decision, len(done), len(ids) - len(done))
+        return confirm(admin, request, decision, ids, form)
+    _report(request, decision, len(changed_ids), len(ids) - len(changed_ids))
     if len(ids) == 1:
         return redirect("admin:alerts_alert_change", ids[0])
     return redirect("admin:alerts_alert_changelist")
@@ -168,14 +169,14 @@ def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: Decision
     return act(pk, who, reason)
 
 
-def _said(form: DecisionForm) -> str:
+def _log_text(form: DecisionForm) -> str:
     until = f"until {form.end():%Y-%m-%d %H:%M} UTC. " if isinstance(form, SnoozeForm) else ""
     return f"{until}{form.cleaned_data['reason']}"
 
 
-def _report(request: HttpRequest, decision: Decision, done: int, gone: int) -> None:
-    if done:
-        messages.success(request, f"{exactly(done, 'alert')} {DONE[decision]}.")
-    if gone:
-        those = exactly(gone, "alert was", "alerts were")
-        messages.warning(request, f"{those} resolved in the meantime; nothing was changed there.")
+def _report(request: HttpRequest, decision: Decision, changed: int, unchanged: int) -> None:
+    if changed:
+        messages.success(request, f"{exactly(changed, 'alert')} {PAST_TENSE[decision]}.")
+    if unchanged:
+        those = exactly(unchanged, "alert was", "alerts were")
+        messages.warning(request, f"{those} resolved in the meantime and not changed.")

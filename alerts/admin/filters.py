@@ -1,4 +1,4 @@
-"""The lists that somebody who was woken looks for; without a choice, what is open."""
+"""The filter of the list of alerts by state. By default, the list shows open alerts."""
 
 from __future__ import annotations
 

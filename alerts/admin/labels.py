@@ -1,4 +1,4 @@
-"""How the pages show the state of an alert and of a channel."""
+"""Badges for severities, states, notifications, deliveries and channels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ def severity(value: str) -> SafeString:
 
 
 def state(alert: Alert) -> SafeString:
-    """Its state; beside it that it can't be read at present."""
-    shown = badge(alert.get_state_display().capitalize(), STATE.get(alert.state, "quiet"))
-    return shown + badge("Unknown", "warning") if alert.unknown_since else shown
+    """Return the badge of an alert's state, with a second one if its value can't be read at present."""
+    state_badge = badge(alert.get_state_display().capitalize(), STATE.get(alert.state, "quiet"))
+    return state_badge + badge("Unknown", "warning") if alert.unknown_since else state_badge
 
 
-def figure(alert: Alert) -> SafeString:
-    """Its value against its threshold."""
+def value_and_threshold(alert: Alert) -> SafeString:
     if alert.value is None:
         return NOTHING
     if alert.threshold is None:
@@ -49,4 +48,4 @@ def channel(row: Channel, target: Target | None) -> SafeString:
         return badge("Broken", "bad")
     if row.failures:
         return badge("Failing", "warning")
-    return badge("Works", "good") if row.last_ok_at else badge("Not tried yet", "waiting")
+    return badge("Working", "good") if row.last_ok_at else badge("Not used yet", "waiting")

@@ -1,4 +1,4 @@
-"""Who must succeed again and again, and when each last did."""
+"""The list of monitors, with the time of each monitor's last success."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ class MonitorAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Forget", permissions=["forget"])
     def forget(self, request: HttpRequest, queryset: QuerySet[Monitor]) -> HttpResponse | None:
-        """One that is no longer run would be late for ever. It comes back by itself when it succeeds again."""
-        chosen = list(queryset)
+        """Forget monitors that no longer run, which would be late forever. A success brings a monitor back."""
+        selected = list(queryset)
         form = ReasonPageForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
-            return self._ask(request, chosen, form)
-        audit.log(request.user, chosen, f"Forgotten: {form.cleaned_data['reason']}")
+            return self._confirm(request, selected, form)
+        audit.log(request.user, selected, f"Forgotten: {form.cleaned_data['reason']}")
         queryset.delete()
         monitors.judge()
-        messages.success(request, f"Forgotten: {', '.join(monitor.name for monitor in chosen)}.")
+        messages.success(request, f"Forgotten: {', '.join(monitor.name for monitor in selected)}.")
         return None
 
-    def _ask(self, request: HttpRequest, chosen: list[Monitor], form: ReasonPageForm) -> HttpResponse:
+    def _confirm(self, request: HttpRequest, selected: list[Monitor], form: ReasonPageForm) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "title": "Forget?",
+            "title": "Forget monitors",
             "opts": self.opts,
-            "chosen": chosen,
+            "monitors": selected,
             "form": form,
             "checkbox": ACTION_CHECKBOX_NAME,
         }

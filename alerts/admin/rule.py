@@ -22,10 +22,10 @@ from django.utils.safestring import SafeString
 
 from alerts import rules, runbooks
 from alerts.admin import labels
-from alerts.catalog import KINDS
+from alerts.catalog import RULES
 from alerts.models import Alert, Gauge, Rule
 from alerts.models.alert import Severity
-from alerts.rules import RuleRefused, Wish
+from alerts.rules import RuleRefused, RuleSettings
 from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
@@ -63,9 +63,9 @@ class RuleForm(ReasonForm):
         if rule.threshold is None:
             del self.fields["threshold"], self.fields["hysteresis"]
 
-    def wish(self) -> Wish:
+    def wish(self) -> RuleSettings:
         said = self.cleaned_data
-        return Wish(
+        return RuleSettings(
             enabled=said["enabled"],
             threshold=said.get("threshold"),
             hysteresis=said.get("hysteresis", 0.0),
@@ -82,7 +82,7 @@ class RuleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="rule")
     def title(self, rule: Rule) -> str:
-        return KINDS[rule.name].title if rule.name in KINDS else rule.name
+        return RULES[rule.name].title if rule.name in RULES else rule.name
 
     @admin.display(description="state")
     def condition(self, rule: Rule) -> SafeString:
@@ -107,7 +107,7 @@ class RuleAdmin(ReadOnlyAdmin):
         return format_html("{} by {}", age(rule.changed_at, suffix=" ago"), rule.changed_by)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
-        rows: QuerySet[Rule] = super().get_queryset(request).filter(pk__in=KINDS)
+        rows: QuerySet[Rule] = super().get_queryset(request).filter(pk__in=RULES)
         return rows
 
     def get_urls(self) -> list[URLPattern]:
@@ -154,11 +154,11 @@ class RuleAdmin(ReadOnlyAdmin):
         except RuleRefused as error:
             form.add_error(None, str(error))
             return self._page(request, rule, form)
-        messages.success(request, f"{KINDS[name].title}: changed.")
+        messages.success(request, f"{RULES[name].title}: changed.")
         return redirect("admin:alerts_rule_change", name)
 
     def _page(self, request: HttpRequest, rule: Rule, form: RuleForm | None = None) -> HttpResponse:
-        kind = KINDS[rule.name]
+        kind = RULES[rule.name]
         gauges = Gauge.objects.filter(rule=rule.name).annotate(db_now=Now())
         context = {
             **self.admin_site.each_context(request),
@@ -174,23 +174,23 @@ class RuleAdmin(ReadOnlyAdmin):
             "open": Alert.objects.open().filter(rule=rule.name)[:GAUGES_SHOWN],
             "changes": _changes(rule),
             "form": form or RuleForm(rule) if self.may_change(request) else None,
-            "runbook": runbooks.of(rule.name),
+            "runbook": runbooks.find(rule.name),
         }
         return TemplateResponse(request, "admin/alerts/rule.html", context)
 
 
 def threshold(rule: Rule) -> SafeString:
     """The threshold in its unit, or where else it is set."""
-    kind = KINDS[rule.name]
+    kind = RULES[rule.name]
     if rule.threshold is None:
-        return format_html('<span class="quiet">{}</span>', kind.elsewhere)
+        return format_html('<span class="quiet">{}</span>', kind.threshold_source)
     return format_html('{} <span class="quiet">{}</span>', f"{rule.threshold:,g}", kind.unit)
 
 
 def _known(name: str) -> Rule:
-    if name not in KINDS:
+    if name not in RULES:
         raise Http404(f"There is no rule '{name}'.")
-    return rules.named(name)
+    return rules.by_name(name)
 
 
 def _changes(rule: Rule) -> QuerySet[LogEntry]:

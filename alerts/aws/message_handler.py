@@ -15,7 +15,7 @@ from alerts import notify
 from alerts.aws import cloudwatch, sns
 from alerts.aws.cloudwatch import AlarmChange, AlarmState
 from alerts.models import SnsMessage
-from alerts.models.outside import KEPT
+from alerts.models.external import KEPT
 
 LONGEST_SUBJECT = 100
 REPEATED = "The message was received before. Nothing was changed."

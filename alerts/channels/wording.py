@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 from django.conf import settings
 from django.urls import reverse
 
-from alerts.catalog import KINDS
+from alerts.catalog import RULES
 from alerts.models import Alert, Delivery, Notification
 from opsconsole.kit.durations import spell
 
@@ -128,7 +128,7 @@ def _links(last: Notification, alert: Alert) -> Links:
     targets = [("Review", last.link or page), *((str(label), str(to)) for label, to in last.links)]
     if last.link:
         targets.append(("Open alert", page))
-    if alert.rule in KINDS:
+    if alert.rule in RULES:
         targets.append(("Open runbook", f"{page}#runbook"))
     return tuple((label, url) for label, to in targets if (url := absolute(to)))
 

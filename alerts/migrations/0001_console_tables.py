@@ -1,4 +1,4 @@
-"""Alerts, what people are told of them and over which channels, and the rules and figures behind them."""
+"""Alerts, rules and gauges, notifications and their deliveries, channels, monitors and SNS messages."""
 
 from django.db import migrations, models
 from django.db.models import Q
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 (
                     "fingerprint",
                     models.TextField(
-                        help_text="Names what is wrong; the same trouble has the same fingerprint."
+                        help_text="Identifies the problem: the same problem always has the same fingerprint."
                     ),
                 ),
                 (
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                     models.TextField(
                         blank=True,
                         db_default="",
-                        help_text="The rule that it belongs to, which may be none of ours.",
+                        help_text="The name of the alert's rule, if it has one.",
                     ),
                 ),
                 (
@@ -49,15 +49,15 @@ class Migration(migrations.Migration):
                 ),
                 ("title", models.TextField()),
                 ("summary", models.TextField(blank=True, db_default="")),
-                ("value", models.FloatField(help_text="The figure that was last measured.", null=True)),
+                ("value", models.FloatField(help_text="The value last measured.", null=True)),
                 (
                     "threshold",
-                    models.FloatField(help_text="It counts as wrong above this figure.", null=True),
+                    models.FloatField(help_text="The alert fires above this value.", null=True),
                 ),
                 (
                     "link",
                     models.TextField(
-                        blank=True, db_default="", help_text="Where to look, a path within the console."
+                        blank=True, db_default="", help_text="The path of the console page to look at."
                     ),
                 ),
                 (
@@ -66,7 +66,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "links",
-                    models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and an address."),
+                    models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and a URL."),
                 ),
                 ("since", models.DateTimeField(db_default=Now())),
                 ("last_seen_at", models.DateTimeField(db_default=Now())),
@@ -75,14 +75,20 @@ class Migration(migrations.Migration):
                 ("told_value", models.FloatField(null=True)),
                 (
                     "unknown_since",
-                    models.DateTimeField(help_text="The figure can't be read since then.", null=True),
+                    models.DateTimeField(
+                        help_text="The time since which the value can't be read.", null=True
+                    ),
                 ),
                 ("unknown_why", models.TextField(blank=True, db_default="")),
                 ("snoozed_until", models.DateTimeField(null=True)),
                 ("handled_at", models.DateTimeField(null=True)),
                 (
                     "handled_by",
-                    models.TextField(blank=True, db_default="", help_text="Who decided about it last."),
+                    models.TextField(
+                        blank=True,
+                        db_default="",
+                        help_text="The user who made the last decision about the alert.",
+                    ),
                 ),
                 ("handled_reason", models.TextField(blank=True, db_default="")),
             ],
@@ -92,7 +98,7 @@ class Migration(migrations.Migration):
                 "permissions": [
                     ("acknowledge_alert", "Can acknowledge an alert"),
                     ("snooze_alert", "Can snooze an alert"),
-                    ("resolve_alert", "Can resolve an alert by hand"),
+                    ("resolve_alert", "Can resolve an alert manually"),
                 ],
                 "default_permissions": ("view",),
                 "indexes": [models.Index(fields=["-since", "-id"], name="alerts_newest_idx")],
@@ -123,7 +129,7 @@ class Migration(migrations.Migration):
                     models.TextField(
                         choices=[
                             ("firing", "Firing"),
-                            ("news", "News"),
+                            ("news", "update"),
                             ("reminder", "Reminder"),
                             ("resolved", "Resolved"),
                             ("test", "Test"),
@@ -142,7 +148,7 @@ class Migration(migrations.Migration):
                 (
                     "news",
                     models.TextField(
-                        blank=True, db_default="", help_text="What is new since people were last told."
+                        blank=True, db_default="", help_text="What is new since the last notification."
                     ),
                 ),
                 ("value", models.FloatField(null=True)),
@@ -153,7 +159,7 @@ class Migration(migrations.Migration):
                 (
                     "addressed_at",
                     models.DateTimeField(
-                        help_text="When the sender made a delivery a channel of it.", null=True
+                        help_text="When the sender created the deliveries, one per channel.", null=True
                     ),
                 ),
                 (
@@ -185,7 +191,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("waiting", "Waiting"),
                             ("sent", "Sent"),
-                            ("handed_over", "given to the fallback channel"),
+                            ("handed_over", "handed over to the fallback channel"),
                         ],
                         db_default="waiting",
                     ),
@@ -194,14 +200,16 @@ class Migration(migrations.Migration):
                 (
                     "in_doubt",
                     models.BooleanField(
-                        db_default=False, help_text="It was posted, and nobody knows with what outcome."
+                        db_default=False, help_text="The message was posted, but the outcome is unknown."
                     ),
                 ),
                 ("may_be_repeat", models.BooleanField(db_default=False)),
                 (
                     "instead_of",
                     models.TextField(
-                        blank=True, db_default="", help_text="The channel that could not take it."
+                        blank=True,
+                        db_default="",
+                        help_text="The channel that does not accept messages, which this delivery replaces.",
                     ),
                 ),
                 ("settled_at", models.DateTimeField(null=True)),
@@ -240,10 +248,10 @@ class Migration(migrations.Migration):
                     models.TextField(
                         choices=[
                             ("delivered", "Delivered"),
-                            ("again", "to be tried again"),
+                            ("again", "to be retried"),
                             ("unknown", "outcome unknown"),
-                            ("malformed", "message refused"),
-                            ("broken", "refused for good"),
+                            ("malformed", "message rejected"),
+                            ("broken", "rejected permanently"),
                         ]
                     ),
                 ),
@@ -263,15 +271,14 @@ class Migration(migrations.Migration):
                 ("name", models.TextField(primary_key=True, serialize=False)),
                 (
                     "failures",
-                    models.IntegerField(
-                        db_default=0, help_text="Attempts in a row that did not get through."
-                    ),
+                    models.IntegerField(db_default=0, help_text="The number of consecutive failed attempts."),
                 ),
                 ("failing_since", models.DateTimeField(null=True)),
                 (
                     "broken_since",
                     models.DateTimeField(
-                        help_text="It gave a permanent answer: nothing is sent to it.", null=True
+                        help_text="When the channel rejected a message permanently. It gets no more messages.",
+                        null=True,
                     ),
                 ),
                 ("broken_why", models.TextField(blank=True, db_default="")),
@@ -280,7 +287,10 @@ class Migration(migrations.Migration):
                 ("last_answer", models.TextField(blank=True, db_default="")),
                 ("next_post_at", models.DateTimeField(db_default=Now())),
                 ("leased_until", models.DateTimeField(null=True)),
-                ("lease", models.UUIDField(help_text="Names the sender that holds it.", null=True)),
+                (
+                    "lease",
+                    models.UUIDField(help_text="Identifies the sender that holds the lease.", null=True),
+                ),
             ],
             options={
                 "db_table": "alert_channels",
@@ -297,7 +307,7 @@ class Migration(migrations.Migration):
                 (
                     "threshold",
                     models.FloatField(
-                        help_text="It fires above this figure. None: the threshold is set elsewhere.",
+                        help_text="The alert fires above this value. Empty if the threshold is set elsewhere.",
                         null=True,
                     ),
                 ),
@@ -305,7 +315,7 @@ class Migration(migrations.Migration):
                     "hysteresis",
                     models.FloatField(
                         db_default=0,
-                        help_text="How far below the threshold the figure must fall until it resolves.",
+                        help_text="How far below the threshold the value must fall for the alert to resolve.",
                     ),
                 ),
                 (
@@ -316,7 +326,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "reminder_interval",
-                    models.DurationField(help_text="How often people hear of it while it fires."),
+                    models.DurationField(help_text="The time between reminders while the alert fires."),
                 ),
                 ("changed_at", models.DateTimeField(null=True)),
                 ("changed_by", models.TextField(blank=True, db_default="")),
@@ -350,7 +360,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "alert_monitors",
                 "ordering": ["name"],
-                "permissions": [("forget_monitor", "Can forget a monitor that is no longer run")],
+                "permissions": [("forget_monitor", "Can forget a monitor that no longer runs")],
                 "default_permissions": ("view",),
             },
         ),
@@ -360,10 +370,12 @@ class Migration(migrations.Migration):
                 ("name", models.TextField(primary_key=True, serialize=False)),
                 (
                     "reported",
-                    models.DateTimeField(help_text="The last success that was reported.", null=True),
+                    models.DateTimeField(
+                        help_text="The last success that was reported to the switch.", null=True
+                    ),
                 ),
                 ("pinged_at", models.DateTimeField(null=True)),
-                ("ok_at", models.DateTimeField(help_text="When a ping was last taken.", null=True)),
+                ("ok_at", models.DateTimeField(help_text="When a ping was last accepted.", null=True)),
                 ("failing_since", models.DateTimeField(null=True)),
                 ("answer", models.TextField(blank=True, db_default="")),
             ],
@@ -381,10 +393,15 @@ class Migration(migrations.Migration):
                 ("message_id", models.TextField(primary_key=True, serialize=False)),
                 ("kind", models.TextField()),
                 ("topic", models.TextField()),
-                ("about", models.TextField(help_text="The fingerprint of the alert that it is about.")),
+                (
+                    "about",
+                    models.TextField(help_text="The fingerprint of the alert that the message is about."),
+                ),
                 (
                     "happened_at",
-                    models.DateTimeField(help_text="When the alarm changed, or the message was sent."),
+                    models.DateTimeField(
+                        help_text="When the alarm changed, or else when the message was sent."
+                    ),
                 ),
                 ("received_at", models.DateTimeField(db_default=Now())),
                 ("effect", models.TextField(blank=True, db_default="")),

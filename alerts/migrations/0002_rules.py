@@ -1,4 +1,4 @@
-"""The rules, as they are before anybody changes one."""
+"""The rules with their defaults."""
 
 from datetime import timedelta
 from typing import Any

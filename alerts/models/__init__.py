@@ -2,8 +2,8 @@
 
 from alerts.models.alert import Alert
 from alerts.models.delivery import Attempt, Channel, Delivery
+from alerts.models.external import DeadManPing, SnsMessage
 from alerts.models.notification import Notification
-from alerts.models.outside import DeadManPing, SnsMessage
 from alerts.models.rule import Gauge, Monitor, Rule
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""``alerts``: what is or was wrong. At most one alert a fingerprint is open at any time."""
+"""``alerts``: current and past problems. At most one alert per fingerprint is open at any time."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ class Severity(models.TextChoices):
 
 class AlertQuerySet(models.QuerySet["Alert"]):
     def open(self) -> Self:
-        """Not resolved: firing, or acknowledged or snoozed by somebody who looks after it."""
+        """Alerts that are not resolved: firing, acknowledged or snoozed."""
         return self.filter(resolved_at=None)
 
     def firing(self) -> Self:
-        """Open, and nobody looks after it."""
+        """Open alerts that nobody has acknowledged or snoozed."""
         return self.open().filter(state=Alert.State.FIRING)
 
     def unknown(self) -> Self:
-        """Open, but what it stands for can't be read at present (I8)."""
+        """Open alerts whose value can't be read at present (I8)."""
         return self.open().exclude(unknown_since=None)
 
     def snooze_over(self) -> Self:
+        """Snoozed alerts whose snooze has ended."""
         return self.open().filter(state=Alert.State.SNOOZED, snoozed_until__lte=Now())
 
 
 class Alert(models.Model):
-    """Written by ``alerts.notify`` and, when a person decides, by ``alerts.operator_decisions``."""
+    """A problem. Only ``alerts.notify``, ``alerts.operator_decisions`` and ``alerts.sending.reminders`` write these rows."""
 
     class State(models.TextChoices):
         FIRING = "firing"
@@ -47,34 +48,36 @@ class Alert(models.Model):
     Severity = Severity
 
     fingerprint = models.TextField(
-        help_text="Names what is wrong; the same trouble has the same fingerprint."
+        help_text="Identifies the problem: the same problem always has the same fingerprint."
     )
     rule = models.TextField(
-        blank=True, db_default="", help_text="The rule that it belongs to, which may be none of ours."
+        blank=True, db_default="", help_text="The name of the alert's rule, if it has one."
     )
     state = models.TextField(choices=State, db_default=State.FIRING)
     severity = models.TextField(choices=Severity)
     title = models.TextField()
     summary = models.TextField(blank=True, db_default="")
-    value = models.FloatField(null=True, help_text="The figure that was last measured.")
-    threshold = models.FloatField(null=True, help_text="It counts as wrong above this figure.")
-    link = models.TextField(blank=True, db_default="", help_text="Where to look, a path within the console.")
+    value = models.FloatField(null=True, help_text="The value last measured.")
+    threshold = models.FloatField(null=True, help_text="The alert fires above this value.")
+    link = models.TextField(blank=True, db_default="", help_text="The path of the console page to look at.")
     facts = models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and a text.")
-    links = models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and an address.")
+    links = models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and a URL.")
     since = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
     resolved_at = models.DateTimeField(null=True)
 
-    # What people were told: without it nobody knows what is news.
+    # The last notification, which decides whether a new value is worth another one.
     told_at = models.DateTimeField(null=True)
     told_value = models.FloatField(null=True)
 
-    unknown_since = models.DateTimeField(null=True, help_text="The figure can't be read since then.")
+    unknown_since = models.DateTimeField(null=True, help_text="The time since which the value can't be read.")
     unknown_why = models.TextField(blank=True, db_default="")
 
     snoozed_until = models.DateTimeField(null=True)
     handled_at = models.DateTimeField(null=True)
-    handled_by = models.TextField(blank=True, db_default="", help_text="Who decided about it last.")
+    handled_by = models.TextField(
+        blank=True, db_default="", help_text="The user who made the last decision about the alert."
+    )
     handled_reason = models.TextField(blank=True, db_default="")
 
     objects = AlertQuerySet.as_manager()
@@ -86,7 +89,7 @@ class Alert(models.Model):
         permissions = [
             ("acknowledge_alert", "Can acknowledge an alert"),
             ("snooze_alert", "Can snooze an alert"),
-            ("resolve_alert", "Can resolve an alert by hand"),
+            ("resolve_alert", "Can resolve an alert manually"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -1,4 +1,4 @@
-"""Where notifications go: a channel, a delivery of each notification to each channel, and every attempt at it."""
+"""Channels, the deliveries of notifications to them, and the attempts at each delivery."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
 
 
 class Channel(models.Model):
-    """The state of a channel; its address is a secret and stands in the environment alone.
+    """The state of a channel. The channel's address is a secret, which only the environment contains.
 
-    A sender holds the lease of a channel while it posts, so that one message at a time goes to it, in order.
+    A sender holds the lease of a channel while it posts, so that the channel gets one message at a time, in order.
     """
 
     name = models.TextField(primary_key=True)
-    failures = models.IntegerField(db_default=0, help_text="Attempts in a row that did not get through.")
+    failures = models.IntegerField(db_default=0, help_text="The number of consecutive failed attempts.")
     failing_since = models.DateTimeField(null=True)
     broken_since = models.DateTimeField(
-        null=True, help_text="It gave a permanent answer: nothing is sent to it."
+        null=True, help_text="When the channel rejected a message permanently. It gets no more messages."
     )
     broken_why = models.TextField(blank=True, db_default="")
     last_ok_at = models.DateTimeField(null=True)
@@ -34,7 +34,7 @@ class Channel(models.Model):
     last_answer = models.TextField(blank=True, db_default="")
     next_post_at = models.DateTimeField(db_default=Now())
     leased_until = models.DateTimeField(null=True)
-    lease = models.UUIDField(null=True, help_text="Names the sender that holds it.")
+    lease = models.UUIDField(null=True, help_text="Identifies the sender that holds the lease.")
 
     objects = ChannelQuerySet.as_manager()
 
@@ -54,22 +54,26 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """One notification for one channel."""
+    """The delivery of a notification to one channel."""
 
     class State(models.TextChoices):
         WAITING = "waiting"
         SENT = "sent"
-        HANDED_OVER = "handed_over", "given to the fallback channel"
+        HANDED_OVER = "handed_over", "handed over to the fallback channel"
 
     notification = models.ForeignKey(Notification, models.CASCADE, related_name="deliveries")
     channel = models.TextField()
     state = models.TextField(choices=State, db_default=State.WAITING)
     created_at = models.DateTimeField(db_default=Now())
     in_doubt = models.BooleanField(
-        db_default=False, help_text="It was posted, and nobody knows with what outcome."
+        db_default=False, help_text="The message was posted, but the outcome is unknown."
     )
     may_be_repeat = models.BooleanField(db_default=False)
-    instead_of = models.TextField(blank=True, db_default="", help_text="The channel that could not take it.")
+    instead_of = models.TextField(
+        blank=True,
+        db_default="",
+        help_text="The channel that does not accept messages, which this delivery replaces.",
+    )
     settled_at = models.DateTimeField(null=True)
 
     objects = DeliveryQuerySet.as_manager()
@@ -92,14 +96,14 @@ class Delivery(models.Model):
 
 
 class Attempt(models.Model):
-    """One post and the answer to it. ``answer``: of the vendor, shortened, without secrets."""
+    """An attempt at a delivery. ``answer``: the vendor's answer, shortened and without secrets."""
 
     class Outcome(models.TextChoices):
         DELIVERED = "delivered"
-        AGAIN = "again", "to be tried again"
+        AGAIN = "again", "to be retried"
         UNKNOWN = "unknown", "outcome unknown"
-        MALFORMED = "malformed", "message refused"
-        BROKEN = "broken", "refused for good"
+        MALFORMED = "malformed", "message rejected"
+        BROKEN = "broken", "rejected permanently"
 
     delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="attempts")
     at = models.DateTimeField(db_default=Now())

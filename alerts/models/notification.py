@@ -1,4 +1,4 @@
-"""``alert_notifications``: what people are to be told, written in the transaction that changed the alert (I7)."""
+"""``alert_notifications``: notifications, written in the transaction that changes the alert (I7)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from alerts.models.alert import Alert, Severity
 
 
 class Notification(models.Model):
-    """One thing to tell, as it was when it was decided. ``alert`` None: a test of a channel."""
+    """A notification, with the alert as it was at that time. The test of a channel has no alert."""
 
     class Kind(models.TextChoices):
         FIRING = "firing"
-        NEWS = "news"
+        NEWS = "news", "update"
         REMINDER = "reminder"
         RESOLVED = "resolved"
         TEST = "test"
@@ -25,14 +25,14 @@ class Notification(models.Model):
     severity = models.TextField(choices=Severity)
     title = models.TextField()
     summary = models.TextField(blank=True, db_default="")
-    news = models.TextField(blank=True, db_default="", help_text="What is new since people were last told.")
+    news = models.TextField(blank=True, db_default="", help_text="What is new since the last notification.")
     value = models.FloatField(null=True)
     threshold = models.FloatField(null=True)
     link = models.TextField(blank=True, db_default="")
     facts = models.JSONField(blank=True, db_default=[])
     links = models.JSONField(blank=True, db_default=[])
     addressed_at = models.DateTimeField(
-        null=True, help_text="When the sender made a delivery a channel of it."
+        null=True, help_text="When the sender created the deliveries, one per channel."
     )
 
     class Meta:

@@ -1,4 +1,4 @@
-"""When a figure is wrong (rules), what was last measured (gauges), and who looked when (monitors)."""
+"""Rules, their last measurements (gauges), and monitors."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from opsconsole.kit.lateness import late_after
 
 
 class Rule(models.Model):
-    """What an operator may adjust about one of ``alerts.catalog``; changed by ``alerts.rules`` alone."""
+    """The settings of a rule in ``alerts.catalog``. Only ``alerts.rules`` changes them."""
 
     name = models.TextField(primary_key=True)
     enabled = models.BooleanField(db_default=True)
     threshold = models.FloatField(
-        null=True, help_text="It fires above this figure. None: the threshold is set elsewhere."
+        null=True, help_text="The alert fires above this value. Empty if the threshold is set elsewhere."
     )
     hysteresis = models.FloatField(
-        db_default=0, help_text="How far below the threshold the figure must fall until it resolves."
+        db_default=0, help_text="How far below the threshold the value must fall for the alert to resolve."
     )
     severity = models.TextField(choices=Severity)
-    reminder_interval = models.DurationField(help_text="How often people hear of it while it fires.")
+    reminder_interval = models.DurationField(help_text="The time between reminders while the alert fires.")
     changed_at = models.DateTimeField(null=True)
     changed_by = models.TextField(blank=True, db_default="")
     reason = models.TextField(blank=True, db_default="")
@@ -40,7 +40,7 @@ class Rule(models.Model):
 
 
 class Gauge(models.Model):
-    """The last measurement a rule and scope. Unknown is not zero: ``value`` stays what it was (I8)."""
+    """The last measurement per rule and scope. If a measurement fails, ``value`` keeps the last known value (I8)."""
 
     fingerprint = models.TextField(primary_key=True)
     rule = models.TextField()
@@ -60,7 +60,7 @@ class Gauge(models.Model):
 
 class MonitorQuerySet(models.QuerySet["Monitor"]):
     def late(self) -> Self:
-        """Those that have not succeeded for two of their intervals."""
+        """Monitors that have not succeeded for two of their intervals."""
         return self.filter(last_ok_at__lt=Now() - late_after(F("interval")))
 
     def in_time(self) -> Self:
@@ -68,7 +68,7 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
 
 
 class Monitor(models.Model):
-    """Something that must succeed again and again: a sweep, a check of a dead letter queue."""
+    """Something that must succeed regularly, such as a sweep or the check of a dead letter queue."""
 
     name = models.TextField(primary_key=True)
     interval = models.DurationField()
@@ -80,11 +80,11 @@ class Monitor(models.Model):
         db_table = "alert_monitors"
         ordering = ["name"]
         default_permissions = ("view",)
-        permissions = [("forget_monitor", "Can forget a monitor that is no longer run")]
+        permissions = [("forget_monitor", "Can forget a monitor that no longer runs")]
 
     def __str__(self) -> str:
         return self.name
 
     def is_late(self, now: datetime) -> bool:
-        """The same of one that was read, by the database's clock."""
+        """Tell whether the monitor is late at this time of the database's clock."""
         return now - self.last_ok_at > late_after(self.interval)

@@ -1,7 +1,7 @@
-"""Dead-man's switches: something outside hears that the console still looks, and notices when it no longer does.
+"""Dead-man's switches: an external service gets regular pings, and raises an alarm when they stop.
 
-A monitor that succeeded is a row (``alerts.notify.monitor_ok``); the ping is derived from it by a task of its own. So
-a switch that hangs or refuses can neither delay nor fail the sweep or check that it reports.
+The success of a monitor is a row (``alerts.notify.monitor_ok``), and a separate task sends the ping that it entitles
+to. A switch that hangs or fails can therefore neither delay nor fail the sweep or check that it reports.
 """
 
 from __future__ import annotations
@@ -24,76 +24,76 @@ from opsconsole.kit.lateness import late_after
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = (3.0, 5.0)
-# Of the monitor's interval. A little less than one, because the task that pings is not on the second either.
-FEWEST_INTERVALS = 0.9
-ASKED = "no answer yet"
+# The shortest time between pings, in intervals of the monitor. Less than one, since tasks do not run to the second.
+MIN_INTERVALS = 0.9
+NO_ANSWER_YET = "no answer yet"
 
 
 @dataclass(frozen=True)
-class Switch:
-    """``monitors``: all of these must have succeeded. ``url`` names the switch, and so is a secret."""
+class DeadManSwitch:
+    """A switch that is pinged when all ``monitors`` have succeeded. Its ``url`` is a secret."""
 
     name: str
     url: str
     monitors: Q
 
 
-def switches() -> Iterator[Switch]:
-    """Those that the settings name."""
+def switches() -> Iterator[DeadManSwitch]:
+    """Yield the switches in the settings."""
     if settings.OPSCONSOLE_DEADMAN_SWEEP_URL:
-        yield Switch("sweep", settings.OPSCONSOLE_DEADMAN_SWEEP_URL, Q(name=monitors.SWEEP))
+        yield DeadManSwitch("sweep", settings.OPSCONSOLE_DEADMAN_SWEEP_URL, Q(name=monitors.SWEEP))
     if settings.OPSCONSOLE_DEADMAN_CHECK_URL:
         checks = Q(name__startswith=monitors.DLQ_CHECK)
-        yield Switch("check", settings.OPSCONSOLE_DEADMAN_CHECK_URL, checks)
+        yield DeadManSwitch("check", settings.OPSCONSOLE_DEADMAN_CHECK_URL, checks)
 
 
 def ping_due() -> str:
-    """Ping each switch whose monitors have all succeeded since its last ping; returns what was answered."""
-    configured = list(switches())
-    DeadManPing.objects.exclude(name__in=[switch.name for switch in configured]).delete()
-    return ", ".join(f"{switch.name}: {_ping(switch)}" for switch in configured if _take(switch))
+    """Ping each switch whose monitors have all succeeded since its last ping. Return the answers."""
+    current = list(switches())
+    DeadManPing.objects.exclude(name__in=[switch.name for switch in current]).delete()
+    return ", ".join(f"{switch.name}: {_ping(switch)}" for switch in current if _claim_ping(switch))
 
 
-def _take(switch: Switch) -> bool:
-    """Of all who see the success, one pings; a success of long ago is no sign of life."""
-    seen = Monitor.objects.filter(switch.monitors).aggregate(
+def _claim_ping(switch: DeadManSwitch) -> bool:
+    """Tell whether a ping is due, and claim it, so that one process sends it. An old success entitles to no ping."""
+    successes = Monitor.objects.filter(switch.monitors).aggregate(
         first=Min("last_ok_at"), last=Max("last_ok_at"), interval=Max("interval")
     )
-    if seen["first"] is None:
+    if successes["first"] is None:
         return False
-    # Each of them must have succeeded after all that the last ping reported, or one would do for all.
-    first: datetime = seen["first"]
-    interval: timedelta = seen["interval"]
+    # Each monitor must have succeeded since the last success that was reported, or else one could stand for all.
+    first: datetime = successes["first"]
+    interval: timedelta = successes["interval"]
     DeadManPing.objects.bulk_create([DeadManPing(name=switch.name)], ignore_conflicts=True)
     due = DeadManPing.objects.alias(late_before=Now() - late_after(interval)).filter(
         Q(reported=None) | Q(reported__lt=first),
-        Q(pinged_at=None) | Q(pinged_at__lte=Now() - interval * FEWEST_INTERVALS),
+        Q(pinged_at=None) | Q(pinged_at__lte=Now() - interval * MIN_INTERVALS),
         pk=switch.name,
         late_before__lte=first,
     )
-    return bool(due.update(reported=seen["last"], pinged_at=Now(), answer=ASKED))
+    return bool(due.update(reported=successes["last"], pinged_at=Now(), answer=NO_ANSWER_YET))
 
 
-def _ping(switch: Switch) -> str:
-    taken, answer = _ask(switch.url)
+def _ping(switch: DeadManSwitch) -> str:
+    accepted, answer = _send_ping(switch.url)
     row = DeadManPing.objects.get(pk=switch.name)
-    if taken:
+    if accepted:
         if row.failing_since:
-            logger.info("The dead-man's switch '%s' is reached again.", switch.name)
+            logger.info("The dead-man's switch '%s' accepts pings again.", switch.name)
         changes: dict[str, Any] = {"ok_at": Now(), "failing_since": None}
     else:
         if row.failing_since is None:
-            logger.warning("The dead-man's switch '%s' does not take the ping: %s.", switch.name, answer)
+            logger.warning("The dead-man's switch '%s' did not accept a ping: %s.", switch.name, answer)
         changes = {"failing_since": Coalesce(F("failing_since"), Now())}
     DeadManPing.objects.filter(pk=switch.name).update(answer=answer, **changes)
     return answer
 
 
-def _ask(url: str) -> tuple[bool, str]:
-    """Whether the ping was taken, and the answer in words. The text of an error would show the address: not told."""
+def _send_ping(url: str) -> tuple[bool, str]:
+    """Return whether the ping was accepted, and the answer. Error texts are left out, since they contain the URL."""
     try:
-        with requests.get(url, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True) as answer:
-            return answer.ok and not answer.is_redirect, f"HTTP {answer.status_code}"
+        with requests.get(url, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True) as response:
+            return response.ok and not response.is_redirect, f"HTTP {response.status_code}"
     except requests.Timeout:
         return False, "no answer in time"
     except requests.RequestException:

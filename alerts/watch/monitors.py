@@ -1,7 +1,7 @@
-"""Who watches the watchers: a monitor that has not succeeded for two of its intervals is an alert.
+"""Monitors: an alert fires if a monitor has not succeeded for two of its intervals.
 
-Judged by the senders, by the console's pages and by ``manage.py judge_monitors``: not only by the cluster whose
-standstill it would tell of.
+Senders, the console's pages and ``manage.py judge_monitors`` judge the monitors, so that a stopped cluster is noticed
+too.
 """
 
 from __future__ import annotations
@@ -20,55 +20,57 @@ from opsconsole.kit import lateness
 from opsconsole.kit.durations import spell
 
 RULE = "monitor_late"
-# The names of monitors that are asked for; each dead letter queue has a check of its own, whose name begins so.
+# The name of a monitor, and the prefix of the names of others: each dead letter queue has a check of its own.
 SWEEP = "sweep"
 DLQ_CHECK = "dead letter check"
-# Any constant of ours: of two judges at the same moment one is enough.
+# An arbitrary constant. Of several processes that judge at the same time, one is enough.
 LOCK = 7_340_114
 
 
 def judge() -> list[str]:
-    """Fire for each monitor that is late, resolve for those that are not; returns the names of the late ones."""
+    """Fire an alert for each late monitor, and resolve those of the others. Return the names of the late monitors."""
     with transaction.atomic():
-        late: list[Any] = list(Monitor.objects.late().annotate(silent=Now() - F("last_ok_at")))
-        names = [monitor.pk for monitor in late]
-        if not _alone():
+        late_monitors: list[Any] = list(
+            Monitor.objects.late().annotate(since_success=Now() - F("last_ok_at"))
+        )
+        names = [monitor.pk for monitor in late_monitors]
+        if not _is_only_judge():
             return names
-        for monitor in late:
-            _fire(monitor, monitor.silent)
-        in_time = (
+        for monitor in late_monitors:
+            _fire(monitor, monitor.since_success)
+        alerts_in_time = (
             Alert.objects.open()
             .filter(rule=RULE)
             .exclude(fingerprint__in=[f"{RULE}:{name}" for name in names])
         )
-        for fingerprint in list(in_time.values_list("fingerprint", flat=True)):
+        for fingerprint in list(alerts_in_time.values_list("fingerprint", flat=True)):
             notify.resolve(fingerprint)
         return names
 
 
 def named(name: str) -> MonitorQuerySet:
-    """This monitor; none before its first success."""
+    """Return the monitor with this name. Before its first success, there is none."""
     return Monitor.objects.filter(pk=name)
 
 
 def is_late(name: str) -> bool:
-    """Tell whether this monitor is late; one that never succeeded is."""
+    """Tell whether the monitor is late. A monitor that never succeeded counts as late."""
     return not named(name).in_time().exists()
 
 
-def _alone() -> bool:
+def _is_only_judge() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
         return bool(cursor.fetchone()[0])
 
 
-def _fire(monitor: Monitor, silent: timedelta) -> None:
+def _fire(monitor: Monitor, since_success: timedelta) -> None:
     notify.fire(
         f"{RULE}:{monitor.pk}",
-        title=f"No success of {monitor.pk} for {spell(silent)}",
-        severity=rules.named(RULE).severity,
-        summary="What it watches is not watched meanwhile. See that the cluster runs and the database answers.",
-        value=round(silent / monitor.interval, 1),
+        title=f"{monitor.pk} has not succeeded for {spell(since_success)}",
+        severity=rules.by_name(RULE).severity,
+        summary="Until it succeeds, problems may go unnoticed. Check that the cluster runs and the database answers.",
+        value=round(since_success / monitor.interval, 1),
         threshold=lateness.INTERVALS,
         facts=[("Expected every", spell(monitor.interval))],
     )

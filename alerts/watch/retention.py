@@ -1,4 +1,4 @@
-"""Delete alerts that were resolved long ago, with what was told of them, and what belongs to no alert any more."""
+"""The retention of resolved alerts, their notifications, and test messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TESTS_KEPT = timedelta(days=30)
 
 
 def prune() -> int:
-    """Returns how many alerts were deleted, at most a batch: the next turn goes on."""
+    """Delete at most one batch of old alerts, and return their number. The next run continues."""
     tests = Notification.objects.filter(alert=None, created_at__lt=Now() - TESTS_KEPT)
     tests.filter(pk__in=tests.order_by("pk").values("pk")[:BATCH]).delete()
     old = Alert.objects.filter(resolved_at__lt=Now() - ALERTS_KEPT)

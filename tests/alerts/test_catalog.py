@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.forms.models import model_to_dict
 
 from alerts import runbooks
-from alerts.catalog import KINDS
+from alerts.catalog import RULES
 from alerts.models import Rule
 from jobs.bulk.registry import KINDS as BULK_KINDS
 
@@ -27,7 +27,9 @@ def test_the_stored_rules_are_those_of_the_catalogue() -> None:
     import_module("alerts.migrations.0002_rules").store(apps, None)
 
     stored = {rule.pk: model_to_dict(rule) for rule in Rule.objects.all()}
-    assert stored == {name: model_to_dict(_plain(kind.as_rule())) for name, kind in KINDS.items()}
+    assert stored == {
+        name: model_to_dict(_plain(definition.default_rule())) for name, definition in RULES.items()
+    }
 
 
 def _plain(rule: Rule) -> Rule:
@@ -35,11 +37,11 @@ def _plain(rule: Rule) -> Rule:
     return rule
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", RULES)
 def test_every_rule_has_a_short_runbook(name: str) -> None:
-    runbook = runbooks.of(name)
+    runbook = runbooks.find(name)
     assert runbook
-    text = (FOLDER / f"{KINDS[name].runbook}.md").read_text()
+    text = (FOLDER / f"{RULES[name].runbook}.md").read_text()
     assert "**What it says.**" in text and len(text) < 2_000
     assert "<ol><li>" in runbook.html and "<strong>What it says.</strong>" in runbook.html
     assert "`" not in runbook.html
@@ -78,7 +80,7 @@ def test_a_runbook_is_text() -> None:
 
 def test_defaults_of_the_contract() -> None:
     assert {
-        name: KINDS[name].threshold for name in ("dlq_not_empty", "stale_jobs_day", "limited_requests_hour")
+        name: RULES[name].threshold for name in ("dlq_not_empty", "stale_jobs_day", "limited_requests_hour")
     } == {
         "dlq_not_empty": 0,
         "stale_jobs_day": 5,

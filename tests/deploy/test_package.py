@@ -143,7 +143,7 @@ def test_the_installed_console_serves_from_another_directory(
     assert (tmp_path / "var" / "static" / "staticfiles.json").exists()
     assert not list(programs.parent.glob("lib/python3*/site-packages/**/var"))
 
-    runbook = "from alerts import runbooks; print(runbooks.of('dlq_not_empty').html)"
+    runbook = "from alerts import runbooks; print(runbooks.find('dlq_not_empty').html)"
     assert "<ol><li>" in run(tmp_path, console, "shell", "--no-imports", "-v0", "-c", runbook, **production)
 
     with serving(programs, tmp_path, production) as address:

@@ -110,7 +110,7 @@ def test_a_channel_breaks_is_said_everywhere_and_is_mended_by_a_test(
     send()
     send()
     page.goto(f"{visitor.address}/admin/alerts/channel/slack/change/")
-    expect(page.locator("h1")).to_contain_text("Works")
+    expect(page.locator("h1")).to_contain_text("Working")
     expect(page.locator(".banner-bad")).to_have_count(0)
     assert [text.partition(":")[0] for text in slack.texts[1:]] == ["✅ Test", "🔴 Firing"]
 

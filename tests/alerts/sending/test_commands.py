@@ -26,7 +26,7 @@ def test_a_test_that_is_refused_fails(slack: FakeSlack, capsys: pytest.CaptureFi
     slack.always = Reply(404, "no_service")
     with pytest.raises(CommandError, match=r"The test was not delivered to slack\."):
         call_command("send_test_alert")
-    assert capsys.readouterr().out == "slack: refused for good: 404 no_service\n"
+    assert capsys.readouterr().out == "slack: rejected permanently: 404 no_service\n"
 
 
 def test_a_channel_that_is_not_there_is_refused(slack: FakeSlack, settings: Any) -> None:

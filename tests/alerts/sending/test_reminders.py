@@ -11,8 +11,8 @@ from django.db.models.functions import Now
 
 from alerts import notify, operator_decisions, rules
 from alerts.models import Alert, Monitor, Notification
-from alerts.operator_decisions import HandlingRefused
-from alerts.rules import Wish
+from alerts.operator_decisions import DecisionRefused
+from alerts.rules import RuleSettings
 from alerts.sending import delivery, reminders
 from alerts.watch import monitors
 from tests.alerts.conftest import Later
@@ -100,18 +100,18 @@ def test_a_snooze_ends_once(later: Later) -> None:
 @pytest.mark.parametrize("hours", [-1, 0, 24 * 31])
 def test_a_snooze_needs_an_end_that_can_be_meant(hours: float) -> None:
     notify.measure("dlq_not_empty", 5)
-    with pytest.raises(HandlingRefused, match="ends in the future"):
+    with pytest.raises(DecisionRefused, match="Enter an end for the snooze"):
         operator_decisions.snooze(Alert.objects.get().pk, in_hours(hours), "olga", "x")
 
 
 def test_every_decision_needs_a_reason() -> None:
     notify.measure("dlq_not_empty", 5)
     pk = Alert.objects.get().pk
-    with pytest.raises(HandlingRefused, match="Give a reason"):
+    with pytest.raises(DecisionRefused, match="Give a reason"):
         operator_decisions.acknowledge(pk, "olga", " ")
-    with pytest.raises(HandlingRefused, match="Give a reason"):
+    with pytest.raises(DecisionRefused, match="Give a reason"):
         operator_decisions.resolve(pk, "olga", "")
-    with pytest.raises(HandlingRefused, match="Give a reason"):
+    with pytest.raises(DecisionRefused, match="Give a reason"):
         operator_decisions.snooze(pk, in_hours(1), "olga", "")
     assert Alert.objects.get().state == Alert.State.FIRING
 
@@ -214,7 +214,7 @@ def test_other_figures_tell_of_not_knowing_by_their_own_name(later: Later) -> No
     assert Alert.objects.get().fingerprint == "gauge_unreadable:limited_requests_hour"
 
 
-def wish(**changes: Any) -> Wish:
+def wish(**changes: Any) -> RuleSettings:
     plain = {
         "enabled": True,
         "threshold": 5.0,
@@ -222,7 +222,7 @@ def wish(**changes: Any) -> Wish:
         "severity": "warning",
         "reminder_interval": timedelta(days=1),
     }
-    return Wish(**{**plain, **changes})
+    return RuleSettings(**{**plain, **changes})
 
 
 def test_a_changed_threshold_counts_from_the_next_figure() -> None:

@@ -125,8 +125,8 @@ def test_one_that_refuses_is_logged_once_and_without_its_address(
 
     assert first and DeadManPing.objects.get().failing_since is None
     assert [record.message for record in caplog.records if record.name == "alerts.watch.deadman"] == [
-        "The dead-man's switch 'sweep' does not take the ping: no connection.",
-        "The dead-man's switch 'sweep' is reached again.",
+        "The dead-man's switch 'sweep' did not accept a ping: no connection.",
+        "The dead-man's switch 'sweep' accepts pings again.",
     ]
     assert "secret-name" not in caplog.text
 
@@ -149,5 +149,5 @@ def test_the_page_shows_ping_and_answer_and_no_address(web: Web) -> None:
 
     shown = page.get("/admin/alerts/deadmanping/").content.decode()
 
-    assert "HTTP 500" in shown and "Not reached" in shown
+    assert "HTTP 500" in shown and "Not accepted" in shown
     assert "secret-name" not in shown

@@ -1,4 +1,4 @@
-"""What comes from outside and what goes there without being an alert: messages of SNS, pings of dead-man's switches."""
+"""Messages from Amazon SNS, and pings to dead-man's switches."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import timedelta
 from django.db import models
 from django.db.models.functions import Now
 
-# How long a message's record is shown. SNS repeats one within an hour.
+# How long the record of a message is kept. SNS repeats a message for at most an hour.
 KEPT = timedelta(days=30)
 
 
 class SnsMessage(models.Model):
-    """A verified message of Amazon SNS, and what followed. Written by ``alerts.aws.received``."""
+    """A verified message from Amazon SNS, and its effect. Only ``alerts.aws.message_handler`` writes these rows."""
 
     message_id = models.TextField(primary_key=True)
     kind = models.TextField()
     topic = models.TextField()
-    about = models.TextField(help_text="The fingerprint of the alert that it is about.")
-    happened_at = models.DateTimeField(help_text="When the alarm changed, or the message was sent.")
+    about = models.TextField(help_text="The fingerprint of the alert that the message is about.")
+    happened_at = models.DateTimeField(help_text="When the alarm changed, or else when the message was sent.")
     received_at = models.DateTimeField(db_default=Now())
     effect = models.TextField(blank=True, db_default="")
 
@@ -35,12 +35,12 @@ class SnsMessage(models.Model):
 
 
 class DeadManPing(models.Model):
-    """The last ping of one dead-man's switch. Written by ``alerts.watch.deadman``; its address is a secret of the environment."""
+    """The last ping to a dead-man's switch, whose URL is a secret. Only ``alerts.watch.deadman`` writes these rows."""
 
     name = models.TextField(primary_key=True)
-    reported = models.DateTimeField(null=True, help_text="The last success that was reported.")
+    reported = models.DateTimeField(null=True, help_text="The last success that was reported to the switch.")
     pinged_at = models.DateTimeField(null=True)
-    ok_at = models.DateTimeField(null=True, help_text="When a ping was last taken.")
+    ok_at = models.DateTimeField(null=True, help_text="When a ping was last accepted.")
     failing_since = models.DateTimeField(null=True)
     answer = models.TextField(blank=True, db_default="")
 

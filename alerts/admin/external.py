@@ -1,4 +1,4 @@
-"""What came by SNS, and whether the dead-man's switches hear of us."""
+"""The lists of SNS messages and of dead-man's switches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SnsMessageAdmin(ReadOnlyAdmin):
 
 @admin.register(DeadManPing)
 class DeadManPingAdmin(ReadOnlyAdmin):
-    list_display = ("name", "condition", "last_ping", "answer", "last_taken", "failing")
+    list_display = ("name", "condition", "last_ping", "answer", "last_accepted", "failing")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadManPing]:
         rows: QuerySet[DeadManPing] = super().get_queryset(request).annotate(db_now=Now())
@@ -41,15 +41,15 @@ class DeadManPingAdmin(ReadOnlyAdmin):
     @admin.display(description="state")
     def condition(self, ping: DeadManPing) -> SafeString:
         if ping.failing_since:
-            return badge("Not reached", "bad")
-        return badge("Reached", "good") if ping.ok_at else badge("Not pinged yet")
+            return badge("Not accepted", "bad")
+        return badge("Accepted", "good") if ping.ok_at else badge("Not pinged yet")
 
     @admin.display(description="last ping", ordering="pinged_at")
     def last_ping(self, ping: WithAnnotations[DeadManPing, DbNow]) -> SafeString:
         return age(ping.pinged_at, ping.db_now, suffix=" ago")
 
-    @admin.display(description="last taken", ordering="ok_at")
-    def last_taken(self, ping: WithAnnotations[DeadManPing, DbNow]) -> SafeString:
+    @admin.display(description="last accepted", ordering="ok_at")
+    def last_accepted(self, ping: WithAnnotations[DeadManPing, DbNow]) -> SafeString:
         return age(ping.ok_at, ping.db_now, suffix=" ago")
 
     @admin.display(description="failing for", ordering="failing_since")
