@@ -68,9 +68,9 @@ def _answer_in_time() -> None:
 
 
 def _queues_were_read() -> bool:
-    """Tell whether there are queues, and each was read recently and without an error: each sweep reads them."""
+    """Tell whether there are queues, and each can be read and was: each sweep reads them, if nothing else does."""
     late = late_after(surroundings.glance().sweep_interval)
-    read = QueueState.objects.fresh(late).values_list("name", flat=True)
+    read = QueueState.objects.readable(late).values_list("name", flat=True)
     return bool(settings.QUEUES) and settings.QUEUES.keys() <= set(read)
 
 

@@ -7,10 +7,12 @@ from typing import Self
 
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 # The longest visibility timeout that SQS allows, in seconds (12 hours).
 MAX_VISIBILITY_SECONDS = 43_200
+# Queues are read every minute. One failed reading is followed by the next.
+TWO_READINGS = timedelta(seconds=100)
 
 
 class QueueStateQuerySet(models.QuerySet["QueueState"]):
@@ -22,9 +24,14 @@ class QueueStateQuerySet(models.QuerySet["QueueState"]):
         """Queues that held nothing at a fresh reading. One that can't be read is not among them (I8)."""
         return self.fresh(within).filter(visible=0, in_flight=0, delayed=0)
 
-    def unreadable(self, for_: timedelta) -> Self:
-        """Queues whose last try failed, so long after the last one that did not; or that were never read."""
-        return self.exclude(error="").filter(Q(read_at=None) | Q(read_at__lt=F("checked_at") - for_))
+    def unreadable(self) -> Self:
+        """Queues whose last two readings failed, or that were never read. One timeout in the night wakes nobody."""
+        return self.exclude(error="").filter(Q(read_at=None) | Q(read_at__lt=F("checked_at") - TWO_READINGS))
+
+    def readable(self, within: timedelta) -> Self:
+        """Queues that were read within this time, and of which no more than the last reading failed."""
+        failed_once = Q(read_at__gte=Coalesce("checked_at", "read_at") - TWO_READINGS)
+        return self.filter(Q(error="") | failed_once, read_at__gte=Now() - within)
 
 
 class QueueState(models.Model):

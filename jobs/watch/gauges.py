@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 DAY = timedelta(days=1)
 # Shorter waits are those of workers that are being restarted.
 UNCLAIMED_AFTER = timedelta(minutes=2)
-# Queues are read every minute. One failed reading is followed by the next; two in a row are told.
-TWO_READINGS = timedelta(seconds=100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +151,20 @@ def told_stuck(count: int, error: str) -> Told:
 
 
 def no_live_worker() -> Told:
-    """Waiting jobs, or none while any worker beats. Half the threshold: a deploy may restart all workers at once."""
-    quiet_for = stale_after() / 2
-    if WorkerHeartbeat.objects.beating(quiet_for).exists():
-        return Told(value=0)
+    return told_no_worker(jobs_without_workers(), nobody_beats_for())
+
+
+def nobody_beats_for() -> timedelta:
+    """Half the threshold: a deploy may restart all workers at once."""
+    return stale_after() / 2
+
+
+def jobs_without_workers() -> int:
+    """Count the jobs that wait while no worker lives; none while any worker beats."""
+    if WorkerHeartbeat.objects.beating(nobody_beats_for()).exists():
+        return 0
     waiting = Job.objects.startable(for_=UNCLAIMED_AFTER).filter(updated_at__lt=Now() - UNCLAIMED_AFTER)
-    return told_no_worker(counting.count(waiting), quiet_for)
+    return counting.count(waiting)
 
 
 def told_no_worker(waiting: int, quiet_for: timedelta) -> Told:
@@ -178,7 +184,7 @@ def judge_queues() -> None:
     read = QueueState.objects.filter(name__in=settings.QUEUES)
     for name in read.filter(error="").values_list("name", flat=True):
         notify.resolve(f"{queue_depths.UNREADABLE}:{name}")
-    for state in read.unreadable(TWO_READINGS):
+    for state in read.unreadable():
         _tell_unreadable(state)
 
 

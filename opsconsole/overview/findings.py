@@ -92,11 +92,10 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
         found.append(
             Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting")
         )
-    if (seen.waiting or seen.running) and not seen.workers_alive:
+    if seen.without_workers:
         advice = "Start workers, or see why their heartbeats don't arrive."
-        found.append(
-            Finding("bad", "No worker is alive.", advice, "Open workers", "jobs_workerheartbeat_changelist")
-        )
+        sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker lives."
+        found.append(Finding("bad", sentence, advice, "Open workers", "jobs_workerheartbeat_changelist"))
     return found
 
 

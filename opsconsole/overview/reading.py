@@ -15,6 +15,7 @@ from alerts.watch import monitors
 from jobs.models import Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
 from jobs.recovery import lost_messages, surroundings, waiting
 from jobs.recovery.surroundings import Surroundings
+from jobs.watch import gauges
 from opsconsole.kit.counting import count
 from opsconsole.overview import last_day
 from ratelimits.models import LimiterTrouble
@@ -42,6 +43,7 @@ _WORST_FIRST = Case(
 class Overview:
     """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
 
+    ``without_workers``: jobs that wait while no worker lives.
     ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
     message was sent again as often as is allowed. ``stale``: runs that a sweep recovers once it may act;
     ``stale_before_cutoff`` and ``stale_unknown_queue``: those that it leaves to people.
@@ -67,6 +69,7 @@ class Overview:
     last_sweep: Sweep | None
     sweep_is_late: bool
     unread_queues: tuple[str, ...]
+    without_workers: int = 0
     lost: int = 0
     in_vain: int = 0
     firing: int = 0
@@ -153,7 +156,8 @@ def _read() -> Overview:
         .values_list("title", flat=True)
         .first()
         or "",
-        unread_queues=tuple(QueueState.objects.exclude(error="").values_list("name", flat=True)),
+        unread_queues=tuple(QueueState.objects.unreadable().order_by("name").values_list("name", flat=True)),
+        without_workers=gauges.jobs_without_workers(),
         lost=_lost(around),
         in_vain=count(waiting.having(MessageTrouble.USED_UP)),
         limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),

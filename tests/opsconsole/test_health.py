@@ -67,7 +67,9 @@ def test_one_queue_that_is_late_or_unreadable_is_not_ready(settings: Settings) -
     assert failing() == set()
     slow.update(read_at=Now() - late - timedelta(seconds=5))
     assert failing() == {"queue"}
-    slow.update(read_at=Now(), error="access denied to https://x/slow")
+    slow.update(
+        read_at=Now() - timedelta(minutes=2), checked_at=Now(), error="access denied to https://x/slow"
+    )
     assert failing() == {"queue"}
     slow.delete()
     assert failing() == {"queue"}

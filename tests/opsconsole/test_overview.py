@@ -83,7 +83,7 @@ def test_when_all_is_well_nothing_is_found() -> None:
         ({"unread_queues": ("default", "slow")}, "Queue default, slow can't be read."),
         ({"last_sweep": None, "sweep_is_late": True}, "No sweep has ended yet."),
         ({"last_sweep": swept(timedelta(minutes=7)), "sweep_is_late": True}, "No sweep has ended for 7 min."),
-        ({"workers_alive": 0}, "No worker is alive."),
+        ({"without_workers": 2}, "2 jobs wait and no worker lives."),
         ({"lost": 2}, "2 jobs waiting for a message that is lost."),
         ({"in_vain": 1}, "1 job still waiting after 3 re-sends of the message."),
     ],
@@ -129,10 +129,6 @@ def test_a_lost_message_is_told_where_no_sweep_sends_it_again(
     seen = overview.read()
 
     assert (seen.lost, seen.in_vain) == (told, 1)
-
-
-def test_without_work_nobody_misses_the_workers() -> None:
-    assert sentences(replace(WELL, workers_alive=0, running=0, waiting=0)) == []
 
 
 def test_observing_and_holding_come_first() -> None:
