@@ -24,7 +24,7 @@ RULE = "monitor_late"
 SWEEP = "sweep"
 DLQ_CHECK = "dead letter check"
 # An arbitrary constant. Of several processes that judge at the same time, one is enough.
-LOCK = 7_340_114
+LOCK = 7_340_116
 
 
 def judge() -> list[str]:
