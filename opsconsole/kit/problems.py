@@ -69,5 +69,15 @@ def _speak_json(response: HttpResponse) -> None:
     if response.headers.get("Content-Type", "").partition(";")[0].endswith("json"):
         return
     detail = SENTENCES.get(response.status_code, HTTPStatus(response.status_code).phrase + ".")
-    response.content = document(response.status_code, detail)
-    response["Content-Type"] = MEDIA_TYPE
+    replace_body(response, document(response.status_code, detail), MEDIA_TYPE)
+
+
+def replace_body(response: HttpResponse, body: str, content_type: str) -> None:
+    """Give the response another body, and a Content-Length that counts it.
+
+    Django's CommonMiddleware may already have counted the old body: on a kept connection the client would wait for
+    the missing bytes, or take the next answer for them.
+    """
+    response.content = body
+    response["Content-Type"] = content_type
+    response["Content-Length"] = str(len(response.content))

@@ -74,8 +74,8 @@ class TooManyMiddleware:
         ):
             left = timedelta(seconds=int(response.headers.get("Retry-After", 1)))
             context = {**admin.site.each_context(request), "title": "Too many requests", "left": spell(left)}
-            response.content = render_to_string("admin/locked_out.html", context, request)
-            response.headers["Content-Type"] = "text/html; charset=utf-8"
+            html = render_to_string("admin/locked_out.html", context, request)
+            problems.replace_body(response, html, "text/html; charset=utf-8")
         return response
 
 

@@ -22,7 +22,7 @@ LOOSE = {
     "ratelimits": {"apps", "checks", "tasks"},
 }
 # Tests of the whole: they start everything and belong to no package.
-WHOLE = {"chaos", "deploy", "journeys", "upgrade"}
+WHOLE = {"chaos", "deploy", "field", "journeys", "upgrade"}
 
 
 def test_each_package_says_in_one_sentence_what_is_in_it() -> None:

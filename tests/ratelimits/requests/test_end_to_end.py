@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from django.db import connection
@@ -23,6 +18,7 @@ from ratelimits.models import ApiKey, Policy, RateLimitRequest
 from tests import presets
 from tests.factories import job
 from tests.keys import key, sent
+from tests.serving import gunicorn
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,50 +29,11 @@ def _presets(db: None, limiter: None) -> None:
     presets.write()
 
 
-WORKERS = ("--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "5")
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def database_url() -> str:
-    of = connection.settings_dict
-    return (
-        f"postgres://{quote(of['USER'] or '', safe='')}:{quote(of['PASSWORD'] or '', safe='')}@/{of['NAME']}"
-        f"?host={quote(str(of['HOST']), safe='')}" + (f"&port={of['PORT']}" if of["PORT"] else "")
-    )
-
-
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
     """Start a server with two processes of four threads, on the tests' database and store, and return its port."""
-    number = free_port()
-    log = (tmp_path / "gunicorn.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "opsconsole.wsgi", "--bind", f"127.0.0.1:{number}", *WORKERS],
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": database_url(), "OPSCONSOLE_WEB_PROCESSES": "2"},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        wait_until(lambda: answers(number), timeout=60, what=f"gunicorn: {tmp_path / 'gunicorn.log'}")
+    with gunicorn(tmp_path) as number:
         yield number
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
-
-
-def answers(port: int) -> bool:
-    try:
-        return get(port, "/healthz").status == 200
-    except OSError:
-        return False
 
 
 class Response:

@@ -1,0 +1,76 @@
+"""The real web server for tests: gunicorn in processes of its own, on the tests' database and store."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from django.db import connection
+
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKERS = ("--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "5")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def database_url() -> str:
+    """Return the URL of the test's database, for processes of their own."""
+    of = connection.settings_dict
+    return (
+        f"postgres://{quote(of['USER'] or '', safe='')}:{quote(of['PASSWORD'] or '', safe='')}@/{of['NAME']}"
+        f"?host={quote(str(of['HOST']), safe='')}" + (f"&port={of['PORT']}" if of["PORT"] else "")
+    )
+
+
+@contextmanager
+def gunicorn(folder: Path, *options: str, **environ: str) -> Iterator[int]:
+    """Serve the console with two processes of four threads; yield the port. The log is in ``folder``."""
+    port = free_port()
+    with (folder / "gunicorn.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "opsconsole.wsgi",
+                "--bind",
+                f"127.0.0.1:{port}",
+                *WORKERS,
+                *options,
+            ],
+            cwd=ROOT,
+            env=os.environ | {"DATABASE_URL": database_url(), "OPSCONSOLE_WEB_PROCESSES": "2"} | environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until(lambda: answers(port), timeout=60, what=f"gunicorn: {folder / 'gunicorn.log'}")
+            yield port
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def answers(port: int) -> bool:
+    """Tell whether the console's liveness probe answers on this port."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        client.request("GET", "/healthz")
+        return client.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        client.close()
