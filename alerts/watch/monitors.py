@@ -17,14 +17,13 @@ from alerts import notify, rules
 from alerts.models import Alert, Monitor
 from alerts.models.rule import MonitorQuerySet
 from opsconsole.kit import lateness
+from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.durations import spell
 
 RULE = "monitor_late"
 # The name of a monitor, and the prefix of the names of others: each dead letter queue has a check of its own.
 SWEEP = "sweep"
 DLQ_CHECK = "dead letter check"
-# An arbitrary constant. Of several processes that judge at the same time, one is enough.
-LOCK = 7_340_116
 
 
 def judge() -> list[str]:
@@ -59,8 +58,9 @@ def is_late(name: str) -> bool:
 
 
 def _is_only_judge() -> bool:
+    """Tell whether no other process judges at the same time: one is enough."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.MONITORS])
         return bool(cursor.fetchone()[0])
 
 

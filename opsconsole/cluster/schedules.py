@@ -12,10 +12,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.models import Schedule
 
+from opsconsole.kit.advisory_locks import AdvisoryLock
+
 PREFIX = "opsconsole: "
 PAUSED, FOR_EVER = 0, -1
-# An arbitrary constant: two processes that synchronise at the same time take turns.
-SYNC_LOCK = 7_340_113
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def sync() -> list[str]:
     Schedules without our prefix are left alone.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SYNC_LOCK])
+        # Two processes that synchronise at the same time take turns.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.SCHEDULES])
         done = [sentence for entry in table() for sentence in _sync(entry)]
         return done + list(_remove_unknown())
 

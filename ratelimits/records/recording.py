@@ -10,6 +10,7 @@ import os
 
 from django.db import DataError, connection, transaction
 
+from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.storable import plain_text
 from ratelimits.models import KEPT, RateLimitHour
 from ratelimits.records.pending_counts import CountKey, PendingCounts
@@ -47,8 +48,6 @@ WITH oldest AS MATERIALIZED (
 )
 SELECT count(*) FROM gone
 """
-# An arbitrary constant, also used in the SQL function.
-CLEANUP_LOCK = 7_340_114
 
 _pending = PendingCounts()
 
@@ -121,7 +120,7 @@ def cleanup() -> int:
 
 def _roll_up_batch() -> int:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [CLEANUP_LOCK])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.CLEANUP_RATE_LIMIT_REQUESTS])
         if not cursor.fetchone()[0]:
             return 0
         cursor.execute(ROLL_UP, [KEPT.total_seconds(), BATCH])

@@ -28,18 +28,6 @@ def test_migrations_say_what_they_do() -> None:
     assert names and not [name for name in names if "_auto_" in name]
 
 
-def test_advisory_locks_of_different_duties_have_different_numbers() -> None:
-    """A number has one constant in Python; the SQL function of the same duty repeats it."""
-    numbers = [
-        found.replace("_", "")
-        for path in tracked(*(f"{app}/**.py" for app in OURS))
-        for found in re.findall(r"LOCK = (7_340_\d+)", path.read_text())
-    ]
-    assert len(numbers) > 2
-    assert len(set(numbers)) == len(numbers)
-    assert "7340115" not in numbers, "create_job_event_partitions takes it, in SQL alone"
-
-
 def test_every_requirement_is_pinned() -> None:
     for file in REPOSITORY.glob("requirements*.txt"):
         lines = [line for line in file.read_text().splitlines() if line and not line.startswith(("#", "-r "))]

@@ -1,0 +1,51 @@
+"""Work that is done by one process at a time keeps no other work waiting."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from alerts.models import Alert, Monitor
+from alerts.watch import monitors
+from opsconsole.kit.advisory_locks import AdvisoryLock
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_late_monitor_is_told_while_rate_limits_are_cleaned_up() -> None:
+    """Both had the number 7340114: as long as the cleanup's transaction lasted, no alert about a monitor was fired."""
+    minute = timedelta(minutes=1)
+    Monitor.objects.create(name="sweep", interval=minute, last_ok_at=Now() - 5 * minute)
+    told: list[str] = []
+
+    def judge() -> None:
+        try:
+            told.extend(monitors.judge())
+        finally:
+            connection.close()
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        # It takes its lock and, as nothing has expired, keeps it until the transaction ends.
+        cursor.execute("SELECT cleanup_rate_limit_requests()")
+        other = threading.Thread(target=judge)
+        other.start()
+        other.join(timeout=30)
+
+    assert told == ["sweep"]
+    assert Alert.objects.open().filter(rule=monitors.RULE).exists()
+
+
+def test_numbers_in_migrations_are_on_the_list() -> None:
+    written = {
+        int(number)
+        for path in ROOT.glob("*/migrations/*.py")
+        for number in re.findall(r"pg_\w*advisory\w*lock\w*\((\d+)\)", path.read_text())
+    }
+    assert written == {AdvisoryLock.CLEANUP_RATE_LIMIT_REQUESTS, AdvisoryLock.CREATE_JOB_EVENT_PARTITIONS}
