@@ -19,6 +19,7 @@ from django.template.response import TemplateResponse
 from alerts import operator_decisions
 from alerts.admin import labels
 from alerts.models import Alert
+from alerts.models.alert import DatedAlert
 from alerts.operator_decisions import DecisionRefused
 from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly
@@ -89,7 +90,7 @@ class SnoozeForm(DecisionForm):
         return now + timedelta(minutes=int(self.cleaned_data["length"]))
 
 
-class DecidableAlerts(PageAdmin):
+class DecidableAlerts(PageAdmin[DatedAlert]):
     """An admin of alerts that knows the permission for each decision."""
 
     def may(self, request: HttpRequest, decision: Decision) -> bool:

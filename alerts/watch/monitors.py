@@ -7,7 +7,6 @@ too.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -29,9 +28,7 @@ DLQ_CHECK = "dead letter check"
 def judge() -> list[str]:
     """Fire an alert for each late monitor, and resolve those of the others. Return the names of the late monitors."""
     with transaction.atomic():
-        late_monitors: list[Any] = list(
-            Monitor.objects.late().annotate(since_success=Now() - F("last_ok_at"))
-        )
+        late_monitors = list(Monitor.objects.late().annotate(since_success=Now() - F("last_ok_at")))
         names = [monitor.pk for monitor in late_monitors]
         if not _is_only_judge():
             return names

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from django import forms
 from django.conf import settings
 from django.core import signing
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet, TextChoices
+from django.db.models import Model, QuerySet, TextChoices
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 
@@ -33,6 +33,9 @@ from opsconsole.kit.reasons import ReasonField, ReasonForm
 # As many as OPSCONSOLE_BULK_AT_ONCE may allow.
 MOST = 500
 LASTS_SECONDS = 3_600
+
+Choice = TypeVar("Choice", bound=TextChoices)
+Row = TypeVar("Row", bound=Model)
 
 
 class PreviewForm(ReasonForm):
@@ -63,10 +66,10 @@ def words_of(kinds: Iterable[Kind]) -> dict[str, tuple[str, str]]:
     return {kind.action: (kind.verb, kind.done_word) for kind in kinds}
 
 
-class PlannedAdmin(ReadOnlyAdmin):
+class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     """An admin with previewed actions. Subclasses define the plan and how it is shown."""
 
-    choices: type[TextChoices]
+    choices: type[Choice]
     # The verb of each action, and its past participle.
     words: Mapping[str, tuple[str, str]]
     # Where the reason is kept.
@@ -74,20 +77,20 @@ class PlannedAdmin(ReadOnlyAdmin):
     # The actions that are only decided here and carried out by the cluster.
     by_cluster: frozenset[str] = frozenset()
 
-    def may(self, request: HttpRequest, action: Any) -> bool:
+    def may(self, request: HttpRequest, action: Choice) -> bool:
         raise NotImplementedError
 
-    def plan(self, action: Any, ids: Sequence[UUID]) -> Sequence[Step]:
+    def plan(self, action: Choice, ids: Sequence[UUID]) -> Sequence[Step]:
         raise NotImplementedError
 
     def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
         raise NotImplementedError
 
-    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Row]:
         """Return the rows that the pages show, by id, without those that no longer exist."""
         raise NotImplementedError
 
-    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[Any]:
+    def lines(self, rows: Mapping[UUID, Row], told: Sequence[Step | Outcome]) -> Sequence[object]:
         """Return what the model's preview_lines.html shows per row."""
         raise NotImplementedError
 
@@ -104,7 +107,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         name = f"{self.opts.app_label}_{self.opts.model_name}_operate"
         return [path("operate/<str:action>/", view, name=name), *super().get_urls()]
 
-    def begin(self, request: HttpRequest, action: Any, rows: QuerySet[Any]) -> HttpResponse:
+    def begin(self, request: HttpRequest, action: Choice, rows: QuerySet[Row]) -> HttpResponse:
         """Show the preview for a list's action: each row when there are few, otherwise their counts.
 
         A few rows are done in the request; many become a bulk operation (docs/decisions/0030-bulk-operations.md).
@@ -126,13 +129,13 @@ class PlannedAdmin(ReadOnlyAdmin):
             return self._do(request, chosen)
         return self.preview(request, chosen, self.asked_for(_ids(request.GET.getlist("id"))))
 
-    def preview(self, request: HttpRequest, action: Any, ids: Sequence[UUID]) -> HttpResponse:
+    def preview(self, request: HttpRequest, action: Choice, ids: Sequence[UUID]) -> HttpResponse:
         """Show what would happen to each row; nothing is changed."""
         steps = self.plan(action, ids)
         form = PreviewForm(self.kept, plan=_freeze(request, action, steps))
         return self._preview_page(request, action, steps, form)
 
-    def _do(self, request: HttpRequest, action: Any) -> HttpResponse:
+    def _do(self, request: HttpRequest, action: Choice) -> HttpResponse:
         form = PreviewForm(self.kept, request.POST)
         try:
             steps = _thaw(request, action, request.POST.get("plan", ""), self.plan_lasts())
@@ -144,7 +147,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         return self.result_page(request, action, outcomes, form.cleaned_data["reason"])
 
     def _preview_page(
-        self, request: HttpRequest, action: Any, steps: Sequence[Step], form: PreviewForm
+        self, request: HttpRequest, action: Choice, steps: Sequence[Step], form: PreviewForm
     ) -> HttpResponse:
         verb, done_word = self.words[action]
         rows = self.rows([step.job_id for step in steps])
@@ -161,7 +164,7 @@ class PlannedAdmin(ReadOnlyAdmin):
         return self._page(request, "preview", action, context)
 
     def result_page(
-        self, request: HttpRequest, action: Any, outcomes: Sequence[Outcome], reason: str
+        self, request: HttpRequest, action: Choice, outcomes: Sequence[Outcome], reason: str
     ) -> HttpResponse:
         _, done_word = self.words[action]
         rows = self.rows([outcome.job_id for outcome in outcomes])
@@ -177,9 +180,11 @@ class PlannedAdmin(ReadOnlyAdmin):
         }
         return self._page(request, "result", action, context)
 
-    def _log(self, request: HttpRequest, action: Any, done: Sequence[tuple[Any, str]], reason: str) -> None:
+    def _log(
+        self, request: HttpRequest, action: Choice, done: Sequence[tuple[Row, str]], reason: str
+    ) -> None:
         """Write an audit line per row, with its result."""
-        by_result: dict[str, list[Any]] = {}
+        by_result: dict[str, list[Row]] = {}
         for row, sentence in done:
             by_result.setdefault(sentence, []).append(row)
         for sentence, rows in by_result.items():
@@ -187,14 +192,14 @@ class PlannedAdmin(ReadOnlyAdmin):
             audit.log(request.user, rows, did, why=reason, result=sentence)
 
     def _page(
-        self, request: HttpRequest, name: str, action: Any, context: dict[str, Any], status: int = 200
+        self, request: HttpRequest, name: str, action: Choice, context: dict[str, Any], status: int = 200
     ) -> HttpResponse:
         common = {"action": action, "lines_template": f"admin/jobs/{self.opts.model_name}/preview_lines.html"}
         return self.render(
             request, f"admin/jobs/previewed_actions/{name}.html", common | context, status=status
         )
 
-    def _count(self, some: Sequence[Any]) -> str:
+    def _count(self, some: Sequence[object]) -> str:
         return exactly(len(some), str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
 
 

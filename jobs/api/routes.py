@@ -45,7 +45,7 @@ register_converter(AnythingConverter, "anything")
 class Caller(Protocol):
     """The API key of a request."""
 
-    pk: Any
+    pk: UUID
     name: str
 
 

@@ -7,7 +7,7 @@ after the other that surely saw everything.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from jobs.letter_ledger.entries import Action, State
 from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
+from jobs.models.dead_letter import DeadLetterQuerySet
 
 FULL_SCANS = 2
 # The counts of SQS may lag by a minute.
@@ -32,7 +33,7 @@ def note_missed(dlq: DeadLetterQueue, *, began: datetime, full: bool, empty: boo
     return _leave(list(absent.filter(gone).values_list("pk", flat=True)))
 
 
-def _in_the_queue(dlq: DeadLetterQueue) -> Any:
+def _in_the_queue(dlq: DeadLetterQueue) -> DeadLetterQuerySet:
     waiting = ReplayAttempt.objects.filter(
         state__in=[State.WANTED, State.REQUEUED, State.SENT], from_copy=False
     )
@@ -44,7 +45,7 @@ def _in_the_queue(dlq: DeadLetterQueue) -> Any:
     return DeadLetter.objects.filter(undecided | decided, dlq=dlq)
 
 
-def _leave(ids: list[Any]) -> int:
+def _leave(ids: list[UUID]) -> int:
     """They left without us. What was wished for them ends: a sent one is done, an unsent one can't be held."""
     with transaction.atomic():
         open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)

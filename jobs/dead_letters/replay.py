@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import TypeAlias
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs import sqs
@@ -22,6 +22,9 @@ from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
 from jobs.sqs import Received
 
 logger = logging.getLogger("jobs.dead_letters")
+
+# Which run of which job a message is for.
+JobAndEpoch: TypeAlias = tuple[UUID | None, int | None]
 
 PAGE = 500
 # Their messages have no business in the queue: a deletion that was lost is repeated.
@@ -139,14 +142,14 @@ def _requeued(after: int) -> list[ReplayAttempt]:
     return list(rows.select_related("letter").only("job_epoch", "letter__job_id")[:PAGE])
 
 
-def _messages_of(rows: Sequence[ReplayAttempt]) -> dict[tuple[Any, Any], Outbox]:
+def _messages_of(rows: Sequence[ReplayAttempt]) -> dict[JobAndEpoch, Outbox]:
     messages = Outbox.objects.filter(
         destination=Outbox.Destination.QUEUE, job_id__in={row.letter.job_id for row in rows}
     ).exclude(state=Outbox.State.WAITING)
     return {(message.job_id, message.run_epoch): message for message in messages}
 
 
-def _settle(rows: Sequence[ReplayAttempt], messages: dict[tuple[Any, Any], Outbox]) -> int:
+def _settle(rows: Sequence[ReplayAttempt], messages: dict[JobAndEpoch, Outbox]) -> int:
     sent = []
     for row in rows:
         message = messages.get((row.letter.job_id, row.job_epoch))
@@ -178,7 +181,7 @@ def send_copies(stop_at: float) -> int:
     return sent
 
 
-def _copies() -> Any:
+def _copies() -> QuerySet[ReplayAttempt]:
     wanted = ReplayAttempt.objects.filter(state=State.WANTED, action=Action.REPLAY, from_copy=True)
     return wanted.select_related("letter").defer("letter__words").order_by("pk")
 

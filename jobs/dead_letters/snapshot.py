@@ -16,6 +16,7 @@ from jobs.dead_letters import groups, lineage, origins, redaction
 from jobs.dead_letters.fingerprint import Fingerprint, fingerprint
 from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
 from jobs.models import DeadLetter, DeadLetterQueue, Job
+from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.sqs import BATCH_BYTES, Attribute, Received
 from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import plain_text
@@ -46,7 +47,7 @@ def keep(dlq: DeadLetterQueue, held: Sequence[Received]) -> dict[str, DeadLetter
     return {letter.message_id: letter for letter in mine.all()}
 
 
-def _see_again(received: Iterable[Received], mine: Any) -> None:
+def _see_again(received: Iterable[Received], mine: DeadLetterQuerySet) -> None:
     receives = [When(message_id=each.message_id, then=each.receive_count) for each in received]
     mine.update(
         last_seen_at=Now(),

@@ -8,7 +8,7 @@ as it is: tests/jobs/recovery/test_one_answer_about_staleness.py asks every form
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from django.conf import settings
 from django.db.models import (
@@ -78,7 +78,7 @@ def _longest_run() -> timedelta:
     return timedelta(seconds=settings.OPSCONSOLE_RUN_DEADLINE_SECONDS)
 
 
-def cutoff_or_default(cutoff: datetime | Combinable | None) -> Any:
+def cutoff_or_default(cutoff: datetime | Combinable | None) -> datetime | Combinable:
     """The moment since which a run must have shown life; default: the configured threshold ago."""
     return Now() - stale_after() if cutoff is None else cutoff
 
@@ -100,5 +100,5 @@ def stale_before(cutoff: datetime | Combinable | None) -> Case:
     return Case(When(claimed_epoch__isnull=True, then=Least(limit, left_to_sqs)), default=limit)
 
 
-def _as_expression(value: Any) -> Any:
+def _as_expression(value: datetime | Combinable) -> Combinable:
     return Value(value, DateTimeField()) if isinstance(value, datetime) else value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, Q
-from django.db.models.expressions import RawSQL
+from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.functions import Now
 from django.db.models.lookups import IsNull
 
@@ -18,7 +19,9 @@ SILENT_AFTER_BEATS = 3
 
 
 class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
-    def of_run(self, job_id: Any, run_epoch: Any, claimed_epoch: Any) -> Self:
+    def of_run(
+        self, job_id: UUID | Combinable, run_epoch: int | Combinable, claimed_epoch: int | Combinable
+    ) -> Self:
         """Beats that count for a run: of its epoch, or without one while no worker of our protocol claimed it."""
         without_epoch = Q(IsNull(claimed_epoch, rhs=True), current_run_epoch__isnull=True)
         return self.filter(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)

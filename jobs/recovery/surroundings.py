@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from django.conf import settings
 from django.db.models import Exists, Subquery
@@ -125,7 +124,7 @@ def glance() -> Surroundings:
     pause = Pause.objects.active().filter(name=pauses.RECOVERY)
     ended = Sweep.objects.finished().order_by("-started_at", "-id")
     schedules = Schedule.objects.filter(func=SWEEP_TASK)
-    state: Any = RecoveryControl.objects.annotate(
+    state = RecoveryControl.objects.annotate(
         read_at=Now(),
         paused=Exists(pause),
         paused_until=Subquery(pause.values("until")[:1]),

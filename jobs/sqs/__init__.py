@@ -41,6 +41,7 @@ from jobs.sqs.wire_format import batch_entry, handles_of, ids_of, not_sent, queu
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
 
 __all__ = [
     "BATCH_BYTES",
@@ -177,7 +178,7 @@ def delete_batch(received: Sequence[Received]) -> set[str]:
     """Delete at most ten messages of one queue; return the ids of those that SQS confirms."""
     if not received:
         return set()
-    handles: list[Any] = handles_of(received)
+    handles = handles_of(received)
     with vendor_errors(received[0].queue_url):
         client = client_for(received[0].queue_url)
         answer = client.delete_message_batch(QueueUrl=received[0].queue_url, Entries=handles)
@@ -188,7 +189,9 @@ def release_batch(received: Sequence[Received]) -> set[str]:
     """Return at most ten messages to their queue at once; return the ids of those that SQS confirms."""
     if not received:
         return set()
-    handles: list[Any] = [handle | {"VisibilityTimeout": 0} for handle in handles_of(received)]
+    handles: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+        {**handle, "VisibilityTimeout": 0} for handle in handles_of(received)
+    ]
     with vendor_errors(received[0].queue_url):
         client = client_for(received[0].queue_url)
         answer = client.change_message_visibility_batch(QueueUrl=received[0].queue_url, Entries=handles)

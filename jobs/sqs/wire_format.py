@@ -12,6 +12,7 @@ from jobs.sqs.message_types import Attribute, Outgoing, QueueDepth, Received, Se
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import (
+        DeleteMessageBatchRequestEntryTypeDef,
         MessageAttributeValueTypeDef,
         MessageTypeDef,
         SendMessageBatchRequestEntryTypeDef,
@@ -73,7 +74,7 @@ def received_message(queue_url: str, message: MessageTypeDef) -> Received:
     )
 
 
-def handles_of(received: Sequence[Received]) -> list[dict[str, Any]]:
+def handles_of(received: Sequence[Received]) -> list[DeleteMessageBatchRequestEntryTypeDef]:
     return [
         {"Id": str(number), "ReceiptHandle": message.receipt_handle}
         for number, message in enumerate(received)

@@ -83,7 +83,7 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         messages.success(request, f"Second factor removed: {names or 'nobody had one'}.")
         return None
 
-    def get_queryset(self, request: HttpRequest) -> Any:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
 
     @admin.display(description="roles")

@@ -53,10 +53,10 @@ class ScheduleAdmin(ReadOnlyAdmin):
         return badge("On", "good") if _is_ours(schedule) else badge("Not created by the console")
 
     @admin.display(description="every")
-    def every(self, schedule: Schedule) -> Any:
+    def every(self, schedule: Schedule) -> str:
         if schedule.schedule_type == Schedule.MINUTES and schedule.minutes:
             return spell(timedelta(minutes=schedule.minutes))
-        return schedule.get_schedule_type_display()
+        return str(schedule.get_schedule_type_display())
 
     @admin.display(description="next run")
     def next(self, schedule: Schedule) -> SafeString:

@@ -61,7 +61,7 @@ class OperationStateFilter(StateFilter):
 
 
 @admin.register(BulkOperation)
-class BulkOperationAdmin(AgedAdmin, PageAdmin):
+class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     missing = "There is no bulk operation with this number."
     list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")
     list_filter = (OperationStateFilter,)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -30,7 +29,7 @@ class LetterLine:
     sentence: str
 
 
-class PlannedLetters(previewed_actions.PlannedAdmin):
+class PlannedLetters(previewed_actions.PlannedAdmin[Action, DeadLetter]):
     choices = Action
     words = previewed_actions.words_of(letter_actions.KINDS) | {
         Action.MARK_SENT: ("Mark as sent", "marked as sent"),
@@ -39,7 +38,7 @@ class PlannedLetters(previewed_actions.PlannedAdmin):
     kept = operations.KEPT
     by_cluster = frozenset({Action.REPLAY, Action.DISCARD, Action.MARK_SENT})
 
-    def begin(self, request: HttpRequest, action: Any, rows: QuerySet[Any]) -> HttpResponse:
+    def begin(self, request: HttpRequest, action: Action, rows: QuerySet[DeadLetter]) -> HttpResponse:
         return super().begin(request, action, rows.order_by(*letter_actions.AS_SENT))
 
     def plan(self, action: Action, ids: Sequence[UUID]) -> Sequence[Step]:
@@ -50,10 +49,10 @@ class PlannedLetters(previewed_actions.PlannedAdmin):
         ask_cluster("jobs.tasks.work_dead_letters")
         return outcomes
 
-    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
         return DeadLetter.objects.light().select_related("group").in_bulk(ids)
 
-    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[LetterLine]:
+    def lines(self, rows: Mapping[UUID, DeadLetter], told: Sequence[Step | Outcome]) -> Sequence[LetterLine]:
         return [LetterLine(rows[each.job_id], each.sentence) for each in told]
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:

@@ -73,7 +73,7 @@ class LetterChangeList(ChangeList):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin):
+class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     missing = "There is no dead letter with this id."
     history_at = "#ledger"
     list_display = (

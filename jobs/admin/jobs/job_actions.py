@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.http import Http404
@@ -32,7 +31,7 @@ class JobLine:
     done_before: Sequence[DoneByRun] = ()
 
 
-class PlannedJobs(previewed_actions.PlannedAdmin):
+class PlannedJobs(previewed_actions.PlannedAdmin[Action, Job]):
     choices = Action
     words = previewed_actions.words_of(job_actions.KINDS)
     kept = job_operations.KEPT
@@ -43,10 +42,10 @@ class PlannedJobs(previewed_actions.PlannedAdmin):
     def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
         return job_operations.carry_out(steps, actor, reason)
 
-    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+    def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Job]:
         return Job.objects.defer("payload").in_bulk(ids)
 
-    def lines(self, rows: Mapping[UUID, Any], told: Sequence[Step | Outcome]) -> Sequence[JobLine]:
+    def lines(self, rows: Mapping[UUID, Job], told: Sequence[Step | Outcome]) -> Sequence[JobLine]:
         """Return the lines, with the notes of earlier runs for jobs that will run again."""
         again = [step.job_id for step in told if isinstance(step, Step) and step.will]
         done = progress_notes.of_jobs(again, shown=NOTES_SHOWN)

@@ -31,7 +31,7 @@ from opsconsole.kit.read_only_admin import PageAdmin
 
 
 @admin.register(Job)
-class JobAdmin(PlannedJobs, PageAdmin):
+class JobAdmin(PlannedJobs, PageAdmin[JobWithEvidence]):
     missing = "There is no job with this id."
     history_at = "#timeline"
     list_display = (
