@@ -15,7 +15,7 @@ DJANGO_FOLDERS = {"commands", "management", "migrations"}
 # What Django looks for in an app, and the subject of an app whose modules are few.
 LOOSE = {
     "alerts": {
-        *("apps", "tasks"),
+        *("apps", "checks", "tasks"),
         *("catalog", "notification_policy", "notify", "operator_decisions", "rules", "runbooks"),
     },
     "jobs": {"apps", "checks", "tasks"},
