@@ -1,4 +1,4 @@
-"""Time passes for the alerts by moving every time that they remember into the past."""
+"""Simulated time: moves every time in the tables of alerts into the past."""
 
 from __future__ import annotations
 

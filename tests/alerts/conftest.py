@@ -1,4 +1,4 @@
-"""A Slack that answers as told, and time that is moved instead of waited for."""
+"""Fixtures: a fake Slack, and simulated time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Later = Callable[[float], None]
 
 @pytest.fixture
 def slack(settings: Any) -> Iterator[FakeSlack]:
-    """The channel ``slack``, and no other."""
+    """Run a fake Slack as the only channel."""
     with serve() as server:
         settings.SLACK_WEBHOOK_URL = server.url
         settings.OPSCONSOLE_ALERT_CHANNELS = {}
@@ -26,7 +26,7 @@ def slack(settings: Any) -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def later() -> Later:
-    """``later(seconds)``: all that the database remembers happened so much earlier, which is as if time had passed."""
+    """Return a function that lets this many seconds pass, by moving all times in the database into the past."""
     from tests.alerts import clock  # once settings are there: it imports models
 
     return lambda seconds: clock.move(timedelta(seconds=seconds))

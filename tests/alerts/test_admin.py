@@ -1,4 +1,4 @@
-"""The pages: what they show, who may decide what, and that nothing changes without a reason and a POST."""
+"""The pages of alerts, rules, channels and monitors: content, permissions, reasons and validation."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def operator(client: Client) -> Client:
     return client
 
 
-def fired(**said: Any) -> Alert:
-    notify.measure("dlq_not_empty", 5, scope="default", title="5 dead letters", **said)
+def fire_alert(**content: Any) -> Alert:
+    notify.measure("dlq_not_empty", 5, scope="default", title="5 dead letters", **content)
     return Alert.objects.get(fingerprint="dlq_not_empty:default")
 
 
@@ -52,7 +52,7 @@ def decide(name: str) -> str:
     return reverse("admin:alerts_alert_decide", args=[name])
 
 
-def test_the_list_shows_what_is_open_and_the_tabs_the_rest(operator: Client) -> None:
+def test_list_is_filtered_by_state_and_shows_open_alerts_by_default(operator: Client) -> None:
     for number, state in enumerate(("firing", "acknowledged", "snoozed", "resolved", "firing")):
         notify.fire(f"a{number}", title=f"Title {number}", severity="warning")
         alert = Alert.objects.filter(fingerprint=f"a{number}")
@@ -73,11 +73,11 @@ def test_the_list_shows_what_is_open_and_the_tabs_the_rest(operator: Client) -> 
         "nonsense": {0, 1, 2, 4},
     }.items():
         response = operator.get(LIST, {"state": query} if query else {})
-        shown = {row.title for row in response.context["cl"].result_list}
-        assert shown == {f"Title {number}" for number in titles}, query
+        titles_shown = {row.title for row in response.context["cl"].result_list}
+        assert titles_shown == {f"Title {number}" for number in titles}, query
 
 
-def test_the_most_urgent_comes_first(operator: Client) -> None:
+def test_most_urgent_alert_comes_first(operator: Client) -> None:
     for severity in ("info", "critical", "warning"):
         notify.fire(severity, title=severity, severity=severity)
     Alert.objects.filter(fingerprint="info").update(state="acknowledged")
@@ -85,9 +85,11 @@ def test_the_most_urgent_comes_first(operator: Client) -> None:
     assert [row.title for row in rows] == ["critical", "warning", "info"]
 
 
-def test_the_page_tells_all_of_an_alert(operator: Client, slack: FakeSlack, later: Later) -> None:
+def test_page_shows_facts_links_attempts_and_runbook(
+    operator: Client, slack: FakeSlack, later: Later
+) -> None:
     slack.replies = [Reply(500, "rollup_error")]
-    alert = fired(
+    alert = fire_alert(
         summary="Two new groups.",
         facts=[("Customers", "CUST-1 <script>")],
         links=[("View DLQ", "https://console.aws.amazon.com/"), ("Bad", "javascript:alert(1)")],
@@ -113,76 +115,82 @@ def test_the_page_tells_all_of_an_alert(operator: Client, slack: FakeSlack, late
     assert slack.url not in page
 
 
-def test_acknowledge_with_a_reason(operator: Client) -> None:
-    alert = fired()
-    asked = operator.get(decide("acknowledge"), {"id": alert.pk})
-    assert "5 dead letters" in asked.text and Alert.objects.get().state == "firing"
+def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
+    alert = fire_alert()
+    confirmation = operator.get(decide("acknowledge"), {"id": alert.pk})
+    assert "5 dead letters" in confirmation.text and Alert.objects.get().state == "firing"
 
     empty = operator.post(decide("acknowledge"), {"id": alert.pk, "reason": "  "})
     assert "Give a reason" in empty.text and Alert.objects.get().state == "firing"
 
-    done = operator.post(decide("acknowledge"), {"id": alert.pk, "reason": REASON}, follow=True)
-    assert done.redirect_chain[-1][0] == page_of(alert)
-    assert "1 alert acknowledged." in done.text
-    assert "Its &lt;b&gt;host&lt;/b&gt; was shut down." in done.text
-    found = Alert.objects.get()
-    assert (found.state, found.handled_by, found.handled_reason) == ("acknowledged", "olga", REASON)
+    result = operator.post(decide("acknowledge"), {"id": alert.pk, "reason": REASON}, follow=True)
+    assert result.redirect_chain[-1][0] == page_of(alert)
+    assert "1 alert acknowledged." in result.text
+    assert "Its &lt;b&gt;host&lt;/b&gt; was shut down." in result.text
+    alert_after = Alert.objects.get()
+    assert (alert_after.state, alert_after.handled_by, alert_after.handled_reason) == (
+        "acknowledged",
+        "olga",
+        REASON,
+    )
     assert LogEntry.objects.get().change_message == f"Acknowledged: {REASON}"
 
 
 @pytest.mark.parametrize(
-    ("said", "hours"),
+    ("fields", "hours"),
     [
         ({"length": "240"}, 4),
         ({"length": "other", "until": "2999-01-01T00:00"}, None),
         ({"length": "other"}, None),
     ],
 )
-def test_snooze_with_an_end(operator: Client, said: dict[str, str], hours: int | None) -> None:
-    alert = fired()
-    response = operator.post(decide("snooze"), {"id": alert.pk, "reason": "Later.", **said}, follow=True)
-    found = Alert.objects.get()
+def test_snooze_needs_a_valid_end(operator: Client, fields: dict[str, str], hours: int | None) -> None:
+    alert = fire_alert()
+    response = operator.post(decide("snooze"), {"id": alert.pk, "reason": "Later.", **fields}, follow=True)
+    alert_after = Alert.objects.get()
     if hours is None:
         assert "Enter an end for the snooze" in response.text or "Enter the time" in response.text
-        assert found.state == "firing"
+        assert alert_after.state == "firing"
         return
-    assert found.state == "snoozed" and found.snoozed_until and found.handled_at
-    assert abs(found.snoozed_until - found.handled_at - timedelta(hours=hours)) < timedelta(minutes=1)
+    assert alert_after.state == "snoozed" and alert_after.snoozed_until and alert_after.handled_at
+    assert abs(alert_after.snoozed_until - alert_after.handled_at - timedelta(hours=hours)) < timedelta(
+        minutes=1
+    )
     assert "Snoozed until" in response.text
 
 
-def test_a_selection_is_resolved_together_and_what_was_resolved_is_said(operator: Client) -> None:
+def test_selected_alerts_are_resolved_together(operator: Client) -> None:
     for name in ("a", "b", "c"):
         notify.fire(name, title=name, severity="warning")
     ids = list(Alert.objects.values_list("pk", flat=True))
-    asked = operator.post(LIST, {"action": "resolve_selected", "_selected_action": ids})
-    assert "Resolve 3 alerts" in asked.text
+    confirmation = operator.post(LIST, {"action": "resolve_selected", "_selected_action": ids})
+    assert "Resolve 3 alerts" in confirmation.text
     notify.resolve("b")
-    done = operator.post(decide("resolve"), {"id": ids, "reason": "All over."}, follow=True)
-    assert "2 alerts resolved." in done.text
-    assert "1 alert was resolved in the meantime" in done.text
+    result = operator.post(decide("resolve"), {"id": ids, "reason": "All over."}, follow=True)
+    assert "2 alerts resolved." in result.text
+    assert "1 alert was resolved in the meantime" in result.text
     assert LogEntry.objects.count() == 2
 
 
 @pytest.mark.parametrize("name", ["acknowledge", "snooze", "resolve"])
 def test_each_decision_needs_its_own_permission(client: Client, name: str) -> None:
-    alert = fired()
+    alert = fire_alert()
     others = {"acknowledge_alert", "snooze_alert", "resolve_alert"} - {f"{name}_alert"}
     client.force_login(people.allowed(*others))
-    said = {"id": str(alert.pk), "reason": "x", "length": "60"}
-    assert client.get(decide(name), said).status_code == 403
-    assert client.post(decide(name), said).status_code == 403
+    fields = {"id": str(alert.pk), "reason": "x", "length": "60"}
+    assert client.get(decide(name), fields).status_code == 403
+    assert client.post(decide(name), fields).status_code == 403
     client.post(LIST, {"action": f"{name}_selected", "_selected_action": [alert.pk]})
     assert Alert.objects.get().state == "firing"
     assert f"operation-{name}" not in client.get(page_of(alert)).text
 
     client.force_login(people.allowed(f"{name}_alert", name="petra"))
     assert f"operation-{name}" in client.get(page_of(alert)).text
-    assert client.post(decide(name), said).status_code == 302
+    assert client.post(decide(name), fields).status_code == 302
     assert Alert.objects.get().state != "firing"
 
 
-def test_nonsense_is_refused_politely(operator: Client) -> None:
+def test_invalid_addresses_do_not_fail(operator: Client) -> None:
     assert operator.get(decide("delete")).status_code == 404
     assert "None of the selected alerts is open" in operator.get(decide("resolve"), {"id": "x' or 1"}).text
     for number in ("999999999", "x", "99999999999999999999999999"):
@@ -191,11 +199,11 @@ def test_nonsense_is_refused_politely(operator: Client) -> None:
     assert operator.get(reverse("admin:alerts_channel_change", args=["nonsense"])).status_code == 302
 
 
-def test_the_page_costs_few_queries_however_long_the_story(
+def test_number_of_queries_does_not_grow_with_the_timeline(
     operator: Client, slack: FakeSlack, later: Later
 ) -> None:
-    alert = fired()
-    # What a process reads once and keeps is not the page's.
+    alert = fire_alert()
+    # The first request also fills caches of the process.
     operator.get(page_of(alert))
     counts = []
     for _ in range(2):
@@ -212,7 +220,7 @@ def test_the_page_costs_few_queries_however_long_the_story(
     assert counts[0] == counts[1] < 30
 
 
-def edited(**changes: Any) -> dict[str, Any]:
+def rule_fields(**changes: Any) -> dict[str, Any]:
     plain = {
         "enabled": "on",
         "threshold": "8",
@@ -223,49 +231,47 @@ def edited(**changes: Any) -> dict[str, Any]:
     return {**plain, "reason": "We grew.", **changes}
 
 
-def test_a_threshold_is_changed_with_a_reason_and_a_history(operator: Client) -> None:
+def test_rule_change_needs_a_reason_and_is_listed(operator: Client) -> None:
     edit = reverse("admin:alerts_rule_edit", args=[RULE])
-    refused = operator.post(edit, edited(reason=""))
+    refused = operator.post(edit, rule_fields(reason=""))
     assert "Give a reason" in refused.text
-    assert "hysteresis must be" in operator.post(edit, edited(hysteresis="9")).text
-    assert "reminder interval must be" in operator.post(edit, edited(remind_hours="99999")).text
-    assert operator.post(edit, edited(threshold="nan")).status_code == 200
+    assert "hysteresis must be" in operator.post(edit, rule_fields(hysteresis="9")).text
+    assert "reminder interval must be" in operator.post(edit, rule_fields(remind_hours="99999")).text
+    assert operator.post(edit, rule_fields(threshold="nan")).status_code == 200
     assert rules.by_name(RULE).threshold == 5
 
-    done = operator.post(edit, edited(), follow=True)
+    result = operator.post(edit, rule_fields(), follow=True)
     rule = rules.by_name(RULE)
     assert (rule.threshold, rule.hysteresis, rule.severity) == (8, 2, "critical")
     assert rule.reminder_interval == timedelta(hours=12)
-    assert "threshold 5 to 8" in done.text and "We grew." in done.text and "olga" in done.text
+    assert "threshold 5 to 8" in result.text and "We grew." in result.text and "olga" in result.text
     assert operator.get(reverse("admin:alerts_rule_changelist")).text.count("olga") >= 1
 
 
-def test_a_rule_without_a_threshold_of_its_own_says_where_it_is(operator: Client) -> None:
+def test_rule_without_a_threshold_says_where_it_is_set(operator: Client) -> None:
     page = operator.get(reverse("admin:alerts_rule_change", args=["mass_staleness"])).text
     assert "OPSCONSOLE_MASS_STALE_RUNS" in page and 'name="threshold"' not in page
     edit = reverse("admin:alerts_rule_edit", args=["mass_staleness"])
-    operator.post(edit, edited(enabled=""))
+    operator.post(edit, rule_fields(enabled=""))
     assert not rules.by_name("mass_staleness").enabled
     assert rules.by_name("mass_staleness").threshold is None
 
 
-def test_viewers_read_rules_and_change_none(client: Client) -> None:
+def test_viewer_can_see_but_not_change_rules(client: Client) -> None:
     client.force_login(people.viewer())
     page = client.get(reverse("admin:alerts_rule_change", args=[RULE])).text
     assert "Change the rule" not in page
-    assert client.post(reverse("admin:alerts_rule_edit", args=[RULE]), edited()).status_code == 403
+    assert client.post(reverse("admin:alerts_rule_edit", args=[RULE]), rule_fields()).status_code == 403
     assert rules.by_name(RULE).threshold == 5
 
 
-def test_a_channel_is_tested_by_post_with_its_permission(
-    client: Client, slack: FakeSlack, later: Later
-) -> None:
-    listed, test = (
+def test_channel_test_needs_post_and_a_permission(client: Client, slack: FakeSlack, later: Later) -> None:
+    list_url, test = (
         reverse("admin:alerts_channel_changelist"),
         reverse("admin:alerts_channel_test", args=["slack"]),
     )
     client.force_login(people.viewer())
-    page = client.get(listed).text
+    page = client.get(list_url).text
     assert "Not used yet" in page and slack.url not in page
     assert client.post(test).status_code == 403
     client.force_login(people.allowed("test_channel"))
@@ -275,17 +281,19 @@ def test_a_channel_is_tested_by_post_with_its_permission(
     assert "✅ Test: This is a test message." in slack.texts[0]
     page = client.get(reverse("admin:alerts_channel_change", args=["slack"])).text
     assert "Working" in page and "200 ok" in page and "requested by paul" in page
-    assert client.post(listed, {"action": "test_selected", "_selected_action": ["slack"]}).status_code == 302
+    assert (
+        client.post(list_url, {"action": "test_selected", "_selected_action": ["slack"]}).status_code == 302
+    )
     assert Delivery.objects.count() == 2
     missing = client.post(reverse("admin:alerts_channel_test", args=["nope"]), follow=True)
     assert "There is no channel" in missing.text
 
 
-def test_a_broken_channel_is_said_on_every_page_until_it_is_mended(
+def test_every_page_shows_a_broken_channel_until_a_test_succeeds(
     operator: Client, slack: FakeSlack, later: Later
 ) -> None:
     slack.replies = [Reply(410, "channel_is_archived")]
-    fired()
+    fire_alert()
     delivery.deliver()
     for url in (reverse("admin:index"), LIST, reverse("admin:auth_user_changelist")):
         assert "Alerts no longer reach slack: 410 channel_is_archived." in operator.get(url).text
@@ -299,7 +307,7 @@ def test_a_broken_channel_is_said_on_every_page_until_it_is_mended(
     assert "no longer reach" not in operator.get(LIST).text
 
 
-def test_strangers_to_alerts_see_no_banner(client: Client, slack: FakeSlack) -> None:
+def test_banner_needs_the_permission_to_view_alerts(client: Client, slack: FakeSlack) -> None:
     Channel.objects.create(name="slack", broken_since=Now(), broken_why="410 gone")
     user = people.viewer()
     user.user_permissions.remove(*user.user_permissions.filter(codename="view_alert"))
@@ -307,11 +315,11 @@ def test_strangers_to_alerts_see_no_banner(client: Client, slack: FakeSlack) -> 
     assert "no longer reach" not in client.get(reverse("admin:index")).text
 
 
-def test_a_channel_that_fails_for_long_and_a_sender_that_does_not_run_are_said(
+def test_banner_shows_a_failing_channel_and_a_missing_sender(
     operator: Client, slack: FakeSlack, later: Later
 ) -> None:
     slack.always = Reply(503)
-    fired()
+    fire_alert()
     delivery.deliver()
     assert "have not reached" not in operator.get(LIST).text
     later(700)
@@ -322,32 +330,35 @@ def test_a_channel_that_fails_for_long_and_a_sender_that_does_not_run_are_said(
     assert "Alerts are waiting, but no sender runs." in operator.get(LIST).text
 
 
-def test_the_banner_costs_nothing_for_a_while(operator: Client) -> None:
+def test_banner_is_cached(operator: Client) -> None:
     operator.get(LIST)
     with CaptureQueriesContext(connection) as captured:
         banner.read()
     assert len(captured) == 0
 
 
-def test_a_page_judges_monitors(operator: Client, later: Later) -> None:
+def test_pages_judge_monitors(operator: Client, later: Later) -> None:
     notify.monitor_ok("sweep", timedelta(minutes=2))
     later(3_600)
     assert "sweep has not succeeded for 1 h" in operator.get(LIST).text
 
 
-def test_a_monitor_is_forgotten_with_a_reason(operator: Client, client: Client, later: Later) -> None:
+def test_monitor_is_forgotten_with_a_reason(operator: Client, client: Client, later: Later) -> None:
     notify.monitor_ok("dlq check of slow", timedelta(minutes=5))
     later(3_600)
-    listed = reverse("admin:alerts_monitor_changelist")
-    assert "Late" in operator.get(listed).text
-    said = {"action": "forget", "_selected_action": ["dlq check of slow"]}
-    assert "The console no longer alerts when a forgotten monitor is late" in operator.post(listed, said).text
+    list_url = reverse("admin:alerts_monitor_changelist")
+    assert "Late" in operator.get(list_url).text
+    fields = {"action": "forget", "_selected_action": ["dlq check of slow"]}
+    assert (
+        "The console no longer alerts when a forgotten monitor is late"
+        in operator.post(list_url, fields).text
+    )
     assert Monitor.objects.exists()
-    operator.post(listed, {**said, "reason": "The queue is gone."})
+    operator.post(list_url, {**fields, "reason": "The queue is gone."})
     assert not Monitor.objects.exists() and not Alert.objects.open().exists()
     assert LogEntry.objects.get().change_message == "Forgotten: The queue is gone."
 
 
-def test_a_rule_that_is_off_says_so(operator: Client) -> None:
-    operator.post(reverse("admin:alerts_rule_edit", args=[RULE]), edited(enabled=""))
+def test_list_of_rules_shows_disabled_rules(operator: Client) -> None:
+    operator.post(reverse("admin:alerts_rule_edit", args=[RULE]), rule_fields(enabled=""))
     assert "Off" in operator.get(reverse("admin:alerts_rule_changelist")).text

@@ -1,4 +1,4 @@
-"""The rules of the contract: stored as the catalogue has them, each with its runbook."""
+"""The catalogue of rules, the stored rules, and their runbooks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
 
 
 @pytest.mark.django_db
-def test_the_stored_rules_are_those_of_the_catalogue() -> None:
-    # A test that empties the tables takes the rows of the migrations along.
+def test_stored_rules_equal_the_catalogue() -> None:
+    # Tests that empty the tables also delete the rows that migrations created.
     Rule.objects.all().delete()
     import_module("alerts.migrations.0002_rules").store(apps, None)
 
@@ -54,7 +54,7 @@ def test_every_runbook_is_in_the_index() -> None:
     ] == []
 
 
-def test_runbooks_name_pages_and_buttons_as_they_are_on_screen() -> None:
+def test_runbooks_name_pages_and_buttons_as_on_screen() -> None:
     tracked = [
         "templates/**/*.html",
         *(f"{app}/**/*.py" for app in ("opsconsole", "jobs", "alerts", "ratelimits")),
@@ -74,7 +74,7 @@ def test_runbooks_name_pages_and_buttons_as_they_are_on_screen() -> None:
     assert [each for each in sorted(named) if each[1].lower() not in source] == []
 
 
-def test_a_runbook_is_text() -> None:
+def test_runbook_is_escaped() -> None:
     assert runbooks._html("# T\n\nA <script> & `x<y`") == "<p>A &lt;script&gt; &amp; <code>x&lt;y</code></p>"
 
 

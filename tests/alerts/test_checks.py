@@ -1,4 +1,4 @@
-"""The system check of the alert channels."""
+"""The system check of alert channels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.repository import REPOSITORY
         ("secret-word", False),
     ],
 )
-def test_a_url_that_apprise_does_not_understand_is_refused(
+def test_check_refuses_a_url_that_apprise_does_not_understand(
     settings: Settings, *, url: str, understood: bool
 ) -> None:
     settings.OPSCONSOLE_ALERT_CHANNELS = {"good": "json://127.0.0.1/", "pager": url}
@@ -33,7 +33,7 @@ def test_a_url_that_apprise_does_not_understand_is_refused(
     assert [error.msg for error in errors if "secret-word" in f"{error.msg}{error.hint}"] == []
 
 
-def test_every_command_refuses_it_by_name_without_the_secret() -> None:
+def test_every_command_names_the_channel_but_not_the_url() -> None:
     variables = environ | {"OPSCONSOLE_ALERT_CHANNELS": '{"pager": "nonsense://secret-word"}'}
     answer = subprocess.run(
         [sys.executable, "manage.py", "showmigrations"],

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from django.test import Client
 
 
-def fire(title: str = "22 runs went silent", **said: Any) -> None:
-    notify.fire("mass-staleness", title=title, severity="critical", **said)
+def fire(title: str = "22 runs went silent", **content: Any) -> None:
+    notify.fire("mass-staleness", title=title, severity="critical", **content)
 
 
 @pytest.mark.django_db
-def test_firing_again_refreshes_the_open_alert() -> None:
+def test_firing_again_updates_the_open_alert() -> None:
     fire(value=22)
     first = Alert.objects.get()
     fire("23 runs went silent", value=23, threshold=20, summary="Look.", link="/admin/jobs/job/")
@@ -31,7 +31,7 @@ def test_firing_again_refreshes_the_open_alert() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_alert_says_when_it_was_last_seen() -> None:
+def test_firing_again_updates_the_time_last_seen() -> None:
     fire()
     fire()
     alert = Alert.objects.get()
@@ -39,7 +39,7 @@ def test_an_alert_says_when_it_was_last_seen() -> None:
 
 
 @pytest.mark.django_db
-def test_an_acknowledged_alert_stays_acknowledged() -> None:
+def test_acknowledged_alert_stays_acknowledged() -> None:
     fire()
     Alert.objects.update(state=Alert.State.ACKNOWLEDGED)
     fire(value=23)
@@ -47,7 +47,7 @@ def test_an_acknowledged_alert_stays_acknowledged() -> None:
 
 
 @pytest.mark.django_db
-def test_a_resolved_alert_opens_anew() -> None:
+def test_firing_after_a_resolution_opens_a_new_alert() -> None:
     fire()
     assert notify.resolve("mass-staleness")
     resolved = Alert.objects.get()
@@ -60,7 +60,7 @@ def test_a_resolved_alert_opens_anew() -> None:
 
 
 @pytest.mark.django_db
-def test_other_fingerprints_are_other_alerts() -> None:
+def test_each_fingerprint_has_its_own_alert() -> None:
     fire()
     notify.fire("dlq:default", title="1 dead letter", severity="warning")
     assert notify.resolve("dlq:default")
@@ -68,14 +68,14 @@ def test_other_fingerprints_are_other_alerts() -> None:
 
 
 @pytest.mark.django_db
-def test_an_unknown_severity_is_refused() -> None:
+def test_unknown_severity_is_refused() -> None:
     with pytest.raises(ValueError, match="loud"):
         notify.fire("x", title="x", severity="loud")
     assert not Alert.objects.exists()
 
 
 @pytest.mark.django_db
-def test_an_alert_goes_with_the_transaction_that_caused_it() -> None:
+def test_alert_is_rolled_back_with_the_transaction_that_raised_it() -> None:
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         fire()
         raise ZeroDivisionError
@@ -83,7 +83,7 @@ def test_an_alert_goes_with_the_transaction_that_caused_it() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_is_open_however_many_fire_at_once() -> None:
+def test_concurrent_firing_opens_one_alert() -> None:
     for _ in range(10):
         race([fire] * 6)
         assert Alert.objects.open().count() == 1
@@ -91,14 +91,14 @@ def test_one_is_open_however_many_fire_at_once() -> None:
 
 
 @pytest.mark.django_db
-def test_the_database_refuses_a_resolved_alert_without_a_time() -> None:
+def test_database_refuses_a_resolved_alert_without_a_time() -> None:
     fire()
     with pytest.raises(IntegrityError, match="alerts_resolved_has_a_time"), transaction.atomic():
         Alert.objects.update(state=Alert.State.RESOLVED)
 
 
 @pytest.mark.django_db
-def test_the_page_shows_alerts_as_text_and_changes_nothing(admin_client: Client) -> None:
+def test_pages_escape_texts_and_change_nothing(admin_client: Client) -> None:
     fire("<script>alert(1)</script>")
     page = admin_client.get(reverse("admin:alerts_alert_changelist"))
     assert page.status_code == 200
@@ -110,7 +110,7 @@ def test_the_page_shows_alerts_as_text_and_changes_nothing(admin_client: Client)
 
 
 @pytest.mark.django_db
-def test_a_figure_above_the_threshold_fires_and_far_enough_below_it_resolves() -> None:
+def test_value_above_the_threshold_fires_and_far_enough_below_resolves() -> None:
     for value, open_alerts in ((5, 0), (6, 1), (5, 1), (6, 1), (4, 0)):
         notify.measure("stale_jobs_day", value)
         assert Alert.objects.open().count() == open_alerts, value
@@ -118,14 +118,14 @@ def test_a_figure_above_the_threshold_fires_and_far_enough_below_it_resolves() -
 
 
 @pytest.mark.django_db
-def test_scopes_are_alerts_of_their_own() -> None:
+def test_each_scope_has_its_own_alert() -> None:
     notify.measure("dlq_not_empty", 1, scope="default")
     notify.measure("dlq_not_empty", 0, scope="slow")
     assert Alert.objects.get().fingerprint == "dlq_not_empty:default"
 
 
 @pytest.mark.django_db
-def test_a_figure_that_is_not_known_resolves_nothing() -> None:
+def test_unknown_value_resolves_nothing() -> None:
     notify.measure("dlq_not_empty", 5, scope="default")
     notify.measure("dlq_not_empty", None, scope="default", why_unknown="AccessDenied")
     alert = Alert.objects.get()
@@ -136,22 +136,22 @@ def test_a_figure_that_is_not_known_resolves_nothing() -> None:
 
 
 @pytest.mark.django_db
-def test_an_unknown_rule_is_refused() -> None:
+def test_unknown_rule_is_refused() -> None:
     with pytest.raises(UnknownRule, match=r"There is no rule 'dlq'\. Rules: "):
         notify.measure("dlq", 1)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["x" * 2**20, "😀" * 2**20, "a\x00b", "\ud83d", "<!channel>"])
-def test_whatever_is_said_can_be_stored(text: str) -> None:
-    said: dict[str, Any] = {
+def test_any_text_can_be_stored(text: str) -> None:
+    content: dict[str, Any] = {
         "title": text,
         "summary": text,
         "facts": [(text, text)] * 30,
         "links": [(text, text)],
     }
-    notify.measure("dlq_not_empty", 5, news=text, **said)
-    notify.measure("dlq_not_empty", 6, news=text, **said)
+    notify.measure("dlq_not_empty", 5, news=text, **content)
+    notify.measure("dlq_not_empty", 6, news=text, **content)
     notify.measure("dlq_not_empty", None, why_unknown=text)
     alert = Alert.objects.get()
     assert len(alert.title) <= 300 and len(alert.summary) <= 3_000 and len(alert.facts) == 20

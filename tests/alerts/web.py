@@ -1,4 +1,4 @@
-"""A real server on loopback that answers as told, or does not."""
+"""A web server on the loopback interface with configurable answers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Web:
-    """``status`` and ``body`` of each answer. ``silent``: it takes the connection and says nothing until it ends."""
+    """``status`` and ``body`` of each answer. While ``silent``, the server accepts connections but does not answer."""
 
     status: int = 200
     body: bytes = b"OK"
     headers: dict[str, str] = field(default_factory=dict)
     silent: bool = False
     url: str = ""
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     ending: threading.Event = field(default_factory=threading.Event)
 
 
@@ -29,7 +29,7 @@ def serving() -> Iterator[Web]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            web.asked.append(f"{self.command} {self.path}")
+            web.requests.append(f"{self.command} {self.path}")
             if web.silent:
                 web.ending.wait(60)
                 return
@@ -41,7 +41,7 @@ def serving() -> Iterator[Web]:
             self.wfile.write(web.body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: the tests' output is theirs."""
+            """Log nothing, to keep the output of the tests clean."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     web.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -57,7 +57,7 @@ def serving() -> Iterator[Web]:
 
 
 def refusing() -> str:
-    """An address at which nobody listens."""
+    """Return a URL at which no server listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"

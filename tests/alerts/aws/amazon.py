@@ -1,4 +1,4 @@
-"""A stand-in for Amazon SNS: it signs as SNS does, with a certificate of its own, and notes what is fetched from it."""
+"""A fake Amazon SNS that signs like SNS, with its own certificate, and records what is fetched from it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ CERTIFICATE = HOST + "SimpleNotificationService-0123456789abcdef.pem"
 SUBSCRIBE = HOST + f"?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=secret-token"
 KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
 OTHER_KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-# As in Amazon's documentation: the fields that are signed, in the order of their names.
+# The signed fields in alphabetical order, as Amazon's documentation lists them.
 SIGNED = ("Message", "MessageId", "SubscribeURL", "Subject", "Timestamp", "Token", "TopicArn", "Type")
 
 
 def certificate(key: rsa.RSAPrivateKey = KEY, *, days: int = 30) -> bytes:
-    """A self-signed certificate that is valid until in so many days."""
+    """Return a self-signed certificate that is valid for this many days."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
     now = datetime.now(UTC)
-    made = (
+    signed_certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -43,12 +43,12 @@ def certificate(key: rsa.RSAPrivateKey = KEY, *, days: int = 30) -> bytes:
         .not_valid_after(now + timedelta(days=days))
         .sign(key, SHA256())
     )
-    return made.public_bytes(serialization.Encoding.PEM)
+    return signed_certificate.public_bytes(serialization.Encoding.PEM)
 
 
 @dataclass
 class Amazon:
-    """``pages``: what is at an address; what is not among them is answered as by a server that is away."""
+    """``pages``: the content by URL. For other URLs, Amazon is unavailable."""
 
     pages: dict[str, bytes] = field(default_factory=lambda: {CERTIFICATE: certificate(), SUBSCRIBE: b"<ok/>"})
     fetched: list[str] = field(default_factory=list)
@@ -65,8 +65,8 @@ def timestamp(ago: timedelta = timedelta(0)) -> str:
 
 
 def envelope(kind: str = "Notification", *, ago: timedelta = timedelta(0), **fields: Any) -> dict[str, Any]:
-    """A message that is not signed yet. A field given as None is left out."""
-    made = {
+    """Return an unsigned message. Fields given as None are left out."""
+    message = {
         "Type": kind,
         "MessageId": str(uuid.uuid4()),
         "TopicArn": TOPIC,
@@ -75,10 +75,10 @@ def envelope(kind: str = "Notification", *, ago: timedelta = timedelta(0), **fie
         "SigningCertURL": CERTIFICATE,
     }
     if kind == "Notification":
-        made["UnsubscribeURL"] = HOST + "?Action=Unsubscribe"
+        message["UnsubscribeURL"] = HOST + "?Action=Unsubscribe"
     else:
-        made |= {"Token": "secret-token", "SubscribeURL": SUBSCRIBE}
-    return {name: value for name, value in (made | fields).items() if value is not None}
+        message |= {"Token": "secret-token", "SubscribeURL": SUBSCRIBE}
+    return {name: value for name, value in (message | fields).items() if value is not None}
 
 
 def signed(message: dict[str, Any], key: rsa.RSAPrivateKey = KEY, *, version: str = "2") -> dict[str, Any]:
@@ -91,7 +91,7 @@ def signed(message: dict[str, Any], key: rsa.RSAPrivateKey = KEY, *, version: st
 def alarm(
     state: str = "ALARM", *, name: str = "opsconsole-jobs-dlq-not-empty", at: str | None = None, **fields: Any
 ) -> str:
-    """What CloudWatch publishes when an alarm changes."""
+    """Return the text that CloudWatch publishes when an alarm changes."""
     return json.dumps(
         {
             "AlarmName": name,
@@ -114,7 +114,7 @@ def alarm(
 
 
 def post(message: dict[str, Any] | bytes, kind: str | None = None, **headers: str) -> Any:
-    """Call the console as SNS does: JSON that calls itself plain text."""
+    """Post to the console as SNS does: JSON with the content type of plain text."""
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
     if kind is None:
         kind = str(message["Type"]) if isinstance(message, dict) else "Notification"

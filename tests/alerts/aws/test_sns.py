@@ -1,4 +1,4 @@
-"""Messages of SNS: what is signed by it has its effect once, and nothing else has any."""
+"""Messages from SNS: a message takes effect once, and only if SNS signed it."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def nothing_happened() -> bool:
     return not (Alert.objects.exists() or SnsMessage.objects.exists() or Notification.objects.exists())
 
 
-# --- what SNS says ---
+# --- messages from SNS ---
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("version", ["1", "2"])
-def test_an_alarm_opens_an_alert(version: str) -> None:
+def test_alarm_opens_an_alert(version: str) -> None:
     answer = post(signed(envelope(Message=alarm(), Subject="ALARM: it is not empty"), version=version))
 
     assert (answer.status_code, answer.content) == (200, b"ok")
@@ -73,7 +73,7 @@ def test_an_alarm_opens_an_alert(version: str) -> None:
 
 
 @pytest.mark.django_db
-def test_ok_resolves_it_and_not_knowing_resolves_nothing() -> None:
+def test_ok_resolves_the_alert_and_insufficient_data_does_not() -> None:
     post(signed(envelope(Message=alarm())))
     post(signed(envelope(Message=alarm("INSUFFICIENT_DATA"))))
     alert = Alert.objects.get()
@@ -86,7 +86,7 @@ def test_ok_resolves_it_and_not_knowing_resolves_nothing() -> None:
 
 
 @pytest.mark.django_db
-def test_one_message_has_its_effect_once() -> None:
+def test_repeated_message_has_no_effect() -> None:
     once = signed(envelope(Message=alarm()))
     assert post(once).status_code == 200
     post(signed(envelope(Message=alarm("OK"))))
@@ -98,7 +98,7 @@ def test_one_message_has_its_effect_once() -> None:
 
 
 @pytest.mark.django_db
-def test_an_older_change_that_comes_later_changes_nothing() -> None:
+def test_older_change_that_arrives_later_has_no_effect() -> None:
     post(signed(envelope(Message=alarm("OK", at="2026-11-24T10:05:00.000+0000"))))
 
     post(signed(envelope(Message=alarm("ALARM", at="2026-11-24T10:00:00.000+0000"))))
@@ -108,7 +108,7 @@ def test_an_older_change_that_comes_later_changes_nothing() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_message_that_comes_several_times_at_once_is_told_once() -> None:
+def test_concurrent_copies_of_a_message_take_effect_once() -> None:
     once = signed(envelope(Message=alarm()))
 
     answers = race([lambda: post(once).status_code] * 4)
@@ -118,7 +118,7 @@ def test_a_message_that_comes_several_times_at_once_is_told_once() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_changes_that_come_at_once_end_with_the_later_one() -> None:
+def test_later_of_two_concurrent_changes_wins() -> None:
     for _ in range(3):
         SnsMessage.objects.all().delete()
         race(
@@ -131,17 +131,17 @@ def test_changes_that_come_at_once_end_with_the_later_one() -> None:
 
 
 @pytest.mark.django_db
-def test_what_cloudwatch_did_not_say_is_shown_by_its_subject_alone() -> None:
+def test_message_that_is_not_an_alarm_shows_only_its_subject() -> None:
     post(signed(envelope(Message="password=hunter2", Subject="<!channel> \u202eDeploy <b>done</b>")))
 
     alert = Alert.objects.get()
     assert (alert.severity, alert.fingerprint) == ("info", f"sns-message:{TOPIC}")
     assert alert.summary == "<!channel>  Deploy <b>done</b>"
     assert "hunter2" not in str(Alert.objects.values().get()) + str(Notification.objects.values().get())
-    page = Client()
-    page.force_login(operator())
-    shown = page.get(f"/admin/alerts/alert/{alert.pk}/change/").content.decode()
-    assert "<b>done</b>" not in shown
+    client = Client()
+    client.force_login(operator())
+    html = client.get(f"/admin/alerts/alert/{alert.pk}/change/").content.decode()
+    assert "<b>done</b>" not in html
 
 
 @pytest.mark.django_db
@@ -160,20 +160,20 @@ def test_what_cloudwatch_did_not_say_is_shown_by_its_subject_alone() -> None:
         alarm(Trigger={"Dimensions": [1]}),
     ],
 )
-def test_half_an_alarm_is_no_alarm(text: str) -> None:
+def test_incomplete_alarm_is_not_an_alarm(text: str) -> None:
     assert post(signed(envelope(Message=text))).status_code == 200
     assert Alert.objects.get().severity == "info"
 
 
 @pytest.mark.django_db
-def test_alarms_of_two_regions_are_two(settings: Settings, amazon: Amazon) -> None:
+def test_alarms_of_two_regions_have_separate_alerts(settings: Settings, amazon: Amazon) -> None:
     elsewhere = TOPIC.replace(REGION, "us-east-1")
     settings.OPSCONSOLE_SNS_TOPICS = [TOPIC, elsewhere]
-    there = CERTIFICATE.replace(REGION, "us-east-1")
-    amazon.pages[there] = certificate()
+    certificate_url = CERTIFICATE.replace(REGION, "us-east-1")
+    amazon.pages[certificate_url] = certificate()
 
     post(signed(envelope(Message=alarm())))
-    post(signed(envelope(Message=alarm(), TopicArn=elsewhere, SigningCertURL=there)))
+    post(signed(envelope(Message=alarm(), TopicArn=elsewhere, SigningCertURL=certificate_url)))
 
     assert Alert.objects.open().count() == 2
 
@@ -182,7 +182,7 @@ def test_alarms_of_two_regions_are_two(settings: Settings, amazon: Amazon) -> No
 
 
 @pytest.mark.django_db
-def test_a_subscription_is_confirmed_once(amazon: Amazon) -> None:
+def test_subscription_is_confirmed_once(amazon: Amazon) -> None:
     confirmation = signed(envelope("SubscriptionConfirmation", Message="You have chosen to subscribe."))
 
     assert post(confirmation).status_code == 200
@@ -193,7 +193,7 @@ def test_a_subscription_is_confirmed_once(amazon: Amazon) -> None:
 
 
 @pytest.mark.django_db
-def test_a_confirmation_that_fails_is_tried_again(amazon: Amazon) -> None:
+def test_failed_confirmation_is_retried(amazon: Amazon) -> None:
     page = amazon.pages.pop(SUBSCRIBE)
     confirmation = signed(envelope("SubscriptionConfirmation"))
 
@@ -219,7 +219,7 @@ def test_a_confirmation_that_fails_is_tried_again(amazon: Amazon) -> None:
         f"{HOST}?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=t\nX: y",
     ],
 )
-def test_nothing_else_is_confirmed(amazon: Amazon, url: str) -> None:
+def test_link_that_does_not_confirm_the_topic_is_refused(amazon: Amazon, url: str) -> None:
     answer = post(signed(envelope("SubscriptionConfirmation", SubscribeURL=url)))
 
     assert (answer.status_code, answer.content) == (403, b"refused")
@@ -228,7 +228,7 @@ def test_nothing_else_is_confirmed(amazon: Amazon, url: str) -> None:
 
 
 @pytest.mark.django_db
-def test_an_ended_subscription_is_told_until_it_is_back(amazon: Amazon) -> None:
+def test_ended_subscription_raises_an_alert_until_it_is_restored(amazon: Amazon) -> None:
     assert post(signed(envelope("UnsubscribeConfirmation", ago=MINUTE))).status_code == 200
     assert (
         Alert.objects.get().title
@@ -241,11 +241,11 @@ def test_an_ended_subscription_is_told_until_it_is_back(amazon: Amazon) -> None:
     assert not Alert.objects.open().exists()
 
 
-# --- what SNS did not say ---
+# --- forged messages ---
 
 
 def forged(**changes: Any) -> dict[str, Any]:
-    """Signed rightly, then changed."""
+    """Return a message that was changed after it was signed."""
     return signed(envelope(Message=alarm(), Subject="s")) | changes
 
 
@@ -283,7 +283,7 @@ HOSTILE: dict[str, Callable[[], tuple[dict[str, Any] | bytes, str | None, int]]]
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_messages_are_refused(what: str) -> None:
+def test_forged_messages_are_refused(what: str) -> None:
     message, kind, status = HOSTILE[what]()
 
     answer = post(message, kind)
@@ -317,7 +317,7 @@ def test_hostile_messages_are_refused(what: str) -> None:
         None,
     ],
 )
-def test_certificates_come_from_sns_alone(amazon: Amazon, url: str | None) -> None:
+def test_certificate_from_elsewhere_is_refused(amazon: Amazon, url: str | None) -> None:
     answer = post(signed(envelope(Message=alarm(), SigningCertURL=url)))
 
     assert (answer.status_code, answer.content) == (403, b"refused")
@@ -326,13 +326,16 @@ def test_certificates_come_from_sns_alone(amazon: Amazon, url: str | None) -> No
 
 
 @pytest.mark.django_db
-def test_china_has_a_domain_of_its_own(settings: Settings, amazon: Amazon) -> None:
+def test_regions_in_china_have_their_own_domain(settings: Settings, amazon: Amazon) -> None:
     topic = "arn:aws-cn:sns:cn-north-1:123456789012:dlq"
-    there = "https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-1.pem"
+    certificate_url = "https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-1.pem"
     settings.OPSCONSOLE_SNS_TOPICS = [topic]
-    amazon.pages[there] = certificate()
+    amazon.pages[certificate_url] = certificate()
 
-    assert post(signed(envelope(Message=alarm(), TopicArn=topic, SigningCertURL=there))).status_code == 200
+    assert (
+        post(signed(envelope(Message=alarm(), TopicArn=topic, SigningCertURL=certificate_url))).status_code
+        == 200
+    )
     assert "console.amazonaws.cn" in Alert.objects.get().links[0][1]
 
 
@@ -347,14 +350,14 @@ def of_another_kind() -> bytes:
 @pytest.mark.parametrize(
     "pem", [b"", b"<html>", certificate(days=-1), certificate(OTHER_KEY), of_another_kind()]
 )
-def test_a_certificate_that_does_not_fit_is_refused(amazon: Amazon, pem: bytes) -> None:
+def test_invalid_certificate_is_refused(amazon: Amazon, pem: bytes) -> None:
     amazon.pages[CERTIFICATE] = pem
     assert post(signed(envelope(Message=alarm()))).status_code == 403
     assert nothing_happened()
 
 
 @pytest.mark.django_db
-def test_the_certificate_is_fetched_once_and_a_refused_one_again(amazon: Amazon) -> None:
+def test_valid_certificate_is_cached_and_an_invalid_one_is_not(amazon: Amazon) -> None:
     amazon.pages[CERTIFICATE] = b"<html>"
     post(signed(envelope(Message=alarm())))
     amazon.pages[CERTIFICATE] = certificate()
@@ -364,7 +367,7 @@ def test_the_certificate_is_fetched_once_and_a_refused_one_again(amazon: Amazon)
 
 
 @pytest.mark.django_db
-def test_amazon_that_is_away_lets_sns_try_again(amazon: Amazon) -> None:
+def test_unavailable_amazon_makes_sns_retry(amazon: Amazon) -> None:
     message = signed(envelope(Message=alarm()))
     page = amazon.pages.pop(CERTIFICATE)
     assert post(message).status_code == 503
@@ -374,9 +377,7 @@ def test_amazon_that_is_away_lets_sns_try_again(amazon: Amazon) -> None:
 
 
 @pytest.mark.django_db
-def test_those_who_wait_for_amazon_do_not_take_all_threads(
-    amazon: Amazon, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_fetches_are_limited(amazon: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sns, "_fetches", threading.BoundedSemaphore(1))
     with sns._fetches:
         assert post(signed(envelope(Message=alarm()))).status_code == 503
@@ -384,29 +385,29 @@ def test_those_who_wait_for_amazon_do_not_take_all_threads(
 
 
 @pytest.mark.django_db
-def test_without_topics_there_is_no_such_page(settings: Settings, amazon: Amazon) -> None:
+def test_endpoint_does_not_exist_without_topics(settings: Settings, amazon: Amazon) -> None:
     settings.OPSCONSOLE_SNS_TOPICS = []
     assert post(signed(envelope(Message=alarm()))).status_code == 404
     assert amazon.fetched == []
 
 
 @pytest.mark.django_db
-def test_it_is_posted_to_and_a_false_length_is_refused() -> None:
+def test_only_post_with_a_valid_length_is_accepted() -> None:
     assert Client().get("/hooks/sns").status_code == 405
     answer = Client().generic("POST", "/hooks/sns", b"{}", CONTENT_LENGTH="many")
     assert answer.status_code == 413
 
 
 @pytest.mark.django_db
-def test_the_log_tells_why_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_has_the_reason_but_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     post(signed(envelope("SubscriptionConfirmation", SubscribeURL="https://evil.com/?Token=secret-token")))
     [record] = [record for record in caplog.records if record.name == "alerts.aws.webhook"]
     assert "confirmation link does not lead to SNS" in record.message
     assert "secret-token" not in caplog.text and "evil.com" not in caplog.text
 
 
-def test_a_signature_of_amazon_s_own_shape() -> None:
-    """The text that is signed, as the documentation gives it, with a subject and without."""
+def test_signed_text_has_the_documented_format() -> None:
+    """The documentation gives the format with and without a subject."""
     message = sns.Message(
         kind=sns.Kind.NOTIFICATION,
         id="22b80b92",
@@ -425,12 +426,12 @@ def test_a_signature_of_amazon_s_own_shape() -> None:
 
 
 @pytest.mark.django_db
-def test_the_page_shows_what_came_to_those_who_may_see_it() -> None:
+def test_viewer_can_see_the_messages_and_their_effects() -> None:
     post(signed(envelope(Message=alarm())))
-    page = Client()
-    page.force_login(viewer())
-    shown = page.get("/admin/alerts/snsmessage/")
-    assert shown.status_code == 200
-    assert "An alert was raised." in shown.content.decode()
-    detail = page.get(f"/admin/alerts/snsmessage/{SnsMessage.objects.get().pk}/change/")
+    client = Client()
+    client.force_login(viewer())
+    response = client.get("/admin/alerts/snsmessage/")
+    assert response.status_code == 200
+    assert "An alert was raised." in response.content.decode()
+    detail = client.get(f"/admin/alerts/snsmessage/{SnsMessage.objects.get().pk}/change/")
     assert detail.status_code == 200

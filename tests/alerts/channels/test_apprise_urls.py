@@ -1,4 +1,4 @@
-"""Channels by Apprise: what is told, what a failure means, and that no secret gets out."""
+"""Channels through Apprise: messages, failures and secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def url(server: FakeSlack) -> str:
     return server.url.replace("http://", "json://user:pass-word@")
 
 
-def test_one_alert_is_told_with_its_facts_and_links(slack: FakeSlack) -> None:
+def test_message_about_one_alert_has_facts_and_links(slack: FakeSlack) -> None:
     answer = apprise_urls.post(url(slack), AlertMessage(items=(FIRING,), remarks=("This may be a repeat.",)))
     assert answer.outcome == Outcome.DELIVERED
     [post] = slack.posts
@@ -41,7 +41,7 @@ def test_one_alert_is_told_with_its_facts_and_links(slack: FakeSlack) -> None:
     assert post["type"] == "failure"
 
 
-def test_many_alerts_are_a_list(slack: FakeSlack) -> None:
+def test_message_about_several_alerts_is_a_list(slack: FakeSlack) -> None:
     apprise_urls.post(url(slack), AlertMessage(items=(FIRING, FIRING)))
     assert slack.posts[0]["title"] == "2 alerts"
     assert slack.posts[0]["message"].count("Firing: 5 dead letters") == 2
@@ -51,7 +51,7 @@ def test_many_alerts_are_a_list(slack: FakeSlack) -> None:
     ("status", "outcome"),
     [(404, Outcome.BROKEN), (401, Outcome.BROKEN), (500, Outcome.AGAIN), (429, Outcome.AGAIN)],
 )
-def test_a_failure_is_told_from_one_for_good_and_holds_no_secret(
+def test_permanent_failure_is_recognised_and_answer_has_no_secret(
     slack: FakeSlack, status: int, outcome: str
 ) -> None:
     slack.always = Reply(status, "no")
@@ -62,13 +62,13 @@ def test_a_failure_is_told_from_one_for_good_and_holds_no_secret(
         assert secret not in answer.text
 
 
-def test_pieces_of_the_url_are_taken_out_of_what_is_kept() -> None:
-    said = "x\n2026 - WARNING - Could not reach host.example.com with tok%40en/tok@en as bob"
-    kept = apprise_urls._without_secrets(said, "pover://bob:tok%40en@host.example.com/key")
-    assert kept == "2026 - WARNING - Could not reach *** with ***/*** as bob"
+def test_parts_of_the_url_are_removed_from_the_answer() -> None:
+    log_text = "x\n2026 - WARNING - Could not reach host.example.com with tok%40en/tok@en as bob"
+    answer = apprise_urls._without_secrets(log_text, "pover://bob:tok%40en@host.example.com/key")
+    assert answer == "2026 - WARNING - Could not reach *** with ***/*** as bob"
 
 
-def test_nobody_listens_and_nobody_understands(settings: Any) -> None:
+def test_unreachable_service_and_unknown_scheme(settings: Any) -> None:
     assert (
         apprise_urls.post("json://127.0.0.1:1/secret-word", AlertMessage(items=(FIRING,))).outcome
         == Outcome.AGAIN
@@ -77,5 +77,5 @@ def test_nobody_listens_and_nobody_understands(settings: Any) -> None:
     assert (answer.outcome, "secret" in answer.text) == (Outcome.BROKEN, False)
 
 
-def test_an_address_is_not_in_a_representation() -> None:
+def test_repr_of_a_target_has_no_address() -> None:
     assert "secret" not in repr(Target("mail", "mailto://secret"))

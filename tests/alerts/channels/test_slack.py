@@ -1,4 +1,4 @@
-"""What Slack is sent, and what its answers mean."""
+"""The payload for Slack, and the interpretation of its answers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from alerts.channels.wording import AlertMessage, Kind, MessageItem
 MEBIBYTE = 2**20
 
 
-def item(**said: Any) -> MessageItem:
-    told = {"kinds": (Kind.FIRING,), "severity": "critical", "title": "5 dead letters"}
-    return MessageItem(**{**told, "headline": "Firing: 5 dead letters", **said})
+def item(**fields: Any) -> MessageItem:
+    defaults = {"kinds": (Kind.FIRING,), "severity": "critical", "title": "5 dead letters"}
+    return MessageItem(**{**defaults, "headline": "Firing: 5 dead letters", **fields})
 
 
-def blocks(*items: MessageItem, **said: Any) -> list[dict[str, Any]]:
-    answer: list[dict[str, Any]] = slack.payload(AlertMessage(items=items, **said))["blocks"]
-    return answer
+def blocks(*items: MessageItem, **fields: Any) -> list[dict[str, Any]]:
+    payload_blocks: list[dict[str, Any]] = slack.payload(AlertMessage(items=items, **fields))["blocks"]
+    return payload_blocks
 
 
-def test_a_message_has_its_facts_and_its_buttons() -> None:
-    told = item(
+def test_message_has_facts_and_buttons() -> None:
+    message_item = item(
         lines=("2 new groups.", "Look."),
         facts=(("Customers", "CUST-1, CUST-2"),),
         links=(("Review", "https://ops.example.com/x"), ("View DLQ", "https://console.aws.amazon.com/sqs")),
     )
-    headline, lines, facts, buttons = blocks(told)
+    headline, lines, facts, buttons = blocks(message_item)
     assert headline["text"]["text"] == "*🔴 Firing: 5 dead letters*"
     assert lines["text"]["text"] == "2 new groups.\nLook."
     assert facts["fields"][0]["text"] == "*Customers*\nCUST-1, CUST-2"
-    assert [(each["text"]["text"], each["url"]) for each in buttons["elements"]] == list(told.links)
+    assert [(each["text"]["text"], each["url"]) for each in buttons["elements"]] == list(message_item.links)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_a_message_has_its_facts_and_its_buttons() -> None:
         "\x00\ud83d",
     ],
 )
-def test_hostile_text_neither_calls_the_channel_nor_exceeds_a_limit(text: str) -> None:
-    told = item(
+def test_hostile_text_mentions_nobody_and_exceeds_no_limit(text: str) -> None:
+    message_item = item(
         headline=text,
         lines=(text, text),
         facts=((text, text),) * 20,
         links=((text, "https://ops.example.com"), ("long", "https://x/" + "y" * 5_000)) * 9,
     )
-    for items in ((told,), (told,) * 40):
+    for items in ((message_item,), (message_item,) * 40):
         sent = slack.payload(AlertMessage(items=items, remarks=(text,)))
         assert len(json.dumps(sent).encode()) < 300_000
         assert (
@@ -69,27 +69,27 @@ def test_hostile_text_neither_calls_the_channel_nor_exceeds_a_limit(text: str) -
             assert len(button["text"]["text"]) <= 75 and len(button["url"]) <= 3_000
 
 
-def _texts(found: Any) -> list[str]:
-    if isinstance(found, dict):
-        own = [found["text"]] if isinstance(found.get("text"), str) and found.get("type") == "mrkdwn" else []
-        return own + [text for value in found.values() for text in _texts(value)]
-    return [text for value in found for text in _texts(value)] if isinstance(found, list) else []
+def _texts(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["text"]] if isinstance(node.get("text"), str) and node.get("type") == "mrkdwn" else []
+        return own + [text for value in node.values() for text in _texts(value)]
+    return [text for value in node for text in _texts(value)] if isinstance(node, list) else []
 
 
-def _buttons(found: Any) -> list[Any]:
-    if isinstance(found, dict):
-        own = [found] if found.get("type") == "button" else []
-        return own + [button for value in found.values() for button in _buttons(value)]
-    return [button for value in found for button in _buttons(value)] if isinstance(found, list) else []
+def _buttons(node: Any) -> list[Any]:
+    if isinstance(node, dict):
+        own = [node] if node.get("type") == "button" else []
+        return own + [button for value in node.values() for button in _buttons(value)]
+    return [button for value in node for button in _buttons(value)] if isinstance(node, list) else []
 
 
-def test_no_escape_is_torn_apart() -> None:
+def test_escape_sequences_are_not_split() -> None:
     for length in range(590, 610):
         text = blocks(item(headline="x" * length + "&&&&&&"))[0]["text"]["text"]
         assert text.replace("&amp;", "").count("&") == 0
 
 
-def test_the_plainest_form_is_text_alone() -> None:
+def test_plain_format_is_only_text() -> None:
     sent = slack.payload(AlertMessage(items=(item(headline="a < b"),), plain=True))
     assert sent == {"text": "🔴 a &lt; b", "mrkdwn": False}
 
@@ -119,11 +119,11 @@ def test_the_plainest_form_is_text_alone() -> None:
         (504, "", Outcome.UNKNOWN),
     ],
 )
-def test_what_an_answer_means(status: int, body: str, outcome: str) -> None:
+def test_answer_is_interpreted(status: int, body: str, outcome: str) -> None:
     assert slack.meaning(status, body).outcome == outcome
 
 
-def test_retry_after_is_seconds_or_a_date_and_never_more_than_an_hour() -> None:
+def test_retry_after_is_seconds_or_a_date_up_to_an_hour() -> None:
     def wait(text: str) -> timedelta | None:
         return slack.meaning(429, "rate_limited", text).retry_after
 

@@ -1,4 +1,4 @@
-"""The commands: what they say, and with which exit code."""
+"""The output and exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from tests.fakes.slack import FakeSlack, Reply
 pytestmark = pytest.mark.django_db
 
 
-def test_a_test_says_what_the_channel_answered(slack: FakeSlack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_command_prints_the_answer_of_the_channel(
+    slack: FakeSlack, capsys: pytest.CaptureFixture[str]
+) -> None:
     call_command("send_test_alert", channel="slack")
     assert capsys.readouterr().out == "slack: Delivered: 200 ok\n"
     assert len(slack.posts) == 1
 
 
-def test_a_test_that_is_refused_fails(slack: FakeSlack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_command_fails_when_the_test_is_rejected(
+    slack: FakeSlack, capsys: pytest.CaptureFixture[str]
+) -> None:
     slack.always = Reply(404, "no_service")
     with pytest.raises(CommandError, match=r"The test was not delivered to slack\."):
         call_command("send_test_alert")
     assert capsys.readouterr().out == "slack: rejected permanently: 404 no_service\n"
 
 
-def test_a_channel_that_is_not_there_is_refused(slack: FakeSlack, settings: Any) -> None:
+def test_test_command_refuses_an_unknown_channel(slack: FakeSlack, settings: Any) -> None:
     with pytest.raises(CommandError, match=r"There is no channel 'mail'\. Channels: slack"):
         call_command("send_test_alert", channel="mail")
     settings.SLACK_WEBHOOK_URL = None
@@ -37,7 +41,7 @@ def test_a_channel_that_is_not_there_is_refused(slack: FakeSlack, settings: Any)
         call_command("send_test_alert")
 
 
-def test_one_round_sends_what_waits(
+def test_send_command_sends_waiting_alerts(
     slack: FakeSlack, capsys: pytest.CaptureFixture[str], later: Later
 ) -> None:
     notify.fire("x", title="X", severity="warning")
@@ -50,12 +54,14 @@ def test_one_round_sends_what_waits(
         call_command("send_alerts")
 
 
-def test_monitors_are_judged_for_a_cron_elsewhere(capsys: pytest.CaptureFixture[str], later: Later) -> None:
+def test_judge_command_exits_with_1_when_a_monitor_is_late(
+    capsys: pytest.CaptureFixture[str], later: Later
+) -> None:
     notify.monitor_ok("sweep", timedelta(minutes=2))
     call_command("judge_monitors")
     later(600)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         call_command("judge_monitors")
-    assert ended.value.code == 1
+    assert exit_info.value.code == 1
     assert capsys.readouterr().out == "No monitor is late.\nLate: sweep.\n"
     assert Alert.objects.open().exists()

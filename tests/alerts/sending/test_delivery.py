@@ -1,4 +1,4 @@
-"""The sender against a Slack that is slow, rude, gone or confused; time is moved, never waited for."""
+"""Delivery to a Slack that is slow, rejects messages, disappears or answers nonsense. Time is simulated."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ pytestmark = pytest.mark.django_db
 FINGERPRINT = "dlq_not_empty:default"
 
 
-def dead_letters(count: float | None, **said: Any) -> None:
-    notify.measure("dlq_not_empty", count, scope="default", title=f"{count} dead letters in default", **said)
+def measure_dead_letters(count: float | None, **content: Any) -> None:
+    notify.measure(
+        "dlq_not_empty", count, scope="default", title=f"{count} dead letters in default", **content
+    )
 
 
 def send_all(later: Later, turns: int = 5) -> None:
-    """Turns of a sender, two seconds apart."""
+    """Run a sender several times, two seconds apart."""
     for _ in range(turns):
         delivery.deliver()
         later(2)
@@ -35,10 +37,10 @@ def outcomes() -> list[str]:
     return list(Attempt.objects.order_by("pk").values_list("outcome", flat=True))
 
 
-def test_an_alert_is_told_once(slack: FakeSlack, later: Later) -> None:
-    dead_letters(5)
+def test_alert_is_sent_once(slack: FakeSlack, later: Later) -> None:
+    measure_dead_letters(5)
     send_all(later)
-    dead_letters(5)
+    measure_dead_letters(5)
     send_all(later)
 
     assert slack.texts == ["🔴 Firing: 5 dead letters in default"]
@@ -46,9 +48,9 @@ def test_an_alert_is_told_once(slack: FakeSlack, later: Later) -> None:
     assert Attempt.objects.get().answer == "200 ok"
 
 
-def test_429_with_retry_after_3(slack: FakeSlack, later: Later) -> None:
+def test_retry_after_is_respected(slack: FakeSlack, later: Later) -> None:
     slack.replies = [Reply(429, "rate_limited", {"Retry-After": "3"})]
-    dead_letters(5)
+    measure_dead_letters(5)
     delivery.deliver()
     assert len(slack.posts) == 1
 
@@ -63,12 +65,12 @@ def test_429_with_retry_after_3(slack: FakeSlack, later: Later) -> None:
     assert "repeat" not in slack.texts[-1]
 
 
-def test_cleared_before_the_retry(slack: FakeSlack, later: Later) -> None:
+def test_alert_resolved_before_the_retry_is_still_sent(slack: FakeSlack, later: Later) -> None:
     """signoz#12891: neither the firing nor the resolved message was ever sent."""
     slack.replies = [Reply(429, "rate_limited", {"Retry-After": "3"})]
-    dead_letters(5)
+    measure_dead_letters(5)
     delivery.deliver()
-    dead_letters(0)
+    measure_dead_letters(0)
     send_all(later)
 
     assert len(slack.posts) == 2
@@ -77,17 +79,17 @@ def test_cleared_before_the_retry(slack: FakeSlack, later: Later) -> None:
     assert not Delivery.objects.waiting().exists()
 
 
-def test_killed_between_detection_and_sending(slack: FakeSlack, later: Later) -> None:
-    """The notification was committed with the alert; whoever sends next finds it."""
-    dead_letters(5)
+def test_notification_survives_a_crash_before_sending(slack: FakeSlack, later: Later) -> None:
+    """The notification commits with the alert, so the next sender finds it."""
+    measure_dead_letters(5)
     assert slack.posts == []
     later(4 * 3_600 - 10)
     send_all(later)
     assert slack.texts == ["🔴 Firing: 5 dead letters in default"]
 
 
-def test_killed_while_posting_is_sent_again_and_labelled(slack: FakeSlack, later: Later) -> None:
-    dead_letters(5)
+def test_message_of_a_killed_sender_is_sent_again_and_labelled(slack: FakeSlack, later: Later) -> None:
+    measure_dead_letters(5)
     addressing.address_notifications()
     leased = delivery.lease_message(all_targets()["slack"])
     assert leased
@@ -102,10 +104,8 @@ def test_killed_while_posting_is_sent_again_and_labelled(slack: FakeSlack, later
     assert Delivery.objects.get().may_be_repeat
 
 
-def test_one_that_comes_back_after_its_lease_changes_nothing_of_the_channel(
-    slack: FakeSlack, later: Later
-) -> None:
-    dead_letters(5)
+def test_answer_after_the_lease_does_not_change_the_channel(slack: FakeSlack, later: Later) -> None:
+    measure_dead_letters(5)
     addressing.address_notifications()
     late = delivery.lease_message(all_targets()["slack"])
     assert late
@@ -117,36 +117,38 @@ def test_one_that_comes_back_after_its_lease_changes_nothing_of_the_channel(
     assert Delivery.objects.get().state == Delivery.State.SENT
 
 
-def test_restart_with_depth_unchanged_is_silent(slack: FakeSlack, later: Later) -> None:
-    dead_letters(5)
+def test_unchanged_value_after_a_restart_sends_nothing(slack: FakeSlack, later: Later) -> None:
+    measure_dead_letters(5)
     send_all(later)
     later(3_600)
     for _ in range(3):
-        dead_letters(5)
+        measure_dead_letters(5)
         send_all(later)
     assert len(slack.posts) == 1
 
 
 @pytest.mark.parametrize(("before", "posts"), [((5, 1, 4), 1), ((10, 9, 10, 11), 1), ((5, 0, 5), 3)])
-def test_figures_that_move(slack: FakeSlack, later: Later, before: tuple[int, ...], posts: int) -> None:
-    """5, 1, 4 and the jitter 10, 9, 10, 11 are one trouble; 5, 0, 5 are two, with an end between."""
+def test_changing_values_send_only_state_changes(
+    slack: FakeSlack, later: Later, before: tuple[int, ...], posts: int
+) -> None:
+    """5, 1, 4 and 10, 9, 10, 11 are one problem each. 5, 0, 5 are two problems with a resolution in between."""
     for count in before:
-        dead_letters(count)
+        measure_dead_letters(count)
         send_all(later)
     assert len(slack.posts) == posts
 
 
-def test_news_is_told_and_growth_to_ten_times(slack: FakeSlack, later: Later) -> None:
-    dead_letters(5)
+def test_news_and_tenfold_growth_are_sent(slack: FakeSlack, later: Later) -> None:
+    measure_dead_letters(5)
     send_all(later)
-    dead_letters(6, news="1 dead letter of a new group: TimeoutError.")
+    measure_dead_letters(6, news="1 dead letter of a new group: TimeoutError.")
     send_all(later)
-    dead_letters(59)
+    measure_dead_letters(59)
     send_all(later)
-    dead_letters(60)
+    measure_dead_letters(60)
     send_all(later)
-    told = list(Notification.objects.values_list("kind", "news"))
-    assert told == [
+    notifications = list(Notification.objects.values_list("kind", "news"))
+    assert notifications == [
         ("firing", ""),
         ("news", "1 dead letter of a new group: TimeoutError."),
         ("news", "Grown from 6 to 60."),
@@ -157,7 +159,7 @@ def test_news_is_told_and_growth_to_ten_times(slack: FakeSlack, later: Later) ->
 @pytest.mark.parametrize(
     ("rule", "silent", "loud"), [("stale_jobs_day", 5, 6), ("limited_requests_hour", 100, 101)]
 )
-def test_exactly_the_threshold_is_silent_and_one_more_is_told_once(
+def test_value_above_the_threshold_is_sent_once(
     slack: FakeSlack, later: Later, rule: str, silent: int, loud: int
 ) -> None:
     for value, posts in ((silent, 0), (loud, 1), (loud, 1)):
@@ -169,14 +171,14 @@ def test_exactly_the_threshold_is_silent_and_one_more_is_told_once(
 @pytest.mark.parametrize(
     ("status", "body"), [(410, "channel_is_archived"), (404, "no_service"), (403, "action_prohibited")]
 )
-def test_an_answer_for_good_ends_the_posting_and_the_fallback_hears(
+def test_permanent_rejection_stops_posting_and_uses_the_fallback(
     slack: FakeSlack, later: Later, settings: Any, status: int, body: str
 ) -> None:
     slack.always = Reply(status, body)
     with serve() as pager:
         settings.OPSCONSOLE_ALERT_CHANNELS = {"pager": pager.url.replace("http://", "json://")}
         settings.OPSCONSOLE_ALERT_FALLBACK = "pager"
-        dead_letters(5)
+        measure_dead_letters(5)
         send_all(later)
 
         assert len(slack.posts) == 1, "no loop"
@@ -186,17 +188,17 @@ def test_an_answer_for_good_ends_the_posting_and_the_fallback_hears(
         assert "5 dead letters in default" in pager.posts[0]["title"]
         assert "'slack' does not accept messages" in pager.posts[0]["message"]
 
-        dead_letters(0)
+        measure_dead_letters(0)
         send_all(later)
         assert len(slack.posts) == 1
         assert "Resolved" in pager.posts[1]["title"]
 
 
-def test_without_a_fallback_it_waits_until_a_test_mends_the_channel(slack: FakeSlack, later: Later) -> None:
+def test_without_a_fallback_deliveries_wait_for_a_successful_test(slack: FakeSlack, later: Later) -> None:
     from alerts.sending import channel_test
 
     slack.replies = [Reply(410, "channel_is_archived")]
-    dead_letters(5)
+    measure_dead_letters(5)
     send_all(later)
     assert len(slack.posts) == 1
     assert Delivery.objects.waiting().count() == 1
@@ -207,9 +209,9 @@ def test_without_a_fallback_it_waits_until_a_test_mends_the_channel(slack: FakeS
     assert Channel.objects.get().broken_since is None
 
 
-def test_a_proxy_on_the_way_that_forbids_breaks_nothing(slack: FakeSlack, later: Later) -> None:
+def test_refusal_by_a_proxy_does_not_break_the_channel(slack: FakeSlack, later: Later) -> None:
     slack.replies = [Reply(403, "<html>Forbidden by the proxy</html>")]
-    dead_letters(5)
+    measure_dead_letters(5)
     delivery.deliver()
     assert Channel.objects.get().broken_since is None
     later(5)
@@ -217,27 +219,27 @@ def test_a_proxy_on_the_way_that_forbids_breaks_nothing(slack: FakeSlack, later:
     assert len(slack.posts) == 2
 
 
-def test_a_malformed_message_is_told_in_the_plainest_form(slack: FakeSlack, later: Later) -> None:
+def test_rejected_message_is_sent_again_in_the_plain_format(slack: FakeSlack, later: Later) -> None:
     slack.replies = [Reply(400, "invalid_blocks")]
-    dead_letters(5)
+    measure_dead_letters(5)
     send_all(later)
     assert "blocks" in slack.posts[0]
     assert slack.posts[1] == {"text": "🔴 Firing: 5 dead letters in default", "mrkdwn": False}
     assert outcomes() == ["malformed", "delivered"]
 
 
-def test_a_channel_that_refuses_even_that_is_broken(slack: FakeSlack, later: Later) -> None:
+def test_channel_that_rejects_the_plain_format_is_broken(slack: FakeSlack, later: Later) -> None:
     slack.always = Reply(400, "invalid_payload")
-    dead_letters(5)
+    measure_dead_letters(5)
     send_all(later)
     assert len(slack.posts) == 2
     assert Channel.objects.get().broken_why == "400 invalid_payload"
 
 
 @pytest.mark.parametrize("reply", [Reply(500, "rollup_error"), Reply(503), Reply(302, "elsewhere")])
-def test_a_passing_failure_is_tried_again_with_backoff(slack: FakeSlack, later: Later, reply: Reply) -> None:
+def test_temporary_failure_is_retried_with_backoff(slack: FakeSlack, later: Later, reply: Reply) -> None:
     slack.always = reply
-    dead_letters(5)
+    measure_dead_letters(5)
     for turn in range(1, 4):
         delivery.deliver()
         delivery.deliver()
@@ -251,9 +253,9 @@ def test_a_passing_failure_is_tried_again_with_backoff(slack: FakeSlack, later: 
     assert not any("repeat" in text for text in slack.texts)
 
 
-def test_a_wrong_body_is_no_success_and_what_follows_is_labelled(slack: FakeSlack, later: Later) -> None:
+def test_unexpected_body_is_an_unknown_outcome(slack: FakeSlack, later: Later) -> None:
     slack.replies = [Reply(200, "<html>Please log in</html>")]
-    dead_letters(5)
+    measure_dead_letters(5)
     delivery.deliver()
     assert Delivery.objects.get().state == Delivery.State.WAITING
     later(5)
@@ -261,12 +263,12 @@ def test_a_wrong_body_is_no_success_and_what_follows_is_labelled(slack: FakeSlac
     assert "This may be a repeat" in slack.texts[1]
 
 
-def test_a_hanging_socket_costs_one_deadline_and_is_labelled(
+def test_hanging_channel_times_out_and_the_repeat_is_labelled(
     slack: FakeSlack, later: Later, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "answer_in_time", lambda call: answer_in_time(call, 0.3))
     slack.replies = [HANG]
-    dead_letters(5)
+    measure_dead_letters(5)
     delivery.deliver()
     assert Attempt.objects.get().answer == "No answer within 0.3 s"
     later(5)
@@ -279,9 +281,9 @@ def test_a_hanging_socket_costs_one_deadline_and_is_labelled(
 answer_in_time = delivery.answer_in_time
 
 
-def test_nobody_listens(slack: FakeSlack, settings: Any, later: Later) -> None:
+def test_refused_connection_is_retried_without_a_label(slack: FakeSlack, settings: Any, later: Later) -> None:
     settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:1/services/secret-word"
-    dead_letters(5)
+    measure_dead_letters(5)
     delivery.deliver()
     attempt = Attempt.objects.get()
     assert attempt.outcome == Outcome.AGAIN
@@ -292,14 +294,14 @@ def test_nobody_listens(slack: FakeSlack, settings: Any, later: Later) -> None:
     assert "repeat" not in slack.texts[0]
 
 
-def test_a_channel_that_fails_for_long_is_helped_by_the_fallback(
+def test_fallback_is_used_for_a_channel_that_fails_for_long(
     slack: FakeSlack, later: Later, settings: Any
 ) -> None:
     slack.always = Reply(503)
     with serve() as pager:
         settings.OPSCONSOLE_ALERT_CHANNELS = {"pager": pager.url.replace("http://", "json://")}
         settings.OPSCONSOLE_ALERT_FALLBACK = "pager"
-        dead_letters(5)
+        measure_dead_letters(5)
         send_all(later)
         assert pager.posts == []
         later(600)
@@ -311,7 +313,7 @@ def test_a_channel_that_fails_for_long_is_helped_by_the_fallback(
     assert slack.texts[-1] == "🔴 Firing: 5 dead letters in default"
 
 
-def test_at_most_one_a_second(slack: FakeSlack, later: Later) -> None:
+def test_channel_gets_at_most_one_message_per_second(slack: FakeSlack, later: Later) -> None:
     for name in ("one", "two", "three"):
         notify.fire(name, title=name, severity="warning")
     # The first post of a process may take half of that second.
@@ -328,7 +330,7 @@ def test_at_most_one_a_second(slack: FakeSlack, later: Later) -> None:
     assert len(slack.posts) == 3
 
 
-def test_what_piled_up_is_one_message(slack: FakeSlack, later: Later) -> None:
+def test_many_waiting_alerts_are_sent_as_one_message(slack: FakeSlack, later: Later) -> None:
     for number in range(12):
         notify.fire(f"thing-{number}", title=f"Thing {number}", severity="warning")
     send_all(later)
@@ -339,19 +341,21 @@ def test_what_piled_up_is_one_message(slack: FakeSlack, later: Later) -> None:
     assert "Thing 11" in slack.texts[0]
 
 
-def test_without_channels_nothing_is_swallowed(slack: FakeSlack, settings: Any, later: Later) -> None:
+def test_notifications_wait_while_no_channel_is_configured(
+    slack: FakeSlack, settings: Any, later: Later
+) -> None:
     settings.SLACK_WEBHOOK_URL = None
-    dead_letters(5)
+    measure_dead_letters(5)
     send_all(later)
     settings.SLACK_WEBHOOK_URL = slack.url
     send_all(later)
     assert len(slack.posts) == 1
 
 
-def test_news_of_two_days_ago_is_no_news_for_the_first_channel(
+def test_old_notifications_are_not_sent_to_the_first_channel(
     slack: FakeSlack, settings: Any, later: Later
 ) -> None:
-    dead_letters(5)
+    measure_dead_letters(5)
     later(2 * 86_400)
     send_all(later)
     assert slack.posts == []
@@ -359,15 +363,15 @@ def test_news_of_two_days_ago_is_no_news_for_the_first_channel(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_clusters_at_once_are_one_alert_and_one_post(slack: FakeSlack, later: Later) -> None:
+def test_concurrent_clusters_send_one_message_per_alert(slack: FakeSlack, later: Later) -> None:
     for turn in range(5):
-        race([lambda: dead_letters(5)] * 4)
+        race([lambda: measure_dead_letters(5)] * 4)
         race([delivery.deliver] * 4)
         later(2)
         race([delivery.deliver] * 4)
         assert Alert.objects.open().count() == 1
         assert len(slack.posts) == 2 * turn + 1
-        dead_letters(0)
+        measure_dead_letters(0)
         later(2)
         race([delivery.deliver] * 4)
         assert len(slack.posts) == 2 * turn + 2

@@ -1,4 +1,4 @@
-"""What time alone brings about."""
+"""Reminders, snoozes, late monitors, unknown values and rule changes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def in_hours(hours: float) -> datetime:
     return now + timedelta(hours=hours)
 
 
-def test_six_days_firing(slack: FakeSlack, later: Later) -> None:
-    """Reminders on schedule, every four hours; "since" is that of the first day; nothing at other times."""
+def test_reminders_are_sent_every_four_hours_for_six_days(slack: FakeSlack, later: Later) -> None:
+    """The alert keeps its start, and nothing is sent in between."""
     notify.measure("dlq_not_empty", 5, scope="default")
     alert = Alert.objects.get()
     for _ in range(6 * 24):
@@ -49,7 +49,7 @@ def test_six_days_firing(slack: FakeSlack, later: Later) -> None:
     assert "Still firing after 6 d" in slack.texts[0]
 
 
-def test_one_that_nobody_repeats_is_reminded_of_all_the_same(later: Later) -> None:
+def test_alert_that_is_fired_once_gets_reminders(later: Later) -> None:
     notify.fire("mass-staleness", title="22 runs", severity="critical")
     later(HOUR - 60)
     assert reminders.remind() == 0
@@ -57,7 +57,7 @@ def test_one_that_nobody_repeats_is_reminded_of_all_the_same(later: Later) -> No
     assert (reminders.remind(), reminders.remind()) == (1, 0)
 
 
-def test_an_alert_of_no_rule_is_reminded_of_by_its_severity(later: Later) -> None:
+def test_reminder_interval_without_a_rule_depends_on_the_severity(later: Later) -> None:
     notify.fire("something", title="x", severity="warning")
     later(24 * HOUR - 60)
     assert reminders.remind() == 0
@@ -65,7 +65,7 @@ def test_an_alert_of_no_rule_is_reminded_of_by_its_severity(later: Later) -> Non
     assert reminders.remind() == 1
 
 
-def test_acknowledged_is_quiet_but_for_growth_and_what_breaks_through(later: Later) -> None:
+def test_acknowledged_alert_sends_only_growth_and_breakthrough_news(later: Later) -> None:
     notify.measure("dlq_not_empty", 5)
     alert = Alert.objects.get()
     assert operator_decisions.acknowledge(alert.pk, "olga", "Looking.")
@@ -85,7 +85,7 @@ def test_acknowledged_is_quiet_but_for_growth_and_what_breaks_through(later: Lat
     assert kinds() == ["firing", "news", "news"]
 
 
-def test_a_snooze_ends_once(later: Later) -> None:
+def test_end_of_a_snooze_is_sent_once(later: Later) -> None:
     notify.measure("dlq_not_empty", 5)
     alert = Alert.objects.get()
     assert operator_decisions.snooze(alert.pk, in_hours(5), "olga", "After the release.")
@@ -98,7 +98,7 @@ def test_a_snooze_ends_once(later: Later) -> None:
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 24 * 31])
-def test_a_snooze_needs_an_end_that_can_be_meant(hours: float) -> None:
+def test_snooze_needs_an_end_within_30_days(hours: float) -> None:
     notify.measure("dlq_not_empty", 5)
     with pytest.raises(DecisionRefused, match="Enter an end for the snooze"):
         operator_decisions.snooze(Alert.objects.get().pk, in_hours(hours), "olga", "x")
@@ -116,7 +116,7 @@ def test_every_decision_needs_a_reason() -> None:
     assert Alert.objects.get().state == Alert.State.FIRING
 
 
-def test_resolved_by_hand_is_told_and_fires_anew_when_it_persists() -> None:
+def test_manually_resolved_alert_fires_again_if_the_problem_persists() -> None:
     notify.measure("dlq_not_empty", 5)
     pk = Alert.objects.get().pk
     assert operator_decisions.resolve(pk, "olga", "Done by hand.")
@@ -129,7 +129,7 @@ def test_resolved_by_hand_is_told_and_fires_anew_when_it_persists() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_acknowledge_racing_resolve() -> None:
+def test_concurrent_acknowledgement_does_not_reopen_a_resolved_alert() -> None:
     """oncall#3161: an acknowledgement un-resolved a resolved alert."""
     for _ in range(15):
         notify.measure("dlq_not_empty", 5)
@@ -149,14 +149,14 @@ def test_acknowledge_racing_resolve() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_that_remind_at_once_tell_once(later: Later) -> None:
+def test_concurrent_senders_create_one_reminder(later: Later) -> None:
     notify.measure("dlq_not_empty", 5)
     later(5 * HOUR)
     assert sum(race([reminders.remind] * 4)) == 1
     assert kinds() == ["firing", "reminder"]
 
 
-def test_a_monitor_is_late_after_two_intervals_and_tells_when_it_is_back(later: Later) -> None:
+def test_monitor_is_late_after_two_intervals_until_it_succeeds(later: Later) -> None:
     notify.monitor_ok("sweep", timedelta(minutes=2))
     later(230)
     assert monitors.judge() == []
@@ -169,7 +169,7 @@ def test_a_monitor_is_late_after_two_intervals_and_tells_when_it_is_back(later: 
     assert kinds() == ["firing", "resolved"]
 
 
-def test_a_monitor_that_is_forgotten_is_late_no_more(later: Later) -> None:
+def test_forgotten_monitor_is_not_late(later: Later) -> None:
     notify.monitor_ok("dlq check of slow", timedelta(minutes=5))
     later(3_600)
     monitors.judge()
@@ -178,7 +178,7 @@ def test_a_monitor_that_is_forgotten_is_late_no_more(later: Later) -> None:
     assert not Alert.objects.open().exists()
 
 
-def test_four_hours_of_downtime_are_one_late_monitor(slack: FakeSlack, later: Later) -> None:
+def test_four_hours_of_downtime_raise_one_alert(slack: FakeSlack, later: Later) -> None:
     notify.monitor_ok("sweep", timedelta(minutes=2))
     later(4 * HOUR)
     for _ in range(3):
@@ -192,8 +192,8 @@ def test_four_hours_of_downtime_are_one_late_monitor(slack: FakeSlack, later: La
     assert "Fired and resolved" in slack.texts[0]
 
 
-def test_not_knowing_for_long_is_an_alert_and_knowing_ends_it(later: Later) -> None:
-    """Read fails: unknown, not 0."""
+def test_value_unknown_for_long_raises_an_alert_until_it_is_known(later: Later) -> None:
+    """A failed measurement is unknown, not 0."""
     notify.measure("dlq_not_empty", 5, scope="default")
     for minutes, open_alerts in ((0, 1), (9, 1), (2, 2)):
         later(minutes * 60)
@@ -207,14 +207,14 @@ def test_not_knowing_for_long_is_an_alert_and_knowing_ends_it(later: Later) -> N
     assert Alert.objects.open().get().fingerprint == "dlq_not_empty:default"
 
 
-def test_other_figures_tell_of_not_knowing_by_their_own_name(later: Later) -> None:
+def test_alert_about_an_unknown_value_names_the_rule(later: Later) -> None:
     notify.measure("limited_requests_hour", None, why_unknown="The store is away.")
     later(16 * 60)
     notify.measure("limited_requests_hour", None, why_unknown="The store is away.")
     assert Alert.objects.get().fingerprint == "gauge_unreadable:limited_requests_hour"
 
 
-def wish(**changes: Any) -> RuleSettings:
+def rule_settings(**changes: Any) -> RuleSettings:
     plain = {
         "enabled": True,
         "threshold": 5.0,
@@ -225,9 +225,9 @@ def wish(**changes: Any) -> RuleSettings:
     return RuleSettings(**{**plain, **changes})
 
 
-def test_a_changed_threshold_counts_from_the_next_figure() -> None:
+def test_changed_threshold_applies_to_the_next_value() -> None:
     notify.measure("stale_jobs_day", 6)
-    rules.change("stale_jobs_day", wish(threshold=8.0, severity="critical"), "olga", "We grew.")
+    rules.change("stale_jobs_day", rule_settings(threshold=8.0, severity="critical"), "olga", "We grew.")
     notify.measure("stale_jobs_day", 6)
     assert not Alert.objects.open().exists()
     notify.measure("stale_jobs_day", 9)
@@ -235,9 +235,9 @@ def test_a_changed_threshold_counts_from_the_next_figure() -> None:
     assert (alert.threshold, alert.severity) == (8, "critical")
 
 
-def test_a_rule_that_is_off_fires_no_more_and_ends_what_is_open() -> None:
+def test_disabled_rule_fires_nothing_and_resolves_its_alerts() -> None:
     notify.measure("stale_jobs_day", 6)
-    rules.change("stale_jobs_day", wish(enabled=False), "olga", "Being rebuilt.")
+    rules.change("stale_jobs_day", rule_settings(enabled=False), "olga", "Being rebuilt.")
     notify.measure("stale_jobs_day", 7)
     assert not Alert.objects.open().exists()
     notify.fire("stale_jobs_day", title="x", severity="info")
@@ -254,8 +254,8 @@ def test_a_rule_that_is_off_fires_no_more_and_ends_what_is_open() -> None:
         ({"reminder_interval": timedelta(days=31)}, "reminder interval must be"),
     ],
 )
-def test_numbers_that_can_not_be_meant_are_refused(changes: dict[str, Any], sentence: str) -> None:
+def test_invalid_rule_settings_are_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(rules.RuleRefused, match=sentence):
-        rules.change("stale_jobs_day", wish(**changes), "olga", "x")
+        rules.change("stale_jobs_day", rule_settings(**changes), "olga", "x")
     with pytest.raises(rules.RuleRefused, match="Give a reason"):
-        rules.change("stale_jobs_day", wish(), "olga", " ")
+        rules.change("stale_jobs_day", rule_settings(), "olga", " ")

@@ -1,4 +1,4 @@
-"""Dead-man's switches: pinged after each success and only then, whatever is at the other end."""
+"""Dead-man's switches: when they are pinged, and failures of the service that is pinged."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ def web(settings: Settings) -> Iterator[Web]:
 
 
 def succeed(name: str = "sweep", *, ago: timedelta = timedelta(0)) -> None:
-    """The monitor succeeded, and the last ping was long enough ago."""
+    """Record a success of the monitor, and move the last ping far enough into the past."""
     notify.monitor_ok(name, TWO)
     Monitor.objects.filter(pk=name).update(last_ok_at=Now() - ago)
     DeadManPing.objects.update(pinged_at=Now() - TWO)
 
 
-def test_each_success_is_told_once(web: Web) -> None:
+def test_each_success_sends_one_ping(web: Web) -> None:
     assert deadman.ping_due() == ""
     succeed()
     assert deadman.ping_due() == "sweep: HTTP 200"
     assert deadman.ping_due() == ""
-    assert web.asked == [f"GET {PATH}"]
+    assert web.requests == [f"GET {PATH}"]
 
     succeed()
     deadman.ping_due()
 
-    assert web.asked == [f"GET {PATH}"] * 2
+    assert web.requests == [f"GET {PATH}"] * 2
     row = DeadManPing.objects.get()
     assert (row.answer, row.failing_since) == ("HTTP 200", None)
     assert row.ok_at and row.pinged_at and row.ok_at >= row.pinged_at
 
 
-def test_many_sweeps_are_told_once_an_interval(web: Web) -> None:
+def test_frequent_successes_send_one_ping_per_interval(web: Web) -> None:
     succeed()
     deadman.ping_due()
     notify.monitor_ok("sweep", TWO)
@@ -66,20 +66,20 @@ def test_many_sweeps_are_told_once_an_interval(web: Web) -> None:
     assert deadman.ping_due() == "sweep: HTTP 200"
 
 
-def test_a_success_of_long_ago_is_no_sign_of_life(web: Web) -> None:
+def test_old_success_sends_no_ping(web: Web) -> None:
     succeed(ago=2 * TWO + timedelta(seconds=1))
     assert deadman.ping_due() == ""
-    assert web.asked == []
+    assert web.requests == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_clusters_ping_once(web: Web) -> None:
+def test_concurrent_clusters_send_one_ping(web: Web) -> None:
     succeed()
     assert sorted(race([deadman.ping_due] * 4)) == ["", "", "", "sweep: HTTP 200"]
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
 
 
-def test_all_checks_must_have_succeeded(web: Web, settings: Settings) -> None:
+def test_ping_needs_a_success_of_every_check(web: Web, settings: Settings) -> None:
     settings.OPSCONSOLE_DEADMAN_CHECK_URL = web.url + "/check"
     succeed("dead letter check (jobs-dlq)", ago=MINUTE)
     succeed("dead letter check (slow-dlq)", ago=MINUTE)
@@ -90,26 +90,26 @@ def test_all_checks_must_have_succeeded(web: Web, settings: Settings) -> None:
 
     succeed("dead letter check (slow-dlq)")
     assert deadman.ping_due() == "check: HTTP 200"
-    assert web.asked == ["GET /check"] * 2
+    assert web.requests == ["GET /check"] * 2
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-def test_an_answer_that_is_none_of_success_is_shown(web: Web, status: int) -> None:
+def test_failed_ping_is_recorded(web: Web, status: int) -> None:
     web.status, web.headers = status, {"Location": "/login"}
     succeed()
     assert deadman.ping_due() == f"sweep: HTTP {status}"
     assert DeadManPing.objects.get().failing_since
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
 
 
-def test_one_that_hangs_is_left_after_a_moment(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_switch_times_out(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadman, "TIMEOUT_SECONDS", (0.2, 0.2))
     web.silent = True
     succeed()
     assert deadman.ping_due() == "sweep: no answer in time"
 
 
-def test_one_that_refuses_is_logged_once_and_without_its_address(
+def test_refused_connection_is_logged_once_without_the_url(
     settings: Settings, web: Web, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "alerts.watch.deadman")
@@ -131,7 +131,7 @@ def test_one_that_refuses_is_logged_once_and_without_its_address(
     assert "secret-name" not in caplog.text
 
 
-def test_a_switch_that_is_no_longer_named_is_forgotten(web: Web, settings: Settings) -> None:
+def test_switch_removed_from_the_settings_is_deleted(web: Web, settings: Settings) -> None:
     succeed()
     deadman.ping_due()
     settings.OPSCONSOLE_DEADMAN_SWEEP_URL = None
@@ -140,14 +140,14 @@ def test_a_switch_that_is_no_longer_named_is_forgotten(web: Web, settings: Setti
     assert not DeadManPing.objects.exists()
 
 
-def test_the_page_shows_ping_and_answer_and_no_address(web: Web) -> None:
+def test_page_shows_the_answer_but_not_the_url(web: Web) -> None:
     web.status = 500
     succeed()
     deadman.ping_due()
-    page = Client()
-    page.force_login(viewer())
+    client = Client()
+    client.force_login(viewer())
 
-    shown = page.get("/admin/alerts/deadmanping/").content.decode()
+    html = client.get("/admin/alerts/deadmanping/").content.decode()
 
-    assert "HTTP 500" in shown and "Not accepted" in shown
-    assert "secret-name" not in shown
+    assert "HTTP 500" in html and "Not accepted" in html
+    assert "secret-name" not in html
