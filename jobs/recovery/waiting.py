@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from django.conf import settings
@@ -63,13 +63,17 @@ def _proven(job: JobWithMessage, trouble: MessageTrouble, proof: Proof | None) -
     return MessageTrouble.LOST if lost else trouble
 
 
+# A label with a time or words.
+Fact: TypeAlias = tuple[str, str | datetime | None]
+
+
 @dataclass(frozen=True)
 class Waiting:
     """``facts``: labels with a time or words, the evidence."""
 
     trouble: MessageTrouble
     sentence: str
-    facts: list[tuple[str, Any]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
         )
     if trouble == MessageTrouble.UNSENT:
         return Waiting(trouble, _unsent(job), _sending(job))
-    facts = [("Waiting since", job.waiting_since), *_sending(job), ("Proof", _proof(job, around))]
+    facts: list[Fact] = [("Waiting since", job.waiting_since), *_sending(job), ("Proof", _proof(job, around))]
     if trouble == MessageTrouble.USED_UP:
         return Waiting(trouble, _used_up(job), facts)
     facts.append(("Next re-send", _next(job, around)))
@@ -141,10 +145,10 @@ def _used_up(job: JobWithMessageState) -> str:
     )
 
 
-def _sending(job: JobWithMessageState) -> list[tuple[str, Any]]:
+def _sending(job: JobWithMessageState) -> list[Fact]:
     if job.message_state is None:
         return [("Message", "sent by its producer, if at all: the console sent none for this run")]
-    facts: list[tuple[str, Any]] = [("Last sent", job.message_sent_at or "never")]
+    facts: list[Fact] = [("Last sent", job.message_sent_at or "never")]
     if job.message_state == Outbox.State.WAITING:
         facts.append(("Tried", exactly(job.message_tries or 0, "time")))
     return [*facts, ("Re-sent", f"{job.resends} of {MOST_RESENDS} times")]

@@ -118,7 +118,7 @@ def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterato
 
 
 @register.simple_tag
-def fact(value: Any, now: datetime) -> Any:
+def fact(value: str | datetime | None, now: datetime) -> str | None:
     """Show a time as an age by the clock of ``now``; show words unchanged."""
     return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin import ListFilter, SimpleListFilter
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
@@ -77,8 +78,7 @@ def in_words(changelist: ChangeList) -> str:
     return ", ".join(parts) or "all rows of the list"
 
 
-def _chosen(spec: Any) -> str:
-    value = spec.value() if hasattr(spec, "value") else None
-    return next(
-        (str(label) for choice, label in getattr(spec, "lookup_choices", ()) if str(choice) == value), ""
-    )
+def _chosen(spec: ListFilter) -> str:
+    if not isinstance(spec, SimpleListFilter):
+        return ""
+    return next((str(label) for choice, label in spec.lookup_choices if str(choice) == spec.value()), "")

@@ -18,7 +18,7 @@ from jobs.models.run_times import deadline_of
 from jobs.models.worker import stale_after
 from jobs.operations.job_operations import Action, step_for
 from jobs.recovery import outlook, surroundings, waiting
-from jobs.recovery.waiting import Waiting
+from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs.diagnosis import Diagnosis, diagnose
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
@@ -48,7 +48,7 @@ class Panel:
 
     heading: str
     sentence: str
-    facts: list[tuple[str, Any]]
+    facts: list[Fact]
     tone: str
 
 
@@ -90,7 +90,7 @@ def _of_run(job: JobWithEvidence, diagnosis: Diagnosis) -> Panel | None:
     return Panel(heading, diagnosis.sentence, _facts(job, diagnosis), tone)
 
 
-def _facts(job: JobWithEvidence, diagnosis: Diagnosis) -> list[tuple[str, Any]]:
+def _facts(job: JobWithEvidence, diagnosis: Diagnosis) -> list[Fact]:
     limit = stale_after() if job.claimed_epoch is not None else job.read_at - job.stale_before
     return [
         ("Last beat of this run", job.beat_at or "never"),

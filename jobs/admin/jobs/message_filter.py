@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
 from jobs.models import MessageTrouble
+from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.recovery import waiting
 
 CHOICES = {
@@ -27,5 +25,5 @@ class MessageFilter(KnownFilter):
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [(trouble.value, words) for trouble, words in CHOICES.items()]
 
-    def apply(self, rows: Any, value: str) -> QuerySet[Any]:
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet[JobWithMessage]:
         return waiting.having(MessageTrouble(value), rows)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django_stubs_ext import MutableHttpRequest
 
@@ -124,7 +126,7 @@ def _existing(number: int) -> BulkOperation:
     return operation
 
 
-def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[Any, str, str]:
+def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[QuerySet[Any], str, str]:
     """What the list of this kind would show with these filters, in words and as its query string too."""
     query = QueryDict(mutable=True)
     query.update({name: plain_text(options[name]) for name in FILTERS if options[name] is not None})
@@ -135,14 +137,18 @@ def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[Any, str, str]:
         query["q"] = customer
     if bool(query) == options["all"]:
         raise CommandError("Give at least one filter, or --all for everything.")
-    _refuse_unknown_filters(_changelist(kind, QueryDict()).filter_specs, query)
+    _refuse_unknown_filters(_filters(_changelist(kind, QueryDict())), query)
     changelist = _changelist(kind, query)
-    _refuse_unknown_values(changelist.filter_specs, query)
+    _refuse_unknown_values(_filters(changelist), query)
     return changelist.get_queryset(_request(query)), in_words(changelist), query.urlencode()
 
 
 def _changelist(kind: Kind, query: QueryDict) -> ChangeList:
     return admin.site.get_model_admin(kind.model).get_changelist_instance(_request(query))
+
+
+def _filters(changelist: ChangeList) -> list[SimpleListFilter]:
+    return [spec for spec in changelist.filter_specs if isinstance(spec, SimpleListFilter)]
 
 
 def _request(query: QueryDict) -> HttpRequest:
@@ -152,17 +158,18 @@ def _request(query: QueryDict) -> HttpRequest:
     return request
 
 
-def _refuse_unknown_filters(specs: list[Any], query: QueryDict) -> None:
-    known = [spec.parameter_name for spec in specs]
+def _refuse_unknown_filters(specs: list[SimpleListFilter], query: QueryDict) -> None:
+    known = [str(spec.parameter_name) for spec in specs]
     for name in query:
         if name != "q" and name not in known:
             raise CommandError(f"This list has no filter --{name}; it has --{', --'.join(known)}.")
 
 
-def _refuse_unknown_values(specs: list[Any], query: QueryDict) -> None:
+def _refuse_unknown_values(specs: list[SimpleListFilter], query: QueryDict) -> None:
     """A list shows everything when a filter's value is unknown; a command that is misspelt must not mean that."""
     for spec in specs:
         known = [str(value) for value, _ in spec.lookup_choices]
-        value = query.get(spec.parameter_name)
+        name = str(spec.parameter_name)
+        value = query.get(name)
         if value is not None and value not in known:
-            raise CommandError(f"--{spec.parameter_name} {value} is none of: {', '.join(known)}.")
+            raise CommandError(f"--{name} {value} is none of: {', '.join(known)}.")
