@@ -7,6 +7,7 @@ hear of it, commit with what caused them (I7). Sending is the duty of ``alerts.s
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,51 +17,24 @@ from django.db.models.functions import Coalesce, Now
 
 from alerts import notification_policy, rules
 from alerts.models import Alert, Gauge, Monitor, Notification, Rule
-from alerts.models.alert import DatedAlert
-from alerts.notification_policy import Pairs, Said, Telling
+from alerts.models.alert import DatedAlert, Severity
+from alerts.notification_policy import Telling
 from alerts.rules import Judgement
+from alerts.trouble import UNTITLED, Trouble, storable
+
+# What others need of alerts.
+__all__ = ["UNTITLED", "Trouble", "close", "fire", "measure", "monitor_ok", "resolve", "tell", "unknown"]
 
 # An alert may be resolved between our looking for it and opening it; more often than that it won't.
 TRIES = 10
 
 
-def fire(  # noqa: PLR0913 - what is said is said by name
-    fingerprint: str,
-    *,
-    title: str,
-    severity: str,
-    summary: str = "",
-    value: float | None = None,
-    threshold: float | None = None,
-    link: str = "",
-    facts: Pairs = (),
-    links: Pairs = (),
-    news: str | None = None,
-    breaks_through: bool = False,
-) -> None:
+def fire(fingerprint: str, trouble: Trouble) -> None:
     """Open the alert, or refresh the one that is open; an acknowledged one stays acknowledged.
 
-    ``severity`` is one of ``Alert.Severity``; another raises ``ValueError``. ``value`` and ``threshold`` are in
-    the unit that the title names. ``link`` is a path within the console, ``facts`` pairs of a label and a text,
-    ``links`` pairs of a label and an address or path. Nothing of a message's body belongs into any of them.
-
-    Of an alert that is open already people hear again only when ``news`` says what is new, when the figure
-    has grown tenfold, or when a reminder is due. ``breaks_through``: the news is told although somebody has
-    acknowledged or snoozed the alert, which fires again then.
+    An unknown severity raises ``ValueError``.
     """
-    said = notification_policy.said(
-        title=title,
-        severity=severity,
-        summary=summary,
-        value=value,
-        threshold=threshold,
-        link=link,
-        facts=facts,
-        links=links,
-        news=news,
-        breaks_through=breaks_through,
-    )
-    _fire(fingerprint, said, rules.for_fingerprint(fingerprint))
+    _fire(fingerprint, trouble.stored(), rules.for_fingerprint(fingerprint))
 
 
 def resolve(fingerprint: str) -> bool:
@@ -71,44 +45,32 @@ def resolve(fingerprint: str) -> bool:
 def unknown(fingerprint: str, *, why: str) -> None:
     """What the alert stands for can't be read now: an open alert says so, and nothing is resolved (I8)."""
     Alert.objects.open().filter(fingerprint=fingerprint).update(
-        unknown_since=Coalesce("unknown_since", Now()), unknown_why=notification_policy.storable(why, 1_000)
+        unknown_since=Coalesce("unknown_since", Now()), unknown_why=storable(why, 1_000)
     )
 
 
-def measure(  # noqa: PLR0913 - what is said is said by name
+def measure(
     rule: str,
     value: float | None,
+    trouble: Trouble = UNTITLED,
     *,
-    title: str = "",
     scope: str = "",
     why_unknown: str = "",
-    severity: str = "",
-    summary: str = "",
-    link: str = "",
-    facts: Pairs = (),
-    links: Pairs = (),
-    news: str | None = None,
-    breaks_through: bool = False,
 ) -> None:
     """Judge a figure by the rule of that name: fire above its threshold, resolve far enough below it.
 
     ``scope``, such as a queue's name, makes it an alert of its own. ``value`` None: it could not be read,
     because of ``why_unknown``; nothing resolves then, and not knowing it for long is an alert itself.
-    ``severity`` "": that of the rule; ``title`` "": that of the rule, with the scope. Raises ``rules.UnknownRule``.
+    Raises ``rules.UnknownRule``.
     """
     applied = rules.by_name(rule)
     fingerprint = f"{rule}:{scope}" if scope else rule
-    said = notification_policy.said(
-        title=title or rules.title_of(rule, scope),
-        severity=severity or applied.severity,
-        summary=summary,
+    judged = replace(
+        trouble,
+        title=trouble.title or rules.title_of(rule, scope),
+        severity=trouble.severity or applied.severity,
         value=value,
         threshold=applied.threshold,
-        link=link,
-        facts=facts,
-        links=links,
-        news=news,
-        breaks_through=breaks_through,
     )
     with transaction.atomic():
         # What is no number says as little as none at all.
@@ -118,7 +80,7 @@ def measure(  # noqa: PLR0913 - what is said is said by name
         _known(fingerprint, rule, scope, value)
         match rules.judge(applied, value):
             case Judgement.WRONG:
-                _fire(fingerprint, said, applied)
+                _fire(fingerprint, judged.stored(), applied)
             case Judgement.WELL:
                 _resolve(fingerprint, value=value)
             case Judgement.BETWEEN:
@@ -133,23 +95,26 @@ def monitor_ok(name: str, interval: timedelta) -> None:
     )
 
 
-def _fire(fingerprint: str, said: Said, rule: Rule | None) -> None:
+def _fire(fingerprint: str, trouble: Trouble, rule: Rule | None) -> None:
     if rule and not rule.enabled:
         _resolve(fingerprint)
         return
     with transaction.atomic():
-        alert = _open(fingerprint, said, rule)
-        told = notification_policy.about(alert, said, alert.db_now, rule)
-        _write(alert, said, rule, told)
+        alert = _open(fingerprint, trouble, rule)
+        told = notification_policy.about(alert, trouble, alert.db_now, rule)
+        _write(alert, trouble, rule, told)
 
 
-def _open(fingerprint: str, said: Said, rule: Rule | None) -> DatedAlert:
+def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:
     """The open alert of this fingerprint, locked; opened if there is none. The constraint lets one through."""
     for _ in range(TRIES):
         if alert := _locked(fingerprint):
             return alert
         opened = Alert(
-            fingerprint=fingerprint, rule=rule.name if rule else "", severity=said.severity, title=said.title
+            fingerprint=fingerprint,
+            rule=rule.name if rule else "",
+            severity=trouble.severity,
+            title=trouble.title,
         )
         Alert.objects.bulk_create([opened], ignore_conflicts=True)
     raise RuntimeError(f"The alert {fingerprint!r} was resolved as often as it was opened.")
@@ -160,22 +125,22 @@ def _locked(fingerprint: str) -> DatedAlert | None:
     return open_one.select_for_update().annotate(db_now=Now()).first()
 
 
-def _write(alert: Alert, said: Said, rule: Rule | None, told: Telling | None) -> None:
+def _write(alert: Alert, trouble: Trouble, rule: Rule | None, told: Telling | None) -> None:
     changes: dict[str, Any] = {
-        "title": said.title,
-        "severity": rules.severity_of(rule, said.severity),
-        "summary": said.summary,
-        "value": said.value,
-        "threshold": said.threshold,
-        "link": said.link,
-        "facts": [list(pair) for pair in said.facts],
-        "links": [list(pair) for pair in said.links],
+        "title": trouble.title,
+        "severity": rules.severity_of(rule, Severity(trouble.severity)),
+        "summary": trouble.summary,
+        "value": trouble.value,
+        "threshold": trouble.threshold,
+        "link": trouble.link,
+        "facts": [list(pair) for pair in trouble.facts],
+        "links": [list(pair) for pair in trouble.links],
         "last_seen_at": Now(),
         "unknown_since": None,
         "unknown_why": "",
     }
     if told:
-        changes |= {"told_at": Now(), "told_value": said.value}
+        changes |= {"told_at": Now(), "told_value": trouble.value}
     if told and told.breaks_through:
         changes |= {"state": Alert.State.FIRING, "snoozed_until": None}
     Alert.objects.filter(pk=alert.pk).update(**changes)
@@ -242,23 +207,19 @@ def _not_known(fingerprint: str, rule: str, scope: str, why: str) -> None:
     """Keep the last value, and fire when it has not been known for long."""
     Gauge.objects.bulk_create([Gauge(fingerprint=fingerprint, rule=rule)], ignore_conflicts=True)
     gauges = Gauge.objects.filter(pk=fingerprint)
-    gauges.update(
-        unknown_since=Coalesce("unknown_since", Now()), unknown_why=notification_policy.storable(why, 1_000)
-    )
+    gauges.update(unknown_since=Coalesce("unknown_since", Now()), unknown_why=storable(why, 1_000))
     unknown(fingerprint, why=why)
     if _tells_of_not_knowing(rule):
         return
     gauge = gauges.annotate(unknown_for=Now() - F("unknown_since")).get()
     minutes = gauge.unknown_for / timedelta(minutes=1)
     name, _, own_scope = _unreadable(rule, scope).partition(":")
-    measure(
-        name,
-        minutes,
-        scope=own_scope,
+    trouble = Trouble(
         title=f"{rules.title_of(name, own_scope)} for {minutes:.0f} minutes",
         summary=why,
         facts=[("Last known", f"{gauge.value:,g}" if gauge.value is not None else "never read")],
     )
+    measure(name, minutes, trouble, scope=own_scope)
 
 
 def _unreadable(rule: str, scope: str) -> str:

@@ -16,6 +16,7 @@ from alerts.aws import cloudwatch, sns
 from alerts.aws.cloudwatch import AlarmChange, AlarmState
 from alerts.models import SnsMessage
 from alerts.models.external import KEPT
+from alerts.trouble import Trouble
 
 LONGEST_SUBJECT = 100
 REPEATED = "The message was received before. Nothing was changed."
@@ -87,16 +88,18 @@ def _apply_change(message: sns.Message, change: AlarmChange, fingerprint: str) -
         case AlarmState.ALARM:
             notify.fire(
                 fingerprint,
-                title=f"CloudWatch alarm: {change.alarm}",
-                severity="critical",
-                summary=change.description or change.why,
-                facts=[
-                    *change.dimensions,
-                    ("Region", message.region),
-                    ("Account", message.account),
-                    ("Reason given by CloudWatch", change.why or "none"),
-                ],
-                links=[("View alarm", _console_url(message, change.alarm))],
+                Trouble(
+                    title=f"CloudWatch alarm: {change.alarm}",
+                    severity="critical",
+                    summary=change.description or change.why,
+                    facts=[
+                        *change.dimensions,
+                        ("Region", message.region),
+                        ("Account", message.account),
+                        ("Reason given by CloudWatch", change.why or "none"),
+                    ],
+                    links=[("View alarm", _console_url(message, change.alarm))],
+                ),
             )
             return "An alert was raised."
 
@@ -106,11 +109,13 @@ def _report_other_message(message: sns.Message, fingerprint: str) -> str:
     subject = cloudwatch.printable(message.subject).strip()[:LONGEST_SUBJECT] or "The message has no subject."
     notify.fire(
         fingerprint,
-        title=f"Message from the SNS topic {message.topic_name}",
-        severity="info",
-        summary=subject,
-        facts=[("Topic", message.topic)],
-        news=f"Another message: {subject}",
+        Trouble(
+            title=f"Message from the SNS topic {message.topic_name}",
+            severity="info",
+            summary=subject,
+            facts=[("Topic", message.topic)],
+            news=f"Another message: {subject}",
+        ),
     )
     return "The message is not an alarm change. An alert shows its subject."
 
@@ -118,10 +123,12 @@ def _report_other_message(message: sns.Message, fingerprint: str) -> str:
 def _report_unsubscription(message: sns.Message, fingerprint: str) -> str:
     notify.fire(
         fingerprint,
-        title=f"The console is no longer subscribed to the SNS topic {message.topic_name}",
-        severity="warning",
-        summary="The subscription was ended. Subscribe again, or remove the topic from OPSCONSOLE_SNS_TOPICS.",
-        facts=[("Topic", message.topic)],
+        Trouble(
+            title=f"The console is no longer subscribed to the SNS topic {message.topic_name}",
+            severity="warning",
+            summary="The subscription was ended. Subscribe again, or remove the topic from OPSCONSOLE_SNS_TOPICS.",
+            facts=[("Topic", message.topic)],
+        ),
     )
     return "The subscription has ended. An alert was raised."
 

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from alerts import notify, rules
 from alerts.models import Alert, Monitor
 from alerts.models.rule import MonitorQuerySet
+from alerts.trouble import Trouble
 from opsconsole.kit import lateness
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.durations import spell
@@ -64,10 +65,12 @@ def _is_only_judge() -> bool:
 def _fire(monitor: Monitor, since_success: timedelta) -> None:
     notify.fire(
         f"{RULE}:{monitor.pk}",
-        title=f"{monitor.pk} has not succeeded for {spell(since_success)}",
-        severity=rules.by_name(RULE).severity,
-        summary="Until it succeeds, problems may go unnoticed. Check that the cluster runs and the database answers.",
-        value=round(since_success / monitor.interval, 1),
-        threshold=lateness.INTERVALS,
-        facts=[("Expected every", spell(monitor.interval))],
+        Trouble(
+            title=f"{monitor.pk} has not succeeded for {spell(since_success)}",
+            severity=rules.by_name(RULE).severity,
+            summary="Until it succeeds, problems may go unnoticed. Check that the cluster runs and the database answers.",
+            value=round(since_success / monitor.interval, 1),
+            threshold=lateness.INTERVALS,
+            facts=[("Expected every", spell(monitor.interval))],
+        ),
     )

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from alerts import notify
+from alerts.notify import Trouble
 from alerts.watch import monitors
 from jobs import sqs
 from jobs.dead_letters import origins, search_text
@@ -94,13 +95,15 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
         notify.measure(
             "dlq_not_empty",
             visited.depth,
+            Trouble(
+                title=f"{exactly(visited.depth, 'dead letter')} ({dlq})" if visited.depth else "",
+                link=_list_of(dlq),
+                facts=list(_facts(dlq, concerned)),
+                links=list(_links(dlq, concerned)),
+                news=news.sentence,
+                breaks_through=bool(news.failures),
+            ),
             scope=str(dlq),
-            title=f"{exactly(visited.depth, 'dead letter')} ({dlq})" if visited.depth else "",
-            link=_list_of(dlq),
-            facts=list(_facts(dlq, concerned)),
-            links=list(_links(dlq, concerned)),
-            news=news.sentence,
-            breaks_through=bool(news.failures),
         )
         return news.letters
 
@@ -122,9 +125,9 @@ class _News:
         return cls(untold.count(), untold.filter(returns__gt=0).count(), len(groups - known))
 
     @property
-    def sentence(self) -> str | None:
+    def sentence(self) -> str:
         if not self.letters:
-            return None
+            return ""
         parts = [exactly(self.letters, "new dead letter")]
         if self.returned:
             parts.append(f"{self.returned:,} of them back after a replay")
@@ -159,10 +162,12 @@ def _tell_expiring(dlq: DeadLetterQueue) -> None:
     notify.measure(
         "dead_letters_expiring",
         count,
+        Trouble(
+            title=f"SQS deletes {exactly(count, 'dead letter')} within a day ({dlq})" if count else "",
+            summary="They stay in the console, but no longer in the queue. Replay or discard them.",
+            link=f"{_list_of(dlq)}&left=day",
+        ),
         scope=str(dlq),
-        title=f"SQS deletes {exactly(count, 'dead letter')} within a day ({dlq})" if count else "",
-        summary="They stay in the console, but no longer in the queue. Replay or discard them.",
-        link=f"{_list_of(dlq)}&left=day",
     )
 
 

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from alerts import notify
+from alerts.notify import Trouble
 from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.recovery.decision import Policy
@@ -129,13 +130,15 @@ def _begin_hold(stale: int) -> None:
         )
         notify.fire(
             MASS_STALENESS,
-            title=f"{stale} runs went silent at once",
-            severity="critical",
-            summary=f"Recovery is held for {spell(stale_after())}: the network or the database may be at fault, "
-            "and the workers alive. See whether they are, then release the hold or let it end by itself.",
-            value=stale,
-            threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
-            link=reverse("admin:jobs_recoverycontrol_changelist"),
+            Trouble(
+                title=f"{stale} runs went silent at once",
+                severity="critical",
+                summary=f"Recovery is held for {spell(stale_after())}: the network or the database may be at fault, "
+                "and the workers alive. See whether they are, then release the hold or let it end by itself.",
+                value=stale,
+                threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
+                link=reverse("admin:jobs_recoverycontrol_changelist"),
+            ),
         )
 
 

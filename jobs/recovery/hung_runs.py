@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alerts import notify
+from alerts.notify import Trouble
 from jobs.models import Job
 from opsconsole.kit import counting
 from opsconsole.kit.counting import many
@@ -19,12 +20,14 @@ def watch() -> int:
         return 0
     notify.fire(
         HUNG_RUNS,
-        title=f"{many(count, 'run', most=COUNTED_AT_MOST)} past the deadline, with a worker that beats",
-        severity="warning",
-        summary="Recovery leaves such a run alone, because its worker beats. "
-        "Read what it has done, then cancel or requeue it by hand.",
-        value=count,
-        threshold=0,
-        link="/admin/jobs/job/?stale=hung",
+        Trouble(
+            title=f"{many(count, 'run', most=COUNTED_AT_MOST)} past the deadline, with a worker that beats",
+            severity="warning",
+            summary="Recovery leaves such a run alone, because its worker beats. "
+            "Read what it has done, then cancel or requeue it by hand.",
+            value=count,
+            threshold=0,
+            link="/admin/jobs/job/?stale=hung",
+        ),
     )
     return count

@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from alerts import notify
+from alerts.notify import UNTITLED, Trouble
 from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, Status, WorkerHeartbeat
 from jobs.models.worker import stale_after
@@ -37,15 +38,12 @@ DAY = timedelta(days=1)
 UNCLAIMED_AFTER = timedelta(minutes=2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Told:
+@dataclass(frozen=True)
+class Reading:
     """A figure for its rule, and the words with it."""
 
     value: float
-    title: str = ""
-    summary: str = ""
-    link: str = ""
-    facts: tuple[tuple[str, str], ...] = ()
+    words: Trouble = UNTITLED
 
 
 def watch() -> str:
@@ -55,22 +53,22 @@ def watch() -> str:
     return ", ".join(measured)
 
 
-def _measure(rule: str, read: Callable[[], Told]) -> str:
+def _measure(rule: str, read: Callable[[], Reading]) -> str:
     try:
         with transaction.atomic():
-            told = read()
+            reading = read()
     except DatabaseError as error:
         logger.exception("The figure of %s can't be read.", rule)
         notify.measure(rule, None, why_unknown=first_line(error))
         return "unknown"
-    notify.measure(rule, told.value, title=told.title, summary=told.summary, link=told.link, facts=told.facts)
-    return f"{told.value:g}"
+    notify.measure(rule, reading.value, reading.words)
+    return f"{reading.value:g}"
 
 
 # --- stale jobs in a day ---
 
 
-def stale_jobs_day() -> Told:
+def stale_jobs_day() -> Reading:
     taken = taken_in_a_day()
     kinds = JobEvent.Kind
     now = counting.count(Job.objects.stale())
@@ -93,18 +91,20 @@ def taken_in_a_day() -> Counter[str]:
     return Counter(dict(events.order_by().values_list("kind").annotate(Count("pk"))))
 
 
-def told_stale(recovered: int, quarantined: int, now: int, prospect: str) -> Told:
+def told_stale(recovered: int, quarantined: int, now: int, prospect: str) -> Reading:
     total = recovered + quarantined + now
-    return Told(
-        value=total,
-        title=f"{many(total, 'job lost its worker', 'jobs lost their worker')} within 24 hours",
-        summary="Workers should not die so often: see why they did.",
-        link=_list_of("job", "?stale=any"),
-        facts=(
-            ("Started again", figure(recovered)),
-            ("Quarantined", figure(quarantined)),
-            ("Stale now", figure(now)),
-            *((("Recovery", prospect),) if prospect else ()),
+    return Reading(
+        total,
+        Trouble(
+            title=f"{many(total, 'job lost its worker', 'jobs lost their worker')} within 24 hours",
+            summary="Workers should not die so often: see why they did.",
+            link=_list_of("job", "?stale=any"),
+            facts=(
+                ("Started again", figure(recovered)),
+                ("Quarantined", figure(quarantined)),
+                ("Stale now", figure(now)),
+                *((("Recovery", prospect),) if prospect else ()),
+            ),
         ),
     )
 
@@ -112,45 +112,51 @@ def told_stale(recovered: int, quarantined: int, now: int, prospect: str) -> Tol
 # --- quarantined jobs ---
 
 
-def quarantined_jobs() -> Told:
+def quarantined_jobs() -> Reading:
     jobs = Job.objects.filter(status=Status.QUARANTINED)
     latest = jobs.order_by("-created_at", "-pk").values_list("pk", "customer_id")[:3]
     return told_quarantined(counting.count(jobs), [f"{customer}: job {pk}" for pk, customer in latest])
 
 
-def told_quarantined(count: int, latest: list[str]) -> Told:
-    return Told(
-        value=count,
-        title=f"{many(count, 'job')} in quarantine",
-        summary="Nothing starts them again but an operator: mend the cause, then release them.",
-        link=_list_of("job", "?status=quarantined"),
-        facts=(("Newest", "\n".join(latest)),) if latest else (),
+def told_quarantined(count: int, latest: list[str]) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'job')} in quarantine",
+            summary="Nothing starts them again but an operator: mend the cause, then release them.",
+            link=_list_of("job", "?status=quarantined"),
+            facts=(("Newest", "\n".join(latest)),) if latest else (),
+        ),
     )
 
 
 # --- messages that are not sent ---
 
 
-def outbox_stuck() -> Told:
+def outbox_stuck() -> Reading:
     stuck = Outbox.objects.stuck()
     failed = stuck.exclude(last_error="").order_by("available_at").values_list("last_error", flat=True)
     return told_stuck(counting.count(stuck), failed.first() or "")
 
 
-def told_stuck(count: int, error: str) -> Told:
-    return Told(
-        value=count,
-        title=f"{many(count, 'message')} should have been sent by now",
-        summary=("SQS does not take them." if error else "Nobody sends them: see that the dispatcher runs."),
-        link=_list_of("outbox", "?state=waiting"),
-        facts=(("SQS says", error),) if error else (),
+def told_stuck(count: int, error: str) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'message')} should have been sent by now",
+            summary=(
+                "SQS does not take them." if error else "Nobody sends them: see that the dispatcher runs."
+            ),
+            link=_list_of("outbox", "?state=waiting"),
+            facts=(("SQS says", error),) if error else (),
+        ),
     )
 
 
 # --- no live worker while jobs wait ---
 
 
-def no_live_worker() -> Told:
+def no_live_worker() -> Reading:
     return told_no_worker(jobs_without_workers(), nobody_beats_for())
 
 
@@ -167,12 +173,14 @@ def jobs_without_workers() -> int:
     return counting.count(waiting)
 
 
-def told_no_worker(waiting: int, quiet_for: timedelta) -> Told:
-    return Told(
-        value=waiting,
-        title=f"{many(waiting, 'job waits', 'jobs wait')} and no worker lives",
-        summary=f"No worker has beaten for {spell(quiet_for)}. Start workers, or see why their heartbeats don't arrive.",
-        link=_list_of("workerheartbeat"),
+def told_no_worker(waiting: int, quiet_for: timedelta) -> Reading:
+    return Reading(
+        waiting,
+        Trouble(
+            title=f"{many(waiting, 'job waits', 'jobs wait')} and no worker lives",
+            summary=f"No worker has beaten for {spell(quiet_for)}. Start workers, or see why their heartbeats don't arrive.",
+            link=_list_of("workerheartbeat"),
+        ),
     )
 
 
@@ -192,11 +200,13 @@ def _tell_unreadable(state: QueueState) -> None:
     last = f"{state.read_at:%Y-%m-%d %H:%M} UTC" if state.read_at else "never"
     notify.fire(
         f"{queue_depths.UNREADABLE}:{state.name}",
-        title=f"Queue '{state.name}' can't be read",
-        severity="critical",
-        summary="How much waits there is unknown, and jobs can probably not be sent to it.",
-        link=_list_of("queuestate"),
-        facts=[("SQS says", state.error), ("Last read", last)],
+        Trouble(
+            title=f"Queue '{state.name}' can't be read",
+            severity="critical",
+            summary="How much waits there is unknown, and jobs can probably not be sent to it.",
+            link=_list_of("queuestate"),
+            facts=[("SQS says", state.error), ("Last read", last)],
+        ),
     )
 
 
@@ -204,7 +214,7 @@ def _list_of(model: str, query: str = "") -> str:
     return reverse(f"admin:jobs_{model}_changelist") + query
 
 
-GAUGES: dict[str, Callable[[], Told]] = {
+GAUGES: dict[str, Callable[[], Reading]] = {
     "stale_jobs_day": stale_jobs_day,
     "quarantined_jobs": quarantined_jobs,
     "outbox_stuck": outbox_stuck,

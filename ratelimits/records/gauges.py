@@ -9,6 +9,7 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 
 from alerts import notify
+from alerts.notify import Trouble
 from opsconsole.kit.errors import first_line
 from ratelimits.models import RateLimitRequest
 
@@ -31,9 +32,11 @@ def watch() -> str:
     notify.measure(
         RULE,
         total,
-        title=f"{total:,} requests were refused with 429 in the last hour",
-        summary="A client sends more requests than its limit allows, or the limit is too low for normal use.",
-        facts=facts(by_policy),
+        Trouble(
+            title=f"{total:,} requests were refused with 429 in the last hour",
+            summary="A client sends more requests than its limit allows, or the limit is too low for normal use.",
+            facts=facts(by_policy),
+        ),
     )
     return str(total)
 

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from alerts import notify
+from alerts.notify import Trouble
 from ratelimits.engine import store
 from ratelimits.identity import untrusted_forwarding
 from ratelimits.models import LimiterTrouble
@@ -33,11 +34,13 @@ def report() -> None:
         _write(Kind.STORE_AWAY, error)
         notify.fire(
             DEGRADED,
-            title="Rate limits are not shared",
-            severity="critical",
-            summary="The rate limit store does not answer. Until it does, each process counts on its own, as the "
-            "policies say.",
-            link="/admin/ratelimits/limitercontrol/",
+            Trouble(
+                title="Rate limits are not shared",
+                severity="critical",
+                summary="The rate limit store does not answer. Until it does, each process counts on its own, as the "
+                "policies say.",
+                link="/admin/ratelimits/limitercontrol/",
+            ),
         )
     else:
         _remove(Kind.STORE_AWAY)

@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from alerts import notify, rules
 from alerts.models import Alert, Channel, Delivery, Monitor
+from alerts.notify import Trouble
 from alerts.sending import banner, delivery
 from tests import people
 from tests.alerts.conftest import Later
@@ -40,7 +41,7 @@ def operator(client: Client) -> Client:
 
 
 def fire_alert(**content: Any) -> Alert:
-    notify.measure("dlq_not_empty", 5, scope="default", title="5 dead letters", **content)
+    notify.measure("dlq_not_empty", 5, Trouble(title="5 dead letters", **content), scope="default")
     return Alert.objects.get(fingerprint="dlq_not_empty:default")
 
 
@@ -54,7 +55,7 @@ def decide(name: str) -> str:
 
 def test_list_is_filtered_by_state_and_shows_open_alerts_by_default(operator: Client) -> None:
     for number, state in enumerate(("firing", "acknowledged", "snoozed", "resolved", "firing")):
-        notify.fire(f"a{number}", title=f"Title {number}", severity="warning")
+        notify.fire(f"a{number}", Trouble(title=f"Title {number}", severity="warning"))
         alert = Alert.objects.filter(fingerprint=f"a{number}")
         alert.update(
             state=state,
@@ -79,7 +80,7 @@ def test_list_is_filtered_by_state_and_shows_open_alerts_by_default(operator: Cl
 
 def test_most_urgent_alert_comes_first(operator: Client) -> None:
     for severity in ("info", "critical", "warning"):
-        notify.fire(severity, title=severity, severity=severity)
+        notify.fire(severity, Trouble(title=severity, severity=severity))
     Alert.objects.filter(fingerprint="info").update(state="acknowledged")
     rows = operator.get(LIST).context["cl"].result_list
     assert [row.title for row in rows] == ["critical", "warning", "info"]
@@ -161,7 +162,7 @@ def test_snooze_needs_a_valid_end(operator: Client, fields: dict[str, str], hour
 
 def test_selected_alerts_are_resolved_together(operator: Client) -> None:
     for name in ("a", "b", "c"):
-        notify.fire(name, title=name, severity="warning")
+        notify.fire(name, Trouble(title=name, severity="warning"))
     ids = list(Alert.objects.values_list("pk", flat=True))
     confirmation = operator.post(LIST, {"action": "resolve_selected", "_selected_action": ids})
     assert "Resolve 3 alerts" in confirmation.text
@@ -209,7 +210,7 @@ def test_number_of_queries_does_not_grow_with_the_timeline(
     for _ in range(2):
         for number in range(8):
             notify.measure(
-                "dlq_not_empty", 5, scope="default", title="5 dead letters", news=f"News {number}."
+                "dlq_not_empty", 5, Trouble(title="5 dead letters", news=f"News {number}."), scope="default"
             )
             delivery.deliver()
             later(2)

@@ -22,6 +22,7 @@ from alerts import notify, operator_decisions
 from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.targets import all_targets
 from alerts.models import Alert, Attempt, Channel, Delivery, Gauge, Notification
+from alerts.notify import Trouble
 from alerts.sending import addressing, delivery, reminders
 from alerts.sending.delivery import LeasedMessage
 from tests.alerts import clock
@@ -67,7 +68,7 @@ class AlertLifecycle(RuleBasedStateMachine):
     @rule(value=st.sampled_from([1, 5, 11]), breaks=st.booleans())
     def measure_with_news(self, value: float, breaks: bool) -> None:
         self._avoid_due_times()
-        notify.measure(RULE, value, news="A new group.", breaks_through=breaks)
+        notify.measure(RULE, value, Trouble(news="A new group.", breaks_through=breaks))
         self._expect_firing(value, news=True, breaks=breaks)
 
     @rule()

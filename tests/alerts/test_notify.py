@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from alerts import notify
 from alerts.models import Alert
+from alerts.notify import Trouble
 from alerts.rules import UnknownRule
 from tests.racing import race
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fire(title: str = "22 runs went silent", **content: Any) -> None:
-    notify.fire("mass-staleness", title=title, severity="critical", **content)
+    notify.fire("mass-staleness", Trouble(title=title, severity="critical", **content))
 
 
 @pytest.mark.django_db
@@ -62,7 +63,7 @@ def test_firing_after_a_resolution_opens_a_new_alert() -> None:
 @pytest.mark.django_db
 def test_each_fingerprint_has_its_own_alert() -> None:
     fire()
-    notify.fire("dlq:default", title="1 dead letter", severity="warning")
+    notify.fire("dlq:default", Trouble(title="1 dead letter", severity="warning"))
     assert notify.resolve("dlq:default")
     assert Alert.objects.open().get().fingerprint == "mass-staleness"
 
@@ -70,7 +71,7 @@ def test_each_fingerprint_has_its_own_alert() -> None:
 @pytest.mark.django_db
 def test_unknown_severity_is_refused() -> None:
     with pytest.raises(ValueError, match="loud"):
-        notify.fire("x", title="x", severity="loud")
+        notify.fire("x", Trouble(title="x", severity="loud"))
     assert not Alert.objects.exists()
 
 
@@ -150,8 +151,8 @@ def test_any_text_can_be_stored(text: str) -> None:
         "facts": [(text, text)] * 30,
         "links": [(text, text)],
     }
-    notify.measure("dlq_not_empty", 5, news=text, **content)
-    notify.measure("dlq_not_empty", 6, news=text, **content)
+    notify.measure("dlq_not_empty", 5, Trouble(news=text, **content))
+    notify.measure("dlq_not_empty", 6, Trouble(news=text, **content))
     notify.measure("dlq_not_empty", None, why_unknown=text)
     alert = Alert.objects.get()
     assert len(alert.title) <= 300 and len(alert.summary) <= 3_000 and len(alert.facts) == 20

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from alerts import notify
+from alerts.notify import Trouble
 from jobs.models import Job, JobEvent, Status
 from tests import people
 from tests.journeys.scenery import STALE_JOB
@@ -44,7 +45,9 @@ class Clicks:
 
 
 def test_from_the_alert_to_the_requeue_in_under_ten_clicks(visitor: Visitor) -> None:
-    notify.measure("stale_jobs_day", 9, title="9 stale jobs in 24 hours", link="/admin/jobs/job/?stale=any")
+    notify.measure(
+        "stale_jobs_day", 9, Trouble(title="9 stale jobs in 24 hours", link="/admin/jobs/job/?stale=any")
+    )
     page = visitor.stranger()
     page.goto(f"{visitor.address}/admin/jobs/job/?stale=any")
     clicks = Clicks(page)

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from alerts import notify
 from alerts.models import Alert
+from alerts.notify import Trouble
 from jobs.models import Outbox
 from opsconsole import search
 from opsconsole.kit import audit
@@ -72,7 +73,7 @@ def test_a_client_is_found_by_its_address(viewer: Client) -> None:
 
 
 def test_an_open_alert_is_found_by_its_fingerprint_and_words(viewer: Client) -> None:
-    notify.fire("dlq_not_empty:slow", title="3 dead letters (slow)", severity="critical")
+    notify.fire("dlq_not_empty:slow", Trouble(title="3 dead letters (slow)", severity="critical"))
     page = reverse("admin:alerts_alert_change", args=[Alert.objects.get().pk])
 
     assert viewer.get(SEARCH, {"q": "dlq_not_empty"}).headers["Location"] == page

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 
 from alerts import notify
 from alerts.models import Alert
+from alerts.notify import Trouble
 from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack, Reply
 
@@ -44,7 +45,7 @@ def test_test_command_refuses_an_unknown_channel(slack: FakeSlack, settings: Any
 def test_send_command_sends_waiting_alerts(
     slack: FakeSlack, capsys: pytest.CaptureFixture[str], later: Later
 ) -> None:
-    notify.fire("x", title="X", severity="warning")
+    notify.fire("x", Trouble(title="X", severity="warning"))
     call_command("send_alerts")
     assert capsys.readouterr().out == "1 sent, 0 to be retried, 0 refused.\n"
     later(5)

@@ -10,6 +10,7 @@ from alerts import notify
 from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.targets import all_targets
 from alerts.models import Alert, Attempt, Channel, Delivery, Notification
+from alerts.notify import Trouble
 from alerts.sending import addressing, delivery
 from tests.alerts.conftest import Later
 from tests.fakes.slack import HANG, FakeSlack, Reply, serve
@@ -22,7 +23,7 @@ FINGERPRINT = "dlq_not_empty:default"
 
 def measure_dead_letters(count: float | None, **content: Any) -> None:
     notify.measure(
-        "dlq_not_empty", count, scope="default", title=f"{count} dead letters in default", **content
+        "dlq_not_empty", count, Trouble(title=f"{count} dead letters in default", **content), scope="default"
     )
 
 
@@ -315,7 +316,7 @@ def test_fallback_is_used_for_a_channel_that_fails_for_long(
 
 def test_channel_gets_at_most_one_message_per_second(slack: FakeSlack, later: Later) -> None:
     for name in ("one", "two", "three"):
-        notify.fire(name, title=name, severity="warning")
+        notify.fire(name, Trouble(title=name, severity="warning"))
     # The first post of a process may take half of that second.
     delivery.deliver()
     later(2)
@@ -332,7 +333,7 @@ def test_channel_gets_at_most_one_message_per_second(slack: FakeSlack, later: La
 
 def test_many_waiting_alerts_are_sent_as_one_message(slack: FakeSlack, later: Later) -> None:
     for number in range(12):
-        notify.fire(f"thing-{number}", title=f"Thing {number}", severity="warning")
+        notify.fire(f"thing-{number}", Trouble(title=f"Thing {number}", severity="warning"))
     send_all(later)
     assert len(slack.posts) == 1
     blocks = slack.posts[0]["blocks"]

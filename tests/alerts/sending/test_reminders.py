@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from alerts import notify, operator_decisions, rules
 from alerts.models import Alert, Monitor, Notification
+from alerts.notify import Trouble
 from alerts.operator_decisions import DecisionRefused
 from alerts.rules import RuleSettings
 from alerts.sending import delivery, reminders
@@ -50,7 +51,7 @@ def test_reminders_are_sent_every_four_hours_for_six_days(slack: FakeSlack, late
 
 
 def test_alert_that_is_fired_once_gets_reminders(later: Later) -> None:
-    notify.fire("mass-staleness", title="22 runs", severity="critical")
+    notify.fire("mass-staleness", Trouble(title="22 runs", severity="critical"))
     later(HOUR - 60)
     assert reminders.remind() == 0
     later(60)
@@ -58,7 +59,7 @@ def test_alert_that_is_fired_once_gets_reminders(later: Later) -> None:
 
 
 def test_reminder_interval_without_a_rule_depends_on_the_severity(later: Later) -> None:
-    notify.fire("something", title="x", severity="warning")
+    notify.fire("something", Trouble(title="x", severity="warning"))
     later(24 * HOUR - 60)
     assert reminders.remind() == 0
     later(60)
@@ -70,11 +71,11 @@ def test_acknowledged_alert_sends_only_growth_and_breakthrough_news(later: Later
     alert = Alert.objects.get()
     assert operator_decisions.acknowledge(alert.pk, "olga", "Looking.")
     later(10 * HOUR)
-    notify.measure("dlq_not_empty", 6, news="one more")
+    notify.measure("dlq_not_empty", 6, Trouble(news="one more"))
     reminders.remind()
     assert Alert.objects.get().state == Alert.State.ACKNOWLEDGED
     assert kinds() == ["firing"]
-    notify.measure("dlq_not_empty", 7, news="a new group", breaks_through=True)
+    notify.measure("dlq_not_empty", 7, Trouble(news="a new group", breaks_through=True))
     assert kinds() == ["firing", "news"]
     assert Alert.objects.get().state == Alert.State.FIRING
 
@@ -240,7 +241,7 @@ def test_disabled_rule_fires_nothing_and_resolves_its_alerts() -> None:
     rules.change("stale_jobs_day", rule_settings(enabled=False), "olga", "Being rebuilt.")
     notify.measure("stale_jobs_day", 7)
     assert not Alert.objects.open().exists()
-    notify.fire("stale_jobs_day", title="x", severity="info")
+    notify.fire("stale_jobs_day", Trouble(title="x", severity="info"))
     assert not Alert.objects.open().exists()
 
 

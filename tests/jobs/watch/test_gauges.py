@@ -150,11 +150,11 @@ def test_messages_that_should_have_been_sent(stuck: bool, fields: dict[str, Any]
 
 def test_the_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
     letter(job(), due=HOUR)
-    assert gauges.outbox_stuck().summary == "Nobody sends them: see that the dispatcher runs."
+    assert gauges.outbox_stuck().words.summary == "Nobody sends them: see that the dispatcher runs."
     letter(job(), due=HOUR, attempts=3, last_error="AccessDenied.")
     told = gauges.outbox_stuck()
-    assert (told.value, told.summary) == (2, "SQS does not take them.")
-    assert told.facts == (("SQS says", "AccessDenied."),)
+    assert (told.value, told.words.summary) == (2, "SQS does not take them.")
+    assert told.words.facts == (("SQS says", "AccessDenied."),)
 
 
 # --- no live worker ---
@@ -260,7 +260,7 @@ def test_a_figure_that_can_not_be_read_is_unknown_and_the_others_are_measured(
     job(status=Status.QUARANTINED)
     gauges.watch()
 
-    def fail() -> gauges.Told:
+    def fail() -> gauges.Reading:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 / 0")
         raise AssertionError
@@ -282,7 +282,7 @@ def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         job(status=Status.QUARANTINED)
     told = gauges.quarantined_jobs()
-    assert (told.value, told.title) == (3, "2+ jobs in quarantine")
+    assert (told.value, told.words.title) == (3, "2+ jobs in quarantine")
 
 
 def test_measuring_asks_a_bounded_number_of_questions(settings: Settings) -> None:
