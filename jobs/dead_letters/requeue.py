@@ -14,6 +14,7 @@ from jobs.messaging import outbox
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.operations import job_operations
+from jobs.runs.diagnosis import diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, record
 
@@ -52,7 +53,9 @@ def judge(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     if job.status == Status.PENDING:
         return _judge_waiting(letter, job)
     if job.status == Status.IN_PROGRESS:
-        return False, "Its job is running: nothing to replay. Should its worker be dead, a sweep recovers it."
+        if diagnose(job).stale:
+            return False, "Its job's run is stale: see on the job's page what will happen to it."
+        return False, "Its job is running: nothing to replay."
     if job.status == Status.COMPLETED:
         return False, "Its job is completed: discard the letter."
     if job.status == Status.CANCELLED:

@@ -58,6 +58,16 @@ def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
     assert rows(letter) == [("replay", "wanted", "operator:olga", REASON)]
 
 
+def test_a_letter_of_a_stale_run_promises_no_recovery() -> None:
+    """Recovery may observe, or the run be from before the cutoff: the job's page knows, and is told of."""
+    letter = dead_letter(factories.run(age=timedelta(hours=2), silent=timedelta(hours=1)))
+    [(done, sentence)] = do(Action.REPLAY, letter)
+    assert (done, sentence) == (
+        False,
+        "Its job's run is stale: see on the job's page what will happen to it.",
+    )
+
+
 @pytest.mark.parametrize(("status", "event"), [(Status.FAILED, "requeued"), (Status.QUARANTINED, "released")])
 def test_a_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> None:
     made = job(status=status, recovery_count=3)
