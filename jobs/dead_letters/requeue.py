@@ -53,14 +53,18 @@ def judge(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     if job.status == Status.PENDING:
         return _judge_waiting(letter, job)
     if job.status == Status.IN_PROGRESS:
-        if diagnose(job).stale:
-            return False, "Its job's run is stale: see on the job's page what will happen to it."
-        return False, "Its job is running: nothing to replay."
+        return False, _of_running(job)
     if job.status == Status.COMPLETED:
         return False, "Its job is completed: discard the letter."
     if job.status == Status.CANCELLED:
         return False, "Its job was cancelled: requeue it on its page if it is to run after all."
     return False, f"Its job has the status '{job.status}', which is not known to the console."
+
+
+def _of_running(job: NamedJob) -> str:
+    if diagnose(job).stale:
+        return "Its job's run is stale: see on the job's page what will happen to it."
+    return "Its job is running: nothing to replay."
 
 
 def _judge_waiting(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
