@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
@@ -24,7 +22,7 @@ from alerts.sending.channel_test import UnknownChannel
 from opsconsole.kit import audit
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import PageAdmin
 
 DELIVERIES_SHOWN = 30
 
@@ -39,16 +37,14 @@ ListedChannel: TypeAlias = "WithAnnotations[Channel, ChannelColumns]"
 
 
 @admin.register(Channel)
-class ChannelAdmin(ReadOnlyAdmin):
+class ChannelAdmin(PageAdmin[ListedChannel]):
+    missing = "There is no channel with this name."
     list_display = ("name", "kind", "condition", "waiting", "delivered", "tried", "last_answer")
     sortable_by = ()
     actions = ("test_selected",)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Channel]:
-        waiting = Delivery.objects.waiting().filter(channel=OuterRef("pk")).order_by().values("channel")
-        counted = Subquery(waiting.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
-        rows: QuerySet[Channel] = super().get_queryset(request)
-        return rows.annotate(db_now=Now(), waits=Coalesce(counted, 0))
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ListedChannel]:
+        return _with_columns(super().get_queryset(request))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -84,33 +80,20 @@ class ChannelAdmin(ReadOnlyAdmin):
     def has_test_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("alerts.test_channel") and self.has_view_permission(request)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        channel = self.get_queryset(request).filter(pk=unquote(object_id)).first()
-        if channel is None:
-            messages.warning(request, "There is no channel of this name.")
-            return redirect("admin:alerts_channel_changelist")
-        target = all_targets().get(channel.pk)
+    def load(self, key: str) -> ListedChannel | None:
+        return _with_columns(Channel.objects.all()).filter(pk=key).first()
+
+    def page(self, request: HttpRequest, row: ListedChannel) -> HttpResponse:
+        target = all_targets().get(row.pk)
         context = {
-            **self.admin_site.each_context(request),
-            "title": f"Channel {channel.pk}",
-            "opts": self.opts,
-            "channel": channel,
+            "title": f"Channel {row.pk}",
+            "channel": row,
             "kind": what(target),
-            "state": labels.channel(channel, target),
+            "state": labels.channel(row, target),
             "may_test": target is not None and self.has_test_permission(request),
-            "deliveries": _deliveries(channel),
+            "deliveries": _deliveries(row),
         }
-        return TemplateResponse(request, "admin/alerts/channel.html", context)
+        return self.render(request, "admin/alerts/channel.html", context)
 
     @admin.action(description="Send a test", permissions=["test"])
     def test_selected(self, request: HttpRequest, queryset: QuerySet[Channel]) -> None:
@@ -136,6 +119,12 @@ class ChannelAdmin(ReadOnlyAdmin):
         messages.success(
             request, f"A test is on its way to {name}: its answer appears here in a few seconds."
         )
+
+
+def _with_columns(channels: QuerySet[Channel]) -> QuerySet[ListedChannel]:
+    waiting = Delivery.objects.waiting().filter(channel=OuterRef("pk")).order_by().values("channel")
+    counted = Subquery(waiting.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+    return channels.annotate(db_now=Now(), waits=Coalesce(counted, 0))
 
 
 def what(target: Target | None) -> str:

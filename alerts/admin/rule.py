@@ -13,9 +13,8 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -29,7 +28,7 @@ from alerts.rules import RuleRefused, RuleSettings
 from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 CHANGES_SHOWN = 20
@@ -76,7 +75,8 @@ class RuleForm(ReasonForm):
 
 
 @admin.register(Rule)
-class RuleAdmin(ReadOnlyAdmin):
+class RuleAdmin(PageAdmin[Rule]):
+    missing = "There is no rule with this name."
     list_display = ("title", "condition", "fires_above", "level", "reminds", "changed")
     sortable_by = ()
 
@@ -118,34 +118,20 @@ class RuleAdmin(ReadOnlyAdmin):
     def may_change(self, request: HttpRequest) -> bool:
         return request.user.has_perm("alerts.change_rule") and self.has_view_permission(request)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        # A name may hold an underscore, which the admin quotes.
-        return self._page(request, _known(object_id.replace("_5F", "_")))
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return redirect("admin:alerts_rule_change", object_id)
+    def load(self, key: str) -> Rule | None:
+        return rules.by_name(key) if key in RULES else None
 
     def edit_view(self, request: HttpRequest, name: str) -> HttpResponse:
         if not self.may_change(request):
             raise PermissionDenied
-        rule = _known(name)
+        rule = self.load(name)
+        if rule is None:
+            raise Http404(f"There is no rule '{name}'.")
         if request.method != "POST":
             return redirect("admin:alerts_rule_change", name)
         form = RuleForm(rule, request.POST)
         if not form.is_valid():
-            return self._page(request, rule, form)
+            return self.page(request, rule, form)
         reason = form.cleaned_data["reason"]
         try:
             with transaction.atomic():
@@ -153,30 +139,28 @@ class RuleAdmin(ReadOnlyAdmin):
                 audit.log(request.user, [after], f"Changed: {rules.difference(rule, after)}. {reason}")
         except RuleRefused as error:
             form.add_error(None, str(error))
-            return self._page(request, rule, form)
+            return self.page(request, rule, form)
         messages.success(request, f"{RULES[name].title}: changed.")
         return redirect("admin:alerts_rule_change", name)
 
-    def _page(self, request: HttpRequest, rule: Rule, form: RuleForm | None = None) -> HttpResponse:
-        kind = RULES[rule.name]
-        gauges = Gauge.objects.filter(rule=rule.name).annotate(db_now=Now())
+    def page(self, request: HttpRequest, row: Rule, form: RuleForm | None = None) -> HttpResponse:
+        kind = RULES[row.name]
+        gauges = Gauge.objects.filter(rule=row.name).annotate(db_now=Now())
         context = {
-            **self.admin_site.each_context(request),
             "title": kind.title,
-            "opts": self.opts,
-            "rule": rule,
+            "rule": row,
             "kind": kind,
-            "state": self.condition(rule),
-            "severity": labels.severity(rule.severity),
-            "threshold": threshold(rule),
-            "reminds": spell(rule.reminder_interval),
+            "state": self.condition(row),
+            "severity": labels.severity(row.severity),
+            "threshold": threshold(row),
+            "reminds": spell(row.reminder_interval),
             "gauges": gauges[:GAUGES_SHOWN],
-            "open": Alert.objects.open().filter(rule=rule.name)[:GAUGES_SHOWN],
-            "changes": _changes(rule),
-            "form": form or RuleForm(rule) if self.may_change(request) else None,
-            "runbook": runbooks.find(rule.name),
+            "open": Alert.objects.open().filter(rule=row.name)[:GAUGES_SHOWN],
+            "changes": _changes(row),
+            "form": form or RuleForm(row) if self.may_change(request) else None,
+            "runbook": runbooks.find(row.name),
         }
-        return TemplateResponse(request, "admin/alerts/rule.html", context)
+        return self.render(request, "admin/alerts/rule.html", context)
 
 
 def threshold(rule: Rule) -> SafeString:
@@ -185,12 +169,6 @@ def threshold(rule: Rule) -> SafeString:
     if rule.threshold is None:
         return format_html('<span class="quiet">{}</span>', kind.threshold_source)
     return format_html('{} <span class="quiet">{}</span>', f"{rule.threshold:,g}", kind.unit)
-
-
-def _known(name: str) -> Rule:
-    if name not in RULES:
-        raise Http404(f"There is no rule '{name}'.")
-    return rules.by_name(name)
 
 
 def _changes(rule: Rule) -> QuerySet[LogEntry]:

@@ -196,7 +196,10 @@ def test_invalid_addresses_do_not_fail(operator: Client) -> None:
     assert "None of the selected alerts is open" in operator.get(decide("resolve"), {"id": "x' or 1"}).text
     for number in ("999999999", "x", "99999999999999999999999999"):
         assert operator.get(reverse("admin:alerts_alert_change", args=[number])).status_code == 302
-    assert operator.get(reverse("admin:alerts_rule_change", args=["nonsense"])).status_code == 404
+    led_back = operator.get(reverse("admin:alerts_rule_change", args=["nonsense"]), follow=True)
+    assert led_back.redirect_chain == [(reverse("admin:alerts_rule_changelist"), 302)]
+    assert "There is no rule with this name." in led_back.text
+    assert operator.get(reverse("admin:alerts_rule_edit", args=["nonsense"])).status_code == 404
     assert operator.get(reverse("admin:alerts_channel_change", args=["nonsense"])).status_code == 302
 
 
@@ -286,6 +289,8 @@ def test_channel_test_needs_post_and_a_permission(client: Client, slack: FakeSla
         client.post(list_url, {"action": "test_selected", "_selected_action": ["slack"]}).status_code == 302
     )
     assert Delivery.objects.count() == 2
+    page = client.get(reverse("admin:alerts_channel_change", args=["slack"])).text
+    assert "<dt>Waiting messages</dt><dd>1</dd>" in page
     missing = client.post(reverse("admin:alerts_channel_test", args=["nope"]), follow=True)
     assert "There is no channel" in missing.text
 
