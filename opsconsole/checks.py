@@ -18,7 +18,6 @@ from opsconsole.kit import env
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
 PREFIX = "OPSCONSOLE_"
-FEWEST_SECRET_CHARACTERS = 32
 
 
 @checks.register("opsconsole")
@@ -33,11 +32,14 @@ def _refused_in_production() -> Iterator[checks.CheckMessage]:
             hint="Unset OPSCONSOLE_DEBUG, or set OPSCONSOLE_ENV=development on a machine of your own.",
             id="opsconsole.E001",
         )
-    if settings.SECRET_KEY == DEVELOPMENT_SECRET_KEY or len(settings.SECRET_KEY) < FEWEST_SECRET_CHARACTERS:
+    if (
+        settings.SECRET_KEY == DEVELOPMENT_SECRET_KEY
+        or len(settings.SECRET_KEY) < env.FEWEST_SECRET_CHARACTERS
+    ):
         yield checks.Error(
             "OPSCONSOLE_SECRET_KEY is missing or too short: whoever guesses it can forge sessions and run "
             "code in the cluster.",
-            hint=f"Set it to at least {FEWEST_SECRET_CHARACTERS} random characters and keep them secret.",
+            hint=f"Set it to at least {env.FEWEST_SECRET_CHARACTERS} random characters and keep them secret.",
             id="opsconsole.E002",
         )
     yield from _missing_services()

@@ -23,6 +23,7 @@ from jobs.admin.bulk import start
 from jobs.admin.bulk.start import actor_of
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
+from jobs.operations import previews
 from jobs.operations.job_operations import Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit
@@ -32,7 +33,6 @@ from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 # As many as OPSCONSOLE_BULK_AT_ONCE may allow.
 MOST = 500
-LASTS_SECONDS = 3_600
 
 Choice = TypeVar("Choice", bound=TextChoices)
 Row = TypeVar("Row", bound=Model)
@@ -98,10 +98,6 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         """Return the ids to preview out of those in an address, which could name any number."""
         raise NotImplementedError
 
-    def plan_lasts(self) -> int:
-        """Return for how many seconds a preview can be carried out."""
-        return LASTS_SECONDS
-
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.operate_view)
         name = f"{self.opts.app_label}_{self.opts.model_name}_operate"
@@ -138,7 +134,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def _do(self, request: HttpRequest, action: Choice) -> HttpResponse:
         form = PreviewForm(self.kept, request.POST)
         try:
-            steps = _thaw(request, action, request.POST.get("plan", ""), self.plan_lasts())
+            steps = _thaw(request, action, request.POST.get("plan", ""))
         except signing.BadSignature:
             return self._page(request, "expired", action, {"title": "Nothing was done"}, status=400)
         if not form.is_valid():
@@ -217,8 +213,8 @@ def _freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:
     )
 
 
-def _thaw(request: HttpRequest, action: str, frozen: str, lasts: int) -> list[Step]:
-    said = signing.loads(frozen, salt=__name__, max_age=lasts)
+def _thaw(request: HttpRequest, action: str, frozen: str) -> list[Step]:
+    said = signing.loads(frozen, salt=__name__, max_age=previews.PREVIEW_LASTS)
     if said["action"] != action or said["user"] != request.user.pk:
         raise signing.BadSignature("This preview belongs to another action or user.")
     return [Step(**row | {"job_id": UUID(row["job_id"])}) for row in said["steps"]]

@@ -9,9 +9,9 @@ from uuid import UUID
 from ninja import Field, Schema
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StrictBool, StrictInt, StringConstraints
 
-from jobs.intake.enqueue import LARGEST_INTEGER
 from jobs.runs.lifecycle import ERROR_LENGTH
 from opsconsole.kit.api_text import FreeText, Identifier
+from opsconsole.kit.storable import LARGEST_INTEGER
 
 LongText = Annotated[FreeText, StringConstraints(max_length=ERROR_LENGTH)]
 Whole = Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)]

@@ -11,10 +11,10 @@ from django.db.models import Max
 from django.db.models.functions import Now
 
 from jobs.bulk import chunks
-from jobs.bulk.freezing import PREVIEW_LASTS
 from jobs.bulk.kinds import BulkRefused
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkEvent, BulkMember, BulkOperation
+from jobs.operations import previews
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
 
@@ -42,7 +42,7 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
         raise BulkRefused(f"Type {operation.will:,} to confirm that you mean {many}.")
     with transaction.atomic():
         mine = BulkOperation.objects.filter(pk=operation.pk, state=State.PREVIEW, actor=actor.name)
-        if not mine.filter(created_at__gt=Now() - PREVIEW_LASTS).update(
+        if not mine.filter(created_at__gt=Now() - previews.PREVIEW_LASTS).update(
             state=State.RUNNING, reason=reason, begun_at=Now(), due_at=Now()
         ):
             raise BulkRefused(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +20,6 @@ from jobs.models import BulkMember, BulkOperation
 from jobs.operations.job_operations import Step
 from jobs.runs.timeline import Actor
 
-PREVIEW_LASTS = timedelta(hours=1)
 PLANNED_AT_ONCE = 1_000
 
 _FREEZE = """

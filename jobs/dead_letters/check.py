@@ -26,7 +26,6 @@ from opsconsole.kit.counting import exactly
 # Of the 90 seconds of a task, for all queues together.
 SECONDS_FOR_ALL = 60.0
 SECONDS_EACH = 40.0
-SOON = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def _links(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[
 
 
 def _tell_expiring(dlq: DeadLetterQueue) -> None:
-    expiring = DeadLetter.objects.expiring(SOON).filter(dlq=dlq)
+    expiring = DeadLetter.objects.expiring().filter(dlq=dlq)
     count = expiring.count()
     notify.measure(
         "dead_letters_expiring",

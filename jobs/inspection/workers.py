@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.columns import column
+from jobs.models.worker import OLD_KIND_SEEN_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobs.inspection.catalog import Table
 
-RECENT = "10 minutes"
 MOST_WORKERS = 1_000
 
 
@@ -44,8 +44,9 @@ def _key(table: Table) -> Iterator[Finding]:
 
 def _old_kind(beat: str, *, attached: bool) -> Iterator[Finding]:
     ours = " AND current_run_epoch IS NULL AND NOT metadata ? 'protocol'" if attached else ""
+    within = OLD_KIND_SEEN_WITHIN.total_seconds()
     seen = catalog.look(
-        f"SELECT count(*) FROM (SELECT 1 FROM worker_heartbeats WHERE \"{beat}\" > now() - interval '{RECENT}'{ours}"
+        f'SELECT count(*) FROM (SELECT 1 FROM worker_heartbeats WHERE "{beat}" > now() - make_interval(secs => {within}){ours}'
         f" LIMIT {MOST_WORKERS}) AS beating"
     )
     if seen and seen[0][0]:
@@ -53,7 +54,7 @@ def _old_kind(beat: str, *, attached: bool) -> Iterator[Finding]:
             id="workers-without-epochs",
             severity=Severity.INFO,
             subject="worker_heartbeats",
-            found=f"{seen[0][0]} workers beat in the last {RECENT} without naming an epoch: at-least-once for their runs, "
+            found=f"{seen[0][0]} workers beat in the last day without naming an epoch: at-least-once for their runs, "
             "without fencing or cancellation",
             action="Nothing. They keep working; a run of theirs is recovered after the queue's visibility timeout at the earliest.",
         )

@@ -16,10 +16,9 @@ from django.db.models.functions import Now
 from jobs.models import Job, JobEvent, Outbox
 from jobs.runs.timeline import CONSOLE, Actor
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.storable import is_storable, json_problem
+from opsconsole.kit.storable import LARGEST_INTEGER, is_storable, json_problem
 
 BATCH = 1_000
-LARGEST_INTEGER = 2**31 - 1
 # PostgreSQL stores times that Python can't represent: such a row could never be read again.
 FIRST_YEAR, LAST_YEAR = 1970, 9998
 

@@ -8,9 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.storable import is_storable
+from opsconsole.kit.storable import LARGEST_INTEGER, is_storable
 
-LARGEST_INTEGER = 2**31 - 1
 # The contract says integer; an existing database may use a bigint.
 LARGEST_PACKAGE = 2**63 - 1
 LONGEST_QUOTE = 80

@@ -16,6 +16,9 @@ from django.db.models.functions import Now
 from jobs.models.dead_letter_queue import DeadLetterQueue
 from jobs.models.failure_group import FailureGroup
 
+# People are told, and the list marks them, when SQS deletes letters within this time.
+EXPIRES_SOON = timedelta(days=1)
+
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def open(self) -> Self:
@@ -26,7 +29,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         """Letters that lie in their queue, for all that is known."""
         return self.filter(state=DeadLetter.State.IN_QUEUE)
 
-    def expiring(self, within: timedelta) -> Self:
+    def expiring(self, within: timedelta = EXPIRES_SOON) -> Self:
         """Letters that SQS deletes within this time, while nobody has decided about them."""
         return self.present().filter(expires_at__lt=Now() + within)
 

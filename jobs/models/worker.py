@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
@@ -16,6 +16,16 @@ from django.db.models.lookups import IsNull
 from jobs.models.columns import column
 
 SILENT_AFTER_BEATS = 3
+# Workers without epochs that beat within this time may come back: they count as in use.
+OLD_KIND_SEEN_WITHIN = timedelta(days=1)
+
+
+class Life(models.TextChoices):
+    """Whether a worker beats: dead is one whose runs count as stale."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    DEAD = "dead"
 
 
 class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
@@ -59,6 +69,10 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
     def without_epochs(self) -> Self:
         """Workers of the old kind: they name a job but no epoch, and never spoke our protocol."""
         return self.filter(current_run_epoch__isnull=True).exclude(metadata__has_key="protocol")
+
+    def old_kind_in_use(self) -> Self:
+        """Return workers without epochs that beat lately: for them a second message may be a second run."""
+        return self.beating(OLD_KIND_SEEN_WITHIN).without_epochs()
 
 
 def _column(name: str) -> RawSQL:
@@ -104,3 +118,15 @@ class WorkerHeartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.worker_id
+
+    def life(self, now: datetime) -> Life:
+        """Tell as the QuerySet does whether the worker lives, by the database's clock."""
+        silence = now - self.last_heartbeat
+        if silence > stale_after():
+            return Life.DEAD
+        return Life.SILENT if silence > silent_after() else Life.ALIVE
+
+    @property
+    def is_of_old_kind(self) -> bool:
+        """Tell as ``without_epochs()`` does whether the worker names no epoch."""
+        return self.current_run_epoch is None and "protocol" not in (self.metadata or {})

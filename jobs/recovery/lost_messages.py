@@ -25,7 +25,6 @@ from jobs.runs.timeline import SWEEP
 from opsconsole.kit.durations import spell
 
 FRESH = timedelta(minutes=3)
-OLD_KIND_SEEN_WITHIN = timedelta(days=1)
 LATER_CLAIMS = 100
 LOOKED_AT = 10_000
 
@@ -108,7 +107,7 @@ def resending() -> bool:
     """
     if settings.OPSCONSOLE_LOST_RESEND != "auto":
         return bool(settings.OPSCONSOLE_LOST_RESEND == "on")
-    return not WorkerHeartbeat.objects.beating(OLD_KIND_SEEN_WITHIN).without_epochs().exists()
+    return not WorkerHeartbeat.objects.old_kind_in_use().exists()
 
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import boto3
 from botocore.config import Config
 
+from jobs.models.queue import MAX_VISIBILITY_SECONDS
 from jobs.sqs.addresses import console_link, region_and_endpoint
 from jobs.sqs.failures import (
     MessageRefused,
@@ -72,7 +73,7 @@ __all__ = [
 
 LONGEST_POLL_SECONDS = 20
 # SQS hides a message for at most 12 hours after it was received; the margin covers the time since then.
-LONGEST_VISIBILITY_SECONDS = 43_200 - 600
+LONGEST_VISIBILITY_SECONDS = MAX_VISIBILITY_SECONDS - 600
 
 CONFIG = Config(
     connect_timeout=3,

@@ -34,8 +34,6 @@ logger = logging.getLogger("jobs.worker")
 POLL_SECONDS = 5
 FIRST_RELEASE = timedelta(seconds=10)
 LONGEST_RELEASE = timedelta(minutes=15)
-# SQS hides a message for at most 12 hours after it was received.
-LONGEST_HIDING = timedelta(hours=11)
 # A database that answers everything except one claim must not keep a worker from all other messages.
 MOST_TRIES = 4
 
@@ -180,7 +178,7 @@ class Consumer:
         if refused.refusal.settled:
             sqs.delete(received)
         elif refused.refusal is Refusal.TOO_EARLY:
-            _release(received, min(refused.retry_in, LONGEST_HIDING))
+            _release(received, refused.retry_in)
         else:
             _release(received, release_delay(received.receive_count))
 

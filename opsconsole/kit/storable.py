@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+# Of a column of type integer.
+LARGEST_INTEGER = 2**31 - 1
+
 
 def plain_text(text: str) -> str:
     """The text without what can't be kept: NUL characters go, lone surrogates become question marks."""

@@ -22,11 +22,11 @@ from jobs.admin.bulk import operation_page
 from jobs.admin.bulk.start import actor_of, may
 from jobs.admin.known_choices import StateFilter
 from jobs.bulk import decisions
-from jobs.bulk.freezing import PREVIEW_LASTS
 from jobs.bulk.kinds import BulkRefused, Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
+from jobs.operations import previews
 from opsconsole.kit import audit, exports
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age
@@ -136,7 +136,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             raise PermissionDenied
         return operation_page.preview_context(operation, kind) | {
             "must_be_typed": decisions.must_be_typed(operation),
-            "expired": operation.created_at <= operation.db_now - PREVIEW_LASTS,
+            "expired": operation.created_at <= operation.db_now - previews.PREVIEW_LASTS,
             "list": f"admin:{kind.page}_changelist",
         }
 

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
-from jobs.models.dead_letter import DeadLetterQuerySet
+from jobs.models.dead_letter import EXPIRES_SOON, DeadLetterQuerySet
 
 ALL = "all"
 GROUPS_OFFERED = 20
@@ -62,7 +62,7 @@ class DeadLetterQueueFilter(KnownFilter):
 class LeftFilter(KnownFilter):
     title = "time left"
     parameter_name = "left"
-    spans = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+    spans = {"hour": timedelta(hours=1), "day": EXPIRES_SOON}
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [("hour", "SQS deletes it within an hour"), ("day", "SQS deletes it within a day")]

@@ -26,14 +26,13 @@ from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_pa
 from jobs.dead_letters import requeue, search_text
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Job
-from jobs.models.dead_letter import DeadLetterQuerySet
+from jobs.models.dead_letter import EXPIRES_SOON, DeadLetterQuerySet
 from opsconsole.kit.capped_paginator import StatesPaginator
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, moment, rough
 from opsconsole.kit.read_only_admin import PageAdmin
 
-SOON = timedelta(days=1)
 STATE_TONES: dict[str, str] = {
     DeadLetter.State.IN_QUEUE: "bad",
     DeadLetter.State.REPLAYING: "running",
@@ -264,4 +263,4 @@ def time_left(letter: DeadLetter, now: datetime) -> SafeString:
     if left <= timedelta(0):
         return format_html('<span class="soon">{}</span>', moment(letter.expires_at, "any moment"))
     words = moment(letter.expires_at, f"in {rough(left)}")
-    return format_html('<span class="soon">{}</span>', words) if left < SOON else words
+    return format_html('<span class="soon">{}</span>', words) if left < EXPIRES_SOON else words

@@ -18,7 +18,6 @@ from jobs.operations.job_operations import Action, Outcome, Step
 from jobs.runs.timeline import Actor
 
 MOST_JOBS = previewed_actions.MOST
-PLAN_LASTS_SECONDS = previewed_actions.LASTS_SECONDS
 NOTES_SHOWN = 5
 
 
@@ -55,6 +54,3 @@ class PlannedJobs(previewed_actions.PlannedAdmin[Action, Job]):
         if len(ids) > MOST_JOBS:
             raise Http404
         return ids
-
-    def plan_lasts(self) -> int:
-        return PLAN_LASTS_SECONDS

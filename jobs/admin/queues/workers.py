@@ -13,10 +13,12 @@ from django_stubs_ext import WithAnnotations
 from jobs.admin import labels
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
 from jobs.models import WorkerHeartbeat
-from jobs.models.worker import silent_after, stale_after
+from jobs.models.worker import Life
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty
+
+LIFE_TONES = {Life.ALIVE: "good", Life.SILENT: "warning", Life.DEAD: "bad"}
 
 
 class LifeFilter(KnownFilter):
@@ -24,12 +26,12 @@ class LifeFilter(KnownFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        return [("alive", "Alive"), ("silent", "Silent"), ("dead", "Dead")]
+        return Life.choices
 
     def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         workers = WorkerHeartbeat.objects
-        lives = {"alive": workers.alive, "silent": workers.silent, "dead": workers.dead}
-        return rows.filter(pk__in=lives[value]().values("pk"))
+        lives = {Life.ALIVE: workers.alive, Life.SILENT: workers.silent, Life.DEAD: workers.dead}
+        return rows.filter(pk__in=lives[Life(value)]().values("pk"))
 
 
 @admin.register(WorkerHeartbeat)
@@ -53,14 +55,9 @@ class WorkerAdmin(AgedAdmin):
 
     @admin.display(description="state")
     def state(self, worker: WithAnnotations[WorkerHeartbeat, DbNow]) -> SafeString:
-        silence = worker.db_now - worker.last_heartbeat
-        if silence > stale_after():
-            life = badge("Dead", "bad")
-        elif silence > silent_after():
-            life = badge("Silent", "warning")
-        else:
-            life = badge("Alive", "good")
-        return life + badge("Old kind: no epochs") if _old_kind(worker) else life
+        life = worker.life(worker.db_now)
+        state = badge(life.label, LIFE_TONES[life])
+        return state + badge("Old kind: no epochs") if worker.is_of_old_kind else state
 
     @admin.display(description="current job")
     def current_job(self, worker: WorkerHeartbeat) -> SafeString:
@@ -85,7 +82,3 @@ class WorkerAdmin(AgedAdmin):
     @admin.display(description="metadata")
     def told(self, worker: WorkerHeartbeat) -> SafeString:
         return pretty(worker.metadata)
-
-
-def _old_kind(worker: WorkerHeartbeat) -> bool:
-    return worker.current_run_epoch is None and "protocol" not in (worker.metadata or {})

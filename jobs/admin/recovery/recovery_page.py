@@ -18,6 +18,7 @@ from jobs.admin.bulk.start import actor_of
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm
 from jobs.models import RecoveryControl
 from jobs.models.worker import stale_after
+from jobs.operations import previews
 from jobs.recovery import control, outlook, surroundings, what_if
 from jobs.recovery.decision import Action
 from jobs.recovery.surroundings import Stop, Surroundings
@@ -30,7 +31,6 @@ PREVIEWED = 500
 FACTORS = (0.25, 0.5, 1, 2, 4)
 SHOWN = 50
 SALT = "jobs.arm"
-PREVIEW_LASTS_SECONDS = 3_600
 PAGE = "admin:jobs_recoverycontrol_changelist"
 TONES = {None: "good", Stop.OBSERVING: "warning", Stop.PAUSED: "warning"}
 
@@ -156,7 +156,7 @@ class RecoveryAdmin(ReadOnlyAdmin):
 
 def _thaw(signed: str) -> list[Any] | None:
     try:
-        frozen: list[Any] = signing.loads(signed, salt=SALT, max_age=PREVIEW_LASTS_SECONDS)
+        frozen: list[Any] = signing.loads(signed, salt=SALT, max_age=previews.PREVIEW_LASTS)
     except signing.BadSignature:
         return None
     return frozen

@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from jobs.admin.jobs import job_actions
 from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
+from jobs.operations import previews
 from jobs.operations.job_operations import Action
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
@@ -286,7 +287,7 @@ def test_a_plan_can_not_serve_another_person(operator: Client) -> None:
 def test_an_old_plan_is_refused(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     made = job()
     plan = plan_of(preview(operator, "cancel", made))
-    monkeypatch.setattr(job_actions, "PLAN_LASTS_SECONDS", -1)
+    monkeypatch.setattr(previews, "PREVIEW_LASTS", timedelta(seconds=-1))
 
     assert operator.post(url("cancel"), {"plan": plan, "reason": REASON}).status_code == 400
     assert state(made) == ("pending", 1)

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from jobs.admin.recovery import recovery_page as page
 from jobs.models import RecoveryControl
+from jobs.operations import previews
 from jobs.recovery import sweeps
 from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
@@ -221,7 +222,7 @@ def test_a_preview_of_somebody_else_or_too_old_is_refused(
     assert RecoveryControl.load().mode == MODE.OBSERVE
 
     previewed = preview(operator, "all")
-    monkeypatch.setattr(page, "PREVIEW_LASTS_SECONDS", -1)
+    monkeypatch.setattr(previews, "PREVIEW_LASTS", timedelta(seconds=-1))
     arm(operator, previewed)
     assert RecoveryControl.load().mode == MODE.OBSERVE
 

@@ -227,7 +227,8 @@ class TestLeavingToOthers:
     def test_later_each_time(self, receive_count: int, seconds: int) -> None:
         assert release_delay(receive_count) == timedelta(seconds=seconds)
 
-    @pytest.mark.parametrize(("wait", "bounds"), [(HOUR, (3_500, 3_600)), (30 * HOUR, (39_600, 39_600))])
+    # How long SQS allows at most is known to jobs.sqs.release.
+    @pytest.mark.parametrize(("wait", "bounds"), [(HOUR, (3_500, 3_600)), (30 * HOUR, (107_900, 108_000))])
     def test_too_early_comes_back_in_time(
         self,
         consumer: Consumer,

@@ -1,0 +1,107 @@
+"""Does a worker live, and is it of the old kind? One table of cases for every form of the answer (I12)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from jobs.inspection import catalog, workers
+from jobs.models import WorkerHeartbeat
+from jobs.models.worker import Life, silent_after, stale_after
+from jobs.recovery import lost_messages
+from opsconsole import overview
+from tests import people
+from tests.factories import SECOND
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:jobs_workerheartbeat_changelist")
+HOUR = timedelta(hours=1)
+# With a beat every 15 seconds and a threshold of ten minutes.
+LIVES = {
+    "just now": (SECOND, Life.ALIVE),
+    "two beats missed": (40 * SECOND, Life.ALIVE),
+    "three beats missed": (46 * SECOND, Life.SILENT),
+    "nearly for the threshold": (595 * SECOND, Life.SILENT),
+    "for the threshold": (601 * SECOND, Life.DEAD),
+    "for hours": (9 * HOUR, Life.DEAD),
+}
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(people.operator())
+    overview.memory.clear()
+    return client
+
+
+def made() -> None:
+    for name, (ago, _) in LIVES.items():
+        WorkerHeartbeat.objects.create(worker_id=name, last_heartbeat=Now() - ago, metadata={"protocol": 1})
+
+
+def expected(life: Life) -> set[str]:
+    return {name for name, (_, its) in LIVES.items() if its == life}
+
+
+@pytest.mark.parametrize("life", list(Life))
+def test_list_filter_and_queryset_find_the_same_workers(operator: Client, life: Life) -> None:
+    made()
+    workers_now = WorkerHeartbeat.objects
+    found = {Life.ALIVE: workers_now.alive, Life.SILENT: workers_now.silent, Life.DEAD: workers_now.dead}[
+        life
+    ]()
+    assert set(found.values_list("pk", flat=True)) == expected(life)
+    page = operator.get(LIST, {"state": life.value})
+    assert {row.pk for row in page.context["cl"].result_list} == expected(life)
+    assert {row.life(row.db_now) for row in page.context["cl"].result_list} == {life}
+    badges = page.content.decode().partition("<tbody>")[2]
+    assert [other for other in Life if f">{other.label}<" in badges] == [life]
+
+
+def test_the_overview_counts_them(operator: Client) -> None:
+    made()
+    seen = overview.read()
+    counts = {Life.ALIVE: seen.workers_alive, Life.SILENT: seen.workers_silent, Life.DEAD: seen.workers_dead}
+    assert counts == {life: len(expected(life)) for life in Life}
+    assert (silent_after(), stale_after()) == (45 * SECOND, 600 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("about", "ago", "old_kind", "in_use"),
+    [
+        ({}, SECOND, True, True),
+        ({}, 23 * HOUR, True, True),
+        ({}, 25 * HOUR, True, False),
+        ({"metadata": {"protocol": 1}}, SECOND, False, False),
+        ({"current_run_epoch": 3}, SECOND, False, False),
+        ({"metadata": {"host": "x"}}, SECOND, True, True),
+    ],
+)
+def test_workers_of_the_old_kind(
+    operator: Client, settings: Any, about: dict[str, Any], ago: timedelta, old_kind: bool, in_use: bool
+) -> None:
+    settings.OPSCONSOLE_LOST_RESEND = "auto"
+    worker = WorkerHeartbeat.objects.create(worker_id="w", last_heartbeat=Now() - ago, **about)
+    said = {
+        "the queryset": WorkerHeartbeat.objects.without_epochs().exists(),
+        "the row": WorkerHeartbeat.objects.get(pk=worker.pk).is_of_old_kind,
+        "the list": "Old kind" in operator.get(LIST).content.decode().partition("<tbody>")[2],
+    }
+    assert said == dict.fromkeys(said, old_kind)
+    seen = {
+        "re-sending": not lost_messages.resending(),
+        "the inspection": "workers-without-epochs" in {finding.id for finding in inspected()},
+    }
+    assert seen == dict.fromkeys(seen, in_use)
+
+
+def inspected() -> list[Any]:
+    table = catalog.table("worker_heartbeats")
+    assert table
+    return list(workers.inspect(table, attached=True))
