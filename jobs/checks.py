@@ -24,7 +24,7 @@ Reading = sqs.QueueDepth | sqs.QueueError
 
 @checks.register(checks.Tags.database)
 def attachable(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
-    """``migrate`` refuses a database that the console does not fit, before it changes anything."""
+    """Refuse a database that the console does not fit, before ``migrate`` changes anything."""
     if not databases or "default" not in databases:
         return []
     return [
@@ -35,9 +35,9 @@ def attachable(databases: Sequence[str] | None = None, **_: Any) -> list[checks.
 
 @checks.register("queues", deploy=True)
 def retention(**_: Any) -> list[checks.CheckMessage]:
-    """Dead letters must be kept longer than their queue keeps messages. Only ``check --deploy`` asks SQS.
+    """Warn when dead letters are not kept longer than their queue keeps messages. Only ``check --deploy`` asks SQS.
 
-    SQS that is away fails no check: it is said that the retention is unknown.
+    When SQS is away the check does not fail; it reports that the retention is unknown.
     """
     queues: list[QueueConfig] = [queue for queue in settings.QUEUES.values() if queue.dlq_url]
     urls = sorted({str(url) for queue in queues for url in (queue.url, queue.dlq_url)})
@@ -48,7 +48,7 @@ def retention(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _read(url: str) -> Reading:
-    """Runs in a thread of the pool, and so touches SQS alone."""
+    """Read the retention of one queue. This runs in a thread of the pool and therefore uses SQS only."""
     try:
         return sqs.depth(url)
     except sqs.QueueError as error:
@@ -56,15 +56,15 @@ def _read(url: str) -> Reading:
 
 
 def judge_retention(queue: QueueConfig, source: Reading, dlq: Reading) -> checks.CheckMessage | None:
-    """What is to be said of one queue, if anything. Pure."""
+    """Return the warning about one queue, if there is one. Pure."""
     if isinstance(source, sqs.QueueError) or isinstance(dlq, sqs.QueueError):
         return checks.Info(
             f"How long the dead letters of queue '{queue.name}' are kept is unknown: "
             f"{source if isinstance(source, sqs.QueueError) else dlq}",
-            hint="Run it where SQS can be reached, with the console's own credentials.",
+            hint="Run the check where SQS can be reached, with the console's own credentials.",
             id="jobs.I001",
         )
-    # In a FIFO queue the time counts anew when a message becomes a dead letter.
+    # In a FIFO queue the retention starts again when a message becomes a dead letter.
     if queue.url.endswith(".fifo") or dlq.retention_seconds > source.retention_seconds:
         return None
     return checks.Warning(

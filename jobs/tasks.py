@@ -1,4 +1,4 @@
-"""What the cluster calls by the clock (``opsconsole.cluster.schedules``). Each returns a line for the task's record."""
+"""The scheduled tasks of the jobs app (``opsconsole.cluster.schedules``). Each returns a line for the task's record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.recovery import sweeps
 from jobs.watch import event_partitions, gauges, hourly_counts, retention
 from opsconsole.kit import figures
 
-# They are called every minute, by a scheduler that looks twice a minute.
+# These tasks are called every minute, by a scheduler that runs twice a minute.
 EACH_MINUTE = timedelta(minutes=2)
 
 
@@ -37,7 +37,7 @@ def watch() -> str:
 
 
 def bulk() -> str:
-    """One slice of the bulk operations that are due; what is left goes behind the tasks that wait meanwhile."""
+    """Work on due bulk operations for one slice of time; the rest is queued behind other waiting tasks."""
     if chunks.run():
         chunks.wake()
         return "there is more to do"

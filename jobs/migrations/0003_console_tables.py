@@ -135,8 +135,8 @@ class Migration(migrations.Migration):
                         choices=[
                             ("waiting", "Waiting"),
                             ("sent", "Sent"),
-                            ("dropped", "dropped: its run was no longer current"),
-                            ("refused", "refused by SQS for good"),
+                            ("dropped", "dropped: the run was no longer current"),
+                            ("refused", "refused by SQS permanently"),
                         ],
                         db_default="waiting",
                     ),
@@ -200,8 +200,11 @@ class Migration(migrations.Migration):
                 ("delayed", models.BigIntegerField(null=True)),
                 ("visibility_timeout_seconds", models.IntegerField(null=True)),
                 ("read_at", models.DateTimeField(help_text="When the figures were read.", null=True)),
-                ("checked_at", models.DateTimeField(help_text="When reading was last tried.", null=True)),
-                ("error", models.TextField(blank=True, db_default="", help_text="Why the last try failed.")),
+                ("checked_at", models.DateTimeField(help_text="When the last reading was tried.", null=True)),
+                (
+                    "error",
+                    models.TextField(blank=True, db_default="", help_text="Why the last reading failed."),
+                ),
             ],
             options={"verbose_name": "queue", "db_table": "queue_state"},
         ),
@@ -230,13 +233,15 @@ class Migration(migrations.Migration):
                 ("reason", models.TextField(blank=True, db_default="")),
                 (
                     "outage_ended_at",
-                    models.DateTimeField(help_text="Nobody could beat before this time.", null=True),
+                    models.DateTimeField(
+                        help_text="No worker could send heartbeats before this time.", null=True
+                    ),
                 ),
                 ("hold_started_at", models.DateTimeField(null=True)),
                 (
                     "hold_until",
                     models.DateTimeField(
-                        help_text="Mass staleness: nothing is recovered until then.", null=True
+                        help_text="Mass staleness: nothing is recovered before this time.", null=True
                     ),
                 ),
                 ("forgiven_before", models.DateTimeField(null=True)),
@@ -255,7 +260,7 @@ class Migration(migrations.Migration):
                 ID,
                 (
                     "trigger",
-                    models.TextField(help_text="Who asked for it: 'schedule', 'command' or 'operator:NAME'."),
+                    models.TextField(help_text="What started it: 'schedule', 'command' or 'operator:NAME'."),
                 ),
                 (
                     "mode",
@@ -279,7 +284,9 @@ class Migration(migrations.Migration):
                 ("note", models.TextField(blank=True, db_default="")),
                 (
                     "details",
-                    models.JSONField(db_default={}, help_text="The first skips and errors, a sentence each."),
+                    models.JSONField(
+                        db_default={}, help_text="The first skips and errors, one sentence each."
+                    ),
                 ),
             ],
             options={
@@ -301,9 +308,9 @@ class Migration(migrations.Migration):
             name="IdempotencyKey",
             fields=[
                 ID,
-                ("caller", models.TextField(help_text="Whose key it is: two callers never share one.")),
+                ("caller", models.TextField(help_text="The owner of the key; two callers never share one.")),
                 ("key", models.TextField()),
-                ("request", models.TextField(help_text="A hash of what was asked for.")),
+                ("request", models.TextField(help_text="A hash of the request.")),
                 ("answer", models.JSONField(null=True)),
                 ("created_at", models.DateTimeField(db_default=Now())),
             ],

@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 (
                     "queues",
                     models.JSONField(
-                        db_default=[], help_text="Names of the queues whose dead letters it takes."
+                        db_default=[], help_text="Names of the queues that send their dead letters here."
                     ),
                 ),
                 ("visible", models.BigIntegerField(null=True)),
@@ -36,16 +36,29 @@ class Migration(migrations.Migration):
                 ("delayed", models.BigIntegerField(null=True)),
                 ("retention_seconds", models.IntegerField(null=True)),
                 ("read_at", models.DateTimeField(help_text="When the figures were read.", null=True)),
-                ("checked_at", models.DateTimeField(help_text="When reading was last tried.", null=True)),
+                ("checked_at", models.DateTimeField(help_text="When the last reading was tried.", null=True)),
                 ("unreadable_since", models.DateTimeField(null=True)),
-                ("error", models.TextField(blank=True, db_default="", help_text="Why the last try failed.")),
+                (
+                    "error",
+                    models.TextField(blank=True, db_default="", help_text="Why the last reading failed."),
+                ),
                 ("scanned_at", models.DateTimeField(help_text="When the last scan began.", null=True)),
                 (
                     "seen",
-                    models.IntegerField(help_text="Different messages seen by the last scan.", null=True),
+                    models.IntegerField(help_text="Distinct messages seen by the last scan.", null=True),
                 ),
-                ("about", models.BigIntegerField(help_text="How many there were about then.", null=True)),
-                ("full", models.BooleanField(db_default=False, help_text="The last scan surely saw all.")),
+                (
+                    "about",
+                    models.BigIntegerField(
+                        help_text="The approximate number of messages at that time.", null=True
+                    ),
+                ),
+                (
+                    "full",
+                    models.BooleanField(
+                        db_default=False, help_text="The last scan certainly saw every message."
+                    ),
+                ),
                 ("scanning_until", models.DateTimeField(null=True)),
             ],
             options={
@@ -73,14 +86,12 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "title",
-                    models.TextField(
-                        help_text="The failure with what differs from letter to letter left out."
-                    ),
+                    models.TextField(help_text="The failure, without the parts that differ between letters."),
                 ),
                 (
                     "note",
                     models.TextField(
-                        blank=True, db_default="", help_text="What is known of it, for whoever comes next."
+                        blank=True, db_default="", help_text="What is known about this failure."
                     ),
                 ),
                 ("first_seen_at", models.DateTimeField(db_default=Now())),
@@ -106,11 +117,11 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("message_id", models.TextField(help_text="As SQS calls it.")),
+                ("message_id", models.TextField(help_text="The message id in SQS.")),
                 (
                     "queue",
                     models.TextField(
-                        blank=True, db_default="", help_text="The queue that it came from; empty: unknown."
+                        blank=True, db_default="", help_text="The source queue; empty when unknown."
                     ),
                 ),
                 (
@@ -137,7 +148,7 @@ class Migration(migrations.Migration):
                 ("attributes", models.JSONField(db_default={})),
                 ("system_attributes", models.JSONField(db_default={})),
                 ("sent_at", models.DateTimeField(null=True)),
-                ("expires_at", models.DateTimeField(help_text="When SQS deletes it.", null=True)),
+                ("expires_at", models.DateTimeField(help_text="When SQS deletes the message.", null=True)),
                 ("receive_count", models.IntegerField(db_default=0, verbose_name="receives")),
                 ("first_seen_at", models.DateTimeField(db_default=Now())),
                 ("last_seen_at", models.DateTimeField(db_default=Now())),
@@ -145,24 +156,28 @@ class Migration(migrations.Migration):
                     "views",
                     models.IntegerField(
                         db_default=1,
-                        help_text="How many of the receives were ours.",
+                        help_text="How many of the receives were the console's scans.",
                         verbose_name="our views",
                     ),
                 ),
                 (
                     "missed",
-                    models.SmallIntegerField(db_default=0, help_text="Full scans since that did not see it."),
+                    models.SmallIntegerField(
+                        db_default=0, help_text="Full scans since then that did not see it."
+                    ),
                 ),
                 ("run_epoch", models.IntegerField(null=True, verbose_name="epoch")),
                 (
                     "dead_letter_id",
-                    models.TextField(blank=True, db_default="", help_text="Set on the console's own copies."),
+                    models.TextField(
+                        blank=True, db_default="", help_text="Set on copies that the console sent."
+                    ),
                 ),
                 (
                     "returns",
                     models.IntegerField(db_default=0, help_text="How often it came back after a replay."),
                 ),
-                ("told_at", models.DateTimeField(help_text="When people were told of it.", null=True)),
+                ("told_at", models.DateTimeField(help_text="When people were alerted about it.", null=True)),
                 ("words", SearchVectorField(null=True)),
                 ("words_of", models.TextField(blank=True, db_default="")),
                 (
@@ -261,10 +276,10 @@ class Migration(migrations.Migration):
                     "state",
                     models.TextField(
                         choices=[
-                            ("wanted", "waits for the cluster"),
-                            ("requeued", "its job is requeued, the message waits in the outbox"),
-                            ("sending", "intent recorded, being sent"),
-                            ("sent", "sent, still to be deleted"),
+                            ("wanted", "waiting for the cluster"),
+                            ("requeued", "job requeued, its message is in the outbox"),
+                            ("sending", "being sent, intent recorded"),
+                            ("sent", "sent, to be deleted"),
                             ("unknown", "outcome unknown"),
                             ("done", "Done"),
                             ("not_done", "not done"),
@@ -277,7 +292,7 @@ class Migration(migrations.Migration):
                     "from_copy",
                     models.BooleanField(db_default=False, help_text="It was no longer in its queue."),
                 ),
-                ("edited_body", models.TextField(help_text="What was sent instead of the body.", null=True)),
+                ("edited_body", models.TextField(help_text="The body that was sent instead.", null=True)),
                 (
                     "job_epoch",
                     models.IntegerField(help_text="The run for which its job was requeued.", null=True),
@@ -290,9 +305,7 @@ class Migration(migrations.Migration):
                 ("ended_at", models.DateTimeField(null=True)),
                 (
                     "outcome",
-                    models.TextField(
-                        blank=True, db_default="", help_text="What is to be known of how it ended."
-                    ),
+                    models.TextField(blank=True, db_default="", help_text="Details of the result."),
                 ),
                 (
                     "letter",

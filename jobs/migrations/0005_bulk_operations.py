@@ -19,30 +19,30 @@ class Migration(migrations.Migration):
                 (
                     "action",
                     models.TextField(
-                        help_text="What is done, such as 'requeue': a name of jobs.bulk.registry."
+                        help_text="The action, such as 'requeue', as named in jobs.bulk.registry."
                     ),
                 ),
                 ("scope", models.TextField(help_text="What was chosen, in words.")),
                 (
                     "query",
                     models.TextField(
-                        blank=True, db_default="", help_text="The list's filters when it was chosen."
+                        blank=True, db_default="", help_text="The filters of the list at that time."
                     ),
                 ),
                 (
                     "capped",
                     models.BooleanField(
-                        db_default=False, help_text="More were chosen than one operation may have."
+                        db_default=False, help_text="More rows matched than one operation may have."
                     ),
                 ),
                 (
                     "state",
                     models.TextField(
                         choices=[
-                            ("preview", "waits for its confirmation"),
+                            ("preview", "waiting for confirmation"),
                             ("running", "Running"),
                             ("cancelled", "Cancelled"),
-                            ("stopped", "stopped by itself"),
+                            ("stopped", "stopped automatically"),
                             ("ended", "Ended"),
                         ],
                         db_default="preview",
@@ -65,7 +65,7 @@ class Migration(migrations.Migration):
                     "will",
                     models.IntegerField(
                         db_default=0,
-                        help_text="Members that the preview did not skip.",
+                        help_text="Members that the preview does not skip.",
                         verbose_name="to be done",
                     ),
                 ),
@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
                 ("leased_until", models.DateTimeField(db_default=Now())),
                 (
                     "troubles",
-                    models.IntegerField(db_default=0, help_text="Chunks in a row that ended with an error."),
+                    models.IntegerField(db_default=0, help_text="Chunks that failed in a row."),
                 ),
                 ("trial_after", models.BigIntegerField(db_default=0)),
                 ("trial_until", models.DateTimeField(null=True)),
@@ -112,14 +112,14 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 (
                     "subject",
-                    models.TextField(help_text="The id of a job, or of whatever the operation is about."),
+                    models.TextField(help_text="The id of a job or dead letter."),
                 ),
                 ("seen_status", models.TextField(blank=True, db_default="")),
                 ("seen_epoch", models.IntegerField(null=True)),
                 ("seen_reason", models.TextField(blank=True, db_default="")),
                 (
                     "will",
-                    models.BooleanField(db_default=False, help_text="The preview said that it will be done."),
+                    models.BooleanField(db_default=False, help_text="The preview says that it will be done."),
                 ),
                 (
                     "outcome",
@@ -172,7 +172,7 @@ class Migration(migrations.Migration):
                             ("begun", "Begun"),
                             ("cancelled", "Cancelled"),
                             ("resumed", "Resumed"),
-                            ("stopped", "stopped by itself"),
+                            ("stopped", "stopped automatically"),
                             ("trial_passed", "trial passed"),
                             ("ended", "Ended"),
                         ]

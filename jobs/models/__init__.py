@@ -1,4 +1,4 @@
-"""The tables of jobs, workers, messages, sweeps and dead letters, and the questions that are asked of them."""
+"""The models of jobs, workers, messages, sweeps and dead letters, with their QuerySets."""
 
 from jobs.models.bulk import BulkEvent, BulkMember, BulkOperation
 from jobs.models.control import RecoveryControl

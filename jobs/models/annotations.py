@@ -1,4 +1,4 @@
-"""What the questions of a QuerySet add to each row, by name and type."""
+"""The names and types of the columns that QuerySet methods add to each row."""
 
 from __future__ import annotations
 

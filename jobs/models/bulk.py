@@ -1,4 +1,4 @@
-"""``bulk_operations``: one decision about many, its frozen members, and what was decided about it meanwhile."""
+"""``bulk_operations``: operations on many rows, their frozen members, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from opsconsole.kit.db_clock import DbNow
 
 class BulkOperationQuerySet(models.QuerySet["BulkOperation"]):
     def begun(self) -> Self:
-        """Without the previews that nobody confirmed (yet)."""
+        """Leave out previews that nobody has confirmed."""
         return self.exclude(state=BulkOperation.State.PREVIEW)
 
     def due_for(self, runner: str) -> Self:
-        """Running ones whose next chunk may begin now, and that no other runner holds; the longest due first."""
+        """Return running operations whose next chunk is due and that no other runner holds, those due longest first."""
         free = Q(runner=runner) | Q(leased_until__lte=Now())
         running = self.filter(state=BulkOperation.State.RUNNING)
         return running.filter(free, due_at__lte=Now()).order_by("due_at", "pk")
 
 
 class BulkOperation(models.Model):
-    """Written only by ``jobs.bulk``. Its counts are kept in the transactions that settle its members."""
+    """A bulk operation, written only by ``jobs.bulk``. Its counts are updated in the transactions that settle its members."""
 
     class State(models.TextChoices):
-        PREVIEW = "preview", "waits for its confirmation"
+        PREVIEW = "preview", "waiting for confirmation"
         RUNNING = "running"
         CANCELLED = "cancelled"
-        STOPPED = "stopped", "stopped by itself"
+        STOPPED = "stopped", "stopped automatically"
         ENDED = "ended"
 
-    action = models.TextField(help_text="What is done, such as 'requeue': a name of jobs.bulk.registry.")
+    action = models.TextField(help_text="The action, such as 'requeue', as named in jobs.bulk.registry.")
     scope = models.TextField(help_text="What was chosen, in words.")
-    query = models.TextField(blank=True, db_default="", help_text="The list's filters when it was chosen.")
-    capped = models.BooleanField(db_default=False, help_text="More were chosen than one operation may have.")
+    query = models.TextField(blank=True, db_default="", help_text="The filters of the list at that time.")
+    capped = models.BooleanField(db_default=False, help_text="More rows matched than one operation may have.")
     state = models.TextField(choices=State, db_default=State.PREVIEW)
     sentence = models.TextField(blank=True, db_default="", help_text="Why it is in this state.")
 
@@ -57,18 +57,20 @@ class BulkOperation(models.Model):
     ended_at = models.DateTimeField(null=True, help_text="When it ended, was cancelled or stopped.")
 
     total = models.IntegerField("members", db_default=0)
-    will = models.IntegerField("to be done", db_default=0, help_text="Members that the preview did not skip.")
+    will = models.IntegerField(
+        "to be done", db_default=0, help_text="Members that the preview does not skip."
+    )
     done = models.IntegerField(db_default=0)
     skipped = models.IntegerField(db_default=0)
     failed = models.IntegerField(db_default=0)
 
-    # The next chunk may begin at this time. ``runner`` alone may begin it, until its lease ends.
+    # The time from which the next chunk may begin. Only ``runner`` may begin it, until its lease ends.
     due_at = models.DateTimeField(db_default=Now())
     runner = models.TextField(blank=True, db_default="")
     leased_until = models.DateTimeField(db_default=Now())
-    troubles = models.IntegerField(db_default=0, help_text="Chunks in a row that ended with an error.")
+    troubles = models.IntegerField(db_default=0, help_text="Chunks that failed in a row.")
 
-    # The first members behind this one are a trial of the rest (``jobs.bulk.trial``).
+    # The first members after this one are a trial for the rest (``jobs.bulk.trial``).
     trial_after = models.BigIntegerField(db_default=0)
     trial_until = models.DateTimeField(null=True)
     trial_passed = models.BooleanField(db_default=False)
@@ -93,7 +95,7 @@ class BulkOperation(models.Model):
 
     @property
     def worked(self) -> int:
-        """How far it is: of those that the preview did not leave out."""
+        """Return how many members were processed, without those that the preview skipped."""
         return self.will - self.remaining
 
     @property
@@ -110,7 +112,7 @@ class BulkMemberQuerySet(models.QuerySet["BulkMember"]):
 
 
 class BulkMember(models.Model):
-    """One subject of an operation, frozen with what was seen of it. In the order of their ids they are worked."""
+    """One subject of an operation, frozen with what was seen of it. Members are processed in the order of their ids."""
 
     class Outcome(models.TextChoices):
         WAITING = "waiting"
@@ -120,11 +122,11 @@ class BulkMember(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     operation = models.ForeignKey(BulkOperation, models.CASCADE, db_index=False, related_name="members")
-    subject = models.TextField(help_text="The id of a job, or of whatever the operation is about.")
+    subject = models.TextField(help_text="The id of a job or dead letter.")
     seen_status = models.TextField(blank=True, db_default="")
     seen_epoch = models.IntegerField(null=True)
     seen_reason = models.TextField(blank=True, db_default="")
-    will = models.BooleanField(db_default=False, help_text="The preview said that it will be done.")
+    will = models.BooleanField(db_default=False, help_text="The preview says that it will be done.")
     outcome = models.TextField(choices=Outcome, db_default=Outcome.WAITING)
     sentence = models.TextField(blank=True, db_default="", help_text="What will happen, then what happened.")
     settled_at = models.DateTimeField(null=True)
@@ -137,7 +139,7 @@ class BulkMember(models.Model):
         verbose_name_plural = "members of bulk operations"
         default_permissions = ()
         indexes = [
-            # The next chunk of an operation, and the pages of its members by outcome.
+            # For the next chunk of an operation, and for the pages of its members by outcome.
             models.Index(fields=["operation", "outcome", "id"], name="bulk_members_outcome_idx"),
         ]
 
@@ -146,13 +148,13 @@ class BulkMember(models.Model):
 
 
 class BulkEvent(models.Model):
-    """What was decided about an operation, by people or by itself, when and why. Append-only (I10)."""
+    """A decision about an operation, by a person or automatic, with its time and reason. Append-only (I10)."""
 
     class Kind(models.TextChoices):
         BEGUN = "begun"
         CANCELLED = "cancelled"
         RESUMED = "resumed"
-        STOPPED = "stopped", "stopped by itself"
+        STOPPED = "stopped", "stopped automatically"
         TRIAL_PASSED = "trial_passed", "trial passed"
         ENDED = "ended"
 

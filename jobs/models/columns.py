@@ -1,4 +1,4 @@
-"""Contract columns that an existing database may call by another name (setting OPSCONSOLE_COLUMNS)."""
+"""Contract columns that may have another name in an existing database (setting OPSCONSOLE_COLUMNS)."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -8,13 +8,13 @@ from django.db import models
 
 
 def column(contract_name: str) -> str:
-    """The database's name for a contract column, e.g. ``worker_heartbeats.last_heartbeat`` -> ``last_seen``."""
+    """Return the database's name for a contract column, e.g. ``worker_heartbeats.last_heartbeat`` -> ``last_seen``."""
     mapped: str | None = settings.OPSCONSOLE_COLUMNS.get(contract_name)
     return mapped or contract_name.partition(".")[2]
 
 
 class ContractText(models.TextField[str, str]):
-    """A text column that an existing database may keep as uuid, integer or an enum: always read as text.
+    """A text column that may be a uuid, integer or enum in an existing database; always read as text.
 
     PostgreSQL reads the untyped literals that Django sends as the column's own type, so comparing and
     writing need no cast; a value that the column's type refuses raises ``DataError``.
@@ -25,9 +25,9 @@ class ContractText(models.TextField[str, str]):
 
 
 class ContractNumber(models.IntegerField[int, int]):
-    """A whole number that an existing database may keep as numeric or text, perhaps changed since it was inspected.
+    """A whole number that may be numeric or text in an existing database, even if it was another type when inspected.
 
-    Read as an int where it is one, else as the text that it is. To migrations it is what it stands for.
+    It is read as an int where it is one, otherwise as text. Migrations see it as an integer column.
     """
 
     def from_db_value(self, value: Any, *_: Any) -> int | str | None:
@@ -40,7 +40,7 @@ class ContractNumber(models.IntegerField[int, int]):
 
 
 def as_whole(value: object) -> int | None:
-    """50 of 50, 50.00 or '50'; None of anything that is no whole number of 64 bits."""
+    """Return 50 for 50, 50.00 or '50'; None for anything that is not a 64-bit whole number."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:

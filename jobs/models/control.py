@@ -1,4 +1,4 @@
-"""``recovery_control``: the one row that says whether recovery may act (I6)."""
+"""``recovery_control``: the single row that says whether recovery may act (I6)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class RecoveryControl(models.Model):
-    """Written only by ``jobs.recovery.control``; its single row is made by the migration."""
+    """The state of recovery, written only by ``jobs.recovery.control``. A migration creates the single row."""
 
     class Mode(models.TextChoices):
         OBSERVE = "observe", "observe: shows what it would do"
@@ -19,10 +19,14 @@ class RecoveryControl(models.Model):
     changed_by = models.TextField(blank=True, db_default="")
     reason = models.TextField(blank=True, db_default="")
 
-    outage_ended_at = models.DateTimeField(null=True, help_text="Nobody could beat before this time.")
+    outage_ended_at = models.DateTimeField(
+        null=True, help_text="No worker could send heartbeats before this time."
+    )
     hold_started_at = models.DateTimeField(null=True)
-    hold_until = models.DateTimeField(null=True, help_text="Mass staleness: nothing is recovered until then.")
-    # Runs last seen before this were part of a mass event: not their fault, their recovery is not counted.
+    hold_until = models.DateTimeField(
+        null=True, help_text="Mass staleness: nothing is recovered before this time."
+    )
+    # Runs last seen before this were part of a mass event; their recovery is not counted against their jobs.
     forgiven_before = models.DateTimeField(null=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""``dead_letters``: each message that was ever seen on a dead letter queue, kept whole (I9)."""
+"""``dead_letters``: every message that was seen on a dead letter queue, stored whole (I9)."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ EXPIRES_SOON = timedelta(days=1)
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def open(self) -> Self:
-        """Letters that somebody may still have to decide about."""
+        """Return letters that may still need a decision."""
         return self.filter(state__in=DeadLetter.OPEN)
 
     def present(self) -> Self:
-        """Letters that lie in their queue, for all that is known."""
+        """Return letters that are in their queue as far as is known."""
         return self.filter(state=DeadLetter.State.IN_QUEUE)
 
     def expiring(self, within: timedelta = EXPIRES_SOON) -> Self:
-        """Letters that SQS deletes within this time, while nobody has decided about them."""
+        """Return undecided letters that SQS will delete within this time."""
         return self.present().filter(expires_at__lt=Now() + within)
 
     def light(self) -> Self:
-        """Without what is large: for lists."""
+        """Defer the large columns, for lists."""
         return self.defer("body", "attributes", "system_attributes", "words")
 
 
@@ -52,10 +52,8 @@ class DeadLetter(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     dlq = models.ForeignKey(DeadLetterQueue, models.PROTECT, db_index=False, related_name="letters")
-    message_id = models.TextField(help_text="As SQS calls it.")
-    queue = models.TextField(
-        blank=True, db_default="", help_text="The queue that it came from; empty: unknown."
-    )
+    message_id = models.TextField(help_text="The message id in SQS.")
+    queue = models.TextField(blank=True, db_default="", help_text="The source queue; empty when unknown.")
     source_arn = models.TextField(blank=True, db_default="", help_text="DeadLetterQueueSourceArn.")
     state = models.TextField(choices=State, db_default=State.IN_QUEUE)
 
@@ -64,16 +62,18 @@ class DeadLetter(models.Model):
     attributes = models.JSONField(db_default={})
     system_attributes = models.JSONField(db_default={})
     sent_at = models.DateTimeField(null=True)
-    expires_at = models.DateTimeField(null=True, help_text="When SQS deletes it.")
+    expires_at = models.DateTimeField(null=True, help_text="When SQS deletes the message.")
     receive_count = models.IntegerField("receives", db_default=0)
 
     first_seen_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
-    views = models.IntegerField("our views", db_default=1, help_text="How many of the receives were ours.")
-    missed = models.SmallIntegerField(db_default=0, help_text="Full scans since that did not see it.")
+    views = models.IntegerField(
+        "our views", db_default=1, help_text="How many of the receives were the console's scans."
+    )
+    missed = models.SmallIntegerField(db_default=0, help_text="Full scans since then that did not see it.")
 
     group = models.ForeignKey(FailureGroup, models.PROTECT, db_index=False, related_name="letters")
-    # What the body says, as far as it is a job message. No constraint: the jobs table is the outside's.
+    # What the body says, if it is a job message. No foreign key: the jobs table belongs to others.
     job = models.ForeignKey(
         "jobs.Job",
         models.DO_NOTHING,
@@ -83,16 +83,18 @@ class DeadLetter(models.Model):
         related_name="dead_letters",
     )
     run_epoch = models.IntegerField("epoch", null=True)
-    dead_letter_id = models.TextField(blank=True, db_default="", help_text="Set on the console's own copies.")
+    dead_letter_id = models.TextField(
+        blank=True, db_default="", help_text="Set on copies that the console sent."
+    )
     returned_from = models.ForeignKey(
         "self", models.PROTECT, null=True, db_index=False, related_name="returns_as"
     )
     returns = models.IntegerField(db_default=0, help_text="How often it came back after a replay.")
 
-    told_at = models.DateTimeField(null=True, help_text="When people were told of it.")
+    told_at = models.DateTimeField(null=True, help_text="When people were alerted about it.")
 
     words = SearchVectorField(null=True)
-    # Which redaction the words were read under; others are not searched.
+    # The redaction under which the words were read; words of another redaction are not searched.
     words_of = models.TextField(blank=True, db_default="")
 
     objects = DeadLetterQuerySet.as_manager()

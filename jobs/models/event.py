@@ -24,7 +24,7 @@ class JobEvent(models.Model):
         RESENT = "resent"
         LATE_RESULT_REJECTED = "late_result_rejected"
 
-    # No constraint: the jobs table is the outside's, and a timeline outlives its row.
+    # No foreign key: the jobs table belongs to others, and a timeline outlives its job.
     job = models.ForeignKey(
         "jobs.Job", models.DO_NOTHING, db_constraint=False, db_index=False, related_name="events"
     )
@@ -50,7 +50,7 @@ class JobEvent(models.Model):
         default_permissions = ("view",)
         indexes = [
             models.Index(fields=["job", "id"], name="job_events_job_idx"),
-            # Events are written in the order of their time: the smallest index finds an hour or a week.
+            # Events are written in the order of their times, so a BRIN index is enough to find an hour or a week.
             BrinIndex(fields=["at"], name="job_events_at_idx", pages_per_range=32, autosummarize=True),
         ]
 

@@ -1,4 +1,4 @@
-"""``failure_groups``: dead letters that failed for the same reason, as far as their fingerprints tell."""
+"""``failure_groups``: groups of dead letters that failed for the same reason, according to their fingerprints."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ class FailureGroup(models.Model):
 
     fingerprint = models.TextField(unique=True)
     kind = models.TextField(choices=Kind)
-    title = models.TextField(help_text="The failure with what differs from letter to letter left out.")
-    note = models.TextField(
-        blank=True, db_default="", help_text="What is known of it, for whoever comes next."
-    )
+    title = models.TextField(help_text="The failure, without the parts that differ between letters.")
+    note = models.TextField(blank=True, db_default="", help_text="What is known about this failure.")
     first_seen_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
 
@@ -34,7 +32,7 @@ class FailureGroup(models.Model):
 
     @property
     def told_as(self) -> str:
-        """What may leave the console: titles that were read from a body stay here."""
+        """Return the title that may leave the console; titles that were read from a body may not."""
         if self.kind in {self.Kind.JOB_ERROR, self.Kind.UNREADABLE, self.Kind.RECEIVES}:
             return self.title
         return f"failure group {self.pk} ({self.get_kind_display()})"

@@ -1,4 +1,4 @@
-"""``idempotency_keys``: the answers that were given to requests which name a key, kept for a day."""
+"""``idempotency_keys``: the answers to requests with a key, kept for a day."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ KEPT = timedelta(hours=24)
 
 class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
     def expired(self) -> Self:
-        """Keys older than a day, by the database's clock: they may be used anew."""
+        """Return keys older than a day by the database's clock, which may be used again."""
         return self.filter(created_at__lt=Now() - KEPT)
 
 
 class IdempotencyKey(models.Model):
-    caller = models.TextField(help_text="Whose key it is: two callers never share one.")
+    caller = models.TextField(help_text="The owner of the key; two callers never share one.")
     key = models.TextField()
-    request = models.TextField(help_text="A hash of what was asked for.")
+    request = models.TextField(help_text="A hash of the request.")
     answer = models.JSONField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 

@@ -1,4 +1,4 @@
-"""``jobs``: the contract's table (DESIGN section 3) and the questions asked of it."""
+"""``jobs``: the contract table, with its QuerySet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from jobs.models.worker import WorkerHeartbeat, stale_after
 
 
 class Status(models.TextChoices):
-    """The statuses that the console knows. Others are shown as they are and left alone."""
+    """The statuses that the console knows. Others are shown unchanged and left alone."""
 
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
@@ -53,11 +53,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(status=Status.PENDING)
 
     def startable(self, for_: timedelta = timedelta(0)) -> Self:
-        """Waiting jobs that a worker may claim, and might have for so long already."""
+        """Return waiting jobs that a worker could have claimed for at least this long."""
         return self.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now() - for_))
 
     def with_evidence(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
-        """Annotate each run with what is known of its life, all times by the database's clock.
+        """Annotate each run with the evidence of its life; all times are by the database's clock.
 
         ``beat_at``: the last beat that counts for this run. ``worker_beat_at``: the last beat of its worker,
         for whichever run. ``outage_ended_at``: nobody could beat before it. ``last_seen``: the latest sign of life.
@@ -68,7 +68,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
         own_worker = WorkerHeartbeat.objects.filter(worker_id=OuterRef("worker_id"))
         outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
-        # A plain function, as ``Max`` would bring a GROUP BY; sorting the one or two beats takes longer.
+        # A plain function: ``Max`` would add a GROUP BY, and sorting the one or two beats takes longer.
         last_beat = Func("last_heartbeat", function="max")
         return self.annotate(
             beat_at=Subquery(beats.annotate(last=last_beat).values("last")),
@@ -80,10 +80,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def stale(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
-        """Runs without a sign of life since ``cutoff`` (default: the configured threshold ago).
+        """Return runs without a sign of life since ``cutoff`` (default: the configured threshold ago).
 
-        Answers as the SQL function ``find_stale_jobs(threshold)`` does. The plain comparison of
-        ``updated_at`` is implied by ``last_seen``; it lets PostgreSQL walk the index of running jobs.
+        The SQL function ``find_stale_jobs(threshold)`` gives the same answer. The plain comparison of ``updated_at`` is
+        implied by ``last_seen``; it lets PostgreSQL use the index of running jobs.
         """
         return (
             self.running()
@@ -93,20 +93,20 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def stale_and_seen_since(self, moment: datetime) -> JobQuerySet[JobWithEvidence]:
-        """Stale runs whose last sign of life is not older than this."""
-        # Until the threshold has passed since then there can be none, and PostgreSQL need not look at the runs.
+        """Return stale runs whose last sign of life is not older than this."""
+        # Until the threshold has passed since then there can be none, and PostgreSQL need not read the runs.
         may_be = GreaterThan(Now() - stale_after(), Value(moment, DateTimeField()))
         return self.stale().filter(may_be, last_seen__gte=moment)
 
     def begun_since(self, moment: datetime) -> Self:
-        """Runs that began at or after this, as the cutoff of recovery counts it."""
+        """Return runs that began at or after this, as recovery's cutoff counts it."""
         return self.alias(began=run_times.began()).filter(began__gte=moment)
 
     def begun_before(self, moment: datetime) -> Self:
         return self.alias(began=run_times.began()).filter(began__lt=moment)
 
     def hung(self) -> JobQuerySet[JobWithEvidence]:
-        """Runs that are past their deadline although their worker beats."""
+        """Return runs past their deadline whose worker still sends heartbeats."""
         return (
             self.running()
             .with_evidence()
@@ -115,18 +115,18 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def unclaimed(self) -> JobQuerySet[JobWithMessage]:
-        """Pending jobs whose message is long out and that nobody claims: it may be lost (I2).
+        """Return pending jobs whose message was sent long ago and that nobody claimed: it may be lost (I2).
 
-        Annotates what ``with_message()`` does.
+        The rows are annotated as by ``with_message()``.
         """
-        # What is compared with updated_at is implied by waiting_since; it lets PostgreSQL use the index.
+        # The comparison of updated_at is implied by waiting_since; it lets PostgreSQL use the index.
         waiting = self.waiting().filter(updated_at__lt=Now() - lost_after())
         return waiting.with_message().filter(unclaimed())
 
     def to_be_resent(self) -> JobQuerySet[JobWithMessage]:
-        """Those of ``unclaimed()`` whose message may be sent again once its loss is proven.
+        """Return the jobs of ``unclaimed()`` whose message may be re-sent once its loss is proven.
 
-        The patience doubles with each re-send, and re-sends are used up.
+        The waiting time doubles with each re-send, and the number of re-sends is limited.
         """
         patience = ExpressionWrapper(Value(lost_after()) * Power(2, "resends"), DurationField())
         return self.unclaimed().filter(
@@ -138,7 +138,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Pending jobs with this trouble, as ``with_message()`` names it: ``LOST`` needs a proof, and is none of them."""
         if trouble == MessageTrouble.UNPROVEN:
             return self.unclaimed().filter(resends__lt=MOST_RESENDS)
-        # Of a large outbox few rows are so, and indexes of their own find them.
+        # Few rows of a large outbox match, and partial indexes find them.
         if trouble == MessageTrouble.USED_UP:
             in_vain = Outbox.objects.filter(resends__gte=MOST_RESENDS)
             return self.unclaimed().filter(pk__in=in_vain.values("job_id"), resends__gte=MOST_RESENDS)
@@ -148,7 +148,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return waiting.with_message().filter(message_trouble=trouble)
 
     def with_message(self) -> JobQuerySet[JobWithMessage]:
-        """Annotate what the outbox knows of the current run's message.
+        """Annotate what the outbox knows about the current run's message.
 
         ``message``: its row, when the console sent it, and ``message_state`` that row's. ``resends``: how often it was
         sent again.
@@ -166,8 +166,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def after(self, updated_at: datetime, job_id: uuid.UUID) -> Self:
-        """Keyset page: rows behind this one in the order (updated_at, id)."""
-        # Written so that the comparison that always holds bounds the walk of the index.
+        """Return the rows after this one in the order (updated_at, id), for keyset pagination."""
+        # Written so that the comparison that always holds bounds the index scan.
         behind = Q(updated_at__gt=updated_at) | Q(pk__gt=job_id)
         return self.filter(behind, updated_at__gte=updated_at)
 

@@ -1,4 +1,4 @@
-"""``outbox``: the wish to send a message, committed with the change that it announces (I2)."""
+"""``outbox``: messages to send, committed with the change that they announce (I2)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-# A message is sent again as lost this often at the most.
+# The most times that a message is re-sent as lost.
 MOST_RESENDS = 3
-# Shorter waits are those of a dispatcher that is being restarted.
+# Shorter waits are normal while a dispatcher restarts.
 STUCK_AFTER = timedelta(minutes=5)
-# The first try of a message that is sent at once; after a second one in vain, something is wrong.
+# A first try may fail; after a second failed one, something is wrong.
 TRIED_IN_VAIN = 2
 
 
 class OutboxQuerySet(models.QuerySet["Outbox"]):
     def due(self) -> Self:
-        """Rows to be sent now, in the order in which they became due."""
+        """Return rows to be sent now, in the order in which they became due."""
         return self.filter(state=Outbox.State.WAITING, available_at__lte=Now()).order_by("available_at", "id")
 
     def stuck(self) -> Self:
-        """Rows that should have been sent by now: see ``stuck`` below."""
+        """Return rows that should have been sent by now; see ``stuck`` below."""
         return self.filter(stuck())
 
 
@@ -32,8 +32,8 @@ class Outbox(models.Model):
     class State(models.TextChoices):
         WAITING = "waiting"
         SENT = "sent"
-        DROPPED = "dropped", "dropped: its run was no longer current"
-        REFUSED = "refused", "refused by SQS for good"
+        DROPPED = "dropped", "dropped: the run was no longer current"
+        REFUSED = "refused", "refused by SQS permanently"
 
     class Destination(models.TextChoices):
         QUEUE = "queue"
@@ -47,13 +47,13 @@ class Outbox(models.Model):
     queue = models.TextField(db_default="default")
     reason = models.TextField(blank=True, db_default="")
     retry = models.BooleanField(db_default=False)
-    # The name of the copy on a dead letter queue; what goes elsewhere needs none. The database's default is for
-    # workers of others, who write such copies by the protocol.
+    # The name of the copy on a dead letter queue; other messages need none. The database default is for other
+    # people's workers, which write such copies according to the protocol.
     dead_letter_id = models.UUIDField(default=None, db_default=RandomUUID(), null=True)
 
     state = models.TextField(choices=State, db_default=State.WAITING)
     created_at = models.DateTimeField(db_default=Now())
-    # Due at this time. A dispatcher that takes a row moves it forward by its lease, so a crash gives it back.
+    # The row is due at this time. A dispatcher that takes it moves the time forward by its lease, so that a crash returns it.
     available_at = models.DateTimeField(db_default=Now())
     attempts = models.IntegerField(db_default=0)
     resends = models.IntegerField(db_default=0, help_text="How often it was re-armed as lost.")
@@ -94,9 +94,9 @@ class Outbox(models.Model):
 
 
 def stuck(row: str = "") -> Q:
-    """Nobody has taken the row since it became due, or it was tried again and again in vain, and for long.
+    """Match rows that nobody has taken since they became due, or that failed repeatedly for a long time.
 
-    ``row``: the path to it. What is held until a job may start is neither: it was not tried, and is not due.
+    ``row`` is the path to the row. A row that is held until its job may start is not stuck: it is not due and was not tried.
     """
     long_ago = Now() - STUCK_AFTER
     left = Q((f"{row}available_at__lt", long_ago))
@@ -105,6 +105,6 @@ def stuck(row: str = "") -> Q:
 
 
 def unsent(row: str = "") -> Q:
-    """The row was tried in vain, be it once, or is stuck."""
+    """Match rows that failed at least once or are stuck."""
     failed = Q((f"{row}state", Outbox.State.WAITING), (f"{row}last_error__gt", ""))
     return failed | stuck(row)

@@ -1,4 +1,4 @@
-"""What was last read of each SQS queue: pages, probes and the SQL functions read this, never SQS."""
+"""The last reading of each SQS queue; pages, probes and SQL functions read this table, never SQS."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from django.db.models.functions import Coalesce, Now
 
 # The longest visibility timeout that SQS allows, in seconds (12 hours).
 MAX_VISIBILITY_SECONDS = 43_200
-# Queues are read every minute. One failed reading is followed by the next.
+# Queues are read every minute, so one failed reading is soon followed by the next.
 TWO_READINGS = timedelta(seconds=100)
 
 
 class QueueStateQuerySet(models.QuerySet["QueueState"]):
     def fresh(self, within: timedelta) -> Self:
-        """Queues whose figures were read within this time and whose last try did not fail."""
+        """Return queues that were read within this time and whose last reading did not fail."""
         return self.filter(read_at__gte=Now() - within, error="")
 
     def known_empty(self, within: timedelta) -> Self:
-        """Queues that held nothing at a fresh reading. One that can't be read is not among them (I8)."""
+        """Return queues that were empty at a fresh reading; an unreadable queue is not among them (I8)."""
         return self.fresh(within).filter(visible=0, in_flight=0, delayed=0)
 
     def unreadable(self) -> Self:
-        """Queues whose last two readings failed, or that were never read. One timeout in the night wakes nobody."""
+        """Return queues whose last two readings failed, or that were never read. A single timeout alerts nobody."""
         return self.exclude(error="").filter(Q(read_at=None) | Q(read_at__lt=F("checked_at") - TWO_READINGS))
 
     def readable(self, within: timedelta) -> Self:
-        """Queues that were read within this time, and of which no more than the last reading failed."""
+        """Return queues that were read within this time and for which at most the last reading failed."""
         failed_once = Q(read_at__gte=Coalesce("checked_at", "read_at") - TWO_READINGS)
         return self.filter(Q(error="") | failed_once, read_at__gte=Now() - within)
 
@@ -41,8 +41,8 @@ class QueueState(models.Model):
     delayed = models.BigIntegerField(null=True)
     visibility_timeout_seconds = models.IntegerField(null=True)
     read_at = models.DateTimeField(null=True, help_text="When the figures were read.")
-    checked_at = models.DateTimeField(null=True, help_text="When reading was last tried.")
-    error = models.TextField(blank=True, db_default="", help_text="Why the last try failed.")
+    checked_at = models.DateTimeField(null=True, help_text="When the last reading was tried.")
+    error = models.TextField(blank=True, db_default="", help_text="Why the last reading failed.")
 
     objects = QueueStateQuerySet.as_manager()
 

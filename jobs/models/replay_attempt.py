@@ -1,6 +1,6 @@
-"""``dead_letter_ledger``: what was done to each dead letter, by whom and why, step by step (I9, I10).
+"""``dead_letter_ledger``: every action on each dead letter, by whom and why, step by step (I9, I10).
 
-A step that is filled in is never changed and a row never deleted: a trigger refuses both.
+A recorded step never changes and a row is never deleted: a trigger refuses both.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class ReplayAttempt(models.Model):
         MARK_NOT_SENT = "mark_not_sent", "mark as not sent"
 
     class State(models.TextChoices):
-        WANTED = "wanted", "waits for the cluster"
-        REQUEUED = "requeued", "its job is requeued, the message waits in the outbox"
-        SENDING = "sending", "intent recorded, being sent"
-        SENT = "sent", "sent, still to be deleted"
+        WANTED = "wanted", "waiting for the cluster"
+        REQUEUED = "requeued", "job requeued, its message is in the outbox"
+        SENDING = "sending", "being sent, intent recorded"
+        SENT = "sent", "sent, to be deleted"
         UNKNOWN = "unknown", "outcome unknown"
         DONE = "done"
         NOT_DONE = "not_done", "not done"
 
-    # Only one of these may be open a letter: two operators never replay one twice.
+    # At most one of these may be open per letter, so that two operators never replay it twice.
     UNFINISHED = (State.WANTED, State.REQUEUED, State.SENDING, State.SENT, State.UNKNOWN)
 
     letter = models.ForeignKey(DeadLetter, models.PROTECT, db_index=False, related_name="attempts")
@@ -47,17 +47,17 @@ class ReplayAttempt(models.Model):
     )
     reason = models.TextField()
     from_copy = models.BooleanField(db_default=False, help_text="It was no longer in its queue.")
-    edited_body = models.TextField(null=True, help_text="What was sent instead of the body.")  # noqa: DJ001
+    edited_body = models.TextField(null=True, help_text="The body that was sent instead.")  # noqa: DJ001
     job_epoch = models.IntegerField(null=True, help_text="The run for which its job was requeued.")
 
     wanted_at = models.DateTimeField(db_default=Now())
-    # The intent: from here until sent_at nobody knows whether it was sent.
+    # The intent: from here until sent_at it is unknown whether the message was sent.
     sending_at = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True)
     new_message_id = models.TextField(blank=True, db_default="")
     deleted_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
-    outcome = models.TextField(blank=True, db_default="", help_text="What is to be known of how it ended.")
+    outcome = models.TextField(blank=True, db_default="", help_text="Details of the result.")
 
     class Meta:
         db_table = "dead_letter_ledger"

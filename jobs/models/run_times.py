@@ -1,8 +1,8 @@
-"""The times of a run: when it began, its deadline, its last sign of life, and before which that makes it stale.
+"""The times of a run: its beginning, its deadline, its last sign of life, and when that makes it stale.
 
-Each rule stands here once, as an expression for the database beside the same in Python. Which beats count for a run is
-``WorkerHeartbeatQuerySet.of_run()``. The SQL function ``find_stale_jobs`` says all of it again, in a migration, which stays
-as it is: tests/jobs/recovery/test_one_answer_about_staleness.py asks every form about one table of cases.
+Each rule is written here once, as a database expression beside its Python twin. ``WorkerHeartbeatQuerySet.of_run()``
+says which beats count for a run. The SQL function ``find_stale_jobs`` repeats the rules in a migration, which must not
+change: tests/jobs/recovery/test_one_answer_about_staleness.py runs one table of cases against every form.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIGNS_OF_LIFE = ("beat_at", "started_at", "updated_at", "outage_ended_at")
 
 
 class RunRow(Protocol):
-    """A row of ``jobs`` that was read."""
+    """A loaded row of ``jobs``."""
 
     @property
     def started_at(self) -> datetime | None: ...
@@ -44,18 +44,18 @@ class RunRow(Protocol):
 
 
 def last_seen() -> Greatest:
-    """The latest sign of life."""
+    """Return the latest sign of life as an expression."""
     return Greatest(*SIGNS_OF_LIFE)
 
 
 def last_seen_of(run: RunRow) -> datetime:
-    """The same of a run that was read with its signs of life."""
+    """Return the latest sign of life of a loaded run."""
     signs: list[datetime | None] = [getattr(run, sign) for sign in SIGNS_OF_LIFE]
     return max(sign for sign in signs if sign)
 
 
 def began() -> Coalesce:
-    """When the run began, as the cutoff of recovery counts it: a worker of others may write no start."""
+    """Return when the run began as an expression; other people's workers may not write a start."""
     return Coalesce("started_at", "updated_at")
 
 
@@ -65,7 +65,7 @@ def began_at(run: RunRow) -> datetime:
 
 
 def deadline() -> Coalesce:
-    """When the run should have ended: its own deadline, else the configured time after it began."""
+    """Return when the run should have ended as an expression: its deadline, or the configured time after its beginning."""
     return Coalesce("deadline_at", ExpressionWrapper(began() + _longest_run(), DateTimeField()))
 
 
@@ -79,15 +79,15 @@ def _longest_run() -> timedelta:
 
 
 def cutoff_or_default(cutoff: datetime | Combinable | None) -> datetime | Combinable:
-    """The moment since which a run must have shown life; default: the configured threshold ago."""
+    """Return the moment since which a run must have shown life; default: the configured threshold ago."""
     return Now() - stale_after() if cutoff is None else cutoff
 
 
 def stale_before(cutoff: datetime | Combinable | None) -> Case:
-    """The moment before which the last sign of life makes the run stale.
+    """Return the moment before which the last sign of life makes the run stale, as an expression.
 
-    A run that was never claimed by our protocol is left to SQS until the visibility timeout passed. A queue whose timeout
-    was never read counts with the longest that SQS allows: unknown is not zero.
+    A run that was never claimed with our protocol is left to SQS until the visibility timeout has passed. An unknown
+    timeout counts as the longest that SQS allows: unknown is not zero.
     """
     timeout = Subquery(
         QueueState.objects.filter(name=OuterRef("queue")).values("visibility_timeout_seconds")[:1]

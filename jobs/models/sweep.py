@@ -1,4 +1,4 @@
-"""``sweeps``: one row a look for stale runs, so that "does it still look?" has an answer."""
+"""``sweeps``: one row per sweep: when it ran, what it found and did."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sweep(models.Model):
         HELD = "held", "held: mass staleness"
         PAUSED = "paused", "paused: observed only"
 
-    trigger = models.TextField(help_text="Who asked for it: 'schedule', 'command' or 'operator:NAME'.")
+    trigger = models.TextField(help_text="What started it: 'schedule', 'command' or 'operator:NAME'.")
     mode = models.TextField(choices=Mode)
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
@@ -32,7 +32,7 @@ class Sweep(models.Model):
     errors = models.IntegerField(db_default=0)
     resent = models.IntegerField("lost messages re-sent", db_default=0)
     note = models.TextField(blank=True, db_default="")
-    details = models.JSONField(db_default={}, help_text="The first skips and errors, a sentence each.")
+    details = models.JSONField(db_default={}, help_text="The first skips and errors, one sentence each.")
 
     objects = SweepQuerySet.as_manager()
 
@@ -55,5 +55,5 @@ class Sweep(models.Model):
 
     @property
     def duration(self) -> timedelta | None:
-        """None while it runs, and for ever when its process died."""
+        """Return how long the sweep took; None while it runs, and forever when its process died."""
         return self.finished_at - self.started_at if self.finished_at else None

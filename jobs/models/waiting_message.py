@@ -1,7 +1,7 @@
-"""What became of the message of a waiting job: the one rule, as the database evaluates it.
+"""The state of a waiting job's message: the one rule, as the database evaluates it.
 
-What the outbox alone knows is decided here. Whether a message that was sent is lost takes a proof from the queue, which
-``jobs.recovery.lost_messages`` reads: until then it may be lost, ``UNPROVEN``.
+This module decides what the outbox alone can tell. Whether a sent message is lost needs a proof from the queue, which
+``jobs.recovery.lost_messages`` reads; until then it is ``UNPROVEN``.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ class MessageTrouble(TextChoices):
 
     @property
     def pressing(self) -> bool:
-        """Whether it does not pass by itself."""
+        """Tell whether the trouble does not pass by itself."""
         return self in {MessageTrouble.REFUSED, MessageTrouble.USED_UP}
 
 
 def lost_after() -> timedelta:
-    """How long a job waits after its message was sent until the message may be lost."""
+    """Return how long a job waits after its message was sent until the message may be lost."""
     return timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
 
 
 def unclaimed() -> Q:
-    """Of jobs with ``with_message()``: the message is out, or its producer sent it, and nobody came for long."""
+    """Match jobs of ``with_message()`` whose message was sent long ago, also by their producer, and that nobody claimed."""
     is_out = Q(message_state=None) | Q(message_state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
     return is_out & Q(LessThan(F("waiting_since"), Now() - lost_after()))
 
 
 def message_trouble(waiting: Q) -> Case:
-    """The ``MessageTrouble`` of a job with ``with_message()`` that is ``waiting``; null when there is none."""
+    """Return the ``MessageTrouble`` of a waiting job of ``with_message()`` as an expression; null when there is none."""
     return Case(
         When(~waiting, then=None),
         When(message_state=Outbox.State.REFUSED, then=Value(MessageTrouble.REFUSED)),

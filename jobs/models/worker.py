@@ -1,4 +1,4 @@
-"""``worker_heartbeats``: one row a worker or worker slot, written by workers in any language (DESIGN section 3)."""
+"""``worker_heartbeats``: one row per worker or worker slot, written by workers in any language."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
     def of_run(
         self, job_id: UUID | Combinable, run_epoch: int | Combinable, claimed_epoch: int | Combinable
     ) -> Self:
-        """Beats that count for a run: of its epoch, or without one while no worker of our protocol claimed it."""
+        """Return beats that count for a run: those of its epoch, or those without one if it was not claimed with our protocol."""
         without_epoch = Q(IsNull(claimed_epoch, rhs=True), current_run_epoch__isnull=True)
         return self.filter(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
 
     def of_run_in_statement(self, job: str) -> Self:
-        """The same within a statement of ours that calls the run's row so."""
+        """Return the same condition for use inside a handwritten statement, in which ``job`` names the run's row."""
         return self.of_run(*(_column(f"{job}.{name}") for name in ("id", "run_epoch", "claimed_epoch")))
 
     def beating(self, within: timedelta) -> Self:
-        """Workers that beat within this time, by the database's clock."""
+        """Return workers that sent a heartbeat within this time, by the database's clock."""
         return self.filter(last_heartbeat__gte=Now() - within)
 
     def alive(self) -> Self:
         return self.beating(silent_after())
 
     def silent(self) -> Self:
-        """Quiet for a few beats, not yet for the threshold after which their runs count as stale."""
+        """Return workers that missed a few heartbeats but have not reached the threshold at which runs become stale."""
         return self.beating(stale_after()).filter(last_heartbeat__lt=Now() - silent_after())
 
     def dead(self) -> Self:
         return self.filter(last_heartbeat__lt=Now() - stale_after())
 
     def counted(self) -> dict[str, int]:
-        """``alive``, ``silent`` and ``dead`` in one reading: there is a row a worker."""
+        """Count ``alive``, ``silent`` and ``dead`` workers in one query."""
         heard, lost = (
             Q(last_heartbeat__gte=Now() - silent_after()),
             Q(last_heartbeat__lt=Now() - stale_after()),
@@ -67,7 +67,7 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         )
 
     def without_epochs(self) -> Self:
-        """Workers of the old kind: they name a job but no epoch, and never spoke our protocol."""
+        """Return workers without our protocol, which never name an epoch."""
         return self.filter(current_run_epoch__isnull=True).exclude(metadata__has_key="protocol")
 
     def old_kind_in_use(self) -> Self:
@@ -76,7 +76,7 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
 
 
 def _column(name: str) -> RawSQL:
-    """A column of the statement around a query; the name is ours."""
+    """Return a column of the statement around a query; the name is trusted."""
     return RawSQL(name, ())  # noqa: S611
 
 
@@ -85,7 +85,7 @@ def stale_after() -> timedelta:
 
 
 def silent_after() -> timedelta:
-    """Three missed beats, and never later than half the stale threshold."""
+    """Return the time of three missed beats, at most half the stale threshold."""
     beats = timedelta(seconds=settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS * SILENT_AFTER_BEATS)
     return min(beats, stale_after() / 2)
 

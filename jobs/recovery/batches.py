@@ -1,4 +1,4 @@
-"""Page after page of stale runs: found, decided and written, several pages side by side (I3 to I5)."""
+"""Batches of stale runs: each page is found, decided and written; several pages in parallel (I3 to I5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
-# Writes what was decided; returns the jobs that it left alone.
+# Writes the decisions and returns the jobs that were left alone.
 Write: TypeAlias = Callable[[Sequence[Decision]], set[UUID]]
 
 DETAILS_KEPT = 50
@@ -28,7 +28,7 @@ LANES = 2
 
 
 def recover_all(policy: Policy) -> Tally:
-    """Recover what is stale, at most OPSCONSOLE_SWEEP_LIMIT runs; once a page comes full, on several connections."""
+    """Recover stale runs, at most OPSCONSOLE_SWEEP_LIMIT; after the first full page, on several connections."""
     with Lanes(LANES) as lanes:
         pages = _Pages(policy, lanes)
         pages.settle_all()
@@ -36,7 +36,7 @@ def recover_all(policy: Policy) -> Tally:
 
 
 class _Pages:
-    """The pages of one sweep. Each goes to one lane; the next is found by whoever holds ``turn``."""
+    """The pages of one sweep. Each belongs to one connection; whoever holds ``turn`` finds the next one."""
 
     def __init__(self, policy: Policy, lanes: Lanes) -> None:
         self.policy = policy
@@ -52,7 +52,7 @@ class _Pages:
             pass
 
     def _settle_next(self) -> bool:
-        """Find a page, decide, write; one transaction. True: there may be another page."""
+        """Find a page, decide and write in one transaction. Return True when there may be another page."""
         page: list[StaleRun] = []
         full = False
         try:
@@ -72,7 +72,7 @@ class _Pages:
 
     def _take(self) -> tuple[list[StaleRun], bool]:
         with self.turn:
-            # What the lanes have in hand counts as recovered, so that together they keep the pace.
+            # Pages in progress count as recovered, so that all connections together respect the limit.
             room = settings.OPSCONSOLE_SWEEP_LIMIT - self.tally.recovered - self.in_hand
             size = max(0, min(settings.OPSCONSOLE_SWEEP_PAGE_SIZE, room))
             page = self.runs.lock(size, self.behind) if size else []
@@ -86,12 +86,13 @@ class _Pages:
 
 
 def _commit_without_waiting() -> None:
-    """Let the page's commit not wait for the disk. The commit of the sweep's own row waits for all pages at once.
+    """Commit the page without waiting for the disk; the commit of the sweep's own row waits for all pages at once.
 
-    So does that of a dispatcher, before it sends what was written here. What a crash takes is found stale again.
+    A dispatcher's commit also waits, before it sends anything written here. A commit lost in a crash is harmless: the
+    run is found stale again.
     """
     if connection.savepoint_ids:
-        return  # The page is part of a caller's transaction, whose commit is not ours to hurry.
+        return  # The page is part of a caller's transaction, and its commit is the caller's decision.
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = off")
 
@@ -138,7 +139,7 @@ class Tally:
 
 
 def _settle(page: Sequence[StaleRun], policy: Policy, *, carefully: bool = False) -> Tally:
-    """Decide about each run of a locked page; then statement two, for each kind of decision: look again and write."""
+    """Decide about each run of a locked page, then run statement two per kind of decision: look again and write."""
     tally = Tally()
     tally.found = len(page)
     decisions = [decide(run, policy) for run in page]
@@ -153,16 +154,16 @@ def _settle(page: Sequence[StaleRun], policy: Policy, *, carefully: bool = False
 
 
 def _written(chosen: Sequence[Decision], write: Write, tally: Tally) -> int:
-    """Write all at once; returns how many runs were taken."""
+    """Write all decisions at once; return how many runs were taken."""
     left_alone = write(chosen)
     for decision in chosen:
         if decision.run.pk in left_alone:
-            tally.skip(decision, "Its worker beat, or it ended, a moment ago.")
+            tally.skip(decision, "Its worker sent a heartbeat, or the run ended, a moment ago.")
     return len(chosen) - len(left_alone)
 
 
 def _written_in_parts(chosen: Sequence[Decision], write: Write, tally: Tally) -> int:
-    """What the database refuses is halved, so that a row that can't be written fails alone."""
+    """Write in halves when the database refuses the whole, so that a row that can't be written fails alone."""
     try:
         with transaction.atomic():
             return _written(chosen, write, tally)

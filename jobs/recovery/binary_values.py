@@ -1,4 +1,4 @@
-"""Values to and from PostgreSQL as they are, where there are thousands of them in a statement."""
+"""A cursor with binary values, for statements with thousands of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from psycopg.pq import Format
 
 
 def binary_cursor() -> CursorWrapper:
-    """A cursor for long lists: it binds them on the server, and neither side spells out and reads each value.
+    """Return a cursor for long lists, which binds values on the server in binary form.
 
-    Django's own quotes values into the statement, and reads each time in Python: ten times as long. Types that the
-    database itself defines come as bytes: ask for none, or cast them.
+    Django's own cursor quotes values into the statement and parses each time in Python, which takes ten times as long.
+    Types defined in the database itself arrive as bytes: don't select them, or cast them.
     """
     connection.ensure_connection()
     plain: Any = Cursor(connection.connection)

@@ -1,4 +1,4 @@
-"""Statement one of a rescue: lock the next page of stale runs, and read what a decision needs of them (I3)."""
+"""Statement one of a recovery: lock the next page of stale runs, and read what a decision needs (I3)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.models.run_times import last_seen_of
 from jobs.recovery.binary_values import binary_cursor
 
-# Where a page ended, in the order (updated_at, id).
+# The end of a page, in the order (updated_at, id).
 Place = tuple[datetime, UUID]
 BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 
 class StaleRun(NamedTuple):
-    """A stale run as ``jobs.recovery.decision.decide`` wants it. No model: a page has five hundred, payloads can be large."""
+    """A stale run as ``jobs.recovery.decision.decide`` needs it. Not a model: a page has 500 runs, and payloads can be large."""
 
     pk: UUID
     queue: str
@@ -31,13 +31,13 @@ class StaleRun(NamedTuple):
     stale_before: datetime
     read_at: datetime
     worker_beat_at: datetime | None = None
-    # The same for every stale run, or of no use there: these are not read.
+    # The same for every stale run, or not needed: these are not read.
     status: Status = Status.IN_PROGRESS
     deadline_at: datetime | None = None
 
     @property
     def last_seen(self) -> datetime:
-        """As ``with_evidence()`` has it; the database would look for the beat once more to tell it."""
+        """Return the same as ``with_evidence()``; the database would have to look for the beat once more."""
         return last_seen_of(self)
 
     @property
@@ -46,9 +46,9 @@ class StaleRun(NamedTuple):
 
 
 class StaleRuns:
-    """The stale runs, the longest waiting first, a page at a time.
+    """Pages of stale runs, those waiting longest first.
 
-    The question is built once: that takes Django as long as finding a page takes the server.
+    The SQL is built once, because building takes Django as long as finding a page takes the server.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class StaleRuns:
         self._built: dict[int, tuple[str, tuple[Any, ...]]] = {}
 
     def lock(self, size: int, behind: Place) -> list[StaleRun]:
-        """Lock at most ``size`` behind this place that no other rescuer, worker or operator holds."""
+        """Lock at most ``size`` runs after this place that no other sweep, worker or operator has locked."""
         if size not in self._built:
             self._built[size] = self._runs[:size].query.sql_with_params()
         statement, parameters = self._built[size]
@@ -69,14 +69,14 @@ class StaleRuns:
 
 
 def held_again(page: Sequence[StaleRun]) -> list[StaleRun]:
-    """Those runs of a page whose locks went with a transaction that failed that could be locked once more."""
+    """Lock the runs of a page again after its transaction failed; return those that could be locked."""
     jobs = Job.objects.filter(pk__in=[run.pk for run in page]).order_by("updated_at", "pk")
     held = set(jobs.select_for_update(skip_locked=True).values_list("pk", flat=True))
     return [run for run in page if run.pk in held]
 
 
 def _with_beats_of_workers(page: list[StaleRun]) -> list[StaleRun]:
-    """What their workers do now tells why runs without a beat are silent; the others, nearly all, need no asking."""
+    """Add the heartbeats of workers to the few runs without a beat, because they tell why such runs are silent."""
     workers = {run.worker_id for run in page if run.beat_at is None and run.worker_id}
     if not workers:
         return page

@@ -1,4 +1,4 @@
-"""Whether recovery may act: armed or observing, held by mass staleness, excused by an outage (I6)."""
+"""The control of recovery: armed or observing, held by mass staleness, excused by an outage (I6)."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ MASS_STALENESS = "mass-staleness"
 
 
 class ControlRefused(OpsConsoleError):
-    """The control can't be changed as asked; the message says what is missing."""
+    """The control can't be changed; the message says what is missing."""
 
 
 def arm(actor: Actor, reason: str, cutoff: datetime | None) -> None:
-    """Let recovery act by itself on runs that began at or after ``cutoff`` (None: on all runs)."""
+    """Let recovery act automatically on runs that began at or after ``cutoff`` (None: on all runs)."""
     _change(actor, reason, mode=RecoveryControl.Mode.ARMED, cutoff=cutoff)
 
 
 def disarm(actor: Actor, reason: str) -> None:
-    """Back to observe mode: sweeps show what they would do, and do nothing."""
+    """Return to observe mode: sweeps show what they would do, and do nothing."""
     _change(actor, reason, mode=RecoveryControl.Mode.OBSERVE)
 
 
 def release_hold(actor: Actor, reason: str) -> bool:
-    """An operator decides that the mass of stale runs is to be recovered now. False: nothing was held."""
+    """Let the mass of stale runs be recovered now, by an operator's decision. Return False when nothing was held."""
     reason = reasons.required(reason, ControlRefused)
     with transaction.atomic():
         if not _end_hold(forgive=True):
@@ -57,25 +57,25 @@ def _change(actor: Actor, reason: str, **changes: object) -> None:
 
 
 def longest_normal_gap(sweep_interval: timedelta) -> timedelta:
-    """Until a sweep is late, or half the threshold when that is longer: a shorter gap makes no live run stale."""
+    """Return the time until a sweep is late, or half the threshold if longer: a shorter gap makes no live run stale."""
     return max(late_after(sweep_interval), stale_after() / 2)
 
 
 def configured_interval() -> timedelta:
-    """How often sweeps are made before the first one has said so; see ``Surroundings.sweep_interval``."""
+    """Return the interval of sweeps before the first one has recorded it; see ``Surroundings.sweep_interval``."""
     return timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
 
 
 def excuse_outage() -> None:
-    """After a gap without sweeps, count staleness from now: workers could not beat either.
+    """Count staleness from now after a gap without sweeps, because workers may not have been able to beat either.
 
-    The database was away, or the sweep was; in both cases nobody knows who would have beaten.
+    Either the database or the sweeps were away; in both cases nobody knows which workers were alive.
     """
     RecoveryControl.objects.filter(pk=1).update(outage_ended_at=Now())
 
 
 class HoldStep(Enum):
-    """What a sweep that may act does about a hold before it looks at single runs."""
+    """What an armed sweep does about a hold before it looks at single runs."""
 
     NONE = "nothing is held"
     BEGIN = "begins one"
@@ -94,7 +94,7 @@ def hold_step(mass: int, hold_until: datetime | None, now: datetime) -> HoldStep
 
 
 def take_hold_step(step: HoldStep, mass: int) -> None:
-    """Carry out what ``hold_step`` decided, and tell of it."""
+    """Carry out what ``hold_step`` decided, and alert about it."""
     match step:
         case HoldStep.BEGIN:
             _begin_hold(mass)
@@ -107,9 +107,9 @@ def take_hold_step(step: HoldStep, mass: int) -> None:
 
 
 def mass_of_stale(policy: Policy) -> int:
-    """How many runs went silent at once since the last mass event; 0 when they are too few to be a mass.
+    """Count the runs that went silent at once since the last mass event; 0 when they are too few to be a mass.
 
-    Only runs count that recovery may touch by itself, not those from before the cutoff.
+    Only runs that recovery may touch automatically count, not those from before the cutoff.
     """
     stale, running = Job.objects.stale().order_by(), Job.objects.running()
     if policy.forgiven_before:
@@ -134,7 +134,7 @@ def _begin_hold(stale: int) -> None:
                 title=f"{stale} runs went silent at once",
                 severity="critical",
                 summary=f"Recovery is held for {spell(stale_after())}: the network or the database may be at fault, "
-                "and the workers alive. See whether they are, then release the hold or let it end by itself.",
+                "and the workers may be alive. Check the workers, then release the hold or let it end by itself.",
                 value=stale,
                 threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
                 link=reverse("admin:jobs_recoverycontrol_changelist"),
@@ -143,7 +143,7 @@ def _begin_hold(stale: int) -> None:
 
 
 def _end_hold(*, forgive: bool) -> bool:
-    """End the hold once. Forgiven runs are recovered without being counted against their jobs."""
+    """End the hold once. Forgiven runs are recovered without counting against their jobs."""
     ended: dict[str, object] = {"hold_until": None}
     if forgive:
         ended["forgiven_before"] = F("hold_started_at")

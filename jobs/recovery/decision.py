@@ -1,6 +1,6 @@
-"""What a sweep does with a run, and why. Pure: no database, no clock.
+"""The decision about a run: what a sweep does with it, and why. Pure: no database, no clock.
 
-Sweeps ask ``decide`` before they write; ``jobs.recovery.outlook`` asks it to tell what sweeps will do.
+Sweeps call ``decide`` before they write; ``jobs.recovery.outlook`` calls it to tell what sweeps will do.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class Policy:
-    """All that a decision needs beside the run itself."""
+    """Everything that a decision needs besides the run."""
 
     max_recoveries: int
     queues: frozenset[str]
@@ -91,7 +91,7 @@ def _choose(
         sentence = f"It began before the cutoff {cutoff}: requeue or cancel it by hand."
         return Why.BEFORE_CUTOFF, Action.NOTHING, sentence
     if run.queue not in policy.queues:
-        sentence = f"Its queue '{run.queue}' is not configured, so it could not be sent again."
+        sentence = f"Its queue '{run.queue}' is not configured, so its message could not be sent."
         return Why.UNKNOWN_QUEUE, Action.NOTHING, sentence
     if run.recovery_count < policy.max_recoveries:
         return Why.STALE, Action.REQUEUE, seen

@@ -1,4 +1,4 @@
-"""Runs that beat but do not end: shown and alerted, never requeued by themselves."""
+"""Hung runs: they send heartbeats but do not end. They are shown and alerted, never requeued automatically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNTED_AT_MOST = 1_000
 
 
 def watch() -> int:
-    """Open or close the alert about hung runs; returns how many there are; one more than ``COUNTED_AT_MOST`` stands for more."""
+    """Open or resolve the alert about hung runs; return their number, at most ``COUNTED_AT_MOST`` + 1."""
     count = counting.count(Job.objects.hung(), COUNTED_AT_MOST)
     if not count:
         notify.resolve(HUNG_RUNS)

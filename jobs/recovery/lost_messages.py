@@ -1,7 +1,7 @@
-"""Send the message of a pending job again when it is proven lost (I2). A copy too many is harmless (I1).
+"""Lost messages: the message of a pending job is re-sent when it is proven lost (I2). An extra copy is harmless (I1).
 
-The proof is a time for each queue: a message that was sent before it and is not claimed by now is nowhere. It
-is the time at which the queue was seen empty, or the time after which a hundred later jobs were claimed.
+The proof is a time per queue: a message that was sent before it and has not been claimed is lost. It is the time at
+which the queue was seen empty, or the time after which a hundred later jobs were claimed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SELECT queue.name, hundredth.created_at, 'overtaken'
         ORDER BY claimed.created_at DESC OFFSET %s - 1 LIMIT 1) AS hundredth
 """
 
-# Only what is still as it was seen is armed again: pending at that epoch, and re-sent no more often.
+# Re-arm only what is still as it was seen: pending at that epoch, and with the same number of re-sends.
 _ARM_AGAIN = """
 WITH wanted AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::int[], %(resends)s::int[], %(sentences)s::text[],
@@ -71,7 +71,7 @@ SELECT id, epoch, %(kind)s, %(actor)s, sentence, details FROM wanted JOIN armed 
 
 @dataclass(frozen=True)
 class Proof:
-    """Messages sent before this and not claimed are lost; the sentence says why."""
+    """The time before which unclaimed messages are lost; the sentence says why."""
 
     before: datetime
     sentence: str
@@ -79,7 +79,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Lost:
-    """A pending job whose message is lost. ``resends``: how often it was sent again before."""
+    """A pending job whose message is lost. ``resends`` is how often it was re-sent before."""
 
     job_id: UUID
     epoch: int
@@ -90,9 +90,9 @@ class Lost:
 
 
 def resend_lost(limit: int = 1_000) -> int:
-    """Ask for the messages of at most ``limit`` jobs to be sent again; returns of how many.
+    """Request that the messages of at most ``limit`` jobs are re-sent; return of how many.
 
-    Does nothing while recovery only observes, or while the setting OPSCONSOLE_LOST_RESEND says so.
+    Do nothing while recovery only observes, or when the setting OPSCONSOLE_LOST_RESEND forbids it.
     """
     control = RecoveryControl.load()
     if not control.armed or not resending():
@@ -101,9 +101,9 @@ def resend_lost(limit: int = 1_000) -> int:
 
 
 def resending() -> bool:
-    """Whether the setting allows it; 'auto' means: unless workers without epochs beat within the last day.
+    """Tell whether re-sending is allowed; 'auto' means: unless workers without epochs sent heartbeats within the last day.
 
-    For them a second message may be a second run, as nothing fences the first.
+    For them a second message may cause a second run, because nothing fences the first.
     """
     if settings.OPSCONSOLE_LOST_RESEND != "auto":
         return bool(settings.OPSCONSOLE_LOST_RESEND == "on")
@@ -111,7 +111,7 @@ def resending() -> bool:
 
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
-    """The jobs whose message is proven lost, the longest waiting first; none from before ``cutoff``."""
+    """Return the jobs whose message is proven lost, those waiting longest first; none from before ``cutoff``."""
     jobs = Job.objects.to_be_resent()
     if cutoff:
         jobs = jobs.filter(updated_at__gte=cutoff)
@@ -123,7 +123,7 @@ def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
 
 
 def proofs(queues: Iterable[str] | None = None) -> dict[str, Proof]:
-    """For each of these queues (default: the configured ones) of which anything is known, the later and so stronger proof.
+    """Return the latest, and so strongest, proof per queue (default: the configured queues).
 
     One statement, whatever the number of queues. A queue that is not configured proves nothing.
     """
@@ -149,12 +149,12 @@ _PROVEN = {
 
 
 def proven(jobs: JobQuerySet[JobWithMessage], by_queue: dict[str, Proof]) -> JobQuerySet[JobWithMessage]:
-    """Of jobs annotated by ``with_message()``, those whose message a proof says to be lost."""
+    """Return the jobs of ``with_message()`` whose message is lost according to a proof."""
     return jobs.filter(_proven(by_queue))
 
 
 def unproven(jobs: JobQuerySet[JobWithMessage], by_queue: dict[str, Proof]) -> JobQuerySet[JobWithMessage]:
-    """The others."""
+    """Return the other jobs."""
     return jobs.exclude(_proven(by_queue))
 
 
@@ -166,7 +166,7 @@ def _proven(by_queue: dict[str, Proof]) -> Q:
 
 
 def is_proven(job: JobWithMessage, proof: Proof) -> bool:
-    """The same of one job that was read, by the proof for its queue."""
+    """Tell the same about one loaded job, by the proof for its queue."""
     return job.updated_at < proof.before and job.waiting_since < proof.before
 
 

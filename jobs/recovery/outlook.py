@@ -1,7 +1,7 @@
-"""What will happen to a run, when, and if nothing, why not: the one answer of sweeps, pages, alerts and commands (I12).
+"""The outlook of a run: what will happen to it, when, and if nothing, why not. The one answer for everybody (I12).
 
-``of_run`` and ``of_sweeps`` are pure: they tell from the surroundings that were read. A sweep acts by the same ``decide``
-and the same ``Surroundings.standstill``.
+``of_run`` and ``of_sweeps`` are pure functions of the surroundings. A sweep acts by the same ``decide`` and the same
+``Surroundings.standstill``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class When(StrEnum):
 
 @dataclass(frozen=True)
 class Prospect:
-    """What sweeps will do about stale runs as a whole. ``at``: no earlier than this, where that is known."""
+    """What sweeps will do about stale runs as a whole. ``at`` is the earliest time, where it is known."""
 
     when: When
     at: datetime | None
@@ -39,9 +39,9 @@ class Prospect:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What will happen to one run. ``reason``: what decides it, the run itself or what stops sweeps.
+    """What will happen to one run. ``reason`` is what decides it: the run itself, or what stops sweeps.
 
-    ``decision``: what a sweep decides once it looks at the run.
+    ``decision`` is what a sweep decides once it looks at the run.
     """
 
     job: JobWithEvidence
@@ -54,19 +54,19 @@ class Outlook:
 
     @property
     def why(self) -> str:
-        """Say what was seen of a run that a sweep takes, and of another, why it is left alone."""
+        """Return what was seen of a run that a sweep takes, or why another run is left alone."""
         return self.sentence if self.action == Action.NOTHING else self.decision.sentence
 
 
 def of_sweeps(around: Surroundings) -> Prospect:
-    """Tell when sweeps recover the stale runs that may be recovered, and if they don't, why not."""
+    """Return when sweeps recover the stale runs that may be recovered, and if they don't, why not."""
     when, at = _when(around)
     headline, sentence = outlook_wording.headline(around), outlook_wording.of_sweeps(around)
     return Prospect(when, at, around.stop, headline, sentence)
 
 
 def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
-    """Tell what will happen to a job."""
+    """Return what will happen to a job."""
     decision = decide(job, around.acting_policy)
     if decision.action == Action.NOTHING:
         sentence = outlook_wording.of_left_alone(decision)
@@ -78,7 +78,7 @@ def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
 
 
 def preview(around: Surroundings, limit: int) -> list[Outlook]:
-    """Tell what will happen to at most ``limit`` stale runs, the longest waiting first."""
+    """Return what will happen to at most ``limit`` stale runs, those waiting longest first."""
     runs = Job.objects.stale().order_by("updated_at", "pk")[:limit]
     return [of_run(run, around) for run in runs]
 

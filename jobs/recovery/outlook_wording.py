@@ -1,4 +1,4 @@
-"""The sentences of ``jobs.recovery.outlook``: what they promise is what a sweep does."""
+"""The sentences of ``jobs.recovery.outlook``. They promise exactly what a sweep does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opsconsole.kit.durations import spell
 from opsconsole.kit.lateness import late_after
 
 _DOES = {Action.REQUEUE: "requeues it", Action.QUARANTINE: "quarantines it"}
-# Of what a sweep does once nothing stops it any more.
+# What a sweep does once nothing stops it any more.
 _FOR_LATER = {Stop.PAUSED, Stop.HELD}
 _HEADLINES = {
     None: "Recovery is armed.",

@@ -1,4 +1,4 @@
-"""The same work on several database connections at once: each lane is a thread with a connection of its own."""
+"""The same work on several database connections in parallel: each lane is a thread with its own connection."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 class Lanes(AbstractContextManager["Lanes", None]):
-    """The caller's lane, and ``count - 1`` others that it may open while it works.
+    """The caller's lane, and up to ``count - 1`` others that it can open during the work.
 
-    Leaving waits until the others have ended, and raises what one of them raised. Within a transaction of the caller
-    there are no others: they would not see what was written.
+    Leaving the context waits until the others have ended, and raises what one of them raised. Inside a transaction of
+    the caller there are no others, because they would not see its changes.
     """
 
     def __init__(self, count: int) -> None:
@@ -26,9 +26,9 @@ class Lanes(AbstractContextManager["Lanes", None]):
         self._opened: list[Future[None]] = []
 
     def open(self, work: Callable[[], None]) -> None:
-        """Let the other lanes do ``work`` too, from now on; nothing more happens when they already do.
+        """Let the other lanes do ``work`` too; calling it again has no effect.
 
-        A lane that gets no connection from the server is missed: then the work takes longer.
+        Without a connection from the server a lane does nothing, and the work takes longer.
         """
         while self._closed:
             self._closed -= 1
@@ -45,7 +45,7 @@ def _on_own_connection(work: Callable[[], None]) -> None:
     try:
         connection.ensure_connection()
     except OperationalError as error:
-        logger.warning("A lane has no connection, the others do its work: %s", error)
+        logger.warning("A parallel connection failed, the others do its work: %s", error)
         return
     try:
         work()

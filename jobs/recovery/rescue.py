@@ -1,7 +1,7 @@
-"""The one statement that takes stale runs from their workers: row, timeline and outbox together (I2, I3).
+"""Statement two of a recovery: take stale runs from their workers, writing row, timeline and outbox together (I2, I3).
 
-It reads the heartbeats itself, on the snapshot of its own start: whoever beat after the page was locked is
-left alone.
+It reads the heartbeats itself, on a snapshot from its own start: workers that beat after the page was locked keep
+their runs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SELECT id FROM wanted EXCEPT SELECT id FROM taken
 
 
 def requeue(decisions: Sequence[Decision]) -> set[UUID]:
-    """Start these runs again; returns the jobs that were left alone, as their worker proved alive."""
+    """Requeue these runs; return the jobs that were left alone because their worker proved to be alive."""
     return _take(
         decisions,
         changes=f"{restart_in_statement('job')}, recovery_count = job.recovery_count + wanted.counted::int",
@@ -66,7 +66,7 @@ def requeue(decisions: Sequence[Decision]) -> set[UUID]:
 
 
 def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
-    """Set these jobs aside for an operator, with a dead letter as the sign outside (I5); returns those left alone."""
+    """Quarantine these jobs for an operator, with a dead letter as the sign outside (I5); return those left alone."""
     return _take(
         decisions,
         changes=f"status = '{Status.QUARANTINED}', updated_at = statement_timestamp()",
@@ -78,7 +78,7 @@ def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
 
 @cache
 def _beats() -> str:
-    """The beats that count for ``job``, as everywhere."""
+    """Return the condition for beats that count for ``job``."""
     beats = WorkerHeartbeat.objects.of_run_in_statement("job").values(last=F("last_heartbeat"))
     statement, _no_parameters = beats.query.sql_with_params()
     return statement

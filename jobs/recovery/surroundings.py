@@ -1,4 +1,4 @@
-"""What decides about recovery beside the run itself: the mode, pauses, holds, the cutoff, and whether sweeps run."""
+"""The surroundings of recovery: its mode, pauses, holds, the cutoff, and whether sweeps run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from opsconsole.kit import pauses
 from opsconsole.kit.models import Pause
 
 SWEEP_TASK, BY_SCHEDULE = "jobs.tasks.sweep", "schedule"
-# What django-q keeps in a schedule that is switched off.
+# The value that django-q2 stores in a schedule that is switched off.
 SWITCHED_OFF = 0
 
 
@@ -37,11 +37,11 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """All read at one moment, by the database's clock.
+    """The surroundings at one moment, by the database's clock.
 
-    ``mass``: so many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
-    than one sweep does. A pause without ``paused_until`` has no end. ``sweep_interval``: how often sweeps are made, as the
-    last one said.
+    ``mass`` is how many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
+    than one sweep recovers. A pause without ``paused_until`` has no end. ``sweep_interval`` is the interval that the last
+    sweep recorded.
     """
 
     read_at: datetime
@@ -59,14 +59,14 @@ class Surroundings:
 
     @property
     def sweeps_were_away(self) -> bool:
-        """Whether the next sweep excuses all silence, because none has ended for long before it."""
+        """Tell whether the next sweep excuses all silence, because no sweep has ended for long."""
         return self.sweepless_for is not None and self.sweepless_for > control.longest_normal_gap(
             self.sweep_interval
         )
 
     @property
     def sweepless_for(self) -> timedelta | None:
-        """How long ago the last sweep ended; None when none has ended yet."""
+        """Return how long ago the last sweep ended; None when none has ended yet."""
         return None if self.last_sweep_at is None else self.read_at - self.last_sweep_at
 
     @property
@@ -75,24 +75,24 @@ class Surroundings:
 
     @property
     def held_until(self) -> datetime | None:
-        """When the hold in force ends by itself; None also for one that the next sweep begins or ends."""
+        """Return when the current hold ends by itself; None also for a hold that the next sweep begins or ends."""
         return self.hold_until if self.hold_step == HoldStep.STAY else None
 
     @property
     def hold_begins(self) -> bool:
-        """Whether the next sweep holds recovery instead of acting."""
+        """Tell whether the next sweep holds recovery instead of acting."""
         return self.stop == Stop.HELD and self.hold_step == HoldStep.BEGIN
 
     @property
     def holds_beyond_the_pause(self) -> bool:
-        """Whether a hold may keep sweeps from acting once the pause is over."""
+        """Tell whether a hold may keep sweeps from acting after the pause."""
         if self.held_until is None:
             return self.hold_step == HoldStep.BEGIN
         return self.paused_until is None or self.held_until > self.paused_until
 
     @property
     def acting_policy(self) -> Policy:
-        """The policy of the next sweep that acts: a hold forgives the runs that were silent when it began."""
+        """Return the policy of the next sweep that acts; a hold forgives the runs that were silent when it began."""
         match self.hold_step:
             case HoldStep.BEGIN:
                 return replace(self.policy, forgiven_before=self.read_at)
@@ -102,7 +102,7 @@ class Surroundings:
 
     @property
     def standstill(self) -> Stop | None:
-        """What keeps a sweep that runs now from recovering anything."""
+        """Return what keeps a sweep that runs now from recovering anything."""
         if not self.armed:
             return Stop.OBSERVING
         if self.paused:
@@ -111,7 +111,7 @@ class Surroundings:
 
     @property
     def stop(self) -> Stop | None:
-        """What keeps stale runs from being recovered by the next sweep: also that none runs by itself."""
+        """Return what keeps the next sweep from recovering stale runs, including that no sweep runs by itself."""
         if not self.armed:
             return Stop.OBSERVING
         if self.schedule_paused:
@@ -134,7 +134,7 @@ def glance() -> Surroundings:
         scheduled=Exists(schedules),
         schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
     ).get(pk=1)
-    # Where a command or a loop sweeps, no schedule is missed.
+    # Where a command or a loop sweeps, no schedule is needed.
     by_schedule = state.last_trigger in {None, BY_SCHEDULE}
     return Surroundings(
         read_at=state.read_at,
@@ -157,7 +157,7 @@ def read() -> Surroundings:
 
 
 def counted(around: Surroundings) -> Surroundings:
-    """Count the stale runs for surroundings that were read without."""
+    """Add the counts of stale runs to surroundings that were read without them."""
     most = settings.OPSCONSOLE_SWEEP_LIMIT
     may_be = recoverable(Job.objects.stale(), around.policy).order_by()
     overfull = may_be[: most + 1].count() > most
@@ -165,12 +165,12 @@ def counted(around: Surroundings) -> Surroundings:
 
 
 def if_armed(around: Surroundings, cutoff: datetime | None) -> Surroundings:
-    """The surroundings as they would be if somebody armed recovery now, with this cutoff."""
+    """Return the surroundings as they would be if somebody armed recovery now with this cutoff."""
     return counted(replace(around, armed=True, policy=replace(around.policy, cutoff=cutoff)))
 
 
 def recoverable(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
-    """Of stale runs, those that a sweep under this policy requeues or quarantines: what ``decide`` says, as a query."""
+    """Return the stale runs that a sweep under this policy requeues or quarantines: ``decide`` as a query."""
     if policy.cutoff:
         runs = runs.begun_since(policy.cutoff)
     return runs.filter(queue__in=policy.queues)

@@ -1,8 +1,8 @@
-"""Find runs whose worker died and start them again.
+"""Sweeps: find runs whose worker died and requeue them.
 
-A page at a time, two statements in one transaction (I3): the first locks candidates that nobody else holds
-(``jobs.recovery.candidates``), the second looks at the heartbeats again, on a new snapshot, and writes row, timeline and outbox
-together (``jobs.recovery.rescue``). A beat or a result that was committed in between wins.
+Each page takes two statements in one transaction (I3). The first locks candidates that nobody else has locked
+(``jobs.recovery.candidates``); the second reads the heartbeats again, on a new snapshot, and writes row, timeline and
+outbox together (``jobs.recovery.rescue``). A heartbeat or a result that was committed in between wins.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STANDING_STILL = {Sweep.Mode.HELD, Sweep.Mode.PAUSED}
 
 
 def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
-    """Look once at all runs, recover the stale ones, re-send lost messages. Returns the saved row.
+    """Sweep once: recover stale runs and re-send lost messages. Return the saved row.
 
     At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep goes on. ``every``: when that is to be expected;
     the setting says so by default.
@@ -62,7 +62,7 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
 
 
 def _with_the_hold(around: Surroundings) -> Surroundings:
-    """Begin or end a hold as needed, where sweeps may act at all."""
+    """Begin or end a hold as needed, if sweeps may act at all."""
     if around.standstill in {Stop.OBSERVING, Stop.PAUSED}:
         return around
     around = replace(around, mass=control.mass_of_stale(around.policy))
@@ -72,12 +72,15 @@ def _with_the_hold(around: Surroundings) -> Surroundings:
 
 def _note(around: Surroundings, tally: Tally, *, after_outage: bool) -> str:
     if after_outage:
-        return "No sweep had finished for long: staleness counts from now, as workers may not have been able to beat."
+        return (
+            "No sweep had finished for a long time. Staleness counts from now, because workers may not have been "
+            "able to send heartbeats."
+        )
     match around.standstill:
         case Stop.OBSERVING:
-            return "Recovery only observes; nothing was changed."
+            return "Recovery only observes. Nothing was changed."
         case Stop.PAUSED:
-            return "Recovery is paused; nothing was changed."
+            return "Recovery is paused. Nothing was changed."
         case Stop.HELD:
             until = around.hold_until or around.read_at + stale_after()
             return f"Mass staleness: held until {until:%H:%M:%S %Z}, or until somebody releases the hold."

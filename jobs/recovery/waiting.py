@@ -1,7 +1,8 @@
-"""What became of a waiting job's message: sent, refused, not sent yet, or lost, and how that is known, in words.
+"""The message of a waiting job: sent, refused, not sent yet or lost, and how that is known, in words.
 
-Every page, list, filter and count asks here. What the outbox knows is ``with_message()``'s; the proof that a message is
-lost is that of ``jobs.recovery.lost_messages``, which re-sends by it. ``look`` reads, ``explain`` decides and is pure.
+Every page, list, filter and count asks this module. ``with_message()`` reads what the outbox knows;
+``jobs.recovery.lost_messages`` has the proof that a message is lost, and re-sends by it. ``look`` reads; ``explain``
+decides and is pure.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from opsconsole.kit.durations import spell
 
 
 class MessageStateColumns(MessageColumns):
-    """What ``look`` reads of the run's message; None where the console sent none."""
+    """The columns of the run's message that ``look`` reads; None where the console sent none."""
 
     message_sent_at: datetime | None
     message_tries: int | None
@@ -40,7 +41,7 @@ JobWithMessageState: TypeAlias = "WithAnnotations[Job, MessageStateColumns]"
 
 
 def having(trouble: MessageTrouble, jobs: JobQuerySet | None = None) -> JobQuerySet[JobWithMessage]:
-    """Those of these jobs (default: of all) that wait with this trouble of their message."""
+    """Return the waiting jobs (default: of all jobs) whose message has this trouble."""
     jobs = Job.objects.all() if jobs is None else jobs
     match trouble:
         case MessageTrouble.LOST:
@@ -51,7 +52,7 @@ def having(trouble: MessageTrouble, jobs: JobQuerySet | None = None) -> JobQuery
 
 
 def troubles(jobs: Iterable[JobWithMessage]) -> dict[UUID, MessageTrouble]:
-    """Those of jobs that were loaded by ``with_message()``, by the job's id. Asks the database once at most."""
+    """Return the troubles of jobs loaded by ``with_message()``, by job id, with at most one query."""
     named = [(job, MessageTrouble(job.message_trouble)) for job in jobs if job.message_trouble]
     queues = {job.queue for job, trouble in named if trouble == MessageTrouble.UNPROVEN}
     by_queue = lost_messages.proofs(queues) if queues else {}
@@ -78,7 +79,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class MessageSurroundings:
-    """What, beside the job, decides: the proof for its queue, the queue's last reading, who may re-send and when."""
+    """What decides besides the job: the proof for its queue, the queue's last reading, and whether re-sends are allowed."""
 
     proof: Proof | None
     queue: QueueState | None
@@ -87,7 +88,7 @@ class MessageSurroundings:
 
 
 def look(job_id: UUID) -> Waiting | None:
-    """Of a pending job, why it waits; None when nothing is wrong with its message, or it no longer waits."""
+    """Return why a pending job waits; None when nothing is wrong with its message, or it is no longer waiting."""
     job = (
         Job.objects.waiting()
         .with_message()
@@ -111,12 +112,12 @@ def look(job_id: UUID) -> Waiting | None:
 
 
 def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSurroundings) -> Waiting:
-    """The answer for a job in trouble that was loaded with what the outbox knows of its message."""
+    """Return the answer for a job with a message in trouble, loaded with what the outbox knows."""
     waited = job.read_at - job.waiting_since
     if trouble == MessageTrouble.REFUSED:
         return Waiting(
             trouble,
-            "SQS refused its message for good. Mend what it refuses, then cancel the job and requeue it.",
+            "SQS refused its message permanently. Correct what it refuses, then cancel the job and requeue it.",
             [("SQS said", job.message_error or "nothing"), *_sending(job)],
         )
     if trouble == MessageTrouble.UNSENT:

@@ -1,7 +1,7 @@
-"""What would another threshold have done in the last week? Answered from the timeline, changing nothing.
+"""What-if analysis: what another threshold would have done in the last week, read from the timeline.
 
-Each run that ended says on its timeline how long its worker was silent at most; each run that was taken from its
-worker says since when it had been silent, and a late sign of life tells that the worker was alive after all.
+Each ended run has its worker's longest silence on the timeline. Each run that was taken from its worker has the start
+of its silence, and a later sign of life shows that the worker was alive after all.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SELECT 'taken', width_bucket(silence, %(thresholds)s::float[]) AS reached, count
 
 @dataclass(frozen=True)
 class Answer:
-    """For one threshold: how many runs it would have taken from their workers, and how many of those were alive.
+    """The answer for one threshold: how many runs it would have taken from their workers, and how many workers were alive.
 
     ``known``: the runs whose silence is on record; ``unknown``: those that ended without it (workers of the old kind).
     """
@@ -64,7 +64,7 @@ class Answer:
 
 
 def would_have(thresholds: Sequence[timedelta]) -> list[Answer]:
-    """One answer for each threshold, the shortest first."""
+    """Return one answer per threshold, shortest first."""
     ordered = sorted(set(thresholds))
     rows = _counted(ordered)
     dead = sum(count for kind, reached, count in rows if reached is None and kind == "taken")

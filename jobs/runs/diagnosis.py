@@ -1,6 +1,6 @@
-"""Why is it stale? Pure: from what was read of a run to the reason, in words for a tired reader.
+"""The diagnosis of a run: why it is stale, from its evidence, in words. Pure.
 
-What became of the message of a job that waits is the question of ``jobs.recovery.waiting``.
+The message of a waiting job is the subject of ``jobs.recovery.waiting``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Reason(TextChoices):
 
 
 class Diagnosis(NamedTuple):
-    """``reason`` None: nothing is wrong with it. ``silent_for`` is counted to the moment of reading."""
+    """A diagnosis. ``reason`` None: nothing is wrong. ``silent_for`` counts up to the moment of reading."""
 
     reason: Reason | None
     sentence: str
@@ -34,7 +34,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(job: Evidence) -> Diagnosis:
-    """Say what is wrong with a job."""
+    """Return what is wrong with a job."""
     if job.status == Status.IN_PROGRESS:
         return _of_running(job)
     return Diagnosis(None, "It is not running.")

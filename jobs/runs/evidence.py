@@ -1,4 +1,4 @@
-"""What is known of a run's life: the columns of a job that was loaded by ``with_evidence()``, or of a ``StaleRun``.
+"""The evidence of a run's life: the columns of a job loaded by ``with_evidence()``, or of a ``StaleRun``.
 
 All times are by the database's clock.
 """
@@ -11,7 +11,7 @@ from uuid import UUID
 
 
 class Evidence(Protocol):
-    """What a diagnosis reads. ``JobQuerySet.with_evidence()`` says what each time means."""
+    """What a diagnosis reads. ``JobQuerySet.with_evidence()`` explains each time."""
 
     @property
     def status(self) -> str: ...
@@ -36,7 +36,7 @@ class Evidence(Protocol):
 
 
 class RecoverableRun(Evidence, Protocol):
-    """What a recovery needs beside the evidence: which run it is, and how often its job was recovered."""
+    """What a recovery needs besides the evidence: which run it is, and how often its job was recovered."""
 
     @property
     def pk(self) -> UUID: ...

@@ -1,4 +1,4 @@
-"""What a worker says of itself: one row a worker, overwritten by each beat."""
+"""Heartbeats: one row per worker, overwritten by each beat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROTOCOL = {"protocol": 1}
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker or worker slot. Its id is new with every start, so that a restart never hides a dead run."""
+    """A worker or worker slot. Its id is new for every start, so that a restart never hides a dead run."""
 
     id: str
     hostname: str | None = field(default_factory=socket.gethostname)
@@ -28,7 +28,7 @@ class Worker:
 
 
 class Verdict(StrEnum):
-    """What a worker hears when it beats: whether its work still counts."""
+    """The answer to a heartbeat: whether the run still counts."""
 
     GO_ON = "go_on"
     CANCELLED = "cancelled"
@@ -36,9 +36,9 @@ class Verdict(StrEnum):
 
 
 def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None) -> None:
-    """Write the worker's row: alive, and running this or nothing.
+    """Write the worker's row: alive, and running this run or nothing.
 
-    Update first, insert only when absent: an existing table may have no unique key on ``worker_id``.
+    Update first and insert only when the row is absent: an existing table may have no unique key on ``worker_id``.
     """
     said = {"current_job_id": job_id, "current_run_epoch": run_epoch, "last_heartbeat": Now()}
     silence = {"metadata": _with_silence(job_id, run_epoch)}
@@ -56,7 +56,7 @@ def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None
 
 
 def _with_silence(job_id: UUID | None, run_epoch: int | None) -> Combinable:
-    """The row's metadata with the longest silence of the run that it names; 0 when this beat names another."""
+    """Return the row's metadata with the longest silence of its run; 0 when this beat names another run."""
     if job_id is None:
         return F("metadata")
     goes_on = When(current_job_id=job_id, current_run_epoch=run_epoch, then=_longest())
@@ -67,15 +67,15 @@ def _with_silence(job_id: UUID | None, run_epoch: int | None) -> Combinable:
 
 
 def _longest() -> Greatest:
-    """In seconds, this silence included."""
+    """Return the longest silence in seconds, including the current one."""
     so_far = Cast(KeyTextTransform("longest_silence", "metadata"), FloatField())
     gap = ExpressionWrapper(Now() - F("last_heartbeat"), DurationField())
-    # GREATEST passes over what is null.
+    # GREATEST ignores nulls.
     return Greatest(so_far, Cast(Extract(gap, "epoch"), FloatField()))
 
 
 def longest_silence(worker: Worker, job_id: UUID, run_epoch: int) -> float | None:
-    """For how long this run was silent at most until now, in seconds; None when its worker's row names another."""
+    """Return the longest silence of this run in seconds; None when its worker's row names another run."""
     row = WorkerHeartbeat.objects.filter(
         worker_id=worker.id, current_job_id=job_id, current_run_epoch=run_epoch
     )
@@ -84,13 +84,13 @@ def longest_silence(worker: Worker, job_id: UUID, run_epoch: int) -> float | Non
 
 
 def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
-    """Say that the run is alive, and hear whether it should go on. A superseded run's beat counts for nothing."""
+    """Record that the run is alive, and return whether it should continue. A superseded run's beat does not count."""
     say(worker, job_id, run_epoch)
     return verdict(job_id, run_epoch)
 
 
 def verdict(job_id: UUID, run_epoch: int) -> Verdict:
-    """Whether this run is still the one that counts."""
+    """Return whether this run still counts."""
     row = Job.objects.filter(pk=job_id, run_epoch=run_epoch).values_list("status", flat=True).first()
     if row == Status.IN_PROGRESS:
         return Verdict.GO_ON
@@ -98,5 +98,5 @@ def verdict(job_id: UUID, run_epoch: int) -> Verdict:
 
 
 def leave(worker: Worker) -> None:
-    """Take the row of a worker that ends in peace away; a killed one leaves its row behind."""
+    """Delete the row of a worker that ends normally; a killed worker leaves its row behind."""
     WorkerHeartbeat.objects.filter(worker_id=worker.id).delete()

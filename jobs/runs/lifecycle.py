@@ -1,4 +1,4 @@
-"""The life of a run: claimed, beating, completed or failed, each step a compare-and-set on its epoch (I1)."""
+"""The life cycle of a run: claim, progress, completion and failure, each a compare-and-set on the epoch (I1)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ERROR_LENGTH = 10_000
 
 
 class Refusal(StrEnum):
-    """Why a claim did not succeed. ``settled`` ones never will: the message may be deleted."""
+    """Why a claim was refused. A ``settled`` refusal is final: the message may be deleted."""
 
     UNKNOWN_JOB = "the job is not in the database (yet)"
     SUPERSEDED = "a later run of the job exists"
@@ -59,7 +59,7 @@ class Refused:
 
 
 class Failure(StrEnum):
-    """What became of a run that reported a failure."""
+    """The outcome of a reported failure."""
 
     RETRY = "retry"
     FAILED = "failed"
@@ -74,10 +74,11 @@ def claim(
     dead_letter_id: str | None = None,
     asked_before: bool = False,
 ) -> Job | Refused:
-    """Win the run for this worker, or learn why not. Without an epoch, the pending one is meant.
+    """Claim the run for this worker, or return why that was refused. Without an epoch, the pending run is meant.
 
-    A message that somebody else redrove from the dead letter queue starts its dead job once more (I9).
-    ``asked_before``: this worker asked, heard no answer and has begun nothing; a run that it won then is its own.
+    A message that was redriven from the dead letter queue outside the console restarts its dead job once (I9).
+    ``asked_before``: this worker asked before without getting an answer and has begun nothing, so that a run which it
+    claimed then is its own.
     """
     with transaction.atomic():
         if dead_letter_id and run_epoch and _revive(job_id, run_epoch):
@@ -104,10 +105,10 @@ def claim(
 def _won_unheard(
     job_id: UUID, run_epoch: int | None, worker: Worker, dead_letter_id: str | None
 ) -> Job | None:
-    """The run that this worker's claim won before its connection broke; it beats for it from now on."""
+    """Return the run that this worker claimed before its connection broke, and start its heartbeats."""
     mine = _claimed_by(worker).filter(pk=job_id)
     if run_epoch is not None:
-        # A dead letter's claim has raised the epoch itself.
+        # The claim of a dead letter has raised the epoch itself.
         mine = mine.filter(run_epoch__in=[run_epoch, run_epoch + 1] if dead_letter_id else [run_epoch])
     job = mine.select_for_update().first()
     if job:
@@ -120,9 +121,9 @@ def _claimed_by(worker: Worker) -> JobQuerySet:
 
 
 def give_back(job_id: UUID, worker: Worker) -> bool:
-    """Let another worker have the run that this one won without hearing of it, and can't begin any more.
+    """Requeue the run that this worker claimed without getting the answer and can no longer begin.
 
-    False when it has won none.
+    Return False when it has claimed none.
     """
     with transaction.atomic():
         job = _claimed_by(worker).filter(pk=job_id).select_for_update().first()
@@ -135,7 +136,7 @@ def give_back(job_id: UUID, worker: Worker) -> bool:
             JobEvent.Kind.REQUEUED,
             run_epoch=job.run_epoch + 1,
             actor=Actor.worker(worker.id),
-            reason="Claimed as the connection broke and the worker was told to stop: never begun.",
+            reason="Claimed when the connection broke and the worker was told to stop. The run never began.",
         )
         return True
 
@@ -174,9 +175,9 @@ def _running(run: Run) -> JobQuerySet:
 
 
 def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
-    """End the run well. False when it was superseded or cancelled: the late result is refused, and recorded.
+    """Complete the run. Return False when it was superseded or cancelled: the late result is refused and recorded.
 
-    Saying it twice is no harm: a worker repeats it when the connection broke before the answer.
+    Repeating the call is harmless: a worker does so when the connection broke before the answer.
     """
     with transaction.atomic():
         if not _running(run).update(
@@ -189,7 +190,7 @@ def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
 
 
 def fail(run: Run, error: str, *, retryable: bool = True) -> Failure:
-    """End the run badly: another run after a backoff, or, when the attempts are used up, a dead letter."""
+    """Record a failure: another run follows after a backoff, or a dead letter when the attempts are used up."""
     error = plain_text(error)[:ERROR_LENGTH]
     with transaction.atomic():
         job = _running(run).select_for_update().first()
@@ -224,21 +225,21 @@ def _retry(run: Run, job: Job, error: str, silence: dict[str, float]) -> None:
 
 
 def _silence(run: Run) -> dict[str, float]:
-    """For ``jobs.recovery.what_if``: how long the run was silent at most, as far as its worker's row knows."""
+    """Return the longest silence of the run, for ``jobs.recovery.what_if``."""
     seconds = heartbeats.longest_silence(run.worker, run.job_id, run.epoch)
     return {} if seconds is None else {"longest_silence_seconds": seconds}
 
 
 def backoff(failures: int) -> timedelta:
-    """The pause before the next run: doubled with each failure, spread by a tenth, an hour at the most."""
+    """Return the pause before the next run: doubled per failure, with a jitter of a tenth, at most an hour."""
     base = timedelta(seconds=settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS) * (1 << min(failures - 1, 20))
     return min(base, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)
 
 
 def progress(run: Run, note: str, *, reference: str = "") -> bool:
-    """Keep with the run what it has done outside (an id, a link): seen before anybody requeues it.
+    """Record what the run has done outside (an id, a link), which is shown before anybody requeues it.
 
-    False when the run no longer counts; the note is kept all the same, as what a superseded run did.
+    Return False when the run no longer counts; the note is stored nevertheless, as an act of a superseded run.
     """
     details = {"note": plain_text(note), "reference": plain_text(reference)}
     with transaction.atomic():
@@ -254,7 +255,7 @@ _FAILURES: dict[str, Failure] = {
 
 
 def _ended_before(run: Run) -> str | None:
-    """How this worker already ended this run: it asks again when the connection broke before our answer."""
+    """Return how this worker already ended this run; it asks again when the connection broke before our answer."""
     endings = JobEvent.objects.filter(
         job_id=run.job_id,
         run_epoch=run.epoch,

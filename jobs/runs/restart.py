@@ -1,4 +1,4 @@
-"""What starting a job again changes in its row: one list, for querysets and for a statement of our own."""
+"""The changes to a job's row when it is restarted: one list for querysets and for handwritten statements."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from django.db.models.functions import Now
 from jobs.models import Status
 from jobs.models.job import JobQuerySet
 
-# What belonged to the run before.
+# The columns that belong to the previous run.
 CLEARED = ("claimed_epoch", "worker_id", "started_at", "completed_at", "not_before")
 
 
 def restart(jobs: JobQuerySet, **changes: Any) -> int:
-    """Make these jobs wait for a new run: the epoch rises, so whatever the old run still says is refused."""
+    """Make these jobs wait for a new run. The epoch rises, so that anything the old run still reports is refused."""
     cleared = dict.fromkeys(CLEARED)
     anew = {"status": Status.PENDING, "run_epoch": F("run_epoch") + 1, "updated_at": Now()}
     return jobs.update(**cleared | anew | changes)
 
 
 def restart_in_statement(job: str) -> str:
-    """Spell the same changes for the SET of a statement that calls the job's row so."""
+    """Return the same changes as SQL for the SET clause of a statement in which ``job`` names the row."""
     cleared = [f"{column} = NULL" for column in CLEARED]
     anew = [
         f"status = '{Status.PENDING}'",

@@ -1,4 +1,4 @@
-"""Who did what to a job: every change writes its event in the same transaction (I10)."""
+"""The timeline of a job: every change writes its event in the same transaction (I10)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def event(
     reason: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> JobEvent:
-    """One line of the timeline, not yet written."""
+    """Return an event of the timeline that is not yet saved."""
     return JobEvent(
         job_id=job_id,
         kind=kind,
@@ -62,12 +62,12 @@ def record(
     reason: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one line of the timeline."""
+    """Write one event."""
     event(job_id, kind, run_epoch=run_epoch, actor=actor, reason=reason, details=details).save(
         force_insert=True
     )
 
 
 def record_all(events: Iterable[JobEvent]) -> None:
-    """Write many lines at once."""
+    """Write many events at once."""
     JobEvent.objects.bulk_create(events)

@@ -96,7 +96,7 @@ def test_no_recovery_is_announced_for_a_queue_that_sweeps_skip(operator: Client)
 
     page = page_of(operator, stale)
 
-    assert "Its queue &#x27;gone&#x27; is not configured, so it could not be sent again." in page
+    assert "Its queue &#x27;gone&#x27; is not configured, so its message could not be sent." in page
     assert "next sweep" not in page
     assert sweeps.sweep("test").skipped == 1
 

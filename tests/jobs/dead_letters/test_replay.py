@@ -88,7 +88,7 @@ def test_a_message_that_is_dropped_leaves_the_letter_where_it_is(account: Accoun
     row = letter(message_id).attempts.get()
     assert (row.state, row.outcome) == (
         "not_done",
-        "Its job's new message was dropped: its run was no longer current.",
+        "Its job's new message was dropped: the run was no longer current.",
     )
     assert len(account.dead()) == 1
 

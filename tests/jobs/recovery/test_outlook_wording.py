@@ -73,7 +73,7 @@ def test_the_words_of_why_a_run_is_left_alone(armed: None) -> None:
         ),
         stale_run(worker="w3", queue="gone"): (
             Why.UNKNOWN_QUEUE,
-            "Its queue 'gone' is not configured, so it could not be sent again.",
+            "Its queue 'gone' is not configured, so its message could not be sent.",
         ),
     }
     for made, (reason, sentence) in cases.items():

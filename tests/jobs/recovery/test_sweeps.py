@@ -297,7 +297,7 @@ def test_gap_without_sweeps_excuses_silent_workers() -> None:
     dead_run()
     swept = sweeps.sweep("test")
     assert (swept.found, swept.requeued) == (0, 0)
-    assert "staleness counts from now" in swept.note
+    assert "Staleness counts from now" in swept.note
     RecoveryControl.objects.update(outage_ended_at=Now() - THRESHOLD - SECOND)
     assert sweeps.sweep("test").requeued == 1
 
