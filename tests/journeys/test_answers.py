@@ -60,7 +60,7 @@ def questions() -> dict[str, tuple[str, dict[str, Any]]]:
             "ratelimits/apikey/",
             chosen("revoke_selected", ApiKey.objects.get(name="crm").pk),
         ),
-        "Forget?": ("alerts/monitor/", chosen("forget", "sweep")),
+        "Forget monitors": ("alerts/monitor/", chosen("forget", "sweep")),
         "Requeue 1 job?": ("jobs/job/", chosen("requeue_selected", STALE_JOB)),
         "Snooze 1 alert?": ("alerts/alert/", chosen("snooze_selected", Alert.objects.open()[0].pk)),
         "Arm recovery?": (
