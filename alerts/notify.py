@@ -1,7 +1,7 @@
-"""The one door to alerts: say that something is wrong, no longer wrong, or not to be known; say what was measured.
+"""The interface of alerts for other apps: report a problem, its end, an unknown state, or a measured value.
 
-All of it is idempotent and joins the caller's transaction: an alert, and the notification that people are to
-hear of it, commit with what caused them (I7). Sending is the duty of ``alerts.sending.delivery``.
+All functions are idempotent and join the caller's transaction, so that an alert and its notification commit together
+with their cause (I7). ``alerts.sending.delivery`` sends the notifications.
 """
 
 from __future__ import annotations
@@ -18,32 +18,42 @@ from django.db.models.functions import Coalesce, Now
 from alerts import notification_policy, rules
 from alerts.models import Alert, Gauge, Monitor, Notification, Rule
 from alerts.models.alert import DatedAlert, Severity
-from alerts.notification_policy import Telling
+from alerts.notification_policy import PlannedNotification
 from alerts.rules import Judgement
 from alerts.trouble import UNTITLED, Trouble, storable
 
-# What others need of alerts.
-__all__ = ["UNTITLED", "Trouble", "close", "fire", "measure", "monitor_ok", "resolve", "tell", "unknown"]
+# Trouble and UNTITLED are part of the interface, since other apps import only this module.
+__all__ = [
+    "UNTITLED",
+    "Trouble",
+    "close",
+    "create_notification",
+    "fire",
+    "measure",
+    "monitor_ok",
+    "resolve",
+    "unknown",
+]
 
-# An alert may be resolved between our looking for it and opening it; more often than that it won't.
-TRIES = 10
+# Opening an alert is retried if another process opens and resolves it meanwhile. That never happens this often.
+MAX_TRIES = 10
 
 
 def fire(fingerprint: str, trouble: Trouble) -> None:
-    """Open the alert, or refresh the one that is open; an acknowledged one stays acknowledged.
+    """Open an alert, or update the open one. An acknowledged alert stays acknowledged.
 
-    An unknown severity raises ``ValueError``.
+    Raise ``ValueError`` for an unknown severity.
     """
     _fire(fingerprint, trouble.stored(), rules.for_fingerprint(fingerprint))
 
 
 def resolve(fingerprint: str) -> bool:
-    """Close the open alert, and tell so. False: none was open."""
+    """Resolve the open alert and create a notification. Return False if no alert is open."""
     return _resolve(fingerprint)
 
 
 def unknown(fingerprint: str, *, why: str) -> None:
-    """What the alert stands for can't be read now: an open alert says so, and nothing is resolved (I8)."""
+    """Note in the open alert that its value can't be read at present. This never resolves an alert (I8)."""
     Alert.objects.open().filter(fingerprint=fingerprint).update(
         unknown_since=Coalesce("unknown_since", Now()), unknown_why=storable(why, 1_000)
     )
@@ -57,15 +67,15 @@ def measure(
     scope: str = "",
     why_unknown: str = "",
 ) -> None:
-    """Judge a figure by the rule of that name: fire above its threshold, resolve far enough below it.
+    """Judge a value by a rule: fire an alert above the threshold, and resolve it far enough below.
 
-    ``scope``, such as a queue's name, makes it an alert of its own. ``value`` None: it could not be read,
-    because of ``why_unknown``; nothing resolves then, and not knowing it for long is an alert itself.
-    Raises ``rules.UnknownRule``.
+    Each ``scope``, such as the name of a queue, has its own alert. A ``value`` of None means that it could not be read,
+    for the reason ``why_unknown``. Nothing is resolved then, and a value that stays unknown for long raises an alert of
+    its own. Raise ``rules.UnknownRule`` if there is no such rule.
     """
     applied = rules.by_name(rule)
     fingerprint = f"{rule}:{scope}" if scope else rule
-    judged = replace(
+    complete = replace(
         trouble,
         title=trouble.title or rules.title_of(rule, scope),
         severity=trouble.severity or applied.severity,
@@ -73,22 +83,22 @@ def measure(
         threshold=applied.threshold,
     )
     with transaction.atomic():
-        # What is no number says as little as none at all.
+        # NaN says as little as None.
         if value is None or math.isnan(value):
-            _not_known(fingerprint, rule, scope, why_unknown)
+            _record_unknown(fingerprint, rule, scope, why_unknown)
             return
-        _known(fingerprint, rule, scope, value)
+        _record_value(fingerprint, rule, scope, value)
         match rules.judge(applied, value):
-            case Judgement.WRONG:
-                _fire(fingerprint, judged.stored(), applied)
-            case Judgement.WELL:
+            case Judgement.ABOVE:
+                _fire(fingerprint, complete.stored(), applied)
+            case Judgement.BELOW:
                 _resolve(fingerprint, value=value)
             case Judgement.BETWEEN:
-                _refresh(fingerprint, value)
+                _update_value(fingerprint, value)
 
 
 def monitor_ok(name: str, interval: timedelta) -> None:
-    """The monitor ``name``, which must succeed every ``interval``, succeeded just now."""
+    """Record that the monitor, which must succeed once per ``interval``, succeeded now."""
     row = Monitor(name=name, interval=interval, last_ok_at=Now())
     Monitor.objects.bulk_create(
         [row], update_conflicts=True, unique_fields=["name"], update_fields=["interval", "last_ok_at"]
@@ -101,31 +111,33 @@ def _fire(fingerprint: str, trouble: Trouble, rule: Rule | None) -> None:
         return
     with transaction.atomic():
         alert = _open(fingerprint, trouble, rule)
-        told = notification_policy.about(alert, trouble, alert.db_now, rule)
-        _write(alert, trouble, rule, told)
+        notification = notification_policy.next_notification(alert, trouble, alert.db_now, rule)
+        _write(alert, trouble, rule, notification)
 
 
 def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:
-    """The open alert of this fingerprint, locked; opened if there is none. The constraint lets one through."""
-    for _ in range(TRIES):
+    """Return the open alert, locked, or open a new one. A constraint allows only one open alert per fingerprint."""
+    for _ in range(MAX_TRIES):
         if alert := _locked(fingerprint):
             return alert
-        opened = Alert(
+        new_alert = Alert(
             fingerprint=fingerprint,
             rule=rule.name if rule else "",
             severity=trouble.severity,
             title=trouble.title,
         )
-        Alert.objects.bulk_create([opened], ignore_conflicts=True)
-    raise RuntimeError(f"The alert {fingerprint!r} was resolved as often as it was opened.")
+        Alert.objects.bulk_create([new_alert], ignore_conflicts=True)
+    raise RuntimeError(f"The alert {fingerprint!r} was resolved each time that it was opened.")
 
 
 def _locked(fingerprint: str) -> DatedAlert | None:
-    open_one = Alert.objects.open().filter(fingerprint=fingerprint)
-    return open_one.select_for_update().annotate(db_now=Now()).first()
+    open_alert = Alert.objects.open().filter(fingerprint=fingerprint)
+    return open_alert.select_for_update().annotate(db_now=Now()).first()
 
 
-def _write(alert: Alert, trouble: Trouble, rule: Rule | None, told: Telling | None) -> None:
+def _write(
+    alert: Alert, trouble: Trouble, rule: Rule | None, notification: PlannedNotification | None
+) -> None:
     changes: dict[str, Any] = {
         "title": trouble.title,
         "severity": rules.severity_of(rule, Severity(trouble.severity)),
@@ -139,14 +151,14 @@ def _write(alert: Alert, trouble: Trouble, rule: Rule | None, told: Telling | No
         "unknown_since": None,
         "unknown_why": "",
     }
-    if told:
+    if notification:
         changes |= {"told_at": Now(), "told_value": trouble.value}
-    if told and told.breaks_through:
+    if notification and notification.breaks_through:
         changes |= {"state": Alert.State.FIRING, "snoozed_until": None}
     Alert.objects.filter(pk=alert.pk).update(**changes)
-    if told:
+    if notification:
         alert.refresh_from_db()
-        tell(alert, told.kind, told.news)
+        create_notification(alert, notification.kind, notification.news)
 
 
 def _resolve(fingerprint: str, *, value: float | None = None) -> bool:
@@ -159,17 +171,17 @@ def _resolve(fingerprint: str, *, value: float | None = None) -> bool:
 
 
 def close(alert: Alert, *, news: str = "", **changes: Any) -> None:
-    """Resolve an open alert that is locked by the caller's transaction, and tell so."""
+    """Resolve an open alert that the caller's transaction has locked, and create a notification."""
     resolved = {"state": Alert.State.RESOLVED, "resolved_at": Now(), "snoozed_until": None}
     Alert.objects.filter(pk=alert.pk).update(
         **resolved | {"unknown_since": None, "unknown_why": ""} | changes
     )
     alert.refresh_from_db()
-    tell(alert, Notification.Kind.RESOLVED, news)
+    create_notification(alert, Notification.Kind.RESOLVED, news)
 
 
-def tell(alert: Alert, kind: Notification.Kind, news: str = "") -> None:
-    """Write down that people are to hear of the alert as it is now; a sender finds it after the commit."""
+def create_notification(alert: Alert, kind: Notification.Kind, news: str = "") -> None:
+    """Create a notification with the alert as it is now. A sender finds it after the commit."""
     Notification.objects.create(
         alert=alert,
         kind=kind,
@@ -185,13 +197,13 @@ def tell(alert: Alert, kind: Notification.Kind, news: str = "") -> None:
     )
 
 
-def _refresh(fingerprint: str, value: float) -> None:
+def _update_value(fingerprint: str, value: float) -> None:
     Alert.objects.open().filter(fingerprint=fingerprint).update(
         value=value, last_seen_at=Now(), unknown_since=None, unknown_why=""
     )
 
 
-def _known(fingerprint: str, rule: str, scope: str, value: float) -> None:
+def _record_value(fingerprint: str, rule: str, scope: str, value: float) -> None:
     gauge = Gauge(fingerprint=fingerprint, rule=rule, value=value, measured_at=Now(), unknown_since=None)
     Gauge.objects.bulk_create(
         [gauge],
@@ -199,21 +211,21 @@ def _known(fingerprint: str, rule: str, scope: str, value: float) -> None:
         unique_fields=["fingerprint"],
         update_fields=["rule", "value", "measured_at", "unknown_since", "unknown_why"],
     )
-    if not _tells_of_not_knowing(rule):
-        _resolve(_unreadable(rule, scope))
+    if not _is_about_unknown_values(rule):
+        _resolve(_unknown_fingerprint(rule, scope))
 
 
-def _not_known(fingerprint: str, rule: str, scope: str, why: str) -> None:
-    """Keep the last value, and fire when it has not been known for long."""
+def _record_unknown(fingerprint: str, rule: str, scope: str, why: str) -> None:
+    """Keep the last known value, and fire an alert if the value stays unknown for long."""
     Gauge.objects.bulk_create([Gauge(fingerprint=fingerprint, rule=rule)], ignore_conflicts=True)
     gauges = Gauge.objects.filter(pk=fingerprint)
     gauges.update(unknown_since=Coalesce("unknown_since", Now()), unknown_why=storable(why, 1_000))
     unknown(fingerprint, why=why)
-    if _tells_of_not_knowing(rule):
+    if _is_about_unknown_values(rule):
         return
     gauge = gauges.annotate(unknown_for=Now() - F("unknown_since")).get()
     minutes = gauge.unknown_for / timedelta(minutes=1)
-    name, _, own_scope = _unreadable(rule, scope).partition(":")
+    name, _, own_scope = _unknown_fingerprint(rule, scope).partition(":")
     trouble = Trouble(
         title=f"{rules.title_of(name, own_scope)} for {minutes:.0f} minutes",
         summary=why,
@@ -222,12 +234,12 @@ def _not_known(fingerprint: str, rule: str, scope: str, why: str) -> None:
     measure(name, minutes, trouble, scope=own_scope)
 
 
-def _unreadable(rule: str, scope: str) -> str:
-    """The fingerprint of the alert that a figure is not known."""
+def _unknown_fingerprint(rule: str, scope: str) -> str:
+    """Return the fingerprint of the alert that a value is unknown."""
     if rule == "dlq_not_empty":
         return f"dlq_unreadable:{scope}" if scope else "dlq_unreadable"
     return f"gauge_unreadable:{rule}" + (f":{scope}" if scope else "")
 
 
-def _tells_of_not_knowing(rule: str) -> bool:
+def _is_about_unknown_values(rule: str) -> bool:
     return rule in {"dlq_unreadable", "gauge_unreadable"}

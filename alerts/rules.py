@@ -39,8 +39,8 @@ class RuleSettings:
 
 
 class Judgement(Enum):
-    WRONG = auto()
-    WELL = auto()
+    ABOVE = auto()
+    BELOW = auto()
     # Neither above the threshold nor far enough below it. An open alert stays open, and no new one is opened.
     BETWEEN = auto()
 
@@ -77,11 +77,12 @@ def title_of(name: str, scope: str = "") -> str:
 
 
 def judge(rule: Rule, value: float) -> Judgement:
+    """Judge a value. A disabled rule, and one without a threshold, counts every value as below."""
     if not rule.enabled or rule.threshold is None:
-        return Judgement.WELL
+        return Judgement.BELOW
     if value > rule.threshold:
-        return Judgement.WRONG
-    return Judgement.WELL if value <= rule.threshold - rule.hysteresis else Judgement.BETWEEN
+        return Judgement.ABOVE
+    return Judgement.BELOW if value <= rule.threshold - rule.hysteresis else Judgement.BETWEEN
 
 
 def change(name: str, settings: RuleSettings, who: str, reason: str) -> Rule:

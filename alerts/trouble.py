@@ -1,4 +1,4 @@
-"""What a caller says about something that is wrong, and the form in which it is stored."""
+"""Trouble: a problem as a caller reports it, and the form in which it is stored."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from opsconsole.kit.storable import plain_text
 
 Pairs = Sequence[tuple[str, str]]
 
-MOST_PAIRS = 20
+MAX_PAIRS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """Something that is wrong, in words for people. Nothing of a message's body belongs into any of them.
+    """A description of a problem for people. It must not contain anything from the body of a message.
 
-    ``severity`` is one of ``Severity``. Of a figure that is measured, ``title`` and ``severity`` may be left to its
-    rule, and ``value`` and ``threshold`` are those of the measurement; else they are in the unit that the title names.
-    ``link`` is a path within the console, ``facts`` are pairs of a label and a text, ``links`` pairs of a label and an
-    address or path.
+    ``severity`` is a ``Severity``. For a measured value, ``title`` and ``severity`` may be left to the rule, and
+    ``value`` and ``threshold`` come from the measurement. Otherwise, they are in the unit that the title names.
+    ``link`` is the path of a console page, ``facts`` are pairs of a label and a text, and ``links`` are pairs of a label
+    and a URL or path.
 
-    Of an alert that is open already people hear again only when ``news`` says what is new, when the figure has grown
-    tenfold, or when a reminder is due. ``breaks_through``: the news is told although somebody has acknowledged or
-    snoozed the alert, which fires again then.
+    While the alert is open, another notification is sent only if ``news`` says what is new, if the value has grown
+    tenfold, or if a reminder is due. With ``breaks_through``, the news is sent even if the alert is acknowledged or
+    snoozed, and the alert fires again.
     """
 
     title: str = ""
@@ -46,16 +46,16 @@ class Trouble:
             severity=Severity(self.severity),
             summary=storable(self.summary, 3_000),
             link=storable(self.link, 1_000),
-            facts=[(storable(label, 100), storable(text, 1_000)) for label, text in self.facts[:MOST_PAIRS]],
-            links=[(storable(label, 100), storable(to, 2_900)) for label, to in self.links[:MOST_PAIRS]],
+            facts=[(storable(label, 100), storable(text, 1_000)) for label, text in self.facts[:MAX_PAIRS]],
+            links=[(storable(label, 100), storable(to, 2_900)) for label, to in self.links[:MAX_PAIRS]],
             news=storable(self.news, 1_000),
         )
 
 
-# Of a figure whose rule says it all.
+# For a measured value that needs no more description than its rule gives.
 UNTITLED = Trouble()
 
 
 def storable(text: str, length: int) -> str:
-    """Return at most so many characters, without those that PostgreSQL or UTF-8 refuses."""
+    """Cut the text to this length, and remove the characters that PostgreSQL or UTF-8 refuses."""
     return plain_text(text if len(text) <= length else text[: length - 1] + "…")

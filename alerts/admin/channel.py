@@ -1,4 +1,4 @@
-"""Where alerts go: whether each channel works, what it answered last, and a test of it."""
+"""The list of channels, and the page of a channel with its state, its latest messages and a test."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ DELIVERIES_SHOWN = 30
 
 
 class ChannelColumns(DbNow):
-    """``waits``: how many deliveries wait for the channel."""
+    """``waiting_count``: the number of deliveries that wait for the channel."""
 
-    waits: int
+    waiting_count: int
 
 
 ListedChannel: TypeAlias = "WithAnnotations[Channel, ChannelColumns]"
@@ -39,7 +39,7 @@ ListedChannel: TypeAlias = "WithAnnotations[Channel, ChannelColumns]"
 @admin.register(Channel)
 class ChannelAdmin(PageAdmin[ListedChannel]):
     missing = "There is no channel with this name."
-    list_display = ("name", "kind", "condition", "waiting", "delivered", "tried", "last_answer")
+    list_display = ("name", "kind", "condition", "waiting", "last_delivered", "last_attempt", "last_answer")
     sortable_by = ()
     actions = ("test_selected",)
 
@@ -54,7 +54,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
 
     @admin.display(description="kind")
     def kind(self, channel: Channel) -> str:
-        return what(all_targets().get(channel.pk))
+        return target_kind(all_targets().get(channel.pk))
 
     @admin.display(description="state")
     def condition(self, channel: Channel) -> SafeString:
@@ -62,20 +62,20 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
 
     @admin.display(description="waiting")
     def waiting(self, channel: ListedChannel) -> int:
-        return channel.waits
+        return channel.waiting_count
 
     @admin.display(description="last delivered")
-    def delivered(self, channel: ListedChannel) -> SafeString:
+    def last_delivered(self, channel: ListedChannel) -> SafeString:
         return age(channel.last_ok_at, channel.db_now, suffix=" ago")
 
-    @admin.display(description="last tried")
-    def tried(self, channel: ListedChannel) -> SafeString:
+    @admin.display(description="last attempt")
+    def last_attempt(self, channel: ListedChannel) -> SafeString:
         return age(channel.last_attempt_at, channel.db_now, suffix=" ago")
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        one = path("<str:name>/test/", wrap(self.test_view), name="alerts_channel_test")
-        return [one, *super().get_urls()]
+        test = path("<str:name>/test/", wrap(self.test_view), name="alerts_channel_test")
+        return [test, *super().get_urls()]
 
     def has_test_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("alerts.test_channel") and self.has_view_permission(request)
@@ -88,14 +88,14 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
         context = {
             "title": f"Channel {row.pk}",
             "channel": row,
-            "kind": what(target),
+            "kind": target_kind(target),
             "state": labels.channel(row, target),
             "may_test": target is not None and self.has_test_permission(request),
             "deliveries": _deliveries(row),
         }
         return self.render(request, "admin/alerts/channel.html", context)
 
-    @admin.action(description="Send a test", permissions=["test"])
+    @admin.action(description="Send test message", permissions=["test"])
     def test_selected(self, request: HttpRequest, queryset: QuerySet[Channel]) -> None:
         for channel in queryset:
             self._test(request, channel.pk)
@@ -117,17 +117,18 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
         banner.memory.delete("banner")
         audit.log(request.user, Channel.objects.filter(pk=name), "Test sent.")
         messages.success(
-            request, f"A test is on its way to {name}: its answer appears here in a few seconds."
+            request,
+            f"A test message is being sent to {name}. The answer appears on this page in a few seconds.",
         )
 
 
 def _with_columns(channels: QuerySet[Channel]) -> QuerySet[ListedChannel]:
     waiting = Delivery.objects.waiting().filter(channel=OuterRef("pk")).order_by().values("channel")
-    counted = Subquery(waiting.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
-    return channels.annotate(db_now=Now(), waits=Coalesce(counted, 0))
+    count = Subquery(waiting.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+    return channels.annotate(db_now=Now(), waiting_count=Coalesce(count, 0))
 
 
-def what(target: Target | None) -> str:
+def target_kind(target: Target | None) -> str:
     if target is None:
         return "not configured"
     return f"{target.kind}, fallback" if target.is_fallback else target.kind
@@ -135,5 +136,5 @@ def what(target: Target | None) -> str:
 
 def _deliveries(channel: Channel) -> list[tuple[Delivery, SafeString, SafeString]]:
     rows = Delivery.objects.filter(channel=channel.pk).select_related("notification__alert")
-    newest = rows.prefetch_related("attempts").order_by("-pk")[:DELIVERIES_SHOWN]
-    return [(row, labels.kind(row.notification), labels.delivery(row)) for row in newest]
+    latest = rows.prefetch_related("attempts").order_by("-pk")[:DELIVERIES_SHOWN]
+    return [(row, labels.kind(row.notification), labels.delivery(row)) for row in latest]

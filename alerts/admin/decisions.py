@@ -127,7 +127,7 @@ def confirm(
     open_alerts = [alert for alert in alerts if alert.open]
     context = {
         **admin.admin_site.each_context(request),
-        "title": f"{decision.label} {exactly(len(open_alerts), 'alert')}",
+        "title": f"{decision.label} {exactly(len(open_alerts), 'alert')}?",
         "opts": admin.opts,
         "decision": decision,
         "explanation": EXPLANATIONS[decision],

@@ -63,7 +63,7 @@ class MonitorAdmin(ReadOnlyAdmin):
     def _confirm(self, request: HttpRequest, selected: list[Monitor], form: ReasonPageForm) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "title": "Forget monitors",
+            "title": "Forget monitors?",
             "opts": self.opts,
             "monitors": selected,
             "form": form,

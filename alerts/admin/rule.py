@@ -1,4 +1,4 @@
-"""When a figure becomes an alert: each rule with its last figures, and the form that changes it."""
+"""The list of rules, and the page of a rule with its latest values and the form that changes it."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ GAUGES_SHOWN = 50
 
 
 class RuleForm(ReasonForm):
-    enabled = forms.BooleanField(required=False, label="It may fire")
+    enabled = forms.BooleanField(required=False)
     threshold = forms.FloatField(min_value=0, widget=forms.NumberInput(attrs={"step": "any"}))
     hysteresis = forms.FloatField(
         min_value=0,
         widget=forms.NumberInput(attrs={"step": "any"}),
-        help_text="It resolves only when the figure has fallen this far below the threshold.",
+        help_text="The alert resolves only when the value has fallen this far below the threshold.",
     )
     severity = forms.ChoiceField(choices=[(each.value, each.label) for each in Severity])
     remind_hours = forms.FloatField(
-        label="Remind every (hours)", min_value=0, widget=forms.NumberInput(attrs={"step": "any"})
+        label="Send a reminder every (hours)", min_value=0, widget=forms.NumberInput(attrs={"step": "any"})
     )
     reason = ReasonField(rows=2)
     field_order = ("enabled", "threshold", "hysteresis", "severity", "remind_hours", "reason")
@@ -62,15 +62,15 @@ class RuleForm(ReasonForm):
         if rule.threshold is None:
             del self.fields["threshold"], self.fields["hysteresis"]
 
-    def wish(self) -> RuleSettings:
-        said = self.cleaned_data
+    def rule_settings(self) -> RuleSettings:
+        fields = self.cleaned_data
         return RuleSettings(
-            enabled=said["enabled"],
-            threshold=said.get("threshold"),
-            hysteresis=said.get("hysteresis", 0.0),
-            severity=said["severity"],
-            # No more than a float can carry: rules.change says what is too much.
-            reminder_interval=timedelta(hours=min(said["remind_hours"], 10_000)),
+            enabled=fields["enabled"],
+            threshold=fields.get("threshold"),
+            hysteresis=fields.get("hysteresis", 0.0),
+            severity=fields["severity"],
+            # Capped to what a timedelta can hold. rules.change refuses values that are too high.
+            reminder_interval=timedelta(hours=min(fields["remind_hours"], 10_000)),
         )
 
 
@@ -96,7 +96,7 @@ class RuleAdmin(PageAdmin[Rule]):
     def level(self, rule: Rule) -> SafeString:
         return labels.severity(rule.severity)
 
-    @admin.display(description="reminds every")
+    @admin.display(description="reminder every")
     def reminds(self, rule: Rule) -> str:
         return spell(rule.reminder_interval)
 
@@ -112,8 +112,8 @@ class RuleAdmin(PageAdmin[Rule]):
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        one = path("<str:name>/edit/", wrap(self.edit_view), name="alerts_rule_edit")
-        return [one, *super().get_urls()]
+        edit = path("<str:name>/edit/", wrap(self.edit_view), name="alerts_rule_edit")
+        return [edit, *super().get_urls()]
 
     def may_change(self, request: HttpRequest) -> bool:
         return request.user.has_perm("alerts.change_rule") and self.has_view_permission(request)
@@ -135,21 +135,21 @@ class RuleAdmin(PageAdmin[Rule]):
         reason = form.cleaned_data["reason"]
         try:
             with transaction.atomic():
-                after = rules.change(name, form.wish(), request.user.get_username(), reason)
+                after = rules.change(name, form.rule_settings(), request.user.get_username(), reason)
                 audit.log(request.user, [after], f"Changed: {rules.difference(rule, after)}. {reason}")
         except RuleRefused as error:
             form.add_error(None, str(error))
             return self.page(request, rule, form)
-        messages.success(request, f"{RULES[name].title}: changed.")
+        messages.success(request, f"The rule “{RULES[name].title}” was changed.")
         return redirect("admin:alerts_rule_change", name)
 
     def page(self, request: HttpRequest, row: Rule, form: RuleForm | None = None) -> HttpResponse:
-        kind = RULES[row.name]
+        definition = RULES[row.name]
         gauges = Gauge.objects.filter(rule=row.name).annotate(db_now=Now())
         context = {
-            "title": kind.title,
+            "title": definition.title,
             "rule": row,
-            "kind": kind,
+            "definition": definition,
             "state": self.condition(row),
             "severity": labels.severity(row.severity),
             "threshold": threshold(row),
@@ -164,14 +164,14 @@ class RuleAdmin(PageAdmin[Rule]):
 
 
 def threshold(rule: Rule) -> SafeString:
-    """The threshold in its unit, or where else it is set."""
-    kind = RULES[rule.name]
+    """Return the threshold with its unit, or what decides instead."""
+    definition = RULES[rule.name]
     if rule.threshold is None:
-        return format_html('<span class="quiet">{}</span>', kind.threshold_source)
-    return format_html('{} <span class="quiet">{}</span>', f"{rule.threshold:,g}", kind.unit)
+        return format_html('<span class="quiet">{}</span>', definition.threshold_source)
+    return format_html('{} <span class="quiet">{}</span>', f"{rule.threshold:,g}", definition.unit)
 
 
 def _changes(rule: Rule) -> QuerySet[LogEntry]:
-    of_rule = ContentType.objects.get_for_model(Rule)
-    entries = LogEntry.objects.filter(content_type=of_rule, object_id=rule.pk)
+    content_type = ContentType.objects.get_for_model(Rule)
+    entries = LogEntry.objects.filter(content_type=content_type, object_id=rule.pk)
     return entries.select_related("user").order_by("-pk")[:CHANGES_SHOWN]

@@ -23,7 +23,9 @@ def _end_snoozes() -> int:
         changes = {"state": Alert.State.FIRING, "snoozed_until": None, "told_at": Now()}
         Alert.objects.filter(pk=alert.pk).update(**changes, told_value=alert.value)
         alert.refresh_from_db()
-        notify.tell(alert, Notification.Kind.REMINDER, f"The snooze by {alert.handled_by} has ended.")
+        notify.create_notification(
+            alert, Notification.Kind.REMINDER, f"The snooze by {alert.handled_by} has ended."
+        )
     return len(alerts)
 
 
@@ -36,5 +38,5 @@ def _remind() -> int:
     due = [row for row in rows if notification_policy.reminder_is_due(row, row.db_now, by_name.get(row.rule))]
     for alert in due:
         Alert.objects.filter(pk=alert.pk).update(told_at=Now(), told_value=alert.value)
-        notify.tell(alert, Notification.Kind.REMINDER)
+        notify.create_notification(alert, Notification.Kind.REMINDER)
     return len(due)

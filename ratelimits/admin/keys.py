@@ -165,7 +165,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             return self._render(
                 request,
                 "revoke",
-                title="Revoke API keys",
+                title="Revoke API keys?",
                 keys=keys,
                 form=form,
                 checkbox=ACTION_CHECKBOX_NAME,

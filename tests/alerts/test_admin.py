@@ -165,7 +165,7 @@ def test_selected_alerts_are_resolved_together(operator: Client) -> None:
         notify.fire(name, Trouble(title=name, severity="warning"))
     ids = list(Alert.objects.values_list("pk", flat=True))
     confirmation = operator.post(LIST, {"action": "resolve_selected", "_selected_action": ids})
-    assert "Resolve 3 alerts" in confirmation.text
+    assert "Resolve 3 alerts?" in confirmation.text
     notify.resolve("b")
     result = operator.post(decide("resolve"), {"id": ids, "reason": "All over."}, follow=True)
     assert "2 alerts resolved." in result.text
@@ -280,7 +280,7 @@ def test_channel_test_needs_post_and_a_permission(client: Client, slack: FakeSla
     assert client.post(test).status_code == 403
     client.force_login(people.allowed("test_channel"))
     assert client.get(test).status_code == 405
-    assert "A test is on its way to slack" in client.post(test, follow=True).text
+    assert "A test message is being sent to slack" in client.post(test, follow=True).text
     delivery.deliver()
     assert "✅ Test: This is a test message." in slack.texts[0]
     page = client.get(reverse("admin:alerts_channel_change", args=["slack"])).text

@@ -56,11 +56,11 @@ def questions() -> dict[str, tuple[str, dict[str, Any]]]:
         "Pause?": ("django_q/schedule/", chosen("pause", Schedule.objects.earliest("pk").pk)),
         "Unlock logins": ("axes/accessattempt/", chosen("unlock", AccessAttempt.objects.get().pk)),
         "Remove the second factor?": ("auth/user/", chosen("remove_second_factor", User.objects.all()[0].pk)),
-        "Revoke API keys": (
+        "Revoke API keys?": (
             "ratelimits/apikey/",
             chosen("revoke_selected", ApiKey.objects.get(name="crm").pk),
         ),
-        "Forget monitors": ("alerts/monitor/", chosen("forget", "sweep")),
+        "Forget monitors?": ("alerts/monitor/", chosen("forget", "sweep")),
         "Requeue 1 job?": ("jobs/job/", chosen("requeue_selected", STALE_JOB)),
         "Snooze 1 alert?": ("alerts/alert/", chosen("snooze_selected", Alert.objects.open()[0].pk)),
         "Arm recovery?": (

@@ -152,7 +152,7 @@ def test_news_and_tenfold_growth_are_sent(slack: FakeSlack, later: Later) -> Non
     assert notifications == [
         ("firing", ""),
         ("news", "1 dead letter of a new group: TimeoutError."),
-        ("news", "Grown from 6 to 60."),
+        ("news", "The value has grown from 6 to 60."),
     ]
     assert len(slack.posts) == 3
 

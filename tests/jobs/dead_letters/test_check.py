@@ -248,7 +248,7 @@ def test_killed_before_the_commit_it_is_told_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("alerts.notify.tell", killed)
+        patch.setattr("alerts.notify.create_notification", killed)
         with pytest.raises(KeyboardInterrupt):
             account.check()
     assert told() == []
