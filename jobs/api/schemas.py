@@ -95,7 +95,10 @@ class ClaimedRun(Schema):
     job_id: UUID
     run_epoch: int = Field(examples=[1], description="Identifies the run in all later calls.")
     customer_id: str = Field(examples=["TEST-001"])
-    package_size: int = Field(examples=[50])
+    package_size: int | str = Field(
+        examples=[50],
+        description="Text only where an existing column holds something else than a whole number.",
+    )
     priority: str = Field(examples=["starter"])
     payload: dict[str, Any]
     attempts: int = Field(examples=[0], description="The number of earlier runs that reported a failure.")

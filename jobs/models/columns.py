@@ -24,7 +24,7 @@ class ContractText(models.TextField[str, str]):
         return None if value is None else str(value)
 
 
-class ContractNumber(models.IntegerField[int, int]):
+class ContractNumber(models.IntegerField[int | str, int | str]):
     """A whole number that may be numeric or text in an existing database, even if it was another type when inspected.
 
     It is read as an int where it is one, otherwise as text. Migrations see it as an integer column.

@@ -37,11 +37,14 @@ class InvalidHandler(OpsConsoleError):
 
 @dataclass(frozen=True)
 class RunningJob:
-    """The job as it was when this run began. ``attempts`` is the number of earlier runs that reported a failure."""
+    """The job as it was when this run began. ``attempts`` is the number of earlier runs that reported a failure.
+
+    ``package_size`` is text only where an existing column holds something else than a whole number.
+    """
 
     id: UUID
     customer_id: str
-    package_size: int
+    package_size: int | str
     priority: str
     payload: dict[str, Any]
     epoch: int

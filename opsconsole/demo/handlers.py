@@ -14,15 +14,16 @@ SECONDS_EACH = 0.6
 
 def submit_directories(run: RunContext) -> dict[str, Any]:
     """Submit to as many directories as the package holds; ``payload["trouble"]`` says what goes wrong."""
-    for number in range(1, run.job.package_size + 1):
+    directories = int(run.job.package_size)
+    for number in range(1, directories + 1):
         time.sleep(run.job.payload.get("seconds_each", SECONDS_EACH))
         run.check()
         run.note(
-            f"Submitted to directory {number} of {run.job.package_size}",
+            f"Submitted to directory {number} of {directories}",
             reference=f"listing-{run.job.id.hex[:8]}-{run.job.epoch}-{number}",
         )
         _trouble(run)
-    return {"directories": run.job.package_size}
+    return {"directories": directories}
 
 
 def _trouble(run: RunContext) -> None:

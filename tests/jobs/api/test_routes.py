@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import Value
 from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -395,6 +396,17 @@ def test_the_second_waits_and_works_when_the_first_fails() -> None:
 
 
 # --- for workers ---
+
+
+def test_a_package_size_that_is_no_number_is_answered_as_it_is(worker: Worker) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs ALTER package_size TYPE text")
+    sizes = {"50": 50, "50.00": 50, "1.5": "1.5", "many": "many"}
+    for text, answered in sizes.items():
+        waiting = job()
+        Job.objects.filter(pk=waiting.pk).update(package_size=Value(text))
+        claimed = worker.post(f"jobs/{waiting.pk}/claim", run_epoch=1)
+        assert (claimed.status_code, claimed.json()["package_size"]) == (200, answered)
 
 
 def test_a_worker_lives_by_http_alone(worker: Worker) -> None:

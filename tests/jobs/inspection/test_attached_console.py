@@ -116,7 +116,7 @@ def touched() -> set[str]:
         "package_size", flat=True
     )
     names = {2: "in_progress", 3: "pending"}
-    return {f"{names[number % 5]} {number}" for number in numbers}
+    return {f"{names[int(number) % 5]} {number}" for number in numbers}
 
 
 def arm_with_a_cutoff(client: Client) -> None:
