@@ -14,7 +14,6 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 
 from alerts import operator_decisions
 from alerts.admin import labels
@@ -126,16 +125,14 @@ def confirm(
     alerts = list(Alert.objects.filter(pk__in=ids).annotate(db_now=Now()))
     open_alerts = [alert for alert in alerts if alert.open]
     context = {
-        **admin.admin_site.each_context(request),
         "title": f"{decision.label} {exactly(len(open_alerts), 'alert')}?",
-        "opts": admin.opts,
         "decision": decision,
         "explanation": EXPLANATIONS[decision],
         "rows": [(alert, labels.severity(alert.severity), labels.state(alert)) for alert in open_alerts],
         "closed": len(alerts) - len(open_alerts),
         "form": form or _form(decision),
     }
-    return TemplateResponse(request, "admin/alerts/decide.html", context)
+    return admin.render(request, "admin/alerts/decide.html", context)
 
 
 def _form(decision: Decision, data: Any = None) -> DecisionForm:

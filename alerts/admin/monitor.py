@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from alerts.models import Monitor
 from alerts.watch import monitors
 from opsconsole.kit import audit
+from opsconsole.kit.counting import plural
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
-from opsconsole.kit.reasons import ReasonPageForm
+from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
 
 
 @admin.register(Monitor)
@@ -51,22 +49,18 @@ class MonitorAdmin(ReadOnlyAdmin):
     def forget(self, request: HttpRequest, queryset: QuerySet[Monitor]) -> HttpResponse | None:
         """Forget monitors that no longer run, which would be late forever. A success brings a monitor back."""
         selected = list(queryset)
-        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
-        if not form.is_valid():
-            return self._confirm(request, selected, form)
-        audit.log(request.user, selected, f"Forgotten: {form.cleaned_data['reason']}")
+        question = Question(
+            action="forget",
+            title="Forget monitors?",
+            button=f"Forget {plural(len(selected), 'the monitor')}",
+            consequence="The console no longer alerts when a forgotten monitor is late. A monitor that succeeds again comes "
+            "back by itself.",
+        )
+        reason = self.ask_why(request, question, [(monitor, monitor.name) for monitor in selected])
+        if not isinstance(reason, str):
+            return reason
+        audit.log(request.user, selected, f"Forgotten: {reason}")
         queryset.delete()
         monitors.judge()
         messages.success(request, f"Forgotten: {', '.join(monitor.name for monitor in selected)}.")
         return None
-
-    def _confirm(self, request: HttpRequest, selected: list[Monitor], form: ReasonPageForm) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Forget monitors?",
-            "opts": self.opts,
-            "monitors": selected,
-            "form": form,
-            "checkbox": ACTION_CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/alerts/forget_monitor.html", context)

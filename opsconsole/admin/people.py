@@ -6,20 +6,17 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django_otp.plugins.otp_static import admin as _  # noqa: F401 - registers pages that are unregistered below
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit
-from opsconsole.kit.read_only_admin import TitledAdmin
-from opsconsole.kit.reasons import ReasonPageForm
+from opsconsole.kit.read_only_admin import Question, TitledAdmin
 from opsconsole.sign_in import second_factor
 
 # The device pages show secrets.
@@ -66,19 +63,18 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
         """Ask for a reason, then delete the devices and backup codes of somebody who lost their phone."""
         people = [user for user in queryset if self.has_change_permission(request, user)]
-        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
-        if not form.is_valid():
-            context = {
-                **self.admin_site.each_context(request),
-                "title": "Remove the second factor?",
-                "opts": self.opts,
-                "people": people,
-                "form": form,
-                "checkbox": ACTION_CHECKBOX_NAME,
-            }
-            return TemplateResponse(request, "admin/auth/user/remove_second_factor.html", context)
+        question = Question(
+            action="remove_second_factor",
+            title="Remove the second factor?",
+            button="Remove the second factor",
+            consequence="These users need only their password until they set up a new second factor.",
+            takes_away=True,
+        )
+        reason = self.ask_why(request, question, [(user, user.username) for user in people])
+        if not isinstance(reason, str):
+            return reason
         removed = [user for user in people if second_factor.remove(user)]
-        audit.log(request.user, removed, "Removed the second factor.", why=form.cleaned_data["reason"])
+        audit.log(request.user, removed, "Removed the second factor.", why=reason)
         names = ", ".join(user.username for user in removed)
         messages.success(request, f"Second factor removed: {names or 'nobody had one'}.")
         return None

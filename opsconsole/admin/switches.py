@@ -11,12 +11,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 
 from opsconsole import switches
 from opsconsole.kit import audit, pauses
 from opsconsole.kit.models import Pause
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from opsconsole.switches import Switch
 
@@ -41,7 +40,7 @@ class PauseForm(ReasonForm):
 
 
 @admin.register(Pause)
-class SwitchesAdmin(ReadOnlyAdmin):
+class SwitchesAdmin(OnePageAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -55,12 +54,6 @@ class SwitchesAdmin(ReadOnlyAdmin):
         decisions = {"pause": self._pause, "resume": self._resume}
         decision = decisions.get(request.POST.get("decision", ""))
         return decision(request, switch) if switch and decision else redirect(PAGE)
-
-    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
-
-    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
 
     def may_switch(self, request: HttpRequest) -> bool:
         return request.user.has_perm("opsconsole.switch")
@@ -78,8 +71,6 @@ class SwitchesAdmin(ReadOnlyAdmin):
             for switch in switches.table()
         ]
         context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
             "title": "Switches",
             "rows": rows,
             "may_switch": self.may_switch(request),
@@ -87,7 +78,7 @@ class SwitchesAdmin(ReadOnlyAdmin):
                 pk__in=[pause.pk for pause in held.values()]
             )[:EARLIER_SHOWN],
         }
-        return TemplateResponse(request, "admin/opsconsole/switches.html", context)
+        return self.render(request, "admin/opsconsole/switches.html", context)
 
     def _pause(self, request: HttpRequest, switch: Switch) -> HttpResponse:
         form = PauseForm(request.POST, prefix=_prefix(switch))

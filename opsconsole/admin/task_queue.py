@@ -11,10 +11,8 @@ from typing import Any
 
 import django_q.admin  # noqa: F401 - registers the original pages, which are replaced below
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
@@ -23,8 +21,7 @@ from opsconsole.cluster import schedules
 from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
-from opsconsole.kit.reasons import ReasonPageForm
+from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
 from opsconsole.sign_in import lockouts
 
 __all__ = ["lockouts"]  # imported for the page that it registers
@@ -101,32 +98,17 @@ class ScheduleAdmin(ReadOnlyAdmin):
                 request, "None of these schedules can be changed in this way. Nothing was changed."
             )
             return None
-        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
-        if not form.is_valid():
-            return self._ask(request, chosen, action, form)
-        changed = [row for row in chosen if queryset.filter(pk=row.pk).update(**changes)]
         label = action.replace("_", " ").capitalize()
-        audit.log(request.user, changed, f"{label}.", why=form.cleaned_data["reason"])
+        question = Question(action=action, title=f"{label}?", button=label)
+        reason = self.ask_why(request, question, [(row, row.name or "") for row in chosen])
+        if not isinstance(reason, str):
+            return reason
+        changed = [row for row in chosen if queryset.filter(pk=row.pk).update(**changes)]
+        audit.log(request.user, changed, f"{label}.", why=reason)
         messages.success(
             request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}."
         )
         return None
-
-    def _ask(
-        self, request: HttpRequest, chosen: list[Schedule], action: str, form: ReasonPageForm
-    ) -> HttpResponse:
-        label = action.replace("_", " ").capitalize()
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{label}?",
-            "opts": self.opts,
-            "chosen": chosen,
-            "action": action,
-            "label": label,
-            "form": form,
-            "checkbox": ACTION_CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/django_q/schedule/steer.html", context)
 
 
 def _is_ours(schedule: Schedule) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from django.contrib import admin, messages
@@ -17,6 +19,20 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What an action of a list asks before it is done; ``takes_away``: its button is red."""
+
+    action: str
+    title: str
+    button: str
+    consequence: str = ""
+    takes_away: bool = False
+    form: type[ReasonForm] = ReasonPageForm
+
 
 class TitledAdmin(admin.ModelAdmin[Any]):
     """The page of a list has the title that the navigation gives it, in place of "Select ... to change"."""
@@ -29,6 +45,35 @@ class TitledAdmin(admin.ModelAdmin[Any]):
     ) -> HttpResponse:
         _, plural = self._names()
         return super().changelist_view(request, {"title": plural} | (extra_context or {}))
+
+    def render(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+    ) -> TemplateResponse:
+        """A page of our own, with what every page of the admin is given."""
+        common = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, template, common | context, status=status)
+
+    def ask_why(
+        self, request: HttpRequest, question: Question, rows: Iterable[tuple[Model, str]]
+    ) -> str | TemplateResponse:
+        """Return the reason that was given, or the page that asks for one and names each row."""
+        form = question.form(request.POST if "reason" in request.POST else None)
+        if form.is_valid():
+            return str(form.cleaned_data["reason"])
+        context = {
+            "title": question.title,
+            "question": question,
+            "rows": list(rows),
+            "form": form,
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "list_name": self._names()[1],
+            "list_url": reverse(self.address("changelist")),
+        }
+        return self.render(request, "admin/ask_why.html", context)
+
+    def address(self, page: str) -> str:
+        """Return the name of the address of a page of this model, such as 'changelist'."""
+        return f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
 
     def _names(self) -> tuple[str, str]:
         one, many = self.shown_names or (self.opts.verbose_name, self.opts.verbose_name_plural)
@@ -70,12 +115,15 @@ class ReadOnlyAdmin(TitledAdmin):
         title = {"title": f"{name} {context['original'].pk}", "subtitle": None}
         return super().render_change_form(request, context | title, *args, **kwargs)
 
-    def render(
-        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
-    ) -> TemplateResponse:
-        """A page of our own, with what every page of the admin is given."""
-        common = {**self.admin_site.each_context(request), "opts": self.opts}
-        return TemplateResponse(request, template, common | context, status=status)
+
+class OnePageAdmin(ReadOnlyAdmin):
+    """The page in the place of the list is the only one: the addresses of single rows lead there."""
+
+    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(self.address("changelist"))
+
+    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        return redirect(self.address("changelist"))
 
 
 class PageAdmin(ReadOnlyAdmin, Generic[Row]):
@@ -107,13 +155,10 @@ class PageAdmin(ReadOnlyAdmin, Generic[Row]):
         row = self.load(unquote(object_id))
         if row is None:
             messages.warning(request, self.missing)
-            return redirect(self._named("changelist"))
+            return redirect(self.address("changelist"))
         return self.page(request, row)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return redirect(reverse(self._named("change"), args=[unquote(object_id)]) + self.history_at)
-
-    def _named(self, page: str) -> str:
-        return f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        return redirect(reverse(self.address("change"), args=[unquote(object_id)]) + self.history_at)

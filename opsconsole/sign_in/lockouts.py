@@ -11,21 +11,19 @@ from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
 from opsconsole.kit import audit, problems
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
-from opsconsole.kit.reasons import ReasonPageForm
+from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
 from ratelimits.identity import client_ip
 
 LIST = "admin:axes_accessattempt_changelist"
@@ -130,10 +128,18 @@ class FailedLogInAdmin(ReadOnlyAdmin):
     def unlock(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask for a reason, then delete the failures of these users at these addresses."""
         chosen = list(queryset)
-        form = ReasonPageForm(request.POST if "reason" in request.POST else None)
-        if not form.is_valid():
-            return self._ask(request, chosen, form)
-        reason = form.cleaned_data["reason"]
+        reason = self.ask_why(
+            request,
+            Question(
+                action="unlock",
+                title="Unlock logins",
+                button="Unlock",
+                consequence="This deletes their failed logins, so that they can try again at once.",
+            ),
+            [(each, f"{_name(each)}, {exactly(each.failures_since_start, 'failure')}") for each in chosen],
+        )
+        if not isinstance(reason, str):
+            return reason
         # Logged first: the rows that it names are deleted next.
         audit.log(request.user, chosen, f"Unlocked {_names(chosen)}: {reason}")
         for each in chosen:
@@ -141,17 +147,10 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         messages.success(request, f"Unlocked: {_names(chosen)}.")
         return redirect(LIST)
 
-    def _ask(self, request: HttpRequest, chosen: list[AccessAttempt], form: ReasonPageForm) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Unlock logins",
-            "opts": self.opts,
-            "chosen": chosen,
-            "form": form,
-            "checkbox": ACTION_CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/axes/unlock.html", context)
-
 
 def _names(chosen: list[AccessAttempt]) -> str:
-    return ", ".join(f"{each.username} at {each.ip_address}" for each in chosen)
+    return ", ".join(map(_name, chosen))
+
+
+def _name(attempt: AccessAttempt) -> str:
+    return f"{attempt.username} at {attempt.ip_address}"

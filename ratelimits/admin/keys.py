@@ -12,16 +12,16 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django_stubs_ext import WithAnnotations
 
 from opsconsole.kit import audit
+from opsconsole.kit.counting import exactly, plural
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import NOTHING, age, badge
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
 from ratelimits.admin.key_forms import KeyForm, RevokeForm
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
@@ -160,17 +160,20 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         if not keys:
             messages.warning(request, "Nothing was changed: the selected keys were revoked before.")
             return redirect(LIST)
-        form = RevokeForm(request.POST if "reason" in request.POST else None)
-        if not form.is_valid():
-            return self._render(
-                request,
-                "revoke",
-                title="Revoke API keys?",
-                keys=keys,
-                form=form,
-                checkbox=ACTION_CHECKBOX_NAME,
-            )
-        by, reason = request.user.get_username(), form.cleaned_data["reason"]
+        question = Question(
+            action="revoke_selected",
+            title="Revoke API keys?",
+            button=f"Revoke {exactly(len(keys), 'key')}",
+            consequence=f"Requests with {plural(len(keys), 'this key', 'these keys')} will be refused. Revoking cannot be undone.",
+            takes_away=True,
+            form=RevokeForm,
+        )
+        reason = self.ask_why(
+            request, question, [(key, f"{key}, last used {_last_used(key)}") for key in keys]
+        )
+        if not isinstance(reason, str):
+            return reason
+        by = request.user.get_username()
         revoked_keys = [key for key in keys if api_keys.revoke(key.pk, by=by, reason=reason)]
         if not revoked_keys:
             messages.warning(request, "Nothing was changed: somebody else revoked these keys a moment ago.")
@@ -179,10 +182,13 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         names = ", ".join(str(key) for key in revoked_keys)
         messages.success(
             request,
-            f"Revoked: {names}. Requests with {'it' if len(revoked_keys) == 1 else 'them'} are refused now.",
+            f"Revoked: {names}. Requests with {plural(len(revoked_keys), 'it', 'them')} are refused now.",
         )
         return redirect(LIST)
 
     def _render(self, request: HttpRequest, page: str, **context: Any) -> HttpResponse:
-        common = {**self.admin_site.each_context(request), "opts": self.opts}
-        return TemplateResponse(request, f"admin/ratelimits/apikey/{page}.html", common | context)
+        return self.render(request, f"admin/ratelimits/apikey/{page}.html", context)
+
+
+def _last_used(key: ApiKey) -> str:
+    return f"{key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never"

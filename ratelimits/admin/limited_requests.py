@@ -13,12 +13,11 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from opsconsole.kit import charts, exports
 from opsconsole.kit.charts import Series
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import OnePageAdmin
 from ratelimits.identity import client_names
 from ratelimits.models import RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key
@@ -33,7 +32,7 @@ COLUMNS = ("hour (UTC)", "policy", "client (hash)", "client", "method", "route",
 
 
 @admin.register(RateLimitHour)
-class LimitedRequestsAdmin(ReadOnlyAdmin):
+class LimitedRequestsAdmin(OnePageAdmin):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
@@ -41,12 +40,6 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
             path("export/", wrap(self.export_view), name="ratelimits_ratelimithour_export"),
             *super().get_urls(),
         ]
-
-    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
-
-    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -65,7 +58,7 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
             **_filters(period, query),
             **_report(query),
         }
-        return self._render(request, "admin/ratelimits/limited_requests.html", context)
+        return self.render(request, "admin/ratelimits/limited_requests.html", context)
 
     def client_view(self, request: HttpRequest) -> HttpResponse:
         """Show one client, given by its key in the records or, for older hours, by its hash."""
@@ -88,7 +81,7 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
             **_filters(period, query, key=key, hash="" if key else digest),
             **report,
         }
-        return self._render(request, "admin/ratelimits/client.html", context)
+        return self.render(request, "admin/ratelimits/client.html", context)
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         """Export the same figures with one line per hour, client, route and outcome."""
@@ -105,10 +98,6 @@ class LimitedRequestsAdmin(ReadOnlyAdmin):
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
-
-    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        common = {**self.admin_site.each_context(request), "opts": self.opts}
-        return TemplateResponse(request, template, common | context)
 
 
 def _report_query(request: HttpRequest, client: str | None = None) -> tuple[str, ReportQuery]:

@@ -9,10 +9,9 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 
 from opsconsole.kit import audit
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from ratelimits.models import LimiterControl, LimiterTrouble, Mode
 from ratelimits.policies import global_switch
@@ -32,7 +31,7 @@ class LimiterModeForm(ReasonForm):
 
 
 @admin.register(LimiterControl)
-class LimiterAdmin(ReadOnlyAdmin):
+class LimiterAdmin(OnePageAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -44,12 +43,6 @@ class LimiterAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = LimiterModeForm(request.POST)
         return self._switch(request, form) if form.is_valid() else self._page(request, form)
-
-    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
-
-    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
 
     def _switch(self, request: HttpRequest, form: LimiterModeForm) -> HttpResponse:
         mode, reason = form.cleaned_data["mode"], form.cleaned_data["reason"]
@@ -63,12 +56,10 @@ class LimiterAdmin(ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, form: LimiterModeForm) -> HttpResponse:
         context = {
-            **self.admin_site.each_context(request),
             "title": "Limiter",
-            "opts": self.opts,
             "state": LimiterControl.load(),
             "troubles": LimiterTrouble.objects.present().order_by("kind", "process")[:50],
             "form": form,
             "may_switch": request.user.has_perm(PERMISSION),
         }
-        return TemplateResponse(request, "admin/ratelimits/limiter.html", context)
+        return self.render(request, "admin/ratelimits/limiter.html", context)

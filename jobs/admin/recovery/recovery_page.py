@@ -23,7 +23,7 @@ from jobs.recovery import control, outlook, surroundings, what_if
 from jobs.recovery.decision import Action
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit import audit
-from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 
 PREVIEWED = 500
@@ -36,7 +36,7 @@ TONES = {None: "good", Stop.OBSERVING: "warning", Stop.PAUSED: "warning"}
 
 
 @admin.register(RecoveryControl)
-class RecoveryAdmin(ReadOnlyAdmin):
+class RecoveryAdmin(OnePageAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -54,12 +54,6 @@ class RecoveryAdmin(ReadOnlyAdmin):
         }
         decision = decisions.get(request.POST.get("decision", ""))
         return decision(request) if decision else redirect(PAGE)
-
-    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
-
-    def history_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
-        return redirect(PAGE)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.what_if_view)
