@@ -27,6 +27,7 @@ from alerts.channels.targets import SLACK, Target, all_targets
 from alerts.channels.wording import AlertMessage, compose
 from alerts.models import Attempt, Channel, Delivery, Notification
 from alerts.sending import addressing
+from opsconsole.kit.doubling import doubled
 
 LEASE = timedelta(seconds=60)
 ANSWER_SECONDS = 20.0
@@ -234,6 +235,5 @@ def _consequences(answer: ChannelAnswer, name: str) -> dict[str, Any]:
 
 def backoff(failures: int, retry_after: timedelta | None) -> timedelta:
     """Return the pause after this many failures, with jitter and at least as long as the channel asked for."""
-    factor: int = 2 ** min(failures, 20)
-    pause = min(FIRST_BACKOFF * factor, LONGEST_BACKOFF)
+    pause = doubled(FIRST_BACKOFF, failures, LONGEST_BACKOFF)
     return max(pause, retry_after or timedelta(0)) * random.uniform(1.0, 1.2)

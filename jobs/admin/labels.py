@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from jobs.models import JobEvent, MessageTrouble, Outbox, Status
 from jobs.runs.diagnosis import Diagnosis
 from opsconsole.kit.display import badge
+from opsconsole.kit.short_ids import short_id
 
 STATUS_TONES: dict[str, str] = {
     Status.PENDING: "waiting",
@@ -63,7 +64,7 @@ def job_link(job_id: Any) -> SafeString:
         '<span class="job-id"><a href="{}"><code>{}</code></a>'
         '<button type="button" class="copy" data-copy="{}" aria-label="Copy id {}" title="Copy id"></button></span>',
         reverse("admin:jobs_job_change", args=[job_id]),
-        str(job_id)[:8],
+        short_id(job_id),
         job_id,
-        str(job_id)[:8],
+        short_id(job_id),
     )

@@ -17,6 +17,7 @@ from django_stubs_ext import WithAnnotations
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Status
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
+from opsconsole.kit.short_ids import short_id
 
 MOST_NAMED = 5
 MOST_GROUPS = 3
@@ -51,7 +52,7 @@ class Concerned:
     def longest(self) -> str:
         """Such as "CUST-1, job 5a3c91d2, due 3 h 10 min ago"."""
         job = self.overdue[0]
-        return f"{job.customer_id}, job {str(job.pk)[:8]}, {_owed(job)}"
+        return f"{job.customer_id}, job {short_id(job.pk)}, {_owed(job)}"
 
     def for_support(self) -> str:
         """Text that may be copied into an answer to a customer's question."""

@@ -22,6 +22,7 @@ from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
 from opsconsole.kit import figures, pauses
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.short_ids import short_id
 
 # Of the 90 seconds of a task, for all queues together.
 SECONDS_FOR_ALL = 60.0
@@ -152,7 +153,7 @@ def _links(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[
     if page := sqs.console_link(dlq.url):
         yield "View DLQ", page
     for job in concerned.overdue if concerned else ():
-        yield f"Job {str(job.pk)[:8]}", reverse("admin:jobs_job_change", args=[job.pk])
+        yield f"Job {short_id(job.pk)}", reverse("admin:jobs_job_change", args=[job.pk])
 
 
 def _tell_expiring(dlq: DeadLetterQueue) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
@@ -11,11 +10,10 @@ from django.db.models import Q, Value
 from jobs.dead_letters import redaction
 from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
+from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
 
 BATCH = 200
-SHORTEST_PREFIX = 8
-_HEX = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},32}}", re.IGNORECASE)
 
 
 def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
@@ -36,9 +34,7 @@ def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
 def _by_ids(term: str) -> list[UUID]:
     """Letters that are named by an id or its first eight digits, through the indexes."""
     found = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])
-    digits = term.replace("-", "")
-    if _HEX.fullmatch(digits):
-        span = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    if span := ids_that_begin(term):
         named = Q(pk__range=span) | Q(job_id__gte=span[0], job_id__lte=span[1])
         found += DeadLetter.objects.filter(named).values_list("pk", flat=True)[:BATCH]
     return found

@@ -21,6 +21,7 @@ from jobs.messaging import leases
 from jobs.messaging.leases import LEASE, Fate, Letter, Page
 from jobs.messaging.outbox import REASON_LENGTH
 from jobs.models import Outbox
+from opsconsole.kit.doubling import doubled
 
 PAGE = 500
 THREADS = 8
@@ -179,5 +180,4 @@ def _later(letter: Letter, error: str, pause: timedelta | None = None) -> Fate:
 
 def backoff(attempts: int) -> timedelta:
     """Return the pause after this many tries: one second, doubled each time, at most five minutes."""
-    doubled: int = 2 ** min(attempts - 1, 20)
-    return min(FIRST_BACKOFF * doubled, LONGEST_BACKOFF)
+    return doubled(FIRST_BACKOFF, attempts - 1, LONGEST_BACKOFF)

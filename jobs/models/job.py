@@ -10,7 +10,6 @@ from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import (
     DateTimeField,
-    DurationField,
     ExpressionWrapper,
     F,
     FilteredRelation,
@@ -21,7 +20,7 @@ from django.db.models import (
     Value,
 )
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Greatest, Now, Power
+from django.db.models.functions import Coalesce, Greatest, Now
 from django.db.models.lookups import GreaterThan
 from django_stubs_ext import WithAnnotations
 
@@ -30,7 +29,7 @@ from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
-from jobs.models.waiting_message import MessageTrouble, lost_after, message_trouble, unclaimed
+from jobs.models.waiting_message import MessageTrouble, lost_after, message_trouble, patience, unclaimed
 from jobs.models.worker import WorkerHeartbeat, stale_after
 
 
@@ -128,9 +127,8 @@ class JobQuerySet(models.QuerySet["Job"]):
 
         The waiting time doubles with each re-send, and the number of re-sends is limited.
         """
-        patience = ExpressionWrapper(Value(lost_after()) * Power(2, "resends"), DurationField())
         return self.unclaimed().filter(
-            waiting_since__lt=ExpressionWrapper(Now() - patience, DateTimeField()),
+            waiting_since__lt=ExpressionWrapper(Now() - patience(), DateTimeField()),
             resends__lt=MOST_RESENDS,
         )
 

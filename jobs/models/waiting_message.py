@@ -9,8 +9,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Case, F, Q, TextChoices, TextField, Value, When
-from django.db.models.functions import Now
+from django.db.models import (
+    Case,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Q,
+    TextChoices,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.functions import Now, Power
 from django.db.models.lookups import LessThan
 
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
@@ -32,6 +42,17 @@ class MessageTrouble(TextChoices):
 def lost_after() -> timedelta:
     """Return how long a job waits after its message was sent until the message may be lost."""
     return timedelta(seconds=settings.OPSCONSOLE_LOST_AFTER_SECONDS)
+
+
+def patience() -> ExpressionWrapper:
+    """Of jobs with ``with_message()``: how long the last message is waited for before the next; doubled with each."""
+    return ExpressionWrapper(Value(lost_after()) * Power(2, "resends"), DurationField())
+
+
+def patience_after(resends: int) -> timedelta:
+    """Return the same for one job that was read."""
+    times: int = 2**resends
+    return lost_after() * times
 
 
 def unclaimed() -> Q:

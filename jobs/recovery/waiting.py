@@ -21,7 +21,7 @@ from jobs.models import Job, MessageTrouble, Outbox, QueueState
 from jobs.models.annotations import MessageColumns
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.outbox import MOST_RESENDS
-from jobs.models.waiting_message import lost_after
+from jobs.models.waiting_message import patience_after
 from jobs.recovery import lost_messages, outlook_wording, surroundings
 from jobs.recovery.lost_messages import Proof
 from jobs.recovery.surroundings import Surroundings
@@ -179,7 +179,7 @@ def _next(job: JobWithMessageState, around: MessageSurroundings) -> str:
         return by_hand
     if recovery.stop:
         return f"{outlook_wording.of_stop(recovery.stop, recovery)} Until then no message is sent again."
-    patience = lost_after() * 2**job.resends
+    patience = patience_after(job.resends)
     wait = patience - (job.read_at - job.waiting_since)
     if wait > timedelta(0):
         return f"by a sweep, no earlier than in {spell(wait)}, once its loss is proven"

@@ -22,6 +22,7 @@ from jobs.runs import heartbeats
 from jobs.runs.heartbeats import Worker
 from jobs.runs.restart import restart
 from jobs.runs.timeline import EXTERNAL_REDRIVE, Actor, record
+from opsconsole.kit.doubling import doubled
 from opsconsole.kit.storable import plain_text
 
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -232,8 +233,8 @@ def _silence(run: Run) -> dict[str, float]:
 
 def backoff(failures: int) -> timedelta:
     """Return the pause before the next run: doubled per failure, with a jitter of a tenth, at most an hour."""
-    base = timedelta(seconds=settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS) * (1 << min(failures - 1, 20))
-    return min(base, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)
+    first = timedelta(seconds=settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS)
+    return doubled(first, failures - 1, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)
 
 
 def progress(run: Run, note: str, *, reference: str = "") -> bool:

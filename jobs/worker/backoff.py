@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from django.db import (
     connection,
 )
 
+from opsconsole.kit.doubling import doubled
 from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger("jobs.worker")
@@ -25,8 +27,8 @@ Answer = TypeVar("Answer")
 
 # Errors after which a retry may help. InternalError includes a server that became a read-only standby.
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+FIRST_PAUSE = timedelta(seconds=0.5)
+LONGEST_PAUSE = timedelta(seconds=30)
 
 
 class Patience:
@@ -46,9 +48,9 @@ class Patience:
             logger.warning("%s does not answer, trying again: %s", self.what, first_line(error))
         self._trouble = type(error)
         self.failures += 1
-        longest = min(LONGEST_PAUSE_SECONDS, settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS)
-        pause = min(longest, FIRST_PAUSE_SECONDS * (1 << min(self.failures - 1, 10)))
-        return pause * random.uniform(0.5, 1)
+        longest = min(LONGEST_PAUSE, timedelta(seconds=settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS))
+        pause = doubled(FIRST_PAUSE, self.failures - 1, longest)
+        return pause.total_seconds() * random.uniform(0.5, 1)
 
     def succeeded(self) -> None:
         if self.failures:

@@ -26,6 +26,7 @@ from jobs.worker.backoff import DATABASE_AWAY, Patience
 from jobs.worker.handlers import Handler
 from jobs.worker.poison import with_reason
 from opsconsole.kit import pauses
+from opsconsole.kit.doubling import doubled
 from opsconsole.kit.env import QueueConfig
 
 logger = logging.getLogger("jobs.worker")
@@ -232,7 +233,7 @@ def new_worker_id() -> str:
 
 def release_delay(receive_count: int) -> timedelta:
     """Return how long a refused message stays hidden: doubled per receive, until SQS moves it to the dead letters."""
-    return min(FIRST_RELEASE * (1 << min(max(receive_count, 1) - 1, 10)), LONGEST_RELEASE)
+    return doubled(FIRST_RELEASE, receive_count - 1, LONGEST_RELEASE)
 
 
 def _release(received: Received, delay: timedelta) -> None:

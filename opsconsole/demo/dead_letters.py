@@ -11,6 +11,7 @@ from django.urls import reverse
 from jobs import sqs
 from jobs.models import DeadLetter, ReplayAttempt
 from opsconsole.demo.output import say
+from opsconsole.kit.short_ids import short_id
 
 POISON_BODY = "This is no job's message, and <!channel> wakes nobody."
 SECONDS_TO_TRY_AGAIN = 10.0
@@ -37,12 +38,12 @@ class Letters:
             page = self.address + reverse("admin:jobs_deadletter_change", args=[letter.pk])
             say(
                 "letters",
-                f"dead letter {str(letter.pk)[:8]}: {letter.group.title}. Review and replay it at {page}",
+                f"dead letter {short_id(letter.pk)}: {letter.group.title}. Review and replay it at {page}",
             )
         for row in ReplayAttempt.objects.filter(state=ReplayAttempt.State.DONE).order_by("pk"):
             if row.pk not in self.told_rows:
                 self.told_rows.add(row.pk)
-                say("letters", f"dead letter {str(row.letter_id)[:8]}: {row.action} by {row.actor} done")
+                say("letters", f"dead letter {short_id(row.letter_id)}: {row.action} by {row.actor} done")
 
     def _poison(self) -> None:
         try:

@@ -15,7 +15,7 @@ from django.utils.text import capfirst
 
 from jobs.admin import labels
 from opsconsole import overview
-from opsconsole.kit import display, durations
+from opsconsole.kit import display, durations, short_ids
 from opsconsole.kit.audit import Told
 from opsconsole.site import NAMES
 
@@ -121,6 +121,11 @@ def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterato
 def fact(value: str | datetime | None, now: datetime) -> str | None:
     """Show a time as an age by the clock of ``now``; show words unchanged."""
     return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
+
+
+@register.filter
+def short_id(value: object) -> str:
+    return short_ids.short_id(value)
 
 
 @register.simple_tag

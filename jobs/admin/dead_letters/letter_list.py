@@ -32,6 +32,7 @@ from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, moment, rough
 from opsconsole.kit.read_only_admin import PageAdmin
+from opsconsole.kit.short_ids import short_id
 
 STATE_TONES: dict[str, str] = {
     DeadLetter.State.IN_QUEUE: "bad",
@@ -105,7 +106,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     @admin.display(description="letter")
     def short_id(self, letter: DeadLetter) -> SafeString:
         url = reverse("admin:jobs_deadletter_change", args=[letter.pk])
-        return format_html('<a href="{}"><code>{}</code></a>', url, str(letter.pk)[:8])
+        return format_html('<a href="{}"><code>{}</code></a>', url, short_id(letter.pk))
 
     @admin.display(description="failure")
     def failure(self, letter: DeadLetter) -> SafeString:
@@ -118,7 +119,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         if letter.job_id is None:
             return NOTHING
         if letter.job_status is None:
-            return format_html('<code>{}</code> <span class="quiet">unknown</span>', str(letter.job_id)[:8])
+            return format_html('<code>{}</code> <span class="quiet">unknown</span>', short_id(letter.job_id))
         return labels.job_link(letter.job_id) + labels.status(letter.job_status)
 
     @admin.display(description="first seen")

@@ -21,6 +21,7 @@ from jobs.letter_ledger.entries import Action, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import badge
+from opsconsole.kit.short_ids import short_id
 
 EVENTS_SHOWN = 8
 RETURNS_SHOWN = 20
@@ -65,7 +66,7 @@ def letter_page(letter: ShownLetter, job: NamedJob | None, permitted: Sequence[A
     steps = [operations.step_for(action, letter, job) for action in permitted]
     buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
     return {
-        "title": f"Dead letter {str(letter.pk)[:8]}",
+        "title": f"Dead letter {short_id(letter.pk)}",
         "letter": letter,
         "body": redaction.show(letter.body),
         "attributes": redaction.redact_attributes(letter.attributes),
@@ -110,5 +111,5 @@ def download(letter_id: UUID) -> HttpResponse:
     """Return the whole body as a file, redacted as on the page; browsers show it as plain text at most."""
     letter = get_object_or_404(DeadLetter.objects.only("body"), pk=letter_id)
     response = HttpResponse(redaction.show(letter.body, WHOLE).text, content_type="text/plain; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="dead-letter-{str(letter.pk)[:8]}.txt"'
+    response["Content-Disposition"] = f'attachment; filename="dead-letter-{short_id(letter.pk)}.txt"'
     return response

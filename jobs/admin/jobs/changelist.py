@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -21,15 +20,13 @@ from jobs.recovery import waiting
 from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator
 from opsconsole.kit.capped_paginator import CappedPaginator
+from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
 
 # A filter without an index is applied to this many rows at a time, which takes some tens of milliseconds. Rows that
 # match another filter are scattered, each on its own page of the table, so fewer of them are read.
 ROWS_LOOKED_THROUGH = 20_000
 ROWS_APART_LOOKED_THROUGH = 5_000
-SHORTEST_PREFIX = 8
-HEX_LENGTH = 32
-_ID_OR_PREFIX = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},{HEX_LENGTH}}}", re.IGNORECASE)
 
 
 class ShownJob(Evidence, Protocol):
@@ -131,7 +128,5 @@ def first_of_customer(jobs: JobQuerySet, customer_id: str, most: int) -> list[Jo
 
 def by_id(jobs: JobQuerySet, term: str) -> JobQuerySet:
     """Find the job with this id, or those whose id begins with it."""
-    digits = term.replace("-", "")
-    if not _ID_OR_PREFIX.fullmatch(digits):
-        return jobs.none()
-    return jobs.filter(pk__range=(UUID(digits.ljust(HEX_LENGTH, "0")), UUID(digits.ljust(HEX_LENGTH, "f"))))
+    span = ids_that_begin(term)
+    return jobs.filter(pk__range=span) if span else jobs.none()

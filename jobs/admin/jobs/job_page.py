@@ -22,6 +22,7 @@ from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs.diagnosis import Diagnosis, diagnose
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
+from opsconsole.kit.short_ids import short_id
 
 EVENTS_SHOWN = 300
 NOTES_SHOWN = 50
@@ -58,7 +59,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[Action]) -> dict[str, Any
     diagnosis = diagnose(job)
     waits = waiting.look(job.pk) if job.status == Status.PENDING else None
     return {
-        "title": f"Job {str(job.pk)[:8]}",
+        "title": f"Job {short_id(job.pk)}",
         "job": job,
         "status": labels.status(job.status),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
     account.create(URL)
     settings.QUEUES = {"default": QueueConfig("default", URL, None)}
     monkeypatch.setattr(sqs, "client_for", account.client_for)
-    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(milliseconds=1))
     return account
 
 

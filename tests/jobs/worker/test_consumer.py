@@ -38,7 +38,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(milliseconds=1))
     caplog.set_level(logging.INFO, "jobs.worker")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ Kind = JobEvent.Kind
 @pytest.fixture(autouse=True)
 def hurry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 0.02
-    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(milliseconds=1))
 
 
 def work(handler: Handler, **fields: Any) -> Job:
@@ -340,7 +341,7 @@ class TestPatience:
     def test_pauses_double_and_are_bounded_by_a_beat(
         self, settings: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 1.0)
+        monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(seconds=1))
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 10
         waiting = Patience("It")
         pauses = [waiting.failed(OSError("gone")) for _ in range(2_000)]

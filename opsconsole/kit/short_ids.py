@@ -1,0 +1,22 @@
+"""Ids as pages show them, by their first eight digits, and what a search understands of them: whatever is shown is found."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+SHOWN_DIGITS = 8
+_HEX_DIGITS = 32
+_ID_OR_BEGINNING = re.compile(rf"[0-9a-f]{{{SHOWN_DIGITS},{_HEX_DIGITS}}}", re.IGNORECASE)
+
+
+def short_id(value: object) -> str:
+    return str(value)[:SHOWN_DIGITS]
+
+
+def ids_that_begin(term: str) -> tuple[UUID, UUID] | None:
+    """Return the first and the last id that begin as the term does, dashes aside; None when no id does."""
+    digits = term.replace("-", "")
+    if not _ID_OR_BEGINNING.fullmatch(digits):
+        return None
+    return UUID(digits.ljust(_HEX_DIGITS, "0")), UUID(digits.ljust(_HEX_DIGITS, "f"))
