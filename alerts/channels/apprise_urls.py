@@ -20,7 +20,7 @@ _PERMANENT = {400, 401, 403, 404, 410}
 
 
 def understands(url: str) -> bool:
-    """Whether Apprise knows what to do with it."""
+    """Tell whether Apprise supports the URL."""
     return apprise.Apprise().add(url)
 
 

@@ -20,19 +20,19 @@ class Severity(models.TextChoices):
 
 class AlertQuerySet(models.QuerySet["Alert"]):
     def open(self) -> Self:
-        """Alerts that are not resolved: firing, acknowledged or snoozed."""
+        """Return alerts that are not resolved: firing, acknowledged or snoozed."""
         return self.filter(resolved_at=None)
 
     def firing(self) -> Self:
-        """Open alerts that nobody has acknowledged or snoozed."""
+        """Return open alerts that nobody has acknowledged or snoozed."""
         return self.open().filter(state=Alert.State.FIRING)
 
     def unknown(self) -> Self:
-        """Open alerts whose value can't be read at present (I8)."""
+        """Return open alerts whose value can't be read at present (I8)."""
         return self.open().exclude(unknown_since=None)
 
     def snooze_over(self) -> Self:
-        """Snoozed alerts whose snooze has ended."""
+        """Return snoozed alerts whose snooze has ended."""
         return self.open().filter(state=Alert.State.SNOOZED, snoozed_until__lte=Now())
 
 

@@ -60,7 +60,7 @@ class Gauge(models.Model):
 
 class MonitorQuerySet(models.QuerySet["Monitor"]):
     def late(self) -> Self:
-        """Monitors that have not succeeded for two of their intervals."""
+        """Return monitors that have not succeeded for two of their intervals."""
         return self.filter(last_ok_at__lt=Now() - late_after(F("interval")))
 
     def in_time(self) -> Self:

@@ -21,7 +21,7 @@ class Scope(models.TextChoices):
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def valid(self) -> Self:
-        """Keys that are neither revoked nor, by the database's clock, expired."""
+        """Return keys that are neither revoked nor, by the database's clock, expired."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
 
 

@@ -16,7 +16,7 @@ HOURS_KEPT = timedelta(days=90)
 
 class RateLimitHourQuerySet(models.QuerySet["RateLimitHour"]):
     def expired(self) -> Self:
-        """Hours that started more than ninety days ago, by the database's clock."""
+        """Return hours that started more than ninety days ago, by the database's clock."""
         return self.filter(hour__lt=Now() - HOURS_KEPT)
 
 

@@ -15,11 +15,11 @@ KEPT = timedelta(hours=1)
 
 class RateLimitRequestQuerySet(models.QuerySet["RateLimitRequest"]):
     def expired(self) -> Self:
-        """Records older than an hour, by the database's clock."""
+        """Return records older than an hour, by the database's clock."""
         return self.filter(created_at__lt=Now() - KEPT)
 
     def limited(self) -> Self:
-        """Records of the last hour whose requests were refused with 429."""
+        """Return records of the last hour whose requests were refused with 429."""
         return self.filter(outcome="limited", created_at__gte=Now() - KEPT)
 
     def requests(self) -> int:

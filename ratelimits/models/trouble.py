@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 class LimiterTroubleQuerySet(models.QuerySet["LimiterTrouble"]):
     def present(self) -> Self:
-        """Problems that still exist.
+        """Return problems that still exist.
 
         A process repeats its report of an unavailable store every few seconds, until the store answers or the process
         ends. The other problems count as present for an hour after the last request that showed them.
@@ -22,7 +22,7 @@ class LimiterTroubleQuerySet(models.QuerySet["LimiterTrouble"]):
         return self.filter(store_away & in_last_seconds | ~store_away & in_last_hour)
 
     def outdated(self) -> Self:
-        """Problems last reported more than a day ago."""
+        """Return problems last reported more than a day ago."""
         return self.filter(seen_at__lt=Now() - timedelta(days=1))
 
 

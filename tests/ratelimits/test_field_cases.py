@@ -169,7 +169,7 @@ def test_edit_of_another_policy_keeps_the_counts(client: Client) -> None:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A store that accepts connections but never responses."""
+    """Run a store that accepts connections but never answers. Return its port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

@@ -73,7 +73,7 @@ class OneClient(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, PROCESSES - 1))
     def wait_and_retry(self, number: int) -> None:
-        """A client that waits as long as it was told is allowed, if nothing else happened in the meantime."""
+        """Wait as long as told. The request is then allowed, if nothing else happened in the meantime."""
         policy = self.known[number]
         [decision] = self.engines[number].check_all([policy], [self.client])
         self._judge(number, decision)

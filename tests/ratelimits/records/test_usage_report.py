@@ -49,7 +49,7 @@ def operator(client: Client) -> Client:
 
 @pytest.fixture
 def busy() -> None:
-    """Requests of two clients now, and of two clients an hour and a day ago, which are rolled up."""
+    """Record requests of two clients now, and of two clients an hour and a day ago, which are rolled up."""
     record(NOISY, "allowed", 100, ago=minutes(2))
     record(NOISY, "limited", 50, ago=minutes(1))
     record(CALM, "allowed", 7, ago=minutes(1))
