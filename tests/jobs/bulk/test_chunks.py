@@ -250,7 +250,7 @@ def test_a_chunk_is_a_second_of_the_pace() -> None:
     many(9)
     operation = begun()
     assert chunk(operation)
-    now: Any = BulkOperation.objects.annotate(db_now=Now()).get(pk=operation.pk)
+    now = BulkOperation.objects.annotate(db_now=Now()).get(pk=operation.pk)
     assert now.done == 4
     assert not chunks.work(now, "runner-1"), "the next is not due before the second is over"
     assert SECOND / 2 < now.due_at - now.db_now <= SECOND

@@ -223,7 +223,7 @@ class TestFail:
         settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS = 30
         run = claimed(attempts=1)
         assert lifecycle.fail(run, "it broke") is Failure.RETRY
-        job: Any = Job.objects.annotate(wait=F("not_before") - Now()).get(pk=run.job_id)
+        job = Job.objects.annotate(wait=F("not_before") - Now()).get(pk=run.job_id)
         assert (job.status, job.run_epoch, job.claimed_epoch, job.worker_id) == (
             Status.PENDING,
             2,
@@ -235,7 +235,7 @@ class TestFail:
         message = Outbox.objects.get(job_id=run.job_id)
         assert (message.run_epoch, message.retry, message.reason) == (2, True, outbox.RETRY_AFTER_FAILURE)
         # Never earlier: the worker that gets the message may take the run.
-        assert timedelta(0) <= message.available_at - job.not_before < SECOND
+        assert job.not_before and timedelta(0) <= message.available_at - job.not_before < SECOND
         event = JobEvent.objects.get(kind=Kind.RETRY_SCHEDULED)
         assert (event.run_epoch, event.reason, event.details["next_epoch"]) == (1, "it broke", 2)
 
