@@ -1,6 +1,6 @@
-"""``make bench-bulk``: freezing and requeueing many failed jobs, in chunks and, beside it, one transaction a job.
+"""``make bench-bulk``: freezing and requeueing many failed jobs, in chunks and with one transaction per job.
 
-All in one run, on one PostgreSQL with the settings of a new server. Environment: BENCH_BULK_ROWS (1000000) jobs
+All measured in one run, on one PostgreSQL with default settings. Environment: BENCH_BULK_ROWS (1000000) jobs
 in the table, BENCH_BULK_MEMBERS (5000) requeued, BENCH_BULK_FROZEN (100000) frozen, BENCH_REPEATS (3).
 """
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own for the measurements, durable by default, and a fresh copy of the data for each run."""
+"""A temporary PostgreSQL for the measurements, durable by default, and a fresh copy of the data per run."""
 
 from __future__ import annotations
 

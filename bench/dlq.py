@@ -1,8 +1,8 @@
 """``make bench-dlq``: scan and replay of many dead letters, and the list page, on a real PostgreSQL.
 
-SQS is the tests' fake behind the adapter, with a latency for each call: what is measured is the console. Memory is
-how far the process's resident size rises in each part above where it began, sampled while that runs; the fake's queues
-are there before. Linux only. Environment: BENCH_LETTERS (10000).
+SQS is the tests' fake behind the adapter, with a latency per call, so that only the console is measured. Memory is
+the growth of the process's resident size during each part, sampled while it runs; the fake's queues exist before.
+Linux only. Environment: BENCH_LETTERS (10000).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server's time to find a page of stale runs, at the measured size and at five times as many rows."""
+"""The server's time to find a page of stale runs, at the measured size and with five times as many rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build each candidate's database once, then let the candidates take turns."""
+"""The measurements: build each candidate's database once, then run the candidates in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console itself: a sweep, then the outbox is sent. Mass staleness is released first, as an operator would."""
+"""The console as a candidate: a sweep, then the dispatch of the outbox; mass staleness is released first."""
 
 from __future__ import annotations
 

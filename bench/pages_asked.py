@@ -1,4 +1,4 @@
-"""Which pages are asked for: every list of the console with its filters, and one row of each; and the others."""
+"""The requested pages: every list of the console with its filters, a detail page per list, and the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A console that has been in use for long: its tables filled with as many rows as a busy team leaves behind."""
+"""The data of a console in long use: tables filled with as many rows as a busy team accumulates."""
 
 from __future__ import annotations
 

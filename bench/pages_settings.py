@@ -1,4 +1,4 @@
-"""The console's settings beside procrastinate's own Django app, so that both admins are served by one process."""
+"""The console's settings plus procrastinate's Django app, so that one process serves both admins."""
 
 from opsconsole.settings import *  # noqa: F403
 

@@ -1,4 +1,4 @@
-"""Beside the console: the same tables under a stock admin, and other queues' own admin pages."""
+"""The console's URLs plus the same tables under a stock admin, and the admin pages of other job queues."""
 
 from __future__ import annotations
 

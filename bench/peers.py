@@ -1,6 +1,6 @@
-"""Other job queues on PostgreSQL, by their public interfaces and in their own tables: the database part alone.
+"""Other job queues on PostgreSQL, used through their public interfaces and tables: only the database part.
 
-None of them sends a message elsewhere or writes why it recovered a job.
+None of them sends a message to another system or records why it recovered a job.
 """
 
 from __future__ import annotations

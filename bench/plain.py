@@ -1,4 +1,4 @@
-"""The plain plan: one query with a LEFT JOIN, then for each run a message and an UPDATE."""
+"""The baseline: one query with a LEFT JOIN, then one message and one UPDATE per run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""``make bench-ratelimit``: what a limited request costs, ours beside other limiters and the plain plan.
+"""``make bench-ratelimit``: the cost of a rate-limited request, beside other limiters and the baseline.
 
-One trivial view under one stack of middleware, a process for each candidate, taking turns; Valkey on loopback,
-PostgreSQL with the settings of a new server. Environment: BENCH_TIMES (1000 requests a turn), BENCH_TURNS (5),
+One trivial view with one middleware stack, one process per candidate, measured in turns; Valkey on loopback,
+PostgreSQL with default settings. Environment: BENCH_TIMES (1000 requests per turn), BENCH_TURNS (5),
 BENCH_LOAD_SECONDS (3), BENCH_RACES (3).
 """
 

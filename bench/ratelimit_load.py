@@ -1,4 +1,4 @@
-"""gunicorn with one limiter, and a process that asks it as fast as it answers, for a bounded time."""
+"""The load test: gunicorn with one limiter, and a client process that sends requests for a bounded time."""
 
 from __future__ import annotations
 

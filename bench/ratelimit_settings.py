@@ -1,4 +1,4 @@
-"""The console's settings with a short stack of middleware, the same for all; BENCH_LIMITER says which limiter joins it."""
+"""The console's settings with a short middleware stack; BENCH_LIMITER names the limiter to add."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One trivial view, limited to 100 a minute by address in the way of each candidate."""
+"""One trivial view, limited by address to 100 requests per minute with each candidate's own API."""
 
 from __future__ import annotations
 

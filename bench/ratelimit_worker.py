@@ -1,4 +1,4 @@
-"""A process with one limiter. It reads a line of JSON for each thing to do, and answers with one."""
+"""A process with one limiter: it reads one JSON command per line and answers with one JSON line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What gunicorn serves: the load generator says in a header who each request comes from, alike for all candidates."""
+"""The application that gunicorn serves; a request header names the client address for all candidates."""
 
 from __future__ import annotations
 

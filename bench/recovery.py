@@ -1,9 +1,8 @@
-"""``make bench-recovery``: finding and recovering stale runs, beside the plain plan and other job queues.
+"""``make bench-recovery``: finding and recovering stale runs, beside the baseline and other job queues.
 
-All in one run, on one PostgreSQL with the settings of a new server but for its memory, which is what the manual
-advises where 4 GB are there: a quarter. Each candidate starts each time from a fresh copy of as many rows, right
-after a checkpoint. Environment: BENCH_ROWS (1000000), BENCH_REPEATS (5), BENCH_LAYOUT (``newest`` or ``scattered``,
-see ``bench.shape``), BENCH_MEMORY (1GB; a new server has 128MB).
+All measured in one run, on one PostgreSQL with default settings except for its memory, which follows the manual's
+advice for 4 GB: a quarter. Each measurement starts with a fresh copy of equally many rows, right after a checkpoint. Environment: BENCH_ROWS (1000000), BENCH_REPEATS (5), BENCH_LAYOUT (``newest`` or ``scattered``,
+see ``bench.shape``), BENCH_MEMORY (1GB; the default is 128MB).
 """
 
 from __future__ import annotations

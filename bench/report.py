@@ -1,4 +1,4 @@
-"""The measurements as Markdown that names no machine."""
+"""The measurements as Markdown, without details that identify the machine."""
 
 from __future__ import annotations
 

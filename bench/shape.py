@@ -1,9 +1,9 @@
-"""How many rows each candidate gets, and in what state: the same for all, and the same in each run.
+"""The rows of each candidate: how many and in which state, equal for all candidates and all runs.
 
-Where the running jobs lie matters: each page of a table or index that is changed for the first time after a
-checkpoint is logged whole. ``newest``: they are every second of the newest rows. ``scattered``: they are
-every hundredth of all. Every second running job is stale. Live ones beat a day ahead of the clock, so that they are
-live however long the measurements take.
+The position of the running jobs matters: PostgreSQL logs each page of a table or index whole when it first changes
+after a checkpoint. ``newest``: every second one of the newest rows runs. ``scattered``: every hundredth of all rows
+runs. Every second running job is stale. The workers of live jobs have a heartbeat one day in the future, so that they
+stay live however long the measurements take.
 """
 
 from __future__ import annotations

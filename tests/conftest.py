@@ -1,8 +1,8 @@
-"""Real services for the tests: each run has PostgreSQL, Valkey and an SQS emulator of its own.
+"""Real services for the tests: each test run has its own PostgreSQL, Valkey and SQS emulator.
 
-They are started before Django reads its settings, in a temporary folder, and end with the run, also when it
-is killed. Under pytest-xdist the workers share PostgreSQL (a database each) and Valkey (a numbered database
-each); every process has its own SQS emulator.
+They start in a temporary folder before Django reads its settings, and stop with the test run, even if it is killed.
+Under pytest-xdist the workers share PostgreSQL (one database each) and Valkey (one numbered database each); every
+process has its own SQS emulator.
 """
 
 from __future__ import annotations

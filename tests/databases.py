@@ -1,4 +1,4 @@
-"""Databases of somebody else's, made by plain SQL, and the console's commands run on them as processes."""
+"""Databases of other applications, created with plain SQL, and console commands run on them as processes."""
 
 from __future__ import annotations
 

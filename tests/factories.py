@@ -1,4 +1,4 @@
-"""Rows for tests, made as the outside would have left them; ages are counted back by the database's clock."""
+"""Rows for tests, as other systems would have written them; ages are relative to the database's clock."""
 
 from __future__ import annotations
 

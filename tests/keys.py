@@ -1,4 +1,4 @@
-"""API keys for tests, and how they are sent."""
+"""API keys for tests, and the headers that send them."""
 
 from __future__ import annotations
 

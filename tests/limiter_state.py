@@ -1,4 +1,4 @@
-"""The limiter's state, in this process and in the store, as a test wants to begin with."""
+"""The limiter's state, in this process and in the store, reset for a test."""
 
 from __future__ import annotations
 

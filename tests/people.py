@@ -1,4 +1,4 @@
-"""The people of the tests: an operator who may do everything, and a viewer who may look."""
+"""The users of the tests: an operator with all permissions, and a viewer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policies and the switch that migrations write, for tests that begin on an emptied database."""
+"""The policies and the switch that migrations create, for tests that start with an emptied database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find real processes by a mark in their environment: it is inherited, whoever their parent is by now."""
+"""A search for real processes by a marker in their environment, which children inherit from any parent."""
 
 from __future__ import annotations
 

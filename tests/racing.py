@@ -1,4 +1,4 @@
-"""Real threads that begin at the same moment, each with its own database connection."""
+"""Threads that start at the same moment, each with its own database connection."""
 
 from __future__ import annotations
 

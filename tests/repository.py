@@ -1,4 +1,4 @@
-"""The repository that is tested: where it is, and which files belong to it."""
+"""The repository under test: its location and its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real web server for tests: gunicorn in processes of its own, on the tests' database and store."""
+"""The real web server for tests: gunicorn as separate processes, with the tests' database and store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for a condition against a deadline, so that no test depends on how fast the machine is."""
+"""Waiting for a condition with a deadline, so that no test depends on the speed of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A way to PostgreSQL that breaks at a chosen moment: what a connection looks like whose answer was lost."""
+"""A proxy to PostgreSQL that cuts the connection at a chosen moment, so that the client loses an answer."""
 
 from __future__ import annotations
 

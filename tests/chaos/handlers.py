@@ -1,4 +1,4 @@
-"""Work that takes a while and says what it has done."""
+"""A job handler that takes a while and records its progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that can refuse: what a network or an SQS that is away looks like to its clients."""
+"""A TCP proxy that can refuse connections, as during an outage of the network or of SQS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that a chaos test breaks: PostgreSQL, SQS behind a proxy, and the console's own processes."""
+"""The system under test: PostgreSQL, SQS behind a proxy, and the console's own processes."""
 
 from __future__ import annotations
 

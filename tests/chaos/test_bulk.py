@@ -1,4 +1,4 @@
-"""A bulk operation whose cluster is killed in the middle is ended by the next one, each job exactly once."""
+"""Tests of a bulk operation whose cluster is killed: the next cluster finishes it, each job exactly once."""
 
 from __future__ import annotations
 

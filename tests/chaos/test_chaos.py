@@ -1,4 +1,4 @@
-"""Whatever dies, every job ends exactly once, none is lost, and the timeline tells what happened (I1 to I5)."""
+"""Tests of kills and outages: every job ends exactly once, with a complete timeline (I1 to I5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The alarm on dead letters that works without the console: valid, applied to an emulator, and equal in both languages."""
+"""Tests of the stand-alone dead letter alarm: valid, deployed to an emulator, and equal in both languages."""
 
 from __future__ import annotations
 

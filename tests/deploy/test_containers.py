@@ -1,4 +1,4 @@
-"""The image and its compose file name things that exist, and start what the systemd units start."""
+"""Tests of the image and its compose file: all names exist, and the services match the systemd units."""
 
 from __future__ import annotations
 

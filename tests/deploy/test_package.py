@@ -1,4 +1,4 @@
-"""The wheel: it holds all that runs, and runs from a directory that knows nothing of the repository."""
+"""Tests of the wheel: it is complete, and runs in a directory outside the repository."""
 
 from __future__ import annotations
 

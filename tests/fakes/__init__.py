@@ -1,1 +1,1 @@
-"""Stand-ins for what is outside, with the faults that the real thing has on bad days."""
+"""Stand-ins for external services, with the failures that the real services have."""

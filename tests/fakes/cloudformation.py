@@ -1,7 +1,7 @@
-"""Three kinds of resource that moto's CloudFormation does not make: an alarm, a subscription, a topic's policy.
+"""Three resource types that moto's CloudFormation lacks: an alarm, a subscription, a topic policy.
 
-moto resolves parameters, conditions and references; these hand what came of it to moto's own services.
-Importing this module is enough: moto lists the kinds once, when the first stack is made.
+moto resolves parameters, conditions and references; these classes pass the results to moto's own services.
+Importing this module is enough: moto collects the types once, when the first stack is created.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Slack on this machine that answers as it is told, also badly, and keeps what it was sent."""
+"""A local Slack server with configurable answers and failures, which records the requests it receives."""
 
 from __future__ import annotations
 

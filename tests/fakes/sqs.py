@@ -1,8 +1,8 @@
-"""SQS in memory, fast, safe for threads, and as hostile as told: lag, throttling, lost answers, duplicates.
+"""An in-memory SQS, fast and thread-safe, with optional faults: lag, throttling, lost answers, duplicates.
 
-It takes the place of the adapter's client: ``monkeypatch.setattr(sqs, "client_for", fake.client_for)``.
-Names and shapes are those of a boto3 client. A message that moves to a dead letter queue keeps its id; on FIFO
-queues its deduplication id becomes its id and its time of sending is that of the move, as on SQS.
+It replaces the adapter's client: ``monkeypatch.setattr(sqs, "client_for", fake.client_for)``.
+Methods and responses are those of a boto3 client. A message that moves to a dead letter queue keeps its ID; on FIFO
+queues its deduplication ID becomes that ID and its sent timestamp is the time of the move, as on SQS.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The product as processes, spoken to by a real HTTP client: what breaks between its parts and the world."""
+"""Tests of the console as processes behind a real HTTP client: failures at the boundaries of its parts."""

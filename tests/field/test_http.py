@@ -1,4 +1,4 @@
-"""HTTP as a client on a kept connection sees it: every answer is whole, and the next one begins where it ends."""
+"""Tests of HTTP on a kept connection: every response is complete, and the next one starts right after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A night's alerts for the journeys: one that fires, one acknowledged, one snoozed, one unknown, one that is over."""
+"""Alerts for the journeys: one each firing, acknowledged, snoozed, unknown and resolved."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Debian's own Chromium, driven by playwright: found by $CHROMIUM or on the PATH.
+"""Fixtures for browser tests: the system's Chromium, found by $CHROMIUM or on the PATH, driven by Playwright.
 
-What needs Django's models is imported in the fixtures: this file is read before the settings are.
+Fixtures import Django's models inside the function, because this file is loaded before the settings are.
 """
 
 from __future__ import annotations

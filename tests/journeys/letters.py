@@ -1,4 +1,4 @@
-"""A night's dead letters for the journeys and the pictures: of each state, in groups, with what was done to them."""
+"""Dead letters for the journeys and the screenshots: in each state, in groups, with their ledger."""
 
 from __future__ import annotations
 

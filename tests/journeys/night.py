@@ -1,4 +1,4 @@
-"""A whole night for the pictures: what the timeline, the alerts, the charts and the audit tell of it fits together."""
+"""One consistent night for the screenshots: the timeline, the alerts, the charts and the audit log agree."""
 
 from __future__ import annotations
 

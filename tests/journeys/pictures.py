@@ -1,4 +1,4 @@
-"""The pictures of the README, taken of real pages: ``make screenshots``. Not among the tests of ``make test``."""
+"""The screenshots of the README, taken from real pages by ``make screenshots``. Not part of ``make test``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A morning's worth of jobs for the journeys and the pictures: mostly well, with each kind of trouble in it."""
+"""A morning of jobs for the journeys and the screenshots: mostly healthy, with one case of each problem."""
 
 from __future__ import annotations
 

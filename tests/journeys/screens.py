@@ -1,4 +1,4 @@
-"""What no page may do on any screen: stick out, or keep somebody out (WCAG 2.2 A and AA, judged by axe)."""
+"""Checks of every page at every screen size: no overflow, accessible (WCAG 2.2 A and AA, by axe)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody is told, looks, takes it on; and a channel breaks and is mended: in a real browser."""
+"""Browser tests of alerts: notified, viewed, acknowledged; and a channel that fails and is repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages that answer a form, on every screen: what asks for a reason, what complains, what says what was done."""
+"""Browser tests of form pages at every screen size: reasons, errors and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Five thousand at once, in a real browser: previewed, confirmed, watched, cancelled, resumed."""
+"""Browser tests of a bulk operation on 5,000 jobs: previewed, confirmed, watched, cancelled, resumed."""
 
 from __future__ import annotations
 

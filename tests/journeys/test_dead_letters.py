@@ -1,4 +1,4 @@
-"""What an operator and a viewer live through with dead letters, in a real browser."""
+"""Browser tests of dead letters, as an operator and as a viewer."""
 
 from __future__ import annotations
 

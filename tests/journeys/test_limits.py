@@ -1,4 +1,4 @@
-"""What an operator of the API lives through: a policy edited and felt, a key made, used and revoked."""
+"""Browser tests of rate limits: a policy edited and in effect, an API key created, used and revoked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What refreshes itself: it shows news, says when it is stale, and stops when the session ended."""
+"""Browser tests of live pages: they update, report an outage, and stop when the session has ended."""
 
 from __future__ import annotations
 

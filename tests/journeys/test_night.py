@@ -1,4 +1,4 @@
-"""At three in the morning: from the alert's link to a job that waits again, counted by clicks; and without a mouse."""
+"""Browser tests of a night on call: from an alert's link to a requeued job, also by keyboard."""
 
 from __future__ import annotations
 

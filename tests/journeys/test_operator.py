@@ -1,4 +1,4 @@
-"""What an operator and a viewer live through, in a real browser."""
+"""Browser tests of the jobs pages, as an operator and as a viewer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every page on every screen: nothing sticks out, nobody is kept out, nothing is blocked by the policy."""
+"""Browser tests of every page at every screen size: no overflow, accessible, nothing blocked by the CSP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody at a browser, who keeps what the browser's console complains about."""
+"""A browser user that collects the messages of the browser's console."""
 
 from __future__ import annotations
 

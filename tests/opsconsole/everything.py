@@ -1,4 +1,4 @@
-"""One row of everything, every address of the console, and what the database holds: for tests that try it all."""
+"""One row of every model, every URL of the console, and the database's content, for exhaustive tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms of a page, filled as somebody would who means to change something with them."""
+"""The forms of a page, filled in as a user would who wants to change something."""
 
 from __future__ import annotations
 

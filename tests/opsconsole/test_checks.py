@@ -1,4 +1,4 @@
-"""System checks: what production refuses, what is allowed but unwise."""
+"""Tests of system checks: what production refuses, and what is allowed with a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: what it refuses, how it tells its story, how it counts, and that it leaves nothing behind."""
+"""Tests of the demo: what it refuses, the story it shows, its figures, and that it cleans up."""
 
 from __future__ import annotations
 

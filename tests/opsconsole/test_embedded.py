@@ -1,4 +1,4 @@
-"""The embedded services: found, shared, and gone with their owner however it ends."""
+"""Tests of embedded services: found, shared, and stopped with their owner however it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probes: no login, no details, right in each state of things."""
+"""Tests of the health probes: no login, no details, and the right answer in each state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every list, by each of its filters: an index is used, and what is read grows with the page and not with the table."""
+"""Tests of the query plans of every list and filter: indexed, with a cost per page and not per table."""
 
 from __future__ import annotations
 

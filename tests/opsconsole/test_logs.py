@@ -1,4 +1,4 @@
-"""A logged event is one line, whatever text from outside it carries."""
+"""Tests of log lines: one event is one line, whatever external text it contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Can a queue be read, does any worker live? The overview, the probe and the alert say the same (I12)."""
+"""Tests that overview, probe and alert agree on unreadable queues and missing workers (I12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a sweep, a check or another monitor late? One table of cases, asked of everything that answers (I12)."""
+"""One table of cases for late sweeps, checks and other monitors, checked in every place (I12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An operator sends every form and every action there is, his own and an administrator's: only what is his changes."""
+"""A walk through every form and action as an operator: only what the role allows changes anything."""
 
 from __future__ import annotations
 

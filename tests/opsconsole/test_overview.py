@@ -1,4 +1,4 @@
-"""What the overview says: one sentence that is true, the most pressing first."""
+"""Tests of the overview: one true sentence per problem, the most urgent first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is answered when a page can't be: in plain words, in the console's look, and with a way on."""
+"""Tests of error pages: plain words, the console's design, and a link that leads on."""
 
 from __future__ import annotations
 

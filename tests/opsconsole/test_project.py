@@ -1,4 +1,4 @@
-"""Promises of the whole project that no single module can keep."""
+"""Tests of promises that concern the whole project and no single module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the code and the documentation name, exists: modules, functions, files and folders."""
+"""Tests of references in code and documentation: named modules, functions, files and folders exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that PostgreSQL can't keep, in everything that a request holds: it is refused or cleaned, and is no error."""
+"""Tests of text that PostgreSQL cannot store, in every part of a request: refused or cleaned, no error."""
 
 from __future__ import annotations
 

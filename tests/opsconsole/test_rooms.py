@@ -1,4 +1,4 @@
-"""The order of the house: each package says what is in it, no module lies loose, and the tests mirror the packages."""
+"""Tests of the package layout: each package describes its content, and the tests mirror the packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One search: by a job's id, a customer, a worker, a message's id."""
+"""Tests of the search: by job ID, customer, worker, or message ID."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings from the environment: what is accepted, what is refused and with which sentence, what the docs say."""
+"""Tests of settings from the environment: accepted and refused values, error sentences, and the docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole site: its navigation, its banner, and that nobody may do what they may not."""
+"""Tests of the whole site: navigation, banner, and permissions."""
 
 from __future__ import annotations
 

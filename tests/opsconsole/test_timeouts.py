@@ -1,4 +1,4 @@
-"""Statements of pages are given up in time, and the page says so."""
+"""Tests of statement timeouts: slow statements of pages are cancelled, and the page says so."""
 
 from __future__ import annotations
 

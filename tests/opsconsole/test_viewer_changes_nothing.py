@@ -1,4 +1,4 @@
-"""Every address, by GET and by POST, with every action: as a viewer and as nobody."""
+"""A walk through every URL, method and action, as a viewer and signed out: nothing changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trying every address, by GET and by POST, with every form and every action, and what is looked for meanwhile."""
+"""Requests to every URL with GET and POST, every form and action, and the checks of each response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases that others migrated exist: since the commit named in BASE, migrations are only added, never changed or removed."""
+"""Tests of migrations as frozen: since the commit in BASE they are only added, never changed or removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of bulk operations: who may what, what they say, and that the list's filters mean the same here."""
+"""Tests of the pages of bulk operations: permissions, wording, and the same filters as the list."""
 
 from __future__ import annotations
 

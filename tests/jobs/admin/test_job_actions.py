@@ -1,4 +1,4 @@
-"""Preview, reason, result: what was previewed is what is done, by those who may, once."""
+"""Tests of job actions: what was previewed is what is done, once, by permitted users, with a reason."""
 
 from __future__ import annotations
 

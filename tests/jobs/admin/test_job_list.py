@@ -1,4 +1,4 @@
-"""The jobs list: each filter finds what it names, the search finds ids and customers, nothing counts without end."""
+"""Tests of the list of jobs: its filters, the search for IDs and customers, and bounded counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's page: why it is stale, what its run had done, what may be done, and all that happened."""
+"""Tests of a job's page: why it is stale, what its run had done, its actions, and its timeline."""
 
 from __future__ import annotations
 

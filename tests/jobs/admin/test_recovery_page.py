@@ -1,4 +1,4 @@
-"""The recovery page: look, preview, arm with a cutoff; back to observing; release a hold (I6)."""
+"""Tests of the recovery page: preview, arm with a cutoff, return to observing, release a hold (I6)."""
 
 from __future__ import annotations
 

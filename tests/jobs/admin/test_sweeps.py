@@ -1,4 +1,4 @@
-"""The list of sweeps: which of them sent runs again, and when."""
+"""Tests of the list of sweeps: which of them requeued runs, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API's routes about jobs: what a customer's page, a producer and a worker in another language get."""
+"""Tests of the API's routes about jobs: for customers, producers and workers in other languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bulk operations for tests: made, begun and worked without waiting for the clock."""
+"""Helpers that create, begin and work on bulk operations without waiting for the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One decision about many: frozen, confirmed, worked in chunks, each member exactly once."""
+"""Tests of a bulk operation's life: frozen, confirmed, worked on in chunks, each member exactly once."""
 
 from __future__ import annotations
 

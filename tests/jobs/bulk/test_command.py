@@ -1,4 +1,4 @@
-"""The command: the lists' filters, a dry run, and an end with the right code."""
+"""Tests of the bulk operation command: the filters of the lists, a dry run, and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters by the hundred: replayed in the order of their sending, discarded, restored, stopped when they come back."""
+"""Tests of bulk operations on dead letters: replay in order of sending, discard, restore, stop on returns."""
 
 from __future__ import annotations
 

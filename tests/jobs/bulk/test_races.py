@@ -1,4 +1,4 @@
-"""Many at once, and those who die in the middle: each member is done exactly once."""
+"""Tests of concurrent and killed processes in a bulk operation: each member is done exactly once."""
 
 from __future__ import annotations
 

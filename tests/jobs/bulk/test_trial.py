@@ -1,4 +1,4 @@
-"""The first ones are sent ahead; when too many fail again, the rest is not sent."""
+"""Tests of the trial: a few members go first; if too many fail again, the rest is not requeued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An account of SQS for the tests of dead letters: a queue with its dead letter queue, plain and FIFO."""
+"""An SQS account for the tests of dead letters: a queue and its dead letter queue, standard and FIFO."""
 
 from __future__ import annotations
 

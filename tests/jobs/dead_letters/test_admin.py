@@ -1,4 +1,4 @@
-"""The pages of dead letters: they read the database alone, show no secrets, and let only those act who may."""
+"""Tests of the pages of dead letters: database only, no secrets shown, permissions enforced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check: who hears what, when, and that nobody hears it twice (I7, I8)."""
+"""Tests of the dead letter check: who is notified of what, when, and never twice (I7, I8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""check_dlq and redrive_dlq: what they say, and with which code they end."""
+"""Tests of the commands ``check_dlq`` and ``redrive_dlq``: their output and exit codes."""
 
 from __future__ import annotations
 

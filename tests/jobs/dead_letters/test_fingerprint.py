@@ -1,4 +1,4 @@
-"""The same failure has the same fingerprint, whatever differs from letter to letter."""
+"""Tests of fingerprints: equal failures have equal fingerprints, whatever varies between letters."""
 
 from __future__ import annotations
 

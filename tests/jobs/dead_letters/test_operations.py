@@ -1,4 +1,4 @@
-"""Wishes: what is planned, what is written, by whom, and that nobody writes twice."""
+"""Tests of operations on dead letters: what is planned and recorded, by whom, and only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is hidden stays hidden, everywhere a body is shown or searched."""
+"""Tests of redaction: redacted values are hidden wherever a body is shown or searched."""
 
 from __future__ import annotations
 

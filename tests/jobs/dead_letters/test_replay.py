@@ -1,4 +1,4 @@
-"""Replay and discard, through to SQS: nothing is lost, and nothing is sent twice unless the ledger says so (I9)."""
+"""Tests of replay and discard down to SQS: no letter is lost or sent twice unless the ledger says so (I9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``check --deploy`` warns of dead letters that SQS would delete too early, and fails for nothing of SQS's."""
+"""Tests of the ``check --deploy`` warning that SQS would delete dead letters too early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scanning a hostile queue: what is seen, what is said of it, and that everything is given back."""
+"""Tests of scanning a misbehaving queue: what is seen and recorded, and that every message is released."""
 
 from __future__ import annotations
 

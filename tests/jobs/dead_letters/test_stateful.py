@@ -1,4 +1,4 @@
-"""Whatever SQS, crashes and operators do in whatever order: no message is lost, none is sent twice unsaid (I9)."""
+"""Stateful test of SQS faults, crashes and operators: no letter lost or silently sent twice (I9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``migrate`` on databases that others made, filled and go on using."""
+"""Tests of ``migrate`` on databases that other applications created, filled and keep using."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console on a database of 200,000 old rows: it shows what is so, sends nothing, and once armed only what is newer."""
+"""Tests of the console on 200,000 old rows: it sends nothing, and armed recovers only newer runs."""
 
 from __future__ import annotations
 

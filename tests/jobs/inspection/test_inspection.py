@@ -1,4 +1,4 @@
-"""``inspect_database`` names each thing that does not fit, and its advice is what makes it fit."""
+"""Tests of ``inspect_database``: it names each mismatch, and following its advice fixes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A console that does not own the timeline creates its partitions all the same, and is told what it lacks."""
+"""Tests of partitions of an events table with another owner: created, or missing rights reported."""
 
 from __future__ import annotations
 

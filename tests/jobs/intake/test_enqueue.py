@@ -1,4 +1,4 @@
-"""Enqueueing: row, event and wish to send together, all jobs or none (I2)."""
+"""Tests of enqueueing: row, event and outbox message in one transaction, all jobs or none (I2)."""
 
 from __future__ import annotations
 

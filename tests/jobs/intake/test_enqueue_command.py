@@ -1,4 +1,4 @@
-"""The command enqueue_jobs: all or none, and which line is wrong."""
+"""Tests of the command ``enqueue_jobs``: all jobs or none, and which line is wrong."""
 
 from __future__ import annotations
 

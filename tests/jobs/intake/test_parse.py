@@ -1,4 +1,4 @@
-"""A job as a producer writes it: taken, or refused with the line and the reason; never another exception."""
+"""Tests of parsing a producer's job: accepted, or refused with line and reason; no other exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command: one pass with an exit code, or a loop that outlives outages and ends in peace."""
+"""Tests of the dispatch command: one pass with an exit code, or a loop that survives outages."""
 
 from __future__ import annotations
 

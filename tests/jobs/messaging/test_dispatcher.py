@@ -1,4 +1,4 @@
-"""The dispatcher: what is due is sent, a crash or a refusal loses nothing, and what is no longer wanted is not sent."""
+"""Tests of the dispatcher: due messages are sent, failures lose nothing, obsolete messages are dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a body, reading it ends as a message or as a sentence."""
+"""Tests of reading a message body: any input yields a message or a sentence about what is wrong."""
 
 from __future__ import annotations
 

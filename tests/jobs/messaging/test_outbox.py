@@ -1,4 +1,4 @@
-"""The wish to send stands or falls with the change that it announces, once a run and destination (I2)."""
+"""Tests of the outbox: a message commits with its change, once per run and destination (I2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queue gauges: what was read is kept with its time, and what can't be read is unknown, not zero (I8)."""
+"""Tests of queue gauges: readings are stored with their time; a failed one is unknown, not zero (I8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators act on exactly what they saw, with a reason that stays (I4, I10)."""
+"""Tests of job operations: operators act on exactly what they saw, and the reason is recorded (I4, I10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands say what they did and end with the right code."""
+"""Tests of the recovery commands: their output and exit codes."""
 
 from __future__ import annotations
 

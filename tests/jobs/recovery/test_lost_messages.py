@@ -1,4 +1,4 @@
-"""A pending job whose message is proven lost is announced again, bounded and never on a mere suspicion (I2)."""
+"""Tests of lost messages: sent again only on proof of loss, a bounded number of times (I2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a waiting job's message: one table of cases, asked of everything that answers (I12)."""
+"""One table of cases for the fate of a waiting job's message, checked against every implementation (I12)."""
 
 from __future__ import annotations
 

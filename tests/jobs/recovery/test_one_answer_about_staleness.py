@@ -1,7 +1,7 @@
-"""Does a beat count, what was the last sign of life, is the run stale, and why? One table of cases for every form (I12).
+"""One table of cases for beats, last sign of life, staleness and its reason, checked in every form (I12).
 
-The rules are said by the QuerySet, by the pure diagnosis, by the page of stale runs, by the statement that takes them, and by
-the SQL function ``find_stale_jobs`` of a migration, which can't be built from the others.
+The rules are implemented by the QuerySet, the diagnosis, the page of stale runs, the statement that recovers them, and
+the SQL function ``find_stale_jobs`` of a migration, which cannot be built from the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the outlook says of a run is what a sweep then does (I12): a table of cases, tried by real sweeps."""
+"""A table of cases for the outlook on a run, verified by real sweeps: they do what the outlook says (I12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which words the outlook tells what will happen to a run, and what it takes into account (I12)."""
+"""Tests of the outlook's wording: what will happen to a run, and what is taken into account (I12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several connections at the same work: each joins once, none is waited for in vain, an error of one is heard."""
+"""Tests of parallel connections: each is used once, none blocks the others, and an error in one is raised."""
 
 from __future__ import annotations
 

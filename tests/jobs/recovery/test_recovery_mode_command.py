@@ -1,4 +1,4 @@
-"""``recovery_mode``: the command beside the page that arms recovery."""
+"""Tests of the command ``recovery_mode``, the counterpart of the page that arms recovery."""
 
 from __future__ import annotations
 

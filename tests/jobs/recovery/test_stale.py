@@ -1,4 +1,4 @@
-"""Which runs count as stale (I3) after an outage, and since a moment; the rest is asked in test_one_answer_about_staleness."""
+"""Tests of stale runs (I3) after an outage and since a time. See also test_one_answer_about_staleness."""
 
 from __future__ import annotations
 

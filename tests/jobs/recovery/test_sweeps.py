@@ -1,4 +1,4 @@
-"""A job whose worker died runs again, once, and a living worker is never beaten (I3 to I6)."""
+"""Tests of sweeps: a job whose worker died runs again once, and a live worker is left alone (I3 to I6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a pending job waits: what became of its message, by proof and in words, on its page and as a filter."""
+"""Tests of why a pending job waits: what happened to its message, on its page and as a filter of the list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another threshold would have done, from what the timeline says."""
+"""Tests of the what-if page: what another threshold would have done, judged from the timeline."""
 
 from __future__ import annotations
 

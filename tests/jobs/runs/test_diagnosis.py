@@ -1,4 +1,4 @@
-"""The console says why a run is stale, in words."""
+"""Tests of the diagnosis: why a run is stale, in words."""
 
 from __future__ import annotations
 

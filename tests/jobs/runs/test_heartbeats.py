@@ -1,4 +1,4 @@
-"""What a worker says of itself, and what it hears when it beats."""
+"""Tests of heartbeats: what a worker reports, and what it is told in return."""
 
 from __future__ import annotations
 

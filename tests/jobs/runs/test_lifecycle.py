@@ -1,4 +1,4 @@
-"""Claim, complete, fail, progress: one winner a run, and a late result changes nothing (I1, I9)."""
+"""Tests of claim, complete, fail, progress: one winner per run, late results change nothing (I1, I9)."""
 
 from __future__ import annotations
 

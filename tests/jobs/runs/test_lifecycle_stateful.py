@@ -1,4 +1,4 @@
-"""Any order of claims, beats, results, deaths, sweeps and operators' actions keeps I1 and I2."""
+"""Stateful test of claims, beats, results, deaths, sweeps and operators in any order: I1 and I2 hold."""
 
 from __future__ import annotations
 

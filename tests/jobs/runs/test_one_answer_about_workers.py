@@ -1,4 +1,4 @@
-"""Does a worker live, and is it of the old kind? One table of cases for every form of the answer (I12)."""
+"""One table of cases for whether a worker is alive or of the old kind, checked in every form (I12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What starting a job again changes: the same in a queryset and in the statement of a rescue (I12)."""
+"""Tests of restarting a job: a queryset and the statement of a recovery change the same columns (I12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQS adapter: normal paths over real HTTP to the emulator, failures from servers and fakes that fail."""
+"""Tests of the SQS adapter: normal paths over HTTP to the emulator, failures with failing servers."""
 
 from __future__ import annotations
 

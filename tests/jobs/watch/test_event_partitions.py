@@ -1,4 +1,4 @@
-"""The timeline is partitioned by month: events find theirs, none is lost without one, and the next months are always there."""
+"""Tests of the monthly event partitions: no event is lost, and the partitions of the next months exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured for the rules of alerts, at each boundary; and that not knowing is no zero."""
+"""Tests of the gauges for alert rules: each boundary, and that an unknown value is not zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures by the hour: counted from the timeline, highest readings, and what is not known."""
+"""Tests of hourly counts: counted from the timeline, highest readings, and unknown hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has served its time goes, at the boundary and not before, whatever the size of a batch."""
+"""Tests of retention: rows past their retention are deleted, none before, with any batch size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that the tests give to real worker processes."""
+"""Handlers for real worker processes in tests."""
 
 from __future__ import annotations
 

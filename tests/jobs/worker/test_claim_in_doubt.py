@@ -1,4 +1,4 @@
-"""A claim whose answer was lost: the worker learns whether the run is its own, and goes on or gives it back."""
+"""Tests of a claim whose answer was lost: the worker finds out whether it holds the run."""
 
 from __future__ import annotations
 

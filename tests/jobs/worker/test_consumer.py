@@ -1,4 +1,4 @@
-"""The worker's loop against the emulator: whom a message belongs to, and what is done with it (DESIGN section 3)."""
+"""Tests of the worker's loop against the emulator: the fate of each message (DESIGN section 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQL of docs/workers.md leaves the database as our own library does."""
+"""Tests of the SQL in docs/workers.md: it has the same effect on the database as the Python library."""
 
 from __future__ import annotations
 

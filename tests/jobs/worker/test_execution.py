@@ -1,4 +1,4 @@
-"""One run of a handler: its beats, its notes, how it ends, and a database that goes away meanwhile."""
+"""Tests of executing a handler: its beats, progress notes and outcomes, also during a database outage."""
 
 from __future__ import annotations
 

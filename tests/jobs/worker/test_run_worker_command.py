@@ -1,4 +1,4 @@
-"""The command run_worker: what it refuses, and real processes that are told to end or are killed."""
+"""Tests of the command ``run_worker``: what it refuses, and real processes that are stopped or killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit: who did what, why and with what result; to export, not to edit."""
+"""Tests of the audit log: who did what, why and with what result; exportable and read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Switches: holding recovery, checks and queues still, with a reason and an end."""
+"""Tests of switches: pausing recovery, checks and queues, with a reason and an end time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""django-q2's pages: nobody runs, changes or deletes anything through them but our own schedules, with a reason."""
+"""Tests of django-q2's pages: only the console's own schedules can be changed, with a reason."""
 
 from __future__ import annotations
 

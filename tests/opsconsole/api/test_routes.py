@@ -1,4 +1,4 @@
-"""The API as a whole: who may call what, how errors are told, and its description of itself."""
+"""Tests of the whole API: permissions, error documents, and its own schema."""
 
 from __future__ import annotations
 

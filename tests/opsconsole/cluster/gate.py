@@ -1,4 +1,4 @@
-"""A task for a real cluster: it says that it began, and ends when it may."""
+"""A task for a real cluster that reports its start, and ends when allowed to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``run_cluster`` with a real cluster: whoever of it is killed, tasks run again; and it ends without a trace."""
+"""Tests of ``run_cluster`` with real clusters: tasks run again after a kill, and no process remains."""
 
 from __future__ import annotations
 

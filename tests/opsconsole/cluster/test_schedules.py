@@ -1,4 +1,4 @@
-"""The table of schedules, and keeping the database's copy in step without losing what others decided."""
+"""Tests of the schedules table and its synchronization, which keeps what users changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as a cluster's progress: a probe that was run and acknowledged, and schedules that start in time."""
+"""Tests of a cluster's progress: a probe that ran and was acknowledged, and schedules started on time."""
 
 from __future__ import annotations
 

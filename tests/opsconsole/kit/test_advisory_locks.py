@@ -1,4 +1,4 @@
-"""Work that is done by one process at a time keeps no other work waiting."""
+"""Tests of advisory locks: work that one process does at a time blocks no other work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts: every figure is where it belongs, and nobody needs to see the picture to know it."""
+"""Tests of charts: every figure is in its place, and also available as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts in words."""
+"""Tests of counts in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times read as ages, with the exact time beneath; whatever comes from outside is escaped."""
+"""Tests of display helpers: times shown as ages with the exact time as title, and escaped external text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of an error in one line."""
+"""Tests of one-line error texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV that no spreadsheet runs, and that gives back what was written."""
+"""Tests of CSV exports: no spreadsheet runs a formula from them, and the text survives a round trip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way to ask for a reason: what is refused, what is cleaned, and that no form has a way of its own."""
+"""Tests of reasons: what is refused, what is cleaned, and that every form uses the same field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is called storable can be stored, and the rest can't."""
+"""Tests of storable text: PostgreSQL accepts exactly what counts as storable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor with real processes: restarts, gentle ends, and nothing left behind however it goes."""
+"""Tests of the supervisor with real processes: restarts, graceful stops, and no orphans in any case."""
 
 from __future__ import annotations
 

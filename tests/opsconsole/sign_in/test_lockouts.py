@@ -1,4 +1,4 @@
-"""Guessing passwords ends soon, for the guesser alone, and somebody can undo it."""
+"""Tests of lockouts: password guessing is stopped for the guesser alone, and an administrator can unlock."""
 
 from __future__ import annotations
 

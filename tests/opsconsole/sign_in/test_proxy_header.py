@@ -1,4 +1,4 @@
-"""Sign-in by a header: believed from trusted proxies alone, and for people who exist."""
+"""Tests of sign-in by proxy header: from trusted proxies only, and for existing users only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roles: what each may do, and that nobody makes himself more than he is."""
+"""Tests of roles: what each allows, and that no user can extend their own permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second factor, and sessions that end."""
+"""Tests of the second factor and of sessions that expire."""
 
 from __future__ import annotations
 
