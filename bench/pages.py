@@ -1,7 +1,8 @@
 """``make bench-pages``: each page of the console on a million jobs, beside stock admin lists of as many rows.
 
 Server time, SQL and bytes of each page. Pages are requested in turn, so that noise on the machine affects all alike;
-then the console's lists are measured again on ten times as many jobs. Environment: BENCH_ROWS (1000000), BENCH_GROWN (ten times that), BENCH_TIMES (30).
+then the console's lists are measured again on ten times as many jobs. Environment: BENCH_ROWS (1000000), BENCH_GROWN
+(ten times that), BENCH_TIMES (30).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """``make bench-recovery``: finding and recovering stale runs, beside the baseline and other job queues.
 
 All measured in one run, on one PostgreSQL with default settings except for its memory, which follows the manual's
-advice for 4 GB: a quarter. Each measurement starts with a fresh copy of equally many rows, right after a checkpoint. Environment: BENCH_ROWS (1000000), BENCH_REPEATS (5), BENCH_LAYOUT (``newest`` or ``scattered``,
-see ``bench.shape``), BENCH_MEMORY (1GB; the default is 128MB).
+advice for 4 GB: a quarter. Each measurement starts with a fresh copy of equally many rows, right after a checkpoint.
+Environment: BENCH_ROWS (1000000), BENCH_REPEATS (5), BENCH_LAYOUT (``newest`` or ``scattered``, see ``bench.shape``),
+BENCH_MEMORY (1GB; the default is 128MB).
 """
 
 from __future__ import annotations
