@@ -1,7 +1,7 @@
 """All settings come from the environment; docs/settings.md explains each one.
 
-A nonsensical value is refused here with a sentence; what production needs beyond that is refused by the
-system checks in ``opsconsole.checks``.
+Invalid values are refused here with a sentence. The system checks in ``opsconsole.checks`` refuse what is not fit for
+production.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if not _production and not (_database_url and CACHE_URL):
 
 # --- database and cache ---
 
-# Without a database production does not start (check E003), so the one named here is never opened.
+# Production does not start without a database (check E003), so this URL is never opened.
 DATABASES = {"default": database_url.to_database(_database_url or "postgres://none.invalid/none")}
 OPSCONSOLE_PAGE_TIMEOUT_SECONDS = env.integer("OPSCONSOLE_PAGE_TIMEOUT_SECONDS", 15, at_least=0, at_most=300)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -141,14 +141,14 @@ OPSCONSOLE_API_KEY_PEPPERS = env.secrets("OPSCONSOLE_API_KEY_PEPPERS")
 Q_CLUSTER = {
     "name": "opsconsole",
     "orm": "default",
-    # The shared queue, and one of its own for each cluster by which its supervisor sees that it works.
+    # The shared queue, and a private queue per cluster through which its supervisor sees that it works.
     "broker_class": "opsconsole.cluster.broker.ProbedBroker",
     "workers": 2,
     "queue_limit": 2,
     "bulk": 1,
     "poll": 1,
     "timeout": 90,
-    # A task is offered again only when its time limit and the guard's look at it have surely passed.
+    # A task is offered again only after its time limit and the guard's check have certainly passed.
     "retry": 150,
     # The next tick is the retry.
     "max_attempts": 1,
@@ -167,7 +167,7 @@ Q_CLUSTER = {
 # --- the Django project ---
 
 INSTALLED_APPS = [
-    # Before the admin: its templates and static files take the place of the admin's.
+    # Before the admin, because its templates and static files replace the admin's.
     "opsconsole.apps.OpsConsoleConfig",
     "jobs.apps.JobsConfig",
     "alerts.apps.AlertsConfig",
@@ -205,12 +205,12 @@ MIDDLEWARE = [
     "opsconsole.sign_in.sessions.IdleSessionMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "opsconsole.sign_in.lockouts.TooManyMiddleware",
-    # It may count by user; what comes after it is not reached by a refused request.
+    # After authentication, because it may count by user. A refused request does not reach what follows.
     "ratelimits.requests.middleware.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "opsconsole.timeouts.TooSlowMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # The last, as it asks: it turns a lock-out into its page.
+    # The last one, as django-axes requires: it turns a lock-out into its page.
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "opsconsole.urls"
@@ -243,7 +243,7 @@ LOGIN_URL = "admin:login"
 # --- log-in ---
 
 AUTHENTICATION_BACKENDS = [
-    # The first: who is locked out is asked for no password.
+    # The first one: no password is checked during a lock-out.
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
     # Asked only by opsconsole.sign_in.proxy_header: it takes no password.
@@ -254,13 +254,13 @@ AXES_FAILURE_LIMIT = env.integer("OPSCONSOLE_LOGIN_FAILURES", 5, at_most=100)
 AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("OPSCONSOLE_LOCKOUT_SECONDS", 900))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-# Trying on while locked out makes it no longer: what the page promised stays true.
+# Further tries don't extend a lock-out, so that the page's promise stays true.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_CLIENT_IP_CALLABLE = "opsconsole.sign_in.lockouts.address"
 AXES_LOCKOUT_CALLABLE = "opsconsole.sign_in.lockouts.page"
-# Its own pages let whoever sees them change and delete; ours are in opsconsole.sign_in.lockouts.
+# Its own pages allow changes and deletion; ours are in opsconsole.sign_in.lockouts.
 AXES_ENABLE_ADMIN = False
-# Django keeps each user's last log-in; a list of them all would only grow.
+# Django stores each user's last login; a log of all of them would only grow.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
@@ -271,7 +271,7 @@ TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "opsconsole.formats"
 
 STATIC_URL = "static/"
-# Development serves the files where they lie; production those that collectstatic gathered and named.
+# Development serves files from their sources; production serves those collected by collectstatic.
 STATIC_ROOT = OPSCONSOLE_VAR_DIR / "static" if _production else None
 WHITENOISE_USE_FINDERS = not _production
 STORAGES = {
@@ -308,8 +308,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _production
 CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 365 * 86_400 if _production else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False
-# W005, W021: other hosts of the domain are not ours to commit. W008: redirecting to HTTPS is the duty of the
-# proxy that holds the certificate; the probes come without it.
+# W005, W021: we can't decide for other hosts of the domain. W008: the proxy with the certificate redirects to HTTPS;
+# probes come without it.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 LOGGING = logs.LOGGING

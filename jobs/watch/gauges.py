@@ -166,7 +166,7 @@ def nobody_beats_for() -> timedelta:
 
 
 def jobs_without_workers() -> int:
-    """Count the jobs that wait while no worker lives; none while any worker beats."""
+    """Count the jobs that wait while no worker is alive; none while any worker beats."""
     if WorkerHeartbeat.objects.beating(nobody_beats_for()).exists():
         return 0
     waiting = Job.objects.startable(for_=UNCLAIMED_AFTER).filter(updated_at__lt=Now() - UNCLAIMED_AFTER)
@@ -177,7 +177,7 @@ def told_no_worker(waiting: int, quiet_for: timedelta) -> Reading:
     return Reading(
         waiting,
         Trouble(
-            title=f"{many(waiting, 'job waits', 'jobs wait')} and no worker lives",
+            title=f"{many(waiting, 'job waits', 'jobs wait')} and no worker is alive",
             summary=f"No worker has beaten for {spell(quiet_for)}. Start workers, or see why their heartbeats don't arrive.",
             link=_list_of("workerheartbeat"),
         ),

@@ -1,6 +1,6 @@
-"""The numbers of PostgreSQL's advisory locks: whoever holds one keeps others from the same work, and from nothing else.
+"""The numbers of PostgreSQL's advisory locks, each of which serialises one kind of work.
 
-They are arbitrary, one per kind of work, and begin alike, so that a database administrator finds whose they are.
+They are arbitrary and share a prefix, so that a database administrator can recognise them.
 """
 
 from __future__ import annotations

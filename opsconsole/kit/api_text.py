@@ -1,4 +1,4 @@
-"""Types of the texts in the API's documents."""
+"""The types of texts in the API's documents."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Django's own log of what people did, read as who, what, why and with what result (I10).
+"""The audit: Django's admin log, read as who did what, why and with what result (I10).
 
-A line is plain text, so that every page that shows Django's log can show it; ``Told`` takes it apart again.
+A line is plain text, so that every page that shows Django's log can show it; ``Told`` splits it into its parts.
 The table is append-only: a trigger refuses UPDATE and DELETE.
 """
 
@@ -23,7 +23,7 @@ RESULT = "\nResult: "
 
 @dataclass(frozen=True)
 class Told:
-    """One line, in parts; what was not said is ''."""
+    """One line in parts; missing parts are ''."""
 
     did: str
     why: str = ""
@@ -37,7 +37,7 @@ class Told:
 
     @classmethod
     def of(cls, message: str) -> Told:
-        """Take a message apart. One of Django's own is all ``did``."""
+        """Split a message; one of Django's own is all ``did``."""
         rest, _, result = message.partition(RESULT)
         did, _, why = rest.partition(WHY)
         return cls(did, why, result)
@@ -51,13 +51,13 @@ def log(
     why: str = "",
     result: str = "",
 ) -> None:
-    """Write one line for each row: what was done to it, the reason that was given, and what came of it."""
+    """Write one line per row: what was done to it, the reason, and the result."""
     message = str(Told(did, why, result))
     LogEntry.objects.bulk_create([_entry(user.pk, row, message) for row in rows], batch_size=500)
 
 
 def _one_line(text: str) -> str:
-    """Nobody's reason can look like the next part of the line."""
+    """Return the text on one line, so that a reason can't imitate the next part of the line."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Pagination that counts no further than the last page that can be opened."""
+"""A paginator that counts no further than the last page that can be opened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CappedPaginator(Paginator[Any]):
         return self._ids()[: self._most + 1].count()
 
     def _ids(self) -> QuerySet[Any, Any]:
-        """In the list's order, by its index: for "of the last week" PostgreSQL might read from the oldest rows on."""
+        """Return the ids in the list's order, so that PostgreSQL uses its index instead of reading from the oldest rows on."""
         return cast(QuerySet[Any], self.object_list).values("pk")
 
     @property
@@ -36,7 +36,7 @@ class CappedPaginator(Paginator[Any]):
 
 
 class StatesPaginator(CappedPaginator):
-    """For rows in one of several states: each state has its order in the index, and all together have none."""
+    """A paginator for rows in one of several states: the index orders each state, but not all of them together."""
 
     def _ids(self) -> QuerySet[Any, Any]:
         return super()._ids().order_by()

@@ -1,4 +1,4 @@
-"""Characters that nobody sees: whitespace, control and format characters, such as a byte order mark."""
+"""Invisible characters: whitespace, control and format characters, such as a byte order mark."""
 
 from __future__ import annotations
 

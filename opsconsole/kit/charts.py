@@ -1,7 +1,7 @@
-"""Bar charts as SVG: pure functions from figures to the places of rectangles, which a template draws.
+"""Bar charts as SVG: pure functions from figures to the positions of rectangles, which a template draws.
 
-Across, places are percentages, so that words keep their size on every screen; upwards they are pixels. Colours
-are classes. Each chart carries its figures as a table too: for who can't see it, and for who wants them exact.
+Horizontal positions are percentages, so that words keep their size on every screen; vertical ones are pixels.
+Colours are CSS classes. Each chart also has its figures as a table, for exact values and for screen readers.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 HEIGHT = 168
-# What is left above the highest bar, and below for the words of the axis.
+# The space above the highest bar, and below for the labels of the axis.
 TOP, BOTTOM = 18, 22
-# In percent of the width: what the figures of the lines stand in.
+# The space for the figures of the lines, in percent of the width.
 LEFT = 9
 MOST_WORDS = 7
 GAP = 0.22
@@ -21,7 +21,7 @@ THINNEST_BAR = 1.5
 
 @dataclass(frozen=True)
 class Series:
-    """One colour of the bars. ``tone`` is one of the badges': good, running, waiting, warning, bad, quiet."""
+    """One colour of the bars. ``tone`` is that of a badge: good, running, waiting, warning, bad, quiet."""
 
     label: str
     tone: str
@@ -42,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Word:
-    """A word of an axis, at its place; those that stand at an edge begin or end there."""
+    """A label of an axis with its position; labels at an edge begin or end there."""
 
     x: str
     y: str
@@ -52,7 +52,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Line:
-    """The line above which an alert fires. Its words stand in the legend: beside it a bar would be in their way."""
+    """The line above which an alert fires. Its label is in the legend, because a bar could cover it."""
 
     y: str
     text: str
@@ -81,10 +81,10 @@ def stacked(
     alert_above: float | None = None,
     level: bool = False,
 ) -> Chart:
-    """Bars for each of ``labels``, the series on top of each other, the first at the bottom.
+    """Stack the series per label, the first one at the bottom.
 
-    Each series has as many values as there are labels, none below zero. ``alert_above``: above this figure
-    an alert fires; its line is always within the picture. ``level``: the values are readings, whose sum says nothing.
+    Each series has as many values as there are labels, none below zero. ``alert_above`` is the figure above which an
+    alert fires; its line is always visible. ``level``: the values are readings, whose sum has no meaning.
     """
     totals = [sum(values) for values in zip(*(each.values for each in series), strict=True)] if series else []
     if len(totals) != len(labels):
@@ -119,7 +119,7 @@ def _said(alert_above: float | None) -> str:
 
 
 def _step(highest: int) -> int:
-    """1, 2 or 5 times a power of ten, so that three or four lines reach above the highest."""
+    """Return 1, 2 or 5 times a power of ten, so that three or four lines reach above the highest value."""
     step = 1
     while True:
         for factor in (1, 2, 5):
@@ -129,7 +129,7 @@ def _step(highest: int) -> int:
 
 
 def _height_at(value: float, highest: int) -> float:
-    """The distance from the chart's top."""
+    """Return the distance from the chart's top."""
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / highest)
 
 
@@ -143,7 +143,7 @@ def _bars(labels: Sequence[str], series: Sequence[Series], highest: int) -> Iter
                 continue
             top = _height_at(below + value, highest)
             height = _height_at(below, highest) - top
-            # One request among a million is still seen.
+            # One request among a million remains visible.
             thin = max(height, THINNEST_BAR)
             yield Bar(
                 x=f"{_number(LEFT + place * room + room * GAP / 2)}%",
@@ -168,7 +168,7 @@ def _words(labels: Sequence[str]) -> Iterator[Word]:
 
 
 def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int], *, level: bool) -> str:
-    """What the chart shows, in a sentence."""
+    """Describe the chart in a sentence."""
     if not any(totals):
         return "Nothing in this time."
     sums = ", ".join(f"{sum(each.values):,} {each.label}" for each in series)

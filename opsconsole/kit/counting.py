@@ -1,4 +1,4 @@
-"""Counts in words, and counts that stop: nobody needs to know exactly how many more than ten thousand there are."""
+"""Counts in words, and capped counts: above ten thousand nobody needs the exact number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COUNTED_TO = 10_000
 
 
 def count(rows: QuerySet[Any], most: int | None = None) -> int:
-    """Count the rows up to one more than ``most`` (``COUNTED_TO`` unless given), which says that there are more."""
+    """Count the rows up to ``most`` + 1 (default ``COUNTED_TO``); the extra one means that there are more."""
     return rows.order_by().values("pk")[: _limit(most) + 1].count()
 
 
@@ -20,12 +20,12 @@ def figure(number: int, most: int | None = None) -> str:
 
 
 def many(number: int, one: str, several: str = "", *, most: int | None = None) -> str:
-    """Return a count that stops, with its noun: "1 job", "12 jobs", "10,000+ jobs"."""
+    """Return a capped count with its noun: "1 job", "12 jobs", "10,000+ jobs"."""
     return f"{figure(number, most)} {plural(number, one, several)}"
 
 
 def exactly(number: int, one: str, several: str = "") -> str:
-    """Return a count that was counted to its end, with its noun: "12,345 jobs"."""
+    """Return an exact count with its noun: "12,345 jobs"."""
     return f"{number:,} {plural(number, one, several)}"
 
 

@@ -1,4 +1,4 @@
-"""How Django connects to the database that a URL names."""
+"""The conversion of a database URL to Django's connection settings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import environ
 
-# A connection that a firewall or a failover dropped without a word is given up within a minute, not in the
-# kernel's quarter of an hour: a beat that waits on it would let its run be found stale. The URL may say otherwise.
+# A connection that a firewall or a failover dropped silently ends within a minute instead of the kernel's quarter of an
+# hour: a heartbeat that waits for it would make its run stale. The URL can override this.
 KEEPALIVES = {
     "keepalives": 1,
     "keepalives_idle": 30,
@@ -18,16 +18,16 @@ KEEPALIVES = {
 
 
 def to_database(url: str) -> dict[str, Any]:
-    """The entry for DATABASES."""
+    """Return the entry for DATABASES."""
     named: dict[str, Any] = environ.Env.db_url_config(url)
     options = named.pop("OPTIONS", {})
     return named | {
-        # A Unix socket's folder comes as ?host=/folder; Django's own tools look for it here.
+        # The folder of a Unix socket is given as ?host=/folder; Django's own tools expect it here.
         "HOST": options.pop("host", named["HOST"]),
         "ATOMIC_REQUESTS": False,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        # A pooler between us and the server hands out another session for each transaction.
+        # A pooler may use another session for each transaction.
         "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5} | KEEPALIVES | options,
     }

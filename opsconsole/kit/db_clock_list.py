@@ -1,4 +1,4 @@
-"""Lists whose ages are told by the database's clock."""
+"""Lists that show ages by the database's clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
 
 class AgedAdmin(ReadOnlyAdmin):
-    """Rows carry ``db_now``, the database's time, so that ages don't depend on this host's clock."""
+    """A list whose rows have ``db_now``, the database's time, so that ages don't depend on this host's clock."""
 
     sortable_by = ()
     paginator = CappedPaginator

@@ -1,7 +1,7 @@
-"""Schema changes that are safe on somebody else's live table.
+"""Migration operations that are safe on other people's live tables.
 
-Contract tables belong to the outside: locks on them are short and given up rather than queued for, indexes
-are built concurrently, and nothing of theirs is dropped or altered, forwards or back.
+Contract tables belong to others. Locks on them are short and abandoned rather than waited for, indexes are built
+concurrently, and nothing of theirs is dropped or altered, forwards or backwards.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PAUSE_SECONDS = 1.0
 
 
 class EnsureTable(Operation):
-    """Create a contract's table where it is absent; where it is there, add the columns that it lacks.
+    """Create a contract table if it is absent; otherwise add the columns that it lacks.
 
-    ``create`` is the CREATE TABLE statement of the contract's own columns, ``columns`` maps each column of ours
-    to its type and default. Defaults are constants: PostgreSQL keeps those in the catalogue and rewrites no row.
-    Nothing is undone on the way back: a column of ours may stay, a row of theirs must.
+    ``create`` is the CREATE TABLE statement of the contract's own columns; ``columns`` maps each column of ours to its
+    type and default. Defaults are constants, which PostgreSQL stores in the catalogue without rewriting rows. The
+    reverse operation does nothing: our columns may stay, and their rows must.
     """
 
     reduces_to_sql = True
@@ -46,7 +46,7 @@ class EnsureTable(Operation):
         self.columns = columns
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """The database alone changes; the model's state is given beside it."""
+        """Leave the state alone: it is defined by a separate operation."""
 
     def database_forwards(
         self,
@@ -59,7 +59,7 @@ class EnsureTable(Operation):
             for statement in (self.create, self._add_columns(self.columns)):
                 schema_editor.execute(statement, params=None)
             return
-        # The table may be in any schema of the search path, so CREATE TABLE IF NOT EXISTS would not find it.
+        # The table may be in any schema of the search path, where CREATE TABLE IF NOT EXISTS would not find it.
         if not _exists(schema_editor.connection, self.table):
             schema_editor.execute(self.create, params=None)
         missing = self._missing(schema_editor.connection)
@@ -67,7 +67,7 @@ class EnsureTable(Operation):
             _alter_patiently(schema_editor.connection, self.table, self._add_columns(missing))
 
     def database_backwards(self, *_: Any) -> None:
-        """Nothing: see the class."""
+        """Do nothing; see the class."""
 
     def describe(self) -> str:
         return f"Create {self.table}, or add the columns that it lacks"
@@ -89,7 +89,7 @@ class EnsureTable(Operation):
 
 
 class AddIndexOnline(AddIndexConcurrently):
-    """Build an index without blocking writers; a half-built leftover of an earlier try is replaced."""
+    """Build an index without blocking writers, replacing a half-built leftover of an earlier try."""
 
     def database_forwards(
         self,
@@ -101,14 +101,14 @@ class AddIndexOnline(AddIndexConcurrently):
         valid = self._existing_is_valid(schema_editor.connection)
         if valid:
             return
-        # It waits for every older transaction, holding up nobody: a time limit would leave half an index.
+        # The build waits for every older transaction without blocking anybody: a time limit would leave half an index.
         with _session(schema_editor.connection, lock_timeout=0, statement_timeout=0):
             if valid is False:
                 schema_editor.execute(f"DROP INDEX CONCURRENTLY {schema_editor.quote_name(self.index.name)}")
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, *_: Any) -> None:
-        """The index stays: dropping it would slow the outside's table down and free nothing that is needed."""
+        """Keep the index: dropping it would slow down other people's queries."""
 
     def _existing_is_valid(self, connection: BaseDatabaseWrapper) -> bool | None:
         with connection.cursor() as cursor:
@@ -120,7 +120,7 @@ class AddIndexOnline(AddIndexConcurrently):
 
 
 class ReplaceFunction(Operation):
-    """Create an SQL function beside a contract's table, in place of any of that name and arguments.
+    """Create an SQL function in the schema of a contract table, replacing one with the same name and arguments.
 
     ``create`` is the statement, with ``{schema}`` for the table's schema and ``{search_path}`` for the path to
     pin. Whoever was granted the replaced function by name may execute the new one; nobody else may, neither
@@ -137,7 +137,7 @@ class ReplaceFunction(Operation):
         self.create = create
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Functions are no part of the models' state."""
+        """Leave the state alone: functions are not part of it."""
 
     def database_forwards(
         self,
@@ -171,7 +171,7 @@ class ReplaceFunction(Operation):
         return f"Create or replace the function {self.name}"
 
     def _place(self, connection: BaseDatabaseWrapper) -> tuple[str, str]:
-        """The schema of the table, and the search path as it is now, both quoted; temporary tables come last."""
+        """Return the table's schema and the current search path, both quoted; temporary tables come last."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT quote_ident(coalesce((SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
@@ -184,7 +184,7 @@ class ReplaceFunction(Operation):
         return schema, f"{path}, pg_temp"
 
     def _grantees(self, connection: BaseDatabaseWrapper, routine: str) -> list[str]:
-        """The roles other than the owner that were granted the function by name, quoted."""
+        """Return the roles, other than the owner, that were granted the function by name, quoted."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT DISTINCT quote_ident(rolname) FROM pg_proc, aclexplode(proacl) JOIN pg_roles r ON r.oid = grantee"
@@ -201,7 +201,7 @@ def _exists(connection: BaseDatabaseWrapper, relation: str) -> bool:
 
 
 def _alter_patiently(connection: BaseDatabaseWrapper, table: str, statement: str) -> None:
-    """Wait at most two seconds for the lock, then let others pass: everybody queues behind a waiting ALTER TABLE."""
+    """Wait at most two seconds per try for the lock, because everybody else queues behind a waiting ALTER TABLE."""
     with (
         _session(connection, lock_timeout=LOCK_TIMEOUT_MS, statement_timeout=0),
         connection.cursor() as cursor,

@@ -1,4 +1,4 @@
-"""How the pages show times, states and ids. Everything that comes from outside is escaped here."""
+"""The display of times, states and JSON on pages. All outside text is escaped here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING = format_html('<span class="nothing">{}</span>', "–")  # noqa: RUF001 
 
 
 def age(at: datetime | None, now: datetime | None = None, *, suffix: str = "") -> SafeString:
-    """How long ago, in words, with the exact time on hover. ``now``: the clock that ``at`` was written by."""
+    """Return an age in words, with the exact time on hover. ``now`` is by the clock that wrote ``at``."""
     if at is None:
         return NOTHING
     elapsed = (now or timezone.now()) - at
@@ -25,14 +25,14 @@ def age(at: datetime | None, now: datetime | None = None, *, suffix: str = "") -
 
 
 def moment(at: datetime, words: str) -> SafeString:
-    """A ``<time>`` that says ``words`` and carries the exact time, in UTC."""
+    """Return a ``<time>`` element that shows ``words`` and carries the exact time in UTC."""
     exact = timezone.localtime(at, timezone.get_default_timezone())
     title = f"{exact:%Y-%m-%d %H:%M:%S %Z}"
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), title, words)
 
 
 def rough(time: timedelta) -> str:
-    """A duration for columns that are read downwards: one unit says enough, but for a few hours or days."""
+    """Return a duration for table columns, mostly in a single unit."""
     seconds = int(time.total_seconds())
     if 120 <= seconds < 3_600:
         return f"{seconds // 60} min"
@@ -42,18 +42,18 @@ def rough(time: timedelta) -> str:
 
 
 def badge(text: str, tone: str = "quiet") -> SafeString:
-    """A state as a small label. Tones: good, running, waiting, warning, bad, quiet."""
+    """Return a state as a small label. Tones: good, running, waiting, warning, bad, quiet."""
     return format_html('<span class="badge badge-{}">{}</span>', tone, text)
 
 
 def pretty(value: Any) -> SafeString:
-    """A JSON value, indented and escaped."""
+    """Return a JSON value, indented and escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="json" tabindex="0">{}</pre>', text)
 
 
 def clock_time(at: datetime) -> str:
-    """A time in UTC; its day too when it is not today's."""
+    """Return a time in UTC, with the date when it is not today."""
     exact = timezone.localtime(at, timezone.get_default_timezone())
     today = timezone.localtime(timezone=timezone.get_default_timezone()).date()
     return f"{exact:%H:%M:%S %Z}" if exact.date() == today else f"{exact:%Y-%m-%d %H:%M:%S %Z}"

@@ -1,4 +1,4 @@
-"""Durations in the words that every page, log line and message uses."""
+"""Durations in words, the same on every page, log line and message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 
 def spell(time: timedelta) -> str:
-    """A duration in its two largest units: '45 s', '12 min 5 s', '3 h 10 min', '2 d 4 h'."""
+    """Return a duration in its two largest units: '45 s', '12 min 5 s', '3 h 10 min', '2 d 4 h'."""
     seconds = max(0, int(time.total_seconds()))
     days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
     if days:

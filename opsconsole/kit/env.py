@@ -1,7 +1,7 @@
-"""Readers of environment variables. Each refuses nonsense at start with a sentence that names the variable.
+"""Readers of environment variables. Each refuses invalid values at start, with a sentence that names the variable.
 
-An empty variable counts as one that is not set: deployment tools often can't leave one out. Values that
-hold secrets (URLs with passwords, keys) are never repeated in a message.
+An empty variable counts as not set, because deployment tools often can't omit one. Values that contain secrets (URLs
+with passwords, keys) are never repeated in a message.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from jsonpath_ng.ext import parser as jsonpath
 FEWEST_SECRET_CHARACTERS = 32
 
 _environment = environ.Env.ENVIRON
-# Each name that was asked for, and its default: a misspelt variable can be pointed out, the docs held to it.
+# Every name that was read, with its default, to report misspelt variables and to test the docs.
 known: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class QueueConfig:
-    """Where the messages of one queue go. ``dlq_url`` None: it has no dead letter queue that we know of."""
+    """One queue. ``dlq_url`` None: it has no known dead letter queue."""
 
     name: str
     url: str
@@ -42,7 +42,7 @@ def refuse(name: str, accepted: str, found: object = None) -> NoReturn:
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable without surrounding blanks, or ``default``."""
+    """Return the variable without surrounding blanks, or ``default``."""
     known.setdefault(name, default)
     return str(_environment.get(name, "")).strip() or default
 
@@ -55,12 +55,12 @@ def integer(name: str, default: int, *, at_least: int = 1, at_most: int = 2**31 
 
 
 def seconds(name: str, default: int, *, at_most: int = 30 * 86_400) -> int:
-    """A duration in whole seconds, from one second to thirty days."""
+    """Read a duration in whole seconds, from one second to thirty days."""
     return integer(name, default, at_most=at_most)
 
 
 def share(name: str, default: float) -> float:
-    """A share of a whole, above 0 and up to 1."""
+    """Read a share of a whole, above 0 and up to 1."""
     value = text(name, str(default))
     if not re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,12}", value) or not 0 < float(value) <= 1:
         refuse(name, "a number above 0 and up to 1, such as 0.5", value)
@@ -82,12 +82,12 @@ def choice(name: str, default: str, accepted: Sequence[str]) -> str:
 
 
 def words(name: str, default: Sequence[str] = ()) -> list[str]:
-    """A list separated by commas."""
+    """Read a list separated by commas."""
     return [word.strip() for word in text(name, ",".join(default)).split(",") if word.strip()]
 
 
 def json_paths(name: str) -> list[str]:
-    """JSON paths, separated by commas, such as ``$.customer.email, $..card_number``."""
+    """Read JSON paths, separated by commas, such as ``$.customer.email, $..card_number``."""
     for path in words(name):
         try:
             jsonpath.parse(path)
@@ -100,14 +100,14 @@ def json_paths(name: str) -> list[str]:
 
 
 def secrets(name: str) -> list[str]:
-    """Secrets separated by commas, each of 32 characters or more; never shown."""
+    """Read secrets separated by commas, each of 32 characters or more; they are never shown."""
     if any(len(secret) < FEWEST_SECRET_CHARACTERS for secret in words(name)):
         refuse(name, f"secrets of at least {FEWEST_SECRET_CHARACTERS} characters, separated by commas")
     return words(name)
 
 
 def origins(name: str) -> list[str]:
-    """Origins, separated by commas: a scheme and a host (perhaps ``*.domain``), with no path."""
+    """Read origins, separated by commas: a scheme and a host (possibly ``*.domain``), without a path."""
     for origin in words(name):
         if not re.fullmatch(r"https?://(\*\.)?[A-Za-z0-9.\-\[\]:]+", origin):
             refuse(name, "origins such as https://ops.example.com, separated by commas", origin)
@@ -115,7 +115,7 @@ def origins(name: str) -> list[str]:
 
 
 def topics(name: str) -> list[str]:
-    """ARNs of SNS topics, separated by commas."""
+    """Read ARNs of SNS topics, separated by commas."""
     for topic in words(name):
         if not re.fullmatch(r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}", topic):
             refuse(name, "ARNs such as arn:aws:sns:us-east-1:123456789012:name, separated by commas", topic)
@@ -123,7 +123,7 @@ def topics(name: str) -> list[str]:
 
 
 def url(name: str, schemes: Sequence[str], example: str) -> str | None:
-    """A URL with a host or of a Unix socket, or None when it isn't set. It may hold a password: never shown."""
+    """Read a URL with a host or of a Unix socket; None when it isn't set. It may contain a password and is never shown."""
     value = text(name)
     if value and not _is_url(value, schemes):
         refuse(name, f"a URL such as {example}")
@@ -131,7 +131,7 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
 
 
 def webhook(name: str, example: str, *, loopback: bool) -> str | None:
-    """An HTTPS address that is a secret, or None. ``loopback``: plain HTTP on this machine will do as well."""
+    """Read a secret HTTPS address, or None. ``loopback`` also allows plain HTTP on this machine."""
     value = text(name)
     if not value or _is_url(value, ("https",)):
         return value or None
@@ -141,7 +141,7 @@ def webhook(name: str, example: str, *, loopback: bool) -> str | None:
 
 
 def addresses(name: str) -> dict[str, str]:
-    """A JSON object from names to addresses that are secrets, ``{}`` when it isn't set. Nothing of it is shown."""
+    """Read a JSON object from names to secret addresses; ``{}`` when it isn't set. Nothing of it is shown."""
     example = 'a JSON object such as {"mail": "mailtos://user:password@example.com?to=team@example.com"}'
     try:
         value = json.loads(text(name, "{}"))
@@ -156,7 +156,7 @@ def addresses(name: str) -> dict[str, str]:
 
 
 def store(name: str, default: str | None) -> str | None:
-    """A URL of Redis or Valkey, ``default`` when the variable isn't set, None when it says "memory"."""
+    """Read a URL of Redis or Valkey; ``default`` when the variable isn't set, None when it says "memory"."""
     value = text(name)
     if value == "memory":
         return None
@@ -166,13 +166,13 @@ def store(name: str, default: str | None) -> str | None:
 
 
 def web_concurrency() -> int:
-    """How many processes gunicorn starts when it isn't told otherwise: its own variable, else one."""
+    """Return the number of processes that gunicorn starts by default: its own variable, or one."""
     value = str(_environment.get("WEB_CONCURRENCY", "")).strip()
     return int(value) if re.fullmatch(r"[1-9][0-9]{0,3}", value) else 1
 
 
 def header(name: str) -> str:
-    """The name of an HTTP header, or nothing. Underscores are refused: servers don't tell them from dashes."""
+    """Read the name of an HTTP header. Underscores are refused, because servers don't distinguish them from dashes."""
     value = text(name)
     if value and not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", value):
         refuse(name, "the name of a header such as X-Forwarded-User", value)
@@ -180,7 +180,7 @@ def header(name: str) -> str:
 
 
 def networks(name: str) -> tuple[str, ...]:
-    """Networks, separated by commas; the word "unix" stands for whoever comes through a Unix socket."""
+    """Read networks, separated by commas; the word "unix" stands for clients on a Unix socket."""
     for word in words(name):
         try:
             word == "unix" or ip_network(word)
@@ -190,7 +190,7 @@ def networks(name: str) -> tuple[str, ...]:
 
 
 def database(name: str, example: str) -> str | None:
-    """A PostgreSQL URL that names a database, or None when the variable isn't set."""
+    """Read a PostgreSQL URL that names a database; None when the variable isn't set."""
     value = text(name)
     if not value:
         return None
@@ -200,7 +200,7 @@ def database(name: str, example: str) -> str | None:
 
 
 def mapping(name: str, example: str) -> dict[str, Any]:
-    """A JSON object, ``{}`` when the variable isn't set."""
+    """Read a JSON object; ``{}`` when the variable isn't set."""
     try:
         value = json.loads(text(name, "{}"))
     except (ValueError, RecursionError):
@@ -211,7 +211,7 @@ def mapping(name: str, example: str) -> dict[str, Any]:
 
 
 def columns(name: str, accepted: Sequence[str]) -> dict[str, str]:
-    """Contract columns ("table.column") that the database calls by another name."""
+    """Read contract columns ("table.column") that have another name in the database."""
     value = mapping(name, '{"worker_heartbeats.last_heartbeat": "last_seen"}')
     for contract_name, actual in value.items():
         if contract_name not in accepted:
@@ -222,7 +222,7 @@ def columns(name: str, accepted: Sequence[str]) -> dict[str, str]:
 
 
 def queues(main: str, main_dlq: str, others: str) -> dict[str, QueueConfig]:
-    """All queues by name: ``default`` from two variables of its own, the others from a JSON object."""
+    """Read all queues by name: ``default`` from two variables, the others from a JSON object."""
     configured = {}
     default_url = _queue_url(main, text(main))
     default_dlq = _queue_url(main_dlq, text(main_dlq))
@@ -238,7 +238,7 @@ def queues(main: str, main_dlq: str, others: str) -> dict[str, QueueConfig]:
     return configured
 
 
-# These may name a Unix socket in their path or query instead of a host.
+# URLs of these schemes may name a Unix socket in their path or query instead of a host.
 _SOCKET_SCHEMES = frozenset({"postgres", "postgresql", "unix"})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _QUEUES_EXAMPLE = '{"slow": {"url": "https://...", "dlq_url": "https://..."}}'
@@ -259,7 +259,7 @@ def _queue_url(variable: str, value: object) -> str | None:
 
 def _refuse_shared_urls(configured: dict[str, QueueConfig], variables: str) -> None:
     urls = [queue.url for queue in configured.values()]
-    # Queues may share a dead letter queue, but no queue's dead letters may come back as its work.
+    # Queues may share a dead letter queue, but the dead letters of no queue may come back as work.
     urls += {queue.dlq_url for queue in configured.values() if queue.dlq_url}
     twice = next((url for url in urls if urls.count(url) > 1), None)
     if twice:

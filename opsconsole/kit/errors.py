@@ -1,4 +1,4 @@
-"""Errors that end as a sentence on a page, in a terminal or in an API's answer."""
+"""Errors that are shown as a sentence on a page, in a terminal or in an API response."""
 
 
 class OpsConsoleError(Exception):

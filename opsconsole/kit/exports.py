@@ -1,4 +1,4 @@
-"""Rows as CSV or JSON, streamed page by page, so that a million of them need no more memory than a page."""
+"""Exports as CSV or JSON, streamed page by page, so that a million rows need no more memory than a page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def download(
 
 
 def _paged(rows: QuerySet[Any]) -> Iterator[Any]:
-    """By keyset: behind a pooler there are no server-side cursors."""
+    """Yield the rows in pages by keyset, because there are no server-side cursors behind a pooler."""
     page = list(rows[:PAGE])
     while page:
         yield from page
@@ -58,7 +58,7 @@ def _paged(rows: QuerySet[Any]) -> Iterator[Any]:
 
 
 class _Echo:
-    """A file that gives back what is written to it."""
+    """A file that returns what is written to it."""
 
     def write(self, text: str) -> str:
         return text
@@ -85,7 +85,7 @@ def harmless(cell: Cell) -> Cell:
 
 
 def _json_lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
-    """Yield an array of objects, a line each."""
+    """Yield an array of objects, one per line."""
     separator = "[\n"
     for row in rows:
         yield separator + json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Figures by the hour for the charts: counts that are counted again, and highest readings (I8: an hour without one stays away)."""
+"""Hourly figures for the charts: repeatable counts and highest readings. An hour without a reading has no row (I8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOURS = 24
 
 
 def set_counts(counts: Iterable[tuple[str, datetime, float]]) -> None:
-    """Keep what was counted in these hours, in place of what was counted before."""
+    """Store the counts of these hours, replacing earlier ones."""
     HourlyFigure.objects.bulk_create(
         [HourlyFigure(name=name, hour=hour, value=value) for name, hour, value in counts],
         update_conflicts=True,
@@ -26,7 +26,7 @@ def set_counts(counts: Iterable[tuple[str, datetime, float]]) -> None:
 
 
 def raise_to(name: str, value: float) -> None:
-    """Keep the highest reading of this hour, by the database's clock."""
+    """Store the highest reading of this hour, by the database's clock."""
     this_hour = TruncHour(Now())
     rows = HourlyFigure.objects.filter(name=name, hour=this_hour)
     if rows.update(value=Greatest(F("value"), value)):
@@ -38,7 +38,7 @@ def raise_to(name: str, value: float) -> None:
 
 
 def last_day(names: Sequence[str]) -> tuple[list[datetime], dict[str, list[float | None]]]:
-    """The hours of the last day, the oldest first, and each name's value in them; None where nothing is known."""
+    """Return the hours of the last day, oldest first, with the value per name; None where it is unknown."""
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
     hours = [now - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
     rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0]).values_list(
@@ -49,5 +49,5 @@ def last_day(names: Sequence[str]) -> tuple[list[datetime], dict[str, list[float
 
 
 def prune() -> int:
-    """Delete what is older than the charts may ever show; returns how many rows."""
+    """Delete figures older than the charts ever show; return the number of rows."""
     return HourlyFigure.objects.filter(hour__lt=Now() - KEPT).delete()[0]

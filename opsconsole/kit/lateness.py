@@ -1,4 +1,4 @@
-"""When something that must succeed again and again is late: one rule for monitors, sweeps, checks and readings."""
+"""Lateness of recurring work: one rule for monitors, sweeps, checks and readings."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ Interval = TypeVar("Interval", timedelta, Combinable)
 
 
 def late_after(interval: Interval) -> Interval:
-    """For how long after its last success it is in time."""
+    """Return how long after its last success the work is still on time."""
     return interval * INTERVALS

@@ -1,6 +1,4 @@
-"""``cluster_progress``, a row for each supervised cluster; ``pauses``, one for each time something was held still;
-``hourly_figures``, what the charts show.
-"""
+"""The console's own models: ``cluster_progress`` (one row per supervised cluster), ``pauses`` and ``hourly_figures``."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ KEPT = timedelta(days=7)
 
 class ClusterProgressQuerySet(models.QuerySet["ClusterProgress"]):
     def forgotten(self) -> Self:
-        """Clusters of which nothing was heard for a week."""
+        """Return clusters without progress for a week."""
         return self.filter(progressed_at__lt=Now() - KEPT)
 
 
@@ -24,10 +22,10 @@ class ClusterProgress(models.Model):
     cluster_id = models.TextField(primary_key=True)
     hostname = models.TextField()
     started_at = models.DateTimeField(db_default=Now(), help_text="When its supervisor started.")
-    probe = models.IntegerField(db_default=0, help_text="The last probe that was run by the cluster.")
+    probe = models.IntegerField(db_default=0, help_text="The last probe that the cluster ran.")
     progressed_at = models.DateTimeField(db_default=Now(), help_text="When it was run.")
     restarts = models.IntegerField(db_default=0, help_text="How often the supervisor had to restart it.")
-    restart_reason = models.TextField(blank=True, db_default="", help_text="Why it was restarted last.")
+    restart_reason = models.TextField(blank=True, db_default="", help_text="Why it was last restarted.")
 
     objects = ClusterProgressQuerySet.as_manager()
 
@@ -36,7 +34,7 @@ class ClusterProgress(models.Model):
         db_table = "cluster_progress"
         verbose_name = "cluster"
         default_permissions = ("view",)
-        # Not django-q2's own "change schedule": whoever edits one chooses the code that runs.
+        # Not django-q2's own "change schedule": whoever edits a schedule chooses the code that runs.
         permissions = [
             ("pause_schedule", "Can pause and resume a schedule"),
             ("run_schedule", "Can run a schedule now"),
@@ -48,18 +46,20 @@ class ClusterProgress(models.Model):
 
 class PauseQuerySet(models.QuerySet["Pause"]):
     def active(self) -> Self:
-        """In force now: not ended by anybody, and not yet at its end, by the database's clock."""
+        """Return pauses in force: not ended by anybody and not yet over, by the database's clock."""
         return self.filter(Q(until=None) | Q(until__gt=Now()), ended_at=None)
 
 
 class Pause(models.Model):
-    """Written only by ``opsconsole.kit.pauses``. At most one a ``name`` is open."""
+    """A pause, written only by ``opsconsole.kit.pauses``. At most one per ``name`` is open."""
 
-    name = models.TextField(help_text="What is held still, such as 'recovery' or 'queue:default'.")
+    name = models.TextField(help_text="What is paused, such as 'recovery' or 'queue:default'.")
     began_at = models.DateTimeField(db_default=Now())
     began_by = models.TextField()
     reason = models.TextField()
-    until = models.DateTimeField(null=True, help_text="It ends by itself then; empty: when somebody ends it.")
+    until = models.DateTimeField(
+        null=True, help_text="When it ends automatically; empty: when somebody ends it."
+    )
     ended_at = models.DateTimeField(null=True)
     ended_by = models.TextField(blank=True, db_default="")
     end_reason = models.TextField(blank=True, db_default="")
@@ -83,7 +83,7 @@ class Pause(models.Model):
 
 
 class HourlyFigure(models.Model):
-    """What was counted or measured in an hour, kept so that charts need not read the rows themselves.
+    """A figure counted or measured in an hour, stored so that charts need not read the rows themselves.
 
     Written only by ``opsconsole.kit.figures``.
     """

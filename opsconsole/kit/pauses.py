@@ -1,7 +1,7 @@
-"""Hold something still for a while: recovery during a deploy, the checks of dead letters, the workers of a queue.
+"""Pauses of recovery (during a deploy), of the checks of dead letters, or of the workers of a queue.
 
-Whoever is held asks ``active`` before each turn. A pause has a reason, and an end if one was given; what is held
-goes on by itself then, also when nobody is there to say so.
+The paused work calls ``active`` before each turn. A pause has a reason and optionally an end, at which the work
+resumes automatically.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST = timedelta(days=7)
 
 
 class PauseRefused(OpsConsoleError):
-    """A pause can't be begun or ended as asked; the message says what is missing."""
+    """A pause can't be started or ended; the message says what is missing."""
 
 
 def of_queue(name: str) -> str:
@@ -32,14 +32,14 @@ def of_queue(name: str) -> str:
 
 
 def active(name: str) -> Pause | None:
-    """The pause that holds ``name`` still now."""
+    """Return the pause of ``name`` that is in force."""
     return Pause.objects.active().filter(name=name).first()
 
 
 def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) -> Pause:
-    """Hold ``name`` still for so long, or until somebody ends it. One that is in force is replaced.
+    """Pause ``name`` for this long, or until somebody resumes it. A pause in force is replaced.
 
-    Raises ``PauseRefused`` without a reason, and when somebody else began one at the same moment.
+    Raise ``PauseRefused`` without a reason, and when somebody else started a pause at the same moment.
     """
     reason = reasons.required(reason, PauseRefused)
     if lasting is not None and not timedelta(0) < lasting <= LONGEST:
@@ -51,12 +51,12 @@ def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) 
         Pause.objects.bulk_create([begun], ignore_conflicts=True)
         mine = Pause.objects.filter(name=name, ended_at=None, began_by=by, reason=reason).first()
         if mine is None:
-            raise PauseRefused("Somebody else paused it at this moment: look again.")
+            raise PauseRefused("Somebody else paused it at the same moment. Nothing was changed. Look again.")
         return mine
 
 
 def end(name: str, *, by: str, reason: str) -> Pause | None:
-    """Let ``name`` go on. None: nothing was held. Raises ``PauseRefused`` without a reason."""
+    """Resume ``name``. Return None when nothing was paused. Raise ``PauseRefused`` without a reason."""
     reason = reasons.required(reason, PauseRefused)
     with transaction.atomic():
         held = Pause.objects.active().filter(name=name).select_for_update().first()
@@ -64,7 +64,7 @@ def end(name: str, *, by: str, reason: str) -> Pause | None:
 
 
 def _end(name: str, *, by: str, reason: str) -> int:
-    """Close the open row; one whose time had come was ended by the clock, then."""
+    """Close the open row; a pause whose time was over ended automatically at that time."""
     open_rows = Pause.objects.filter(name=name, ended_at=None)
     open_rows.filter(until__lte=Now()).update(ended_at=F("until"), ended_by=BY_THE_CLOCK)
     return open_rows.update(ended_at=Now(), ended_by=by, end_reason=reason)

@@ -1,4 +1,4 @@
-"""Errors of the API as RFC 9457 problem documents, also those that no route of it ever saw."""
+"""API errors as RFC 9457 problem documents, including errors from outside its routes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ VERSION = "1.0"
 SENTENCES = {
     400: "The request can't be read.",
     404: "There is nothing at this address. See /api/docs.",
-    405: "This address does not answer this method; the Allow header names those that it does.",
+    405: "This address does not support this method. The Allow header names the supported ones.",
     413: "The request is larger than the console accepts.",
-    500: "The console failed. It was recorded; trying again may help.",
+    500: "The console failed. The error was logged. Trying again may help.",
 }
 
 
 class Problem(OpsConsoleError):
-    """An answer with an error's status. ``members`` are what a program needs besides the sentence."""
+    """An error response. ``members`` are what a program needs besides the sentence."""
 
     def __init__(
         self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
@@ -43,13 +43,13 @@ class Problem(OpsConsoleError):
 
 
 def document(status: int, detail: str, **members: Any) -> str:
-    """The problem as JSON. ``type`` is about:blank: the status and ``reason`` say which problem it is."""
+    """Return the problem as JSON. ``type`` is about:blank: the status and ``reason`` identify the problem."""
     title = HTTPStatus(status).phrase
     return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail} | members)
 
 
 class ApiMiddleware:
-    """Gives each answer below ``/api/`` its version, forbids keeping it, and makes errors problem documents."""
+    """Adds the version to each response below ``/api/``, forbids caching, and turns errors into problem documents."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -65,7 +65,7 @@ class ApiMiddleware:
 
 
 def _speak_json(response: HttpResponse) -> None:
-    """Django's own pages for errors become problems; what is JSON already stays."""
+    """Turn Django's own error pages into problem documents; JSON responses are left alone."""
     if response.headers.get("Content-Type", "").partition(";")[0].endswith("json"):
         return
     detail = SENTENCES.get(response.status_code, HTTPStatus(response.status_code).phrase + ".")

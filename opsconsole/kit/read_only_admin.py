@@ -1,4 +1,4 @@
-"""Admin pages that show and never change: what moves the rows are the duties, not forms."""
+"""Read-only admin pages. Rows change through operations, never through model forms."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Question:
 
 
 class TitledAdmin(admin.ModelAdmin[Any]):
-    """The page of a list has the title that the navigation gives it, in place of "Select ... to change"."""
+    """A list page with the title from the navigation instead of "Select ... to change"."""
 
-    # Singular and plural on screen, for a model of another package that calls itself something else.
+    # Singular and plural on screen, for a model of another package with other names.
     shown_names: tuple[str, str] | None = None
 
     def changelist_view(
@@ -49,7 +49,7 @@ class TitledAdmin(admin.ModelAdmin[Any]):
     def render(
         self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
     ) -> TemplateResponse:
-        """A page of our own, with what every page of the admin is given."""
+        """Render a page with the context of every admin page."""
         common = {**self.admin_site.each_context(request), "opts": self.opts}
         return TemplateResponse(request, template, common | context, status=status)
 
@@ -91,7 +91,7 @@ class ReadOnlyAdmin(TitledAdmin):
     list_per_page = 50
 
     def action_checkbox(self, obj: Model) -> SafeString:
-        """As Django's own, but without a template for each row, which takes a sixth of the page's time."""
+        """Return the same as Django, without a template per row, which takes a sixth of the page's time."""
         return format_html(
             '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">',
             ACTION_CHECKBOX_NAME,
@@ -117,7 +117,7 @@ class ReadOnlyAdmin(TitledAdmin):
 
 
 class OnePageAdmin(ReadOnlyAdmin):
-    """The page in the place of the list is the only one: the addresses of single rows lead there."""
+    """An admin with a single page in place of the list; the addresses of rows redirect to it."""
 
     def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
         return redirect(self.address("changelist"))
@@ -127,15 +127,15 @@ class OnePageAdmin(ReadOnlyAdmin):
 
 
 class PageAdmin(ReadOnlyAdmin, Generic[Row]):
-    """Each row has a page of our own in the place of the admin's form; its history is told there too."""
+    """An admin whose rows have a page instead of the admin's form; the history is shown there too."""
 
-    # What is said of an address that names no row.
+    # The message for an address that names no row.
     missing: str
-    # Where the history stands on the page, such as '#timeline'.
+    # The anchor of the history on the page, such as '#timeline'.
     history_at = ""
 
     def load(self, key: str) -> Row | None:
-        """The row with this key, or None; the key is whatever stood in an address."""
+        """Return the row with this key, or None; the key is unchecked text from an address."""
         raise NotImplementedError
 
     def page(self, request: HttpRequest, row: Row) -> HttpResponse:

@@ -21,9 +21,9 @@ def required(
     *,
     name: str = "reason",
 ) -> str:
-    """Return the reason as it is stored. Raise ``refusal`` if nobody could read anything in it.
+    """Return the reason as it is stored. Raise ``refusal`` if it has no visible text.
 
-    ``kept`` says where it is kept, ``name`` what the reason is called where it is given.
+    ``kept`` says where it is stored; ``name`` is what the reason is called in the form.
     """
     text = _readable(reason or "")
     if not text:
@@ -61,7 +61,7 @@ class ReasonField(forms.CharField):
 
 
 class ReasonForm(forms.Form):
-    """Asks for a reason; what else a form asks for is for subclasses to say."""
+    """A form with a reason; subclasses add further fields."""
 
     reason = ReasonField()
 
@@ -70,6 +70,6 @@ class ReasonForm(forms.Form):
 
 
 class ReasonPageForm(ReasonForm):
-    """The form of a page that asks for nothing else: the field has the focus."""
+    """A form with nothing but a reason, which has the focus."""
 
     reason = ReasonField(autofocus=True)

@@ -1,7 +1,7 @@
-"""The text of requests, before anything reads it: what PostgreSQL can't keep gets no further than this.
+"""The text of requests: characters that PostgreSQL can't store are refused or removed before anything reads them.
 
-An address with a NUL character or with bytes that are no UTF-8 is refused: it can name nothing here. Such characters
-are taken out of headers, cookies and form fields. For the API's documents see ``opsconsole.kit.api_text``.
+An address with a NUL character or invalid UTF-8 is refused, because it can't name anything. Such characters are removed
+from headers, cookies and form fields. For the API's documents see ``opsconsole.kit.api_text``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from opsconsole.kit.storable import is_storable, plain_text
 
 
 class PlainAddressMiddleware:
-    """Refuses addresses with 400, and cleans headers and cookies. It stands before whatever reads those."""
+    """Refuses addresses with 400, and cleans headers and cookies. It comes before everything that reads them."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not is_storable(request.path_info) or not _is_text(request.META.get("QUERY_STRING", "")):
-            raise BadRequest("The address has a NUL character, or bytes that are no UTF-8.")
+            raise BadRequest("The address has a NUL character or invalid UTF-8.")
         for name, value in request.META.items():
             if name.startswith("HTTP_") and isinstance(value, str) and not is_storable(value):
                 request.META[name] = plain_text(value)
@@ -42,7 +42,7 @@ def _is_text(query: str) -> bool:
 
 
 class PlainFormMiddleware:
-    """Cleans the fields of forms. It stands after the CSRF middleware, which decides whether a form is read at all."""
+    """Cleans form fields. It comes after the CSRF middleware, which decides whether a form is read at all."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -51,7 +51,7 @@ class PlainFormMiddleware:
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view: Callable[..., Any], *_: Any) -> None:
-        # What is exempt from CSRF are the addresses for programs: they read the body, not a form.
+        # Views exempt from CSRF are for programs, which read the body and not a form.
         if request.method == "POST" and not getattr(view, "csrf_exempt", False):
             request.POST = _plain_form(request.POST)  # type: ignore[assignment]  # QueryDict, made immutable
 

@@ -22,9 +22,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "probe",
-                    models.IntegerField(
-                        db_default=0, help_text="The last probe that was run by the cluster."
-                    ),
+                    models.IntegerField(db_default=0, help_text="The last probe that the cluster ran."),
                 ),
                 ("progressed_at", models.DateTimeField(db_default=Now(), help_text="When it was run.")),
                 (
@@ -35,7 +33,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "restart_reason",
-                    models.TextField(blank=True, db_default="", help_text="Why it was restarted last."),
+                    models.TextField(blank=True, db_default="", help_text="Why it was last restarted."),
                 ),
             ],
             options={
@@ -54,7 +52,7 @@ class Migration(migrations.Migration):
                 ID,
                 (
                     "name",
-                    models.TextField(help_text="What is held still, such as 'recovery' or 'queue:default'."),
+                    models.TextField(help_text="What is paused, such as 'recovery' or 'queue:default'."),
                 ),
                 ("began_at", models.DateTimeField(db_default=Now())),
                 ("began_by", models.TextField()),
@@ -62,7 +60,7 @@ class Migration(migrations.Migration):
                 (
                     "until",
                     models.DateTimeField(
-                        help_text="It ends by itself then; empty: when somebody ends it.", null=True
+                        help_text="When it ends automatically; empty: when somebody ends it.", null=True
                     ),
                 ),
                 ("ended_at", models.DateTimeField(null=True)),

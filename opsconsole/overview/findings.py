@@ -1,4 +1,4 @@
-"""What the figures mean, in sentences: what to do first, and where."""
+"""Findings: what the figures mean, what to do first, and where."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ratelimits.models import LimiterTrouble
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that an operator should know, the way to the page where it can be settled."""
+    """One thing that an operator should know, with the page where it can be settled."""
 
     tone: str
     sentence: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 def findings(seen: Overview, around: Surroundings) -> list[Finding]:
-    """What needs somebody's attention, the most pressing first; empty when all is well."""
+    """Return what needs attention, most urgent first; empty when all is well."""
     return [
         *of_recovery(seen, around),
         *_of_the_machine(seen),
@@ -45,13 +45,13 @@ def findings(seen: Overview, around: Surroundings) -> list[Finding]:
 
 
 def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
-    """What a person decides about recovery: to arm it, or to end a hold."""
+    """Return findings that need a decision about recovery: to arm it, or to end a hold."""
     page = "jobs_recoverycontrol_changelist"
     if around.standstill == Stop.HELD:
         sentence = f"Recovery is held: {runs(around.mass)} went silent at once."
         if around.hold_begins:
             sentence = f"{runs(around.mass)} went silent at once: the next sweep holds recovery."
-        advice = "See whether the workers are alive, then release the hold or let it end."
+        advice = "Check whether the workers are alive, then release the hold or let it end."
         return [Finding("bad", sentence, advice, "Open recovery", page)]
     if not around.armed:
         sentence = f"Recovery only observes: {runs(seen.stale)} would be recovered."
@@ -61,7 +61,7 @@ def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
 
 
 def of_switches() -> list[Finding]:
-    """What somebody holds still."""
+    """Return findings about active pauses."""
     return [
         Finding(
             "warning",
@@ -78,23 +78,23 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
     found = []
     if seen.sweep_is_late:
         age = f"for {spell(seen.sweep_age)}" if seen.sweep_age else "yet"
-        advice = "Dead runs are not found: see that the cluster (manage.py run_cluster) is up."
+        advice = "Dead runs are not found. Check that the cluster (manage.py run_cluster) is running."
         found.append(
             Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist")
         )
     if seen.unread_queues:
         sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
-        advice = "Its depth is unknown: see the error of the last try."
+        advice = "Its depth is unknown. See the error of the last reading."
         found.append(Finding("bad", sentence, advice, "Open queues", "jobs_queuestate_changelist"))
     if seen.overdue:
-        advice = "See that the dispatcher runs and SQS answers."
+        advice = "Check that the dispatcher runs and SQS answers."
         sentence = f"{many(seen.overdue, 'message')} should have been sent by now."
         found.append(
             Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting")
         )
     if seen.without_workers:
-        advice = "Start workers, or see why their heartbeats don't arrive."
-        sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker lives."
+        advice = "Start workers, or find out why their heartbeats don't arrive."
+        sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
         found.append(Finding("bad", sentence, advice, "Open workers", "jobs_workerheartbeat_changelist"))
     return found
 
@@ -107,13 +107,13 @@ _LIMITER_TROUBLES = {
     ),
     LimiterTrouble.Kind.UNTRUSTED_PROXY: (
         "warning",
-        "A proxy that is not trusted sends client addresses: they are ignored.",
-        "If it is yours, name it in OPSCONSOLE_TRUSTED_PROXIES: its clients count as one.",
+        "An untrusted proxy sends client addresses, which are ignored.",
+        "If the proxy is yours, name it in OPSCONSOLE_TRUSTED_PROXIES. Until then all its clients count as one.",
     ),
     LimiterTrouble.Kind.PROCESSES: (
         "warning",
         "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",
-        "While the store is away each would admit too much.",
+        "While the store is away, the processes together would admit too much.",
     ),
 }
 
@@ -140,12 +140,12 @@ def _of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     if seen.stale_before_cutoff:
         number = seen.stale_before_cutoff
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
-        advice = "Nothing recovers them by itself: read them, then requeue or cancel."
+        advice = "No sweep recovers them. Look at them, then requeue or cancel."
         found.append(Finding("quiet", sentence, advice, *page))
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue
         sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."
-        advice = "Nothing recovers them: configure the queue, or cancel them."
+        advice = "No sweep recovers them. Configure the queue, or cancel them."
         found.append(Finding("warning", sentence, advice, *page))
     return found
 
@@ -157,14 +157,14 @@ def _are(number: int) -> str:
 def _of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
     found = []
     if seen.quarantined:
-        advice = "Read what happened to it, mend the cause, then release it."
+        advice = "Read what happened, fix the cause, then release the jobs."
         sentence = f"{many(seen.quarantined, 'job')} in quarantine."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?status=quarantined")
         )
     if seen.lost:
         why = (
-            "No sweep sends it again by itself (OPSCONSOLE_LOST_RESEND, or workers without epochs)"
+            "No sweep re-sends it (OPSCONSOLE_LOST_RESEND, or workers without epochs)"
             if around.armed
             else "Recovery only observes"
         )
@@ -174,13 +174,13 @@ def _of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=lost")
         )
     if seen.in_vain:
-        advice = "See that workers of the queue run, then cancel and requeue."
+        advice = "Check that workers of the queue run, then cancel and requeue."
         sentence = f"{many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=used_up")
         )
     if seen.hung:
-        advice = "The worker beats, the work may hang: read its notes, then cancel or requeue."
+        advice = "The worker is alive, but the work may hang. Read its notes, then cancel or requeue."
         sentence = f"{runs(seen.hung)} past the deadline."
         found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=hung"))
     return found
@@ -191,4 +191,8 @@ def _of_alerts(seen: Overview) -> list[Finding]:
         return []
     verb = "alert fires" if seen.firing == 1 else "alerts fire"
     sentence = f"{figure(seen.firing)} {verb}: {seen.worst_alert[:120]}."
-    return [Finding("warning", sentence, "Look, then acknowledge.", "Show alerts", "alerts_alert_changelist")]
+    return [
+        Finding(
+            "warning", sentence, "Look at it, then acknowledge it.", "Show alerts", "alerts_alert_changelist"
+        )
+    ]

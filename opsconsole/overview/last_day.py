@@ -1,4 +1,4 @@
-"""Figures beside the counts: of the last day and hour, the longest wait, and the dead letters. None is unknown (I8)."""
+"""Figures of the last day and hour, the longest wait, and the dead letters. None means unknown (I8)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Read = TypeVar("Read")
 
 
 def slow_figures() -> dict[str, Any]:
-    """What reads a day or an hour of rows, and the lines above which alerts fire."""
+    """Return the figures that read a day or an hour of rows, with the thresholds of their alerts."""
     lines = rules.all_by_name()
     taken = _known(gauges.taken_in_a_day)
     return {
@@ -40,7 +40,7 @@ def _known(read: Callable[[], Read]) -> Read | None:
 
 
 def oldest_wait(now: datetime) -> timedelta | None:
-    """How long the first in the line of any configured queue has waited, of those that may start."""
+    """Return the longest wait of a job that may start, in any configured queue."""
     first = [
         Job.objects.startable().filter(queue=name).order_by("updated_at", "pk").values_list("updated_at")[:1]
         for name in settings.QUEUES
@@ -50,7 +50,7 @@ def oldest_wait(now: datetime) -> timedelta | None:
 
 
 def dead_letters(now: datetime) -> int | None:
-    """How many lie in all configured queues; unknown when one of them is not read, or not lately."""
+    """Return the number in all configured queues; unknown when one of them was not read recently."""
     urls = {queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url}
     found = list(DeadLetterQueue.objects.filter(url__in=urls))
     patience = late_after(timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS))
@@ -64,6 +64,6 @@ def _is_fresh(dlq: DeadLetterQueue, since: datetime) -> bool:
 
 
 def soonest_expiry() -> datetime | None:
-    """When SQS deletes the first of the letters that nobody has decided about."""
+    """Return when SQS deletes the first undecided letter."""
     waiting = DeadLetter.objects.present().filter(expires_at__isnull=False)
     return waiting.order_by("expires_at").values_list("expires_at", flat=True).first()

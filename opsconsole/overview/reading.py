@@ -1,4 +1,4 @@
-"""The figures of the overview, read together and kept for a moment."""
+"""The current figures of the overview, read together and cached for a moment."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ratelimits.models import LimiterTrouble
 from ratelimits.policies import policy_cache
 
 KEPT_SECONDS = 5
-# The proof of lost messages reads more than the other figures, and changes slowly.
+# The proof of lost messages reads more than the other figures and changes slowly.
 LOST_KEPT_SECONDS = 60
 SLOW_KEPT_SECONDS = 20
 FAILED_WITHIN = timedelta(hours=24)
 
-# In the process: the pages must also open when the shared cache is away.
+# In this process, because the pages must also open when the shared cache is away.
 memory = LocMemCache("overview", {})
 
 
@@ -43,7 +43,7 @@ _WORST_FIRST = Case(
 class Overview:
     """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
 
-    ``without_workers``: jobs that wait while no worker lives.
+    ``without_workers``: jobs that wait while no worker is alive.
     ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
     message was sent again as often as is allowed. ``stale``: runs that a sweep recovers once it may act;
     ``stale_before_cutoff`` and ``stale_unknown_queue``: those that it leaves to people.
@@ -96,12 +96,12 @@ class Overview:
 
     @property
     def stale_day(self) -> int | None:
-        """As the rule of that name counts: those taken from their workers within 24 hours, and those stale now."""
+        """Return the same as the rule of that name: runs taken from their workers within 24 hours, and runs stale now."""
         return None if self.taken_day is None else self.taken_day + self.stale_in_all
 
     @property
     def expires_in(self) -> timedelta | None:
-        """How long until SQS deletes the first of the letters that nobody has decided about."""
+        """Return the time until SQS deletes the first undecided letter."""
         return None if self.soonest_expiry is None else max(self.soonest_expiry - self.read_at, timedelta(0))
 
     @property
@@ -111,7 +111,7 @@ class Overview:
 
 
 def read() -> Overview:
-    """The figures, at most ``KEPT_SECONDS`` old."""
+    """Return the figures, at most ``KEPT_SECONDS`` old."""
     seen: Overview | None = memory.get("overview")
     if seen is None:
         seen = _read()
@@ -120,7 +120,7 @@ def read() -> Overview:
 
 
 def surroundings_now(seen: Overview) -> Surroundings:
-    """Read what decides about recovery, but for the runs: they were counted with the figures."""
+    """Read the surroundings of recovery, with the runs that were counted with the figures."""
     return replace(surroundings.glance(), mass=seen.mass, overfull=seen.overfull)
 
 
@@ -129,7 +129,7 @@ def _read() -> Overview:
     failed = Job.objects.filter(
         status=Status.FAILED,
         updated_at__gte=Now() - FAILED_WITHIN,
-        # Keeps the walk along the index of failed jobs short, however many there are.
+        # Keeps the scan of the index of failed jobs short, however many there are.
         created_at__gte=Now() - 7 * FAILED_WITHIN,
     )
     workers = WorkerHeartbeat.objects.counted()
@@ -171,7 +171,7 @@ def _read() -> Overview:
 
 
 def _stale(around: Surroundings) -> dict[str, int]:
-    """How many runs are stale, by whether a sweep would recover them. Mostly there are none, and one question tells."""
+    """Count stale runs by whether a sweep would recover them. Mostly there are none, which one query tells."""
     stale, cutoff = Job.objects.stale(), around.policy.cutoff
     if not stale.order_by().exists():
         return {"stale": 0}
@@ -195,7 +195,7 @@ def _lost(around: Surroundings) -> int:
 
 
 def _slow() -> dict[str, Any]:
-    """What reads a day or an hour: kept for longer than the other figures."""
+    """Return the figures of a day or an hour, which are cached for longer than the others."""
     found: dict[str, Any] | None = memory.get("slow")
     if found is None:
         found = last_day.slow_figures()

@@ -76,7 +76,7 @@ def test_workers_are_missed(waits: timedelta | None, last_beat: timedelta | None
     if last_beat is not None:
         beat("worker-1", ago=last_beat)
     said = {
-        "the overview": "no worker lives" in sentences(),
+        "the overview": "no worker is alive" in sentences(),
         "the alert": "no_live_worker" in open_rules(),
     }
     assert said == dict.fromkeys(said, missed)

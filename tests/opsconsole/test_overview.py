@@ -83,7 +83,7 @@ def test_when_all_is_well_nothing_is_found() -> None:
         ({"unread_queues": ("default", "slow")}, "Queue default, slow can't be read."),
         ({"last_sweep": None, "sweep_is_late": True}, "No sweep has ended yet."),
         ({"last_sweep": swept(timedelta(minutes=7)), "sweep_is_late": True}, "No sweep has ended for 7 min."),
-        ({"without_workers": 2}, "2 jobs wait and no worker lives."),
+        ({"without_workers": 2}, "2 jobs wait and no worker is alive."),
         ({"lost": 2}, "2 jobs waiting for a message that is lost."),
         ({"in_vain": 1}, "1 job still waiting after 3 re-sends of the message."),
     ],

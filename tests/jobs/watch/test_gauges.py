@@ -169,7 +169,7 @@ def test_jobs_that_wait_while_no_worker_lives() -> None:
     beat("worker-1", ago=6 * MINUTE)
     gauges.watch()
     alert = open_alert("no_live_worker")
-    assert alert and alert.title == "1 job waits and no worker lives"
+    assert alert and alert.title == "1 job waits and no worker is alive"
     assert alert.severity == "critical"
 
     beat("worker-1")

@@ -98,7 +98,7 @@ def test_untrusted_proxy_and_unstated_processes_are_shown_on_the_overview(
     overview.memory.clear()
     findings = overview.of_the_limiter(overview.read())
     assert [finding.sentence for finding in findings] == [
-        "A proxy that is not trusted sends client addresses: they are ignored.",
+        "An untrusted proxy sends client addresses, which are ignored.",
         "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",
     ]
 
