@@ -9,19 +9,18 @@ from opsconsole.kit import counting
 from opsconsole.kit.counting import many
 
 HUNG_RUNS = "hung-runs"
-COUNTED_AT_MOST = 1_000
 
 
 def watch() -> int:
-    """Open or resolve the alert about hung runs; return their number, at most ``COUNTED_AT_MOST`` + 1."""
-    count = counting.count(Job.objects.hung(), COUNTED_AT_MOST)
+    """Open or resolve the alert about hung runs; return their number, counted as on the overview."""
+    count = counting.count(Job.objects.hung())
     if not count:
         notify.resolve(HUNG_RUNS)
         return 0
     notify.fire(
         HUNG_RUNS,
         Trouble(
-            title=f"{many(count, 'run', most=COUNTED_AT_MOST)} past the deadline, with a worker that beats",
+            title=f"{many(count, 'run')} past the deadline, with a worker that beats",
             severity="warning",
             summary="Recovery leaves such a run alone, because its worker beats. "
             "Read what it has done, then cancel or requeue it by hand.",

@@ -157,7 +157,8 @@ def _read() -> Overview:
         .first()
         or "",
         unread_queues=tuple(QueueState.objects.unreadable().order_by("name").values_list("name", flat=True)),
-        without_workers=gauges.jobs_without_workers(),
+        # Who is alive beats: then nobody is missed, and no statement is needed to know it.
+        without_workers=0 if workers["alive"] else gauges.jobs_without_workers(),
         lost=_lost(around),
         in_vain=count(waiting.having(MessageTrouble.USED_UP)),
         limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),

@@ -175,7 +175,7 @@ def test_told_to_stop_it_gives_the_run_back_at_once(
     assert [(row.run_epoch, row.reason) for row in Outbox.objects.all()] == [(2, "given_back")]
     [claimed, back] = JobEvent.objects.filter(job_id=job.pk).order_by("id")
     assert (back.kind, back.run_epoch, back.actor) == ("requeued", 2, claimed.actor)
-    assert "never begun" in back.reason
+    assert "never began" in back.reason
 
 
 def test_told_to_stop_it_leaves_what_it_never_claimed(
