@@ -34,7 +34,7 @@ def port(db: None, limiter: None, tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("method", ["as asked", "HEAD"])
-def test_every_api_error_is_whole_on_a_kept_connection(port: int, method: str) -> None:
+def test_api_error_is_complete_on_kept_connection(port: int, method: str) -> None:
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     client.connect()
     kept = client.sock
@@ -53,7 +53,7 @@ def test_every_api_error_is_whole_on_a_kept_connection(port: int, method: str) -
     client.close()
 
 
-def test_pipelined_answers_follow_each_other(port: int) -> None:
+def test_pipelined_responses_arrive_in_order(port: int) -> None:
     """Two requests at once: nothing of the first answer lies in the second."""
     request = b"GET /api/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

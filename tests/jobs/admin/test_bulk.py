@@ -95,9 +95,7 @@ def preview(jobs: Any = None, action: str = "requeue") -> BulkOperation:
         ("?status=nonsense", "all rows of the list"),
     ],
 )
-def test_everything_that_the_filter_matches_is_what_the_list_shows(
-    operator: Client, query: str, scope: str
-) -> None:
+def test_select_all_matches_filtered_list(operator: Client, query: str, scope: str) -> None:
     old = Now() - timedelta(days=9)
     many(3)
     many(3, customer_id="ACME", priority_level="gold", created_at=old, queue="slow")
@@ -115,7 +113,7 @@ def test_everything_that_the_filter_matches_is_what_the_list_shows(
     assert (operation.scope, operation.query) == (scope, query.removeprefix("?"))
 
 
-def test_a_filter_that_takes_too_long_is_said_and_nothing_is_kept(operator: Client, monkeypatch: Any) -> None:
+def test_slow_filter_is_reported_and_stores_nothing(operator: Client, monkeypatch: Any) -> None:
     many(3)
 
     def slow(*_: Any, **__: Any) -> Any:
@@ -147,19 +145,19 @@ def test_the_preview_says_how_many_and_why_and_asks_for_the_number(operator: Cli
     assert set(Job.objects.values_list("status", flat=True)) == {"failed", "completed"}
 
 
-def test_a_capped_preview_says_so(operator: Client, settings: Any) -> None:
+def test_preview_reports_cap(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_BULK_MOST = 3
     many(4)
     assert "More than 3 match. These are the oldest 3." in operator.get(page(preview())).content.decode()
 
 
-def test_a_preview_of_what_can_not_be_done_offers_nothing(operator: Client) -> None:
+def test_preview_without_eligible_members_offers_no_action(operator: Client) -> None:
     many(3, status=Status.COMPLETED)
     text = operator.get(page(preview())).content.decode()
     assert "None of these jobs can be requeued." in text and "Type" not in text
 
 
-def test_an_old_preview_offers_nothing(operator: Client) -> None:
+def test_expired_preview_offers_no_action(operator: Client) -> None:
     many(3)
     operation = preview()
     BulkOperation.objects.update(created_at=Now() - HOUR)
@@ -169,7 +167,7 @@ def test_an_old_preview_offers_nothing(operator: Client) -> None:
     assert fresh(operation).state == "preview"
 
 
-def test_the_preview_of_somebody_else_is_refused(operator: Client) -> None:
+def test_preview_of_another_user_is_refused(operator: Client) -> None:
     many(3)
     operation = preview()
     operator.force_login(people.operator("oskar"))
@@ -202,9 +200,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("typed", "8"), ("reason", "  "), ("reason", "x" * 501)])
-def test_what_is_not_confirmed_rightly_comes_back_with_a_sentence(
-    operator: Client, field: str, value: str
-) -> None:
+def test_wrong_confirmation_is_rejected_with_error(operator: Client, field: str, value: str) -> None:
     many(9)
     operation = preview()
     response = operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "9"} | {field: value})
@@ -238,7 +234,7 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
     ]
 
 
-def test_a_decision_that_comes_too_late_says_so(operator: Client) -> None:
+def test_late_decision_is_reported(operator: Client) -> None:
     many(3)
     operation = finish(begun())
     response = operator.post(decide(operation, "cancel"), {"reason": "stop"})
@@ -246,7 +242,7 @@ def test_a_decision_that_comes_too_late_says_so(operator: Client) -> None:
     assert not LogEntry.objects.exists()
 
 
-def test_why_some_were_not_done_is_counted(operator: Client) -> None:
+def test_reasons_for_skipped_members_are_counted(operator: Client) -> None:
     jobs = many(4)
     many(2, status=Status.COMPLETED)
     operation = begun()
@@ -321,7 +317,7 @@ def test_the_list_shows_operations_and_no_previews(operator: Client) -> None:
     assert list(operator.get(OPERATIONS, {"state": "ended"}).context["cl"].result_list) == []
 
 
-def test_an_operation_of_a_kind_that_is_unknown_here_is_no_error(operator: Client) -> None:
+def test_operation_of_unknown_kind_raises_no_error(operator: Client) -> None:
     many(3)
     operation = begun()
     BulkOperation.objects.update(action="teleport")
@@ -331,12 +327,12 @@ def test_an_operation_of_a_kind_that_is_unknown_here_is_no_error(operator: Clien
 
 
 @pytest.mark.parametrize("number", ["0", "nonsense", "9" * 30])
-def test_an_operation_that_is_not_there_leads_to_the_list(operator: Client, number: str) -> None:
+def test_missing_operation_redirects_to_list(operator: Client, number: str) -> None:
     response = operator.get(reverse("admin:jobs_bulkoperation_change", args=[number]), follow=True)
     assert "There is no bulk operation with this number." in response.content.decode()
 
 
-def test_a_session_that_ended_is_answered_401_and_never_led_to_the_login(client: Client) -> None:
+def test_fragment_answers_401_after_session_ended(client: Client) -> None:
     people.operator()
     many(3)
     operation = begun()
@@ -346,7 +342,7 @@ def test_a_session_that_ended_is_answered_401_and_never_led_to_the_login(client:
         assert client.get(url).headers["Location"].startswith(reverse("admin:login"))
 
 
-def test_a_viewer_reads_all_and_can_do_nothing(client: Client) -> None:
+def test_viewer_can_read_but_not_act(client: Client) -> None:
     people.operator()
     many(9)
     operation, unconfirmed = begun(), preview()
@@ -381,7 +377,7 @@ def test_one_permission_opens_one_action(client: Client, granted: str) -> None:
             assert response.status_code == (302 if action == granted else 403)
 
 
-def test_without_the_right_to_see_operations_none_is_made(client: Client) -> None:
+def test_bulk_operation_requires_view_permission(client: Client) -> None:
     user = people.allowed("requeue_job")
     user.user_permissions.remove(*user.user_permissions.filter(codename="view_bulkoperation"))
     client.force_login(user)
@@ -409,7 +405,7 @@ def test_an_unknown_decision_is_not_found(operator: Client) -> None:
     assert operator.post(page(operation), {"reason": REASON}).status_code == 405
 
 
-def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
+def test_external_text_is_escaped(operator: Client) -> None:
     evil = "<script>alert(1)</script>"
     many(3, customer_id=evil)
     job(status=evil)
@@ -421,14 +417,14 @@ def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
         assert evil not in operator.get(url).content.decode()
 
 
-def test_members_that_are_no_longer_kept_are_said_so(operator: Client) -> None:
+def test_pruned_members_are_reported(operator: Client) -> None:
     many(3)
     operation = finish(begun())
     BulkMember.objects.all().delete()
     assert "Its counts are kept" in operator.get(page(operation)).content.decode()
 
 
-def test_the_preview_names_how_long_it_takes(operator: Client, settings: Any) -> None:
+def test_preview_shows_expected_duration(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_BULK_PACE = 1
     many(90)
     assert "about 1 min 30 s" in operator.get(page(preview())).content.decode()

@@ -66,7 +66,7 @@ def ids(lines: Iterable[job_actions.JobLine]) -> list[Any]:
     return [line.job.pk for line in lines]
 
 
-def test_a_preview_changes_nothing_and_says_what_will_happen(operator: Client) -> None:
+def test_preview_shows_effect_and_changes_nothing(operator: Client) -> None:
     stale, waiting = stale_run(), job()
 
     response = preview(operator, "requeue", stale, waiting)
@@ -121,7 +121,7 @@ def test_a_preview_shows_the_runs_before_the_last_one_too(
         ("release", Status.QUARANTINED, ("pending", 2), "released"),
     ],
 )
-def test_it_is_done_with_the_reason_and_the_name(
+def test_action_records_reason_and_user(
     operator: Client, action: str, before: Status, after: tuple[str, int], event: str
 ) -> None:
     made = job(status=before)
@@ -160,7 +160,7 @@ def test_each_action_of_the_list_previews_its_own_operation(operator: Client, ac
     assert response.context["action"] == action.removesuffix("_selected")
 
 
-def test_as_many_as_are_done_at_once_are_previewed_one_by_one(operator: Client, settings: Any) -> None:
+def test_selection_up_to_limit_is_previewed_row_by_row(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_BULK_AT_ONCE = 3
     jobs = [job() for _ in range(3)]
 
@@ -170,7 +170,7 @@ def test_as_many_as_are_done_at_once_are_previewed_one_by_one(operator: Client, 
     assert not BulkOperation.objects.exists()
 
 
-def test_more_become_a_bulk_operation(operator: Client, settings: Any) -> None:
+def test_selection_above_limit_becomes_bulk_operation(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_BULK_AT_ONCE = 3
     jobs = [job() for _ in range(4)]
 
@@ -182,9 +182,7 @@ def test_more_become_a_bulk_operation(operator: Client, settings: Any) -> None:
     assert {state(made) for made in jobs} == {("pending", 1)}
 
 
-def test_more_ids_than_an_address_may_have_are_not_found(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_ids_in_url_are_not_found(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_actions, "MOST_JOBS", 2)
     jobs = [job() for _ in range(3)]
 
@@ -193,7 +191,7 @@ def test_more_ids_than_an_address_may_have_are_not_found(
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 501])
-def test_without_a_proper_reason_nothing_is_done(operator: Client, reason: str) -> None:
+def test_action_requires_valid_reason(operator: Client, reason: str) -> None:
     made = job()
     plan = plan_of(preview(operator, "cancel", made))
 
@@ -205,7 +203,7 @@ def test_without_a_proper_reason_nothing_is_done(operator: Client, reason: str) 
     assert state(made) == ("pending", 1)
 
 
-def test_what_changed_since_the_preview_is_skipped(operator: Client) -> None:
+def test_job_changed_since_preview_is_skipped(operator: Client) -> None:
     taken, free = job(), job()
     plan = plan_of(preview(operator, "cancel", taken, free))
     Job.objects.filter(pk=taken.pk).update(status=Status.COMPLETED)
@@ -228,7 +226,7 @@ def test_a_worker_that_beats_after_the_preview_keeps_its_run(operator: Client) -
     assert state(stale) == ("in_progress", 1)
 
 
-def test_a_form_sent_twice_acts_once(operator: Client) -> None:
+def test_form_submitted_twice_acts_once(operator: Client) -> None:
     made = job(status=Status.FAILED)
     sent = {"plan": plan_of(preview(operator, "requeue", made)), "reason": REASON}
 
@@ -241,7 +239,7 @@ def test_a_form_sent_twice_acts_once(operator: Client) -> None:
     assert JobEvent.objects.filter(job=made, kind="requeued").count() == 1
 
 
-def test_a_job_that_is_gone_is_no_error(operator: Client) -> None:
+def test_deleted_job_raises_no_error(operator: Client) -> None:
     made, other = job(), job()
     plan = plan_of(preview(operator, "cancel", made, other))
     Job.objects.filter(pk=made.pk).delete()
@@ -256,7 +254,7 @@ def forged(plan: str) -> str:
 
 
 @pytest.mark.parametrize("spoil", [forged, lambda _: "", lambda _: signing.dumps({"steps": []})])
-def test_a_plan_that_is_not_ours_is_refused(operator: Client, spoil: Any) -> None:
+def test_forged_plan_is_refused(operator: Client, spoil: Any) -> None:
     made = job()
     plan = plan_of(preview(operator, "cancel", made))
 
@@ -267,7 +265,7 @@ def test_a_plan_that_is_not_ours_is_refused(operator: Client, spoil: Any) -> Non
     assert state(made) == ("pending", 1)
 
 
-def test_a_plan_can_not_serve_another_action(operator: Client) -> None:
+def test_plan_is_bound_to_action(operator: Client) -> None:
     made = job(status=Status.QUARANTINED)
     plan = plan_of(preview(operator, "release", made))
 
@@ -275,7 +273,7 @@ def test_a_plan_can_not_serve_another_action(operator: Client) -> None:
     assert state(made) == ("quarantined", 1)
 
 
-def test_a_plan_can_not_serve_another_person(operator: Client) -> None:
+def test_plan_is_bound_to_user(operator: Client) -> None:
     made = job()
     plan = plan_of(preview(operator, "cancel", made))
     operator.force_login(people.operator("oskar"))
@@ -284,7 +282,7 @@ def test_a_plan_can_not_serve_another_person(operator: Client) -> None:
     assert state(made) == ("pending", 1)
 
 
-def test_an_old_plan_is_refused(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_plan_is_refused(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     made = job()
     plan = plan_of(preview(operator, "cancel", made))
     monkeypatch.setattr(previews, "PREVIEW_LASTS", timedelta(seconds=-1))
@@ -294,11 +292,11 @@ def test_an_old_plan_is_refused(operator: Client, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("query", ["?id=nonsense", "?id=1"])
-def test_ids_that_are_none_are_not_found(operator: Client, query: str) -> None:
+def test_invalid_ids_are_not_found(operator: Client, query: str) -> None:
     assert operator.get(url("cancel") + query).status_code == 404
 
 
-def test_no_ids_is_a_page_that_says_so(operator: Client) -> None:
+def test_page_reports_missing_ids(operator: Client) -> None:
     assert "None of these jobs can be cancelled." in operator.get(url("cancel")).content.decode()
 
 

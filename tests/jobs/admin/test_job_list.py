@@ -55,9 +55,7 @@ def one_of_each_trouble() -> dict[Reason | None, Job]:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_each_stale_reason_finds_the_job_of_which_the_diagnosis_says_so(
-    operator: Client, reason: Reason
-) -> None:
+def test_stale_reason_filter_matches_diagnosis(operator: Client, reason: Reason) -> None:
     jobs = one_of_each_trouble()
 
     assert shown(operator, stale=reason.value) == [jobs[reason].pk]
@@ -75,14 +73,14 @@ def test_filters_and_diagnosis_agree_on_every_job() -> None:
         assert found == said, reason
 
 
-def test_stale_whatever_the_reason_leaves_out_what_is_not_stale(operator: Client) -> None:
+def test_stale_filter_excludes_runs_that_are_not_stale(operator: Client) -> None:
     jobs = one_of_each_trouble()
 
     stale = {jobs[reason].pk for reason in (Reason.DEAD_WORKER, Reason.WORKER_MOVED_ON, Reason.NEVER_BEAT)}
     assert set(shown(operator, stale="any")) == stale
 
 
-def test_the_list_says_the_reason_beside_the_status(operator: Client) -> None:
+def test_list_shows_stale_reason_beside_status(operator: Client) -> None:
     run(age=2 * HOUR, silent=HOUR)
 
     assert "Dead worker" in operator.get(LIST).content.decode()
@@ -96,7 +94,7 @@ def test_status_filter(operator: Client, status: Status) -> None:
     assert {Job.objects.get(pk=pk).status for pk in shown(operator, status=status.value)} == {status}
 
 
-def test_other_finds_statuses_that_the_console_does_not_know(operator: Client) -> None:
+def test_other_filter_finds_unknown_statuses(operator: Client) -> None:
     theirs = [job(status="archived"), job(status="zombie"), job(status="aborted")]
     for status in Status:
         job(status=status)
@@ -105,7 +103,7 @@ def test_other_finds_statuses_that_the_console_does_not_know(operator: Client) -
     assert filters.unknown_statuses() == ["aborted", "archived", "zombie"]
 
 
-def test_hopping_along_the_statuses_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_unknown_statuses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filters, "MOST_STATUSES", 3)
     for number in range(5):
         job(status=f"a{number}")
@@ -125,7 +123,7 @@ def test_priority_age_and_queue(operator: Client) -> None:
     assert shown(operator, queue="slow") == [old.pk]
 
 
-def test_a_rare_priority_is_looked_for_a_stretch_at_a_time(
+def test_rare_priority_is_searched_in_bounded_steps(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 3)
@@ -146,7 +144,7 @@ def test_a_rare_priority_is_looked_for_a_stretch_at_a_time(
     assert "Search further back" not in page.content.decode()
 
 
-def test_the_other_filters_and_the_search_come_before_the_looking(
+def test_other_filters_and_search_apply_before_bounded_steps(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changelist, "ROWS_APART_LOOKED_THROUGH", 1)
@@ -158,9 +156,7 @@ def test_the_other_filters_and_the_search_come_before_the_looking(
     assert shown(operator, priority="gold", q="ACME") == [failed.pk]
 
 
-def test_an_action_on_all_that_match_is_not_bounded_by_the_looking(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_select_all_is_not_bounded_by_search_steps(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 1)
     made = [job(priority_level="gold", created_at=Now() - n * HOUR) for n in range(4)]
     every = {"action": "cancel_selected", "_selected_action": [str(made[0].pk)], "select_across": "1"}
@@ -173,14 +169,14 @@ def test_an_action_on_all_that_match_is_not_bounded_by_the_looking(
 @pytest.mark.parametrize(
     "before", ["nonsense", "2026-13-45T00:00:00Z", "2026-01-01T00:00:00", "0001-01-01T00:00:00+10:00"]
 )
-def test_a_moment_that_is_none_filters_nothing(operator: Client, before: str) -> None:
+def test_invalid_time_filters_nothing(operator: Client, before: str) -> None:
     made = job()
 
     assert shown(operator, before=before) == [made.pk]
 
 
 @pytest.mark.parametrize("query", [{"status": "nonsense"}, {"stale": "nonsense"}, {"age": "nonsense"}])
-def test_a_value_that_is_no_choice_filters_nothing(operator: Client, query: dict[str, str]) -> None:
+def test_invalid_choice_filters_nothing(operator: Client, query: dict[str, str]) -> None:
     made = job()
 
     assert shown(operator, **query) == [made.pk]
@@ -199,7 +195,7 @@ def test_search_by_id_prefix_and_customer(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("term", ["deadbee", "no such customer", "'; DROP TABLE jobs; --", "%", "f" * 400])
-def test_a_search_that_finds_nothing_is_a_page(operator: Client, term: str) -> None:
+def test_search_without_results_shows_page(operator: Client, term: str) -> None:
     job()
 
     response = operator.get(LIST, {"q": term})
@@ -223,7 +219,7 @@ def test_search_where_customers_have_numbers(operator: Client) -> None:
     assert shown(operator, q=str(made.pk)) == [made.pk]
 
 
-def test_the_count_stops_where_paging_does(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_count_is_bounded_like_paging(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capped_paginator, "MOST_PAGES", 2)
     Job.objects.bulk_create(Job(customer_id="C", package_size=1) for _ in range(101))
 
@@ -234,7 +230,7 @@ def test_the_count_stops_where_paging_does(operator: Client, monkeypatch: pytest
     assert operator.get(LIST, {"p": "3"}).status_code == 302
 
 
-def test_an_exact_count_is_not_called_about(operator: Client) -> None:
+def test_exact_count_is_not_shown_as_approximate(operator: Client) -> None:
     Job.objects.bulk_create(Job(customer_id="C", package_size=1) for _ in range(3))
 
     page = operator.get(LIST).content.decode()
@@ -259,7 +255,7 @@ def _queries(client: Client) -> int:
     return len(captured)
 
 
-def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
+def test_external_text_is_escaped(operator: Client) -> None:
     evil: dict[str, Any] = {"customer_id": "<b>C</b>", "priority_level": "<i>p</i>", "status": "<u>s</u>"}
     made = job(
         **evil, worker_id="<s>w</s>", error_message="<em>e</em>", payload={"x": "<script>alert(1)</script>"}
@@ -272,7 +268,7 @@ def test_what_comes_from_outside_is_escaped(operator: Client) -> None:
         assert "&lt;u&gt;s&lt;/u&gt;" in page
 
 
-def test_no_query_of_the_list_grows_with_the_table(operator: Client) -> None:
+def test_list_queries_do_not_grow_with_table(operator: Client) -> None:
     run(age=SECOND, silent=SECOND)
     operator.get(LIST)
     with CaptureQueriesContext(connection) as captured:

@@ -51,7 +51,7 @@ def arm() -> None:
     control.arm(OPERATOR, "tests", None)
 
 
-def test_a_dead_worker_is_named_and_the_recovery_announced(operator: Client) -> None:
+def test_page_names_dead_worker_and_announces_recovery(operator: Client) -> None:
     arm()
     page = page_of(operator, run(age=2 * HOUR, silent=HOUR, worker="worker-77"))
 
@@ -101,7 +101,7 @@ def test_no_recovery_is_announced_for_a_queue_that_sweeps_skip(operator: Client)
     assert sweeps.sweep("test").skipped == 1
 
 
-def test_who_may_not_be_recovered_by_itself_is_told_why(operator: Client, settings: Any) -> None:
+def test_page_explains_why_run_is_not_recovered(operator: Client, settings: Any) -> None:
     stale = run(age=2 * HOUR, silent=HOUR)
 
     control.disarm(OPERATOR, "tests")
@@ -116,7 +116,7 @@ def test_who_may_not_be_recovered_by_itself_is_told_why(operator: Client, settin
     assert "because 1 run went silent at once" in page_of(operator, stale)
 
 
-def test_a_healthy_run_has_no_such_panel(operator: Client) -> None:
+def test_healthy_run_has_no_diagnosis_panel(operator: Client) -> None:
     page = page_of(operator, run(age=60 * SECOND, silent=SECOND))
 
     assert "Why is it stale?" not in page
@@ -130,7 +130,7 @@ def test_a_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> No
     assert "Its message may be lost; that is not proven." in page_of(operator, job(updated_at=Now() - HOUR))
 
 
-def test_an_old_kind_run_is_told_to_be_at_least_once(operator: Client) -> None:
+def test_page_warns_that_old_kind_run_is_at_least_once(operator: Client) -> None:
     old = run(age=60 * SECOND, silent=SECOND, claimed=False)
 
     assert "it knows no epochs" in page_of(operator, old)
@@ -177,7 +177,7 @@ def test_a_requeued_job_still_shows_what_its_dead_run_had_done(operator: Client)
     assert "Run 1 " in panel and "maps/1" in panel
 
 
-def test_a_talkative_run_hides_neither_the_other_runs_nor_the_rest_of_the_page(
+def test_run_with_many_notes_does_not_hide_other_content(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_pages, "NOTES_SHOWN", 2)
@@ -223,7 +223,7 @@ def test_the_timeline_merges_events_and_messages_in_time(operator: Client) -> No
 
 
 @pytest.mark.parametrize("state", list(Outbox.State))
-def test_each_state_of_a_message_has_words(operator: Client, state: Outbox.State) -> None:
+def test_each_message_state_has_label(operator: Client, state: Outbox.State) -> None:
     made = job()
     letter(made, state=state, destination=Outbox.Destination.DLQ)
 
@@ -252,12 +252,12 @@ def test_only_the_newest_events_are_read(operator: Client, monkeypatch: pytest.M
     assert "step 4" in page
 
 
-def test_a_job_that_runs_nowhere_and_one_whose_worker_left(operator: Client) -> None:
+def test_job_without_worker_and_job_whose_worker_left(operator: Client) -> None:
     assert "No worker runs this job now." in page_of(operator, job())
     assert "has no heartbeat row" in page_of(operator, run(age=SECOND, worker="gone"))
 
 
-def test_where_its_worker_is_now(operator: Client) -> None:
+def test_page_shows_current_job_of_worker(operator: Client) -> None:
     moved = run(age=2 * HOUR, worker="moved")
     beat("moved", uuid4(), 1)
     assert "another job" in page_of(operator, moved)
@@ -265,7 +265,7 @@ def test_where_its_worker_is_now(operator: Client) -> None:
     assert "no job" in page_of(operator, moved)
 
 
-def test_buttons_are_those_that_would_do_something(operator: Client) -> None:
+def test_page_offers_only_effective_actions(operator: Client) -> None:
     def actions(made: Job) -> set[str]:
         page = page_of(operator, made)
         return {name for name in ("requeue", "cancel", "release") if f"/operate/{name}/" in page}
@@ -279,7 +279,7 @@ def test_buttons_are_those_that_would_do_something(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["0b4f8f4e-8f3b-4f5e-9d0a-3f1f6c1b2a77", "nonsense", "1"])
-def test_an_unknown_id_leads_back_with_a_sentence(operator: Client, job_id: str) -> None:
+def test_unknown_id_redirects_with_message(operator: Client, job_id: str) -> None:
     response = operator.get(reverse("admin:jobs_job_change", args=[job_id]), follow=True)
 
     assert "There is no job with this id." in response.content.decode()
@@ -297,7 +297,7 @@ def test_nothing_can_be_added_changed_or_deleted(operator: Client) -> None:
     )
 
 
-def test_who_may_not_see_jobs_gets_nothing(client: Client) -> None:
+def test_page_requires_view_permission(client: Client) -> None:
     user = people.viewer()
     user.user_permissions.clear()
     client.force_login(user)

@@ -59,7 +59,7 @@ def arm(client: Client, previewed: Any) -> Any:
     return client.post(PAGE, {"decision": "arm", "signed": previewed.context["signed"]}, follow=True)
 
 
-def test_it_shows_what_a_sweep_would_do(operator: Client) -> None:
+def test_page_shows_what_sweep_would_do(operator: Client) -> None:
     observe()
     stale = run(age=2 * HOUR, silent=HOUR)
     run(age=2 * HOUR, silent=HOUR, worker="w2", recovery_count=3)
@@ -71,7 +71,7 @@ def test_it_shows_what_a_sweep_would_do(operator: Client) -> None:
     assert "<strong>1 requeued</strong>, 1 quarantined, 0 left alone" in text
 
 
-def test_it_promises_no_recovery_during_a_pause(operator: Client) -> None:
+def test_page_promises_no_recovery_during_pause(operator: Client) -> None:
     observe(mode=MODE.ARMED)
     stale = run(age=2 * HOUR, silent=HOUR)
     pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
@@ -122,11 +122,11 @@ def test_a_run_of_an_unknown_queue_is_shown_as_left_alone(operator: Client) -> N
     assert "is not configured" in text
 
 
-def test_nothing_stale_is_said(operator: Client) -> None:
+def test_page_says_when_nothing_is_stale(operator: Client) -> None:
     assert "Nothing, because no run is stale." in operator.get(PAGE).content.decode()
 
 
-def test_long_lists_are_cut_and_it_is_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_list_is_truncated_with_notice(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "PREVIEWED", 3)
     monkeypatch.setattr(page, "SHOWN", 1)
     for number in range(4):
@@ -191,7 +191,7 @@ def test_a_time_is_read_as_utc(operator: Client) -> None:
         ("never", "", "why", "Select a valid choice."),
     ],
 )
-def test_a_form_that_lacks_something_says_what(
+def test_incomplete_form_names_missing_field(
     operator: Client, scope: str, since: str, reason: str, sentence: str
 ) -> None:
     observe()
@@ -212,9 +212,7 @@ def test_arming_without_a_preview_is_refused(operator: Client, signed: str) -> N
     assert RecoveryControl.load().mode == MODE.OBSERVE
 
 
-def test_a_preview_of_somebody_else_or_too_old_is_refused(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_or_expired_preview_is_refused(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     observe()
     previewed = preview(operator, "all")
     operator.force_login(people.operator("oskar"))
@@ -227,7 +225,7 @@ def test_a_preview_of_somebody_else_or_too_old_is_refused(
     assert RecoveryControl.load().mode == MODE.OBSERVE
 
 
-def test_back_to_observing_needs_a_reason(operator: Client) -> None:
+def test_return_to_observing_requires_reason(operator: Client) -> None:
     observe(mode=MODE.ARMED)
 
     refused = operator.post(PAGE, {"decision": "disarm", "disarm-reason": ""})
@@ -255,7 +253,7 @@ def test_a_hold_is_shown_and_released_with_a_reason(operator: Client, settings: 
     assert control.forgiven_before is not None
 
 
-def test_releasing_what_is_not_held_says_so(operator: Client) -> None:
+def test_release_without_hold_is_reported(operator: Client) -> None:
     observe(mode=MODE.ARMED)
 
     response = operator.post(PAGE, {"decision": "release", "release-reason": "why"}, follow=True)
@@ -285,7 +283,7 @@ def test_the_permission_to_arm_is_enough(client: Client) -> None:
     assert RecoveryControl.load().armed
 
 
-def test_who_may_not_view_it_is_refused(client: Client) -> None:
+def test_page_requires_view_permission(client: Client) -> None:
     user = people.viewer()
     user.user_permissions.clear()
     client.force_login(user)
@@ -293,7 +291,7 @@ def test_who_may_not_view_it_is_refused(client: Client) -> None:
     assert client.get(PAGE).status_code == 403
 
 
-def test_other_doors_lead_to_the_page(operator: Client) -> None:
+def test_other_pages_link_to_recovery_page(operator: Client) -> None:
     for name in ("change", "history"):
         response = operator.get(reverse(f"admin:jobs_recoverycontrol_{name}", args=[1]))
         assert response.headers["Location"] == PAGE

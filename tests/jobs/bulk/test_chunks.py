@@ -80,7 +80,7 @@ def test_a_preview_counts_by_reason() -> None:
     assert [member.seen_status for member in freezing.sample(operation, 2)] == ["failed", "failed"]
 
 
-def test_what_matches_later_is_not_touched() -> None:
+def test_rows_that_match_later_are_not_touched() -> None:
     early = many(5)
     operation = begun()
     late = many(3)
@@ -111,7 +111,7 @@ def test_nothing_is_counted_beyond_the_cap(settings: Any) -> None:
     assert of_jobs and all("LIMIT 6" in sql or "IN (" in sql for sql in of_jobs)
 
 
-def test_a_choice_of_nothing_is_an_empty_preview() -> None:
+def test_empty_selection_is_an_empty_preview() -> None:
     operation = freezing.freeze(kind_of("requeue"), Job.objects.none(), ADA, scope="nothing")
     assert (operation.total, operation.will) == (0, 0)
     with pytest.raises(BulkRefused, match="Nothing in this preview can be done"):
@@ -134,7 +134,7 @@ def test_each_action_does_what_its_preview_says(action: str) -> None:
     assert Outbox.objects.count() == (0 if action == "cancel" else 6)
 
 
-def test_all_is_told() -> None:
+def test_every_decision_is_recorded() -> None:
     many(5)
     operation = begun()
     decisions.cancel(operation, Actor.operator("bob", 8), "wrong customer")
@@ -150,7 +150,7 @@ def test_all_is_told() -> None:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE bulk_events SET reason = ''", "DELETE FROM bulk_events"])
-def test_what_was_decided_is_append_only(statement: str) -> None:
+def test_decisions_are_append_only(statement: str) -> None:
     many(1)
     begun()
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
@@ -158,7 +158,7 @@ def test_what_was_decided_is_append_only(statement: str) -> None:
 
 
 @pytest.mark.parametrize(("count", "typing"), [(1, False), (2, False), (3, True)])
-def test_more_than_are_done_at_once_must_be_typed(count: int, *, typing: bool) -> None:
+def test_large_number_of_members_must_be_typed(count: int, *, typing: bool) -> None:
     many(count)
     operation = preview()
     assert decisions.must_be_typed(operation) is typing
@@ -170,7 +170,7 @@ def test_more_than_are_done_at_once_must_be_typed(count: int, *, typing: bool) -
 
 
 @pytest.mark.parametrize("typed", ["4,812", "4812", "4 812", "4.812", "4'812"])
-def test_a_number_may_be_typed_as_people_write_it(typed: str) -> None:
+def test_typed_number_may_have_separators(typed: str) -> None:
     many(3)
     operation = preview()
     operation.will = 4_812
@@ -178,7 +178,7 @@ def test_a_number_may_be_typed_as_people_write_it(typed: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "2", "4", "three", "33", "-3"])
-def test_another_number_begins_nothing(typed: str) -> None:
+def test_wrong_number_begins_nothing(typed: str) -> None:
     many(3)
     operation = preview()
     with pytest.raises(BulkRefused, match="Type 3"):
@@ -246,7 +246,7 @@ def test_the_task_does_what_is_due_and_comes_back_while_there_is_more(monkeypatc
     assert OrmQ.objects.count() == 1
 
 
-def test_a_chunk_is_a_second_of_the_pace() -> None:
+def test_chunk_size_is_pace_per_second() -> None:
     many(9)
     operation = begun()
     assert chunk(operation)
@@ -301,7 +301,7 @@ def test_a_worker_that_beats_after_the_preview_keeps_its_run() -> None:
     assert Job.objects.get(pk=made.pk).status == "in_progress"
 
 
-def test_those_skipped_in_the_preview_stay_skipped_whatever_becomes_of_them() -> None:
+def test_members_skipped_in_preview_stay_skipped() -> None:
     many(1)
     waiting = job()
     operation = begun()
@@ -311,7 +311,7 @@ def test_those_skipped_in_the_preview_stay_skipped_whatever_becomes_of_them() ->
     assert Job.objects.get(pk=waiting.pk).status == "failed"
 
 
-def test_one_that_the_database_refuses_fails_alone() -> None:
+def test_member_refused_by_database_fails_alone() -> None:
     jobs = many(6)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -392,7 +392,7 @@ def test_too_many_errors_in_a_row_stop_it_with_a_sentence(monkeypatch: Any) -> N
     assert told(operation) == ["begun", "stopped"]
 
 
-def test_an_action_that_this_release_does_not_know_stops_with_a_sentence() -> None:
+def test_unknown_action_stops_operation_with_reason() -> None:
     many(1)
     operation = begun()
     BulkOperation.objects.update(action="teleport")
@@ -425,7 +425,7 @@ def _silent(kind: Any) -> Any:
     return replace(kind, carry_out=lambda _order: [])
 
 
-def test_pruning_takes_abandoned_previews_and_members_of_long_ago() -> None:
+def test_pruning_deletes_abandoned_previews_and_old_members() -> None:
     many(3)
     abandoned, recent = preview(), preview()
     long_ago = finish(begun())

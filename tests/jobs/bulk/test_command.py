@@ -64,7 +64,7 @@ def test_without_wait_the_cluster_is_left_to_do_it() -> None:
     assert OrmQ.objects.count() == 1 and statuses() == ["failed"] * 3
 
 
-def test_with_wait_it_is_done_here() -> None:
+def test_wait_works_on_operation_in_process() -> None:
     theirs = many(2, customer_id="ACME")
     many(2, customer_id="OTHER")
     said = called("requeue", "--status", "failed", "--customer", "ACME", "--reason", REASON, "--wait")
@@ -93,7 +93,7 @@ def test_the_filters_of_the_list_hold_here() -> None:
         (["requeue", "--all", "--cancel", "1"], "Say one of"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_a_sentence(words: list[str], said: str) -> None:
+def test_invalid_arguments_are_refused_with_message(words: list[str], said: str) -> None:
     many(1)
     with pytest.raises(CommandError, match=said):
         called(*words, "--reason", REASON)
@@ -128,7 +128,7 @@ def test_cancel_and_resume(settings: Any) -> None:
     assert list(BulkEvent.objects.values_list("actor", flat=True))[1] == "operator:bob"
 
 
-def test_one_that_stopped_ends_with_an_error(monkeypatch: Any) -> None:
+def test_stopped_operation_exits_with_error(monkeypatch: Any) -> None:
     many(1)
 
     def stops(**_: Any) -> bool:

@@ -82,7 +82,7 @@ def test_discarded_letters_are_restored() -> None:
     assert (operation.done, DeadLetter.objects.filter(state="in_queue").count()) == (5, 5)
 
 
-def test_what_arrives_while_a_group_is_replayed_is_not_touched() -> None:
+def test_letters_that_arrive_during_group_replay_are_not_touched() -> None:
     letters(5)
     operation = begun("replay")
     chunk(operation)
@@ -91,7 +91,7 @@ def test_what_arrives_while_a_group_is_replayed_is_not_touched() -> None:
     assert set(DeadLetter.objects.filter(state="in_queue")) == set(late)
 
 
-def test_one_that_another_operator_decided_meanwhile_is_skipped() -> None:
+def test_letter_decided_by_other_operator_is_skipped() -> None:
     made = letters(3)
     operation = begun("replay")
     DeadLetter.objects.filter(pk=made[1].pk).update(state="discarded")
@@ -100,7 +100,7 @@ def test_one_that_another_operator_decided_meanwhile_is_skipped() -> None:
     assert "It changed meanwhile" in operation.members.get(outcome="skipped").sentence
 
 
-def test_a_replay_stops_when_the_first_ones_come_back(settings: Any) -> None:
+def test_replay_stops_when_trial_letters_return(settings: Any) -> None:
     settings.OPSCONSOLE_BULK_TRIAL_SIZE = 2
     for _ in range(6):
         dead_letter(job(status=Status.FAILED), sent_at=Now())
@@ -129,7 +129,7 @@ def test_the_list_leads_to_a_preview_of_all_that_its_filter_matches(client: Clie
     assert "3 dead letters?" in text and "Type 3 to confirm" in text
 
 
-def test_few_are_previewed_one_by_one(client: Client) -> None:
+def test_small_selection_is_previewed_row_by_row(client: Client) -> None:
     client.force_login(people.operator())
     made = letters(2)
     chosen = {"action": "replay_selected", "index": "0", "_selected_action": [str(each.pk) for each in made]}
@@ -139,7 +139,7 @@ def test_few_are_previewed_one_by_one(client: Client) -> None:
 
 
 @pytest.mark.parametrize("action", ["replay", "discard", "restore"])
-def test_a_viewer_begins_nothing(client: Client, action: str) -> None:
+def test_viewer_cannot_begin_operation(client: Client, action: str) -> None:
     client.force_login(people.viewer())
     made = letters(3)
     chosen = {"action": f"{action}_selected", "index": "0", "select_across": "1"}
@@ -218,7 +218,7 @@ def test_each_permission_opens_its_own_button_of_a_group(client: Client, granted
 
 
 @pytest.mark.parametrize("hidden", ["bulkoperation", "deadletter", "failuregroup"])
-def test_whoever_may_not_see_what_he_does_may_not_do_it_to_a_group(client: Client, hidden: str) -> None:
+def test_group_action_requires_view_permission(client: Client, hidden: str) -> None:
     user = people.allowed("replay_deadletter", "discard_deadletter")
     user.user_permissions.remove(*user.user_permissions.filter(codename=f"view_{hidden}"))
     client.force_login(user)
@@ -229,7 +229,7 @@ def test_whoever_may_not_see_what_he_does_may_not_do_it_to_a_group(client: Clien
     assert not BulkOperation.objects.exists()
 
 
-def test_a_group_that_is_decided_about_offers_nothing(client: Client) -> None:
+def test_decided_group_offers_no_action(client: Client) -> None:
     client.force_login(people.operator())
     group = failure_group()
     letters(2, group=group, state="discarded")
@@ -238,7 +238,7 @@ def test_a_group_that_is_decided_about_offers_nothing(client: Client) -> None:
     assert "None of these dead letters can be discarded." in preview.content.decode()
 
 
-def test_what_is_not_offered_for_a_group_is_not_there() -> None:
+def test_unsupported_group_action_is_not_found() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(people.operator())
     group = failure_group()
@@ -253,9 +253,7 @@ def test_what_is_not_offered_for_a_group_is_not_there() -> None:
     assert not BulkOperation.objects.exists()
 
 
-def test_a_group_that_takes_too_long_leads_to_its_list(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_group_redirects_to_its_list(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.force_login(people.operator())
     group = failure_group()
     letters(3, group=group)

@@ -51,7 +51,7 @@ def each_once(jobs: list[Job]) -> bool:
     return told_of == sent == Counter(job.pk for job in jobs)
 
 
-def test_runners_that_all_believe_it_is_theirs_do_each_member_once() -> None:
+def test_runners_without_exclusive_lease_do_each_member_once() -> None:
     jobs = many(60)
     operation = begun()
     counts = race([lambda: runs_until_it_ends(operation)] * 4)
@@ -62,7 +62,7 @@ def test_runners_that_all_believe_it_is_theirs_do_each_member_once() -> None:
     assert told(operation) == ["begun", "ended"]
 
 
-def test_two_that_would_take_it_at_once_take_one_chunk() -> None:
+def test_concurrent_runners_take_one_chunk() -> None:
     many(20)
     operation = begun()
     took = race([lambda: chunks.work(fresh(operation), "one"), lambda: chunks.work(fresh(operation), "two")])
@@ -98,7 +98,7 @@ def refused(act: Any) -> bool:
     return False
 
 
-def test_of_those_who_confirm_one_preview_at_once_one_begins_it() -> None:
+def test_concurrent_confirmations_begin_operation_once() -> None:
     many(3)
     operation = preview()
     confirm = lambda: refused(lambda: decisions.begin(operation, ADA, REASON, typed="3"))  # noqa: E731
@@ -136,7 +136,7 @@ class Died(BaseException):
 
 
 @pytest.mark.parametrize("where", ["_settle", "_change", "_finish"])
-def test_who_comes_after_a_crash_goes_on_where_the_record_ends(where: str, monkeypatch: Any) -> None:
+def test_next_runner_continues_after_crash(where: str, monkeypatch: Any) -> None:
     jobs = many(12)
     operation = begun()
     real = getattr(chunks, where)
@@ -208,7 +208,7 @@ def database_url(settings: Any) -> str:
     return f"postgres://{database['USER']}@/{database['NAME']}?host={database['HOST']}"
 
 
-def test_a_kind_that_is_not_one_transaction_is_asked_again_and_recorded_once(monkeypatch: Any) -> None:
+def test_non_transactional_kind_is_repeated_and_recorded_once(monkeypatch: Any) -> None:
     from dataclasses import replace
 
     from jobs.bulk.kinds import Order, Result

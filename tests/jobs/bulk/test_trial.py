@@ -35,7 +35,7 @@ def the_first(operation: BulkOperation, count: int) -> Any:
     return Job.objects.filter(pk__in=list(done[:count]))
 
 
-def test_only_the_first_go_and_then_it_waits() -> None:
+def test_only_trial_members_are_done_before_wait() -> None:
     many(20)
     operation = begun()
     for _ in range(5):
@@ -44,7 +44,7 @@ def test_only_the_first_go_and_then_it_waits() -> None:
     assert "The first 4 were sent ahead" in fresh(operation).sentence
 
 
-def test_when_half_of_them_fail_again_it_stops_and_the_rest_is_untouched() -> None:
+def test_operation_stops_when_half_of_trial_fails() -> None:
     many(20)
     operation = begun()
     chunk(operation)
@@ -57,7 +57,7 @@ def test_when_half_of_them_fail_again_it_stops_and_the_rest_is_untouched() -> No
     assert JobEvent.objects.count() == 4
 
 
-def test_one_less_than_half_is_borne() -> None:
+def test_operation_continues_when_fewer_than_half_fail() -> None:
     many(20)
     operation = begun()
     chunk(operation)
@@ -69,7 +69,7 @@ def test_one_less_than_half_is_borne() -> None:
     assert finish(operation).done == 20
 
 
-def test_it_goes_on_when_nothing_is_known_at_the_end_of_the_wait() -> None:
+def test_operation_continues_when_trial_is_undecided_after_wait() -> None:
     many(20)
     operation = begun()
     chunk(operation)
@@ -79,7 +79,7 @@ def test_it_goes_on_when_nothing_is_known_at_the_end_of_the_wait() -> None:
     assert now_on(operation) == ("running", 10, 10)
 
 
-def test_what_fails_late_still_stops_the_rest() -> None:
+def test_late_failures_still_stop_operation() -> None:
     many(20)
     operation = begun()
     chunk(operation)
@@ -90,7 +90,7 @@ def test_what_fails_late_still_stops_the_rest() -> None:
     assert now_on(operation) == ("stopped", 10, 10)
 
 
-def test_resuming_tries_the_next_ones_again() -> None:
+def test_resuming_starts_new_trial() -> None:
     many(20)
     operation = begun()
     chunk(operation)
@@ -106,7 +106,7 @@ def test_resuming_tries_the_next_ones_again() -> None:
     assert finish(operation).state == "ended"
 
 
-def test_an_operation_no_larger_than_its_trial_has_none() -> None:
+def test_small_operation_has_no_trial() -> None:
     many(4)
     operation = finish(begun())
     assert (operation.state, operation.done) == ("ended", 4)
@@ -140,7 +140,7 @@ def test_without_a_size_there_is_no_trial(settings: Any) -> None:
         ({"status": "completed", "attempts": 1}, 0, 1),
     ],
 )
-def test_what_counts_as_back_and_through(fields: dict[str, Any], back: int, through: int) -> None:
+def test_which_members_count_as_failed_and_succeeded(fields: dict[str, Any], back: int, through: int) -> None:
     made = [str(job(**fields).pk)]
     assert (job_actions.came_back(made), job_actions.came_through(made)) == (back, through)
 
@@ -159,7 +159,7 @@ def test_what_counts_as_back_and_through(fields: dict[str, Any], back: int, thro
         (4, 0, 30, True, Verdict.GO_ON),
     ],
 )
-def test_the_decision(
+def test_trial_verdict(
     back: int, through: int, seconds_left: int | None, *, passed: bool, verdict: Verdict
 ) -> None:
     now = timedelta(0)

@@ -69,7 +69,7 @@ def carry_out(client: Client, action: str, letter: DeadLetter) -> Any:
     return client.post(operate(action), {"plan": preview.context["form"].initial["plan"], "reason": REASON})
 
 
-def test_the_list_shows_what_an_operator_needs(operator: Client) -> None:
+def test_list_shows_columns_for_operators(operator: Client) -> None:
     made = job(status=Status.FAILED, customer_id="ADA")
     letter = dead_letter(made, age=3.5 * DAY, views=2, returns=2)
     dead_letter_queue(seen=1_200, about=5_000, full=False, visible=5_000)
@@ -133,7 +133,7 @@ def test_search_by_words_and_ids(operator: Client) -> None:
     assert shown(operator, "?q=nothing+like+it") == []
 
 
-def test_an_empty_list_teaches(operator: Client) -> None:
+def test_empty_list_explains_itself(operator: Client) -> None:
     page = operator.get(LIST).content.decode()
 
     assert "A message goes to a dead letter queue when its job failed for good" in page
@@ -150,7 +150,7 @@ def test_a_queue_that_cannot_be_read_or_was_not_checked_says_so(operator: Client
     assert '<span class="soon">checked' in page
 
 
-def test_the_list_reads_no_bodies_and_asks_no_query_a_row(operator: Client) -> None:
+def test_list_reads_no_bodies_and_has_constant_query_count(operator: Client) -> None:
     for number in range(5):
         dead_letter(job(status=Status.FAILED), body=json.dumps({"n": number}))
     operator.get(LIST)
@@ -167,7 +167,7 @@ def test_the_list_reads_no_bodies_and_asks_no_query_a_row(operator: Client) -> N
     assert not any('"dead_letters"."body"' in query["sql"] for query in many)
 
 
-def test_a_letters_page_tells_the_whole_story(operator: Client) -> None:
+def test_letter_page_shows_full_history(operator: Client) -> None:
     made = job(status=Status.FAILED, customer_id="ADA")
     group = failure_group(note="ask the directory's owner")
     first = dead_letter(made, state=State.REPLAYED, group=group)
@@ -247,7 +247,7 @@ def test_secrets_are_hidden_on_every_page(operator: Client, settings: Any) -> No
         assert "4111" not in response.content.decode()
 
 
-def test_replay_previews_asks_for_a_reason_and_leaves_the_work_to_the_cluster(operator: Client) -> None:
+def test_replay_asks_for_reason_and_leaves_work_to_cluster(operator: Client) -> None:
     letter = dead_letter()
     preview = operator.get(operate("replay"), {"id": str(letter.pk)})
     assert "Will be sent to the queue default" in preview.content.decode()
@@ -288,7 +288,7 @@ def test_other_actions(operator: Client, action: str, before: str, after: str) -
     assert letter.state == after
 
 
-def test_a_plan_of_somebody_else_or_that_was_changed_does_nothing(operator: Client, client: Client) -> None:
+def test_foreign_or_altered_plan_does_nothing(operator: Client, client: Client) -> None:
     letter = dead_letter()
     plan = operator.get(operate("replay"), {"id": str(letter.pk)}).context["form"].initial["plan"]
 
@@ -302,7 +302,7 @@ def test_a_plan_of_somebody_else_or_that_was_changed_does_nothing(operator: Clie
 
 
 @pytest.mark.parametrize("query", ["?id=nonsense", ""])
-def test_odd_ids_are_no_error(operator: Client, query: str) -> None:
+def test_invalid_ids_raise_no_error(operator: Client, query: str) -> None:
     assert operator.get(operate("replay") + query).status_code in {200, 404}
     assert operator.get(operate("explode")).status_code == 404
     assert operator.get(f"{LIST}not-an-id/change/").status_code == 302
@@ -337,7 +337,7 @@ def test_a_viewer_sees_no_buttons_and_is_refused(client: Client, action: str, se
         ("edit_deadletter", set()),
     ],
 )
-def test_each_permission_opens_its_own_doors(client: Client, granted: str, allowed: set[str]) -> None:
+def test_each_permission_allows_only_its_own_actions(client: Client, granted: str, allowed: set[str]) -> None:
     client.force_login(people.allowed(granted))
     letter = dead_letter()
     opened = {
@@ -360,14 +360,14 @@ def test_without_the_right_to_view_nothing_is_shown(client: Client) -> None:
         assert client.get(url).status_code == 403
 
 
-def test_changes_are_made_by_post_alone(operator: Client) -> None:
+def test_changes_require_post(operator: Client) -> None:
     letter = dead_letter()
 
     assert operator.post(page_of(letter), {"state": "gone"}).status_code == 405
     assert operator.get(reverse("admin:jobs_deadletter_check")).status_code == 405
 
 
-def test_check_now_asks_the_cluster(operator: Client) -> None:
+def test_check_now_enqueues_task_for_cluster(operator: Client) -> None:
     response = operator.post(reverse("admin:jobs_deadletter_check"), follow=True)
 
     assert "The cluster is checking now" in response.content.decode()
@@ -390,7 +390,7 @@ def test_editing_is_off_by_default(operator: Client) -> None:
 
 
 @pytest.mark.usefixtures("editing_on")
-def test_edit_shows_the_diff_and_the_ledger_keeps_both(operator: Client) -> None:
+def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     letter = dead_letter(body='{"order": 4218, "address": ""}')
     fixed = '{"order": 4218, "address": "Main Street 1"}'
     assert "Edit and replay" in operator.get(page_of(letter)).content.decode()
@@ -419,7 +419,7 @@ def test_edit_shows_the_diff_and_the_ledger_keeps_both(operator: Client) -> None
         ('{"x": "' + "y" * 1_100_000 + '"}', "SQS takes 1,048,576 at most"),
     ],
 )
-def test_a_body_that_could_not_be_sent_is_refused(operator: Client, body: str, problem: str) -> None:
+def test_unsendable_body_is_refused(operator: Client, body: str, problem: str) -> None:
     letter = dead_letter(body='{"order": 1}')
 
     response = operator.post(edit(letter), {"body": body, "reason": REASON, "step": "send"})
@@ -429,7 +429,7 @@ def test_a_body_that_could_not_be_sent_is_refused(operator: Client, body: str, p
 
 
 @pytest.mark.usefixtures("editing_on")
-def test_the_message_of_a_known_job_is_not_made_by_hand(operator: Client) -> None:
+def test_message_of_known_job_cannot_be_edited(operator: Client) -> None:
     made = job(status=Status.FAILED)
     of_job, foreign = dead_letter(made), dead_letter()
 
@@ -442,7 +442,7 @@ def test_the_message_of_a_known_job_is_not_made_by_hand(operator: Client) -> Non
 
 
 @pytest.mark.usefixtures("editing_on")
-def test_a_letter_that_was_decided_about_meanwhile_is_not_sent(operator: Client) -> None:
+def test_letter_with_later_decision_is_not_sent(operator: Client) -> None:
     letter = dead_letter()
     DeadLetter.objects.update(state=State.DISCARDED)
 
@@ -453,7 +453,7 @@ def test_a_letter_that_was_decided_about_meanwhile_is_not_sent(operator: Client)
 
 
 @pytest.mark.usefixtures("editing_on")
-def test_lines_end_as_they_did(operator: Client) -> None:
+def test_edit_keeps_line_endings(operator: Client) -> None:
     letter = dead_letter(body="one\ntwo")
 
     operator.post(edit(letter), {"body": "one\r\nthree", "reason": REASON, "step": "send"})
@@ -493,7 +493,7 @@ def test_groups_are_listed_with_their_count_and_a_note_can_be_written(operator: 
     assert LogEntry.objects.filter(object_id=str(group.pk)).exists()
 
 
-def test_counting_of_a_large_group_stops(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_count_of_large_group_is_bounded(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.admin.dead_letters import failure_groups
 
     monkeypatch.setattr(failure_groups, "MOST_COUNTED", 2)
@@ -512,9 +512,7 @@ def test_a_viewer_may_read_notes_and_not_write_them(client: Client) -> None:
     assert client.post(url, {"note": "x"}).status_code == 403
 
 
-def test_many_letters_are_cut_at_the_most_of_one_page(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_number_of_previewed_letters_is_bounded(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letter_actions, "MOST_LETTERS", 2)
     letters = [dead_letter() for _ in range(3)]
 
@@ -523,7 +521,7 @@ def test_many_letters_are_cut_at_the_most_of_one_page(
     assert len(response.context["will"]) == 2
 
 
-def test_an_age_in_the_past_reads_any_moment(operator: Client) -> None:
+def test_age_reads_any_moment_when_past(operator: Client) -> None:
     dead_letter(age=5 * DAY, expires_at=Now() - timedelta(minutes=1))
 
     assert "any moment" in operator.get(LIST).content.decode()

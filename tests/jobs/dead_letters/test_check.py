@@ -48,7 +48,7 @@ def remove(account: Account, count: int) -> None:
         del messages[message_id]
 
 
-def test_the_first_dead_letters_are_told_at_once_with_whose_they_are(account: Account) -> None:
+def test_first_dead_letters_are_notified_with_their_owners(account: Account) -> None:
     error = "ConnectionError: the directory did not answer"
     ada = job(customer_id="ADA", status=Status.FAILED, error_message=error, created_at=Now() - 2 * DAY)
     bob = job(customer_id="BOB", status=Status.FAILED, error_message=error, deadline_at=Now() - 3 * DAY)
@@ -73,7 +73,7 @@ def test_the_first_dead_letters_are_told_at_once_with_whose_they_are(account: Ac
     assert "Review" not in links
 
 
-def test_letters_of_jobs_that_are_well_again_concern_nobody(account: Account) -> None:
+def test_letters_of_recovered_jobs_affect_no_customer(account: Account) -> None:
     account.die_with(job(status=Status.COMPLETED))
 
     account.check()
@@ -81,7 +81,7 @@ def test_letters_of_jobs_that_are_well_again_concern_nobody(account: Account) ->
     assert "Concerned" not in dict(alert().facts)
 
 
-def test_depth_unchanged_is_silent(account: Account) -> None:
+def test_unchanged_depth_sends_nothing(account: Account) -> None:
     account.die(*"abc")
     for _ in range(4):
         account.check()
@@ -89,7 +89,7 @@ def test_depth_unchanged_is_silent(account: Account) -> None:
     assert len(told()) == 1
 
 
-def test_five_replaced_by_five(account: Account) -> None:
+def test_replaced_letters_at_equal_depth_are_notified(account: Account) -> None:
     account.die(*"abcde")
     account.check()
     remove(account, 5)
@@ -110,7 +110,7 @@ def test_5_1_4(account: Account) -> None:
     assert [(kind, count) for kind, count, _ in told()] == [("firing", 5), ("news", 4)]
 
 
-def test_somebody_holds_messages_in_flight(account: Account) -> None:
+def test_messages_in_flight_elsewhere_count_as_present(account: Account) -> None:
     account.die(*"ab")
     account.check()
     account.fake.receive_message(QueueUrl=DLQ, MaxNumberOfMessages=10, VisibilityTimeout=600)
@@ -157,7 +157,7 @@ def test_read_fails(account: Account) -> None:
     assert DeadLetterQueue.objects.get(url=DLQ).unreadable_since is None
 
 
-def test_not_knowing_for_long_is_told(account: Account) -> None:
+def test_long_unknown_state_is_notified(account: Account) -> None:
     account.fake.fail_next(99, fakes.client_error("AccessDenied", 403))
     account.check()
     from alerts.models import Gauge
@@ -168,7 +168,7 @@ def test_not_knowing_for_long_is_told(account: Account) -> None:
     assert Alert.objects.get(fingerprint="dlq_unreadable:default").severity == "critical"
 
 
-def test_a_receive_that_fails_is_unknown_too_and_keeps_what_was_seen(
+def test_failed_receive_is_unknown_and_keeps_known_letters(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = account.die(*"abcdefghijklmno")
@@ -190,7 +190,7 @@ def test_a_receive_that_fails_is_unknown_too_and_keeps_what_was_seen(
     assert account.fake.hidden(DLQ) == 0
 
 
-def test_empty_again_is_told_once(account: Account) -> None:
+def test_resolution_is_notified_once(account: Account) -> None:
     [message_id] = account.die("a")
     account.check()
     replay(letter(message_id))
@@ -201,7 +201,7 @@ def test_empty_again_is_told_once(account: Account) -> None:
     assert [kind for kind, *_ in told()] == ["firing", "resolved"]
 
 
-def test_what_the_check_itself_deletes_no_longer_counts(account: Account) -> None:
+def test_letters_deleted_by_check_are_not_counted(account: Account) -> None:
     [message_id] = account.die("a")
     account.check()
     replay(letter(message_id))
@@ -211,7 +211,7 @@ def test_what_the_check_itself_deletes_no_longer_counts(account: Account) -> Non
     assert [kind for kind, *_ in told()] == ["firing", "resolved"]
 
 
-def test_a_failure_not_seen_before_breaks_through(account: Account) -> None:
+def test_new_failure_group_is_notified_despite_acknowledgement(account: Account) -> None:
     account.die('{"a": 1}')
     account.check()
     Alert.objects.update(state=Alert.State.ACKNOWLEDGED)
@@ -226,7 +226,7 @@ def test_a_failure_not_seen_before_breaks_through(account: Account) -> None:
     assert told()[-1] == ("news", 3, "1 new dead letter, 1 failure not seen before.")
 
 
-def test_what_comes_back_is_news(account: Account) -> None:
+def test_returned_letter_is_notified(account: Account) -> None:
     [message_id, _] = account.die("order", "another")
     account.check()
     replay(letter(message_id))
@@ -239,7 +239,7 @@ def test_what_comes_back_is_news(account: Account) -> None:
     assert dict(alert().facts)["Back after a replay"] == "1"
 
 
-def test_killed_before_the_commit_it_is_told_by_the_next(
+def test_check_killed_before_commit_is_notified_by_next_check(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account.die("a")
@@ -259,7 +259,7 @@ def test_killed_before_the_commit_it_is_told_by_the_next(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_clusters_at_once(account: Account) -> None:
+def test_concurrent_checks_notify_once(account: Account) -> None:
     account.die(*"abc")
     origins.configured()
 
@@ -369,7 +369,7 @@ def test_body_with_channel_1_mib_emoji(account: Account, body: str) -> None:
         assert secret not in said
 
 
-def test_a_monitor_hears_of_each_success(account: Account, settings: Any) -> None:
+def test_monitor_is_pinged_after_each_success(account: Account, settings: Any) -> None:
     account.check()
 
     monitor = Monitor.objects.get(name="dead letter check (default)")
@@ -390,13 +390,13 @@ def test_all_queues_are_checked_and_each_has_its_line(account: Account) -> None:
     )
 
 
-def test_without_dead_letter_queues_it_says_so(settings: Any) -> None:
+def test_check_reports_missing_dead_letter_queues(settings: Any) -> None:
     settings.QUEUES = {}
 
     assert tasks.check_dead_letters() == "no dead letter queue is configured"
 
 
-def test_while_another_visits_the_queue_that_one_tells(account: Account) -> None:
+def test_queue_visited_by_other_check_is_skipped(account: Account) -> None:
     account.die("a")
     [queue, _] = origins.configured()
     DeadLetterQueue.objects.filter(pk=queue.pk).update(scanning_until=Now() + 60 * SECOND)
@@ -407,7 +407,7 @@ def test_while_another_visits_the_queue_that_one_tells(account: Account) -> None
     assert told() == []
 
 
-def test_a_check_that_died_holds_the_queue_for_no_longer_than_its_lease(account: Account) -> None:
+def test_dead_check_blocks_queue_only_until_lease_expires(account: Account) -> None:
     account.die("a")
     [queue, _] = origins.configured()
     DeadLetterQueue.objects.filter(pk=queue.pk).update(scanning_until=Now() - SECOND)
@@ -419,7 +419,7 @@ def test_a_check_that_died_holds_the_queue_for_no_longer_than_its_lease(account:
     assert queue.scanning_until is None
 
 
-def test_names_in_the_facts_are_cut_short(account: Account) -> None:
+def test_names_in_facts_are_truncated(account: Account) -> None:
     for number in range(8):
         account.die_with(factories.job(customer_id=f"C{number}", status=Status.FAILED))
 
@@ -429,7 +429,7 @@ def test_names_in_the_facts_are_cut_short(account: Account) -> None:
     assert "and 3 more customers have stopped" in dict(alert().facts)["For support"]
 
 
-def test_while_checks_are_paused_the_queues_are_left_alone(account: Account) -> None:
+def test_paused_checks_do_not_touch_queues(account: Account) -> None:
     account.die("a")
     pauses.begin(pauses.DEAD_LETTER_CHECKS, by="operator:olga", reason="somebody else reads them")
 
@@ -441,7 +441,7 @@ def test_while_checks_are_paused_the_queues_are_left_alone(account: Account) -> 
 
 
 @pytest.mark.parametrize(("lasting", "late"), [(timedelta(hours=2), False), (None, True)])
-def test_only_a_pause_with_an_end_keeps_the_monitor_quiet(
+def test_only_pause_with_end_time_silences_monitor(
     account: Account, lasting: timedelta | None, late: bool
 ) -> None:
     account.check()

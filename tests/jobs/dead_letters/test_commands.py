@@ -70,14 +70,14 @@ def test_check_without_dead_letter_queues(settings: Any) -> None:
     assert "set SQS_DLQ_URL" in str(error)
 
 
-def test_check_refuses_an_interval_that_is_none() -> None:
+def test_check_refuses_invalid_interval() -> None:
     _, error = run("check_dlq", "--interval", "0")
 
     assert str(error) == "--interval must be more than 0 seconds."
 
 
 @pytest.mark.usefixtures("account")
-def test_the_loop_outlives_the_database_and_ends_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loop_survives_database_outage_and_stops_on_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     handlers: dict[int, Any] = {}
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     monkeypatch.setattr(check_dlq, "close_old_connections", lambda: None)
@@ -102,7 +102,7 @@ def test_the_loop_outlives_the_database_and_ends_when_told(monkeypatch: pytest.M
     assert "default: empty" in said
 
 
-def test_redrive_says_first_what_it_would_do(account: Account) -> None:
+def test_redrive_dry_run_shows_plan(account: Account) -> None:
     account.die("order")
     account.die_with(job(status=Status.COMPLETED))
     account.check()
@@ -116,7 +116,7 @@ def test_redrive_says_first_what_it_would_do(account: Account) -> None:
     assert not ReplayAttempt.objects.exists()
 
 
-def test_redrive_replays_all_and_says_what_came_of_it(account: Account) -> None:
+def test_redrive_replays_all_and_reports_outcome(account: Account) -> None:
     account.die("one", "two")
     failed = job(status=Status.FAILED)
     account.die_with(failed)
@@ -156,7 +156,7 @@ def test_redrive_of_one_queue(account: Account) -> None:
     assert (account.dead(), account.dead(fifo=True)) == (["here"], [])
 
 
-def test_redrive_tells_of_those_that_it_skipped(account: Account) -> None:
+def test_redrive_reports_skipped_letters(account: Account) -> None:
     account.die_with(job(status=Status.COMPLETED))
 
     said, error = run("redrive_dlq", "--reason", "x")
@@ -166,7 +166,7 @@ def test_redrive_tells_of_those_that_it_skipped(account: Account) -> None:
     assert str(error).startswith("0 of 1 replayed, 1 skipped.")
 
 
-def test_redrive_gives_up_when_nothing_moves(account: Account) -> None:
+def test_redrive_gives_up_without_progress(account: Account) -> None:
     account.die("order")
     account.check()
     account.fake.fail_next(99, fakes.throttled(), call="send")
@@ -190,7 +190,7 @@ def test_redrive_gives_up_when_nothing_moves(account: Account) -> None:
         (("--reason", "x", "--queue", "theirs"), "There is no queue 'theirs' configured."),
     ],
 )
-def test_redrive_refuses_what_makes_no_sense(argv: tuple[str, ...], problem: str) -> None:
+def test_redrive_refuses_invalid_arguments(argv: tuple[str, ...], problem: str) -> None:
     _, error = run("redrive_dlq", *argv)
 
     assert error is not None

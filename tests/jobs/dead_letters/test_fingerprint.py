@@ -31,11 +31,11 @@ Kind = FailureGroup.Kind
         ("deadlock", "deadlock"),
     ],
 )
-def test_what_differs_is_left_out(text: str, normal: str) -> None:
+def test_variable_parts_are_left_out(text: str, normal: str) -> None:
     assert normalise(text) == normal
 
 
-def test_long_errors_make_no_long_titles() -> None:
+def test_title_of_long_error_is_truncated() -> None:
     assert len(normalise("word " * 10_000)) == LONGEST_TITLE
 
 
@@ -57,7 +57,7 @@ def test_long_errors_make_no_long_titles() -> None:
         ({}, Kind.SHAPE, "Not JSON"),
     ],
 )
-def test_the_first_reason_that_is_known_counts(known: dict[str, Any], kind: Kind, title: str) -> None:
+def test_first_known_reason_is_used(known: dict[str, Any], kind: Kind, title: str) -> None:
     nothing = {"poison": "", "error": "", "given": "", "document": None, "is_job": False}
 
     made = fingerprint(**nothing | known)
@@ -66,7 +66,7 @@ def test_the_first_reason_that_is_known_counts(known: dict[str, Any], kind: Kind
 
 
 @pytest.mark.django_db
-def test_letters_are_grouped_and_told_without_their_bodies(account: Account) -> None:
+def test_groups_and_notifications_contain_no_bodies(account: Account) -> None:
     failed = [job(status=Status.FAILED, error_message=f"ConnectionError: try {n} failed") for n in range(2)]
     ids = [account.die_with(each) for each in failed]
     [shape] = account.die('{"secret_field": 1}')
@@ -80,7 +80,7 @@ def test_letters_are_grouped_and_told_without_their_bodies(account: Account) -> 
 
 
 @pytest.mark.django_db
-def test_a_copy_of_an_unknown_job_is_grouped_by_the_reason_it_gives(account: Account) -> None:
+def test_letter_of_unknown_job_is_grouped_by_its_reason_attribute(account: Account) -> None:
     body = '{"job_id": "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901", "reason": "it broke 3 times", "dead_letter_id": "x"}'
     [message_id] = account.die(body)
     account.check()

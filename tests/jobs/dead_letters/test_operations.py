@@ -58,7 +58,7 @@ def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
     assert rows(letter) == [("replay", "wanted", "operator:olga", REASON)]
 
 
-def test_a_letter_of_a_stale_run_promises_no_recovery() -> None:
+def test_letter_of_stale_run_promises_no_recovery() -> None:
     """Recovery may observe, or the run be from before the cutoff: the job's page knows, and is told of."""
     letter = dead_letter(factories.run(age=timedelta(hours=2), silent=timedelta(hours=1)))
     [(done, sentence)] = do(Action.REPLAY, letter)
@@ -129,21 +129,21 @@ def test_a_waiting_job_whose_sent_message_died_is_sent_again() -> None:
 
 
 @pytest.mark.parametrize("message", [{"state": Outbox.State.WAITING}, {"state": Outbox.State.SENT}])
-def test_a_waiting_job_with_another_message_needs_none(message: dict[str, Any]) -> None:
+def test_waiting_job_with_another_message_is_not_sent_again(message: dict[str, Any]) -> None:
     made = job()
     factories.letter(made, message_id="another", **message)
 
     assert do(Action.REPLAY, dead_letter(made)) == [(False, "Its job waits for run 1 already.")]
 
 
-def test_a_letter_of_an_earlier_run_does_not_disturb_a_waiting_job() -> None:
+def test_letter_of_earlier_run_leaves_waiting_job_alone() -> None:
     made = job(run_epoch=3)
     letter = dead_letter(made, run_epoch=2)
 
     assert do(Action.REPLAY, letter) == [(False, "Its job waits for run 3 already.")]
 
 
-def test_a_letter_that_names_an_unknown_job_is_sent_as_it_is() -> None:
+def test_letter_of_unknown_job_is_sent_unchanged() -> None:
     ghost = Job(id=uuid4(), run_epoch=1)
     letter = dead_letter(ghost)
 
@@ -151,7 +151,7 @@ def test_a_letter_that_names_an_unknown_job_is_sent_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("queue", "said"), [("", "is not known"), ("removed", "is not configured")])
-def test_a_letter_without_a_way_back_is_skipped(queue: str, said: str) -> None:
+def test_letter_without_origin_queue_is_skipped(queue: str, said: str) -> None:
     [(done, sentence)] = do(Action.REPLAY, dead_letter(queue=queue))
 
     assert not done
@@ -170,7 +170,7 @@ def test_a_job_that_changed_since_the_preview_is_left_alone() -> None:
     assert outcome.sentence.startswith("Its job changed meanwhile.")
 
 
-def test_requeueing_from_the_jobs_page_takes_its_letters_along() -> None:
+def test_requeueing_job_replays_its_letters() -> None:
     made = job(status=Status.FAILED)
     letter, discarded = dead_letter(made), dead_letter(made, state=State.DISCARDED)
     steps = job_operations.plan(job_operations.Action.REQUEUE, [made.pk])
@@ -194,7 +194,7 @@ def test_discard_restore_and_replay_again() -> None:
     assert letter.attempts.get(action=Action.REPLAY).from_copy
 
 
-def test_restoring_before_it_was_deleted_calls_the_discard_off() -> None:
+def test_restore_before_deletion_cancels_discard() -> None:
     letter = dead_letter()
     do(Action.DISCARD, letter)
 
@@ -222,7 +222,7 @@ def test_restoring_before_it_was_deleted_calls_the_discard_off() -> None:
         (Action.MARK_NOT_SENT, State.OUTCOME_UNKNOWN, True),
     ],
 )
-def test_what_may_be_done_to_which(action: Action, before: str, allowed: bool) -> None:
+def test_allowed_actions_by_state(action: Action, before: str, allowed: bool) -> None:
     [step] = operations.plan(action, [dead_letter(state=before).pk])
 
     assert step.will == allowed
@@ -238,7 +238,7 @@ def test_what_may_be_done_to_which(action: Action, before: str, allowed: bool) -
         (Action.MARK_NOT_SENT, True, State.KEPT, Step.NOT_DONE),
     ],
 )
-def test_an_unknown_outcome_is_settled_by_a_person(
+def test_operator_settles_unknown_outcome(
     action: Action, from_copy: bool, letter_state: str, row_state: str
 ) -> None:
     letter = dead_letter(state=State.OUTCOME_UNKNOWN)
@@ -253,7 +253,7 @@ def test_an_unknown_outcome_is_settled_by_a_person(
     assert letter.attempts.get(action=action).reason == REASON
 
 
-def test_without_a_reason_nothing_begins() -> None:
+def test_reason_is_required() -> None:
     letter = dead_letter()
     steps = operations.plan(Action.REPLAY, [letter.pk])
 
@@ -263,7 +263,7 @@ def test_without_a_reason_nothing_begins() -> None:
     assert state(letter) == State.IN_QUEUE
 
 
-def test_how_many_came_back() -> None:
+def test_count_of_returned_letters() -> None:
     again, fine, by_job = dead_letter(), dead_letter(), dead_letter(job(status=Status.FAILED))
     dead_letter(returned_from=again, returns=1)
     do(Action.REPLAY, by_job)
@@ -275,7 +275,7 @@ def test_how_many_came_back() -> None:
     assert operations.came_back(ids) == 2
 
 
-def test_the_ledger_is_not_rewritten() -> None:
+def test_ledger_is_append_only() -> None:
     letter = dead_letter()
     do(Action.DISCARD, letter)
     do(Action.RESTORE, letter)
@@ -291,7 +291,7 @@ def test_the_ledger_is_not_rewritten() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("known", [False, True], ids=["a foreign letter", "a letter of a job"])
-def test_two_operators_replay_one(known: bool) -> None:
+def test_concurrent_replays_of_one_letter_count_once(known: bool) -> None:
     letter = dead_letter(job(status=Status.FAILED) if known else None)
     steps = operations.plan(Action.REPLAY, [letter.pk])
     people = [Actor.operator("olga", None), Actor.operator("otto", None)]
@@ -330,7 +330,7 @@ def test_unknown_ids_are_left_out_and_the_order_is_kept() -> None:
     assert [step.job_id for step in steps] == [letters[2].pk, letters[0].pk]
 
 
-def test_a_letter_that_the_database_refuses_fails_alone() -> None:
+def test_letter_refused_by_database_fails_alone() -> None:
     letters = [dead_letter() for _ in range(7)]
     steps = operations.plan(Action.DISCARD, [letter.pk for letter in letters])
     # Something of its ledger is open although it looks undecided: the constraint refuses another row.
@@ -346,7 +346,7 @@ def test_a_letter_that_the_database_refuses_fails_alone() -> None:
     assert state(letters[4]) == State.IN_QUEUE
 
 
-def test_the_wishes_stand_in_the_order_of_the_steps() -> None:
+def test_attempts_are_in_order_of_steps() -> None:
     letters = [dead_letter() for _ in range(5)]
     chosen = [letters[number].pk for number in (3, 0, 4, 1, 2)]
 
@@ -357,7 +357,7 @@ def test_the_wishes_stand_in_the_order_of_the_steps() -> None:
 
 
 @pytest.mark.parametrize("action", [Action.REPLAY, Action.DISCARD])
-def test_many_letters_cost_no_more_queries_than_few(
+def test_query_count_is_independent_of_letter_count(
     action: Action, django_assert_max_num_queries: Any
 ) -> None:
     """Foreign ones and such of jobs, three of a kind or thirty."""
@@ -375,7 +375,7 @@ def test_many_letters_cost_no_more_queries_than_few(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_operators_discard_the_same_in_opposite_orders() -> None:
+def test_concurrent_discards_in_opposite_order_do_not_deadlock() -> None:
     letters = [dead_letter(job(status=Status.FAILED)) for _ in range(8)]
     steps = operations.plan(Action.DISCARD, [letter.pk for letter in letters])
     people = [Actor.operator("olga", None), Actor.operator("otto", None)]

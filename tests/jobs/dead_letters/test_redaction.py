@@ -24,7 +24,7 @@ def paths(settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("paths")
-def test_what_stands_at_the_paths_is_hidden() -> None:
+def test_values_at_configured_paths_are_hidden() -> None:
     shown = redaction.show(BODY)
 
     assert shown.is_json
@@ -36,7 +36,7 @@ def test_what_stands_at_the_paths_is_hidden() -> None:
 
 
 @pytest.mark.usefixtures("paths")
-def test_a_body_that_is_no_json_is_hidden_as_a_whole() -> None:
+def test_body_that_is_not_json_is_hidden_entirely() -> None:
     broken = BODY[:-1]
 
     assert redaction.show(broken).text == redaction.words(broken) == redaction.HIDDEN
@@ -44,17 +44,17 @@ def test_a_body_that_is_no_json_is_hidden_as_a_whole() -> None:
 
 
 @pytest.mark.usefixtures("paths")
-def test_the_same_key_twice_shows_the_last_only_and_that_redacted() -> None:
+def test_duplicate_key_shows_only_last_value_redacted() -> None:
     assert "4" not in redaction.show('{"card": "41", "card": "42"}').text
 
 
-def test_without_paths_everything_is_shown_as_it_is() -> None:
+def test_body_is_shown_unchanged_without_paths() -> None:
     assert redaction.show("not JSON <b>").text == "not JSON <b>"
     assert redaction.as_it_is(BODY) == BODY
     assert json.loads(redaction.show(BODY).text) == json.loads(BODY)
 
 
-def test_long_bodies_are_cut_and_it_is_said() -> None:
+def test_long_body_is_truncated_with_notice() -> None:
     shown = redaction.show("x" * 70_000)
 
     assert (len(shown.text), shown.cut) == (redaction.MOST_SHOWN, True)
@@ -63,7 +63,7 @@ def test_long_bodies_are_cut_and_it_is_said() -> None:
 @pytest.mark.parametrize(
     "body", ["[" * 100_000, "[" * 300 + "]" * 300, '"\\ud800"', '{"a": "\\ud800"}', "7", '"x"']
 )
-def test_odd_documents_harm_nobody(body: str, settings: Any) -> None:
+def test_unusual_documents_raise_no_error(body: str, settings: Any) -> None:
     redaction.show(body).text.encode()
     settings.OPSCONSOLE_REDACT_PATHS = ["$..card"]
     redaction.show(body).text.encode()
@@ -71,7 +71,7 @@ def test_odd_documents_harm_nobody(body: str, settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("paths")
-def test_an_editor_leaves_placeholders_and_their_values_come_back() -> None:
+def test_placeholders_left_by_editor_are_replaced_by_original_values() -> None:
     typed = json.loads(redaction.as_it_is(BODY))
     typed["n"] = 2
     typed["items"][1]["card"] = "4333"
@@ -84,7 +84,7 @@ def test_an_editor_leaves_placeholders_and_their_values_come_back() -> None:
 
 
 @pytest.mark.usefixtures("paths")
-def test_a_diff_shows_no_secret() -> None:
+def test_diff_shows_no_secret() -> None:
     new = BODY.replace("4111", "4999").replace('"n": 1', '"n": 2')
 
     lines = editing.diff(BODY, new)
@@ -101,7 +101,7 @@ def test_attributes_are_hidden_by_name() -> None:
 
 
 @pytest.mark.django_db
-def test_search_finds_words_but_no_secrets(account: Account, settings: Any) -> None:
+def test_search_finds_words_but_not_secrets(account: Account, settings: Any) -> None:
     settings.OPSCONSOLE_REDACT_PATHS = ["$..card"]
     [message_id] = account.die(json.dumps({"business": "Café Blüte", "card": "4111222233334444"}))
     account.check()
@@ -128,7 +128,7 @@ def test_a_job_is_found_by_its_id(account: Account) -> None:
 
 
 @pytest.mark.django_db
-def test_what_was_read_before_the_redaction_is_not_searched_until_it_is_read_anew(settings: Any) -> None:
+def test_letters_read_before_redaction_are_not_searched_until_rescanned(settings: Any) -> None:
     made = dead_letter(body='{"card": "4111", "business": "bakery"}')
     assert search_text.catch_up() == 1
     assert search_text.search(DeadLetter.objects.all(), "4111").get() == made
@@ -143,7 +143,7 @@ def test_what_was_read_before_the_redaction_is_not_searched_until_it_is_read_ane
     assert search_text.search(DeadLetter.objects.all(), "bakery").get() == made
 
 
-def test_paths_that_make_no_sense_are_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_paths_are_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     from django.core.exceptions import ImproperlyConfigured
 
     monkeypatch.setenv("OPSCONSOLE_REDACT_PATHS", "$.a, $[")

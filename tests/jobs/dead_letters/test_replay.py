@@ -34,7 +34,7 @@ State = DeadLetter.State
 Step = ReplayAttempt.State
 
 
-def test_a_foreign_letter_is_sent_recorded_deleted_recorded(account: Account) -> None:
+def test_foreign_letter_is_sent_and_deleted_each_recorded(account: Account) -> None:
     attribute = {"tenant": {"DataType": "String", "StringValue": "blue"}}
     [message_id] = account.die("an order of others", MessageAttributes=attribute)
     account.check()
@@ -56,7 +56,7 @@ def test_a_foreign_letter_is_sent_recorded_deleted_recorded(account: Account) ->
     assert (row.actor, row.reason) == ("operator:olga", "the directory is back")
 
 
-def test_a_letter_of_a_job_goes_once_its_new_message_was_sent(account: Account) -> None:
+def test_job_letter_is_deleted_after_new_message_was_sent(account: Account) -> None:
     made = job(status=Status.FAILED)
     message_id = account.die_with(made)
     account.check()
@@ -74,7 +74,7 @@ def test_a_letter_of_a_job_goes_once_its_new_message_was_sent(account: Account) 
     assert len(account.waiting()) == 1
 
 
-def test_a_message_that_is_dropped_leaves_the_letter_where_it_is(account: Account) -> None:
+def test_dropped_message_leaves_letter_in_queue(account: Account) -> None:
     made = job(status=Status.FAILED)
     message_id = account.die_with(made)
     account.check()
@@ -93,7 +93,7 @@ def test_a_message_that_is_dropped_leaves_the_letter_where_it_is(account: Accoun
     assert len(account.dead()) == 1
 
 
-def test_send_fails(account: Account) -> None:
+def test_failed_send_leaves_letter_in_queue(account: Account) -> None:
     [message_id] = account.die("poison")
     account.check()
     account.fake.entry_fault = lambda body: "sender:InvalidMessageContents"
@@ -124,7 +124,7 @@ def test_send_is_put_off(account: Account, error: Exception) -> None:
     assert (account.waiting(), account.dead()) == (["order"], [])
 
 
-def test_an_answer_that_is_lost_leaves_the_outcome_unknown_and_is_never_sent_again(account: Account) -> None:
+def test_lost_answer_leaves_outcome_unknown_and_prevents_resend(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     account.fake.drop_answers(1, call="send")
@@ -145,7 +145,7 @@ def test_an_answer_that_is_lost_leaves_the_outcome_unknown_and_is_never_sent_aga
     assert state(letter(message_id)) == State.REPLAYED
 
 
-def test_boto_itself_sends_a_letter_no_second_time() -> None:
+def test_boto_does_not_retry_send() -> None:
     config: Any = sqs.client_for(QUEUE, once=True).meta.config
 
     assert config.retries["total_max_attempts"] == 1
@@ -180,7 +180,7 @@ def test_killed_between_intent_and_answer(account: Account, monkeypatch: pytest.
     assert account.waiting() == ["order"]
 
 
-def test_delete_fails_after_send_and_it_is_never_sent_twice(account: Account) -> None:
+def test_failed_delete_after_send_causes_no_second_send(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     account.fake.fail_next(1, fakes.client_error("InternalError", 500), call="delete")
@@ -214,7 +214,7 @@ def test_killed_between_send_and_delete(account: Account, monkeypatch: pytest.Mo
     assert (account.waiting(), account.dead()) == (["order"], [])
 
 
-def test_a_deleted_message_that_shows_up_again_is_deleted_again(account: Account) -> None:
+def test_deleted_message_that_reappears_is_deleted_again(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     ghost = account.fake.queues[DLQ].messages[message_id]
@@ -252,7 +252,7 @@ def test_discard_is_stored_then_deleted_and_can_be_replayed_later(account: Accou
     assert steps_of(letter(message_id)) == [("discard", "done"), ("restore", "done"), ("replay", "done")]
 
 
-def test_the_reason_of_a_worker_does_not_travel_along(account: Account) -> None:
+def test_worker_reason_attribute_is_not_sent(account: Account) -> None:
     poison = {"opsconsole_reason": {"DataType": "String", "StringValue": "The body is not JSON: x."}}
     [message_id] = account.die("{", MessageAttributes=poison)
     account.check()
@@ -264,7 +264,7 @@ def test_the_reason_of_a_worker_does_not_travel_along(account: Account) -> None:
     assert letter(message_id).group.title == "The body is not JSON: x."
 
 
-def test_what_came_back_is_counted(account: Account) -> None:
+def test_returned_letters_are_counted(account: Account) -> None:
     [first] = account.die("order")
     account.check()
     message_id = first
@@ -280,7 +280,7 @@ def test_what_came_back_is_counted(account: Account) -> None:
         message_id = again.id
 
 
-def test_a_job_that_died_again_came_back(account: Account) -> None:
+def test_letter_of_job_that_died_again_counts_as_returned(account: Account) -> None:
     made = job(status=Status.FAILED)
     first = account.die_with(made)
     account.check()
@@ -327,7 +327,7 @@ def test_after_a_failure_nothing_later_of_its_fifo_group_is_sent(account: Accoun
     assert account.waiting(fifo=True)[-2:] == ["2", "3"]
 
 
-def test_a_repetition_that_fifo_swallows_is_not_deleted(account: Account) -> None:
+def test_letter_deduplicated_by_fifo_is_not_deleted(account: Account) -> None:
     [message_id] = account.die("1", fifo=True)
     account.check(url=next(url for url in account.fake.queues if url.endswith("dlq.fifo")))
     queue = account.fake.queues[QUEUE.replace("jobs", "orders.fifo")]
@@ -342,7 +342,7 @@ def test_a_repetition_that_fifo_swallows_is_not_deleted(account: Account) -> Non
     assert "swallowed" in row.outcome
 
 
-def test_three_new_match_while_a_group_replays(account: Account) -> None:
+def test_letters_that_arrive_during_group_replay_are_not_sent(account: Account) -> None:
     ids = account.die("one", "two")
     account.check()
     chosen = letters(ids)
@@ -356,7 +356,7 @@ def test_three_new_match_while_a_group_replays(account: Account) -> None:
     assert {each.state for each in letters(later)} == {State.IN_QUEUE}
 
 
-def test_a_letter_that_left_before_it_was_held_is_not_sent(account: Account) -> None:
+def test_letter_that_left_the_queue_is_not_sent(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     replay(letter(message_id))
@@ -370,7 +370,7 @@ def test_a_letter_that_left_before_it_was_held_is_not_sent(account: Account) -> 
     assert letter(message_id).attempts.get().outcome == "It left its queue before it could be held."
 
 
-def test_only_one_process_sends_what_two_hold(account: Account) -> None:
+def test_letter_held_by_two_processes_is_sent_once(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     made = letter(message_id)
@@ -387,7 +387,7 @@ def test_only_one_process_sends_what_two_hold(account: Account) -> None:
     assert account.waiting() == ["order"]
 
 
-def test_an_intent_that_was_given_up_is_settled_by_a_late_answer(account: Account) -> None:
+def test_late_answer_settles_abandoned_intent(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     made = letter(message_id)
@@ -400,7 +400,7 @@ def test_an_intent_that_was_given_up_is_settled_by_a_late_answer(account: Accoun
     assert (state(made), made.attempts.get().state) == (State.REPLAYING, Step.SENT)
 
 
-def test_restored_while_its_deletion_was_on_the_way_it_lives_on_as_a_copy(account: Account) -> None:
+def test_letter_restored_during_deletion_is_sent_as_copy(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     made = letter(message_id)

@@ -37,7 +37,9 @@ def kept(days: float) -> sqs.QueueDepth:
         (FIFO, 4, 4, False),
     ],
 )
-def test_dead_letters_are_kept_longer(queue: QueueConfig, source: float, dlq: float, warned: bool) -> None:
+def test_no_warning_when_dead_letters_are_kept_longer(
+    queue: QueueConfig, source: float, dlq: float, warned: bool
+) -> None:
     found = checks.judge_retention(queue, kept(source), kept(dlq))
     assert bool(found) is warned
     if found:
@@ -45,7 +47,7 @@ def test_dead_letters_are_kept_longer(queue: QueueConfig, source: float, dlq: fl
         assert found.msg.startswith(f"The dead letter queue of 'default' keeps messages for {dlq:g} d")
 
 
-def test_sqs_itself_is_asked(sqs_queue: TestQueue) -> None:
+def test_check_reads_retention_from_sqs(sqs_queue: TestQueue) -> None:
     assert [found.id for found in checks.retention()] == ["jobs.W001"], "both keep messages for 4 days"
     sqs_queue.client.set_queue_attributes(
         QueueUrl=sqs_queue.dlq_url, Attributes={"MessageRetentionPeriod": str(14 * DAY)}
@@ -53,7 +55,7 @@ def test_sqs_itself_is_asked(sqs_queue: TestQueue) -> None:
     assert checks.retention() == []
 
 
-def test_sqs_that_is_away_is_not_known_and_no_failure(
+def test_sqs_outage_is_reported_as_unknown_and_not_as_failure(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(url: str) -> sqs.QueueDepth:
@@ -66,15 +68,13 @@ def test_sqs_that_is_away_is_not_known_and_no_failure(
     assert "is unknown: The queue https://x/jobs can't be reached" in found.msg
 
 
-def test_a_queue_without_a_dlq_is_not_asked_about(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_queue_without_dlq_is_not_checked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.QUEUES = {"bare": QueueConfig("bare", "https://x/bare", None)}
     monkeypatch.setattr(sqs, "depth", None)
     assert checks.retention() == []
 
 
-def test_only_deploy_asks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_runs_only_with_deploy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.QUEUES = {"default": STANDARD}
     asked = []
 

@@ -49,7 +49,7 @@ def noting(sizes: list[int]) -> scan.Work:
     return work
 
 
-def test_a_scan_sees_all_and_gives_all_back(account: Account) -> None:
+def test_scan_sees_and_releases_every_message(account: Account) -> None:
     ids = account.die(*(str(number) for number in range(57)))
 
     scanned, seen = look(57)
@@ -60,7 +60,7 @@ def test_a_scan_sees_all_and_gives_all_back(account: Account) -> None:
     assert account.fake.calls.count("change_message_visibility_batch") == 6
 
 
-def test_a_page_is_many_receives_and_nothing_large_is_held_after_it(
+def test_page_takes_many_receives_and_keeps_no_bodies(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account.die(*(f"{number} of the orders" for number in range(57)))
@@ -76,7 +76,7 @@ def test_a_page_is_many_receives_and_nothing_large_is_held_after_it(
     assert {message.body for message in under_way.held.values()} == {""}
 
 
-def test_large_bodies_make_short_pages(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_with_large_bodies_are_shorter(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     account.die(*(str(number) * 100 for number in range(30)))
     monkeypatch.setattr(scan, "PAGE_CHARACTERS", 1_000)
     pages: list[int] = []
@@ -86,7 +86,7 @@ def test_large_bodies_make_short_pages(account: Account, monkeypatch: pytest.Mon
     assert pages == [10, 10, 10]
 
 
-def test_a_message_that_came_twice_is_handed_over_once_with_the_handle_that_counts(account: Account) -> None:
+def test_message_received_twice_is_yielded_once_with_valid_handle(account: Account) -> None:
     [sent] = account.die("a")
     account.fake.duplicates = 1
     handles: list[str] = []
@@ -102,7 +102,7 @@ def test_a_message_that_came_twice_is_handed_over_once_with_the_handle_that_coun
     assert account.dead() == []
 
 
-def test_short_and_empty_reads_do_not_end_a_scan(account: Account) -> None:
+def test_scan_continues_after_short_and_empty_receives(account: Account) -> None:
     account.die(*(str(number) for number in range(20)))
     account.fake.largest_read, account.fake.empty_reads = 3, 2
 
@@ -112,7 +112,7 @@ def test_short_and_empty_reads_do_not_end_a_scan(account: Account) -> None:
     assert scanned.exhausted
 
 
-def test_a_queue_that_shows_nothing_ends_a_scan_after_some_tries(account: Account) -> None:
+def test_scan_ends_after_repeated_empty_receives(account: Account) -> None:
     account.die("a")
     account.fake.largest_read = 0
 
@@ -122,7 +122,7 @@ def test_a_queue_that_shows_nothing_ends_a_scan_after_some_tries(account: Accoun
     assert account.fake.calls.count("receive_message") == scan.MOST_EMPTY_READS
 
 
-def test_the_budget_ends_a_scan(account: Account) -> None:
+def test_scan_ends_when_budget_is_used_up(account: Account) -> None:
     account.die(*(str(number) for number in range(30)))
 
     by_messages, seen = look(30, Budget(seconds=5, messages=10))
@@ -134,7 +134,7 @@ def test_the_budget_ends_a_scan(account: Account) -> None:
     assert account.fake.hidden(DLQ) == 0
 
 
-def test_messages_that_come_again_end_a_scan(account: Account) -> None:
+def test_scan_ends_when_messages_repeat(account: Account) -> None:
     account.die("a", "b")
     account.fake.duplicates = 4
 
@@ -143,7 +143,7 @@ def test_messages_that_come_again_end_a_scan(account: Account) -> None:
     assert (len(seen), scanned.why_stopped) == (2, "the same messages came again")
 
 
-def test_releases_that_fail_are_tried_again_and_then_left_to_their_time(
+def test_failed_releases_are_retried_then_left_to_visibility_timeout(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     account.die("stubborn", "mild")
@@ -157,7 +157,7 @@ def test_releases_that_fail_are_tried_again_and_then_left_to_their_time(
     assert account.fake.hidden(DLQ) == 0
 
 
-def test_what_is_held_is_given_back_when_receiving_fails(
+def test_held_messages_are_released_when_receive_fails(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account.die(*(str(number) for number in range(15)))
@@ -178,7 +178,7 @@ def test_what_is_held_is_given_back_when_receiving_fails(
     assert account.fake.hidden(DLQ) == 0
 
 
-def test_what_was_deleted_is_not_given_back(account: Account) -> None:
+def test_deleted_messages_are_not_released(account: Account) -> None:
     ids = account.die("a", "b")
 
     scanned, _ = look(2, deletes=ids[:1])
@@ -187,7 +187,7 @@ def test_what_was_deleted_is_not_given_back(account: Account) -> None:
     assert account.fake.calls.count("change_message_visibility_batch") == 1
 
 
-def test_of_a_fifo_group_the_first_are_seen_and_its_lock_ends_with_the_scan(account: Account) -> None:
+def test_fifo_group_shows_first_messages_and_is_unlocked_after_scan(account: Account) -> None:
     account.die(*(str(number) for number in range(14)), fifo=True, group="one")
     account.die("other", fifo=True, group="two")
     seen: list[str] = []
@@ -224,7 +224,7 @@ def depth(visible: int, in_flight: int = 0) -> QueueDepth:
         (depth(0), Scanned(seen=0, exhausted=True), True),
     ],
 )
-def test_when_a_scan_surely_saw_everything(before: QueueDepth, scanned: Scanned, full: bool) -> None:
+def test_scan_is_complete_only_when_provable(before: QueueDepth, scanned: Scanned, full: bool) -> None:
     assert queue_visit.is_full(before, scanned) == full
 
 
@@ -237,12 +237,12 @@ def test_when_a_scan_surely_saw_everything(before: QueueDepth, scanned: Scanned,
         ({"seen": 0, "about": 0, "full": True}, "empty"),
     ],
 )
-def test_what_is_said_of_the_coverage(fields: dict[str, Any], sentence: str) -> None:
+def test_coverage_wording(fields: dict[str, Any], sentence: str) -> None:
     assert queue_visit.coverage(DeadLetterQueue(**{"full": False} | fields)) == sentence
 
 
 @pytest.mark.django_db
-def test_seen_again_is_counted_not_stored_again(account: Account) -> None:
+def test_known_letter_is_counted_and_not_stored_again(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     account.fake.receive_message(QueueUrl=DLQ, VisibilityTimeout=0)
@@ -254,7 +254,7 @@ def test_seen_again_is_counted_not_stored_again(account: Account) -> None:
 
 
 @pytest.mark.django_db
-def test_gone_after_two_full_scans_and_not_after_one(account: Account) -> None:
+def test_letter_is_gone_after_two_complete_scans(account: Account) -> None:
     ids = account.die("stays", "goes")
     account.check()
     del account.fake.queues[DLQ].messages[ids[1]]
@@ -267,7 +267,7 @@ def test_gone_after_two_full_scans_and_not_after_one(account: Account) -> None:
 
 
 @pytest.mark.django_db
-def test_a_scan_that_did_not_see_all_makes_nobody_gone(account: Account) -> None:
+def test_incomplete_scan_marks_no_letter_gone(account: Account) -> None:
     ids = account.die("a", "b")
     account.check()
     account.fake.largest_read = 0
@@ -279,7 +279,7 @@ def test_a_scan_that_did_not_see_all_makes_nobody_gone(account: Account) -> None
 
 
 @pytest.mark.django_db
-def test_an_empty_queue_is_evidence_at_once_but_for_what_was_seen_just_now(account: Account) -> None:
+def test_empty_queue_marks_letters_gone_unless_just_seen(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     account.fake.queues[DLQ].messages.clear()
@@ -294,7 +294,7 @@ def test_an_empty_queue_is_evidence_at_once_but_for_what_was_seen_just_now(accou
 
 
 @pytest.mark.django_db
-def test_whoever_was_believed_gone_and_is_seen_is_back(account: Account) -> None:
+def test_gone_letter_that_reappears_is_restored(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     DeadLetter.objects.update(state=State.GONE)
@@ -305,7 +305,7 @@ def test_whoever_was_believed_gone_and_is_seen_is_back(account: Account) -> None
 
 
 @pytest.mark.django_db
-def test_a_sent_letter_that_left_by_itself_is_done(account: Account) -> None:
+def test_sent_letter_that_left_the_queue_is_settled(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     account.fake.fail_next(9, fakes.client_error("InternalError", 500), call="delete")
@@ -320,7 +320,7 @@ def test_a_sent_letter_that_left_by_itself_is_done(account: Account) -> None:
 
 
 @pytest.mark.django_db
-def test_where_a_letter_came_from(account: Account) -> None:
+def test_origin_of_letter(account: Account) -> None:
     arn = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
 
     assert origins.origin_of(["default"], arn, None) == "orders"
@@ -333,7 +333,7 @@ def test_where_a_letter_came_from(account: Account) -> None:
 
 
 @pytest.mark.django_db
-def test_a_scan_of_sqs_for_real(sqs_queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_of_emulator(sqs_queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the emulator: dead letters made as SQS makes them, replayed by our own calls."""
     monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
     client = sqs_queue.client

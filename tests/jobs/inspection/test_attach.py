@@ -95,7 +95,7 @@ class Producer:
         self.connection.close()
 
 
-def test_nothing_of_a_large_live_database_is_lost(theirs: Database) -> None:
+def test_migrate_on_large_live_database_loses_nothing(theirs: Database) -> None:
     theirs.sql(CONTRACT + THEIR_OWN + FILL)
     before, objects = theirs.sql(CHECKSUM), theirs.sql(THEIR_OBJECTS)
     insert_bare(theirs)
@@ -149,7 +149,7 @@ def test_an_index_left_half_built_is_built_again(theirs: Database) -> None:
     assert after != before
 
 
-def test_reverse_migrations_leave_their_tables_whole(theirs: Database) -> None:
+def test_reverse_migrations_keep_foreign_tables_unchanged(theirs: Database) -> None:
     theirs.sql(CONTRACT + THEIR_OWN + FILL.replace(str(ROWS), "1000"))
     before, objects = theirs.sql(CHECKSUM), theirs.sql(THEIR_OBJECTS)
     theirs.migrate()
@@ -166,7 +166,7 @@ def test_reverse_migrations_leave_their_tables_whole(theirs: Database) -> None:
     theirs.migrate()
 
 
-def test_a_long_transaction_makes_nobody_queue_for_long(theirs: Database) -> None:
+def test_migrate_does_not_block_others_behind_long_transaction(theirs: Database) -> None:
     """It holds the table while migrate tries; others get through between the tries, and then migrate does."""
     theirs.sql(CONTRACT)
     insert_bare(theirs)
@@ -195,7 +195,7 @@ def test_a_long_transaction_makes_nobody_queue_for_long(theirs: Database) -> Non
     assert theirs.value("SELECT count(*) FROM jobs WHERE run_epoch = 1") == producer.inserted + 1
 
 
-def test_a_database_without_jobs_arms_itself(theirs: Database) -> None:
+def test_empty_database_is_armed(theirs: Database) -> None:
     theirs.sql(CONTRACT)
     theirs.migrate()
     assert theirs.sql("SELECT mode FROM recovery_control") == [("armed",)]
@@ -211,7 +211,7 @@ def test_one_table_alone_is_completed(theirs: Database, missing: str) -> None:
     assert theirs.value("SELECT metadata FROM worker_heartbeats") == {}
 
 
-def test_heartbeats_without_a_key_still_tell_who_lives(theirs: Database) -> None:
+def test_heartbeats_without_primary_key_identify_live_workers(theirs: Database) -> None:
     theirs.sql(CONTRACT.replace("worker_id text PRIMARY KEY", "worker_id text"))
     theirs.migrate()
     theirs.sql(
@@ -224,7 +224,7 @@ def test_heartbeats_without_a_key_still_tell_who_lives(theirs: Database) -> None
     assert len(theirs.sql("SELECT * FROM find_stale_jobs(now())")) == 1
 
 
-def test_jobs_are_found_in_another_schema_and_ours_stay_apart(theirs: Database) -> None:
+def test_jobs_in_another_schema_are_found_and_own_tables_stay_separate(theirs: Database) -> None:
     """Their schema has tables called like ours, and a Django project's history."""
     theirs.sql(
         f"{CONTRACT} CREATE TABLE outbox (theirs int); CREATE TABLE sweeps (theirs int);"
@@ -249,7 +249,7 @@ def test_jobs_are_found_in_another_schema_and_ours_stay_apart(theirs: Database) 
     assert theirs.inspect(search_path="opsconsole,public")[0] == 0
 
 
-def test_an_existing_function_is_replaced_and_its_callers_keep_their_right(theirs: Database) -> None:
+def test_existing_function_is_replaced_with_its_privileges(theirs: Database) -> None:
     role = f"caller_{theirs.name}"
     theirs.sql(
         f"{CONTRACT} CREATE FUNCTION find_stale_jobs(ts timestamptz) RETURNS SETOF jobs LANGUAGE sql AS"

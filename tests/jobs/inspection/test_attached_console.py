@@ -133,7 +133,7 @@ def arm_with_a_cutoff(client: Client) -> None:
     assert RecoveryControl.load().armed
 
 
-def test_a_large_old_database_is_shown_and_only_what_is_newer_is_ever_sent(
+def test_large_old_database_is_shown_and_only_newer_runs_are_requeued(
     operator: Client, attached: Database, fake: FakeSqs
 ) -> None:
     older = attached.sql(OLDER)

@@ -35,7 +35,7 @@ def statements(action: str) -> str:
     return sql.replace("(in batches)", "")
 
 
-def test_the_contract_s_shape_fits_before_and_after(theirs: Database) -> None:
+def test_contract_schema_fits_before_and_after_migrate(theirs: Database) -> None:
     theirs.sql(CONTRACT)
     assert theirs.inspect()[0] == 0
     theirs.migrate()
@@ -133,7 +133,7 @@ def test_timestamps_are_converted_without_rewriting(theirs: Database) -> None:
     assert theirs.value("SELECT pg_relation_filenode('jobs')") == file
 
 
-def test_other_types_that_do_are_no_finding(theirs: Database) -> None:
+def test_compatible_column_types_are_accepted(theirs: Database) -> None:
     theirs.sql(
         changed("customer_id text", "customer_id uuid")
         .replace(
@@ -165,7 +165,7 @@ def test_an_enum_gets_the_labels_that_it_lacks(theirs: Database) -> None:
     assert theirs.inspect()[0] == 0
 
 
-def test_a_check_on_several_columns_is_tried_with_the_row_that_we_would_write(theirs: Database) -> None:
+def test_multi_column_check_is_tested_with_sample_row(theirs: Database) -> None:
     theirs.sql(
         CONTRACT
         + "ALTER TABLE jobs ADD CONSTRAINT started CHECK (status <> 'in_progress' OR started_at IS NOT NULL),"
@@ -189,7 +189,7 @@ def test_a_lookup_table_of_statuses(theirs: Database) -> None:
 
 
 @pytest.mark.parametrize("attached", [False, True])
-def test_statuses_that_are_not_ours_are_named(theirs: Database, attached: bool) -> None:
+def test_unknown_statuses_are_reported(theirs: Database, attached: bool) -> None:
     theirs.sql(
         CONTRACT + "INSERT INTO jobs (customer_id, package_size, status)"
         " SELECT 'acme', 1, (ARRAY['processing', 'archived', 'pending'])[1 + i % 3] FROM generate_series(1, 3000) i"
@@ -205,7 +205,7 @@ def test_statuses_that_are_not_ours_are_named(theirs: Database, attached: bool) 
     assert found(theirs.inspect()[1], "status-unknown", "jobs.status")["severity"] == "info"
 
 
-def test_missing_rights_are_named_and_the_advice_grants_them(theirs: Database, role: str) -> None:
+def test_missing_privileges_are_reported_with_grants(theirs: Database, role: str) -> None:
     theirs.sql(CONTRACT)
     theirs.sql(f"GRANT SELECT ON jobs TO {role}")
     code, findings = theirs.inspect(user=role)
@@ -224,7 +224,7 @@ def test_missing_rights_are_named_and_the_advice_grants_them(theirs: Database, r
     assert theirs.inspect(user=role)[0] == 0
 
 
-def test_row_level_security_that_holds_for_us(theirs: Database, role: str) -> None:
+def test_row_level_security_that_applies_is_reported(theirs: Database, role: str) -> None:
     theirs.sql(CONTRACT + "ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
     assert theirs.inspect()[0] == 0
     theirs.migrate()
@@ -241,7 +241,7 @@ def test_row_level_security_that_holds_for_us(theirs: Database, role: str) -> No
     assert theirs.inspect(user=role)[0] == 0
 
 
-def test_triggers_and_required_columns_of_theirs_are_told(theirs: Database) -> None:
+def test_foreign_triggers_and_required_columns_are_reported(theirs: Database) -> None:
     theirs.sql(
         CONTRACT + "ALTER TABLE jobs ADD business_name text NOT NULL;"
         "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
@@ -253,7 +253,7 @@ def test_triggers_and_required_columns_of_theirs_are_told(theirs: Database) -> N
     assert found(findings, "column-required", "jobs.business_name")["severity"] == "warning"
 
 
-def test_columns_that_are_called_like_ours(theirs: Database) -> None:
+def test_columns_with_conflicting_names_are_reported(theirs: Database) -> None:
     theirs.sql(CONTRACT + "ALTER TABLE jobs ADD payload jsonb NOT NULL DEFAULT '{}'")
     finding = found(theirs.inspect()[1], "column-taken", "jobs.payload")
     assert finding["severity"] == "warning"
@@ -284,7 +284,7 @@ def test_a_view_in_place_of_the_table(theirs: Database) -> None:
     theirs.migrate(search_path="app,public")
 
 
-def test_functions_of_the_same_name(theirs: Database) -> None:
+def test_functions_with_conflicting_names_are_reported(theirs: Database) -> None:
     theirs.sql(
         CONTRACT
         + "CREATE FUNCTION find_stale_jobs(timestamptz) RETURNS SETOF uuid LANGUAGE sql AS 'SELECT id FROM jobs';"
@@ -373,7 +373,7 @@ def test_columns_of_other_names_are_mapped_end_to_end(theirs: Database) -> None:
     assert theirs.manage("makemigrations", "--check", "--dry-run", **mapping).returncode == 0
 
 
-def test_the_documented_privileges_suffice_for_all_but_migrate(theirs: Database, role: str) -> None:
+def test_documented_privileges_suffice_except_for_migrate(theirs: Database, role: str) -> None:
     documented = (REPOSITORY / "docs/attaching.md").read_text().partition("```sql\n")[2].partition("```")[0]
     create, _, grants = documented.partition("\n")
     assert create.startswith("CREATE ROLE opsconsole")
@@ -416,7 +416,7 @@ class Pooler:
             target.shutdown(socket.SHUT_WR)
 
 
-def test_a_pooler_in_the_way_is_noticed(theirs: Database) -> None:
+def test_connection_pooler_is_detected(theirs: Database) -> None:
     theirs.sql(CONTRACT)
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="pooler-"))
     pooler = Pooler(theirs.server["host"], folder)

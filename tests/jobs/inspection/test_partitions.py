@@ -23,7 +23,7 @@ def findings(database: Database, role: str) -> list[dict[str, str]]:
     return [finding for finding in database.inspect(user=role)[1] if finding["id"] in KINDS]
 
 
-def test_a_role_without_the_right_is_told_how_to_get_it(theirs: Database, role: str) -> None:
+def test_missing_right_is_reported_with_grant(theirs: Database, role: str) -> None:
     theirs.sql(CONTRACT)
     theirs.migrate()
     missing = theirs.value("SELECT max(relname::text) FROM pg_class WHERE relname ~ '^job_events_[0-9_]+$'")
@@ -43,9 +43,7 @@ def test_a_role_without_the_right_is_told_how_to_get_it(theirs: Database, role: 
     assert theirs.value(owner, [missing]) == theirs.value(owner, ["job_events"])
 
 
-def test_a_new_partition_is_open_to_whom_the_table_is_open_and_to_nobody_else(
-    theirs: Database, role: str
-) -> None:
+def test_new_partition_has_privileges_of_table(theirs: Database, role: str) -> None:
     theirs.migrate()
     missing = theirs.value("SELECT max(relname::text) FROM pg_class WHERE relname ~ '^job_events_[0-9_]+$'")
     theirs.sql(
@@ -61,7 +59,7 @@ def test_a_new_partition_is_open_to_whom_the_table_is_open_and_to_nobody_else(
     assert theirs.value("SELECT relrowsecurity FROM pg_class WHERE relname = %s", [missing])
 
 
-def test_events_of_no_month_are_mentioned(theirs: Database) -> None:
+def test_events_in_default_partition_are_reported(theirs: Database) -> None:
     theirs.migrate()
     theirs.sql(
         "INSERT INTO job_events (job_id, at, kind, actor) VALUES (gen_random_uuid(), '2001-01-01', 'claimed', 'w')"
@@ -70,7 +68,7 @@ def test_events_of_no_month_are_mentioned(theirs: Database) -> None:
     assert (finding["id"], finding["severity"]) == ("events-in-default-partition", "info")
 
 
-def test_the_function_is_closed_and_its_search_path_pinned(theirs: Database) -> None:
+def test_function_is_not_public_and_has_fixed_search_path(theirs: Database) -> None:
     theirs.migrate()
     assert theirs.sql(
         "SELECT prosecdef, proconfig, has_function_privilege('public', oid, 'EXECUTE'),"

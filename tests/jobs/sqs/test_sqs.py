@@ -148,7 +148,7 @@ def test_a_deleted_batch_is_gone(sqs_queue: TestQueue) -> None:
 
 
 @pytest.mark.parametrize("batch", [sqs.delete_batch, sqs.release_batch])
-def test_of_a_batch_only_what_is_named_as_successful_counts(
+def test_only_entries_named_successful_count(
     batch: Callable[[Sequence[sqs.Received]], set[str]], fake: fakes.FakeSqs
 ) -> None:
     fake.create(AWS)
@@ -194,7 +194,7 @@ def test_an_empty_batch_makes_no_call(
         ),
     ],
 )
-def test_the_console_of_a_queue_is_that_of_its_partition(host: str, console: str, settings: Settings) -> None:
+def test_aws_console_link_matches_partition(host: str, console: str, settings: Settings) -> None:
     settings.AWS_ENDPOINT_URL = None
     encoded = f"https%3A%2F%2F{host}%2F123456789012%2Fjobs-dlq.fifo"
 
@@ -238,7 +238,7 @@ def test_message_beyond_the_limit_is_refused_for_good(sqs_queue: TestQueue) -> N
         sqs.send_raw(sqs_queue.url, "x" * (sqs.BATCH_BYTES + 1))
 
 
-def test_poison_goes_to_the_dlq_with_its_reason_as_it_is(sqs_queue: TestQueue) -> None:
+def test_poison_message_is_sent_to_dlq_unchanged_with_reason(sqs_queue: TestQueue) -> None:
     sqs.send_raw(sqs_queue.dlq_url, "{", {"reason": Attribute.text("not JSON: \x00 at 1")})
     [message] = sqs.receive(sqs_queue.dlq_url, wait_seconds=1)
 
@@ -268,7 +268,7 @@ def test_fifo_queue_gets_group_and_deduplication_and_no_delay(sqs_queue: TestQue
 
 
 @every_call
-def test_queue_that_does_not_exist_needs_a_person(call: Call, sqs_queue: TestQueue) -> None:
+def test_missing_queue_is_misconfigured(call: Call, sqs_queue: TestQueue) -> None:
     with pytest.raises(
         sqs.QueueMisconfigured, match=r"no-such-queue can't be used: NonExistentQueue: .*Check its URL"
     ):
@@ -393,7 +393,7 @@ def test_lost_answer_is_unavailable_although_the_messages_were_sent(fake: fakes.
     ],
 )
 @every_call
-def test_error_answer_means(
+def test_meaning_of_error_response(
     call: Call, code: str, status: int, kind: type[sqs.QueueError], fake: fakes.FakeSqs
 ) -> None:
     fake.fail_next(1, fakes.client_error(code, status))
@@ -436,7 +436,7 @@ def test_error_answer_means(
         (vendor.HTTPClientError(error="urllib3"), sqs.QueueUnavailable, "urllib3"),
     ],
 )
-def test_failure_without_an_answer_means(
+def test_meaning_of_failure_without_response(
     error: Exception, kind: type[sqs.QueueError], sentence: str, fake: fakes.FakeSqs
 ) -> None:
     fake.fail_next(1, error)
@@ -448,7 +448,7 @@ def test_failure_without_an_answer_means(
 
 
 @pytest.mark.parametrize("code", ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"])
-def test_handle_that_no_longer_counts_is_no_error(code: str, fake: fakes.FakeSqs) -> None:
+def test_expired_receipt_handle_raises_no_error(code: str, fake: fakes.FakeSqs) -> None:
     fake.fail_next(2, fakes.client_error(f"AWS.SimpleQueueService.{code}"))
 
     assert sqs.delete(held(AWS)) is False
@@ -530,7 +530,7 @@ def without_retries(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @every_call
 @pytest.mark.usefixtures("impatient")
-def test_nobody_listens(call: Call) -> None:
+def test_connection_refused(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -549,7 +549,7 @@ def test_server_accepts_and_never_answers(call: Call) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_server_hangs_up_in_the_middle_of_its_answer() -> None:
+def test_server_closes_connection_during_response() -> None:
     answer = answering(200, b'{"Attributes"', {"Transfer-Encoding": "chunked"})
 
     with answer as url, pytest.raises(sqs.QueueUnavailable):
@@ -581,7 +581,7 @@ def test_server_hangs_up_in_the_middle_of_its_answer() -> None:
     ],
 )
 @pytest.mark.usefixtures("without_retries")
-def test_error_over_http_means(
+def test_meaning_of_http_error(
     status: int, body: bytes, headers: dict[str, str], kind: type[sqs.QueueError]
 ) -> None:
     with answering(status, body, headers) as url:
@@ -611,7 +611,9 @@ SIGNED = {"x-amzn-RequestId": "b9c3-1", "Content-Type": "application/x-amz-json-
 )
 @every_call
 @pytest.mark.usefixtures("without_retries")
-def test_success_that_is_not_sqs_s_is_none(call: Call, body: bytes, headers: dict[str, str]) -> None:
+def test_success_response_from_another_server_is_unavailable(
+    call: Call, body: bytes, headers: dict[str, str]
+) -> None:
     """A proxy's page with status 200 is neither an empty queue nor a deleted message."""
     with (
         answering(200, body, headers) as url,
@@ -657,7 +659,7 @@ def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
     ],
 )
 @pytest.mark.usefixtures("impatient")
-def test_no_answer_whatever_lets_another_error_out(body: bytes, status: int) -> None:
+def test_any_response_raises_only_adapter_errors(body: bytes, status: int) -> None:
     """Not sent, not deleted, nothing received, or a ``QueueError``; never a foreign exception or a count."""
     with answering(status, body, SIGNED) as url:
         for name, call in CALLS.items():
@@ -683,7 +685,7 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("url", ["http://a_b!/jobs", "jobs", "http://[bad/jobs", ""])
 @pytest.mark.usefixtures("impatient")
-def test_nonsensical_url_is_a_sentence(url: str) -> None:
+def test_invalid_url_is_reported_in_a_sentence(url: str) -> None:
     with pytest.raises(sqs.QueueMisconfigured, match="can't be the URL of a queue"):
         sqs.depth(url)
 
@@ -707,7 +709,7 @@ def test_nonsensical_url_is_a_sentence(url: str) -> None:
         ("http://sqs.eu-west-1.localhost.example:4566/1/jobs", "us-west-2"),
     ],
 )
-def test_region_is_that_of_the_url_or_of_the_settings(url: str, region: str, settings: Settings) -> None:
+def test_region_comes_from_url_or_settings(url: str, region: str, settings: Settings) -> None:
     settings.AWS_DEFAULT_REGION = "us-west-2"
     settings.AWS_ENDPOINT_URL = ""
     client = sqs.client_for(url)
@@ -716,14 +718,14 @@ def test_region_is_that_of_the_url_or_of_the_settings(url: str, region: str, set
     assert url.startswith(client.meta.endpoint_url + "/")
 
 
-def test_endpoint_of_the_settings_comes_first(settings: Settings) -> None:
+def test_endpoint_setting_takes_precedence(settings: Settings) -> None:
     settings.AWS_ENDPOINT_URL = "http://127.0.0.1:4566"
 
     assert sqs.client_for(AWS).meta.endpoint_url == "http://127.0.0.1:4566"
     assert sqs.client_for(AWS).meta.region_name == "eu-west-1"
 
 
-def test_client_is_made_once_a_region_and_endpoint(settings: Settings) -> None:
+def test_client_is_created_once_per_region_and_endpoint(settings: Settings) -> None:
     settings.AWS_ENDPOINT_URL = ""
 
     assert sqs.client_for(AWS) is sqs.client_for(AWS + "-dlq")
@@ -769,7 +771,7 @@ def test_threads_share_one_adapter(sqs_queue: TestQueue) -> None:
 
 
 @pytest.mark.parametrize("real", [True, False], ids=["emulator", "fake"])
-def test_fake_and_emulator_tell_the_same_story(
+def test_fake_and_emulator_behave_alike(
     real: bool, sqs_queue: TestQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not real:
@@ -819,7 +821,7 @@ def test_fake_hides_delays_and_shows_again_by_its_clock(fake: fakes.FakeSqs) -> 
     assert fake.bodies(AWS) == []
 
 
-def test_fake_delivers_twice_and_reads_short_when_told(fake: fakes.FakeSqs) -> None:
+def test_fake_delivers_duplicates_and_short_reads_on_demand(fake: fakes.FakeSqs) -> None:
     fake.duplicates, fake.largest_read = 1, 2
     sqs.send_batch(AWS, [outgoing(number) for number in range(3)])
     reads = [[message.body for message in sqs.receive(AWS, wait_seconds=0)] for _ in range(3)]

@@ -55,7 +55,7 @@ def event(ahead: timedelta = timedelta(0)) -> str:
     return str(rows("SELECT tableoid::regclass::text FROM job_events WHERE id = %s", [made.pk])[0][0])
 
 
-def test_migrations_make_what_django_would_make() -> None:
+def test_migrations_create_same_schema_as_django() -> None:
     """The table is written as SQL, because Django knows no partitions."""
     kinds = dict(
         rows(
@@ -90,7 +90,7 @@ def test_this_month_and_the_next_ones_have_partitions_like_the_table() -> None:
         assert len(rows("SELECT 1 FROM pg_indexes WHERE tablename = %s", [name])) == 3
 
 
-def test_an_event_lies_in_its_month_and_one_of_no_month_is_kept() -> None:
+def test_event_is_in_its_month_or_in_default_partition() -> None:
     assert event() == month(0)
     assert event(-13 * MONTH) == event(13 * MONTH) == "job_events_default"
     assert JobEvent.objects.count() == 3
@@ -101,7 +101,7 @@ def test_an_event_lies_in_its_month_and_one_of_no_month_is_kept() -> None:
 
 @pytest.mark.parametrize("when", [timedelta(0), -13 * MONTH])
 @pytest.mark.parametrize("change", ["UPDATE {} SET reason = ''", "DELETE FROM {}"])
-def test_no_partition_lets_its_events_be_changed(when: timedelta, change: str) -> None:
+def test_events_are_append_only_in_every_partition(when: timedelta, change: str) -> None:
     partition = event(when)
     for table in (partition, "job_events"):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
@@ -120,7 +120,7 @@ def test_a_missing_month_is_created_with_triggers() -> None:
     assert rows("SELECT 1 FROM pg_trigger WHERE tgrelid = %s::regclass", [missing])
 
 
-def test_a_month_whose_events_lie_in_the_default_partition_is_told(
+def test_month_with_events_in_default_partition_is_reported(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     this, later = month(0), month(event_partitions.MONTHS_AHEAD)
@@ -138,7 +138,7 @@ def test_a_month_whose_events_lie_in_the_default_partition_is_told(
     assert JobEvent.objects.count() == 2
 
 
-def test_a_table_of_theirs_in_the_way_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_foreign_table_with_partition_name_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     missing = month(event_partitions.MONTHS_AHEAD)
     rows(f"DROP TABLE {missing}")
     rows(f"CREATE TABLE {missing} (theirs int)")
@@ -149,14 +149,14 @@ def test_a_table_of_theirs_in_the_way_is_told(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_that_create_at_once_do_not_disturb_each_other() -> None:
+def test_concurrent_creation_of_partitions_succeeds() -> None:
     missing = month(event_partitions.MONTHS_AHEAD)
     rows(f"DROP TABLE {missing}")
     answers = race([event_partitions.create_missing] * 4)
     assert sorted(answers) == [f"{missing} created", *["none missing"] * 3]
 
 
-def test_a_reader_of_the_default_partition_is_not_waited_for(theirs: Database) -> None:
+def test_creation_does_not_wait_for_reader_of_default_partition(theirs: Database) -> None:
     theirs.migrate()
     missing = theirs.value(MONTHS, [event_partitions.MONTHS_AHEAD] * 2)
     theirs.sql(f"DROP TABLE {missing}")
@@ -180,7 +180,7 @@ def test_a_reader_of_the_default_partition_is_not_waited_for(theirs: Database) -
         lambda: what_if.would_have([timedelta(minutes=10)]),
     ],
 )
-def test_questions_about_a_time_read_no_other_months(question: Callable[[], Any]) -> None:
+def test_query_by_time_reads_only_matching_partitions(question: Callable[[], Any]) -> None:
     """As the server plans them: whether a month's partition is in the plan."""
     event()
     old = month(-3)
@@ -197,6 +197,6 @@ def dated(ahead: int) -> str:
     return f"{month(ahead).removeprefix('job_events_').replace('_', '-')}-01 00:00+00"
 
 
-def test_the_model_keeps_its_own_key() -> None:
+def test_model_keeps_its_primary_key() -> None:
     assert isinstance(JobEvent._meta.pk, models.BigAutoField) and JobEvent._meta.pk.name == "id"
     assert JobEvent._meta.managed

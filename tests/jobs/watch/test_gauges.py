@@ -39,7 +39,7 @@ def event(kind: str, *, ago: timedelta = timedelta(0), actor: str = "sweep") -> 
 # --- stale jobs in a day ---
 
 
-def test_five_stale_jobs_in_a_day_are_silent_and_six_are_told_once() -> None:
+def test_sixth_stale_job_in_a_day_raises_one_alert() -> None:
     for _ in range(3):
         event("recovered", ago=HOUR)
     event("quarantined", ago=23 * HOUR)
@@ -72,7 +72,7 @@ def test_the_alert_about_stale_jobs_promises_no_recovery_during_a_pause() -> Non
     assert "next sweep" not in alert.facts[-1][1] + alert.summary
 
 
-def test_what_was_a_day_ago_or_not_stale_does_not_count() -> None:
+def test_older_and_other_events_do_not_count() -> None:
     event("recovered", ago=24 * HOUR + MINUTE)
     event("requeued", actor="operator:olga")
     event("quarantined", actor="operator:olga")
@@ -106,7 +106,7 @@ def test_a_recovered_run_counts_once_and_its_next_loss_again(
 # --- quarantine ---
 
 
-def test_jobs_in_quarantine_are_told_until_they_are_released() -> None:
+def test_alert_on_quarantined_jobs_lasts_until_release() -> None:
     gauges.watch()
     assert open_alert("quarantined_jobs") is None
     held = job(status=Status.QUARANTINED, customer_id="ACME <!channel>")
@@ -142,7 +142,7 @@ def test_jobs_in_quarantine_are_told_until_they_are_released() -> None:
         (False, {"due": HOUR, "created_at": Now() - HOUR, "state": Outbox.State.DROPPED}),
     ],
 )
-def test_messages_that_should_have_been_sent(stuck: bool, fields: dict[str, Any]) -> None:
+def test_alert_on_overdue_messages(stuck: bool, fields: dict[str, Any]) -> None:
     letter(job(), **fields)
     gauges.watch()
     assert bool(open_alert("outbox_stuck")) is stuck
@@ -160,7 +160,7 @@ def test_the_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
 # --- no live worker ---
 
 
-def test_jobs_that_wait_while_no_worker_lives() -> None:
+def test_alert_on_pending_jobs_without_live_worker() -> None:
     job(updated_at=Now() - 3 * MINUTE)
     beat("worker-1", ago=4 * MINUTE)
     gauges.watch()
@@ -186,7 +186,7 @@ def test_jobs_that_wait_while_no_worker_lives() -> None:
         {"updated_at": Now() - HOUR, "status": Status.IN_PROGRESS},
     ],
 )
-def test_without_a_job_that_could_start_nobody_misses_the_workers(fields: dict[str, Any]) -> None:
+def test_missing_workers_raise_no_alert_without_startable_job(fields: dict[str, Any]) -> None:
     job(**fields)
     assert gauges.no_live_worker().value == 0
 
@@ -204,7 +204,7 @@ def two_queues(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("two_queues")
-def test_one_reading_that_fails_is_silent_and_two_are_told() -> None:
+def test_second_failed_reading_raises_alert() -> None:
     queue(read_at=Now() - MINUTE, checked_at=Now(), error="AccessDenied")
     queue("slow", read_at=Now(), checked_at=Now(), error="")
     gauges.judge_queues()
@@ -225,14 +225,14 @@ def test_one_reading_that_fails_is_silent_and_two_are_told() -> None:
 
 
 @pytest.mark.usefixtures("two_queues")
-def test_a_queue_that_was_never_read_is_told() -> None:
+def test_queue_never_read_raises_alert() -> None:
     queue(read_at=None, checked_at=Now(), error="NonExistentQueue")
     gauges.judge_queues()
     assert ["Last read", "never"] in Alert.objects.get().facts
 
 
 @pytest.mark.usefixtures("two_queues")
-def test_a_second_failure_resolves_nothing_on_the_way() -> None:
+def test_second_failure_does_not_resolve_alert_meanwhile() -> None:
     """The first failing reading after a success is not told, and does not close what is open either."""
     queue(read_at=Now() - HOUR, checked_at=Now(), error="AccessDenied")
     gauges.judge_queues()
@@ -242,7 +242,7 @@ def test_a_second_failure_resolves_nothing_on_the_way() -> None:
 
 
 @pytest.mark.usefixtures("two_queues")
-def test_a_queue_that_is_no_longer_configured_is_no_trouble(settings: Settings) -> None:
+def test_queue_no_longer_configured_raises_no_alert(settings: Settings) -> None:
     queue(read_at=None, checked_at=Now(), error="NonExistentQueue")
     gauges.judge_queues()
     settings.QUEUES = {"slow": settings.QUEUES["slow"]}
@@ -254,7 +254,7 @@ def test_a_queue_that_is_no_longer_configured_is_no_trouble(settings: Settings) 
 # --- all of them ---
 
 
-def test_a_figure_that_can_not_be_read_is_unknown_and_the_others_are_measured(
+def test_unreadable_gauge_is_unknown_and_others_are_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job(status=Status.QUARANTINED)
@@ -277,7 +277,7 @@ def test_a_figure_that_can_not_be_read_is_unknown_and_the_others_are_measured(
     assert open_alert("stale_jobs_day")
 
 
-def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "COUNTED_TO", 2)
     for _ in range(5):
         job(status=Status.QUARANTINED)
@@ -285,7 +285,7 @@ def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (told.value, told.words.title) == (3, "2+ jobs in quarantine")
 
 
-def test_measuring_asks_a_bounded_number_of_questions(settings: Settings) -> None:
+def test_measuring_takes_bounded_number_of_queries(settings: Settings) -> None:
     """As many for many rows as for few."""
 
     def asked() -> int:
@@ -306,7 +306,7 @@ def test_measuring_asks_a_bounded_number_of_questions(settings: Settings) -> Non
     assert asked() <= few + 8
 
 
-def test_the_tasks_say_that_they_succeeded(settings: Settings, sqs_queue: TestQueue) -> None:
+def test_tasks_record_their_success(settings: Settings, sqs_queue: TestQueue) -> None:
     tasks.refresh_queues()
     tasks.watch()
     tasks.sweep()
@@ -318,7 +318,7 @@ def test_the_tasks_say_that_they_succeeded(settings: Settings, sqs_queue: TestQu
     }
 
 
-def test_a_sweep_that_fails_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_sweep_records_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> None:
         raise DatabaseError("deadlock detected")
 

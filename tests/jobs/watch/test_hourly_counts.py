@@ -24,7 +24,7 @@ def event(kind: str, ago: timedelta = timedelta(0)) -> None:
 
 
 @pytest.mark.django_db
-def test_an_hour_is_counted_again_and_not_added() -> None:
+def test_recount_of_an_hour_replaces_its_count() -> None:
     event("completed")
     event("completed")
     event("failed")
@@ -40,7 +40,7 @@ def test_an_hour_is_counted_again_and_not_added() -> None:
 
 
 @pytest.mark.django_db
-def test_what_is_older_is_left_as_it_was_counted() -> None:
+def test_older_hours_are_not_recounted() -> None:
     event("completed", 5 * HOUR)
 
     hourly_counts.count()
@@ -49,7 +49,7 @@ def test_what_is_older_is_left_as_it_was_counted() -> None:
 
 
 @pytest.mark.django_db
-def test_a_day_has_24_hours_and_the_unknown_is_not_zero() -> None:
+def test_day_has_24_hours_and_unknown_is_not_zero() -> None:
     figures.raise_to("dead letters", 3)
     figures.raise_to("dead letters", 2)
 
@@ -61,14 +61,14 @@ def test_a_day_has_24_hours_and_the_unknown_is_not_zero() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_highest_of_several_readers_stays() -> None:
+def test_highest_of_several_readings_is_kept() -> None:
     race([partial(figures.raise_to, "dead letters", value) for value in (3, 9, 5, 1)])
 
     assert HourlyFigure.objects.get().value == 9
 
 
 @pytest.mark.django_db
-def test_old_figures_go() -> None:
+def test_old_counts_are_deleted() -> None:
     old = timezone.now() - figures.KEPT - HOUR
     figures.set_counts([("jobs failed", old, 1), ("jobs failed", timezone.now(), 1)])
 

@@ -28,7 +28,7 @@ def batch(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(request.param)
 
 
-def test_nothing_is_deleted_where_there_is_nothing_old() -> None:
+def test_nothing_is_deleted_without_old_rows() -> None:
     sweep(timedelta(0))
     factories.letter(factories.job(), state=Outbox.State.SENT)
     factories.beat("alive")
@@ -36,7 +36,7 @@ def test_nothing_is_deleted_where_there_is_nothing_old() -> None:
 
 
 @pytest.mark.usefixtures("batch")
-def test_old_sweeps_go() -> None:
+def test_old_sweeps_are_deleted() -> None:
     for _ in range(3):
         sweep(retention.SWEEPS_KEPT + MOMENT)
     young = sweep(retention.SWEEPS_KEPT - MOMENT)
@@ -45,7 +45,7 @@ def test_old_sweeps_go() -> None:
 
 
 @pytest.mark.usefixtures("batch")
-def test_messages_that_are_settled_go_and_others_stay() -> None:
+def test_only_settled_messages_are_deleted() -> None:
     old, young = retention.MESSAGES_KEPT + MOMENT, retention.MESSAGES_KEPT - MOMENT
     for state in Outbox.State.values:
         factories.letter(factories.job(status=Status.COMPLETED), due=old, state=state)
@@ -56,7 +56,7 @@ def test_messages_that_are_settled_go_and_others_stay() -> None:
     assert Outbox.objects.count() == 6
 
 
-def test_message_of_a_run_that_still_waits_stays_as_the_count_of_its_resends() -> None:
+def test_message_of_waiting_run_is_kept_for_its_resend_count() -> None:
     old = retention.MESSAGES_KEPT + MOMENT
     waiting = factories.job(run_epoch=2)
     factories.letter(waiting, due=old, state=Outbox.State.SENT, run_epoch=1)
@@ -66,7 +66,7 @@ def test_message_of_a_run_that_still_waits_stays_as_the_count_of_its_resends() -
 
 
 @pytest.mark.usefixtures("batch")
-def test_dead_workers_go_but_not_the_evidence_of_an_open_run() -> None:
+def test_dead_workers_are_deleted_unless_needed_by_open_run() -> None:
     old = retention.WORKERS_KEPT + MOMENT
     factories.beat("gone-1", ago=old)
     factories.beat("gone-2", factories.job(status="completed").pk, 1, ago=old)
@@ -76,7 +76,7 @@ def test_dead_workers_go_but_not_the_evidence_of_an_open_run() -> None:
     assert sorted(WorkerHeartbeat.objects.values_list("pk", flat=True)) == ["evidence", "young"]
 
 
-def test_answers_older_than_a_day_go() -> None:
+def test_idempotent_answers_older_than_a_day_are_deleted() -> None:
     for number, hours in enumerate((1, 25)):
         made = IdempotencyKey.objects.create(caller="c", key=str(number), request="r", answer={})
         IdempotencyKey.objects.filter(pk=made.pk).update(created_at=Now() - timedelta(hours=hours))

@@ -78,7 +78,7 @@ def poll_with_a_cut(consumer: Consumer, proxy: CuttingProxy, *, answer: bool) ->
 
 
 @pytest.mark.parametrize("answer", [True, False], ids=["the commit's answer is lost", "the commit is lost"])
-def test_the_run_goes_on_with_the_next_turn(
+def test_run_starts_on_next_turn(
     consumer: Consumer, proxy: CuttingProxy, fake: FakeSqs, ran: list[Any], answer: bool
 ) -> None:
     job = factories.job()
@@ -160,7 +160,7 @@ def test_a_redriven_dead_letter_is_recognised_too(
     assert story(dead) == [("requeued", 3), ("claimed", 3), ("completed", 3)]
 
 
-def test_told_to_stop_it_gives_the_run_back_at_once(
+def test_stopping_worker_releases_run_at_once(
     consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
 ) -> None:
     job = factories.job()
@@ -178,7 +178,7 @@ def test_told_to_stop_it_gives_the_run_back_at_once(
     assert "never began" in back.reason
 
 
-def test_told_to_stop_it_leaves_what_it_never_claimed(
+def test_stopping_worker_leaves_unclaimed_run_alone(
     consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
 ) -> None:
     job = factories.job()
@@ -190,7 +190,7 @@ def test_told_to_stop_it_leaves_what_it_never_claimed(
     assert not story(job)
 
 
-def test_a_run_that_was_begun_is_never_begun_again(
+def test_started_run_is_never_started_again(
     consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its end could not be recorded, so the row still looks like a claim of ours; recovery is to judge it."""
@@ -210,7 +210,7 @@ def test_a_run_that_was_begun_is_never_begun_again(
     assert not fake.bodies(URL)
 
 
-def test_after_some_tries_the_message_is_left_to_its_visibility_timeout(
+def test_message_is_left_to_visibility_timeout_after_retries(
     consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database that answers, and fails this one claim again and again, must not keep a worker from the others."""
@@ -235,7 +235,7 @@ def test_after_some_tries_the_message_is_left_to_its_visibility_timeout(
     assert len(fake.bodies(URL)) == 1
 
 
-def test_without_doubt_an_own_claim_is_refused_like_any_other() -> None:
+def test_repeated_claim_without_lost_answer_is_refused() -> None:
     job, ada = factories.job(), Worker("ada")
     assert isinstance(lifecycle.claim(job.pk, 1, ada), Job)
     assert lifecycle.claim(job.pk, 1, ada) == Refused(Refusal.ALREADY_CLAIMED)

@@ -365,7 +365,7 @@ class TestPoison:
 
 class TestOutages:
     @pytest.mark.parametrize("error", [QueueUnavailable, QueueMisconfigured])
-    def test_the_queue_is_away(
+    def test_queue_outage(
         self,
         consumer: Consumer,
         send: Callable[..., None],

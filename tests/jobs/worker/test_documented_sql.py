@@ -187,7 +187,7 @@ def test_fail_for_good(late: bool) -> None:
     assert picture(theirs) == picture(ours)
 
 
-def test_the_rights_that_the_page_names_suffice() -> None:
+def test_documented_privileges_suffice() -> None:
     job = factories.job()
     words: dict[str, Any] = {
         "error": "it broke",
@@ -219,6 +219,6 @@ def test_the_rights_that_the_page_names_suffice() -> None:
     assert Job.objects.get().status == Status.COMPLETED
 
 
-def test_every_statement_of_the_page_is_tried() -> None:
+def test_every_documented_statement_is_tested() -> None:
     tried = set(re.findall(r'say\(\s*"([a-z ]+)"', Path(__file__).read_text(encoding="utf-8")))
     assert set(STATEMENTS) == tried | {"rights"}

@@ -59,12 +59,12 @@ def beating_threads() -> list[threading.Thread]:
 
 
 class TestEndings:
-    def test_what_the_handler_returns_is_kept(self) -> None:
+    def test_return_value_of_handler_is_stored(self) -> None:
         job = work(lambda context: {"submitted": 50})
         assert job.status == Status.COMPLETED
         assert JobEvent.objects.get(kind=Kind.COMPLETED).details["submitted"] == 50
 
-    def test_the_handler_knows_its_job(self) -> None:
+    def test_handler_receives_its_job(self) -> None:
         seen: list[Any] = []
         job = work(
             lambda context: seen.append(context.job),
@@ -93,7 +93,7 @@ class TestEndings:
             ([1, 2], "a handler returns a dict or None, not list"),
         ],
     )
-    def test_a_result_that_cannot_be_kept_does_not_undo_the_work(self, result: Any, problem: str) -> None:
+    def test_unstorable_result_still_completes_run(self, result: Any, problem: str) -> None:
         assert work(lambda context: result).status == Status.COMPLETED
         assert problem in JobEvent.objects.get(kind=Kind.COMPLETED).details["result_not_kept"]
 
@@ -128,7 +128,7 @@ class TestEndings:
         assert work(handler).status == Status.PENDING
 
     @pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
-    def test_the_end_of_the_process_is_not_swallowed(self, ending: type[BaseException]) -> None:
+    def test_system_exit_is_not_swallowed(self, ending: type[BaseException]) -> None:
         def handler(context: RunContext) -> None:
             raise ending
 

@@ -46,7 +46,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
         ("tests.jobs.worker.handlers.take_nothing", "must take one argument, the run's context: "),
     ],
 )
-def test_refuses_what_is_no_handler(handler: str, sentence: str, sqs_queue: TestQueue) -> None:
+def test_invalid_handler_is_refused(handler: str, sentence: str, sqs_queue: TestQueue) -> None:
     with pytest.raises(CommandError) as refused:
         call_command("run_worker", handler=handler)
     assert sentence in str(refused.value)
@@ -59,7 +59,7 @@ def test_refuses_what_is_no_handler(handler: str, sentence: str, sqs_queue: Test
         ({"max_jobs": 0}, "--max-jobs must be at least 1."),
     ],
 )
-def test_refuses_nonsense(options: dict[str, Any], sentence: str, sqs_queue: TestQueue) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, Any], sentence: str, sqs_queue: TestQueue) -> None:
     with pytest.raises(CommandError) as refused:
         call_command("run_worker", handler="tests.jobs.worker.handlers.return_at_once", **options)
     assert str(refused.value) == sentence
@@ -113,7 +113,7 @@ class TestProcess:
         assert not WorkerHeartbeat.objects.exists()
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_an_idle_worker_leaves_when_told(self, start: Start, number: signal.Signals) -> None:
+    def test_idle_worker_stops_on_signal(self, start: Start, number: signal.Signals) -> None:
         process = start("return_at_once")
         wait_until(WorkerHeartbeat.objects.exists, START_SECONDS)
         process.send_signal(number)
@@ -144,7 +144,7 @@ class TestProcess:
         assert_left_in_the_middle(job)
         assert sqs.depth(sqs_queue.url).total == 0
 
-    def test_a_run_that_is_cancelled_is_left(self, start: Start, sqs_queue: TestQueue, gate: Path) -> None:
+    def test_worker_abandons_cancelled_run(self, start: Start, sqs_queue: TestQueue, gate: Path) -> None:
         job = begin(sqs_queue, gate)
         process = start("wait_for_gate", "--max-jobs", "1")
         wait_until(lambda: has_begun(job), START_SECONDS)
