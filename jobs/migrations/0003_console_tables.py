@@ -217,7 +217,7 @@ class Migration(migrations.Migration):
                     models.TextField(
                         choices=[
                             ("observe", "observe: shows what it would do"),
-                            ("armed", "armed: recovers by itself"),
+                            ("armed", "armed: recovers automatically"),
                         ],
                         db_default="observe",
                     ),

@@ -10,7 +10,7 @@ class RecoveryControl(models.Model):
 
     class Mode(models.TextChoices):
         OBSERVE = "observe", "observe: shows what it would do"
-        ARMED = "armed", "armed: recovers by itself"
+        ARMED = "armed", "armed: recovers automatically"
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     mode = models.TextField(choices=Mode, db_default=Mode.OBSERVE)

@@ -58,8 +58,9 @@ class JobQuerySet(models.QuerySet["Job"]):
     def with_evidence(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Annotate each run with the evidence of its life; all times are by the database's clock.
 
-        ``beat_at``: the last beat that counts for this run. ``worker_beat_at``: the last beat of its worker,
-        for whichever run. ``outage_ended_at``: nobody could beat before it. ``last_seen``: the latest sign of life.
+        ``beat_at``: the last heartbeat that counts for this run. ``worker_beat_at``: the last heartbeat of its worker,
+        for any run. ``outage_ended_at``: no worker could send heartbeats before it. ``last_seen``: the latest sign
+        of life.
         ``stale_before``: the run is stale when ``last_seen`` is before it. ``read_at``: when all this was read.
         """
         beats = WorkerHeartbeat.objects.of_run(
@@ -67,7 +68,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
         own_worker = WorkerHeartbeat.objects.filter(worker_id=OuterRef("worker_id"))
         outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
-        # A plain function: ``Max`` would add a GROUP BY, and sorting the one or two beats takes longer.
+        # A plain function: ``Max`` would add a GROUP BY, and sorting one or two heartbeats takes longer.
         last_beat = Func("last_heartbeat", function="max")
         return self.annotate(
             beat_at=Subquery(beats.annotate(last=last_beat).values("last")),
@@ -133,7 +134,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def with_trouble(self, trouble: MessageTrouble) -> JobQuerySet[JobWithMessage]:
-        """Pending jobs with this trouble, as ``with_message()`` names it: ``LOST`` needs a proof, and is none of them."""
+        """Return pending jobs with this trouble, as ``with_message()`` names it; never ``LOST``, which needs a proof."""
         if trouble == MessageTrouble.UNPROVEN:
             return self.unclaimed().filter(resends__lt=MOST_RESENDS)
         # Few rows of a large outbox match, and partial indexes find them.
@@ -189,7 +190,7 @@ class Job(models.Model):
     attempts = models.IntegerField(db_default=0, help_text="Runs that ended in a reported failure.")
     not_before = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
-    worker_id = models.TextField("worker", null=True, blank=True)  # noqa: DJ001 - null: nobody runs it
+    worker_id = models.TextField("worker", null=True, blank=True)  # noqa: DJ001 - null: no worker runs it
     payload = models.JSONField(db_default={}, blank=True)
 
     objects = JobQuerySet.as_manager()

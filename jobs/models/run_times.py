@@ -1,7 +1,7 @@
 """The times of a run: its beginning, its deadline, its last sign of life, and when that makes it stale.
 
 Each rule is written here once, as a database expression beside its Python twin. ``WorkerHeartbeatQuerySet.of_run()``
-says which beats count for a run. The SQL function ``find_stale_jobs`` repeats the rules in a migration, which must not
+says which heartbeats count for a run. The SQL function ``find_stale_jobs`` repeats the rules in a migration, which must not
 change: tests/jobs/recovery/test_one_answer_about_staleness.py runs one table of cases against every form.
 """
 
@@ -27,8 +27,8 @@ from django.db.models.functions import Coalesce, Greatest, Least, Now
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
 from jobs.models.worker import stale_after
 
-# The last beat that counts for the run, its start, the last change of its row, and the end of an outage in which no worker
-# could beat. Any of them may be unknown but the change of the row.
+# The last heartbeat that counts for the run, its start, the last change of its row, and the end of an outage in which no
+# worker could send heartbeats. Only the change of the row is always known.
 SIGNS_OF_LIFE = ("beat_at", "started_at", "updated_at", "outage_ended_at")
 
 
@@ -55,22 +55,22 @@ def last_seen_of(run: RunRow) -> datetime:
 
 
 def began() -> Coalesce:
-    """Return when the run began as an expression; other people's workers may not write a start."""
+    """Return the beginning of the run as an expression; workers without our protocol may not write a start."""
     return Coalesce("started_at", "updated_at")
 
 
 def began_at(run: RunRow) -> datetime:
-    """The same of a run that was read."""
+    """Return when a loaded run began."""
     return run.started_at or run.updated_at
 
 
 def deadline() -> Coalesce:
-    """Return when the run should have ended as an expression: its deadline, or the configured time after its beginning."""
+    """Return the time by which the run should have ended, as an expression: its deadline, or the configured time after it began."""
     return Coalesce("deadline_at", ExpressionWrapper(began() + _longest_run(), DateTimeField()))
 
 
 def deadline_of(run: RunRow) -> datetime:
-    """The same of a run that was read."""
+    """Return when a loaded run should have ended."""
     return run.deadline_at or began_at(run) + _longest_run()
 
 
@@ -79,12 +79,12 @@ def _longest_run() -> timedelta:
 
 
 def cutoff_or_default(cutoff: datetime | Combinable | None) -> datetime | Combinable:
-    """Return the moment since which a run must have shown life; default: the configured threshold ago."""
+    """Return the time since which a run must have shown a sign of life; default: the configured threshold ago."""
     return Now() - stale_after() if cutoff is None else cutoff
 
 
 def stale_before(cutoff: datetime | Combinable | None) -> Case:
-    """Return the moment before which the last sign of life makes the run stale, as an expression.
+    """Return, as an expression, the time before which the last sign of life makes the run stale.
 
     A run that was never claimed with our protocol is left to SQS until the visibility timeout has passed. An unknown
     timeout counts as the longest that SQS allows: unknown is not zero.

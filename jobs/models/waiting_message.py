@@ -35,7 +35,7 @@ class MessageTrouble(TextChoices):
 
     @property
     def pressing(self) -> bool:
-        """Tell whether the trouble does not pass by itself."""
+        """Tell whether the trouble lasts until somebody acts."""
         return self in {MessageTrouble.REFUSED, MessageTrouble.USED_UP}
 
 
@@ -45,18 +45,18 @@ def lost_after() -> timedelta:
 
 
 def patience() -> ExpressionWrapper:
-    """Of jobs with ``with_message()``: how long the last message is waited for before the next; doubled with each."""
+    """Return, as an expression on ``with_message()``, how long to wait before the next re-send; it doubles with each."""
     return ExpressionWrapper(Value(lost_after()) * Power(2, "resends"), DurationField())
 
 
 def patience_after(resends: int) -> timedelta:
-    """Return the same for one job that was read."""
+    """Return the same for a job with this number of re-sends."""
     times: int = 2**resends
     return lost_after() * times
 
 
 def unclaimed() -> Q:
-    """Match jobs of ``with_message()`` whose message was sent long ago, also by their producer, and that nobody claimed."""
+    """Match unclaimed jobs of ``with_message()`` whose message was sent long ago, by the console or by their producer."""
     is_out = Q(message_state=None) | Q(message_state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
     return is_out & Q(LessThan(F("waiting_since"), Now() - lost_after()))
 

@@ -16,12 +16,12 @@ from django.db.models.lookups import IsNull
 from jobs.models.columns import column
 
 SILENT_AFTER_BEATS = 3
-# Workers without epochs that beat within this time may come back: they count as in use.
+# Workers without epochs that sent a heartbeat within this time may come back: they count as in use.
 OLD_KIND_SEEN_WITHIN = timedelta(days=1)
 
 
 class Life(models.TextChoices):
-    """Whether a worker beats: dead is one whose runs count as stale."""
+    """Whether a worker sends heartbeats. The runs of a dead worker count as stale."""
 
     ALIVE = "alive"
     SILENT = "silent"
@@ -32,12 +32,15 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
     def of_run(
         self, job_id: UUID | Combinable, run_epoch: int | Combinable, claimed_epoch: int | Combinable
     ) -> Self:
-        """Return beats that count for a run: those of its epoch, or those without one if it was not claimed with our protocol."""
+        """Return heartbeats that count for a run: those of its epoch.
+
+        If the run was not claimed with our protocol, heartbeats without an epoch count too.
+        """
         without_epoch = Q(IsNull(claimed_epoch, rhs=True), current_run_epoch__isnull=True)
         return self.filter(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
 
     def of_run_in_statement(self, job: str) -> Self:
-        """Return the same condition for use inside a handwritten statement, in which ``job`` names the run's row."""
+        """Return the same condition for a handwritten statement in which ``job`` names the run's row."""
         return self.of_run(*(_column(f"{job}.{name}") for name in ("id", "run_epoch", "claimed_epoch")))
 
     def beating(self, within: timedelta) -> Self:
@@ -71,7 +74,7 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         return self.filter(current_run_epoch__isnull=True).exclude(metadata__has_key="protocol")
 
     def old_kind_in_use(self) -> Self:
-        """Return workers without epochs that beat lately: for them a second message may be a second run."""
+        """Return workers without epochs that sent a heartbeat recently: for them a second message may cause a second run."""
         return self.beating(OLD_KIND_SEEN_WITHIN).without_epochs()
 
 
@@ -85,7 +88,7 @@ def stale_after() -> timedelta:
 
 
 def silent_after() -> timedelta:
-    """Return the time of three missed beats, at most half the stale threshold."""
+    """Return the time of three missed heartbeats, at most half the stale threshold."""
     beats = timedelta(seconds=settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS * SILENT_AFTER_BEATS)
     return min(beats, stale_after() / 2)
 
@@ -120,7 +123,7 @@ class WorkerHeartbeat(models.Model):
         return self.worker_id
 
     def life(self, now: datetime) -> Life:
-        """Tell as the QuerySet does whether the worker lives, by the database's clock."""
+        """Tell whether the worker is alive, by the database's clock and the same rule as the QuerySet."""
         silence = now - self.last_heartbeat
         if silence > stale_after():
             return Life.DEAD
@@ -128,5 +131,5 @@ class WorkerHeartbeat(models.Model):
 
     @property
     def is_of_old_kind(self) -> bool:
-        """Tell as ``without_epochs()`` does whether the worker names no epoch."""
+        """Tell whether the worker names no epoch, by the same rule as ``without_epochs()``."""
         return self.current_run_epoch is None and "protocol" not in (self.metadata or {})

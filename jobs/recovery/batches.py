@@ -36,7 +36,7 @@ def recover_all(policy: Policy) -> Tally:
 
 
 class _Pages:
-    """The pages of one sweep. Each belongs to one connection; whoever holds ``turn`` finds the next one."""
+    """The pages of one sweep. Each belongs to one connection; the connection that holds ``turn`` finds the next one."""
 
     def __init__(self, policy: Policy, lanes: Lanes) -> None:
         self.policy = policy

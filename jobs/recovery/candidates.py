@@ -37,7 +37,7 @@ class StaleRun(NamedTuple):
 
     @property
     def last_seen(self) -> datetime:
-        """Return the same as ``with_evidence()``; the database would have to look for the beat once more."""
+        """Return the same as ``with_evidence()``, without making the database look for the heartbeat again."""
         return last_seen_of(self)
 
     @property
@@ -76,7 +76,7 @@ def held_again(page: Sequence[StaleRun]) -> list[StaleRun]:
 
 
 def _with_beats_of_workers(page: list[StaleRun]) -> list[StaleRun]:
-    """Add the heartbeats of workers to the few runs without a beat, because they tell why such runs are silent."""
+    """Add the heartbeats of workers to the few runs without one of their own, because they tell why such runs are silent."""
     workers = {run.worker_id for run in page if run.beat_at is None and run.worker_id}
     if not workers:
         return page

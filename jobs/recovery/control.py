@@ -67,9 +67,9 @@ def configured_interval() -> timedelta:
 
 
 def excuse_outage() -> None:
-    """Count staleness from now after a gap without sweeps, because workers may not have been able to beat either.
+    """Count staleness from now after a gap without sweeps, because workers may have been unable to send heartbeats.
 
-    Either the database or the sweeps were away; in both cases nobody knows which workers were alive.
+    Either the database or the sweeps were away; in both cases it is unknown which workers were alive.
     """
     RecoveryControl.objects.filter(pk=1).update(outage_ended_at=Now())
 
@@ -81,7 +81,7 @@ class HoldStep(Enum):
     BEGIN = "begins one"
     STAY = "leaves one in force"
     OVER = "ends one whose time is over"
-    NEEDLESS = "ends one, as the runs beat again"
+    NEEDLESS = "ends one, because the runs send heartbeats again"
 
 
 def hold_step(mass: int, hold_until: datetime | None, now: datetime) -> HoldStep:
@@ -134,7 +134,7 @@ def _begin_hold(stale: int) -> None:
                 title=f"{stale} runs went silent at once",
                 severity="critical",
                 summary=f"Recovery is held for {spell(stale_after())}: the network or the database may be at fault, "
-                "and the workers may be alive. Check the workers, then release the hold or let it end by itself.",
+                "and the workers may be alive. Check the workers, then release the hold or let it end automatically.",
                 value=stale,
                 threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
                 link=reverse("admin:jobs_recoverycontrol_changelist"),

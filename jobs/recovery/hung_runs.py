@@ -20,9 +20,9 @@ def watch() -> int:
     notify.fire(
         HUNG_RUNS,
         Trouble(
-            title=f"{many(count, 'run')} past the deadline, with a worker that beats",
+            title=f"{many(count, 'run')} past the deadline, still sending heartbeats",
             severity="warning",
-            summary="Recovery leaves such a run alone, because its worker beats. "
+            summary="Recovery leaves such a run alone, because its worker sends heartbeats. "
             "Read what it has done, then cancel or requeue it by hand.",
             value=count,
             threshold=0,

@@ -51,7 +51,7 @@ def of_taken(decision: Decision, around: Surroundings) -> str:
     """Say when a sweep requeues or quarantines this run."""
     does = f"{_DOES[decision.action]}{_because(decision)}"
     if around.stop in _FOR_LATER:
-        return f"{of_stop(around.stop, around)} A sweep after that {does}, unless its worker beats before."
+        return f"{of_stop(around.stop, around)} A sweep after that {does}, unless its worker sends a heartbeat before."
     if around.stop:
         return of_stop(around.stop, around)
     if around.overfull:
@@ -65,7 +65,7 @@ def of_left_alone(decision: Decision) -> str:
         case Why.NOT_RUNNING:
             return "It is not running, so there is nothing to recover."
         case Why.HUNG:
-            return "Its worker beats, so recovery leaves it alone. Cancel or requeue it by hand."
+            return "Its worker sends heartbeats, so recovery leaves it alone. Cancel or requeue it by hand."
         case Why.ALIVE:
             return "It is not stale, so recovery leaves it alone."
     return decision.sentence
@@ -77,9 +77,7 @@ def of_stop(stop: Stop, around: Surroundings) -> str:
         case Stop.OBSERVING:
             return "Recovery only observes: sweeps change nothing until somebody arms it."
         case Stop.SCHEDULE_PAUSED:
-            return (
-                "The schedule of sweeps is paused: nothing is recovered by itself until somebody resumes it."
-            )
+            return "The schedule of sweeps is paused: nothing is recovered automatically until somebody resumes it."
         case Stop.NO_SWEEPS:
             away = spell(around.sweepless_for or timedelta(0))
             return (

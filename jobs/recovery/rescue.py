@@ -1,7 +1,7 @@
 """Statement two of a recovery: take stale runs from their workers, writing row, timeline and outbox together (I2, I3).
 
-It reads the heartbeats itself, on a snapshot from its own start: workers that beat after the page was locked keep
-their runs.
+It reads the heartbeats itself, on a snapshot from its own start: workers that send a heartbeat after the page was
+locked keep their runs.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
 
 @cache
 def _beats() -> str:
-    """Return the condition for beats that count for ``job``."""
+    """Return the query for heartbeats that count for ``job``."""
     beats = WorkerHeartbeat.objects.of_run_in_statement("job").values(last=F("last_heartbeat"))
     statement, _no_parameters = beats.query.sql_with_params()
     return statement

@@ -59,7 +59,7 @@ class Surroundings:
 
     @property
     def sweeps_were_away(self) -> bool:
-        """Tell whether the next sweep excuses all silence, because no sweep has ended for long."""
+        """Tell whether the next sweep excuses all silence, because no sweep has ended for a long time."""
         return self.sweepless_for is not None and self.sweepless_for > control.longest_normal_gap(
             self.sweep_interval
         )
@@ -75,7 +75,7 @@ class Surroundings:
 
     @property
     def held_until(self) -> datetime | None:
-        """Return when the current hold ends by itself; None also for a hold that the next sweep begins or ends."""
+        """Return when the current hold ends automatically; None also for a hold that the next sweep begins or ends."""
         return self.hold_until if self.hold_step == HoldStep.STAY else None
 
     @property
@@ -111,7 +111,7 @@ class Surroundings:
 
     @property
     def stop(self) -> Stop | None:
-        """Return what keeps the next sweep from recovering stale runs, including that no sweep runs by itself."""
+        """Return what keeps the next sweep from recovering stale runs, including that no sweep runs automatically."""
         if not self.armed:
             return Stop.OBSERVING
         if self.schedule_paused:

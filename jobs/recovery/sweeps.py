@@ -34,8 +34,8 @@ STANDING_STILL = {Sweep.Mode.HELD, Sweep.Mode.PAUSED}
 def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
     """Sweep once: recover stale runs and re-send lost messages. Return the saved row.
 
-    At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep goes on. ``every``: when that is to be expected;
-    the setting says so by default.
+    At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep continues. ``every``: the expected time until then;
+    by default, the configured interval.
     """
     around = surroundings.glance()
     after_outage = around.sweeps_were_away

@@ -136,13 +136,13 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
 def _unsent(job: JobWithMessageState) -> str:
     if job.message_error:
         return f"Its message was not sent yet. The last try failed: {job.message_error}"
-    return "Its message was not sent yet: see that the dispatcher runs."
+    return "Its message was not sent yet. Check that the dispatcher runs."
 
 
 def _used_up(job: JobWithMessageState) -> str:
     return (
-        f"Its message was sent again {job.resends} times, and still nobody claims it. It is not sent again by itself: "
-        f"see that workers of the queue '{job.queue}' run, then cancel the job and requeue it."
+        f"Its message was sent again {job.resends} times, and still no worker claims it. It is not sent again automatically: "
+        f"check that workers of the queue '{job.queue}' run, then cancel the job and requeue it."
     )
 
 
@@ -190,11 +190,11 @@ def _why_by_hand(job: JobWithMessageState, around: MessageSurroundings) -> str:
     """Say why no sweep sends it again; '' where one may."""
     cutoff = around.recovery.policy.cutoff
     if not around.recovery.armed:
-        return "none by itself: recovery only observes"
+        return "none automatically: recovery only observes"
     if cutoff and job.updated_at < cutoff:
-        return "by hand only: it waits since before the cutoff"
+        return "by hand only: it has been waiting since before the cutoff"
     if settings.OPSCONSOLE_LOST_RESEND == "off":
         return "by hand only (OPSCONSOLE_LOST_RESEND is off)"
     if not around.resending:
-        return "by hand only while workers without epochs are seen: for them a second message may be a second run"
+        return "by hand only while workers without epochs are seen: for them a second message may cause a second run"
     return ""

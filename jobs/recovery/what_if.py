@@ -1,7 +1,7 @@
 """What-if analysis: what another threshold would have done in the last week, read from the timeline.
 
 Each ended run has its worker's longest silence on the timeline. Each run that was taken from its worker has the start
-of its silence, and a later sign of life shows that the worker was alive after all.
+of its silence; a later sign of life shows that the worker was alive after all.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ SELECT 'taken', width_bucket(silence, %(thresholds)s::float[]) AS reached, count
 class Answer:
     """The answer for one threshold: how many runs it would have taken from their workers, and how many workers were alive.
 
-    ``known``: the runs whose silence is on record; ``unknown``: those that ended without it (workers of the old kind).
+    ``known``: the runs whose silence is on record; ``unknown``: those that ended without it (workers without epochs).
     """
 
     threshold: timedelta

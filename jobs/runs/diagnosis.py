@@ -19,7 +19,7 @@ from opsconsole.kit.durations import spell
 class Reason(TextChoices):
     DEAD_WORKER = "dead_worker", "dead worker"
     WORKER_MOVED_ON = "worker_moved_on", "worker moved on"
-    NEVER_BEAT = "never_beat", "never beat"
+    NEVER_BEAT = "never_beat", "no heartbeat"
     HUNG = "hung", "hung"
 
 
@@ -52,16 +52,16 @@ def _of_running(run: Evidence) -> Diagnosis:
     deadline = deadline_of(run)
     if deadline < run.read_at:
         late = spell(run.read_at - deadline)
-        sentence = f"Its worker beats, but the run is {late} past its deadline: it looks hung."
+        sentence = f"Its worker sends heartbeats, but the run is {late} past its deadline: it looks hung."
         return Diagnosis(Reason.HUNG, sentence, last_seen, silent_for)
     sentence = f"It runs: last sign of life {spell(silent_for)} ago."
     return Diagnosis(None, sentence, last_seen, silent_for)
 
 
 _SENTENCES = {
-    Reason.DEAD_WORKER: "The heartbeat of worker {worker} stopped while it ran this.",
-    Reason.WORKER_MOVED_ON: "Worker {worker} beats, but no longer for this run: it has left it.",
-    Reason.NEVER_BEAT: "No heartbeat was ever seen for this run.",
+    Reason.DEAD_WORKER: "The heartbeats of worker {worker} stopped during this run.",
+    Reason.WORKER_MOVED_ON: "Worker {worker} sends heartbeats, but no longer for this run: it has left it.",
+    Reason.NEVER_BEAT: "No heartbeat was ever received for this run.",
 }
 
 

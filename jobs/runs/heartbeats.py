@@ -1,4 +1,4 @@
-"""Heartbeats: one row per worker, overwritten by each beat."""
+"""Heartbeats: one row per worker, overwritten by each heartbeat."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None
 
 
 def _with_silence(job_id: UUID | None, run_epoch: int | None) -> Combinable:
-    """Return the row's metadata with the longest silence of its run; 0 when this beat names another run."""
+    """Return the row's metadata with the longest silence of its run; 0 when this heartbeat names another run."""
     if job_id is None:
         return F("metadata")
     goes_on = When(current_job_id=job_id, current_run_epoch=run_epoch, then=_longest())
@@ -84,7 +84,7 @@ def longest_silence(worker: Worker, job_id: UUID, run_epoch: int) -> float | Non
 
 
 def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
-    """Record that the run is alive, and return whether it should continue. A superseded run's beat does not count."""
+    """Record that the run is alive, and return whether it should continue. The heartbeat of a superseded run does not count."""
     say(worker, job_id, run_epoch)
     return verdict(job_id, run_epoch)
 

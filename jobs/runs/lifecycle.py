@@ -37,7 +37,7 @@ class Refusal(StrEnum):
     ALREADY_CLAIMED = "the run was claimed before"
     ENDED = "the job is completed or cancelled"
     TOO_EARLY = "the run may not start yet"
-    NOT_WAITING = "the job is not waiting, and not in our hands"
+    NOT_WAITING = "the job is not waiting for this run"
 
     @property
     def settled(self) -> bool:
@@ -256,7 +256,7 @@ _FAILURES: dict[str, Failure] = {
 
 
 def _ended_before(run: Run) -> str | None:
-    """Return how this worker already ended this run; it asks again when the connection broke before our answer."""
+    """Return how this worker already ended this run. It asks again when the connection broke before our answer."""
     endings = JobEvent.objects.filter(
         job_id=run.job_id,
         run_epoch=run.epoch,

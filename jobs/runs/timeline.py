@@ -13,7 +13,7 @@ from opsconsole.kit.storable import plain_text
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody or something that changes a job; ``user_id`` is set for people only."""
+    """A person or process that changes a job; ``user_id`` is set for people only."""
 
     name: str
     user_id: int | None = None

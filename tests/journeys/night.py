@@ -77,7 +77,7 @@ def _timelines() -> None:
             kind=JobEvent.Kind.RECOVERED,
             run_epoch=1,
             actor=SWEEP.name,
-            reason=f"The heartbeat of worker {died.worker_id} stopped while it ran this.",
+            reason=f"The heartbeats of worker {died.worker_id} stopped during this run.",
         )
         began = now - ago
         Sweep.objects.create(

@@ -91,7 +91,7 @@ def stale_job() -> Job:
             "recovered",
             1,
             "sweep",
-            "The heartbeat of worker worker-11b0@host-1 stopped while it ran this.",
+            "The heartbeats of worker worker-11b0@host-1 stopped during this run.",
             {},
         ),
         (21, "claimed", 2, f"worker:{worker.pk}", "", {}),

@@ -56,7 +56,7 @@ def test_from_the_alert_to_the_requeue_in_under_ten_clicks(visitor: Visitor) -> 
     clicks.on("Log in", "button")
 
     clicks.on(str(STALE_JOB)[:8])
-    expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped while it ran this")
+    expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped during this run")
     clicks.on("worker-7f3a@host-2")
     expect(page.locator("#content")).to_contain_text("Dead")
     clicks.on(str(STALE_JOB)[:8])

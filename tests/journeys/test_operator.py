@@ -35,7 +35,7 @@ def test_find_read_requeue_and_see_it_on_the_timeline(visitor: Visitor, width: i
     expect(page.locator(".headline")).to_have_text("1 run lost its worker.")
 
     open_stale_job(page)
-    expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped while it ran this")
+    expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped during this run")
     done = page.locator(".panel", has_text="What its runs already did")
     expect(done).to_contain_text("maps/8812-44")
     expect(done).to_contain_text("maps/8790-02")

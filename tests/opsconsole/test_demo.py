@@ -493,7 +493,7 @@ def test_the_story_happens_and_ctrl_c_leaves_nothing(demo: Demo) -> None:
     with log_in(demo, password).open(job_page) as page:
         shown = page.read().decode()
     assert "customer-story" in shown
-    assert "stopped while it ran this" in shown
+    assert "stopped during this run" in shown
     log = demo.log.read_text()
     steps = [
         "enqueued",

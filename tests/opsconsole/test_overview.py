@@ -163,7 +163,7 @@ def test_a_hold_that_has_ended_is_not_said() -> None:
         ),
         (
             replace(ARMED, schedule_paused=True),
-            "The schedule of sweeps is paused: nothing is recovered by itself until somebody resumes it.",
+            "The schedule of sweeps is paused: nothing is recovered automatically until somebody resumes it.",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def test_page_names_dead_worker_and_announces_recovery(operator: Client) -> None
     page = page_of(operator, run(age=2 * HOUR, silent=HOUR, worker="worker-77"))
 
     assert "Why is it stale?" in page
-    assert "The heartbeat of worker worker-77 stopped while it ran this." in page
+    assert "The heartbeats of worker worker-77 stopped during this run." in page
     assert "10 min of silence" in page
     assert "The next sweep requeues it." in page
 
@@ -126,7 +126,7 @@ def test_healthy_run_has_no_diagnosis_panel(operator: Client) -> None:
 def test_a_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None:
     hung = run(age=2 * HOUR, silent=SECOND)
     assert "it looks hung" in page_of(operator, hung)
-    assert "Its worker beats, so recovery leaves it alone." in page_of(operator, hung)
+    assert "Its worker sends heartbeats, so recovery leaves it alone." in page_of(operator, hung)
     assert "Its message may be lost; that is not proven." in page_of(operator, job(updated_at=Now() - HOUR))
 
 

@@ -177,7 +177,7 @@ def check_pages_while_observing(client: Client) -> None:
     assert listed(client, age="older")[0] == 7 * 24 * 60
     assert listed(client, q="customer-7")[:2] == [7, 984]
     old = page_of(client, 150_002)
-    assert "No heartbeat was ever seen for this run." in old
+    assert "No heartbeat was ever received for this run." in old
     assert "Recovery only observes: sweeps change nothing until somebody arms it." in old
     assert "No events yet. The job is older than the console’s timeline." in old
     assert "Its message is lost" in page_of(client, 150_003)
@@ -190,7 +190,7 @@ def check_pages_while_observing(client: Client) -> None:
 
 def check_pages_once_armed(client: Client) -> None:
     assert "It began before the cutoff" in page_of(client, 150_002)
-    assert "it waits since before the cutoff" in page_of(client, 150_003)
+    assert "it has been waiting since before the cutoff" in page_of(client, 150_003)
     recovered = page_of(client, 12)
     assert "Recovered" in recovered and "Message sent" in recovered
     front = read(client, reverse("admin:index"))

@@ -69,7 +69,7 @@ def test_the_words_of_why_a_run_is_left_alone(armed: None) -> None:
         run(age=MINUTE, worker="w1"): (Why.ALIVE, "It is not stale, so recovery leaves it alone."),
         run(age=2 * HOUR, silent=SECOND, worker="w2"): (
             Why.HUNG,
-            "Its worker beats, so recovery leaves it alone. Cancel or requeue it by hand.",
+            "Its worker sends heartbeats, so recovery leaves it alone. Cancel or requeue it by hand.",
         ),
         stale_run(worker="w3", queue="gone"): (
             Why.UNKNOWN_QUEUE,
@@ -90,7 +90,7 @@ def test_the_words_of_what_stops_sweeps(armed: None, settings: Any) -> None:
     made = stale_run()
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy", lasting=None)
     assert of(made).sentence == (
-        "Recovery is paused until somebody resumes it. A sweep after that requeues it, unless its worker beats before."
+        "Recovery is paused until somebody resumes it. A sweep after that requeues it, unless its worker sends a heartbeat before."
     )
     pause = pauses.begin(pauses.RECOVERY, by="ada", reason="deploy", lasting=HOUR)
     told = of(made)
@@ -157,7 +157,7 @@ def test_a_schedule_that_is_switched_off_is_known(
     if expected:
         assert (
             told.sentence
-            == "The schedule of sweeps is paused: nothing is recovered by itself until somebody resumes it."
+            == "The schedule of sweeps is paused: nothing is recovered automatically until somebody resumes it."
         )
 
 

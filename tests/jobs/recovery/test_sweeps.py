@@ -56,7 +56,7 @@ def test_dead_run_waits_again_with_event_and_message() -> None:
     event = JobEvent.objects.get(job=dead)
     assert (event.kind, event.run_epoch, event.actor) == ("recovered", 1, "sweep")
     assert event.details["why"] == Reason.DEAD_WORKER
-    assert "stopped while it ran this" in event.reason
+    assert "stopped during this run" in event.reason
 
 
 def test_each_run_of_a_page_is_told_its_own_reason() -> None:
@@ -76,7 +76,7 @@ def test_each_run_of_a_page_is_told_its_own_reason() -> None:
         unheard.pk: Reason.NEVER_BEAT,
         nobody.pk: Reason.NEVER_BEAT,
     }
-    assert told[left.pk].reason.startswith("Worker moved beats, but no longer for this run")
+    assert told[left.pk].reason.startswith("Worker moved sends heartbeats, but no longer for this run")
     details = told[dead.pk].details
     assert (details["worker"], details["counted"], details["epoch_now"]) == ("dead", True, 2)
     assert details["silent_seconds"] == pytest.approx(1200, abs=5)

@@ -130,7 +130,7 @@ def test_used_up_resends_are_told_with_what_to_do() -> None:
     seen()
     found = look(sent(resends=3))
     assert (found.trouble, found.trouble.pressing) == (MessageTrouble.USED_UP, True)
-    assert "was sent again 3 times, and still nobody claims it" in found.sentence
+    assert "was sent again 3 times, and still no worker claims it" in found.sentence
     assert "then cancel the job and requeue it" in found.sentence
     assert fact(found, "Re-sent") == "3 of 3 times"
 
@@ -147,7 +147,7 @@ def test_a_refused_message_is_told_at_once() -> None:
     ("fields", "words"),
     [
         ({"attempts": 2, "last_error": "can't be reached"}, "The last try failed: can't be reached"),
-        ({"attempts": 0, "due": HOUR}, "see that the dispatcher runs"),
+        ({"attempts": 0, "due": HOUR}, "Check that the dispatcher runs"),
     ],
 )
 def test_an_unsent_message_is_not_called_lost(fields: dict[str, Any], words: str) -> None:
@@ -174,8 +174,11 @@ def test_boundary_of_long() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda settings: control.disarm(ADA, "tests"), "none by itself: recovery only observes"),
-        (lambda settings: control.arm(ADA, "tests", timezone.now()), "waits since before the cutoff"),
+        (lambda settings: control.disarm(ADA, "tests"), "none automatically: recovery only observes"),
+        (
+            lambda settings: control.arm(ADA, "tests", timezone.now()),
+            "has been waiting since before the cutoff",
+        ),
         (
             lambda settings: setattr(settings, "OPSCONSOLE_LOST_RESEND", "off"),
             "OPSCONSOLE_LOST_RESEND is off",
