@@ -9,19 +9,20 @@ from django.db.models import QuerySet
 COUNTED_TO = 10_000
 
 
-def count(rows: QuerySet[Any], most: int | None = None) -> int:
-    """Count the rows up to ``most`` + 1 (default ``COUNTED_TO``); the extra one means that there are more."""
-    return rows.order_by().values("pk")[: _limit(most) + 1].count()
+def count(rows: QuerySet[Any]) -> int:
+    """Count the rows up to ``COUNTED_TO`` + 1; the extra one means that there are more."""
+    return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
 
 
 def figure(number: int, most: int | None = None) -> str:
     """Return a count as shown: exact up to ``most`` (``COUNTED_TO`` unless given), above it "10,000+"."""
-    return f"{_limit(most):,}+" if number > _limit(most) else f"{number:,}"
+    most = COUNTED_TO if most is None else most
+    return f"{most:,}+" if number > most else f"{number:,}"
 
 
-def many(number: int, one: str, several: str = "", *, most: int | None = None) -> str:
+def many(number: int, one: str, several: str = "") -> str:
     """Return a capped count with its noun: "1 job", "12 jobs", "10,000+ jobs"."""
-    return f"{figure(number, most)} {plural(number, one, several)}"
+    return f"{figure(number)} {plural(number, one, several)}"
 
 
 def exactly(number: int, one: str, several: str = "") -> str:
@@ -36,7 +37,3 @@ def plural(number: int, one: str, several: str = "") -> str:
 
 def runs(number: int) -> str:
     return many(number, "run")
-
-
-def _limit(most: int | None) -> int:
-    return COUNTED_TO if most is None else most

@@ -27,7 +27,6 @@ def test_a_count_that_stops(number: int, words: str) -> None:
 
 def test_a_count_may_stop_earlier() -> None:
     assert figure(3, 2) == "2+"
-    assert many(3, "run", most=2) == "2+ runs"
 
 
 def test_a_count_to_the_end_is_told_to_the_end() -> None:
