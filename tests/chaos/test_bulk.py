@@ -31,7 +31,7 @@ def kill_all(pid: int) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
-def test_the_next_cluster_ends_what_a_killed_one_began(stage: Stage) -> None:
+def test_next_cluster_finishes_operation_of_killed_cluster(stage: Stage) -> None:
     with stage:
         stage.run("sync_schedules")
         stage.change(FAILED, jobs=JOBS)

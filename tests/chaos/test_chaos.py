@@ -93,7 +93,7 @@ class Cluster:
         wait_until(lambda: self.stage.rows(swept), timeout=60, what="a sweep of the cluster")
 
 
-def test_every_job_ends_exactly_once_whoever_dies(stage: Stage) -> None:
+def test_every_job_ends_exactly_once_under_chaos(stage: Stage) -> None:
     """Workers, the cluster's idle worker and sentinel killed; PostgreSQL restarted; SQS away; one worker late."""
     cluster = Cluster(stage)
     sleeper = spawn_worker(stage, "deaf")
@@ -164,7 +164,7 @@ def events_of(stage: Stage, job_id: Any, kind: str) -> list[Any]:
     return [event for event in events(stage, kind) if event.job_id == job_id]
 
 
-def test_worker_that_wakes_up_after_its_job_was_given_away(stage: Stage) -> None:
+def test_worker_that_resumes_after_its_job_was_recovered(stage: Stage) -> None:
     frozen = spawn_worker(stage, "deaf")
     stage.spawn("dispatch_outbox", "--loop", "--interval=0.2")
     stage.run("enqueue_jobs", "--customer=SLEEPER", "--package-size=10")

@@ -121,7 +121,7 @@ def test_cloudformation_is_lint_free() -> None:
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
-def test_the_linter_would_have_told(tmp_path: Path) -> None:
+def test_linter_reports_broken_template(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(TEMPLATE.read_text().replace("ComparisonOperator: Gr", "ComparisonOperator: Cr"))
     linted = lint(wrong)
@@ -149,7 +149,7 @@ def test_the_stack_makes_alarm_topic_and_subscription() -> None:
 
 
 @pytest.mark.usefixtures("account")
-def test_alarms_of_this_account_may_publish_and_nobody_else() -> None:
+def test_only_alarms_of_this_account_may_publish() -> None:
     topic = deploy()["TopicArn"]
 
     attributes = boto3.client("sns", region_name=REGION).get_topic_attributes(TopicArn=topic)["Attributes"]
@@ -178,7 +178,7 @@ def test_a_second_queue_uses_the_topic_of_the_first() -> None:
     assert len(sns.list_topics()["Topics"]) == len(sns.list_subscriptions()["Subscriptions"]) == 1
 
 
-def test_terraform_judges_as_cloudformation_does() -> None:
+def test_terraform_and_cloudformation_alarms_are_equal() -> None:
     ours = template()["Resources"]["DlqNotEmpty"]["Properties"]
     theirs = terraform("aws_cloudwatch_metric_alarm", "dlq_not_empty")
 
@@ -194,7 +194,7 @@ def test_terraform_judges_as_cloudformation_does() -> None:
     assert named(theirs) == set(shared.values()) | {"dimensions"}
 
 
-def test_names_are_alike() -> None:
+def test_names_are_equal() -> None:
     ours = template()["Resources"]
     theirs = terraform("aws_cloudwatch_metric_alarm", "dlq_not_empty")
     pairs = [
@@ -206,7 +206,7 @@ def test_names_are_alike() -> None:
         assert cloudformation == hcl.replace("var.name_prefix", "NamePrefix").replace("each.value", "DlqName")
 
 
-def test_topic_policy_and_subscription_are_alike() -> None:
+def test_topic_policy_and_subscription_are_equal() -> None:
     ours = template()["Resources"]
     assert ours["Alarms"]["Properties"]["SignatureVersion"] == str(
         terraform("aws_sns_topic", "alarms")["signature_version"]

@@ -31,7 +31,7 @@ def words(service: Any) -> list[str]:
     return command if isinstance(command, list) else shlex.split(command)
 
 
-def test_the_services_of_the_console_and_no_others() -> None:
+def test_compose_file_has_only_console_services() -> None:
     assert services().keys() == CONSOLE | {"postgres", "valkey"}
 
 
@@ -45,7 +45,7 @@ def test_commands_exist() -> None:
     assert set(asked) <= get_commands().keys()
 
 
-def test_each_program_is_given_the_time_that_its_unit_gives() -> None:
+def test_stop_grace_periods_match_systemd_units() -> None:
     for name, service in services().items():
         unit = DEPLOY / "systemd" / f"opsconsole-{name}.service"
         if unit.exists():
@@ -59,7 +59,7 @@ def test_a_restart_of_a_task_does_not_cut_it_off() -> None:
     assert seconds > int(str(settings.Q_CLUSTER["timeout"]))
 
 
-def test_settings_are_ours_and_secrets_are_asked_for() -> None:
+def test_settings_exist_and_secrets_are_required() -> None:
     for name in CONSOLE:
         given = services()[name]["environment"]
         assert given.keys() <= env.known.keys(), name
@@ -75,7 +75,7 @@ def test_settings_are_ours_and_secrets_are_asked_for() -> None:
     assert defaults == {"AWS_DEFAULT_REGION"}
 
 
-def test_containers_can_do_little() -> None:
+def test_containers_have_few_privileges() -> None:
     for name in CONSOLE:
         service = services()[name]
         assert service["read_only"] and service["init"] and service["cap_drop"] == ["ALL"], name
@@ -84,7 +84,7 @@ def test_containers_can_do_little() -> None:
     ]
 
 
-def test_the_image_holds_the_console_and_nothing_else() -> None:
+def test_image_contains_only_the_console() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     copied = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
     ours = {config.name for config in apps.get_app_configs() if Path(config.path).parent == REPOSITORY}

@@ -67,7 +67,7 @@ def run(folder: Path, *command: str, **variables: str) -> str:
     return ended.stdout
 
 
-def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
+def test_wheel_contains_only_runtime_files(wheel: Path) -> None:
     expected = {
         str(path.relative_to(REPOSITORY)) for path in tracked(*(f"{room}/*" for room in (*ROOMS, *BESIDE)))
     }
@@ -78,7 +78,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     assert held == expected
 
 
-def test_the_wheel_asks_for_what_is_pinned(wheel: Path) -> None:
+def test_wheel_requires_pinned_versions(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = Parser().parsestr(archive.read(name).decode())
@@ -94,7 +94,7 @@ def pinned(name: str) -> list[str]:
     return sorted(line for line in lines if line and not line.startswith("#"))
 
 
-def test_the_version_is_told_without_settings_or_services(programs: Path, tmp_path: Path) -> None:
+def test_version_needs_no_settings_or_services(programs: Path, tmp_path: Path) -> None:
     # A setting that every other command refuses.
     nonsense = {"OPSCONSOLE_ENV": "nonsense"}
     for command in (("opsconsole", "--version"), ("python", "-m", "opsconsole", "--version")):
@@ -103,7 +103,7 @@ def test_the_version_is_told_without_settings_or_services(programs: Path, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_setting_that_is_refused_is_a_sentence(programs: Path, tmp_path: Path) -> None:
+def test_invalid_setting_is_reported_in_a_sentence(programs: Path, tmp_path: Path) -> None:
     refused = subprocess.run(
         [programs / "opsconsole", "check"],
         cwd=tmp_path,
@@ -117,7 +117,7 @@ def test_a_setting_that_is_refused_is_a_sentence(programs: Path, tmp_path: Path)
     assert refused.stderr.startswith("OPSCONSOLE_ENV ") and "Traceback" not in refused.stderr
 
 
-def test_processes_of_the_console_start_where_it_is_installed(programs: Path, tmp_path: Path) -> None:
+def test_installed_console_starts_its_processes(programs: Path, tmp_path: Path) -> None:
     # A module of that directory takes no place of ours.
     (tmp_path / "jobs.py").write_text("raise AssertionError")
     script = "import subprocess; from opsconsole import paths; subprocess.run([*paths.command_words(), '--version'], check=True)"

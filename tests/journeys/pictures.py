@@ -42,7 +42,9 @@ def _night(console: str, settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "path", "width", "height", "scheme"), PAGES)
-def test_take(visitor: Visitor, name: str, path: str, width: int, height: int, scheme: str) -> None:
+def test_take_screenshots(
+    visitor: Visitor, name: str, path: str, width: int, height: int, scheme: str
+) -> None:
     page = visitor.log_in("olga", width=width, scheme=scheme)
     page.set_viewport_size({"width": width, "height": height})
     page.goto(f"{visitor.address}/admin/{path.format(alert=dead_letters_alert())}")

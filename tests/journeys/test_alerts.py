@@ -45,7 +45,7 @@ def open_alerts(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_told_look_and_acknowledge(visitor: Visitor, slack: FakeSlack, width: int) -> None:
+def test_view_and_acknowledge_alert(visitor: Visitor, slack: FakeSlack, width: int) -> None:
     alerting.dead_letters()
     send()
     review, dlq, alert_page = slack.posts[0]["blocks"][-1]["elements"][:3]
@@ -76,7 +76,7 @@ def test_told_look_and_acknowledge(visitor: Visitor, slack: FakeSlack, width: in
     expect(page.locator("#result_list")).to_contain_text("5 dead letters in default")
 
 
-def test_snooze_until_the_morning(visitor: Visitor, slack: FakeSlack) -> None:
+def test_snooze_until_morning(visitor: Visitor, slack: FakeSlack) -> None:
     alerting.dead_letters()
     page = visitor.log_in("olga")
     open_alerts(page)
@@ -89,7 +89,7 @@ def test_snooze_until_the_morning(visitor: Visitor, slack: FakeSlack) -> None:
     assert Alert.objects.get(fingerprint="dlq_not_empty:default").state == "snoozed"
 
 
-def test_a_channel_breaks_is_said_everywhere_and_is_mended_by_a_test(
+def test_broken_channel_is_reported_everywhere_until_a_test_succeeds(
     visitor: Visitor, slack: FakeSlack
 ) -> None:
     slack.replies = [Reply(410, "channel_is_archived")]
@@ -115,7 +115,7 @@ def test_a_channel_breaks_is_said_everywhere_and_is_mended_by_a_test(
     assert [text.partition(":")[0] for text in slack.texts[1:]] == ["✅ Test", "🔴 Firing"]
 
 
-def test_a_threshold_is_raised(visitor: Visitor, slack: FakeSlack) -> None:
+def test_raise_threshold(visitor: Visitor, slack: FakeSlack) -> None:
     from alerts.models import Rule
     from alerts.rules import all_by_name
 

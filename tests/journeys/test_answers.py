@@ -114,7 +114,7 @@ def ask(visitor: Visitor, page: Page, path: str, fields: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("asked", [questions, complaints, results])
-def test_answers(visitor: Visitor, asked: Callable[[], dict[str, tuple[str, dict[str, Any]]]]) -> None:
+def test_form_pages(visitor: Visitor, asked: Callable[[], dict[str, tuple[str, dict[str, Any]]]]) -> None:
     visitor.expected = "status of 400"
     page = visitor.log_in("olga")
     found = []
@@ -125,7 +125,7 @@ def test_answers(visitor: Visitor, asked: Callable[[], dict[str, tuple[str, dict
     assert found == [], "\n".join(found)
 
 
-def test_what_was_done(visitor: Visitor) -> None:
+def test_result_pages(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     found = []
     for preview in (
@@ -141,7 +141,7 @@ def test_what_was_done(visitor: Visitor) -> None:
     assert found == [], "\n".join(found)
 
 
-def test_the_second_factor(visitor: Visitor) -> None:
+def test_second_factor_pages(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     page.goto(visitor.address + reverse("second_factor"))
     device = TOTPDevice.objects.get()
@@ -158,7 +158,7 @@ def test_the_second_factor(visitor: Visitor) -> None:
     assert found == [], "\n".join(found)
 
 
-def test_locked_out(visitor: Visitor, settings: Any) -> None:
+def test_lockout_page(visitor: Visitor, settings: Any) -> None:
     AccessAttempt.objects.create(
         username="olga",
         ip_address="127.0.0.1",

@@ -91,7 +91,7 @@ def test_requeue_five_thousand_watch_cancel_and_resume(visitor: Visitor, width: 
     assert Outbox.objects.filter(reason="operator_requeue").count() == MANY
 
 
-def test_a_session_that_ends_while_the_page_looks_is_said_on_the_page(visitor: Visitor) -> None:
+def test_page_reports_end_of_session(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     operation = begin(visitor, page)
     Session.objects.all().delete()
@@ -105,7 +105,7 @@ def test_a_session_that_ends_while_the_page_looks_is_said_on_the_page(visitor: V
     expect(page.get_by_label("Username")).to_be_visible()
 
 
-def test_a_console_that_goes_away_and_comes_back(visitor: Visitor) -> None:
+def test_page_survives_console_outage(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     operation = begin(visitor, page)
     page.route("**/progress/", lambda route: route.abort())
@@ -117,7 +117,7 @@ def test_a_console_that_goes_away_and_comes_back(visitor: Visitor) -> None:
     visitor.complaints.clear()
 
 
-def test_a_hidden_tab_asks_nothing_and_looks_at_once_when_seen(visitor: Visitor) -> None:
+def test_hidden_tab_stops_polling_and_refreshes_when_shown(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     operation = begin(visitor, page)
     asked: list[str] = []
@@ -139,7 +139,7 @@ def test_a_hidden_tab_asks_nothing_and_looks_at_once_when_seen(visitor: Visitor)
     assert asked
 
 
-def test_a_viewer_watches_and_is_offered_nothing(visitor: Visitor) -> None:
+def test_viewer_can_watch_but_not_act(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     operation = begin(visitor, page)
     other = visitor.log_in("vera")

@@ -37,9 +37,7 @@ def letters(console: str, settings: Any) -> list[DeadLetter]:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_review_read_the_body_replay_one_and_see_the_result(
-    visitor: Visitor, letters: list[DeadLetter], width: int
-) -> None:
+def test_review_and_replay_letter(visitor: Visitor, letters: list[DeadLetter], width: int) -> None:
     page = visitor.log_in("olga", width=width)
     page.goto(visitor.address + LIST)
     expect(page.locator(".coverage")).to_contain_text("all 2 seen")

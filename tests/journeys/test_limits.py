@@ -47,7 +47,7 @@ def call(address: str, path: str, key: str = "", body: Any = None) -> tuple[int,
             return error.code, error.headers
 
 
-def test_a_policy_is_edited_and_holds(visitor: Visitor) -> None:
+def test_edited_policy_takes_effect(visitor: Visitor) -> None:
     address = visitor.address
     assert [call(address, "/api/queue/TEST-001")[0] for _ in range(5)] == [200] * 5
 
@@ -71,7 +71,7 @@ def test_a_policy_is_edited_and_holds(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_a_key_is_made_seen_once_used_and_revoked(visitor: Visitor, width: int) -> None:
+def test_create_use_and_revoke_key(visitor: Visitor, width: int) -> None:
     page = visitor.log_in("olga", width=width)
     page.goto(f"{visitor.address}/admin/ratelimits/apikey/")
     page.get_by_role("link", name="Create API key").click()
@@ -102,7 +102,7 @@ def test_a_key_is_made_seen_once_used_and_revoked(visitor: Visitor, width: int) 
     assert (stored.revoked_by, stored.revoke_reason) == ("olga", "found in a log")
 
 
-def test_who_was_limited_and_everything_about_them(visitor: Visitor) -> None:
+def test_find_limited_client_and_its_details(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     page.locator("#console-nav").get_by_role("link", name="Limited requests").click()
     expect(page.locator(".headline")).to_contain_text("refused in the last 24 hours.")

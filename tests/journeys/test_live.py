@@ -52,7 +52,7 @@ def time_passes_until(page: Page, holds: Callable[[], None]) -> None:
     holds()
 
 
-def test_news_appear_by_themselves(page: Page) -> None:
+def test_page_updates_without_reload(page: Page) -> None:
     before = int(quarantined(page))
     job(status=Status.QUARANTINED)
     overview.memory.clear()
@@ -61,7 +61,7 @@ def test_news_appear_by_themselves(page: Page) -> None:
     time_passes_until(page, lambda: expect(shown).to_have_text(str(before + 1), timeout=SHORTLY))
 
 
-def test_a_session_that_ended_is_said_and_asked_for_no_more(page: Page) -> None:
+def test_page_reports_end_of_session_and_stops_polling(page: Page) -> None:
     Session.objects.all().delete()
 
     statuses: list[int] = []
@@ -79,7 +79,7 @@ def test_a_session_that_ended_is_said_and_asked_for_no_more(page: Page) -> None:
     assert asked_again == []
 
 
-def test_a_console_that_goes_away_is_said_to_be_stale_and_comes_back(page: Page) -> None:
+def test_page_reports_console_outage_and_recovers(page: Page) -> None:
     page.route("**/overview/live/", lambda route: route.abort())
     note = page.locator("[data-live-note]")
     time_passes_until(page, lambda: expect(note).to_contain_text("Stale since", timeout=SHORTLY))
@@ -91,7 +91,7 @@ def test_a_console_that_goes_away_is_said_to_be_stale_and_comes_back(page: Page)
     assert Job.objects.exists()
 
 
-def test_who_is_on_a_link_by_keyboard_stays_on_it(page: Page) -> None:
+def test_keyboard_focus_survives_update(page: Page) -> None:
     page.get_by_role("link", name="Quarantined", exact=True).focus()
 
     with page.expect_response(re.compile("overview/live")):

@@ -30,7 +30,7 @@ def open_stale_job(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_find_read_requeue_and_see_it_on_the_timeline(visitor: Visitor, width: int) -> None:
+def test_find_and_requeue_job_and_see_timeline(visitor: Visitor, width: int) -> None:
     page = visitor.log_in("olga", width=width)
     expect(page.locator(".headline")).to_have_text("1 run lost its worker.")
 
@@ -56,7 +56,7 @@ def test_find_read_requeue_and_see_it_on_the_timeline(visitor: Visitor, width: i
     assert Job.objects.get(pk=STALE_JOB).run_epoch == 3
 
 
-def test_without_a_reason_the_form_comes_back(visitor: Visitor) -> None:
+def test_form_requires_reason(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     open_stale_job(page)
     page.get_by_role("link", name="Requeue", exact=True).click()
@@ -68,7 +68,7 @@ def test_without_a_reason_the_form_comes_back(visitor: Visitor) -> None:
     assert not JobEvent.objects.filter(kind="requeued").exists()
 
 
-def test_a_selection_is_cancelled_together(visitor: Visitor) -> None:
+def test_cancel_selected_jobs(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     page.goto(f"{visitor.address}/admin/jobs/job/?status=pending")
     boxes = page.locator("input.action-select")
@@ -107,7 +107,7 @@ def test_arm_after_a_preview(visitor: Visitor) -> None:
     expect(page.locator(".banner")).to_have_count(0)
 
 
-def test_a_viewer_reads_and_can_do_nothing(visitor: Visitor) -> None:
+def test_viewer_can_read_but_not_act(visitor: Visitor) -> None:
     page = visitor.log_in("vera")
     open_stale_job(page)
 
@@ -119,7 +119,7 @@ def test_a_viewer_reads_and_can_do_nothing(visitor: Visitor) -> None:
     expect(page.locator(".decide")).to_have_count(0)
 
 
-def test_by_keyboard_alone(visitor: Visitor) -> None:
+def test_requeue_by_keyboard_only(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     page.goto(f"{visitor.address}/admin/jobs/job/")
     page.locator("summary", has_text="Status").focus()
@@ -132,7 +132,7 @@ def test_by_keyboard_alone(visitor: Visitor) -> None:
     expect(page.locator("summary", has_text="Status")).to_be_focused()
 
 
-def test_an_id_is_copied(visitor: Visitor) -> None:
+def test_copy_id(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{visitor.address}/admin/jobs/job/{STALE_JOB}/change/")

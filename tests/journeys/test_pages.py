@@ -135,7 +135,7 @@ def pages(group: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_no_page_sticks_out_or_keeps_anybody_out(visitor: Visitor, group: str) -> None:
+def test_every_page_fits_screen_and_is_accessible(visitor: Visitor, group: str) -> None:
     page = visitor.log_in("olga")
     found = []
     for path in dict.fromkeys([*pages(group), *beside().get(group, list)()]):

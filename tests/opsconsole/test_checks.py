@@ -30,7 +30,7 @@ def found(check: Any) -> set[str]:
     return {message.id for message in check(None)}
 
 
-def test_good_production_has_nothing_to_refuse(production: Settings) -> None:
+def test_valid_production_settings_pass(production: Settings) -> None:
     assert found(checks.check_production) == set()
 
 
@@ -89,7 +89,7 @@ def test_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> No
     assert [message.hint for message in checks.check_names(None)] == ["docs/settings.md lists them all."]
 
 
-def test_alert_channels_are_asked_for_in_production(production: Settings) -> None:
+def test_production_warns_without_alert_channels(production: Settings) -> None:
     assert found(checks.check_alert_channels) == {"opsconsole.W004"}
     production.OPSCONSOLE_ALERT_CHANNELS = {"mail": "mailto://x"}
     assert found(checks.check_alert_channels) == {"opsconsole.W005"}

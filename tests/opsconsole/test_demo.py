@@ -49,24 +49,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class TestWishes:
-    def test_nothing_asked_for(self) -> None:
+    def test_default_arguments(self) -> None:
         assert Wishes.of({}) == Wishes(ROOT / "var" / "demo", 8000, None)
 
-    def test_all_asked_for(self, tmp_path: Path) -> None:
+    def test_all_arguments(self, tmp_path: Path) -> None:
         asked = {"DEMO_PORT": "8010", "DEMO_SECONDS": "120", "OPSCONSOLE_VAR_DIR": str(tmp_path)}
         assert Wishes.of(asked) == Wishes(tmp_path / "demo", 8010, 120)
 
     @pytest.mark.parametrize("value", ["0", "65536", "http", "-1", "8e3", "\N{SUPERSCRIPT TWO}"])
-    def test_a_port_that_is_none(self, value: str) -> None:
+    def test_invalid_port_is_refused(self, value: str) -> None:
         with pytest.raises(DemoError, match=r"^DEMO_PORT must be a port of this machine"):
             Wishes.of({"DEMO_PORT": value})
 
     @pytest.mark.parametrize("value", ["119", "0", "-120", "two", "120.5"])
-    def test_too_short_a_time(self, value: str) -> None:
+    def test_too_short_duration_is_refused(self, value: str) -> None:
         with pytest.raises(DemoError, match=rf"^DEMO_SECONDS must be a whole number from 120, not '{value}'"):
             Wishes.of({"DEMO_SECONDS": value})
 
-    def test_no_setting_of_the_outside_reaches_the_demo(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_environment_settings_do_not_reach_demo(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("SLACK_WEBHOOK_URL", "AWS_PROFILE", "OPSCONSOLE_QUEUES", "PGHOST", "DATABASE_URL"):
             monkeypatch.setenv(name, "theirs")
         told = environment.for_processes(Wishes.of({}), {"DATABASE_URL": "ours"})
@@ -74,7 +74,7 @@ class TestWishes:
         assert told["DATABASE_URL"] == "ours"
 
 
-def test_a_taken_port_is_refused_with_a_way_out() -> None:
+def test_port_in_use_is_refused_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
@@ -92,7 +92,7 @@ def test_two_demos_on_one_folder_are_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_leftovers_are_ended_and_their_data_deleted(tmp_path: Path) -> None:
+def test_leftover_processes_are_stopped_and_their_data_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     (folder / "postgres").mkdir(parents=True)
     with sleeper(folder) as left, sleeper(tmp_path / "another") as other:
@@ -122,7 +122,7 @@ class sleeper:  # noqa: N801 - used as a context manager, like a function
         self.process.communicate()
 
 
-def test_errors_in_the_logs_come_to_the_surface_once_and_whole(tmp_path: Path) -> None:
+def test_errors_in_logs_are_printed_once_and_completely(tmp_path: Path) -> None:
     log = tmp_path / "web.log"
     lines = ErrorLines(tmp_path)
     assert lines.new() == []
@@ -271,7 +271,7 @@ class TestStory:
         self.hear_all(story)
         assert victim.poll() is None
 
-    def test_who_is_not_of_this_demo_is_not_killed(
+    def test_foreign_processes_are_not_killed(
         self, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(MARK, str(tmp_path))
@@ -289,7 +289,7 @@ class TestStory:
         assert not story.over
         assert Job.objects.waiting().get().pk == story.job_id
 
-    def test_other_ends_are_told_too(self, story: Story, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_other_outcomes_are_reported(self, story: Story, capsys: pytest.CaptureFixture[str]) -> None:
         lifecycle.fail(self.begin(story, Worker("first")), "out of luck", retryable=False)
         self.hear_all(story)
         assert "failed (run 1): out of luck" in capsys.readouterr().out
@@ -377,7 +377,7 @@ class TestStoryteller:
         assert teller._new_events() == [earlier]
         assert teller._new_events() == []
 
-    def test_only_what_is_remarkable_is_told_of_other_jobs(
+    def test_only_notable_events_of_other_jobs_are_printed(
         self, teller: Storyteller, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for kind in JobEvent.Kind:
@@ -398,13 +398,13 @@ class TestStoryteller:
         assert teller.production_ended_at == ended_at
         assert Job.objects.count() == 1
 
-    def test_without_the_storys_end_it_did_not_go_well(
+    def test_unfinished_story_is_a_failure(
         self, teller: Storyteller, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert not teller._close()
         assert "the story did not finish" in capsys.readouterr().out
 
-    def test_it_goes_well_only_if_the_account_is_good(self, teller: Storyteller) -> None:
+    def test_demo_succeeds_only_with_correct_final_count(self, teller: Storyteller) -> None:
         teller.story = Story(teller.address)
         teller.story.killed_worker, teller.story.finished_by = "first", "second"
         Job.objects.update(status=Status.COMPLETED)
@@ -486,7 +486,7 @@ def log_in(demo: Demo, password: str) -> urllib.request.OpenerDirector:
     return browser
 
 
-def test_the_story_happens_and_ctrl_c_leaves_nothing(demo: Demo) -> None:
+def test_demo_shows_story_and_ctrl_c_cleans_up(demo: Demo) -> None:
     demo.wait_for("the console answers after")
     password = demo.wait_for(r"password +(\S+)$")[1]
     job_page = demo.wait_for(r"story +the end: .* (http\S+)$")[1]
@@ -511,7 +511,7 @@ def test_the_story_happens_and_ctrl_c_leaves_nothing(demo: Demo) -> None:
     assert demo.nothing_is_left()
 
 
-def test_kill_9_leaves_nothing(demo: Demo) -> None:
+def test_kill_9_cleans_up(demo: Demo) -> None:
     demo.wait_for("the console answers after")
     wait_until(lambda: len(demo.processes()) >= 15, START_SECONDS)
     demo.process.kill()
@@ -519,7 +519,7 @@ def test_kill_9_leaves_nothing(demo: Demo) -> None:
     wait_until(demo.nothing_is_left, 15)
 
 
-def test_sigterm_while_it_starts_leaves_nothing(demo: Demo) -> None:
+def test_sigterm_during_start_cleans_up(demo: Demo) -> None:
     demo.wait_for("preparing the database")
     demo.process.terminate()
     assert demo.process.wait(20) == 0

@@ -39,13 +39,13 @@ def failing() -> set[str]:
     return failed
 
 
-def test_alive_needs_nothing() -> None:
+def test_alive_needs_no_services() -> None:
     answer = Client().get("/healthz")
     assert (answer.status_code, answer.content) == (200, b"ok")
 
 
 @pytest.mark.usefixtures("fresh")
-def test_ready_says_so_and_no_more() -> None:
+def test_ready_gives_no_details() -> None:
     answer = Client().get("/readyz")
     assert (answer.status_code, answer.json()) == (200, READY)
     assert "no-store" in answer["Cache-Control"]
@@ -53,7 +53,7 @@ def test_ready_says_so_and_no_more() -> None:
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_may_call_by_address_and_not_change_anything(path: str) -> None:
+def test_probes_accept_ip_host_and_only_get(path: str) -> None:
     assert Client().get(path, headers={"host": "10.0.0.7"}).status_code == 200
     assert Client().post(path).status_code == 405
     assert Client().head(path).status_code == 200
@@ -82,7 +82,7 @@ def test_no_queue_at_all_is_not_ready(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("fresh")
-def test_sweep_that_is_late_or_never_ended_is_not_ready(settings: Settings) -> None:
+def test_late_or_unfinished_sweep_is_not_ready(settings: Settings) -> None:
     late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 2)
     sweep = Monitor.objects.filter(name=monitors.SWEEP)
     sweep.update(last_ok_at=Now() - late + timedelta(seconds=5))
@@ -94,7 +94,7 @@ def test_sweep_that_is_late_or_never_ended_is_not_ready(settings: Settings) -> N
 
 
 @pytest.mark.usefixtures("fresh")
-def test_database_away_is_not_ready_and_tells_no_details(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_outage_is_not_ready_and_gives_no_details(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise DatabaseError("connection to db.internal refused")
 

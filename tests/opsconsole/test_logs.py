@@ -18,7 +18,7 @@ def test_time_level_logger_message() -> None:
     assert re.fullmatch(pattern, line("job %s is stale", 7))
 
 
-def test_text_from_outside_can_not_forge_a_line_or_drive_the_terminal() -> None:
+def test_external_text_cannot_forge_lines_or_control_terminal() -> None:
     forged = line("customer %s", "x\n2030-01-01 INFO root: all well\r\x1b[2J\u2028")
     assert forged.isprintable()
     assert r"x\n2030-01-01" in forged and r"\x1b[2J\u2028" in forged

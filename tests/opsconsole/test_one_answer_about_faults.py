@@ -48,7 +48,7 @@ def sentences() -> str:
         ({"read_at": None, "checked_at": Now(), "error": "AccessDenied"}, True),
     ],
 )
-def test_a_queue_that_can_not_be_read(reading: dict[str, Any], unreadable: bool) -> None:
+def test_unreadable_queue(reading: dict[str, Any], unreadable: bool) -> None:
     QueueState.objects.create(name="default", **reading)
     said = {
         "the overview": "Queue default can't be read." in sentences(),
@@ -70,7 +70,7 @@ def test_a_queue_that_can_not_be_read(reading: dict[str, Any], unreadable: bool)
         (None, None, False),
     ],
 )
-def test_workers_are_missed(waits: timedelta | None, last_beat: timedelta | None, missed: bool) -> None:
+def test_missing_workers(waits: timedelta | None, last_beat: timedelta | None, missed: bool) -> None:
     if waits is not None:
         job(updated_at=Now() - waits)
     if last_beat is not None:
@@ -82,7 +82,7 @@ def test_workers_are_missed(waits: timedelta | None, last_beat: timedelta | None
     assert said == dict.fromkeys(said, missed)
 
 
-def test_a_run_alone_waits_for_no_worker() -> None:
+def test_running_job_alone_needs_no_worker() -> None:
     run(age=HOUR, silent=HOUR)
     assert Job.objects.running().exists()
     assert gauges.jobs_without_workers() == overview.read().without_workers == 0

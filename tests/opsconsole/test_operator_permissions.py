@@ -124,7 +124,7 @@ def _sent(client: Client, root: Client, address: str) -> Iterator[tuple[str, Any
     yield from ((f"POST {address}", client.post(address, form), False) for form in posts(address))
 
 
-def test_an_operator_changes_only_what_is_his(client: Client, root: Client) -> None:
+def test_operator_changes_only_what_their_role_allows(client: Client, root: Client) -> None:
     client.get(reverse("admin:index"))
     his = Watch()
 
@@ -134,7 +134,7 @@ def test_an_operator_changes_only_what_is_his(client: Client, root: Client) -> N
     assert changed > everything.tables_of("jobs.Job", "jobs.DeadLetter", "alerts.Alert", "opsconsole.Pause")
 
 
-def test_an_operator_follows_no_link_in_vain(client: Client) -> None:
+def test_operator_sees_no_forbidden_link(client: Client) -> None:
     assert refusing_links(client) == []
 
 
@@ -147,9 +147,7 @@ NOT_HIS = {
 
 
 @pytest.mark.parametrize("name", NOT_HIS.values())
-def test_the_walk_would_notice_a_permission_that_is_an_administrator_s(
-    client: Client, root: Client, olga: User, name: str
-) -> None:
+def test_walk_detects_administrator_permission(client: Client, root: Client, olga: User, name: str) -> None:
     kind = _give(olga, name)
     if name in WITH:
         _give(olga, WITH[name])

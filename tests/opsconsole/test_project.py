@@ -21,7 +21,7 @@ def test_no_migration_is_missing() -> None:
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
 
 
-def test_migrations_say_what_they_do() -> None:
+def test_migrations_have_descriptive_names() -> None:
     names = [
         path.name for app in OURS for path in Path(apps.get_app_config(app).path, "migrations").glob("0*.py")
     ]
@@ -34,7 +34,7 @@ def test_every_requirement_is_pinned() -> None:
         assert lines and all(re.fullmatch(r"[A-Za-z0-9_.\[\]-]+==[0-9][\w.]*", line) for line in lines), file
 
 
-def test_links_of_the_documentation_lead_somewhere() -> None:
+def test_documentation_links_resolve() -> None:
     broken = [
         f"{page.relative_to(REPOSITORY)}: {target}"
         for page in tracked("*.md")
@@ -83,7 +83,7 @@ def test_every_ignored_type_error_says_why() -> None:
     assert silent == []
 
 
-def test_no_test_sleeps_to_be_right() -> None:
+def test_no_test_sleeps() -> None:
     # Other modules stand for workers and networks, which take their time.
     sleeping = [
         str(path.relative_to(REPOSITORY))

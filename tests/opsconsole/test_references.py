@@ -29,7 +29,7 @@ def texts() -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(REPOSITORY)), path.read_text(encoding="utf-8")
 
 
-def test_names_of_modules_and_of_what_is_in_them() -> None:
+def test_named_modules_and_members_exist() -> None:
     named = {
         (file, name)
         for file, text in texts()
@@ -64,7 +64,7 @@ def check_ids() -> set[str]:
     }
 
 
-def test_files_and_folders() -> None:
+def test_named_files_and_folders_exist() -> None:
     named = {
         (file, name)
         for file, text in texts()
@@ -81,7 +81,7 @@ def test_files_and_folders() -> None:
     assert sorted(missing) == []
 
 
-def test_modules_that_a_package_introduces() -> None:
+def test_modules_named_by_package_docstrings_exist() -> None:
     """A package's docstring names its modules, and what it offers, by their plain names."""
     missing: list[str] = []
     for path in tracked(*(f"{package}/**/__init__.py" for package in PACKAGES)):
@@ -105,7 +105,7 @@ def test_files_of_the_usual_changes() -> None:
         ] == [], task
 
 
-def test_the_architecture_names_each_room() -> None:
+def test_architecture_document_names_each_package() -> None:
     page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
     rooms = {
         f"{path.parent.relative_to(REPOSITORY)}/"

@@ -25,7 +25,7 @@ LOOSE = {
 WHOLE = {"chaos", "deploy", "field", "journeys", "upgrade"}
 
 
-def test_each_package_says_in_one_sentence_what_is_in_it() -> None:
+def test_each_package_has_one_sentence_docstring() -> None:
     silent = [
         str(path.relative_to(REPOSITORY))
         for path in tracked(*(f"{app}/**/__init__.py" for app in APPS))
@@ -40,7 +40,7 @@ def introduction(path: Path) -> str:
 
 
 @pytest.mark.parametrize("app", LOOSE)
-def test_no_module_lies_loose(app: str) -> None:
+def test_every_module_is_in_a_package(app: str) -> None:
     modules = {path.stem for path in tracked(f"{app}/*.py") if path.parent == REPOSITORY / app}
     assert modules == LOOSE[app] | {"__init__"}
 

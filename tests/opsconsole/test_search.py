@@ -80,7 +80,7 @@ def test_an_open_alert_is_found_by_its_fingerprint_and_words(viewer: Client) -> 
     assert viewer.get(SEARCH, {"q": "dead letters"}).headers["Location"] == page
 
 
-def test_what_was_done_to_it_is_found_with_it(viewer: Client) -> None:
+def test_search_result_includes_past_actions(viewer: Client) -> None:
     made = job()
     audit.log(people.operator(), [made], "Requeued.", why="<script>")
 
@@ -90,7 +90,7 @@ def test_what_was_done_to_it_is_found_with_it(viewer: Client) -> None:
 
 
 @pytest.mark.parametrize("term", ["", " ", "x", "<script>alert(1)</script>", "ü" * 600, "%", "'; DROP"])
-def test_odd_terms_find_nothing_and_harm_nothing(viewer: Client, term: str) -> None:
+def test_unusual_terms_find_nothing_and_raise_no_error(viewer: Client, term: str) -> None:
     job()
 
     response = viewer.get(SEARCH, {"q": term})
@@ -99,7 +99,7 @@ def test_odd_terms_find_nothing_and_harm_nothing(viewer: Client, term: str) -> N
     assert "<script>alert" not in response.content.decode()
 
 
-def test_nobody_finds_what_he_may_not_see(client: Client) -> None:
+def test_search_respects_permissions(client: Client) -> None:
     made = job()
     nobody = people.viewer()
     nobody.user_permissions.clear()
@@ -109,5 +109,5 @@ def test_nobody_finds_what_he_may_not_see(client: Client) -> None:
     assert search.search(str(made.pk), nobody) == []
 
 
-def test_strangers_are_sent_to_the_login(client: Client) -> None:
+def test_anonymous_users_are_redirected_to_login(client: Client) -> None:
     assert client.get(SEARCH, {"q": "x"}).headers["Location"].startswith(reverse("admin:login"))

@@ -74,7 +74,7 @@ def test_every_list_opens(operator: Client, model: Any) -> None:
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
-def test_every_row_of_ours_opens_and_can_not_be_changed(operator: Client, model: Any) -> None:
+def test_every_own_row_opens_read_only(operator: Client, model: Any) -> None:
     something_everywhere()
     for row in model._default_manager.all():
         url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[row.pk])
@@ -84,7 +84,7 @@ def test_every_row_of_ours_opens_and_can_not_be_changed(operator: Client, model:
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
-def test_nothing_of_ours_can_be_added_or_deleted(operator: Client, model: Any) -> None:
+def test_own_rows_cannot_be_added_or_deleted(operator: Client, model: Any) -> None:
     request = RequestFactory().get("/")
     request.user = User.objects.get()
     page = admin.site._registry[model]
@@ -120,7 +120,7 @@ def test_the_navigation_names_models_that_exist() -> None:
     assert {name for _, names in NAVIGATION for name in names} <= registered
 
 
-def test_the_navigation_is_grouped_and_says_where_one_is(operator: Client) -> None:
+def test_navigation_is_grouped_and_marks_current_page(operator: Client) -> None:
     response = operator.get(changelist(Job))
     groups = response.context["available_apps"]
 
@@ -130,7 +130,7 @@ def test_the_navigation_is_grouped_and_says_where_one_is(operator: Client) -> No
     assert [model["name"] for group in groups for model in group["models"] if model["current"]] == ["Jobs"]
 
 
-def test_a_link_that_one_may_not_follow_is_not_there(client: Client) -> None:
+def test_forbidden_links_are_hidden(client: Client) -> None:
     user = people.viewer()
     user.user_permissions.clear()
     client.force_login(user)
@@ -142,14 +142,14 @@ def test_an_app_has_no_page_of_its_own(operator: Client) -> None:
     assert operator.get(reverse("admin:app_list", args=["jobs"])).headers["Location"] == INDEX
 
 
-def test_all_right_is_said_in_one_sentence(operator: Client) -> None:
+def test_overview_says_all_is_well_in_one_sentence(operator: Client) -> None:
     Sweep.objects.create(trigger="t", mode="armed", finished_at=Now())
     notify.monitor_ok("sweep", timedelta(minutes=2))
 
     assert "Nothing needs your attention." in operator.get(INDEX).content.decode()
 
 
-def test_the_overview_leads_to_what_is_wrong(operator: Client) -> None:
+def test_overview_links_to_problems(operator: Client) -> None:
     Sweep.objects.create(trigger="t", mode="armed", finished_at=Now())
     beat("alive")
     run(age=2 * HOUR, silent=HOUR)
@@ -162,7 +162,7 @@ def test_the_overview_leads_to_what_is_wrong(operator: Client) -> None:
     assert f"{changelist(Job)}?status=quarantined" in page
 
 
-def test_observing_is_said_on_every_page(operator: Client) -> None:
+def test_observing_banner_is_on_every_page(operator: Client) -> None:
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.OBSERVE)
     run(age=2 * HOUR, silent=HOUR)
 
@@ -172,7 +172,7 @@ def test_observing_is_said_on_every_page(operator: Client) -> None:
         assert changelist(RecoveryControl) in page
 
 
-def test_a_hold_is_said_on_every_page_and_ends_with_it(operator: Client, settings: Any) -> None:
+def test_hold_banner_is_on_every_page_until_hold_ends(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_MASS_STALE_RUNS = 1
     run(age=2 * HOUR, silent=HOUR)
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED, hold_until=Now() + HOUR)
@@ -188,7 +188,7 @@ def test_an_armed_console_has_no_banner(operator: Client) -> None:
     assert 'class="banner' not in operator.get(changelist(Job)).content.decode()
 
 
-def test_strangers_see_the_login_and_nothing_else(client: Client) -> None:
+def test_anonymous_users_see_only_login(client: Client) -> None:
     for model in MODELS:
         assert client.get(changelist(model)).headers["Location"].startswith(reverse("admin:login"))
     page = client.get(reverse("admin:login")).content.decode()
@@ -208,7 +208,7 @@ def test_pages_open_while_the_shared_cache_is_away(operator: Client, settings: A
     assert operator.get(changelist(Job)).status_code == 200
 
 
-def test_what_people_did_is_on_the_overview(operator: Client) -> None:
+def test_overview_shows_recent_user_actions(operator: Client) -> None:
     made = job()
     audit.log(User.objects.get(), [made], "Requeued.", why="the <b>customer</b> called")
 
@@ -219,7 +219,7 @@ def test_what_people_did_is_on_the_overview(operator: Client) -> None:
     assert LogEntry.objects.get().object_id == str(made.pk)
 
 
-def test_the_policy_forbids_inline_code_and_the_pages_have_none(operator: Client) -> None:
+def test_csp_forbids_inline_code_and_pages_have_none(operator: Client) -> None:
     something_everywhere()
     for url in [INDEX, *(changelist(model) for model in MODELS)]:
         response = operator.get(url)
@@ -251,7 +251,7 @@ def test_workers_of_the_old_kind_are_marked(operator: Client) -> None:
     assert "Old kind: no epochs" in page.partition(">old<")[2]
 
 
-def test_sweeps_say_how_they_ended(operator: Client) -> None:
+def test_sweep_list_shows_outcomes(operator: Client) -> None:
     something_everywhere()
 
     page = operator.get(changelist(Sweep)).content.decode()
@@ -267,7 +267,7 @@ def test_sweeps_say_how_they_ended(operator: Client) -> None:
         assert words in page
 
 
-def test_queues_say_what_is_known(operator: Client) -> None:
+def test_queue_list_shows_known_depths(operator: Client) -> None:
     something_everywhere()
 
     page = operator.get(changelist(QueueState)).content.decode()
@@ -288,7 +288,7 @@ def test_messages_by_state(operator: Client) -> None:
     assert len(operator.get(changelist(Outbox), {"state": "nonsense"}).context["cl"].result_list) == 2
 
 
-def test_the_live_part_says_that_the_session_ended_and_never_redirects(client: Client) -> None:
+def test_live_fragment_reports_end_of_session_without_redirect(client: Client) -> None:
     live = reverse("admin:overview_live")
     assert client.get(live).status_code == 401
 
@@ -303,7 +303,7 @@ def test_the_live_part_says_that_the_session_ended_and_never_redirects(client: C
     assert client.get(live).status_code == 403
 
 
-def test_pages_are_titled_as_the_navigation_names_them(operator: Client) -> None:
+def test_page_titles_match_navigation(operator: Client) -> None:
     overview = operator.get(INDEX).content.decode()
     sidebar = overview[overview.index('id="console-nav"') :].partition("</nav>")[0]
     links = re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', sidebar)

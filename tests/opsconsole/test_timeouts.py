@@ -21,9 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_page_whose_statement_takes_too_long_says_so(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_reports_statement_timeout(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.force_login(people.viewer())
 
     def slow(*_: Any) -> list[Any]:
@@ -43,13 +41,13 @@ def test_a_page_whose_statement_takes_too_long_says_so(
     assert "This took too long" in answer.content.decode()
 
 
-def test_other_trouble_is_not_hidden_behind_it() -> None:
+def test_other_errors_are_not_shown_as_timeouts() -> None:
     middleware = timeouts.TooSlowMiddleware(lambda _: pytest.fail("not called"))
 
     assert middleware.process_exception(HttpRequest(), ValueError("x")) is None
 
 
-def test_the_limit_goes_beside_other_options(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_is_added_to_other_options(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {}
     monkeypatch.setitem(connections.settings["default"], "OPTIONS", options)
 

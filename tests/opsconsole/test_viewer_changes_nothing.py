@@ -28,7 +28,7 @@ def client() -> Client:
     return Client(raise_request_exception=False)
 
 
-def test_a_viewer_tries_everything_and_changes_nothing(client: Client) -> None:
+def test_viewer_cannot_change_anything(client: Client) -> None:
     root = Client()
     root.force_login(people.operator("root"))
     client.force_login(member(roles.VIEWER, "vera"))
@@ -38,7 +38,7 @@ def test_a_viewer_tries_everything_and_changes_nothing(client: Client) -> None:
     assert walk(client, root=root, also=lambda address, answer: watch.changes()) + watch.changes() == []
 
 
-def test_a_viewer_sees_no_button_and_no_link_that_refuses_him(client: Client) -> None:
+def test_viewer_sees_no_forbidden_button_or_link(client: Client) -> None:
     client.force_login(member(roles.VIEWER, "vera"))
     wrong = [
         f"{address}: {found}"
@@ -52,7 +52,7 @@ def test_a_viewer_sees_no_button_and_no_link_that_refuses_him(client: Client) ->
 
 
 @pytest.mark.parametrize("action", ["requeue", "cancel", "release"])
-def test_a_viewer_is_refused_by_name(client: Client, action: str) -> None:
+def test_viewer_may_not_operate_on_jobs(client: Client, action: str) -> None:
     client.force_login(member(roles.VIEWER, "vera"))
     address = reverse("admin:jobs_job_operate", args=[action])
 
@@ -63,7 +63,7 @@ def test_a_viewer_is_refused_by_name(client: Client, action: str) -> None:
     )
 
 
-def test_nobody_is_led_to_the_log_in_from_everywhere(client: Client) -> None:
+def test_every_url_redirects_anonymous_user_to_login(client: Client) -> None:
     watch = Watch()
 
     def let_in(address: str, answer: Any) -> list[str]:

@@ -116,7 +116,7 @@ def test_a_customer_sees_where_the_jobs_stand(client: Client) -> None:
     }
 
 
-def test_nothing_internal_is_told(client: Client) -> None:
+def test_response_contains_nothing_internal(client: Client) -> None:
     run(age=SECOND, silent=SECOND, worker="worker-7", error_message="boom", payload={"iban": "DE02"}, epoch=3)
     job(status=Status.QUARANTINED, recovery_count=3)
     job(status="archived-by-us")
@@ -138,14 +138,14 @@ def test_nothing_internal_is_told(client: Client) -> None:
 
 
 @pytest.mark.parametrize("customer_id", ODD_IDS)
-def test_an_odd_id_has_an_empty_list(client: Client, customer_id: str) -> None:
+def test_unusual_customer_id_has_empty_list(client: Client, customer_id: str) -> None:
     job(customer_id="TEST-001")
 
     assert queue(client, customer_id) == []
 
 
 @pytest.mark.parametrize("kind", ["uuid", "integer"])
-def test_an_id_that_the_column_refuses_has_an_empty_list(client: Client, kind: str) -> None:
+def test_customer_id_refused_by_column_has_empty_list(client: Client, kind: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE jobs ALTER COLUMN customer_id TYPE {kind} USING NULL::{kind}")
 
@@ -161,7 +161,7 @@ def test_an_id_with_a_slash_is_an_id(client: Client) -> None:
     assert len(queue(client, "eu%2F4711")) == 1
 
 
-def test_a_far_place_is_counted_no_further(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queue_position_count_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_position, "COUNTED_TO", 3)
     for number in range(3):
         job(customer_id="other", updated_at=Now() - (60 + number) * SECOND)
@@ -183,7 +183,7 @@ def test_the_list_ends_and_takes_one_query(client: Client) -> None:
     assert len([each for each in seen if "SELECT" in each["sql"] and '"jobs"' in each["sql"]]) == 1
 
 
-def test_the_place_is_counted_along_the_index() -> None:
+def test_queue_position_is_counted_by_index() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO jobs (customer_id, package_size, updated_at, queue)"
@@ -238,7 +238,7 @@ def test_a_job_is_accepted(client: Client) -> None:
         ([], "body"),
     ],
 )
-def test_a_wrong_field_is_named(client: Client, body: Any, where: str) -> None:
+def test_invalid_field_is_named(client: Client, body: Any, where: str) -> None:
     response = produce(client, key()[1], body)
 
     assert response.status_code == 422
@@ -259,7 +259,7 @@ def test_a_wrong_field_is_named(client: Client, body: Any, where: str) -> None:
         ({"deadline_at": "9999-12-31T23:59:59-12:00"}, "deadline_at must lie between the years"),
     ],
 )
-def test_what_can_not_be_kept_is_refused_with_a_sentence(
+def test_unstorable_values_are_refused_with_message(
     client: Client, fields: dict[str, Any], sentence: str
 ) -> None:
     response = produce(client, key()[1], {"customer_id": "a", "package_size": 1} | fields)
@@ -272,21 +272,21 @@ def test_what_can_not_be_kept_is_refused_with_a_sentence(
 @pytest.mark.parametrize(
     "body", ["{", "nonsense", '{"customer_id": NaN}', "[" * 100_000, "1" * 5_000, b"\xff\xfe"]
 )
-def test_what_is_not_json_is_refused(client: Client, body: Any) -> None:
+def test_invalid_json_is_refused(client: Client, body: Any) -> None:
     response = client.post("/api/jobs", body, content_type="application/json", headers=sent(key()[1]))
 
     assert response.status_code == 400
     assert response.json()["detail"] == "The body is not JSON."
 
 
-def test_infinity_by_a_large_number_is_refused(client: Client) -> None:
+def test_number_that_overflows_to_infinity_is_refused(client: Client) -> None:
     body = '{"customer_id": "a", "package_size": 1, "payload": {"n": 1e999}}'
     response = client.post("/api/jobs", body, content_type="application/json", headers=sent(key()[1]))
 
     assert response.status_code == 422
 
 
-def test_a_body_beyond_all_bounds_is_refused(client: Client) -> None:
+def test_oversized_body_is_refused(client: Client) -> None:
     response = client.post(
         "/api/jobs", b"x" * 3_000_000, content_type="application/json", headers=sent(key()[1])
     )
@@ -297,7 +297,7 @@ def test_a_body_beyond_all_bounds_is_refused(client: Client) -> None:
 # --- the same request twice ---
 
 
-def test_asked_twice_with_a_key_a_job_is_made_once(client: Client) -> None:
+def test_repeated_request_with_idempotency_key_creates_one_job(client: Client) -> None:
     text = key()[1]
     first = produce(client, text, **{"Idempotency-Key": "order-1"})
     Job.objects.update(status=Status.COMPLETED)
@@ -316,7 +316,7 @@ def test_asked_twice_with_a_key_a_job_is_made_once(client: Client) -> None:
     assert Job.objects.count() == Outbox.objects.count() == 1
 
 
-def test_the_same_key_for_something_else_is_refused(client: Client) -> None:
+def test_idempotency_key_reused_for_other_request_is_refused(client: Client) -> None:
     text = key()[1]
     produce(client, text, **{"Idempotency-Key": "order-1"})
 
@@ -329,14 +329,14 @@ def test_the_same_key_for_something_else_is_refused(client: Client) -> None:
     assert Job.objects.count() == 1
 
 
-def test_keys_of_two_callers_are_two_keys(client: Client) -> None:
+def test_idempotency_keys_are_separate_per_caller(client: Client) -> None:
     for name in ("shop", "crm"):
         assert produce(client, key(name)[1], **{"Idempotency-Key": "1"}).status_code == 201
 
     assert Job.objects.count() == 2
 
 
-def test_after_a_day_a_key_is_new(client: Client) -> None:
+def test_idempotency_key_expires_after_a_day(client: Client) -> None:
     text = key()[1]
     produce(client, text, **{"Idempotency-Key": "1"})
     IdempotencyKey.objects.update(created_at=Now() - timedelta(hours=24, seconds=1))
@@ -348,7 +348,7 @@ def test_after_a_day_a_key_is_new(client: Client) -> None:
     assert IdempotencyKey.objects.count() == 1
 
 
-def test_what_was_refused_is_not_kept(client: Client) -> None:
+def test_refused_request_is_not_stored_for_its_key(client: Client) -> None:
     text = key()[1]
     bad = produce(
         client, text, {"customer_id": "a", "package_size": 1, "queue": "x"}, **{"Idempotency-Key": "1"}
@@ -359,13 +359,13 @@ def test_what_was_refused_is_not_kept(client: Client) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "x" * 256, "a b", "é"])
-def test_an_odd_idempotency_key_is_refused(client: Client, value: str) -> None:
+def test_invalid_idempotency_key_is_refused(client: Client, value: str) -> None:
     assert produce(client, key()[1], **{"Idempotency-Key": value}).status_code == 422
     assert not Job.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_at_once_with_the_same_key_one_job_is_made() -> None:
+def test_concurrent_requests_with_same_key_create_one_job() -> None:
     text = key()[1]
     ask = [lambda: produce(Client(), text, **{"Idempotency-Key": "order-1"})] * 8
 
@@ -378,7 +378,7 @@ def test_at_once_with_the_same_key_one_job_is_made() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_second_waits_and_works_when_the_first_fails() -> None:
+def test_second_request_waits_and_succeeds_when_first_fails() -> None:
     def fails() -> Any:
         raise KeyboardInterrupt
 
@@ -409,7 +409,7 @@ def test_a_package_size_that_is_no_number_is_answered_as_it_is(worker: Worker) -
         assert (claimed.status_code, claimed.json()["package_size"]) == (200, answered)
 
 
-def test_a_worker_lives_by_http_alone(worker: Worker) -> None:
+def test_worker_can_use_http_only(worker: Worker) -> None:
     waiting = job(payload={"directories": ["maps"]})
 
     assert worker.post("workers/beat", hostname="host-2", pid=7).status_code == 204
@@ -446,7 +446,7 @@ def test_a_worker_lives_by_http_alone(worker: Worker) -> None:
     assert list(kinds) == [(kind, "worker:node-1") for kind in ("claimed", "progress", "completed")]
 
 
-def test_one_of_two_wins_and_the_other_learns_why(client: Client, worker: Worker) -> None:
+def test_one_of_two_claims_wins_and_the_other_gets_reason(client: Client, worker: Worker) -> None:
     waiting = job()
     worker.post(f"jobs/{waiting.pk}/claim", run_epoch=1)
 
@@ -487,7 +487,7 @@ def test_a_refused_claim_says_why(
 
 
 @pytest.mark.parametrize("path", ["claim", "beat", "progress", "complete", "fail"])
-def test_an_unknown_job_is_not_found_and_leaves_no_trace(worker: Worker, path: str) -> None:
+def test_unknown_job_is_not_found_and_writes_nothing(worker: Worker, path: str) -> None:
     said = {"progress": {"note": "x"}, "fail": {"error": "x"}}.get(path, {})
     response = worker.post(f"jobs/{uuid4()}/{path}", run_epoch=1, **said)
 
@@ -495,7 +495,7 @@ def test_an_unknown_job_is_not_found_and_leaves_no_trace(worker: Worker, path: s
     assert not JobEvent.objects.exists()
 
 
-def test_a_superseded_worker_is_refused_whatever_it_says(client: Client, worker: Worker) -> None:
+def test_superseded_worker_is_refused_on_every_route(client: Client, worker: Worker) -> None:
     mine = UUID(worker.post(f"jobs/{job().pk}/claim").json()["job_id"])
     Job.objects.filter(pk=mine).update(status=Status.PENDING, run_epoch=2, claimed_epoch=None)
     Worker(client, "node-2").post(f"jobs/{mine}/claim", run_epoch=2)
@@ -520,7 +520,7 @@ def test_a_cancelled_run_is_told_at_the_next_beat(worker: Worker) -> None:
     assert (late.status_code, late.json()["reason"]) == (409, "cancelled")
 
 
-def test_a_failure_is_tried_again_and_then_for_good(worker: Worker, settings: Any) -> None:
+def test_failure_is_retried_and_finally_permanent(worker: Worker, settings: Any) -> None:
     settings.OPSCONSOLE_MAX_ATTEMPTS = 2
     mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
 
@@ -536,7 +536,7 @@ def test_a_failure_is_tried_again_and_then_for_good(worker: Worker, settings: An
     assert Job.objects.get().status == Status.FAILED
 
 
-def test_a_failure_that_another_run_would_not_cure(worker: Worker) -> None:
+def test_permanent_failure_is_not_retried(worker: Worker) -> None:
     mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
 
     response = worker.post(f"jobs/{mine}/fail", run_epoch=1, error="no such customer", retryable=False)
@@ -544,7 +544,7 @@ def test_a_failure_that_another_run_would_not_cure(worker: Worker) -> None:
     assert response.json() == {"outcome": "failed"}
 
 
-def test_details_that_can_not_be_kept_are_refused_and_the_run_goes_on(worker: Worker) -> None:
+def test_unstorable_details_are_refused_and_run_continues(worker: Worker) -> None:
     mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
 
     response = worker.post(f"jobs/{mine}/complete", run_epoch=1, details={"a": "\0"})
@@ -553,7 +553,7 @@ def test_details_that_can_not_be_kept_are_refused_and_the_run_goes_on(worker: Wo
     assert Job.objects.get().status == Status.IN_PROGRESS
 
 
-def test_a_letter_that_was_moved_back_starts_its_job_once(worker: Worker) -> None:
+def test_redriven_letter_starts_its_job_once(worker: Worker) -> None:
     dead = job(status=Status.FAILED, claimed_epoch=1)
 
     claimed = worker.post(f"jobs/{dead.pk}/claim", run_epoch=1, dead_letter_id="letter-1")
@@ -562,7 +562,7 @@ def test_a_letter_that_was_moved_back_starts_its_job_once(worker: Worker) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_at_once_one_worker_wins() -> None:
+def test_concurrent_claims_have_one_winner() -> None:
     waiting = job()
     workers = [Worker(Client(), f"node-{number}") for number in range(6)]
 

@@ -41,7 +41,7 @@ def test_row_event_and_message_belong_together() -> None:
     assert list(Outbox.objects.due()) == [message]
 
 
-def test_priority_given_wins_over_the_databases_default() -> None:
+def test_given_priority_overrides_database_default() -> None:
     assert enqueue(new(priority="enterprise")).priority_level == "enterprise"
 
 

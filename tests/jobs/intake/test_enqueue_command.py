@@ -72,7 +72,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Job.objects.count() == 1
 
 
-def test_one_bad_line_and_nothing_is_enqueued(tmp_path: Path) -> None:
+def test_one_bad_line_enqueues_nothing(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     file.write_text(f'{GOOD}\n{{nonsense\n{GOOD}\n{{"customer_id": "A"}}')
     said = refused("--from-file", str(file))
@@ -80,7 +80,7 @@ def test_one_bad_line_and_nothing_is_enqueued(tmp_path: Path) -> None:
     assert said.endswith("line 4: package_size is missing.")
 
 
-def test_of_many_bad_lines_the_first_are_shown(tmp_path: Path) -> None:
+def test_only_first_bad_lines_are_shown(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     file.write_text("[]\n" * 1_000)
     said = refused("--from-file", str(file))
@@ -115,7 +115,7 @@ def test_unusable_files(tmp_path: Path, content: bytes | None, sentence: str) ->
         (["--customer", "A", "--from-file", "x"], "exclude each other"),
     ],
 )
-def test_refused_with_a_sentence(words: list[str], sentence: str) -> None:
+def test_invalid_arguments_are_refused_with_message(words: list[str], sentence: str) -> None:
     assert sentence in refused(*words)
 
 

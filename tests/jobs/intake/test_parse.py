@@ -55,13 +55,13 @@ def test_all_fields() -> None:
         (LEAST | {"not_before": "2030-02-31T12:00:00Z"}, "not_before must be a time with a time zone"),
     ],
 )
-def test_refused_with_a_sentence(record: object, sentence: str) -> None:
+def test_invalid_job_is_refused_with_message(record: object, sentence: str) -> None:
     with pytest.raises(InvalidJob) as refused:
         parse_job(record)
     assert sentence in str(refused.value)
 
 
-def test_bad_lines_are_told_by_number_and_good_ones_returned() -> None:
+def test_bad_lines_are_numbered_and_good_ones_returned() -> None:
     good = json.dumps(LEAST)
     jobs, bad = parse_lines([good, "", "{nonsense", "  ", "[]", good, "[" * 100_000])
     assert len(jobs) == 2
@@ -70,7 +70,7 @@ def test_bad_lines_are_told_by_number_and_good_ones_returned() -> None:
     assert str(bad[0]).startswith("line 3: Not JSON: ")
 
 
-def test_an_id_may_stand_in_one_line_only() -> None:
+def test_duplicate_id_is_refused() -> None:
     line = json.dumps(LEAST | {"id": ID})
     jobs, bad = parse_lines([line, line])
     assert len(jobs) == 1
@@ -82,6 +82,6 @@ anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() |
 
 
 @given(st.dictionaries(fields, anything).map(json.dumps) | st.text())
-def test_whatever_stands_in_a_line_it_is_a_job_or_a_bad_line(line: str) -> None:
+def test_any_line_is_a_job_or_a_bad_line(line: str) -> None:
     jobs, bad = parse_lines([line])
     assert len(jobs) + len(bad) == (1 if line.strip() else 0)

@@ -91,13 +91,13 @@ def test_one_pass_says_that_the_database_is_away(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("words", [("--limit", "0"), ("--loop", "--interval", "0")])
-def test_nonsense_is_refused(words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(CommandError, match="must be more than 0"):
         call_command("dispatch_outbox", *words)
 
 
 @pytest.mark.django_db
-def test_loop_says_each_change_once(loop: Callable[..., str]) -> None:
+def test_loop_logs_each_change_once(loop: Callable[..., str]) -> None:
     sent = Dispatched(sent=5, taken=5, reached={"default/queue"})
     refused = Dispatched(failed=5, taken=5, waiting_on={"default/queue": "It can't be reached."})
     nothing_due = Dispatched()
@@ -111,7 +111,7 @@ def test_loop_says_each_change_once(loop: Callable[..., str]) -> None:
 
 
 @pytest.mark.django_db
-def test_loop_outlives_the_database(loop: Callable[..., str]) -> None:
+def test_loop_survives_database_outage(loop: Callable[..., str]) -> None:
     away = OperationalError("server closed the connection unexpectedly\n\tThis probably means...")
     said = loop([Dispatched(sent=1), away, away, Dispatched(sent=2), Dispatched()])
     assert said == (
@@ -128,7 +128,7 @@ def _database_url() -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_real_process_sends_what_comes_and_ends_on_sigterm(sqs_queue: TestQueue) -> None:
+def test_process_sends_messages_and_stops_on_sigterm(sqs_queue: TestQueue) -> None:
     words = [sys.executable, "manage.py", "dispatch_outbox", "--loop", "--interval", "0.05"]
     with marked() as mark:
         environ: dict[str, Any] = {

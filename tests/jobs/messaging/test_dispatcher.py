@@ -134,7 +134,7 @@ def test_message_says_what_the_jobs_row_says(fake: FakeSqs) -> None:
         ("double precision", "50", 50),
     ],
 )
-def test_package_size_of_another_type_stops_nothing(
+def test_package_size_of_other_type_does_not_stop_dispatch(
     fake: FakeSqs, kind: str, stored: str, sent: int | None
 ) -> None:
     """What is a whole number goes as one. What isn't is left out, and its worker reads it from the row."""
@@ -161,7 +161,7 @@ def test_longest_due_goes_first_and_no_more_than_the_limit(fake: FakeSqs) -> Non
     assert set(Outbox.objects.filter(state=State.SENT)) == {rows[1], rows[2]}
 
 
-def test_a_page_costs_two_statements(fake: FakeSqs, django_assert_num_queries: Any) -> None:
+def test_batch_takes_two_statements(fake: FakeSqs, django_assert_num_queries: Any) -> None:
     for _ in range(30):
         letter(job())
     with django_assert_num_queries(3):  # take, settle, and the look that finds no more
@@ -172,7 +172,7 @@ def test_a_page_costs_two_statements(fake: FakeSqs, django_assert_num_queries: A
 
 
 @pytest.mark.django_db(transaction=True)
-def test_three_at_once_send_each_message_once(fake: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_dispatchers_send_each_message_once(fake: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "PAGE", 20)
     fake.latency = 0.001
     enqueue.enqueue_many([NewJob(customer_id="TEST-001", package_size=1) for _ in range(400)])
@@ -296,7 +296,7 @@ def test_queue_that_fails_gives_all_its_rows_back(fake: FakeSqs, error: Exceptio
     assert set(Outbox.objects.values_list("last_error", flat=True)) == {done.waiting_on["default/queue"]}
 
 
-def test_queue_that_fails_is_asked_a_few_times_only(broken: FakeSqs) -> None:
+def test_failing_queue_gets_bounded_number_of_attempts(broken: FakeSqs) -> None:
     for _ in range(300):
         letter(job())
     assert dispatch().failed == 300
@@ -348,7 +348,7 @@ def test_row_for_an_unconfigured_queue_waits_and_says_so(
     assert normal.state == State.SENT
 
 
-def test_queue_that_does_not_exist_waits_for_a_person(fake: FakeSqs) -> None:
+def test_missing_queue_waits_for_configuration(fake: FakeSqs) -> None:
     del fake.queues[QUEUE]
     row = letter(job())
     done = dispatch()
@@ -357,7 +357,7 @@ def test_queue_that_does_not_exist_waits_for_a_person(fake: FakeSqs) -> None:
     assert wait_of(row) >= 0.8 * LONGEST_BACKOFF
 
 
-def test_slow_queue_is_not_begun_again_when_the_lease_could_run_out(
+def test_slow_queue_is_skipped_when_lease_could_expire(
     fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = letter(job())
@@ -466,7 +466,7 @@ def test_row_is_held_until_its_job_may_start(fake: FakeSqs) -> None:
     assert dispatch().sent == 1
 
 
-def test_job_that_may_never_start_does_not_hold_up_the_others(fake: FakeSqs) -> None:
+def test_job_that_never_starts_does_not_delay_others(fake: FakeSqs) -> None:
     """A time that Python has no name for, yet PostgreSQL has, and a producer may write."""
     parked = letter(job(), due=SECOND)
     letter(job())

@@ -57,7 +57,7 @@ storable = st.text(st.characters(exclude_characters="\x00", exclude_categories=[
         dead_letter_id=st.none() | storable,
     )
 )
-def test_what_we_write_we_read(message: JobMessage) -> None:
+def test_written_body_is_read_back_unchanged(message: JobMessage) -> None:
     assert parse_body(message.to_body(), LIMIT) == message
 
 
@@ -65,7 +65,7 @@ def test_job_id_alone_is_enough() -> None:
     assert parse_body(body(), LIMIT) == JobMessage(job_id=JOB)
 
 
-def test_null_is_as_good_as_missing() -> None:
+def test_null_equals_missing() -> None:
     fields = dict.fromkeys(["customer_id", "package_size", "priority", "retry", "reason", "run_epoch"])
 
     assert parse_body(body(**fields, dead_letter_id=None), LIMIT) == JobMessage(job_id=JOB)
@@ -169,7 +169,7 @@ ours = st.sampled_from(
 )
 @example('{"job_id": "a", "job_id": "b"}')
 @example("\ud800")
-def test_any_text_ends_as_a_message_or_as_a_sentence(text: str) -> None:
+def test_any_text_yields_message_or_error(text: str) -> None:
     try:
         message = parse_body(text, LIMIT)
     except MalformedMessage as refusal:

@@ -39,7 +39,7 @@ def test_due_is_in_the_order_of_becoming_due() -> None:
     assert list(Outbox.objects.due()) == [rows[1], rows[0], rows[2]]
 
 
-def test_nothing_is_posted_when_the_change_is_undone() -> None:
+def test_rollback_of_change_discards_its_message() -> None:
     waiting = job()
     with pytest.raises(ChangeOfMind), transaction.atomic():
         outbox.post(waiting.pk, 1, "default", reason="", retry=False)

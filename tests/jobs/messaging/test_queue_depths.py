@@ -90,7 +90,7 @@ def test_nothing_is_configured(fake: FakeSqs, settings: Any) -> None:
     assert not QueueState.objects.exists()
 
 
-def test_reading_that_comes_late_does_not_replace_a_newer_one(fake: FakeSqs) -> None:
+def test_late_reading_does_not_replace_newer_one(fake: FakeSqs) -> None:
     QueueState.objects.create(name="default", visible=7, read_at=Now() + 60 * SECOND)
     refresh_queue_states()
     assert (state().visible, state().checked_at) == (7, None)
@@ -112,7 +112,9 @@ def test_reading_that_comes_late_does_not_replace_a_newer_one(fake: FakeSqs) -> 
         ({"read_at": Now() - FRESH - SECOND}, False),
     ],
 )
-def test_known_empty_needs_three_zeros_of_a_fresh_reading(figures: dict[str, Any], expected: bool) -> None:
+def test_queue_is_known_empty_only_with_three_zeros_in_fresh_reading(
+    figures: dict[str, Any], expected: bool
+) -> None:
     QueueState.objects.create(
         **{"name": "default", "visible": 0, "in_flight": 0, "delayed": 0, "read_at": Now(), "error": ""}
         | figures

@@ -85,7 +85,7 @@ def test_a_message_is_promised_only_where_it_can_be_sent(settings: Any, action: 
     assert "Will wait for run 2. Its message will be sent once its queue 'gone' is configured." in told
 
 
-def test_only_a_worker_that_beats_is_promised_to_be_told() -> None:
+def test_cancel_promises_notice_only_to_worker_that_beats() -> None:
     alive, stale = MAKERS["alive"](), run(age=2 * HOUR, silent=HOUR, worker="dead")
     old_kind = run(age=SECOND, worker="old", claimed=False)
     told = "Worker worker-1 will be told with its next heartbeat, and its result will be refused."
@@ -116,7 +116,7 @@ def test_release_forgives_the_recoveries() -> None:
     assert Job.objects.get(pk=made.pk).recovery_count == 0
 
 
-def test_cancelled_run_is_requeued_only_when_its_worker_stopped_naming_it() -> None:
+def test_cancelled_run_is_requeued_only_after_worker_left_it() -> None:
     made = run(age=HOUR, silent=SECOND)
     do(Action.CANCEL, made)
     worker = Worker("worker-1")
@@ -176,7 +176,7 @@ def test_plan_keeps_the_order_and_leaves_unknown_ids_out() -> None:
     assert [step.job_id for step in steps] == [second.pk, first.pk]
 
 
-def test_planning_and_doing_cost_as_many_queries_for_many_as_for_one() -> None:
+def test_query_count_is_independent_of_job_count() -> None:
     jobs = [MAKERS["failed"]() for _ in range(5)]
     costs = []
     for some in (jobs[:1], jobs[1:]):
@@ -189,7 +189,7 @@ def test_planning_and_doing_cost_as_many_queries_for_many_as_for_one() -> None:
     assert costs[0] == costs[1] and costs[0][0] == 1
 
 
-def test_one_that_the_database_refuses_fails_alone() -> None:
+def test_job_refused_by_database_fails_alone() -> None:
     good, bad = MAKERS["failed"](), MAKERS["failed"]()
     with connection.cursor() as cursor:
         cursor.execute(

@@ -60,7 +60,7 @@ def test_find_stale_jobs_tells_what_sweeps_will_do() -> None:
     ]
 
 
-def test_a_dry_run_says_what_keeps_sweeps_from_acting() -> None:
+def test_dry_run_says_what_stops_sweeps() -> None:
     """What it promises is what the command without --dry-run does."""
     dead = run(age=2 * HOUR, silent=HOUR)
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
@@ -102,7 +102,7 @@ def test_recover_stale_jobs_ignores_no_interval_silently(others: tuple[str, ...]
     assert not Sweep.objects.exists()
 
 
-def test_requeue_job_says_what_it_did_and_who() -> None:
+def test_requeue_job_reports_result_and_records_user() -> None:
     failed = job(status=Status.FAILED)
     assert "done" in called("requeue_job", str(failed.pk), "--reason", "fixed upstream", "--as", "ada")
     event = JobEvent.objects.get(job=failed)
@@ -115,7 +115,7 @@ def test_requeue_job_fails_when_anything_was_skipped() -> None:
         called("requeue_job", str(done.pk), unknown, "--reason", "why not")
 
 
-def test_requeue_job_refuses_what_is_no_id() -> None:
+def test_requeue_job_refuses_invalid_id() -> None:
     with pytest.raises(CommandError, match="'abc' is not a job id"):
         called("requeue_job", "abc", "--reason", "why not")
 
@@ -137,7 +137,7 @@ def test_requeue_job_releases() -> None:
 @pytest.mark.parametrize(
     "command", ["find_stale_jobs", "recover_stale_jobs", "sync_schedules", "inspect_database"]
 )
-def test_a_database_that_is_away_is_a_sentence(command: str) -> None:
+def test_database_outage_is_reported_in_a_sentence(command: str) -> None:
     away = {"DATABASE_URL": "postgres://u@127.0.0.1:9/away", "OPSCONSOLE_ENV": "development"}
     done = subprocess.run(
         [sys.executable, "manage.py", command],
@@ -153,6 +153,6 @@ def test_a_database_that_is_away_is_a_sentence(command: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_limit_of_nothing_is_refused() -> None:
+def test_limit_of_zero_is_refused() -> None:
     with pytest.raises(CommandError, match="--limit must be at least 1"):
         call_command("find_stale_jobs", "--limit=0")

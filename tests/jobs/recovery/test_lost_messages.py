@@ -146,7 +146,7 @@ def test_nothing_is_sent_without_proof() -> None:
     assert candidates() and resend_lost() == 0
 
 
-def test_empty_queue_proves_it(empty_queue: QueueState) -> None:
+def test_empty_queue_proves_loss(empty_queue: QueueState) -> None:
     waiting = sent()
     assert resend_lost() == 1
     row = Outbox.objects.get(job=waiting)
@@ -202,7 +202,7 @@ def test_reading_from_before_the_message_was_sent_proves_nothing(
 
 
 @pytest.mark.parametrize(("claims", "expected"), [(LATER_CLAIMS - 1, 0), (LATER_CLAIMS, 1)])
-def test_a_hundred_later_jobs_claimed_prove_it(claims: int, expected: int) -> None:
+def test_hundred_later_claims_prove_loss(claims: int, expected: int) -> None:
     assert LATER_CLAIMS == 100
     waiting = sent()
     later_claims(claims)
@@ -284,7 +284,7 @@ def test_jobs_from_before_the_cutoff_are_left_to_people(empty_queue: QueueState)
         ("auto", timedelta(days=1) + SECOND, 1),
     ],
 )
-def test_setting_and_workers_of_the_old_kind(
+def test_old_kind_workers_and_their_setting(
     empty_queue: QueueState, settings: Any, setting: str, old_kind_beat: timedelta | None, expected: int
 ) -> None:
     settings.OPSCONSOLE_LOST_RESEND = setting
@@ -331,7 +331,7 @@ def refuse(waiting: Job) -> None:
 
 
 @pytest.mark.parametrize("happens", [claim, cancel, start_again, resend, refuse])
-def test_what_changed_since_the_look_is_left_alone(
+def test_job_changed_since_search_is_left_alone(
     empty_queue: QueueState, happens: Callable[[Job], None]
 ) -> None:
     waiting = sent()

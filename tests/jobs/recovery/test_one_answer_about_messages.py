@@ -127,7 +127,7 @@ def rows(client: Client, **query: str) -> list[Any]:
     return list(response.context["cl"].result_list)
 
 
-def test_the_page_says_it(made: Made, operator: Client) -> None:
+def test_page_agrees(made: Made, operator: Client) -> None:
     said = {name: waiting.look(pk) for pk, name in made.items()}
     assert {name: found and found.trouble for name, found in said.items()} == EXPECTED
     for pk, name in made.items():
@@ -136,7 +136,7 @@ def test_the_page_says_it(made: Made, operator: Client) -> None:
         assert badges(heading) == badges_of(EXPECTED[name]), name
 
 
-def test_the_list_says_it_as_the_page_does(made: Made, operator: Client) -> None:
+def test_list_agrees(made: Made, operator: Client) -> None:
     assert {made[row.pk]: row.message_trouble for row in rows(operator)} == EXPECTED
     table = operator.get(LIST).content.decode().partition("<tbody>")[2]
     lines = {name: line for line in table.split("</tr>") for name in CASES if f">{name}</td>" in line}
@@ -154,16 +154,16 @@ def badges_of(trouble: MessageTrouble | None) -> set[str]:
 
 
 @pytest.mark.parametrize("trouble", list(MessageTrouble))
-def test_the_filter_finds_it(made: Made, operator: Client, trouble: MessageTrouble) -> None:
+def test_filter_agrees(made: Made, operator: Client, trouble: MessageTrouble) -> None:
     assert {made[row.pk] for row in rows(operator, message=trouble.value)} == expected(made, trouble)
     assert {made[each.pk] for each in waiting.having(trouble)} == expected(made, trouble)
 
 
-def test_a_filter_that_is_none_filters_nothing(made: Made, operator: Client) -> None:
+def test_invalid_filter_filters_nothing(made: Made, operator: Client) -> None:
     assert len(rows(operator, message="nonsense")) == len(CASES)
 
 
-def test_the_overview_counts_it(made: Made) -> None:
+def test_overview_agrees(made: Made) -> None:
     seen = overview.read()
     assert seen.lost == len(expected(made, MessageTrouble.LOST))
     assert seen.in_vain == len(expected(made, MessageTrouble.USED_UP))
@@ -175,12 +175,12 @@ def test_the_overview_and_the_alert_mean_the_same_messages(made: Made) -> None:
     assert overview.read().overdue == gauges.outbox_stuck().value == Outbox.objects.stuck().count()
 
 
-def test_only_what_is_lost_is_sent_again(made: Made) -> None:
+def test_only_lost_messages_are_sent_again(made: Made) -> None:
     again = {made[lost.job_id] for lost in lost_messages.find(100)}
     assert again == expected(made, MessageTrouble.LOST) - {"re-sent, and lost again"}
 
 
-def test_a_job_whose_message_waits_for_an_operator_has_no_place_in_the_line(made: Made) -> None:
+def test_job_whose_message_needs_operator_has_no_queue_position(made: Made) -> None:
     for name in made.values():
         [place] = queue_position.of_customer(name)
         trouble = EXPECTED[name]
@@ -204,6 +204,6 @@ def statements(client: Client) -> int:
     return len(captured)
 
 
-def test_a_worker_that_takes_the_job_meanwhile_ends_the_trouble(made: Made) -> None:
+def test_claim_by_worker_ends_the_problem(made: Made) -> None:
     Job.objects.update(status=Status.IN_PROGRESS)
     assert not any(waiting.having(trouble).exists() for trouble in MessageTrouble)

@@ -46,7 +46,7 @@ def stale_run(**fields: Any) -> Job:
     return run(age=2 * HOUR, silent=HOUR, **fields)
 
 
-def test_the_words_of_what_the_next_sweep_does(armed: None) -> None:
+def test_wording_of_next_sweep(armed: None) -> None:
     assert of(stale_run()).sentence == "The next sweep requeues it. Sweeps run every 2 min."
     assert of(stale_run(worker="w2", recovery_count=3)).sentence == (
         "The next sweep quarantines it, because it was recovered 3 times before. Sweeps run every 2 min."
@@ -63,7 +63,7 @@ def test_the_words_of_what_the_next_sweep_does(armed: None) -> None:
     assert of(stale_run(worker="w5")).sentence == "The next sweep requeues it. No sweep has ended yet."
 
 
-def test_the_words_of_why_a_run_is_left_alone(armed: None) -> None:
+def test_wording_of_why_run_is_left_alone(armed: None) -> None:
     cases = {
         job(): (Why.NOT_RUNNING, "It is not running, so there is nothing to recover."),
         run(age=MINUTE, worker="w1"): (Why.ALIVE, "It is not stale, so recovery leaves it alone."),
@@ -86,7 +86,7 @@ def test_the_words_of_why_a_run_is_left_alone(armed: None) -> None:
     assert told.sentence.endswith(" UTC: requeue or cancel it by hand.")
 
 
-def test_the_words_of_what_stops_sweeps(armed: None, settings: Any) -> None:
+def test_wording_of_what_stops_sweeps(armed: None, settings: Any) -> None:
     made = stale_run()
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy", lasting=None)
     assert of(made).sentence == (
@@ -161,7 +161,7 @@ def test_a_schedule_that_is_switched_off_is_known(
         )
 
 
-def test_more_than_a_sweep_recovers_is_not_promised_to_the_next(armed: None, settings: Any) -> None:
+def test_next_sweep_is_not_promised_beyond_its_limit(armed: None, settings: Any) -> None:
     settings.OPSCONSOLE_SWEEP_LIMIT = 2
     made = [stale_run(worker=f"w{number}") for number in range(2)]
     stale_run(worker="elsewhere", queue="gone")
@@ -176,7 +176,7 @@ def test_more_than_a_sweep_recovers_is_not_promised_to_the_next(armed: None, set
     )
 
 
-def test_arming_with_a_mass_of_stale_runs_is_told_to_begin_a_hold(settings: Any) -> None:
+def test_arming_with_mass_staleness_announces_hold(settings: Any) -> None:
     settings.OPSCONSOLE_MASS_STALE_RUNS = 2
     RecoveryControl.objects.update(mode=MODE.OBSERVE)
     for number in range(2):
@@ -187,6 +187,6 @@ def test_arming_with_a_mass_of_stale_runs_is_told_to_begin_a_hold(settings: Any)
     assert not surroundings.if_armed(around, timezone.now()).hold_begins
 
 
-def test_the_surroundings_are_one_question(django_assert_num_queries: Any) -> None:
+def test_conditions_are_read_in_one_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         surroundings.glance()

@@ -20,7 +20,7 @@ def backend() -> int:
     return pid
 
 
-def test_others_join_when_they_are_opened_each_on_its_own_connection() -> None:
+def test_each_lane_uses_its_own_connection() -> None:
     met = threading.Barrier(3, timeout=10)
     backends: set[int] = set()
 
@@ -35,17 +35,17 @@ def test_others_join_when_they_are_opened_each_on_its_own_connection() -> None:
     assert len(backends) == 3
 
 
-def test_nobody_joins_unasked() -> None:
+def test_no_lane_starts_unasked() -> None:
     with Lanes(3):
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
 
 
-def test_within_a_transaction_of_the_caller_there_are_no_others() -> None:
+def test_no_other_lanes_inside_transaction() -> None:
     with transaction.atomic(), Lanes(2) as opened:
         opened.open(lambda: pytest.fail("It would not see what the caller wrote."))
 
 
-def test_what_another_lane_raised_is_raised() -> None:
+def test_error_of_another_lane_is_raised() -> None:
     def fail() -> None:
         raise ValueError("of the other lane")
 
@@ -53,7 +53,7 @@ def test_what_another_lane_raised_is_raised() -> None:
         opened.open(fail)
 
 
-def test_an_error_of_the_caller_is_not_hidden_by_one_of_another_lane() -> None:
+def test_error_of_caller_takes_precedence_over_error_of_lane() -> None:
     def fail() -> None:
         raise ValueError("of the other lane")
 
@@ -62,7 +62,7 @@ def test_an_error_of_the_caller_is_not_hidden_by_one_of_another_lane() -> None:
         raise LookupError("of the caller")
 
 
-def test_a_lane_without_a_connection_is_done_without(
+def test_lane_that_cannot_connect_is_skipped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refused(_: DatabaseWrapper) -> None:

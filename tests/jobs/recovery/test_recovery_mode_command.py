@@ -33,7 +33,7 @@ def database_clock() -> datetime:
         return time
 
 
-def test_arming_with_a_time_and_going_back() -> None:
+def test_arm_with_cutoff_and_return_to_observing() -> None:
     said = called(
         "arm", "--cutoff", "2026-01-31T08:00:00+01:00", "--reason", "Looked at the list.", "--as", "ada"
     )
@@ -49,7 +49,7 @@ def test_arming_with_a_time_and_going_back() -> None:
     assert "Set by operator:ada" in called("show")
 
 
-def test_what_keeps_sweeps_from_acting_is_said() -> None:
+def test_command_says_what_stops_sweeps() -> None:
     called("arm", "--cutoff", "all", "--reason", "All of them.")
     assert "The next sweep recovers what may be recovered." in called("show")
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
@@ -57,7 +57,7 @@ def test_what_keeps_sweeps_from_acting_is_said() -> None:
     assert "next sweep" not in called("show")
 
 
-def test_the_cutoff_now_is_the_database_s_now() -> None:
+def test_cutoff_now_uses_database_clock() -> None:
     before = database_clock()
     called("arm", "--cutoff", "now", "--reason", "From here on.")
     cutoff = RecoveryControl.load().cutoff
@@ -83,7 +83,7 @@ def test_without_a_cutoff_all_runs_are_recovered() -> None:
         ([], "step"),
     ],
 )
-def test_what_is_refused_changes_nothing(words: list[str], sentence: str) -> None:
+def test_refused_arguments_change_nothing(words: list[str], sentence: str) -> None:
     before = RecoveryControl.objects.values().get()
     with pytest.raises(CommandError, match=sentence):
         called(*words)

@@ -59,7 +59,7 @@ def test_dead_run_waits_again_with_event_and_message() -> None:
     assert "stopped during this run" in event.reason
 
 
-def test_each_run_of_a_page_is_told_its_own_reason() -> None:
+def test_each_run_of_a_page_gets_its_own_reason() -> None:
     dead = dead_run(worker="dead")
     left = run(age=3 * THRESHOLD, worker="moved")
     beat("moved", job().pk, 1)
@@ -84,7 +84,7 @@ def test_each_run_of_a_page_is_told_its_own_reason() -> None:
     assert timezone.now() - seen == pytest.approx(2 * THRESHOLD, abs=5 * SECOND)
 
 
-def test_only_what_goes_to_a_dead_letter_queue_has_a_name() -> None:
+def test_only_messages_to_a_dead_letter_queue_have_a_name() -> None:
     waits, ends = dead_run(), dead_run(worker="worker-2", recovery_count=3)
     sweeps.sweep("test")
     assert Outbox.objects.get(job=waits).dead_letter_id is None
@@ -93,7 +93,7 @@ def test_only_what_goes_to_a_dead_letter_queue_has_a_name() -> None:
         Outbox.objects.filter(job=ends).update(dead_letter_id=None)
 
 
-def test_late_worker_is_refused_and_hears_so_at_its_next_beat() -> None:
+def test_late_worker_is_refused_and_told_at_its_next_beat() -> None:
     dead = dead_run()
     late = Run(dead.pk, 1, Worker("worker-1"))
     sweeps.sweep("test")
@@ -148,7 +148,7 @@ def test_queue_that_is_not_configured_is_skipped_not_lost() -> None:
     assert Job.objects.get(pk=dead.pk).status == Status.IN_PROGRESS
 
 
-def test_pages_and_pace(settings: Any) -> None:
+def test_sweep_works_in_pages_at_its_pace(settings: Any) -> None:
     settings.OPSCONSOLE_SWEEP_PAGE_SIZE, settings.OPSCONSOLE_SWEEP_LIMIT = 3, 6
     for number in range(10):
         dead_run(worker=f"worker-{number}")
@@ -230,7 +230,7 @@ def test_mass_means_half_of_those_running(mass: list[Job], alive: int, expected:
     assert sweeps.sweep("test").mode == expected
 
 
-def test_one_run_fewer_is_no_mass(mass: list[Job]) -> None:
+def test_one_run_fewer_is_no_mass_staleness(mass: list[Job]) -> None:
     beat("worker-0", mass[0].pk, 1)
     assert sweeps.sweep("test").requeued == 3
 
@@ -467,7 +467,7 @@ def _arm_again() -> None:
     control.arm(OPERATOR, "tests", cutoff=None)
 
 
-def test_find_is_a_question_without_consequences() -> None:
+def test_finding_stale_runs_changes_nothing() -> None:
     dead_run()
     outlook.preview(surroundings.read(), 10)
     assert not JobEvent.objects.exists() and not Sweep.objects.exists()

@@ -86,7 +86,7 @@ def _last_sweep(ago: timedelta) -> None:
     Sweep.objects.create(trigger="schedule", mode=Sweep.Mode.ARMED, finished_at=Now() - ago)
 
 
-def test_a_proven_loss_is_told_with_its_proof() -> None:
+def test_proven_loss_is_shown_with_its_proof() -> None:
     made = sent()
     seen()
     found = look(made)
@@ -108,7 +108,7 @@ def test_a_proven_loss_is_told_with_its_proof() -> None:
         ({"ago": 2 * HOUR}, "its queue was not seen empty since"),
     ],
 )
-def test_what_is_not_proven_is_not_called_lost(reading: dict[str, Any] | None, words: str) -> None:
+def test_unproven_loss_is_not_called_lost(reading: dict[str, Any] | None, words: str) -> None:
     if reading is not None:
         seen(**reading)
     found = look(sent())
@@ -118,7 +118,7 @@ def test_what_is_not_proven_is_not_called_lost(reading: dict[str, Any] | None, w
     assert "fewer than 100 jobs enqueued later were claimed" in fact(found, "Proof")
 
 
-def test_a_hundred_later_claims_are_a_proof_in_words() -> None:
+def test_wording_of_proof_by_later_claims() -> None:
     made = sent()
     Job.objects.bulk_create(
         Job(customer_id="c", package_size=1, status=Status.COMPLETED, created_at=Now()) for _ in range(100)
@@ -126,7 +126,7 @@ def test_a_hundred_later_claims_are_a_proof_in_words() -> None:
     assert "100 jobs enqueued later were claimed." in look(made).sentence
 
 
-def test_used_up_resends_are_told_with_what_to_do() -> None:
+def test_used_up_resends_are_shown_with_advice() -> None:
     seen()
     found = look(sent(resends=3))
     assert (found.trouble, found.trouble.pressing) == (MessageTrouble.USED_UP, True)
@@ -135,7 +135,7 @@ def test_used_up_resends_are_told_with_what_to_do() -> None:
     assert fact(found, "Re-sent") == "3 of 3 times"
 
 
-def test_a_refused_message_is_told_at_once() -> None:
+def test_refused_message_is_shown_at_once() -> None:
     made = job()
     letter(made, state=State.REFUSED, last_error="InvalidMessageContents.")
     found = look(made)
@@ -158,7 +158,7 @@ def test_an_unsent_message_is_not_called_lost(fields: dict[str, Any], words: str
     assert words in found.sentence
 
 
-def test_a_message_of_a_producer_is_said_to_be_its() -> None:
+def test_message_is_attributed_to_its_producer() -> None:
     assert "sent by its producer" in fact(look(job(updated_at=Now() - HOUR)), "Message")
 
 
@@ -192,7 +192,7 @@ def test_boundary_of_long() -> None:
         (lambda settings: _last_sweep(HOUR), "No sweep has ended for 1 h"),
     ],
 )
-def test_who_may_send_it_again(settings: Any, change: Any, words: str) -> None:
+def test_who_may_resend_message(settings: Any, change: Any, words: str) -> None:
     made = sent()
     seen()
     change(settings)
@@ -221,7 +221,7 @@ def test_a_queue_that_is_not_configured_is_named() -> None:
     assert fact(look(made), "Proof") == "none: the queue 'gone' is not configured here"
 
 
-def test_the_page_shows_it(operator: Client) -> None:
+def test_job_page_shows_waiting_panel(operator: Client) -> None:
     made = sent(resends=3)
     page = operator.get(reverse("admin:jobs_job_change", args=[made.pk])).content.decode()
     panel = page.partition('id="why-heading"')[2].partition("</section>")[0]
@@ -250,7 +250,7 @@ def test_used_up_ones_are_found_by_their_own_index() -> None:
     assert "outbox_in_vain_idx" in plan
 
 
-def test_a_look_costs_a_handful_of_queries() -> None:
+def test_panel_takes_few_queries() -> None:
     made = sent()
     seen()
     with CaptureQueriesContext(

@@ -46,7 +46,7 @@ def answers(*seconds: int) -> list[tuple[int, int]]:
     return [(answer.rescued, answer.alive) for answer in asked]
 
 
-def test_a_run_that_ended_says_how_long_it_was_silent_at_most() -> None:
+def test_longest_silence_of_ended_run() -> None:
     run = begun()
     silent_for(run, 200 * SECOND)
     heartbeats.beat(run.worker, run.job_id, run.epoch)
@@ -59,7 +59,7 @@ def test_a_run_that_ended_says_how_long_it_was_silent_at_most() -> None:
     assert answers(100, 300) == [(1, 1), (0, 0)]
 
 
-def test_the_silence_before_the_end_counts_too() -> None:
+def test_silence_before_the_end_counts() -> None:
     run = begun()
     silent_for(run, 200 * SECOND)
     lifecycle.fail(run, "no answer")
@@ -67,7 +67,7 @@ def test_the_silence_before_the_end_counts_too() -> None:
     assert answers(100, 300) == [(1, 1), (0, 0)]
 
 
-def test_the_next_run_of_a_worker_begins_anew() -> None:
+def test_silence_is_counted_per_run() -> None:
     run = begun()
     silent_for(run, 200 * SECOND)
     heartbeats.beat(run.worker, run.job_id, run.epoch)
@@ -101,7 +101,7 @@ def test_a_run_of_the_old_kind_is_unknown_and_not_counted() -> None:
     assert (asked.rescued, asked.known, asked.unknown) == (0, 0, 1)
 
 
-def test_what_is_older_than_a_week_is_not_asked() -> None:
+def test_events_older_than_a_week_are_not_read() -> None:
     old = {"longest_silence_seconds": 5_000}
     JobEvent.objects.create(
         job=job(), kind=JobEvent.Kind.COMPLETED, actor="w", at=Now() - 8 * 24 * HOUR, details=old

@@ -56,7 +56,7 @@ def test_hung_is_not_stale() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.COMPLETED, Status.CANCELLED, "archived"])
-def test_what_does_not_run_has_nothing_wrong(status: str) -> None:
+def test_job_that_is_not_running_has_no_diagnosis(status: str) -> None:
     assert diagnosis_of(job(status=status, updated_at=Now() - 9 * HOUR)).reason is None
 
 

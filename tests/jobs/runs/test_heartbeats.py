@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 ADA = Worker("ada")
 
 
-def test_first_word_makes_the_row_and_later_ones_overwrite_it() -> None:
+def test_first_heartbeat_creates_row_and_later_ones_update_it() -> None:
     heartbeats.say(ADA)
     first = WorkerHeartbeat.objects.get()
     assert (first.worker_id, first.hostname, first.pid) == ("ada", socket.gethostname(), os.getpid())
@@ -33,7 +33,7 @@ def test_first_word_makes_the_row_and_later_ones_overwrite_it() -> None:
     assert second.started_at == first.started_at
 
 
-def test_a_beat_moves_the_time_on() -> None:
+def test_heartbeat_advances_time() -> None:
     factories.beat("ada", ago=timedelta(minutes=5))
     assert not WorkerHeartbeat.objects.beating(timedelta(minutes=4)).exists()
     heartbeats.say(ADA)
@@ -53,7 +53,7 @@ def test_verdicts() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.QUARANTINED, "archived"])
-def test_a_run_that_others_ended_does_not_go_on(status: str) -> None:
+def test_run_ended_by_others_is_told_to_stop(status: str) -> None:
     job = factories.run(epoch=2)
     Job.objects.update(status=status)
     assert heartbeats.verdict(job.pk, 2) is Verdict.SUPERSEDED
@@ -67,7 +67,7 @@ def test_beats_of_a_superseded_run_do_not_keep_the_new_one_alive() -> None:
     assert not Job.objects.stale().exists()
 
 
-def test_leaving_takes_the_own_row_alone() -> None:
+def test_leaving_deletes_only_own_row() -> None:
     heartbeats.say(ADA)
     heartbeats.say(Worker("bob"))
     heartbeats.leave(ADA)
@@ -75,6 +75,6 @@ def test_leaving_takes_the_own_row_alone() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_first_words_at_once_make_one_row() -> None:
+def test_concurrent_first_heartbeats_create_one_row() -> None:
     race([partial(heartbeats.say, ADA)] * 6)
     assert WorkerHeartbeat.objects.count() == 1

@@ -75,7 +75,7 @@ class TestClaim:
         event = JobEvent.objects.get(job_id=job.pk)
         assert (event.kind, event.run_epoch, event.actor) == (Kind.CLAIMED, 4, "worker:ada")
 
-    def test_message_of_the_old_kind_claims_the_pending_epoch(self) -> None:
+    def test_message_without_epoch_claims_pending_run(self) -> None:
         waiting = factories.job(run_epoch=7)
         job = lifecycle.claim(waiting.pk, None, ADA)
         assert isinstance(job, Job)
@@ -110,7 +110,7 @@ class TestClaim:
         assert Job.objects.filter(pk=job.pk).values().get() == before
         assert not JobEvent.objects.exists()
 
-    def test_unknown_job_is_left_to_others(self) -> None:
+    def test_unknown_job_is_refused_but_not_settled(self) -> None:
         assert lifecycle.claim(uuid4(), 1, ADA) == Refused(Refusal.UNKNOWN_JOB)
         assert not Refusal.UNKNOWN_JOB.settled
 

@@ -64,7 +64,7 @@ def test_list_filter_and_queryset_find_the_same_workers(operator: Client, life: 
     assert [other for other in Life if f">{other.label}<" in badges] == [life]
 
 
-def test_the_overview_counts_them(operator: Client) -> None:
+def test_overview_counts_live_workers(operator: Client) -> None:
     made()
     seen = overview.read()
     counts = {Life.ALIVE: seen.workers_alive, Life.SILENT: seen.workers_silent, Life.DEAD: seen.workers_dead}

@@ -48,7 +48,7 @@ def row(made: Job) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in OWN}
 
 
-def test_a_queryset_a_statement_and_a_rescue_leave_the_same_row() -> None:
+def test_queryset_statement_and_recovery_leave_equal_rows() -> None:
     by_queryset, by_statement, by_rescue = dead("worker-1"), dead("worker-2"), dead("worker-3")
     before = row(by_queryset)
     assert None not in before.values()
@@ -67,7 +67,7 @@ def test_a_queryset_a_statement_and_a_rescue_leave_the_same_row() -> None:
     assert not Job.objects.filter(updated_at__lt=began - timedelta(seconds=5)).exists()
 
 
-def test_changes_of_the_caller_come_last() -> None:
+def test_changes_of_caller_take_precedence() -> None:
     made = dead("worker-1")
     restart(Job.objects.filter(pk=made.pk), not_before=Now() + HOUR, attempts=0)
     made.refresh_from_db()

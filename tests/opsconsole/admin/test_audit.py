@@ -35,7 +35,7 @@ def text_of(response: Any) -> str:
 
 
 @given(st.text(min_size=1), st.text(), st.text())
-def test_what_was_said_is_read_back_in_its_parts(did: str, why: str, result: str) -> None:
+def test_audit_message_is_parsed_into_its_parts(did: str, why: str, result: str) -> None:
     said = str(Told(did, why, result))
     words = [" ".join(part.split()) for part in (did, why, result)]
 
@@ -43,7 +43,7 @@ def test_what_was_said_is_read_back_in_its_parts(did: str, why: str, result: str
         assert Told.of(said) == Told(*words)
 
 
-def test_a_reason_can_not_pass_for_a_result() -> None:
+def test_reason_cannot_imitate_result() -> None:
     told = Told.of(str(Told("Requeued.", "because\nResult: all well", "Waits for run 2.")))
 
     assert told == Told("Requeued.", "because Result: all well", "Waits for run 2.")
@@ -53,7 +53,7 @@ def test_a_reason_can_not_pass_for_a_result() -> None:
 @pytest.mark.parametrize(
     "change", ["UPDATE django_admin_log SET change_message = ''", "DELETE FROM django_admin_log"]
 )
-def test_nobody_rewrites_the_audit(change: str) -> None:
+def test_audit_log_is_read_only(change: str) -> None:
     audit.log(people.operator(), [job()], "Requeued.", why="the customer called")
 
     with pytest.raises((ProgrammingError, InternalError), match="append-only"), transaction.atomic():
@@ -62,7 +62,7 @@ def test_nobody_rewrites_the_audit(change: str) -> None:
 
 
 @pytest.mark.django_db
-def test_people_are_switched_off_and_not_deleted(client: Client) -> None:
+def test_users_are_deactivated_and_not_deleted(client: Client) -> None:
     olga = people.operator()
     audit.log(olga, [job()], "Requeued.")
     client.force_login(people.operator("otto"))
@@ -88,7 +88,7 @@ def test_the_list_shows_the_parts_and_filters_by_who_and_what(viewer: Client) ->
 
 
 @pytest.mark.django_db
-def test_an_export_holds_what_the_filters_leave(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_respects_filters(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "PAGE", 2)
     made, olga = job(), people.operator()
     for number in range(5):
@@ -108,7 +108,7 @@ def test_an_export_holds_what_the_filters_leave(viewer: Client, monkeypatch: pyt
 
 
 @pytest.mark.django_db
-def test_an_export_of_nothing_is_still_whole(viewer: Client) -> None:
+def test_empty_export_is_valid(viewer: Client) -> None:
     response = viewer.get(reverse("admin:audit_export", args=["json"]), {"who": "olga"})
 
     assert json.loads(text_of(response)) == []

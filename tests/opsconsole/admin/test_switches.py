@@ -42,7 +42,7 @@ def begin(name: str = pauses.RECOVERY, lasting: timedelta | None = HOUR) -> Paus
 
 
 @pytest.mark.django_db
-def test_a_pause_ends_by_the_clock() -> None:
+def test_pause_ends_at_its_time() -> None:
     begin()
     assert pauses.active(pauses.RECOVERY)
 
@@ -56,7 +56,7 @@ def test_a_pause_ends_by_the_clock() -> None:
 
 
 @pytest.mark.django_db
-def test_a_new_pause_takes_the_place_of_the_old() -> None:
+def test_new_pause_replaces_old_one() -> None:
     begin(lasting=None)
     begin(lasting=HOUR)
 
@@ -66,7 +66,7 @@ def test_a_new_pause_takes_the_place_of_the_old() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("lasting", [timedelta(0), timedelta(days=8), timedelta(minutes=-1)])
-def test_a_length_without_sense_is_refused(lasting: timedelta) -> None:
+def test_invalid_duration_is_refused(lasting: timedelta) -> None:
     with pytest.raises(pauses.PauseRefused, match="at most 7 days"):
         begin(lasting=lasting)
     with pytest.raises(pauses.PauseRefused, match="reason"):
@@ -90,7 +90,7 @@ def test_two_operators_at_once_leave_one_pause() -> None:
 
 
 @pytest.mark.django_db
-def test_a_deploy_window_holds_recovery_and_then_lets_it_go_on(settings: Any) -> None:
+def test_deploy_window_pauses_recovery_until_its_end(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED)
     dead = run(age=2 * HOUR, silent=HOUR)
@@ -105,7 +105,7 @@ def test_a_deploy_window_holds_recovery_and_then_lets_it_go_on(settings: Any) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_paused_queue_gives_nothing_to_our_workers(sqs_queue: TestQueue) -> None:
+def test_workers_receive_nothing_from_paused_queue(sqs_queue: TestQueue) -> None:
     made = job()
     sqs_queue.client.send_message(QueueUrl=sqs_queue.url, MessageBody=f'{{"job_id": "{made.pk}"}}')
     worker = Consumer(_configured(), lambda _: None, poll_seconds=0)
@@ -156,7 +156,7 @@ def test_the_page_asks_for_a_reason(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_a_viewer_sees_the_switches_and_can_not_turn_them(client: Client) -> None:
+def test_viewer_can_see_switches_but_not_use_them(client: Client) -> None:
     client.force_login(people.viewer())
 
     assert '<button type="submit" class="operation' not in client.get(LIST).content.decode()
@@ -181,7 +181,7 @@ def test_the_command_pauses_lists_and_resumes(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.django_db
-def test_a_queue_that_is_gone_is_not_told_of() -> None:
+def test_removed_queue_is_not_listed() -> None:
     begin("queue:gone")
 
     assert switches.in_force() == []

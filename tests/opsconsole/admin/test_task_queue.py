@@ -53,7 +53,7 @@ def failure() -> Task:
     )
 
 
-def test_the_list_says_what_each_does(operator: Client, sweep: Schedule) -> None:
+def test_list_describes_each_schedule(operator: Client, sweep: Schedule) -> None:
     Schedule.objects.create(name="theirs", func="math.sqrt", schedule_type=Schedule.DAILY)
 
     page = operator.get(LIST).content.decode()
@@ -79,7 +79,7 @@ def test_pause_and_resume(operator: Client, sweep: Schedule) -> None:
     ]
 
 
-def test_run_now_makes_it_due(operator: Client, sweep: Schedule) -> None:
+def test_run_now_makes_schedule_due(operator: Client, sweep: Schedule) -> None:
     Schedule.objects.filter(pk=sweep.pk).update(next_run=timezone.now() + timedelta(hours=1))
 
     act(operator, "run_now", sweep)
@@ -89,7 +89,7 @@ def test_run_now_makes_it_due(operator: Client, sweep: Schedule) -> None:
 
 
 @pytest.mark.parametrize("action", ["pause", "run_now"])
-def test_it_asks_for_a_reason_first(operator: Client, sweep: Schedule, action: str) -> None:
+def test_actions_require_reason(operator: Client, sweep: Schedule, action: str) -> None:
     asked = act(operator, action, sweep, reason=None)
     refused = act(operator, action, sweep, reason=" ")
 
@@ -101,7 +101,7 @@ def test_it_asks_for_a_reason_first(operator: Client, sweep: Schedule, action: s
     assert (sweep.repeats, sweep.next_run) == (schedules.FOR_EVER, before)
 
 
-def test_schedules_of_others_are_left_alone(operator: Client) -> None:
+def test_foreign_schedules_are_left_alone(operator: Client) -> None:
     theirs = Schedule.objects.create(name="theirs", func="math.sqrt", schedule_type=Schedule.DAILY)
     pretender = Schedule.objects.create(name=f"{schedules.PREFIX}not in the table", func="os.system")
 
@@ -111,7 +111,7 @@ def test_schedules_of_others_are_left_alone(operator: Client) -> None:
     assert not Schedule.objects.filter(repeats=schedules.PAUSED).exists()
 
 
-def test_a_paused_one_is_not_run(operator: Client, sweep: Schedule) -> None:
+def test_paused_schedule_does_not_run(operator: Client, sweep: Schedule) -> None:
     Schedule.objects.filter(pk=sweep.pk).update(repeats=schedules.PAUSED)
 
     assert (
@@ -178,7 +178,7 @@ def test_nobody_edits_the_code_that_a_schedule_runs(operator: Client, sweep: Sch
 
 @pytest.mark.parametrize("model", [Success, Failure, OrmQ, Schedule])
 @pytest.mark.parametrize("action", ["resubmit_task", "delete_selected"])
-def test_resubmit_and_delete_are_gone(operator: Client, model: Any, action: str) -> None:
+def test_resubmit_and_delete_are_removed(operator: Client, model: Any, action: str) -> None:
     failed = failure()
     operator.post(
         reverse(f"admin:django_q_{model._meta.model_name}_changelist"),

@@ -76,7 +76,7 @@ def test_the_document_names_every_route(client: Client) -> None:
     assert document(client)["info"]["version"] == "1.0"
 
 
-def test_every_route_but_the_customers_wants_a_key(client: Client) -> None:
+def test_every_route_except_customer_page_requires_key(client: Client) -> None:
     for method, path, operation in routes(client):
         response = call(client, method, path)
         if path.startswith("/api/queue/"):
@@ -98,7 +98,7 @@ def test_a_key_without_the_scope_is_refused(client: Client) -> None:
     assert not Job.objects.exists()
 
 
-def test_each_scope_opens_its_routes_alone(client: Client) -> None:
+def test_each_scope_allows_only_its_routes(client: Client) -> None:
     producer, worker = sent(key("p", ["jobs:write"])[1]), sent(key("w", ["worker"])[1])
 
     assert call(client, "post", "/api/jobs", headers=producer).status_code == 422
@@ -116,7 +116,7 @@ def test_a_revoked_key_is_refused(client: Client) -> None:
     assert is_problem(call(client, "post", "/api/jobs", headers=sent(text)), 401)
 
 
-def test_a_session_opens_nothing(client: Client) -> None:
+def test_session_grants_no_api_access(client: Client) -> None:
     client.force_login(people.operator())
 
     assert is_problem(call(client, "post", "/api/jobs"), 401)
@@ -128,7 +128,7 @@ def test_a_key_needs_no_csrf_token() -> None:
     assert call(strict, "post", "/api/jobs", headers=sent(key()[1])).status_code == 422
 
 
-def test_answers_are_kept_nowhere_and_say_their_version(client: Client) -> None:
+def test_responses_are_not_cached_and_have_version(client: Client) -> None:
     for path in ("/api/queue/TEST-001", "/api/nothing", "/api/openapi.json", "/api/docs"):
         response = client.get(path)
         assert response.headers["Cache-Control"] == "no-store", path
@@ -138,7 +138,7 @@ def test_answers_are_kept_nowhere_and_say_their_version(client: Client) -> None:
 @pytest.mark.parametrize(
     "path", ["/api/nothing", "/api/queue/", "/api/jobs/not-a-uuid/claim", "/api/v2/jobs"]
 )
-def test_what_is_not_there_is_a_problem(client: Client, path: str) -> None:
+def test_unknown_url_is_a_problem_document(client: Client, path: str) -> None:
     assert is_problem(client.get(path), 404)
 
 
@@ -146,14 +146,14 @@ def test_what_is_not_there_is_a_problem(client: Client, path: str) -> None:
     ("method", "path", "allowed"),
     [("PUT", "/api/jobs", "POST"), ("DELETE", "/api/queue/a", "GET"), ("POST", "/api/docs", "GET, HEAD")],
 )
-def test_another_method_is_a_problem(client: Client, method: str, path: str, allowed: str) -> None:
+def test_wrong_method_is_a_problem_document(client: Client, method: str, path: str, allowed: str) -> None:
     response = client.generic(method, path)
 
     assert is_problem(response, 405)
     assert response.headers["Allow"] == allowed
 
 
-def test_a_failure_is_a_problem_that_tells_nothing(
+def test_server_error_is_a_problem_document_without_details(
     client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     def fails(_: str) -> Any:
@@ -168,7 +168,7 @@ def test_a_failure_is_a_problem_that_tells_nothing(
     assert "hunter2" not in response.content.decode()
 
 
-def test_without_a_database_the_answer_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_outage_is_a_problem_document(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: Any) -> Any:
         raise OperationalError("could not connect to 10.0.0.7")
 
@@ -183,7 +183,7 @@ def test_without_a_database_the_answer_says_so(client: Client, monkeypatch: pyte
     assert is_problem(call(client, "post", "/api/jobs", headers=sent(key()[1])), 503)
 
 
-def test_a_strange_host_is_a_problem(client: Client) -> None:
+def test_unknown_host_is_a_problem_document(client: Client) -> None:
     assert is_problem(client.get("/api/queue/a", headers={"Host": "evil.example"}), 400)
 
 
@@ -245,7 +245,7 @@ def test_a_customers_page_is_limited_by_address() -> None:
     assert statuses(1, "get", "/api/queue/other", REMOTE_ADDR="203.0.113.7") == [200]
 
 
-def test_made_up_keys_earn_nothing() -> None:
+def test_invented_keys_do_not_raise_the_limit() -> None:
     limit("standard", 3)
     made_up = [sent(f"ock_{number:040}") for number in range(5)]
 
@@ -273,7 +273,7 @@ def test_a_key_whose_policy_is_gone_counts_under_the_preset(client: Client) -> N
     assert response.headers["RateLimit-Policy"] == '"api-key";q=10000;w=3600'
 
 
-def test_the_refused_are_told_what_the_contract_says(client: Client) -> None:
+def test_limited_response_matches_contract(client: Client) -> None:
     limit("standard", 1)
     statuses(1, "get", "/api/queue/a")
 
@@ -317,7 +317,7 @@ def test_another_service_gets_the_decision_the_headers_and_the_body(client: Clie
     assert third["body"]["error"] == "Too many requests"
 
 
-def test_its_clients_are_not_the_consoles(client: Client) -> None:
+def test_external_clients_are_separate_from_console_clients(client: Client) -> None:
     limit("standard", 1)
     text = key()[1]
     for _ in range(3):
@@ -341,11 +341,11 @@ def test_a_costly_request_counts_for_several(client: Client) -> None:
     "asked",
     [{"policy": "fast"}, {"policy": ""}, {"identity": ""}, {"identity": "a\0b"}, {"cost": 0}, {"cost": 1.5}],
 )
-def test_what_can_not_be_checked_is_refused(client: Client, asked: dict[str, Any]) -> None:
+def test_uncheckable_request_is_refused(client: Client, asked: dict[str, Any]) -> None:
     assert is_problem(check(client, key()[1], **asked), 422)
 
 
-def test_what_another_service_asks_is_recorded(client: Client) -> None:
+def test_checks_by_other_services_are_recorded(client: Client) -> None:
     recording.discard()
     limit("standard", 1)
     text = key()[1]
@@ -357,7 +357,7 @@ def test_what_another_service_asks_is_recorded(client: Client) -> None:
     assert dict(found.values_list("outcome", "hits")) == {"allowed": 1, "limited": 2}
 
 
-def test_with_the_store_away_the_answer_says_so(client: Client, settings: Any) -> None:
+def test_store_outage_is_reported(client: Client, settings: Any) -> None:
     settings.OPSCONSOLE_RATE_LIMIT_STORE = "redis://127.0.0.1:1/0"
     store.reset()
 

@@ -87,7 +87,7 @@ def generate(route: Any, judge: Callable[[Any], None]) -> None:
 
 
 @each_route
-def test_with_a_key_that_may_everything(route: Any) -> None:
+def test_key_with_all_scopes(route: Any) -> None:
     headers = sent(key()[1])
     # Of things that exist the generator knows nothing.
     waiting = job()
@@ -104,7 +104,7 @@ def test_with_a_key_that_may_everything(route: Any) -> None:
 
 
 @each_route
-def test_as_a_stranger(route: Any) -> None:
+def test_without_key(route: Any) -> None:
     def judge(case: Any) -> None:
         response = case.call_and_validate(checks=[*PROMISES, ignored_auth])
         assert is_public(route) or response.status_code >= 400
@@ -114,7 +114,7 @@ def test_as_a_stranger(route: Any) -> None:
 
 
 @each_route
-def test_with_a_key_that_may_nothing(route: Any) -> None:
+def test_key_without_scopes(route: Any) -> None:
     headers = sent(key("nothing", [])[1])
 
     def judge(case: Any) -> None:
@@ -129,6 +129,6 @@ def is_public(route: Any) -> bool:
     return bool(route.path == "/api/queue/{customer_id}")
 
 
-def test_every_route_is_among_them() -> None:
+def test_every_route_is_covered() -> None:
     paths = api.get_openapi_schema()["paths"]
     assert len(ROUTES) == sum(len(methods) for methods in paths.values())

@@ -24,7 +24,7 @@ def two(pairs: list[tuple[int, int]]) -> charts.Chart:
 
 
 @given(figures)
-def test_all_bars_lie_within_the_chart_and_on_top_of_each_other(pairs: list[tuple[int, int]]) -> None:
+def test_bars_are_stacked_within_the_chart(pairs: list[tuple[int, int]]) -> None:
     chart = two(pairs)
 
     assert len(chart.bars) == sum(bool(value) for pair in pairs for value in pair)
@@ -38,7 +38,7 @@ def test_all_bars_lie_within_the_chart_and_on_top_of_each_other(pairs: list[tupl
 
 
 @given(st.integers(0, 10**12))
-def test_lines_have_round_figures_and_reach_above(highest: int) -> None:
+def test_grid_lines_are_round_and_reach_above_bars(highest: int) -> None:
     chart = stacked("x", ["a"], [Series("s", "good", [highest])])
 
     values = [int(line.text.replace(",", "")) for line in chart.lines]
@@ -47,7 +47,7 @@ def test_lines_have_round_figures_and_reach_above(highest: int) -> None:
     assert re.fullmatch(r"[125]0*", str(values[0]))
 
 
-def test_heights_stand_for_figures() -> None:
+def test_bar_heights_match_figures() -> None:
     chart = two([(30, 10), (20, 20)])
 
     allowed, refused, *_ = chart.bars
@@ -57,7 +57,7 @@ def test_heights_stand_for_figures() -> None:
     assert refused.title == "00:00: 10 refused"
 
 
-def test_it_says_in_words_what_it_shows() -> None:
+def test_chart_has_text_alternative() -> None:
     chart = two([(1_000, 0), (2_000, 500)])
 
     assert chart.summary == "3,000 allowed, 500 refused. Most at 01:00: 2,500."
@@ -65,17 +65,17 @@ def test_it_says_in_words_what_it_shows() -> None:
     assert two([(0, 0)]).summary == "Nothing in this time."
 
 
-def test_few_words_stand_on_the_axis() -> None:
+def test_axis_has_few_labels() -> None:
     assert len(two([(1, 1)] * 24).words) <= charts.MOST_WORDS
     assert len(two([(1, 1)] * 3).words) == 3
 
 
-def test_figures_must_fit_the_labels() -> None:
+def test_number_of_figures_must_match_labels() -> None:
     with pytest.raises(ValueError, match="2 labels, but 1 values"):
         stacked("x", ["a", "b"], [Series("s", "good", [1])])
 
 
-def test_the_alert_line_is_within_the_picture_and_said() -> None:
+def test_alert_line_is_within_chart_and_in_text() -> None:
     chart = stacked("429s", ["a"], [Series("refused", "warning", [3])], alert_above=100)
 
     assert chart.alert is not None
@@ -87,7 +87,7 @@ def test_the_alert_line_is_within_the_picture_and_said() -> None:
     assert "alert above" not in drawing.partition("</svg>")[0]
 
 
-def test_the_drawing_escapes_and_has_no_inline_style() -> None:
+def test_svg_is_escaped_and_has_no_inline_style() -> None:
     chart = stacked("<b>Requests</b>", ["<i>"], [Series("<u>", "bad", [3])])
 
     svg = render_to_string("admin/charts/bars.html", {"chart": chart})

@@ -20,21 +20,21 @@ BY_HAND = re.compile(
     ("number", "words"),
     [(0, "0 jobs"), (1, "1 job"), (2, "2 jobs"), (10_000, "10,000 jobs"), (10_001, "10,000+ jobs")],
 )
-def test_a_count_that_stops(number: int, words: str) -> None:
+def test_bounded_count(number: int, words: str) -> None:
     assert many(number, "job") == words
     assert figure(number) == words.partition(" ")[0]
 
 
-def test_a_count_may_stop_earlier() -> None:
+def test_count_with_lower_bound() -> None:
     assert figure(3, 2) == "2+"
 
 
-def test_a_count_to_the_end_is_told_to_the_end() -> None:
+def test_exact_count_is_shown_in_full() -> None:
     assert exactly(12_345, "job") == "12,345 jobs"
     assert exactly(1, "job") == "1 job"
 
 
-def test_the_plural_may_be_more_than_an_s() -> None:
+def test_irregular_plural() -> None:
     assert many(1, "job waits", "jobs wait") == "1 job waits"
     assert exactly(2, "failed log-in", "failed log-ins") == "2 failed log-ins"
     assert plural(2, "its", "their") == "their"

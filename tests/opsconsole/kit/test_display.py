@@ -39,15 +39,15 @@ def test_an_age_carries_the_exact_time() -> None:
     assert ">5 min ago<" in shown
 
 
-def test_a_time_to_come() -> None:
+def test_future_time() -> None:
     assert ">in 5 min<" in display.age(NOW + timedelta(minutes=5), NOW, suffix=" ago")
 
 
-def test_no_time_at_all() -> None:
+def test_missing_time() -> None:
     assert display.age(None) == display.NOTHING
 
 
-def test_markup_from_outside_is_text() -> None:
+def test_external_markup_is_escaped() -> None:
     assert "<b>" not in display.badge("<b>x</b>", "<b>")
     assert "<b>" not in display.pretty({"<b>": "<b>"})
     assert "<b>" not in display.moment(NOW, "<b>")
@@ -58,5 +58,5 @@ def test_json_is_indented_and_readable() -> None:
     assert "\n  " in display.pretty({"a": 1})
 
 
-def test_a_negative_duration_is_none() -> None:
+def test_negative_duration_is_shown_as_zero() -> None:
     assert spell(timedelta(seconds=-5)) == "0 s"

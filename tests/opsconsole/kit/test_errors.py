@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.django_db
-def test_of_postgresql_the_sentence_is_told_without_its_query() -> None:
+def test_postgresql_error_is_shown_without_query() -> None:
     with pytest.raises(DatabaseError) as caught, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT nothing_of_this_name")
 
@@ -31,11 +31,11 @@ def test_of_postgresql_the_sentence_is_told_without_its_query() -> None:
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_an_error_that_says_nothing_is_named(error: Exception, line: str) -> None:
+def test_error_without_message_shows_its_class(error: Exception, line: str) -> None:
     assert first_line(error) == line
 
 
-def test_no_other_module_takes_an_error_apart() -> None:
+def test_no_other_module_formats_errors() -> None:
     sources = [
         path
         for room in ("opsconsole", "jobs", "alerts", "ratelimits")

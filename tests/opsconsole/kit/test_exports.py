@@ -44,12 +44,12 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
         ),
     ],
 )
-def test_text_that_would_be_a_formula_is_made_harmless(cell: str) -> None:
+def test_formula_text_is_neutralized(cell: str) -> None:
     assert exports.harmless(cell) == f"'{cell}"
 
 
 @given(unseen, st.sampled_from(SIGNS), texts)
-def test_sign_behind_what_nobody_sees_is_found(before: str, sign: str, after: str) -> None:
+def test_formula_sign_after_invisible_characters_is_found(before: str, sign: str, after: str) -> None:
     cell = before + sign + after
     a_number = not before and exports.NUMBER.fullmatch(cell)
 
@@ -69,7 +69,7 @@ def test_numbers_stay_numbers(number: float) -> None:
 
 
 @given(st.lists(st.lists(texts, min_size=2, max_size=2), max_size=4))
-def test_what_is_read_is_what_was_written_but_for_the_apostrophe(rows: list[list[str]]) -> None:
+def test_csv_round_trip_preserves_text_except_apostrophe(rows: list[list[str]]) -> None:
     written = "".join(exports.csv_lines(["a", "b"], rows))
 
     head, *read = csv.reader(io.StringIO(written, newline=""))

@@ -20,7 +20,7 @@ class Refused(OpsConsoleError):
 
 
 @pytest.mark.parametrize("reason", [None, *UNREADABLE])
-def test_reason_that_nobody_can_read_is_refused(reason: str | None) -> None:
+def test_unreadable_reason_is_refused(reason: str | None) -> None:
     with pytest.raises(Refused, match=r"Give a reason: it is kept with the change\."):
         reasons.required(reason, Refused)
 
@@ -60,7 +60,7 @@ def test_sentences_say_where_the_reason_is_kept() -> None:
 @pytest.mark.parametrize(
     "spelled", ["reason = forms.CharField", "Give a reason", "reason.strip()", "def _require_reason"]
 )
-def test_no_module_asks_for_a_reason_in_a_way_of_its_own(spelled: str) -> None:
+def test_every_module_uses_the_shared_reason_field(spelled: str) -> None:
     sources = [
         path
         for room in ("opsconsole", "jobs", "alerts", "ratelimits")

@@ -42,7 +42,7 @@ class Told(list[tuple[str, str]]):
         self.append((name, sentence))
 
 
-def test_a_program_that_ends_starts_again_later_each_time(mark: Mark) -> None:
+def test_program_that_exits_is_restarted_with_growing_delay(mark: Mark) -> None:
     told = Told()
     with Supervisor(told) as supervisor:
         supervisor.start(Program("fickle", code("raise SystemExit(3)"), mark.environ))
@@ -66,7 +66,7 @@ def test_a_restart_kills_the_whole_group(mark: Mark) -> None:
     wait_until(lambda: not mark.pids(), 10)
 
 
-def test_orphans_of_a_leader_that_died_go_before_its_restart(mark: Mark) -> None:
+def test_orphans_of_dead_leader_are_killed_before_restart(mark: Mark) -> None:
     with Supervisor(Told()) as supervisor:
         leader = supervisor.start(Program("family", code(FAMILY, CHILD=STUBBORN), mark.environ))
         wait_until(lambda: len(mark.pids()) == 2, 10)
@@ -75,7 +75,7 @@ def test_orphans_of_a_leader_that_died_go_before_its_restart(mark: Mark) -> None
         wait_until(lambda: supervisor.turn() is not None and not orphan & mark.pids(), 10)
 
 
-def test_the_end_asks_the_leader_alone_and_waits_for_it(mark: Mark, tmp_path: Path) -> None:
+def test_stop_signals_only_the_leader_and_waits(mark: Mark, tmp_path: Path) -> None:
     touch_at_term = """
         import pathlib, signal
         def heard(*_): pathlib.Path(PATH).touch(); raise SystemExit
@@ -97,7 +97,7 @@ def test_the_end_asks_the_leader_alone_and_waits_for_it(mark: Mark, tmp_path: Pa
     wait_until(lambda: not mark.pids(), 10)
 
 
-def test_who_does_not_end_in_time_is_killed(mark: Mark) -> None:
+def test_program_that_does_not_stop_in_time_is_killed(mark: Mark) -> None:
     with StopRequests() as stop, Supervisor(Told()) as supervisor:
         supervisor.start(Program("stubborn", code(STUBBORN), mark.environ, grace=0.3))
         wait_until(lambda: len(mark.pids()) == 1, 10)
@@ -105,7 +105,7 @@ def test_who_does_not_end_in_time_is_killed(mark: Mark) -> None:
     assert not mark.pids()
 
 
-def test_a_further_request_ends_the_patience(mark: Mark, tmp_path: Path) -> None:
+def test_second_stop_request_kills_at_once(mark: Mark, tmp_path: Path) -> None:
     deaf = tmp_path / "deaf"
     source = STUBBORN.replace("signal.pause()", "open(DEAF, 'w').close(); signal.pause()", 1)
     with StopRequests() as stop, Supervisor(Told()) as supervisor:
@@ -119,7 +119,7 @@ def test_a_further_request_ends_the_patience(mark: Mark, tmp_path: Path) -> None
     assert not mark.pids()
 
 
-def test_a_program_run_once_gives_its_code(mark: Mark) -> None:
+def test_run_once_returns_exit_code(mark: Mark) -> None:
     with StopRequests() as stop, Supervisor(Told()) as supervisor:
         assert supervisor.run(Program("once", code("raise SystemExit(7)"), mark.environ), stop=stop) == 7
         os.kill(os.getpid(), signal.SIGTERM)
@@ -197,5 +197,5 @@ def test_the_guard_counts_what_was_not_taken_back() -> None:
     ("number", "sentence"),
     [(0, "ended with code 0"), (3, "ended with code 3"), (-9, "was killed by SIGKILL")],
 )
-def test_how_a_program_ended_in_words(number: int, sentence: str) -> None:
+def test_wording_of_exit_status(number: int, sentence: str) -> None:
     assert ending(number) == sentence
