@@ -72,7 +72,7 @@ def _measure(members: int, frozen: int, repeats: int) -> None:
 
 
 def _timed(act: Callable[[], Callable[[], Any]]) -> float:
-    """What the call prepares is not measured, what it returns is."""
+    """Measure the callable that ``act`` returns, without its preparation."""
     from jobs.models import Job  # noqa: PLC0415
 
     measured = act()

@@ -31,7 +31,7 @@ class Cluster:
             return str(row[0]) if row else "unknown"
 
     def create(self, database: str) -> str:
-        """An empty database; returns its URL."""
+        """Create an empty database and return its URL."""
         self._run(f"DROP DATABASE IF EXISTS {database}", f"CREATE DATABASE {database}")
         return self.url(database)
 
@@ -42,7 +42,7 @@ class Cluster:
 
     @contextmanager
     def copy_of(self, database: str) -> Iterator[str]:
-        """The URL of a copy of the database, all of it written to disk; dropped at the end."""
+        """Yield the URL of a copy of the database, fully written to disk; drop the copy at the end."""
         copy = f"{database}_run"
         self._run(
             f"DROP DATABASE IF EXISTS {copy}",

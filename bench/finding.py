@@ -42,7 +42,7 @@ class ServerTime:
 
 
 def server_times(questions: Mapping[Key, Question]) -> dict[Key, ServerTime]:
-    """EXPLAIN ANALYZE of each question in turn, so that all share the machine's moods; nothing is kept."""
+    """Run EXPLAIN ANALYZE for each query in turn, so that noise affects all alike; roll everything back."""
     plans: dict[Key, list[dict[str, float]]] = {key: [] for key in questions}
     with ExitStack() as stack:
         connections = {

@@ -56,7 +56,7 @@ def measure(cluster: Cluster, shape: Shape, repeats: int, queue_url: str) -> Res
 
 @contextmanager
 def _fresh(cluster: Cluster, name: str) -> Iterator[str]:
-    """A copy of the rows, and a process that owes no garbage collection for what it did before."""
+    """Yield a copy of the rows, with no garbage from earlier work left for this process to collect."""
     with cluster.copy_of(name) as url:
         gc.collect()
         gc.freeze()
@@ -84,7 +84,7 @@ def _keep(results: Results, candidate: str, spent: dict[str, float]) -> None:
 
 
 def _sent_once(stub: StubSqs, shape: Shape) -> int:
-    """Each stale job was sent, and none twice; returns the number of calls, and forgets them."""
+    """Check that each stale job was sent exactly once; return the number of calls and reset the record."""
     assert len(stub.job_ids) == len(set(stub.job_ids)) == shape.stale, len(stub.job_ids)
     calls = stub.calls
     stub.forget()
@@ -92,7 +92,7 @@ def _sent_once(stub: StubSqs, shape: Shape) -> int:
 
 
 def _find(cluster: Cluster, shape: Shape, page: tuple[str, Any]) -> dict[Key, ServerTime]:
-    """Server times at the size of the runs and, in copies of the tables, at five times as many rows."""
+    """Measure server times at the size of the runs and, in copies of the tables, at five times as many rows."""
     grown = GROWTH * shape.rows
     _say(f"finding, in {shape.rows} and in {grown} rows")
     with cluster.copy_of("plain") as more_of_plain, cluster.copy_of("ours") as more_of_ours:

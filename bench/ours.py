@@ -25,7 +25,7 @@ OPERATOR = Actor.operator("bench", None)
 
 
 def build(url: str, shape: Shape) -> None:
-    """All migrations, then the same rows as the plain plan has, claimed by workers that use epochs."""
+    """Run all migrations and add the baseline's rows, claimed by workers that use epochs."""
     use(url)
     call_command("migrate", verbosity=0)
     connection.close()
@@ -43,7 +43,7 @@ def build(url: str, shape: Shape) -> None:
 
 
 def use(url: str) -> None:
-    """Let Django speak to this database of the same server from now on."""
+    """Point Django at this database of the same server."""
     connection.close()
     connection.settings_dict["NAME"] = urlsplit(url).path.strip("/")
 
@@ -81,7 +81,7 @@ class Statements:
 
 
 def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tuple[str, Any]]:
-    """Recover all that is stale; the seconds that each part took, and the statement that locks a page."""
+    """Recover all stale runs; return the seconds of each part and the statement that locks a page."""
     use(url)
     _release_mass_staleness()
     sweeping, sending, pages = Statements(), Statements(), Timed(recover_all)
@@ -111,7 +111,7 @@ def _release_mass_staleness() -> None:
 
 
 def _check(swept: Sweep, sent: int, shape: Shape) -> None:
-    """All stale runs were requeued once, told on their timelines, and sent; the live ones were left alone."""
+    """Check that all stale runs were requeued once, recorded and sent, and that live ones were left alone."""
     told = JobEvent.objects.filter(kind=JobEvent.Kind.RECOVERED).count()
     posted = Outbox.objects.filter(state=Outbox.State.SENT).count()
     found = (swept.requeued, swept.errors, sent, told, posted)

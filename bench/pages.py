@@ -135,7 +135,7 @@ def _ask(client: Any, address: str, taken: Taken, *, kept: bool) -> None:
 
 
 def _cold(page: bytes) -> int:
-    """What a first visit transfers: the page and all that it links, compressed as whitenoise does."""
+    """Return the bytes of a first visit: the page and everything it links, compressed as by whitenoise."""
     from django.contrib.staticfiles import finders  # noqa: PLC0415
 
     found = [finders.find(name) for name in set(ASSET.findall(page.decode()))]

@@ -32,7 +32,7 @@ OWN = {"opsconsole", "jobs", "alerts", "ratelimits", "admin"}
 
 
 def prepare() -> Client:
-    """All migrations, and somebody who may see everything."""
+    """Run all migrations, and create a superuser."""
     call_command("migrate", verbosity=0)
     schedules.sync()
     client = Client()

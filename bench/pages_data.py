@@ -59,7 +59,7 @@ def fill(url: str, rows: int) -> None:
 
 
 def grow(url: str, rows: int, grown: int) -> None:
-    """More of the oldest jobs, up to ``grown``, in what state they may be."""
+    """Add older jobs in any state, up to ``grown`` in total."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         for begin in range(rows + 1, grown + 1, rows):

@@ -39,7 +39,7 @@ class Peer:
 
 
 async def build_pgqueuer(url: str, shape: Shape) -> None:
-    """It keeps no ended jobs in its table: the others are queued for an entrypoint that is not asked for."""
+    """Build rows for PgQueuer, which keeps no ended jobs: those are queued for an entrypoint without consumer."""
     connection = await asyncpg.connect(url)
     try:
         await Queries.from_asyncpg_connection(connection).install()
@@ -57,7 +57,7 @@ async def build_pgqueuer(url: str, shape: Shape) -> None:
 
 
 async def recover_pgqueuer(url: str, batch: int = PAGE) -> tuple[int, float]:
-    """Its workers take stale jobs over as they take new ones: by ``dequeue``, a batch a call."""
+    """Recover with PgQueuer, whose workers take over stale jobs with ``dequeue``, one batch per call."""
     connection = await asyncpg.connect(url)
     queries = Queries.from_asyncpg_connection(connection)
     recovered = 0
@@ -77,7 +77,7 @@ async def recover_pgqueuer(url: str, batch: int = PAGE) -> tuple[int, float]:
 
 
 async def build_chancy(url: str, shape: Shape) -> None:
-    """One worker a run; those that died are still in its table of workers."""
+    """Build rows for Chancy: one worker per run; dead workers are still in its table of workers."""
     async with Chancy(url, log=_quiet) as chancy:
         await chancy.migrate()
     await _execute(
@@ -97,7 +97,7 @@ async def build_chancy(url: str, shape: Shape) -> None:
 
 
 async def recover_chancy(url: str) -> tuple[int, float]:
-    """Its ``Recovery`` plugin recovers all in one transaction, and notifies of each."""
+    """Recover with Chancy's ``Recovery`` plugin, in one transaction with one notification per job."""
     async with Chancy(url, log=_quiet) as chancy:
         worker = Worker(chancy, heartbeat_timeout=int(THRESHOLD.total_seconds()))
         async with chancy.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -108,7 +108,7 @@ async def recover_chancy(url: str) -> tuple[int, float]:
 
 
 async def build_procrastinate(url: str, shape: Shape) -> None:
-    """One worker a run, with the beat of its run."""
+    """Build rows for procrastinate: one worker per run, with its heartbeat."""
     app = procrastinate.App(connector=PsycopgConnector(conninfo=url))
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
@@ -124,7 +124,7 @@ async def build_procrastinate(url: str, shape: Shape) -> None:
 
 
 async def recover_procrastinate(url: str) -> tuple[int, float]:
-    """As its documentation has it: ``get_stalled_jobs``, then ``retry_job`` for each."""
+    """Recover with procrastinate as documented: ``get_stalled_jobs``, then ``retry_job`` for each."""
     app = procrastinate.App(connector=PsycopgConnector(conninfo=url))
     recovered = 0
     async with app.open_async():

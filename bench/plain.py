@@ -36,7 +36,7 @@ UPDATE jobs SET status = 'pending', started_at = NULL, updated_at = now(),
 
 
 def build(url: str, shape: Shape) -> None:
-    """The contract's two tables, with primary keys and an index on the status."""
+    """Create the contract's two tables, with primary keys and an index on the status."""
     with psycopg.connect(url) as connection:
         connection.execute(SCHEMA)
         connection.execute(jobs_of(shape))
@@ -63,7 +63,7 @@ def heartbeats_of(shape: Shape, extra_columns: str = "", extra_values: str = "")
 
 
 def recover(url: str, stub: StubSqs) -> dict[str, float]:
-    """Recover all that is stale; the seconds that each part took."""
+    """Recover all stale runs; return the seconds of each part."""
     client = sqs.client_for(stub.queue_url)
     spent = {"find": 0.0, "write": 0.0, "send": 0.0}
     with psycopg.connect(url, autocommit=True) as connection:

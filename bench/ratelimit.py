@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def races(self) -> bool:
-        """Once a limiter; without the store each process admits its share, which is another promise."""
+        """Count admitted requests per limiter; without the store each process admits its own share."""
         return not self.refused and not self.away and self.limiter != "none"
 
 
@@ -63,7 +63,7 @@ class Stores:
     postgres: int
 
     def seconds(self) -> float:
-        """Processor time so far."""
+        """Return the processor time used so far."""
         server = psutil.Process(self.postgres)
         all_of_them = [psutil.Process(self.valkey), server, *server.children()]
         return sum(sum(each.cpu_times()[:2]) for each in all_of_them)
@@ -105,7 +105,7 @@ def _asked(name: str, default: int) -> int:
 
 
 def _on_loopback(unix: str) -> str:
-    """The same store at a port too: not every client finds the way to a Unix socket."""
+    """Serve the same store on a port too, because not every client supports Unix sockets."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     with closing(redis.Redis.from_url(unix)) as client:
@@ -209,12 +209,12 @@ def table(found: list[Candidate], times: int, turns: int, postgresql: str) -> st
 
 
 def _overhead(candidate: Candidate, none: Candidate) -> float:
-    """Of Django's process. Turn by turn, so that both were in the machine's same mood."""
+    """Return the overhead in Django's process, measured turn by turn so that noise affects both alike."""
     return median(cpu - base for cpu, base in zip(candidate.cpu, none.cpu, strict=True))
 
 
 def _whole(candidate: Candidate, none: Candidate) -> float:
-    """With what the stores took for it."""
+    """Return the total cost, including the time of the stores."""
     return _overhead(candidate, none) + max(0.0, median(candidate.stores) - median(none.stores))
 
 

@@ -37,7 +37,7 @@ def requests_a_second(environ: Mapping[str, str], seconds: float, *, refused: bo
 
 
 def _wait_for(port: int) -> None:
-    """Until it answers: the port is open before Django is loaded."""
+    """Wait until the server answers, because the port opens before Django is loaded."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -93,7 +93,7 @@ class Load:
 
 
 def _read(connection: socket.socket) -> bytes:
-    """One answer, whole: its head, and as much as that says."""
+    """Read one complete response: its head, and a body of the length it declares."""
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += _more(connection)

@@ -39,12 +39,12 @@ class Throttle(SimpleRateThrottle):  # type: ignore[misc]  # it has no types
 
 
 def throttled(request: HttpRequest) -> HttpResponse:
-    """DRF's throttle without the rest of DRF, which would be counted against it."""
+    """Use DRF's throttle without the rest of DRF, whose cost would count against it."""
     return view(request) if Throttle().allow_request(request, view) else refused(request)
 
 
 def plain(request: HttpRequest) -> HttpResponse:
-    """As one writes it first: the contract's table, three statements of the ORM."""
+    """Limit with the contract's table and three ORM statements, as a first draft would."""
     key, now = request.META["REMOTE_ADDR"], timezone.now()
     if RateLimitRequest.objects.filter(key=key, created_at__gt=now - WINDOW).count() >= LIMIT:
         return refused(request)

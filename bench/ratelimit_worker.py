@@ -22,13 +22,13 @@ _numbers = count(os.getpid() % 4_096 << 12)
 
 
 def address() -> str:
-    """One that was not used yet."""
+    """Return an address that was not used before."""
     number = next(_numbers) % 2**24
     return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
 
 def asker() -> Callable[[str], int]:
-    """Asks Django once, as a server would, for an address; the answer's status."""
+    """Return a function that sends Django one request from an address and returns the status."""
     from django.core.wsgi import get_wsgi_application  # noqa: PLC0415
 
     application = get_wsgi_application()
@@ -65,7 +65,7 @@ def _environ(client: str) -> dict[str, Any]:
 
 
 def measure(ask: Callable[[str], int], times: int, *, refused: bool) -> dict[str, float]:
-    """Microseconds a request: processor time of this process, and p50 and p99 of the wall's."""
+    """Return microseconds per request: processor time of this process, and p50 and p99 of wall time."""
     clients = [address() for _ in range(times // ASKED_BY_ONE + 1)]
     if refused:
         clients = clients[:1] * len(clients)
@@ -84,7 +84,7 @@ def measure(ask: Callable[[str], int], times: int, *, refused: bool) -> dict[str
 
 
 def race(client: str) -> int:
-    """How many requests of one client 8 processes admit when each asks 200 times."""
+    """Return how many requests of one client 8 processes admit when each sends 200."""
     context = multiprocessing.get_context("fork")
     barrier, admitted = context.Barrier(RACERS), context.Queue()
     racers = [context.Process(target=_run, args=(client, barrier, admitted)) for _ in range(RACERS)]

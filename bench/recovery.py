@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def set_up_django(cluster: Cluster) -> None:
-    """The console on this server, with a queue that nothing is sent to over a network."""
+    """Set up the console on this server, with a queue that sends nothing over a network."""
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "opsconsole.settings",
         "OPSCONSOLE_ENV": "production",

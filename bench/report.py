@@ -57,7 +57,7 @@ def _row(seconds: list[float], label: str) -> str:
 
 
 def _ratios(results: Results) -> list[str]:
-    """Medians against medians of the same run."""
+    """Return ratios of medians within the same run."""
     whole, plain = median(results.seconds["ours", "total"]), median(results.seconds["plain", "total"])
     return [
         f"- recovering with sending: ours is {plain / whole:.1f} times as fast as the plain plan",

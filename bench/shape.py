@@ -32,7 +32,7 @@ class Shape:
         return self.running // 2
 
     def numbered(self) -> str:
-        """SQL: a row ``(n, running, stale, at)`` for each job; ``n`` counts from 1, and ``at`` is when it began."""
+        """Return SQL for a row ``(n, running, stale, at)`` per job; ``n`` counts from 1, ``at`` is its start."""
         behind, step = (self.rows - 2 * self.running, 2) if self.layout == "newest" else (0, 100)
         return f"""
             (SELECT n, n > {behind} AND n % {step} = 0 AS running, n > {behind} AND n % {2 * step} = 0 AS stale,

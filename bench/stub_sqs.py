@@ -39,7 +39,7 @@ class StubSqs:
         self.calls, self.job_ids = 0, []
 
     def answer(self, request: Any, **_: Any) -> Answer:
-        """Called by the threads that send; adding to a list is safe there."""
+        """Return a success response. Sending threads call this; appending to a list is thread-safe."""
         time.sleep(SECONDS_A_CALL)
         asked = json.loads(request.body)
         self.calls += 1

@@ -59,7 +59,7 @@ def _temporary_folder(services: ExitStack) -> str:
 
 
 def use_only_test_settings(folder: str) -> None:
-    """Nothing that the developer's shell points at may be touched by a test."""
+    """Keep the developer's environment variables away from the tests."""
     for name in [name for name in os.environ if name.startswith(OURS)]:
         del os.environ[name]
     os.environ |= {
@@ -75,7 +75,7 @@ def use_only_test_settings(folder: str) -> None:
 
 
 def _start(folder: Path) -> dict[str, embedded.Service]:
-    """The services by the variable that names them. PostgreSQL and Valkey are found when they run already."""
+    """Start or find the services; return them by the environment variable that names each."""
     return {
         "DATABASE_URL": embedded.start_postgres(folder / "postgres", throwaway=True),
         "CACHE_URL": embedded.start_valkey(folder / "valkey"),
@@ -84,7 +84,7 @@ def _start(folder: Path) -> dict[str, embedded.Service]:
 
 
 def _worker_number() -> int:
-    """1, 2, ... in a worker of pytest-xdist, 0 in the process that was called."""
+    """Return 1, 2, ... in a pytest-xdist worker, 0 in the main process."""
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
 
 
@@ -101,7 +101,7 @@ def _load_settings() -> None:
 
 @pytest.fixture(autouse=True)
 def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test begins with nobody counted, under the built-in policies, and no thread of the limiter's runs beside it."""
+    """Start each test without counts, with the built-in policies, and without limiter threads."""
     from ratelimits.identity import untrusted_forwarding
     from ratelimits.records import background_thread, troubles
     from tests import limiter_state
@@ -124,7 +124,7 @@ class TestQueue:
     client: SQSClient
 
     def bodies(self, url: str | None = None) -> list[str]:
-        """Take every message that is visible now (of the queue, or of ``url``) and return the bodies."""
+        """Receive every message that is visible now (in the queue, or in ``url``) and return the bodies."""
         taken: list[str] = []
         while messages := self.client.receive_message(
             QueueUrl=url or self.url, MaxNumberOfMessages=10, WaitTimeSeconds=0
@@ -140,7 +140,7 @@ def sqs_client() -> SQSClient:
 
 @pytest.fixture
 def sqs_queue(sqs_client: SQSClient, settings: Settings) -> Iterator[TestQueue]:
-    """A fresh queue named ``default``, which gives a message up to its dead letter queue after 3 receives."""
+    """Create a queue named ``default``, which moves a message to its dead letter queue after 3 receives."""
     name = f"jobs-{uuid.uuid4().hex[:12]}"
     dlq_url = sqs_client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
     described = sqs_client.get_queue_attributes(QueueUrl=dlq_url, AttributeNames=["QueueArn"])
@@ -158,7 +158,7 @@ def sqs_queue(sqs_client: SQSClient, settings: Settings) -> Iterator[TestQueue]:
 
 @pytest.fixture
 def theirs(settings: Settings, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """An empty database of somebody else's, for the tests that attach to one."""
+    """Create an empty database that belongs to another application, for the tests that attach to one."""
     from tests import databases  # once settings are there: it imports models
 
     database = databases.create(settings.DATABASES["default"])

@@ -68,7 +68,7 @@ class Database:
     def manage(
         self, *arguments: str, user: str = "", search_path: str = "", host: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of the console's on this database."""
+        """Run one of the console's commands on this database."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=REPOSITORY,
@@ -86,7 +86,7 @@ class Database:
         assert done.returncode == 0, done.stderr
 
     def inspect(self, **options: str) -> tuple[int, list[dict[str, str]]]:
-        """The exit code and the findings of ``inspect_database --json``; in a process when there are options."""
+        """Return exit code and findings of ``inspect_database --json``; with options, run it as a process."""
         if options:
             done = self.manage("inspect_database", "--json", **options)
             assert not done.stderr, done.stderr
@@ -97,7 +97,7 @@ class Database:
 
     @contextmanager
     def as_default(self) -> Iterator[None]:
-        """Let Django's default connection lead here for a while, in threads that begin meanwhile too."""
+        """Point Django's default connection here for a while, also in threads that start meanwhile."""
         usual, described = connections["default"], connections.settings["default"]
         here = usual.copy()
         here.settings_dict = described | {"NAME": self.name}
@@ -110,7 +110,7 @@ class Database:
 
 
 def create(described: Mapping[str, Any]) -> Database:
-    """A new, empty database beside the tests' own, on the server of ``settings.DATABASES["default"]``."""
+    """Create an empty database beside the tests' own, on the server of ``settings.DATABASES["default"]``."""
     server = {"host": described["HOST"], "user": described["USER"]}
     database = Database(server, f"theirs_{uuid.uuid4().hex[:12]}")
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:

@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 def job(**fields: Any) -> Job:
-    """A pending job, stored and read back."""
+    """Create a pending job and read it back."""
     made = Job.objects.create(**{"customer_id": "TEST-001", "package_size": 50} | fields)
     return Job.objects.get(pk=made.pk)
 
@@ -30,7 +30,7 @@ def run(
     claimed: bool = True,
     **fields: Any,
 ) -> Job:
-    """A run that began ``age`` ago and whose worker last beat ``silent`` ago (None: it never beat)."""
+    """Create a run that began ``age`` ago and whose worker last beat ``silent`` ago (None: never)."""
     made = job(
         status=Status.IN_PROGRESS,
         run_epoch=epoch,
@@ -48,7 +48,7 @@ def run(
 def beat(
     worker: str, job_id: UUID | None = None, epoch: int | None = None, *, ago: timedelta = timedelta(0)
 ) -> None:
-    """The row of a worker that beat ``ago``, of our protocol when it names an epoch."""
+    """Create the row of a worker that beat ``ago``; with an epoch it uses the current protocol."""
     WorkerHeartbeat.objects.update_or_create(
         worker_id=worker,
         defaults={
@@ -61,7 +61,7 @@ def beat(
 
 
 def letter(of: Job, *, due: timedelta = timedelta(0), **fields: Any) -> Outbox:
-    """The outbox row of a job's current run, due since ``due`` ago."""
+    """Create the outbox row of a job's current run, due since ``due`` ago."""
     about = {"job": of, "run_epoch": of.run_epoch, "queue": of.queue, "available_at": Now() - due}
     if fields.get("destination") == Outbox.Destination.DLQ:
         about["dead_letter_id"] = uuid4()
@@ -70,7 +70,7 @@ def letter(of: Job, *, due: timedelta = timedelta(0), **fields: Any) -> Outbox:
 
 
 def dead_letter_queue(queue: str = "default", **fields: Any) -> DeadLetterQueue:
-    """What is known of a queue's dead letter queue: four days of retention, read a moment ago."""
+    """Create the state of a dead letter queue: four days of retention, read a moment ago."""
     known = {
         "queues": [queue],
         "visible": 0,
@@ -94,7 +94,7 @@ def failure_group(
 
 
 def dead_letter(of: Job | None = None, *, age: timedelta = timedelta(0), **fields: Any) -> DeadLetter:
-    """A letter that was sent ``age`` ago and lies in its queue: of this job, or of nobody we know."""
+    """Create a letter in its queue that was sent ``age`` ago, of this job or of an unknown one."""
     body = fields.pop("body", None)
     if body is None:
         message = {"job_id": str(of.pk), "run_epoch": of.run_epoch} if of else {"order": 4218}

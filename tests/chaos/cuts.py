@@ -32,7 +32,7 @@ class CuttingProxy:
 
     @contextmanager
     def as_default(self) -> Iterator[None]:
-        """Let Django's default connection of this thread lead through here for a while."""
+        """Route Django's default connection of this thread through this proxy for a while."""
         usual = connections["default"]
         here = usual.copy()
         address = {"HOST": "127.0.0.1", "PORT": self._server.server_address[1]}

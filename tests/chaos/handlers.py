@@ -10,7 +10,7 @@ STEP_SECONDS = 0.15
 
 
 def work(run: RunContext) -> dict[str, int]:
-    """As many steps as the package is large, each noted; leaves when it hears that it no longer counts."""
+    """Work for as many steps as the package size, note each, and return when told to stop."""
     for step in range(int(run.job.package_size)):
         run.check()
         run.note(f"step {step}", reference=f"{run.job.id}/{step}")
@@ -19,7 +19,7 @@ def work(run: RunContext) -> dict[str, int]:
 
 
 def deaf(run: RunContext) -> dict[str, int]:
-    """The same without listening: it reports its result whatever happened meanwhile."""
+    """Work like ``work`` but ignore the stop signal, and report the result in any case."""
     for _ in range(int(run.job.package_size)):
         time.sleep(STEP_SECONDS)
     return {"steps": int(run.job.package_size)}

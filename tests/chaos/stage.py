@@ -84,7 +84,7 @@ class Stage:
         )
 
     def spawn(self, *words: str) -> subprocess.Popen[bytes]:
-        """Run a management command beside us; its output goes to a file in the folder."""
+        """Start a management command in the background; its output goes to a file in the folder."""
         log = (self.folder / f"{len(self.processes):02}-{words[0]}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "manage.py", *words],
@@ -98,13 +98,13 @@ class Stage:
         return process
 
     def said(self, process: subprocess.Popen[bytes]) -> str:
-        """The output of a spawned command so far."""
+        """Return the output of a spawned command so far."""
         number = self.processes.index(process)
         [log] = self.folder.glob(f"{number:02}-*.log")
         return log.read_text(errors="replace")
 
     def run(self, *words: str) -> str:
-        """Run a management command to its end; a failure fails the test with what it said."""
+        """Run a management command to its end; a failure fails the test with the command's output."""
         done = subprocess.run(
             [sys.executable, "manage.py", *words],
             cwd=ROOT,
@@ -118,12 +118,12 @@ class Stage:
         return done.stdout
 
     def rows(self, query: str, **values: object) -> list[Any]:
-        """Ask the database on a connection of its own: it may have been restarted."""
+        """Query the database on a separate connection, because it may have been restarted."""
         with psycopg.connect(self.postgres.url, row_factory=namedtuple_row) as connection:
             return connection.execute(query, values or None).fetchall()
 
     def change(self, statement: str, **values: object) -> None:
-        """Write to the database as somebody outside would."""
+        """Write to the database as another application would."""
         with psycopg.connect(self.postgres.url) as connection:
             connection.execute(statement, values or None)
 
@@ -132,7 +132,7 @@ class Stage:
         self.postgres = embedded.start_postgres(self.folder / "postgres", throwaway=True)
 
     def refuse_sqs(self, times: int) -> None:
-        """SQS is away until its clients have been refused so often."""
+        """Refuse connections to SQS until its clients have been refused this many times."""
         enough = self.proxy.refused + times
         self.proxy.open.clear()
         wait_until(lambda: self.proxy.refused >= enough, timeout=30)
@@ -143,7 +143,7 @@ class Stage:
         return self._signal_a_busy_worker(signal.SIGKILL)[0]
 
     def freeze_when_busy(self, worker: subprocess.Popen[bytes]) -> Any:
-        """The same with one worker, stopped instead of killed; returns its run (pid, job_id, epoch)."""
+        """Stop a busy worker instead of killing it; return its run (pid, job_id, epoch)."""
         return self._signal_a_busy_worker(signal.SIGSTOP, {worker.pid})[1]
 
     def _signal_a_busy_worker(self, number: signal.Signals, among: set[int] | None = None) -> tuple[int, Any]:

@@ -25,7 +25,7 @@ def stage(tmp_path: Path) -> Stage:
 
 
 def kill_all(pid: int) -> None:
-    """The supervisor first: nobody restarts what is killed after it."""
+    """Kill the supervisor first, so that it restarts nothing."""
     everyone = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     for process in everyone:
         os.kill(process.pid, signal.SIGKILL)

@@ -64,13 +64,13 @@ class Cluster:
         return int(found[0].n or 0)
 
     def wait_for_progress(self) -> None:
-        """Until a task that was sent from now on came through it."""
+        """Wait until the cluster has run a task sent from now on."""
         seen = self.probe()
         # One that was sent before may still come through.
         wait_until(lambda: self.probe() > seen + 1, timeout=60, what="progress of the cluster")
 
     def kill_the_idle_workers(self) -> None:
-        """One of them holds the lock of the task queue, and takes it along: the cluster stands still for good."""
+        """Kill all idle workers: one holds the lock of the task queue, so the cluster stalls permanently."""
         wait_until(self.idle_workers, timeout=60, what="workers of the cluster")
         for pid in self.idle_workers():
             os.kill(pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ class Cluster:
         leader.children()[0].kill()
 
     def sweep(self) -> None:
-        """Let it do what it is for."""
+        """Let the cluster run a sweep."""
         queue = "from django_q.tasks import async_task; async_task('jobs.tasks.sweep')"
         self.stage.run("shell", "--no-imports", "-c", queue)
         swept = "SELECT FROM sweeps WHERE trigger = 'schedule' AND finished_at IS NOT NULL"
@@ -94,7 +94,7 @@ class Cluster:
 
 
 def test_every_job_ends_exactly_once_under_chaos(stage: Stage) -> None:
-    """Workers, the cluster's idle worker and sentinel killed; PostgreSQL restarted; SQS away; one worker late."""
+    """Kill workers, idle worker and sentinel; restart PostgreSQL; stop SQS; delay one worker."""
     cluster = Cluster(stage)
     sleeper = spawn_worker(stage, "deaf")
     for _ in range(WORKERS):
@@ -134,7 +134,7 @@ def test_every_job_ends_exactly_once_under_chaos(stage: Stage) -> None:
 
 
 def check_what_is_told_of_the_late_one(stage: Stage, run: Any) -> None:
-    """Its timeline tells the whole story: claimed, taken away, claimed by another and ended, its report refused."""
+    """Check the late worker's timeline: claimed, recovered, completed by another worker, late report refused."""
     story = [
         (event.kind, event.run_epoch)
         for event in stage.rows(

@@ -62,7 +62,7 @@ def template() -> dict[str, Any]:
 
 
 def terraform(kind: str, name: str) -> dict[str, Any]:
-    """The arguments of one resource or data source, strings without their quotes."""
+    """Return the arguments of one resource or data source, strings without their quotes."""
     for block in ("resource", "data"):
         for entry in parsed().get(block, []):
             found = plain(entry).get(kind, {}).get(name)
@@ -87,14 +87,14 @@ def plain(value: Any) -> Any:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An AWS account in memory, with nothing in it."""
+    """Provide an empty AWS account in memory."""
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     with mock_aws():
         yield
 
 
 def deploy(name: str = "alarm", **parameters: str) -> dict[str, str]:
-    """Make the stack and return its outputs."""
+    """Create the stack and return its outputs."""
     client = boto3.client("cloudformation", region_name=REGION)
     given = {"DlqName": "jobs-dlq", "EndpointUrl": ENDPOINT} | parameters
     client.create_stack(
@@ -246,5 +246,5 @@ def test_retries_of_sns_end_within_the_hour_that_it_allows() -> None:
 
 
 def named(block: dict[str, Any]) -> set[str]:
-    """The arguments that are written down, without Terraform's own."""
+    """Return the arguments that are written in the file, without Terraform's own."""
     return {name for name in block if name != "for_each" and not name.startswith("__")}

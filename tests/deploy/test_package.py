@@ -33,7 +33,7 @@ QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel from the files that git tracks: what merely lies in the folder is of no help."""
+    """Build the wheel only from files that git tracks, so that untracked files cannot hide an omission."""
     source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     for path in tracked():
         copy = source / path.relative_to(REPOSITORY)
@@ -47,7 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into an environment of its own; its requirements are seen in the one that runs the tests."""
+    """Install the wheel into its own environment, which sees the requirements of the test environment."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=False)
     [packages] = folder.glob("lib/python3*/site-packages")
@@ -58,7 +58,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *command: str, **variables: str) -> str:
-    """Run a command in a folder, without the tests' settings, and return what it wrote."""
+    """Run a command in a folder, without the tests' settings, and return its output."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     ended = subprocess.run(
         command, cwd=folder, env=environ | variables, capture_output=True, text=True, timeout=180, check=False
@@ -161,7 +161,7 @@ def test_the_installed_console_serves_from_another_directory(
 
 @contextmanager
 def serving(programs: Path, folder: Path, environ: dict[str, str]) -> Iterator[str]:
-    """Serve the pages from a folder and yield their address."""
+    """Serve the pages from a folder and yield their URL."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     log = folder / "web.log"
     with log.open("wb") as output:

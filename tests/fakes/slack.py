@@ -67,7 +67,7 @@ def serve() -> Iterator[FakeSlack]:
             self.wfile.write(reply.body.encode())
 
         def log_message(self, *_: object) -> None:
-            """Silent."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

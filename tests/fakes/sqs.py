@@ -85,7 +85,7 @@ class FakeSqs:
     # -- what tests say and ask
 
     def create(self, url: str, **settings: Any) -> str:
-        """Make a queue (settings as the fields of ``Queue``) and return its URL."""
+        """Create a queue (settings as the fields of ``Queue``) and return its URL."""
         self.queues[url] = Queue(**settings)
         return url
 
@@ -93,27 +93,27 @@ class FakeSqs:
         return self
 
     def fail_next(self, count: int, error: Exception, *, after_effect: bool = False, call: str = "") -> None:
-        """Raise the error from the next calls, with ``after_effect`` only once they have done their work.
+        """Raise the error from the next calls; with ``after_effect`` only after they have taken effect.
 
         ``call``: only from calls whose name begins so, such as "send".
         """
         self._faults.extend([(error, after_effect, call)] * count)
 
     def drop_answers(self, count: int, *, call: str = "") -> None:
-        """The next calls do their work, and nobody hears of it."""
+        """Let the next calls take effect but lose their responses."""
         self.fail_next(count, ReadTimeoutError(endpoint_url="https://sqs.fake"), after_effect=True, call=call)
 
     def heal(self) -> None:
-        """Forget the faults that were told of and have not happened yet."""
+        """Remove the faults that were configured and have not happened yet."""
         self._faults.clear()
 
     def hidden(self, url: str) -> int:
-        """How many messages of the queue are in somebody's hands."""
+        """Return how many messages of the queue are in flight."""
         with self._changed:
             return sum(message.visible_at > self.clock() for message in self.queues[url].messages.values())
 
     def bodies(self, url: str) -> list[str]:
-        """What lies in the queue, visible or not, oldest first."""
+        """Return the bodies in the queue, visible or not, oldest first."""
         with self._changed:
             return [message.body for message in self.queues[url].messages.values()]
 
@@ -260,7 +260,7 @@ class FakeSqs:
     def _each(
         self, url: str, entries: list[dict[str, Any]], work: Callable[[dict[str, Any], Message | None], None]
     ) -> dict[str, Any]:
-        """HTTP 200 whatever happens to a single entry."""
+        """Answer HTTP 200 whatever happens to a single entry."""
         answer: dict[str, list[dict[str, Any]]] = {"Successful": [], "Failed": []}
         for entry in entries:
             message = self._held(url, entry["ReceiptHandle"])
@@ -383,7 +383,7 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 def arn_of(url: str) -> str:
-    """The ARN of a fake queue, by the last two parts of its URL."""
+    """Return the ARN of a fake queue, made of the last two parts of its URL."""
     account, name = url.split("/")[-2:]
     return f"arn:aws:sqs:us-east-1:{account}:{name}"
 
@@ -399,7 +399,7 @@ def _refusal(body: str, attributes: Mapping[str, Any] | None = None) -> str | No
 
 
 def client_error(code: str, status: int = 400, message: str = "") -> ClientError:
-    """The error answer of SQS with this code and HTTP status, as botocore raises it."""
+    """Return SQS's error with this code and HTTP status, as botocore raises it."""
     answer: Any = {
         "Error": {"Code": code, "Message": message or code},
         "ResponseMetadata": {"HTTPStatusCode": status},

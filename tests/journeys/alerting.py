@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 
 
 def build() -> None:
-    """Needs a channel ``slack`` in the settings; nothing is posted to it."""
+    """Create the alerts. Needs a channel ``slack`` in the settings; posts nothing to it."""
     banner.memory.clear()
     Rule.objects.bulk_create(rules.all_by_name().values(), ignore_conflicts=True)
     notify.measure("quarantined_jobs", 1, Trouble(title="1 job in quarantine"))
@@ -41,7 +41,7 @@ def build() -> None:
 
 
 def dead_letters() -> None:
-    """The alert that the stories are about."""
+    """Fire the dead letter alert that the journeys use."""
     notify.measure(
         "dlq_not_empty",
         5,
@@ -65,7 +65,7 @@ def _pk(fingerprint: str) -> int:
 
 
 def _told(answer: str, outcome: Outcome) -> None:
-    """Slack answered so to whatever waited."""
+    """Record this answer of Slack for the waiting notifications."""
     addressing.address_notifications()
     while leased := delivery.lease_message(all_targets()["slack"]):
         delivery.record_answer(leased, ChannelAnswer(outcome, answer))

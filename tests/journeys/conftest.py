@@ -37,7 +37,7 @@ def _path_of_chromium() -> str | None:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Open for a module and not for the session: its event loop lives in this thread.
+    """Start the browser per module, not per session, because its event loop lives in this thread.
 
     Django takes a thread with a running loop for asynchronous code and refuses the database there.
     """
@@ -55,7 +55,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def console(live_server: Any, settings: Any) -> str:
-    """The address of a console with a morning's worth of jobs, an operator and a viewer."""
+    """Yield the URL of a console with a morning of jobs, an operator and a viewer."""
     from tests import people
     from tests.journeys import scenery
 
@@ -68,7 +68,7 @@ def console(live_server: Any, settings: Any) -> str:
 
 @pytest.fixture
 def full_console(live_server: Any, settings: Any) -> str:
-    """The address of a console with one row of everything, where all that can be switched on is."""
+    """Yield the URL of a console with one row of every model and every optional feature enabled."""
     from tests import people
     from tests.journeys import letters
     from tests.opsconsole import everything
@@ -83,7 +83,7 @@ def full_console(live_server: Any, settings: Any) -> str:
 
 @pytest.fixture
 def visitor(chromium: Browser, console: str) -> Iterator[Visitor]:
-    """Somebody at a browser. What the console of the browser complains about fails the test at its end."""
+    """Yield a browser user; messages in the browser's console fail the test at its end."""
     from tests.journeys.visitor import Visitor
 
     opened = Visitor(chromium, console)

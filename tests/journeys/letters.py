@@ -28,7 +28,7 @@ State = DeadLetter.State
 
 
 def queues() -> dict[str, QueueConfig]:
-    """For the settings: a queue that has a dead letter queue. Nobody answers at its address."""
+    """Return settings for a queue with a dead letter queue, at a URL where no server listens."""
     return {"default": QueueConfig("default", "http://127.0.0.1:9/queue", DLQ)}
 
 
@@ -55,7 +55,7 @@ def build() -> None:
 
 
 def of_each_state() -> dict[str, UUID]:
-    """One letter of each state."""
+    """Create one letter in each state."""
     return dict(DeadLetter.objects.order_by("-first_seen_at").values_list("state", "pk"))
 
 
@@ -66,7 +66,7 @@ def job_of(letter: UUID) -> UUID:
 
 
 def _came_back(group: FailureGroup) -> None:
-    """Replayed at half past two, and failed again."""
+    """Create a letter that was replayed at half past two and failed again."""
     requeued = ("requeued", 29, "operator:olga", "maps answers again")
     job = _failed_job(204, "TimeoutError: 'maps' did not answer in 30 s", 11, 3, requeued)
     first = _letter(job, group, 55, run_epoch=2, state=State.REPLAYED)
@@ -81,7 +81,7 @@ def _came_back(group: FailureGroup) -> None:
 
 
 def _decided(group: FailureGroup) -> None:
-    """Letters about which somebody has decided, and whose way has not ended or has ended otherwise."""
+    """Create letters with a decision whose replay or deletion is pending or went wrong."""
     for number, state in enumerate((State.REPLAYING, State.OUTCOME_UNKNOWN, State.DISCARDED, State.KEPT)):
         letter = _letter(_failed_job(40 + number, "ValueError: the business has no address", 58), group, 58)
         DeadLetter.objects.filter(pk=letter.pk).update(state=state)
@@ -95,7 +95,7 @@ def _decided(group: FailureGroup) -> None:
 
 
 def _foreign() -> None:
-    """No job's message, in a group of its own, with less than a day left."""
+    """Create letters of no known job, in their own group, with less than a day of retention left."""
     dead_letter(
         id=FOREIGN,
         age=3.4 * DAY,

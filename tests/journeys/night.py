@@ -45,7 +45,7 @@ DEEPEST = (7, 5, 2, 0, 0, 0, 0, 3, 3, 1) + 14 * (0,)
 
 
 def build() -> None:
-    """On top of ``scenery.build`` and with an operator ``olga``; needs a channel ``slack`` and ``letters.queues()``."""
+    """Build the night on top of ``scenery.build``; needs user ``olga``, channel ``slack``, ``letters.queues()``."""
     presets.write()
     letters.build()
     _timelines()
@@ -56,7 +56,7 @@ def build() -> None:
 
 
 def _timelines() -> None:
-    """How each job of the last day ended, and the runs that were recovered on the way."""
+    """Record how each job of the last day ended, and which runs were recovered before."""
     now = timezone.now()
     ended = list(Job.objects.filter(completed_at__gte=now - DAY, status__in=ENDED, attempts=0))
     JobEvent.objects.bulk_create(
@@ -115,7 +115,7 @@ def _charts() -> None:
 
 
 def _alerts() -> None:
-    """As the watches of the console tell them, the oldest first."""
+    """Create the alerts as the console's watches would, oldest first."""
     banner.memory.clear()
     Rule.objects.bulk_create(rules.all_by_name().values(), ignore_conflicts=True)
     limits.watch()

@@ -40,7 +40,7 @@ STALE_JOB = UUID("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901")
 
 
 def build(jobs: int = 2_000) -> None:
-    """Fill a database that is empty, also of the rows that migrations wrote."""
+    """Fill an empty database, which also lacks the rows that migrations create."""
     overview.memory.clear()
     RecoveryControl.objects.update_or_create(pk=1, defaults={"mode": RecoveryControl.Mode.ARMED})
     _queues()
@@ -54,7 +54,7 @@ def build(jobs: int = 2_000) -> None:
 
 
 def stale_job() -> Job:
-    """A job in its second run, whose worker died eighteen minutes ago after two directories."""
+    """Create a job in its second run, whose worker died eighteen minutes ago after two directories."""
     worker = _worker("worker-7f3a@host-2", silent=18 * MINUTE, job_id=STALE_JOB, epoch=2, pid=4411)
     Job.objects.bulk_create(
         [
@@ -128,7 +128,7 @@ def stale_job() -> Job:
 
 
 def job_that_waits_in_vain() -> Job:
-    """Its message was sent again three times, and nobody claims it."""
+    """Create a job whose message was resent three times and that no worker claims."""
     [made] = Job.objects.bulk_create(
         [_job(5, created_at=Now() - 300 * MINUTE, updated_at=Now() - 300 * MINUTE)]
     )
@@ -145,7 +145,7 @@ def job_that_waits_in_vain() -> Job:
 
 
 def bulk_operations(owner: str = "operator:olga") -> dict[str, int]:
-    """One of each state, of the failed jobs, with members of each outcome; nothing is done to the jobs."""
+    """Create one operation in each state, with members of each outcome; the jobs stay unchanged."""
     state = BulkOperation.State
     states = (state.ENDED, state.STOPPED, state.CANCELLED, state.RUNNING, state.PREVIEW)
     return {each.value: _bulk_operation(owner, each) for each in states}
@@ -216,7 +216,7 @@ def _job(number: int, **fields: Any) -> Job:
 
 
 def _ended_jobs(count: int) -> None:
-    """One a minute on the whole, more and fewer by turns."""
+    """Create about one ended job per minute, with varying load."""
     statuses = cycle([Status.COMPLETED] * 40 + [Status.FAILED] + [Status.COMPLETED] * 30 + [Status.CANCELLED])
     Job.objects.bulk_create(
         [
@@ -327,7 +327,7 @@ def _sweeps() -> None:
 
 
 def outside() -> None:
-    """What came from Amazon's alarms, and what was told to a dead man's switch."""
+    """Create alarms received from Amazon, and the pings to an external monitor."""
     SnsMessage.objects.create(
         message_id="1",
         kind="Notification",
@@ -342,7 +342,7 @@ def outside() -> None:
 
 
 def _limits() -> None:
-    """A noisy client, a calm one, another service's, and two API keys, over the last day."""
+    """Create a noisy client, a quiet one, another service's, and two API keys, over the last day."""
     for name in ("shop, production", "crm"):
         api_keys.create(
             key_id=uuid4(),

@@ -34,7 +34,7 @@ CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')
 
 
 def faults(visitor: Visitor, page: Page, screens: Screens = SCREENS) -> list[str]:
-    """What is wrong with the page that is open. It is read once and then shown on each screen."""
+    """Return what is wrong with the open page. It is loaded once and then checked at each screen size."""
     # axe measures with inline styles of its own, which the policy blocks and the browser reports.
     before = list(visitor.complaints)
     page.evaluate(_axe())

@@ -51,7 +51,7 @@ def chosen(action: str, key: Any) -> dict[str, Any]:
 
 
 def questions() -> dict[str, tuple[str, dict[str, Any]]]:
-    """What a list's action asks before it does anything, and previews: the title, where it is asked, what is sent."""
+    """Return the pages on which list actions ask for input, and previews: title, URL, and form data."""
     return {
         "Pause?": ("django_q/schedule/", chosen("pause", Schedule.objects.earliest("pk").pk)),
         "Unlock logins": ("axes/accessattempt/", chosen("unlock", AccessAttempt.objects.get().pk)),
@@ -75,7 +75,7 @@ def questions() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def complaints() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Forms without what they need."""
+    """Return forms with missing fields."""
     preview = BulkOperation.objects.filter(state=BulkOperation.State.PREVIEW).latest("pk").pk
     return {
         "Password change": ("password_change/", {}),

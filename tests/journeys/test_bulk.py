@@ -22,7 +22,7 @@ REASON = "The directory is back, asked its owner."
 
 @pytest.fixture(autouse=True)
 def _many_failed(settings: Any, console: str) -> None:
-    """The cluster's part is done by the test itself, so that nothing depends on how fast the machine is."""
+    """Create many failed jobs. The test itself works on the chunks, so that no speed matters."""
     settings.OPSCONSOLE_BULK_PACE = 500
     settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
     Job.objects.bulk_create(

@@ -22,7 +22,7 @@ REASON = "the directory answers again"
 
 @pytest.fixture
 def letters(console: str, settings: Any) -> list[DeadLetter]:
-    """A foreign letter with a day left, and one of a failed job that came back."""
+    """Create a foreign letter with a day left, and one of a failed job that came back."""
     dlq = "https://sqs.us-east-1.amazonaws.com/123456789012/default-dlq"
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", dlq)}
     factories.dead_letter_queue(visible=2, seen=2, about=2, full=True)

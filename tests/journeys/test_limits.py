@@ -28,14 +28,14 @@ def _presets(db: None, limiter: None) -> None:
 
 @pytest.fixture(autouse=True)
 def _live_policies() -> Iterator[None]:
-    """The server's threads read the policies of the database, as they do in production."""
+    """Let the server's threads read the policies of the database, as in production."""
     policy_cache.clear()
     yield
     background_thread.stop()
 
 
 def call(address: str, path: str, key: str = "", body: Any = None) -> tuple[int, Any]:
-    """A program's request: the status and the headers of the answer."""
+    """Send a program's request; return status and headers of the response."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(address + path, data, headers)

@@ -22,7 +22,7 @@ SHORTLY = 2_000
 
 @pytest.fixture
 def page(visitor: Visitor) -> Iterator[Page]:
-    """The overview, with time in the visitor's hands."""
+    """Open the overview with a clock that the test controls."""
     page = visitor.stranger()
     page.clock.install()
     page.goto(f"{visitor.address}/admin/")
@@ -41,7 +41,7 @@ def quarantined(page: Page) -> str:
 
 
 def time_passes_until(page: Page, holds: Callable[[], None]) -> None:
-    """The page's own clock goes on, a refresh at a time: on a slow machine one may be on its way already."""
+    """Advance the page's clock one refresh at a time; on a slow machine one may already be in flight."""
     for _ in range(12):
         page.clock.run_for(10_100)
         try:

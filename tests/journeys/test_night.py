@@ -72,7 +72,7 @@ def test_from_the_alert_to_the_requeue_in_under_ten_clicks(visitor: Visitor) -> 
 
 
 def tab_to(page: Page, text: str) -> None:
-    """Press Tab until the control with this text or name has the focus; on each stop one must see where it is."""
+    """Press Tab until the control with this text or name has focus; check that focus is visible at each stop."""
     for _ in range(MOST_STOPS):
         page.keyboard.press("Tab")
         at = page.evaluate(FOCUS)

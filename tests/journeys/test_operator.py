@@ -17,7 +17,7 @@ REASON = "Its host was shut down, checked with the host's owner."
 
 
 def open_stale_job(page: Page) -> None:
-    """By the navigation and the filter, as somebody who was told "a job hangs" would do it."""
+    """Open the stale job through the navigation and the filter, as after a report that "a job hangs"."""
     if page.viewport_size and page.viewport_size["width"] < 1024:
         page.locator(".menu > summary").click()
         page.locator(".menu").get_by_role("link", name="Jobs", exact=True).click()

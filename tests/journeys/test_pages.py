@@ -61,7 +61,7 @@ def console(full_console: str) -> str:
 
 
 def beside() -> dict[str, Callable[[], list[str]]]:
-    """What the addresses alone don't show: filters, and rows in other states."""
+    """Return pages that the URLs alone do not cover: filters, and rows in other states."""
     return {
         "overview and account": lambda: ["search/?q=CUST-04218", "search/?q=nothing-at-all", "../api/docs"],
         "jobs": lambda: [
@@ -119,7 +119,7 @@ def group_of(path: str) -> str:
 
 
 def pages(group: str) -> Iterator[str]:
-    """Each address of the group that answers with a page; one that breaks or refuses is told by its own test."""
+    """Return each URL of the group that answers with a page; other tests cover refusals and errors."""
     client = Client()
     client.force_login(User.objects.get(username="olga"))
     for address in everything.addresses():
