@@ -12,14 +12,14 @@ def operator(name: str = "olga") -> User:
 
 
 def viewer(name: str = "vera") -> User:
-    """May see every page, and nothing else."""
+    """Return a user who may see every page, and nothing else."""
     user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     return user
 
 
 def allowed(*codenames: str, name: str = "paul") -> User:
-    """A viewer with these permissions besides."""
+    """Return a viewer with these additional permissions."""
     user = viewer(name)
     granted = Permission.objects.filter(codename__in=codenames)
     assert len(granted) == len(codenames), f"unknown permission among {codenames}"

@@ -22,7 +22,7 @@ class Mark:
         return os.environ | {MARK: self.value}
 
     def processes(self) -> list[psutil.Process]:
-        """All processes that live (not zombies) and carry the mark, ourselves left out."""
+        """Return all live processes (no zombies) that carry the mark, except this one."""
         return [
             process for process in psutil.process_iter() if process.pid != os.getpid() and self._on(process)
         ]
@@ -41,7 +41,7 @@ class Mark:
 
 @contextmanager
 def marked() -> Iterator[Mark]:
-    """A fresh mark; whatever carries it at the end of the test is killed."""
+    """Yield a new mark; whatever carries it at the end of the test is killed."""
     mark = Mark()
     try:
         yield mark

@@ -13,7 +13,7 @@ DEADLINE_SECONDS = 30.0
 
 
 def race(actions: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Do all of these at once; the answers in their order. An action's exception is raised here."""
+    """Run all of these at once; return their results in order, or raise an action's exception."""
     start = threading.Barrier(len(actions), timeout=DEADLINE_SECONDS)
 
     def run(action: Callable[[], Any]) -> Any:

@@ -33,7 +33,7 @@ BOOKKEEPING = {"django_session", "otp_totp_totpdevice", "rate_limit_requests"}
 
 
 def build() -> None:
-    """Needs a channel ``slack`` in the settings; nothing is posted to it."""
+    """Create one row of every model. Needs a channel ``slack`` in the settings; posts nothing to it."""
     # Tests that empty the database take the rows that migrations wrote along.
     call_command("sync_roles", stdout=io.StringIO())
     presets.write()
@@ -58,7 +58,7 @@ def models() -> list[type[Model]]:
 
 
 def row_of(label: str) -> Model:
-    """One row of the model that an admin address such as 'jobs_job_change' is about."""
+    """Return one row of the model of an admin URL such as 'jobs_job_change'."""
     for model in models():
         if label.startswith(f"{model._meta.app_label}_{model._meta.model_name}_"):
             found = model._default_manager.order_by("pk").last()
@@ -68,7 +68,7 @@ def row_of(label: str) -> Model:
 
 
 def values(name: str, pattern: str) -> list[Any]:
-    """What a parameter of an address stands for. One that is not known here fails: say what to try."""
+    """Return values for a URL parameter. An unknown parameter fails: add it here."""
     known: dict[str, Any] = {
         "action": lambda: ["requeue", "cancel", "release", "replay", "discard", "restore"],
         "decision": lambda: ["acknowledge", "snooze", "resolve", "begin", "cancel", "resume"],
@@ -92,12 +92,12 @@ def values(name: str, pattern: str) -> list[Any]:
 
 
 def addresses() -> list[str]:
-    """Every address that the console answers, the parameters filled from the scenery."""
+    """Return every URL of the console, with parameters filled from the scenery."""
     return list(dict.fromkeys(_filled(get_resolver().url_patterns, "/")))
 
 
 def addresses_with(text: str) -> list[str]:
-    """Every address that has parameters, with this text in the place of each."""
+    """Return every URL with parameters, with this text in place of each."""
     routes = [route for route, _ in _routes(get_resolver().url_patterns, "/") if PARAMETER.search(route)]
     return list(dict.fromkeys(PARAMETER.sub(text, route) for route in routes))
 
@@ -108,7 +108,7 @@ def _filled(patterns: list[Any], before: str) -> Iterator[str]:
 
 
 def _routes(patterns: list[Any], before: str) -> Iterator[tuple[str, str]]:
-    """Each route, with the name of its view."""
+    """Yield each route with the name of its view."""
     for each in patterns:
         route = before + str(each.pattern).lstrip("^").rstrip("$").replace(r"\Z", "")
         if isinstance(each, URLResolver):
@@ -126,7 +126,7 @@ def _each_value(route: str, view: str) -> Iterator[str]:
 
 
 def held(*, apart_from: frozenset[str] | set[str] = BOOKKEEPING) -> dict[str, str]:
-    """A checksum of each table, which also differs when a row was written again as it was."""
+    """Return a checksum per table, which also changes when a row is rewritten unchanged."""
     with connection.cursor() as cursor:
         # Tables of other parts and partitions are named by the database itself.
         tables = sorted(set(connection.introspection.table_names(cursor)) - apart_from)

@@ -24,13 +24,13 @@ class Form:
     buttons: list[tuple[str, str]] = field(default_factory=list)
 
     def ways(self) -> Iterator[Fields]:
-        """What is sent by each of its buttons."""
+        """Yield the data that each button of the form sends."""
         for name, value in self.buttons or [("", "")]:
             yield {**self.fields, name: [value]} if name else dict(self.fields)
 
 
 def on(address: str, page: str) -> list[Form]:
-    """The forms of the page at this address that are sent by POST."""
+    """Return the POST forms of the page at this URL."""
     parser = _Parser(address)
     parser.feed(page)
     return parser.found

@@ -447,7 +447,7 @@ class Demo:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """Marked ones, and PostgreSQL's, which overwrite their environment with their title."""
+        """Return marked processes, and PostgreSQL's, whose titles overwrite their environment."""
         marked = {each.pid: each for each in leftovers.processes_of(self.folder)}
         return [each for each in psutil.process_iter() if each.pid in marked or self._serves(each)]
 

@@ -65,7 +65,7 @@ class Owner:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path: sockets lie in it."""
+    """Return a folder with a short path, because sockets lie in it."""
     with tempfile.TemporaryDirectory(prefix="embedded-") as path:
         yield Path(path)
         # A killed owner's servers end a moment later, and write until then.
@@ -100,7 +100,7 @@ def lives(process: psutil.Process) -> bool:
 
 
 def families(pids: list[int]) -> list[psutil.Process]:
-    """The servers with all processes that they started."""
+    """Return the servers with all processes that they started."""
     servers = [psutil.Process(pid) for pid in pids]
     return [*servers, *(each for server in servers for each in server.children(recursive=True))]
 

@@ -22,7 +22,7 @@ READY = {"status": "ready", "checks": {"database": "ok", "queue": "ok", "sweep":
 
 @pytest.fixture
 def fresh(db: None, settings: Settings) -> None:
-    """Two queues that were read and a sweep that ended, all a moment ago."""
+    """Record two queues read and a sweep ended a moment ago."""
     settings.QUEUES = {name: QueueConfig(name, "https://x/" + name, None) for name in ("default", "slow")}
     for name in settings.QUEUES:
         QueueState.objects.create(name=name, read_at=Now())

@@ -125,7 +125,7 @@ def test_every_list_reads_a_page(operator: Client) -> None:
 
 
 def _choices(client: Client, address: str) -> list[str]:
-    """The query string of each choice of each filter of a list."""
+    """Return the query string of each choice of each filter of a list."""
     context = client.get(address).context
     changes = context.get("cl") if context else None
     found = [

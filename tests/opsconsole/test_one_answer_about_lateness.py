@@ -47,7 +47,7 @@ def every_minute(settings: Any) -> None:
 
 
 def swept(ago: timedelta, *, every: timedelta = INTERVAL) -> None:
-    """A sweep ended so long ago, and the queues were read for it."""
+    """Record a sweep that ended this long ago, and its readings of the queues."""
     Sweep.objects.create(trigger="test", mode="armed", started_at=Now() - ago, finished_at=Now() - ago)
     Monitor.objects.create(name=monitors.SWEEP, interval=every, last_ok_at=Now() - ago)
     QueueState.objects.create(name="default", read_at=Now() - ago)
@@ -100,7 +100,7 @@ def test_a_sweep_that_never_was_is_late() -> None:
 
 
 def test_a_loop_says_how_often_it_sweeps() -> None:
-    """Its pace counts, not that of the settings: a slow loop is not late all the time."""
+    """Use the loop's own interval, so that a slow loop is not always late."""
     swept(5 * INTERVAL, every=5 * INTERVAL)
 
     assert not overview.read().sweep_is_late
@@ -109,7 +109,7 @@ def test_a_loop_says_how_often_it_sweeps() -> None:
 
 
 def test_a_loop_slower_than_the_setting_recovers_all_the_same() -> None:
-    """Each of its sweeps found an outage before it, and so no stale run, for ever."""
+    """Recover although the interval is longer than the setting; each sweep once saw an outage."""
     control.arm(Actor.operator("ada", None), "tests", cutoff=None)
     RecoveryControl.objects.update(outage_ended_at=None)
     slow = timedelta(minutes=8)

@@ -68,7 +68,7 @@ def root() -> Client:
 
 @pytest.fixture
 def olga(root: Client) -> User:
-    """The last to come, whom the addresses of a user are about."""
+    """Create the operator last, so that the URLs of users are about this one."""
     return member(roles.OPERATOR, "olga")
 
 
@@ -102,7 +102,7 @@ def _beside() -> dict[str, Any]:
 
 
 def walk(client: Client, root: Client, begins: str = "/") -> Iterator[str]:
-    """Send all that a superuser is offered, all that oneself is, and what nobody is; tells what should not have been."""
+    """Send all forms offered to a superuser, to this user, and to none; yield violations."""
     guard = Guard()
     for address in everything.addresses():
         if not address.startswith(begins) or address.startswith(OWN):
@@ -116,7 +116,7 @@ def walk(client: Client, root: Client, begins: str = "/") -> Iterator[str]:
 
 
 def _sent(client: Client, root: Client, address: str) -> Iterator[tuple[str, Any, bool]]:
-    """How it was sent, what was answered, and whether this person was offered it."""
+    """Return how it was sent, the response, and whether this user was offered it."""
     for form in forms_at(root, address):
         yield from ((how, answer, False) for how, answer in send(client, form))
     for form in forms_at(client, address):
@@ -157,7 +157,7 @@ def test_walk_detects_administrator_permission(client: Client, root: Client, olg
 
 
 def _give(user: User, name: str) -> ContentType:
-    """Also to see what it is about, which is returned."""
+    """Grant the permission and the view permission of its model; return the latter."""
     app, _, codename = name.partition(".")
     permission = Permission.objects.get(content_type__app_label=app, codename=codename)
     kind: ContentType = permission.content_type

@@ -93,7 +93,7 @@ def test_each_trouble_has_its_sentence(changes: dict[str, Any], sentence: str) -
 
 
 def test_quarantine_is_advised_what_the_console_allows(db: None) -> None:
-    """A quarantined job can be released and not cancelled: the advice must not send anybody to a refusal."""
+    """Advise release, because a quarantined job cannot be cancelled."""
     [finding] = overview.findings(replace(WELL, quarantined=1), ARMED)
     quarantined = job(status="quarantined")
     for action in job_operations.Action:
@@ -193,7 +193,7 @@ def test_the_headline_promises_no_recovery_during_a_pause(client: Any, settings:
 @pytest.mark.django_db
 @pytest.mark.parametrize("mode", ["armed", "observe"])
 def test_what_sweeps_leave_to_people_is_counted_apart(settings: Any, mode: str) -> None:
-    """As the recovery page lists it, armed or not."""
+    """Count these runs as the recovery page lists them, armed or not."""
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     overview.memory.clear()
     RecoveryControl.objects.update(mode=mode, cutoff=Now() - 3 * HOUR)

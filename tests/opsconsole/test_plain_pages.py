@@ -47,5 +47,5 @@ def test_an_address_of_another_site(client: Client) -> None:
 
 
 def test_an_error_of_ours() -> None:
-    """Without a session, a user or the database: any of them may be what failed."""
+    """Render the page without session, user or database, as any of them may have failed."""
     check(defaults.server_error(RequestFactory().get("/")), 500, "Something went wrong")

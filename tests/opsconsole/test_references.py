@@ -82,7 +82,7 @@ def test_named_files_and_folders_exist() -> None:
 
 
 def test_modules_named_by_package_docstrings_exist() -> None:
-    """A package's docstring names its modules, and what it offers, by their plain names."""
+    """Check the plain names of modules and members in package docstrings."""
     missing: list[str] = []
     for path in tracked(*(f"{package}/**/__init__.py" for package in PACKAGES)):
         package = importlib.import_module(".".join(path.relative_to(REPOSITORY).parent.parts))
@@ -93,7 +93,7 @@ def test_modules_named_by_package_docstrings_exist() -> None:
 
 
 def test_files_of_the_usual_changes() -> None:
-    """Each row of CONTRIBUTING.md says where a change begins."""
+    """Check that each row of CONTRIBUTING.md names where a change begins."""
     page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     tasks = re.findall(r"^\| ([A-Z][^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
     assert len(tasks) >= 10

@@ -40,7 +40,7 @@ def introduction(path: Path) -> str:
 
 
 @pytest.mark.parametrize("app", LOOSE)
-def test_every_module_is_in_a_package(app: str) -> None:
+def test_only_listed_modules_are_outside_packages(app: str) -> None:
     modules = {path.stem for path in tracked(f"{app}/*.py") if path.parent == REPOSITORY / app}
     assert modules == LOOSE[app] | {"__init__"}
 

@@ -26,7 +26,7 @@ OWN = ("/admin/logout/", "/admin/password_change/", "/admin/second-factor/")
 
 
 def posts(address: str) -> list[dict[str, Any]]:
-    """What is sent to an address: a form that has something for every field, and each action of its list."""
+    """Return the data to send to a URL: a form with every field, and each action of its list."""
     form = {
         "reason": "because",
         "plan": "x",
@@ -68,7 +68,7 @@ def walk(
     also: Any = lambda address, answer: (),
     root: Client | None = None,
 ) -> list[str]:
-    """Try everything, also the forms that ``root`` is offered.
+    """Request everything, including the forms that ``root`` is offered.
 
     Returns what should not have been: errors, and whatever else is complained about.
     """
@@ -102,7 +102,7 @@ class Watch:
 
 
 def forms_at(client: Client, address: str) -> list[Form]:
-    """The forms that somebody finds there, without those that are his own affair."""
+    """Return the forms on the page, except those of the user's own account."""
     return _forms(address, client.get(address))
 
 
@@ -113,7 +113,7 @@ def _forms(address: str, answer: Any) -> list[Form]:
 
 
 def send(client: Client, form: Form) -> Iterator[tuple[str, Any]]:
-    """Send a form by each of its buttons, and what is then asked; with each answer how it came about."""
+    """Send a form by each button and confirm what follows; yield each response with how it came about."""
     for way in form.ways():
         answer = client.post(form.address, way)
         yield f"POST {form.address}", answer
@@ -127,7 +127,7 @@ def is_page(answer: Any) -> bool:
 
 
 def temptations(answer: Any) -> list[str]:
-    """Buttons and operations on a page that a viewer may not press."""
+    """Return buttons and operations on a page that a viewer may not use."""
     if not is_page(answer):
         return []
     page = answer.content.decode()
@@ -145,7 +145,7 @@ def temptations(answer: Any) -> list[str]:
 
 
 def refusing_links(client: Client) -> list[str]:
-    """Links of the pages that this person may see which lead where he may not go."""
+    """Return links on this user's pages that lead where the user has no access."""
     links: dict[str, str] = {}
     for address in everything.addresses():
         if not address.startswith("/admin/") or address == reverse("admin:logout"):

@@ -92,7 +92,7 @@ def test_a_preview_shows_what_the_dead_run_had_done(operator: Client) -> None:
 def test_a_preview_shows_the_runs_before_the_last_one_too(
     operator: Client, django_assert_max_num_queries: Any
 ) -> None:
-    """Each run with its own notes, and a job with many of them takes none from its neighbours."""
+    """Show each run's own notes; a job with many notes does not displace those of others."""
     failed, talkative = (job(status=Status.FAILED, run_epoch=2) for _ in range(2))
     for epoch, note in ((1, "submitted to old"), (2, "submitted to maps")):
         lifecycle.progress(Run(failed.pk, epoch, Worker("w", "h", 1)), note)

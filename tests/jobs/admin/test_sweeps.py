@@ -29,7 +29,7 @@ def client() -> Client:
 
 
 def sweep(ago: timedelta, **figures: int) -> int:
-    """Its number."""
+    """Create a sweep and return its primary key."""
     began = Now() - ago
     return Sweep.objects.create(trigger="t", mode="armed", started_at=began, finished_at=began, **figures).pk
 

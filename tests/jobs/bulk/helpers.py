@@ -19,7 +19,7 @@ RUNNER = "runner-1"
 
 
 def many(count: int, **fields: Any) -> list[Job]:
-    """Failed jobs, the oldest first."""
+    """Create failed jobs, oldest first."""
     plain = {"customer_id": "TEST-001", "package_size": 50, "status": Status.FAILED}
     jobs = [
         Job(**{"created_at": Now() - (count - number) * SECOND} | plain | fields) for number in range(count)
@@ -43,18 +43,18 @@ def fresh(operation: BulkOperation) -> BulkOperation:
 
 
 def make_due(operation: BulkOperation) -> None:
-    """As if its pause and whatever lease is on it had passed."""
+    """Make the operation due, as if its pause and any lease had passed."""
     BulkOperation.objects.filter(pk=operation.pk).update(due_at=Now(), leased_until=Now())
 
 
 def chunk(operation: BulkOperation, runner: str = RUNNER) -> bool:
-    """One chunk now, whatever the pace."""
+    """Work on one chunk now, whatever the pace."""
     BulkOperation.objects.filter(pk=operation.pk).update(due_at=Now())
     return chunks.work(fresh(operation), runner)
 
 
 def finish(operation: BulkOperation) -> BulkOperation:
-    """Chunk after chunk until it runs no more."""
+    """Work on chunks until the operation no longer runs."""
     for _ in range(1_000):
         if fresh(operation).state != BulkOperation.State.RUNNING:
             return fresh(operation)

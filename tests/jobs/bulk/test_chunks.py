@@ -42,7 +42,7 @@ State = BulkOperation.State
 
 @pytest.fixture(autouse=True)
 def _small(settings: Any) -> None:
-    """Chunks of four, no trial."""
+    """Use chunks of four and no trial."""
     settings.OPSCONSOLE_BULK_PACE = 4
     settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
     settings.OPSCONSOLE_BULK_AT_ONCE = 2

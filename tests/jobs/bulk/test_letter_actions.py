@@ -34,7 +34,7 @@ def _small(settings: Any) -> None:
 
 
 def letters(count: int, **fields: Any) -> list[DeadLetter]:
-    """The one that was sent first comes first."""
+    """Create letters, in order of sending."""
     return [dead_letter(age=(count - number) * SECOND, **fields) for number in range(count)]
 
 

@@ -36,7 +36,7 @@ def _fast(settings: Any) -> None:
 
 
 def runs_until_it_ends(operation: BulkOperation) -> int:
-    """A runner that never waits for the pace; returns how many chunks it did."""
+    """Work as a runner that never waits for the pace; return the number of its chunks."""
     runner = uuid4().hex
     count = 0
     while fresh(operation).state == BulkOperation.State.RUNNING:
@@ -217,7 +217,7 @@ def test_non_transactional_kind_is_repeated_and_recorded_once(monkeypatch: Any) 
     sent: list[str] = []
 
     def send(order: Order) -> list[Result]:
-        """Remembers by itself what it did, as a ledger would."""
+        """Record what was done outside the transaction, as a ledger would."""
         new = [subject for subject in order.subjects if subject not in sent]
         sent.extend(new)
         return [Result(subject, BulkMember.Outcome.DONE, "Sent.") for subject in order.subjects]

@@ -52,7 +52,7 @@ class Account:
     clock: Clock
 
     def die(self, *bodies: str, fifo: bool = False, group: str = "g", **options: Any) -> list[str]:
-        """Put messages on the dead letter queue as SQS does after too many receives; their message ids."""
+        """Put messages on the dead letter queue as SQS does after too many receives; return their message IDs."""
         source, dlq = (FIFO, FIFO_DLQ) if fifo else (QUEUE, DLQ)
         ids = []
         for number, body in enumerate(bodies):
@@ -70,7 +70,7 @@ class Account:
         return ids
 
     def die_with(self, job: Job, **fields: Any) -> str:
-        """The message of a job, dead."""
+        """Put the message of a job on the dead letter queue."""
         return self.die(json.dumps({"job_id": str(job.pk), "run_epoch": job.run_epoch} | fields))[0]
 
     def check(self, url: str = DLQ) -> Checked:
@@ -81,7 +81,7 @@ class Account:
         return fulfilment.work(BUDGET)
 
     def waiting(self, fifo: bool = False) -> list[str]:
-        """The bodies in the queue that they came from."""
+        """Return the bodies in the origin queue."""
         return self.fake.bodies(FIFO if fifo else QUEUE)
 
     def dead(self, fifo: bool = False) -> list[str]:
@@ -107,7 +107,7 @@ def replay(*chosen: DeadLetter) -> list[Outcome]:
 
 
 def steps_of(of: DeadLetter) -> list[tuple[str, str]]:
-    """The ledger: (action, state) of each row."""
+    """Return the ledger: (action, state) of each row."""
     return list(of.attempts.values_list("action", "state"))
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Account:
-    """Two queues with their dead letter queues, on a clock of their own; no receive waits."""
+    """Provide two queues with dead letter queues, on a simulated clock; no receive waits."""
     # Models can be imported once the settings are there.
     from jobs import sqs
     from jobs.dead_letters import scan

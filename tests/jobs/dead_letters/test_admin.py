@@ -31,7 +31,7 @@ State = DeadLetter.State
 
 @pytest.fixture(autouse=True)
 def no_sqs(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No page may ask SQS."""
+    """Fail if a page calls SQS."""
 
     def refuse(*args: Any, **options: Any) -> None:
         raise AssertionError("a page asked SQS")

@@ -32,7 +32,7 @@ RULE = "dlq_not_empty:default"
 
 
 def told() -> list[tuple[str, float | None, str]]:
-    """What people hear of the depth: (kind, count, news)."""
+    """Return the notifications about the depth: (kind, count, news)."""
     rows = Notification.objects.filter(alert__fingerprint=RULE).order_by("pk")
     return list(rows.values_list("kind", "value", "news"))
 
@@ -42,7 +42,7 @@ def alert() -> Alert:
 
 
 def remove(account: Account, count: int) -> None:
-    """Somebody else takes letters away."""
+    """Remove letters as another consumer would."""
     messages = account.fake.queues[DLQ].messages
     for message_id in list(messages)[:count]:
         del messages[message_id]

@@ -59,7 +59,7 @@ def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
 
 
 def test_letter_of_stale_run_promises_no_recovery() -> None:
-    """Recovery may observe, or the run be from before the cutoff: the job's page knows, and is told of."""
+    """Refer to the job's page, because recovery may observe or the run may predate the cutoff."""
     letter = dead_letter(factories.run(age=timedelta(hours=2), silent=timedelta(hours=1)))
     [(done, sentence)] = do(Action.REPLAY, letter)
     assert (done, sentence) == (
@@ -360,7 +360,7 @@ def test_attempts_are_in_order_of_steps() -> None:
 def test_query_count_is_independent_of_letter_count(
     action: Action, django_assert_max_num_queries: Any
 ) -> None:
-    """Foreign ones and such of jobs, three of a kind or thirty."""
+    """Compare three and thirty letters of each kind, foreign and of jobs."""
     counts = []
     for number in (3, 30):
         letters = [dead_letter() for _ in range(number)]

@@ -40,7 +40,7 @@ def look(about: int, budget: Budget = BUDGET, deletes: Sequence[str] = ()) -> tu
 
 
 def noting(sizes: list[int]) -> scan.Work:
-    """Leaves all where it is, and notes how large the pages are."""
+    """Return a visitor that keeps all messages in place and notes the size of each page."""
 
     def work(page: Sequence[Received]) -> list[str]:
         sizes.append(len(page))
@@ -334,7 +334,7 @@ def test_origin_of_letter(account: Account) -> None:
 
 @pytest.mark.django_db
 def test_scan_of_emulator(sqs_queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the emulator: dead letters made as SQS makes them, replayed by our own calls."""
+    """Scan dead letters that the emulator moved itself, and replay them."""
     monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
     client = sqs_queue.client
     client.send_message(

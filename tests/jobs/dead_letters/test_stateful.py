@@ -208,7 +208,7 @@ class DeadLetters(RuleBasedStateMachine):
     # -- the console
 
     def alive(self, work: Callable[[], object]) -> None:
-        """Do it in a process that may die as was foretold."""
+        """Run this in a process that may be killed at the chosen step."""
         try:
             work()
         except Killed:
@@ -269,7 +269,7 @@ class DeadLetters(RuleBasedStateMachine):
 
     @invariant()
     def no_message_is_lost(self) -> None:
-        """It lies in its dead letter queue, or the console keeps it whole."""
+        """Check that each message is in its dead letter queue, or stored completely by the console."""
         kept = dict(self.letters.values_list("message_id", "body"))
         for message_id, body in self.born.items():
             there = any(message_id in self.fake.queues[url].messages for url in (DLQ, FIFO_DLQ))
@@ -295,7 +295,7 @@ class DeadLetters(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_deleted_that_nobody_decided_about(self) -> None:
-        """Nobody else takes messages here: none may be believed gone, and an undecided one is there."""
+        """Check that undecided letters are still there; no other consumer exists here."""
         for letter in self.letters.filter(state__in=[State.IN_QUEUE, State.GONE, State.OUTCOME_UNKNOWN]):
             rows = letter.attempts.filter(from_copy=True) if letter.state == State.OUTCOME_UNKNOWN else None
             assert letter.state != State.GONE
@@ -318,7 +318,7 @@ class DeadLetters(RuleBasedStateMachine):
         assert len(unfinished) == len(set(unfinished))
 
     def teardown(self) -> None:
-        """When SQS is well again and the unknown is settled, everything that was wished comes to its end."""
+        """Check that every request is carried out once SQS has recovered and unknown outcomes are settled."""
         self.sqs_is_hostile("off", "")
         for _ in range(6):
             self.time_passes(6)

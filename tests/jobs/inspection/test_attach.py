@@ -167,7 +167,7 @@ def test_reverse_migrations_keep_foreign_tables_unchanged(theirs: Database) -> N
 
 
 def test_migrate_does_not_block_others_behind_long_transaction(theirs: Database) -> None:
-    """It holds the table while migrate tries; others get through between the tries, and then migrate does."""
+    """Let others run between migrate's attempts to lock a table that a long transaction holds."""
     theirs.sql(CONTRACT)
     insert_bare(theirs)
     failed_tries = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"
@@ -225,7 +225,7 @@ def test_heartbeats_without_primary_key_identify_live_workers(theirs: Database) 
 
 
 def test_jobs_in_another_schema_are_found_and_own_tables_stay_separate(theirs: Database) -> None:
-    """Their schema has tables called like ours, and a Django project's history."""
+    """Attach to a schema with tables named like ours and a Django migration history."""
     theirs.sql(
         f"{CONTRACT} CREATE TABLE outbox (theirs int); CREATE TABLE sweeps (theirs int);"
         "CREATE TABLE django_migrations (id serial, app varchar(255), name varchar(255), applied timestamptz);"

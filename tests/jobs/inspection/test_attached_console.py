@@ -62,7 +62,7 @@ def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
 
 @pytest.fixture
 def attached(theirs: Database, fake: FakeSqs) -> Iterator[Database]:
-    """Filled by plain SQL, migrated, and read by this thread from now on."""
+    """Create a database with plain SQL, migrate it, and point this thread at it."""
     theirs.sql(CONTRACT + FILL)
     theirs.migrate()
     with theirs.as_default():
@@ -86,7 +86,7 @@ def operator(attached: Database) -> Client:
 
 
 def read(client: Client, path: str, **query: str) -> str:
-    """A page, soon, in words."""
+    """Return the text of a page, and check that it was fast."""
     overview.memory.clear()
     began = time.monotonic()
     response = client.get(f"{path}?{urlencode(query)}", follow=True)
@@ -96,13 +96,13 @@ def read(client: Client, path: str, **query: str) -> str:
 
 
 def page_of(client: Client, minutes: int) -> str:
-    """The page of the job of this age."""
+    """Return the page of the job of this age."""
     pk = Job.objects.get(package_size=minutes).pk
     return read(client, reverse("admin:jobs_job_change", args=[pk]))
 
 
 def listed(client: Client, **query: str) -> list[int]:
-    """The ages on the first page of the jobs list."""
+    """Return the ages on the first page of the list of jobs."""
     began = time.monotonic()
     response = client.get(reverse("admin:jobs_job_changelist"), query)
     assert response.status_code == 200
@@ -111,7 +111,7 @@ def listed(client: Client, **query: str) -> list[int]:
 
 
 def touched() -> set[str]:
-    """The jobs of which the outbox is to send, by what they were and how old."""
+    """Return the jobs with an outbox message, by status and number."""
     numbers = Job.objects.filter(pk__in=Outbox.objects.values("job_id")).values_list(
         "package_size", flat=True
     )
@@ -120,7 +120,7 @@ def touched() -> set[str]:
 
 
 def arm_with_a_cutoff(client: Client) -> None:
-    """As an operator does: look at the preview, give a reason, arm."""
+    """Arm recovery as an operator does: preview, reason, confirmation."""
     # The row of 90 minutes is not newer.
     since = f"{timezone.now() - timedelta(minutes=CUTOFF_MINUTES - 1):%Y-%m-%dT%H:%M}"
     page = reverse("admin:jobs_recoverycontrol_changelist")

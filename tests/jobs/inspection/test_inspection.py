@@ -30,7 +30,7 @@ def found(findings: list[Finding], kind: str, subject: str) -> Finding:
 
 
 def statements(action: str) -> str:
-    """The SQL in an advice: what stands before the last semicolon, without remarks."""
+    """Return the SQL of an advice: everything up to the last semicolon, without comments."""
     sql = action[action.index("ALTER") : action.rindex(";") + 1]
     return sql.replace("(in batches)", "")
 

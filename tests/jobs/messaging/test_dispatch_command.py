@@ -38,7 +38,7 @@ def handlers_restored() -> Iterator[None]:
 
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch, handlers_restored: None) -> Callable[..., str]:
-    """Run the loop on these passes; during the last one, a SIGTERM comes. Returns what was said, without times."""
+    """Run the loop with these passes and SIGTERM during the last; return its output without times."""
 
     def run(passes: Sequence[Dispatched | Exception]) -> str:
         left = list(passes)
@@ -122,7 +122,7 @@ def test_loop_survives_database_outage(loop: Callable[..., str]) -> None:
 
 
 def _database_url() -> str:
-    """The test database, for a process of its own."""
+    """Return the URL of the test database, for another process."""
     found = connection.settings_dict
     return f"postgres://{found['USER']}@/{found['NAME']}?host={quote(str(found['HOST']), safe='')}"
 

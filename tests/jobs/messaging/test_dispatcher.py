@@ -41,7 +41,7 @@ QUEUE, DLQ, OTHER = "https://sqs.fake/jobs", "https://sqs.fake/dead", "https://s
 
 @pytest.fixture
 def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
-    """Queue 'default' with a dead letter queue, and queue 'other' without."""
+    """Provide queue 'default' with a dead letter queue, and queue 'other' without."""
     account = FakeSqs()
     for url in (QUEUE, DLQ, OTHER):
         account.create(url)
@@ -55,7 +55,7 @@ def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
 
 @pytest.fixture
 def broken(fake: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
-    """What answers for queue 'default' in place of ``fake``: nothing but refused connections."""
+    """Replace ``fake`` for queue 'default' by refused connections."""
     away = FakeSqs()
     away.create(QUEUE)
     away.fail_next(1_000, unreachable())
@@ -64,12 +64,12 @@ def broken(fake: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
 
 
 def let_pass(time: timedelta) -> None:
-    """As if so much time had gone by for all rows that wait."""
+    """Age all waiting rows by this much time."""
     Outbox.objects.filter(state=State.WAITING).update(available_at=F("available_at") - time)
 
 
 def wait_of(row: Outbox) -> timedelta:
-    """How long the row is left alone from now on."""
+    """Return how long the row is left alone from now on."""
     pause = Outbox.objects.annotate(pause=F("available_at") - Now()).values_list("pause", flat=True)
     found: timedelta = pause.get(pk=row.pk)
     return found
@@ -137,7 +137,7 @@ def test_message_says_what_the_jobs_row_says(fake: FakeSqs) -> None:
 def test_package_size_of_other_type_does_not_stop_dispatch(
     fake: FakeSqs, kind: str, stored: str, sent: int | None
 ) -> None:
-    """What is a whole number goes as one. What isn't is left out, and its worker reads it from the row."""
+    """Send whole numbers; leave out other values, which the worker reads from the row."""
     odd, usual = job(), job()
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE jobs ALTER COLUMN package_size TYPE {kind} USING package_size::{kind}")
@@ -467,7 +467,7 @@ def test_row_is_held_until_its_job_may_start(fake: FakeSqs) -> None:
 
 
 def test_job_that_never_starts_does_not_delay_others(fake: FakeSqs) -> None:
-    """A time that Python has no name for, yet PostgreSQL has, and a producer may write."""
+    """Use a timestamp that PostgreSQL accepts and Python cannot represent."""
     parked = letter(job(), due=SECOND)
     letter(job())
     with connection.cursor() as cursor:

@@ -61,7 +61,7 @@ def test_find_stale_jobs_tells_what_sweeps_will_do() -> None:
 
 
 def test_dry_run_says_what_stops_sweeps() -> None:
-    """What it promises is what the command without --dry-run does."""
+    """Compare the dry run with what the command does without --dry-run."""
     dead = run(age=2 * HOUR, silent=HOUR)
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
     assert "Recovery is paused until somebody resumes it." in called("recover_stale_jobs", "--dry-run")

@@ -48,19 +48,19 @@ def armed(db: None, settings: Any) -> None:
 
 @pytest.fixture
 def empty_queue(armed: None) -> QueueState:
-    """The queue was seen empty a moment ago."""
+    """Record that the queue was empty a moment ago."""
     return QueueState.objects.create(name="default", visible=0, in_flight=0, delayed=0, read_at=Now())
 
 
 def sent(*, ago: timedelta = LONG, resends: int = 0, state: str = State.SENT, **fields: Any) -> Job:
-    """A job that waits since ``ago``, with the row of the message that was sent then."""
+    """Create a job that has waited since ``ago``, with the row of the message sent then."""
     waiting = job(updated_at=Now() - ago, created_at=Now() - ago, **fields)
     letter(waiting, state=state, sent_at=Now() - ago, resends=resends, attempts=4, due=ago)
     return waiting
 
 
 def later_claims(count: int, *, ago: timedelta = timedelta(hours=1), **fields: Any) -> None:
-    """So many jobs, enqueued ``ago``, that were claimed since; of every kind of claimed status."""
+    """Create jobs enqueued ``ago`` and claimed since, in every claimed status."""
     kinds = [Status.IN_PROGRESS, Status.COMPLETED, Status.FAILED, Status.QUARANTINED]
     Job.objects.bulk_create(
         Job(
@@ -230,7 +230,7 @@ def test_other_jobs_are_no_proof(fields: dict[str, Any]) -> None:
 
 
 def test_requeued_job_is_compared_by_its_new_wait() -> None:
-    """It was created long before the others, but waits since shortly only."""
+    """Use a job that is older than the others but has waited only briefly."""
     waiting = sent(ago=LOST_AFTER + SECOND)
     Job.objects.update(created_at=Now() - LONG)
     later_claims(LATER_CLAIMS, ago=LOST_AFTER + 60 * SECOND)
@@ -321,7 +321,7 @@ def start_again(waiting: Job) -> None:
 
 
 def resend(waiting: Job) -> None:
-    """Another console did, and its dispatcher has sent it already."""
+    """Resend as another console whose dispatcher has already sent the message."""
     assert resend_lost() == 1
     Outbox.objects.update(state=State.SENT, sent_at=Now())
 

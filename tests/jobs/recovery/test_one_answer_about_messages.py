@@ -95,7 +95,7 @@ def armed(settings: Any) -> None:
 
 @pytest.fixture
 def made() -> Made:
-    """A job for each case, and its name by the job's id."""
+    """Create a job per case; return the case's name by job ID."""
     QueueState.objects.create(name="empty", visible=0, in_flight=0, delayed=0, read_at=Now())
     QueueState.objects.create(name="default", visible=7, in_flight=0, delayed=0, read_at=Now())
     names = {}

@@ -124,7 +124,7 @@ class World:
         return {name: case.stale for name, case in CASES.items() if case.stale}
 
     def reasons(self) -> dict[str, Reason]:
-        """Why each is stale, or that it is hung."""
+        """Return why each run is stale, or that it is hung."""
         hung = {name: Reason.HUNG for name, case in CASES.items() if case.late and name not in self.stale()}
         return self.stale() | hung
 
@@ -205,7 +205,7 @@ def test_the_filter_of_the_list(world: World, reason: Reason) -> None:
 
 
 def test_the_statement_that_takes_runs(world: World) -> None:
-    """It looks at the beats alone: what else is a sign of life does not come after the page was locked."""
+    """Check beats only: other signs of life do not appear after the page was locked."""
     policy = Policy(max_recoveries=3, queues=frozenset(), cutoff=None, forgiven_before=None)
     runs = [
         decide(job, policy)._replace(action=Action.REQUEUE) for job in Job.objects.running().with_evidence()
@@ -214,7 +214,7 @@ def test_the_statement_that_takes_runs(world: World) -> None:
 
 
 def test_the_last_sign_of_life_and_the_start_and_the_deadline(world: World) -> None:
-    """In Python as the database has it, for a model and for a row of the page."""
+    """Compare Python with the database, for a model and for a row of the page."""
     for job in Job.objects.running().with_evidence():
         assert last_seen_of(job) == job.last_seen
         began, this = began_at(job), Job.objects.filter(pk=job.pk)

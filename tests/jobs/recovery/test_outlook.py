@@ -77,7 +77,7 @@ def outlooks(around: Surroundings) -> dict[UUID, Outlook]:
 
 
 def every_kind_of_run(now: datetime) -> None:
-    """Fresh, stale and hung runs and jobs that don't run, in both queues, before and after the cutoff, and so on."""
+    """Create fresh, stale, hung and ended runs in both queues, before and after the cutoff, and so on."""
     jobs, beats = [], []
     lives = [("stale", SEEN_BEFORE), ("stale", SEEN_AFTER), ("hung", SECOND), ("fresh", SECOND)]
     runs = product(lives, ["default", "gone"], [0, MOST], [BEGAN_BEFORE_CUTOFF, BEGAN_AFTER_CUTOFF])
@@ -114,7 +114,7 @@ def every_kind_of_run(now: datetime) -> None:
 
 
 def worlds(pause: str) -> list[tuple[bool, bool, bool]]:
-    """Whether there is a cutoff, whether an earlier mass was forgiven, and whether no sweep ended for long."""
+    """Return conditions: cutoff or not, mass staleness forgiven or not, long gap without sweeps or not."""
     both = [(False, False, False), (True, True, False), (True, True, True)]
     return both if PAUSES[pause] else [*both, (True, False, False), (False, True, False)]
 
@@ -185,7 +185,7 @@ def _sweep_and_compare() -> None:
 
 
 def _let_time_pass_and_compare() -> None:
-    """What is to happen after the pause happens at its end, and what after a hold, at the hold's."""
+    """Check that events announced for the end of a pause or hold happen at that end."""
     said, before = outlooks(surroundings.read()), states()
     if not any(each.when in {When.AFTER_PAUSE, When.AFTER_HOLD} for each in said.values()):
         return

@@ -127,7 +127,7 @@ def test_wording_of_what_stops_sweeps(armed: None, settings: Any) -> None:
 
 
 def test_without_sweeps_nothing_is_promised(armed: None) -> None:
-    """A sweep after a long gap excuses all silence first, so it would not take the run."""
+    """Promise nothing, because a sweep after a long gap first excuses all silence."""
     made = stale_run()
     Sweep.objects.update(finished_at=Now() - 12 * MINUTE)
     told = of(made)
@@ -143,7 +143,7 @@ def test_without_sweeps_nothing_is_promised(armed: None) -> None:
 def test_a_schedule_that_is_switched_off_is_known(
     armed: None, trigger: str | None, expected: Stop | None
 ) -> None:
-    """Where a loop or cron sweeps by command, the schedule does not matter."""
+    """Ignore the schedule where a loop or cron runs sweeps by command."""
     made = stale_run()
     schedules.sync()
     assert of(made).when == When.NEXT_SWEEP

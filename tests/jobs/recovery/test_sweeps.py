@@ -263,7 +263,7 @@ def test_workers_that_come_back_end_the_hold(mass: list[Job]) -> None:
 
 @pytest.mark.parametrize(("newer", "expected"), [(3, Sweep.Mode.ARMED), (4, Sweep.Mode.HELD)])
 def test_runs_from_before_the_cutoff_are_no_mass(settings: Any, newer: int, expected: str) -> None:
-    """Nothing recovers them by itself, so their death years ago must not hold up what dies now."""
+    """Ignore runs that are never recovered automatically: they must not hold up new ones."""
     settings.OPSCONSOLE_MASS_STALE_RUNS = 4
     cutoff = timezone.now() - 6 * THRESHOLD
     control.arm(OPERATOR, "attached", cutoff)
@@ -402,7 +402,7 @@ def test_run_held_by_a_finishing_worker_is_passed_over() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_refused_page_is_locked_again_before_its_rows_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The locks go with the transaction that failed: what happened in between wins, as before the first of them."""
+    """Respect changes made after the failed transaction released its locks."""
     _arm_again()
     bad, alive, taken, dead = (dead_run(worker=f"worker-{number}") for number in range(4))
     requeue = rescue.requeue
@@ -462,7 +462,7 @@ def test_many_sweeps_at_once_recover_each_run_once(settings: Any) -> None:
 
 
 def _arm_again() -> None:
-    """A test with real transactions begins on tables that the one before it emptied."""
+    """Arm recovery, because tests with real transactions start with emptied tables."""
     RecoveryControl.objects.get_or_create(pk=1)
     control.arm(OPERATOR, "tests", cutoff=None)
 

@@ -47,7 +47,7 @@ def operator(client: Client) -> Client:
 
 
 def seen(*, visible: int = 0, ago: timedelta = timedelta(0), error: str = "") -> None:
-    """The last reading of the queue."""
+    """Record the last reading of the queue."""
     read_at = Now() - ago
     QueueState.objects.create(
         name="default", visible=visible, in_flight=0, delayed=0, read_at=read_at, error=error
@@ -55,7 +55,7 @@ def seen(*, visible: int = 0, ago: timedelta = timedelta(0), error: str = "") ->
 
 
 def sent(*, ago: timedelta = HOUR, **fields: Any) -> Job:
-    """A job whose message was sent ``ago`` and that nobody has claimed since."""
+    """Create a job whose message was sent ``ago`` and that no worker has claimed since."""
     made = job(updated_at=Now() - ago)
     about: dict[str, Any] = {"state": State.SENT, "sent_at": Now() - ago, "attempts": 1}
     letter(made, **about | fields)
@@ -242,7 +242,7 @@ def shown(client: Client, **query: str) -> list[UUID]:
 
 
 def test_used_up_ones_are_found_by_their_own_index() -> None:
-    """The overview asks every few seconds, and nearly all of a large outbox is settled."""
+    """Use an index, because the overview runs this query every few seconds on a large outbox."""
     sent(resends=3)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

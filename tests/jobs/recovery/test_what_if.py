@@ -37,7 +37,7 @@ def begun() -> Run:
 
 
 def silent_for(run: Run, time: timedelta) -> None:
-    """As if this much time had passed since the last beat."""
+    """Age the last beat by this much time."""
     WorkerHeartbeat.objects.filter(worker_id=run.worker.id).update(last_heartbeat=Now() - time)
 
 

@@ -35,14 +35,14 @@ Kind = JobEvent.Kind
 
 
 def claimed(worker: Worker = ADA, **fields: Any) -> Run:
-    """A run that this worker has just claimed."""
+    """Return a run that this worker has just claimed."""
     job = lifecycle.claim(factories.job(**fields).pk, None, worker)
     assert isinstance(job, Job)
     return Run(job.pk, job.run_epoch, worker)
 
 
 def superseded(worker: Worker = ADA) -> Run:
-    """A run of this worker whose job was given to Bob meanwhile."""
+    """Return a run of this worker whose job was given to Bob meanwhile."""
     run = claimed(worker)
     restart(Job.objects.filter(pk=run.job_id))
     assert isinstance(lifecycle.claim(run.job_id, run.epoch + 1, BOB), Job)

@@ -77,7 +77,7 @@ class OneJob(RuleBasedStateMachine):
         return Job.objects.filter(pk=self.id).values().get()
 
     def pick(self, number: int) -> tuple[Run, bool]:
-        """One of the runs ever won, and whether it is the one that counts."""
+        """Return one of the runs ever won, and whether it is the current one."""
         run, job = self.runs[max(number, -len(self.runs))], self.job
         return run, job.status == Status.IN_PROGRESS and job.run_epoch == run.epoch
 

@@ -25,7 +25,7 @@ OWN = {"id", "error_message", "recovery_count", "updated_at"}
 
 
 def dead(worker: str) -> Job:
-    """A stale run of which every column says something."""
+    """Create a stale run with a value in every column."""
     return run(
         age=HOUR,
         silent=HOUR,

@@ -42,7 +42,7 @@ def outgoing(number: int = 0, **fields: Any) -> Outgoing:
 
 
 def held(queue_url: str) -> sqs.Received:
-    """A message in our hands, of which only the receipt handle counts."""
+    """Return a received message of which only the receipt handle matters."""
     return sqs.Received(
         queue_url=queue_url,
         message_id="1",
@@ -486,7 +486,7 @@ def test_unreadable_gauge_is_not_zero(
 
 @contextmanager
 def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -> Iterator[str]:
-    """The URL of a queue on a server of our own that gives every request this answer."""
+    """Yield the URL of a queue on a test server that gives every request this response."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -499,7 +499,7 @@ def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -513,7 +513,7 @@ def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -
 
 @pytest.fixture
 def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The real client, with short timeouts and without retries; the queue's URL says where to connect."""
+    """Use the real client with short timeouts and no retries; it connects to the queue's URL."""
     settings.AWS_ENDPOINT_URL = ""
     monkeypatch.setattr(sqs, "CONFIG", IMPATIENT)
     sqs._client.cache_clear()
@@ -523,7 +523,7 @@ def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 @pytest.fixture
 def without_retries(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For servers that answer at once: they get all the time that a busy machine takes."""
+    """Disable retries, for servers that answer at once, and keep the long timeouts for slow machines."""
     monkeypatch.setattr(sqs, "CONFIG", IMPATIENT.merge(Config(read_timeout=30)))
     sqs._client.cache_clear()
 
@@ -614,7 +614,7 @@ SIGNED = {"x-amzn-RequestId": "b9c3-1", "Content-Type": "application/x-amz-json-
 def test_success_response_from_another_server_is_unavailable(
     call: Call, body: bytes, headers: dict[str, str]
 ) -> None:
-    """A proxy's page with status 200 is neither an empty queue nor a deleted message."""
+    """Take a proxy's page with status 200 neither for an empty queue nor for a deletion."""
     with (
         answering(200, body, headers) as url,
         pytest.raises(sqs.QueueUnavailable, match="does not answer like SQS") as caught,
@@ -627,7 +627,7 @@ def test_success_response_from_another_server_is_unavailable(
 @pytest.mark.parametrize("name", SIGNED)
 @pytest.mark.usefixtures("without_retries")
 def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
-    """SQS deletes and releases with an empty body. Some emulators give a request id alone, some the type."""
+    """Accept an empty body, as SQS sends, and a request ID or type alone, as some emulators do."""
     with answering(200, body, {name: SIGNED[name]}) as url:
         assert sqs.delete(held(url)) is True
         assert sqs.release(held(url)) is True
@@ -660,7 +660,7 @@ def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
 )
 @pytest.mark.usefixtures("impatient")
 def test_any_response_raises_only_adapter_errors(body: bytes, status: int) -> None:
-    """Not sent, not deleted, nothing received, or a ``QueueError``; never a foreign exception or a count."""
+    """Expect a negative result or a ``QueueError``; never another exception or a count."""
     with answering(status, body, SIGNED) as url:
         for name, call in CALLS.items():
             try:
@@ -748,7 +748,7 @@ def test_forked_child_opens_connections_of_its_own(monkeypatch: pytest.MonkeyPat
 
 
 def test_threads_share_one_adapter(sqs_queue: TestQueue) -> None:
-    """Clients made by many threads at once all work (the emulator itself is asked one thing at a time)."""
+    """Create clients in many threads at once; requests to the emulator itself are serialized."""
     sqs._client.cache_clear()
     start = threading.Barrier(8)
     clients: list[object] = []

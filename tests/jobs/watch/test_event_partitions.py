@@ -38,7 +38,7 @@ def rows(sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
 
 
 def month(ahead: int) -> str:
-    """The name of a month's partition, whether it is there or not."""
+    """Return the name of a month's partition, whether it exists or not."""
     return str(rows(MONTHS, [ahead, ahead])[0][0])
 
 
@@ -50,13 +50,13 @@ def partitions() -> list[str]:
 
 
 def event(ahead: timedelta = timedelta(0)) -> str:
-    """An event of that time; returns the partition that holds it."""
+    """Create an event at this time; return the partition that holds it."""
     made = JobEvent.objects.create(job=job(), kind="completed", actor="test", at=Now() + ahead)
     return str(rows("SELECT tableoid::regclass::text FROM job_events WHERE id = %s", [made.pk])[0][0])
 
 
 def test_migrations_create_same_schema_as_django() -> None:
-    """The table is written as SQL, because Django knows no partitions."""
+    """Compare with the model, because Django cannot create partitions and the table is SQL."""
     kinds = dict(
         rows(
             "SELECT attname::text, format_type(atttypid, NULL) || CASE WHEN attnotnull THEN '' ELSE ' null' END"
@@ -181,7 +181,7 @@ def test_creation_does_not_wait_for_reader_of_default_partition(theirs: Database
     ],
 )
 def test_query_by_time_reads_only_matching_partitions(question: Callable[[], Any]) -> None:
-    """As the server plans them: whether a month's partition is in the plan."""
+    """Check which partitions appear in the server's plan."""
     event()
     old = month(-3)
     rows(f"CREATE TABLE {old} PARTITION OF job_events FOR VALUES FROM ('{dated(-3)}') TO ('{dated(-2)}')")

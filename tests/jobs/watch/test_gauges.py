@@ -62,7 +62,7 @@ def test_sixth_stale_job_in_a_day_raises_one_alert() -> None:
 
 
 def test_the_alert_about_stale_jobs_promises_no_recovery_during_a_pause() -> None:
-    """Nor does it say that each waits for its recovery: some are left to people."""
+    """Make no statement about each job's recovery, because some are left to operators."""
     for number in range(6):
         run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
     pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
@@ -233,7 +233,7 @@ def test_queue_never_read_raises_alert() -> None:
 
 @pytest.mark.usefixtures("two_queues")
 def test_second_failure_does_not_resolve_alert_meanwhile() -> None:
-    """The first failing reading after a success is not told, and does not close what is open either."""
+    """Ignore the first failed reading after a success, without resolving an open alert."""
     queue(read_at=Now() - HOUR, checked_at=Now(), error="AccessDenied")
     gauges.judge_queues()
     queue(read_at=Now() - MINUTE, checked_at=Now(), error="AccessDenied")
@@ -286,7 +286,7 @@ def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_measuring_takes_bounded_number_of_queries(settings: Settings) -> None:
-    """As many for many rows as for few."""
+    """Expect as many queries for many rows as for few."""
 
     def asked() -> int:
         with CaptureQueriesContext(

@@ -9,7 +9,7 @@ from jobs.worker import RunContext
 
 
 def wait_for_gate(context: RunContext) -> dict[str, bool]:
-    """Work until the file named in the payload exists; say when the work began."""
+    """Work until the file named in the payload exists; record when the work began."""
     context.note("begun", reference=str(context.job.id))
     gate, pause = Path(context.job.payload["gate"]), threading.Event()
     while not gate.exists():
@@ -19,15 +19,15 @@ def wait_for_gate(context: RunContext) -> dict[str, bool]:
 
 
 def return_at_once(_context: RunContext) -> None:
-    """Nothing to do."""
+    """Return at once."""
 
 
 def take_nothing() -> None:
-    """Takes no argument, so it is no handler."""
+    """Accept no argument, which makes this an invalid handler."""
 
 
 async def run_later(_context: RunContext) -> None:
-    """A coroutine, so it is no handler."""
+    """Accept a run, but as a coroutine, which makes this an invalid handler."""
 
 
 NOT_CALLABLE = 7

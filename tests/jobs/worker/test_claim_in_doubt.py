@@ -55,7 +55,7 @@ def consumer(fake: FakeSqs, ran: list[tuple[Any, int]], settings: Any) -> Consum
 
 @pytest.fixture
 def proxy() -> Iterator[CuttingProxy]:
-    """The way to the database, for the consumer alone: the test looks past it."""
+    """Route only the consumer's database connection through a proxy."""
     described = connection.settings_dict
     with CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as made:
         yield made
@@ -70,7 +70,7 @@ def story(job: Job) -> list[tuple[str, int | None]]:
 
 
 def poll_with_a_cut(consumer: Consumer, proxy: CuttingProxy, *, answer: bool) -> None:
-    """One turn of the worker in which its claim hears nothing back."""
+    """Run one turn of the worker in which the answer to its claim is lost."""
     proxy.cut(CLAIM_COMMITS, answer=answer)
     with proxy.as_default():
         consumer.poll()
@@ -193,7 +193,7 @@ def test_stopping_worker_leaves_unclaimed_run_alone(
 def test_started_run_is_never_started_again(
     consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its end could not be recorded, so the row still looks like a claim of ours; recovery is to judge it."""
+    """Leave a run to recovery when its end could not be recorded and it still looks claimed."""
     job = factories.job()
     for _ in range(2):
         send(job)
@@ -213,7 +213,7 @@ def test_started_run_is_never_started_again(
 def test_message_is_left_to_visibility_timeout_after_retries(
     consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that answers, and fails this one claim again and again, must not keep a worker from the others."""
+    """Give up one claim that keeps failing, so that the worker can take others."""
     claim = lifecycle.claim
     tried: Counter[Any] = Counter()
     bad, good = factories.job(), factories.job()
@@ -252,7 +252,7 @@ def test_repeated_claim_without_lost_answer_is_refused() -> None:
 
 
 def _raising(error: Exception, *, then: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Raises once, then does what it should; without ``then`` it raises always."""
+    """Raise once, then call ``then``; without ``then`` raise always."""
     left = [1]
 
     def call(*args: Any, **options: Any) -> Any:

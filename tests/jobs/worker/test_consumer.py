@@ -44,7 +44,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.fixture
 def ran() -> list[RunContext]:
-    """The runs that the consumer's handler was called for."""
+    """Provide a list of the runs for which the consumer called its handler."""
     return []
 
 
@@ -55,7 +55,7 @@ def consumer(sqs_queue: TestQueue, ran: list[RunContext], settings: Any) -> Cons
 
 @pytest.fixture
 def two_queues(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
-    """The consumer's queues on an account that counts bytes as SQS does."""
+    """Provide the consumer's queues on an account that counts bytes as SQS does."""
     fake = FakeSqs()
     dlq_url = fake.create("https://sqs.fake/000000000000/dead")
     url = fake.create("https://sqs.fake/000000000000/jobs", dlq_url=dlq_url)
@@ -77,7 +77,7 @@ def send(sqs_queue: TestQueue) -> Callable[..., None]:
 
 @pytest.fixture
 def released(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The delays in seconds with which messages were given back."""
+    """Return the delays in seconds with which messages were released."""
     delays: list[int] = []
     real = sqs.release
 
@@ -90,7 +90,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def failing(error: Exception, *, times: int = 1, then: Callable[..., Any]) -> Callable[..., Any]:
-    """Something that fails so often before it works."""
+    """Return a function that fails this many times before it succeeds."""
     left = [times]
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -103,7 +103,7 @@ def failing(error: Exception, *, times: int = 1, then: Callable[..., Any]) -> Ca
 
 
 def counts(queue: TestQueue, url: str | None = None) -> tuple[int, int]:
-    """Messages that are visible, and that are in somebody's hands or hidden."""
+    """Return the numbers of visible messages and of those in flight or delayed."""
     depth = sqs.depth(url or queue.url)
     return depth.visible, depth.in_flight
 
@@ -314,7 +314,7 @@ class TestPoison:
         theirs: int,
         kept: int,
     ) -> None:
-        """SQS counts body and attributes together, and takes nothing of what is too much."""
+        """Truncate the reason, because SQS limits body and attributes together."""
         body = "{" + "x" * (sqs.BATCH_BYTES - room - 1)
         sqs.send_raw(consumer.queue.url, body, {f"a{n}": Attribute("x" * 20) for n in range(theirs)})
         consumer.poll()

@@ -46,7 +46,7 @@ def say(name: str, job: Job, epoch: int | None = 1, **parameters: Any) -> list[d
 
 
 def picture(job: Job) -> list[Any]:
-    """All that stands in the database about a job; of a moment only whether it is there.
+    """Return everything the database holds about a job; of each timestamp only whether it is set.
 
     Whether a message to a queue has a name makes no difference: only one that goes to a dead letter queue needs it.
     """
@@ -67,7 +67,7 @@ def picture(job: Job) -> list[Any]:
 
 
 def both(**fields: Any) -> tuple[Job, Job]:
-    """Two like jobs: one for the page's statements, one for the library."""
+    """Create two equal jobs: one for the page's statements, one for the library."""
     return factories.job(**fields), factories.job(**fields)
 
 

@@ -37,7 +37,7 @@ def hurry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def work(handler: Handler, **fields: Any) -> Job:
-    """Claim a job, run it with this handler, and return it as it is then."""
+    """Claim a job, run it with this handler, and return it as stored afterwards."""
     job = lifecycle.claim(factories.job(**fields).pk, None, ADA)
     assert isinstance(job, Job)
     carry_out(job, ADA, handler)
@@ -49,7 +49,7 @@ def events(job: Job) -> list[str]:
 
 
 def beats() -> Callable[[], bool]:
-    """A condition: the worker has beaten since."""
+    """Return a condition that holds once the worker has beaten again."""
     before = WorkerHeartbeat.objects.get(worker_id="ada").last_heartbeat
     return lambda: WorkerHeartbeat.objects.get(worker_id="ada").last_heartbeat > before
 
@@ -304,7 +304,7 @@ class TestReports:
 
 
 def cut_connections() -> None:
-    """Have the server end every connection to the test database, this one among them."""
+    """Terminate every connection to the test database on the server, including this one."""
     with pytest.raises(OperationalError), connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
@@ -320,7 +320,7 @@ def fail_times(
     after: bool = False,
     then: Callable[[], object] = lambda: None,
 ) -> None:
-    """Let this step of the lifecycle fail as in an outage, before or after it is done, and ``then`` do this."""
+    """Fail this lifecycle step as in an outage, before or after its effect, then call ``then``."""
     real = getattr(lifecycle, name)
     left = [times]
 

@@ -75,7 +75,7 @@ def test_names_the_setting_when_there_is_no_queue(settings: Any) -> None:
 class TestProcess:
     @pytest.fixture
     def start(self, sqs_queue: TestQueue) -> Iterator[Start]:
-        """Start run_worker beside us, on the test's database and queue; killed at the end if it still runs."""
+        """Start run_worker as a process on the test's database and queue; kill it at the end if it still runs."""
         with ExitStack() as ends:
 
             def start(handler: str, *words: str) -> subprocess.Popen[bytes]:
@@ -95,7 +95,7 @@ class TestProcess:
 
     @pytest.fixture
     def gate(self, tmp_path: Path) -> Path:
-        """The file that lets ``handlers.wait_for_gate`` finish."""
+        """Return the file that lets ``handlers.wait_for_gate`` finish."""
         return tmp_path / "gate"
 
     def test_sigterm_lets_the_run_finish_and_nothing_else_begin(
@@ -155,7 +155,7 @@ class TestProcess:
 
 
 def environment(queue: TestQueue) -> dict[str, str]:
-    """The tests' services, with the database that this test writes to."""
+    """Return the environment of the tests' services, with this test's database."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
     return os.environ | {
         "DATABASE_URL": url.geturl(),
@@ -166,7 +166,7 @@ def environment(queue: TestQueue) -> dict[str, str]:
 
 
 def begin(queue: TestQueue, gate: Path) -> Job:
-    """A job with its message on the queue."""
+    """Create a job with its message on the queue."""
     job = factories.job(payload={"gate": str(gate)})
     sqs.send_raw(queue.url, JobMessage(job_id=job.pk, run_epoch=1).to_body())
     return job

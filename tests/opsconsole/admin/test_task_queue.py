@@ -141,7 +141,7 @@ def test_a_viewer_changes_no_schedule(client: Client, sweep: Schedule, action: s
 def test_each_permission_opens_its_own_actions(
     client: Client, sweep: Schedule, permission: str, opened: set[str]
 ) -> None:
-    """Standing a schedule still and running it once more are different powers, and neither is editing it."""
+    """Keep pausing a schedule, running it, and editing it as separate permissions."""
     client.force_login(people.allowed(permission))
     form = client.get(LIST).context["action_form"]
     offered = {value for value, _ in form.fields["action"].choices if value} if form else set()

@@ -229,7 +229,7 @@ def test_the_reference_page_shows_every_route(client: Client, who: str) -> None:
 
 
 def limit(name: str, most: int, **fields: Any) -> None:
-    """A policy of this name and limit, in force now."""
+    """Set a policy of this name and limit, effective now."""
     Policy.objects.update_or_create(name=name, defaults={"limit": most, "window_seconds": 60} | fields)
     policy_cache.clear()
 

@@ -58,7 +58,7 @@ each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.la
 
 @pytest.fixture(autouse=True)
 def _surroundings(settings: Any) -> Iterator[None]:
-    """Limits that the generator does not reach, and a connection that outlives each request."""
+    """Set limits that the generator does not reach, and keep the connection open between requests."""
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:1/0/default", None)}
     Policy.objects.update(limit=20_000)
     policy_cache.clear()
@@ -72,7 +72,7 @@ def _surroundings(settings: Any) -> Iterator[None]:
 
 
 def generate(route: Any, judge: Callable[[Any], None]) -> None:
-    """Call with the same examples in each run: such as the description asks for, and such as it forbids."""
+    """Send the same valid and invalid examples in each run."""
     modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
     cases = st.one_of([route.as_strategy(generation_mode=mode) for mode in modes])
     chosen = settings(

@@ -49,7 +49,7 @@ class Cluster:
         return self.log.read_text()
 
     def leader(self) -> psutil.Process:
-        """The stock qcluster: the topmost process of that command."""
+        """Return the stock qcluster: the topmost process of that command."""
         clusters = [each for each in self.mark.processes() if "qcluster" in each.cmdline()]
         pids = {each.pid for each in clusters}
         return next(each for each in clusters if each.ppid() not in pids)
@@ -58,18 +58,18 @@ class Cluster:
         return self.leader().children()[0]
 
     def workers(self) -> list[int]:
-        """The two that the current cluster started with."""
+        """Return the two workers that the current cluster started with."""
         ready = [int(pid) for pid in re.findall(r"ready for work at (\d+)", self.said)]
         return [pid for pid in ready if psutil.pid_exists(pid)]
 
     def wait_for_work(self) -> None:
-        """Until a task that is sent now was run."""
+        """Wait until a task sent now has run."""
         ClusterProgress.objects.update_or_create(pk="test", defaults={"hostname": "test", "probe": 0})
         async_task("opsconsole.cluster.tasks.tick", "test", 1)
         wait_until(ClusterProgress.objects.filter(pk="test", probe=1).exists, SECONDS)
 
     def wait_for_probes(self) -> None:
-        """Until a second probe is run, which is sent when the first came through."""
+        """Wait until a second probe has run, which is sent after the first was acknowledged."""
         wait_until(ClusterProgress.objects.exclude(pk="test").filter(probe__gte=2).exists, SECONDS)
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.django_db(transaction=True)
 def test_a_late_monitor_is_told_while_rate_limits_are_cleaned_up() -> None:
-    """Both had the number 7340114: as long as the cleanup's transaction lasted, no alert about a monitor was fired."""
+    """Use separate locks; with a shared one the cleanup delayed all monitor alerts."""
     minute = timedelta(minutes=1)
     Monitor.objects.create(name="sweep", interval=minute, last_ok_at=Now() - 5 * minute)
     told: list[str] = []
