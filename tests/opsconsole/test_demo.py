@@ -266,7 +266,9 @@ class TestStory:
         assert f"/admin/jobs/job/{story.job_id}/change/" in told
         assert story.over
 
-    def test_before_the_notes_nobody_is_killed(self, story: Story, victim: subprocess.Popen[bytes]) -> None:
+    def test_no_worker_is_killed_before_its_first_note(
+        self, story: Story, victim: subprocess.Popen[bytes]
+    ) -> None:
         self.note(self.begin(story, Worker("first", pid=victim.pid)), NOTES_BEFORE_THE_KILL - 1)
         self.hear_all(story)
         assert victim.poll() is None
@@ -311,7 +313,7 @@ class TestNoise:
         )
 
     @pytest.mark.django_db
-    def test_it_is_told_once_and_only_when_it_was_limited(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_limiting_is_reported_once(self, capsys: pytest.CaptureFixture[str]) -> None:
         teller = Limits("http://127.0.0.1:8000")
         for key, outcome in ((limited_client.KEY, "allowed"), ("address:127.0.0.1", "limited")):
             RateLimitRequest.objects.create(key=key, endpoint="/", method="GET", outcome=outcome)

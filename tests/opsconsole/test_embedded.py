@@ -141,7 +141,7 @@ def test_servers_listen_on_sockets_and_loopback_alone(folder: Path) -> None:
         assert requests.get(services[2][1] + "/moto-api/", timeout=30).ok
 
 
-def test_second_process_finds_the_servers_and_can_not_end_them(folder: Path) -> None:
+def test_second_process_finds_servers_and_cannot_stop_them(folder: Path) -> None:
     with owner_of(folder) as owner, owner_of(folder) as finder:
         started = {*owner.services()[:2], *finder.services()[:2]}
         # Whichever came first started both; the other found the same two.
@@ -191,7 +191,7 @@ def test_killed_server_is_started_again(folder: Path) -> None:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
 
 
-def test_pid_file_that_names_a_stranger_is_not_believed(folder: Path) -> None:
+def test_pid_file_of_unrelated_process_is_ignored(folder: Path) -> None:
     with embedded.start_postgres(folder, throwaway=True):
         left = (folder / "data" / "postmaster.pid").read_text().splitlines()
     stranger = psutil.Process().pid
@@ -200,7 +200,7 @@ def test_pid_file_that_names_a_stranger_is_not_believed(folder: Path) -> None:
         assert service.child and answer(service.url) == ""
 
 
-def test_half_made_cluster_is_made_anew(folder: Path) -> None:
+def test_incomplete_database_cluster_is_recreated(folder: Path) -> None:
     (folder / "data.new").mkdir()
     (folder / "data.new" / "PG_VERSION").write_text("18")
     with embedded.start_postgres(folder, throwaway=True) as service:
@@ -237,7 +237,7 @@ def test_server_that_does_not_start_says_why(folder: Path) -> None:
     assert "postgres.log" in str(refusal.value)
 
 
-def test_started_off_the_main_thread_it_outlives_the_thread(folder: Path) -> None:
+def test_server_started_in_thread_outlives_it(folder: Path) -> None:
     started: list[embedded.Service] = []
     thread = threading.Thread(target=lambda: started.append(embedded.start_valkey(folder)))
     thread.start()
@@ -252,7 +252,7 @@ def test_started_off_the_main_thread_it_outlives_the_thread(folder: Path) -> Non
     assert not lives(server) and not lives(watcher)
 
 
-def test_where_the_kernel_does_not_tell_a_watcher_does(folder: Path) -> None:
+def test_watcher_stops_servers_without_kernel_support(folder: Path) -> None:
     off_linux = "from opsconsole.kit.supervision import child; child._prctl = None\n" + OWNER
     process = subprocess.Popen(
         [sys.executable, "-c", off_linux, str(folder)],
@@ -268,7 +268,7 @@ def test_where_the_kernel_does_not_tell_a_watcher_does(folder: Path) -> None:
     wait_until_gone(processes)
 
 
-def test_fork_can_not_end_its_parents_server(tmp_path: Path) -> None:
+def test_fork_cannot_stop_server_of_parent(tmp_path: Path) -> None:
     sleeper = child.start(
         ["/bin/sleep", "60"], folder=tmp_path, log=tmp_path / "log", end_signal=signal.SIGKILL
     )

@@ -94,12 +94,12 @@ def test_each_place_says_the_same_of_a_check_of_dead_letters(ago: timedelta, lat
     assert said == dict.fromkeys(said, late)
 
 
-def test_a_sweep_that_never_was_is_late() -> None:
+def test_missing_sweep_is_late() -> None:
     assert overview.read().sweep_is_late
     assert ready()["sweep"] == "failing"
 
 
-def test_a_loop_says_how_often_it_sweeps() -> None:
+def test_loop_records_its_interval() -> None:
     """Use the loop's own interval, so that a slow loop is not always late."""
     swept(5 * INTERVAL, every=5 * INTERVAL)
 
@@ -108,7 +108,7 @@ def test_a_loop_says_how_often_it_sweeps() -> None:
     assert not surroundings.glance().sweeps_were_away
 
 
-def test_a_loop_slower_than_the_setting_recovers_all_the_same() -> None:
+def test_loop_slower_than_setting_still_recovers() -> None:
     """Recover although the interval is longer than the setting; each sweep once saw an outage."""
     control.arm(Actor.operator("ada", None), "tests", cutoff=None)
     RecoveryControl.objects.update(outage_ended_at=None)

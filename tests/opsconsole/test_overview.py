@@ -64,7 +64,7 @@ def sentences(seen: Overview, around: Surroundings = ARMED) -> list[str]:
     return [finding.sentence for finding in overview.findings(seen, around)]
 
 
-def test_when_all_is_well_nothing_is_found() -> None:
+def test_healthy_console_has_no_findings() -> None:
     assert sentences(WELL) == []
 
 
@@ -88,11 +88,11 @@ def test_when_all_is_well_nothing_is_found() -> None:
         ({"in_vain": 1}, "1 job still waiting after 3 re-sends of the message."),
     ],
 )
-def test_each_trouble_has_its_sentence(changes: dict[str, Any], sentence: str) -> None:
+def test_each_problem_has_its_sentence(changes: dict[str, Any], sentence: str) -> None:
     assert sentences(replace(WELL, **changes)) == [sentence]
 
 
-def test_quarantine_is_advised_what_the_console_allows(db: None) -> None:
+def test_advice_on_quarantine_is_possible(db: None) -> None:
     """Advise release, because a quarantined job cannot be cancelled."""
     [finding] = overview.findings(replace(WELL, quarantined=1), ARMED)
     quarantined = job(status="quarantined")
@@ -102,9 +102,7 @@ def test_quarantine_is_advised_what_the_console_allows(db: None) -> None:
 
 
 @pytest.mark.parametrize(("finding", "action"), [({"lost": 1}, "cancel"), ({"in_vain": 1}, "cancel")])
-def test_a_job_that_waits_in_vain_is_advised_what_the_console_allows(
-    db: None, finding: dict[str, Any], action: str
-) -> None:
+def test_advice_on_lost_message_is_possible(db: None, finding: dict[str, Any], action: str) -> None:
     [found] = overview.findings(replace(WELL, **finding), ARMED)
     assert action in found.advice
     [step] = job_operations.plan(job_operations.Action.CANCEL, [job().pk])
@@ -115,7 +113,7 @@ def test_a_job_that_waits_in_vain_is_advised_what_the_console_allows(
 @pytest.mark.parametrize(
     ("resend", "mode", "told"), [("on", "armed", 0), ("off", "armed", 1), ("on", "observe", 1)]
 )
-def test_a_lost_message_is_told_where_no_sweep_sends_it_again(
+def test_lost_message_is_shown_when_no_sweep_resends_it(
     settings: Any, resend: str, mode: str, told: int
 ) -> None:
     overview.memory.clear()
@@ -141,7 +139,7 @@ def test_observing_and_holding_come_first() -> None:
     assert "lost their worker" not in " ".join(sentences(troubled, OBSERVING)), "one thing is said once"
 
 
-def test_a_hold_that_has_ended_is_not_said() -> None:
+def test_ended_hold_is_not_shown() -> None:
     assert sentences(WELL, replace(HELD, hold_until=NOW - SECOND)) == []
     assert sentences(WELL, replace(HELD, mass=0)) == [], "too few are silent, the next sweep ends it"
 
@@ -167,7 +165,7 @@ def test_a_hold_that_has_ended_is_not_said() -> None:
         ),
     ],
 )
-def test_of_stale_runs_is_said_what_sweeps_do(around: Surroundings, advice: str) -> None:
+def test_stale_runs_are_shown_with_what_sweeps_do(around: Surroundings, advice: str) -> None:
     [finding] = overview.findings(replace(WELL, stale=1), around)
     assert finding.advice == advice
 
@@ -192,7 +190,7 @@ def test_the_headline_promises_no_recovery_during_a_pause(client: Any, settings:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("mode", ["armed", "observe"])
-def test_what_sweeps_leave_to_people_is_counted_apart(settings: Any, mode: str) -> None:
+def test_runs_left_to_operators_are_counted_separately(settings: Any, mode: str) -> None:
     """Count these runs as the recovery page lists them, armed or not."""
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     overview.memory.clear()
@@ -240,7 +238,7 @@ def test_the_figures_are_those_of_the_database(settings: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_the_figures_are_kept_for_a_moment(django_assert_num_queries: Any) -> None:
+def test_figures_are_cached_briefly(django_assert_num_queries: Any) -> None:
     overview.memory.clear()
     overview.read()
     job()
@@ -250,7 +248,7 @@ def test_the_figures_are_kept_for_a_moment(django_assert_num_queries: Any) -> No
 
 
 @pytest.mark.django_db
-def test_counting_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     overview.memory.clear()
     monkeypatch.setattr(counting, "COUNTED_TO", 2)
     for _ in range(5):
@@ -279,7 +277,7 @@ def test_a_dead_letter_queue_that_is_not_read_is_unknown_and_not_empty(settings:
 
 
 @pytest.mark.django_db
-def test_the_longest_wait_is_that_of_the_first_in_line(settings: Any) -> None:
+def test_longest_wait_is_that_of_first_job_in_queue(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     job(updated_at=Now() - HOUR)
     job()
@@ -293,7 +291,7 @@ def test_the_longest_wait_is_that_of_the_first_in_line(settings: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_who_watches_and_who_is_late() -> None:
+def test_monitors_and_late_monitors() -> None:
     Monitor.objects.create(name="sweep", interval=HOUR)
     Monitor.objects.create(name="check", interval=HOUR, last_ok_at=Now() - 3 * HOUR)
     overview.memory.clear()
@@ -317,7 +315,7 @@ def test_hours_without_a_reading_of_the_dead_letters_are_unknown() -> None:
 
 
 @pytest.mark.django_db
-def test_the_page_from_its_cache_asks_little(client: Any) -> None:
+def test_cached_page_takes_few_queries(client: Any) -> None:
     client.force_login(people.operator())
     overview.memory.clear()
     client.get(reverse("admin:index"))

@@ -23,29 +23,29 @@ def check(answer: Any, status: int, title: str) -> None:
     assert "<script" not in page and "style=" not in page
 
 
-def test_a_page_that_is_not_there(client: Client) -> None:
+def test_not_found(client: Client) -> None:
     client.force_login(people.viewer())
 
     check(client.get("/no/such/page"), 404, "Page not found")
 
 
-def test_what_somebody_may_not_do(client: Client) -> None:
+def test_forbidden(client: Client) -> None:
     client.force_login(people.viewer())
 
     check(client.get(reverse("admin:jobs_job_operate", args=["requeue"])), 403, "You do not have permission")
 
 
-def test_a_form_of_another_session() -> None:
+def test_csrf_failure() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(people.operator())
 
     check(client.post(reverse("admin:logout")), 403, "This form has expired")
 
 
-def test_an_address_of_another_site(client: Client) -> None:
+def test_unknown_host(client: Client) -> None:
     check(client.get("/", HTTP_HOST="elsewhere.invalid"), 400, "This request cannot be processed")
 
 
-def test_an_error_of_ours() -> None:
+def test_server_error() -> None:
     """Render the page without session, user or database, as any of them may have failed."""
     check(defaults.server_error(RequestFactory().get("/")), 500, "Something went wrong")

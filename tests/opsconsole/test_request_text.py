@@ -73,7 +73,7 @@ def lists_and_parameters(root: Client) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("text", [NUL, LONE_SURROGATE])
-def test_no_list_takes_it_for_a_filter(root: Client, text: str) -> None:
+def test_lists_ignore_it_as_filter(root: Client, text: str) -> None:
     asked = [f"{address}?{name}={text}" for address, name in lists_and_parameters(root)]
 
     wrong = [
@@ -84,7 +84,7 @@ def test_no_list_takes_it_for_a_filter(root: Client, text: str) -> None:
     assert wrong == []
 
 
-def test_no_address_takes_a_nul_for_a_key(root: Client) -> None:
+def test_nul_in_url_finds_nothing(root: Client) -> None:
     asked = everything.addresses_with(NUL)
     wrong = [
         (address, answer.status_code)
@@ -97,7 +97,7 @@ def test_no_address_takes_a_nul_for_a_key(root: Client) -> None:
     assert wrong == []
 
 
-def test_no_address_takes_a_lone_surrogate_for_a_key(root: Client) -> None:
+def test_lone_surrogate_in_url_finds_nothing(root: Client) -> None:
     """Find nothing, because Django leaves the bytes of such a path as they were typed."""
     asked = everything.addresses_with(LONE_SURROGATE)
     wrong = [
@@ -110,7 +110,7 @@ def test_no_address_takes_a_lone_surrogate_for_a_key(root: Client) -> None:
     assert wrong == []
 
 
-def test_no_form_fails_over_it(root: Client) -> None:
+def test_no_form_fails(root: Client) -> None:
     wrong = []
     for address in everything.addresses():
         if address == reverse("admin:logout"):
@@ -149,7 +149,7 @@ def test_a_form_is_cleaned_and_not_refused(client: Client) -> None:
     assert ApiKey.objects.get().name == "shop"
 
 
-def test_an_address_that_holds_it_is_refused_by_a_page_for_people(client: Client) -> None:
+def test_url_with_it_is_refused_with_page_for_browsers(client: Client) -> None:
     answer = client.get(f"/admin/jobs/job/?queue={NUL}")
 
     assert answer.status_code == 400
@@ -159,7 +159,7 @@ def test_an_address_that_holds_it_is_refused_by_a_page_for_people(client: Client
 @pytest.mark.parametrize(
     "address", [f"/api/queue/a{NUL}b", f"/api/queue/a?x={NUL}", f"/api/queue/a?x={LONE_SURROGATE}"]
 )
-def test_an_address_that_holds_it_is_refused_by_a_document_for_programs(client: Client, address: str) -> None:
+def test_url_with_it_is_refused_with_problem_document_for_api(client: Client, address: str) -> None:
     answer = client.get(address)
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, MEDIA_TYPE)
@@ -168,14 +168,14 @@ def test_an_address_that_holds_it_is_refused_by_a_document_for_programs(client: 
 @pytest.mark.parametrize(
     "address", ["/admin/?q=100%", "/admin/?q=%C3%BC", "/admin/?q=%F0%9F%98%80", "/admin/?q=a+b%2B"]
 )
-def test_other_addresses_are_let_through(client: Client, address: str) -> None:
+def test_other_urls_pass(client: Client, address: str) -> None:
     assert client.get(address).status_code == 302
 
 
 # --- headers and cookies ---
 
 
-def test_a_failed_log_in_is_kept_whatever_the_browser_calls_itself(client: Client) -> None:
+def test_failed_login_is_recorded_with_any_user_agent(client: Client) -> None:
     answer = client.post(
         "/admin/login/",
         {"username": "mallory", "password": "guess"},
@@ -230,7 +230,7 @@ def worker(client: Client) -> Any:
     return post
 
 
-def test_a_worker_reports_an_error_that_was_cut_in_the_middle_of_a_character(worker: Any) -> None:
+def test_worker_error_truncated_inside_character_is_stored(worker: Any) -> None:
     job = run(worker="node-1")
 
     answer = worker(f"jobs/{job.pk}/fail", run_epoch=job.run_epoch, error="no \ud83d\x00", retryable=False)
@@ -250,7 +250,7 @@ def test_a_note_is_cleaned(worker: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
-def test_what_names_something_is_refused(worker: Any, text: str) -> None:
+def test_names_are_refused(worker: Any, text: str) -> None:
     job = run(worker="node-1")
     named: list[tuple[str, dict[str, Any]]] = [
         ("jobs", {"customer_id": text, "package_size": 1}),
@@ -270,7 +270,7 @@ def test_what_names_something_is_refused(worker: Any, text: str) -> None:
     assert {status for status in answers.values() if status not in {404, 422}} == set(), answers
 
 
-def test_a_key_with_it_is_no_key(client: Client) -> None:
+def test_api_key_with_it_is_invalid(client: Client) -> None:
     answer = client.post(
         "/api/workers/beat", "{}", content_type="application/json", headers={"x-api-key": "ock_\x00"}
     )

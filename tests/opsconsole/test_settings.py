@@ -92,7 +92,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         ("SQS_QUEUE_URL", "jobs", "a queue's URL such as https://"),
     ],
 )
-def test_nonsense_is_refused_with_a_sentence(read: Read, name: str, value: str, accepted: str) -> None:
+def test_invalid_values_are_refused_with_message(read: Read, name: str, value: str, accepted: str) -> None:
     with pytest.raises(ImproperlyConfigured) as refusal:
         read(**SERVICES | {name: value})
     sentence = str(refusal.value)
@@ -107,7 +107,7 @@ def test_dead_letter_queue_needs_its_queue(read: Read) -> None:
 
 
 @pytest.mark.parametrize("others", ["jobs", "jobs-dlq"])
-def test_dead_letters_can_not_come_back_as_work(read: Read, others: str) -> None:
+def test_dead_letter_queue_cannot_be_a_work_queue(read: Read, others: str) -> None:
     slow = f'{{"slow": {{"url": "{QUEUE}{others}"}}}}'
     with pytest.raises(ImproperlyConfigured, match=r"OPSCONSOLE_QUEUES must be different URLs"):
         read(**SERVICES, SQS_QUEUE_URL=QUEUE + "jobs", SQS_DLQ_URL=QUEUE + "jobs-dlq", OPSCONSOLE_QUEUES=slow)
@@ -172,7 +172,7 @@ def test_keepalives_are_those_of_the_url_when_it_names_them(read: Read) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_system_watches_connections_as_told() -> None:
+def test_keepalive_options_reach_the_socket() -> None:
     described = connection.settings_dict
     with (
         CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as proxy,
@@ -219,7 +219,7 @@ def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_reading_the_settings_is_light() -> None:
+def test_settings_import_no_heavy_modules() -> None:
     heavy = "{'boto3', 'moto', 'psutil', 'psycopg', 'redis', 'django_q', 'jobs', 'opsconsole.embedded'}"
     answer = python(
         "-c", f"import sys, opsconsole.settings; print(sorted({heavy} & sys.modules.keys()))", **SERVICES
@@ -269,7 +269,7 @@ def test_nonsensical_alert_channels_are_refused_without_their_secrets(read: Read
     assert "secret" not in str(refused.value)
 
 
-def test_a_webhook_in_plain_http_is_for_this_machine_in_development_alone(read: Read) -> None:
+def test_plain_http_webhook_is_allowed_only_locally_in_development(read: Read) -> None:
     local, away = "http://127.0.0.1:9000/x", "http://hooks.slack.com/services/secret"
     assert (
         read(**SERVICES, OPSCONSOLE_ENV="development", SLACK_WEBHOOK_URL=local)["SLACK_WEBHOOK_URL"] == local

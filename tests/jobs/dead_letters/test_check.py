@@ -320,7 +320,7 @@ def test_three_day_old_message_with_four_day_retention(account: Account) -> None
     assert account.clock.wall() + 86_400 == pytest.approx(made.expires_at.timestamp())
 
 
-def test_messages_about_to_expire_are_told(account: Account) -> None:
+def test_messages_about_to_expire_are_notified(account: Account) -> None:
     account.die("order", "another")
     account.check()
     assert not Alert.objects.filter(rule="dead_letters_expiring").exists()

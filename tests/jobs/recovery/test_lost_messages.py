@@ -342,7 +342,7 @@ def test_job_changed_since_search_is_left_alone(
     assert (JobEvent.objects.count(), list(Outbox.objects.values())) == (events, rows)
 
 
-def test_message_of_a_producer_gets_a_row_of_ours(empty_queue: QueueState) -> None:
+def test_resend_of_producer_message_creates_outbox_row(empty_queue: QueueState) -> None:
     waiting = job(updated_at=Now() - LONG)
     assert resend_lost() == 1
     row = Outbox.objects.get(job=waiting)

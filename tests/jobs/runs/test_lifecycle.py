@@ -239,7 +239,7 @@ class TestFail:
         event = JobEvent.objects.get(kind=Kind.RETRY_SCHEDULED)
         assert (event.run_epoch, event.reason, event.details["next_epoch"]) == (1, "it broke", 2)
 
-    def test_permanent_failure_is_told_to_the_dead_letter_queue(self) -> None:
+    def test_permanent_failure_is_sent_to_dead_letter_queue(self) -> None:
         run = claimed()
         assert lifecycle.fail(run, "no such customer", retryable=False) is Failure.FAILED
         job = Job.objects.get(pk=run.job_id)

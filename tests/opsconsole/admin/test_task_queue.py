@@ -162,7 +162,7 @@ def test_each_permission_opens_its_own_actions(
     assert offered == done == opened
 
 
-def test_nobody_edits_the_code_that_a_schedule_runs(operator: Client, sweep: Schedule) -> None:
+def test_function_of_schedule_is_read_only(operator: Client, sweep: Schedule) -> None:
     url = reverse("admin:django_q_schedule_change", args=[sweep.pk])
 
     assert '<input type="text"' not in operator.get(url).content.decode()

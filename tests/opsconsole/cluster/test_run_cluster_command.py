@@ -115,7 +115,7 @@ def kill_the_leader(cluster: Cluster) -> None:
     ],
     ids=["idle workers", "sentinel", "leader"],
 )
-def test_tasks_run_again_whoever_was_killed(
+def test_tasks_run_again_after_any_process_is_killed(
     cluster: Cluster, kill: Callable[[Cluster], None], said: str
 ) -> None:
     cluster.wait_for_probes()
@@ -129,7 +129,7 @@ def test_tasks_run_again_whoever_was_killed(
     assert all(bool(restarts) == bool(reason) == ("no task" in said) for restarts, reason in reasons)
 
 
-def test_sigterm_lets_the_task_finish_and_leaves_nothing(cluster: Cluster, tmp_path: Path) -> None:
+def test_sigterm_finishes_task_and_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:
     async_task("tests.opsconsole.cluster.gate.wait_for_gate", str(tmp_path))
     wait_until((tmp_path / "began").exists, SECONDS)
     cluster.process.terminate()
@@ -144,7 +144,7 @@ def test_sigterm_lets_the_task_finish_and_leaves_nothing(cluster: Cluster, tmp_p
     assert not ClusterProgress.objects.exists()
 
 
-def test_a_second_signal_ends_the_patience(cluster: Cluster, tmp_path: Path) -> None:
+def test_second_signal_kills_at_once(cluster: Cluster, tmp_path: Path) -> None:
     async_task("tests.opsconsole.cluster.gate.wait_for_gate", str(tmp_path))
     wait_until((tmp_path / "began").exists, SECONDS)
     cluster.process.terminate()
@@ -155,7 +155,7 @@ def test_a_second_signal_ends_the_patience(cluster: Cluster, tmp_path: Path) -> 
     assert not cluster.mark.pids()
 
 
-def test_kill_9_leaves_nothing(cluster: Cluster) -> None:
+def test_kill_9_leaves_no_process(cluster: Cluster) -> None:
     cluster.wait_for_probes()
     assert len(cluster.mark.pids()) >= 9
     cluster.process.kill()

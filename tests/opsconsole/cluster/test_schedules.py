@@ -81,7 +81,7 @@ def test_a_pause_and_the_next_run_survive() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_differs_is_put_right_in_place(change: dict[str, Any]) -> None:
+def test_changed_schedule_is_corrected_in_place(change: dict[str, Any]) -> None:
     sync()
     Schedule.objects.update(next_run=timezone.now())
     before = state()
@@ -101,7 +101,7 @@ def test_a_shorter_interval_does_not_wait_for_the_old_one(settings: Any) -> None
     assert sweep().next_run <= timezone.now() + timedelta(minutes=1)
 
 
-def test_only_what_is_ours_and_unknown_is_removed() -> None:
+def test_only_own_obsolete_schedules_are_removed() -> None:
     sync()
     Schedule.objects.create(name=f"{schedules.PREFIX}gone", func="jobs.tasks.gone")
     Schedule.objects.create(name="theirs", func="theirs.task")
@@ -110,7 +110,7 @@ def test_only_what_is_ours_and_unknown_is_removed() -> None:
     assert Schedule.objects.count() == len(table()) + 2
 
 
-def test_of_doubles_the_oldest_stays() -> None:
+def test_oldest_of_duplicates_is_kept() -> None:
     sync()
     oldest = sweep()
     Schedule.objects.create(name=oldest.name, func=oldest.func, minutes=2, schedule_type=Schedule.MINUTES)
@@ -119,7 +119,7 @@ def test_of_doubles_the_oldest_stays() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_that_sync_at_once_add_each_schedule_once() -> None:
+def test_concurrent_syncs_add_each_schedule_once() -> None:
     assert sorted(map(len, race([sync] * 4))) == [0, 0, 0, len(table())]
     assert ours().count() == len(table())
 
@@ -135,7 +135,7 @@ def test_due_leaves_out_the_paused_the_future_and_others() -> None:
     assert [schedule.name for schedule in schedules.due()] == [NAMES[1]]
 
 
-def test_the_command_says_what_it_did() -> None:
+def test_command_reports_changes() -> None:
     sync()
     Schedule.objects.filter(pk=sweep().pk).update(repeats=PAUSED)
     Schedule.objects.create(name=f"{schedules.PREFIX}gone", func="jobs.tasks.gone")
@@ -148,7 +148,7 @@ def test_the_command_says_what_it_did() -> None:
     ]
 
 
-def test_pruning_is_told_in_the_tasks_record() -> None:
+def test_task_record_reports_pruning() -> None:
     told = ", ".join(f"{name}: 0" for name in retention.prune() | {"figures": 0})
     told += ", event partitions: none missing"
     assert import_string("jobs.tasks.prune")() == told

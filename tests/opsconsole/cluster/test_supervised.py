@@ -59,7 +59,7 @@ def run_probes(*, run: bool = True, acknowledge: bool = True) -> None:
             message.delete()
 
 
-def test_a_cluster_whose_probes_come_through_is_well(watch: Watch, clock: Clock) -> None:
+def test_cluster_with_acknowledged_probes_is_healthy(watch: Watch, clock: Clock) -> None:
     for _ in range(200):
         assert look(watch, clock, 5) is None
         run_probes()
@@ -72,7 +72,7 @@ def test_a_cluster_whose_probes_come_through_is_well(watch: Watch, clock: Clock)
     [(False, False), (True, False), (False, True)],
     ids=["lost", "not acknowledged", "not run"],
 )
-def test_a_probe_that_does_not_come_through_is_a_standstill(
+def test_unacknowledged_probe_is_a_standstill(
     watch: Watch, clock: Clock, run: bool, acknowledge: bool
 ) -> None:
     look(watch, clock, 1)
@@ -83,7 +83,7 @@ def test_a_probe_that_does_not_come_through_is_a_standstill(
     assert look(watch, clock, 1) == f"no task came through it for {STALL + 1} s"
 
 
-def test_a_cluster_that_was_just_started_has_longer(watch: Watch, clock: Clock) -> None:
+def test_new_cluster_has_longer_deadline(watch: Watch, clock: Clock) -> None:
     look(watch, clock, 1)
     assert look(watch, clock, BOOT_SECONDS + STALL - 1) is None
     assert look(watch, clock, 1) == f"no task came through it for {STALL + 1} s"
@@ -91,7 +91,7 @@ def test_a_cluster_that_was_just_started_has_longer(watch: Watch, clock: Clock) 
     assert look(watch, clock, BOOT_SECONDS + STALL - 2) is None
 
 
-def test_a_restart_takes_back_the_probes_of_before(watch: Watch, clock: Clock) -> None:
+def test_restart_deletes_earlier_probes(watch: Watch, clock: Clock) -> None:
     look(watch, clock, 1)
     (before,) = waiting()
     watch.begin()
@@ -100,7 +100,7 @@ def test_a_restart_takes_back_the_probes_of_before(watch: Watch, clock: Clock) -
     assert after.pk != before.pk
 
 
-def test_it_looks_no_more_often_than_it_must(watch: Watch, clock: Clock) -> None:
+def test_checks_are_no_more_frequent_than_needed(watch: Watch, clock: Clock) -> None:
     assert look(watch, clock, 0.5) is None
     assert not waiting()
     look(watch, clock, 0.5)
@@ -129,7 +129,7 @@ def test_a_schedule_that_is_not_started_is_a_standstill(watch: Watch, clock: Clo
     )
 
 
-def test_a_schedule_that_goes_on_is_no_standstill(watch: Watch, clock: Clock) -> None:
+def test_advancing_schedule_is_no_standstill(watch: Watch, clock: Clock) -> None:
     schedules.sync()
     for minute in range(10):
         schedules.ours().update(next_run=timezone.now() - timedelta(minutes=20 - minute))
@@ -143,7 +143,7 @@ def test_a_paused_schedule_is_no_standstill(watch: Watch, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_while_the_database_is_away_nobody_knows(
+def test_state_is_unknown_during_database_outage(
     watch: Watch,
     clock: Clock,
     error: type[Exception],
@@ -172,14 +172,14 @@ def test_while_the_database_is_away_nobody_knows(
     assert look(watch, clock, BOOT_SECONDS + STALL - 2) is None
 
 
-def test_restarts_are_kept_with_their_reason(watch: Watch, clock: Clock) -> None:
+def test_restarts_are_recorded_with_reason(watch: Watch, clock: Clock) -> None:
     look(watch, clock, 1)
     watch.note_restart("first")
     watch.note_restart("second")
     assert ClusterProgress.objects.values_list("restarts", "restart_reason").get() == (2, "second")
 
 
-def test_a_start_takes_away_what_killed_supervisors_left(watch: Watch, clock: Clock) -> None:
+def test_start_cleans_up_after_killed_supervisors(watch: Watch, clock: Clock) -> None:
     now = timezone.now()
     for name, age in (("forgotten", KEPT + timedelta(minutes=1)), ("another", KEPT - timedelta(minutes=1))):
         ClusterProgress.objects.create(pk=name, hostname="host", progressed_at=now - age)
@@ -189,7 +189,7 @@ def test_a_start_takes_away_what_killed_supervisors_left(watch: Watch, clock: Cl
     assert sorted(message.task["args"][0] for message in OrmQ.objects.all()) == ["another", "ours"]
 
 
-def test_leaving_takes_away_what_is_its_own(watch: Watch, clock: Clock) -> None:
+def test_stop_cleans_up_own_rows(watch: Watch, clock: Clock) -> None:
     ClusterProgress.objects.create(pk="another", hostname="host")
     look(watch, clock, 1)
     watch.leave()
@@ -216,7 +216,7 @@ class TestBroker:
         monkeypatch.setattr("django_q.brokers.orm.sleep", lambda _: None)
         assert broker.dequeue() is None
 
-    def test_outside_a_supervised_cluster_it_is_djangos_own(
+    def test_unsupervised_cluster_uses_stock_behaviour(
         self, broker: ProbedBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv(CLUSTER_ID)
@@ -225,7 +225,7 @@ class TestBroker:
         ((pk, _),) = broker.dequeue()
         assert OrmQ.objects.get(pk=pk).task["args"] == ("task", 1)
 
-    def test_an_acknowledged_probe_is_gone(self, broker: ProbedBroker) -> None:
+    def test_acknowledged_probe_is_deleted(self, broker: ProbedBroker) -> None:
         async_task("opsconsole.cluster.tasks.tick", "ours", 1, cluster=private_queue("ours"))
         ((pk, _),) = broker.dequeue()
         broker.acknowledge(pk)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_late_monitor_is_told_while_rate_limits_are_cleaned_up() -> None:
+def test_late_monitor_raises_alert_during_rate_limit_cleanup() -> None:
     """Use separate locks; with a shared one the cleanup delayed all monitor alerts."""
     minute = timedelta(minutes=1)
     Monitor.objects.create(name="sweep", interval=minute, last_ok_at=Now() - 5 * minute)

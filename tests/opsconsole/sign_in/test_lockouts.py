@@ -51,7 +51,7 @@ def test_the_fifth_failure_locks_out(settings: Any) -> None:
     assert log_in(people.PASSWORD, **MALLORY).status_code == 429
 
 
-def test_the_same_user_elsewhere_and_others_here_go_on() -> None:
+def test_lockout_spares_other_addresses_and_other_users() -> None:
     people.viewer()
     guess(5, **MALLORY)
 
@@ -59,41 +59,41 @@ def test_the_same_user_elsewhere_and_others_here_go_on() -> None:
     assert log_in(people.PASSWORD, username="vera", **MALLORY).status_code == 302
 
 
-def test_a_forged_header_is_no_way_around() -> None:
+def test_forged_header_does_not_evade_lockout() -> None:
     for number in range(5):
         log_in(**MALLORY, headers={"X-Forwarded-For": f"192.0.2.{number}"})
 
     assert log_in(people.PASSWORD, **MALLORY).status_code == 429
 
 
-def test_who_does_not_exist_is_locked_out_likewise() -> None:
+def test_unknown_user_is_locked_out_alike() -> None:
     nobody, somebody = guess(5, username="nobody", **MALLORY), guess(5, **MALLORY)
 
     assert nobody.status_code == somebody.status_code == 429
     assert nobody.content == somebody.content
 
 
-def test_it_ends_by_itself() -> None:
+def test_lockout_expires() -> None:
     guess(5, **MALLORY)
     AccessAttempt.objects.update(attempt_time=Now() - timedelta(seconds=901))
 
     assert log_in(people.PASSWORD, **MALLORY).status_code == 302
 
 
-def test_trying_on_makes_it_no_longer() -> None:
+def test_further_attempts_do_not_extend_lockout() -> None:
     guess(5, **MALLORY)
     AccessAttempt.objects.update(attempt_time=Now() - timedelta(seconds=600))
     assert int(guess(3, **MALLORY).headers["Retry-After"]) <= 300
 
 
-def test_a_good_log_in_forgets_the_failures() -> None:
+def test_successful_login_resets_failures() -> None:
     guess(4, **MALLORY)
     assert log_in(people.PASSWORD, **MALLORY).status_code == 302
 
     assert guess(4, **MALLORY).status_code == 200
 
 
-def test_passwords_are_not_kept() -> None:
+def test_passwords_are_not_stored() -> None:
     log_in("my-other-password", **MALLORY)
 
     kept = AccessAttempt.objects.get()
@@ -109,7 +109,7 @@ def test_passwords_are_not_kept() -> None:
         ("", None),
     ],
 )
-def test_addresses_are_those_of_the_limiter(peer: str, expected: str | None) -> None:
+def test_lockouts_use_same_addresses_as_limiter(peer: str, expected: str | None) -> None:
     assert lockouts.address(RequestFactory().get("/", REMOTE_ADDR=peer)) == expected
 
 
@@ -128,7 +128,7 @@ def test_an_administrator_unlocks_with_a_reason(client: Client) -> None:
     assert log_in(people.PASSWORD, **MALLORY).status_code == 302
 
 
-def test_a_viewer_unlocks_nobody(client: Client) -> None:
+def test_viewer_cannot_unlock(client: Client) -> None:
     guess(5, **MALLORY)
     client.force_login(people.viewer())
 
@@ -138,7 +138,7 @@ def test_a_viewer_unlocks_nobody(client: Client) -> None:
     assert AccessAttempt.objects.exists()
 
 
-def test_log_ins_are_limited_by_address_whoever_is_named() -> None:
+def test_logins_are_limited_by_address_for_any_user() -> None:
     policy_cache.clear()
     answers = [log_in(username=f"user-{number}", **MALLORY).status_code for number in range(12)]
 
@@ -148,7 +148,7 @@ def test_log_ins_are_limited_by_address_whoever_is_named() -> None:
     assert Client(**MALLORY).get(LOGIN).status_code == 200
 
 
-def test_a_person_who_is_limited_sees_a_page_and_a_program_a_document() -> None:
+def test_limited_login_answers_with_page_or_problem_document() -> None:
     policy_cache.clear()
     for number in range(10):
         log_in(username=f"user-{number}", **MALLORY)

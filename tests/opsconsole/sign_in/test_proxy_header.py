@@ -34,7 +34,7 @@ def get(name: str | None = "olga", *, peer: str = PROXY, client: Client | None =
     )
 
 
-def test_who_the_proxy_names_is_in() -> None:
+def test_user_named_by_proxy_is_signed_in() -> None:
     assert get() == 200
 
 
@@ -48,15 +48,15 @@ def test_who_the_proxy_names_is_in() -> None:
         ("", 302),
     ],
 )
-def test_the_peer_decides(peer: str, status: int) -> None:
+def test_only_peer_address_is_trusted(peer: str, status: int) -> None:
     assert get(peer=peer) == status
 
 
-def test_a_claim_to_come_through_the_proxy_is_no_proof() -> None:
+def test_forwarded_headers_do_not_prove_the_proxy() -> None:
     assert get(peer=MALLORY, hops=PROXY) == 302
 
 
-def test_a_unix_socket_is_trusted_by_its_word(settings: Any) -> None:
+def test_unix_socket_is_trusted_when_configured(settings: Any) -> None:
     settings.OPSCONSOLE_TRUSTED_PROXIES = ("unix",)
 
     assert get(peer="") == 200
@@ -64,18 +64,18 @@ def test_a_unix_socket_is_trusted_by_its_word(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", "nobody", " "])
-def test_without_a_known_name_nobody_is_in_and_nobody_is_made(name: str | None) -> None:
+def test_unknown_name_neither_signs_in_nor_creates_user(name: str | None) -> None:
     assert get(name) == 302
     assert User.objects.count() == 1
 
 
-def test_who_is_switched_off_stays_out() -> None:
+def test_inactive_user_is_not_signed_in() -> None:
     User.objects.update(is_active=False)
 
     assert get() == 302
 
 
-def test_who_is_no_staff_sees_no_console() -> None:
+def test_user_without_staff_status_sees_no_console() -> None:
     User.objects.create_user("walter")
 
     assert get("walter") == 302
@@ -90,14 +90,14 @@ def test_the_session_ends_with_the_header() -> None:
     assert get(client=client, peer=MALLORY) == 302
 
 
-def test_a_session_of_a_password_goes_on_without_it() -> None:
+def test_password_session_continues_without_header() -> None:
     client = Client()
     client.post(reverse("admin:login"), {"username": "olga", "password": people.PASSWORD}, REMOTE_ADDR=PROXY)
 
     assert get(None, client=client) == 200
 
 
-def test_another_name_is_another_session() -> None:
+def test_other_name_starts_other_session() -> None:
     people.viewer()
     client = Client()
     get(client=client)
@@ -106,21 +106,21 @@ def test_another_name_is_another_session() -> None:
     assert client.session["_auth_user_id"] == str(User.objects.get(username="vera").pk)
 
 
-def test_off_by_default_the_header_is_nothing(settings: Any) -> None:
+def test_header_is_ignored_by_default(settings: Any) -> None:
     settings.OPSCONSOLE_SIGN_IN_HEADER = ""
 
     assert get() == 302
     assert check_sign_in_header(None) == []
 
 
-def test_a_header_with_no_proxy_to_believe_is_refused(settings: Any) -> None:
+def test_header_without_trusted_proxies_is_refused(settings: Any) -> None:
     assert check_sign_in_header(None) == []
     settings.OPSCONSOLE_TRUSTED_PROXIES = ()
 
     assert [found.id for found in check_sign_in_header(None)] == ["opsconsole.E008"]
 
 
-def test_unknown_names_lock_out_nobody_else() -> None:
+def test_unknown_names_do_not_lock_out_others() -> None:
     for _ in range(6):
         get("nobody")
 

@@ -36,7 +36,7 @@ def names_of(user: User) -> set[str]:
     return set(user.get_all_permissions())
 
 
-def test_every_permission_of_ours_is_somebodys() -> None:
+def test_every_own_permission_belongs_to_a_role() -> None:
     rows = Permission.objects.filter(content_type__app_label__in=OURS).select_related("content_type")
     ours = {f"{row.content_type.app_label}.{row.codename}" for row in rows}
     # Django gives every model these four; our pages add, change and delete by duties of their own.
@@ -52,7 +52,7 @@ def test_the_table_names_permissions_that_exist() -> None:
     assert (roles.OPERATORS | roles.ADMINISTRATORS | roles.NOT_FOR_VIEWERS) - every == set()
 
 
-def test_each_role_may_what_the_one_before_it_may() -> None:
+def test_each_role_includes_the_previous_one() -> None:
     vera, olga, ada = (
         member(role, role.lower()) for role in (roles.VIEWER, roles.OPERATOR, roles.ADMINISTRATOR)
     )
@@ -61,7 +61,7 @@ def test_each_role_may_what_the_one_before_it_may() -> None:
     assert all(name.partition(".")[2].startswith("view_") for name in names_of(vera))
 
 
-def test_what_a_team_changed_stays() -> None:
+def test_changes_by_team_are_kept() -> None:
     viewer = Group.objects.get(name=roles.VIEWER)
     extra = Permission.objects.get(codename="requeue_job")
     viewer.permissions.add(extra)
@@ -73,7 +73,7 @@ def test_what_a_team_changed_stays() -> None:
     assert "Viewer: complete" in told.getvalue()
 
 
-def test_an_operator_requeues_and_does_not_arm(client: Client) -> None:
+def test_operator_can_requeue_but_not_arm(client: Client) -> None:
     client.force_login(member(roles.OPERATOR, "olga"))
 
     assert (
@@ -95,7 +95,7 @@ def _change(client: Client, user: User, **fields: Any) -> Any:
     return client.post(reverse("admin:auth_user_change", args=[user.pk]), form | fields)
 
 
-def test_an_administrator_makes_nobody_a_superuser(client: Client) -> None:
+def test_administrator_cannot_create_superuser(client: Client) -> None:
     ada = member(roles.ADMINISTRATOR, "ada")
     client.force_login(ada)
 
@@ -110,7 +110,7 @@ def test_an_administrator_makes_nobody_a_superuser(client: Client) -> None:
     assert not User.objects.get(pk=ada.pk).is_superuser
 
 
-def test_an_administrator_does_not_touch_a_superuser(client: Client) -> None:
+def test_administrator_cannot_change_superuser(client: Client) -> None:
     root = people.operator("root")
     client.force_login(member(roles.ADMINISTRATOR, "ada"))
 

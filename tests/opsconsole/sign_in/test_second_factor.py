@@ -46,7 +46,7 @@ def set_up(client: Client) -> list[str]:
     return re.findall(r"<li><code>(\w+)</code>", page)
 
 
-def test_setting_one_up_and_being_asked_for_it(client: Client, olga: User) -> None:
+def test_set_up_second_factor_and_sign_in_with_it(client: Client, olga: User) -> None:
     log_in(client, olga)
     codes = set_up(client)
     assert len(codes) == 8
@@ -61,7 +61,7 @@ def test_setting_one_up_and_being_asked_for_it(client: Client, olga: User) -> No
     assert client.get(JOBS).status_code == 200
 
 
-def test_a_backup_code_lets_in_once(client: Client, olga: User) -> None:
+def test_backup_code_works_once(client: Client, olga: User) -> None:
     log_in(client, olga)
     code = set_up(client)[0]
     for expected in (200, 302):
@@ -72,7 +72,7 @@ def test_a_backup_code_lets_in_once(client: Client, olga: User) -> None:
     assert StaticToken.objects.count() == 7
 
 
-def test_a_wrong_code_lets_nobody_in_and_guessing_is_slowed(client: Client, olga: User) -> None:
+def test_wrong_code_is_refused_and_guessing_is_slowed(client: Client, olga: User) -> None:
     log_in(client, olga)
     set_up(client)
     client.logout()
@@ -85,7 +85,7 @@ def test_a_wrong_code_lets_nobody_in_and_guessing_is_slowed(client: Client, olga
     assert client.get(JOBS).status_code == 302
 
 
-def test_five_wrong_passwords_lock_out_whoever_has_a_second_factor_too(client: Client, olga: User) -> None:
+def test_lockout_applies_to_users_with_second_factor(client: Client, olga: User) -> None:
     log_in(client, olga)
     set_up(client)
     guesser = Client()
@@ -102,7 +102,7 @@ def test_five_wrong_passwords_lock_out_whoever_has_a_second_factor_too(client: C
     assert "_auth_user_id" not in guesser.session
 
 
-def test_every_page_is_shut_until_it_is_proved(client: Client, olga: User) -> None:
+def test_every_page_requires_second_factor(client: Client, olga: User) -> None:
     log_in(client, olga)
     set_up(client)
     client.logout()
@@ -115,7 +115,7 @@ def test_every_page_is_shut_until_it_is_proved(client: Client, olga: User) -> No
     assert "jobs_job" not in client.get(PROVE).content.decode()
 
 
-def test_who_must_have_one_sets_it_up_first(client: Client, olga: User, settings: Any) -> None:
+def test_required_second_factor_is_set_up_first(client: Client, olga: User, settings: Any) -> None:
     settings.OPSCONSOLE_SECOND_FACTOR = "required"
     log_in(client, olga)
 
@@ -124,7 +124,7 @@ def test_who_must_have_one_sets_it_up_first(client: Client, olga: User, settings
     assert client.get(JOBS).status_code == 200
 
 
-def test_where_it_is_off_nobody_is_asked(client: Client, olga: User, settings: Any) -> None:
+def test_second_factor_is_not_requested_when_disabled(client: Client, olga: User, settings: Any) -> None:
     log_in(client, olga)
     set_up(client)
     settings.OPSCONSOLE_SECOND_FACTOR = "off"
@@ -135,7 +135,7 @@ def test_where_it_is_off_nobody_is_asked(client: Client, olga: User, settings: A
     assert client.get(MANAGE).status_code == 404
 
 
-def test_the_picture_is_of_the_own_new_device_alone(client: Client, olga: User) -> None:
+def test_qr_code_shows_only_own_unconfirmed_device(client: Client, olga: User) -> None:
     log_in(client, olga)
     client.get(MANAGE)
 
@@ -146,7 +146,7 @@ def test_the_picture_is_of_the_own_new_device_alone(client: Client, olga: User) 
     assert client.post(reverse("second_factor_remove"), {"token": "000000"}).status_code == 302
 
 
-def test_it_is_given_up_with_a_code(client: Client, olga: User) -> None:
+def test_removal_requires_code(client: Client, olga: User) -> None:
     log_in(client, olga)
     codes = set_up(client)
 
@@ -176,7 +176,7 @@ def test_an_administrator_removes_a_lost_one_with_a_reason(client: Client, olga:
     assert "lost the phone" in LogEntry.objects.latest("pk").change_message
 
 
-def test_the_next_page_is_one_of_ours(client: Client, olga: User) -> None:
+def test_redirect_after_sign_in_stays_on_site(client: Client, olga: User) -> None:
     log_in(client, olga)
     codes = set_up(client)
     client.logout()
@@ -187,9 +187,7 @@ def test_the_next_page_is_one_of_ours(client: Client, olga: User) -> None:
     assert answer.headers["Location"] == INDEX
 
 
-def test_a_session_ends_without_a_click_although_the_page_polls(
-    client: Client, olga: User, settings: Any
-) -> None:
+def test_polling_does_not_extend_session(client: Client, olga: User, settings: Any) -> None:
     settings.OPSCONSOLE_IDLE_SECONDS = 600
     client.force_login(olga)
     client.get(JOBS)
@@ -201,7 +199,7 @@ def test_a_session_ends_without_a_click_although_the_page_polls(
     assert client.get(JOBS).status_code == 302
 
 
-def test_a_click_keeps_it_open(client: Client, olga: User, settings: Any) -> None:
+def test_request_by_user_extends_session(client: Client, olga: User, settings: Any) -> None:
     settings.OPSCONSOLE_IDLE_SECONDS = 600
     client.force_login(olga)
     client.get(JOBS)
