@@ -13,10 +13,10 @@ def _plain(value: object) -> object:
     return plain_text(value) if isinstance(value, str) else value
 
 
-# What people read, such as a worker's error: a text is cut by programs, also in the middle of a character.
+# Text for people, such as a worker's error. It is cleaned, because programs may cut a text in the middle of a character.
 FreeText = Annotated[str, BeforeValidator(_plain), StringConstraints(strict=True)]
-# What names something: refused rather than changed, as another name would be somebody else's. That it is not blank
-# is for the duties to say.
+# A name is refused rather than changed, because the changed name could belong to somebody else. The duties check that it
+# is not blank.
 Identifier = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
 ]

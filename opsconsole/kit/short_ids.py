@@ -1,4 +1,4 @@
-"""Ids as pages show them, by their first eight digits, and what a search understands of them: whatever is shown is found."""
+"""Short ids: the first eight digits of an id, as pages show it and as a search finds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is everything all right? The figures of the overview, what they mean in sentences, and what happened lately."""
+"""The overview: its figures, the findings that explain them, and recent charts and events."""
 
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
 from opsconsole.overview.charts_and_events import Lately, lately

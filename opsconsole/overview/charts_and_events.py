@@ -16,6 +16,7 @@ from alerts.models import Alert, Monitor
 from jobs.models import Sweep
 from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.overview.reading import memory
 from ratelimits.records import usage_report
@@ -99,8 +100,8 @@ def _depth(labels: list[str], values: Sequence[float | None], line: float | None
     rows = [
         [row[0], "unknown"] if value is None else row for row, value in zip(chart.rows, values, strict=True)
     ]
-    said = f"Unknown in {unknown} of {len(values)} hours."
-    return replace(chart, rows=rows, summary=said if unknown == len(values) else f"{chart.summary} {said}")
+    gap = f"Unknown in {unknown} of {len(values)} hours."
+    return replace(chart, rows=rows, summary=gap if unknown == len(values) else f"{chart.summary} {gap}")
 
 
 def _limited(line: float | None) -> list[charts.Chart]:
@@ -116,21 +117,21 @@ def _limited(line: float | None) -> list[charts.Chart]:
 def _happened() -> list[Happening]:
     """Return the newest events from sweeps and alerts."""
     sweeps = Sweep.objects.finished().order_by("-started_at", "-id").defer("details")[:SWEEPS_READ]
-    told = [
+    happenings = [
         *islice((_of_sweep(sweep) for sweep in sweeps if sweep.found or sweep.errors), SHOWN),
         *(_of_alert(alert) for alert in Alert.objects.order_by("-since", "-id")[:SHOWN]),
     ]
-    return sorted(told, key=lambda happening: happening.at, reverse=True)[:SHOWN]
+    return sorted(happenings, key=lambda happening: happening.at, reverse=True)[:SHOWN]
 
 
 def _of_sweep(sweep: Sweep) -> Happening:
-    what = f"A sweep found {sweep.found:,}, sent {sweep.requeued:,} again, quarantined {sweep.quarantined:,}"
+    what = f"A sweep found {exactly(sweep.found, 'stale run')}, requeued {sweep.requeued:,}, quarantined {sweep.quarantined:,}"
     url = reverse("admin:jobs_sweep_change", args=[sweep.pk])
     return Happening(sweep.started_at, f"{what}, {sweep.errors:,} failed" if sweep.errors else what, url)
 
 
 def _of_alert(alert: Alert) -> Happening:
-    ended = "" if alert.open else ", resolved since"
+    ended = "" if alert.open else " (resolved)"
     return Happening(
         alert.since,
         f"Alert: {alert.title}{ended}",

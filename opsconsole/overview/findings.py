@@ -140,7 +140,7 @@ def _of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     if seen.stale_before_cutoff:
         number = seen.stale_before_cutoff
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
-        advice = "No sweep recovers them. Look at them, then requeue or cancel."
+        advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
         found.append(Finding("quiet", sentence, advice, *page))
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue
@@ -168,8 +168,8 @@ def _of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
             if around.armed
             else "Recovery only observes"
         )
-        sentence = f"{many(seen.lost, 'job')} waiting for a message that is lost."
-        advice = f"{why}: read the proof on the job's page, then cancel and requeue."
+        sentence = f"{many(seen.lost, 'job')} waiting for a lost message."
+        advice = f"{why}: read the proof on the job's page, then cancel and requeue the job."
         found.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=lost")
         )

@@ -44,13 +44,13 @@ class Overview:
     """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
 
     ``without_workers``: jobs that wait while no worker is alive.
-    ``lost``: jobs whose message is proven lost and that no sweep sends again by itself. ``in_vain``: jobs whose
-    message was sent again as often as is allowed. ``stale``: runs that a sweep recovers once it may act;
-    ``stale_before_cutoff`` and ``stale_unknown_queue``: those that it leaves to people.
+    ``lost``: jobs whose message is proven lost and that no sweep re-sends. ``in_vain``: jobs whose message was
+    re-sent as often as allowed. ``stale``: runs that a sweep recovers once it may act; ``stale_before_cutoff`` and
+    ``stale_unknown_queue``: runs that it leaves to operators.
 
     ``mass`` and ``overfull`` are those of ``jobs.recovery.surroundings``.
 
-    None among the figures is unknown, which is not zero (I8). ``taken_day`` and ``recovered`` count 24 hours,
+    None means unknown, which is not zero (I8). ``taken_day`` and ``recovered`` count 24 hours,
     ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
     """
 
@@ -157,7 +157,7 @@ def _read() -> Overview:
         .first()
         or "",
         unread_queues=tuple(QueueState.objects.unreadable().order_by("name").values_list("name", flat=True)),
-        # Who is alive beats: then nobody is missed, and no statement is needed to know it.
+        # While any worker is alive the count is zero, and needs no query.
         without_workers=0 if workers["alive"] else gauges.jobs_without_workers(),
         lost=_lost(around),
         in_vain=count(waiting.having(MessageTrouble.USED_UP)),
@@ -172,7 +172,7 @@ def _read() -> Overview:
 
 
 def _stale(around: Surroundings) -> dict[str, int]:
-    """Count stale runs by whether a sweep would recover them. Mostly there are none, which one query tells."""
+    """Count stale runs by whether a sweep would recover them. Usually there are none, which one query shows."""
     stale, cutoff = Job.objects.stale(), around.policy.cutoff
     if not stale.order_by().exists():
         return {"stale": 0}

@@ -84,7 +84,7 @@ def test_healthy_console_has_no_findings() -> None:
         ({"last_sweep": None, "sweep_is_late": True}, "No sweep has ended yet."),
         ({"last_sweep": swept(timedelta(minutes=7)), "sweep_is_late": True}, "No sweep has ended for 7 min."),
         ({"without_workers": 2}, "2 jobs wait and no worker is alive."),
-        ({"lost": 2}, "2 jobs waiting for a message that is lost."),
+        ({"lost": 2}, "2 jobs waiting for a lost message."),
         ({"in_vain": 1}, "1 job still waiting after 3 re-sends of the message."),
     ],
 )

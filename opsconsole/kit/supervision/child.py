@@ -1,7 +1,7 @@
-"""A child process that ends with the process that started it, however that ends: by itself or by kill -9.
+"""A child process that ends with its owner, the process that started it, even when the owner is killed with kill -9.
 
-On Linux the kernel sees to it. Elsewhere, and off the main thread, a small watcher waits for the end of a pipe
-whose other end only the owner holds.
+On Linux the kernel sends the signal. On other systems, and outside the main thread, a small watcher waits for the end
+of a pipe whose other end only the owner holds.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Child:
     watcher: subprocess.Popen[bytes] | None
 
     def stop(self) -> None:
-        """End it and wait for its end. Only its owner can: a fork that inherits this object changes nothing."""
+        """End the child and wait until it has ended. In a fork of the owner, which inherits this object, do nothing."""
         if self.owner != os.getpid():
             return
         if self.watcher:
-            # First, or it would later signal whichever process has this pid by then.
+            # The watcher ends first. Otherwise it could later signal another process that has been given this pid.
             _end(self.watcher, signal.SIGKILL)
         _end(self.process, self.end_signal)
         atexit.unregister(self.stop)
@@ -51,13 +51,13 @@ def start(
     account: struct_passwd | None = None,
     descriptors: Collection[int] = (),
 ) -> Child:
-    """Start ``command`` in ``folder``, with its output added to ``log``; it gets ``end_signal`` when we end.
+    """Start ``command`` in ``folder``, and append its output to ``log``. It receives ``end_signal`` when we end.
 
-    ``account``: whom it runs as, when not as we do. ``descriptors``: open files that it inherits.
+    ``account``: the account to run it as; default: ours. ``descriptors``: open files that it inherits.
     """
     owner = os.getpid()
-    # The kernel's signal comes at the end of the *thread* that started the child.
-    kernel_tells = _prctl is not None and threading.current_thread() is threading.main_thread()
+    # The kernel sends the signal when the *thread* that started the child ends.
+    kernel_signals = _prctl is not None and threading.current_thread() is threading.main_thread()
 
     def end_with_owner() -> None:
         _prctl(PR_SET_PDEATHSIG, int(end_signal))
@@ -77,11 +77,11 @@ def start(
             # Ctrl-C in the terminal is for the owner, which then ends the child.
             start_new_session=True,
             pass_fds=descriptors,
-            # Two system calls and no lock: safe after a fork. It runs when the account has been changed, which
-            # would undo it.
-            preexec_fn=end_with_owner if kernel_tells else None,  # noqa: PLW1509
+            # Two system calls and no lock are safe after a fork. It runs after the change of account, which would
+            # undo its effect.
+            preexec_fn=end_with_owner if kernel_signals else None,  # noqa: PLW1509
         )
-    child = Child(process, end_signal, owner, None if kernel_tells else _watch(process.pid, end_signal))
+    child = Child(process, end_signal, owner, None if kernel_signals else _watch(process.pid, end_signal))
     atexit.register(child.stop)
     return child
 

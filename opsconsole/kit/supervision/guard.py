@@ -1,8 +1,8 @@
-"""Ends the process groups of a supervisor that is gone, however it went.
+"""A program that kills the process groups of a supervisor that ended for any reason.
 
-Runs as a program of its own, in its own session, with the read end of a pipe as standard input. Lines
-``+GROUP`` and ``-GROUP`` come and go; when the last writer is gone, the groups that are left are killed. It
-imports nothing of ours, so that it starts at once and can't fail with us.
+It runs in its own session, with the read end of a pipe as standard input. A line ``+GROUP`` adds a group and a line
+``-GROUP`` removes one; when the last writer has closed the pipe, the remaining groups are killed. The program imports
+nothing of the project, so that it starts at once and does not fail when the project's code does.
 """
 
 import os
@@ -13,7 +13,7 @@ from contextlib import suppress
 
 
 def groups_left(lines: Iterable[str]) -> set[int]:
-    """The groups that were named and not taken back, once the lines end."""
+    """Read all lines, and return the groups that were added and not removed."""
     groups: set[int] = set()
     for line in lines:
         change = groups.add if line.startswith("+") else groups.discard
@@ -22,7 +22,7 @@ def groups_left(lines: Iterable[str]) -> set[int]:
 
 
 def kill_group(group: int) -> None:
-    """Kill each process of the group; one that is gone already is what was wanted."""
+    """Kill each process of the group. A group that has already ended is no error."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 

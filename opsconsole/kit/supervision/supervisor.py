@@ -1,7 +1,7 @@
-"""Keeps other programs running, each at the head of its own process group, and leaves none of them behind.
+"""A supervisor that keeps other programs running, each in its own process group, and leaves none of them behind.
 
-What ends is started again after a pause. A signal to end goes to the leader of a group alone, so that it can
-let its own children finish; killing goes to the whole group. When the supervisor itself is killed, a guard
+A program that ends is started again after a pause. Only the leader of a group is asked to end, so that it can let its
+own children finish; the whole group is killed. When the supervisor itself is killed, a guard
 (``opsconsole.kit.supervision.guard``) sees its pipe close and kills the groups.
 """
 
@@ -23,7 +23,7 @@ from opsconsole.kit.supervision import guard
 TURN_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-# Whoever lived as long as the longest pause is not failing at once: its next pause is the first again.
+# A program that ran for as long as the longest pause does not fail at once: its next pause is the first one again.
 SETTLED_SECONDS = LONGEST_PAUSE_SECONDS
 
 Say = Callable[[str, str], None]
@@ -31,9 +31,9 @@ Say = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. ``log`` None: its output goes where ours goes. ``grace``: seconds to end when asked to.
+    """A program to run. ``log`` None: it writes its output where we write ours.
 
-    ``once``: it is not started again when it ends.
+    ``grace``: the seconds that it may take to end. ``once``: it is not started again when it ends.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Program:
 
 
 class Guard:
-    """The process that outlives us by a moment. A killed one is replaced at the next ``renew``."""
+    """The guard process, which outlives us for a moment. If it was killed, the next ``renew`` replaces it."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
@@ -53,7 +53,7 @@ class Guard:
 
     def _start(self) -> None:
         read, self._pipe = os.pipe()
-        # Told before it starts: if we are killed right after, the new guard knows all groups already.
+        # Write the groups before the guard starts: if we are killed right afterwards, the new guard knows them all.
         self._write("".join(f"+{group}\n" for group in self._groups))
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
@@ -64,7 +64,7 @@ class Guard:
         os.close(read)
 
     def enrol(self) -> None:
-        """Called in a new child before it becomes its program, so that no instant is left unguarded."""
+        """Add the calling process: a new child calls this before it becomes its program, and is never unguarded."""
         os.write(self._pipe, b"+%d\n" % os.getpid())
 
     def keep(self, group: int) -> None:
@@ -107,7 +107,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,
-                preexec_fn=watcher.enrol,  # noqa: PLW1509 - we start children from our only thread
+                preexec_fn=watcher.enrol,  # noqa: PLW1509 - only one thread starts children
             )
         finally:
             if output:
@@ -120,19 +120,19 @@ class Child:
 
     @property
     def code(self) -> int | None:
-        """The exit code, minus the signal's number when it was killed by one; None while it runs."""
+        """Return the exit code, or minus the number of the signal that killed the child; None while it runs."""
         return self._process.poll()
 
     @property
     def lived(self) -> float:
-        """Seconds since its start."""
+        """Return the seconds since the child started."""
         return time.monotonic() - self.started_at
 
     def ask_to_end(self) -> None:
         self._process.terminate()
 
     def kill(self) -> None:
-        """Kill the whole group, also when its leader is gone already."""
+        """Kill the whole group, even if its leader has already ended."""
         guard.kill_group(self.pid)
         self._process.wait()
         self._guard.forget(self.pid)
@@ -143,7 +143,7 @@ def _open_log(path: Path | None) -> IO[bytes] | None:
 
 
 def ending(code: int) -> str:
-    """'ended with code 3' or 'was killed by SIGKILL'."""
+    """Return 'ended with code 3' or 'was killed by SIGKILL'."""
     if code >= 0:
         return f"ended with code {code}"
     return f"was killed by {signal.Signals(-code).name}"
@@ -158,7 +158,7 @@ class _Kept:
 
 
 class Supervisor:
-    """Starts programs, starts them again when they end, and ends them all. Not for use by several threads."""
+    """Starts programs, restarts those that end, and finally ends them all. Only one thread may use it."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -187,7 +187,7 @@ class Supervisor:
         return child
 
     def run(self, program: Program, *, stop: StopRequests) -> int | None:
-        """Run a program once, to its end, and return its exit code; None when we were asked to stop first."""
+        """Run a program once until it ends, and return its exit code; None when a request to stop came first."""
         child = Child(program, self._guard)
         try:
             while (code := child.code) is None and not stop.asked:
@@ -197,14 +197,14 @@ class Supervisor:
         return code
 
     def child(self, name: str) -> Child | None:
-        """The running child of that name; None while it waits for its next start."""
+        """Return the running child of that name; None while it waits for its next start."""
         return self._kept[name].child
 
     def groups(self) -> list[int]:
         return [kept.child.pid for kept in self._kept.values() if kept.child]
 
     def turn(self) -> list[str]:
-        """Look once at all of them; returns the names of those that were started again."""
+        """Check all programs once, and return the names of those that were started again."""
         self._guard.renew()
         for kept in self._kept.values():
             ended = kept.child.code if kept.child and not kept.program.once else None
@@ -213,8 +213,8 @@ class Supervisor:
         return [name for name, kept in self._kept.items() if self._start_when_due(kept)]
 
     def restart(self, name: str, why: str) -> None:
-        """Kill a program's whole group; it is started again like one that ended."""
-        self._end(self._kept[name], f"is stopped by force: {why}")
+        """Kill a program's whole group. The program is started again like one that ended."""
+        self._end(self._kept[name], f"was killed by the supervisor: {why}")
 
     def _end(self, kept: _Kept, how: str) -> None:
         child = kept.child
@@ -234,23 +234,23 @@ class Supervisor:
         return True
 
     def end(self, stop: StopRequests) -> None:
-        """Ask all to end, the last started first, wait for each as long as it may take, then kill what is left.
+        """Ask all programs to end, the last started first, wait for each during its grace, and leave the rest to be killed.
 
-        A further request to stop ends the patience.
+        Another request to stop ends the wait.
         """
-        patience = stop.asked
+        requests_before = stop.asked
         running = [kept.child for kept in reversed(self._kept.values()) if kept.child]
         for child in running:
             child.ask_to_end()
         asked_at = time.monotonic()
-        while running and stop.asked <= patience:
+        while running and stop.asked <= requests_before:
             late = time.monotonic() - asked_at
             running = [child for child in running if child.code is None and late < child.program.grace]
             time.sleep(TURN_SECONDS / 4)
 
 
 class StopRequests:
-    """Counts the signals that ask this process to end, for as long as it is entered."""
+    """A context manager that counts the signals asking this process to end."""
 
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -108,7 +108,7 @@ def kill_the_leader(cluster: Cluster) -> None:
     [
         (
             kill_the_idle_workers,
-            r"is stopped by force: no task came through it for [4-9] s; it starts again in 1 s",
+            r"was killed by the supervisor: no task came through it for [4-9] s; it starts again in 1 s",
         ),
         (kill_the_sentinel, r"ended with code \d; it starts again in 1 s"),
         (kill_the_leader, r"was killed by SIGKILL; it starts again in 1 s"),

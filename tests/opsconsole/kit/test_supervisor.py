@@ -62,7 +62,9 @@ def test_a_restart_kills_the_whole_group(mark: Mark) -> None:
         supervisor.restart("family", "it sulks")
         wait_until(lambda: not before & mark.pids(), 10)
         wait_until(lambda: supervisor.turn() == ["family"], 10)
-    assert told == [("family", f"process {child.pid} is stopped by force: it sulks; it starts again in 1 s")]
+    assert told == [
+        ("family", f"process {child.pid} was killed by the supervisor: it sulks; it starts again in 1 s")
+    ]
     wait_until(lambda: not mark.pids(), 10)
 
 
