@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alerts.sending import sender
-from alerts.watch import monitors, retention
+from alerts.watch import monitor_alerts, retention
 
 
 def send() -> str:
@@ -12,7 +12,7 @@ def send() -> str:
 
 
 def judge_monitors() -> str:
-    late = monitors.judge()
+    late = monitor_alerts.judge()
     return f"late: {', '.join(late)}" if late else "no monitor is late"
 
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from jobs.models import QueueState
 from jobs.recovery import surroundings
 from opsconsole.kit.lateness import late_after
@@ -75,4 +75,4 @@ def _queues_were_read() -> bool:
 
 
 def _sweep_is_fresh() -> bool:
-    return not monitors.is_late(monitors.SWEEP)
+    return not monitor_alerts.is_late(monitor_alerts.SWEEP)

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from alerts.models import Monitor
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from opsconsole.kit import audit
 from opsconsole.kit.counting import plural
 from opsconsole.kit.db_clock import DbNow
@@ -61,6 +61,6 @@ class MonitorAdmin(ReadOnlyAdmin):
             return reason
         audit.log(request.user, selected, f"Forgotten: {reason}")
         queryset.delete()
-        monitors.judge()
+        monitor_alerts.judge()
         messages.success(request, f"Forgotten: {', '.join(monitor.name for monitor in selected)}.")
         return None

@@ -3,8 +3,9 @@
 from alerts.models.alert import Alert
 from alerts.models.delivery import Attempt, Channel, Delivery
 from alerts.models.external import DeadManPing, SnsMessage
+from alerts.models.monitor import Monitor
 from alerts.models.notification import Notification
-from alerts.models.rule import Gauge, Monitor, Rule
+from alerts.models.rule import Gauge, Rule
 
 __all__ = [
     "Alert",

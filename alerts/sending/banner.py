@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from alerts.channels.targets import all_targets
 from alerts.models import Channel, Delivery
 from alerts.sending.addressing import FALLBACK_AFTER
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 
 CACHE_SECONDS = 5
 JUDGE_EVERY_SECONDS = 30
@@ -45,7 +45,7 @@ def _judge_monitors() -> None:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '500ms'")
-            monitors.judge()
+            monitor_alerts.judge()
     except DatabaseError:
         return
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from alerts.notify import monitor_ok
 from alerts.sending import delivery, reminders
 from alerts.sending.delivery import DeliveryCounts
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 
 NAME = "alert sender"
 INTERVAL = timedelta(minutes=1)
@@ -21,7 +21,7 @@ def do_periodic_work() -> None:
     """Send reminders, end snoozes, judge monitors, and note that a sender runs."""
     reminders.remind()
     monitor_ok(NAME, INTERVAL)
-    monitors.judge()
+    monitor_alerts.judge()
 
 
 def send_until_idle() -> DeliveryCounts:

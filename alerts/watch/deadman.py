@@ -18,7 +18,7 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce, Now
 
 from alerts.models import DeadManPing, Monitor
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from opsconsole.kit.lateness import late_after
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ class DeadManSwitch:
 def switches() -> Iterator[DeadManSwitch]:
     """Yield the switches in the settings."""
     if settings.OPSCONSOLE_DEADMAN_SWEEP_URL:
-        yield DeadManSwitch("sweep", settings.OPSCONSOLE_DEADMAN_SWEEP_URL, Q(name=monitors.SWEEP))
+        yield DeadManSwitch("sweep", settings.OPSCONSOLE_DEADMAN_SWEEP_URL, Q(name=monitor_alerts.SWEEP))
     if settings.OPSCONSOLE_DEADMAN_CHECK_URL:
-        checks = Q(name__startswith=monitors.DLQ_CHECK)
+        checks = Q(name__startswith=monitor_alerts.DLQ_CHECK)
         yield DeadManSwitch("check", settings.OPSCONSOLE_DEADMAN_CHECK_URL, checks)
 
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from alerts import notify
 from alerts.notify import Trouble
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from jobs import sqs
 from jobs.dead_letters import origins, search_text
 from jobs.dead_letters.affected_customers import Concerned, concerned_by, failures_in
@@ -78,7 +78,7 @@ def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
 
 def _in_time(dlq: DeadLetterQueue) -> None:
     interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
-    notify.monitor_ok(f"{monitors.DLQ_CHECK} ({dlq})", interval)
+    notify.monitor_ok(f"{monitor_alerts.DLQ_CHECK} ({dlq})", interval)
 
 
 def tell(dlq: DeadLetterQueue, visited: Visit) -> int:

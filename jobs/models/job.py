@@ -24,7 +24,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.db.models.lookups import GreaterThan
 from django_stubs_ext import WithAnnotations
 
-from jobs.models import run_times
+from jobs.models import staleness
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
@@ -74,8 +74,8 @@ class JobQuerySet(models.QuerySet["Job"]):
             beat_at=Subquery(beats.annotate(last=last_beat).values("last")),
             worker_beat_at=Subquery(own_worker.values("last_heartbeat")[:1]),
             outage_ended_at=Subquery(outage_ended),
-            last_seen=run_times.last_seen(),
-            stale_before=run_times.stale_before(cutoff),
+            last_seen=staleness.last_seen(),
+            stale_before=staleness.stale_before(cutoff),
             read_at=Now(),
         )
 
@@ -87,7 +87,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """
         return (
             self.running()
-            .filter(updated_at__lt=run_times.cutoff_or_default(cutoff))
+            .filter(updated_at__lt=staleness.cutoff_or_default(cutoff))
             .with_evidence(cutoff)
             .filter(last_seen__lt=F("stale_before"))
         )
@@ -100,17 +100,17 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def begun_since(self, moment: datetime) -> Self:
         """Return runs that began at or after this, as recovery's cutoff counts it."""
-        return self.alias(began=run_times.began()).filter(began__gte=moment)
+        return self.alias(began=staleness.began()).filter(began__gte=moment)
 
     def begun_before(self, moment: datetime) -> Self:
-        return self.alias(began=run_times.began()).filter(began__lt=moment)
+        return self.alias(began=staleness.began()).filter(began__lt=moment)
 
     def hung(self) -> JobQuerySet[JobWithEvidence]:
         """Return runs past their deadline whose worker still sends heartbeats."""
         return (
             self.running()
             .with_evidence()
-            .alias(deadline=run_times.deadline())
+            .alias(deadline=staleness.deadline())
             .filter(deadline__lt=Now(), last_seen__gte=F("stale_before"))
         )
 

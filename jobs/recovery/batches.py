@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from jobs.recovery import rescue
-from jobs.recovery.candidates import BEGINNING, StaleRun, StaleRuns, held_again
 from jobs.recovery.decision import Action, Decision, Policy, decide
 from jobs.recovery.parallel_connections import Lanes
+from jobs.recovery.stale_pages import BEGINNING, StaleRun, StaleRuns, held_again
 from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from jobs.models import RecoveryControl, Status
-from jobs.models.run_times import began_at
+from jobs.models.staleness import began_at
 from jobs.runs.diagnosis import Diagnosis, Reason, diagnose
 from jobs.runs.evidence import RecoverableRun
 from opsconsole.kit.counting import exactly

@@ -11,7 +11,7 @@ from django.db.models import Exists, Subquery
 from django.db.models.functions import Now
 from django_q.models import Schedule
 
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from jobs.models import Job, RecoveryControl, Sweep
 from jobs.models.job import JobQuerySet
 from jobs.recovery import control
@@ -130,7 +130,7 @@ def glance() -> Surroundings:
         paused_until=Subquery(pause.values("until")[:1]),
         last_sweep_at=Subquery(ended.values("finished_at")[:1]),
         last_trigger=Subquery(ended.values("trigger")[:1]),
-        sweep_interval=Subquery(monitors.named(monitors.SWEEP).values("interval")),
+        sweep_interval=Subquery(monitor_alerts.named(monitor_alerts.SWEEP).values("interval")),
         scheduled=Exists(schedules),
         schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
     ).get(pk=1)

@@ -1,7 +1,7 @@
 """Sweeps: find runs whose worker died and requeue them.
 
 Each page takes two statements in one transaction (I3). The first locks candidates that nobody else has locked
-(``jobs.recovery.candidates``); the second reads the heartbeats again, on a new snapshot, and writes row, timeline and
+(``jobs.recovery.stale_pages``); the second reads the heartbeats again, on a new snapshot, and writes row, timeline and
 outbox together (``jobs.recovery.rescue``). A heartbeat or a result that was committed in between wins.
 """
 
@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from alerts import notify
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
 from jobs.recovery import control, hung_runs, lost_messages, surroundings
@@ -56,7 +56,7 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
         details={"lines": tally.lines},
     )
     hung_runs.watch()
-    notify.monitor_ok(monitors.SWEEP, every or control.configured_interval())
+    notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())
     row.refresh_from_db()
     return row
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.db.models import TextChoices
 
 from jobs.models import Status
-from jobs.models.run_times import deadline_of
+from jobs.models.staleness import deadline_of
 from jobs.runs.evidence import Evidence
 from opsconsole.kit.durations import spell
 

@@ -22,8 +22,8 @@ from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Refusal, Refused
 from jobs.sqs import QueueError, Received
 from jobs.worker import execution
-from jobs.worker.backoff import DATABASE_AWAY, Patience
 from jobs.worker.handlers import Handler
+from jobs.worker.outages import DATABASE_AWAY, Patience
 from jobs.worker.poison import with_reason
 from opsconsole.kit import pauses
 from opsconsole.kit.doubling import doubled

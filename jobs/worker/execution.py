@@ -14,9 +14,9 @@ from jobs.models import Job
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Run
-from jobs.worker.backoff import insist
 from jobs.worker.handlers import Handler, PermanentError, RunContext, RunningJob, RunStopped
 from jobs.worker.heartbeat_thread import Pulse
+from jobs.worker.outages import insist
 from opsconsole.kit.storable import json_problem
 
 logger = logging.getLogger("jobs.worker")

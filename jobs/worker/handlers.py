@@ -14,8 +14,8 @@ from django.utils.module_loading import import_string
 from jobs.models import Job
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Verdict
-from jobs.worker.backoff import insist
 from jobs.worker.heartbeat_thread import Pulse
+from jobs.worker.outages import insist
 from opsconsole.kit.errors import OpsConsoleError
 
 

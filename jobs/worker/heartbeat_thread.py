@@ -12,7 +12,7 @@ from django.db import Error, connection
 from jobs.runs import heartbeats
 from jobs.runs.heartbeats import Verdict
 from jobs.runs.lifecycle import Run
-from jobs.worker.backoff import Patience
+from jobs.worker.outages import Patience
 
 
 class Pulse:

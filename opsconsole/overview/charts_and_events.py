@@ -18,7 +18,7 @@ from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.overview.reading import memory
+from opsconsole.overview.current_figures import memory
 from ratelimits.records import usage_report
 
 KEPT_SECONDS = 60

@@ -12,7 +12,7 @@ from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole import switches
 from opsconsole.kit.counting import figure, many, runs
 from opsconsole.kit.durations import spell
-from opsconsole.overview.reading import Overview
+from opsconsole.overview.current_figures import Overview
 from ratelimits.models import LimiterTrouble
 
 

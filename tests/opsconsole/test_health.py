@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 
 from alerts import notify
 from alerts.models import Monitor
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from jobs.models import QueueState
 from opsconsole import health
 from opsconsole.kit.env import QueueConfig
@@ -26,7 +26,7 @@ def fresh(db: None, settings: Settings) -> None:
     settings.QUEUES = {name: QueueConfig(name, "https://x/" + name, None) for name in ("default", "slow")}
     for name in settings.QUEUES:
         QueueState.objects.create(name=name, read_at=Now())
-    notify.monitor_ok(monitors.SWEEP, timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS))
+    notify.monitor_ok(monitor_alerts.SWEEP, timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS))
 
 
 def failing() -> set[str]:
@@ -84,7 +84,7 @@ def test_no_queue_at_all_is_not_ready(settings: Settings) -> None:
 @pytest.mark.usefixtures("fresh")
 def test_late_or_unfinished_sweep_is_not_ready(settings: Settings) -> None:
     late = timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS * 2)
-    sweep = Monitor.objects.filter(name=monitors.SWEEP)
+    sweep = Monitor.objects.filter(name=monitor_alerts.SWEEP)
     sweep.update(last_ok_at=Now() - late + timedelta(seconds=5))
     assert failing() == set()
     sweep.update(last_ok_at=Now() - late - timedelta(seconds=5))

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from alerts.models import Alert, DeadManPing, Monitor
-from alerts.watch import deadman, monitors
+from alerts.watch import deadman, monitor_alerts
 from jobs.admin.dead_letters import coverage
 from jobs.models import Job, QueueState, RecoveryControl, Sweep
 from jobs.recovery import control, surroundings, sweeps
@@ -49,7 +49,7 @@ def every_minute(settings: Any) -> None:
 def swept(ago: timedelta, *, every: timedelta = INTERVAL) -> None:
     """Record a sweep that ended this long ago, and its readings of the queues."""
     Sweep.objects.create(trigger="test", mode="armed", started_at=Now() - ago, finished_at=Now() - ago)
-    Monitor.objects.create(name=monitors.SWEEP, interval=every, last_ok_at=Now() - ago)
+    Monitor.objects.create(name=monitor_alerts.SWEEP, interval=every, last_ok_at=Now() - ago)
     QueueState.objects.create(name="default", read_at=Now() - ago)
 
 
@@ -67,13 +67,13 @@ def test_each_place_says_the_same_of_a_sweep(client: Client, ago: timedelta, lat
     [watch] = overview.lately().watches
     said = {
         "the monitor": Monitor.objects.late().exists(),
-        "its name": monitors.is_late(monitors.SWEEP),
+        "its name": monitor_alerts.is_late(monitor_alerts.SWEEP),
         "its page": ">Late<" in page,
         "the overview": overview.read().sweep_is_late,
         "the overview's list": watch.late,
         "the probe of sweeps": ready()["sweep"] == "failing",
         "the probe of queues": ready()["queue"] == "failing",
-        "the alert": monitors.judge() == [monitors.SWEEP] and Alert.objects.open().exists(),
+        "the alert": monitor_alerts.judge() == [monitor_alerts.SWEEP] and Alert.objects.open().exists(),
         "the dead-man's switch": deadman.ping_due() == ""
         and not DeadManPing.objects.exclude(reported=None).exists(),
     }
@@ -83,7 +83,9 @@ def test_each_place_says_the_same_of_a_sweep(client: Client, ago: timedelta, lat
 @cases
 def test_each_place_says_the_same_of_a_check_of_dead_letters(ago: timedelta, late: bool) -> None:
     dlq = dead_letter_queue(url="https://sqs.fake/dead", read_at=Now() - ago, checked_at=Now() - ago)
-    Monitor.objects.create(name=f"{monitors.DLQ_CHECK} ({dlq})", interval=INTERVAL, last_ok_at=Now() - ago)
+    Monitor.objects.create(
+        name=f"{monitor_alerts.DLQ_CHECK} ({dlq})", interval=INTERVAL, last_ok_at=Now() - ago
+    )
 
     [line] = coverage.lines()
     said = {
@@ -122,4 +124,8 @@ def test_loop_slower_than_setting_still_recovers() -> None:
 
 def test_the_command_says_when_the_next_sweep_is_expected() -> None:
     call_command("recover_stale_jobs")
-    assert surroundings.glance().sweep_interval == monitors.named(monitors.SWEEP).get().interval == INTERVAL
+    assert (
+        surroundings.glance().sweep_interval
+        == monitor_alerts.named(monitor_alerts.SWEEP).get().interval
+        == INTERVAL
+    )

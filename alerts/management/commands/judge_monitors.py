@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 
 
 class Command(BaseCommand):
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:
-        late = monitors.judge()
+        late = monitor_alerts.judge()
         self.stdout.write(f"Late: {', '.join(late)}." if late else "No monitor is late.")
         if late:
             sys.exit(1)

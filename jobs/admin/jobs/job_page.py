@@ -14,7 +14,7 @@ from jobs.admin.jobs import progress_notes
 from jobs.admin.previewed_actions import button
 from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.models.job import JobWithEvidence
-from jobs.models.run_times import deadline_of
+from jobs.models.staleness import deadline_of
 from jobs.models.worker import stale_after
 from jobs.operations.job_operations import Action, step_for
 from jobs.recovery import outlook, surroundings, waiting

@@ -15,7 +15,7 @@ from alerts.notify import Trouble
 from alerts.operator_decisions import DecisionRefused
 from alerts.rules import RuleSettings
 from alerts.sending import delivery, reminders
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack
 from tests.racing import race
@@ -160,22 +160,22 @@ def test_concurrent_senders_create_one_reminder(later: Later) -> None:
 def test_monitor_is_late_after_two_intervals_until_it_succeeds(later: Later) -> None:
     notify.monitor_ok("sweep", timedelta(minutes=2))
     later(230)
-    assert monitors.judge() == []
+    assert monitor_alerts.judge() == []
     later(20)
-    assert monitors.judge() == ["sweep"]
-    assert monitors.judge() == ["sweep"]
+    assert monitor_alerts.judge() == ["sweep"]
+    assert monitor_alerts.judge() == ["sweep"]
     assert Alert.objects.open().get().fingerprint == "monitor_late:sweep"
     notify.monitor_ok("sweep", timedelta(minutes=2))
-    assert monitors.judge() == []
+    assert monitor_alerts.judge() == []
     assert kinds() == ["firing", "resolved"]
 
 
 def test_forgotten_monitor_is_not_late(later: Later) -> None:
     notify.monitor_ok("dlq check of slow", timedelta(minutes=5))
     later(3_600)
-    monitors.judge()
+    monitor_alerts.judge()
     Monitor.objects.all().delete()
-    monitors.judge()
+    monitor_alerts.judge()
     assert not Alert.objects.open().exists()
 
 
@@ -183,9 +183,9 @@ def test_four_hours_of_downtime_raise_one_alert(slack: FakeSlack, later: Later) 
     notify.monitor_ok("sweep", timedelta(minutes=2))
     later(4 * HOUR)
     for _ in range(3):
-        monitors.judge()
+        monitor_alerts.judge()
     notify.monitor_ok("sweep", timedelta(minutes=2))
-    monitors.judge()
+    monitor_alerts.judge()
     for _ in range(3):
         delivery.deliver()
         later(2)

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django_q.models import OrmQ, Schedule
 
 from alerts.models import Alert, Monitor, Notification
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from jobs import tasks
 from jobs.dead_letters import check, origins
 from jobs.dead_letters.scan import Budget
@@ -450,4 +450,4 @@ def test_only_pause_with_end_time_silences_monitor(
 
     tasks.check_dead_letters()
 
-    assert bool(monitors.judge()) is late
+    assert bool(monitor_alerts.judge()) is late

@@ -20,10 +20,10 @@ from django.db.models.functions import Now
 
 from jobs.admin.jobs import filters
 from jobs.models import Job, QueueState, RecoveryControl, Status
-from jobs.models.run_times import began_at, deadline_of, last_seen_of
+from jobs.models.staleness import began_at, deadline_of, last_seen_of
 from jobs.recovery import rescue
-from jobs.recovery.candidates import BEGINNING, StaleRun, StaleRuns
 from jobs.recovery.decision import Action, Policy, decide
+from jobs.recovery.stale_pages import BEGINNING, StaleRun, StaleRuns
 from jobs.runs.diagnosis import Reason, diagnose
 from opsconsole.kit.env import QueueConfig
 from tests import factories

@@ -18,8 +18,8 @@ from django.utils import timezone
 from alerts.models import Alert
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
 from jobs.recovery import batches, control, outlook, rescue, surroundings, sweeps
-from jobs.recovery.candidates import held_again
 from jobs.recovery.decision import Action
+from jobs.recovery.stale_pages import held_again
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.diagnosis import Reason
 from jobs.runs.heartbeats import Verdict, Worker

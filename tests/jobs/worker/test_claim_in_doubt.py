@@ -17,7 +17,7 @@ from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Refusal, Refused
 from jobs.runs.restart import restart
-from jobs.worker import Consumer, RunContext, backoff
+from jobs.worker import Consumer, RunContext, outages
 from opsconsole.kit.env import QueueConfig
 from tests import factories
 from tests.chaos.cuts import CuttingProxy
@@ -36,7 +36,7 @@ def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
     account.create(URL)
     settings.QUEUES = {"default": QueueConfig("default", URL, None)}
     monkeypatch.setattr(sqs, "client_for", account.client_for)
-    monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(milliseconds=1))
+    monkeypatch.setattr(outages, "FIRST_PAUSE", timedelta(milliseconds=1))
     return account
 
 

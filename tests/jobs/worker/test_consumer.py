@@ -21,7 +21,7 @@ from jobs.messaging.format import JobMessage
 from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
 from jobs.runs import heartbeats, lifecycle
 from jobs.sqs import Attribute, MessageRefused, QueueMisconfigured, QueueUnavailable
-from jobs.worker import Consumer, RunContext, backoff
+from jobs.worker import Consumer, RunContext, outages
 from jobs.worker.consumer import release_delay
 from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.env import QueueConfig
@@ -38,7 +38,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(milliseconds=1))
+    monkeypatch.setattr(outages, "FIRST_PAUSE", timedelta(milliseconds=1))
     caplog.set_level(logging.INFO, "jobs.worker")
 
 

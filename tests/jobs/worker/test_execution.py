@@ -16,10 +16,10 @@ from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run
 from jobs.runs.restart import restart
-from jobs.worker import Handler, PermanentError, RunContext, RunStopped, backoff
-from jobs.worker.backoff import Patience, insist
+from jobs.worker import Handler, PermanentError, RunContext, RunStopped, outages
 from jobs.worker.execution import carry_out
 from jobs.worker.heartbeat_thread import Pulse
+from jobs.worker.outages import Patience, insist
 from tests import factories
 from tests.waiting import wait_until
 
@@ -33,7 +33,7 @@ Kind = JobEvent.Kind
 @pytest.fixture(autouse=True)
 def hurry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 0.02
-    monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(milliseconds=1))
+    monkeypatch.setattr(outages, "FIRST_PAUSE", timedelta(milliseconds=1))
 
 
 def work(handler: Handler, **fields: Any) -> Job:
@@ -341,7 +341,7 @@ class TestPatience:
     def test_pauses_double_and_are_bounded_by_a_beat(
         self, settings: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(backoff, "FIRST_PAUSE", timedelta(seconds=1))
+        monkeypatch.setattr(outages, "FIRST_PAUSE", timedelta(seconds=1))
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 10
         waiting = Patience("It")
         pauses = [waiting.failed(OSError("gone")) for _ in range(2_000)]

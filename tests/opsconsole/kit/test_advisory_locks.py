@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from alerts.models import Alert, Monitor
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from opsconsole.kit.advisory_locks import AdvisoryLock
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,7 +27,7 @@ def test_late_monitor_raises_alert_during_rate_limit_cleanup() -> None:
 
     def judge() -> None:
         try:
-            told.extend(monitors.judge())
+            told.extend(monitor_alerts.judge())
         finally:
             connection.close()
 
@@ -39,7 +39,7 @@ def test_late_monitor_raises_alert_during_rate_limit_cleanup() -> None:
         other.join(timeout=30)
 
     assert told == ["sweep"]
-    assert Alert.objects.open().filter(rule=monitors.RULE).exists()
+    assert Alert.objects.open().filter(rule=monitor_alerts.RULE).exists()
 
 
 def test_numbers_in_migrations_are_on_the_list() -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from jobs.models import Job, Status, WorkerHeartbeat
-from jobs.models.run_times import last_seen_of
+from jobs.models.staleness import last_seen_of
 from jobs.recovery.binary_values import binary_cursor
 
 # The end of a page, in the order (updated_at, id).

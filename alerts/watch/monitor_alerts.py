@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from alerts import notify, rules
 from alerts.models import Alert, Monitor
-from alerts.models.rule import MonitorQuerySet
+from alerts.models.monitor import MonitorQuerySet
 from alerts.trouble import Trouble
 from opsconsole.kit import lateness
 from opsconsole.kit.advisory_locks import AdvisoryLock

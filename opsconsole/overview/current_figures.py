@@ -11,7 +11,7 @@ from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 
 from alerts.models import Alert
-from alerts.watch import monitors
+from alerts.watch import monitor_alerts
 from jobs.models import Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
 from jobs.recovery import lost_messages, surroundings, waiting
 from jobs.recovery.surroundings import Surroundings
@@ -149,7 +149,7 @@ def _read() -> Overview:
         workers_silent=workers["silent"],
         workers_dead=workers["dead"],
         last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
-        sweep_is_late=monitors.is_late(monitors.SWEEP),
+        sweep_is_late=monitor_alerts.is_late(monitor_alerts.SWEEP),
         firing=count(Alert.objects.firing()),
         worst_alert=Alert.objects.firing()
         .order_by(_WORST_FIRST, "-since")
