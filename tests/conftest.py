@@ -25,6 +25,7 @@ from opsconsole import embedded
 from opsconsole.kit.env import QueueConfig
 
 if TYPE_CHECKING:
+    from django.test import Client
     from pytest_django.fixtures import Settings
     from pytest_django.plugin import DjangoDbBlocker
     from types_boto3_sqs import SQSClient
@@ -131,6 +132,15 @@ class TestQueue:
         ).get("Messages"):
             taken += [message["Body"] for message in messages]
         return taken
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    """Return a client that is signed in as an operator with all permissions."""
+    from tests import people  # imports models, so only once the settings are read
+
+    client.force_login(people.operator())
+    return client
 
 
 @pytest.fixture(scope="session")

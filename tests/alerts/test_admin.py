@@ -34,12 +34,6 @@ def _fresh_banner() -> None:
     banner.memory.clear()
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def fire_alert(**content: Any) -> Alert:
     notify.measure("dlq_not_empty", 5, Trouble(title="5 dead letters", **content), scope="default")
     return Alert.objects.get(fingerprint="dlq_not_empty:default")

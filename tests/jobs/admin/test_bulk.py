@@ -42,12 +42,6 @@ def _small(settings: Any) -> None:
     settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def page(operation: BulkOperation) -> str:
     return reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
 

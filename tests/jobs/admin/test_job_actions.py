@@ -29,12 +29,6 @@ HOUR = timedelta(hours=1)
 REASON = "the customer called"
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def url(action: str) -> str:
     return reverse("admin:jobs_job_operate", args=[action])
 

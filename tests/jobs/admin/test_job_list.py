@@ -17,19 +17,12 @@ from jobs.admin.jobs import changelist, filters
 from jobs.models import Job, Status
 from jobs.runs.diagnosis import Reason, diagnose
 from opsconsole.kit import capped_paginator
-from tests import people
 from tests.factories import SECOND, beat, job, letter, run
 
 pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:jobs_job_changelist")
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
 
 
 def shown(client: Client, **query: str) -> list[UUID]:

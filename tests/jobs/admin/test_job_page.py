@@ -35,12 +35,6 @@ def _one_queue(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def page_of(client: Client, made: Job) -> str:
     response = client.get(reverse("admin:jobs_job_change", args=[made.pk]))
     assert response.status_code == 200

@@ -33,12 +33,6 @@ def _one_queue(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def observe(**changes: Any) -> None:
     RecoveryControl.objects.update(**{"mode": MODE.OBSERVE, "cutoff": None, "hold_until": None} | changes)
 

@@ -42,12 +42,6 @@ def no_sqs(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.AWS_ENDPOINT_URL = None
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def page_of(letter: DeadLetter) -> str:
     return reverse("admin:jobs_deadletter_change", args=[letter.pk])
 

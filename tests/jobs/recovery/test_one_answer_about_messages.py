@@ -20,7 +20,6 @@ from jobs.runs.timeline import Actor
 from jobs.watch import gauges
 from opsconsole import overview
 from opsconsole.kit.env import QueueConfig
-from tests import people
 from tests.factories import SECOND, job, letter
 
 pytestmark = pytest.mark.django_db
@@ -109,12 +108,6 @@ def made() -> Made:
 
 def from_now(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: Now() + value if isinstance(value, timedelta) else value for name, value in fields.items()}
-
-
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
 
 
 def expected(made: Made, trouble: MessageTrouble) -> set[str]:

@@ -21,7 +21,6 @@ from jobs.recovery.waiting import Waiting
 from jobs.runs.timeline import Actor
 from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
-from tests import people
 from tests.factories import SECOND, beat, job, letter, run
 
 pytestmark = pytest.mark.django_db
@@ -38,12 +37,6 @@ def armed(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     RecoveryControl.objects.get_or_create(pk=1)
     control.arm(ADA, "tests", cutoff=None)
-
-
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
 
 
 def seen(*, visible: int = 0, ago: timedelta = timedelta(0), error: str = "") -> None:

@@ -28,12 +28,6 @@ def sweep() -> Schedule:
     return schedules.ours().get(name=f"{schedules.PREFIX}sweep")
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def act(client: Client, action: str, *rows: Schedule, reason: str | None = REASON) -> Any:
     posted: dict[str, Any] = {"action": action, "_selected_action": [row.pk for row in rows]}
     return client.post(LIST, posted if reason is None else posted | {"reason": reason}, follow=True)

@@ -23,12 +23,6 @@ LIST = reverse("admin:ratelimits_apikey_changelist")
 MAKE = reverse("admin:ratelimits_apikey_make")
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def form_fields(**fields: Any) -> dict[str, Any]:
     return {
         "key_id": str(uuid4()),

@@ -35,12 +35,6 @@ FORM: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
 def change(name: str) -> str:
     return reverse("admin:ratelimits_policy_change", args=[Policy.objects.get(name=name).pk])
 

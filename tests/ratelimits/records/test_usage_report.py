@@ -42,12 +42,6 @@ def minutes(count: int) -> timedelta:
 
 
 @pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(people.operator())
-    return client
-
-
-@pytest.fixture
 def busy() -> None:
     """Record requests of two clients now, and of two clients an hour and a day ago, which are rolled up."""
     record(NOISY, "allowed", 100, ago=minutes(2))
