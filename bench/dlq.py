@@ -71,19 +71,19 @@ def _measure(count: int) -> str:
     with get_context("spawn").Pool(1, initializer=django.setup) as server:
         pages = server.apply(_list_pages)
 
-    def wish() -> None:
+    def request() -> None:
         for start in range(0, count, 500):
             steps = operations.plan(Action.REPLAY, ids[start : start + 500])
             operations.carry_out(steps, Actor.operator("bench", None), "a benchmark")
 
-    wished = _timed(wish)
+    requested = _timed(request)
     replayed = _timed(lambda: fulfilment.work(budget))
     assert DeadLetter.objects.filter(state=DeadLetter.State.REPLAYED).count() == count
     assert len(fake.queues[QUEUE_URL].messages) == count
     rows = [
         ("scan of a tenth, stored new", count // 10, scans[count // 10]),
         ("scan of all, nine tenths new", count, scans[count]),
-        ("deciding: plan and ledger", count, wished),
+        ("deciding: plan and ledger", count, requested),
         ("replay: hold, intent, send, record, delete, record", count, replayed),
     ]
     return _table(count, rows, pages)

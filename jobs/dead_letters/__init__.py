@@ -1,5 +1,6 @@
-"""Dead letters: found by scans, kept whole, grouped by failure, replayed or discarded on an operator's word (I9).
+"""Dead letters: found by scans, stored whole, grouped by failure, replayed or discarded by operators (I9).
 
-``scan`` reads a queue, ``snapshot`` keeps what it holds, ``replay`` does what is wished to the messages in
-hand, ``operations`` takes the wishes, ``check`` tells. Only these talk to SQS: ``scan``, ``replay``, ``sending``, ``queue_visit``.
+``scan`` reads a queue, ``snapshot`` stores its messages, ``operations`` records the requests of operators, ``replay``
+carries them out on the messages that a scan holds, and ``check`` raises the alerts. Only ``scan``, ``replay``,
+``sending`` and ``queue_visit`` talk to SQS.
 """

@@ -1,6 +1,6 @@
-"""Whose work lies in a dead letter queue: jobs and customers, for those who are woken and those who answer the phone.
+"""The customers and jobs affected by a dead letter queue, for whoever is on call and for customer support.
 
-Nothing of a message's body is in here: all of it is read from the rows of the jobs.
+Nothing here comes from the body of a message: everything is read from the rows of the jobs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from opsconsole.kit.short_ids import short_id
 MOST_NAMED = 5
 MOST_GROUPS = 3
 MOST_JOBS = 3
-# Beyond so many jobs the figures are a lower bound.
+# Beyond this many letters the figures are a lower bound.
 MOST_COUNTED = 2_000
 
 
@@ -35,38 +35,38 @@ OwedJob: TypeAlias = "WithAnnotations[Job, OwedColumns]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Concerned:
-    """``overdue``: the jobs that are owed for longest. ``customers``: how many jobs of each."""
+class AffectedCustomers:
+    """The jobs still owed to customers. ``overdue``: those due first. ``customers``: the number of jobs per customer."""
 
     jobs: int
     customers: Counter[str]
     overdue: list[OwedJob]
 
     def sentence(self) -> str:
-        """Such as "5 jobs of 2 customers: CUST-1 (4), CUST-2 (1)"."""
+        """Return a phrase such as "5 jobs of 2 customers: CUST-1 (4), CUST-2 (1)"."""
         named = ", ".join(f"{name} ({count})" for name, count in self.customers.most_common(MOST_NAMED))
         more = len(self.customers) - MOST_NAMED
         rest = f" and {more} more" if more > 0 else ""
         return f"{exactly(self.jobs, 'job')} of {exactly(len(self.customers), 'customer')}: {named}{rest}"
 
     def longest(self) -> str:
-        """Such as "CUST-1, job 5a3c91d2, due 3 h 10 min ago"."""
+        """Return a phrase such as "CUST-1, job 5a3c91d2, due 3 h 10 min ago"."""
         job = self.overdue[0]
         return f"{job.customer_id}, job {short_id(job.pk)}, {_owed(job)}"
 
     def for_support(self) -> str:
-        """Text that may be copied into an answer to a customer's question."""
+        """Return text that support can copy into a reply to a customer."""
         names = ", ".join(name for name, _ in self.customers.most_common(MOST_NAMED))
         more = len(self.customers) - MOST_NAMED
         rest = f" and {more} more customers" if more > 0 else ""
         return (
-            f"Orders of {names}{rest} have stopped ({exactly(self.jobs, 'job')}). Nothing is lost: they are kept and "
-            "will be run again. We are looking for the cause."
+            f"Orders of {names}{rest} have stopped ({exactly(self.jobs, 'job')}). Nothing is lost: they are stored and "
+            "will be run again. We are investigating the cause."
         )
 
 
-def concerned_by(dlq: DeadLetterQueue) -> Concerned | None:
-    """Who waits for what lies in the queue; None when no letter there names a known job that is still owed."""
+def affected_by(dlq: DeadLetterQueue) -> AffectedCustomers | None:
+    """Return the customers who wait for jobs in this queue; None when no letter names a job still owed."""
     letters = DeadLetter.objects.present().filter(dlq=dlq, job_id__isnull=False)
     ids = set(letters.order_by("-first_seen_at").values_list("job_id", flat=True)[:MOST_COUNTED])
     owed = Job.objects.filter(pk__in=ids).exclude(status__in=[Status.COMPLETED, Status.CANCELLED])
@@ -75,11 +75,11 @@ def concerned_by(dlq: DeadLetterQueue) -> Concerned | None:
         return None
     due = owed.annotate(read_at=Now(), due_at=Coalesce("deadline_at", "created_at")).order_by("due_at", "pk")
     overdue = list(due.only("customer_id", "deadline_at", "created_at")[:MOST_JOBS])
-    return Concerned(jobs=customers.total(), customers=customers, overdue=overdue)
+    return AffectedCustomers(jobs=customers.total(), customers=customers, overdue=overdue)
 
 
 def failures_in(dlq: DeadLetterQueue) -> list[tuple[str, int]]:
-    """The newest failures of what lies in the queue, as they may be told, and how many letters of each."""
+    """Return the newest failures in the queue, as alerts may show them, with the number of letters of each."""
     groups = DeadLetter.objects.present().filter(dlq=dlq).values("group").annotate(letters=Count("pk"))
     newest = groups.annotate(seen=F("group__last_seen_at")).order_by("-seen", "-group")[:MOST_GROUPS]
     counts = {row["group"]: row["letters"] for row in newest}

@@ -1,4 +1,4 @@
-"""The check of the dead letter queues: look, then tell what is new. Nobody misses one, nobody hears of one twice (I7, I8)."""
+"""The check of the dead letter queues: scan them, then report every new letter exactly once (I7, I8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alerts.notify import Trouble
 from alerts.watch import monitor_alerts
 from jobs import sqs
 from jobs.dead_letters import origins, search_text
-from jobs.dead_letters.affected_customers import Concerned, concerned_by, failures_in
+from jobs.dead_letters.affected_customers import AffectedCustomers, affected_by, failures_in
 from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
@@ -24,14 +24,14 @@ from opsconsole.kit import figures, pauses
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.short_ids import short_id
 
-# Of the 90 seconds of a task, for all queues together.
+# For all queues together; the cluster ends a task after 90 seconds.
 SECONDS_FOR_ALL = 60.0
 SECONDS_EACH = 40.0
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One queue and what the check found of it."""
+class CheckedQueue:
+    """One queue and what the check found in it."""
 
     dlq: DeadLetterQueue
     visited: Visit
@@ -39,18 +39,18 @@ class Checked:
 
     def __str__(self) -> str:
         if self.visited.paused:
-            return f"{self.dlq}: not read, because checks of dead letters are paused"
+            return f"{self.dlq}: not read, because dead letter checks are paused"
         if self.visited.busy:
-            return f"{self.dlq}: another check is at it"
+            return f"{self.dlq}: another check is reading it"
         if self.visited.depth is None:
-            return f"{self.dlq}: unknown. {self.visited.problem}"
+            return f"{self.dlq}: could not be read. {self.visited.problem}"
         if not self.visited.depth:
             return f"{self.dlq}: empty"
         return f"{self.dlq}: {exactly(self.visited.depth, 'dead letter')}, {self.new:,} new; {coverage(self.dlq)}"
 
 
-def check() -> list[Checked]:
-    """Visit every configured dead letter queue and measure what its rules judge. What SQS refuses is in the answer."""
+def check() -> list[CheckedQueue]:
+    """Visit every configured dead letter queue and report to its alert rules; SQS errors are in the result."""
     queues = origins.configured()
     seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
     checked = [check_one(dlq, Budget(seconds=seconds)) for dlq in queues]
@@ -58,22 +58,22 @@ def check() -> list[Checked]:
     return checked
 
 
-def check_one(dlq: DeadLetterQueue, budget: Budget) -> Checked:
-    """Visit one queue and tell what is new. While another visits it, that one tells, and nothing is done here."""
+def check_one(dlq: DeadLetterQueue, budget: Budget) -> CheckedQueue:
+    """Visit one queue and report what is new. Do nothing while another process visits it: that one reports."""
     if pause := pauses.active(pauses.DEAD_LETTER_CHECKS):
         if pause.until:
-            # Somebody decided for how long nothing is watched; a pause without an end is still told of as late.
+            # A pause with an end is a decision, so the monitor is not late. A pause without an end is reported as late.
             _in_time(dlq)
-        return Checked(dlq, Visit(depth=None, paused=True), 0)
+        return CheckedQueue(dlq, Visit(depth=None, paused=True), 0)
     visited = visit(dlq, budget)
     dlq.refresh_from_db()
     if visited.busy or visited.paused:
-        return Checked(dlq, visited, 0)
+        return CheckedQueue(dlq, visited, 0)
     new = tell(dlq, visited)
     if visited.depth is not None:
         figures.raise_to("dead letters", visited.depth)
         _in_time(dlq)
-    return Checked(dlq, visited, new)
+    return CheckedQueue(dlq, visited, new)
 
 
 def _in_time(dlq: DeadLetterQueue) -> None:
@@ -82,15 +82,18 @@ def _in_time(dlq: DeadLetterQueue) -> None:
 
 
 def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
-    """Measure depth and expiry; which letters were told commits with the alert. Returns how many were new."""
+    """Report depth and expiry to the alert rules, and return how many letters were new.
+
+    The letters are marked as reported in the transaction of the alert.
+    """
     with transaction.atomic():
-        # Two checks at once take turns here, and the second finds nothing new.
+        # Concurrent checks take turns here, and the second finds nothing new.
         DeadLetterQueue.objects.select_for_update().get(pk=dlq.pk)
         _tell_expiring(dlq)
         if visited.depth is None:
             notify.measure("dlq_not_empty", None, scope=str(dlq), why_unknown=visited.problem)
             return 0
-        news, concerned = _News.of(dlq), concerned_by(dlq)
+        news, affected = _NewLetters.of(dlq), affected_by(dlq)
         DeadLetter.objects.filter(dlq=dlq, told_at=None).update(told_at=Now())
         notify.measure(
             "dlq_not_empty",
@@ -98,8 +101,8 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
             Trouble(
                 title=f"{exactly(visited.depth, 'dead letter')} ({dlq})" if visited.depth else "",
                 link=_list_of(dlq),
-                facts=list(_facts(dlq, concerned)),
-                links=list(_links(dlq, concerned)),
+                facts=list(_facts(dlq, affected)),
+                links=list(_links(dlq, affected)),
                 news=news.sentence,
                 breaks_through=bool(news.failures),
             ),
@@ -109,15 +112,15 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
 
 
 @dataclass(frozen=True)
-class _News:
-    """New letters by their identity, never by a count; ``failures``: groups that nobody was told of before."""
+class _NewLetters:
+    """New letters, recognised by identity and never by a count. ``failures``: groups not reported before."""
 
     letters: int
     returned: int
     failures: int
 
     @classmethod
-    def of(cls, dlq: DeadLetterQueue) -> _News:
+    def of(cls, dlq: DeadLetterQueue) -> _NewLetters:
         untold = DeadLetter.objects.present().filter(dlq=dlq, told_at=None)
         groups = set(untold.values_list("group", flat=True).distinct())
         told = DeadLetter.objects.filter(group__in=groups, told_at__isnull=False)
@@ -130,29 +133,29 @@ class _News:
             return ""
         parts = [exactly(self.letters, "new dead letter")]
         if self.returned:
-            parts.append(f"{self.returned:,} of them back after a replay")
+            parts.append(f"{self.returned:,} of them came back after a replay")
         if self.failures:
             parts.append(f"{exactly(self.failures, 'failure')} not seen before")
         return f"{', '.join(parts)}."
 
 
-def _facts(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[str, str]]:
+def _facts(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator[tuple[str, str]]:
     if failures := failures_in(dlq):
         yield "Newest failures", "\n".join(f"{count:,} × {title}" for title, count in failures)  # noqa: RUF001 - a times sign
-    if concerned:
-        yield "Concerned", concerned.sentence()
-        yield "Longest overdue", concerned.longest()
-        yield "For support", concerned.for_support()
+    if affected:
+        yield "Affected customers", affected.sentence()
+        yield "Longest overdue", affected.longest()
+        yield "For support", affected.for_support()
     if returned := DeadLetter.objects.present().filter(dlq=dlq, returns__gt=0).count():
-        yield "Back after a replay", f"{returned:,}"
+        yield "Came back after a replay", f"{returned:,}"
     yield "Coverage", coverage(dlq)
 
 
-def _links(dlq: DeadLetterQueue, concerned: Concerned | None) -> Iterator[tuple[str, str]]:
-    """Beside the way to the list, which is the alert's own."""
+def _links(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator[tuple[str, str]]:
+    """Yield links in addition to the alert's own link, which leads to the list."""
     if page := sqs.console_link(dlq.url):
         yield "View DLQ", page
-    for job in concerned.overdue if concerned else ():
+    for job in affected.overdue if affected else ():
         yield f"Job {short_id(job.pk)}", reverse("admin:jobs_job_change", args=[job.pk])
 
 

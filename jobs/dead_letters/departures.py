@@ -1,7 +1,7 @@
-"""Which letters are no longer in their queue: said on good evidence only, because SQS shows what it likes.
+"""Letters that have left their queue, concluded only from good evidence, because SQS may hide messages from a scan.
 
-Good evidence is an empty queue (nothing visible, in flight or delayed, and nothing received), or two scans one
-after the other that surely saw everything.
+Good evidence is an empty queue (nothing visible, in flight or delayed, and nothing received), or two consecutive
+scans that certainly saw everything.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
 from jobs.models.dead_letter import DeadLetterQuerySet
 
 FULL_SCANS = 2
-# The counts of SQS may lag by a minute.
+# The counts of SQS can lag by a minute.
 COUNTS_SETTLE = timedelta(minutes=1)
 
 
 def note_missed(dlq: DeadLetterQueue, *, began: datetime, full: bool, empty: bool) -> int:
-    """Learn from a scan that began then: ``full`` it surely saw all, ``empty`` there was nothing. Returns who left."""
+    """Mark the letters that a scan shows to be gone; return how many.
+
+    ``began``: when the scan began; ``full``: it certainly saw everything; ``empty``: the queue held nothing.
+    """
     absent = _in_the_queue(dlq).filter(last_seen_at__lt=began)
     if full:
         absent.update(missed=F("missed") + 1)
@@ -46,7 +49,7 @@ def _in_the_queue(dlq: DeadLetterQueue) -> DeadLetterQuerySet:
 
 
 def _leave(ids: list[UUID]) -> int:
-    """They left without us. What was wished for them ends: a sent one is done, an unsent one can't be held."""
+    """Record that these letters left without the console, and end their requests: done if sent, else not possible."""
     with transaction.atomic():
         open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)
         sent = open_rows.filter(state=State.SENT)
@@ -61,6 +64,8 @@ def _leave(ids: list[UUID]) -> int:
             state=DeadLetter.State.GONE
         )
         unsent.update(
-            state=State.NOT_DONE, ended_at=Now(), outcome="It left its queue before it could be held."
+            state=State.NOT_DONE,
+            ended_at=Now(),
+            outcome="It left its queue before the console could hold it.",
         )
     return len(ids)

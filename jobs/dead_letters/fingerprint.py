@@ -1,7 +1,7 @@
-"""Why did it fail, with everything left out that differs from letter to letter. Pure.
+"""The fingerprint of a failure: its reason without everything that differs between letters. Pure.
 
-The first of these that is known counts: the reason with which a worker set the message aside, the error of its
-job, the reason given in the body of a copy, and at last what the body looks like.
+The first known of these counts: the reason with which a worker set the message aside, the error of its job, the
+reason in the body of a copy, and finally the shape of the body.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_TITLE = 200
 FIELDS_NAMED = 8
 LONGEST_NAME = 40
 
-# In this order: what is quoted may hold anything, an address may hold numbers.
+# The order matters: a quotation may contain anything, and an address may contain numbers.
 _VARYING = (
     (re.compile(r"""(["'`])(?:\\.|(?!\1).)*\1"""), '"…"'),
     (re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<address>"),
@@ -33,7 +33,7 @@ _VARYING = (
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Letters with the same ``key`` form a group; ``title`` is what people read."""
+    """What identifies a failure. Letters with the same ``key`` form a group; ``title`` is for people."""
 
     key: str
     kind: FailureGroup.Kind
@@ -41,10 +41,11 @@ class Fingerprint:
 
 
 def fingerprint(*, poison: str, error: str, given: str, document: Any, is_job: bool) -> Fingerprint:
-    """The failure of one letter.
+    """Return the fingerprint of one letter's failure.
 
-    ``poison``: why a worker could not read it; ``error``: of its job; ``given``: the reason in the body of
-    a copy; ``document``: the redacted body, None when it is no JSON; ``is_job``: it is a job's message. Each '' when unknown.
+    ``poison``: why a worker could not read it; ``error``: the error of its job; ``given``: the reason in the body of
+    a copy; each is '' when unknown. ``document``: the redacted body, None when it is not JSON; ``is_job``: it is the
+    message of a job.
     """
     if poison:
         return _of(Kind.UNREADABLE, normalise(poison))
@@ -58,7 +59,7 @@ def fingerprint(*, poison: str, error: str, given: str, document: Any, is_job: b
 
 
 def normalise(text: str) -> str:
-    """The text without ids, numbers, addresses and quotations."""
+    """Return the text without ids, numbers, addresses and quotations."""
     for pattern, placeholder in _VARYING:
         text = pattern.sub(placeholder, text[:2_000])
     text = text.strip()

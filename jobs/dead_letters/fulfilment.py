@@ -1,4 +1,4 @@
-"""Fulfil what operators wished: the cluster calls this every minute, and at once when somebody wishes something."""
+"""The fulfilment of requests: the cluster carries them out every minute, and at once when one is made."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from jobs.models import DeadLetterQueue, ReplayAttempt
 
 
 @dataclass
-class Worked:
-    """What one turn did, in letters. ``waiting``: wishes that are still open."""
+class FulfilmentTurn:
+    """The number of letters that one turn sent and deleted. ``waiting``: requests that are still open."""
 
     sent: int = 0
     deleted: int = 0
@@ -28,14 +28,14 @@ class Worked:
         return f"{text}, {self.unknown} with an unknown outcome" if self.unknown else text
 
 
-def work(budget: Budget | None = None) -> Worked:
-    """Send and delete what is wished, as far as the budget goes. What SQS refuses is in the ledger, not raised."""
+def work(budget: Budget | None = None) -> FulfilmentTurn:
+    """Send and delete letters as requested, within the budget. SQS errors go to the ledger and are not raised."""
     budget = budget or Budget()
-    done, stop_at = Worked(), monotonic() + budget.seconds
+    done, stop_at = FulfilmentTurn(), monotonic() + budget.seconds
     done.unknown = sending.give_up_intents()
     done.sent = replay.settle_requeued() + replay.send_copies(stop_at)
     for dlq in origins.configured():
-        if monotonic() < stop_at and has_wishes(dlq):
+        if monotonic() < stop_at and has_requests(dlq):
             visited = check_one(dlq, budget).visited
             done.sent += visited.sent
             done.deleted += visited.deleted
@@ -44,11 +44,11 @@ def work(budget: Budget | None = None) -> Worked:
 
 
 def waiting() -> QuerySet[ReplayAttempt]:
-    """What is wished and not done yet. One whose outcome is unknown waits for a person."""
+    """Return the requests that are not done yet. One whose outcome is unknown is left out: it waits for a person."""
     return ReplayAttempt.objects.filter(state__in=[State.WANTED, State.REQUEUED, State.SENDING, State.SENT])
 
 
-def has_wishes(dlq: DeadLetterQueue) -> bool:
-    """Whether a message of this queue is to be held: sent and deleted, or deleted."""
+def has_requests(dlq: DeadLetterQueue) -> bool:
+    """Tell whether a request needs a message of this queue to be held, in order to send or delete it."""
     to_hold = Q(state=State.SENT) | Q(state=State.WANTED, action__in=[Action.REPLAY, Action.DISCARD])
     return ReplayAttempt.objects.filter(to_hold, from_copy=False, letter__dlq=dlq).exists()

@@ -1,4 +1,4 @@
-"""The groups of failures: found by fingerprint, made when a failure is new."""
+"""Failure groups: found by fingerprint, created when a failure is new."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.models import FailureGroup
 
 
 def of(prints: Iterable[Fingerprint]) -> dict[str, FailureGroup]:
-    """The group of each fingerprint, by its key; a letter of it was seen just now."""
+    """Return the group of each fingerprint by its key, and record that a letter of it was just seen."""
     wanted = {each.key: each for each in prints}
     groups = FailureGroup.objects.filter(fingerprint__in=wanted)
     groups.update(last_seen_at=Now())

@@ -1,4 +1,4 @@
-"""Has this letter been here before? "Replayed twice, came back twice"."""
+"""The lineage of a letter: which earlier letter it comes from ("replayed twice, came back twice")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.models import ReplayAttempt
 
 @dataclass(frozen=True)
 class Trace:
-    """By what a new letter may be known: its message id is that of a replay, or its job was requeued for one."""
+    """What links a new letter to an earlier one: the message id of a replay, or a requeue of its job."""
 
     message_id: str
     job_id: UUID | None
@@ -24,15 +24,15 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """The letter that came back; ``returns``: how often it had come back before."""
+class EarlierLetter:
+    """The letter that came back. ``returns``: how often it had come back before."""
 
     letter_id: UUID
     returns: int
 
 
-def earlier_of(traces: Sequence[Trace]) -> dict[str, Earlier]:
-    """For each of these that came back: which letter it was, by the new message id."""
+def earlier_of(traces: Sequence[Trace]) -> dict[str, EarlierLetter]:
+    """Return the earlier letter of each one that came back, by the new message id."""
     by_message = {
         replay.new_message_id: replay
         for replay in _replays().filter(new_message_id__in=[trace.message_id for trace in traces])
@@ -42,7 +42,7 @@ def earlier_of(traces: Sequence[Trace]) -> dict[str, Earlier]:
     for trace in traces:
         replay = by_message.get(trace.message_id) or _newest(trace, by_job)
         if replay:
-            found[trace.message_id] = Earlier(replay.letter_id, replay.letter.returns)
+            found[trace.message_id] = EarlierLetter(replay.letter_id, replay.letter.returns)
     return found
 
 
@@ -60,7 +60,7 @@ def _requeues(job_ids: Iterable[UUID]) -> dict[UUID | None, list[ReplayAttempt]]
 
 
 def _newest(trace: Trace, by_job: dict[UUID | None, list[ReplayAttempt]]) -> ReplayAttempt | None:
-    """The last requeue of its job that this letter can come from: its run, or, when it names none, its time."""
+    """Return the last requeue that this letter can come from, by its run or, when it names none, by its time."""
     for replay in by_job.get(trace.job_id, ()):
         if trace.run_epoch is not None:
             if replay.job_epoch is not None and replay.job_epoch <= trace.run_epoch:

@@ -1,6 +1,6 @@
-"""What an operator may do to dead letters: planned from what was seen, wished for on what is still so (I4, I9).
+"""Operations on dead letters: planned from what was seen, and requested for letters that have not changed (I4, I9).
 
-Nothing here talks to SQS. A wish is written with its ledger row; ``jobs.dead_letters.fulfilment`` fulfils it in the
+Nothing here talks to SQS. A request is a row of the ledger; ``jobs.dead_letters.fulfilment`` carries it out in the
 cluster. Steps and outcomes are those of ``jobs.operations.job_operations``, with the letter's id for ``job_id``; a step's
 ``seen_epoch`` and ``seen_reason`` are the run and status of the job that the letter names (0 and '' for none).
 """
@@ -16,7 +16,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs.dead_letters import requeue
-from jobs.dead_letters.requeue import NamedJob
+from jobs.dead_letters.requeue import LetterResults, NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import Action
@@ -28,14 +28,12 @@ from opsconsole.kit import reasons
 KEPT = "in each letter's ledger"
 
 State = DeadLetter.State
-# A letter and the job that it names, as ``requeue.jobs_of`` loads it; None: it names none that is known.
+# A letter and the job it names, as ``requeue.jobs_of`` loads it; None when it names no known job.
 Pair: TypeAlias = "tuple[DeadLetter, NamedJob | None]"
-# For each letter: whether it was done, and a sentence.
-Said = dict[UUID, tuple[bool, str]]
 
 
 def plan(action: Action, letter_ids: Iterable[UUID]) -> list[Step]:
-    """Say for each of these letters what the action would do, in the order given. Unknown ids are left out."""
+    """Return what the action would do to each of these letters, in the order given. Unknown ids are left out."""
     ids = list(letter_ids)
     found = DeadLetter.objects.light().in_bulk(ids)
     jobs = requeue.jobs_of(found.values())
@@ -44,17 +42,17 @@ def plan(action: Action, letter_ids: Iterable[UUID]) -> list[Step]:
 
 
 def step_for(action: str, letter: DeadLetter, job: NamedJob | None) -> Step:
-    """The decision for one letter and the job that it names, as ``requeue.jobs_of`` loads it. Pure."""
+    """Return the decision for one letter and the job it names, as ``requeue.jobs_of`` loads it. Pure."""
     will, sentence = judge(Action(action), letter, job)
     epoch, status = (job.run_epoch, str(job.status)) if job else (0, "")
     return Step(letter.pk, action, letter.state, epoch, status, will, sentence)
 
 
 def carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
-    """Write what was planned for each letter that is still as it was seen; the outcomes in the order of the steps.
+    """Write what was planned for each letter that has not changed; return the outcomes in the order of the steps.
 
-    All of it is one transaction. When the database refuses that, each half is tried by itself, so that a letter
-    which can't be written fails alone. Raises ``OperationRefused`` without a reason.
+    Everything is one transaction. When the database refuses it, each half is tried separately, so that a letter
+    that can't be written fails alone. Raise ``OperationRefused`` without a reason.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
     wanted = [step for step in steps if step.will]
@@ -75,7 +73,7 @@ def _halving(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
 
 
 def _together(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
-    """Do it in waves, with one letter of each job in a wave: requeueing the job changes its other letters."""
+    """Carry out the steps in waves with one letter per job, because requeueing the job changes its other letters."""
     outcomes: list[Outcome] = []
     waiting = list(steps)
     while waiting:
@@ -85,7 +83,7 @@ def _together(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]
 
 
 def _wave(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
-    """(the steps of now, those of later)."""
+    """Return (the steps of this wave, the steps of later waves)."""
     named = dict(_named(steps).values_list("pk", "job_id"))
     now: dict[UUID, Step] = {}
     later = []
@@ -106,25 +104,27 @@ def _carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome
     found = locked(steps)
     same = [step for step in steps if (letter := found.get(step.job_id)) and letter.state == step.seen_status]
     jobs = requeue.jobs_of(found[step.job_id] for step in same)
-    said = {step.job_id: (False, _changed(found.get(step.job_id))) for step in steps}
+    results = {step.job_id: (False, _changed(found.get(step.job_id))) for step in steps}
     chosen: dict[Action, list[Pair]] = {}
     for step in same:
         letter = found[step.job_id]
         job = jobs.get(letter.job_id)
         if why := _second_thought(step, letter, job):
-            said[step.job_id] = False, why
+            results[step.job_id] = False, why
         else:
             chosen.setdefault(Action(step.action), []).append((letter, job))
     for action, pairs in chosen.items():
-        said |= _WRITES[action](pairs, actor, reason)
-    return [Outcome(step.job_id, done=said[step.job_id][0], sentence=said[step.job_id][1]) for step in steps]
+        results |= _WRITES[action](pairs, actor, reason)
+    return [
+        Outcome(step.job_id, done=results[step.job_id][0], sentence=results[step.job_id][1]) for step in steps
+    ]
 
 
 def locked(steps: Sequence[Step]) -> dict[UUID, DeadLetter]:
-    """These letters, locked, by id.
+    """Lock these letters and return them by id.
 
-    Their jobs are locked first, as whoever requeues a job from its page does: the other order would be a
-    deadlock. Both in the order of their ids, so that two operators wait for each other and never both.
+    Their jobs are locked first, as in a requeue from a job's page: the opposite order could deadlock. Both are
+    locked in the order of their ids, so that two operators never wait for each other at once.
     """
     jobs = Job.objects.filter(pk__in=_named(steps).values("job_id")).order_by("pk").select_for_update()
     list(jobs.values_list("pk", flat=True))
@@ -134,36 +134,38 @@ def locked(steps: Sequence[Step]) -> dict[UUID, DeadLetter]:
 
 
 def _second_thought(step: Step, letter: DeadLetter, job: NamedJob | None) -> str:
-    """Why a letter that looks as it did is left alone all the same; '' when it is not."""
+    """Return why a letter with an unchanged state is skipped, or '' when it is not."""
     again = step_for(step.action, letter, job)
     if not again.will:
         return again.sentence
     if (again.seen_epoch, again.seen_reason) != (step.seen_epoch, step.seen_reason):
-        return f"Its job changed meanwhile. {again.sentence}"
+        return f"Its job has changed in the meantime, so nothing was done. {again.sentence}"
     return ""
 
 
 def _changed(letter: DeadLetter | None) -> str:
     if letter is None:
-        return "It is gone from the database."
-    return f"It changed meanwhile: it is {letter.get_state_display()} now."
+        return "It no longer exists in the database."
+    return f"It has changed in the meantime: it is {letter.get_state_display()} now. Nothing was done."
 
 
 def _become(letters: Iterable[DeadLetter], state: DeadLetter.State) -> None:
     DeadLetter.objects.filter(pk__in=[letter.pk for letter in letters]).update(state=state)
 
 
-def _replay(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+def _replay(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     foreign = [letter for letter, job in pairs if job is None]
     want_sending(foreign, actor, reason)
-    said = {letter.pk: (True, f"Waits to be sent to the queue {letter.queue}.") for letter in foreign}
-    return said | requeue.requeue([(letter, job) for letter, job in pairs if job is not None], actor, reason)
+    results = {letter.pk: (True, f"Waits to be sent to the queue {letter.queue}.") for letter in foreign}
+    return results | requeue.requeue(
+        [(letter, job) for letter, job in pairs if job is not None], actor, reason
+    )
 
 
 def want_sending(
     letters: Sequence[DeadLetter], actor: Actor, reason: str, edited_body: str | None = None
 ) -> None:
-    """Wish that locked letters are sent to their origin, in this order, perhaps with another body."""
+    """Request that locked letters are sent to their origin in this order, optionally with another body."""
     ReplayAttempt.objects.bulk_create(
         entries.entry(
             letter,
@@ -179,7 +181,7 @@ def want_sending(
     _become(letters, State.REPLAYING)
 
 
-def _discard(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+def _discard(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     letters = [letter for letter, _ in pairs]
     ReplayAttempt.objects.bulk_create(_discarding(letter, actor, reason) for letter in letters)
     _become(letters, State.DISCARDED)
@@ -201,8 +203,8 @@ def _discarding(letter: DeadLetter, actor: Actor, reason: str) -> ReplayAttempt:
     )
 
 
-def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
-    """A discard that was not carried out yet is called off; else the letter lives on as the copy kept here."""
+def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
+    """Cancel discards that were not carried out yet; keep the other letters as copies in the console."""
     letters = [letter for letter, _ in pairs]
     waiting = _rows_of(letters).filter(action=Action.DISCARD, state=ReplayAttempt.State.WANTED)
     called_off = set(waiting.select_for_update().values_list("letter_id", flat=True))
@@ -212,31 +214,31 @@ def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
     _note(letters, Action.RESTORE, actor, reason)
     _become([letter for letter in letters if letter.pk in called_off], State.IN_QUEUE)
     _become([letter for letter in letters if letter.pk not in called_off], State.KEPT)
-    back = "Back in the list: it had not left its queue yet."
+    back = "Restored before it was deleted from its queue."
     return {
         letter.pk: (True, back if letter.pk in called_off else "Kept in the console.") for letter in letters
     }
 
 
-def _mark_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+def _mark_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     letters = [letter for letter, _ in pairs]
     unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
     kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
-    said = f"{actor.name} said that it was sent."
-    unknown.filter(from_copy=True).update(state=ReplayAttempt.State.DONE, ended_at=Now(), outcome=said)
-    unknown.update(state=ReplayAttempt.State.SENT, outcome=said)
+    outcome = f"{actor.name} marked it as sent."
+    unknown.filter(from_copy=True).update(state=ReplayAttempt.State.DONE, ended_at=Now(), outcome=outcome)
+    unknown.update(state=ReplayAttempt.State.SENT, outcome=outcome)
     _note(letters, Action.MARK_SENT, actor, reason)
     _become([letter for letter in letters if letter.pk in kept], State.REPLAYED)
     _become([letter for letter in letters if letter.pk not in kept], State.REPLAYING)
     return {letter.pk: (True, "Counts as replayed.") for letter in letters}
 
 
-def _mark_not_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> Said:
+def _mark_not_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     letters = [letter for letter, _ in pairs]
     unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
     kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
-    said = f"{actor.name} said that it was not sent."
-    unknown.update(state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome=said)
+    outcome = f"{actor.name} marked it as not sent."
+    unknown.update(state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome=outcome)
     _note(letters, Action.MARK_NOT_SENT, actor, reason)
     _become([letter for letter in letters if letter.pk in kept], State.KEPT)
     _become([letter for letter in letters if letter.pk not in kept], State.IN_QUEUE)
@@ -254,7 +256,7 @@ def _note(letters: Sequence[DeadLetter], action: Action, actor: Actor, reason: s
     )
 
 
-_WRITES: dict[Action, Callable[[Sequence[Pair], Actor, str], Said]] = {
+_WRITES: dict[Action, Callable[[Sequence[Pair], Actor, str], LetterResults]] = {
     Action.REPLAY: _replay,
     Action.DISCARD: _discard,
     Action.RESTORE: _restore,
@@ -264,9 +266,9 @@ _WRITES: dict[Action, Callable[[Sequence[Pair], Actor, str], Said]] = {
 
 
 def came_back(letter_ids: Collection[UUID | str]) -> int:
-    """How many of these letters failed again after their replay.
+    """Return how many of these letters failed again after their replay.
 
-    Seen by a scan as a new letter, or already by the failure of the job that was requeued for it.
+    A scan saw it as a new letter, or the job that was requeued for it has failed.
     """
     failed_again = Q(
         attempts__action=Action.REPLAY,

@@ -1,4 +1,4 @@
-"""Which dead letter queues there are, and which queue a letter came from."""
+"""Origins: the configured dead letter queues, and the queue that a letter came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.models import DeadLetterQueue
 
 
 def configured() -> list[DeadLetterQueue]:
-    """A row for each dead letter queue of the settings, in their order; made or corrected where needed."""
+    """Return a row per dead letter queue in the order of the settings, creating or correcting rows where needed."""
     takes: dict[str, list[str]] = {}
     for queue in settings.QUEUES.values():
         if queue.dlq_url:
@@ -28,9 +28,9 @@ def configured() -> list[DeadLetterQueue]:
 
 
 def origin_of(queues: Sequence[str], source_arn: str, queue_of_job: str | None) -> str:
-    """The queue of these that a letter came from, '' when that is not known.
+    """Return which of these queues a letter came from, or '' when that is not known.
 
-    Its ``DeadLetterQueueSourceArn`` says so; a copy that was sent to the dead letter queue has none.
+    Its ``DeadLetterQueueSourceArn`` names it; a copy that was sent to the dead letter queue has none.
     """
     if source_arn:
         return next((name for name in settings.QUEUES if _is_named(name, source_arn)), "")
@@ -40,7 +40,7 @@ def origin_of(queues: Sequence[str], source_arn: str, queue_of_job: str | None) 
 
 
 def _is_named(queue: str, arn: str) -> bool:
-    """Whether the ARN 'arn:aws:sqs:region:account:name' is that of the queue; an emulator's URL has no region."""
+    """Tell whether the ARN 'arn:aws:sqs:region:account:name' names the queue; an emulator's URL has no region."""
     region, *named = arn.split(":")[3:6] or ["", ""]
     url = urlsplit(settings.QUEUES[queue].url)
     on_aws = (url.hostname or "").startswith("sqs.")

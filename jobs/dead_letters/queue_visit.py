@@ -1,6 +1,6 @@
-"""One visit to a dead letter queue: read its depth, scan it under a lease, learn what left it.
+"""One visit to a dead letter queue: read its depth, scan it under a lease, and note what has left it.
 
-A visit stores what it finds and does what is wished; several clusters take turns.
+A visit stores what it finds and carries out requests. Several clusters take turns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Now
 
 from jobs import sqs
 from jobs.dead_letters import departures, replay
-from jobs.dead_letters.scan import Budget, Scanned, scan
+from jobs.dead_letters.scan import Budget, ScanResult, scan
 from jobs.models import DeadLetter, DeadLetterQueue
 
 LEASE_MARGIN = timedelta(seconds=60)
@@ -25,8 +25,9 @@ LEASE_MARGIN = timedelta(seconds=60)
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
-    """What came of it. ``depth`` None: it could not be read, ``problem`` says why. ``busy``: another one scans;
-    ``paused``: somebody wants the queues left alone.
+    """The result of a visit. ``depth`` None: it could not be read, and ``problem`` says why.
+
+    ``busy``: another process scans the queue; ``paused``: checks are paused; ``pause``: why no more was sent.
     """
 
     depth: int | None
@@ -40,7 +41,7 @@ class Visit:
 
 
 def visit(dlq: DeadLetterQueue, budget: Budget) -> Visit:
-    """Scan the queue once, doing what is wished; ``dlq`` is brought up to date. What SQS refuses is in the answer."""
+    """Scan the queue once, carry out requests and bring ``dlq`` up to date. SQS errors are in the result."""
     try:
         depth = read_depth(dlq)
         with _lease(dlq, budget) as ours:
@@ -56,7 +57,7 @@ def visit(dlq: DeadLetterQueue, budget: Budget) -> Visit:
 
 
 def read_depth(dlq: DeadLetterQueue) -> sqs.QueueDepth:
-    """Read the gauge and keep it. Raises ``sqs.QueueError``."""
+    """Read the depth and store it. Raise ``sqs.QueueError`` when SQS refuses."""
     depth = sqs.depth(dlq.url)
     retention = timedelta(seconds=depth.retention_seconds)
     if dlq.retention_seconds != depth.retention_seconds:
@@ -78,7 +79,7 @@ def read_depth(dlq: DeadLetterQueue) -> sqs.QueueDepth:
 
 @contextmanager
 def _lease(dlq: DeadLetterQueue, budget: Budget) -> Iterator[bool]:
-    """Whether the queue is ours to scan. A process that dies with it lets it run out."""
+    """Yield whether this process may scan the queue. The lease of a process that dies expires."""
     free = Q(scanning_until=None) | Q(scanning_until__lt=Now())
     until = Now() + timedelta(seconds=budget.seconds) + LEASE_MARGIN
     rows = DeadLetterQueue.objects.filter(pk=dlq.pk)
@@ -93,9 +94,9 @@ def _lease(dlq: DeadLetterQueue, budget: Budget) -> Iterator[bool]:
 
 
 def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visit:
-    began = cast(datetime, dlq.scanned_at)  # set with the lease
-    hands = replay.Hands(dlq)
-    scanned = scan(dlq.url, before.total, hands, budget)
+    began = cast(datetime, dlq.scanned_at)  # Set with the lease.
+    handler = replay.PageHandler(dlq)
+    scanned = scan(dlq.url, before.total, handler, budget)
     full = is_full(before, scanned)
     departures.note_missed(dlq, began=began, full=full, empty=before.total == 0 and not scanned.seen)
     about = max(before.total, scanned.seen)
@@ -105,18 +106,18 @@ def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visi
         depth=max(after.total, scanned.seen - scanned.deleted),
         seen=scanned.seen,
         deleted=scanned.deleted,
-        sent=hands.sent,
-        pause=hands.pause,
+        sent=handler.sent,
+        pause=handler.pause,
     )
 
 
-def is_full(before: sqs.QueueDepth, scanned: Scanned) -> bool:
-    """Whether the scan surely saw all: nobody else held any, and it ended for want of more."""
+def is_full(before: sqs.QueueDepth, scanned: ScanResult) -> bool:
+    """Tell whether the scan certainly saw everything: nobody else held a message, and it ended because no more came."""
     return scanned.exhausted and not before.in_flight and scanned.seen >= before.total
 
 
 def coverage(dlq: DeadLetterQueue) -> str:
-    """How much of the queue the last scan saw, such as "1,200 of about 5,000 seen"."""
+    """Return how much of the queue the last scan saw, such as "1,200 of about 5,000 seen"."""
     if dlq.seen is None or dlq.about is None:
         return "not scanned yet"
     if dlq.full:

@@ -1,6 +1,6 @@
-"""What may be seen of a body: everything but what stands at the configured JSON paths.
+"""Redaction: bodies are shown without the values at the configured JSON paths.
 
-A body that is no JSON can't be searched for these paths: while any are configured, it is not shown at all.
+These paths can't be found in a body that is not JSON: while any are configured, such a body is not shown at all.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from jsonpath_ng.ext.parser import parse
 from opsconsole.kit.storable import plain_text
 
 PLACEHOLDER = "[redacted]"
-HIDDEN = "[This body is not JSON, so what is to be redacted can't be found in it: it is hidden.]"
+HIDDEN = "[Hidden: this body is not JSON, so the values to redact can't be found in it.]"
 MOST_SHOWN = 65_536
 MOST_INDEXED = 65_536
 DEEPEST = 100
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A body as it may be shown. ``cut``: there is more than ``text``."""
+class ShownBody:
+    """A body as it may be shown. ``cut``: it is longer than ``text``."""
 
     text: str
     is_json: bool
     cut: bool
 
 
-def show(body: str, most: int = MOST_SHOWN) -> Shown:
-    """The body, indented if it is JSON, redacted, and no longer than ``most`` characters."""
+def show(body: str, most: int = MOST_SHOWN) -> ShownBody:
+    """Return the body redacted, indented if it is JSON, and cut to ``most`` characters."""
     document, is_json = read(body)
     text = json.dumps(redact(document), indent=2, ensure_ascii=False) if is_json else _plain(body)
-    return Shown(plain_text(text[:most]), is_json, len(text) > most)
+    return ShownBody(plain_text(text[:most]), is_json, len(text) > most)
 
 
 def as_it_is(body: str) -> str:
-    """The body for an editor: unchanged where nothing is redacted."""
+    """Return the body for an editor, unchanged when no redaction is configured."""
     if not settings.OPSCONSOLE_REDACT_PATHS:
         return body
     return show(body, len(body) * 4).text
 
 
 def put_back(edited: str, original: str) -> str:
-    """The edited body with the original's values where the editor saw placeholders and left them."""
+    """Return the edited body with the original values in place of the placeholders that are still there."""
     (new, new_is_json), (old, old_is_json) = read(edited), read(original)
     if not (settings.OPSCONSOLE_REDACT_PATHS and new_is_json and old_is_json):
         return edited
@@ -61,20 +61,20 @@ def put_back(edited: str, original: str) -> str:
 
 
 def redact(document: Any) -> Any:
-    """The document with a placeholder at each configured path. The given one may be changed."""
+    """Return the document with a placeholder at each configured path. The document passed in may be changed."""
     for path in _paths(*settings.OPSCONSOLE_REDACT_PATHS):
         document = path.update(document, PLACEHOLDER)
     return document
 
 
 def redact_attributes(attributes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """The values of message attributes by name; a path such as ``$.token`` hides the attribute ``token``."""
+    """Return the values of message attributes by name. A path such as ``$.token`` hides the attribute ``token``."""
     values = {name: each.get("value", each.get("base64", "")) for name, each in attributes.items()}
     return {name: str(value) for name, value in redact(values).items()}
 
 
 def words(body: str) -> str:
-    """What a search looks at: the redacted body, as far as is indexed."""
+    """Return the text to index for searches: the beginning of the redacted body."""
     document, is_json = read(body)
     if not is_json:
         return _plain(body)[:MOST_INDEXED]
@@ -82,12 +82,12 @@ def words(body: str) -> str:
 
 
 def version() -> str:
-    """Names the configured paths: what was indexed under others is not searched."""
+    """Return a digest of the configured paths. Text indexed under other paths is not searched."""
     return hashlib.sha256("\n".join(settings.OPSCONSOLE_REDACT_PATHS).encode()).hexdigest()[:12]
 
 
 def read(body: str) -> tuple[Any, bool]:
-    """(the JSON value, whether it is one). Only objects and lists count: a single word is no document."""
+    """Return (the JSON value, whether it is one). Only objects and lists count: a single word is not a document."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -96,7 +96,7 @@ def read(body: str) -> tuple[Any, bool]:
 
 
 def _deeper_than(levels: int, document: Any) -> bool:
-    """Nesting beyond all reason would exhaust whoever walks through it."""
+    """Tell whether the document is nested more deeply than this, which would exhaust the recursion of its readers."""
     if not isinstance(document, dict | list):
         return False
     children = document.values() if isinstance(document, dict) else document

@@ -1,4 +1,4 @@
-"""Do what is wished to the letters in hand: send and delete, or delete; and record each step (I9)."""
+"""The replay of letters that a scan holds: send and delete them, or only delete them, and record each step (I9)."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from jobs.sqs import Received
 
 logger = logging.getLogger("jobs.dead_letters")
 
-# Which run of which job a message is for.
+# The job and the run that a message is for.
 JobAndEpoch: TypeAlias = tuple[UUID | None, int | None]
 
 PAGE = 500
-# Their messages have no business in the queue: a deletion that was lost is repeated.
+# The messages of these letters must not be in the queue: when one is seen there, its deletion was lost and is repeated.
 OUGHT_TO_BE_GONE = (DeadLetter.State.REPLAYED, DeadLetter.State.DISCARDED)
 
 
 @dataclass
-class Hands:
-    """What one scan of a queue does with the messages that it holds. ``pause``: why it sends no more."""
+class PageHandler:
+    """Handles the pages of messages that one scan of a queue holds. ``pause``: why it sends no more."""
 
     dlq: DeadLetterQueue
     sent: int = 0
     pause: str = ""
 
     def __call__(self, held: Sequence[Received]) -> set[str]:
-        """Keep these messages, do what is wished to them; the ids of those that were deleted."""
+        """Store these messages, carry out the requests for them, and return the ids of those that were deleted."""
         letters = snapshot.keep(self.dlq, held)
         attempts = entries.of_letters(letters.values())
         in_hand = [(each, letters[each.message_id]) for each in held if each.message_id in letters]
@@ -91,7 +91,7 @@ def _parcel(received: Received, letter: DeadLetter, attempt: ReplayAttempt) -> P
 
 
 def _delete(going: Sequence[tuple[Received, DeadLetter]]) -> set[str]:
-    """Delete these in batches; those that SQS says are gone are recorded together."""
+    """Delete these messages in batches, and record together those that SQS confirms."""
     deleted: set[str] = set()
     for start in range(0, len(going), sqs.BATCH_ENTRIES):
         deleted |= _delete_batch([received for received, _ in going[start : start + sqs.BATCH_ENTRIES]])
@@ -104,13 +104,13 @@ def _delete_batch(batch: Sequence[Received]) -> set[str]:
     try:
         return sqs.delete_batch(batch)
     except sqs.QueueError as error:
-        # They were sent, and say so: the next scan deletes them.
-        logger.warning("Dead letters could not be deleted, trying again later: %s", error)
+        # Their rows say that they were sent, so the next scan deletes them.
+        logger.warning("Dead letters could not be deleted; the next scan tries again: %s", error)
         return set()
 
 
 def record_deleted(letters: Sequence[DeadLetter]) -> None:
-    """They are no longer in their queue. One that was restored in the meantime lives on as the copy kept here."""
+    """Record that these letters left their queue. One restored in the meantime is kept as the copy in the console."""
     ids = [letter.pk for letter in letters]
     with transaction.atomic():
         open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)
@@ -125,9 +125,9 @@ def record_deleted(letters: Sequence[DeadLetter]) -> None:
 
 
 def settle_requeued() -> int:
-    """See what became of the messages of requeued jobs; returns how many were sent.
+    """Settle the requests whose job was requeued, once its new message has an outcome; return how many were sent.
 
-    One that was dropped or refused leaves its letter where it is.
+    When the message was dropped or refused, the letter stays where it is.
     """
     sent, after = 0, 0
     while rows := _requeued(after):
@@ -167,7 +167,7 @@ def _settle(rows: Sequence[ReplayAttempt], messages: dict[JobAndEpoch, Outbox]) 
 
 
 def send_copies(stop_at: float) -> int:
-    """Send what is wished for and no longer in its queue, from the copies kept here; returns how many were sent."""
+    """Send requested letters that have left their queue, from the stored copies; return how many were sent."""
     sent, after = 0, 0
     while monotonic() < stop_at:
         rows = list(_copies().filter(pk__gt=after)[: sqs.BATCH_ENTRIES])

@@ -1,7 +1,7 @@
-"""Look through a queue without losing anything: receive, hand over, give back (there is no peeking in SQS).
+"""The scan of a queue, which loses nothing: receive messages, hand them over and return them (SQS can't be peeked).
 
-Messages are hidden for a finite time while the scan goes on, so that each receive brings others; what is not
-deleted is given back at once at the end. A crash in between gives them back when that time is over.
+Messages are hidden for a limited time during the scan, so that each receive brings different ones. Those that were
+not deleted are returned at the end. After a crash they return when that time is over.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from jobs.sqs import Received
 
 logger = logging.getLogger("jobs.dead_letters")
 
-# Takes a page of messages in hand; answers with the ids of those that it has deleted.
+# Takes a page of messages and returns the ids of those that it deleted.
 Work = Callable[[Sequence[Received]], Collection[str]]
 
-# A long poll asks all of SQS's hosts; a short one asks some, and may find nothing where there is something.
+# A long poll asks all SQS servers; a short one asks only some and may find nothing although there are messages.
 WAIT_SECONDS = 1
 MOST_EMPTY_READS = 3
-# What is handed over together: enough to make a page's queries count little, little enough for memory.
+# The size of a page: large enough that its queries cost little, small enough for memory.
 PAGE_MESSAGES = 100
 PAGE_CHARACTERS = 4_000_000
-# Longer than the scan: nothing may come back to it of what it holds.
+# Messages stay hidden for longer than the scan, so that it never receives again what it holds.
 MARGIN_SECONDS = 30
-# One for all that are held.
+# One empty mapping for all held messages.
 _NOTHING: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """When a scan stops although there is more. The cluster ends a task after 90 seconds."""
+    """The limits at which a scan stops although there is more. The cluster ends a task after 90 seconds."""
 
     seconds: float = 40.0
     messages: int = 20_000
 
 
 @dataclass
-class Scanned:
-    """What a scan saw: different messages. ``exhausted``: it stopped because nothing more came."""
+class ScanResult:
+    """How many different messages a scan saw and deleted. ``exhausted``: it stopped because no more came."""
 
     seen: int = 0
     deleted: int = 0
@@ -50,12 +50,11 @@ class Scanned:
     why_stopped: str = ""
 
 
-def scan(queue_url: str, about: int, work: Work, budget: Budget) -> Scanned:
+def scan(queue_url: str, about: int, work: Work, budget: Budget) -> ScanResult:
     """Hand all messages of the queue to ``work``, page by page, until the budget is used up.
 
-    A page is up to ten receives; each of its messages bears the last handle that it was received with.
-
-    ``about``: how many there are, as far as SQS tells. Raises ``sqs.QueueError`` when receiving fails.
+    Each message of a page has the handle of its last receive. ``about``: the approximate number of messages, as SQS
+    reports it. Raise ``sqs.QueueError`` when receiving fails.
     """
     begun = _Scan(queue_url, about, work, budget)
     try:
@@ -68,9 +67,9 @@ def scan(queue_url: str, about: int, work: Work, budget: Budget) -> Scanned:
 
 @dataclass
 class _Scan:
-    """A scan that goes on. ``held``: the last handle of each message in hand, which alone surely counts.
+    """A scan in progress. ``held``: the last handle of each held message, the only one that certainly works.
 
-    ``page``: what was received and not handed over yet; beyond it no body is kept.
+    ``page``: messages that were received and not handed over yet. Only these keep their bodies in memory.
     """
 
     queue_url: str
@@ -81,7 +80,7 @@ class _Scan:
     seen: set[str] = field(default_factory=set)
     page: dict[str, Received] = field(default_factory=dict)
     empty_reads: int = 0
-    done: Scanned = field(default_factory=Scanned)
+    done: ScanResult = field(default_factory=ScanResult)
 
     def run(self) -> None:
         stop_at = monotonic() + self.budget.seconds
@@ -97,13 +96,13 @@ class _Scan:
                     self._hand_over()
                 self._judge(repeated=bool(received) and not new, out_of_time=monotonic() >= stop_at)
         except sqs.QueueError:
-            # What was received before is stored all the same.
+            # Messages received before the error are still stored.
             self._hand_over()
             raise
         self._hand_over()
 
     def _take(self, received: Sequence[Received]) -> int:
-        """Hold these messages, and put those on the page that were not handed over yet; how many are new."""
+        """Hold these messages, add those not handed over yet to the page, and return how many are new."""
         before = len(self.seen)
         for message in received:
             if message.message_id not in self.seen or message.message_id in self.page:
@@ -128,29 +127,32 @@ class _Scan:
     def _judge(self, *, repeated: bool, out_of_time: bool) -> None:
         enough = 1 if len(self.seen) >= self.about else MOST_EMPTY_READS
         if self.empty_reads >= enough:
-            self.done.exhausted, self.done.why_stopped = True, "nothing more came"
+            self.done.exhausted, self.done.why_stopped = True, "no more messages came"
         elif repeated:
             self.done.why_stopped = "the same messages came again"
         elif out_of_time:
-            self.done.why_stopped = f"{self.budget.seconds:.0f} seconds were over"
+            self.done.why_stopped = f"{self.budget.seconds:.0f} seconds were used up"
         elif len(self.seen) >= self.budget.messages:
             self.done.why_stopped = f"{self.budget.messages:,} messages were seen"
 
 
 def _handle_of(message: Received) -> Received:
-    """The message without what is large: enough to give it back."""
+    """Return the message without its large fields; the rest is enough to return it to the queue."""
     return replace(message, body="", attributes=_NOTHING, system_attributes=_NOTHING, sent_at=None)
 
 
 def _give_back(held: Sequence[Received]) -> None:
-    """Make the messages visible; those that could not be stay hidden until their time is over."""
+    """Make the messages visible again. When that fails, they stay hidden until their time is over."""
     left = _release_all(_release_all(held))
     if left:
-        logger.warning("%d messages could not be given back; they return by themselves.", len(left))
+        logger.warning(
+            "%d messages could not be returned to the queue; they become visible when their time is over.",
+            len(left),
+        )
 
 
 def _release_all(held: Sequence[Received]) -> list[Received]:
-    """Give all back in batches; those that could not be."""
+    """Return all messages to the queue in batches; return those that failed."""
     starts = range(0, len(held), sqs.BATCH_ENTRIES)
     return [message for start in starts for message in _release(held[start : start + sqs.BATCH_ENTRIES])]
 
@@ -159,6 +161,6 @@ def _release(batch: Sequence[Received]) -> list[Received]:
     try:
         visible = sqs.release_batch(batch)
     except sqs.QueueError as error:
-        logger.warning("Messages could not be given back: %s", error)
+        logger.warning("Messages could not be returned to the queue: %s", error)
         return list(batch)
     return [message for message in batch if message.message_id not in visible]

@@ -1,4 +1,4 @@
-"""Search reads the words of redacted bodies; when the redaction changes, they are read anew, a few at a time."""
+"""Searchable words of redacted bodies. When the redaction changes, they are rebuilt a few at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH = 200
 
 
 def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
-    """Letters by their id, the id of their job or message, or by words of their bodies, as far as they are shown.
+    """Find letters by their id, by the id of their job or message, or by words of their redacted bodies.
 
     Bodies whose words were read under another redaction are not searched.
     """
@@ -32,7 +32,7 @@ def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
 
 
 def _by_ids(term: str) -> list[UUID]:
-    """Letters that are named by an id or its first eight digits, through the indexes."""
+    """Return the letters with this id, or with an id that begins with these digits, through the indexes."""
     found = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])
     if span := ids_that_begin(term):
         named = Q(pk__range=span) | Q(job_id__gte=span[0], job_id__lte=span[1])
@@ -41,9 +41,9 @@ def _by_ids(term: str) -> list[UUID]:
 
 
 def catch_up(limit: int = BATCH) -> int:
-    """Read the words of some letters whose words are of another redaction; returns how many."""
+    """Rebuild the words of some letters that were read under another redaction; return how many."""
     version = redaction.version()
-    # Written so that the index answers: most letters are up to date.
+    # Written as two ranges, for which the index can be used: most letters are up to date.
     other = Q(words_of__lt=version) | Q(words_of__gt=version)
     behind = DeadLetter.objects.filter(other).only("body")[:limit]
     done = 0

@@ -1,6 +1,6 @@
-"""Send letters to their origin, with the intent recorded before and the outcome after (I9).
+"""The sending of letters to their origin, with the intent recorded before and the outcome after (I9).
 
-A process that dies in between leaves the intent; it becomes "outcome unknown", which nothing here ever sends again.
+A process that dies in between leaves the intent, which becomes "outcome unknown" and is never sent again from here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jobs.sqs import Attribute, SendResult
 from jobs.worker.poison import POISON_ATTRIBUTE
 
 State = ReplayAttempt.State
-# Longer than any call to SQS takes: whoever intended it is dead.
+# Longer than any call to SQS: after this time, the process that recorded the intent has died.
 INTENT_LASTS = timedelta(minutes=2)
 OUTCOME_LENGTH = 500
 LONGEST_DEDUP_ID = 128
@@ -30,7 +30,7 @@ LONGEST_DEDUP_ID = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Parcel:
-    """A letter to be sent, with what is sent: of the message in hand, or of the copy kept here."""
+    """A letter to send, with its content from the held message or from the stored copy."""
 
     attempt: ReplayAttempt
     letter: DeadLetter
@@ -43,7 +43,7 @@ class Parcel:
         return self.system_attributes.get("MessageGroupId")
 
     def outgoing(self) -> sqs.Outgoing:
-        """Group and deduplication id are kept; an edited body is another message."""
+        """Return the message to send. It keeps group and deduplication id, but an edited body is a new message."""
         attributes = {name: value for name, value in self.attributes.items() if name != POISON_ATTRIBUTE}
         dedup_id = self.system_attributes.get("MessageDeduplicationId") or self.letter.message_id
         if self.attempt.edited_body is not None:
@@ -58,16 +58,16 @@ class Parcel:
 
 
 @dataclass
-class Sent:
-    """What became of some parcels. ``pause``: SQS takes no more for now."""
+class SendingResult:
+    """The letters that were sent. ``pause``: why SQS accepts no more for now."""
 
     letter_ids: set[UUID] = field(default_factory=set)
     pause: str = ""
 
 
-def send(parcels: Sequence[Parcel]) -> Sent:
-    """Send these wishes; those of a FIFO group in their order, none after one of its group that failed."""
-    sent = Sent()
+def send(parcels: Sequence[Parcel]) -> SendingResult:
+    """Send these parcels, each FIFO group in order and never past a parcel of the group that failed."""
+    sent = SendingResult()
     by_queue: dict[str, list[Parcel]] = defaultdict(list)
     for parcel in parcels:
         by_queue[parcel.letter.queue].append(parcel)
@@ -76,7 +76,7 @@ def send(parcels: Sequence[Parcel]) -> Sent:
     return sent
 
 
-def _send_to(queue: str, parcels: Sequence[Parcel], sent: Sent) -> None:
+def _send_to(queue: str, parcels: Sequence[Parcel], sent: SendingResult) -> None:
     url = settings.QUEUES[queue].url if queue in settings.QUEUES else None
     if url is None:
         _settle_unsent(parcels, f"The queue '{queue}' is not configured (any more).")
@@ -89,7 +89,7 @@ def _send_to(queue: str, parcels: Sequence[Parcel], sent: Sent) -> None:
 
 
 def _rounds(parcels: Sequence[Parcel], *, in_order: bool) -> Iterator[list[Parcel]]:
-    """All at once, or, where order counts, one of each group at a time."""
+    """Yield all parcels at once or, where order counts, one of each group at a time."""
     if not in_order:
         yield list(parcels)
         return
@@ -101,7 +101,7 @@ def _rounds(parcels: Sequence[Parcel], *, in_order: bool) -> Iterator[list[Parce
         waiting = {group: queue for group, queue in waiting.items() if queue}
 
 
-def _send_batches(url: str, parcels: Sequence[Parcel], sent: Sent) -> set[UUID]:
+def _send_batches(url: str, parcels: Sequence[Parcel], sent: SendingResult) -> set[UUID]:
     arrived: set[UUID] = set()
     by_key = {str(parcel.attempt.pk): parcel for parcel in parcels}
     for entries in sqs.split_batches([parcel.outgoing() for parcel in parcels]):
@@ -114,7 +114,7 @@ def _send_batches(url: str, parcels: Sequence[Parcel], sent: Sent) -> set[UUID]:
 
 
 def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:
-    """Record the intent; the parcels that are ours to send, because nobody else intends it."""
+    """Record the intent to send; return the parcels that no other process is sending."""
     with transaction.atomic():
         wanted = ReplayAttempt.objects.filter(
             pk__in=[parcel.attempt.pk for parcel in parcels], state=State.WANTED
@@ -124,7 +124,7 @@ def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:
     return [parcel for parcel in parcels if parcel.attempt.pk in ours]
 
 
-def _send_batch(url: str, parcels: Sequence[Parcel], sent: Sent) -> set[UUID]:
+def _send_batch(url: str, parcels: Sequence[Parcel], sent: SendingResult) -> set[UUID]:
     if not parcels:
         return set()
     try:
@@ -144,13 +144,15 @@ def _send_batch(url: str, parcels: Sequence[Parcel], sent: Sent) -> set[UUID]:
 
 
 def _record(parcels: Sequence[Parcel], results: Iterable[SendResult]) -> set[UUID]:
-    """Write down what SQS said of each; the letters that were sent."""
+    """Record what SQS reported for each parcel; return the letters that were sent."""
     by_key = {str(parcel.attempt.pk): parcel for parcel in parcels}
     arrived: dict[int, str] = {}
     for result in results:
         parcel = by_key[result.key]
         if result.message_id == parcel.letter.message_id:
-            _settle_unsent([parcel], "SQS took it for a repetition and swallowed it: try again in 5 minutes.")
+            _settle_unsent(
+                [parcel], "SQS dropped it as a duplicate: nothing was sent. Try again in 5 minutes."
+            )
         elif result.message_id:
             arrived[parcel.attempt.pk] = result.message_id
         elif result.unknown:
@@ -164,12 +166,12 @@ def _record(parcels: Sequence[Parcel], results: Iterable[SendResult]) -> set[UUI
 
 
 def _settle_sent(arrived: dict[int, str]) -> None:
-    """A letter that is in nobody's queue any more is done with it; the others are still to be deleted."""
+    """Record that these were sent. A stored copy is then finished; the others must still be deleted."""
     if not arrived:
         return
     by_key = [When(pk=key, then=Value(message_id)) for key, message_id in arrived.items()]
     new_ids = Case(*by_key, output_field=TextField())
-    # An intent that was given up as unknown meanwhile is known now.
+    # An intent that was settled as unknown in the meantime is known now.
     rows = ReplayAttempt.objects.filter(pk__in=arrived, state__in=[State.SENDING, State.UNKNOWN])
     with transaction.atomic():
         rows.update(state=State.SENT, sent_at=Now(), new_message_id=new_ids)
@@ -179,14 +181,14 @@ def _settle_sent(arrived: dict[int, str]) -> None:
 
 
 def finish_copies(attempt_ids: Sequence[int]) -> None:
-    """What was sent from the copy kept here has nothing left to be deleted."""
+    """Finish what was sent from a stored copy: there is nothing left to delete."""
     rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENT, from_copy=True)
     DeadLetter.objects.filter(attempts__in=rows).update(state=DeadLetter.State.REPLAYED)
     rows.update(state=State.DONE, ended_at=Now())
 
 
 def _wait_again(attempt_ids: Sequence[int], why: str) -> None:
-    """Surely not sent, and it may work later."""
+    """Leave the request open: certainly not sent, and it may work later."""
     rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENDING)
     rows.update(state=State.WANTED, outcome=why[:OUTCOME_LENGTH])
 
@@ -196,7 +198,7 @@ def _settle_unsent(parcels: Sequence[Parcel], why: str) -> None:
 
 
 def fail(attempt_ids: Sequence[int], why: str) -> None:
-    """Surely not sent, and it won't be: the letters may be decided about again."""
+    """End the request: certainly not sent, and never will be. Operators can decide about the letters again."""
     with transaction.atomic():
         rows = ReplayAttempt.objects.filter(
             pk__in=attempt_ids, state__in=[State.WANTED, State.SENDING, State.REQUEUED]
@@ -216,8 +218,8 @@ def _settle_unknown(attempt_ids: Sequence[int], why: str) -> None:
 
 
 def give_up_intents() -> int:
-    """Intents whose process died: nobody knows whether the message was sent. Returns how many."""
+    """Settle the intents of processes that died as unknown, because nobody knows whether they were sent; return how many."""
     left = ReplayAttempt.objects.filter(state=State.SENDING, sending_at__lt=Now() - INTENT_LASTS)
     ids = list(left.values_list("pk", flat=True))
-    _settle_unknown(ids, "The process that was sending it ended before it could say what came of it.")
+    _settle_unknown(ids, "The process that was sending it ended before it could record the outcome.")
     return len(ids)

@@ -1,4 +1,4 @@
-"""Keep what a scan holds: each message whole, before anything else is done to it (I9)."""
+"""Snapshots: each message that a scan holds is stored whole before anything else is done with it (I9)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import plain_text
 
 State = DeadLetter.State
-# It is in the queue after all: whoever thought otherwise was wrong.
+# Seen in the queue, a letter in one of these states is there after all.
 RETURNS_WHEN_SEEN = (State.GONE, State.KEPT)
 
 
 @dataclass(frozen=True)
-class Read:
-    """A message and what could be read in it. ``message`` None: it is no job's message."""
+class ReadMessage:
+    """A received message and its parsed content. ``message`` None: it is not the message of a job."""
 
     received: Received
     message: JobMessage | None
@@ -36,7 +36,7 @@ class Read:
 
 
 def keep(dlq: DeadLetterQueue, held: Sequence[Received]) -> dict[str, DeadLetter]:
-    """Store these messages, or that they were seen again; the letters by message id, without their bodies."""
+    """Store these messages or record that they were seen again; return the letters by message id, without bodies."""
     by_id = {received.message_id: received for received in held}
     mine = DeadLetter.objects.light().filter(dlq=dlq, message_id__in=by_id)
     known = set(mine.values_list("message_id", flat=True))
@@ -72,31 +72,31 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
             )
             for each, print_ in zip(read, prints, strict=True)
         ],
-        # Another cluster may have seen it at the same moment.
+        # Another cluster may store the same message at the same moment.
         ignore_conflicts=True,
     )
 
 
-def _read(received: Received) -> Read:
+def _read(received: Received) -> ReadMessage:
     try:
         message = parse_body(received.body, BATCH_BYTES)
     except MalformedMessage:
         message = None
     document, is_json = redaction.read(received.body)
-    return Read(received, message, redaction.redact(document) if is_json else None)
+    return ReadMessage(received, message, redaction.redact(document) if is_json else None)
 
 
-def _job_of(read: Read, jobs: dict[UUID, Job]) -> Job | None:
+def _job_of(read: ReadMessage, jobs: dict[UUID, Job]) -> Job | None:
     return jobs.get(read.message.job_id) if read.message else None
 
 
-def _trace(read: Read) -> lineage.Trace:
+def _trace(read: ReadMessage) -> lineage.Trace:
     message = read.message
     job_id, epoch = (message.job_id, message.run_epoch) if message else (None, None)
     return lineage.Trace(read.received.message_id, job_id, epoch, read.received.sent_at)
 
 
-def _fingerprint(read: Read, job: Job | None) -> Fingerprint:
+def _fingerprint(read: ReadMessage, job: Job | None) -> Fingerprint:
     poison = read.received.attributes.get(POISON_ATTRIBUTE)
     document = read.document
     is_copy = read.message is not None and read.message.dead_letter_id is not None
@@ -110,7 +110,11 @@ def _fingerprint(read: Read, job: Job | None) -> Fingerprint:
 
 
 def _letter(
-    dlq: DeadLetterQueue, read: Read, job: Job | None, group_id: int, earlier: lineage.Earlier | None
+    dlq: DeadLetterQueue,
+    read: ReadMessage,
+    job: Job | None,
+    group_id: int,
+    earlier: lineage.EarlierLetter | None,
 ) -> DeadLetter:
     received, message = read.received, read.message
     source_arn = received.system_attributes.get("DeadLetterQueueSourceArn", "")
@@ -145,7 +149,7 @@ def _stored(attribute: Attribute) -> dict[str, str]:
 
 
 def attributes_of(letter: DeadLetter) -> dict[str, Attribute]:
-    """The message attributes as they were stored."""
+    """Return the message attributes of a stored letter."""
     return {
         name: Attribute(
             base64.b64decode(stored["base64"]) if "base64" in stored else stored["value"], stored["type"]

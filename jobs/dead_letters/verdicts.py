@@ -1,4 +1,4 @@
-"""What an action would do to one letter, and why not when it would not. Pure."""
+"""Verdicts: what an action would do to one letter, or why it would do nothing. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Verdict = tuple[bool, str]
 
 
 def judge(action: Action, letter: DeadLetter, job: NamedJob | None) -> Verdict:
-    """Whether the action will be done to the letter, and a sentence. ``job``: the one it names, if known."""
+    """Tell whether the action will be carried out on the letter, with a sentence. ``job``: the job it names, if known."""
     return _JUDGES[action](letter, job)
 
 
@@ -29,45 +29,48 @@ def _judge_replay(letter: DeadLetter, job: NamedJob | None) -> Verdict:
         return False, _unknown_origin(letter)
     if letter.state == State.IN_QUEUE:
         return True, f"Will be sent to the queue {letter.queue}, then deleted from the dead letter queue."
-    copy = f"will be sent to the queue {letter.queue} from the copy that is kept here."
+    copy = f"will be sent to the queue {letter.queue} from the stored copy."
     if letter.state == State.GONE:
-        return True, f"It left its queue without the console, perhaps replayed by somebody else; it {copy}"
+        return (
+            True,
+            f"It left its queue without the console, and somebody else may have replayed it; it {copy}",
+        )
     return True, f"It {copy}"
 
 
 def _unknown_origin(letter: DeadLetter) -> str:
     if not letter.queue:
-        return "The queue that it came from is not known: several share this dead letter queue."
-    return f"The queue '{letter.queue}' that it came from is not configured (any more)."
+        return "The queue it came from is not known, because several queues share this dead letter queue."
+    return f"The queue '{letter.queue}' it came from is not configured."
 
 
 _NOT_TO_BE_REPLAYED: dict[str, str] = {
-    State.REPLAYING: "It is being replayed already.",
-    State.REPLAYED: "It was replayed before.",
+    State.REPLAYING: "It is already being replayed.",
+    State.REPLAYED: "It has already been replayed.",
     State.DISCARDED: "It was discarded: restore it first.",
     State.OUTCOME_UNKNOWN: (
-        "Whether it was sent is not known: look for its work, then mark it on its page as sent or not sent."
+        "It is not known whether it was sent: check whether its work was done, then mark it on its page as sent or not sent."
     ),
 }
 
 
 def _judge_discard(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state == State.IN_QUEUE:
-        return True, "Will be deleted from the dead letter queue, and kept in the console."
+        return True, "Will be deleted from the dead letter queue and kept in the console."
     if letter.state in {State.KEPT, State.GONE}:
-        return True, "Is no longer in its queue: will be marked as discarded."
-    return False, f"It is {letter.get_state_display()}: nothing to discard."
+        return True, "Will be marked as discarded. It is no longer in its queue."
+    return False, f"It is {letter.get_state_display()}: there is nothing to discard."
 
 
 def _judge_restore(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state == State.DISCARDED:
-        return True, "Will be kept in the console, to be decided about again."
-    return False, f"It is {letter.get_state_display()}: nothing to restore."
+        return True, "Will be kept in the console, so that it can be replayed or discarded again."
+    return False, f"It is {letter.get_state_display()}: there is nothing to restore."
 
 
 def _judge_mark_sent(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state == State.OUTCOME_UNKNOWN:
-        return True, "Will count as replayed, and be deleted from the dead letter queue."
+        return True, "Will count as replayed and be deleted from the dead letter queue."
     return False, "Its outcome is not in doubt."
 
 

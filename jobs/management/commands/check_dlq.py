@@ -1,4 +1,4 @@
-"""Look at the dead letter queues and tell what is new: once, or again and again."""
+"""The command that checks the dead letter queues, once or in a loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
-from jobs.dead_letters.check import Checked, check
+from jobs.dead_letters.check import CheckedQueue, check
 from opsconsole.kit.errors import first_line
 
 UNREADABLE = 2
@@ -20,8 +20,8 @@ UNREADABLE = 2
 
 class Command(BaseCommand):
     help = (
-        "Scan every dead letter queue, keep what is found, and raise or resolve its alerts. "
-        "Exit code 0: all empty; 1: there are dead letters; 2: a queue could not be read."
+        "Scan every dead letter queue, store its messages, and raise or resolve its alerts. "
+        "Exit code 0: all queues are empty; 1: there are dead letters; 2: a queue could not be read."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -50,7 +50,7 @@ class Command(BaseCommand):
             )
         self._tell(checked)
         if any(each.visited.problem for each in checked):
-            raise CommandError("Not every dead letter queue could be read.", returncode=UNREADABLE)
+            raise CommandError("Some dead letter queues could not be read.", returncode=UNREADABLE)
         if any(each.visited.depth for each in checked):
             raise CommandError("There are dead letters.")
 
@@ -65,14 +65,14 @@ class Command(BaseCommand):
                 self._tell(check())
                 away = False
             except DatabaseError as error:
-                # A monitor that ends with the database would have to be started again by somebody at night.
+                # Keep running while the database is down, so that nobody has to restart the command at night.
                 connection.close()
                 if not away:
                     self._say(f"the database does not answer, trying again: {first_line(error)}")
                 away = True
             stopped.wait(interval)
 
-    def _tell(self, checked: list[Checked]) -> None:
+    def _tell(self, checked: list[CheckedQueue]) -> None:
         for each in checked:
             self._say(str(each))
 

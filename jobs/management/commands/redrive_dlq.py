@@ -1,4 +1,4 @@
-"""Replay dead letters from the command line: those that are there now, in the order in which they were sent."""
+"""The command that replays the present dead letters, in the order in which they were sent."""
 
 from __future__ import annotations
 
@@ -28,17 +28,26 @@ MOST_TURNS_WITHOUT_PROGRESS = 3
 
 class Command(BaseCommand):
     help = (
-        "Look at the dead letter queues, then replay what lies there: a letter of a known job requeues the job, "
-        "any other is sent to its origin. Exit code 0: all done; 1: some were skipped, or are not done yet."
+        "Scan the dead letter queues, then replay their letters: a letter of a known job requeues the job, and any "
+        "other is sent to its origin. Exit code 0: all replayed; 1: some were skipped or are not done yet."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--queue", help="only letters that came from this queue")
-        parser.add_argument("--group", help="only this failure group, by its number or fingerprint")
-        parser.add_argument("--limit", type=int, help="no more than so many letters")
-        parser.add_argument("--reason", help="why; kept in each letter's ledger")
-        parser.add_argument("--as", dest="operator", default=getpass.getuser(), help="who is doing it")
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+        parser.add_argument("--queue", help="only letters from this queue")
+        parser.add_argument(
+            "--group", help="only letters of this failure group, by its number or fingerprint"
+        )
+        parser.add_argument("--limit", type=int, help="the most letters to replay")
+        parser.add_argument("--reason", help="the reason, kept in each letter's ledger")
+        parser.add_argument(
+            "--as",
+            dest="operator",
+            default=getpass.getuser(),
+            help="the operator to record (default: your system user)",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show what would be done and change nothing"
+        )
 
     def handle(self, *args: Any, dry_run: bool, reason: str | None, **options: Any) -> None:
         if options["limit"] is not None and options["limit"] <= 0:
@@ -60,7 +69,7 @@ class Command(BaseCommand):
         letters = DeadLetter.objects.present().order_by("sent_at", "pk")
         if options["queue"]:
             if options["queue"] not in settings.QUEUES:
-                raise CommandError(f"There is no queue '{options['queue']}' configured.")
+                raise CommandError(f"No queue '{options['queue']}' is configured. Nothing was replayed.")
             letters = letters.filter(queue=options["queue"])
         if options["group"]:
             letters = letters.filter(group=_group(options["group"]))
@@ -73,7 +82,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{exactly(len(chosen), 'dead letter')}; nothing was changed.")
 
     def _redrive(self, chosen: Sequence[UUID], actor: Actor, reason: str) -> None:
-        """Which letters is decided now; more that arrive meanwhile are not among them."""
+        """Replay the letters that were chosen at the start; later arrivals are not included."""
         skipped = 0
         for page in _pages(chosen):
             steps = operations.plan(Action.REPLAY, page)
@@ -89,7 +98,7 @@ class Command(BaseCommand):
         self._account(chosen, skipped)
 
     def _work(self, page: Sequence[UUID]) -> None:
-        """Send and delete, until all of the page is done or nothing moves any more."""
+        """Send and delete until the whole page is done or there is no more progress."""
         waiting, still = _waiting(page), 0
         while waiting and still < MOST_TURNS_WITHOUT_PROGRESS:
             dispatch()
@@ -105,8 +114,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{count:>7,} {DeadLetter.State(state).label.lower()}")
         if done < len(chosen):
             raise CommandError(
-                f"{done:,} of {len(chosen):,} replayed, {skipped:,} skipped. What is wished and not done yet goes on "
-                "in the cluster; each letter's page says how it stands."
+                f"{done:,} of {len(chosen):,} replayed, {skipped:,} skipped. The cluster continues with open requests; "
+                "the page of each letter shows its state."
             )
         self.stdout.write(f"{done:,} replayed.")
 
@@ -115,7 +124,7 @@ def _group(named: str) -> FailureGroup:
     by_number = Q(pk=named) if named.isascii() and named.isdecimal() and len(named) < 19 else Q()
     group = FailureGroup.objects.filter(by_number | Q(fingerprint=named)).first()
     if group is None:
-        raise CommandError(f"There is no failure group '{named}'.")
+        raise CommandError(f"There is no failure group '{named}'. Nothing was replayed.")
     return group
 
 

@@ -49,8 +49,8 @@ def test_letters_are_replayed_in_the_order_in_which_they_were_sent() -> None:
     made = letters(10)
     operation = finish(begun("replay"))
     assert (operation.state, operation.done) == ("ended", 10)
-    wishes = ReplayAttempt.objects.order_by("id").values_list("letter_id", "state", "actor", "reason")
-    assert list(wishes) == [(each.pk, "wanted", "operator:ada", REASON) for each in made]
+    requests = ReplayAttempt.objects.order_by("id").values_list("letter_id", "state", "actor", "reason")
+    assert list(requests) == [(each.pk, "wanted", "operator:ada", REASON) for each in made]
     assert set(DeadLetter.objects.values_list("state", flat=True)) == {"replaying"}
     assert OrmQ.objects.count() >= 3, "the cluster is asked to send them"
 
@@ -97,7 +97,7 @@ def test_letter_decided_by_other_operator_is_skipped() -> None:
     DeadLetter.objects.filter(pk=made[1].pk).update(state="discarded")
     operation = finish(operation)
     assert (operation.done, operation.skipped) == (2, 1)
-    assert "It changed meanwhile" in operation.members.get(outcome="skipped").sentence
+    assert "It has changed in the meantime" in operation.members.get(outcome="skipped").sentence
 
 
 def test_replay_stops_when_trial_letters_return(settings: Any) -> None:

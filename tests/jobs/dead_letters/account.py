@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from jobs.dead_letters import check, fulfilment, operations, origins
-from jobs.dead_letters.check import Checked
+from jobs.dead_letters.check import CheckedQueue
 from jobs.dead_letters.scan import Budget
 from jobs.letter_ledger.entries import Action
 from jobs.models import DeadLetter, Job
@@ -73,11 +73,11 @@ class Account:
         """Put the message of a job on the dead letter queue."""
         return self.die(json.dumps({"job_id": str(job.pk), "run_epoch": job.run_epoch} | fields))[0]
 
-    def check(self, url: str = DLQ) -> Checked:
+    def check(self, url: str = DLQ) -> CheckedQueue:
         [dlq] = [each for each in origins.configured() if each.url == url]
         return check.check_one(dlq, BUDGET)
 
-    def work(self) -> fulfilment.Worked:
+    def work(self) -> fulfilment.FulfilmentTurn:
         return fulfilment.work(BUDGET)
 
     def waiting(self, fifo: bool = False) -> list[str]:

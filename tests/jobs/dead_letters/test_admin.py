@@ -260,7 +260,10 @@ def test_replay_asks_for_reason_and_leaves_work_to_cluster(operator: Client) -> 
     assert OrmQ.objects.count() == 1
 
     twice = operator.post(operate("replay"), {"plan": plan, "reason": REASON})
-    assert "It changed meanwhile: it is being replayed now." in twice.content.decode()
+    assert (
+        "It has changed in the meantime: it is being replayed now. Nothing was done."
+        in twice.content.decode()
+    )
     assert ReplayAttempt.objects.count() == 1
 
 
@@ -407,10 +410,10 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     [
         ("", "This field is required."),
         ("  ", "The body is empty"),
-        ("{broken", "The letter&#x27;s body is JSON, this is not"),
-        ('{"order": 1}', "Nothing was changed"),
+        ("{broken", "The letter&#x27;s body is JSON and this one is not"),
+        ('{"order": 1}', "The body is unchanged"),
         ('{"order": "\x0b"}', "SQS refuses the character U+000B"),
-        ('{"x": "' + "y" * 1_100_000 + '"}', "SQS takes 1,048,576 at most"),
+        ('{"x": "' + "y" * 1_100_000 + '"}', "SQS accepts 1,048,576 at most"),
     ],
 )
 def test_unsendable_body_is_refused(operator: Client, body: str, problem: str) -> None:

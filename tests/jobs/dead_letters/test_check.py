@@ -62,7 +62,7 @@ def test_first_dead_letters_are_notified_with_their_owners(account: Account) -> 
     assert (notification.kind, notification.value) == ("firing", 3)
     assert notification.title == "3 dead letters (default)"
     assert facts["Newest failures"].splitlines()[-1].endswith("ConnectionError: the directory did not answer")
-    assert facts["Concerned"] == "3 jobs of 2 customers: ADA (2), BOB (1)"
+    assert facts["Affected customers"] == "3 jobs of 2 customers: ADA (2), BOB (1)"
     assert facts["Longest overdue"] == f"BOB, job {str(bob.pk)[:8]}, due 3 d ago"
     assert facts["For support"].startswith("Orders of ADA, BOB have stopped (3 jobs).")
     assert facts["Coverage"] == "all 3 seen"
@@ -78,7 +78,7 @@ def test_letters_of_recovered_jobs_affect_no_customer(account: Account) -> None:
 
     account.check()
 
-    assert "Concerned" not in dict(alert().facts)
+    assert "Affected customers" not in dict(alert().facts)
 
 
 def test_unchanged_depth_sends_nothing(account: Account) -> None:
@@ -235,8 +235,8 @@ def test_returned_letter_is_notified(account: Account) -> None:
     account.fake.queues[DLQ].messages[again.id] = again
     account.check()
 
-    assert told()[-1][2] == "1 new dead letter, 1 of them back after a replay."
-    assert dict(alert().facts)["Back after a replay"] == "1"
+    assert told()[-1][2] == "1 new dead letter, 1 of them came back after a replay."
+    assert dict(alert().facts)["Came back after a replay"] == "1"
 
 
 def test_check_killed_before_commit_is_notified_by_next_check(
@@ -403,7 +403,7 @@ def test_queue_visited_by_other_check_is_skipped(account: Account) -> None:
 
     checked = check.check_one(queue, Budget(seconds=1))
 
-    assert str(checked) == "default: another check is at it"
+    assert str(checked) == "default: another check is reading it"
     assert told() == []
 
 
@@ -425,7 +425,7 @@ def test_names_in_facts_are_truncated(account: Account) -> None:
 
     account.check()
 
-    assert dict(alert().facts)["Concerned"].endswith("and 3 more")
+    assert dict(alert().facts)["Affected customers"].endswith("and 3 more")
     assert "and 3 more customers have stopped" in dict(alert().facts)["For support"]
 
 
@@ -433,9 +433,7 @@ def test_paused_checks_do_not_touch_queues(account: Account) -> None:
     account.die("a")
     pauses.begin(pauses.DEAD_LETTER_CHECKS, by="operator:olga", reason="somebody else reads them")
 
-    assert tasks.check_dead_letters().startswith(
-        "default: not read, because checks of dead letters are paused"
-    )
+    assert tasks.check_dead_letters().startswith("default: not read, because dead letter checks are paused")
     assert account.fake.calls == []
     assert told() == []
 

@@ -56,7 +56,7 @@ def test_check_ends_with_2_when_a_queue_cannot_be_read(account: Account) -> None
 
     said, error = run("check_dlq")
 
-    assert "default: unknown. The queue" in said
+    assert "default: could not be read. The queue" in said
     assert error is not None
     assert error.returncode == 2
 
@@ -174,7 +174,7 @@ def test_redrive_gives_up_without_progress(account: Account) -> None:
     _, error = run("redrive_dlq", "--reason", "x")
 
     assert error is not None
-    assert str(error).startswith("0 of 1 replayed, 0 skipped. What is wished and not done yet goes on")
+    assert str(error).startswith("0 of 1 replayed, 0 skipped. The cluster continues with open requests")
     assert account.dead() == ["order"]
 
 
@@ -185,9 +185,12 @@ def test_redrive_gives_up_without_progress(account: Account) -> None:
         ((), "Give a --reason"),
         (("--reason", " "), "Give a --reason"),
         (("--reason", "x", "--limit", "0"), "--limit must be more than 0."),
-        (("--reason", "x", "--group", "77"), "There is no failure group '77'."),
-        (("--reason", "x", "--group", "nonsense"), "There is no failure group 'nonsense'."),
-        (("--reason", "x", "--queue", "theirs"), "There is no queue 'theirs' configured."),
+        (("--reason", "x", "--group", "77"), "There is no failure group '77'. Nothing was replayed."),
+        (
+            ("--reason", "x", "--group", "nonsense"),
+            "There is no failure group 'nonsense'. Nothing was replayed.",
+        ),
+        (("--reason", "x", "--queue", "theirs"), "No queue 'theirs' is configured. Nothing was replayed."),
     ],
 )
 def test_redrive_refuses_invalid_arguments(argv: tuple[str, ...], problem: str) -> None:

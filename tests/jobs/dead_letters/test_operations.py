@@ -64,7 +64,7 @@ def test_letter_of_stale_run_promises_no_recovery() -> None:
     [(done, sentence)] = do(Action.REPLAY, letter)
     assert (done, sentence) == (
         False,
-        "Its job's run is stale: see on the job's page what will happen to it.",
+        "The run of its job is stale: the page of the job says what will happen to it.",
     )
 
 
@@ -76,7 +76,7 @@ def test_a_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> 
     done, skipped = do(Action.REPLAY, letter, other)
 
     assert done == (True, "Its job was requeued. Waits for run 2.")
-    assert skipped == (False, "It changed meanwhile: it is being replayed now.")
+    assert skipped == (False, "It has changed in the meantime: it is being replayed now. Nothing was done.")
     made.refresh_from_db()
     assert (made.status, made.run_epoch) == (Status.PENDING, 2)
     assert Outbox.objects.filter(job=made, run_epoch=2).count() == 1
@@ -133,14 +133,14 @@ def test_waiting_job_with_another_message_is_not_sent_again(message: dict[str, A
     made = job()
     factories.letter(made, message_id="another", **message)
 
-    assert do(Action.REPLAY, dead_letter(made)) == [(False, "Its job waits for run 1 already.")]
+    assert do(Action.REPLAY, dead_letter(made)) == [(False, "Its job is already waiting for run 1.")]
 
 
 def test_letter_of_earlier_run_leaves_waiting_job_alone() -> None:
     made = job(run_epoch=3)
     letter = dead_letter(made, run_epoch=2)
 
-    assert do(Action.REPLAY, letter) == [(False, "Its job waits for run 3 already.")]
+    assert do(Action.REPLAY, letter) == [(False, "Its job is already waiting for run 3.")]
 
 
 def test_letter_of_unknown_job_is_sent_unchanged() -> None:
@@ -167,7 +167,7 @@ def test_a_job_that_changed_since_the_preview_is_left_alone() -> None:
     [outcome] = operations.carry_out(steps, OLGA, REASON)
 
     assert not outcome.done
-    assert outcome.sentence.startswith("Its job changed meanwhile.")
+    assert outcome.sentence.startswith("Its job has changed in the meantime")
 
 
 def test_requeueing_job_replays_its_letters() -> None:

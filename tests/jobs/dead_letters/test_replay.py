@@ -339,7 +339,7 @@ def test_letter_deduplicated_by_fifo_is_not_deleted(account: Account) -> None:
     assert account.dead(fifo=True) == ["1"]
     row = letter(message_id).attempts.get()
     assert row.state == "not_done"
-    assert "swallowed" in row.outcome
+    assert "dropped it as a duplicate" in row.outcome
 
 
 def test_letters_that_arrive_during_group_replay_are_not_sent(account: Account) -> None:
@@ -367,7 +367,7 @@ def test_letter_that_left_the_queue_is_not_sent(account: Account) -> None:
 
     assert account.waiting() == []
     assert state(letter(message_id)) == State.GONE
-    assert letter(message_id).attempts.get().outcome == "It left its queue before it could be held."
+    assert letter(message_id).attempts.get().outcome == "It left its queue before the console could hold it."
 
 
 def test_letter_held_by_two_processes_is_sent_once(account: Account) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from jobs import sqs
 from jobs.dead_letters import origins, queue_visit, scan
-from jobs.dead_letters.scan import Budget, Scanned
+from jobs.dead_letters.scan import Budget, ScanResult
 from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.sqs import QueueDepth, Received
 from tests.fakes import sqs as fakes
@@ -29,7 +29,7 @@ from tests.jobs.dead_letters.account import (
 State = DeadLetter.State
 
 
-def look(about: int, budget: Budget = BUDGET, deletes: Sequence[str] = ()) -> tuple[Scanned, list[str]]:
+def look(about: int, budget: Budget = BUDGET, deletes: Sequence[str] = ()) -> tuple[ScanResult, list[str]]:
     seen: list[str] = []
 
     def work(page: Sequence[Received]) -> list[str]:
@@ -130,7 +130,7 @@ def test_scan_ends_when_budget_is_used_up(account: Account) -> None:
 
     assert (len(seen), by_messages.exhausted) == (10, False)
     assert by_messages.why_stopped == "10 messages were seen"
-    assert by_time.why_stopped == "0 seconds were over"
+    assert by_time.why_stopped == "0 seconds were used up"
     assert account.fake.hidden(DLQ) == 0
 
 
@@ -151,7 +151,7 @@ def test_failed_releases_are_retried_then_left_to_visibility_timeout(
 
     look(2)
 
-    assert "1 messages could not be given back" in caplog.text
+    assert "1 messages could not be returned" in caplog.text
     assert account.fake.hidden(DLQ) == 1
     account.clock.pass_by(timedelta(minutes=5))
     assert account.fake.hidden(DLQ) == 0
@@ -216,15 +216,15 @@ def depth(visible: int, in_flight: int = 0) -> QueueDepth:
 @pytest.mark.parametrize(
     ("before", "scanned", "full"),
     [
-        (depth(3), Scanned(seen=3, exhausted=True), True),
-        (depth(3), Scanned(seen=4, exhausted=True), True),
-        (depth(3), Scanned(seen=2, exhausted=True), False),
-        (depth(3), Scanned(seen=3, exhausted=False), False),
-        (depth(2, in_flight=1), Scanned(seen=3, exhausted=True), False),
-        (depth(0), Scanned(seen=0, exhausted=True), True),
+        (depth(3), ScanResult(seen=3, exhausted=True), True),
+        (depth(3), ScanResult(seen=4, exhausted=True), True),
+        (depth(3), ScanResult(seen=2, exhausted=True), False),
+        (depth(3), ScanResult(seen=3, exhausted=False), False),
+        (depth(2, in_flight=1), ScanResult(seen=3, exhausted=True), False),
+        (depth(0), ScanResult(seen=0, exhausted=True), True),
     ],
 )
-def test_scan_is_complete_only_when_provable(before: QueueDepth, scanned: Scanned, full: bool) -> None:
+def test_scan_is_complete_only_when_provable(before: QueueDepth, scanned: ScanResult, full: bool) -> None:
     assert queue_visit.is_full(before, scanned) == full
 
 
