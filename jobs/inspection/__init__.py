@@ -1,4 +1,4 @@
-"""Look at a database before and after attaching to it: what fits, what does not, and what to do. Changes nothing."""
+"""The inspection of a database before and after attaching: what fits, what does not, and what to do. Read-only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTITIONED_BY = ("jobs", "0006_functions_and_triggers")
 
 
 def inspect_database() -> list[Finding]:
-    """All findings on the default database, the gravest first. Writes nothing, and takes no lock that waits for others."""
+    """Return all findings on the default database, most severe first, without writing or blocking anybody."""
     order = list(reversed(Severity))
     return sorted(_findings(), key=lambda finding: order.index(finding.severity))
 

@@ -1,4 +1,4 @@
-"""Rights: who owns the tables, what the console's role may do, which rows it sees, what runs beside it."""
+"""Access rights: the owners of the tables, the privileges of the console's role, the rows it sees, and triggers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def inspect(contract: Contract, table: Table, *, attached: bool) -> Iterator[Fin
 
 
 def inspect_schema() -> Iterator[Finding]:
-    """Whether migrate, which has something left to do, may create the console's own tables."""
+    """Check whether the role may create the console's tables, while there are migrations to apply."""
     schema = catalog.value("SELECT current_schema()")
     if schema is None:
         yield Finding(
             id="schema-missing",
             severity=Severity.BLOCKER,
             subject="search_path",
-            found=f"no schema of {catalog.value('SHOW search_path')} is there for this role",
-            action="CREATE SCHEMA ...; or name one that exists: DATABASE_URL=...?options=-c%20search_path%3DYOUR_SCHEMA",
+            found=f"this role can use no schema of the search path {catalog.value('SHOW search_path')}",
+            action="CREATE SCHEMA ...; or name an existing one: DATABASE_URL=...?options=-c%20search_path%3DYOUR_SCHEMA",
         )
     elif not catalog.value("SELECT has_schema_privilege(%s, 'CREATE')", [schema]):
         yield Finding(
@@ -70,7 +70,7 @@ def _ownership(contract: Contract, table: Table) -> Iterator[Finding]:
             id="ownership",
             severity=Severity.BLOCKER,
             subject=contract.table,
-            found=f"it belongs to {table.owner}, and only its owner can add columns and indexes",
+            found=f"it belongs to {table.owner}, and only the owner can add columns and indexes",
             wanted=f"migrate run by {table.owner} or a member of that role",
             action=f"Run migrate with the DATABASE_URL of {table.owner}, or: GRANT {table.owner} TO {role()};",
         )
@@ -91,15 +91,15 @@ def _row_security(contract: Contract, table: Table) -> Iterator[Finding]:
             id="row-security",
             severity=Severity.BLOCKER,
             subject=contract.table,
-            found=f"row-level security holds for the role {role()}: what no policy shows it is never recovered",
-            wanted="a role that sees and changes each row",
-            action=f"ALTER ROLE {role()} BYPASSRLS; or, where that is not to be had: "
+            found=f"row-level security applies to the role {role()}: rows that no policy shows to it are never recovered",
+            wanted="a role that can see and change every row",
+            action=f"ALTER ROLE {role()} BYPASSRLS; or, where that is not possible: "
             f"CREATE POLICY opsconsole ON {table.schema}.{table.name} TO {role()} USING (true);",
         )
 
 
 def _policy_shows_all(table: Table) -> bool:
-    """Whether a policy lets the role see and change each row, and no restrictive one takes that back."""
+    """Tell whether a policy lets the role see and change every row and no restrictive policy limits that."""
     policies = catalog.rows(
         "SELECT polpermissive, polcmd = '*' AND pg_get_expr(polqual, polrelid) = 'true'"
         "       AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true'"
@@ -121,6 +121,6 @@ def _triggers(contract: Contract, table: Table) -> Iterator[Finding]:
             id="triggers",
             severity=Severity.INFO,
             subject=contract.table,
-            found=f"triggers of yours run when the console writes: {', '.join(name for (name,) in names)}",
-            action="Nothing, unless one refuses or changes what a requeue writes (status, run_epoch, started_at).",
+            found=f"your triggers run when the console writes: {', '.join(name for (name,) in names)}",
+            action="Nothing, unless a trigger refuses or changes what a requeue writes (status, run_epoch, started_at).",
         )

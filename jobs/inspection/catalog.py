@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogue says of a table. Reading it costs the same for ten rows and for ten million."""
+"""Tables and columns as PostgreSQL's catalogue describes them, read at the same cost for any number of rows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from psycopg.errors import InsufficientPrivilege, QueryCanceled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LONGEST_LOOK_MS = 2_000
+MOST_QUERY_MS = 2_000
 
 
 @dataclass(frozen=True)
 class Column:
-    """``type`` without length; ``enum`` stands for any enum, and a domain counts as what it is made of."""
+    """A column. ``type`` has no length; ``enum`` stands for any enum, and a domain counts as its base type."""
 
     name: str
     type: str
@@ -49,10 +49,10 @@ def value(sql: str, parameters: Sequence[Any] = ()) -> Any:
 
 
 def look(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]] | None:
-    """A query on rows of theirs, for two seconds at most; None when that was too short or the role may not look."""
+    """Query the rows of a table for two seconds at most; return None after a timeout or without the privilege."""
     try:
         with transaction.atomic():
-            rows(f"SELECT set_config('statement_timeout', '{LONGEST_LOOK_MS}', true)")
+            rows(f"SELECT set_config('statement_timeout', '{MOST_QUERY_MS}', true)")
             return rows(sql, parameters)
     except (OperationalError, ProgrammingError) as error:
         if isinstance(error.__cause__, (QueryCanceled, InsufficientPrivilege)):
@@ -61,7 +61,7 @@ def look(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]] | No
 
 
 def table(name: str) -> Table | None:
-    """The table as the search path finds it; None where there is none."""
+    """Return the table that the search path finds, or None."""
     found = rows(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, pg_get_userbyid(c.relowner),"
         "       pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid), greatest(c.reltuples, 0)::bigint"

@@ -1,4 +1,4 @@
-"""The shape that the console needs of the contract's tables, as data."""
+"""The columns and privileges that the console needs on the contract tables, as data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ JSONB = ("jsonb",)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A column: its contract's name, the types that do (the first is the one to add), and its default.
+class WantedColumn:
+    """A column: its name in the contract, the accepted types (the first is the one to add) and its default.
 
-    ``null``: True, the console writes NULL; False, it can't read NULL; None, either does. ``ours``: migrate adds it.
-    ``otherwise`` names columns that existing databases use for the same thing.
+    ``null``: True when the console writes NULL, False when it can't read NULL, None when both are fine.
+    ``ours``: migrate adds it. ``otherwise``: names that existing databases use for the same column.
     """
 
     name: str
@@ -34,40 +34,40 @@ class Wanted:
 @dataclass(frozen=True)
 class Contract:
     table: str
-    columns: tuple[Wanted, ...]
+    columns: tuple[WantedColumn, ...]
     privileges: tuple[str, ...]
 
-    def actual(self, wanted: Wanted) -> str:
-        """The column's name in this database, after OPSCONSOLE_COLUMNS."""
+    def actual(self, wanted: WantedColumn) -> str:
+        """Return the name of the column in this database, according to OPSCONSOLE_COLUMNS."""
         return column(f"{self.table}.{wanted.name}")
 
 
 JOBS = Contract(
     "jobs",
     (
-        Wanted("id", UUID, null=False, default="gen_random_uuid()"),
-        Wanted(
+        WantedColumn("id", UUID, null=False, default="gen_random_uuid()"),
+        WantedColumn(
             "customer_id", AS_TEXT, otherwise=("client_ref", "client_id", "customer", "account_id", "user_id")
         ),
-        Wanted("package_size", WHOLE, otherwise=("size", "package", "directory_count", "quantity")),
-        Wanted(
+        WantedColumn("package_size", WHOLE, otherwise=("size", "package", "directory_count", "quantity")),
+        WantedColumn(
             "priority_level", AS_TEXT, default="'starter'", otherwise=("priority", "tier", "plan", "level")
         ),
-        Wanted("status", STATUS, null=False, default="'pending'"),
-        Wanted("error_message", TEXT, null=True),
-        Wanted("created_at", TIME, null=False, default="now()"),
-        Wanted("updated_at", TIME, null=False, default="now()"),
-        Wanted("started_at", TIME, null=True),
-        Wanted("completed_at", TIME, null=True),
-        Wanted("queue", TEXT, null=False, default="'default'", ours=True),
-        Wanted("run_epoch", WHOLE, null=False, default="1", ours=True),
-        Wanted("claimed_epoch", WHOLE, null=True, ours=True),
-        Wanted("recovery_count", WHOLE, null=False, default="0", ours=True),
-        Wanted("attempts", WHOLE, null=False, default="0", ours=True),
-        Wanted("not_before", TIME, null=True, ours=True),
-        Wanted("deadline_at", TIME, null=True, ours=True),
-        Wanted("worker_id", TEXT, null=True, ours=True),
-        Wanted("payload", JSONB, null=False, default="'{}'", ours=True),
+        WantedColumn("status", STATUS, null=False, default="'pending'"),
+        WantedColumn("error_message", TEXT, null=True),
+        WantedColumn("created_at", TIME, null=False, default="now()"),
+        WantedColumn("updated_at", TIME, null=False, default="now()"),
+        WantedColumn("started_at", TIME, null=True),
+        WantedColumn("completed_at", TIME, null=True),
+        WantedColumn("queue", TEXT, null=False, default="'default'", ours=True),
+        WantedColumn("run_epoch", WHOLE, null=False, default="1", ours=True),
+        WantedColumn("claimed_epoch", WHOLE, null=True, ours=True),
+        WantedColumn("recovery_count", WHOLE, null=False, default="0", ours=True),
+        WantedColumn("attempts", WHOLE, null=False, default="0", ours=True),
+        WantedColumn("not_before", TIME, null=True, ours=True),
+        WantedColumn("deadline_at", TIME, null=True, ours=True),
+        WantedColumn("worker_id", TEXT, null=True, ours=True),
+        WantedColumn("payload", JSONB, null=False, default="'{}'", ours=True),
     ),
     ("SELECT", "INSERT", "UPDATE"),
 )
@@ -75,20 +75,20 @@ JOBS = Contract(
 HEARTBEATS = Contract(
     "worker_heartbeats",
     (
-        Wanted("worker_id", TEXT, null=False),
-        Wanted("current_job_id", UUID, null=True),
-        Wanted(
+        WantedColumn("worker_id", TEXT, null=False),
+        WantedColumn("current_job_id", UUID, null=True),
+        WantedColumn(
             "last_heartbeat",
             TIME,
             null=False,
             default="now()",
             otherwise=("last_seen", "last_seen_at", "heartbeat_at", "last_beat", "last_ping", "updated_at"),
         ),
-        Wanted("current_run_epoch", WHOLE, null=True, ours=True),
-        Wanted("started_at", TIME, null=True, ours=True),
-        Wanted("hostname", TEXT, null=True, ours=True),
-        Wanted("pid", WHOLE, null=True, ours=True),
-        Wanted("metadata", JSONB, null=False, default="'{}'", ours=True),
+        WantedColumn("current_run_epoch", WHOLE, null=True, ours=True),
+        WantedColumn("started_at", TIME, null=True, ours=True),
+        WantedColumn("hostname", TEXT, null=True, ours=True),
+        WantedColumn("pid", WHOLE, null=True, ours=True),
+        WantedColumn("metadata", JSONB, null=False, default="'{}'", ours=True),
     ),
     ("SELECT", "INSERT", "UPDATE", "DELETE"),
 )
@@ -96,14 +96,14 @@ HEARTBEATS = Contract(
 RATE_LIMIT_REQUESTS = Contract(
     "rate_limit_requests",
     (
-        Wanted("id", UUID, null=False, default="gen_random_uuid()"),
-        Wanted("key", TEXT),
-        Wanted("endpoint", TEXT),
-        Wanted("method", TEXT),
-        Wanted("created_at", TIME, null=False, default="now()"),
-        Wanted("hits", WHOLE, null=False, default="1", ours=True),
-        Wanted("outcome", TEXT, null=False, default="''", ours=True),
-        Wanted("policy", TEXT, null=False, default="''", ours=True),
+        WantedColumn("id", UUID, null=False, default="gen_random_uuid()"),
+        WantedColumn("key", TEXT),
+        WantedColumn("endpoint", TEXT),
+        WantedColumn("method", TEXT),
+        WantedColumn("created_at", TIME, null=False, default="now()"),
+        WantedColumn("hits", WHOLE, null=False, default="1", ours=True),
+        WantedColumn("outcome", TEXT, null=False, default="''", ours=True),
+        WantedColumn("policy", TEXT, null=False, default="''", ours=True),
     ),
     ("SELECT", "INSERT", "UPDATE", "DELETE"),
 )

@@ -1,4 +1,4 @@
-"""What an inspection found, and what is to be done about it."""
+"""Findings of an inspection, and what to do about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Severity(StrEnum):
-    """``blocker``: nothing works until a person acts. ``warning``: it works, with the limit that is told."""
+    """The severity of a finding. ``blocker``: a person must act first. ``warning``: it works, with a stated limit."""
 
     OK = "ok"
     INFO = "info"
@@ -21,7 +21,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """``id`` is a stable slug; ``subject`` names the table and column; ``action`` is exact SQL or a setting."""
+    """One finding. ``id`` is a stable slug, ``subject`` a table and column, ``action`` exact SQL or a setting."""
 
     id: str
     severity: Severity

@@ -1,4 +1,4 @@
-"""The monthly partitions of the timeline: whether the console may create them, and whether events lie in none."""
+"""The monthly partitions of the timeline: may the console create them, and are there events outside them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def inspect() -> Iterator[Finding]:
             id="event-partitions",
             severity=Severity.WARNING,
             subject="job_events",
-            found=f"the role {role()} may not create the partitions of the next months; without them events go to "
-            "job_events_default, where none is lost, but no month can be dropped whole",
+            found=f"the role {role()} may not create the partitions of the next months. Without them events go to "
+            "job_events_default: none is lost, but whole months can't be dropped",
             action=f"GRANT EXECUTE ON FUNCTION {FUNCTION} TO {role()};",
         )
     if catalog.look("SELECT 1 FROM job_events_default LIMIT 1"):
@@ -29,6 +29,6 @@ def inspect() -> Iterator[Finding]:
             id="events-in-default-partition",
             severity=Severity.INFO,
             subject="job_events",
-            found="events of a month without a partition lie in job_events_default",
-            action="Nothing: they are read like all others, and months to come have partitions of their own.",
+            found="job_events_default has events of a month without a partition",
+            action="Nothing: they are read like all others, and the following months have their own partitions.",
         )

@@ -1,4 +1,4 @@
-"""The server and the way to it: version, replica, pooler."""
+"""The server and the connection to it: version, replica, pooler."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _writable() -> Iterator[Finding]:
             severity=Severity.BLOCKER,
             subject="PostgreSQL",
             found="this server is a replica, which refuses writes",
-            action="Give DATABASE_URL the address of the primary.",
+            action="Set DATABASE_URL to the address of the primary.",
         )
     elif catalog.value("SELECT current_setting('default_transaction_read_only')") == "on":
         yield Finding(
@@ -62,11 +62,11 @@ def _pooler() -> Iterator[Finding]:
             id="pooler",
             severity=Severity.WARNING,
             subject="DATABASE_URL",
-            found=f"a pooler seems to stand before the server: {'; '.join(signs)}",
+            found=f"there seems to be a pooler in front of the server: {'; '.join(signs)}",
             wanted="a direct connection for migrate",
-            action="A transaction pooler loses what a session sets (lock_timeout, so migrate could block your writers). "
-            "Run migrate with the server's own address (on Supabase port 5432 of the direct host). "
-            "All else works through a pooler.",
+            action="A transaction pooler loses session settings such as lock_timeout, so migrate could block your writers. "
+            "Run migrate with the address of the server itself (on Supabase port 5432 of the direct host). "
+            "Everything else works through a pooler.",
         )
 
 
@@ -78,6 +78,6 @@ def _signs_of_a_pooler() -> Iterator[str]:
     if len(serving) > 1:
         yield "one connection was served by several server processes"
     elif announced not in serving:
-        yield f"the process that serves ({serving.pop()}) is not the one announced ({announced})"
+        yield f"the serving process ({serving.pop()}) is not the one announced ({announced})"
     if port == TRANSACTION_POOLER_PORT:
-        yield f"port {port} is that of transaction poolers"
+        yield f"port {port} is the usual port of transaction poolers"

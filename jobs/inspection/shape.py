@@ -1,4 +1,4 @@
-"""Tables and columns: present, of a type that does, accepting what the console writes."""
+"""The shape of tables and columns: whether they exist, have an accepted type and accept what the console writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from jobs.inspection import catalog
-from jobs.inspection.contract import TIME, Contract, Wanted
+from jobs.inspection.contract import TIME, Contract, WantedColumn
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.columns import column
 
@@ -19,18 +19,18 @@ ORDINARY_TABLE = "r"
 FRACTIONS = {"numeric", "real", "double precision"}
 KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
 MEANING = {
-    "attempts": "how many runs of the job ended in a reported failure",
+    "attempts": "the number of runs of the job with a reported failure",
     "payload": "what the worker needs for the job",
-    "worker_id": "which worker runs the job; NULL when none does",
+    "worker_id": "the worker that runs the job; NULL when none does",
     "queue": "the name of the job's queue",
-    "deadline_at": "when a run counts as hung",
-    "started_at": "when the worker started",
-    "metadata": "what the worker says of itself",
+    "deadline_at": "the time after which a run counts as hung",
+    "started_at": "the time at which the worker started",
+    "metadata": "what the worker reports about itself",
 }
 
 
 def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
-    """``attached``: migrate has completed the table before."""
+    """Check the table and its columns. ``attached``: migrate has already completed the table."""
     name = contract.table
     if table is None:
         yield Finding(
@@ -47,8 +47,8 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
             id="table-kind",
             severity=Severity.BLOCKER,
             subject=name,
-            found=f"{table.schema}.{name} is {KINDS.get(table.kind, 'no table')}",
-            wanted="an ordinary table, on which columns can be added and indexes built concurrently",
+            found=f"{table.schema}.{name} is {KINDS.get(table.kind, 'not a table')}",
+            wanted="an ordinary table, to which columns can be added and on which indexes can be built concurrently",
             action="Put the schema of the table itself first in the search path.",
         )
         return
@@ -56,14 +56,14 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
         id="table-found",
         severity=Severity.OK,
         subject=name,
-        found=f"found as {table.schema}.{name}, owner {table.owner}, about {table.estimate} rows",
+        found=f"found as {table.schema}.{name}, owner {table.owner}, about {table.estimate:,} rows",
     )
     for wanted in contract.columns:
         yield from _column(contract, wanted, table, attached)
     yield from _not_ours(contract, table)
 
 
-def _column(contract: Contract, wanted: Wanted, table: Table, attached: bool) -> Iterator[Finding]:
+def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bool) -> Iterator[Finding]:
     present = table.columns.get(contract.actual(wanted))
     if present is None:
         if attached or not wanted.ours:
@@ -79,7 +79,7 @@ def _column(contract: Contract, wanted: Wanted, table: Table, attached: bool) ->
     yield from _length(contract.table, wanted, present)
 
 
-def _missing(contract: Contract, wanted: Wanted, table: Table) -> Finding:
+def _missing(contract: Contract, wanted: WantedColumn, table: Table) -> Finding:
     actual = contract.actual(wanted)
     subject = f"{contract.table}.{wanted.name}"
     add = f"ALTER TABLE {contract.table} ADD COLUMN {actual} {_declaration(wanted)};"
@@ -89,7 +89,7 @@ def _missing(contract: Contract, wanted: Wanted, table: Table) -> Finding:
         if name in table.columns and table.columns[name].type in wanted.types
     ]
     if candidates:
-        add = f"OPSCONSOLE_COLUMNS='{json.dumps({subject: candidates[0]})}' if that column means the same. Or: {add}"
+        add = f"OPSCONSOLE_COLUMNS='{json.dumps({subject: candidates[0]})}' if that column means the same. Otherwise: {add}"
     mapped = f" (OPSCONSOLE_COLUMNS names '{actual}' for it)" if actual != wanted.name else ""
     return Finding(
         id="column-missing",
@@ -101,7 +101,7 @@ def _missing(contract: Contract, wanted: Wanted, table: Table) -> Finding:
     )
 
 
-def _declaration(wanted: Wanted) -> str:
+def _declaration(wanted: WantedColumn) -> str:
     declaration = wanted.types[0]
     if wanted.default:
         declaration += f" NOT NULL DEFAULT {wanted.default}"
@@ -109,19 +109,19 @@ def _declaration(wanted: Wanted) -> str:
 
 
 def _taken(table: str, present: Column) -> Finding:
-    meaning = MEANING.get(present.name, "its own, as docs/attaching.md tells")
+    meaning = MEANING.get(present.name, "see docs/attaching.md")
     return Finding(
         id="column-taken",
         severity=Severity.WARNING,
         subject=f"{table}.{present.name}",
-        found=f"your table has a column of this name already ({present.declared})",
+        found=f"your table already has a column of this name ({present.declared})",
         wanted=f"a column that the console reads and writes: {meaning}",
         action="Nothing, if yours means the same. Otherwise rename yours before migrate: "
         f"ALTER TABLE {table} RENAME COLUMN {present.name} TO your_{present.name};",
     )
 
 
-def _other_type(table: str, wanted: Wanted, present: Column) -> Finding:
+def _other_type(table: str, wanted: WantedColumn, present: Column) -> Finding:
     return Finding(
         id="column-type",
         severity=Severity.BLOCKER,
@@ -132,25 +132,27 @@ def _other_type(table: str, wanted: Wanted, present: Column) -> Finding:
     )
 
 
-def _conversion(table: str, wanted: Wanted, present: Column) -> str:
+def _conversion(table: str, wanted: WantedColumn, present: Column) -> str:
     alter = f"ALTER TABLE {table} ALTER COLUMN {present.name} TYPE {wanted.types[0]}"
     if wanted.types == TIME and present.type == "timestamp without time zone":
         return (
-            "Without a time zone, the same value means another time to each session, so no staleness can be told. "
-            f"If the values are UTC: SET timezone = 'UTC'; {alter}; (no row is rewritten then)."
+            "Without a time zone, the same value means a different time in each session, so stale runs can't be found. "
+            f"If the values are UTC: SET timezone = 'UTC'; {alter}; (this rewrites no row)."
         )
     if wanted.name == "id":
         return (
-            "The contract's job ids are uuids: messages, heartbeats and the timeline carry them. "
-            "Add a uuid key and make it the table's id, together with current_job_id of worker_heartbeats: "
-            "the console can't do this for you, as your workers must use it too."
+            "Job ids in the contract are uuids: messages, heartbeats and the timeline refer to them. "
+            "Add a uuid key and make it the table's id, and do the same for current_job_id of worker_heartbeats. "
+            "The console can't do this for you, because your workers must use it too."
         )
-    # Digits behind the point are no part of a whole number's text.
+    # A fraction is converted directly: its text, with decimal places, would not be accepted as a whole number.
     value = present.name if present.type in FRACTIONS else f"{present.name}::text"
-    return f"{alter} USING {value}::{wanted.types[0]}; (rewrites the table and locks it meanwhile)."
+    return (
+        f"{alter} USING {value}::{wanted.types[0]}; (rewrites the table, which is locked until it is done)."
+    )
 
 
-def _nulls(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
+def _nulls(table: str, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     subject, alter = f"{table}.{present.name}", f"ALTER TABLE {table} ALTER COLUMN {present.name}"
     if wanted.null is True and not present.nullable:
         yield Finding(
@@ -158,7 +160,7 @@ def _nulls(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
             severity=Severity.BLOCKER,
             subject=subject,
             found="it refuses NULL",
-            wanted="NULL accepted, which is what the console writes while there is nothing to say",
+            wanted="NULL accepted, which the console writes while there is no value",
             action=f"{alter} DROP NOT NULL;",
         )
     if wanted.null is False and present.nullable:
@@ -167,26 +169,26 @@ def _nulls(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
             severity=_severity_of_nulls(wanted),
             subject=subject,
             found=f"it accepts NULL{_nulls_seen(table, present)}",
-            wanted="no NULL: such a row is never found stale, or can't be counted on",
+            wanted="no NULL: a row with NULL may never be found stale or may be counted wrongly",
             action=_fill(table, wanted, present),
         )
 
 
-def _severity_of_nulls(wanted: Wanted) -> Severity:
+def _severity_of_nulls(wanted: WantedColumn) -> Severity:
     return Severity.BLOCKER if wanted.ours and wanted.types[0] == "integer" else Severity.WARNING
 
 
 def _nulls_seen(table: str, present: Column) -> str:
     seen = catalog.look(f'SELECT 1 FROM {table} WHERE "{present.name}" IS NULL LIMIT 1')
     if seen is None:
-        return " (a look of two seconds did not tell whether there are any)"
-    return ", and there are rows with NULL" if seen else ", though no row has it now"
+        return " (a query of two seconds did not show whether there are any)"
+    return ", and there are rows with NULL" if seen else ", although no row has it now"
 
 
-def _fill(table: str, wanted: Wanted, present: Column) -> str:
+def _fill(table: str, wanted: WantedColumn, present: Column) -> str:
     if not wanted.default:
         return (
-            f"ALTER TABLE {table} ALTER COLUMN {present.name} SET NOT NULL; (after giving each row a value)."
+            f"ALTER TABLE {table} ALTER COLUMN {present.name} SET NOT NULL; (after giving every row a value)."
         )
     return (
         f"ALTER TABLE {table} ALTER COLUMN {present.name} SET DEFAULT {wanted.default}; "
@@ -195,32 +197,32 @@ def _fill(table: str, wanted: Wanted, present: Column) -> str:
     )
 
 
-def _default(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
+def _default(table: str, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     if wanted.default and present.default is None:
         yield Finding(
             id="column-default",
             severity=Severity.WARNING,
             subject=f"{table}.{present.name}",
             found="it has no default",
-            wanted=f"DEFAULT {wanted.default}, which the console relies on when it inserts",
+            wanted=f"DEFAULT {wanted.default}, on which the console relies when it inserts rows",
             action=f"ALTER TABLE {table} ALTER COLUMN {present.name} SET DEFAULT {wanted.default};",
         )
 
 
-def _length(table: str, wanted: Wanted, present: Column) -> Iterator[Finding]:
+def _length(table: str, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     if wanted.name in {"error_message", "worker_id"} and "(" in present.declared:
         yield Finding(
             id="column-short",
             severity=Severity.WARNING,
             subject=f"{table}.{present.name}",
-            found=f"its type is {present.declared}: a longer text is refused, and the step that wrote it with it",
+            found=f"its type is {present.declared}: a longer text is refused, and with it the change that wrote it",
             wanted="text",
             action=f"ALTER TABLE {table} ALTER COLUMN {present.name} TYPE text; (no row is rewritten).",
         )
 
 
 def _not_ours(contract: Contract, table: Table) -> Iterator[Finding]:
-    """Columns of theirs that the console doesn't know and so can't fill when it inserts."""
+    """Find required columns that the console does not know and can't fill when it inserts rows."""
     known = {column(f"{contract.table}.{wanted.name}") for wanted in contract.columns}
     for other in table.columns.values():
         if other.name not in known and not other.nullable and other.default is None:
@@ -228,7 +230,7 @@ def _not_ours(contract: Contract, table: Table) -> Iterator[Finding]:
                 id="column-required",
                 severity=Severity.WARNING,
                 subject=f"{contract.table}.{other.name}",
-                found="it refuses NULL and has no default, and the console doesn't know it",
+                found="it refuses NULL and has no default, and the console does not know it",
                 wanted="a default, or NULL accepted; until then only your programs can insert rows",
                 action=f"ALTER TABLE {contract.table} ALTER COLUMN {other.name} SET DEFAULT ...;",
             )

@@ -1,7 +1,7 @@
-"""Whether the table accepts the statuses that the console writes, and which others it holds.
+"""Statuses: whether the table accepts those that the console writes, and which others it has.
 
-Nothing is written: a row of the table's own type is made up for each status, as the console would leave it, and
-each CHECK is evaluated on it.
+Nothing is written: each CHECK is evaluated on a made-up row of the table's type for each status, as the console would
+write it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_STATUSES = 50
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC).isoformat()
-# Without these two, dead work can't be set aside or stopped by hand; all else works.
+# Without these two, operators can't cancel jobs and sweeps can't quarantine them; everything else works.
 DISPENSABLE = {Status.QUARANTINED, Status.CANCELLED}
 STARTED = {Status.IN_PROGRESS, Status.COMPLETED, Status.FAILED, Status.QUARANTINED}
 EXPLAINED = {Status.FAILED, Status.QUARANTINED}
@@ -42,7 +42,7 @@ def inspect(table: Table) -> Iterator[Finding]:
 
 
 def _row(status: str) -> str:
-    """The columns that the console would leave in a job of this status, as JSON."""
+    """Return the columns of a job with this status, as the console would write them, as JSON."""
     row = {"status": status, "created_at": EPOCH, "updated_at": EPOCH, column("jobs.package_size"): 1}
     if status in STARTED:
         row["started_at"] = EPOCH
@@ -72,8 +72,8 @@ def _refused_by_type(table: Table, refused: list[Status]) -> Finding:
         id="status-type",
         severity=Severity.BLOCKER,
         subject="jobs.status",
-        found=f"its type {present.declared} does not know {_list(refused)}",
-        wanted=f"a type that knows {_list(list(Status))}",
+        found=f"its type {present.declared} does not have {_list(refused)}",
+        wanted=f"a type that has {_list(list(Status))}",
         action=action,
     )
 
@@ -93,7 +93,7 @@ def _refused_by_checks(table: Table, statuses: list[Status]) -> Iterator[Finding
                 id="status-check",
                 severity=_severity(refused),
                 subject="jobs.status",
-                found=f"the constraint {name} refuses {_list(refused)} as the console writes it: {expression}",
+                found=f"the constraint {name} refuses {_list(refused)} as written by the console: {expression}",
                 wanted=f"{_list(refused)} accepted",
                 action=f"ALTER TABLE jobs DROP CONSTRAINT {name}, ADD CONSTRAINT {name} "
                 f"CHECK (({expression}) OR status::text IN ({_list(refused)})) NOT VALID; "
@@ -102,7 +102,7 @@ def _refused_by_checks(table: Table, statuses: list[Status]) -> Iterator[Finding
 
 
 def _refuses(expression: str, status: str) -> bool:
-    # A CHECK that is NULL accepts the row. The expression is the catalogue's own text: no parameter is read in it.
+    # A CHECK that is NULL accepts the row. The expression comes from the catalogue and may contain %: pass no parameters.
     made_up = f"SELECT (jsonb_populate_record(NULL::jobs, '{_row(status)}')).*"
     return bool(catalog.value(f"SELECT ({expression}) IS FALSE FROM ({made_up}) AS jobs"))
 
@@ -137,7 +137,7 @@ def _initial(table: Table) -> Iterator[Finding]:
             id="status-default",
             severity=Severity.WARNING,
             subject="jobs.status",
-            found=f"its default is {default}: a job inserted without a status waits for no worker of ours",
+            found=f"its default is {default}: no worker of the console claims a job that is inserted without a status",
             wanted="DEFAULT 'pending'",
             action="ALTER TABLE jobs ALTER COLUMN status SET DEFAULT 'pending'; or insert the status.",
         )
@@ -151,18 +151,16 @@ def _unknown(table: Table) -> Iterator[Finding]:
             id="status-unknown",
             severity=Severity.INFO if Status.IN_PROGRESS in seen else Severity.WARNING,
             subject="jobs.status",
-            found=f"there are jobs with {_list(unknown)}: shown as they are and left alone"
+            found=f"there are jobs with {_list(unknown)}: the console shows them as they are and leaves them alone"
             + (
-                ""
-                if Status.IN_PROGRESS in seen
-                else "; none is in_progress, the status that recovery looks at"
+                "" if Status.IN_PROGRESS in seen else "; none is in_progress, the status that recovery checks"
             ),
-            action="Nothing, if a run that can die is always in_progress.",
+            action="Nothing, if the status is in_progress during every run.",
         )
 
 
 def _present(table: Table) -> set[str]:
-    """Statuses in the table: each found by one step along the index, else the common ones of the statistics."""
+    """Return the statuses in the table, by steps along an index or else the common ones from the statistics."""
     if _index_leads_with_status(table):
         steps = catalog.look(
             "WITH RECURSIVE seen (status, n) AS ("

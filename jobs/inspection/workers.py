@@ -1,4 +1,4 @@
-"""The workers that beat: one row each, and of which kind."""
+"""The workers that send heartbeats: one row per worker, and whether they name the epoch of their run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.columns import column
 from jobs.models.worker import OLD_KIND_SEEN_WITHIN
+from opsconsole.kit.counting import exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +37,8 @@ def _key(table: Table) -> Iterator[Finding]:
             id="worker-not-unique",
             severity=Severity.WARNING,
             subject="worker_heartbeats.worker_id",
-            found="nothing keeps a worker from having several rows; the latest beat for a job counts",
-            wanted="one row a worker",
+            found="a worker can have several rows; the latest heartbeat for a job counts",
+            wanted="one row per worker",
             action="CREATE UNIQUE INDEX CONCURRENTLY worker_heartbeats_one_row ON worker_heartbeats (worker_id);",
         )
 
@@ -54,7 +55,7 @@ def _old_kind(beat: str, *, attached: bool) -> Iterator[Finding]:
             id="workers-without-epochs",
             severity=Severity.INFO,
             subject="worker_heartbeats",
-            found=f"{seen[0][0]} workers beat in the last day without naming an epoch: at-least-once for their runs, "
-            "without fencing or cancellation",
-            action="Nothing. They keep working; a run of theirs is recovered after the queue's visibility timeout at the earliest.",
+            found=f"{exactly(seen[0][0], 'worker')} sent heartbeats without an epoch in the last day: their jobs run at least "
+            "once, without fencing or cancellation",
+            action="Nothing. They keep working; their runs are recovered after the queue's visibility timeout at the earliest.",
         )

@@ -297,7 +297,7 @@ def test_a_taken_name_stops_migrate_before_it_changes_anything(theirs: Database,
     done = theirs.manage("migrate")
 
     assert done.returncode == 1
-    assert f"public.{table}: a table of this name is there already" in done.stderr
+    assert f"public.{table}: a table of this name already exists" in done.stderr
     assert "CREATE SCHEMA opsconsole" in done.stderr
     assert theirs.sql(relations) == before
     assert theirs.value(f"SELECT theirs FROM {table}") == 42

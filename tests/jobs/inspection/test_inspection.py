@@ -232,7 +232,7 @@ def test_row_level_security_that_applies_is_reported(theirs: Database, role: str
     code, findings = theirs.inspect(user=role)
     finding = found(findings, "row-security", "jobs")
     assert (code, finding["severity"]) == (1, "blocker")
-    bypass, policy = finding["action"].split(" or, where that is not to be had: ")
+    bypass, policy = finding["action"].split(" or, where that is not possible: ")
     theirs.sql(policy)
     assert theirs.inspect(user=role)[0] == 0
     theirs.sql("CREATE POLICY narrow ON jobs AS RESTRICTIVE USING (customer_id <> 'hidden')")
