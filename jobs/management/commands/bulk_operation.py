@@ -1,4 +1,4 @@
-"""Bulk operations from a terminal: the same preview, members, runner and account as on the pages."""
+"""Bulk operations on the command line, with the same preview, members and runner as on the pages."""
 
 from __future__ import annotations
 
@@ -30,33 +30,47 @@ from opsconsole.kit.storable import plain_text
 FILTERS = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
 LOOK_SECONDS = 0.5
 SAMPLE = 10
+_DECIDED = {"cancel": "stops after its current chunk", "resume": "continues"}
 
 
 class Command(BaseCommand):
     help = (
-        "Do one thing to many jobs or dead letters, as the lists' buttons do: their filters mean the same here. "
+        "Carry out one action on many jobs or dead letters. The filters mean the same as those of the lists. "
         "Without --wait the cluster carries it out."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", nargs="?", help=f"what to do: {', '.join(KINDS)}")
+        parser.add_argument("action", nargs="?", help=f"the action: {', '.join(KINDS)}")
         parser.add_argument(
-            "--cancel", type=int, metavar="ID", help="begin no further chunk of this operation"
+            "--cancel", type=int, metavar="ID", help="stop this operation after its current chunk"
         )
-        parser.add_argument("--resume", type=int, metavar="ID", help="go on with what this operation left")
+        parser.add_argument(
+            "--resume", type=int, metavar="ID", help="continue this operation with its remaining members"
+        )
         for name in FILTERS:
-            parser.add_argument(f"--{name}", help=f"as the filter '{name}' of the list")
-        parser.add_argument("--customer", help="jobs of this customer")
-        parser.add_argument("--all", action="store_true", help="without any filter")
-        parser.add_argument("--reason", help="why; kept with the operation and on each timeline")
-        parser.add_argument("--as", dest="operator", default=getpass.getuser(), help="who is doing it")
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
-        parser.add_argument("--wait", action="store_true", help="carry it out here and say how far it is")
+            parser.add_argument(f"--{name}", help=f"the value of the list's filter '{name}'")
+        parser.add_argument("--customer", help="only jobs of this customer")
+        parser.add_argument("--all", action="store_true", help="everything, without any filter")
+        parser.add_argument("--reason", help="the reason, kept with the operation and on each timeline")
+        parser.add_argument(
+            "--as",
+            dest="operator",
+            default=getpass.getuser(),
+            help="the operator to record (default: your system user)",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show what would be done and change nothing"
+        )
+        parser.add_argument(
+            "--wait", action="store_true", help="carry it out in this process and show the progress"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         wanted = [name for name in ("action", "cancel", "resume") if options[name] is not None]
         if len(wanted) != 1:
-            raise CommandError("Say one of: an action with filters, --cancel ID, --resume ID.")
+            raise CommandError(
+                "Give exactly one of these: an action with filters, --cancel ID, --resume ID. Nothing was changed."
+            )
         if not options["dry_run"]:
             reasons.required(options["reason"], CommandError, decisions.KEPT, name="--reason")
         try:
@@ -73,7 +87,7 @@ class Command(BaseCommand):
         operation = _existing(options[wanted])
         decide: Callable[..., None] = getattr(decisions, wanted)
         decide(operation, actor, options["reason"])
-        self.stdout.write(f"Bulk operation {operation.pk}: {wanted} is noted.")
+        self.stdout.write(f"Bulk operation {operation.pk} {_DECIDED[wanted]}.")
         return operation if wanted == "resume" else None
 
     def _begin(self, kind: Kind, actor: Actor, options: dict[str, Any]) -> BulkOperation | None:
@@ -84,7 +98,7 @@ class Command(BaseCommand):
             operation.delete()
             self.stdout.write("Nothing was changed.")
             return None
-        # Whoever writes the filters and the reason into a command means it: nothing further is typed.
+        # The filters and the reason in the command are confirmation enough: no size has to be typed.
         decisions.begin(operation, actor, options["reason"], typed=str(operation.will))
         self.stdout.write(f"Bulk operation {operation.pk} has begun.")
         return operation
@@ -94,7 +108,7 @@ class Command(BaseCommand):
             f"{kind.verb} ({operation.scope}): {kind.count(operation.will)} of {operation.total:,}."
         )
         if operation.capped:
-            self.stdout.write(f"More match; these are the oldest {operation.total:,}.")
+            self.stdout.write(f"More rows match; the operation takes the oldest {operation.total:,}.")
         for will, word in ((True, "will"), (False, "skip")):
             for group in freezing.groups(operation, will=will):
                 seen = f"{group.seen_status} {group.seen_reason}".strip()
@@ -103,12 +117,12 @@ class Command(BaseCommand):
             self.stdout.write(f"      {member.subject}  {member.sentence}")
 
     def _work(self, operation: BulkOperation) -> None:
-        """Run chunks here, beside whatever the cluster does, until it runs no more."""
-        told = -1
+        """Run chunks here, in parallel with the cluster, until the operation is no longer running."""
+        shown = -1
         while (now := _existing(operation.pk)).state == BulkOperation.State.RUNNING:
-            if now.settled != told:
+            if now.settled != shown:
                 self.stdout.write(f"{now.settled:,} of {now.total:,} settled")
-                told = now.settled
+                shown = now.settled
             if not chunks.run(seconds=LOOK_SECONDS):
                 time.sleep(LOOK_SECONDS)
         self.stdout.write(
@@ -116,27 +130,29 @@ class Command(BaseCommand):
             f"{now.failed:,} failed, {now.remaining:,} left. {now.sentence}".strip()
         )
         if now.state != BulkOperation.State.ENDED or now.failed:
-            raise CommandError("Not everything was done; the operation's page names each.")
+            raise CommandError(
+                "Not everything was done. The page of the operation shows the outcome of each member."
+            )
 
 
 def _existing(number: int) -> BulkOperation:
     operation = BulkOperation.objects.begun().filter(pk=number).first()
     if operation is None:
-        raise CommandError(f"There is no bulk operation {number}.")
+        raise CommandError(f"There is no bulk operation {number}. Nothing was changed.")
     return operation
 
 
 def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[QuerySet[Any], str, str]:
-    """What the list of this kind would show with these filters, in words and as its query string too."""
+    """Return the rows that the list of this kind shows with these filters, the choice in words and the query string."""
     query = QueryDict(mutable=True)
     query.update({name: plain_text(options[name]) for name in FILTERS if options[name] is not None})
     if options["customer"] is not None:
         customer = plain_text(options["customer"])
         if kind.model is not Job or not Job.objects.filter(customer_id=customer).exists():
-            raise CommandError(f"There are no {kind.many} of a customer '{customer}'.")
+            raise CommandError(f"There are no {kind.many} of a customer '{customer}'. Nothing was changed.")
         query["q"] = customer
     if bool(query) == options["all"]:
-        raise CommandError("Give at least one filter, or --all for everything.")
+        raise CommandError("Give either at least one filter or --all for everything. Nothing was changed.")
     _refuse_unknown_filters(_filters(_changelist(kind, QueryDict())), query)
     changelist = _changelist(kind, query)
     _refuse_unknown_values(_filters(changelist), query)
@@ -166,7 +182,7 @@ def _refuse_unknown_filters(specs: list[SimpleListFilter], query: QueryDict) -> 
 
 
 def _refuse_unknown_values(specs: list[SimpleListFilter], query: QueryDict) -> None:
-    """A list shows everything when a filter's value is unknown; a command that is misspelt must not mean that."""
+    """Refuse unknown values of filters: a list would ignore them and show everything, which a typo must not do."""
     for spec in specs:
         known = [str(value) for value, _ in spec.lookup_choices]
         name = str(spec.parameter_name)

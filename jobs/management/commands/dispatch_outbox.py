@@ -1,4 +1,4 @@
-"""Send what waits in the outbox: one pass, or again and again."""
+"""The command that sends the messages in the outbox, once or in a loop."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DATABASE = "the database"
 
 
 class Command(BaseCommand):
-    help = "Send the messages that wait in the outbox to SQS: one pass, or with --loop until stopped."
+    help = "Send the messages in the outbox to SQS: one pass, or with --loop until stopped."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--limit", type=int, default=1_000, help="messages a pass (default 1000)")
+        parser.add_argument("--limit", type=int, default=1_000, help="messages per pass (default 1000)")
         parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes (default 1)")
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         for target, reason in done.waiting_on.items():
             self.stderr.write(f"{target}: {reason}")
         if done.failed or done.refused:
-            raise CommandError("Not everything could be sent; the rows of the outbox say why.")
+            raise CommandError("Some messages could not be sent. The rows of the outbox say why.")
 
     def _loop(self, limit: int, interval: float) -> None:
         stopped = _stopped_by_signals()
@@ -51,12 +51,12 @@ class Command(BaseCommand):
         while not stopped.is_set():
             done = self._pass(limit, away)
             total += done.sent
-            # A full pass says that more waits.
+            # After a full pass, more messages are waiting.
             stopped.wait(0 if done.sent and done.taken >= limit else interval)
         self._say(f"stopped; {total} sent.")
 
     def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:
-        """One pass that outlives database and SQS; says a line when something goes away or comes back."""
+        """Run one pass that survives outages of the database and SQS; print a line when one begins or ends."""
         close_old_connections()
         try:
             done = dispatch(limit)
@@ -69,9 +69,9 @@ class Command(BaseCommand):
 
     def _tell(self, away: dict[str, str], missing: dict[str, str], back: set[str]) -> None:
         for name in missing.keys() - away.keys():
-            self._say(f"{name} is not to be reached, trying again: {missing[name]}")
+            self._say(f"{name} can't be reached, trying again: {missing[name]}")
         for name in away.keys() & back:
-            self._say(f"{name} is back.")
+            self._say(f"{name} can be reached again.")
             del away[name]
         away |= missing
 
@@ -81,7 +81,7 @@ class Command(BaseCommand):
 
 
 def _stopped_by_signals() -> threading.Event:
-    """Set by the first SIGTERM or SIGINT: the pass is finished. The second one ends the process at once."""
+    """Return an event that the first SIGTERM or SIGINT sets, so that the pass finishes; a second ends the process."""
     stopped = threading.Event()
 
     def stop(number: int, _frame: object) -> None:

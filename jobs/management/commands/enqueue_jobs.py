@@ -1,4 +1,4 @@
-"""Enqueue jobs by hand or from a file."""
+"""The command that enqueues jobs from its options or from a file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ LINES_SHOWN = 20
 
 
 class Command(BaseCommand):
-    help = "Enqueue one job, several alike, or those of a JSON Lines file: all of them or none."
+    help = "Enqueue one job, several identical jobs, or the jobs of a JSON Lines file: all of them or none."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--customer", help="customer_id")
-        parser.add_argument("--package-size", type=int)
-        parser.add_argument("--priority", help="default: the database's")
+        parser.add_argument("--customer", help="id of the customer")
+        parser.add_argument("--package-size", type=int, help="size of the package")
+        parser.add_argument("--priority", help="priority level (default: that of the database)")
         parser.add_argument("--payload", default="{}", help="a JSON object for the handler")
         parser.add_argument("--queue", help="name of the queue (default: default)")
-        parser.add_argument("--count", type=int, default=1, help="enqueue so many alike (default 1)")
+        parser.add_argument("--count", type=int, default=1, help="number of identical jobs (default 1)")
         parser.add_argument(
-            "--from-file", metavar="JOBS.JSONL", help="one JSON object a line; '-': standard input"
+            "--from-file",
+            metavar="JOBS.JSONL",
+            help="a file with one JSON object per line; '-': standard input",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of ids")
 
@@ -37,16 +39,16 @@ class Command(BaseCommand):
         try:
             enqueue_many(new_jobs)
         except (IntegrityError, DataError) as error:
-            # The outside's own constraints and column types have the last word.
+            # The table may have constraints and column types that only the database knows.
             reason = str(error).strip().replace("\n", " ")
-            raise CommandError(f"The database refused the jobs, nothing was enqueued: {reason}") from error
+            raise CommandError(f"The database refused the jobs. Nothing was enqueued: {reason}") from error
         ids = [str(new.id) for new in new_jobs]
         self.stdout.write(_as_json(ids) if json else "\n".join(ids))
 
 
 def _from_options(options: dict[str, Any]) -> list[NewJob]:
     if options["customer"] is None or options["package_size"] is None:
-        raise CommandError("Give --customer and --package-size, or --from-file.")
+        raise CommandError("Give --customer and --package-size, or --from-file. Nothing was enqueued.")
     if options["count"] < 1:
         raise CommandError("--count must be at least 1.")
     given = {
@@ -65,13 +67,15 @@ def _from_options(options: dict[str, Any]) -> list[NewJob]:
 
 def _from_file(options: dict[str, Any]) -> list[NewJob]:
     if options["customer"] is not None or options["package_size"] is not None:
-        raise CommandError("--from-file and the options of a single job exclude each other.")
+        raise CommandError(
+            "--from-file can't be combined with --customer or --package-size. Nothing was enqueued."
+        )
     jobs, bad = parse_lines(_read(options["from_file"]).splitlines())
     if bad:
         shown = "\n".join(str(line) for line in bad[:LINES_SHOWN])
-        raise CommandError(f"Nothing was enqueued; lines that are no job: {len(bad)}.\n{shown}")
+        raise CommandError(f"Nothing was enqueued. Lines that are not a job: {len(bad)}.\n{shown}")
     if not jobs:
-        raise CommandError("Nothing was enqueued: the file has no job.")
+        raise CommandError("Nothing was enqueued: the file has no jobs.")
     return jobs
 
 

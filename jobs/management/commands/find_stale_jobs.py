@@ -1,4 +1,4 @@
-"""The runs that count as stale now, why, and what will happen to them. Changes nothing."""
+"""The command that lists stale runs, why they are stale and what will happen to them. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from opsconsole.kit.durations import spell
 
 
 class Command(BaseCommand):
-    help = "List stale runs, the longest waiting first: job, customer, run, silence, why, what sweeps will do, worker."
+    help = "List stale runs, longest waiting first: job, customer, run, silence, reason, what sweeps will do, worker."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--limit", type=int, default=100, help="at most so many rows (default 100)")
-        parser.add_argument("--json", action="store_true", help="one JSON object a line")
+        parser.add_argument("--limit", type=int, default=100, help="the most rows to show (default 100)")
+        parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
     def handle(self, *args: Any, limit: int, json: bool, **options: Any) -> None:
         if limit < 1:

@@ -1,3 +1,5 @@
+"""The command that reports whether the console fits a database."""
+
 from __future__ import annotations
 
 import json
@@ -12,13 +14,13 @@ from jobs.inspection import Finding, blockers, inspect_database
 
 class Command(BaseCommand):
     help = (
-        "Say whether the console fits this database: what is missing or of another type, and what to do. "
-        "Changes nothing. Exits with 1 when somebody must act before migrate."
+        "Report whether the console fits this database: what is missing or has another type, and what to do. "
+        "Changes nothing. Exit code 1: a person must act before migrate."
     )
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="one JSON array instead of text")
+        parser.add_argument("--json", action="store_true", help="print one JSON array instead of text")
 
     def handle(self, *args: Any, **options: Any) -> None:
         findings = inspect_database()
@@ -35,7 +37,7 @@ def _as_text(findings: list[Finding]) -> str:
     lines = [line for finding in findings for line in _lines(finding)]
     stops = len(blockers(findings))
     if stops:
-        lines.append(f"\n{stops} of these must be settled before migrate.")
+        lines.append(f"\n{stops} of these must be resolved before migrate.")
     else:
         lines.append("\nThe console fits this database.")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Recover stale runs: once, or again and again."""
+"""The command that recovers stale runs, once or in a loop."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ from opsconsole.kit.errors import first_line
 
 
 class Command(BaseCommand):
-    help = "Find runs whose worker died and start them again, as the scheduled sweep does."
+    help = "Find stale runs and recover them, as the scheduled sweep does."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
-        parser.add_argument("--limit", type=int, default=500, help="rows shown by --dry-run (default 500)")
-        parser.add_argument("--loop", action="store_true", help="sweep until stopped")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show what would be done and change nothing"
+        )
+        parser.add_argument(
+            "--limit", type=int, default=500, help="the most rows shown by --dry-run (default 500)"
+        )
+        parser.add_argument("--loop", action="store_true", help="sweep until stopped by SIGTERM or SIGINT")
         parser.add_argument(
             "--interval",
             type=float,
@@ -39,7 +43,9 @@ class Command(BaseCommand):
         if interval is None:
             interval = settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS
         elif not loop or dry_run:
-            raise CommandError("--interval says how often --loop sweeps; alone it would do nothing.")
+            raise CommandError(
+                "--interval only has an effect with --loop and without --dry-run. Nothing was changed."
+            )
         if interval <= 0:
             raise CommandError("--interval must be more than 0 seconds.")
         if dry_run:
@@ -47,12 +53,12 @@ class Command(BaseCommand):
         elif loop:
             self._loop(interval)
         elif self._sweep(interval).errors:
-            raise CommandError("Some runs could not be recovered; the sweep's page names them.")
+            raise CommandError("Some runs could not be recovered. The page of the sweep lists them.")
 
     def _preview(self, limit: int) -> None:
         around = surroundings.read()
         if not around.armed:
-            self.stdout.write(f"{outlook.of_sweeps(around).sentence} If it were armed now:")
+            self.stdout.write(f"{outlook.of_sweeps(around).sentence} If recovery were armed now:")
             around = surroundings.if_armed(around, around.policy.cutoff)
         outlooks = outlook.preview(around, limit)
         for each in outlooks:
@@ -80,7 +86,7 @@ class Command(BaseCommand):
                 self._sweep(interval)
                 away = False
             except DatabaseError as error:
-                # A monitor that ends with the database would have to be started again by somebody at night.
+                # Keep running while the database is down, so that nobody has to restart the command at night.
                 connection.close()
                 if not away:
                     self._say(f"the database does not answer, trying again: {first_line(error)}")

@@ -1,3 +1,5 @@
+"""The command that shows or changes the mode of recovery."""
+
 from __future__ import annotations
 
 import getpass
@@ -18,25 +20,32 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    help = "Show or change whether recovery acts by itself."
+    help = "Show or change the mode of recovery: whether stale runs are recovered automatically."
 
     def add_arguments(self, parser: CommandParser) -> None:
         steps = parser.add_subparsers(dest="step", required=True)
-        steps.add_parser("show", help="the mode, the cutoff and who set them")
-        arm = steps.add_parser("arm", help="recover stale runs by itself")
+        steps.add_parser("show", help="show the mode, the cutoff and who set them")
+        arm = steps.add_parser("arm", help="recover stale runs automatically")
         arm.add_argument(
             "--cutoff",
             required=True,
-            help="older runs are handled by hand only: 'now', 'all' (no cutoff) or a time such as 2026-01-31T08:00:00Z",
+            help="older runs are only recovered by hand: 'now', 'all' (no cutoff) or a time such as 2026-01-31T08:00:00Z",
         )
         changes = [
             arm,
-            steps.add_parser("observe", help="only show what would be done"),
-            steps.add_parser("release-hold", help="recover a mass of stale runs now"),
+            steps.add_parser("observe", help="recover nothing and only show what would be done"),
+            steps.add_parser(
+                "release-hold", help="release the hold, so that many stale runs are recovered now"
+            ),
         ]
         for change in changes:
-            change.add_argument("--reason", required=True, help="why; kept with the change")
-            change.add_argument("--as", dest="operator", default=getpass.getuser(), help="who decides it")
+            change.add_argument("--reason", required=True, help="the reason, kept with the change")
+            change.add_argument(
+                "--as",
+                dest="operator",
+                default=getpass.getuser(),
+                help="the operator to record (default: your system user)",
+            )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["step"] != "show":
@@ -53,7 +62,7 @@ class Command(BaseCommand):
         elif options["step"] == "observe":
             control.disarm(actor, reason)
         elif not control.release_hold(actor, reason):
-            raise CommandError("No hold is in force: there is nothing to release.")
+            raise CommandError("There is no hold to release. Nothing was changed.")
 
 
 def _cutoff(text: str) -> datetime | None:
@@ -64,10 +73,10 @@ def _cutoff(text: str) -> datetime | None:
     try:
         time = parse_datetime(text)
     except ValueError as error:
-        raise CommandError(f"--cutoff {text} is no time: {error}.") from error
+        raise CommandError(f"--cutoff {text} is not a time: {error}. Nothing was changed.") from error
     if time is None or is_naive(time):
         raise CommandError(
-            f"--cutoff {text} is neither 'now' nor 'all' nor a time with its zone, such as 2026-01-31T08:00:00Z."
+            f"--cutoff {text} is not 'now', 'all' or a time with a time zone, such as 2026-01-31T08:00:00Z. Nothing was changed."
         )
     return time
 
@@ -84,9 +93,9 @@ def _as_text(state: RecoveryControl) -> str:
     lines = [prospect.headline, prospect.sentence] if state.armed else [prospect.sentence]
     if state.armed:
         lines.append(
-            f"Runs that began before {state.cutoff.isoformat()} are handled by hand only."
+            f"Runs that began before {state.cutoff.isoformat()} are only recovered by hand."
             if state.cutoff
-            else "There is no cutoff: runs are recovered however old they are."
+            else "There is no cutoff: runs of any age are recovered."
         )
     if state.changed_at:
         lines.append(f"Set by {state.changed_by} at {state.changed_at.isoformat()}: {state.reason}")

@@ -1,4 +1,4 @@
-"""Requeue jobs by hand."""
+"""The command that requeues jobs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ class Command(BaseCommand):
     help = "Requeue jobs that failed, were cancelled, or whose run is stale or hung (quarantined: --release)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("job", nargs="+", help="ids of the jobs")
-        parser.add_argument("--reason", required=True, help="why; kept on each job's timeline")
-        parser.add_argument("--release", action="store_true", help="release from quarantine")
-        parser.add_argument("--as", dest="operator", default=getpass.getuser(), help="who is doing it")
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+        parser.add_argument("job", nargs="+", help="id of a job")
+        parser.add_argument("--reason", required=True, help="the reason, kept on each job's timeline")
+        parser.add_argument("--release", action="store_true", help="release quarantined jobs")
+        parser.add_argument(
+            "--as",
+            dest="operator",
+            default=getpass.getuser(),
+            help="the operator to record (default: your system user)",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show what would be done and change nothing"
+        )
 
     def handle(self, *args: Any, job: list[str], **options: Any) -> None:
         ids = [_parse(text) for text in job]
@@ -45,11 +52,11 @@ class Command(BaseCommand):
             verb = "done   " if outcome.done else "skipped"
             self.stdout.write(f"{verb}  {outcome.job_id}  {outcome.sentence}")
         if skipped := sum(not outcome.done for outcome in outcomes):
-            raise CommandError(f"{skipped} of {len(outcomes)} skipped.")
+            raise CommandError(f"{skipped} of {len(outcomes)} skipped. The lines above say why.")
 
 
 def _parse(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError as error:
-        raise CommandError(f"'{text}' is not a job id: ids are UUIDs.") from error
+        raise CommandError(f"'{text}' is not a job id: ids are UUIDs. Nothing was changed.") from error

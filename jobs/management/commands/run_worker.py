@@ -1,4 +1,4 @@
-"""Work on jobs until stopped."""
+"""The command that runs a worker."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from jobs.worker.handlers import InvalidHandler, load
 
 
 class Command(BaseCommand):
-    help = "Run jobs of a queue with a handler. SIGTERM or Ctrl-C: finish the current run, then end."
+    help = "Run the jobs of a queue with a handler. SIGTERM or Ctrl-C: finish the current run, then stop."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--handler", required=True, help="dotted path of the function that runs a job")
         parser.add_argument("--queue", default="default", help="name of the queue (default: default)")
-        parser.add_argument("--max-jobs", type=int, help="end after so many runs")
+        parser.add_argument("--max-jobs", type=int, help="stop after this many runs")
 
     def handle(self, *args: Any, handler: str, queue: str, max_jobs: int | None, **options: Any) -> None:
         if max_jobs is not None and max_jobs < 1:
@@ -39,12 +39,12 @@ class Command(BaseCommand):
 def _drain_on_signals(consumer: Consumer) -> None:
     def drain(number: int, _frame: object) -> None:
         consumer.stop()
-        # The next signal finds the system's default and ends the process at once.
+        # The next signal meets the system's default and ends the process at once.
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
-        # Not by print or the log: the signal may have come in the middle of either.
-        told = f"{signal.Signals(number).name}: finishing the current run; a second signal ends at once.\n"
-        os.write(2, told.encode())
+        # Not with print or the log, because the signal may have interrupted either of them.
+        notice = f"{signal.Signals(number).name}: finishing the current run; a second signal ends at once.\n"
+        os.write(2, notice.encode())
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, drain)

@@ -89,8 +89,8 @@ def test_the_filters_of_the_list_hold_here() -> None:
         (["requeue", "--customer", "deadbeef"], "no jobs of a customer 'deadbeef'"),
         (["teleport", "--all"], "does not know the bulk operation 'teleport'"),
         (["--cancel", "4711"], "There is no bulk operation 4711."),
-        ([], "Say one of"),
-        (["requeue", "--all", "--cancel", "1"], "Say one of"),
+        ([], "Give exactly one of these"),
+        (["requeue", "--all", "--cancel", "1"], "Give exactly one of these"),
     ],
 )
 def test_invalid_arguments_are_refused_with_message(words: list[str], said: str) -> None:
@@ -118,7 +118,9 @@ def test_cancel_and_resume(settings: Any) -> None:
     many(5)
     operation = begun()
     chunk(operation)
-    assert "cancel is noted" in called("--cancel", str(operation.pk), "--reason", "wait", "--as", "bob")
+    assert "stops after its current chunk" in called(
+        "--cancel", str(operation.pk), "--reason", "wait", "--as", "bob"
+    )
     assert fresh(operation).state == "cancelled"
     with pytest.raises(CommandError, match="Its state is now “cancelled”"):
         called("--cancel", str(operation.pk), "--reason", "again")

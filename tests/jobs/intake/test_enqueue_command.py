@@ -76,7 +76,7 @@ def test_one_bad_line_enqueues_nothing(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     file.write_text(f'{GOOD}\n{{nonsense\n{GOOD}\n{{"customer_id": "A"}}')
     said = refused("--from-file", str(file))
-    assert said.startswith("Nothing was enqueued; lines that are no job: 2.\nline 2: Not JSON: ")
+    assert said.startswith("Nothing was enqueued. Lines that are not a job: 2.\nline 2: Not JSON: ")
     assert said.endswith("line 4: package_size is missing.")
 
 
@@ -84,7 +84,7 @@ def test_only_first_bad_lines_are_shown(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     file.write_text("[]\n" * 1_000)
     said = refused("--from-file", str(file))
-    assert said.startswith("Nothing was enqueued; lines that are no job: 1000.")
+    assert said.startswith("Nothing was enqueued. Lines that are not a job: 1000.")
     assert len(said.splitlines()) == 21
 
 
@@ -112,7 +112,7 @@ def test_unusable_files(tmp_path: Path, content: bytes | None, sentence: str) ->
         (["--customer", "A", "--package-size", "1", "--count", "0"], "--count must be at least 1."),
         (["--customer", "A", "--package-size", "1", "--payload", "{"], "Not JSON"),
         (["--customer", "A", "--package-size", "1", "--payload", "[]"], "payload must be a JSON object"),
-        (["--customer", "A", "--from-file", "x"], "exclude each other"),
+        (["--customer", "A", "--from-file", "x"], "be combined with"),
     ],
 )
 def test_invalid_arguments_are_refused_with_message(words: list[str], sentence: str) -> None:
@@ -125,7 +125,7 @@ def test_an_id_that_exists_is_refused_by_the_database(tmp_path: Path) -> None:
     file.write_text(f"{GOOD}\n{json.dumps(again)}")
     enqueue("--from-file", str(file))
     with pytest.raises(
-        CommandError, match="The database refused the jobs, nothing was enqueued: duplicate key"
+        CommandError, match=r"The database refused the jobs\. Nothing was enqueued: duplicate key"
     ):
         enqueue("--from-file", str(file))
     assert Job.objects.count() == 2

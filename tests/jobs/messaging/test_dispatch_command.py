@@ -75,7 +75,7 @@ def test_one_pass_fails_when_something_could_not_be_sent(sqs_queue: TestQueue) -
     letter(job())
     letter(job(queue="gone"))
     said, complaints = StringIO(), StringIO()
-    with pytest.raises(CommandError, match="Not everything could be sent"):
+    with pytest.raises(CommandError, match="Some messages could not be sent"):
         call_command("dispatch_outbox", stdout=said, stderr=complaints)
     assert said.getvalue().startswith("1 sent, ")
     assert complaints.getvalue().startswith("gone/queue: There is no queue 'gone' configured")
@@ -103,9 +103,9 @@ def test_loop_logs_each_change_once(loop: Callable[..., str]) -> None:
     nothing_due = Dispatched()
     said = loop([sent, refused, nothing_due, refused, sent, sent, refused])
     assert said == (
-        "default/queue is not to be reached, trying again: It can't be reached.\n"
-        "default/queue is back.\n"
-        "default/queue is not to be reached, trying again: It can't be reached.\n"
+        "default/queue can't be reached, trying again: It can't be reached.\n"
+        "default/queue can be reached again.\n"
+        "default/queue can't be reached, trying again: It can't be reached.\n"
         "stopped; 15 sent.\n"
     )
 
@@ -115,8 +115,8 @@ def test_loop_survives_database_outage(loop: Callable[..., str]) -> None:
     away = OperationalError("server closed the connection unexpectedly\n\tThis probably means...")
     said = loop([Dispatched(sent=1), away, away, Dispatched(sent=2), Dispatched()])
     assert said == (
-        "the database is not to be reached, trying again: server closed the connection unexpectedly\n"
-        "the database is back.\n"
+        "the database can't be reached, trying again: server closed the connection unexpectedly\n"
+        "the database can be reached again.\n"
         "stopped; 3 sent.\n"
     )
 

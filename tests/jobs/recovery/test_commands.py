@@ -69,7 +69,7 @@ def test_dry_run_says_what_stops_sweeps() -> None:
     control.disarm(Actor("test"), "looking first")
     said = called("recover_stale_jobs", "--dry-run")
     assert said.startswith(
-        "Recovery only observes: sweeps change nothing until somebody arms it. If it were armed"
+        "Recovery only observes: sweeps change nothing until somebody arms it. If recovery were armed"
     )
     assert f"requeue    {dead.pk}" in said
     assert "requeued 0" in called("recover_stale_jobs")
@@ -97,7 +97,7 @@ def test_recover_stale_jobs_refuses_a_senseless_interval(interval: str) -> None:
 
 @pytest.mark.parametrize("others", [(), ("--loop", "--dry-run")])
 def test_recover_stale_jobs_ignores_no_interval_silently(others: tuple[str, ...]) -> None:
-    with pytest.raises(CommandError, match="--interval says how often --loop sweeps"):
+    with pytest.raises(CommandError, match="--interval only has an effect with --loop"):
         called("recover_stale_jobs", "--interval=30", *others)
     assert not Sweep.objects.exists()
 

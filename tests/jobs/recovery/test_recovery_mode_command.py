@@ -41,7 +41,7 @@ def test_arm_with_cutoff_and_return_to_observing() -> None:
     assert (state.mode, state.cutoff) == ("armed", datetime(2026, 1, 31, 7, tzinfo=UTC))
     assert (state.changed_by, state.reason) == ("operator:ada", "Looked at the list.")
     assert "Recovery is armed" in said
-    assert "Runs that began before 2026-01-31T07:00:00+00:00 are handled by hand only." in said
+    assert "Runs that began before 2026-01-31T07:00:00+00:00 are only recovered by hand." in said
 
     said = called("observe", "--reason", "Too eager.", "--as", "ada")
     assert RecoveryControl.load().mode == "observe"
@@ -73,13 +73,13 @@ def test_without_a_cutoff_all_runs_are_recovered() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["arm", "--cutoff", "yesterday", "--reason", "x"], "neither 'now' nor 'all' nor a time"),
-        (["arm", "--cutoff", "2026-01-31T08:00:00", "--reason", "x"], "with its zone"),
-        (["arm", "--cutoff", "2026-02-31T08:00:00Z", "--reason", "x"], "is no time"),
+        (["arm", "--cutoff", "yesterday", "--reason", "x"], "is not 'now', 'all' or a time"),
+        (["arm", "--cutoff", "2026-01-31T08:00:00", "--reason", "x"], "with a time zone"),
+        (["arm", "--cutoff", "2026-02-31T08:00:00Z", "--reason", "x"], "is not a time"),
         (["arm", "--cutoff", "now", "--reason", "  "], "Give a reason"),
         (["arm", "--cutoff", "now"], "--reason"),
         (["arm", "--reason", "x"], "--cutoff"),
-        (["release-hold", "--reason", "x"], "nothing to release"),
+        (["release-hold", "--reason", "x"], "There is no hold to release"),
         ([], "step"),
     ],
 )
