@@ -17,8 +17,8 @@ EACH_MINUTE = timedelta(minutes=2)
 
 
 def sweep() -> str:
-    done = sweeps.sweep("schedule")
-    return f"sweep {done.pk}: found {done.found}, requeued {done.requeued}, quarantined {done.quarantined}"
+    row = sweeps.sweep("schedule")
+    return f"sweep {row.pk}: found {row.found}, requeued {row.requeued}, quarantined {row.quarantined}"
 
 
 def dispatch() -> str:
@@ -46,8 +46,8 @@ def bulk() -> str:
 
 def prune() -> str:
     deleted = retention.prune() | {"figures": figures.prune()}
-    told = [f"{name}: {count}" for name, count in deleted.items()]
-    return ", ".join([*told, f"event partitions: {event_partitions.create_missing()}"])
+    deleted_rows = [f"{name}: {count}" for name, count in deleted.items()]
+    return ", ".join([*deleted_rows, f"event partitions: {event_partitions.create_missing()}"])
 
 
 def count_hours() -> str:

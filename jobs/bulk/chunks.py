@@ -26,7 +26,7 @@ from django_q.tasks import async_task
 from jobs.bulk import trial
 from jobs.bulk.kinds import Kind, Order, Result
 from jobs.bulk.registry import kind_of
-from jobs.bulk.trial import Verdict
+from jobs.bulk.trial import TrialVerdict
 from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from opsconsole.kit.errors import OpsConsoleError, first_line
@@ -120,15 +120,15 @@ def _chunk_size(kind: Kind) -> int:
 
 
 def _advance(operation: DatedOperation, kind: Kind) -> None:
-    judgement = trial.judge(operation, kind) if operation.remaining else trial.Judgement(Verdict.GO_ON)
+    judgement = trial.judge(operation, kind) if operation.remaining else trial.Judgement(TrialVerdict.GO_ON)
     match judgement.verdict:
-        case Verdict.STOP:
+        case TrialVerdict.STOP:
             _finish(operation, State.STOPPED, BulkEvent.Kind.STOPPED, judgement.sentence)
             return
-        case Verdict.WAIT:
+        case TrialVerdict.WAIT:
             _wait_for_trial(operation, judgement.sentence)
             return
-        case Verdict.PASSED:
+        case TrialVerdict.PASSED:
             _change(operation, trial_passed=True, sentence="")
             _tell(operation, BulkEvent.Kind.TRIAL_PASSED, judgement.sentence)
     _do_chunk(operation, kind, min(_chunk_size(kind), judgement.most or _chunk_size(kind)))

@@ -18,7 +18,7 @@ from jobs.models.bulk import DatedOperation
 LOOK_EVERY = timedelta(seconds=5)
 
 
-class Verdict(Enum):
+class TrialVerdict(Enum):
     GO_ON = "go on"
     PASSED = "passed"
     WAIT = "wait"
@@ -29,7 +29,7 @@ class Verdict(Enum):
 class Judgement:
     """The state of the trial. ``most`` is how many members may go next (None: any number)."""
 
-    verdict: Verdict
+    verdict: TrialVerdict
     sentence: str = ""
     most: int | None = None
 
@@ -41,10 +41,10 @@ def judge(operation: DatedOperation, kind: Kind) -> Judgement:
     """
     size = settings.OPSCONSOLE_BULK_TRIAL_SIZE
     if kind.trial is None or not size:
-        return Judgement(Verdict.GO_ON)
+        return Judgement(TrialVerdict.GO_ON)
     first = _first(operation, size)
     if len(first) < size:
-        return Judgement(Verdict.GO_ON, most=size - len(first))
+        return Judgement(TrialVerdict.GO_ON, most=size - len(first))
     back = kind.trial.came_back(first)
     through = 0 if operation.trial_passed else kind.trial.came_through(first)
     return decide(operation, size, back, through)
@@ -57,14 +57,16 @@ def decide(operation: DatedOperation, size: int, back: int, through: int) -> Jud
             f"Stopped automatically: {back} of the first {size} failed again. "
             "Find out why before you resume. The waiting members were not changed."
         )
-        return Judgement(Verdict.STOP, sentence)
+        return Judgement(TrialVerdict.STOP, sentence)
     if operation.trial_passed:
-        return Judgement(Verdict.GO_ON)
+        return Judgement(TrialVerdict.GO_ON)
     waited = operation.trial_until is not None and operation.trial_until <= operation.db_now
     if waited or back + through >= size:
-        return Judgement(Verdict.PASSED, f"Of the first {size}, {through} completed and {back} failed again.")
+        return Judgement(
+            TrialVerdict.PASSED, f"Of the first {size}, {through} completed and {back} failed again."
+        )
     return Judgement(
-        Verdict.WAIT, f"The first {size} were sent ahead. The rest waits to see whether they fail again."
+        TrialVerdict.WAIT, f"The first {size} were sent ahead. The rest waits to see whether they fail again."
     )
 
 

@@ -19,14 +19,16 @@ class KeyReused(OpsConsoleError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredAnswer:
     """An answer. ``replayed``: nothing was done now; this is the first answer."""
 
     fields: Mapping[str, Any]
     replayed: bool
 
 
-def once(caller: str, key: str, asked: Mapping[str, Any], do: Callable[[], Mapping[str, Any]]) -> Answer:
+def once(
+    caller: str, key: str, asked: Mapping[str, Any], do: Callable[[], Mapping[str, Any]]
+) -> StoredAnswer:
     """Run ``do`` and store its answer, both or neither; a second call with the same key returns the stored answer.
 
     Of two simultaneous calls, the unique key makes the later one wait until the earlier has ended.
@@ -41,12 +43,12 @@ def once(caller: str, key: str, asked: Mapping[str, Any], do: Callable[[], Mappi
         if kept.answer is None:
             fields = do()
             IdempotencyKey.objects.filter(pk=kept.pk).update(answer=fields)
-            return Answer(fields, replayed=False)
+            return StoredAnswer(fields, replayed=False)
     if kept.request != request:
         raise KeyReused(
             "This Idempotency-Key was already used for another request. Use a new key for each request."
         )
-    return Answer(kept.answer, replayed=True)
+    return StoredAnswer(kept.answer, replayed=True)
 
 
 def _digest(asked: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from jobs.recovery import rescue
-from jobs.recovery.decision import Action, Decision, Policy, decide
+from jobs.recovery.decision import Decision, Policy, SweepAction, decide
 from jobs.recovery.parallel_connections import Lanes
 from jobs.recovery.stale_pages import BEGINNING, StaleRun, StaleRuns, held_again
 from opsconsole.kit.errors import first_line
@@ -103,12 +103,12 @@ class Tally:
     def __init__(self) -> None:
         self.found = 0
         self.errors = 0
-        self.done: Counter[Action] = Counter()
+        self.done: Counter[SweepAction] = Counter()
         self.lines: list[str] = []
 
     @property
     def recovered(self) -> int:
-        return self.done[Action.REQUEUE] + self.done[Action.QUARANTINE]
+        return self.done[SweepAction.REQUEUE] + self.done[SweepAction.QUARANTINE]
 
     @property
     def full(self) -> bool:
@@ -122,7 +122,7 @@ class Tally:
             self.say(line)
 
     def skip(self, decision: Decision, sentence: str) -> None:
-        self.done[Action.NOTHING] += 1
+        self.done[SweepAction.NOTHING] += 1
         self.say(f"{decision.run.pk} skipped: {sentence}")
 
     def fail(self, decision: Decision, error: DatabaseError) -> None:
@@ -144,9 +144,9 @@ def _settle(page: Sequence[StaleRun], policy: Policy, *, carefully: bool = False
     tally.found = len(page)
     decisions = [decide(run, policy) for run in page]
     for decision in decisions:
-        if decision.action == Action.NOTHING:
+        if decision.action == SweepAction.NOTHING:
             tally.skip(decision, decision.sentence)
-    for action, write in ((Action.REQUEUE, rescue.requeue), (Action.QUARANTINE, rescue.quarantine)):
+    for action, write in ((SweepAction.REQUEUE, rescue.requeue), (SweepAction.QUARANTINE, rescue.quarantine)):
         chosen = [decision for decision in decisions if decision.action == action]
         if chosen:
             tally.done[action] += (_written_in_parts if carefully else _written)(chosen, write, tally)

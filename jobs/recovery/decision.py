@@ -19,7 +19,7 @@ from jobs.runs.evidence import RecoverableRun
 from opsconsole.kit.counting import exactly
 
 
-class Action(StrEnum):
+class SweepAction(StrEnum):
     REQUEUE = "requeue"
     QUARANTINE = "quarantine"
     NOTHING = "nothing"
@@ -42,7 +42,7 @@ class Decision(NamedTuple):
     """What a sweep does with one run, and why. ``counted``: whether it counts against its job."""
 
     run: RecoverableRun
-    action: Action
+    action: SweepAction
     why: Why
     reason: Reason | None
     sentence: str
@@ -82,23 +82,23 @@ def decide(run: RecoverableRun, policy: Policy) -> Decision:
 
 def _choose(
     run: RecoverableRun, policy: Policy, diagnosis: Diagnosis, *, counted: bool
-) -> tuple[Why, Action, str]:
+) -> tuple[Why, SweepAction, str]:
     seen = diagnosis.sentence
     if not diagnosis.stale:
-        return _why_not_stale(run, diagnosis), Action.NOTHING, seen
+        return _why_not_stale(run, diagnosis), SweepAction.NOTHING, seen
     if policy.cutoff and began_at(run) < policy.cutoff:
         cutoff = f"{policy.cutoff:%Y-%m-%d %H:%M:%S %Z}"
         sentence = f"It began before the cutoff {cutoff}: requeue or cancel it by hand."
-        return Why.BEFORE_CUTOFF, Action.NOTHING, sentence
+        return Why.BEFORE_CUTOFF, SweepAction.NOTHING, sentence
     if run.queue not in policy.queues:
         sentence = f"Its queue '{run.queue}' is not configured, so its message could not be sent."
-        return Why.UNKNOWN_QUEUE, Action.NOTHING, sentence
+        return Why.UNKNOWN_QUEUE, SweepAction.NOTHING, sentence
     if run.recovery_count < policy.max_recoveries:
-        return Why.STALE, Action.REQUEUE, seen
+        return Why.STALE, SweepAction.REQUEUE, seen
     if not counted:
-        return Why.FORGIVEN, Action.REQUEUE, seen
+        return Why.FORGIVEN, SweepAction.REQUEUE, seen
     sentence = f"{seen} It was recovered {exactly(run.recovery_count, 'time')} before."
-    return Why.USED_UP, Action.QUARANTINE, sentence
+    return Why.USED_UP, SweepAction.QUARANTINE, sentence
 
 
 def _why_not_stale(run: RecoverableRun, diagnosis: Diagnosis) -> Why:

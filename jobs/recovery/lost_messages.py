@@ -118,8 +118,8 @@ def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
     if not jobs.exists():
         return []
     by_queue = proofs()
-    found = proven(jobs, by_queue).order_by("updated_at", "pk")[:limit]
-    return [_lost(job, by_queue[job.queue]) for job in found]
+    lost_jobs = proven(jobs, by_queue).order_by("updated_at", "pk")[:limit]
+    return [_lost(job, by_queue[job.queue]) for job in lost_jobs]
 
 
 def proofs(queues: Iterable[str] | None = None) -> dict[str, Proof]:

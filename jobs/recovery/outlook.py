@@ -13,7 +13,7 @@ from enum import StrEnum
 from jobs.models import Job
 from jobs.models.job import JobWithEvidence
 from jobs.recovery import outlook_wording
-from jobs.recovery.decision import Action, Decision, Why, decide
+from jobs.recovery.decision import Decision, SweepAction, Why, decide
 from jobs.recovery.surroundings import Stop, Surroundings
 
 
@@ -45,7 +45,7 @@ class Outlook:
     """
 
     job: JobWithEvidence
-    action: Action
+    action: SweepAction
     when: When
     at: datetime | None
     reason: Why | Stop
@@ -55,7 +55,7 @@ class Outlook:
     @property
     def why(self) -> str:
         """Return what was seen of a run that a sweep takes, or why another run is left alone."""
-        return self.sentence if self.action == Action.NOTHING else self.decision.sentence
+        return self.sentence if self.action == SweepAction.NOTHING else self.decision.sentence
 
 
 def of_sweeps(around: Surroundings) -> Prospect:
@@ -68,11 +68,11 @@ def of_sweeps(around: Surroundings) -> Prospect:
 def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
     """Return what will happen to a job."""
     decision = decide(job, around.acting_policy)
-    if decision.action == Action.NOTHING:
+    if decision.action == SweepAction.NOTHING:
         sentence = outlook_wording.of_left_alone(decision)
-        return Outlook(job, Action.NOTHING, When.NOT_BY_ITSELF, None, decision.why, sentence, decision)
+        return Outlook(job, SweepAction.NOTHING, When.NOT_BY_ITSELF, None, decision.why, sentence, decision)
     when, at = _when(around)
-    action = Action.NOTHING if when == When.NOT_BY_ITSELF else decision.action
+    action = SweepAction.NOTHING if when == When.NOT_BY_ITSELF else decision.action
     sentence = outlook_wording.of_taken(decision, around)
     return Outlook(job, action, when, at, around.stop or decision.why, sentence, decision)
 

@@ -8,14 +8,14 @@ from django.conf import settings
 
 from jobs.models.worker import stale_after
 from jobs.recovery.control import HoldStep
-from jobs.recovery.decision import Action, Decision, Why
+from jobs.recovery.decision import Decision, SweepAction, Why
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import clock_time
 from opsconsole.kit.durations import spell
 from opsconsole.kit.lateness import late_after
 
-_DOES = {Action.REQUEUE: "requeues it", Action.QUARANTINE: "quarantines it"}
+_DOES = {SweepAction.REQUEUE: "requeues it", SweepAction.QUARANTINE: "quarantines it"}
 # What a sweep does once nothing stops it any more.
 _FOR_LATER = {Stop.PAUSED, Stop.HELD}
 _HEADLINES = {

@@ -19,7 +19,7 @@ from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
 from jobs.recovery import control, hung_runs, lost_messages, surroundings
 from jobs.recovery.batches import Tally, recover_all
-from jobs.recovery.decision import Action
+from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 
 _MODES = {
@@ -47,9 +47,9 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
     Sweep.objects.filter(pk=row.pk).update(
         finished_at=Now(),
         found=tally.found,
-        requeued=tally.done[Action.REQUEUE],
-        quarantined=tally.done[Action.QUARANTINE],
-        skipped=tally.done[Action.NOTHING],
+        requeued=tally.done[SweepAction.REQUEUE],
+        quarantined=tally.done[SweepAction.QUARANTINE],
+        skipped=tally.done[SweepAction.NOTHING],
         errors=tally.errors,
         resent=0 if row.mode in STANDING_STILL else lost_messages.resend_lost(),
         note=_note(around, tally, after_outage=after_outage),

@@ -50,7 +50,7 @@ SELECT 'taken', width_bucket(silence, %(thresholds)s::float[]) AS reached, count
 
 
 @dataclass(frozen=True)
-class Answer:
+class WhatIfAnswer:
     """The answer for one threshold: how many runs it would have taken from their workers, and how many workers were alive.
 
     ``known``: the runs whose silence is on record; ``unknown``: those that ended without it (workers without epochs).
@@ -63,7 +63,7 @@ class Answer:
     unknown: int
 
 
-def would_have(thresholds: Sequence[timedelta]) -> list[Answer]:
+def would_have(thresholds: Sequence[timedelta]) -> list[WhatIfAnswer]:
     """Return one answer per threshold, shortest first."""
     ordered = sorted(set(thresholds))
     rows = _counted(ordered)
@@ -72,7 +72,7 @@ def would_have(thresholds: Sequence[timedelta]) -> list[Answer]:
     heard = [(reached, count) for _, reached, count in rows if reached is not None]
     known = dead + sum(count for _, count in heard)
     return [
-        Answer(threshold, dead + alive, alive, known, unknown)
+        WhatIfAnswer(threshold, dead + alive, alive, known, unknown)
         for place, threshold in enumerate(ordered, start=1)
         for alive in [sum(count for reached, count in heard if reached >= place)]
     ]

@@ -40,9 +40,9 @@ def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None
 
     Update first and insert only when the row is absent: an existing table may have no unique key on ``worker_id``.
     """
-    said = {"current_job_id": job_id, "current_run_epoch": run_epoch, "last_heartbeat": Now()}
+    fields = {"current_job_id": job_id, "current_run_epoch": run_epoch, "last_heartbeat": Now()}
     silence = {"metadata": _with_silence(job_id, run_epoch)}
-    if WorkerHeartbeat.objects.filter(worker_id=worker.id).update(**said, **silence):
+    if WorkerHeartbeat.objects.filter(worker_id=worker.id).update(**fields, **silence):
         return
     row = WorkerHeartbeat(
         worker_id=worker.id,
@@ -50,7 +50,7 @@ def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None
         hostname=worker.hostname,
         pid=worker.pid,
         metadata=PROTOCOL,
-        **said,
+        **fields,
     )
     WorkerHeartbeat.objects.bulk_create([row], ignore_conflicts=True)
 
@@ -79,8 +79,8 @@ def longest_silence(worker: Worker, job_id: UUID, run_epoch: int) -> float | Non
     row = WorkerHeartbeat.objects.filter(
         worker_id=worker.id, current_job_id=job_id, current_run_epoch=run_epoch
     )
-    found: float | None = row.values_list(_longest(), flat=True).first()
-    return None if found is None else round(found, 1)
+    silence: float | None = row.values_list(_longest(), flat=True).first()
+    return None if silence is None else round(silence, 1)
 
 
 def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:

@@ -268,12 +268,12 @@ def _ended_before(run: Run) -> str | None:
 
 def _reject_late(run: Run, tried: str, error: str = "") -> bool:
     status = Job.objects.filter(pk=run.job_id).values_list("status", "run_epoch").first()
-    found = {"status": status[0], "epoch": status[1]} if status else {"status": None}
+    job = {"status": status[0], "epoch": status[1]} if status else {"status": None}
     _tell(
         run,
         JobEvent.Kind.LATE_RESULT_REJECTED,
         reason=error,
-        details={"tried": tried, "job": found},
+        details={"tried": tried, "job": job},
     )
     heartbeats.say(run.worker)
     return False

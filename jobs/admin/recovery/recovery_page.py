@@ -20,7 +20,7 @@ from jobs.models import RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.operations import previews
 from jobs.recovery import control, outlook, surroundings, what_if
-from jobs.recovery.decision import Action
+from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import OnePageAdmin
@@ -165,8 +165,8 @@ def _stale_runs(around: Surroundings) -> dict[str, Any]:
         "hidden": max(0, len(outlooks) - SHOWN),
         "found": len(outlooks),
         "capped": len(outlooks) == PREVIEWED,
-        "requeued": counts[Action.REQUEUE],
-        "quarantined": counts[Action.QUARANTINE],
-        "skipped": counts[Action.NOTHING],
+        "requeued": counts[SweepAction.REQUEUE],
+        "quarantined": counts[SweepAction.QUARANTINE],
+        "skipped": counts[SweepAction.NOTHING],
         "once_armed": outlook.of_sweeps(around).sentence,
     }

@@ -10,7 +10,7 @@ import pytest
 from django.db.models.functions import Now
 
 from jobs.bulk import decisions, job_actions, trial
-from jobs.bulk.trial import Verdict
+from jobs.bulk.trial import TrialVerdict
 from jobs.models import BulkOperation, Job, JobEvent, Status
 from tests.factories import SECOND, job
 from tests.jobs.bulk.helpers import ADA, begun, chunk, finish, fresh, many, outcomes, told
@@ -148,19 +148,19 @@ def test_which_members_count_as_failed_and_succeeded(fields: dict[str, Any], bac
 @pytest.mark.parametrize(
     ("back", "through", "seconds_left", "passed", "verdict"),
     [
-        (0, 0, None, False, Verdict.WAIT),
-        (0, 0, 1, False, Verdict.WAIT),
-        (0, 0, 0, False, Verdict.PASSED),
-        (4, 6, 30, False, Verdict.PASSED),
-        (4, 5, 30, False, Verdict.WAIT),
-        (5, 0, 30, False, Verdict.STOP),
-        (5, 0, 0, False, Verdict.STOP),
-        (5, 0, 0, True, Verdict.STOP),
-        (4, 0, 30, True, Verdict.GO_ON),
+        (0, 0, None, False, TrialVerdict.WAIT),
+        (0, 0, 1, False, TrialVerdict.WAIT),
+        (0, 0, 0, False, TrialVerdict.PASSED),
+        (4, 6, 30, False, TrialVerdict.PASSED),
+        (4, 5, 30, False, TrialVerdict.WAIT),
+        (5, 0, 30, False, TrialVerdict.STOP),
+        (5, 0, 0, False, TrialVerdict.STOP),
+        (5, 0, 0, True, TrialVerdict.STOP),
+        (4, 0, 30, True, TrialVerdict.GO_ON),
     ],
 )
 def test_trial_verdict(
-    back: int, through: int, seconds_left: int | None, *, passed: bool, verdict: Verdict
+    back: int, through: int, seconds_left: int | None, *, passed: bool, verdict: TrialVerdict
 ) -> None:
     now = timedelta(0)
     until = None if seconds_left is None else now + seconds_left * SECOND

@@ -22,7 +22,7 @@ from jobs.admin.jobs import filters
 from jobs.models import Job, QueueState, RecoveryControl, Status
 from jobs.models.staleness import began_at, deadline_of, last_seen_of
 from jobs.recovery import rescue
-from jobs.recovery.decision import Action, Policy, decide
+from jobs.recovery.decision import Policy, SweepAction, decide
 from jobs.recovery.stale_pages import BEGINNING, StaleRun, StaleRuns
 from jobs.runs.diagnosis import Reason, diagnose
 from opsconsole.kit.env import QueueConfig
@@ -208,7 +208,8 @@ def test_the_statement_that_takes_runs(world: World) -> None:
     """Check beats only: other signs of life do not appear after the page was locked."""
     policy = Policy(max_recoveries=3, queues=frozenset(), cutoff=None, forgiven_before=None)
     runs = [
-        decide(job, policy)._replace(action=Action.REQUEUE) for job in Job.objects.running().with_evidence()
+        decide(job, policy)._replace(action=SweepAction.REQUEUE)
+        for job in Job.objects.running().with_evidence()
     ]
     assert world.named(rescue.requeue(runs)) == {name for name, case in CASES.items() if case.kept}
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobs.models import Job, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from jobs.recovery import outlook, surroundings, sweeps
-from jobs.recovery.decision import Action
+from jobs.recovery.decision import SweepAction
 from jobs.recovery.outlook import Outlook, When
 from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit import pauses
@@ -66,10 +66,10 @@ def states() -> dict[UUID, State]:
     return {pk: State(status, epoch, recoveries) for pk, status, epoch, recoveries in rows}
 
 
-def done(before: State, after: State) -> Action:
+def done(before: State, after: State) -> SweepAction:
     if after == before:
-        return Action.NOTHING
-    return Action.REQUEUE if after.status == Status.PENDING else Action.QUARANTINE
+        return SweepAction.NOTHING
+    return SweepAction.REQUEUE if after.status == Status.PENDING else SweepAction.QUARANTINE
 
 
 def outlooks(around: Surroundings) -> dict[UUID, Outlook]:
@@ -163,7 +163,7 @@ def _set_up(settings: Any, now: datetime, mode: str, pause: str, hold: str) -> N
 def _sweep_and_compare() -> None:
     around = surroundings.read()
     said, before = outlooks(around), states()
-    wanted = {pk for pk, each in said.items() if each.decision.action != Action.NOTHING}
+    wanted = {pk for pk, each in said.items() if each.decision.action != SweepAction.NOTHING}
     asked = surroundings.recoverable(Job.objects.stale(), around.policy)
     assert set(asked.values_list("pk", flat=True)) == wanted, "the query says what decide() says"
     prospect = outlook.of_sweeps(around)
@@ -171,16 +171,16 @@ def _sweep_and_compare() -> None:
     swept = sweeps.sweep("schedule")
 
     after = states()
-    acted = any(done(before[pk], after[pk]) != Action.NOTHING for pk in after)
+    acted = any(done(before[pk], after[pk]) != SweepAction.NOTHING for pk in after)
     assert acted is (prospect.when == When.NEXT_SWEEP), prospect
     assert acted is (prospect.stop is None)
     if not around.sweeps_were_away:
         assert (swept.mode == Sweep.Mode.ARMED) is (around.standstill is None)
     for pk, each in said.items():
-        expected = each.action if each.when == When.NEXT_SWEEP else Action.NOTHING
+        expected = each.action if each.when == When.NEXT_SWEEP else SweepAction.NOTHING
         assert done(before[pk], after[pk]) == expected, each
-        assert bool(PROMISE.search(each.sentence)) is (expected != Action.NOTHING), each
-        if expected == Action.REQUEUE:
+        assert bool(PROMISE.search(each.sentence)) is (expected != SweepAction.NOTHING), each
+        if expected == SweepAction.REQUEUE:
             assert after[pk].recovery_count - before[pk].recovery_count == each.decision.counted, each
 
 
@@ -210,5 +210,5 @@ def _end_the_pause() -> None:
 def _compare_later(said: dict[UUID, Outlook], before: dict[UUID, State], due: set[When]) -> None:
     after = states()
     for pk, each in said.items():
-        expected = each.action if each.when in due else Action.NOTHING
+        expected = each.action if each.when in due else SweepAction.NOTHING
         assert done(before[pk], after[pk]) == expected, each

@@ -12,7 +12,7 @@ from django_q.models import Schedule
 
 from jobs.models import Job, RecoveryControl, Sweep
 from jobs.recovery import outlook, surroundings, sweeps
-from jobs.recovery.decision import Action, Why
+from jobs.recovery.decision import SweepAction, Why
 from jobs.recovery.outlook import Outlook, When
 from jobs.recovery.surroundings import Stop
 from opsconsole.cluster import schedules
@@ -78,7 +78,7 @@ def test_wording_of_why_run_is_left_alone(armed: None) -> None:
     }
     for made, (reason, sentence) in cases.items():
         told = of(made)
-        assert (told.action, told.reason, told.sentence) == (Action.NOTHING, reason, sentence)
+        assert (told.action, told.reason, told.sentence) == (SweepAction.NOTHING, reason, sentence)
     RecoveryControl.objects.update(cutoff=Now())
     told = of(stale_run(worker="w4"))
     assert told.reason == Why.BEFORE_CUTOFF
@@ -120,7 +120,7 @@ def test_wording_of_what_stops_sweeps(armed: None, settings: Any) -> None:
 
     settings.OPSCONSOLE_MASS_STALE_RUNS = 2
     assert "ends the hold, because few runs are silent now" in outlook.of_sweeps(surroundings.read()).sentence
-    assert of(made).action == Action.REQUEUE
+    assert of(made).action == SweepAction.REQUEUE
 
     RecoveryControl.objects.update(mode=MODE.OBSERVE)
     assert of(made).sentence == "Recovery only observes: sweeps change nothing until somebody arms it."
@@ -131,7 +131,7 @@ def test_without_sweeps_nothing_is_promised(armed: None) -> None:
     made = stale_run()
     Sweep.objects.update(finished_at=Now() - 12 * MINUTE)
     told = of(made)
-    assert (told.action, told.when, told.reason) == (Action.NOTHING, When.NOT_BY_ITSELF, Stop.NO_SWEEPS)
+    assert (told.action, told.when, told.reason) == (SweepAction.NOTHING, When.NOT_BY_ITSELF, Stop.NO_SWEEPS)
     assert told.sentence.startswith("No sweep has ended for 12 min, so nothing is recovered.")
     assert sweeps.sweep("schedule").requeued == 0
 

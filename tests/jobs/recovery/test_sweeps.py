@@ -18,7 +18,7 @@ from django.utils import timezone
 from alerts.models import Alert
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
 from jobs.recovery import batches, control, outlook, rescue, surroundings, sweeps
-from jobs.recovery.decision import Action
+from jobs.recovery.decision import SweepAction
 from jobs.recovery.stale_pages import held_again
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.diagnosis import Reason
@@ -126,7 +126,7 @@ def test_observe_mode_changes_nothing() -> None:
     assert Job.objects.get(pk=dead.pk).status == Status.IN_PROGRESS
     assert not Outbox.objects.exists()
     armed = surroundings.if_armed(surroundings.read(), cutoff=None)
-    assert [each.action for each in outlook.preview(armed, 10)] == [Action.REQUEUE]
+    assert [each.action for each in outlook.preview(armed, 10)] == [SweepAction.REQUEUE]
 
 
 def test_runs_before_the_cutoff_are_for_people_only() -> None:
