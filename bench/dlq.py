@@ -55,7 +55,7 @@ def _measure(count: int) -> str:
     from jobs.dead_letters import fulfilment, operations, origins  # noqa: PLC0415
     from jobs.dead_letters.queue_visit import visit  # noqa: PLC0415
     from jobs.dead_letters.scan import Budget  # noqa: PLC0415
-    from jobs.letter_ledger.entries import Action  # noqa: PLC0415
+    from jobs.letter_ledger.entries import LetterAction  # noqa: PLC0415
     from jobs.models import DeadLetter  # noqa: PLC0415
     from jobs.runs.timeline import Actor  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def _measure(count: int) -> str:
 
     def request() -> None:
         for start in range(0, count, 500):
-            steps = operations.plan(Action.REPLAY, ids[start : start + 500])
+            steps = operations.plan(LetterAction.REPLAY, ids[start : start + 500])
             operations.carry_out(steps, Actor.operator("bench", None), "a benchmark")
 
     requested = _timed(request)

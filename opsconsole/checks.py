@@ -93,7 +93,7 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[c
             (
                 "OPSCONSOLE_BEAT_INTERVAL_SECONDS",
                 settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS,
-                "a few late beats make a living worker look dead.",
+                "a few late heartbeats make a living worker look dead.",
                 "opsconsole.W002",
             ),
         )

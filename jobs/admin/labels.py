@@ -42,7 +42,7 @@ def status(value: str) -> SafeString:
 
 
 def message_trouble(trouble: MessageTrouble) -> SafeString:
-    """What is wrong with the message of a waiting job."""
+    """Return a badge that says what is wrong with the message of a waiting job."""
     return badge(trouble.label.capitalize(), "bad" if trouble.pressing else "warning")
 
 

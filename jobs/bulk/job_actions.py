@@ -10,7 +10,7 @@ from django.db.models import Q
 from jobs.bulk.kinds import Kind, Order, Result, Trial
 from jobs.models import Job, Status
 from jobs.operations import job_operations
-from jobs.operations.job_operations import Action
+from jobs.operations.job_operations import JobAction
 
 # The jobs that have waited longest come first.
 OLDEST_FIRST = ("created_at", "pk")
@@ -37,7 +37,7 @@ def _customers(subjects: Sequence[str]) -> dict[str, str]:
     return {str(pk): customer for pk, customer in jobs}
 
 
-def _kind(action: Action, verb: str, done_word: str, trial: Trial | None) -> Kind:
+def _kind(action: JobAction, verb: str, done_word: str, trial: Trial | None) -> Kind:
     return Kind(
         action=action.value,
         model=Job,
@@ -57,7 +57,7 @@ def _kind(action: Action, verb: str, done_word: str, trial: Trial | None) -> Kin
 
 _TRIAL = Trial(came_back=came_back, came_through=came_through)
 KINDS = (
-    _kind(Action.REQUEUE, "Requeue", "requeued", _TRIAL),
-    _kind(Action.CANCEL, "Cancel", "cancelled", None),
-    _kind(Action.RELEASE, "Release", "released", _TRIAL),
+    _kind(JobAction.REQUEUE, "Requeue", "requeued", _TRIAL),
+    _kind(JobAction.CANCEL, "Cancel", "cancelled", None),
+    _kind(JobAction.RELEASE, "Release", "released", _TRIAL),
 )

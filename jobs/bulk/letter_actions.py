@@ -13,7 +13,7 @@ from django_q.tasks import async_task
 
 from jobs.bulk.kinds import Kind, Order, Result, Trial
 from jobs.dead_letters import operations
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Status
 
 # FIFO queues keep the order of sending within a group.
@@ -39,7 +39,9 @@ def _customers(subjects: Sequence[str]) -> dict[str, str]:
     return {str(pk): customer or queue for pk, customer, queue in told}
 
 
-def _kind(action: Action, verb: str, done_word: str, permission: str, trial: Trial | None = None) -> Kind:
+def _kind(
+    action: LetterAction, verb: str, done_word: str, permission: str, trial: Trial | None = None
+) -> Kind:
     return Kind(
         action=action.value,
         model=DeadLetter,
@@ -60,12 +62,12 @@ def _kind(action: Action, verb: str, done_word: str, permission: str, trial: Tri
 
 KINDS = (
     _kind(
-        Action.REPLAY,
+        LetterAction.REPLAY,
         "Replay",
         "marked for replay",
         "replay",
         Trial(came_back=operations.came_back, came_through=came_through),
     ),
-    _kind(Action.DISCARD, "Discard", "discarded", "discard"),
-    _kind(Action.RESTORE, "Restore", "restored", "discard"),
+    _kind(LetterAction.DISCARD, "Discard", "discarded", "discard"),
+    _kind(LetterAction.RESTORE, "Restore", "restored", "discard"),
 )

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from jobs.dead_letters import operations, redaction, requeue
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.format import MalformedMessage, parse_body
 from jobs.models import DeadLetter, Job
 from jobs.operations.job_operations import OperationRefused, Outcome
@@ -64,7 +64,7 @@ def replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outc
             raise OperationRefused(
                 "Its job is known, so its message is made from the job's row: replay the letter without editing it."
             )
-        step = operations.step_for(Action.REPLAY, letter, None)
+        step = operations.step_for(LetterAction.REPLAY, letter, None)
         if not step.will:
             return Outcome(letter.pk, done=False, sentence=step.sentence)
         operations.want_sending([letter], actor, reason, edited_body=body)

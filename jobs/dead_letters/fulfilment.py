@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from jobs.dead_letters import origins, replay, sending
 from jobs.dead_letters.check import check_one
 from jobs.dead_letters.scan import Budget
-from jobs.letter_ledger.entries import Action, State
+from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetterQueue, ReplayAttempt
 
 
@@ -50,5 +50,7 @@ def waiting() -> QuerySet[ReplayAttempt]:
 
 def has_requests(dlq: DeadLetterQueue) -> bool:
     """Tell whether a request needs a message of this queue to be held, in order to send or delete it."""
-    to_hold = Q(state=State.SENT) | Q(state=State.WANTED, action__in=[Action.REPLAY, Action.DISCARD])
+    to_hold = Q(state=State.SENT) | Q(
+        state=State.WANTED, action__in=[LetterAction.REPLAY, LetterAction.DISCARD]
+    )
     return ReplayAttempt.objects.filter(to_hold, from_copy=False, letter__dlq=dlq).exists()

@@ -19,7 +19,7 @@ from jobs.dead_letters import requeue
 from jobs.dead_letters.requeue import LetterResults, NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
 from jobs.operations.job_operations import OperationRefused, Outcome, Step
 from jobs.runs.timeline import Actor
@@ -32,7 +32,7 @@ State = DeadLetter.State
 Pair: TypeAlias = "tuple[DeadLetter, NamedJob | None]"
 
 
-def plan(action: Action, letter_ids: Iterable[UUID]) -> list[Step]:
+def plan(action: LetterAction, letter_ids: Iterable[UUID]) -> list[Step]:
     """Return what the action would do to each of these letters, in the order given. Unknown ids are left out."""
     ids = list(letter_ids)
     found = DeadLetter.objects.light().in_bulk(ids)
@@ -43,7 +43,7 @@ def plan(action: Action, letter_ids: Iterable[UUID]) -> list[Step]:
 
 def step_for(action: str, letter: DeadLetter, job: NamedJob | None) -> Step:
     """Return the decision for one letter and the job it names, as ``requeue.jobs_of`` loads it. Pure."""
-    will, sentence = judge(Action(action), letter, job)
+    will, sentence = judge(LetterAction(action), letter, job)
     epoch, status = (job.run_epoch, str(job.status)) if job else (0, "")
     return Step(letter.pk, action, letter.state, epoch, status, will, sentence)
 
@@ -105,14 +105,14 @@ def _carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome
     same = [step for step in steps if (letter := found.get(step.job_id)) and letter.state == step.seen_status]
     jobs = requeue.jobs_of(found[step.job_id] for step in same)
     results = {step.job_id: (False, _changed(found.get(step.job_id))) for step in steps}
-    chosen: dict[Action, list[Pair]] = {}
+    chosen: dict[LetterAction, list[Pair]] = {}
     for step in same:
         letter = found[step.job_id]
         job = jobs.get(letter.job_id)
         if why := _second_thought(step, letter, job):
             results[step.job_id] = False, why
         else:
-            chosen.setdefault(Action(step.action), []).append((letter, job))
+            chosen.setdefault(LetterAction(step.action), []).append((letter, job))
     for action, pairs in chosen.items():
         results |= _WRITES[action](pairs, actor, reason)
     return [
@@ -169,7 +169,7 @@ def want_sending(
     ReplayAttempt.objects.bulk_create(
         entries.entry(
             letter,
-            Action.REPLAY,
+            LetterAction.REPLAY,
             ReplayAttempt.State.WANTED,
             actor,
             reason,
@@ -199,19 +199,19 @@ def _discarding(letter: DeadLetter, actor: Actor, reason: str) -> ReplayAttempt:
     state = ReplayAttempt.State.WANTED if in_queue else ReplayAttempt.State.DONE
     ended_at = None if in_queue else Now()
     return entries.entry(
-        letter, Action.DISCARD, state, actor, reason, from_copy=not in_queue, ended_at=ended_at
+        letter, LetterAction.DISCARD, state, actor, reason, from_copy=not in_queue, ended_at=ended_at
     )
 
 
 def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     """Cancel discards that were not carried out yet; keep the other letters as copies in the console."""
     letters = [letter for letter, _ in pairs]
-    waiting = _rows_of(letters).filter(action=Action.DISCARD, state=ReplayAttempt.State.WANTED)
+    waiting = _rows_of(letters).filter(action=LetterAction.DISCARD, state=ReplayAttempt.State.WANTED)
     called_off = set(waiting.select_for_update().values_list("letter_id", flat=True))
     waiting.filter(letter_id__in=called_off).update(
         state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome="Restored before it was deleted."
     )
-    _note(letters, Action.RESTORE, actor, reason)
+    _note(letters, LetterAction.RESTORE, actor, reason)
     _become([letter for letter in letters if letter.pk in called_off], State.IN_QUEUE)
     _become([letter for letter in letters if letter.pk not in called_off], State.KEPT)
     back = "Restored before it was deleted from its queue."
@@ -227,7 +227,7 @@ def _mark_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResult
     outcome = f"{actor.name} marked it as sent."
     unknown.filter(from_copy=True).update(state=ReplayAttempt.State.DONE, ended_at=Now(), outcome=outcome)
     unknown.update(state=ReplayAttempt.State.SENT, outcome=outcome)
-    _note(letters, Action.MARK_SENT, actor, reason)
+    _note(letters, LetterAction.MARK_SENT, actor, reason)
     _become([letter for letter in letters if letter.pk in kept], State.REPLAYED)
     _become([letter for letter in letters if letter.pk not in kept], State.REPLAYING)
     return {letter.pk: (True, "Counts as replayed.") for letter in letters}
@@ -239,7 +239,7 @@ def _mark_not_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterRe
     kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
     outcome = f"{actor.name} marked it as not sent."
     unknown.update(state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome=outcome)
-    _note(letters, Action.MARK_NOT_SENT, actor, reason)
+    _note(letters, LetterAction.MARK_NOT_SENT, actor, reason)
     _become([letter for letter in letters if letter.pk in kept], State.KEPT)
     _become([letter for letter in letters if letter.pk not in kept], State.IN_QUEUE)
     return {letter.pk: (True, "Can be replayed again.") for letter in letters}
@@ -249,19 +249,19 @@ def _rows_of(letters: Sequence[DeadLetter]) -> QuerySet[ReplayAttempt]:
     return ReplayAttempt.objects.filter(letter_id__in=[letter.pk for letter in letters])
 
 
-def _note(letters: Sequence[DeadLetter], action: Action, actor: Actor, reason: str) -> None:
+def _note(letters: Sequence[DeadLetter], action: LetterAction, actor: Actor, reason: str) -> None:
     done = ReplayAttempt.State.DONE
     ReplayAttempt.objects.bulk_create(
         entries.entry(letter, action, done, actor, reason, ended_at=Now()) for letter in letters
     )
 
 
-_WRITES: dict[Action, Callable[[Sequence[Pair], Actor, str], LetterResults]] = {
-    Action.REPLAY: _replay,
-    Action.DISCARD: _discard,
-    Action.RESTORE: _restore,
-    Action.MARK_SENT: _mark_sent,
-    Action.MARK_NOT_SENT: _mark_not_sent,
+_WRITES: dict[LetterAction, Callable[[Sequence[Pair], Actor, str], LetterResults]] = {
+    LetterAction.REPLAY: _replay,
+    LetterAction.DISCARD: _discard,
+    LetterAction.RESTORE: _restore,
+    LetterAction.MARK_SENT: _mark_sent,
+    LetterAction.MARK_NOT_SENT: _mark_not_sent,
 }
 
 
@@ -271,7 +271,7 @@ def came_back(letter_ids: Collection[UUID | str]) -> int:
     A scan saw it as a new letter, or the job that was requeued for it has failed.
     """
     failed_again = Q(
-        attempts__action=Action.REPLAY,
+        attempts__action=LetterAction.REPLAY,
         attempts__job_epoch__lte=F("job__run_epoch"),
         job__status__in=[Status.FAILED, Status.QUARANTINED],
     )

@@ -17,7 +17,7 @@ from jobs import sqs
 from jobs.dead_letters import sending, snapshot
 from jobs.dead_letters.sending import Parcel
 from jobs.letter_ledger import entries
-from jobs.letter_ledger.entries import Action, State
+from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
 from jobs.sqs import Received
 
@@ -71,13 +71,15 @@ class PageHandler:
 
 
 def _is_to_be_sent(attempt: ReplayAttempt) -> bool:
-    return attempt.action == Action.REPLAY and attempt.state == State.WANTED and not attempt.from_copy
+    return attempt.action == LetterAction.REPLAY and attempt.state == State.WANTED and not attempt.from_copy
 
 
 def _is_to_be_deleted(letter: DeadLetter, attempt: ReplayAttempt | None) -> bool:
     if attempt is None:
         return letter.state in OUGHT_TO_BE_GONE
-    return attempt.state == State.SENT or (attempt.action == Action.DISCARD and attempt.state == State.WANTED)
+    return attempt.state == State.SENT or (
+        attempt.action == LetterAction.DISCARD and attempt.state == State.WANTED
+    )
 
 
 def _parcel(received: Received, letter: DeadLetter, attempt: ReplayAttempt) -> Parcel:
@@ -116,7 +118,7 @@ def record_deleted(letters: Sequence[DeadLetter]) -> None:
         open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)
         sent = open_rows.filter(state=State.SENT)
         DeadLetter.objects.filter(attempts__in=sent).update(state=DeadLetter.State.REPLAYED)
-        discarded = Q(action=Action.DISCARD, state=State.WANTED)
+        discarded = Q(action=LetterAction.DISCARD, state=State.WANTED)
         open_rows.filter(discarded | Q(state=State.SENT)).update(
             state=State.DONE, deleted_at=Now(), ended_at=Now()
         )
@@ -182,7 +184,7 @@ def send_copies(stop_at: float) -> int:
 
 
 def _copies() -> QuerySet[ReplayAttempt]:
-    wanted = ReplayAttempt.objects.filter(state=State.WANTED, action=Action.REPLAY, from_copy=True)
+    wanted = ReplayAttempt.objects.filter(state=State.WANTED, action=LetterAction.REPLAY, from_copy=True)
     return wanted.select_related("letter").defer("letter__words").order_by("pk")
 
 

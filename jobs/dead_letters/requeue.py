@@ -30,9 +30,9 @@ NamedJob: TypeAlias = "WithAnnotations[Job, NamedJobColumns]"
 # For each letter: whether it was done, and a sentence.
 LetterResults = dict[UUID, tuple[bool, str]]
 
-REQUEUES: dict[str, job_operations.Action] = {
-    Status.FAILED: job_operations.Action.REQUEUE,
-    Status.QUARANTINED: job_operations.Action.RELEASE,
+REQUEUES: dict[str, job_operations.JobAction] = {
+    Status.FAILED: job_operations.JobAction.REQUEUE,
+    Status.QUARANTINED: job_operations.JobAction.RELEASE,
 }
 
 

@@ -8,14 +8,14 @@ from django.conf import settings
 
 from jobs.dead_letters import requeue
 from jobs.dead_letters.requeue import NamedJob
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
 
 State = DeadLetter.State
 Verdict = tuple[bool, str]
 
 
-def judge(action: Action, letter: DeadLetter, job: NamedJob | None) -> Verdict:
+def judge(action: LetterAction, letter: DeadLetter, job: NamedJob | None) -> Verdict:
     """Tell whether the action will be carried out on the letter, with a sentence. ``job``: the job it names, if known."""
     return _JUDGES[action](letter, job)
 
@@ -80,10 +80,10 @@ def _judge_mark_not_sent(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     return False, "Its outcome is not in doubt."
 
 
-_JUDGES: dict[Action, Callable[[DeadLetter, NamedJob | None], Verdict]] = {
-    Action.REPLAY: _judge_replay,
-    Action.DISCARD: _judge_discard,
-    Action.RESTORE: _judge_restore,
-    Action.MARK_SENT: _judge_mark_sent,
-    Action.MARK_NOT_SENT: _judge_mark_not_sent,
+_JUDGES: dict[LetterAction, Callable[[DeadLetter, NamedJob | None], Verdict]] = {
+    LetterAction.REPLAY: _judge_replay,
+    LetterAction.DISCARD: _judge_discard,
+    LetterAction.RESTORE: _judge_restore,
+    LetterAction.MARK_SENT: _judge_mark_sent,
+    LetterAction.MARK_NOT_SENT: _judge_mark_not_sent,
 }

@@ -9,12 +9,12 @@ from uuid import UUID
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.runs.timeline import Actor
 
-Action = ReplayAttempt.Action
+LetterAction = ReplayAttempt.Action
 State = ReplayAttempt.State
 
 
 def entry(
-    letter: DeadLetter, action: Action, state: State, actor: Actor, reason: str, **more: Any
+    letter: DeadLetter, action: LetterAction, state: State, actor: Actor, reason: str, **more: Any
 ) -> ReplayAttempt:
     """Return an unsaved row. ``more`` are the fields of its state."""
     return ReplayAttempt(

@@ -40,7 +40,7 @@ class OperationRefused(OpsConsoleError):
     """An operation can't be started; the message says what is missing."""
 
 
-class Action(TextChoices):
+class JobAction(TextChoices):
     REQUEUE = "requeue", "requeue"
     CANCEL = "cancel", "cancel"
     RELEASE = "release", "release from quarantine"
@@ -88,7 +88,7 @@ class _Decision:
     details: dict[str, Any]
 
 
-def plan(action: Action, job_ids: Iterable[UUID]) -> list[Step]:
+def plan(action: JobAction, job_ids: Iterable[UUID]) -> list[Step]:
     """Return what the action would do to each of these jobs, in the given order, without unknown ids."""
     wanted = list(job_ids)
     found = _with_evidence(wanted)
@@ -145,7 +145,7 @@ def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.IN_PROGRESS and diagnose(job).stale:
         return (
             True,
-            "Its worker no longer beats for it, and will be told if it does again; its result will be refused.",
+            "Its worker no longer sends heartbeats for it. If it does again, it will be told to stop; its result will be refused.",
         )
     if job.status == Status.IN_PROGRESS:
         return (
@@ -169,9 +169,9 @@ def _left_alone(job: JobWithEvidence) -> str:
 
 
 _JUDGES: dict[str, Callable[[JobWithEvidence], tuple[bool, str]]] = {
-    Action.REQUEUE: _judge_requeue,
-    Action.CANCEL: _judge_cancel,
-    Action.RELEASE: _judge_release,
+    JobAction.REQUEUE: _judge_requeue,
+    JobAction.CANCEL: _judge_cancel,
+    JobAction.RELEASE: _judge_release,
 }
 
 
@@ -238,7 +238,7 @@ def _second_thought(step: Step, job: JobWithEvidence) -> str:
 
 
 def _worker_proved_alive(step: Step, again: Step) -> bool:
-    return step.action == Action.REQUEUE and step.seen_reason != again.seen_reason == Reason.HUNG
+    return step.action == JobAction.REQUEUE and step.seen_reason != again.seen_reason == Reason.HUNG
 
 
 def _changed(now: tuple[str, int] | None) -> str:
@@ -305,8 +305,8 @@ def _cancel(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
     return {job.pk: "Cancelled." for job in jobs}
 
 
-_WRITES: dict[Action, Callable[[Sequence[Job], _Decision], dict[UUID, str]]] = {
-    Action.REQUEUE: _requeue,
-    Action.RELEASE: _release,
-    Action.CANCEL: _cancel,
+_WRITES: dict[JobAction, Callable[[Sequence[Job], _Decision], dict[UUID, str]]] = {
+    JobAction.REQUEUE: _requeue,
+    JobAction.RELEASE: _release,
+    JobAction.CANCEL: _cancel,
 }

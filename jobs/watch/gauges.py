@@ -76,15 +76,15 @@ def stale_jobs_day() -> Reading:
 
 
 def _prospect() -> str:
-    """What sweeps do about those that are stale now. With the time: a message is read later, and an alert stays open."""
+    """Return what sweeps do about the runs that are stale now, with the time, because the alert may be read later."""
     around = surroundings.read()
     return f"At {clock_time(around.read_at)}: {outlook.of_sweeps(around).sentence}"
 
 
 def taken_in_a_day() -> Counter[str]:
-    """How many runs sweeps took from their workers in the last 24 hours, by kind of event.
+    """Count the runs that sweeps took from their workers in the last 24 hours, by kind of event.
 
-    One event a run: a recovery raises the epoch, and quarantine ends it. A run that is stale now has none yet.
+    There is one event per run: a recovery raises the epoch, and quarantine ends it. A run that is stale now has none yet.
     """
     kinds = (JobEvent.Kind.RECOVERED, JobEvent.Kind.QUARANTINED)
     events = JobEvent.objects.filter(at__gte=Now() - DAY, kind__in=kinds, actor=SWEEP.name)
@@ -188,7 +188,7 @@ def told_no_worker(waiting: int, quiet_for: timedelta) -> Reading:
 
 
 def judge_queues() -> None:
-    """One alert a queue whose last two readings failed, resolved when it is read again."""
+    """Open an alert per queue whose last two readings failed, and resolve it when the queue is read again."""
     read = QueueState.objects.filter(name__in=settings.QUEUES)
     for name in read.filter(error="").values_list("name", flat=True):
         notify.resolve(f"{queue_depths.UNREADABLE}:{name}")

@@ -13,7 +13,7 @@ from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.dead_letters import editing, operations, redaction, requeue
 from jobs.dead_letters.requeue import NamedJob
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
 from jobs.operations.job_operations import OperationRefused
 from opsconsole.kit.reasons import ReasonField, ReasonForm
@@ -50,7 +50,7 @@ class EditForm(ReasonForm):
 
 def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
     """Tell whether the body of this letter can be edited and sent."""
-    return job is None and operations.step_for(Action.REPLAY, letter, None).will
+    return job is None and operations.step_for(LetterAction.REPLAY, letter, None).will
 
 
 def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpResponse:
@@ -78,7 +78,7 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter, form:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)
     ask_cluster("jobs.tasks.work_dead_letters")
-    return admin.result_page(request, Action.REPLAY, [outcome], reason)
+    return admin.result_page(request, LetterAction.REPLAY, [outcome], reason)
 
 
 def _page(

@@ -19,7 +19,7 @@ from django_stubs_ext import WithAnnotations
 from jobs.admin.bulk import start
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, FailureGroup
 from opsconsole.kit.counting import figure
 from opsconsole.kit.db_clock import DbNow
@@ -29,7 +29,7 @@ from opsconsole.kit.display import NOTHING, age, badge
 # Counting stops here: a page never counts a million letters.
 MOST_COUNTED = 1_000
 # The actions that are offered for all undecided letters of a group.
-OFFERED = (Action.REPLAY, Action.DISCARD)
+OFFERED = (LetterAction.REPLAY, LetterAction.DISCARD)
 
 
 class NoteForm(forms.ModelForm[FailureGroup]):

@@ -13,7 +13,7 @@ from django_q.tasks import async_task
 from jobs.admin import previewed_actions
 from jobs.bulk import letter_actions
 from jobs.dead_letters import operations
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
 from jobs.operations.job_operations import Outcome, Step
 from jobs.runs.timeline import Actor
@@ -29,19 +29,19 @@ class LetterLine:
     sentence: str
 
 
-class PlannedLetters(previewed_actions.PlannedAdmin[Action, DeadLetter]):
-    choices = Action
+class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
+    choices = LetterAction
     words = previewed_actions.words_of(letter_actions.KINDS) | {
-        Action.MARK_SENT: ("Mark as sent", "marked as sent"),
-        Action.MARK_NOT_SENT: ("Mark as not sent", "marked as not sent"),
+        LetterAction.MARK_SENT: ("Mark as sent", "marked as sent"),
+        LetterAction.MARK_NOT_SENT: ("Mark as not sent", "marked as not sent"),
     }
     kept = operations.KEPT
-    by_cluster = frozenset({Action.REPLAY, Action.DISCARD, Action.MARK_SENT})
+    by_cluster = frozenset({LetterAction.REPLAY, LetterAction.DISCARD, LetterAction.MARK_SENT})
 
-    def begin(self, request: HttpRequest, action: Action, rows: QuerySet[DeadLetter]) -> HttpResponse:
+    def begin(self, request: HttpRequest, action: LetterAction, rows: QuerySet[DeadLetter]) -> HttpResponse:
         return super().begin(request, action, rows.order_by(*letter_actions.AS_SENT))
 
-    def plan(self, action: Action, ids: Sequence[UUID]) -> Sequence[Step]:
+    def plan(self, action: LetterAction, ids: Sequence[UUID]) -> Sequence[Step]:
         return operations.plan(action, ids)
 
     def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:

@@ -24,7 +24,7 @@ from jobs.admin.dead_letters import coverage, edit, filters
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
 from jobs.dead_letters import requeue, search_text
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
 from jobs.models.dead_letter import EXPIRES_SOON, DeadLetterQuerySet
 from opsconsole.kit.capped_paginator import StatesPaginator
@@ -42,11 +42,11 @@ STATE_TONES: dict[str, str] = {
     DeadLetter.State.REPLAYED: "good",
 }
 PERMISSIONS = {
-    Action.REPLAY: "replay",
-    Action.DISCARD: "discard",
-    Action.RESTORE: "discard",
-    Action.MARK_SENT: "replay",
-    Action.MARK_NOT_SENT: "replay",
+    LetterAction.REPLAY: "replay",
+    LetterAction.DISCARD: "discard",
+    LetterAction.RESTORE: "discard",
+    LetterAction.MARK_SENT: "replay",
+    LetterAction.MARK_NOT_SENT: "replay",
 }
 
 
@@ -164,7 +164,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {"coverage": coverage.lines(), "may_check": self.may(request, Action.REPLAY)}
+        context = {"coverage": coverage.lines(), "may_check": self.may(request, LetterAction.REPLAY)}
         return super().changelist_view(request, context | (extra_context or {}))
 
     def get_urls(self) -> list[URLPattern]:
@@ -187,7 +187,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
 
     def page(self, request: HttpRequest, row: ShownLetter) -> HttpResponse:
         job = requeue.jobs_of([row]).get(row.job_id)
-        permitted = [action for action in Action if self.may(request, action)]
+        permitted = [action for action in LetterAction if self.may(request, action)]
         context = letter_page(row, job, permitted) | {
             "state": state_badge(row),
             "returns": returns(row),
@@ -196,32 +196,32 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         }
         return self.render(request, "admin/jobs/deadletter/page.html", context)
 
-    def may(self, request: HttpRequest, action: Action) -> bool:
+    def may(self, request: HttpRequest, action: LetterAction) -> bool:
         needed = f"jobs.{PERMISSIONS[action]}_deadletter"
         return request.user.has_perm(needed) and self.has_view_permission(request)
 
     def may_edit(self, request: HttpRequest) -> bool:
         """Tell whether the person may edit: this needs its own permission, the one to replay, and a setting."""
-        allowed = request.user.has_perm("jobs.edit_deadletter") and self.may(request, Action.REPLAY)
+        allowed = request.user.has_perm("jobs.edit_deadletter") and self.may(request, LetterAction.REPLAY)
         return bool(settings.OPSCONSOLE_EDIT_DEAD_LETTERS) and allowed
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, Action.REPLAY)
+        return self.may(request, LetterAction.REPLAY)
 
     def has_discard_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, Action.DISCARD)
+        return self.may(request, LetterAction.DISCARD)
 
     @admin.action(description="Replay", permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return self.begin(request, Action.REPLAY, queryset)
+        return self.begin(request, LetterAction.REPLAY, queryset)
 
     @admin.action(description="Discard", permissions=["discard"])
     def discard_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return self.begin(request, Action.DISCARD, queryset)
+        return self.begin(request, LetterAction.DISCARD, queryset)
 
     @admin.action(description="Restore", permissions=["discard"])
     def restore_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return self.begin(request, Action.RESTORE, queryset)
+        return self.begin(request, LetterAction.RESTORE, queryset)
 
     def edit_view(self, request: HttpRequest, letter_id: UUID) -> HttpResponse:
         if not self.may_edit(request):
@@ -237,7 +237,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         """Ask the cluster to check now; a page never waits for SQS."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.may(request, Action.REPLAY):
+        if not self.may(request, LetterAction.REPLAY):
             raise PermissionDenied
         ask_cluster("jobs.tasks.check_dead_letters")
         messages.success(request, "The cluster is checking now. Reload this page in a few seconds.")

@@ -17,7 +17,7 @@ from jobs.admin import labels
 from jobs.admin.previewed_actions import button
 from jobs.dead_letters import editing, operations, redaction
 from jobs.dead_letters.requeue import NamedJob
-from jobs.letter_ledger.entries import Action, State
+from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import badge
@@ -27,11 +27,11 @@ EVENTS_SHOWN = 8
 RETURNS_SHOWN = 20
 WHOLE = 4 * 1_048_576
 LABELS: dict[str, str] = {
-    Action.REPLAY: "Replay",
-    Action.DISCARD: "Discard",
-    Action.RESTORE: "Restore",
-    Action.MARK_SENT: "It was sent",
-    Action.MARK_NOT_SENT: "It was not sent",
+    LetterAction.REPLAY: "Replay",
+    LetterAction.DISCARD: "Discard",
+    LetterAction.RESTORE: "Restore",
+    LetterAction.MARK_SENT: "It was sent",
+    LetterAction.MARK_NOT_SENT: "It was not sent",
 }
 LEDGER_TONES: dict[str, str] = {
     State.DONE: "good",
@@ -61,7 +61,9 @@ class LedgerEntry:
     diff: Sequence[tuple[str, str]]
 
 
-def letter_page(letter: ShownLetter, job: NamedJob | None, permitted: Sequence[Action]) -> dict[str, Any]:
+def letter_page(
+    letter: ShownLetter, job: NamedJob | None, permitted: Sequence[LetterAction]
+) -> dict[str, Any]:
     """Return the context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.DeadLetterAdmin.load``."""
     steps = [operations.step_for(action, letter, job) for action in permitted]
     buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
@@ -76,7 +78,7 @@ def letter_page(letter: ShownLetter, job: NamedJob | None, permitted: Sequence[A
         "ledger": [_entry(row, letter) for row in letter.ledger],
         "came_back_as": DeadLetter.objects.light().filter(returned_from=letter)[:RETURNS_SHOWN],
         "buttons": [b for b in buttons if b.enabled],
-        "refusal": next((b.why for b in buttons if b.action == Action.REPLAY and not b.enabled), ""),
+        "refusal": next((b.why for b in buttons if b.action == LetterAction.REPLAY and not b.enabled), ""),
         "unknown": letter.state == DeadLetter.State.OUTCOME_UNKNOWN,
     }
 

@@ -14,7 +14,7 @@ from jobs.admin.jobs.progress_notes import DoneByRun
 from jobs.bulk import job_actions
 from jobs.models import Job
 from jobs.operations import job_operations
-from jobs.operations.job_operations import Action, Outcome, Step
+from jobs.operations.job_operations import JobAction, Outcome, Step
 from jobs.runs.timeline import Actor
 
 MOST_JOBS = previewed_actions.MOST
@@ -30,12 +30,12 @@ class JobLine:
     done_before: Sequence[DoneByRun] = ()
 
 
-class PlannedJobs(previewed_actions.PlannedAdmin[Action, Job]):
-    choices = Action
+class PlannedJobs(previewed_actions.PlannedAdmin[JobAction, Job]):
+    choices = JobAction
     words = previewed_actions.words_of(job_actions.KINDS)
     kept = job_operations.KEPT
 
-    def plan(self, action: Action, ids: Sequence[UUID]) -> Sequence[Step]:
+    def plan(self, action: JobAction, ids: Sequence[UUID]) -> Sequence[Step]:
         return job_operations.plan(action, ids)
 
     def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:

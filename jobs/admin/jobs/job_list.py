@@ -24,7 +24,7 @@ from jobs.admin.jobs.job_page import job_page
 from jobs.admin.jobs.message_filter import MessageFilter
 from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
-from jobs.operations.job_operations import Action
+from jobs.operations.job_operations import JobAction
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.read_only_admin import PageAdmin
@@ -106,29 +106,29 @@ class JobAdmin(PlannedJobs, PageAdmin[JobWithEvidence]):
             return None
 
     def page(self, request: HttpRequest, row: JobWithEvidence) -> HttpResponse:
-        context = job_page(row, [action for action in Action if self.may(request, action)])
+        context = job_page(row, [action for action in JobAction if self.may(request, action)])
         return self.render(request, "admin/jobs/job/page.html", context)
 
-    def may(self, request: HttpRequest, action: Action) -> bool:
+    def may(self, request: HttpRequest, action: JobAction) -> bool:
         return request.user.has_perm(f"jobs.{action}_job") and self.has_view_permission(request)
 
     def has_requeue_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, Action.REQUEUE)
+        return self.may(request, JobAction.REQUEUE)
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, Action.CANCEL)
+        return self.may(request, JobAction.CANCEL)
 
     def has_release_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, Action.RELEASE)
+        return self.may(request, JobAction.RELEASE)
 
     @admin.action(description="Requeue", permissions=["requeue"])
     def requeue_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return self.begin(request, Action.REQUEUE, queryset)
+        return self.begin(request, JobAction.REQUEUE, queryset)
 
     @admin.action(description="Cancel", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return self.begin(request, Action.CANCEL, queryset)
+        return self.begin(request, JobAction.CANCEL, queryset)
 
     @admin.action(description="Release", permissions=["release"])
     def release_selected(self, request: HttpRequest, queryset: JobQuerySet) -> HttpResponse:
-        return self.begin(request, Action.RELEASE, queryset)
+        return self.begin(request, JobAction.RELEASE, queryset)

@@ -16,7 +16,7 @@ from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.models.job import JobWithEvidence
 from jobs.models.staleness import deadline_of
 from jobs.models.worker import stale_after
-from jobs.operations.job_operations import Action, step_for
+from jobs.operations.job_operations import JobAction, step_for
 from jobs.recovery import outlook, surroundings, waiting
 from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs.diagnosis import Diagnosis, diagnose
@@ -53,7 +53,7 @@ class Panel:
     tone: str
 
 
-def job_page(job: JobWithEvidence, permitted: Sequence[Action]) -> dict[str, Any]:
+def job_page(job: JobWithEvidence, permitted: Sequence[JobAction]) -> dict[str, Any]:
     """Return the context of the page of a job that was loaded by ``with_evidence()``."""
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
     diagnosis = diagnose(job)

@@ -14,7 +14,7 @@ from django.db.models import Count, Q
 
 from jobs.dead_letters import check, fulfilment, operations
 from jobs.letter_ledger import entries
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
 from jobs.operations.job_operations import OperationRefused, Step
@@ -85,7 +85,7 @@ class Command(BaseCommand):
         """Replay the letters that were chosen at the start; later arrivals are not included."""
         skipped = 0
         for page in _pages(chosen):
-            steps = operations.plan(Action.REPLAY, page)
+            steps = operations.plan(LetterAction.REPLAY, page)
             try:
                 outcomes = operations.carry_out(steps, actor, reason)
             except OperationRefused as error:
@@ -133,7 +133,7 @@ def _pages(chosen: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
 
 
 def _plans(chosen: Sequence[UUID]) -> Iterator[Step]:
-    return (step for page in _pages(chosen) for step in operations.plan(Action.REPLAY, page))
+    return (step for page in _pages(chosen) for step in operations.plan(LetterAction.REPLAY, page))
 
 
 def _waiting(page: Sequence[UUID]) -> list[tuple[int, str]]:

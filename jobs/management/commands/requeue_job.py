@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.operations import job_operations
-from jobs.operations.job_operations import Action, OperationRefused, Outcome
+from jobs.operations.job_operations import JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, job: list[str], **options: Any) -> None:
         ids = [_parse(text) for text in job]
-        action = Action.RELEASE if options["release"] else Action.REQUEUE
+        action = JobAction.RELEASE if options["release"] else JobAction.REQUEUE
         steps = job_operations.plan(action, ids)
         unknown = [job_id for job_id in ids if job_id not in {step.job_id for step in steps}]
         if options["dry_run"]:

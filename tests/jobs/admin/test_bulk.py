@@ -20,7 +20,7 @@ from psycopg.errors import QueryCanceled
 from jobs.admin.bulk import operation_page
 from jobs.bulk import freezing
 from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
-from jobs.operations.job_operations import Action
+from jobs.operations.job_operations import JobAction
 from jobs.runs.timeline import Actor
 from opsconsole.kit import exports
 from tests import people
@@ -355,12 +355,12 @@ def test_viewer_can_read_but_not_act(client: Client) -> None:
     assert not LogEntry.objects.exists()
 
 
-@pytest.mark.parametrize("granted", list(Action))
+@pytest.mark.parametrize("granted", list(JobAction))
 def test_one_permission_opens_one_action(client: Client, granted: str) -> None:
     user = people.allowed(f"{granted}_job")
     client.force_login(user)
     statuses = {"requeue": Status.FAILED, "cancel": Status.PENDING, "release": Status.QUARANTINED}
-    for action in Action:
+    for action in JobAction:
         many(3, status=statuses[action])
         operation = helpers.preview(Job.objects.filter(status=statuses[action]), action, of(user))
         response = client.post(decide(operation, "begin"), {"reason": REASON, "typed": str(operation.will)})

@@ -15,7 +15,7 @@ from django.urls import reverse
 from jobs.admin.jobs import job_actions
 from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
 from jobs.operations import previews
-from jobs.operations.job_operations import Action
+from jobs.operations.job_operations import JobAction
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run
@@ -307,7 +307,7 @@ def test_a_viewer_sees_no_buttons_and_is_refused(client: Client) -> None:
     page = client.get(reverse("admin:jobs_job_change", args=[made.pk])).content.decode()
     assert "/operate/" not in page
     assert "action-select" not in client.get(LIST).content.decode()
-    for action in Action:
+    for action in JobAction:
         assert preview(client, action, made).status_code == 403
         assert client.post(url(action), {"plan": plan, "reason": REASON}).status_code == 403
         _select(client, f"{action}_selected", [made])
@@ -315,12 +315,12 @@ def test_a_viewer_sees_no_buttons_and_is_refused(client: Client) -> None:
     assert not JobEvent.objects.exists()
 
 
-@pytest.mark.parametrize("granted", list(Action))
-def test_one_permission_opens_one_action(client: Client, granted: Action) -> None:
+@pytest.mark.parametrize("granted", list(JobAction))
+def test_one_permission_opens_one_action(client: Client, granted: JobAction) -> None:
     client.force_login(people.allowed(f"{granted}_job"))
     made = job()
 
-    for action in Action:
+    for action in JobAction:
         expected = 200 if action == granted else 403
         assert preview(client, action, made).status_code == expected
 

@@ -118,7 +118,7 @@ def test_empty_selection_is_an_empty_preview() -> None:
         decisions.begin(operation, ADA, REASON)
 
 
-@pytest.mark.parametrize("action", list(job_operations.Action))
+@pytest.mark.parametrize("action", list(job_operations.JobAction))
 def test_each_action_does_what_its_preview_says(action: str) -> None:
     statuses = {"requeue": Status.FAILED, "cancel": Status.PENDING, "release": Status.QUARANTINED}
     jobs = many(6, status=statuses[action])

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.dead_letters import check, fulfilment, operations, origins
 from jobs.dead_letters.check import CheckedQueue
 from jobs.dead_letters.scan import Budget
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
 from jobs.operations.job_operations import Outcome
 from jobs.runs.timeline import Actor
@@ -97,13 +97,13 @@ def letters(message_ids: list[str]) -> list[DeadLetter]:
     return [found[each] for each in message_ids]
 
 
-def decide(action: Action, *chosen: DeadLetter, actor: Actor = OLGA) -> list[Outcome]:
+def decide(action: LetterAction, *chosen: DeadLetter, actor: Actor = OLGA) -> list[Outcome]:
     steps = operations.plan(action, [each.pk for each in chosen])
     return operations.carry_out(steps, actor, REASON)
 
 
 def replay(*chosen: DeadLetter) -> list[Outcome]:
-    return decide(Action.REPLAY, *chosen)
+    return decide(LetterAction.REPLAY, *chosen)
 
 
 def steps_of(of: DeadLetter) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from django.db import DatabaseError, transaction
 
 from jobs.dead_letters import operations
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, ReplayAttempt, Status
 from jobs.operations import job_operations
 from jobs.operations.job_operations import OperationRefused
@@ -35,7 +35,7 @@ def queues(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", url, f"{url}-dlq")}
 
 
-def do(action: Action, *letters: DeadLetter) -> list[tuple[bool, str]]:
+def do(action: LetterAction, *letters: DeadLetter) -> list[tuple[bool, str]]:
     steps = operations.plan(action, [letter.pk for letter in letters])
     return [(outcome.done, outcome.sentence) for outcome in operations.carry_out(steps, OLGA, REASON)]
 
@@ -52,7 +52,7 @@ def rows(letter: DeadLetter) -> list[tuple[str, str, str, str]]:
 def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
     letter = dead_letter()
 
-    assert do(Action.REPLAY, letter) == [(True, "Waits to be sent to the queue default.")]
+    assert do(LetterAction.REPLAY, letter) == [(True, "Waits to be sent to the queue default.")]
 
     assert state(letter) == State.REPLAYING
     assert rows(letter) == [("replay", "wanted", "operator:olga", REASON)]
@@ -61,7 +61,7 @@ def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
 def test_letter_of_stale_run_promises_no_recovery() -> None:
     """Refer to the job's page, because recovery may observe or the run may predate the cutoff."""
     letter = dead_letter(factories.run(age=timedelta(hours=2), silent=timedelta(hours=1)))
-    [(done, sentence)] = do(Action.REPLAY, letter)
+    [(done, sentence)] = do(LetterAction.REPLAY, letter)
     assert (done, sentence) == (
         False,
         "The run of its job is stale: the page of the job says what will happen to it.",
@@ -73,7 +73,7 @@ def test_a_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> 
     made = job(status=status, recovery_count=3)
     letter, other = dead_letter(made), dead_letter(made)
 
-    done, skipped = do(Action.REPLAY, letter, other)
+    done, skipped = do(LetterAction.REPLAY, letter, other)
 
     assert done == (True, "Its job was requeued. Waits for run 2.")
     assert skipped == (False, "It has changed in the meantime: it is being replayed now. Nothing was done.")
@@ -101,7 +101,7 @@ def test_a_letter_whose_job_needs_no_run_is_skipped_with_the_reason(
 ) -> None:
     letter = dead_letter(job(**fields))
 
-    [(done, said)] = do(Action.REPLAY, letter)
+    [(done, said)] = do(LetterAction.REPLAY, letter)
 
     assert not done
     assert said.startswith(sentence)
@@ -113,7 +113,7 @@ def test_a_waiting_job_whose_only_message_died_is_sent_again() -> None:
     made = job()
     letter = dead_letter(made, run_epoch=None)
 
-    assert do(Action.REPLAY, letter) == [(True, "Its job was requeued. Waits for run 2.")]
+    assert do(LetterAction.REPLAY, letter) == [(True, "Its job was requeued. Waits for run 2.")]
 
     made.refresh_from_db()
     assert (made.status, made.run_epoch) == (Status.PENDING, 2)
@@ -125,7 +125,7 @@ def test_a_waiting_job_whose_sent_message_died_is_sent_again() -> None:
     letter = dead_letter(made)
     factories.letter(made, state=Outbox.State.SENT, message_id=letter.message_id)
 
-    assert do(Action.REPLAY, letter)[0][0]
+    assert do(LetterAction.REPLAY, letter)[0][0]
 
 
 @pytest.mark.parametrize("message", [{"state": Outbox.State.WAITING}, {"state": Outbox.State.SENT}])
@@ -133,26 +133,26 @@ def test_waiting_job_with_another_message_is_not_sent_again(message: dict[str, A
     made = job()
     factories.letter(made, message_id="another", **message)
 
-    assert do(Action.REPLAY, dead_letter(made)) == [(False, "Its job is already waiting for run 1.")]
+    assert do(LetterAction.REPLAY, dead_letter(made)) == [(False, "Its job is already waiting for run 1.")]
 
 
 def test_letter_of_earlier_run_leaves_waiting_job_alone() -> None:
     made = job(run_epoch=3)
     letter = dead_letter(made, run_epoch=2)
 
-    assert do(Action.REPLAY, letter) == [(False, "Its job is already waiting for run 3.")]
+    assert do(LetterAction.REPLAY, letter) == [(False, "Its job is already waiting for run 3.")]
 
 
 def test_letter_of_unknown_job_is_sent_unchanged() -> None:
     ghost = Job(id=uuid4(), run_epoch=1)
     letter = dead_letter(ghost)
 
-    assert do(Action.REPLAY, letter) == [(True, "Waits to be sent to the queue default.")]
+    assert do(LetterAction.REPLAY, letter) == [(True, "Waits to be sent to the queue default.")]
 
 
 @pytest.mark.parametrize(("queue", "said"), [("", "is not known"), ("removed", "is not configured")])
 def test_letter_without_origin_queue_is_skipped(queue: str, said: str) -> None:
-    [(done, sentence)] = do(Action.REPLAY, dead_letter(queue=queue))
+    [(done, sentence)] = do(LetterAction.REPLAY, dead_letter(queue=queue))
 
     assert not done
     assert said in sentence
@@ -161,7 +161,7 @@ def test_letter_without_origin_queue_is_skipped(queue: str, said: str) -> None:
 def test_a_job_that_changed_since_the_preview_is_left_alone() -> None:
     made = job(status=Status.FAILED)
     letter = dead_letter(made)
-    steps = operations.plan(Action.REPLAY, [letter.pk])
+    steps = operations.plan(LetterAction.REPLAY, [letter.pk])
     Job.objects.filter(pk=made.pk).update(run_epoch=2)
 
     [outcome] = operations.carry_out(steps, OLGA, REASON)
@@ -173,7 +173,7 @@ def test_a_job_that_changed_since_the_preview_is_left_alone() -> None:
 def test_requeueing_job_replays_its_letters() -> None:
     made = job(status=Status.FAILED)
     letter, discarded = dead_letter(made), dead_letter(made, state=State.DISCARDED)
-    steps = job_operations.plan(job_operations.Action.REQUEUE, [made.pk])
+    steps = job_operations.plan(job_operations.JobAction.REQUEUE, [made.pk])
 
     job_operations.carry_out(steps, OLGA, REASON)
 
@@ -183,22 +183,22 @@ def test_requeueing_job_replays_its_letters() -> None:
 
 def test_discard_restore_and_replay_again() -> None:
     letter = dead_letter()
-    assert do(Action.DISCARD, letter) == [(True, "Waits to be deleted from its queue.")]
+    assert do(LetterAction.DISCARD, letter) == [(True, "Waits to be deleted from its queue.")]
     assert state(letter) == State.DISCARDED
     letter.attempts.update(state=Step.DONE)
 
-    assert do(Action.RESTORE, letter) == [(True, "Kept in the console.")]
+    assert do(LetterAction.RESTORE, letter) == [(True, "Kept in the console.")]
     assert state(letter) == State.KEPT
 
-    assert do(Action.REPLAY, letter)[0][0]
-    assert letter.attempts.get(action=Action.REPLAY).from_copy
+    assert do(LetterAction.REPLAY, letter)[0][0]
+    assert letter.attempts.get(action=LetterAction.REPLAY).from_copy
 
 
 def test_restore_before_deletion_cancels_discard() -> None:
     letter = dead_letter()
-    do(Action.DISCARD, letter)
+    do(LetterAction.DISCARD, letter)
 
-    do(Action.RESTORE, letter)
+    do(LetterAction.RESTORE, letter)
 
     assert state(letter) == State.IN_QUEUE
     assert [row[:2] for row in rows(letter)] == [("discard", "not_done"), ("restore", "done")]
@@ -207,22 +207,22 @@ def test_restore_before_deletion_cancels_discard() -> None:
 @pytest.mark.parametrize(
     ("action", "before", "allowed"),
     [
-        (Action.REPLAY, State.IN_QUEUE, True),
-        (Action.REPLAY, State.GONE, True),
-        (Action.REPLAY, State.KEPT, True),
-        (Action.REPLAY, State.REPLAYED, False),
-        (Action.REPLAY, State.REPLAYING, False),
-        (Action.REPLAY, State.DISCARDED, False),
-        (Action.REPLAY, State.OUTCOME_UNKNOWN, False),
-        (Action.DISCARD, State.GONE, True),
-        (Action.DISCARD, State.REPLAYED, False),
-        (Action.DISCARD, State.OUTCOME_UNKNOWN, False),
-        (Action.RESTORE, State.IN_QUEUE, False),
-        (Action.MARK_SENT, State.IN_QUEUE, False),
-        (Action.MARK_NOT_SENT, State.OUTCOME_UNKNOWN, True),
+        (LetterAction.REPLAY, State.IN_QUEUE, True),
+        (LetterAction.REPLAY, State.GONE, True),
+        (LetterAction.REPLAY, State.KEPT, True),
+        (LetterAction.REPLAY, State.REPLAYED, False),
+        (LetterAction.REPLAY, State.REPLAYING, False),
+        (LetterAction.REPLAY, State.DISCARDED, False),
+        (LetterAction.REPLAY, State.OUTCOME_UNKNOWN, False),
+        (LetterAction.DISCARD, State.GONE, True),
+        (LetterAction.DISCARD, State.REPLAYED, False),
+        (LetterAction.DISCARD, State.OUTCOME_UNKNOWN, False),
+        (LetterAction.RESTORE, State.IN_QUEUE, False),
+        (LetterAction.MARK_SENT, State.IN_QUEUE, False),
+        (LetterAction.MARK_NOT_SENT, State.OUTCOME_UNKNOWN, True),
     ],
 )
-def test_allowed_actions_by_state(action: Action, before: str, allowed: bool) -> None:
+def test_allowed_actions_by_state(action: LetterAction, before: str, allowed: bool) -> None:
     [step] = operations.plan(action, [dead_letter(state=before).pk])
 
     assert step.will == allowed
@@ -232,18 +232,23 @@ def test_allowed_actions_by_state(action: Action, before: str, allowed: bool) ->
 @pytest.mark.parametrize(
     ("action", "from_copy", "letter_state", "row_state"),
     [
-        (Action.MARK_SENT, False, State.REPLAYING, Step.SENT),
-        (Action.MARK_SENT, True, State.REPLAYED, Step.DONE),
-        (Action.MARK_NOT_SENT, False, State.IN_QUEUE, Step.NOT_DONE),
-        (Action.MARK_NOT_SENT, True, State.KEPT, Step.NOT_DONE),
+        (LetterAction.MARK_SENT, False, State.REPLAYING, Step.SENT),
+        (LetterAction.MARK_SENT, True, State.REPLAYED, Step.DONE),
+        (LetterAction.MARK_NOT_SENT, False, State.IN_QUEUE, Step.NOT_DONE),
+        (LetterAction.MARK_NOT_SENT, True, State.KEPT, Step.NOT_DONE),
     ],
 )
 def test_operator_settles_unknown_outcome(
-    action: Action, from_copy: bool, letter_state: str, row_state: str
+    action: LetterAction, from_copy: bool, letter_state: str, row_state: str
 ) -> None:
     letter = dead_letter(state=State.OUTCOME_UNKNOWN)
     unknown = ReplayAttempt.objects.create(
-        letter=letter, action=Action.REPLAY, state=Step.UNKNOWN, actor="a", reason="r", from_copy=from_copy
+        letter=letter,
+        action=LetterAction.REPLAY,
+        state=Step.UNKNOWN,
+        actor="a",
+        reason="r",
+        from_copy=from_copy,
     )
 
     assert do(action, letter)[0][0]
@@ -255,7 +260,7 @@ def test_operator_settles_unknown_outcome(
 
 def test_reason_is_required() -> None:
     letter = dead_letter()
-    steps = operations.plan(Action.REPLAY, [letter.pk])
+    steps = operations.plan(LetterAction.REPLAY, [letter.pk])
 
     with pytest.raises(OperationRefused, match="Give a reason"):
         operations.carry_out(steps, OLGA, " ")
@@ -266,7 +271,7 @@ def test_reason_is_required() -> None:
 def test_count_of_returned_letters() -> None:
     again, fine, by_job = dead_letter(), dead_letter(), dead_letter(job(status=Status.FAILED))
     dead_letter(returned_from=again, returns=1)
-    do(Action.REPLAY, by_job)
+    do(LetterAction.REPLAY, by_job)
     ids = [again.pk, fine.pk, by_job.pk]
     assert operations.came_back(ids) == 1
 
@@ -277,8 +282,8 @@ def test_count_of_returned_letters() -> None:
 
 def test_ledger_is_append_only() -> None:
     letter = dead_letter()
-    do(Action.DISCARD, letter)
-    do(Action.RESTORE, letter)
+    do(LetterAction.DISCARD, letter)
+    do(LetterAction.RESTORE, letter)
 
     for change in (
         lambda: letter.attempts.all().delete(),
@@ -293,7 +298,7 @@ def test_ledger_is_append_only() -> None:
 @pytest.mark.parametrize("known", [False, True], ids=["a foreign letter", "a letter of a job"])
 def test_concurrent_replays_of_one_letter_count_once(known: bool) -> None:
     letter = dead_letter(job(status=Status.FAILED) if known else None)
-    steps = operations.plan(Action.REPLAY, [letter.pk])
+    steps = operations.plan(LetterAction.REPLAY, [letter.pk])
     people = [Actor.operator("olga", None), Actor.operator("otto", None)]
 
     answers = race([partial(operations.carry_out, steps, actor, REASON) for actor in people])
@@ -307,8 +312,8 @@ def test_concurrent_replays_of_one_letter_count_once(known: bool) -> None:
 def test_replaying_a_letter_while_its_job_is_requeued() -> None:
     made = job(status=Status.FAILED)
     letter = dead_letter(made)
-    of_letter = operations.plan(Action.REPLAY, [letter.pk])
-    of_job = job_operations.plan(job_operations.Action.REQUEUE, [made.pk])
+    of_letter = operations.plan(LetterAction.REPLAY, [letter.pk])
+    of_job = job_operations.plan(job_operations.JobAction.REQUEUE, [made.pk])
 
     race(
         [
@@ -325,17 +330,17 @@ def test_replaying_a_letter_while_its_job_is_requeued() -> None:
 def test_unknown_ids_are_left_out_and_the_order_is_kept() -> None:
     letters = [dead_letter(age=timedelta(hours=number)) for number in range(3)]
 
-    steps = operations.plan(Action.DISCARD, [letters[2].pk, uuid4(), letters[0].pk])
+    steps = operations.plan(LetterAction.DISCARD, [letters[2].pk, uuid4(), letters[0].pk])
 
     assert [step.job_id for step in steps] == [letters[2].pk, letters[0].pk]
 
 
 def test_letter_refused_by_database_fails_alone() -> None:
     letters = [dead_letter() for _ in range(7)]
-    steps = operations.plan(Action.DISCARD, [letter.pk for letter in letters])
+    steps = operations.plan(LetterAction.DISCARD, [letter.pk for letter in letters])
     # Something of its ledger is open although it looks undecided: the constraint refuses another row.
     ReplayAttempt.objects.create(
-        letter=letters[4], action=Action.REPLAY, state=Step.WANTED, actor="somebody", reason="r"
+        letter=letters[4], action=LetterAction.REPLAY, state=Step.WANTED, actor="somebody", reason="r"
     )
 
     outcomes = operations.carry_out(steps, OLGA, REASON)
@@ -350,15 +355,15 @@ def test_attempts_are_in_order_of_steps() -> None:
     letters = [dead_letter() for _ in range(5)]
     chosen = [letters[number].pk for number in (3, 0, 4, 1, 2)]
 
-    outcomes = operations.carry_out(operations.plan(Action.REPLAY, chosen), OLGA, REASON)
+    outcomes = operations.carry_out(operations.plan(LetterAction.REPLAY, chosen), OLGA, REASON)
 
     assert [outcome.job_id for outcome in outcomes] == chosen
     assert list(ReplayAttempt.objects.order_by("pk").values_list("letter_id", flat=True)) == chosen
 
 
-@pytest.mark.parametrize("action", [Action.REPLAY, Action.DISCARD])
+@pytest.mark.parametrize("action", [LetterAction.REPLAY, LetterAction.DISCARD])
 def test_query_count_is_independent_of_letter_count(
-    action: Action, django_assert_max_num_queries: Any
+    action: LetterAction, django_assert_max_num_queries: Any
 ) -> None:
     """Compare three and thirty letters of each kind, foreign and of jobs."""
     counts = []
@@ -377,7 +382,7 @@ def test_query_count_is_independent_of_letter_count(
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_discards_in_opposite_order_do_not_deadlock() -> None:
     letters = [dead_letter(job(status=Status.FAILED)) for _ in range(8)]
-    steps = operations.plan(Action.DISCARD, [letter.pk for letter in letters])
+    steps = operations.plan(LetterAction.DISCARD, [letter.pk for letter in letters])
     people = [Actor.operator("olga", None), Actor.operator("otto", None)]
 
     answers = race(

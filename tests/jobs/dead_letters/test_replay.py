@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from jobs import sqs
 from jobs.dead_letters import replay as replaying
 from jobs.dead_letters import sending
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
 from tests.factories import job
@@ -139,7 +139,7 @@ def test_lost_answer_leaves_outcome_unknown_and_prevents_resend(account: Account
     assert state(letter(message_id)) == State.OUTCOME_UNKNOWN
     assert not replay(letter(message_id))[0].done
 
-    decide(Action.MARK_SENT, letter(message_id))
+    decide(LetterAction.MARK_SENT, letter(message_id))
     account.work()
     assert (account.waiting(), account.dead()) == (["order"], [])
     assert state(letter(message_id)) == State.REPLAYED
@@ -174,7 +174,7 @@ def test_killed_between_intent_and_answer(account: Account, monkeypatch: pytest.
     assert state(letter(message_id)) == State.OUTCOME_UNKNOWN
     assert account.waiting() == []
 
-    decide(Action.MARK_NOT_SENT, letter(message_id))
+    decide(LetterAction.MARK_NOT_SENT, letter(message_id))
     replay(letter(message_id))
     account.work()
     assert account.waiting() == ["order"]
@@ -237,12 +237,12 @@ def test_discard_is_stored_then_deleted_and_can_be_replayed_later(account: Accou
     [message_id] = account.die("an emoji 🎉 and a café", MessageAttributes=attribute)
     account.check()
 
-    decide(Action.DISCARD, letter(message_id))
+    decide(LetterAction.DISCARD, letter(message_id))
     account.work()
     assert account.dead() == []
     assert state(letter(message_id)) == State.DISCARDED
 
-    decide(Action.RESTORE, letter(message_id))
+    decide(LetterAction.RESTORE, letter(message_id))
     replay(letter(message_id))
     done = account.work()
 
@@ -404,8 +404,8 @@ def test_letter_restored_during_deletion_is_sent_as_copy(account: Account) -> No
     [message_id] = account.die("order")
     account.check()
     made = letter(message_id)
-    decide(Action.DISCARD, made)
-    decide(Action.RESTORE, made)
+    decide(LetterAction.DISCARD, made)
+    decide(LetterAction.RESTORE, made)
 
     replaying.record_deleted([made])
 

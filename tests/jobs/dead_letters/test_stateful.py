@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from jobs import sqs
 from jobs.dead_letters import operations, replay, scan, sending, snapshot
-from jobs.letter_ledger.entries import Action
+from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, ReplayAttempt, Status
 from jobs.runs import lifecycle
@@ -238,30 +238,30 @@ class DeadLetters(RuleBasedStateMachine):
     @rule(number=some, who=st.sampled_from(PEOPLE))
     def replay(self, number: int, who: Actor) -> None:
         chosen = self.pick(State.IN_QUEUE, State.KEPT, State.GONE, number=number)
-        self.decide(Action.REPLAY, chosen, who)
+        self.decide(LetterAction.REPLAY, chosen, who)
 
     @rule(number=some)
     def two_operators_replay_the_same(self, number: int) -> None:
         chosen = self.pick(State.IN_QUEUE, State.KEPT, number=number)
-        plans = [operations.plan(Action.REPLAY, [each.pk for each in chosen]) for _ in PEOPLE]
+        plans = [operations.plan(LetterAction.REPLAY, [each.pk for each in chosen]) for _ in PEOPLE]
         done = [
             [outcome.done for outcome in operations.carry_out(steps, who, "a test")]
             for steps, who in zip(plans, PEOPLE, strict=True)
         ]
         assert not any(first and second for first, second in zip(*done, strict=True))
 
-    @rule(number=some, action=st.sampled_from([Action.DISCARD, Action.RESTORE]))
-    def discard_or_restore(self, number: int, action: Action) -> None:
-        states = (State.IN_QUEUE, State.KEPT) if action is Action.DISCARD else (State.DISCARDED,)
+    @rule(number=some, action=st.sampled_from([LetterAction.DISCARD, LetterAction.RESTORE]))
+    def discard_or_restore(self, number: int, action: LetterAction) -> None:
+        states = (State.IN_QUEUE, State.KEPT) if action is LetterAction.DISCARD else (State.DISCARDED,)
         self.decide(action, self.pick(*states, number=number), PEOPLE[0])
 
     @precondition(lambda self: self.letters.filter(state=State.OUTCOME_UNKNOWN).exists())
     @rule(number=some, sent=st.booleans())
     def somebody_finds_out(self, number: int, sent: bool) -> None:
-        action = Action.MARK_SENT if sent else Action.MARK_NOT_SENT
+        action = LetterAction.MARK_SENT if sent else LetterAction.MARK_NOT_SENT
         self.decide(action, self.pick(State.OUTCOME_UNKNOWN, number=number), PEOPLE[0])
 
-    def decide(self, action: Action, chosen: list[DeadLetter], who: Actor) -> None:
+    def decide(self, action: LetterAction, chosen: list[DeadLetter], who: Actor) -> None:
         steps = operations.plan(action, [each.pk for each in chosen])
         operations.carry_out(steps, who, "a test")
 
@@ -281,7 +281,7 @@ class DeadLetters(RuleBasedStateMachine):
             body for url, body, _ in self.fake.puts if url in {QUEUE, FIFO} and body.startswith("order")
         )
         for letter in self.letters.filter(body__startswith="order").prefetch_related("attempts"):
-            rows = [row for row in letter.attempts.all() if row.action == Action.REPLAY]
+            rows = [row for row in letter.attempts.all() if row.action == LetterAction.REPLAY]
             intended = sum(row.sending_at is not None for row in rows)
             confirmed = sum(bool(row.new_message_id) for row in rows)
             assert confirmed <= puts[letter.body] <= intended
@@ -324,7 +324,7 @@ class DeadLetters(RuleBasedStateMachine):
             self.time_passes(6)
             self.dispatch()
             self.work()
-            self.decide(Action.MARK_NOT_SENT, self.pick(State.OUTCOME_UNKNOWN), PEOPLE[0])
+            self.decide(LetterAction.MARK_NOT_SENT, self.pick(State.OUTCOME_UNKNOWN), PEOPLE[0])
         self.no_message_is_lost()
         self.none_is_sent_twice_unless_the_ledger_says_so()
         for letter in self.letters.filter(state__in=[State.REPLAYED, State.DISCARDED]):

@@ -402,7 +402,7 @@ def superseded(waiting: Job) -> None:
 
 
 def cancelled(waiting: Job) -> None:
-    steps = job_operations.plan(job_operations.Action.CANCEL, [waiting.pk])
+    steps = job_operations.plan(job_operations.JobAction.CANCEL, [waiting.pk])
     assert job_operations.carry_out(steps, Actor.operator("ada", None), "not wanted")[0].done
 
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.operations import job_operations
-from jobs.operations.job_operations import Action, OperationRefused, Step
+from jobs.operations.job_operations import JobAction, OperationRefused, Step
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Run
@@ -26,12 +26,12 @@ HOUR = timedelta(hours=1)
 OPERATOR = Actor.operator("ada", 7)
 
 
-def planned(action: Action, made: Job) -> Step:
+def planned(action: JobAction, made: Job) -> Step:
     [step] = job_operations.plan(action, [made.pk])
     return step
 
 
-def do(action: Action, made: Job) -> job_operations.Outcome:
+def do(action: JobAction, made: Job) -> job_operations.Outcome:
     [outcome] = job_operations.carry_out([planned(action, made)], OPERATOR, "the customer called")
     return outcome
 
@@ -53,15 +53,15 @@ MAKERS: dict[str, Any] = {
 }
 
 ALLOWED = {
-    Action.REQUEUE: {"stale", "hung", "failed", "cancelled"},
-    Action.CANCEL: {"pending", "alive", "stale", "hung"},
-    Action.RELEASE: {"quarantined"},
+    JobAction.REQUEUE: {"stale", "hung", "failed", "cancelled"},
+    JobAction.CANCEL: {"pending", "alive", "stale", "hung"},
+    JobAction.RELEASE: {"quarantined"},
 }
 
 
-@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("action", JobAction)
 @pytest.mark.parametrize("kind", MAKERS)
-def test_plan_and_result_agree(action: Action, kind: str) -> None:
+def test_plan_and_result_agree(action: JobAction, kind: str) -> None:
     made = MAKERS[kind]()
     before = (made.status, made.run_epoch)
     step = planned(action, made)
@@ -74,9 +74,9 @@ def test_plan_and_result_agree(action: Action, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("action", "kind"),
-    [(Action.REQUEUE, "failed"), (Action.REQUEUE, "stale"), (Action.RELEASE, "quarantined")],
+    [(JobAction.REQUEUE, "failed"), (JobAction.REQUEUE, "stale"), (JobAction.RELEASE, "quarantined")],
 )
-def test_a_message_is_promised_only_where_it_can_be_sent(settings: Any, action: Action, kind: str) -> None:
+def test_a_message_is_promised_only_where_it_can_be_sent(settings: Any, action: JobAction, kind: str) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
     made = MAKERS[kind]()
     assert "Will wait for run 2, and its message will be sent." in planned(action, made).sentence
@@ -89,18 +89,18 @@ def test_cancel_promises_notice_only_to_worker_that_beats() -> None:
     alive, stale = MAKERS["alive"](), run(age=2 * HOUR, silent=HOUR, worker="dead")
     old_kind = run(age=SECOND, worker="old", claimed=False)
     told = "Worker worker-1 will be told with its next heartbeat, and its result will be refused."
-    assert planned(Action.CANCEL, alive).sentence == told
-    assert planned(Action.CANCEL, stale).sentence == (
-        "Its worker no longer beats for it, and will be told if it does again; its result will be refused."
+    assert planned(JobAction.CANCEL, alive).sentence == told
+    assert planned(JobAction.CANCEL, stale).sentence == (
+        "Its worker no longer sends heartbeats for it. If it does again, it will be told to stop; its result will be refused."
     )
     told = "Its worker cannot be told to stop. If it finishes, its result is kept."
-    assert planned(Action.CANCEL, old_kind).sentence == told
+    assert planned(JobAction.CANCEL, old_kind).sentence == told
 
 
 @pytest.mark.parametrize("make", [stale_run, MAKERS["failed"], MAKERS["cancelled"]])
 def test_requeue_raises_the_epoch_and_asks_for_a_message(make: Any) -> None:
     made = make()
-    assert do(Action.REQUEUE, made).done
+    assert do(JobAction.REQUEUE, made).done
     again = Job.objects.get(pk=made.pk)
     assert (again.status, again.run_epoch, again.worker_id) == (Status.PENDING, 2, None)
     message = Outbox.objects.get(job=made)
@@ -112,34 +112,34 @@ def test_requeue_raises_the_epoch_and_asks_for_a_message(make: Any) -> None:
 
 def test_release_forgives_the_recoveries() -> None:
     made = MAKERS["quarantined"]()
-    assert do(Action.RELEASE, made).done
+    assert do(JobAction.RELEASE, made).done
     assert Job.objects.get(pk=made.pk).recovery_count == 0
 
 
 def test_cancelled_run_is_requeued_only_after_worker_left_it() -> None:
     made = run(age=HOUR, silent=SECOND)
-    do(Action.CANCEL, made)
+    do(JobAction.CANCEL, made)
     worker = Worker("worker-1")
     assert heartbeats.beat(worker, made.pk, 1) == Verdict.CANCELLED
     assert lifecycle.complete(Run(made.pk, 1, worker)) is False
     beat("worker-1", made.pk, 1)
-    step = planned(Action.REQUEUE, made)
+    step = planned(JobAction.REQUEUE, made)
     assert not step.will and "still sent a heartbeat" in step.sentence
     heartbeats.say(worker)
-    assert do(Action.REQUEUE, made).done
+    assert do(JobAction.REQUEUE, made).done
 
 
 def test_cancelled_run_is_requeued_when_its_worker_died() -> None:
     made = stale_run()
-    do(Action.CANCEL, made)
+    do(JobAction.CANCEL, made)
     Job.objects.update(updated_at=Now() - HOUR)
-    assert do(Action.REQUEUE, made).done
+    assert do(JobAction.REQUEUE, made).done
 
 
 @pytest.mark.parametrize(("age", "said"), [(HOUR / 2, "It runs"), (2 * HOUR, "it looks hung")])
 def test_worker_that_beats_after_the_preview_wins(age: timedelta, said: str) -> None:
     made = run(age=age, silent=age)
-    step = planned(Action.REQUEUE, made)
+    step = planned(JobAction.REQUEUE, made)
     beat("worker-1", made.pk, 1)
     [outcome] = job_operations.carry_out([step], OPERATOR, "it looked dead")
     assert not outcome.done and said in outcome.sentence
@@ -147,8 +147,8 @@ def test_worker_that_beats_after_the_preview_wins(age: timedelta, said: str) -> 
 
 def test_job_that_changed_after_the_preview_is_skipped_and_says_so() -> None:
     made = MAKERS["failed"]()
-    step = planned(Action.REQUEUE, made)
-    do(Action.REQUEUE, made)
+    step = planned(JobAction.REQUEUE, made)
+    do(JobAction.REQUEUE, made)
     [second] = job_operations.carry_out([step], OPERATOR, "pressed twice")
     assert not second.done and "now pending, run 2" in second.sentence
     assert Outbox.objects.count() == 1
@@ -156,7 +156,7 @@ def test_job_that_changed_after_the_preview_is_skipped_and_says_so() -> None:
 
 def test_deleted_job_is_skipped() -> None:
     made = MAKERS["failed"]()
-    step = planned(Action.REQUEUE, made)
+    step = planned(JobAction.REQUEUE, made)
     Job.objects.all().delete()
     [outcome] = job_operations.carry_out([step], OPERATOR, "too late")
     assert not outcome.done and "no longer exists" in outcome.sentence
@@ -166,13 +166,15 @@ def test_deleted_job_is_skipped() -> None:
 def test_reason_is_required(reason: str) -> None:
     made = MAKERS["failed"]()
     with pytest.raises(OperationRefused, match="Give a reason"):
-        job_operations.carry_out([planned(Action.REQUEUE, made)], OPERATOR, reason)
+        job_operations.carry_out([planned(JobAction.REQUEUE, made)], OPERATOR, reason)
     assert Job.objects.get(pk=made.pk).status == Status.FAILED
 
 
 def test_plan_keeps_the_order_and_leaves_unknown_ids_out() -> None:
     first, second = job(), job()
-    steps = job_operations.plan(Action.CANCEL, [second.pk, first.pk, MAKERS["failed"]().pk.__class__(int=1)])
+    steps = job_operations.plan(
+        JobAction.CANCEL, [second.pk, first.pk, MAKERS["failed"]().pk.__class__(int=1)]
+    )
     assert [step.job_id for step in steps] == [second.pk, first.pk]
 
 
@@ -181,7 +183,7 @@ def test_query_count_is_independent_of_job_count() -> None:
     costs = []
     for some in (jobs[:1], jobs[1:]):
         with CaptureQueriesContext(connection) as planning:
-            steps = job_operations.plan(Action.REQUEUE, [each.pk for each in some])
+            steps = job_operations.plan(JobAction.REQUEUE, [each.pk for each in some])
         with CaptureQueriesContext(connection) as doing:
             outcomes = job_operations.carry_out(steps, OPERATOR, "the customer called")
         assert [outcome.done for outcome in outcomes] == [True] * len(some)
@@ -196,7 +198,7 @@ def test_job_refused_by_database_fails_alone() -> None:
             "ALTER TABLE jobs ADD CONSTRAINT odd CHECK (package_size <> 13 OR status <> 'pending')"
         )
     Job.objects.filter(pk=bad.pk).update(package_size=13)
-    steps = job_operations.plan(Action.REQUEUE, [bad.pk, good.pk])
+    steps = job_operations.plan(JobAction.REQUEUE, [bad.pk, good.pk])
     refused, done = job_operations.carry_out(steps, OPERATOR, "the customer called")
     assert (refused.done, refused.failed, done.done) == (False, True, True)
     assert "The database refused it" in refused.sentence
@@ -205,7 +207,7 @@ def test_job_refused_by_database_fails_alone() -> None:
 
 @pytest.fixture
 def event() -> JobEvent:
-    do(Action.CANCEL, job())
+    do(JobAction.CANCEL, job())
     return JobEvent.objects.get()
 
 

@@ -312,7 +312,7 @@ def claim(waiting: Job) -> None:
 
 def cancel(waiting: Job) -> None:
     job_operations.carry_out(
-        job_operations.plan(job_operations.Action.CANCEL, [waiting.pk]), OPERATOR, "tests"
+        job_operations.plan(job_operations.JobAction.CANCEL, [waiting.pk]), OPERATOR, "tests"
     )
 
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.operations import job_operations
-from jobs.operations.job_operations import Action
+from jobs.operations.job_operations import JobAction
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
@@ -335,7 +335,7 @@ class TestRaces:
     @pytest.mark.parametrize("round_", range(5))
     def test_completion_and_cancellation_exclude_each_other(self, round_: int) -> None:
         run = claimed()
-        steps = job_operations.plan(Action.CANCEL, [run.job_id])
+        steps = job_operations.plan(JobAction.CANCEL, [run.job_id])
         counted, outcomes = race(
             [
                 partial(lifecycle.complete, run),

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.operations import job_operations
-from jobs.operations.job_operations import Action
+from jobs.operations.job_operations import JobAction
 from jobs.recovery import sweeps
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker
@@ -152,8 +152,8 @@ class OneJob(RuleBasedStateMachine):
         sweeps.sweep("test")
         assert (self.job.status != before.status) == taken
 
-    @rule(action=st.sampled_from(Action))
-    def operate(self, action: Action) -> None:
+    @rule(action=st.sampled_from(JobAction))
+    def operate(self, action: JobAction) -> None:
         [step] = job_operations.plan(action, [self.id])
         [outcome] = job_operations.carry_out([step], OPERATOR, "a test")
         assert outcome.done == step.will

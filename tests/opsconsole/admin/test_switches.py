@@ -135,7 +135,7 @@ def test_an_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
         follow=True,
     ).content.decode()
 
-    assert "It resumes by itself at" in page
+    assert "It resumes automatically at" in page
     assert "by paul: “deploy 1.4”." in client.get(reverse("admin:jobs_job_changelist")).content.decode()
     client.post(LIST, {"name": "recovery", "decision": "resume", "recovery-reason": "deployed"})
     assert pauses.active("recovery") is None
