@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 
+from tests.programs import program
+
 CONNECTIONS = 4
 WARM_UP_SECONDS = 1.0
 ASKED_BY_ONE = 50
@@ -25,15 +27,14 @@ def requests_a_second(environ: Mapping[str, str], seconds: float, *, refused: bo
         port = probe.getsockname()[1]
     command = ["-m", "gunicorn", "bench.ratelimit_wsgi:application", "--bind", f"127.0.0.1:{port}"]
     command += ["--threads", str(CONNECTIONS), "--no-control-socket", "--log-level", "critical"]
-    server = subprocess.Popen([sys.executable, *command], env=environ, stderr=subprocess.DEVNULL)
-    try:
+    served = program(
+        [sys.executable, *command], end_signal=signal.SIGTERM, env=environ, stderr=subprocess.DEVNULL
+    )
+    with served:
         _wait_for(port)
         asked = [str(port), str(seconds), "refused" if refused else "allowed"]
         load = [sys.executable, "-m", "bench.ratelimit_load", *asked]
         return float(subprocess.run(load, check=True, stdout=subprocess.PIPE, timeout=120).stdout)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
 
 
 def _wait_for(port: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 from django.db import connection
 
+from tests.programs import program
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +42,7 @@ def gunicorn(folder: Path, *options: str, **environ: str) -> Iterator[int]:
     """Serve the console with two processes of four threads; yield the port. The log is in ``folder``."""
     port = free_port()
     with (folder / "gunicorn.log").open("wb") as log:
-        process = subprocess.Popen(
+        served = program(
             [
                 sys.executable,
                 "-m",
@@ -55,13 +57,11 @@ def gunicorn(folder: Path, *options: str, **environ: str) -> Iterator[int]:
             env=os.environ | {"DATABASE_URL": database_url(), "OPSCONSOLE_WEB_PROCESSES": "2"} | environ,
             stdout=log,
             stderr=subprocess.STDOUT,
+            end_signal=signal.SIGTERM,
         )
-        try:
+        with served:
             wait_until(lambda: answers(port), timeout=60, what=f"gunicorn: {folder / 'gunicorn.log'}")
             yield port
-        finally:
-            process.terminate()
-            process.wait(20)
 
 
 def answers(port: int) -> bool:

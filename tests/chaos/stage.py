@@ -17,6 +17,7 @@ from psycopg.rows import namedtuple_row
 
 from opsconsole import embedded
 from tests.chaos.proxy import RefusingProxy
+from tests.programs import program
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,10 +48,6 @@ class Stage:
         self._stack.close()
 
     def _end(self) -> None:
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait()
         self.sqs.stop()
         self.postgres.stop()
 
@@ -85,15 +82,15 @@ class Stage:
 
     def spawn(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a management command in the background; its output goes to a file in the folder."""
-        log = (self.folder / f"{len(self.processes):02}-{words[0]}.log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", *words],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        log.close()
+        with (self.folder / f"{len(self.processes):02}-{words[0]}.log").open("wb") as log:
+            started = program(
+                [sys.executable, "manage.py", *words],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            process = self._stack.enter_context(started)
         self.processes.append(process)
         return process
 

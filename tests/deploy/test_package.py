@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -22,6 +23,7 @@ import pytest
 import opsconsole
 from tests.conftest import OURS
 from tests.databases import Database
+from tests.programs import program
 from tests.repository import REPOSITORY, tracked
 from tests.waiting import wait_until
 
@@ -165,7 +167,7 @@ def serving(programs: Path, folder: Path, environ: dict[str, str]) -> Iterator[s
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     log = folder / "web.log"
     with log.open("wb") as output:
-        server = subprocess.Popen(
+        served = program(
             [
                 programs / "python",
                 "-m",
@@ -179,10 +181,8 @@ def serving(programs: Path, folder: Path, environ: dict[str, str]) -> Iterator[s
             env=inherited | environ,
             stdout=output,
             stderr=output,
+            end_signal=signal.SIGTERM,
         )
-    try:
-        wait_until(lambda: "Booting worker" in log.read_text(), timeout=60)
-        yield re.findall(r"Listening at: (http://\S+)", log.read_text())[0]
-    finally:
-        server.terminate()
-        server.wait(30)
+        with served:
+            wait_until(lambda: "Booting worker" in log.read_text(), timeout=60)
+            yield re.findall(r"Listening at: (http://\S+)", log.read_text())[0]

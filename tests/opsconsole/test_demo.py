@@ -43,6 +43,7 @@ from ratelimits.models import RateLimitRequest
 from ratelimits.policies.policy_snapshot import PRESETS
 from tests import factories
 from tests.conftest import TestQueue
+from tests.programs import program
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -426,18 +427,11 @@ START_SECONDS = 60.0
 class Demo:
     """A demo that runs beside us, at a quicker pace."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, process: subprocess.Popen[bytes]) -> None:
         self.folder = folder / "demo"
         self.log = folder / "demo.log"
         self.address = f"http://127.0.0.1:{port}"
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", QUICK],
-                cwd=ROOT,
-                env=os.environ | {"OPSCONSOLE_VAR_DIR": str(folder), "DEMO_PORT": str(port)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = process
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         def said() -> re.Match[str] | None:
@@ -469,10 +463,14 @@ class Demo:
 def demo(tmp_path: Path) -> Iterator[Demo]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    started = Demo(tmp_path, port)
-    yield started
-    started.process.kill()
-    started.process.wait()
+    environ = os.environ | {"OPSCONSOLE_VAR_DIR": str(tmp_path), "DEMO_PORT": str(port)}
+    quick = [sys.executable, "-c", QUICK]
+    with (
+        (tmp_path / "demo.log").open("wb") as output,
+        program(quick, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        started = Demo(tmp_path, port, process)
+        yield started
     wait_until(started.nothing_is_left, 15)
 
 

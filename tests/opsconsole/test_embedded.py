@@ -243,36 +243,40 @@ def test_server_started_in_thread_outlives_it(folder: Path) -> None:
     thread.start()
     thread.join()
     [service] = started
-    assert service.child and service.child.watcher
+    assert service.child
     with redis.Redis.from_url(service.url) as client:
         assert client.ping()
-    watcher = psutil.Process(service.child.watcher.pid)
+    guard = psutil.Process(service.child.guard.pid)
     server = psutil.Process(service.pid)
     service.stop()
-    assert not lives(server) and not lives(watcher)
+    assert not lives(server) and not lives(guard)
 
 
-def test_watcher_stops_servers_without_kernel_support(folder: Path) -> None:
-    off_linux = "from opsconsole.kit.supervision import child; child._prctl = None\n" + OWNER
+def test_fork_that_outlives_the_owner_does_not_keep_its_servers(folder: Path) -> None:
+    forking = "import os, signal\nif not (fork := os.fork()): signal.pause()\nprint(fork, flush=True)\nprint("
     process = subprocess.Popen(
-        [sys.executable, "-c", off_linux, str(folder)],
+        [sys.executable, "-c", OWNER.replace("print(", forking, 1), str(folder)],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout
+    fork = psutil.Process(int(process.stdout.readline()))
     processes = families([pid for pid, _, _ in json.loads(process.stdout.readline())])
     process.kill()
-    process.communicate()
+    process.wait()
     wait_until_gone(processes)
+    assert lives(fork)
+    fork.kill()
+    process.communicate()
 
 
 def test_fork_cannot_stop_server_of_parent(tmp_path: Path) -> None:
     sleeper = child.start(
         ["/bin/sleep", "60"], folder=tmp_path, log=tmp_path / "log", end_signal=signal.SIGKILL
     )
-    inherited = child.Child(sleeper.process, sleeper.end_signal, owner=sleeper.owner + 1, watcher=None)
+    inherited = child.Child(sleeper.process, sleeper.end_signal, owner=sleeper.owner + 1, guard=sleeper.guard)
     inherited.stop()
     assert sleeper.process.poll() is None
     sleeper.stop()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import IO, Self
 
 from opsconsole.kit.supervision import guard
+from opsconsole.kit.supervision.owned import Guard
 
 TURN_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 1.0
@@ -44,53 +44,6 @@ class Program:
     once: bool = False
 
 
-class Guard:
-    """The guard process, which outlives us for a moment. If it was killed, the next ``renew`` replaces it."""
-
-    def __init__(self) -> None:
-        self._groups: set[int] = set()
-        self._start()
-
-    def _start(self) -> None:
-        read, self._pipe = os.pipe()
-        # Write the groups before the guard starts: if we are killed right afterwards, the new guard knows them all.
-        self._write("".join(f"+{group}\n" for group in self._groups))
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__],
-            stdin=read,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(read)
-
-    def enrol(self) -> None:
-        """Add the calling process: a new child calls this before it becomes its program, and is never unguarded."""
-        os.write(self._pipe, b"+%d\n" % os.getpid())
-
-    def keep(self, group: int) -> None:
-        self._groups.add(group)
-
-    def forget(self, group: int) -> None:
-        self._groups.discard(group)
-        self._write(f"-{group}\n")
-
-    def renew(self) -> None:
-        if self._process.poll() is None:
-            return
-        os.close(self._pipe)
-        self._start()
-
-    def _write(self, lines: str) -> None:
-        try:
-            os.write(self._pipe, lines.encode())
-        except BrokenPipeError:
-            self.renew()
-
-    def close(self) -> None:
-        os.close(self._pipe)
-        self._process.wait()
-
-
 class Child:
     """A running program, the leader of its own process group."""
 
@@ -100,19 +53,16 @@ class Child:
         self._guard = watcher
         output = _open_log(program.log)
         try:
-            self._process = subprocess.Popen(
+            self._process = watcher.start(
                 program.argv,
                 env=program.env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
-                start_new_session=True,
-                preexec_fn=watcher.enrol,  # noqa: PLW1509 - only one thread starts children
             )
         finally:
             if output:
                 output.close()
-        watcher.keep(self.pid)
 
     @property
     def pid(self) -> int:
@@ -133,9 +83,9 @@ class Child:
 
     def kill(self) -> None:
         """Kill the whole group, even if its leader has already ended."""
-        guard.kill_group(self.pid)
+        guard.send(-self.pid, signal.SIGKILL)
         self._process.wait()
-        self._guard.forget(self.pid)
+        self._guard.forget(self._process)
 
 
 def _open_log(path: Path | None) -> IO[bytes] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,6 +19,7 @@ from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
 from jobs.runs.timeline import Actor
 from tests.jobs.bulk.helpers import ADA, REASON, begun, finish, fresh, make_due, many, preview, told
+from tests.programs import program
 from tests.racing import race
 from tests.waiting import wait_until
 
@@ -167,21 +166,13 @@ def test_next_runner_continues_after_crash(where: str, monkeypatch: Any) -> None
 def test_a_runner_that_is_killed_loses_nothing(settings: Any) -> None:
     jobs = many(400)
     operation = begun()
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORK, str(operation.pk)],
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "DATABASE_URL": database_url(settings),
-            "OPSCONSOLE_BULK_PACE": "5",
-            "OPSCONSOLE_BULK_TRIAL_SIZE": "0",
-        },
-    )
-    try:
+    environ = os.environ | {
+        "DATABASE_URL": database_url(settings),
+        "OPSCONSOLE_BULK_PACE": "5",
+        "OPSCONSOLE_BULK_TRIAL_SIZE": "0",
+    }
+    with program([sys.executable, "-c", WORK, str(operation.pk)], cwd=ROOT, env=environ):
         wait_until(lambda: fresh(operation).done > 20, timeout=40)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
     connection.close()
     settled = fresh(operation)
     assert settled.state == "running"

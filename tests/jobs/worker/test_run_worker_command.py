@@ -21,6 +21,7 @@ from jobs.messaging.format import JobMessage
 from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
 from tests import factories
 from tests.conftest import TestQueue
+from tests.programs import program
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,10 +87,8 @@ class TestProcess:
                     "--handler",
                     f"tests.jobs.worker.handlers.{handler}",
                 ]
-                process = subprocess.Popen([*command, *words], cwd=ROOT, env=environment(sqs_queue))
-                ends.callback(process.wait)
-                ends.callback(process.kill)
-                return process
+                started = program([*command, *words], cwd=ROOT, env=environment(sqs_queue))
+                return ends.enter_context(started)
 
             yield start
 

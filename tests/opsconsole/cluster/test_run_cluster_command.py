@@ -20,6 +20,7 @@ from django_q.tasks import async_task
 from opsconsole.kit.models import ClusterProgress
 from tests.conftest import TestQueue
 from tests.processes import Mark, marked
+from tests.programs import program
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,17 +33,10 @@ SECONDS = 40.0
 class Cluster:
     """A ``run_cluster`` that runs beside us, and what can be seen of it."""
 
-    def __init__(self, mark: Mark, log: Path, environ: dict[str, str]) -> None:
+    def __init__(self, mark: Mark, log: Path, process: subprocess.Popen[bytes]) -> None:
         self.mark = mark
         self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "run_cluster"],
-                cwd=ROOT,
-                env=environ,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = process
 
     @property
     def said(self) -> str:
@@ -82,10 +76,15 @@ def cluster(sqs_queue: TestQueue, tmp_path: Path) -> Iterator[Cluster]:
             "SQS_QUEUE_URL": sqs_queue.url,
             "OPSCONSOLE_CLUSTER_STALL_SECONDS": str(STALL_SECONDS),
         }
-        started = Cluster(mark, tmp_path / "run_cluster.log", mark.environ | ours)
-        yield started
-        started.process.kill()
-        started.process.wait()
+        log = tmp_path / "run_cluster.log"
+        command = [sys.executable, "manage.py", "run_cluster"]
+        with (
+            log.open("wb") as output,
+            program(
+                command, cwd=ROOT, env=mark.environ | ours, stdout=output, stderr=subprocess.STDOUT
+            ) as process,
+        ):
+            yield Cluster(mark, log, process)
         wait_until(lambda: not mark.pids(), 10)
 
 

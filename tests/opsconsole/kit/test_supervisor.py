@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from opsconsole.kit.supervision.guard import groups_left
+from opsconsole.kit.supervision.guard import targets_left
 from opsconsole.kit.supervision.supervisor import Program, StopRequests, Supervisor, ending
 from tests.processes import Mark, marked
 from tests.waiting import wait_until
@@ -192,7 +192,8 @@ def test_a_killed_guard_is_replaced(mark: Mark) -> None:
 
 
 def test_the_guard_counts_what_was_not_taken_back() -> None:
-    assert groups_left(["+10\n", "+11\n", "-10\n", "-12\n"]) == {11}
+    lines = ["+-10 9\n", "+-11 9\n", "+20 2\n", "--10\n", "-12\n"]
+    assert targets_left(lines) == {-11: 9, 20: 2}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import http.client
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from django.test import AsyncClient
 from pytest_django.fixtures import Settings
 
 from tests.databases import REPOSITORY
+from tests.programs import program
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -68,15 +68,17 @@ def serving(command: list[str], option: str, database: Database, folder: Path) -
         "OPSCONSOLE_WEB_PROCESSES": "3",
     }
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, *command, option, bind], cwd=REPOSITORY, env=environ, stderr=log, stdout=log
+        served = program(
+            [sys.executable, *command, option, bind],
+            end_signal=signal.SIGTERM,
+            cwd=REPOSITORY,
+            env=environ,
+            stderr=log,
+            stdout=log,
         )
-    try:
-        wait_until(lambda: path.exists() and _answers(path), timeout=60)
-        yield path
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
+        with served:
+            wait_until(lambda: path.exists() and _answers(path), timeout=60)
+            yield path
 
 
 def _answers(path: Path) -> bool:
