@@ -123,8 +123,8 @@ class _NewLetters:
     def of(cls, dlq: DeadLetterQueue) -> _NewLetters:
         untold = DeadLetter.objects.present().filter(dlq=dlq, told_at=None)
         groups = set(untold.values_list("group", flat=True).distinct())
-        told = DeadLetter.objects.filter(group__in=groups, told_at__isnull=False)
-        known = set(told.values_list("group", flat=True).distinct())
+        reported_letters = DeadLetter.objects.filter(group__in=groups, told_at__isnull=False)
+        known = set(reported_letters.values_list("group", flat=True).distinct())
         return cls(untold.count(), untold.filter(returns__gt=0).count(), len(groups - known))
 
     @property

@@ -15,11 +15,11 @@ def of(prints: Iterable[Fingerprint]) -> dict[str, FailureGroup]:
     wanted = {each.key: each for each in prints}
     groups = FailureGroup.objects.filter(fingerprint__in=wanted)
     groups.update(last_seen_at=Now())
-    found = {group.fingerprint: group for group in groups}
-    if missing := [each for key, each in wanted.items() if key not in found]:
+    groups_by_key = {group.fingerprint: group for group in groups}
+    if missing := [each for key, each in wanted.items() if key not in groups_by_key]:
         FailureGroup.objects.bulk_create(
             [FailureGroup(fingerprint=each.key, kind=each.kind, title=each.title) for each in missing],
             ignore_conflicts=True,
         )
-        found = {group.fingerprint: group for group in groups.all()}
-    return found
+        groups_by_key = {group.fingerprint: group for group in groups.all()}
+    return groups_by_key

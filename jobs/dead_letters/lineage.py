@@ -38,12 +38,12 @@ def earlier_of(traces: Sequence[Trace]) -> dict[str, EarlierLetter]:
         for replay in _replays().filter(new_message_id__in=[trace.message_id for trace in traces])
     }
     by_job = _requeues([trace.job_id for trace in traces if trace.job_id])
-    found = {}
+    earlier_letters = {}
     for trace in traces:
         replay = by_message.get(trace.message_id) or _newest(trace, by_job)
         if replay:
-            found[trace.message_id] = EarlierLetter(replay.letter_id, replay.letter.returns)
-    return found
+            earlier_letters[trace.message_id] = EarlierLetter(replay.letter_id, replay.letter.returns)
+    return earlier_letters
 
 
 def _replays() -> QuerySet[ReplayAttempt]:

@@ -35,9 +35,9 @@ Pair: TypeAlias = "tuple[DeadLetter, NamedJob | None]"
 def plan(action: LetterAction, letter_ids: Iterable[UUID]) -> list[Step]:
     """Return what the action would do to each of these letters, in the order given. Unknown ids are left out."""
     ids = list(letter_ids)
-    found = DeadLetter.objects.light().in_bulk(ids)
-    jobs = requeue.jobs_of(found.values())
-    letters = (found[letter_id] for letter_id in ids if letter_id in found)
+    letters_by_id = DeadLetter.objects.light().in_bulk(ids)
+    jobs = requeue.jobs_of(letters_by_id.values())
+    letters = (letters_by_id[letter_id] for letter_id in ids if letter_id in letters_by_id)
     return [step_for(action, letter, jobs.get(letter.job_id)) for letter in letters]
 
 
@@ -101,13 +101,17 @@ def _named(steps: Sequence[Step]) -> QuerySet[DeadLetter]:
 
 
 def _carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
-    found = locked(steps)
-    same = [step for step in steps if (letter := found.get(step.job_id)) and letter.state == step.seen_status]
-    jobs = requeue.jobs_of(found[step.job_id] for step in same)
-    results = {step.job_id: (False, _changed(found.get(step.job_id))) for step in steps}
+    letters_by_id = locked(steps)
+    same = [
+        step
+        for step in steps
+        if (letter := letters_by_id.get(step.job_id)) and letter.state == step.seen_status
+    ]
+    jobs = requeue.jobs_of(letters_by_id[step.job_id] for step in same)
+    results = {step.job_id: (False, _changed(letters_by_id.get(step.job_id))) for step in steps}
     chosen: dict[LetterAction, list[Pair]] = {}
     for step in same:
-        letter = found[step.job_id]
+        letter = letters_by_id[step.job_id]
         job = jobs.get(letter.job_id)
         if why := _second_thought(step, letter, job):
             results[step.job_id] = False, why

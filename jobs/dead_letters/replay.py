@@ -58,16 +58,16 @@ class PageHandler:
     ) -> set[UUID]:
         if self.pause:
             return set()
-        done = sending.send(
+        result = sending.send(
             [
                 _parcel(received, letter, attempts[letter.pk])
                 for received, letter in in_hand
                 if letter.pk in attempts and _is_to_be_sent(attempts[letter.pk])
             ]
         )
-        self.sent += len(done.letter_ids)
-        self.pause = done.pause
-        return done.letter_ids
+        self.sent += len(result.letter_ids)
+        self.pause = result.pause
+        return result.letter_ids
 
 
 def _is_to_be_sent(attempt: ReplayAttempt) -> bool:
@@ -176,9 +176,9 @@ def send_copies(stop_at: float) -> int:
         if not rows:
             break
         after = rows[-1].pk
-        done = sending.send([_parcel_of_copy(row) for row in rows])
-        sent += len(done.letter_ids)
-        if done.pause:
+        result = sending.send([_parcel_of_copy(row) for row in rows])
+        sent += len(result.letter_ids)
+        if result.pause:
             break
     return sent
 

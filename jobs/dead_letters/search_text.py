@@ -33,11 +33,11 @@ def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
 
 def _by_ids(term: str) -> list[UUID]:
     """Return the letters with this id, or with an id that begins with these digits, through the indexes."""
-    found = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])
+    letter_ids = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])
     if span := ids_that_begin(term):
         named = Q(pk__range=span) | Q(job_id__gte=span[0], job_id__lte=span[1])
-        found += DeadLetter.objects.filter(named).values_list("pk", flat=True)[:BATCH]
-    return found
+        letter_ids += DeadLetter.objects.filter(named).values_list("pk", flat=True)[:BATCH]
+    return letter_ids
 
 
 def catch_up(limit: int = BATCH) -> int:
@@ -46,9 +46,9 @@ def catch_up(limit: int = BATCH) -> int:
     # Written as two ranges, for which the index can be used: most letters are up to date.
     other = Q(words_of__lt=version) | Q(words_of__gt=version)
     behind = DeadLetter.objects.filter(other).only("body")[:limit]
-    done = 0
+    rebuilt_count = 0
     for letter in behind:
         text = Value(plain_text(redaction.words(letter.body)))
         words = SearchVector(text, config="simple")
-        done += DeadLetter.objects.filter(pk=letter.pk).update(words=words, words_of=version)
-    return done
+        rebuilt_count += DeadLetter.objects.filter(pk=letter.pk).update(words=words, words_of=version)
+    return rebuilt_count

@@ -62,17 +62,17 @@ def look(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]] | No
 
 def table(name: str) -> Table | None:
     """Return the table that the search path finds, or None."""
-    found = rows(
+    matches = rows(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, pg_get_userbyid(c.relowner),"
         "       pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid), greatest(c.reltuples, 0)::bigint"
         "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)",
         [name],
     )
-    return Table(*(*found[0], _columns(found[0][0]))) if found else None
+    return Table(*(*matches[0], _columns(matches[0][0]))) if matches else None
 
 
 def _columns(oid: int) -> dict[str, Column]:
-    found = rows(
+    matches = rows(
         "SELECT a.attname,"
         "       CASE WHEN base.typtype = 'e' THEN 'enum' ELSE format_type(base.oid, NULL) END,"
         "       format_type(a.atttypid, a.atttypmod), NOT (a.attnotnull OR t.typnotnull),"
@@ -85,4 +85,4 @@ def _columns(oid: int) -> dict[str, Column]:
         " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         [oid],
     )
-    return {row[0]: Column(*row) for row in found}
+    return {row[0]: Column(*row) for row in matches}

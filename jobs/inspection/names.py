@@ -85,13 +85,13 @@ def _tables(history: MigrationLoader, applied: set[tuple[str, str]]) -> Iterator
 
 
 def _function(name: str, types: str) -> Iterator[Finding]:
-    found = catalog.rows(
+    functions = catalog.rows(
         "SELECT p.oid, p.oid::regprocedure::text, pg_get_function_result(p.oid), pg_get_userbyid(p.proowner),"
         "       pg_has_role(p.proowner, 'USAGE'), p.oid = to_regprocedure(%s)"
         "  FROM pg_proc p WHERE proname = %s AND pg_function_is_visible(p.oid) ORDER BY 2",
         [f"{name}({types})", name],
     )
-    for oid, signature, result, owner, owned, same in found:
+    for oid, signature, result, owner, owned, same in functions:
         if not same:
             yield _overload(signature, name, types)
             continue
@@ -121,9 +121,9 @@ def _overload(signature: str, name: str, types: str) -> Finding:
 
 
 def _dependents(oid: int) -> list[str]:
-    found = catalog.rows(
+    dependents = catalog.rows(
         "SELECT DISTINCT pg_describe_object(classid, objid, objsubid) FROM pg_depend"
         " WHERE refclassid = 'pg_proc'::regclass AND refobjid = %s AND deptype IN ('n', 'a') ORDER BY 1",
         [oid],
     )
-    return [description for (description,) in found]
+    return [description for (description,) in dependents]

@@ -108,14 +108,14 @@ def _refuses(expression: str, status: str) -> bool:
 
 
 def _refused_by_lookup(table: Table, statuses: list[Status]) -> Iterator[Finding]:
-    found = catalog.rows(
+    references = catalog.rows(
         "SELECT c.confrelid::regclass::text, quote_ident(a.attname) FROM pg_constraint c"
         "  JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]"
         " WHERE c.conrelid = %s AND c.contype = 'f' AND c.conkey ="
         "       ARRAY[(SELECT attnum FROM pg_attribute WHERE attrelid = c.conrelid AND attname = 'status')]",
         [table.oid],
     )
-    for lookup, key in found:
+    for lookup, key in references:
         known = catalog.look(f"SELECT {key}::text FROM {lookup}") or []
         refused = [status for status in statuses if (status,) not in known]
         if refused:

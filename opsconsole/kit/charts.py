@@ -173,8 +173,8 @@ def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[i
         return "Nothing in this time."
     sums = ", ".join(f"{sum(each.values):,} {each.label}" for each in series)
     top = max(range(len(totals)), key=totals.__getitem__)
-    said = "" if level else f"{sums}. "
-    return f"{said}Most at {labels[top]}: {totals[top]:,}."
+    sum_text = "" if level else f"{sums}. "
+    return f"{sum_text}Most at {labels[top]}: {totals[top]:,}."
 
 
 def _number(value: float) -> str:

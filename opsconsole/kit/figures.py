@@ -44,8 +44,8 @@ def last_day(names: Sequence[str]) -> tuple[list[datetime], dict[str, list[float
     rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0]).values_list(
         "name", "hour", "value"
     )
-    found = {(name, hour): value for name, hour, value in rows}
-    return hours, {name: [found.get((name, hour)) for hour in hours] for name in names}
+    value_by_hour = {(name, hour): value for name, hour, value in rows}
+    return hours, {name: [value_by_hour.get((name, hour)) for hour in hours] for name in names}
 
 
 def prune() -> int:

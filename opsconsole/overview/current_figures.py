@@ -188,17 +188,17 @@ def _stale(around: Surroundings) -> dict[str, int]:
 def _lost(around: Surroundings) -> int:
     if around.armed and lost_messages.resending():
         return 0
-    found: int | None = memory.get("lost")
-    if found is None:
-        found = count(waiting.having(MessageTrouble.LOST))
-        memory.set("lost", found, LOST_KEPT_SECONDS)
-    return found
+    lost_count: int | None = memory.get("lost")
+    if lost_count is None:
+        lost_count = count(waiting.having(MessageTrouble.LOST))
+        memory.set("lost", lost_count, LOST_KEPT_SECONDS)
+    return lost_count
 
 
 def _slow() -> dict[str, Any]:
     """Return the figures of a day or an hour, which are cached for longer than the others."""
-    found: dict[str, Any] | None = memory.get("slow")
-    if found is None:
-        found = last_day.slow_figures()
-        memory.set("slow", found, SLOW_KEPT_SECONDS)
-    return found
+    slow: dict[str, Any] | None = memory.get("slow")
+    if slow is None:
+        slow = last_day.slow_figures()
+        memory.set("slow", slow, SLOW_KEPT_SECONDS)
+    return slow

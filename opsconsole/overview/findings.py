@@ -75,28 +75,28 @@ def of_switches() -> list[Finding]:
 
 
 def _of_the_machine(seen: Overview) -> list[Finding]:
-    found = []
+    problems = []
     if seen.sweep_is_late:
         age = f"for {spell(seen.sweep_age)}" if seen.sweep_age else "yet"
         advice = "Dead runs are not found. Check that the cluster (manage.py run_cluster) is running."
-        found.append(
+        problems.append(
             Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist")
         )
     if seen.unread_queues:
         sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
         advice = "Its depth is unknown. See the error of the last reading."
-        found.append(Finding("bad", sentence, advice, "Open queues", "jobs_queuestate_changelist"))
+        problems.append(Finding("bad", sentence, advice, "Open queues", "jobs_queuestate_changelist"))
     if seen.overdue:
         advice = "Check that the dispatcher runs and SQS answers."
         sentence = f"{many(seen.overdue, 'message')} should have been sent by now."
-        found.append(
+        problems.append(
             Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting")
         )
     if seen.without_workers:
         advice = "Start workers, or find out why their heartbeats don't arrive."
         sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
-        found.append(Finding("bad", sentence, advice, "Open workers", "jobs_workerheartbeat_changelist"))
-    return found
+        problems.append(Finding("bad", sentence, advice, "Open workers", "jobs_workerheartbeat_changelist"))
+    return problems
 
 
 _LIMITER_TROUBLES = {
@@ -120,34 +120,34 @@ _LIMITER_TROUBLES = {
 
 def of_the_limiter(seen: Overview) -> list[Finding]:
     page = ("Open the limiter", "ratelimits_limitercontrol_changelist")
-    found = [
+    problems = [
         Finding(*_LIMITER_TROUBLES[kind], *page)
         for kind in _LIMITER_TROUBLES
         if kind in seen.limiter_troubles
     ]
     if seen.limiter_mode != "enforce":
         sentence = f"All rate limits are switched to {seen.limiter_mode}."
-        found.append(Finding("warning", sentence, "Switch them back when the emergency is over.", *page))
-    return found
+        problems.append(Finding("warning", sentence, "Switch them back when the emergency is over.", *page))
+    return problems
 
 
 def _of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
-    found = []
+    problems = []
     page = ("Show runs", "jobs_job_changelist", "?stale=any")
     if seen.stale and around.armed:
         sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
-        found.append(Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page))
+        problems.append(Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page))
     if seen.stale_before_cutoff:
         number = seen.stale_before_cutoff
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
         advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
-        found.append(Finding("quiet", sentence, advice, *page))
+        problems.append(Finding("quiet", sentence, advice, *page))
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue
         sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."
         advice = "No sweep recovers them. Configure the queue, or cancel them."
-        found.append(Finding("warning", sentence, advice, *page))
-    return found
+        problems.append(Finding("warning", sentence, advice, *page))
+    return problems
 
 
 def _are(number: int) -> str:
@@ -155,11 +155,11 @@ def _are(number: int) -> str:
 
 
 def _of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
-    found = []
+    problems = []
     if seen.quarantined:
         advice = "Read what happened, fix the cause, then release the jobs."
         sentence = f"{many(seen.quarantined, 'job')} in quarantine."
-        found.append(
+        problems.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?status=quarantined")
         )
     if seen.lost:
@@ -170,20 +170,22 @@ def _of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
         )
         sentence = f"{many(seen.lost, 'job')} waiting for a lost message."
         advice = f"{why}: read the proof on the job's page, then cancel and requeue the job."
-        found.append(
+        problems.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=lost")
         )
     if seen.in_vain:
         advice = "Check that workers of the queue run, then cancel and requeue."
         sentence = f"{many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."
-        found.append(
+        problems.append(
             Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=used_up")
         )
     if seen.hung:
         advice = "The worker is alive, but the work may hang. Read its notes, then cancel or requeue."
         sentence = f"{runs(seen.hung)} past the deadline."
-        found.append(Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=hung"))
-    return found
+        problems.append(
+            Finding("warning", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=hung")
+        )
+    return problems
 
 
 def _of_alerts(seen: Overview) -> list[Finding]:

@@ -52,9 +52,9 @@ def oldest_wait(now: datetime) -> timedelta | None:
 def dead_letters(now: datetime) -> int | None:
     """Return the number in all configured queues; unknown when one of them was not read recently."""
     urls = {queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url}
-    found = list(DeadLetterQueue.objects.filter(url__in=urls))
+    queues = list(DeadLetterQueue.objects.filter(url__in=urls))
     patience = late_after(timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS))
-    depths = [dlq.depth for dlq in found if _is_fresh(dlq, now - patience)]
+    depths = [dlq.depth for dlq in queues if _is_fresh(dlq, now - patience)]
     known = [depth for depth in depths if depth is not None]
     return sum(known) if urls and len(known) == len(urls) else None
 

@@ -35,13 +35,13 @@ class Command(BaseCommand):
 
     def _once(self, limit: int) -> None:
         try:
-            done = dispatch(limit)
+            result = dispatch(limit)
         except Error as error:
             raise CommandError(f"The database does not answer: {first_line(error)}") from error
-        self.stdout.write(f"{done}.")
-        for target, reason in done.waiting_on.items():
+        self.stdout.write(f"{result}.")
+        for target, reason in result.waiting_on.items():
             self.stderr.write(f"{target}: {reason}")
-        if done.failed or done.refused:
+        if result.failed or result.refused:
             raise CommandError("Some messages could not be sent. The rows of the outbox say why.")
 
     def _loop(self, limit: int, interval: float) -> None:
@@ -49,23 +49,23 @@ class Command(BaseCommand):
         away: dict[str, str] = {}
         total = 0
         while not stopped.is_set():
-            done = self._pass(limit, away)
-            total += done.sent
+            result = self._pass(limit, away)
+            total += result.sent
             # After a full pass, more messages are waiting.
-            stopped.wait(0 if done.sent and done.taken >= limit else interval)
+            stopped.wait(0 if result.sent and result.taken >= limit else interval)
         self._say(f"stopped; {total} sent.")
 
     def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:
         """Run one pass that survives outages of the database and SQS; print a line when one begins or ends."""
         close_old_connections()
         try:
-            done = dispatch(limit)
+            result = dispatch(limit)
         except Error as error:
             connection.close()
             self._tell(away, {DATABASE: first_line(error)}, back=set())
             return Dispatched()
-        self._tell(away, done.waiting_on, back={DATABASE, *done.reached} - set(done.waiting_on))
-        return done
+        self._tell(away, result.waiting_on, back={DATABASE, *result.reached} - set(result.waiting_on))
+        return result
 
     def _tell(self, away: dict[str, str], missing: dict[str, str], back: set[str]) -> None:
         for name in missing.keys() - away.keys():
