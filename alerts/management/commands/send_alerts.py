@@ -8,12 +8,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error, close_old_connections, connection
+from django.db import Error
 
 from alerts.channels.targets import all_targets
 from alerts.sending import delivery, sender
+from opsconsole.kit import commands
 from opsconsole.kit.errors import first_line
-from opsconsole.kit.supervision.supervisor import StopRequests
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, loop: bool, **_options: Any) -> None:
         if loop:
-            with StopRequests() as stop:
-                self._loop(stop)
+            self._loop()
             return
         try:
             counts = sender.send_until_idle()
@@ -45,22 +44,16 @@ class Command(BaseCommand):
         if counts.again or counts.refused:
             raise CommandError("Some alerts were not delivered. The Channels page shows why.")
 
-    def _loop(self, stop: StopRequests) -> None:
+    def _loop(self) -> None:
         if not all_targets():
             logger.warning("No alert channel is configured. Alerts are shown only in the console.")
-        database_away = False
         periodic_work_at = 0.0
-        while not stop.asked:
-            close_old_connections()
-            try:
-                if time.monotonic() >= periodic_work_at:
-                    sender.do_periodic_work()
-                    periodic_work_at = time.monotonic() + PERIODIC_WORK_SECONDS
-                delivery.deliver()
-                database_away = False
-            except Error as error:
-                connection.close()
-                if not database_away:
-                    logger.warning("The database does not answer. Retrying: %s", first_line(error))
-                database_away = True
-            time.sleep(INTERVAL_SECONDS)
+
+        def turn() -> None:
+            nonlocal periodic_work_at
+            if time.monotonic() >= periodic_work_at:
+                sender.do_periodic_work()
+                periodic_work_at = time.monotonic() + PERIODIC_WORK_SECONDS
+            delivery.deliver()
+
+        commands.repeat(turn, INTERVAL_SECONDS, logger.warning)

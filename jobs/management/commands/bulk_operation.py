@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons
+from opsconsole.kit import commands, reasons
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import plain_text
 
@@ -52,15 +51,8 @@ class Command(BaseCommand):
         parser.add_argument("--customer", help="only jobs of this customer")
         parser.add_argument("--all", action="store_true", help="everything, without any filter")
         parser.add_argument("--reason", help="the reason, kept with the operation and on each timeline")
-        parser.add_argument(
-            "--as",
-            dest="operator",
-            default=getpass.getuser(),
-            help="the operator to record (default: your system user)",
-        )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="show what would be done and change nothing"
-        )
+        commands.add_operator(parser)
+        commands.add_dry_run(parser)
         parser.add_argument(
             "--wait", action="store_true", help="carry it out in this process and show the progress"
         )

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, close_old_connections, connection
-from django.utils import timezone
 
 from jobs.dead_letters.check import CheckedQueue, check
-from opsconsole.kit.errors import first_line
+from opsconsole.kit import commands
 
 UNREADABLE = 2
 
@@ -37,7 +33,9 @@ class Command(BaseCommand):
         if interval <= 0:
             raise CommandError("--interval must be more than 0 seconds.")
         if loop:
-            self._loop(interval)
+            commands.repeat(
+                lambda: self._tell(check()), interval, lambda sentence: commands.say(self, sentence)
+            )
         else:
             self._once()
 
@@ -54,28 +52,6 @@ class Command(BaseCommand):
         if any(each.visited.depth for each in checked):
             raise CommandError("There are dead letters.")
 
-    def _loop(self, interval: float) -> None:
-        stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopped.set())
-        away = False
-        while not stopped.is_set():
-            close_old_connections()
-            try:
-                self._tell(check())
-                away = False
-            except DatabaseError as error:
-                # Keep running while the database is down, so that nobody has to restart the command at night.
-                connection.close()
-                if not away:
-                    self._say(f"the database does not answer, trying again: {first_line(error)}")
-                away = True
-            stopped.wait(interval)
-
     def _tell(self, checked: list[CheckedQueue]) -> None:
         for each in checked:
-            self._say(str(each))
-
-    def _say(self, sentence: str) -> None:
-        self.stdout.write(f"{timezone.now():%H:%M:%S} {sentence}")
-        self.stdout.flush()
+            commands.say(self, str(each))

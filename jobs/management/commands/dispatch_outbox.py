@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections, connection
-from django.utils import timezone
 
 from jobs.messaging.dispatcher import Dispatched, dispatch
+from opsconsole.kit import commands
 from opsconsole.kit.errors import first_line
 
 DATABASE = "the database"
@@ -45,15 +43,15 @@ class Command(BaseCommand):
             raise CommandError("Some messages could not be sent. The rows of the outbox say why.")
 
     def _loop(self, limit: int, interval: float) -> None:
-        stopped = _stopped_by_signals()
         away: dict[str, str] = {}
         total = 0
-        while not stopped.is_set():
-            result = self._pass(limit, away)
-            total += result.sent
-            # After a full pass, more messages are waiting.
-            stopped.wait(0 if result.sent and result.taken >= limit else interval)
-        self._say(f"stopped; {total} sent.")
+        with commands.stopped_by_signals() as stopped:
+            while not stopped.is_set():
+                result = self._pass(limit, away)
+                total += result.sent
+                # After a full pass, more messages are waiting.
+                stopped.wait(0 if result.sent and result.taken >= limit else interval)
+        commands.say(self, f"stopped; {total} sent.")
 
     def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:
         """Run one pass that survives outages of the database and SQS; print a line when one begins or ends."""
@@ -69,25 +67,8 @@ class Command(BaseCommand):
 
     def _tell(self, away: dict[str, str], missing: dict[str, str], back: set[str]) -> None:
         for name in missing.keys() - away.keys():
-            self._say(f"{name} can't be reached, trying again: {missing[name]}")
+            commands.say(self, f"{name} can't be reached, trying again: {missing[name]}")
         for name in away.keys() & back:
-            self._say(f"{name} can be reached again.")
+            commands.say(self, f"{name} can be reached again.")
             del away[name]
         away |= missing
-
-    def _say(self, sentence: str) -> None:
-        self.stdout.write(f"{timezone.now():%H:%M:%S} {sentence}")
-        self.stdout.flush()
-
-
-def _stopped_by_signals() -> threading.Event:
-    """Return an event that the first SIGTERM or SIGINT sets, so that the pass finishes; a second ends the process."""
-    stopped = threading.Event()
-
-    def stop(number: int, _frame: object) -> None:
-        stopped.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    return stopped

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
-from django.utils import timezone
 
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
+from opsconsole.kit import commands
 from opsconsole.kit.counting import many
-from opsconsole.kit.errors import first_line
 
 
 class Command(BaseCommand):
     help = "Find stale runs and recover them, as the scheduled sweep does."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--dry-run", action="store_true", help="show what would be done and change nothing"
-        )
+        commands.add_dry_run(parser)
         parser.add_argument(
             "--limit", type=int, default=500, help="the most rows shown by --dry-run (default 500)"
         )
@@ -51,7 +45,9 @@ class Command(BaseCommand):
         if dry_run:
             self._preview(limit)
         elif loop:
-            self._loop(interval)
+            commands.repeat(
+                lambda: self._sweep(interval), interval, lambda sentence: commands.say(self, sentence)
+            )
         elif self._sweep(interval).errors:
             raise CommandError("Some runs could not be recovered. The page of the sweep lists them.")
 
@@ -70,29 +66,9 @@ class Command(BaseCommand):
     def _sweep(self, interval: float) -> Sweep:
         queue_depths.refresh_queue_states()
         sweep = sweeps.sweep("command", every=timedelta(seconds=interval))
-        self._say(
+        commands.say(
+            self,
             f"found {sweep.found}, requeued {sweep.requeued}, quarantined {sweep.quarantined}, "
-            f"skipped {sweep.skipped}, errors {sweep.errors}, lost messages re-sent {sweep.resent}. {sweep.note}"
+            f"skipped {sweep.skipped}, errors {sweep.errors}, lost messages re-sent {sweep.resent}. {sweep.note}",
         )
         return sweep
-
-    def _loop(self, interval: float) -> None:
-        stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopped.set())
-        away = False
-        while not stopped.is_set():
-            try:
-                self._sweep(interval)
-                away = False
-            except DatabaseError as error:
-                # Keep running while the database is down, so that nobody has to restart the command at night.
-                connection.close()
-                if not away:
-                    self._say(f"the database does not answer, trying again: {first_line(error)}")
-                away = True
-            stopped.wait(interval)
-
-    def _say(self, sentence: str) -> None:
-        self.stdout.write(f"{timezone.now():%H:%M:%S} {sentence.strip()}")
-        self.stdout.flush()

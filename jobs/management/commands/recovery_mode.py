@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -13,6 +12,7 @@ from django.utils.timezone import is_naive
 from jobs.models import RecoveryControl
 from jobs.recovery import control, outlook, surroundings
 from jobs.runs.timeline import Actor
+from opsconsole.kit import commands
 from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
@@ -40,12 +40,7 @@ class Command(BaseCommand):
         ]
         for change in changes:
             change.add_argument("--reason", required=True, help="the reason, kept with the change")
-            change.add_argument(
-                "--as",
-                dest="operator",
-                default=getpass.getuser(),
-                help="the operator to record (default: your system user)",
-            )
+            commands.add_operator(change)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["step"] != "show":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from jobs.messaging.dispatcher import dispatch
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
 from jobs.operations.job_operations import OperationRefused, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons
+from opsconsole.kit import commands, reasons
 from opsconsole.kit.counting import exactly
 
 PAGE = 500
@@ -39,15 +38,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--limit", type=int, help="the most letters to replay")
         parser.add_argument("--reason", help="the reason, kept in each letter's ledger")
-        parser.add_argument(
-            "--as",
-            dest="operator",
-            default=getpass.getuser(),
-            help="the operator to record (default: your system user)",
-        )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="show what would be done and change nothing"
-        )
+        commands.add_operator(parser)
+        commands.add_dry_run(parser)
 
     def handle(self, *args: Any, dry_run: bool, reason: str | None, **options: Any) -> None:
         if options["limit"] is not None and options["limit"] <= 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
@@ -12,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from jobs.operations import job_operations
 from jobs.operations.job_operations import JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
+from opsconsole.kit import commands
 
 
 class Command(BaseCommand):
@@ -21,15 +21,8 @@ class Command(BaseCommand):
         parser.add_argument("job", nargs="+", help="id of a job")
         parser.add_argument("--reason", required=True, help="the reason, kept on each job's timeline")
         parser.add_argument("--release", action="store_true", help="release quarantined jobs")
-        parser.add_argument(
-            "--as",
-            dest="operator",
-            default=getpass.getuser(),
-            help="the operator to record (default: your system user)",
-        )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="show what would be done and change nothing"
-        )
+        commands.add_operator(parser)
+        commands.add_dry_run(parser)
 
     def handle(self, *args: Any, job: list[str], **options: Any) -> None:
         ids = [_parse(text) for text in job]

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import getpass
 from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from opsconsole import switches
-from opsconsole.kit import pauses
+from opsconsole.kit import commands, pauses
 from opsconsole.kit.errors import OpsConsoleError
 
 
@@ -25,9 +24,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--resume", action="store_true", help="let it go on")
         parser.add_argument("--reason", default="", help="the reason, stored with the change")
-        parser.add_argument(
-            "--as", dest="operator", default=getpass.getuser(), help="the name of the person who decides"
-        )
+        commands.add_operator(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["name"]:

@@ -15,6 +15,7 @@ from django.db import OperationalError, connection
 from jobs.dead_letters import check
 from jobs.management.commands import check_dlq
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
+from opsconsole.kit import commands
 from tests.factories import job
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import Account, letter, letters, state
@@ -80,7 +81,7 @@ def test_check_refuses_invalid_interval() -> None:
 def test_loop_survives_database_outage_and_stops_on_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     handlers: dict[int, Any] = {}
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    monkeypatch.setattr(check_dlq, "close_old_connections", lambda: None)
+    monkeypatch.setattr(commands, "close_old_connections", lambda: None)
     turns = iter(range(9))
     real = check.check
 
@@ -88,7 +89,7 @@ def test_loop_survives_database_outage_and_stops_on_signal(monkeypatch: pytest.M
         turn = next(turns)
         if turn < 2:
             raise OperationalError("gone away")
-        handlers[signal.SIGTERM]()
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
         return real()
 
     monkeypatch.setattr(check_dlq, "check", fail_then_work)
@@ -98,7 +99,7 @@ def test_loop_survives_database_outage_and_stops_on_signal(monkeypatch: pytest.M
     said, error = run("check_dlq", "--loop", "--interval", "1")
 
     assert error is None
-    assert said.count("the database does not answer") == 1
+    assert said.count("The database does not answer") == 1
     assert "default: empty" in said
 
 
