@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from jobs.letter_ledger import settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
 from jobs.models.dead_letter import DeadLetterQuerySet
@@ -51,14 +52,9 @@ def _in_the_queue(dlq: DeadLetterQueue) -> DeadLetterQuerySet:
 def _leave(ids: list[UUID]) -> int:
     """Record that these letters left without the console, and end their requests: done if sent, else not possible."""
     with transaction.atomic():
-        open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)
-        sent = open_rows.filter(state=State.SENT)
-        DeadLetter.objects.filter(attempts__in=sent).update(state=DeadLetter.State.REPLAYED)
-        discarded = Q(action=LetterAction.DISCARD, state=State.WANTED)
-        open_rows.filter(discarded | Q(state=State.SENT)).update(
-            state=State.DONE, ended_at=Now(), outcome="It was no longer in its queue."
-        )
-        unsent = open_rows.filter(action=LetterAction.REPLAY, state=State.WANTED)
+        settlement.end_fulfilled(ids, outcome="It was no longer in its queue.")
+        requests = ReplayAttempt.objects.filter(letter_id__in=ids)
+        unsent = requests.filter(action=LetterAction.REPLAY, state=State.WANTED)
         letters = DeadLetter.objects.filter(pk__in=ids)
         letters.filter(Q(state=DeadLetter.State.IN_QUEUE) | Q(attempts__in=unsent)).update(
             state=DeadLetter.State.GONE

@@ -10,13 +10,13 @@ from typing import TypeAlias
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs import sqs
 from jobs.dead_letters import sending, snapshot
 from jobs.dead_letters.sending import Parcel
-from jobs.letter_ledger import entries
+from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
 from jobs.sqs import Received
@@ -115,13 +115,7 @@ def record_deleted(letters: Sequence[DeadLetter]) -> None:
     """Record that these letters left their queue. One restored in the meantime is kept as the copy in the console."""
     ids = [letter.pk for letter in letters]
     with transaction.atomic():
-        open_rows = ReplayAttempt.objects.filter(letter_id__in=ids)
-        sent = open_rows.filter(state=State.SENT)
-        DeadLetter.objects.filter(attempts__in=sent).update(state=DeadLetter.State.REPLAYED)
-        discarded = Q(action=LetterAction.DISCARD, state=State.WANTED)
-        open_rows.filter(discarded | Q(state=State.SENT)).update(
-            state=State.DONE, deleted_at=Now(), ended_at=Now()
-        )
+        settlement.end_fulfilled(ids, deleted_at=Now())
         in_queue = DeadLetter.objects.filter(pk__in=ids, state=DeadLetter.State.IN_QUEUE)
         in_queue.update(state=DeadLetter.State.KEPT)
 

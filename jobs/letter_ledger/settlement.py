@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
+
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from jobs.letter_ledger import entries
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.runs.timeline import Actor
+
+State = ReplayAttempt.State
 
 FOLLOWING = (DeadLetter.State.IN_QUEUE, DeadLetter.State.KEPT)
 
@@ -30,6 +36,18 @@ def follow_requeues(run_epochs: Mapping[UUID, int], actor: Actor, reason: str) -
     )
     note([(letter, run_epochs[letter.job_id]) for letter in letters if letter.job_id], actor, reason)
     return len(letters)
+
+
+def end_fulfilled(letter_ids: Collection[UUID], **changes: Any) -> None:
+    """End the requests that these letters' leaving their queue fulfils: those sent, and the wishes to discard.
+
+    Call it in a transaction. ``changes`` are kept with the requests.
+    """
+    requests = ReplayAttempt.objects.filter(letter_id__in=letter_ids)
+    sent = Q(state=State.SENT)
+    DeadLetter.objects.filter(attempts__in=requests.filter(sent)).update(state=DeadLetter.State.REPLAYED)
+    discarded = Q(action=ReplayAttempt.Action.DISCARD, state=State.WANTED)
+    requests.filter(discarded | sent).update(state=State.DONE, ended_at=Now(), **changes)
 
 
 def note(followed: Sequence[tuple[DeadLetter, int]], actor: Actor, reason: str) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -41,21 +39,16 @@ class PauseForm(ReasonForm):
 
 @admin.register(Pause)
 class SwitchesAdmin(OnePageAdmin):
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return self._page(request)
-        if not self.may_switch(request):
-            raise PermissionDenied
+    def show(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request)
+
+    def decide(self, request: HttpRequest) -> HttpResponse:
         switch = switches.find(request.POST.get("name", ""))
         decisions = {"pause": self._pause, "resume": self._resume}
         decision = decisions.get(request.POST.get("decision", ""))
         return decision(request, switch) if switch and decision else redirect(PAGE)
 
-    def may_switch(self, request: HttpRequest) -> bool:
+    def may_decide(self, request: HttpRequest) -> bool:
         return request.user.has_perm("opsconsole.switch")
 
     def _page(
@@ -73,7 +66,7 @@ class SwitchesAdmin(OnePageAdmin):
         context = {
             "title": "Switches",
             "rows": rows,
-            "may_switch": self.may_switch(request),
+            "may_switch": self.may_decide(request),
             "earlier": Pause.objects.annotate(db_now=Now()).exclude(
                 pk__in=[pause.pk for pause in held.values()]
             )[:EARLIER_SHOWN],

@@ -119,6 +119,29 @@ class ReadOnlyAdmin(TitledAdmin):
 class OnePageAdmin(ReadOnlyAdmin):
     """An admin with a single page in place of the list; the addresses of rows redirect to it."""
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return self.show(request)
+        if not self.may_decide(request):
+            raise PermissionDenied
+        return self.decide(request)
+
+    def show(self, request: HttpRequest) -> HttpResponse:
+        """Return the page."""
+        raise NotImplementedError
+
+    def may_decide(self, request: HttpRequest) -> bool:
+        """Tell whether this person may send a form of the page."""
+        return False
+
+    def decide(self, request: HttpRequest) -> HttpResponse:
+        """Do what a form of the page asks for."""
+        raise NotImplementedError
+
     def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
         return redirect(self.address("changelist"))
 

@@ -41,10 +41,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             *super().get_urls(),
         ]
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        self._require_view(request)
+    def show(self, request: HttpRequest) -> HttpResponse:
         term = request.GET.get("q", "")
         matches = client_names.find(term)
         if len(matches) == 1:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -32,15 +29,13 @@ class LimiterModeForm(ReasonForm):
 
 @admin.register(LimiterControl)
 class LimiterAdmin(OnePageAdmin):
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return self._page(request, LimiterModeForm(initial={"mode": LimiterControl.load().mode}))
-        if not request.user.has_perm(PERMISSION):
-            raise PermissionDenied
+    def show(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, LimiterModeForm(initial={"mode": LimiterControl.load().mode}))
+
+    def may_decide(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(PERMISSION)
+
+    def decide(self, request: HttpRequest) -> HttpResponse:
         form = LimiterModeForm(request.POST)
         return self._switch(request, form) if form.is_valid() else self._page(request, form)
 
@@ -60,6 +55,6 @@ class LimiterAdmin(OnePageAdmin):
             "state": LimiterControl.load(),
             "troubles": LimiterTrouble.objects.present().order_by("kind", "process")[:50],
             "form": form,
-            "may_switch": request.user.has_perm(PERMISSION),
+            "may_switch": self.may_decide(request),
         }
         return self.render(request, "admin/ratelimits/limiter.html", context)

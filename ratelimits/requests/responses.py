@@ -8,10 +8,10 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django_ratelimit.exceptions import Ratelimited
 
+from opsconsole.kit import problems
 from ratelimits.engine.decision import Decision
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-PROBLEM = "application/problem+json"
 
 
 class Limited(Ratelimited):  # type: ignore[misc]  # django-ratelimit has no types
@@ -58,8 +58,12 @@ def refusal(decisions: Sequence[Decision]) -> HttpResponse:
     """Return a 429 response, or 403 if a policy denies the client's network."""
     if any(decision.denied for decision in decisions):
         problem = {"type": "about:blank", "title": "Forbidden", "status": 403}
-        return _unlogged(problem, status=403, content_type=PROBLEM, headers={"Cache-Control": "no-store"})
-    return _unlogged(body(decisions), status=429, content_type=PROBLEM, headers=headers(decisions))
+        return _unlogged(
+            problem, status=403, content_type=problems.MEDIA_TYPE, headers={"Cache-Control": "no-store"}
+        )
+    return _unlogged(
+        body(decisions), status=429, content_type=problems.MEDIA_TYPE, headers=headers(decisions)
+    )
 
 
 def _unlogged(*args: Any, **kwargs: Any) -> JsonResponse:

@@ -37,15 +37,10 @@ TONES = {None: "good", Stop.OBSERVING: "warning", Stop.PAUSED: "warning"}
 
 @admin.register(RecoveryControl)
 class RecoveryAdmin(OnePageAdmin):
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return self._page(request)
-        if not self.may_arm(request):
-            raise PermissionDenied
+    def show(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request)
+
+    def decide(self, request: HttpRequest) -> HttpResponse:
         decisions = {
             "preview": self._preview,
             "arm": self._arm,
@@ -75,7 +70,7 @@ class RecoveryAdmin(OnePageAdmin):
         }
         return self._render(request, "admin/jobs/what_if.html", context)
 
-    def may_arm(self, request: HttpRequest) -> bool:
+    def may_decide(self, request: HttpRequest) -> bool:
         return request.user.has_perm("jobs.arm_recovery")
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
@@ -145,7 +140,7 @@ class RecoveryAdmin(OnePageAdmin):
         return redirect(PAGE)
 
     def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        return self.render(request, template, context | {"may_arm": self.may_arm(request)})
+        return self.render(request, template, context | {"may_arm": self.may_decide(request)})
 
 
 def _thaw(signed: str) -> list[Any] | None:
