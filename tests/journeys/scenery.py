@@ -12,7 +12,9 @@ from axes.models import AccessAttempt
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from alerts import notify
 from alerts.models import DeadManPing, SnsMessage
+from alerts.watch import monitor_alerts
 from jobs.bulk import freezing
 from jobs.bulk.registry import kind_of
 from jobs.models import (
@@ -324,6 +326,7 @@ def _sweeps() -> None:
         )
         for number in range(60)
     )
+    notify.monitor_ok(monitor_alerts.SWEEP, timedelta(minutes=2))
 
 
 def outside() -> None:
