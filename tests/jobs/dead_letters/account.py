@@ -31,7 +31,7 @@ BUDGET = Budget(seconds=5, messages=1_000)
 
 @dataclass
 class Clock:
-    """The account's time: seconds of visibility and the wall clock move together, and only when told."""
+    """The account's clock: visibility timeouts and wall time advance together, and only through pass_by()."""
 
     now: float = 0.0
     began: float = field(default=1_800_000_000.0)
@@ -52,13 +52,13 @@ class Account:
     clock: Clock
 
     def die(self, *bodies: str, fifo: bool = False, group: str = "g", **options: Any) -> list[str]:
-        """Put messages on the dead letter queue as SQS does after too many receives; return their message IDs."""
+        """Put messages on the dead letter queue, as SQS does after too many receives, and return their IDs."""
         source, dlq = (FIFO, FIFO_DLQ) if fifo else (QUEUE, DLQ)
         ids = []
         for number, body in enumerate(bodies):
             if fifo:
                 options = {"MessageGroupId": group, "MessageDeduplicationId": f"{group}-{body}-{number}"}
-            # Not by a call: the faults of the fake are for the console's calls.
+            # Bypass the client: the fake's faults apply only to the console's calls.
             with self.fake._changed:
                 sent = self.fake._put(source, body, options)
             message: Message = self.fake.queues[source].messages.pop(sent)
@@ -70,7 +70,7 @@ class Account:
         return ids
 
     def die_with(self, job: Job, **fields: Any) -> str:
-        """Put the message of a job on the dead letter queue."""
+        """Put a job's message on the dead letter queue and return its ID."""
         return self.die(json.dumps({"job_id": str(job.pk), "run_epoch": job.run_epoch} | fields))[0]
 
     def check(self, url: str = DLQ) -> CheckedQueue:
@@ -81,7 +81,7 @@ class Account:
         return fulfilment.work(BUDGET)
 
     def waiting(self, fifo: bool = False) -> list[str]:
-        """Return the bodies in the origin queue."""
+        """Return the bodies of the messages in the origin queue."""
         return self.fake.bodies(FIFO if fifo else QUEUE)
 
     def dead(self, fifo: bool = False) -> list[str]:
@@ -107,7 +107,7 @@ def replay(*chosen: DeadLetter) -> list[Outcome]:
 
 
 def steps_of(of: DeadLetter) -> list[tuple[str, str]]:
-    """Return the ledger: (action, state) of each row."""
+    """Return the action and state of each ledger row of the letter."""
     return list(of.attempts.values_list("action", "state"))
 
 

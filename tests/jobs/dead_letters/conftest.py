@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Account:
-    """Provide two queues with dead letter queues, on a simulated clock; no receive waits."""
-    # Models can be imported once the settings are there.
+    """Provide two queues with dead letter queues on a simulated clock. Receives do not wait."""
+    # Models can be imported only after the settings are loaded.
     from jobs import sqs
     from jobs.dead_letters import scan
     from tests.jobs.dead_letters import account as made

@@ -32,7 +32,7 @@ RULE = "dlq_not_empty:default"
 
 
 def told() -> list[tuple[str, float | None, str]]:
-    """Return the notifications about the depth: (kind, count, news)."""
+    """Return the kind, count and news of each notification about the depth of the dead letter queue."""
     rows = Notification.objects.filter(alert__fingerprint=RULE).order_by("pk")
     return list(rows.values_list("kind", "value", "news"))
 
@@ -68,7 +68,7 @@ def test_first_dead_letters_are_notified_with_their_owners(account: Account) -> 
     assert facts["Coverage"] == "all 3 seen"
     assert notification.link.startswith("/admin/jobs/deadletter/?dlq=")
     assert links[f"Job {str(bob.pk)[:8]}"] == f"/admin/jobs/job/{bob.pk}/change/"
-    # Each message names its own link "Review": a second one would lead to the same place.
+    # Each message already has a link "Review"; a second one would lead to the same page.
     assert list(links) == ["View DLQ", *list(links)[1:]]
     assert "Review" not in links
 

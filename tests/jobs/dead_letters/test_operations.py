@@ -59,7 +59,7 @@ def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
 
 
 def test_letter_of_stale_run_promises_no_recovery() -> None:
-    """Refer to the job's page, because recovery may observe or the run may predate the cutoff."""
+    """Refer to the job's page, because recovery may only observe, or the run may predate the cutoff."""
     letter = dead_letter(factories.run(age=timedelta(hours=2), silent=timedelta(hours=1)))
     [(done, sentence)] = do(LetterAction.REPLAY, letter)
     assert (done, sentence) == (
@@ -338,7 +338,7 @@ def test_unknown_ids_are_left_out_and_the_order_is_kept() -> None:
 def test_letter_refused_by_database_fails_alone() -> None:
     letters = [dead_letter() for _ in range(7)]
     steps = operations.plan(LetterAction.DISCARD, [letter.pk for letter in letters])
-    # Something of its ledger is open although it looks undecided: the constraint refuses another row.
+    # The letter looks undecided but has an unfinished ledger row, so the constraint refuses another.
     ReplayAttempt.objects.create(
         letter=letters[4], action=LetterAction.REPLAY, state=Step.WANTED, actor="somebody", reason="r"
     )
@@ -365,7 +365,7 @@ def test_attempts_are_in_order_of_steps() -> None:
 def test_query_count_is_independent_of_letter_count(
     action: LetterAction, django_assert_max_num_queries: Any
 ) -> None:
-    """Compare three and thirty letters of each kind, foreign and of jobs."""
+    """Compare the query counts for 3 and 30 letters of each kind: foreign, and of jobs."""
     counts = []
     for number in (3, 30):
         letters = [dead_letter() for _ in range(number)]

@@ -334,7 +334,7 @@ def test_origin_of_letter(account: Account) -> None:
 
 @pytest.mark.django_db
 def test_scan_of_emulator(sqs_queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scan dead letters that the emulator moved itself, and replay them."""
+    """Scan and replay messages that the emulator itself moved to the dead letter queue."""
     monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
     client = sqs_queue.client
     client.send_message(

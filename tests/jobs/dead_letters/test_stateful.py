@@ -1,4 +1,4 @@
-"""Stateful test of SQS faults, crashes and operators: no letter lost or silently sent twice (I9)."""
+"""Stateful test of SQS faults, crashes and operators: no letter is lost or silently sent twice (I9)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ PEOPLE = [Actor.operator(name, None) for name in ("olga", "otto")]
 
 
 class Killed(BaseException):
-    """The process ended here."""
+    """The process was killed at this point."""
 
 
 @dataclass(eq=False)
 class Hostile(fakes.FakeSqs):
-    """Remembers every message that was ever put on a queue: (url, body, message id)."""
+    """A fake SQS that remembers every message ever put on a queue, as (url, body, message id)."""
 
     puts: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class Hostile(fakes.FakeSqs):
 
 
 class Fate:
-    """Where the process dies next: at a named step, before or after its effect. Dead, it does nothing more."""
+    """The step that kills the process, before or after its effect. No later step has an effect."""
 
     step: str = ""
     after: bool = False
@@ -102,12 +102,12 @@ class DeadLetters(RuleBasedStateMachine):
         self.fake = Hostile(clock=self.clock, wall=self.clock.wall)
         for url in (QUEUE, DLQ, FIFO, FIFO_DLQ):
             self.fake.create(url)
-        sqs.client_for = self.fake.client_for  # type: ignore[assignment]  # put back by the test
+        sqs.client_for = self.fake.client_for  # type: ignore[assignment]  # the test restores it
         self.account = Account(self.fake, self.clock)
         self.born: dict[str, str] = {}
         self.taken: set[str] = set()
         self.number = 0
-        # What earlier examples left does not concern this one.
+        # Ignore the letters of earlier examples.
         self.first = set(DeadLetter.objects.values_list("pk", flat=True))
 
     @property
@@ -118,7 +118,7 @@ class DeadLetters(RuleBasedStateMachine):
         found = list(self.letters.filter(state__in=states).order_by("first_seen_at", "pk"))
         return found[number % len(found) :][: number + 3] if found else []
 
-    # -- the outside
+    # -- events outside the console
 
     @rule(count=st.sampled_from([1, 5, 12, 27]), fifo=st.booleans())
     def messages_die(self, count: int, fifo: bool) -> None:
@@ -208,11 +208,11 @@ class DeadLetters(RuleBasedStateMachine):
     # -- the console
 
     def alive(self, work: Callable[[], object]) -> None:
-        """Run this in a process that may be killed at the chosen step."""
+        """Run the work in a process that may be killed at the chosen step."""
         try:
             work()
         except Killed:
-            # Nothing of a dead process frees its lease; the next one waits for its end.
+            # A killed process does not release its lease. Clearing it stands for its expiry.
             DeadLetterQueue.objects.update(scanning_until=None)
         finally:
             self.fate.step, self.fate.dead = "", False
@@ -265,7 +265,7 @@ class DeadLetters(RuleBasedStateMachine):
         steps = operations.plan(action, [each.pk for each in chosen])
         operations.carry_out(steps, who, "a test")
 
-    # -- what must be so
+    # -- invariants
 
     @invariant()
     def no_message_is_lost(self) -> None:
@@ -295,7 +295,7 @@ class DeadLetters(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_deleted_that_nobody_decided_about(self) -> None:
-        """Check that undecided letters are still there; no other consumer exists here."""
+        """Check that undecided letters still exist; no other consumer could have removed them."""
         for letter in self.letters.filter(state__in=[State.IN_QUEUE, State.GONE, State.OUTCOME_UNKNOWN]):
             rows = letter.attempts.filter(from_copy=True) if letter.state == State.OUTCOME_UNKNOWN else None
             assert letter.state != State.GONE
@@ -351,7 +351,7 @@ PROFILE = settings(
     stateful_step_count=30,
     deadline=None,
     database=None,
-    # Shrinking a failure takes minutes on a real database; the steps are readable as they are.
+    # Do not shrink failures: it takes minutes on a real database, and the full steps are readable.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def role(theirs: Database) -> Iterator[str]:
-    """Create a role that may log in and use the schema, and nothing else."""
+    """Create a role that can only log in and use the schema."""
     name = f"console_{theirs.name}"
     theirs.sql(f"CREATE ROLE {name} LOGIN; GRANT USAGE ON SCHEMA public TO {name}")
     yield name

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 ROWS = 200_000
-# lock_timeout, and what a busy machine adds.
+# lock_timeout, plus an allowance for a busy machine.
 LONGEST_WAIT_SECONDS = 2.0 + 1.5
 
 THEIR_OWN = """
@@ -61,7 +61,7 @@ def insert_bare(database: Database) -> None:
 
 
 class Producer:
-    """A program of theirs that inserts and updates all the while, and measures how long it had to wait."""
+    """Another application, which inserts and updates jobs continuously and records its longest wait."""
 
     def __init__(self, database: Database) -> None:
         self.connection = database.connect()
@@ -82,7 +82,7 @@ class Producer:
                     self.connection.execute("UPDATE jobs SET status = 'completed' WHERE id = %s", row)
                 self.longest = max(self.longest, time.monotonic() - began)
                 self.inserted += 1
-        except BaseException as error:  # noqa: BLE001 - handed to the test, which fails on it
+        except BaseException as error:  # noqa: BLE001 - the test fails on any recorded error
             self.errors.append(error)
 
     def __enter__(self) -> Self:
@@ -167,7 +167,7 @@ def test_reverse_migrations_keep_foreign_tables_unchanged(theirs: Database) -> N
 
 
 def test_migrate_does_not_block_others_behind_long_transaction(theirs: Database) -> None:
-    """Let others run between migrate's attempts to lock a table that a long transaction holds."""
+    """Check that others can write between migrate's attempts to lock a table held by a long transaction."""
     theirs.sql(CONTRACT)
     insert_bare(theirs)
     failed_tries = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"

@@ -28,7 +28,7 @@ from tests.fakes.sqs import FakeSqs
 ROWS = 200_000
 URL = "https://sqs.fake/000000000000/jobs"
 CUTOFF_MINUTES = 90
-# Row number i is i minutes old. Every fifth is of the same status.
+# Row i is i minutes old. Every fifth row has the same status.
 FILL = f"""
 INSERT INTO jobs (customer_id, package_size, status, created_at, updated_at, started_at)
 SELECT 'customer-' || i % 977, i, (ARRAY['completed', 'failed', 'in_progress', 'pending', 'archived'])[1 + i % 5],
@@ -40,9 +40,9 @@ SELECT 'worker-' || package_size, id, now() - interval '2 days' FROM jobs
  WHERE status = 'in_progress' AND package_size > 10000 LIMIT 50;
 ANALYZE jobs
 """
-# 12, 17, ... 87 minutes: stale for ten minutes, begun after the cutoff; too few for a mass.
+# Started 12, 17, ... 87 minutes ago: stale, newer than the cutoff, too few for mass staleness.
 NEWER_STALE = {f"in_progress {minutes}" for minutes in range(12, CUTOFF_MINUTES, 5)}
-# 33, 38, ... 88 minutes: waiting for more than half an hour while the queue is empty.
+# Created 33, 38, ... 88 minutes ago: pending for more than half an hour while the queue is empty.
 NEWER_LOST = {f"pending {minutes}" for minutes in range(33, CUTOFF_MINUTES, 5)}
 OLDER = (
     "SELECT count(*), md5(string_agg(md5(jobs::text), '' ORDER BY id)) FROM jobs"
@@ -62,7 +62,7 @@ def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
 
 @pytest.fixture
 def attached(theirs: Database, fake: FakeSqs) -> Iterator[Database]:
-    """Create a database with plain SQL, migrate it, and point this thread at it."""
+    """Create a database with plain SQL, migrate it, and make it this thread's default."""
     theirs.sql(CONTRACT + FILL)
     theirs.migrate()
     with theirs.as_default():
@@ -86,7 +86,7 @@ def operator(attached: Database) -> Client:
 
 
 def read(client: Client, path: str, **query: str) -> str:
-    """Return the text of a page, and check that it was fast."""
+    """Return the text of a page, and check that it loads quickly."""
     overview.memory.clear()
     began = time.monotonic()
     response = client.get(f"{path}?{urlencode(query)}", follow=True)
@@ -96,13 +96,13 @@ def read(client: Client, path: str, **query: str) -> str:
 
 
 def page_of(client: Client, minutes: int) -> str:
-    """Return the page of the job of this age."""
+    """Return the page of the job that is this many minutes old."""
     pk = Job.objects.get(package_size=minutes).pk
     return read(client, reverse("admin:jobs_job_change", args=[pk]))
 
 
 def listed(client: Client, **query: str) -> list[int]:
-    """Return the ages on the first page of the list of jobs."""
+    """Return the ages in minutes of the jobs on the first page of the job list."""
     began = time.monotonic()
     response = client.get(reverse("admin:jobs_job_changelist"), query)
     assert response.status_code == 200
@@ -111,7 +111,7 @@ def listed(client: Client, **query: str) -> list[int]:
 
 
 def touched() -> set[str]:
-    """Return the jobs with an outbox message, by status and number."""
+    """Return the status and number of each job that has an outbox message."""
     numbers = Job.objects.filter(pk__in=Outbox.objects.values("job_id")).values_list(
         "package_size", flat=True
     )
@@ -121,7 +121,7 @@ def touched() -> set[str]:
 
 def arm_with_a_cutoff(client: Client) -> None:
     """Arm recovery as an operator does: preview, reason, confirmation."""
-    # The row of 90 minutes is not newer.
+    # The cutoff is rounded down to the minute and must stay after the row that is 90 minutes old.
     since = f"{timezone.now() - timedelta(minutes=CUTOFF_MINUTES - 1):%Y-%m-%dT%H:%M}"
     page = reverse("admin:jobs_recoverycontrol_changelist")
     previewed = client.post(
@@ -138,7 +138,7 @@ def test_large_old_database_is_shown_and_only_newer_runs_are_requeued(
 ) -> None:
     older = attached.sql(OLDER)
 
-    # Nothing is sent until armed.
+    # Nothing is sent before recovery is armed.
     for _ in range(2):
         swept = sweeps.sweep("test")
         assert (swept.mode, swept.requeued, swept.resent) == (Sweep.Mode.OBSERVE, 0, 0)
@@ -152,7 +152,7 @@ def test_large_old_database_is_shown_and_only_newer_runs_are_requeued(
     arm_with_a_cutoff(operator)
     swept = sweeps.sweep("test")
 
-    # Only what is newer.
+    # Only newer runs are requeued, and only newer messages resent.
     assert (swept.mode, swept.requeued, swept.resent) == (Sweep.Mode.ARMED, len(NEWER_STALE), len(NEWER_LOST))
     assert (swept.quarantined, swept.errors) == (0, 0)
     assert touched() == NEWER_STALE | NEWER_LOST

@@ -30,7 +30,7 @@ def found(findings: list[Finding], kind: str, subject: str) -> Finding:
 
 
 def statements(action: str) -> str:
-    """Return the SQL of an advice: everything up to the last semicolon, without comments."""
+    """Return the SQL of a finding's action: from ALTER to the last semicolon, without "(in batches)"."""
     sql = action[action.index("ALTER") : action.rindex(";") + 1]
     return sql.replace("(in batches)", "")
 
@@ -390,7 +390,7 @@ def test_documented_privileges_suffice_except_for_migrate(theirs: Database, role
 
 
 class Pooler:
-    """Stands between a client and the server as a pooler does: it announces a process of its own making."""
+    """A proxy between client and server that announces a made-up process ID, as a pooler does."""
 
     ANNOUNCEMENT = b"K\x00\x00\x00\x0c"
 
