@@ -38,7 +38,7 @@ def handlers_restored() -> Iterator[None]:
 
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch, handlers_restored: None) -> Callable[..., str]:
-    """Run the loop with these passes and SIGTERM during the last; return its output without times."""
+    """Return a function that runs the loop with these passes, sends SIGTERM in the last, and returns the output."""
 
     def run(passes: Sequence[Dispatched | Exception]) -> str:
         left = list(passes)

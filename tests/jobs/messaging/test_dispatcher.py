@@ -69,7 +69,7 @@ def let_pass(time: timedelta) -> None:
 
 
 def wait_of(row: Outbox) -> timedelta:
-    """Return how long the row is left alone from now on."""
+    """Return how much time remains until the row is due."""
     pause = Outbox.objects.annotate(pause=F("available_at") - Now()).values_list("pause", flat=True)
     found: timedelta = pause.get(pk=row.pk)
     return found
@@ -79,7 +79,7 @@ def states() -> Counter[str]:
     return Counter(Outbox.objects.values_list("state", flat=True))
 
 
-# --- the plain path, on the emulator ---
+# --- the normal case, on the emulator ---
 
 
 def test_enqueued_jobs_are_sent_and_recorded(sqs_queue: TestQueue) -> None:
@@ -164,11 +164,11 @@ def test_longest_due_goes_first_and_no_more_than_the_limit(fake: FakeSqs) -> Non
 def test_batch_takes_two_statements(fake: FakeSqs, django_assert_num_queries: Any) -> None:
     for _ in range(30):
         letter(job())
-    with django_assert_num_queries(3):  # take, settle, and the look that finds no more
+    with django_assert_num_queries(3):  # take, settle, and a last query that finds no more rows
         assert dispatch().sent == 30
 
 
-# --- several at once, crashes, late comers (I2, I4) ---
+# --- concurrent dispatchers, crashes and expired leases (I2, I4) ---
 
 
 @pytest.mark.django_db(transaction=True)
@@ -203,7 +203,7 @@ def test_crash_between_sending_and_recording_sends_again_after_the_lease(
     assert (row.state, row.attempts) == (State.SENT, 2)
     first, second = fake.bodies(QUEUE)
     assert first == second
-    # Harmless: one copy wins the run, the other is settled.
+    # The second copy is harmless: the first claims the run, and the second is refused and settled.
     assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), Job)
     copy = lifecycle.claim(waiting.pk, 1, Worker("worker-2"))
     assert isinstance(copy, lifecycle.Refused) and copy.refusal.settled
@@ -251,7 +251,7 @@ def test_repeat_on_a_fifo_queue_is_dropped_by_sqs_but_a_resend_is_not(fake: Fake
     assert len(fake.bodies(url)) == 2
 
 
-# --- refusals, of one message and of a queue ---
+# --- messages that are refused and queues that fail ---
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_rows_of_a_queue_that_fails_never_starve_another(
         letter(job(queue="other"), due=SECOND)
     done = dispatch(limit=30)
     assert done.sent == len(fake.bodies(OTHER)) == 15
-    # Of the queue that fails, one page was tried; the other rows were not even counted as tried.
+    # Only one page of the failing queue was tried; its other rows count no attempt.
     assert done.failed == 10
     assert Outbox.objects.filter(queue="default", attempts=0).count() == 25
 
@@ -374,7 +374,7 @@ def test_backoff_doubles_up_to_five_minutes() -> None:
     assert backoff(10) == backoff(1_000_000) == LONGEST_BACKOFF == timedelta(minutes=5)
 
 
-# --- size ---
+# --- message sizes ---
 
 
 def test_batches_keep_within_one_mebibyte(fake: FakeSqs) -> None:
@@ -394,7 +394,7 @@ def test_message_that_alone_is_too_large_is_refused_and_shown(fake: FakeSqs) -> 
     assert "BatchRequestTooLong" in huge.last_error
 
 
-# --- what is not sent ---
+# --- messages that are not sent ---
 
 
 def superseded(waiting: Job) -> None:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 class ChangeOfMind(Exception):
-    """Ends a transaction."""
+    """An exception that rolls back a transaction."""
 
 
 def test_post_waits_and_is_due_at_once() -> None:

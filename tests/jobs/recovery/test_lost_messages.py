@@ -35,7 +35,7 @@ OPERATOR = Actor.operator("ada", None)
 QUEUE = "https://sqs.fake/jobs"
 LOST_AFTER = timedelta(minutes=30)
 LONG = timedelta(days=2)
-# Tests run while the clock does: "just under" leaves it this much room.
+# The clock runs during a test: times "just under" a limit stay below it by this much.
 ROOM = timedelta(seconds=10)
 
 
@@ -77,7 +77,7 @@ def candidates() -> set[Job]:
     return set(Job.objects.to_be_resent())
 
 
-# --- who is a candidate ---
+# --- which jobs are candidates ---
 
 
 @pytest.mark.parametrize(("resends", "patience"), [(0, 1), (1, 2), (2, 4)])
@@ -138,7 +138,7 @@ def test_only_pending_jobs_are_candidates(status: str) -> None:
     assert candidates() == set()
 
 
-# --- what proves it ---
+# --- what proves a loss ---
 
 
 def test_nothing_is_sent_without_proof() -> None:
@@ -255,7 +255,7 @@ def test_job_of_a_queue_that_is_not_configured_is_left_alone(empty_queue: QueueS
     assert resend_lost() == 0
 
 
-# --- whether it may ---
+# --- when sending again is allowed ---
 
 
 def test_observing_changes_nothing(empty_queue: QueueState) -> None:
@@ -321,7 +321,7 @@ def start_again(waiting: Job) -> None:
 
 
 def resend(waiting: Job) -> None:
-    """Resend as another console whose dispatcher has already sent the message."""
+    """Send the message again, as another console and its dispatcher would."""
     assert resend_lost() == 1
     Outbox.objects.update(state=State.SENT, sent_at=Now())
 
@@ -371,7 +371,7 @@ def test_job_that_a_worker_is_claiming_right_now_is_passed_over(empty_queue: Que
     assert not JobEvent.objects.filter(kind=JobEvent.Kind.RESENT).exists()
 
 
-# --- the whole way ---
+# --- from loss to claim ---
 
 
 def test_lost_message_is_sent_again_and_two_copies_start_one_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,8 @@ OLD = {"updated_at": -2 * HOUR, "created_at": -2 * HOUR}
 STUCK = {"created_at": -HOUR, "available_at": -6 * MINUTE}
 BACKING_OFF = {"created_at": -HOUR, "available_at": MINUTE, "attempts": 9, "last_error": "AccessDenied"}
 
-# A name, the job, the outbox's row of its current run, what is wrong. Times count from now; "empty" was seen empty a moment ago.
+# By name: the fields of the job, those of its outbox row, and the expected trouble. Times are relative to now.
+# The queue "empty" was seen empty a moment ago.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any] | None, MessageTrouble | None]] = {
     "just enqueued": ({}, {}, None),
     "a first try under way": ({}, {"attempts": 1}, None),
@@ -53,7 +54,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any] | None, MessageTrouble | N
         SENT | {"sent_at": -2 * HOUR},
         MessageTrouble.LOST,
     ),
-    # Lost it is, also where the next re-send is not due yet.
+    # The message is lost even if the next re-send is not due yet.
     "re-sent, and lost again": (
         OLD | {"queue": "empty"},
         SENT | {"sent_at": -40 * MINUTE, "resends": 1},
@@ -94,7 +95,7 @@ def armed(settings: Any) -> None:
 
 @pytest.fixture
 def made() -> Made:
-    """Create a job per case; return the case's name by job ID."""
+    """Create a job per case; return the names of the cases by job ID."""
     QueueState.objects.create(name="empty", visible=0, in_flight=0, delayed=0, read_at=Now())
     QueueState.objects.create(name="default", visible=7, in_flight=0, delayed=0, read_at=Now())
     names = {}

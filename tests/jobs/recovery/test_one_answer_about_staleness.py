@@ -39,9 +39,10 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A run, who beat for it (epoch, or None for none, and how long ago), and what is to be said of it.
+    """A run, the beats for it (epoch or None, and how long ago), and the expected answers.
 
-    ``kept``: its worker beat within the threshold, whatever else is a sign of life. ``late``: it is past its deadline.
+    ``kept``: its worker sent a beat within the threshold; other signs of life do not count.
+    ``late``: it is past its deadline.
     """
 
     run: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +80,7 @@ CASES = {
         run=OLD | {"epoch": 2, "claimed_epoch": 1}, beats=((None, SECOND),), stale=Reason.NEVER_BEAT
     ),
     "unclaimed, silent": Case(run=UNCLAIMED, beats=((None, 35 * MINUTE),), stale=Reason.DEAD_WORKER),
-    # SQS has it until the visibility timeout of its queue has passed.
+    # SQS holds the message until the visibility timeout of its queue has passed.
     "unclaimed, left to SQS": Case(run=UNCLAIMED | {"queue": "slow"}),
     "unclaimed, left to SQS, silent": Case(
         run=UNCLAIMED | {"queue": "slow"}, beats=((None, 39 * MINUTE),), kept=True
@@ -107,13 +108,13 @@ CASES = {
 }
 FACTORY = {"age", "epoch", "claimed", "queue"}
 ENDED = [*(status for status in Status if status != Status.IN_PROGRESS), "archived"]
-# What the end of an outage makes of the table: nobody could beat before it.
+# How long ago an outage ended. Silence counts only from its end, because no worker could send a beat before.
 OUTAGES = {"no outage": None, "an outage long ago": 14 * HOUR, "an outage": 5 * MINUTE}
 
 
 @dataclass
 class World:
-    """A run for each case, found by its id."""
+    """The runs in the database: the name of the case by job ID, and whether an outage excuses all silence."""
 
     names: dict[UUID, str]
     excused: bool
@@ -124,7 +125,7 @@ class World:
         return {name: case.stale for name, case in CASES.items() if case.stale}
 
     def reasons(self) -> dict[str, Reason]:
-        """Return why each run is stale, or that it is hung."""
+        """Return the reason why each run is stale or hung."""
         hung = {name: Reason.HUNG for name, case in CASES.items() if case.late and name not in self.stale()}
         return self.stale() | hung
 
@@ -147,7 +148,7 @@ def world(request: pytest.FixtureRequest, settings: Any) -> World:
         changes = {key: value for key, value in case.run.items() if key not in about}
         if changes:
             Job.objects.filter(pk=made.pk).update(**from_now(changes))
-        # A worker of the old kind is not named by the run.
+        # The factory leaves worker_id empty in unclaimed runs; every run here names its worker.
         Job.objects.filter(pk=made.pk).update(worker_id=worker)
         for place, (epoch, ago) in enumerate(case.beats):
             beat(f"beating-{number}-{place}", made.pk, epoch, ago=ago)
@@ -205,7 +206,7 @@ def test_the_filter_of_the_list(world: World, reason: Reason) -> None:
 
 
 def test_the_statement_that_takes_runs(world: World) -> None:
-    """Check beats only: other signs of life do not appear after the page was locked."""
+    """Check beats only: other signs of life cannot appear after the page was locked."""
     policy = Policy(max_recoveries=3, queues=frozenset(), cutoff=None, forgiven_before=None)
     runs = [
         decide(job, policy)._replace(action=SweepAction.REQUEUE)
@@ -215,7 +216,7 @@ def test_the_statement_that_takes_runs(world: World) -> None:
 
 
 def test_the_last_sign_of_life_and_the_start_and_the_deadline(world: World) -> None:
-    """Compare Python with the database, for a model and for a row of the page."""
+    """Compare the answers of Python and of the database, for a model and for a row of the page."""
     for job in Job.objects.running().with_evidence():
         assert last_seen_of(job) == job.last_seen
         began, this = began_at(job), Job.objects.filter(pk=job.pk)

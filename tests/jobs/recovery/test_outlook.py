@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MODE = RecoveryControl.Mode
 MOST = 3
-# A pause: for how long it goes on. A hold: for how long its row says so, and whether runs are silent at once.
+# PAUSES: the time until each ends. HOLDS: the time until the recorded end, and whether there is mass staleness.
 PAUSES = {"none": None, "short": 5 * MINUTE, "long": 20 * MINUTE, "endless": timedelta.max}
 HOLDS = {
     "none": (None, False),
@@ -39,7 +39,7 @@ HOLDS = {
     "over": (-MINUTE, True),
     "needless": (10 * MINUTE, False),
 }
-# Of runs that began and were last seen so long ago.
+# All of these are ages: the time from the event until now.
 BEGAN_BEFORE_CUTOFF, CUTOFF, BEGAN_AFTER_CUTOFF = 5 * HOUR, 3 * HOUR, 2 * HOUR
 SEEN_BEFORE, HOLD_BEGAN, FORGIVEN, SEEN_AFTER = 60 * MINUTE, 45 * MINUTE, 40 * MINUTE, 30 * MINUTE
 PROMISE = re.compile(r"The next sweep (requeues|quarantines) it")
@@ -54,7 +54,7 @@ def _settings(settings: Any) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """What can become of a job in a sweep."""
+    """The fields of a job that a sweep can change."""
 
     status: str
     run_epoch: int
@@ -77,7 +77,7 @@ def outlooks(around: Surroundings) -> dict[UUID, Outlook]:
 
 
 def every_kind_of_run(now: datetime) -> None:
-    """Create fresh, stale, hung and ended runs in both queues, before and after the cutoff, and so on."""
+    """Create fresh, stale, hung and ended runs in both queues, from before and after the cutoff."""
     jobs, beats = [], []
     lives = [("stale", SEEN_BEFORE), ("stale", SEEN_AFTER), ("hung", SECOND), ("fresh", SECOND)]
     runs = product(lives, ["default", "gone"], [0, MOST], [BEGAN_BEFORE_CUTOFF, BEGAN_AFTER_CUTOFF])
@@ -114,7 +114,7 @@ def every_kind_of_run(now: datetime) -> None:
 
 
 def worlds(pause: str) -> list[tuple[bool, bool, bool]]:
-    """Return conditions: cutoff or not, mass staleness forgiven or not, long gap without sweeps or not."""
+    """Return tuples of flags: a cutoff is set, mass staleness is forgiven, no sweep ran for long."""
     both = [(False, False, False), (True, True, False), (True, True, True)]
     return both if PAUSES[pause] else [*both, (True, False, False), (False, True, False)]
 
@@ -185,7 +185,7 @@ def _sweep_and_compare() -> None:
 
 
 def _let_time_pass_and_compare() -> None:
-    """Check that events announced for the end of a pause or hold happen at that end."""
+    """Check that what the outlook announces for the end of a pause or hold happens then."""
     said, before = outlooks(surroundings.read()), states()
     if not any(each.when in {When.AFTER_PAUSE, When.AFTER_HOLD} for each in said.values()):
         return

@@ -127,7 +127,7 @@ def test_wording_of_what_stops_sweeps(armed: None, settings: Any) -> None:
 
 
 def test_without_sweeps_nothing_is_promised(armed: None) -> None:
-    """Promise nothing, because a sweep after a long gap first excuses all silence."""
+    """Promise nothing, because the first sweep after a long gap excuses all silence."""
     made = stale_run()
     Sweep.objects.update(finished_at=Now() - 12 * MINUTE)
     told = of(made)

@@ -1,4 +1,7 @@
-"""Tests of stale runs (I3) after an outage and since a time. See also test_one_answer_about_staleness."""
+"""Tests of stale runs (I3) after an outage, and of those seen since a given time.
+
+See also test_one_answer_about_staleness.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def test_after_an_outage_staleness_counts_from_its_end() -> None:
 @pytest.mark.parametrize(
     ("silent", "since", "expected"),
     [
-        # Nothing can be silent for the threshold and have been seen since less than that.
+        # A stale run was last seen at least the threshold ago, so a later time finds none.
         (THRESHOLD - SECOND, THRESHOLD, False),
         (THRESHOLD + SECOND, THRESHOLD - SECOND, False),
         (THRESHOLD + SECOND, THRESHOLD, False),

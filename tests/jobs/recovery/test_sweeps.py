@@ -263,7 +263,7 @@ def test_workers_that_come_back_end_the_hold(mass: list[Job]) -> None:
 
 @pytest.mark.parametrize(("newer", "expected"), [(3, Sweep.Mode.ARMED), (4, Sweep.Mode.HELD)])
 def test_runs_from_before_the_cutoff_are_no_mass(settings: Any, newer: int, expected: str) -> None:
-    """Ignore runs that are never recovered automatically: they must not hold up new ones."""
+    """Ignore runs that are never recovered automatically: they must not delay new ones."""
     settings.OPSCONSOLE_MASS_STALE_RUNS = 4
     cutoff = timezone.now() - 6 * THRESHOLD
     control.arm(OPERATOR, "attached", cutoff)
@@ -315,7 +315,7 @@ def test_gap_shorter_than_half_the_threshold_is_normal(gap: int, expected: int) 
 
 @pytest.fixture
 def between_lock_and_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Run something on another connection after the page was locked, before it is written."""
+    """Return a function that runs another on its own connection after the page is locked and before it is written."""
 
     def install(interlude: Callable[[], object]) -> None:
         settle = batches._settle

@@ -235,7 +235,7 @@ def shown(client: Client, **query: str) -> list[UUID]:
 
 
 def test_used_up_ones_are_found_by_their_own_index() -> None:
-    """Use an index, because the overview runs this query every few seconds on a large outbox."""
+    """Check that an index is used: the overview runs this query every few seconds on a large outbox."""
     sent(resends=3)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

@@ -89,7 +89,7 @@ def test_a_worker_that_came_back_was_alive() -> None:
     _taken(run)
     lifecycle.complete(run)
 
-    # Silent for an hour, then back: two hours of patience would have left it its run.
+    # The worker was silent for an hour and came back: a threshold of two hours would have left it the run.
     assert answers(600, 7_200) == [(1, 1), (0, 0)]
 
 
