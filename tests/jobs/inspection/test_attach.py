@@ -237,7 +237,7 @@ def test_jobs_in_another_schema_are_found_and_own_tables_stay_separate(theirs: D
     code, findings = theirs.inspect(search_path="opsconsole,public")
     assert code == 1
     [history] = [finding for finding in findings if finding["id"] == "other-project"]
-    theirs.sql(history["action"].partition("in it: ")[2])
+    theirs.sql(history["action"].partition("its own migration history: ")[2])
 
     theirs.migrate(search_path="opsconsole,public")
 
