@@ -1,4 +1,4 @@
-"""Tests of the diagnosis: why a run is stale, in words."""
+"""Tests of the diagnosis: the text that explains why a run is stale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of heartbeats: what a worker reports, and what it is told in return."""
+"""Tests of heartbeats: what a worker reports, and which answer it gets."""
 
 from __future__ import annotations
 

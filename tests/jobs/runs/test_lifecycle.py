@@ -1,4 +1,4 @@
-"""Tests of claim, complete, fail, progress: one winner per run, late results change nothing (I1, I9)."""
+"""Tests of claim, complete, fail and progress: a run has one winner, a late result changes nothing (I1, I9)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def claimed(worker: Worker = ADA, **fields: Any) -> Run:
 
 
 def superseded(worker: Worker = ADA) -> Run:
-    """Return a run of this worker whose job was given to Bob meanwhile."""
+    """Return a run of this worker whose job Bob has claimed since."""
     run = claimed(worker)
     restart(Job.objects.filter(pk=run.job_id))
     assert isinstance(lifecycle.claim(run.job_id, run.epoch + 1, BOB), Job)
@@ -234,7 +234,7 @@ class TestFail:
         assert 53 * SECOND < job.wait <= 67 * SECOND
         message = Outbox.objects.get(job_id=run.job_id)
         assert (message.run_epoch, message.retry, message.reason) == (2, True, outbox.RETRY_AFTER_FAILURE)
-        # Never earlier: the worker that gets the message may take the run.
+        # The message is never available before not_before, so that its receiver can claim the run.
         assert job.not_before and timedelta(0) <= message.available_at - job.not_before < SECOND
         event = JobEvent.objects.get(kind=Kind.RETRY_SCHEDULED)
         assert (event.run_epoch, event.reason, event.details["next_epoch"]) == (1, "it broke", 2)

@@ -1,4 +1,4 @@
-"""Stateful test of claims, beats, results, deaths, sweeps and operators in any order: I1 and I2 hold."""
+"""Stateful test: I1 and I2 hold for claims, beats, results, deaths, sweeps and operators in any order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from opsconsole.kit.env import QueueConfig
 Kind = JobEvent.Kind
 WORKERS = [Worker("ada"), Worker("bob"), Worker("cleo")]
 OPERATOR = Actor.operator("operator", None)
-# What the timeline says the status must be; the other kinds change nothing.
+# The status that each kind of event leads to; the other kinds do not change the status.
 STATUS_AFTER = {
     Kind.ENQUEUED: Status.PENDING,
     Kind.CLAIMED: Status.IN_PROGRESS,
@@ -47,13 +47,13 @@ STATUS_AFTER = {
     Kind.RELEASED: Status.PENDING,
     Kind.CANCELLED: Status.CANCELLED,
 }
-# By position among the runs ever won: the newest (-1) is the one that may count.
+# An index into the runs claimed so far. Only the newest (-1) can be the current run.
 some_run = st.sampled_from([-1, -1, -1, -2, 0])
 RESTARTS = [Kind.RETRY_SCHEDULED, Kind.RECOVERED, Kind.REQUEUED, Kind.RELEASED]
 
 
 class OneJob(RuleBasedStateMachine):
-    """A job, three workers that may hold any of its past runs, a sweep, and an operator."""
+    """A job, three workers that may hold any run of it, a sweep, and an operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class OneJob(RuleBasedStateMachine):
         return Job.objects.filter(pk=self.id).values().get()
 
     def pick(self, number: int) -> tuple[Run, bool]:
-        """Return one of the runs ever won, and whether it is the current one."""
+        """Return one of the runs claimed so far, and whether it is the current one."""
         run, job = self.runs[max(number, -len(self.runs))], self.job
         return run, job.status == Status.IN_PROGRESS and job.run_epoch == run.epoch
 
@@ -96,7 +96,7 @@ class OneJob(RuleBasedStateMachine):
 
     @rule(
         worker=st.sampled_from(WORKERS),
-        # An old message, a copy, one from the future, or one of the old kind.
+        # Epochs behind the current one: 0 is current, -1 is in the future; None is a message of the old kind.
         back=st.sampled_from([0, 1, 2, -1, None]),
         letter=st.sampled_from([None, "letter"]),
     )
@@ -205,7 +205,7 @@ PROFILE = settings(
     stateful_step_count=25,
     deadline=None,
     database=None,
-    # Shrinking a failure takes minutes on a real database; the steps are readable as they are.
+    # No shrinking: it takes minutes on a real database, and the steps are readable without it.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )

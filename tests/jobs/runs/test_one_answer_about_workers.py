@@ -1,4 +1,4 @@
-"""One table of cases for whether a worker is alive or of the old kind, checked in every form (I12)."""
+"""One table of cases for whether a worker is alive or of the old kind, checked in each implementation (I12)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:jobs_workerheartbeat_changelist")
 HOUR = timedelta(hours=1)
-# With a beat every 15 seconds and a threshold of ten minutes.
+# The settings are a beat every 15 seconds and a threshold of ten minutes.
 LIVES = {
     "just now": (SECOND, Life.ALIVE),
     "two beats missed": (40 * SECOND, Life.ALIVE),

@@ -1,4 +1,4 @@
-"""Tests of restarting a job: a queryset and the statement of a recovery change the same columns (I12)."""
+"""Tests of restarting a job: the queryset and the SQL of a recovery change the same columns (I12)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 CREATED = datetime(2026, 3, 1, tzinfo=UTC)
-# What tells these rows from each other, is said by whoever starts the job again, or goes on with the clock.
+# Columns that differ per row, are set by the caller of the restart, or change with the clock.
 OWN = {"id", "error_message", "recovery_count", "updated_at"}
 
 
 def dead(worker: str) -> Job:
-    """Create a stale run with a value in every column."""
+    """Create a stale run with a value in each column."""
     return run(
         age=HOUR,
         silent=HOUR,

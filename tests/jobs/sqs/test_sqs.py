@@ -1,4 +1,4 @@
-"""Tests of the SQS adapter: normal paths over HTTP to the emulator, failures with failing servers."""
+"""Tests of the SQS adapter: normal paths use the emulator over HTTP, failures use failing servers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def outgoing(number: int = 0, **fields: Any) -> Outgoing:
 
 
 def held(queue_url: str) -> sqs.Received:
-    """Return a received message of which only the receipt handle matters."""
+    """Return a received message for tests that need only its queue and receipt handle."""
     return sqs.Received(
         queue_url=queue_url,
         message_id="1",
@@ -66,7 +66,7 @@ CALLS: dict[str, Call] = {
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
-# -- over real HTTP, to the emulator
+# -- the emulator over real HTTP
 
 
 def test_batch_is_sent_received_and_deleted(sqs_queue: TestQueue) -> None:
@@ -217,7 +217,7 @@ def test_depth_counts_and_settings(sqs_queue: TestQueue) -> None:
 
 
 def test_refused_entry_does_not_hold_its_neighbours(fake: fakes.FakeSqs) -> None:
-    # The emulator takes characters that SQS refuses.
+    # Use the fake, because the emulator accepts characters that SQS refuses.
     good, refused, also_good = sqs.send_batch(AWS, [outgoing(0), outgoing(1, body="\x01"), outgoing(2)])
 
     assert good.message_id
@@ -481,12 +481,12 @@ def test_unreadable_gauge_is_not_zero(
         sqs.depth(AWS)
 
 
-# -- servers that fail, spoken to by the real client
+# -- the real client with servers that fail
 
 
 @contextmanager
 def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -> Iterator[str]:
-    """Yield the URL of a queue on a test server that gives every request this response."""
+    """Yield the URL of a queue on a test server that returns this response to each request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -523,7 +523,7 @@ def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 @pytest.fixture
 def without_retries(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable retries, for servers that answer at once, and keep the long timeouts for slow machines."""
+    """Use no retries and a long read timeout: the server answers at once, but the machine may be slow."""
     monkeypatch.setattr(sqs, "CONFIG", IMPATIENT.merge(Config(read_timeout=30)))
     sqs._client.cache_clear()
 
@@ -614,7 +614,7 @@ SIGNED = {"x-amzn-RequestId": "b9c3-1", "Content-Type": "application/x-amz-json-
 def test_success_response_from_another_server_is_unavailable(
     call: Call, body: bytes, headers: dict[str, str]
 ) -> None:
-    """Take a proxy's page with status 200 neither for an empty queue nor for a deletion."""
+    """Do not treat a proxy's page with status 200 as an empty queue or a deletion."""
     with (
         answering(200, body, headers) as url,
         pytest.raises(sqs.QueueUnavailable, match="does not answer like SQS") as caught,
@@ -627,7 +627,7 @@ def test_success_response_from_another_server_is_unavailable(
 @pytest.mark.parametrize("name", SIGNED)
 @pytest.mark.usefixtures("without_retries")
 def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
-    """Accept an empty body, as SQS sends, and a request ID or type alone, as some emulators do."""
+    """Accept an empty body, which SQS sends, and a request ID or type alone, which some emulators send."""
     with answering(200, body, {name: SIGNED[name]}) as url:
         assert sqs.delete(held(url)) is True
         assert sqs.release(held(url)) is True
@@ -660,7 +660,7 @@ def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
 )
 @pytest.mark.usefixtures("impatient")
 def test_any_response_raises_only_adapter_errors(body: bytes, status: int) -> None:
-    """Expect a negative result or a ``QueueError``; never another exception or a count."""
+    """Expect a negative result or a ``QueueError``, never another exception or a queue depth."""
     with answering(status, body, SIGNED) as url:
         for name, call in CALLS.items():
             try:
@@ -748,7 +748,7 @@ def test_forked_child_opens_connections_of_its_own(monkeypatch: pytest.MonkeyPat
 
 
 def test_threads_share_one_adapter(sqs_queue: TestQueue) -> None:
-    """Create clients in many threads at once; requests to the emulator itself are serialized."""
+    """Create clients in several threads at once, then send a request."""
     sqs._client.cache_clear()
     start = threading.Barrier(8)
     clients: list[object] = []

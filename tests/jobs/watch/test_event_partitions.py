@@ -1,4 +1,4 @@
-"""Tests of the monthly event partitions: no event is lost, and the partitions of the next months exist."""
+"""Tests of the monthly event partitions: no event is lost, and partitions for the next months exist."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
 
 
 def month(ahead: int) -> str:
-    """Return the name of a month's partition, whether it exists or not."""
+    """Return the name of the partition for a month, whether or not it exists."""
     return str(rows(MONTHS, [ahead, ahead])[0][0])
 
 
@@ -50,13 +50,13 @@ def partitions() -> list[str]:
 
 
 def event(ahead: timedelta = timedelta(0)) -> str:
-    """Create an event at this time; return the partition that holds it."""
+    """Create an event this far in the future and return the name of its partition."""
     made = JobEvent.objects.create(job=job(), kind="completed", actor="test", at=Now() + ahead)
     return str(rows("SELECT tableoid::regclass::text FROM job_events WHERE id = %s", [made.pk])[0][0])
 
 
 def test_migrations_create_same_schema_as_django() -> None:
-    """Compare with the model, because Django cannot create partitions and the table is SQL."""
+    """Compare the table with the model: SQL creates the table, because Django cannot create partitions."""
     kinds = dict(
         rows(
             "SELECT attname::text, format_type(atttypid, NULL) || CASE WHEN attnotnull THEN '' ELSE ' null' END"
@@ -181,7 +181,7 @@ def test_creation_does_not_wait_for_reader_of_default_partition(theirs: Database
     ],
 )
 def test_query_by_time_reads_only_matching_partitions(question: Callable[[], Any]) -> None:
-    """Check which partitions appear in the server's plan."""
+    """Check which partitions appear in the query plan."""
     event()
     old = month(-3)
     rows(f"CREATE TABLE {old} PARTITION OF job_events FOR VALUES FROM ('{dated(-3)}') TO ('{dated(-2)}')")

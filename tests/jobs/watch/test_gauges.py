@@ -1,4 +1,4 @@
-"""Tests of the gauges for alert rules: each boundary, and that an unknown value is not zero."""
+"""Tests of the gauges for alert rules: each boundary, and unknown values, which are not zero."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_sixth_stale_job_in_a_day_raises_one_alert() -> None:
 
 
 def test_the_alert_about_stale_jobs_promises_no_recovery_during_a_pause() -> None:
-    """Make no statement about each job's recovery, because some are left to operators."""
+    """Say only that recovery is paused, not what happens to each job, because some jobs are left to operators."""
     for number in range(6):
         run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
     pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
@@ -131,9 +131,9 @@ def test_alert_on_quarantined_jobs_lasts_until_release() -> None:
     [
         (False, {"due": 4 * MINUTE}),
         (True, {"due": 6 * MINUTE}),
-        # Held until its job may start.
+        # The message is held until its job may start.
         (False, {"due": -HOUR, "created_at": Now() - HOUR}),
-        # Backs off after tries in vain, and so is never long overdue.
+        # Failed attempts postpone the message, so it is never overdue for long.
         (True, {"due": -MINUTE, "created_at": Now() - 6 * MINUTE, "attempts": 2}),
         (False, {"due": -MINUTE, "created_at": Now() - 4 * MINUTE, "attempts": 9}),
         (False, {"due": -MINUTE, "created_at": Now() - HOUR, "attempts": 1}),
@@ -233,7 +233,7 @@ def test_queue_never_read_raises_alert() -> None:
 
 @pytest.mark.usefixtures("two_queues")
 def test_second_failure_does_not_resolve_alert_meanwhile() -> None:
-    """Ignore the first failed reading after a success, without resolving an open alert."""
+    """Ignore the first failed reading after a success, but do not resolve an open alert."""
     queue(read_at=Now() - HOUR, checked_at=Now(), error="AccessDenied")
     gauges.judge_queues()
     queue(read_at=Now() - MINUTE, checked_at=Now(), error="AccessDenied")
@@ -251,7 +251,7 @@ def test_queue_no_longer_configured_raises_no_alert(settings: Settings) -> None:
     assert not Alert.objects.open().exists()
 
 
-# --- all of them ---
+# --- all gauges ---
 
 
 def test_unreadable_gauge_is_unknown_and_others_are_measured(
@@ -286,7 +286,7 @@ def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_measuring_takes_bounded_number_of_queries(settings: Settings) -> None:
-    """Expect as many queries for many rows as for few."""
+    """Check that the number of queries does not grow with the number of rows."""
 
     def asked() -> int:
         with CaptureQueriesContext(
@@ -302,7 +302,7 @@ def test_measuring_takes_bounded_number_of_queries(settings: Settings) -> None:
         event("recovered", ago=23 * HOUR)
         run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
     gauges.watch()
-    # What sweeps will do about stale runs is asked only where there are any.
+    # Some queries run only if there are stale runs: they find out what the next sweep will do.
     assert asked() <= few + 8
 
 

@@ -1,4 +1,4 @@
-"""Tests of hourly counts: counted from the timeline, highest readings, and unknown hours."""
+"""Tests of hourly counts: counts from the timeline, highest readings, and unknown hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of retention: rows past their retention are deleted, none before, with any batch size."""
+"""Tests of retention: rows are deleted after their retention, never before, with any batch size."""
 
 from __future__ import annotations
 

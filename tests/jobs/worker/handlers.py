@@ -9,7 +9,7 @@ from jobs.worker import RunContext
 
 
 def wait_for_gate(context: RunContext) -> dict[str, bool]:
-    """Work until the file named in the payload exists; record when the work began."""
+    """Note that the work has begun, then wait until the file named in the payload exists."""
     context.note("begun", reference=str(context.job.id))
     gate, pause = Path(context.job.payload["gate"]), threading.Event()
     while not gate.exists():

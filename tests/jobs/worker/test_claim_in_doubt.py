@@ -1,4 +1,4 @@
-"""Tests of a claim whose answer was lost: the worker finds out whether it holds the run."""
+"""Tests of a claim whose answer is lost: the worker finds out whether it holds the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.fakes.sqs import FakeSqs
 pytestmark = pytest.mark.django_db(transaction=True)
 
 URL = "https://sqs.fake/000000000000/jobs"
-# The claim writes its event, then commits.
+# A claim writes its event, then commits.
 CLAIM_COMMITS = (b"job_events", b"COMMIT")
 
 
@@ -55,7 +55,7 @@ def consumer(fake: FakeSqs, ran: list[tuple[Any, int]], settings: Any) -> Consum
 
 @pytest.fixture
 def proxy() -> Iterator[CuttingProxy]:
-    """Route only the consumer's database connection through a proxy."""
+    """Yield a proxy to the database server; only the consumer's connection uses it."""
     described = connection.settings_dict
     with CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as made:
         yield made
@@ -70,7 +70,7 @@ def story(job: Job) -> list[tuple[str, int | None]]:
 
 
 def poll_with_a_cut(consumer: Consumer, proxy: CuttingProxy, *, answer: bool) -> None:
-    """Run one turn of the worker in which the answer to its claim is lost."""
+    """Run one poll of the worker and cut the connection when its claim commits."""
     proxy.cut(CLAIM_COMMITS, answer=answer)
     with proxy.as_default():
         consumer.poll()
@@ -193,7 +193,7 @@ def test_stopping_worker_leaves_unclaimed_run_alone(
 def test_started_run_is_never_started_again(
     consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leave a run to recovery when its end could not be recorded and it still looks claimed."""
+    """Leave a run to recovery if its result could not be recorded and it still looks claimed."""
     job = factories.job()
     for _ in range(2):
         send(job)
@@ -213,7 +213,7 @@ def test_started_run_is_never_started_again(
 def test_message_is_left_to_visibility_timeout_after_retries(
     consumer: Consumer, fake: FakeSqs, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Give up one claim that keeps failing, so that the worker can take others."""
+    """Give up on a claim that keeps failing, so that the worker can claim other jobs."""
     claim = lifecycle.claim
     tried: Counter[Any] = Counter()
     bad, good = factories.job(), factories.job()
@@ -252,7 +252,7 @@ def test_repeated_claim_without_lost_answer_is_refused() -> None:
 
 
 def _raising(error: Exception, *, then: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Raise once, then call ``then``; without ``then`` raise always."""
+    """Return a function that raises once, then calls ``then``; without ``then``, it always raises."""
     left = [1]
 
     def call(*args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tests of the worker's loop against the emulator: the fate of each message (DESIGN section 3)."""
+"""Tests of the worker's loop with the emulator: what happens to each message (DESIGN section 3)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.fixture
 def ran() -> list[RunContext]:
-    """Provide a list of the runs for which the consumer called its handler."""
+    """Return the list of runs for which the consumer has called its handler."""
     return []
 
 
@@ -55,7 +55,7 @@ def consumer(sqs_queue: TestQueue, ran: list[RunContext], settings: Any) -> Cons
 
 @pytest.fixture
 def two_queues(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
-    """Provide the consumer's queues on an account that counts bytes as SQS does."""
+    """Give the consumer two queues on a fake account that counts bytes as SQS does."""
     fake = FakeSqs()
     dlq_url = fake.create("https://sqs.fake/000000000000/dead")
     url = fake.create("https://sqs.fake/000000000000/jobs", dlq_url=dlq_url)
@@ -66,7 +66,7 @@ def two_queues(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
 
 @pytest.fixture
 def send(sqs_queue: TestQueue) -> Callable[..., None]:
-    """Send the message of a job, as the console or an older producer does; or any body."""
+    """Return a function that sends any body, or a job's message as the console or an older producer does."""
 
     def send(job: Job | str, **fields: Any) -> None:
         body = job if isinstance(job, str) else JobMessage(job_id=job.pk, **fields).to_body()
@@ -77,7 +77,7 @@ def send(sqs_queue: TestQueue) -> Callable[..., None]:
 
 @pytest.fixture
 def released(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the delays in seconds with which messages were released."""
+    """Return the list of delays, in seconds, with which messages are released."""
     delays: list[int] = []
     real = sqs.release
 
@@ -103,7 +103,7 @@ def failing(error: Exception, *, times: int = 1, then: Callable[..., Any]) -> Ca
 
 
 def counts(queue: TestQueue, url: str | None = None) -> tuple[int, int]:
-    """Return the numbers of visible messages and of those in flight or delayed."""
+    """Return the number of visible messages and the number in flight; a released message is in flight."""
     depth = sqs.depth(url or queue.url)
     return depth.visible, depth.in_flight
 
@@ -227,7 +227,7 @@ class TestLeavingToOthers:
     def test_later_each_time(self, receive_count: int, seconds: int) -> None:
         assert release_delay(receive_count) == timedelta(seconds=seconds)
 
-    # How long SQS allows at most is known to jobs.sqs.release.
+    # The delay may exceed the maximum of SQS, because jobs.sqs.release enforces that maximum.
     @pytest.mark.parametrize(("wait", "bounds"), [(HOUR, (3_500, 3_600)), (30 * HOUR, (107_900, 108_000))])
     def test_too_early_comes_back_in_time(
         self,
@@ -314,7 +314,7 @@ class TestPoison:
         theirs: int,
         kept: int,
     ) -> None:
-        """Truncate the reason, because SQS limits body and attributes together."""
+        """Truncate the reason, because SQS limits the total size of the body and the attributes."""
         body = "{" + "x" * (sqs.BATCH_BYTES - room - 1)
         sqs.send_raw(consumer.queue.url, body, {f"a{n}": Attribute("x" * 20) for n in range(theirs)})
         consumer.poll()

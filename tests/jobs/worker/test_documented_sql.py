@@ -1,4 +1,4 @@
-"""Tests of the SQL in docs/workers.md: it has the same effect on the database as the Python library."""
+"""Tests of the SQL in docs/workers.md: it changes the database in the same way as the Python library."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOMENTS = {
 
 
 def say(name: str, job: Job, epoch: int | None = 1, **parameters: Any) -> list[dict[str, Any]]:
-    """Run one of the page's statements as a foreign worker would."""
+    """Run one of the page's statements as a worker without the library does."""
     statement = re.sub(r":([a-z_]+)", r"%(\1)s", STATEMENTS[name])
     with connection.cursor() as cursor:
         given: dict[str, Any] = {"worker": "ada", "job_id": job.pk, "epoch": epoch}
@@ -46,9 +46,9 @@ def say(name: str, job: Job, epoch: int | None = 1, **parameters: Any) -> list[d
 
 
 def picture(job: Job) -> list[Any]:
-    """Return everything the database holds about a job; of each timestamp only whether it is set.
+    """Return all that the database stores about a job; for a timestamp, only whether it is set.
 
-    Whether a message to a queue has a name makes no difference: only one that goes to a dead letter queue needs it.
+    Leave out the ``dead_letter_id`` of messages to a queue: only messages to a dead letter queue need it.
     """
     rows: list[Mapping[str, Any]] = [
         *Job.objects.filter(pk=job.pk).values(),
@@ -67,7 +67,7 @@ def picture(job: Job) -> list[Any]:
 
 
 def both(**fields: Any) -> tuple[Job, Job]:
-    """Create two equal jobs: one for the page's statements, one for the library."""
+    """Create two equal jobs: one for the page's statements and one for the library."""
     return factories.job(**fields), factories.job(**fields)
 
 
@@ -198,7 +198,7 @@ def test_documented_privileges_suffice() -> None:
         "details": "{}",
     }
     with connection.cursor() as cursor:
-        # Undone with the test's transaction.
+        # The rollback of the test's transaction drops this role.
         cursor.execute("CREATE ROLE your_worker")
         cursor.execute(STATEMENTS["rights"])
         cursor.execute("SET LOCAL ROLE your_worker")

@@ -1,4 +1,4 @@
-"""Tests of executing a handler: its beats, progress notes and outcomes, also during a database outage."""
+"""Tests of handler execution: beats, progress notes and outcomes, also during a database outage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jobs.worker.outages import Patience, insist
 from tests import factories
 from tests.waiting import wait_until
 
-# The beats come over a connection of their own, so what they see must be committed.
+# Beats use their own connection, so they see only committed rows.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ADA = Worker("ada")
@@ -37,7 +37,7 @@ def hurry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def work(handler: Handler, **fields: Any) -> Job:
-    """Claim a job, run it with this handler, and return it as stored afterwards."""
+    """Claim a job, run it with this handler, and return its stored row."""
     job = lifecycle.claim(factories.job(**fields).pk, None, ADA)
     assert isinstance(job, Job)
     carry_out(job, ADA, handler)
@@ -49,7 +49,7 @@ def events(job: Job) -> list[str]:
 
 
 def beats() -> Callable[[], bool]:
-    """Return a condition that holds once the worker has beaten again."""
+    """Return a condition that is true after the next beat of the worker."""
     before = WorkerHeartbeat.objects.get(worker_id="ada").last_heartbeat
     return lambda: WorkerHeartbeat.objects.get(worker_id="ada").last_heartbeat > before
 
@@ -304,7 +304,7 @@ class TestReports:
 
 
 def cut_connections() -> None:
-    """Terminate every connection to the test database on the server, including this one."""
+    """Terminate all connections to the test database on the server, including this one."""
     with pytest.raises(OperationalError), connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
@@ -320,7 +320,7 @@ def fail_times(
     after: bool = False,
     then: Callable[[], object] = lambda: None,
 ) -> None:
-    """Fail this lifecycle step as in an outage, before or after its effect, then call ``then``."""
+    """Make this lifecycle step fail as in an outage, before or after its effect; the last failure calls ``then``."""
     real = getattr(lifecycle, name)
     left = [times]
 

@@ -1,4 +1,4 @@
-"""Tests of the command ``run_worker``: what it refuses, and real processes that are stopped or killed."""
+"""Tests of the ``run_worker`` command: its refusals, and real processes that are stopped or killed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_names_the_setting_when_there_is_no_queue(settings: Any) -> None:
 class TestProcess:
     @pytest.fixture
     def start(self, sqs_queue: TestQueue) -> Iterator[Start]:
-        """Start run_worker as a process on the test's database and queue; kill it at the end if it still runs."""
+        """Yield a function that starts run_worker on the test's database and queue; kill what still runs at the end."""
         with ExitStack() as ends:
 
             def start(handler: str, *words: str) -> subprocess.Popen[bytes]:
@@ -94,7 +94,7 @@ class TestProcess:
 
     @pytest.fixture
     def gate(self, tmp_path: Path) -> Path:
-        """Return the file that lets ``handlers.wait_for_gate`` finish."""
+        """Return the path of the file that ends ``handlers.wait_for_gate``."""
         return tmp_path / "gate"
 
     def test_sigterm_lets_the_run_finish_and_nothing_else_begin(
@@ -154,7 +154,7 @@ class TestProcess:
 
 
 def environment(queue: TestQueue) -> dict[str, str]:
-    """Return the environment of the tests' services, with this test's database."""
+    """Return the environment for a worker process, with the database and queue of this test."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
     return os.environ | {
         "DATABASE_URL": url.geturl(),
@@ -165,7 +165,7 @@ def environment(queue: TestQueue) -> dict[str, str]:
 
 
 def begin(queue: TestQueue, gate: Path) -> Job:
-    """Create a job with its message on the queue."""
+    """Create a job and send its message to the queue."""
     job = factories.job(payload={"gate": str(gate)})
     sqs.send_raw(queue.url, JobMessage(job_id=job.pk, run_epoch=1).to_body())
     return job
