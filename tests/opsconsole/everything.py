@@ -28,13 +28,13 @@ from tests import presets
 from tests.journeys import alerting, letters, scenery
 
 PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>|\(\?P<(\w+)>[^)]*\)")
-# What the console writes down of a visit that changes nothing; nobody else's rows.
+# Tables that the console writes on a visit that changes nothing else.
 BOOKKEEPING = {"django_session", "otp_totp_totpdevice", "rate_limit_requests"}
 
 
 def build() -> None:
     """Create one row of every model. Needs a channel ``slack`` in the settings; posts nothing to it."""
-    # Tests that empty the database take the rows that migrations wrote along.
+    # Tests that empty the database also delete the rows that migrations wrote.
     call_command("sync_roles", stdout=io.StringIO())
     presets.write()
     scenery.build(jobs=80)
@@ -86,7 +86,7 @@ def values(name: str, pattern: str) -> list[Any]:
     }
     if name in ("object_id", "id", "name") and not pattern.startswith("r_"):
         key = row_of(f"{pattern}_").pk
-        # The admin's own addresses hold the key quoted, those of ours ("name") as it is.
+        # The admin's own URLs contain the quoted key; our URLs with "name" contain it unquoted.
         return [key if name == "name" else quote(key)]
     return list(known[name]())
 
@@ -118,7 +118,7 @@ def _routes(patterns: list[Any], before: str) -> Iterator[tuple[str, str]]:
 
 
 def _each_value(route: str, view: str) -> Iterator[str]:
-    # 'object_id' of '/admin/jobs/job/<path:object_id>/change/' is a job's: the address says whose.
+    # The URL names the model: 'object_id' in '/admin/jobs/job/<path:object_id>/change/' is the ID of a job.
     whose = "_".join(route.split("/")[2:4]) if not view.startswith("jobs_job_operate") else view
     names = [found[1] or found[2] for found in PARAMETER.finditer(route)]
     for chosen in product(*(values(name, whose) for name in names)):
@@ -128,7 +128,7 @@ def _each_value(route: str, view: str) -> Iterator[str]:
 def held(*, apart_from: frozenset[str] | set[str] = BOOKKEEPING) -> dict[str, str]:
     """Return a checksum per table, which also changes when a row is rewritten unchanged."""
     with connection.cursor() as cursor:
-        # Tables of other parts and partitions are named by the database itself.
+        # Read the table names from the database, because not every table has a model.
         tables = sorted(set(connection.introspection.table_names(cursor)) - apart_from)
         ask = " union all ".join(
             f"select '{name}', md5(coalesce(string_agg(ctid::text || t::text, ',' order by ctid), '')) "

@@ -1,4 +1,4 @@
-"""The forms of a page, filled in as a user would who wants to change something."""
+"""The forms of a page, filled in as by a user who wants to change something."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_SENT = {"submit", "button", "image", "reset", "file"}
 
 @dataclass
 class Form:
-    """``buttons``: those with a name, each of which sends something else; ``offered``: there is any to press."""
+    """A POST form. ``buttons`` holds its named buttons; ``offered`` is true if it has any submit button."""
 
     address: str
     offered: bool = False
@@ -42,7 +42,7 @@ class _Parser(HTMLParser):
         self.address = address
         self.found: list[Form] = []
         self.form: Form | None = None
-        # The select or text area that is open, and what was read of it.
+        # The name of the open select or text area, and the text read from it so far.
         self.name = ""
         self.text: list[str] | None = None
 
@@ -59,7 +59,7 @@ class _Parser(HTMLParser):
         elif tag in {"select", "textarea"}:
             self.name, self.text = said.get("name", ""), []
         elif tag == "option" and "value" in said:
-            # The last choice is seldom the one that is set.
+            # Choose the last option, because it is seldom the current one.
             self.form.fields[self.name] = [said["value"]]
 
     def handle_endtag(self, tag: str) -> None:
@@ -76,7 +76,7 @@ class _Parser(HTMLParser):
             self.text.append(data)
 
     def _open(self, said: dict[str, str]) -> None:
-        # One that is left open by mistake ends here.
+        # A form without an end tag ends here.
         self.form = None
         if said.get("method", "get").lower() == "post":
             address = urlsplit(urljoin(self.address, said.get("action", "")))

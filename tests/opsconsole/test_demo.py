@@ -104,7 +104,7 @@ def test_leftover_processes_are_stopped_and_their_data_deleted(tmp_path: Path) -
 
 
 class sleeper:  # noqa: N801 - used as a context manager, like a function
-    """A process with the mark of the demo of a folder."""
+    """A process that carries the mark of the demo in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -139,7 +139,7 @@ def test_errors_in_logs_are_printed_once_and_completely(tmp_path: Path) -> None:
 
 
 class Notes(SimpleNamespace):
-    """A run's context that remembers what was noted."""
+    """The context of a run, which records its notes."""
 
     def __init__(self, payload: dict[str, Any], attempts: int = 0) -> None:
         job = factories_job(payload, attempts)
@@ -425,7 +425,7 @@ START_SECONDS = 60.0
 
 
 class Demo:
-    """A demo that runs beside us, at a quicker pace."""
+    """A demo in another process, at a faster pace."""
 
     def __init__(self, folder: Path, port: int, process: subprocess.Popen[bytes]) -> None:
         self.folder = folder / "demo"

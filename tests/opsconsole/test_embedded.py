@@ -65,10 +65,10 @@ class Owner:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder with a short path, because sockets lie in it."""
+    """Yield a folder with a short path, because it contains sockets."""
     with tempfile.TemporaryDirectory(prefix="embedded-") as path:
         yield Path(path)
-        # A killed owner's servers end a moment later, and write until then.
+        # The servers of a killed owner end a moment later, and write files until then.
         wait_until(lambda: not at_work_in(path), 20, what="the end of all servers")
 
 
@@ -144,7 +144,7 @@ def test_servers_listen_on_sockets_and_loopback_alone(folder: Path) -> None:
 def test_second_process_finds_servers_and_cannot_stop_them(folder: Path) -> None:
     with owner_of(folder) as owner, owner_of(folder) as finder:
         started = {*owner.services()[:2], *finder.services()[:2]}
-        # Whichever came first started both; the other found the same two.
+        # The process that came first started both servers; the other found the same two.
         assert len({pid for pid, _, _ in started}) == len({url for _, url, _ in started}) == 2
         assert sorted(owned for _, _, owned in started) == [False, False, True, True]
 
@@ -157,7 +157,7 @@ def test_finder_leaves_the_servers_running(folder: Path) -> None:
             assert [(pid, owned) for pid, _, owned in found[:2]] == [(postgres, False), (valkey, False)]
             finder.end()
         assert answer(url) == ""
-        # Of PostgreSQL's own children some come and go.
+        # Check the main processes only, because some of PostgreSQL's child processes come and go.
         assert all(map(lives, map(psutil.Process, (postgres, valkey))))
 
 
@@ -167,7 +167,7 @@ def test_data_outlives_a_killed_owner_and_the_next_start_is_its_own(folder: Path
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE TABLE kept (number int)")
         owner.kill()
-    # At once, while the servers of the killed owner may still be ending.
+    # Start at once, while the servers of the killed owner may still be ending.
     with owner_of(folder) as heir:
         (second, same_url, owned), (_, same_cache_url, cache_owned), _ = heir.services()
         assert owned and cache_owned and second != first

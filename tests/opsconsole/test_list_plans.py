@@ -22,9 +22,9 @@ pytestmark = pytest.mark.django_db
 
 ROWS = 20_000
 PAGE = 50
-# Two pages are counted, one is shown, twice as many are looked through where no index serves; some rows are joined.
+# Allows for counting two pages, showing one, scanning twice as many without an index, and joining some rows.
 MOST_READ = 16 * PAGE
-# A row a worker: as many as there are.
+# One row per worker: lists may read the whole table.
 ALWAYS_WHOLE = {"worker_heartbeats"}
 FILLED = (
     """INSERT INTO jobs (customer_id, package_size, priority_level, status, created_at, updated_at, started_at, worker_id,
@@ -71,13 +71,13 @@ def operator(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
         for statement in FILLED:
             cursor.execute(statement, {"rows": ROWS})
         cursor.execute("ANALYZE")
-        # One process reads: its rows are easier counted.
+        # Read in one process, because its rows are easier to count.
         cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
     return client
 
 
 class Plans:
-    """Explains each statement that is asked, as it is asked."""
+    """Explains each query when it is executed, and counts the rows read per table."""
 
     def __init__(self) -> None:
         self.read: Counter[str] = Counter()

@@ -42,7 +42,7 @@ def sentences() -> str:
     ("reading", "unreadable"),
     [
         ({"read_at": Now(), "checked_at": Now(), "error": ""}, False),
-        # One timeout in the night.
+        # A single timeout is no fault yet.
         ({"read_at": Now() - MINUTE, "checked_at": Now(), "error": "timed out"}, False),
         ({"read_at": Now() - 2 * MINUTE, "checked_at": Now(), "error": "timed out"}, True),
         ({"read_at": None, "checked_at": Now(), "error": "AccessDenied"}, True),
@@ -62,7 +62,7 @@ def test_unreadable_queue(reading: dict[str, Any], unreadable: bool) -> None:
     ("waits", "last_beat", "missed"),
     [
         (3 * MINUTE, MINUTE, False),
-        # Silent, yet not given up: all workers may be starting again.
+        # Silent, but not reported yet: all workers may be restarting.
         (3 * MINUTE, 4 * MINUTE, False),
         (3 * MINUTE, 6 * MINUTE, True),
         (3 * MINUTE, None, True),

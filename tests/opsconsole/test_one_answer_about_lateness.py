@@ -26,7 +26,7 @@ from tests.factories import SECOND, dead_letter_queue, run
 pytestmark = pytest.mark.django_db
 
 INTERVAL = timedelta(seconds=60)
-# Tests run while the clock does.
+# Leeway, because time passes during a test.
 ROOM = 10 * SECOND
 CASES = [
     (INTERVAL, False),
@@ -102,7 +102,7 @@ def test_missing_sweep_is_late() -> None:
 
 
 def test_loop_records_its_interval() -> None:
-    """Use the loop's own interval, so that a slow loop is not always late."""
+    """Judge lateness by the loop's own interval, so that a slow loop is not always late."""
     swept(5 * INTERVAL, every=5 * INTERVAL)
 
     assert not overview.read().sweep_is_late
@@ -111,7 +111,7 @@ def test_loop_records_its_interval() -> None:
 
 
 def test_loop_slower_than_setting_still_recovers() -> None:
-    """Recover although the interval is longer than the setting; each sweep once saw an outage."""
+    """Recover even if the interval is longer than the setting; each sweep used to assume an outage."""
     control.arm(Actor.operator("ada", None), "tests", cutoff=None)
     RecoveryControl.objects.update(outage_ended_at=None)
     slow = timedelta(minutes=8)

@@ -22,7 +22,7 @@ from tests.opsconsole.walking import OWN, Watch, forms_at, posts, refusing_links
 
 pytestmark = pytest.mark.django_db
 
-# Where the deeds of roles.OPERATORS are written.
+# Tables that change through the permissions in roles.OPERATORS.
 HIS = everything.tables_of(
     "jobs.Job",
     "jobs.JobEvent",
@@ -40,14 +40,14 @@ HIS = everything.tables_of(
     "admin.LogEntry",
     "django_q.OrmQ",
 )
-# He may let a schedule run now, and change nothing else of it.
+# Operators may run a schedule now, but change nothing else about it.
 SCHEDULES = everything.tables_of("django_q.Schedule")
-# Where a permission is used, if not on the pages of its own kind.
+# Pages where a permission is used, if these are not the pages of its own model.
 PAGES = {
     "auth.add_user": "/admin/auth/user/add/",
     "opsconsole.pause_schedule": "/admin/django_q/schedule/",
 }
-# Django lets nobody add users who may not change them.
+# Django requires the permission to change users for adding them.
 WITH = {"auth.add_user": "auth.change_user"}
 
 
@@ -68,7 +68,7 @@ def root() -> Client:
 
 @pytest.fixture
 def olga(root: Client) -> User:
-    """Create the operator last, so that the URLs of users are about this one."""
+    """Create the operator last, so that the URLs of users refer to this one."""
     return member(roles.OPERATOR, "olga")
 
 
@@ -80,7 +80,7 @@ def client(olga: User) -> Client:
 
 
 class Guard:
-    """Names what was changed that is not an operator's."""
+    """Names the changes that an operator may not make."""
 
     def __init__(self) -> None:
         self.watch = Watch(everything.BOOKKEEPING | HIS | SCHEDULES)
@@ -102,7 +102,7 @@ def _beside() -> dict[str, Any]:
 
 
 def walk(client: Client, root: Client, begins: str = "/") -> Iterator[str]:
-    """Send all forms offered to a superuser, to this user, and to none; yield violations."""
+    """Send all forms offered to a superuser, to this user, or to nobody; yield violations."""
     guard = Guard()
     for address in everything.addresses():
         if not address.startswith(begins) or address.startswith(OWN):
@@ -116,7 +116,7 @@ def walk(client: Client, root: Client, begins: str = "/") -> Iterator[str]:
 
 
 def _sent(client: Client, root: Client, address: str) -> Iterator[tuple[str, Any, bool]]:
-    """Return how it was sent, the response, and whether this user was offered it."""
+    """Yield how each form was sent, the response, and whether this user was offered the form."""
     for form in forms_at(root, address):
         yield from ((how, answer, False) for how, answer in send(client, form))
     for form in forms_at(client, address):
@@ -138,7 +138,7 @@ def test_operator_sees_no_forbidden_link(client: Client) -> None:
     assert refusing_links(client) == []
 
 
-# One of each part of the console: the first of its names.
+# One administrator permission per app: the first by name that is not for viewing.
 NOT_HIS = {
     name.partition(".")[0]: name
     for name in sorted(roles.ADMINISTRATORS, reverse=True)

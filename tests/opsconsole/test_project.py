@@ -84,7 +84,7 @@ def test_every_ignored_type_error_says_why() -> None:
 
 
 def test_no_test_sleeps() -> None:
-    # Other modules stand for workers and networks, which take their time.
+    # Only test modules are checked: other modules simulate workers and networks, which take time.
     sleeping = [
         str(path.relative_to(REPOSITORY))
         for path in tracked("tests/**/test_*.py", "tests/test_*.py")

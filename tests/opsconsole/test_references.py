@@ -16,15 +16,15 @@ from tests.repository import REPOSITORY, tracked
 PACKAGES = ("opsconsole", "jobs", "alerts", "ratelimits")
 ROOTS = "|".join((*PACKAGES, "tests", "bench"))
 FOLDERS = f"{ROOTS}|templates|deploy|docs"
-# Every app of Django has them.
+# Any Django app may have these.
 STANDARD_ROOMS = {"admin", "api", "management", "migrations", "models"}
 TEXTS = ("*.py", "*.md", "*.toml", "*.yaml", "*.html", "*.js", "*.css", "*.service", "*.tf", "Makefile")
-# Written by whoever deploys.
+# Files written during deployment.
 NOT_TRACKED = {"deploy/.env"}
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of each file that people write."""
+    """Yield the name and text of each tracked file of these kinds."""
     for path in tracked(*TEXTS):
         yield str(path.relative_to(REPOSITORY)), path.read_text(encoding="utf-8")
 
@@ -40,7 +40,7 @@ def test_named_modules_and_members_exist() -> None:
 
 
 def exists(name: str) -> bool:
-    """Tell whether a dotted name is a module, something in one, a column of a table, or the id of a system check."""
+    """Return whether a dotted name is a module, a member of one, a table column, or a system check ID."""
     table, _, column = name.partition(".")
     if column in columns_of(table) or (re.fullmatch(r"\w+\.[EW]\d{3}", name) and name in check_ids()):
         return True

@@ -61,7 +61,7 @@ def root(client: Client, settings: Any) -> Client:
 
 
 def lists_and_parameters(root: Client) -> Iterator[tuple[str, str]]:
-    """Return each list of the console with each parameter that it reads."""
+    """Yield each list of the console with each parameter that it reads."""
     for model, of_it in admin.site._registry.items():
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         request = root.get(address).wsgi_request
@@ -98,7 +98,7 @@ def test_nul_in_url_finds_nothing(root: Client) -> None:
 
 
 def test_lone_surrogate_in_url_finds_nothing(root: Client) -> None:
-    """Find nothing, because Django leaves the bytes of such a path as they were typed."""
+    """Find nothing, because Django keeps the bytes of such a path as they were sent."""
     asked = everything.addresses_with(LONE_SURROGATE)
     wrong = [
         (address, answer.status_code)

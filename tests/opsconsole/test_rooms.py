@@ -10,9 +10,9 @@ import pytest
 from tests.repository import REPOSITORY, tracked
 
 APPS = ("alerts", "jobs", "opsconsole", "ratelimits")
-# Django looks for these folders by their names; they need no introduction.
+# Django finds these folders by name; they need no docstring.
 DJANGO_FOLDERS = {"commands", "management", "migrations"}
-# What Django looks for in an app, and the subject of an app whose modules are few.
+# Modules that Django looks for in an app, and the main modules of a small app.
 LOOSE = {
     "alerts": {
         *("apps", "checks", "tasks"),
@@ -21,7 +21,7 @@ LOOSE = {
     "jobs": {"apps", "checks", "tasks"},
     "ratelimits": {"apps", "checks", "tasks"},
 }
-# Tests of the whole: they start everything and belong to no package.
+# Tests of the whole system: they start everything and belong to no package.
 WHOLE = {"chaos", "deploy", "field", "journeys", "upgrade"}
 
 

@@ -22,7 +22,7 @@ from tests.chaos.cuts import CuttingProxy
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVICES = {"DATABASE_URL": "postgres://u:p@db:5432/app", "CACHE_URL": "redis://cache:6379/0"}
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
-# Their default depends on other settings; docs/settings.md says how.
+# Their defaults depend on other settings, as docs/settings.md explains.
 DEPENDENT_DEFAULTS = {
     "OPSCONSOLE_ENV",
     "OPSCONSOLE_SECRET_KEY",
@@ -40,7 +40,7 @@ def without_settings() -> dict[str, str]:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Read:
-    """Read the settings afresh, from these variables alone."""
+    """Reload the settings from these variables alone."""
 
     def read(**variables: str) -> dict[str, Any]:
         for name in set(os.environ) - set(without_settings()):
@@ -177,7 +177,7 @@ def test_keepalive_options_reach_the_socket() -> None:
     with (
         CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as proxy,
         proxy.as_default(),
-        # The thread's connection by then, over TCP.
+        # At this point the default connection goes through the proxy, over TCP.
         connections["default"].cursor() as cursor,
         socket.socket(fileno=os.dup(cursor.connection.fileno())) as ours,
     ):

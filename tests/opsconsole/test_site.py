@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 INDEX = reverse("admin:index")
 HOUR = timedelta(hours=1)
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-# Operators edit these themselves; their own tests say within what bounds.
+# Operators edit these directly; other tests check within which limits.
 EDITED = {"ratelimits.Policy", "jobs.FailureGroup"}
 OURS = [model for model in MODELS if model._meta.app_label != "auth" and model._meta.label not in EDITED]
 

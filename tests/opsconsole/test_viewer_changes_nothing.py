@@ -75,7 +75,7 @@ def test_every_url_redirects_anonymous_user_to_login(client: Client) -> None:
             "/admin/jsi18n/",
             reverse("admin:login"),
         }
-        # Where a customer's jobs stand is told without a key; it is limited by address.
+        # The queue position of a customer's jobs needs no key; requests are limited per address.
         public = public or address.startswith("/api/queue/")
         shut = answer.status_code in {401, 403, 404, 405} or (
             answer.status_code in {301, 302} and "/admin/login/" in answer.headers["Location"]

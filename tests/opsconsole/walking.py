@@ -21,7 +21,7 @@ BUTTON = re.compile(
     r"<(?:button|input)\b(?![^>]*type=\"(?:button|hidden|search|text|checkbox)\")[^>]*>", re.IGNORECASE
 )
 LINK = re.compile(r'<a\b[^>]*\bhref="(/admin/[^"#]*)')
-# The visitor's own affairs.
+# Pages of the user's own account.
 OWN = ("/admin/logout/", "/admin/password_change/", "/admin/second-factor/")
 
 
@@ -70,7 +70,7 @@ def walk(
 ) -> list[str]:
     """Request everything, including the forms that ``root`` is offered.
 
-    Returns what should not have been: errors, and whatever else is complained about.
+    Return the violations: server errors, and whatever ``also`` complains about.
     """
     wrong = []
     for address in everything.addresses():
@@ -90,7 +90,7 @@ def walk(
 
 
 class Watch:
-    """Names whatever a request changed in the database, ``apart_from`` these tables."""
+    """Names the tables that changed since the last look, except those in ``apart_from``."""
 
     def __init__(self, apart_from: set[str] = everything.BOOKKEEPING) -> None:
         self.apart_from = apart_from
@@ -113,7 +113,7 @@ def _forms(address: str, answer: Any) -> list[Form]:
 
 
 def send(client: Client, form: Form) -> Iterator[tuple[str, Any]]:
-    """Send a form by each button and confirm what follows; yield each response with how it came about."""
+    """Send a form with each button and confirm the next page; yield each request with its response."""
     for way in form.ways():
         answer = client.post(form.address, way)
         yield f"POST {form.address}", answer
@@ -145,7 +145,7 @@ def temptations(answer: Any) -> list[str]:
 
 
 def refusing_links(client: Client) -> list[str]:
-    """Return links on this user's pages that lead where the user has no access."""
+    """Return the links on this user's pages to pages that this user may not open."""
     links: dict[str, str] = {}
     for address in everything.addresses():
         if not address.startswith("/admin/") or address == reverse("admin:logout"):

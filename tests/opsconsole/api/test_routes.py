@@ -259,7 +259,7 @@ def test_a_key_counts_under_its_own_policy(client: Client) -> None:
 
     assert statuses(4, "post", "/api/jobs", headers=sent(text)) == [422, 422, 422, 429]
     assert statuses(1, "post", "/api/jobs", headers=sent(key("other", policy="partners")[1])) == [422]
-    # Another address is the same key.
+    # A request from another address counts for the same key.
     refused = call(client, "post", "/api/jobs", headers=sent(text), REMOTE_ADDR="203.0.113.7")
     assert refused.status_code == 429
     assert refused.json()["violated-policies"] == ["partners"]
@@ -324,7 +324,7 @@ def test_external_clients_are_separate_from_console_clients(client: Client) -> N
         check(client, text, identity="address:127.0.0.1")
 
     assert statuses(2, "get", "/api/queue/a") == [200, 429]
-    # Two services share a client.
+    # Two services share the limit of one client.
     assert not check(client, key("crm")[1], identity="address:127.0.0.1").json()["allowed"]
 
 

@@ -49,7 +49,7 @@ PROMISES = [
 REFUSALS = [negative_data_rejection, missing_required_header, allow_header_conformance, unsupported_method]
 EXAMPLES = 30
 
-# As a program reads it.
+# The schema as clients read it, from JSON.
 schema = schemathesis.openapi.from_dict(json.loads(json.dumps(api.get_openapi_schema())))
 schema.app = get_wsgi_application()
 ROUTES = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
@@ -63,7 +63,7 @@ def _surroundings(settings: Any) -> Iterator[None]:
     Policy.objects.update(limit=20_000)
     policy_cache.clear()
     api_keys.clear_cache()
-    # As Django's own test client has it: a request's end would close the connection of the test.
+    # Do as Django's test client does: the end of a request would close the connection of the test.
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -89,7 +89,7 @@ def generate(route: Any, judge: Callable[[Any], None]) -> None:
 @each_route
 def test_key_with_all_scopes(route: Any) -> None:
     headers = sent(key()[1])
-    # Of things that exist the generator knows nothing.
+    # The generator does not know which rows exist.
     waiting = job()
 
     def judge(case: Any) -> None:

@@ -31,7 +31,7 @@ SECONDS = 40.0
 
 
 class Cluster:
-    """A ``run_cluster`` that runs beside us, and what can be seen of it."""
+    """A ``run_cluster`` command in another process, and what a test can observe of it."""
 
     def __init__(self, mark: Mark, log: Path, process: subprocess.Popen[bytes]) -> None:
         self.mark = mark
@@ -89,7 +89,7 @@ def cluster(sqs_queue: TestQueue, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def kill_the_idle_workers(cluster: Cluster) -> None:
-    # One of them holds the lock of the task queue, and takes it along.
+    # One of them holds the lock of the task queue when it dies.
     for pid in cluster.workers():
         os.kill(pid, signal.SIGKILL)
 

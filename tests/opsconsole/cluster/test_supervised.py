@@ -63,7 +63,7 @@ def test_cluster_with_acknowledged_probes_is_healthy(watch: Watch, clock: Clock)
     for _ in range(200):
         assert look(watch, clock, 5) is None
         run_probes()
-    # One at the first look, and one each third of the time in which one is expected.
+    # One probe at the first look, then one per third of the time within which a probe is expected.
     assert ClusterProgress.objects.get(pk="ours").probe == 1 + 995 // (STALL // 3)
 
 
@@ -120,7 +120,7 @@ def test_a_schedule_that_is_not_started_is_a_standstill(watch: Watch, clock: Clo
     schedules.ours().update(next_run=timezone.now() + timedelta(hours=1))
     late = schedules.ours()[0]
     schedules.ours().filter(pk=late.pk).update(next_run=timezone.now() - timedelta(hours=4))
-    # Counted from when it was first seen due: the cluster may have been down for long.
+    # The delay counts from when the schedule was first seen due: the cluster may have been down for long.
     assert probe_regularly(watch, clock, STALL + SCHEDULER_SECONDS + 5) == []
     (said,) = probe_regularly(watch, clock, 5)
     assert (

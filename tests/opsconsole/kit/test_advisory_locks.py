@@ -32,7 +32,7 @@ def test_late_monitor_raises_alert_during_rate_limit_cleanup() -> None:
             connection.close()
 
     with transaction.atomic(), connection.cursor() as cursor:
-        # It takes its lock and, as nothing has expired, keeps it until the transaction ends.
+        # The cleanup takes its lock and, because nothing has expired, holds it until the transaction ends.
         cursor.execute("SELECT cleanup_rate_limit_requests()")
         other = threading.Thread(target=judge)
         other.start()

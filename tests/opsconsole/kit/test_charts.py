@@ -83,7 +83,7 @@ def test_alert_line_is_within_chart_and_in_text() -> None:
     assert "An alert fires above 100." in chart.summary
     caption, _, drawing = render_to_string("admin/charts/bars.html", {"chart": chart}).partition("<svg")
     assert "alert above 100" in caption
-    # Where a bar may stand, no word does.
+    # The label is outside the drawing, where no bar can cover it.
     assert "alert above" not in drawing.partition("</svg>")[0]
 
 

@@ -20,7 +20,7 @@ def _connection_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Turns:
-    """Turns of which some fail; SIGTERM arrives during the last."""
+    """Turns of a loop, some of which fail; SIGTERM arrives during the last."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors: Iterator[Exception | None] = iter(errors)

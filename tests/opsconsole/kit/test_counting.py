@@ -10,7 +10,7 @@ import pytest
 from opsconsole.kit.counting import exactly, figure, many, plural
 
 ROOT = Path(__file__).resolve().parents[3]
-# A word that is chosen, or an s that is added, by asking whether a number is one.
+# Code that chooses a word or adds an "s" by comparing a number with one.
 BY_HAND = re.compile(
     r"""\{''? if \w+ == 1|\{'s' if|(?:job|run|message|alert|letter)s?' if [\w.]+ == 1|:,\}\+"""
 )

@@ -1,4 +1,4 @@
-"""Pauses double with each failure, and stop growing."""
+"""Tests of pauses that double with each failure, up to a maximum."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opsconsole.kit import exports
 
 ROOT = Path(__file__).resolve().parents[3]
-# Asked of Python and of Unicode here, so that the guard's own list is not believed.
+# Computed from Python's Unicode data, so that the test does not rely on the guard's own list.
 UNSEEN = [
     chr(point)
     for point in range(0x3100)

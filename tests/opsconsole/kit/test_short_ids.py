@@ -1,4 +1,4 @@
-"""Whatever short id a page shows, a search for it finds the row."""
+"""Tests of short IDs: a search for a short ID that a page shows finds the row."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_logins_are_limited_by_address_for_any_user() -> None:
 
     assert answers == [200] * 10 + [429] * 2
     assert log_in(people.PASSWORD, **OFFICE).status_code == 302
-    # Looking at the form is free.
+    # Opening the form is not limited.
     assert Client(**MALLORY).get(LOGIN).status_code == 200
 
 

@@ -86,7 +86,7 @@ def test_the_session_ends_with_the_header() -> None:
     assert get(client=client) == 200
     assert get(None, client=client) == 302
     assert get(client=client) == 200
-    # A stolen cookie is of no use past the proxy, not even with the header.
+    # A stolen cookie does not work when the proxy is bypassed, not even with the header.
     assert get(client=client, peer=MALLORY) == 302
 
 

@@ -22,7 +22,7 @@ OURS = ("opsconsole", "jobs", "alerts", "ratelimits")
 
 @pytest.fixture(autouse=True)
 def _roles() -> None:
-    # Tests that empty the database take the rows that migrations wrote along.
+    # Tests that empty the database also delete the rows that migrations wrote.
     call_command("sync_roles", stdout=io.StringIO())
 
 
@@ -39,7 +39,7 @@ def names_of(user: User) -> set[str]:
 def test_every_own_permission_belongs_to_a_role() -> None:
     rows = Permission.objects.filter(content_type__app_label__in=OURS).select_related("content_type")
     ours = {f"{row.content_type.app_label}.{row.codename}" for row in rows}
-    # Django gives every model these four; our pages add, change and delete by duties of their own.
+    # Django creates these permissions for every model; our pages use permissions of their own instead.
     by_django = {name for name in ours if name.partition(".")[2].startswith(("add_", "change_", "delete_"))}
 
     assert ours - by_django - names_of(member(roles.ADMINISTRATOR, "ada")) == set()

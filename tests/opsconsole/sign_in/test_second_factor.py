@@ -79,7 +79,7 @@ def test_wrong_code_is_refused_and_guessing_is_slowed(client: Client, olga: User
     log_in(client, olga)
 
     assert "That code is wrong" in client.post(PROVE, {"token": "000000"}).content.decode()
-    # The right one at once after a wrong one: django-otp makes it wait.
+    # The right code immediately after a wrong one is refused: django-otp enforces a delay.
     client.post(PROVE, {"token": token_of(TOTPDevice.objects.get(), ahead=1)})
 
     assert client.get(JOBS).status_code == 302
@@ -93,7 +93,7 @@ def test_lockout_applies_to_users_with_second_factor(client: Client, olga: User)
     answers = [guesser.post(reverse("admin:login"), form).status_code for _ in range(5)]
     assert answers == [200] * 4 + [429]
 
-    # Neither the right password nor a token that fits lets him in now.
+    # Now even the right password with a valid token is refused.
     token = token_of(TOTPDevice.objects.get(), ahead=1)
     right = {"username": olga.username, "password": people.PASSWORD, "token": token}
     assert guesser.post(reverse("admin:login"), right).status_code == 429
