@@ -1,4 +1,4 @@
-"""Tests of job actions: what was previewed is what is done, once, by permitted users, with a reason."""
+"""Tests of job actions: permitted users carry out exactly what was previewed, once, with a reason."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_preview_shows_what_the_dead_run_had_done(operator: Client) -> None:
 def test_a_preview_shows_the_runs_before_the_last_one_too(
     operator: Client, django_assert_max_num_queries: Any
 ) -> None:
-    """Show each run's own notes; a job with many notes does not displace those of others."""
+    """Show the notes of each run; a job with many notes does not displace those of other jobs."""
     failed, talkative = (job(status=Status.FAILED, run_epoch=2) for _ in range(2))
     for epoch, note in ((1, "submitted to old"), (2, "submitted to maps")):
         lifecycle.progress(Run(failed.pk, epoch, Worker("w", "h", 1)), note)

@@ -1,4 +1,4 @@
-"""Tests of a job's page: why it is stale, what its run had done, its actions, and its timeline."""
+"""Tests of the page of a job: why it is stale, what its run had done, its actions, and its timeline."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_run_that_was_recovered_too_often_is_announced_for_quarantine(operator
         operator, stale
     )
 
-    # A mass event is not its fault: the sweep requeues it and counts nothing.
+    # The sweep forgives runs last seen before this time: it requeues this one and does not count the recovery.
     RecoveryControl.objects.update(forgiven_before=Now())
     page = page_of(operator, stale)
     assert "The next sweep requeues it although it was recovered 3 times before" in page

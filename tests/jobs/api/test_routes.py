@@ -56,7 +56,7 @@ def worker(client: Client) -> Worker:
 
 
 class Worker:
-    """A worker that knows no Python of ours: JSON over HTTP."""
+    """A worker that uses only JSON over HTTP and none of this project's Python code."""
 
     def __init__(self, client: Client, name: str = "node-1") -> None:
         self.client = client
@@ -294,14 +294,14 @@ def test_oversized_body_is_refused(client: Client) -> None:
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-# --- the same request twice ---
+# --- repeated requests ---
 
 
 def test_repeated_request_with_idempotency_key_creates_one_job(client: Client) -> None:
     text = key()[1]
     first = produce(client, text, **{"Idempotency-Key": "order-1"})
     Job.objects.update(status=Status.COMPLETED)
-    # The same JSON in another order and spacing is the same request.
+    # JSON that differs only in key order and spacing counts as the same request.
     again = client.post(
         "/api/jobs",
         '{ "package_size": 50, "customer_id" : "TEST-001" }',
@@ -390,7 +390,7 @@ def test_second_request_waits_and_succeeds_when_first_fails() -> None:
 
     answers = race([lambda: attempt(fails), lambda: attempt(lambda: {"done": True})])
 
-    # Whoever came first; what failed was never anybody's answer.
+    # In either order, the failed request stores no answer.
     assert {answer.fields["done"] for answer in answers if answer} == {True}
     assert IdempotencyKey.objects.get().answer == {"done": True}
 
@@ -436,7 +436,7 @@ def test_worker_can_use_http_only(worker: Worker) -> None:
     assert worker.post(f"{path}/complete", run_epoch=1, details={"submitted": 1}).json() == {
         "outcome": "completed"
     }
-    # The connection broke before the answer came: said again, it is no harm.
+    # A worker that lost the connection before the answer arrived can safely repeat the request.
     assert worker.post(f"{path}/complete", run_epoch=1).json() == {"outcome": "completed"}
     assert worker.post("workers/leave").status_code == 204
 

@@ -48,13 +48,13 @@ def make_due(operation: BulkOperation) -> None:
 
 
 def chunk(operation: BulkOperation, runner: str = RUNNER) -> bool:
-    """Work on one chunk now, whatever the pace."""
+    """Work on one chunk now, regardless of the pace."""
     BulkOperation.objects.filter(pk=operation.pk).update(due_at=Now())
     return chunks.work(fresh(operation), runner)
 
 
 def finish(operation: BulkOperation) -> BulkOperation:
-    """Work on chunks until the operation no longer runs."""
+    """Work on chunks until the operation is no longer running."""
     for _ in range(1_000):
         if fresh(operation).state != BulkOperation.State.RUNNING:
             return fresh(operation)

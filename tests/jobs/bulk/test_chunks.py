@@ -1,4 +1,4 @@
-"""Tests of a bulk operation's life: frozen, confirmed, worked on in chunks, each member exactly once."""
+"""Tests of the life of a bulk operation: it is frozen, confirmed, and does each member once, in chunks."""
 
 from __future__ import annotations
 

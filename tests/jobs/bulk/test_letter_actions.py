@@ -34,7 +34,7 @@ def _small(settings: Any) -> None:
 
 
 def letters(count: int, **fields: Any) -> list[DeadLetter]:
-    """Create letters, in order of sending."""
+    """Create dead letters, oldest first."""
     return [dead_letter(age=(count - number) * SECOND, **fields) for number in range(count)]
 
 
@@ -147,7 +147,7 @@ def test_viewer_cannot_begin_operation(client: Client, action: str) -> None:
     assert not BulkOperation.objects.exists()
 
 
-# -- all letters of a failure group, from its page
+# --- all letters of a failure group, from the group's page ---
 
 
 def page_of(group: FailureGroup) -> str:

@@ -35,7 +35,7 @@ def _fast(settings: Any) -> None:
 
 
 def runs_until_it_ends(operation: BulkOperation) -> int:
-    """Work as a runner that never waits for the pace; return the number of its chunks."""
+    """Work as a runner that never waits for the pace; return the number of chunks it worked on."""
     runner = uuid4().hex
     count = 0
     while fresh(operation).state == BulkOperation.State.RUNNING:
@@ -131,7 +131,7 @@ def test_a_preview_taken_while_others_requeue_does_nothing_twice() -> None:
 
 
 class Died(BaseException):
-    """As if the process had been killed here: nothing catches it."""
+    """A simulated kill of the process, which the code under test does not catch."""
 
 
 @pytest.mark.parametrize("where", ["_settle", "_change", "_finish"])
@@ -208,7 +208,7 @@ def test_non_transactional_kind_is_repeated_and_recorded_once(monkeypatch: Any) 
     sent: list[str] = []
 
     def send(order: Order) -> list[Result]:
-        """Record what was done outside the transaction, as a ledger would."""
+        """Send each subject at most once, like a kind that keeps its own ledger outside the transaction."""
         new = [subject for subject in order.subjects if subject not in sent]
         sent.extend(new)
         return [Result(subject, BulkMember.Outcome.DONE, "Sent.") for subject in order.subjects]
