@@ -1,6 +1,6 @@
 """``make bench-bulk``: freezing and requeueing many failed jobs, in chunks and with one transaction per job.
 
-All measured in one run, on one PostgreSQL with default settings. Environment: BENCH_BULK_ROWS (1000000) jobs
+One run measures everything on one PostgreSQL with default settings. Environment: BENCH_BULK_ROWS (1000000) jobs
 in the table, BENCH_BULK_MEMBERS (5000) requeued, BENCH_BULK_FROZEN (100000) frozen, BENCH_REPEATS (3).
 """
 
@@ -29,7 +29,7 @@ def main() -> None:
     rows = int(os.environ.get("BENCH_BULK_ROWS", "1000000"))
     members = int(os.environ.get("BENCH_BULK_MEMBERS", "5000"))
     frozen = int(os.environ.get("BENCH_BULK_FROZEN", "100000"))
-    # Asked to end, it still stops its server and removes its folder.
+    # On SIGTERM, exit normally, so that the server is stopped and its folder removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with running() as cluster:
         cluster.create("ours")

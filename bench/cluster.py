@@ -16,7 +16,7 @@ from opsconsole import embedded
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running server; ``admin_url`` is that of its database ``postgres``, ``pid`` its first process."""
+    """A running server; ``admin_url`` is the URL of its database ``postgres``, ``pid`` its main process."""
 
     admin_url: str
     pid: int
@@ -36,7 +36,7 @@ class Cluster:
         return self.url(database)
 
     def settle(self, database: str) -> None:
-        """Vacuum and analyze, so that no run pays for how the rows came in."""
+        """Vacuum and analyze, so that no run pays for the way the rows were inserted."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
 
@@ -55,7 +55,7 @@ class Cluster:
             self._run(f"DROP DATABASE {copy} WITH (FORCE)")
 
     def set(self, parameters: Mapping[str, str]) -> None:
-        """Give the server other parameters, from its next start on."""
+        """Set parameters of the server; they apply from its next start."""
         self._run(*(f"ALTER SYSTEM SET {name} = '{value}'" for name, value in parameters.items()))
 
     def _run(self, *statements: str) -> None:
@@ -68,7 +68,7 @@ class Cluster:
 def running(**parameters: str) -> Iterator[Cluster]:
     """Start the server in a temporary folder; stop it and remove the folder at the end.
 
-    ``parameters`` of the server, as in ``shared_buffers="1GB"``, apply in place of those of a new one.
+    ``parameters``, such as ``shared_buffers="1GB"``, override the server's defaults.
     """
     with TemporaryDirectory(prefix="bench-") as folder:
         if parameters:

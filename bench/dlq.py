@@ -67,7 +67,7 @@ def _measure(count: int) -> str:
         scans[number] = _timed(lambda most=number: visit(dlq, Budget(seconds=3_600, messages=most)))
     assert DeadLetter.objects.count() == count
     ids = list(DeadLetter.objects.order_by("sent_at", "pk").values_list("pk", flat=True))
-    # A process that serves pages has no fake of SQS with all its messages beside them.
+    # A separate process serves the pages, because a real one does not hold the fake's messages in memory.
     with get_context("spawn").Pool(1, initializer=django.setup) as server:
         pages = server.apply(_list_pages)
 
@@ -94,7 +94,7 @@ def _fake(count: int) -> Any:
     from tests.fakes.sqs import FakeSqs  # noqa: PLC0415
 
     fake = FakeSqs(latency=LATENCY_SECONDS)
-    # The fake looks through its whole queue at each receive; the visible ones come first here.
+    # The fake scans its whole queue at each receive; here the visible messages come first.
     fake.sample = _visible_first(fake)
     for url in (QUEUE_URL, f"{QUEUE_URL}-dlq"):
         fake.create(url)
@@ -150,12 +150,12 @@ def _list_pages() -> list[float]:
     from django.test import Client, override_settings  # noqa: PLC0415
     from django.urls import reverse  # noqa: PLC0415
 
-    # Nothing was gathered for this server: the page names the files as they lie.
+    # collectstatic has not run here, so the page links the static files by their plain names.
     plain = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     client = Client()
     client.force_login(User.objects.create_superuser("bench"))
     took = []
-    # Set once: each change of a setting makes Django forget what it had prepared.
+    # Override the setting only once, because each change clears Django's caches.
     with override_settings(STORAGES=plain):
         for _ in range(PAGES + 1):
             began = time.perf_counter()

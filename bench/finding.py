@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 from psycopg import ClientCursor
 
-# Which candidate, and how many rows it has.
+# The candidate and its number of rows.
 Key = tuple[str, int]
 
 TIMES = 50
 WARM_UP = 5
-# Rows come in faster without them; the primary keys stay.
+# Inserts are faster without these indexes; the primary keys stay.
 SECONDARY_INDEXES = """
 SELECT indexname, indexdef FROM pg_indexes
  WHERE schemaname = 'public' AND tablename IN ('jobs', 'worker_heartbeats') AND indexname NOT LIKE '%_pkey'
@@ -25,7 +25,7 @@ SELECT indexname, indexdef FROM pg_indexes
 
 @dataclass(frozen=True)
 class Question:
-    """A statement with its parameters, asked of the database at ``url``."""
+    """A statement with its parameters, for the database at ``url``."""
 
     url: str
     sql: str
@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class ServerTime:
-    """Milliseconds, of planning and of executing: medians, and the slowest but one in twenty executions."""
+    """Milliseconds: the medians of planning and execution, and the 95th percentile of execution."""
 
     planning: float
     executing: float
@@ -69,7 +69,7 @@ def _server_time(plans: Sequence[Mapping[str, float]]) -> ServerTime:
 
 
 def grow(url: str, rows: int, grown: int) -> None:
-    """Add completed jobs to the ``rows`` there are, up to ``grown``; the indexes are built again afterwards."""
+    """Add completed jobs to the existing ``rows``, up to ``grown``; rebuild the indexes afterwards."""
     added = f"""
         INSERT INTO jobs (id, customer_id, package_size, status, created_at, updated_at, started_at, completed_at)
         SELECT md5('job ' || n)::uuid, 'customer-' || n % 5000, 50, 'completed', at, at, at, at

@@ -23,7 +23,7 @@ GROWTH = 5
 
 @dataclass
 class Results:
-    """Seconds of each run by candidate and part; the server's time for one page by candidate and rows."""
+    """Seconds per run, by candidate and part; the server's time for one page, by candidate and rows."""
 
     seconds: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     server: dict[Key, ServerTime] = field(default_factory=dict)

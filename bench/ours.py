@@ -49,7 +49,7 @@ def use(url: str) -> None:
 
 
 class Timed:
-    """A function, and how long all calls of it took."""
+    """A function, and the total time of its calls."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -64,7 +64,7 @@ class Timed:
 
 
 class Statements:
-    """Adds up the time that statements took; keeps the one that locks a page."""
+    """Adds up the time of all statements and keeps the statement that locks a page."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

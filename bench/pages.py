@@ -28,7 +28,7 @@ from bench.cluster import running
 from opsconsole import embedded
 
 WARM_UP = 3
-# Asked when nothing of it is kept; the other pages as they come.
+# The cache is cleared before each request for these pages, but not for the others.
 FORGETFUL = {"overview, nothing kept"}
 QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/000000000000/bench"
 ASSET = re.compile(r'(?:href|src)="/static/([^"?]+)"')
@@ -36,7 +36,7 @@ ASSET = re.compile(r'(?:href|src)="/static/([^"?]+)"')
 
 @dataclass
 class Taken:
-    """Of each request: milliseconds in all and in SQL; of the last: statements and bytes."""
+    """Milliseconds per request, in total and in SQL; statements and bytes of the last request."""
 
     whole: list[float] = field(default_factory=list)
     sql: list[float] = field(default_factory=list)
@@ -91,7 +91,7 @@ def _set_up_django(url: str, valkey: str) -> None:
 
 
 def measure(client: Any, pages: Mapping[str, str], times: int) -> dict[str, Taken]:
-    # What migrating left behind is not looked through for garbage: a server has nothing of it in its memory.
+    # Exclude the objects that migrations left in memory from garbage collection: a server has none of them.
     gc.collect()
     gc.freeze()
     taken = {name: Taken() for name in pages}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 
-# The newest job was enqueued now; a job every five seconds before that.
+# The newest job was enqueued now, and each earlier one five seconds before the next.
 APART = "interval '5 seconds'"
-# One in a hundred is running and one waits; a few failed, were quarantined or cancelled, all over the table.
+# The newest 0.5 % are running or pending; the rest includes some failed, quarantined and cancelled jobs.
 STATUS = """CASE WHEN n <= {rows} / 200 AND n % 2 = 0 THEN 'in_progress' WHEN n <= {rows} / 200 THEN 'pending'
                  WHEN n % 100 = 7 THEN 'failed' WHEN n % 200 = 11 THEN 'quarantined' WHEN n % 200 = 13 THEN 'cancelled'
                  ELSE 'completed' END"""

@@ -19,7 +19,7 @@ stock = admin.AdminSite(name="stock")
 
 @admin.register(Job, site=stock)
 class StockJobAdmin(admin.ModelAdmin[Job]):
-    """What one writes first: the columns that one wants, filters and a search, all else as it comes."""
+    """A typical first version of an admin: columns, filters and a search; everything else is Django's default."""
 
     list_display = ("id", "customer_id", "status", "priority_level", "queue", "created_at", "worker_id")
     list_filter = ("status", "queue", "priority_level")

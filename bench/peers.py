@@ -24,14 +24,14 @@ from psycopg.rows import dict_row
 
 from bench.shape import LIVE_BEAT, STALE_BEAT, THRESHOLD, Shape
 
-# What ours takes at once, and what pgqueuer's own ``run`` takes unless told otherwise.
+# The batch size of the console, and the default of PgQueuer's own ``run``.
 PAGE, PGQUEUER_BATCH = 500, 10
 BEAT = f"CASE WHEN stale THEN {STALE_BEAT} ELSE {LIVE_BEAT} END"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """``ways`` to recover, by what they are called: each returns how many jobs it recovered and the seconds it took."""
+    """Another job queue. ``ways`` maps names to functions that recover: each returns a number of jobs and seconds."""
 
     name: str
     build: Callable[[str, Shape], Coroutine[None, None, None]]
@@ -39,7 +39,7 @@ class Peer:
 
 
 async def build_pgqueuer(url: str, shape: Shape) -> None:
-    """Build rows for PgQueuer, which keeps no ended jobs: those are queued for an entrypoint without consumer."""
+    """Build rows for PgQueuer, which keeps no ended jobs: queue those for an entrypoint without a consumer."""
     connection = await asyncpg.connect(url)
     try:
         await Queries.from_asyncpg_connection(connection).install()

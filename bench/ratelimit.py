@@ -36,7 +36,7 @@ LIMIT = 100
 
 @dataclass
 class Candidate:
-    """``limiter``: which one its processes have. Lists hold a figure of each turn."""
+    """One measured setup. ``limiter`` is the limiter of its processes; lists hold one figure per turn."""
 
     label: str
     limiter: str
@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def races(self) -> bool:
-        """Count admitted requests per limiter; without the store each process admits its own share."""
+        """Tell whether to count admitted requests in a race; without the store each process admits its own share."""
         return not self.refused and not self.away and self.limiter != "none"
 
 

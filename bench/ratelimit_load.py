@@ -53,7 +53,7 @@ def _wait_for(port: int) -> None:
 
 
 class Load:
-    """Counts the answers of the wanted status, once warm."""
+    """Counts the responses with the wanted status, after the warm-up."""
 
     def __init__(self, port: int, seconds: float, *, refused: bool) -> None:
         self.port = port
@@ -88,7 +88,7 @@ class Load:
     def _address(self, number: int, asked: int) -> str:
         if self.refused:
             return "10.255.255.255"
-        # Each connection has clients of its own.
+        # Each connection uses its own client addresses.
         client = asked // ASKED_BY_ONE
         return f"{11 + number}.{os.getpid() & 255}.{client >> 8 & 255}.{client & 255}"
 

@@ -8,7 +8,7 @@ LIMITER = os.environ["BENCH_LIMITER"]
 ROOT_URLCONF = "bench.ratelimit_views"
 ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = [*INSTALLED_APPS, "django_smart_ratelimit"]  # noqa: F405
-# Each is joined by its own middleware, where it has one.
+# The limiters that come with a middleware.
 OWN_MIDDLEWARE = {
     "ours": ["ratelimits.requests.middleware.RateLimitMiddleware"],
     "stock": ["django_ratelimit.middleware.RatelimitMiddleware"],
@@ -20,7 +20,7 @@ MIDDLEWARE = [
 ]
 if LIMITER == "stock":
     RATELIMIT_VIEW = "bench.ratelimit_views.refused"
-# Kept open without asking first whether they are: the plain plan would pay for that with each request.
+# Connections stay open without health checks, which would cost the plain plan a query per request.
 DATABASES["default"] |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}  # noqa: F405
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CACHE_URL or ""}  # noqa: F405

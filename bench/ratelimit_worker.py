@@ -15,7 +15,7 @@ from statistics import quantiles
 from typing import Any
 
 LIMIT = 100
-# Of each client half of what it may.
+# Each client uses half of its limit.
 ASKED_BY_ONE = LIMIT // 2
 RACERS, EACH = 8, 200
 _numbers = count(os.getpid() % 4_096 << 12)
@@ -108,7 +108,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     for line in sys.stdin:
         what = json.loads(line)
-        # What races must not have asked before: its copies would share what it opened.
+        # A process that races must not have sent requests before: its forks would share the open connections.
         answer: Any = (
             race(address()) if what == "race" else measure(ask, what["times"], refused=what["refused"])
         )

@@ -1,6 +1,6 @@
 """``make bench-recovery``: finding and recovering stale runs, beside the baseline and other job queues.
 
-All measured in one run, on one PostgreSQL with default settings except for its memory, which follows the manual's
+One run measures everything on one PostgreSQL with default settings except its memory, which follows the manual's
 advice for 4 GB: a quarter. Each measurement starts with a fresh copy of equally many rows, right after a checkpoint.
 Environment: BENCH_ROWS (1000000), BENCH_REPEATS (5), BENCH_LAYOUT (``newest`` or ``scattered``, see ``bench.shape``),
 BENCH_MEMORY (1GB; the default is 128MB).
@@ -23,7 +23,7 @@ QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/000000000000/bench"
 
 def main() -> None:
     shape = Shape(int(os.environ.get("BENCH_ROWS", "1000000")), os.environ.get("BENCH_LAYOUT", "newest"))
-    # Asked to end, it still stops its server and removes its folder.
+    # On SIGTERM, exit normally, so that the server is stopped and its folder removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with running(shared_buffers=os.environ.get("BENCH_MEMORY", "1GB")) as cluster:
         set_up_django(cluster)

@@ -18,7 +18,7 @@ LIVE_BEAT = "now() + interval '1 day'"
 
 @dataclass(frozen=True)
 class Shape:
-    """``rows`` jobs in all, one in a hundred in progress, half of these stale."""
+    """``rows`` jobs in total; one in a hundred is in progress, and half of these are stale."""
 
     rows: int
     layout: str = "newest"

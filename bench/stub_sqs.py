@@ -15,7 +15,7 @@ SECONDS_A_CALL = 0.008
 
 @dataclass
 class Answer:
-    """What boto3 reads of an HTTP answer."""
+    """The parts of an HTTP response that boto3 reads."""
 
     content: bytes
     status_code: int = 200
@@ -24,14 +24,14 @@ class Answer:
 
 @dataclass
 class StubSqs:
-    """Stands in for the network of the client for one queue; ``job_ids`` are those of the messages it took."""
+    """Replaces the network of one queue's client; ``job_ids`` holds the job ID of each accepted message."""
 
     queue_url: str
     calls: int = 0
     job_ids: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # What it returns takes the place of the HTTP answer; the types of the events know of none.
+        # The return value replaces the HTTP response; the type stubs declare no return value.
         answer: Any = self.answer
         sqs.client_for(self.queue_url).meta.events.register("before-send.sqs", answer)
 

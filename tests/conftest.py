@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _temporary_folder(services: ExitStack) -> str:
     folder = tempfile.mkdtemp(prefix="opsconsole-tests-")
-    # The workers of pytest-xdist inherit the environment.
+    # Workers of pytest-xdist inherit the environment.
     os.environ[FOLDER] = folder
     services.callback(os.environ.pop, FOLDER)
     services.callback(shutil.rmtree, folder)
@@ -92,11 +92,11 @@ def _worker_number() -> int:
 def _load_settings() -> None:
     from django.conf import settings
 
-    # A worker of pytest-xdist inherits the name of the settings, and so read them before its own services ran.
+    # A worker of pytest-xdist inherits DJANGO_SETTINGS_MODULE, so it read the settings before its services started.
     settings.AWS_ENDPOINT_URL = os.environ["AWS_ENDPOINT_URL"]
     settings.CACHES["default"]["LOCATION"] = os.environ["CACHE_URL"]
     settings.OPSCONSOLE_RATE_LIMIT_STORE = os.environ["CACHE_URL"]
-    # Hashing passwords well is slow on purpose.
+    # Secure password hashing is slow on purpose.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -137,7 +137,7 @@ class TestQueue:
 @pytest.fixture
 def operator(client: Client) -> Client:
     """Return a client that is signed in as an operator with all permissions."""
-    from tests import people  # imports models, so only once the settings are read
+    from tests import people  # imports models, which need the settings
 
     client.force_login(people.operator())
     return client
@@ -169,7 +169,7 @@ def sqs_queue(sqs_client: SQSClient, settings: Settings) -> Iterator[TestQueue]:
 @pytest.fixture
 def theirs(settings: Settings, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """Create an empty database that belongs to another application, for the tests that attach to one."""
-    from tests import databases  # once settings are there: it imports models
+    from tests import databases  # imports models, which need the settings
 
     database = databases.create(settings.DATABASES["default"])
     with django_db_blocker.unblock():

@@ -44,7 +44,7 @@ CREATE TABLE worker_heartbeats (
 
 @dataclass(frozen=True)
 class Database:
-    """One database of its own on the tests' server."""
+    """A separate database on the tests' server."""
 
     server: dict[str, Any]
     name: str
@@ -110,7 +110,7 @@ class Database:
 
 
 def create(described: Mapping[str, Any]) -> Database:
-    """Create an empty database beside the tests' own, on the server of ``settings.DATABASES["default"]``."""
+    """Create an empty database next to the tests' own, on the server of ``settings.DATABASES["default"]``."""
     server = {"host": described["HOST"], "user": described["USER"]}
     database = Database(server, f"theirs_{uuid.uuid4().hex[:12]}")
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:

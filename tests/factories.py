@@ -30,7 +30,7 @@ def run(
     claimed: bool = True,
     **fields: Any,
 ) -> Job:
-    """Create a run that began ``age`` ago and whose worker last beat ``silent`` ago (None: never)."""
+    """Create a run that began ``age`` ago; its worker's last heartbeat was ``silent`` ago (None: never)."""
     made = job(
         status=Status.IN_PROGRESS,
         run_epoch=epoch,
@@ -48,7 +48,7 @@ def run(
 def beat(
     worker: str, job_id: UUID | None = None, epoch: int | None = None, *, ago: timedelta = timedelta(0)
 ) -> None:
-    """Create the row of a worker that beat ``ago``; with an epoch it uses the current protocol."""
+    """Create the row of a worker whose last heartbeat was ``ago``; with an epoch it uses the current protocol."""
     WorkerHeartbeat.objects.update_or_create(
         worker_id=worker,
         defaults={

@@ -20,7 +20,7 @@ def key(
     policy: str = "api-key",
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Create a key as the admin does; return it with its text."""
+    """Create a key as the admin does; return it with its secret text."""
     return api_keys.create(
         key_id=uuid4(),
         name=name,

@@ -41,7 +41,7 @@ class Mark:
 
 @contextmanager
 def marked() -> Iterator[Mark]:
-    """Yield a new mark; whatever carries it at the end of the test is killed."""
+    """Yield a new mark; kill all processes that carry it at the end of the test."""
     mark = Mark()
     try:
         yield mark

@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 30.0
 def program(
     command: Sequence[str | Path], *, end_signal: signal.Signals = signal.SIGKILL, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program, and end it by ``end_signal`` unless it ended by itself. ``options`` are those of ``Popen``."""
+    """Run a program, and send it ``end_signal`` unless it ended by itself. ``options`` are passed to ``Popen``."""
     guard = Guard()
     try:
         process = guard.start([str(word) for word in command], **options)

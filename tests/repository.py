@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Return the files that git tracks and that are there, by the patterns of ``git ls-files``."""
+    """Return the existing files that git tracks and that match these patterns of ``git ls-files``."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 def database_url() -> str:
-    """Return the URL of the test's database, for processes of their own."""
+    """Return the URL of the test's database, for separate processes."""
     of = connection.settings_dict
     return (
         f"postgres://{quote(of['USER'] or '', safe='')}:{quote(of['PASSWORD'] or '', safe='')}@/{of['NAME']}"

@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 def wait_until(condition: Callable[[], Answer], timeout: float = 10.0, *, what: str = "") -> Answer:
-    """Call ``condition`` until its result is true and return that; fail after ``timeout`` seconds."""
+    """Call ``condition`` until its result is true, and return the result; fail after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()
     while True:

@@ -13,11 +13,11 @@ from django.db import connections
 
 
 class CuttingProxy:
-    """Forwards from a port on loopback to PostgreSQL's socket, and hangs up where it is told to.
+    """Forwards from a port on loopback to PostgreSQL's socket, and cuts the connection at a chosen request.
 
-    ``cut(marks)`` breaks one connection: the one whose requests hold these marks in this order. With ``answer``
-    the last of them still reaches the server and is carried out, and only its answer is lost; without, it is
-    lost itself.
+    ``cut(marks)`` breaks one connection: the one whose requests contain these marks in this order. With
+    ``answer``, the server still executes the last of these requests and only its response is lost; without it,
+    the request itself is lost.
     """
 
     def __init__(self, socket_path: str) -> None:
@@ -61,7 +61,7 @@ class CuttingProxy:
 
 
 class _Watch:
-    """Follows one connection's requests until the last mark was seen."""
+    """Follows the requests of one connection until the last mark appears."""
 
     def __init__(self, marks: Sequence[bytes], answer: bool) -> None:
         self.left = list(marks)

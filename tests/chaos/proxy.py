@@ -10,7 +10,7 @@ from typing import Self
 
 
 class RefusingProxy:
-    """Forwards to a port on loopback while ``open`` is set, and hangs up on everybody otherwise."""
+    """Forwards to a port on loopback while ``open`` is set, and closes every connection otherwise."""
 
     def __init__(self, target_port: int) -> None:
         self.open = threading.Event()
@@ -62,7 +62,7 @@ def _pump(source: socket.socket, sink: socket.socket, proxy: RefusingProxy) -> N
         except TimeoutError:
             continue
         except OSError:
-            # One of the two was killed.
+            # The client or the server was killed.
             break
         if not data:
             break

@@ -25,13 +25,13 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Stage:
-    """Starts the services, runs management commands as processes, and ends what it started."""
+    """Starts the services, runs management commands as processes, and ends all of them."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.settings = {name: str(value) for name, value in settings.items()}
         self.processes: list[subprocess.Popen[bytes]] = []
-        # Workers that are frozen, not to be killed.
+        # Frozen workers, which must not be killed.
         self.spared: set[int] = set()
         self._stack = ExitStack()
 
@@ -136,7 +136,7 @@ class Stage:
         self.proxy.open.set()
 
     def kill_a_busy_worker(self) -> int:
-        """Wait for a worker that is in the middle of a job, and kill it; returns its pid."""
+        """Wait for a worker that is in the middle of a job, kill it, and return its pid."""
         return self._signal_a_busy_worker(signal.SIGKILL)[0]
 
     def freeze_when_busy(self, worker: subprocess.Popen[bytes]) -> Any:

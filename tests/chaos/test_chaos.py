@@ -53,7 +53,7 @@ def events(stage: Stage, kind: str) -> list[Any]:
 
 
 class Cluster:
-    """The console's own cluster among all this: what can be seen of it, and what is done to it."""
+    """The console's own cluster during the chaos: its observable progress, and the faults injected into it."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -66,7 +66,7 @@ class Cluster:
     def wait_for_progress(self) -> None:
         """Wait until the cluster has run a task sent from now on."""
         seen = self.probe()
-        # One that was sent before may still come through.
+        # A task that was sent earlier may still finish.
         wait_until(lambda: self.probe() > seen + 1, timeout=60, what="progress of the cluster")
 
     def kill_the_idle_workers(self) -> None:
@@ -99,7 +99,7 @@ def test_every_job_ends_exactly_once_under_chaos(stage: Stage) -> None:
     sleeper = spawn_worker(stage, "deaf")
     for _ in range(WORKERS):
         spawn_worker(stage)
-    # The cluster runs a third dispatcher.
+    # The cluster runs one more dispatcher.
     for _ in range(AT_ONCE - 1):
         stage.spawn("dispatch_outbox", "--loop", "--interval=0.2")
     stage.run("enqueue_jobs", "--customer=CHAOS", "--package-size=4", f"--count={JOBS}")
@@ -128,7 +128,7 @@ def test_every_job_ends_exactly_once_under_chaos(stage: Stage) -> None:
     check_that_each_ended_once(stage)
     assert len(events(stage, "recovered")) >= 6
     check_what_is_told_of_the_late_one(stage, late_run)
-    # The sentinel's end always restarts it; the idle workers' only if the lock was held at that instant.
+    # The cluster always restarts after the sentinel's death, after the idle workers' only if one held the lock.
     assert re.findall(r"cluster: process \d+ .*; it starts again", stage.said(cluster.process))
     assert cluster.process.poll() is None
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from tests.fakes import cloudformation as _kinds  # noqa: F401 - teaches moto the kinds that it lacks
+from tests.fakes import cloudformation as _kinds  # noqa: F401 - adds resource types that moto lacks
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 TEMPLATE = DEPLOY / "cloudformation" / "dlq-alarm.yaml"
@@ -23,7 +23,7 @@ ENDPOINT = "https://ops.example.com/hooks/sns"
 REGION = "eu-west-1"
 ALARM_ARN = f"arn:aws:cloudwatch:{REGION}:123456789012:alarm:opsconsole-"
 
-# What decides when an alarm fires, by the names of CloudFormation and of Terraform.
+# The properties that decide when an alarm fires, as CloudFormation and Terraform name them.
 JUDGEMENT = {
     "Namespace": "namespace",
     "MetricName": "metric_name",
@@ -43,7 +43,7 @@ ACTIONS = {
 
 
 class Tagged(yaml.SafeLoader):
-    """Reads CloudFormation's short forms (``!Ref x``) as what they are called with."""
+    """Reads each of CloudFormation's short forms (``!Ref x``) as its argument."""
 
 
 def _untag(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
@@ -188,7 +188,7 @@ def test_terraform_and_cloudformation_alarms_are_equal() -> None:
     assert theirs["dimensions"] == {"QueueName": "${each.value}"}
     for name, other in ACTIONS.items():
         assert ours[name] and theirs[other] == ["${aws_sns_topic.alarms.arn}"]
-    # Neither of them says anything of the alarm that the other leaves out.
+    # Both files set the same properties of the alarm.
     shared = JUDGEMENT | ACTIONS | {"AlarmName": "alarm_name", "AlarmDescription": "alarm_description"}
     assert ours.keys() == shared.keys() | {"Dimensions"}
     assert named(theirs) == set(shared.values()) | {"dimensions"}
@@ -246,5 +246,5 @@ def test_retries_of_sns_end_within_the_hour_that_it_allows() -> None:
 
 
 def named(block: dict[str, Any]) -> set[str]:
-    """Return the arguments that are written in the file, without Terraform's own."""
+    """Return the arguments of a block, without Terraform's meta-arguments."""
     return {name for name in block if name != "for_each" and not name.startswith("__")}

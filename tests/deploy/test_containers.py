@@ -17,7 +17,7 @@ from tests.repository import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
 CONSOLE = {"web", "cluster", "dispatcher", "alerts", "migrate"}
-# Read by AWS's own tools or by the database's image.
+# Variables that AWS's tools or the database's image read.
 NOT_OURS = {"POSTGRES_PASSWORD"}
 
 

@@ -28,7 +28,7 @@ from tests.repository import REPOSITORY, tracked
 from tests.waiting import wait_until
 
 ROOMS = ("alerts", "jobs", "opsconsole", "ratelimits")
-# What lies beside the packages, and where the wheel has it.
+# Directories outside the packages, and their place in the wheel.
 BESIDE = {"templates/": "opsconsole/templates/", "docs/runbooks/": "opsconsole/docs/runbooks/"}
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
 
@@ -97,7 +97,7 @@ def pinned(name: str) -> list[str]:
 
 
 def test_version_needs_no_settings_or_services(programs: Path, tmp_path: Path) -> None:
-    # A setting that every other command refuses.
+    # Every other command refuses this setting.
     nonsense = {"OPSCONSOLE_ENV": "nonsense"}
     for command in (("opsconsole", "--version"), ("python", "-m", "opsconsole", "--version")):
         told = run(tmp_path, str(programs / command[0]), *command[1:], **nonsense)
@@ -120,7 +120,7 @@ def test_invalid_setting_is_reported_in_a_sentence(programs: Path, tmp_path: Pat
 
 
 def test_installed_console_starts_its_processes(programs: Path, tmp_path: Path) -> None:
-    # A module of that directory takes no place of ours.
+    # A module in the current directory must not shadow one of the console's.
     (tmp_path / "jobs.py").write_text("raise AssertionError")
     script = "import subprocess; from opsconsole import paths; subprocess.run([*paths.command_words(), '--version'], check=True)"
     told = run(tmp_path, str(programs / "python"), "-P", "-c", script)

@@ -15,7 +15,7 @@ from moto.core.common_models import CloudFormationModel
 
 
 class Made(CloudFormationModel):
-    """A resource, by the name or ARN that ``!Ref`` gives."""
+    """A resource, known by the name or ARN that ``!Ref`` returns."""
 
     def __init__(self, reference: str) -> None:
         self.physical_resource_id = reference
@@ -104,7 +104,7 @@ class TopicPolicy(Made):
         return cls(resource_name)
 
 
-# "Made" stands for none, and moto asks direct subclasses alone.
+# moto registers only direct subclasses of its model, and ``Made`` itself is no resource type.
 parsing.get_model_map().update(
     {kind.cloudformation_type(): kind for kind in (Alarm, Subscription, TopicPolicy)}
 )

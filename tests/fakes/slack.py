@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """``hang``: take the message and say nothing until the server is closed."""
+    """A configured response. ``hang``: accept the message and send no response until the server is closed."""
 
     status: int = 200
     body: str = "ok"
@@ -26,7 +26,7 @@ HANG = Reply(hang=True)
 
 
 class FakeSlack:
-    """``replies`` are given in their order; after them each message is answered with ``ok``."""
+    """A server that sends ``replies`` in order, and then answers each message with ``ok``."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -53,18 +53,18 @@ class Queue:
 
 @dataclass(eq=False)
 class FakeSqs:
-    """A whole account. The switches may be turned while threads use it.
+    """A whole account. Its fields may be changed while threads use it.
 
-    latency: seconds that each call takes, outside of the lock, so calls run beside each other.
+    latency: seconds that each call takes, outside of the lock, so that calls run in parallel.
     entry_fault: for each body of a batch: None (sent), a code prefixed "sender:" or "passing:", "missing" (not
         sent and not mentioned) or "unmentioned" (sent and not mentioned).
-    duplicates: so many of the next received messages stay visible and will be received again.
-    largest_read: at most so many messages a receive (short reads); 0 makes each one empty.
-    empty_reads: so many of the next receives come back empty although there is something.
-    handle_fault: for the body of each entry of a batch of deletes or visibilities: a code with which it fails, or None.
-    miscount: what the approximate counts tell of a true one.
-    sample: the order in which a receive looks at the messages; SQS asks some of its hosts, not all.
-    wall: seconds since 1970, by which messages are sent and expire.
+    duplicates: how many of the next received messages stay visible and are received again.
+    largest_read: the most messages that one receive returns (short reads); 0 makes each receive empty.
+    empty_reads: how many of the next receives return nothing although the queue has messages.
+    handle_fault: for the body of each entry of a batch of deletes or visibility changes: an error code, or None.
+    miscount: turns a true count into the approximate count that is reported.
+    sample: the order in which a receive considers messages; SQS itself asks only some of its hosts.
+    wall: returns the seconds since 1970, for the sending and expiry of messages.
     """
 
     latency: float = 0.0
@@ -82,7 +82,7 @@ class FakeSqs:
     _faults: deque[tuple[Exception, bool, str]] = field(default_factory=deque, init=False, repr=False)
     _changed: Condition = field(default_factory=Condition, init=False, repr=False)
 
-    # -- what tests say and ask
+    # -- interface for tests
 
     def create(self, url: str, **settings: Any) -> str:
         """Create a queue (settings as the fields of ``Queue``) and return its URL."""
@@ -95,7 +95,7 @@ class FakeSqs:
     def fail_next(self, count: int, error: Exception, *, after_effect: bool = False, call: str = "") -> None:
         """Raise the error from the next calls; with ``after_effect`` only after they have taken effect.
 
-        ``call``: only from calls whose name begins so, such as "send".
+        ``call``: a prefix, such as "send", that limits this to calls whose name begins with it.
         """
         self._faults.extend([(error, after_effect, call)] * count)
 
@@ -117,7 +117,7 @@ class FakeSqs:
         with self._changed:
             return [message.body for message in self.queues[url].messages.values()]
 
-    # -- what the adapter calls
+    # -- interface of the boto3 client, called by the adapter
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, **options: Any) -> dict[str, Any]:
         def work() -> dict[str, Any]:
@@ -172,7 +172,7 @@ class FakeSqs:
     def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> dict[str, Any]:
         def work() -> dict[str, Any]:
             message = self._held(QueueUrl, ReceiptHandle)
-            if message:  # An old handle "succeeds" and does nothing, as on SQS.
+            if message:  # An old handle "succeeds" without effect, as on SQS.
                 del self._queue(QueueUrl).messages[message.id]
             return {}
 
@@ -233,7 +233,7 @@ class FakeSqs:
 
         return self._call("get_queue_attributes", QueueUrl, work)
 
-    # -- how it works
+    # -- implementation
 
     def _call(self, name: str, url: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if self.latency:
@@ -260,7 +260,7 @@ class FakeSqs:
     def _each(
         self, url: str, entries: list[dict[str, Any]], work: Callable[[dict[str, Any], Message | None], None]
     ) -> dict[str, Any]:
-        """Answer HTTP 200 whatever happens to a single entry."""
+        """Return HTTP 200 even if single entries fail."""
         answer: dict[str, list[dict[str, Any]]] = {"Successful": [], "Failed": []}
         for entry in entries:
             message = self._held(url, entry["ReceiptHandle"])
@@ -383,7 +383,7 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 def arn_of(url: str) -> str:
-    """Return the ARN of a fake queue, made of the last two parts of its URL."""
+    """Return the ARN of a fake queue, built from the last two parts of its URL."""
     account, name = url.split("/")[-2:]
     return f"arn:aws:sqs:us-east-1:{account}:{name}"
 

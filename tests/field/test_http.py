@@ -16,7 +16,7 @@ from tests.serving import gunicorn
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-# What is asked, and the status that is answered.
+# Requests, and the status of their responses.
 ERRORS = [
     ("GET", "/api/nothing", {}, 404),
     ("DELETE", "/api/queue/X", {}, 405),
@@ -54,7 +54,7 @@ def test_api_error_is_complete_on_kept_connection(port: int, method: str) -> Non
 
 
 def test_pipelined_responses_arrive_in_order(port: int) -> None:
-    """Two requests at once: nothing of the first answer lies in the second."""
+    """Send two requests at once: the second response contains nothing of the first."""
     request = b"GET /api/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:

@@ -65,7 +65,7 @@ def _pk(fingerprint: str) -> int:
 
 
 def _told(answer: str, outcome: Outcome) -> None:
-    """Record this answer of Slack for the waiting notifications."""
+    """Record this response from Slack for the waiting notifications."""
     addressing.address_notifications()
     while leased := delivery.lease_message(all_targets()["slack"]):
         delivery.record_answer(leased, ChannelAnswer(outcome, answer))

@@ -39,7 +39,7 @@ def _path_of_chromium() -> str | None:
 def chromium() -> Iterator[Browser]:
     """Start the browser per module, not per session, because its event loop lives in this thread.
 
-    Django takes a thread with a running loop for asynchronous code and refuses the database there.
+    Django treats a thread with a running loop as asynchronous code and refuses database access there.
     """
     path = _path_of_chromium()
     if path is None:

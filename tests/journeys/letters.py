@@ -17,7 +17,7 @@ from tests.factories import DAY, dead_letter
 
 MINUTE = timedelta(minutes=1)
 DLQ = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs-dlq"
-# Their ids are fixed, so that stories and pictures can name them.
+# The ids are fixed, so that tests and screenshots can name them.
 CAME_BACK = UUID("8d4e07b1-3c56-4f0a-9b7d-52c0f1ae6d13")
 FOREIGN = UUID("c1f7a9e4-0b2d-4a63-8e15-7f90d2b4c358")
 ERRORS = {
@@ -81,7 +81,7 @@ def _came_back(group: FailureGroup) -> None:
 
 
 def _decided(group: FailureGroup) -> None:
-    """Create letters with a decision whose replay or deletion is pending or went wrong."""
+    """Create letters with a decision whose replay or deletion is pending or failed."""
     for number, state in enumerate((State.REPLAYING, State.OUTCOME_UNKNOWN, State.DISCARDED, State.KEPT)):
         letter = _letter(_failed_job(40 + number, "ValueError: the business has no address", 58), group, 58)
         DeadLetter.objects.filter(pk=letter.pk).update(state=state)

@@ -39,7 +39,7 @@ ENDED = {
     Status.FAILED: JobEvent.Kind.FAILED,
     Status.CANCELLED: JobEvent.Kind.CANCELLED,
 }
-# Of the workers that died within the day, besides the one of the stale job's first run.
+# When workers died within the last day, apart from the worker of the stale job's first run.
 DIED = [HOUR * hours for hours in (3.2, 8.7, 9.1, 15.4, 15.5)]
 DEEPEST = (7, 5, 2, 0, 0, 0, 0, 3, 3, 1) + 14 * (0,)
 

@@ -37,7 +37,7 @@ from ratelimits.models.hour import hash_key
 
 MINUTE = timedelta(minutes=1)
 PRIORITIES = ("starter", "growth", "professional", "enterprise")
-# Its id is fixed, so that stories and pictures can name it.
+# The id is fixed, so that tests and screenshots can name it.
 STALE_JOB = UUID("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901")
 
 
@@ -184,7 +184,7 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
         done=done,
         failed=failed,
         skipped=operation.total - operation.will,
-        # Nobody comes and does it.
+        # Due only later, so that no process runs it during the test.
         due_at=Now() + 60 * MINUTE,
     )
     BulkEvent.objects.create(
@@ -369,7 +369,7 @@ def _limits() -> None:
             hits=hits + minute % 7,
             created_at=Now() - minute * MINUTE,
         )
-        # Those of the hour before this one are not counted together yet.
+        # The minutes of this hour and the one before are not yet summed up per hour.
         for minute in range(0, 60 + timezone.now().minute, 3)
         for key, route, policy, outcome, hits in (
             (noisy, 0, "standard", "allowed", 100),

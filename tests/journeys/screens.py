@@ -14,12 +14,12 @@ from tests.journeys.visitor import Visitor
 Screens = tuple[tuple[int, str, dict[str, Any] | None], ...]
 
 HEIGHT = 900
-# Of the rules that are kept, axe would otherwise describe every element.
+# Without "resultTypes", axe describes every element, also for rules that pass.
 ALL: dict[str, Any] = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
     "resultTypes": ["violations"],
 }
-# What only wide screens show in dark is the frame, which is the same on all pages.
+# In dark mode only the frame is specific to wide screens, and it is the same on all pages.
 WIDE_IN_DARK: Screens = ((1440, "dark", ALL),)
 SCREENS: Screens = (
     (1440, "light", ALL),
@@ -28,14 +28,14 @@ SCREENS: Screens = (
     (390, "light", None),
 )
 
-# Lists scroll and forms hide what is too wide for them.
+# Lists scroll content that is too wide, and forms hide it.
 CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')]
     .filter(part => part.scrollWidth > part.clientWidth).map(part => part.id || part.className)"""
 
 
 def faults(visitor: Visitor, page: Page, screens: Screens = SCREENS) -> list[str]:
     """Return what is wrong with the open page. It is loaded once and then checked at each screen size."""
-    # axe measures with inline styles of its own, which the policy blocks and the browser reports.
+    # axe uses inline styles for its measurements; the CSP blocks them and the browser reports that.
     before = list(visitor.complaints)
     page.evaluate(_axe())
     found = list(dict.fromkeys(_on_each(screens, page)))
@@ -46,7 +46,7 @@ def faults(visitor: Visitor, page: Page, screens: Screens = SCREENS) -> list[str
 def _on_each(screens: Screens, page: Page) -> Iterator[str]:
     for width, scheme, rules in screens:
         page.set_viewport_size({"width": width, "height": HEIGHT})
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the words that it knows
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # always a valid scheme
         if page.evaluate("document.documentElement.scrollWidth") > width:
             yield f"wider than a screen of {width}"
         if cut := page.evaluate(CUT_OFF):

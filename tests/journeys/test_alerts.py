@@ -30,7 +30,7 @@ def slack(settings: Any) -> Iterator[FakeSlack]:
 
 
 def send() -> None:
-    """Let a sender run, some time later."""
+    """Run a sender, some time later."""
     clock.move(timedelta(seconds=10))
     delivery.deliver()
     banner.memory.delete("banner")

@@ -22,7 +22,7 @@ REASON = "The directory is back, asked its owner."
 
 @pytest.fixture(autouse=True)
 def _many_failed(settings: Any, console: str) -> None:
-    """Create many failed jobs. The test itself works on the chunks, so that no speed matters."""
+    """Create many failed jobs. The test processes the chunks itself, so that it does not depend on speed."""
     settings.OPSCONSOLE_BULK_PACE = 500
     settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
     Job.objects.bulk_create(
@@ -81,7 +81,7 @@ def test_requeue_five_thousand_watch_cancel_and_resume(visitor: Visitor, width: 
     page.get_by_role("button", name="Resume with 3,500").click()
     expect(page.locator(".headline")).to_contain_text("3,500 jobs left")
     finish(operation)
-    # The page learns by itself that it is over.
+    # The page updates itself when the operation ends.
     expect(page.locator(".headline")).to_contain_text("5,000 jobs requeued.")
     expect(page.locator("#content")).to_contain_text("it was the right one")
 

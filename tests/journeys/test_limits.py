@@ -63,7 +63,7 @@ def test_edited_policy_takes_effect(visitor: Visitor) -> None:
     def told() -> bool:
         return str(call(address, "/api/queue/TEST-001")[1]["RateLimit-Policy"]) == '"standard";q=6;w=60'
 
-    # What was asked before counts: one more passes at the most.
+    # Earlier requests count too, so at most one more is allowed.
     wait_until(told, timeout=5, what="the new limit")
     status, headers = call(address, "/api/queue/TEST-001")
     assert status == 429

@@ -16,7 +16,7 @@ from tests.journeys.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Milliseconds of the real clock.
+# Milliseconds on the real clock.
 SHORTLY = 2_000
 
 
@@ -32,7 +32,7 @@ def page(visitor: Visitor) -> Iterator[Page]:
     expect(page.locator("[data-live]")).to_be_visible()
     page.wait_for_load_state("load")
     yield page
-    # What the browser says of refused and failed requests is what these stories are about.
+    # These tests cause refused and failed requests, so ignore the browser's messages about them.
     visitor.complaints[:] = [line for line in visitor.complaints if "Failed to load resource" not in line]
 
 
@@ -41,7 +41,7 @@ def quarantined(page: Page) -> str:
 
 
 def time_passes_until(page: Page, holds: Callable[[], None]) -> None:
-    """Advance the page's clock one refresh at a time; on a slow machine one may already be in flight."""
+    """Advance the page's clock by one refresh at a time; on a slow machine one may already be in flight."""
     for _ in range(12):
         page.clock.run_for(10_100)
         try:

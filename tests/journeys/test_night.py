@@ -33,7 +33,7 @@ FOCUS = """() => {
 
 
 class Clicks:
-    """Clicks for the operator, and counts them."""
+    """Clicks on the page as the operator does, and counts the clicks."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

@@ -60,7 +60,7 @@ def test_form_requires_reason(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
     open_stale_job(page)
     page.get_by_role("link", name="Requeue", exact=True).click()
-    # The browser itself stops an empty field; blanks reach the server.
+    # The browser refuses an empty field; spaces reach the server.
     page.get_by_label("Reason").fill("   ")
     page.get_by_role("button", name="Requeue 1 job").click()
 

@@ -21,7 +21,7 @@ from tests.opsconsole import everything
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Whose pages are tried together, by the beginning of their address; the longest that fits counts.
+# Pages that are tested together, by the prefix of their URL; the longest matching prefix applies.
 GROUPS = {
     "overview and account": ("",),
     "jobs": ("jobs/job/",),
@@ -47,8 +47,8 @@ GROUPS = {
     "people and audit": ("admin/logentry/", "auth/", "axes/"),
     "task queue": ("django_q/",),
 }
-# Where a superuser is refused: nothing is added or deleted but by a duty of its own, not each kind of operation
-# is known to each page, and a preview has no progress.
+# Pages that refuse even a superuser: rows are added and deleted only through operations, not every page supports
+# every operation, and a preview has no progress.
 REFUSED = re.compile(
     r"/(add|delete)/$|/(operate|decide)/\w+/$|^jobs/bulkoperation/\d+/(progress/|members)"
     r"|^r/|^autocomplete/$|^no/such/page$"

@@ -15,7 +15,7 @@ class Visitor:
         self.address = address
         self.complaints: list[str] = []
         self.pages: list[Page] = []
-        # What the console of the browser may say, such as that an answer is a 400.
+        # An allowed message in the browser's console, for example about a response with status 400.
         self.expected: str | None = None
 
     def log_in(self, name: str, *, width: int = 1440, scheme: Any = "light") -> Page:
