@@ -1,3 +1,5 @@
+"""Alerts as duties report them: opened, updated, resolved, and committed with the caller."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -129,7 +129,7 @@ def test_linter_reports_broken_template(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("account")
-def test_the_stack_makes_alarm_topic_and_subscription() -> None:
+def test_stack_makes_alarm_topic_and_subscription() -> None:
     outputs = deploy()
 
     [alarm] = alarms()
@@ -168,7 +168,7 @@ def test_only_alarms_of_this_account_may_publish() -> None:
 
 
 @pytest.mark.usefixtures("account")
-def test_a_second_queue_uses_the_topic_of_the_first() -> None:
+def test_second_queue_uses_the_topic_of_the_first() -> None:
     topic = deploy()["TopicArn"]
 
     assert deploy("second", DlqName="slow-dlq.fifo", TopicArn=topic)["TopicArn"] == topic

@@ -54,7 +54,7 @@ def test_stop_grace_periods_match_systemd_units() -> None:
     assert {unit.stem.removeprefix("opsconsole-") for unit in (DEPLOY / "systemd").iterdir()} <= CONSOLE
 
 
-def test_a_restart_of_a_task_does_not_cut_it_off() -> None:
+def test_restart_of_a_task_does_not_cut_it_off() -> None:
     seconds = int(services()["cluster"]["stop_grace_period"].removesuffix("s"))
     assert seconds > int(str(settings.Q_CLUSTER["timeout"]))
 

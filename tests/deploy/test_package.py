@@ -127,7 +127,7 @@ def test_installed_console_starts_its_processes(programs: Path, tmp_path: Path) 
     assert told == f"opsconsole {opsconsole.__version__}\n"
 
 
-def test_the_installed_console_serves_from_another_directory(
+def test_installed_console_serves_from_another_directory(
     programs: Path, tmp_path: Path, theirs: Database
 ) -> None:
     production = {

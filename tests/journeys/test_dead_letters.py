@@ -58,7 +58,7 @@ def test_review_and_replay_letter(visitor: Visitor, letters: list[DeadLetter], w
     assert ReplayAttempt.objects.get().actor == "operator:olga"
 
 
-def test_a_viewer_sees_no_buttons_and_is_refused_by_post(visitor: Visitor, letters: list[DeadLetter]) -> None:
+def test_viewer_sees_no_buttons_and_is_refused_by_post(visitor: Visitor, letters: list[DeadLetter]) -> None:
     page = visitor.log_in("vera")
     page.goto(visitor.address + reverse("admin:jobs_deadletter_change", args=[letters[0].pk]))
     expect(page.locator(".letter-body")).to_be_visible()

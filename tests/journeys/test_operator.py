@@ -142,7 +142,7 @@ def test_copy_id(visitor: Visitor) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == str(STALE_JOB)
 
 
-def test_the_theme_can_be_chosen(visitor: Visitor) -> None:
+def test_theme_can_be_chosen(visitor: Visitor) -> None:
     page = visitor.log_in("olga", scheme="light")
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.get_by_role("button", name=re.compile("Toggle theme")).click()

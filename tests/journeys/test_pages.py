@@ -146,13 +146,13 @@ def test_every_page_fits_screen_and_is_accessible(visitor: Visitor, group: str) 
     assert found == [], "\n".join(found)
 
 
-def test_the_frame_of_a_wide_screen_in_dark(visitor: Visitor) -> None:
+def test_frame_on_a_wide_screen_in_dark_theme(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
 
     assert faults(visitor, page, WIDE_IN_DARK) == []
 
 
-def test_the_login_page(visitor: Visitor) -> None:
+def test_login_page(visitor: Visitor) -> None:
     page = visitor.stranger()
     page.goto(f"{visitor.address}/admin/login/")
 

@@ -156,7 +156,7 @@ def factories_job(payload: dict[str, Any], attempts: int) -> SimpleNamespace:
 
 
 class TestHandler:
-    def test_each_directory_is_noted_with_a_reference_of_its_own(self) -> None:
+    def test_each_directory_is_noted_with_its_own_reference(self) -> None:
         run: Any = Notes({})
         assert submit_directories(run) == {"directories": 2}
         assert [text for text, _ in run.notes] == [
@@ -194,7 +194,7 @@ class TestProducer:
         assert troubles.count(None) > 40
 
     @pytest.mark.django_db
-    def test_one_at_a_time_and_never_too_many(
+    def test_demo_kills_one_worker_at_a_time_up_to_its_maximum(
         self, sqs_queue: TestQueue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(producer, "MOST_WAITING", 2)
@@ -233,7 +233,7 @@ class TestStory:
         for number in range(times):
             lifecycle.progress(run, f"Submitted to directory {number}", reference=f"listing-{number}")
 
-    def test_it_kills_in_the_middle_and_tells_what_follows(
+    def test_demo_kills_a_worker_mid_run_and_announces_the_effect(
         self, story: Story, victim: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
     ) -> None:
         first = self.begin(story, Worker("first", pid=victim.pid))
@@ -284,7 +284,7 @@ class TestStory:
             assert stranger.poll() is None
         assert story.killed_worker is None
 
-    def test_a_job_that_was_too_fast_is_followed_by_another(self, story: Story) -> None:
+    def test_demo_waits_for_another_job_when_one_was_too_fast(self, story: Story) -> None:
         job_id = story.job_id
         lifecycle.complete(self.begin(story, Worker("first")))
         self.hear_all(story)
@@ -299,11 +299,11 @@ class TestStory:
 
 
 class TestNoise:
-    def test_it_asks_for_more_than_it_gets(self) -> None:
+    def test_demo_client_exceeds_its_limit(self) -> None:
         standard = PRESETS["standard"]
         assert standard.window / noisy_client.SECONDS_BETWEEN > 1.5 * standard.limit
 
-    def test_it_is_another_client_than_a_person_at_this_machine(self, settings: Settings) -> None:
+    def test_demo_client_differs_from_a_local_visitor(self, settings: Settings) -> None:
         told = environment.for_processes(Wishes.of({}), {})
         settings.OPSCONSOLE_TRUSTED_PROXIES = tuple(told["OPSCONSOLE_TRUSTED_PROXIES"].split(","))
         person = {"REMOTE_ADDR": "127.0.0.1"}
@@ -349,7 +349,7 @@ class TestAccount:
         assert not drawn_up.good
         assert drawn_up.lines()[-1] == f"job {job.pk} did not end: it is '{status}'"
 
-    def test_one_that_came_too_late_does_not_count(self) -> None:
+    def test_late_job_does_not_count(self) -> None:
         enqueued_until = timezone.now()
         factories.job(created_at=Now() + timedelta(seconds=1))
         assert account.draw_up(enqueued_until).good
@@ -389,7 +389,7 @@ class TestStoryteller:
         assert "quarantined" in told
         assert not re.search("enqueued|claimed|progress|completed", told)
 
-    def test_the_producer_stops_in_time_to_drain(self, teller: Storyteller) -> None:
+    def test_producer_stops_in_time_to_drain(self, teller: Storyteller) -> None:
         teller.seconds = teller.age + 100
         teller._produce()
         teller.producer._next_at = 0.0

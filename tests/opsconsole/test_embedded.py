@@ -161,7 +161,7 @@ def test_finder_leaves_the_servers_running(folder: Path) -> None:
         assert all(map(lives, map(psutil.Process, (postgres, valkey))))
 
 
-def test_data_outlives_a_killed_owner_and_the_next_start_is_its_own(folder: Path) -> None:
+def test_data_survives_a_killed_owner_and_the_next_start_reuses_it(folder: Path) -> None:
     with owner_of(folder) as owner:
         (first, url, _), (_, cache_url, _), _ = owner.services()
         with psycopg.connect(url, autocommit=True) as connection:

@@ -59,7 +59,7 @@ def ready() -> dict[str, str]:
 
 
 @cases
-def test_each_place_says_the_same_of_a_sweep(client: Client, ago: timedelta, late: bool) -> None:
+def test_every_place_agrees_about_a_late_sweep(client: Client, ago: timedelta, late: bool) -> None:
     swept(ago)
     client.force_login(people.operator())
 
@@ -81,7 +81,7 @@ def test_each_place_says_the_same_of_a_sweep(client: Client, ago: timedelta, lat
 
 
 @cases
-def test_each_place_says_the_same_of_a_check_of_dead_letters(ago: timedelta, late: bool) -> None:
+def test_every_place_agrees_about_a_late_dead_letter_check(ago: timedelta, late: bool) -> None:
     dlq = dead_letter_queue(url="https://sqs.fake/dead", read_at=Now() - ago, checked_at=Now() - ago)
     Monitor.objects.create(
         name=f"{monitor_alerts.DLQ_CHECK} ({dlq})", interval=INTERVAL, last_ok_at=Now() - ago
@@ -122,7 +122,7 @@ def test_loop_slower_than_setting_still_recovers() -> None:
     assert Job.objects.get(pk=dead.pk).run_epoch == 2
 
 
-def test_the_command_says_when_the_next_sweep_is_expected() -> None:
+def test_command_says_when_the_next_sweep_is_expected() -> None:
     call_command("recover_stale_jobs")
     assert (
         surroundings.glance().sweep_interval

@@ -23,7 +23,7 @@ from tests.opsconsole.walking import OWN, Watch, forms_at, posts, refusing_links
 pytestmark = pytest.mark.django_db
 
 # Tables that change through the permissions in roles.OPERATORS.
-HIS = everything.tables_of(
+WITHIN_REACH = everything.tables_of(
     "jobs.Job",
     "jobs.JobEvent",
     "jobs.Outbox",
@@ -83,7 +83,7 @@ class Guard:
     """Names the changes that an operator may not make."""
 
     def __init__(self) -> None:
-        self.watch = Watch(everything.BOOKKEEPING | HIS | SCHEDULES)
+        self.watch = Watch(everything.BOOKKEEPING | WITHIN_REACH | SCHEDULES)
         self.beside = _beside()
 
     def changes(self) -> list[str]:
@@ -126,11 +126,11 @@ def _sent(client: Client, root: Client, address: str) -> Iterator[tuple[str, Any
 
 def test_operator_changes_only_what_their_role_allows(client: Client, root: Client) -> None:
     client.get(reverse("admin:index"))
-    his = Watch()
+    watch = Watch()
 
     wrong = list(walk(client, root))
     assert wrong == [], chr(10).join(wrong)
-    changed = {line.partition(" ")[0] for line in his.changes()}
+    changed = {line.partition(" ")[0] for line in watch.changes()}
     assert changed > everything.tables_of("jobs.Job", "jobs.DeadLetter", "alerts.Alert", "opsconsole.Pause")
 
 
@@ -139,14 +139,14 @@ def test_operator_sees_no_forbidden_link(client: Client) -> None:
 
 
 # One administrator permission per app: the first by name that is not for viewing.
-NOT_HIS = {
+OUT_OF_REACH = {
     name.partition(".")[0]: name
     for name in sorted(roles.ADMINISTRATORS, reverse=True)
     if ".view_" not in name
 }
 
 
-@pytest.mark.parametrize("name", NOT_HIS.values())
+@pytest.mark.parametrize("name", OUT_OF_REACH.values())
 def test_walk_detects_administrator_permission(client: Client, root: Client, olga: User, name: str) -> None:
     kind = _give(olga, name)
     if name in WITH:

@@ -171,7 +171,7 @@ def test_stale_runs_are_shown_with_what_sweeps_do(around: Surroundings, advice: 
 
 
 @pytest.mark.django_db
-def test_the_headline_promises_no_recovery_during_a_pause(client: Any, settings: Any) -> None:
+def test_headline_promises_no_recovery_during_a_pause(client: Any, settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED)
     Sweep.objects.create(trigger="schedule", mode="armed", finished_at=Now())
@@ -208,7 +208,7 @@ def test_runs_left_to_operators_are_counted_separately(settings: Any, mode: str)
 
 
 @pytest.mark.django_db
-def test_the_figures_are_those_of_the_database(settings: Any) -> None:
+def test_figures_are_those_of_the_database(settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
     overview.memory.clear()
     run(age=2 * HOUR, silent=HOUR, worker="dead")
@@ -260,7 +260,7 @@ def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db
-def test_a_dead_letter_queue_that_is_not_read_is_unknown_and_not_empty(settings: Any) -> None:
+def test_dead_letter_queue_that_is_not_read_is_unknown_and_not_empty(settings: Any) -> None:
     url = "https://sqs.fake/dead"
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", url)}
     overview.memory.clear()

@@ -61,7 +61,7 @@ def test_python_in_the_documentation_imports_what_exists() -> None:
             pytest.fail(f"{page}: {statement}: {error}")
 
 
-def test_the_layers_contract_names_every_module_of_the_shell() -> None:
+def test_layers_contract_names_every_module_of_the_shell() -> None:
     contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"][
         "contracts"
     ]

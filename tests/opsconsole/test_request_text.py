@@ -127,7 +127,7 @@ def _with_nul(value: Any) -> Any:
     return [f"\x00{each}\x00" for each in value] if isinstance(value, list) else f"\x00{value}\x00"
 
 
-def test_a_form_is_cleaned_and_not_refused(client: Client) -> None:
+def test_text_of_a_form_is_cleaned_instead_of_refused(client: Client) -> None:
     client.force_login(people.operator())
 
     client.post(
@@ -195,12 +195,12 @@ def test_failed_login_is_recorded_with_any_user_agent(client: Client) -> None:
         (f"/admin/jobs/job/?queue={LONE_SURROGATE}", {}),
     ],
 )
-def test_a_real_server_refuses_it(live_server: Any, address: str, headers: dict[str, str]) -> None:
+def test_real_server_refuses_nul_in_a_url(live_server: Any, address: str, headers: dict[str, str]) -> None:
     assert _status(live_server, address, headers) == 400
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_server_reads_no_nul_from_a_quoted_cookie(live_server: Any) -> None:
+def test_real_server_reads_no_nul_from_a_quoted_cookie(live_server: Any) -> None:
     cookie = r'sessionid="aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\000"'
 
     assert _status(live_server, "/admin/", {"Cookie": cookie}) == 302
@@ -239,7 +239,7 @@ def test_worker_error_truncated_inside_character_is_stored(worker: Any) -> None:
     assert Job.objects.get(pk=job.pk).error_message == "no ?"
 
 
-def test_a_note_is_cleaned(worker: Any) -> None:
+def test_note_is_cleaned(worker: Any) -> None:
     job = run(worker="node-1")
 
     answer = worker(f"jobs/{job.pk}/progress", run_epoch=job.run_epoch, note="12 \udc80", reference="b\x00-9")

@@ -30,14 +30,14 @@ def page_of(job_id: object) -> str:
 
 
 @pytest.mark.parametrize("cut", [slice(None), slice(8)])
-def test_a_job_is_found_by_its_id_and_its_beginning(viewer: Client, cut: slice) -> None:
+def test_job_is_found_by_its_id_and_its_beginning(viewer: Client, cut: slice) -> None:
     made = job()
     job()
 
     assert viewer.get(SEARCH, {"q": f" {str(made.pk)[cut]} "}).headers["Location"] == page_of(made.pk)
 
 
-def test_a_customer_has_jobs_and_a_list_of_them_all(viewer: Client) -> None:
+def test_customer_has_jobs_and_a_list_of_them_all(viewer: Client) -> None:
     made = [job(customer_id="CUST-7") for _ in range(search.SHOWN + 2)]
 
     page = viewer.get(SEARCH, {"q": "CUST-7"}).content.decode()
@@ -46,7 +46,7 @@ def test_a_customer_has_jobs_and_a_list_of_them_all(viewer: Client) -> None:
     assert f"{reverse('admin:jobs_job_changelist')}?q=CUST-7" in page
 
 
-def test_a_worker_and_a_message_are_found(viewer: Client) -> None:
+def test_worker_and_a_message_are_found(viewer: Client) -> None:
     made = job()
     beat("worker-7@host")
     letter(made, state=Outbox.State.SENT, message_id="0f3c-b7e")
@@ -56,7 +56,7 @@ def test_a_worker_and_a_message_are_found(viewer: Client) -> None:
     assert viewer.get(SEARCH, {"q": "0f3c-b7e"}).headers["Location"] == page_of(made.pk)
 
 
-def test_a_dead_letter_is_found_by_its_message_and_by_its_job(viewer: Client) -> None:
+def test_dead_letter_is_found_by_its_message_and_by_its_job(viewer: Client) -> None:
     made = job()
     dead = dead_letter(made, message_id="dead-77")
     page = reverse("admin:jobs_deadletter_change", args=[dead.pk])
@@ -65,14 +65,14 @@ def test_a_dead_letter_is_found_by_its_message_and_by_its_job(viewer: Client) ->
     assert page in viewer.get(SEARCH, {"q": str(made.pk)}).content.decode()
 
 
-def test_a_client_is_found_by_its_address(viewer: Client) -> None:
+def test_client_is_found_by_its_address(viewer: Client) -> None:
     page = viewer.get(SEARCH, {"q": "203.0.113.7"})
 
     review = reverse("admin:ratelimits_ratelimithour_client")
     assert page.headers["Location"] == f"{review}?key=address%3A203.0.113.7"
 
 
-def test_an_open_alert_is_found_by_its_fingerprint_and_words(viewer: Client) -> None:
+def test_open_alert_is_found_by_its_fingerprint_and_words(viewer: Client) -> None:
     notify.fire("dlq_not_empty:slow", Trouble(title="3 dead letters (slow)", severity="critical"))
     page = reverse("admin:alerts_alert_change", args=[Alert.objects.get().pk])
 

@@ -135,7 +135,7 @@ def test_empty_variable_counts_as_unset(read: Read) -> None:
     }
 
 
-def test_a_database_makes_it_production(read: Read) -> None:
+def test_database_makes_it_production(read: Read) -> None:
     production = read(**SERVICES)
     assert production["OPSCONSOLE_ENV"] == "production"
     assert production["ALLOWED_HOSTS"] == []
@@ -156,7 +156,7 @@ def test_database_behind_a_socket_and_with_options(read: Read) -> None:
     assert "host" not in options
 
 
-def test_a_dropped_connection_is_noticed_within_a_minute(read: Read) -> None:
+def test_dropped_connection_is_noticed_within_a_minute(read: Read) -> None:
     options = read(**SERVICES)["DATABASES"]["default"]["OPTIONS"]
     silent = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
     assert options["keepalives"] == 1

@@ -101,14 +101,14 @@ def test_every_action_names_its_permission(model: Any) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_a_viewer_is_offered_no_action(model: Any) -> None:
+def test_viewer_is_offered_no_action(model: Any) -> None:
     request = RequestFactory().get("/")
     request.user = people.viewer()
 
     assert admin.site._registry[model].get_actions(request) == {}
 
 
-def test_the_navigation_names_models_that_exist() -> None:
+def test_navigation_names_models_that_exist() -> None:
     registered = {model._meta.label for model in admin.site._registry}
 
     assert {name for _, names in NAVIGATION for name in names} <= registered
@@ -132,7 +132,7 @@ def test_forbidden_links_are_hidden(client: Client) -> None:
     assert [group["name"] for group in client.get(INDEX).context["available_apps"]] == [""]
 
 
-def test_an_app_has_no_page_of_its_own(operator: Client) -> None:
+def test_app_has_no_page_of_its_own(operator: Client) -> None:
     assert operator.get(reverse("admin:app_list", args=["jobs"])).headers["Location"] == INDEX
 
 
@@ -176,7 +176,7 @@ def test_hold_banner_is_on_every_page_until_hold_ends(operator: Client, settings
     assert "Recovery is held" not in operator.get(changelist(Job)).content.decode()
 
 
-def test_an_armed_console_has_no_banner(operator: Client) -> None:
+def test_armed_console_has_no_banner(operator: Client) -> None:
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED, hold_until=None)
 
     assert 'class="banner' not in operator.get(changelist(Job)).content.decode()

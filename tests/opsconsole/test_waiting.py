@@ -1,3 +1,5 @@
+"""The helper that waits for a condition in tests."""
+
 from __future__ import annotations
 
 import pytest

@@ -120,7 +120,7 @@ def test_slow_filter_is_reported_and_stores_nothing(operator: Client, monkeypatc
     assert not BulkOperation.objects.exists()
 
 
-def test_the_preview_says_how_many_and_why_and_asks_for_the_number(operator: Client) -> None:
+def test_preview_says_how_many_and_why_and_asks_for_the_number(operator: Client) -> None:
     many(3, customer_id="ACME")
     many(2, status=Status.COMPLETED)
 
@@ -269,7 +269,7 @@ def test_members_by_outcome_page_by_page(operator: Client, monkeypatch: Any) -> 
     assert len(operator.get(page(operation), {"outcome": "nonsense", "after": "x"}).context["members"]) == 3
 
 
-def test_a_later_page_costs_as_many_queries_as_the_first(operator: Client, monkeypatch: Any) -> None:
+def test_later_page_costs_as_many_queries_as_the_first(operator: Client, monkeypatch: Any) -> None:
     monkeypatch.setattr(operation_page, "MEMBERS_A_PAGE", 3)
     many(9)
     operation = begun()
@@ -282,7 +282,7 @@ def test_a_later_page_costs_as_many_queries_as_the_first(operator: Client, monke
     assert counts[0] == counts[1] <= 14
 
 
-def test_the_export_has_every_member_and_can_not_run_a_formula(operator: Client, monkeypatch: Any) -> None:
+def test_export_has_every_member_and_can_not_run_a_formula(operator: Client, monkeypatch: Any) -> None:
     monkeypatch.setattr(exports, "PAGE", 2)
     many(3)
     many(1, status="=cmd()")
@@ -300,7 +300,7 @@ def test_the_export_has_every_member_and_can_not_run_a_formula(operator: Client,
     assert operator.get(export(operation, "xml")).status_code == 404
 
 
-def test_the_list_shows_operations_and_no_previews(operator: Client) -> None:
+def test_list_shows_operations_and_no_previews(operator: Client) -> None:
     many(3)
     preview()
     operation = begun()
@@ -392,7 +392,7 @@ def test_decisions_are_posts_with_a_token(decision: str) -> None:
     assert fresh(operation).state == "running"
 
 
-def test_an_unknown_decision_is_not_found(operator: Client) -> None:
+def test_unknown_decision_is_not_found(operator: Client) -> None:
     many(3)
     operation = begun()
     assert operator.post(decide(operation, "delete"), {"reason": REASON}).status_code == 404

@@ -72,7 +72,7 @@ def test_preview_shows_effect_and_changes_nothing(operator: Client) -> None:
     assert not JobEvent.objects.exists()
 
 
-def test_a_preview_shows_what_the_dead_run_had_done(operator: Client) -> None:
+def test_preview_shows_progress_of_the_dead_run(operator: Client) -> None:
     stale = stale_run()
     lifecycle.progress(Run(stale.pk, 1, Worker("worker-1", "h", 1)), "submitted to maps", reference="maps/77")
 
@@ -83,7 +83,7 @@ def test_a_preview_shows_what_the_dead_run_had_done(operator: Client) -> None:
     assert "maps/77" in told
 
 
-def test_a_preview_shows_the_runs_before_the_last_one_too(
+def test_preview_shows_progress_of_all_earlier_runs(
     operator: Client, django_assert_max_num_queries: Any
 ) -> None:
     """Show the notes of each run; a job with many notes does not displace those of other jobs."""
@@ -130,7 +130,7 @@ def test_action_records_reason_and_user(
     assert REASON in LogEntry.objects.get(object_id=str(made.pk)).change_message
 
 
-def test_a_selection_of_the_list_leads_to_the_preview(operator: Client) -> None:
+def test_selection_of_the_list_leads_to_the_preview(operator: Client) -> None:
     chosen, other = job(), job()
 
     response = _select(operator, "cancel_selected", [chosen])
@@ -209,7 +209,7 @@ def test_job_changed_since_preview_is_skipped(operator: Client) -> None:
     assert "It changed in the meantime: now completed" in response.content.decode()
 
 
-def test_a_worker_that_beats_after_the_preview_keeps_its_run(operator: Client) -> None:
+def test_worker_that_beats_after_the_preview_keeps_its_run(operator: Client) -> None:
     stale = stale_run()
     plan = plan_of(preview(operator, "requeue", stale))
     beat("worker-1", stale.pk, 1)
@@ -294,11 +294,11 @@ def test_page_reports_missing_ids(operator: Client) -> None:
     assert "None of these jobs can be cancelled." in operator.get(url("cancel")).content.decode()
 
 
-def test_an_unknown_action_is_not_found(operator: Client) -> None:
+def test_unknown_action_is_not_found(operator: Client) -> None:
     assert operator.get(url("delete")).status_code == 404
 
 
-def test_a_viewer_sees_no_buttons_and_is_refused(client: Client) -> None:
+def test_viewer_sees_no_buttons_and_is_refused(client: Client) -> None:
     client.force_login(people.operator())
     made = job(status=Status.FAILED)
     plan = plan_of(preview(client, "requeue", made))
@@ -325,7 +325,7 @@ def test_one_permission_opens_one_action(client: Client, granted: JobAction) -> 
         assert preview(client, action, made).status_code == expected
 
 
-def test_a_post_without_its_token_is_refused() -> None:
+def test_post_without_its_token_is_refused() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(people.operator())
     made = job()
@@ -338,7 +338,7 @@ def test_a_post_without_its_token_is_refused() -> None:
     assert state(made) == ("pending", 1)
 
 
-def test_a_running_job_is_not_requeued_but_may_be_cancelled(operator: Client) -> None:
+def test_running_job_is_not_requeued_but_may_be_cancelled(operator: Client) -> None:
     alive = run(age=60 * SECOND, silent=SECOND)
 
     assert ids(preview(operator, "requeue", alive).context["skipped"]) == [alive.pk]

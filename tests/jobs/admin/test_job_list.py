@@ -196,7 +196,7 @@ def test_search_without_results_shows_page(operator: Client, term: str) -> None:
     assert response.status_code == 200
 
 
-def test_a_customer_whose_id_looks_like_a_prefix_is_found(operator: Client) -> None:
+def test_customer_whose_id_looks_like_a_prefix_is_found(operator: Client) -> None:
     made = job(customer_id="12345678")
 
     assert shown(operator, q="12345678") == [made.pk]

@@ -55,7 +55,7 @@ def test_page_names_dead_worker_and_announces_recovery(operator: Client) -> None
     assert "The next sweep requeues it." in page
 
 
-def test_a_run_that_was_recovered_too_often_is_announced_for_quarantine(operator: Client) -> None:
+def test_run_that_was_recovered_too_often_is_announced_for_quarantine(operator: Client) -> None:
     arm()
     stale = run(age=2 * HOUR, silent=HOUR, recovery_count=3)
 
@@ -117,7 +117,7 @@ def test_healthy_run_has_no_diagnosis_panel(operator: Client) -> None:
     assert "What is wrong?" not in page
 
 
-def test_a_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None:
+def test_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None:
     hung = run(age=2 * HOUR, silent=SECOND)
     assert "it looks hung" in page_of(operator, hung)
     assert "Its worker sends heartbeats, so recovery leaves it alone." in page_of(operator, hung)
@@ -131,7 +131,7 @@ def test_page_warns_that_old_kind_run_is_at_least_once(operator: Client) -> None
     assert "at-least-once" not in page_of(operator, run(age=60 * SECOND, silent=SECOND, worker="new"))
 
 
-def test_what_earlier_runs_had_done_is_shown_by_run(operator: Client) -> None:
+def test_job_page_shows_progress_of_earlier_runs_per_run(operator: Client) -> None:
     made = run(age=2 * HOUR, silent=HOUR, epoch=2)
     earlier = Run(made.pk, 1, Worker("earlier", "host", 1))
     now = Run(made.pk, 2, Worker("worker-1", "host", 1))
@@ -150,7 +150,7 @@ def test_what_earlier_runs_had_done_is_shown_by_run(operator: Client) -> None:
     assert "after the worker had lost the run" in before.partition("submitted too late")[2]
 
 
-def test_the_notes_of_a_completed_job_do_not_push_its_timeline_down(operator: Client) -> None:
+def test_notes_of_completed_job_stand_below_its_timeline(operator: Client) -> None:
     made = job(status=Status.COMPLETED, completed_at=Now())
     lifecycle.progress(
         Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps", reference="maps/1"
@@ -162,7 +162,7 @@ def test_the_notes_of_a_completed_job_do_not_push_its_timeline_down(operator: Cl
     assert "Read these notes before you requeue the job" not in panel
 
 
-def test_a_requeued_job_still_shows_what_its_dead_run_had_done(operator: Client) -> None:
+def test_requeued_job_still_shows_progress_of_its_dead_run(operator: Client) -> None:
     made = job(run_epoch=3)
     lifecycle.progress(Run(made.pk, 1, Worker("dead", "host", 1)), "submitted to maps", reference="maps/1")
 
@@ -199,7 +199,7 @@ def test_only_a_job_that_may_run_again_is_warned_about(operator: Client, status:
     assert ("Read these notes before you requeue the job" in page) is warned
 
 
-def test_the_timeline_merges_events_and_messages_in_time(operator: Client) -> None:
+def test_timeline_merges_events_and_messages_in_time(operator: Client) -> None:
     made = job()
     record(made.pk, JobEvent.Kind.ENQUEUED, run_epoch=1, actor=SWEEP)
     sent = letter(
@@ -226,7 +226,7 @@ def test_each_message_state_has_label(operator: Client, state: Outbox.State) -> 
     assert "to the dead letter queue of default" in page
 
 
-def test_an_event_kind_of_a_later_version_is_shown_as_it_is(operator: Client) -> None:
+def test_event_kind_of_a_later_version_is_shown_as_it_is(operator: Client) -> None:
     made = job()
     JobEvent.objects.create(job=made, kind="teleported", run_epoch=1, actor="x", details=["a", "list"])
 

@@ -79,7 +79,7 @@ def test_page_promises_no_recovery_during_pause(operator: Client) -> None:
     assert sweeps.sweep("test").requeued == 0
 
 
-def test_the_preview_promises_no_recovery_during_a_pause(operator: Client) -> None:
+def test_preview_promises_no_recovery_during_a_pause(operator: Client) -> None:
     observe()
     run(age=2 * HOUR, silent=HOUR)
     pauses.begin(pauses.RECOVERY, by="olga", reason="deploy")
@@ -90,7 +90,7 @@ def test_the_preview_promises_no_recovery_during_a_pause(operator: Client) -> No
     assert "next sweep" not in text
 
 
-def test_the_preview_tells_that_a_mass_of_stale_runs_is_held_first(operator: Client, settings: Any) -> None:
+def test_preview_says_that_mass_of_stale_runs_is_held_first(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_MASS_STALE_RUNS = 2
     observe()
     for number in range(2):
@@ -106,7 +106,7 @@ def test_the_preview_tells_that_a_mass_of_stale_runs_is_held_first(operator: Cli
     assert "Recovery is armed, but held." in operator.get(PAGE).content.decode()
 
 
-def test_a_run_of_an_unknown_queue_is_shown_as_left_alone(operator: Client) -> None:
+def test_run_of_an_unknown_queue_is_shown_as_left_alone(operator: Client) -> None:
     observe(mode=MODE.ARMED)
     run(age=2 * HOUR, silent=HOUR, queue="gone")
 
@@ -132,7 +132,7 @@ def test_long_list_is_truncated_with_notice(operator: Client, monkeypatch: pytes
     assert "and 2 more." in text
 
 
-def test_the_preview_counts_by_the_cutoff_and_changes_nothing(operator: Client) -> None:
+def test_preview_counts_by_the_cutoff_and_changes_nothing(operator: Client) -> None:
     observe()
     run(age=5 * HOUR, silent=HOUR, worker="old")
     run(age=2 * HOUR, silent=HOUR, worker="new")
@@ -169,7 +169,7 @@ def test_arming_for_all_runs_has_no_cutoff(operator: Client) -> None:
     assert RecoveryControl.load().cutoff is None
 
 
-def test_a_time_is_read_as_utc(operator: Client) -> None:
+def test_time_is_read_as_utc(operator: Client) -> None:
     arm(operator, preview(operator, "since", "2026-01-02T03:04"))
 
     assert RecoveryControl.load().cutoff == datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -231,7 +231,7 @@ def test_return_to_observing_requires_reason(operator: Client) -> None:
     assert RecoveryControl.load().reason == "maintenance"
 
 
-def test_a_hold_is_shown_and_released_with_a_reason(operator: Client, settings: Any) -> None:
+def test_hold_is_shown_and_released_with_a_reason(operator: Client, settings: Any) -> None:
     hold(settings)
     assert "Recovery is armed, but held." in operator.get(PAGE).content.decode()
 
@@ -255,7 +255,7 @@ def test_release_without_hold_is_reported(operator: Client) -> None:
     assert "There is no hold any more" in response.content.decode()
 
 
-def test_a_viewer_sees_the_page_and_changes_nothing(client: Client, settings: Any) -> None:
+def test_viewer_sees_the_page_and_changes_nothing(client: Client, settings: Any) -> None:
     hold(settings)
     client.force_login(people.viewer())
 
@@ -268,7 +268,7 @@ def test_a_viewer_sees_the_page_and_changes_nothing(client: Client, settings: An
     assert RecoveryControl.load().hold_until is not None
 
 
-def test_the_permission_to_arm_is_enough(client: Client) -> None:
+def test_permission_to_arm_suffices_for_arming(client: Client) -> None:
     observe()
     client.force_login(people.allowed("arm_recovery"))
 

@@ -60,7 +60,7 @@ def test_filters(client: Client, query: str, expected: list[str]) -> None:
     assert listed(client, query) == [made[name] for name in expected]
 
 
-def test_the_tile_of_what_was_recovered_leads_to_the_sweeps_that_did_it(client: Client) -> None:
+def test_recovered_tile_links_to_its_sweeps(client: Client) -> None:
     made: Any = sweep(timedelta(minutes=2), found=1, requeued=1)
     sweep(timedelta(minutes=1))
     found = re.search(

@@ -88,7 +88,7 @@ def produce(client: Client, text: str, body: Any = None, **headers: str) -> Any:
 # --- for customers ---
 
 
-def test_a_customer_sees_where_the_jobs_stand(client: Client) -> None:
+def test_customer_sees_positions_of_their_jobs(client: Client) -> None:
     hour = timedelta(hours=1)
     job(customer_id="other", updated_at=Now() - hour)
     job(customer_id="other", updated_at=Now() - hour, queue="bulk")
@@ -154,7 +154,7 @@ def test_customer_id_refused_by_column_has_empty_list(client: Client, kind: str)
     assert queue(client, "9" * 30) == []
 
 
-def test_an_id_with_a_slash_is_an_id(client: Client) -> None:
+def test_id_may_contain_a_slash(client: Client) -> None:
     job(customer_id="eu/4711")
 
     assert len(queue(client, "eu/4711")) == 1
@@ -175,7 +175,7 @@ def test_queue_position_count_is_bounded(client: Client, monkeypatch: pytest.Mon
     assert (near["position"], near["position_over"]) == (3, None)
 
 
-def test_the_list_ends_and_takes_one_query(client: Client) -> None:
+def test_job_list_ends_and_takes_one_query(client: Client) -> None:
     for _ in range(queue_position.MOST_JOBS + 2):
         job()
     with CaptureQueriesContext(connection) as seen:
@@ -199,7 +199,7 @@ def test_queue_position_is_counted_by_index() -> None:
 # --- for producers ---
 
 
-def test_a_job_is_accepted(client: Client) -> None:
+def test_job_is_accepted(client: Client) -> None:
     text = key("shop")[1]
     body = {
         "customer_id": "TEST-001",
@@ -398,7 +398,7 @@ def test_second_request_waits_and_succeeds_when_first_fails() -> None:
 # --- for workers ---
 
 
-def test_a_package_size_that_is_no_number_is_answered_as_it_is(worker: Worker) -> None:
+def test_package_size_that_is_no_number_is_returned_unchanged(worker: Worker) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE jobs ALTER package_size TYPE text")
     sizes = {"50": 50, "50.00": 50, "1.5": "1.5", "many": "many"}
@@ -446,7 +446,7 @@ def test_worker_can_use_http_only(worker: Worker) -> None:
     assert list(kinds) == [(kind, "worker:node-1") for kind in ("claimed", "progress", "completed")]
 
 
-def test_one_of_two_claims_wins_and_the_other_gets_reason(client: Client, worker: Worker) -> None:
+def test_second_of_two_claims_is_refused_with_a_reason(client: Client, worker: Worker) -> None:
     waiting = job()
     worker.post(f"jobs/{waiting.pk}/claim", run_epoch=1)
 
@@ -475,7 +475,7 @@ def test_one_of_two_claims_wins_and_the_other_gets_reason(client: Client, worker
         ({"not_before": Now() + timedelta(seconds=90)}, 1, "too_early", False),
     ],
 )
-def test_a_refused_claim_says_why(
+def test_refused_claim_gives_the_reason(
     worker: Worker, fields: dict[str, Any], epoch: int | None, reason: str, settled: bool
 ) -> None:
     response = worker.post(f"jobs/{job(**fields).pk}/claim", run_epoch=epoch)
@@ -511,7 +511,7 @@ def test_superseded_worker_is_refused_on_every_route(client: Client, worker: Wor
     assert JobEvent.objects.filter(kind="late_result_rejected").count() == 2
 
 
-def test_a_cancelled_run_is_told_at_the_next_beat(worker: Worker) -> None:
+def test_next_beat_reports_cancellation(worker: Worker) -> None:
     mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
     Job.objects.update(status=Status.CANCELLED)
 

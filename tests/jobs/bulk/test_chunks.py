@@ -48,7 +48,7 @@ def _small(settings: Any) -> None:
     settings.OPSCONSOLE_BULK_AT_ONCE = 2
 
 
-def test_a_preview_freezes_what_matches_and_changes_nothing() -> None:
+def test_preview_freezes_matching_rows_and_changes_nothing() -> None:
     failed = many(3)
     waiting = job()
     operation = preview()
@@ -61,7 +61,7 @@ def test_a_preview_freezes_what_matches_and_changes_nothing() -> None:
     assert not JobEvent.objects.exists() and not Outbox.objects.exists()
 
 
-def test_a_preview_counts_by_reason() -> None:
+def test_preview_counts_by_reason() -> None:
     many(3)
     many(2, status=Status.COMPLETED)
     run(age=2 * HOUR, silent=HOUR)
@@ -91,7 +91,7 @@ def test_rows_that_match_later_are_not_touched() -> None:
 
 
 @pytest.mark.parametrize(("count", "total", "capped"), [(4, 4, False), (5, 5, False), (6, 5, True)])
-def test_the_cap_takes_the_oldest_and_says_that_there_are_more(
+def test_preview_over_the_cap_takes_the_oldest_and_says_so(
     settings: Any, count: int, total: int, *, capped: bool
 ) -> None:
     settings.OPSCONSOLE_BULK_MOST = 5
@@ -119,7 +119,7 @@ def test_empty_selection_is_an_empty_preview() -> None:
 
 
 @pytest.mark.parametrize("action", list(job_operations.JobAction))
-def test_each_action_does_what_its_preview_says(action: str) -> None:
+def test_each_action_carries_out_its_preview(action: str) -> None:
     statuses = {"requeue": Status.FAILED, "cancel": Status.PENDING, "release": Status.QUARANTINED}
     jobs = many(6, status=statuses[action])
     operation = finish(begun(action=action))
@@ -196,7 +196,7 @@ def test_each_decision_needs_a_reason(reason: str) -> None:
     assert not BulkEvent.objects.exists()
 
 
-def test_a_preview_is_confirmed_once() -> None:
+def test_preview_is_confirmed_once() -> None:
     many(1)
     operation = preview()
     decisions.begin(operation, ADA, REASON)
@@ -205,7 +205,7 @@ def test_a_preview_is_confirmed_once() -> None:
     assert told(operation) == ["begun"]
 
 
-def test_a_preview_of_somebody_else_is_not_confirmed() -> None:
+def test_preview_can_only_be_confirmed_by_its_author() -> None:
     many(1)
     operation = preview()
     with pytest.raises(BulkRefused, match="belongs to another user"):
@@ -213,7 +213,7 @@ def test_a_preview_of_somebody_else_is_not_confirmed() -> None:
 
 
 @pytest.mark.parametrize(("age", "valid"), [(3_599, True), (3_601, False)])
-def test_a_preview_lasts_an_hour(age: int, *, valid: bool) -> None:
+def test_preview_lasts_an_hour(age: int, *, valid: bool) -> None:
     many(1)
     operation = preview()
     BulkOperation.objects.update(created_at=Now() - age * SECOND)
@@ -234,7 +234,7 @@ def test_beginning_wakes_the_cluster_in_the_same_transaction() -> None:
     assert not OrmQ.objects.exists() and fresh(operation).state == "preview"
 
 
-def test_the_task_does_what_is_due_and_comes_back_while_there_is_more(monkeypatch: Any) -> None:
+def test_task_repeats_until_all_due_chunks_are_done(monkeypatch: Any) -> None:
     many(9)
     operation = begun()
     OrmQ.objects.all().delete()
@@ -267,7 +267,7 @@ def test_another_runner_waits_until_the_lease_ends() -> None:
     assert fresh(operation).done == 8
 
 
-def test_a_runner_that_leaves_gives_the_operation_free(settings: Any) -> None:
+def test_runner_that_stops_releases_the_operation(settings: Any) -> None:
     many(9)
     operation = begun()
     assert chunks.run(seconds=0.01) is True
@@ -275,7 +275,7 @@ def test_a_runner_that_leaves_gives_the_operation_free(settings: Any) -> None:
     assert chunk(operation, "runner-2")
 
 
-def test_what_changed_since_the_preview_is_skipped_and_says_so() -> None:
+def test_members_changed_since_the_preview_are_skipped_with_a_reason() -> None:
     kept, completed, requeued, gone = many(4)
     operation = begun()
     Job.objects.filter(pk=completed.pk).update(status=Status.COMPLETED)
@@ -292,7 +292,7 @@ def test_what_changed_since_the_preview_is_skipped_and_says_so() -> None:
     }
 
 
-def test_a_worker_that_beats_after_the_preview_keeps_its_run() -> None:
+def test_worker_that_beats_after_the_preview_keeps_its_run() -> None:
     made = run(age=2 * HOUR, silent=HOUR)
     operation = begun()
     beat("worker-1", made.pk, 1)
@@ -339,7 +339,7 @@ def test_cancel_stops_before_the_next_chunk_and_resume_goes_on() -> None:
 
 
 @pytest.mark.parametrize("state", [State.PREVIEW, State.RUNNING, State.ENDED])
-def test_only_what_was_cancelled_or_stopped_is_resumed(state: str) -> None:
+def test_only_cancelled_or_stopped_operations_can_be_resumed(state: str) -> None:
     many(1)
     operation = begun()
     BulkOperation.objects.update(state=state)
@@ -349,7 +349,7 @@ def test_only_what_was_cancelled_or_stopped_is_resumed(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", [State.PREVIEW, State.CANCELLED, State.STOPPED, State.ENDED])
-def test_only_what_runs_is_cancelled(state: str) -> None:
+def test_only_running_operations_can_be_cancelled(state: str) -> None:
     many(1)
     operation = begun()
     BulkOperation.objects.update(state=state)
@@ -358,7 +358,7 @@ def test_only_what_runs_is_cancelled(state: str) -> None:
     assert told(operation) == ["begun"]
 
 
-def test_a_chunk_that_ends_with_an_error_is_undone_and_comes_back(monkeypatch: Any) -> None:
+def test_failed_chunk_is_rolled_back_and_retried(monkeypatch: Any) -> None:
     many(9)
     operation = begun()
     chunk(operation)
@@ -378,7 +378,7 @@ def test_a_chunk_that_ends_with_an_error_is_undone_and_comes_back(monkeypatch: A
     assert JobEvent.objects.count() == Outbox.objects.count() == 9
 
 
-def test_too_many_errors_in_a_row_stop_it_with_a_sentence(monkeypatch: Any) -> None:
+def test_too_many_errors_in_a_row_stop_the_operation_with_a_reason(monkeypatch: Any) -> None:
     many(2)
     operation = begun()
 

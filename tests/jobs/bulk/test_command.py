@@ -37,7 +37,7 @@ def statuses() -> list[str]:
     return sorted(Job.objects.values_list("status", flat=True))
 
 
-def test_a_dry_run_says_what_would_be_done_and_keeps_nothing() -> None:
+def test_dry_run_prints_the_plan_and_stores_nothing() -> None:
     failed = many(3)
     many(2, status=Status.COMPLETED)
     said = called("requeue", "--all", "--dry-run")
@@ -50,7 +50,7 @@ def test_a_dry_run_says_what_would_be_done_and_keeps_nothing() -> None:
     assert statuses() == ["completed"] * 2 + ["failed"] * 3
 
 
-def test_without_wait_the_cluster_is_left_to_do_it() -> None:
+def test_without_wait_the_cluster_carries_out_the_operation() -> None:
     many(3)
     said = called("requeue", "--status", "failed", "--reason", REASON, "--as", "ada")
     operation = BulkOperation.objects.get()
@@ -73,7 +73,7 @@ def test_wait_works_on_operation_in_process() -> None:
     assert {event.reason for event in JobEvent.objects.all()} == {REASON}
 
 
-def test_the_filters_of_the_list_hold_here() -> None:
+def test_filters_equal_those_of_the_list() -> None:
     run(age=2 * HOUR, silent=HOUR)
     many(1)
     assert "1 job of 1." in called("requeue", "--stale", "dead_worker", "--dry-run")
@@ -101,7 +101,7 @@ def test_invalid_arguments_are_refused_with_message(words: list[str], said: str)
 
 
 @pytest.mark.parametrize("reason", [[], ["--reason", "  "]])
-def test_a_reason_is_required(reason: list[str]) -> None:
+def test_reason_is_required(reason: list[str]) -> None:
     many(1)
     with pytest.raises(CommandError, match="Give a --reason"):
         called("requeue", "--all", *reason)

@@ -63,7 +63,7 @@ def test_only_the_letters_of_a_group_are_touched() -> None:
     assert set(kept) == set(others)
 
 
-def test_letters_of_jobs_requeue_them_and_skip_what_is_done() -> None:
+def test_replaying_letters_requeues_their_jobs_and_skips_completed_ones() -> None:
     failed = [job(status=Status.FAILED) for _ in range(3)]
     completed = job(status=Status.COMPLETED)
     for each in [*failed, completed]:
@@ -82,7 +82,7 @@ def test_discarded_letters_are_restored() -> None:
     assert (operation.done, DeadLetter.objects.filter(state="in_queue").count()) == (5, 5)
 
 
-def test_letters_that_arrive_during_group_replay_are_not_touched() -> None:
+def test_letters_arriving_during_a_group_replay_are_left_alone() -> None:
     letters(5)
     operation = begun("replay")
     chunk(operation)
@@ -114,7 +114,7 @@ def test_replay_stops_when_trial_letters_return(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("action", ["replay", "discard", "restore"])
-def test_the_list_leads_to_a_preview_of_all_that_its_filter_matches(client: Client, action: str) -> None:
+def test_list_previews_all_letters_that_match_its_filter(client: Client, action: str) -> None:
     client.force_login(people.operator())
     state = "discarded" if action == "restore" else "in_queue"
     made = letters(3, group=failure_group("timeout"), state=state)
@@ -164,7 +164,7 @@ def offered(client: Client, group: FailureGroup) -> set[str]:
 
 
 @pytest.mark.parametrize(("action", "after"), [("replay", "replaying"), ("discard", "discarded")])
-def test_a_group_is_previewed_confirmed_and_done_as_a_whole(client: Client, action: str, after: str) -> None:
+def test_group_is_previewed_and_replayed_as_a_whole(client: Client, action: str, after: str) -> None:
     client.force_login(people.operator())
     group = failure_group("timeout")
     undecided = [*letters(2, group=group), *letters(1, group=group, state="kept")]
@@ -196,7 +196,7 @@ def test_a_group_is_previewed_confirmed_and_done_as_a_whole(client: Client, acti
     assert set(ReplayAttempt.objects.values_list("actor", "reason")) == {("operator:olga", REASON)}
 
 
-def test_a_viewer_sees_no_button_for_a_group_and_is_refused(client: Client) -> None:
+def test_viewer_sees_no_button_for_a_group_and_is_refused(client: Client) -> None:
     client.force_login(people.viewer())
     group = failure_group()
     letters(3, group=group)
@@ -207,7 +207,7 @@ def test_a_viewer_sees_no_button_for_a_group_and_is_refused(client: Client) -> N
 
 
 @pytest.mark.parametrize("granted", ["replay", "discard"])
-def test_each_permission_opens_its_own_button_of_a_group(client: Client, granted: str) -> None:
+def test_each_button_of_a_group_needs_its_own_permission(client: Client, granted: str) -> None:
     client.force_login(people.allowed(f"{granted}_deadletter"))
     group = failure_group()
     letters(3, group=group)

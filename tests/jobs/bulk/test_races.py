@@ -105,7 +105,7 @@ def test_concurrent_confirmations_begin_operation_once() -> None:
     assert told(operation) == ["begun"]
 
 
-def test_two_operators_on_the_same_jobs_do_each_once() -> None:
+def test_two_operators_requeue_each_job_once() -> None:
     jobs = many(40)
     bob = Actor.operator("bob", 8)
     of_ada, of_bob = begun(), begun(actor=bob)
@@ -116,7 +116,7 @@ def test_two_operators_on_the_same_jobs_do_each_once() -> None:
     assert each_once(jobs)
 
 
-def test_a_preview_taken_while_others_requeue_does_nothing_twice() -> None:
+def test_preview_taken_during_a_requeue_requeues_nothing_twice() -> None:
     jobs = many(40)
     first, second = begun(), preview(actor=Actor.operator("bob", 8))
     race(
@@ -163,7 +163,7 @@ def test_next_runner_continues_after_crash(where: str, monkeypatch: Any) -> None
     assert each_once(jobs)
 
 
-def test_a_runner_that_is_killed_loses_nothing(settings: Any) -> None:
+def test_killed_runner_loses_nothing(settings: Any) -> None:
     jobs = many(400)
     operation = begun()
     environ = os.environ | {

@@ -87,7 +87,7 @@ def test_list_shows_columns_for_operators(operator: Client) -> None:
     assert '<span class="soon"><time' in page
 
 
-def test_a_letter_with_days_left_is_not_red(operator: Client) -> None:
+def test_letter_with_days_left_is_not_marked_urgent(operator: Client) -> None:
     dead_letter()
 
     assert '<span class="soon"><time' not in operator.get(LIST).content.decode()
@@ -134,7 +134,7 @@ def test_empty_list_explains_itself(operator: Client) -> None:
     assert "No dead letter queue has been checked yet" in page
 
 
-def test_a_queue_that_cannot_be_read_or_was_not_checked_says_so(operator: Client) -> None:
+def test_list_names_queues_that_are_unreadable_or_unchecked(operator: Client) -> None:
     dead_letter_queue(error="no permission", checked_at=Now() - DAY)
 
     page = operator.get(LIST).content.decode()
@@ -205,7 +205,7 @@ def test_letter_page_shows_full_history(operator: Client) -> None:
     assert str(letter.pk)[:8] in operator.get(page_of(first)).content.decode()
 
 
-def test_a_body_is_escaped_bounded_and_can_be_downloaded(operator: Client) -> None:
+def test_body_is_escaped_bounded_and_can_be_downloaded(operator: Client) -> None:
     letter = dead_letter(body="<script>alert(1)</script>" + "x" * 200_000)
 
     page = operator.get(page_of(letter)).content.decode()
@@ -306,7 +306,7 @@ def test_invalid_ids_raise_no_error(operator: Client, query: str) -> None:
 
 
 @pytest.mark.parametrize("action", ["replay", "discard", "restore", "mark_sent", "mark_not_sent"])
-def test_a_viewer_sees_no_buttons_and_is_refused(client: Client, action: str, settings: Any) -> None:
+def test_viewer_sees_no_buttons_and_is_refused(client: Client, action: str, settings: Any) -> None:
     settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
     client.force_login(people.viewer())
     letter = dead_letter()
@@ -346,7 +346,7 @@ def test_each_permission_allows_only_its_own_actions(client: Client, granted: st
     assert opened == allowed
 
 
-def test_without_the_right_to_view_nothing_is_shown(client: Client) -> None:
+def test_viewing_requires_the_permission(client: Client) -> None:
     from django.contrib.auth.models import User
 
     user = User.objects.create_user("nina", is_staff=True)
@@ -500,7 +500,7 @@ def test_count_of_large_group_is_bounded(operator: Client, monkeypatch: pytest.M
     assert ">2+</span>" in operator.get(reverse("admin:jobs_failuregroup_changelist")).content.decode()
 
 
-def test_a_viewer_may_read_notes_and_not_write_them(client: Client) -> None:
+def test_viewer_can_read_but_not_write_notes(client: Client) -> None:
     client.force_login(people.viewer())
     group = FailureGroup.objects.get(pk=failure_group(note="known").pk)
     url = reverse("admin:jobs_failuregroup_change", args=[group.pk])

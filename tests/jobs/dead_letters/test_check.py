@@ -332,7 +332,7 @@ def test_messages_about_to_expire_are_notified(account: Account) -> None:
     assert (expiring.value, expiring.title) == (1, "SQS deletes 1 dead letter within a day (default)")
 
 
-def test_a_retention_that_was_changed_moves_the_deadlines(account: Account) -> None:
+def test_changed_retention_moves_the_deadlines(account: Account) -> None:
     [message_id] = account.die("order")
     account.check()
     account.fake.queues[DLQ].retention_seconds = 14 * 86_400

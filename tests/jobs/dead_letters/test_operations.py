@@ -49,7 +49,7 @@ def rows(letter: DeadLetter) -> list[tuple[str, str, str, str]]:
     return [(row.action, row.state, row.actor, row.reason) for row in letter.attempts.all()]
 
 
-def test_a_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
+def test_foreign_letter_waits_to_be_sent_to_its_origin() -> None:
     letter = dead_letter()
 
     assert do(LetterAction.REPLAY, letter) == [(True, "Waits to be sent to the queue default.")]
@@ -69,7 +69,7 @@ def test_letter_of_stale_run_promises_no_recovery() -> None:
 
 
 @pytest.mark.parametrize(("status", "event"), [(Status.FAILED, "requeued"), (Status.QUARANTINED, "released")])
-def test_a_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> None:
+def test_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> None:
     made = job(status=status, recovery_count=3)
     letter, other = dead_letter(made), dead_letter(made)
 
@@ -96,7 +96,7 @@ def test_a_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> 
         ({"status": "archived"}, "Its job has the status 'archived'"),
     ],
 )
-def test_a_letter_whose_job_needs_no_run_is_skipped_with_the_reason(
+def test_letter_whose_job_needs_no_run_is_skipped_with_the_reason(
     fields: dict[str, Any], sentence: str
 ) -> None:
     letter = dead_letter(job(**fields))
@@ -109,7 +109,7 @@ def test_a_letter_whose_job_needs_no_run_is_skipped_with_the_reason(
     assert not letter.attempts.exists()
 
 
-def test_a_waiting_job_whose_only_message_died_is_sent_again() -> None:
+def test_waiting_job_whose_only_message_died_is_sent_again() -> None:
     made = job()
     letter = dead_letter(made, run_epoch=None)
 
@@ -120,7 +120,7 @@ def test_a_waiting_job_whose_only_message_died_is_sent_again() -> None:
     assert state(letter) == State.REPLAYING
 
 
-def test_a_waiting_job_whose_sent_message_died_is_sent_again() -> None:
+def test_waiting_job_whose_sent_message_died_is_sent_again() -> None:
     made = job()
     letter = dead_letter(made)
     factories.letter(made, state=Outbox.State.SENT, message_id=letter.message_id)
@@ -158,7 +158,7 @@ def test_letter_without_origin_queue_is_skipped(queue: str, said: str) -> None:
     assert said in sentence
 
 
-def test_a_job_that_changed_since_the_preview_is_left_alone() -> None:
+def test_job_that_changed_since_the_preview_is_left_alone() -> None:
     made = job(status=Status.FAILED)
     letter = dead_letter(made)
     steps = operations.plan(LetterAction.REPLAY, [letter.pk])

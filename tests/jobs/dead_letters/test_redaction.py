@@ -116,7 +116,7 @@ def test_search_finds_words_but_not_secrets(account: Account, settings: Any) -> 
 
 
 @pytest.mark.django_db
-def test_a_job_is_found_by_its_id(account: Account) -> None:
+def test_job_is_found_by_its_id(account: Account) -> None:
     job_id = "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901"
     [message_id] = account.die(json.dumps({"job_id": job_id}))
     account.check()

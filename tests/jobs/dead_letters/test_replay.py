@@ -296,7 +296,7 @@ def test_letter_of_job_that_died_again_counts_as_returned(account: Account) -> N
     assert letter(second).returned_from == letter(first)
 
 
-def test_a_copy_of_fifo_keeps_group_deduplication_id_and_order(account: Account) -> None:
+def test_fifo_copy_keeps_group_deduplication_id_and_order(account: Account) -> None:
     ids = account.die("1", "2", "3", fifo=True, group="customer-1")
     other = account.die("a", fifo=True, group="customer-2")
     account.check(url=next(url for url in account.fake.queues if url.endswith("dlq.fifo")))

@@ -132,7 +132,7 @@ def test_migrate_rewrites_no_table_and_repeats_harmlessly(theirs: Database) -> N
     assert theirs.sql(SHAPE) == shape
 
 
-def test_an_index_left_half_built_is_built_again(theirs: Database) -> None:
+def test_half_built_index_is_rebuilt(theirs: Database) -> None:
     theirs.sql(CONTRACT)
     theirs.migrate()
     assert theirs.manage("migrate", "jobs", "0001").returncode == 0
@@ -289,7 +289,7 @@ def test_find_stale_jobs_follows_the_types_of_the_columns(
 
 
 @pytest.mark.parametrize("table", ["outbox", "job_events", "sweeps", "alerts", "auth_user"])
-def test_a_taken_name_stops_migrate_before_it_changes_anything(theirs: Database, table: str) -> None:
+def test_name_already_in_use_stops_migrate_before_any_change(theirs: Database, table: str) -> None:
     theirs.sql(f"{CONTRACT} CREATE TABLE {table} (theirs int); INSERT INTO {table} VALUES (42)")
     relations = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
     before = theirs.sql(relations)

@@ -46,7 +46,7 @@ def test_contract_schema_fits_before_and_after_migrate(theirs: Database) -> None
     assert "The console fits this database." in text.stdout
 
 
-def test_an_empty_database_fits(theirs: Database) -> None:
+def test_empty_database_fits(theirs: Database) -> None:
     code, findings = theirs.inspect()
     assert code == 0
     assert [finding["subject"] for finding in findings if finding["id"] == "table-missing"] == [
@@ -73,7 +73,7 @@ def test_an_empty_database_fits(theirs: Database) -> None:
         (changed("status text", "status varchar(9)"), "status-type", "jobs.status"),
     ],
 )  # fmt: skip
-def test_a_blocker_stops_migrate_and_its_advice_removes_it(
+def test_blocker_stops_migrate_and_its_advice_removes_it(
     theirs: Database, schema: str, kind: str, subject: str
 ) -> None:
     theirs.sql(schema)
@@ -102,7 +102,7 @@ def test_a_blocker_stops_migrate_and_its_advice_removes_it(
          "status-check", "jobs.status"),
     ],
 )  # fmt: skip
-def test_a_warning_lets_migrate_pass_and_its_advice_settles_it(
+def test_warning_lets_migrate_pass_and_its_advice_settles_it(
     theirs: Database, schema: str, kind: str, subject: str
 ) -> None:
     theirs.sql(schema)
@@ -116,7 +116,7 @@ def test_a_warning_lets_migrate_pass_and_its_advice_settles_it(
     assert not [finding for finding in theirs.inspect()[1] if finding["id"] == kind]
 
 
-def test_a_key_that_is_no_uuid_is_explained(theirs: Database) -> None:
+def test_key_of_another_type_than_uuid_is_explained(theirs: Database) -> None:
     theirs.sql(changed("id uuid PRIMARY KEY DEFAULT gen_random_uuid()", "id bigserial PRIMARY KEY"))
     code, findings = theirs.inspect()
     finding = found(findings, "column-type", "jobs.id")
@@ -147,7 +147,7 @@ def test_compatible_column_types_are_accepted(theirs: Database) -> None:
     assert {finding["severity"] for finding in findings} <= {"ok", "info"}
 
 
-def test_an_enum_gets_the_labels_that_it_lacks(theirs: Database) -> None:
+def test_advice_adds_missing_labels_to_an_enum(theirs: Database) -> None:
     theirs.sql(
         "CREATE TYPE job_status AS ENUM ('pending', 'in_progress', 'completed', 'failed');"
         + changed("status text NOT NULL DEFAULT 'pending'", "status job_status NOT NULL DEFAULT 'pending'")
@@ -176,7 +176,7 @@ def test_multi_column_check_is_tested_with_sample_row(theirs: Database) -> None:
     assert "constraint ended refuses 'failed' " in findings[0]["found"]
 
 
-def test_a_lookup_table_of_statuses(theirs: Database) -> None:
+def test_lookup_table_of_statuses_is_reported(theirs: Database) -> None:
     theirs.sql(
         "CREATE TABLE states (name text PRIMARY KEY);"
         "INSERT INTO states VALUES ('pending'), ('in_progress'), ('completed'), ('failed'), ('cancelled');"
@@ -273,7 +273,7 @@ def test_heartbeats_without_a_key_and_workers_of_the_old_kind(theirs: Database) 
     assert not [finding for finding in theirs.inspect()[1] if finding["id"] == "worker-not-unique"]
 
 
-def test_a_view_in_place_of_the_table(theirs: Database) -> None:
+def test_view_in_place_of_the_table_is_reported(theirs: Database) -> None:
     theirs.sql(
         CONTRACT
         + "CREATE SCHEMA app; ALTER TABLE jobs SET SCHEMA app; CREATE VIEW jobs AS SELECT * FROM app.jobs"

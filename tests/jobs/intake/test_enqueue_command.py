@@ -57,7 +57,7 @@ def test_every_option() -> None:
     assert (job.priority_level, job.queue, job.payload) == ("gold", "bulk", {"site": "example.org"})
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_jobs_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     other = json.dumps({"customer_id": "TEST-002", "package_size": 1, "queue": "bulk"})
     file.write_text(f"\ufeff{GOOD}\n\n{other}\n", encoding="utf-8")
@@ -119,7 +119,7 @@ def test_invalid_arguments_are_refused_with_message(words: list[str], sentence: 
     assert sentence in refused(*words)
 
 
-def test_an_id_that_exists_is_refused_by_the_database(tmp_path: Path) -> None:
+def test_id_that_exists_is_refused_by_the_database(tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     again = {"customer_id": "TEST-001", "package_size": 1, "id": "0b2f1a52-8f0e-4a58-9a53-0d1f3b9f4c11"}
     file.write_text(f"{GOOD}\n{json.dumps(again)}")

@@ -82,6 +82,6 @@ anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() |
 
 
 @given(st.dictionaries(fields, anything).map(json.dumps) | st.text())
-def test_any_line_is_a_job_or_a_bad_line(line: str) -> None:
+def test_every_line_is_parsed_or_reported(line: str) -> None:
     jobs, bad = parse_lines([line])
     assert len(jobs) + len(bad) == (1 if line.strip() else 0)

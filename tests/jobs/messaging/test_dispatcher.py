@@ -107,7 +107,7 @@ def test_dead_run_is_announced_on_the_dead_letter_queue(sqs_queue: TestQueue) ->
     assert body["dead_letter_id"] == str(Outbox.objects.get().dead_letter_id)
 
 
-def test_message_says_what_the_jobs_row_says(fake: FakeSqs) -> None:
+def test_message_carries_the_values_of_the_job(fake: FakeSqs) -> None:
     stale = job(customer_id="TEST-\x01\u2028", package_size=7, priority_level="enterprise", run_epoch=2)
     outbox.post(stale.pk, 2, "default", reason=outbox.STALE_JOB_RECOVERY, retry=True)
     dispatch()
@@ -155,7 +155,7 @@ def test_package_size_of_other_type_does_not_stop_dispatch(
     assert isinstance(Job.objects.get(pk=usual.pk).package_size, int)
 
 
-def test_longest_due_goes_first_and_no_more_than_the_limit(fake: FakeSqs) -> None:
+def test_oldest_due_rows_are_sent_first_up_to_the_limit(fake: FakeSqs) -> None:
     rows = [letter(job(), due=age * SECOND) for age in (1, 5, 3)]
     assert dispatch(limit=2).sent == 2
     assert set(Outbox.objects.filter(state=State.SENT)) == {rows[1], rows[2]}
@@ -209,7 +209,7 @@ def test_crash_between_sending_and_recording_sends_again_after_the_lease(
     assert isinstance(copy, lifecycle.Refused) and copy.refusal.settled
 
 
-def test_dispatcher_that_comes_back_after_its_lease_changes_nothing(fake: FakeSqs) -> None:
+def test_dispatcher_whose_lease_ended_changes_nothing(fake: FakeSqs) -> None:
     row = letter(job())
     late = leases.take(10)
     let_pass(LEASE + SECOND)

@@ -76,7 +76,7 @@ def test_plan_and_result_agree(action: JobAction, kind: str) -> None:
     ("action", "kind"),
     [(JobAction.REQUEUE, "failed"), (JobAction.REQUEUE, "stale"), (JobAction.RELEASE, "quarantined")],
 )
-def test_a_message_is_promised_only_where_it_can_be_sent(settings: Any, action: JobAction, kind: str) -> None:
+def test_message_is_only_promised_where_it_can_be_sent(settings: Any, action: JobAction, kind: str) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/queue", None)}
     made = MAKERS[kind]()
     assert "Will wait for run 2, and its message will be sent." in planned(action, made).sentence

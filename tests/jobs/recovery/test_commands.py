@@ -45,7 +45,7 @@ def test_find_stale_jobs_as_table_and_json() -> None:
     assert json.loads(line)["id"] == str(dead.pk) and json.loads(line)["reason"] == "dead_worker"
 
 
-def test_find_stale_jobs_tells_what_sweeps_will_do() -> None:
+def test_find_stale_jobs_prints_the_outlook_of_each_run() -> None:
     run(age=2 * HOUR, silent=HOUR)
     run(age=3 * HOUR, silent=HOUR, worker="worker-2", queue="gone")
     table = called("find_stale_jobs")
@@ -60,7 +60,7 @@ def test_find_stale_jobs_tells_what_sweeps_will_do() -> None:
     ]
 
 
-def test_dry_run_says_what_stops_sweeps() -> None:
+def test_dry_run_names_what_stops_sweeps() -> None:
     """Compare the dry run with what the command does without --dry-run."""
     dead = run(age=2 * HOUR, silent=HOUR)
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")

@@ -266,7 +266,7 @@ def test_observing_changes_nothing(empty_queue: QueueState) -> None:
     assert not Outbox.objects.due().exists() and not JobEvent.objects.exists()
 
 
-def test_jobs_from_before_the_cutoff_are_left_to_people(empty_queue: QueueState) -> None:
+def test_jobs_older_than_the_cutoff_are_not_resent(empty_queue: QueueState) -> None:
     sent(ago=timedelta(hours=3))
     newer = sent(ago=timedelta(hours=1))
     control.arm(OPERATOR, "tests", cutoff=newer.updated_at - SECOND)
@@ -295,7 +295,7 @@ def test_old_kind_workers_and_their_setting(
     assert resend_lost() == expected
 
 
-def test_no_more_than_the_limit_and_the_longest_waiting_first(empty_queue: QueueState) -> None:
+def test_longest_waiting_jobs_are_resent_first_up_to_the_limit(empty_queue: QueueState) -> None:
     sent(ago=timedelta(hours=5))
     oldest = sent(ago=timedelta(hours=9))
     assert resend_lost(limit=1) == 1
@@ -361,7 +361,7 @@ def test_several_at_once_resend_each_message_once(empty_queue: QueueState) -> No
 
 
 @pytest.mark.django_db(transaction=True)
-def test_job_that_a_worker_is_claiming_right_now_is_passed_over(empty_queue: QueueState) -> None:
+def test_job_being_claimed_is_passed_over(empty_queue: QueueState) -> None:
     waiting = sent()
     with transaction.atomic():
         claim(waiting)

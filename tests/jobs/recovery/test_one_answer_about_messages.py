@@ -163,7 +163,7 @@ def test_overview_agrees(made: Made) -> None:
     assert seen.in_vain == len(expected(made, MessageTrouble.USED_UP))
 
 
-def test_the_overview_and_the_alert_mean_the_same_messages(made: Made) -> None:
+def test_overview_and_alert_count_the_same_messages(made: Made) -> None:
     for minutes in range(8):
         letter(job(), due=minutes * MINUTE)
     assert overview.read().overdue == gauges.outbox_stuck().value == Outbox.objects.stuck().count()
@@ -182,7 +182,7 @@ def test_job_whose_message_needs_operator_has_no_queue_position(made: Made) -> N
         assert (place.position is not None) is waits, name
 
 
-def test_the_list_asks_for_proofs_once_and_only_when_a_row_needs_one(operator: Client) -> None:
+def test_list_reads_evidence_once_and_only_when_needed(operator: Client) -> None:
     job()
     operator.get(LIST)
     few = statements(operator)

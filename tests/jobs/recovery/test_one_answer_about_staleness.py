@@ -170,11 +170,11 @@ def locked() -> list[StaleRun]:
         return StaleRuns().lock(1_000, BEGINNING)
 
 
-def test_the_queryset(world: World) -> None:
+def test_queryset_agrees(world: World) -> None:
     assert world.named(Job.objects.stale().values_list("pk", flat=True)) == world.stale().keys()
 
 
-def test_the_diagnosis(world: World) -> None:
+def test_diagnosis_agrees(world: World) -> None:
     said = {world.names[job.pk]: diagnose(job) for job in Job.objects.running().with_evidence()}
     reasons = {name: diagnosis.reason for name, diagnosis in said.items() if diagnosis.reason}
     assert reasons == world.reasons()
@@ -182,17 +182,17 @@ def test_the_diagnosis(world: World) -> None:
     assert not any(diagnose(job).reason for job in Job.objects.with_evidence().exclude(status="in_progress"))
 
 
-def test_the_page_of_stale_runs(world: World) -> None:
+def test_page_of_stale_runs_agrees(world: World) -> None:
     assert {world.names[run.pk]: diagnose(run).reason for run in locked()} == world.stale()
 
 
-def test_the_sql_function(world: World) -> None:
+def test_sql_function_agrees(world: World) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT id FROM find_stale_jobs(statement_timestamp() - interval '10 minutes')")
         assert world.named(row[0] for row in cursor.fetchall()) == world.stale().keys()
 
 
-def test_the_command(world: World) -> None:
+def test_command_agrees(world: World) -> None:
     out = StringIO()
     call_command("find_stale_jobs", "--json", stdout=out)
     lines = map(json.loads, out.getvalue().splitlines())
@@ -200,12 +200,12 @@ def test_the_command(world: World) -> None:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_the_filter_of_the_list(world: World, reason: Reason) -> None:
+def test_list_filter_agrees(world: World, reason: Reason) -> None:
     found = filters.because(Job.objects.all(), reason).values_list("pk", flat=True)
     assert world.named(found) == {name for name, why in world.reasons().items() if why == reason}
 
 
-def test_the_statement_that_takes_runs(world: World) -> None:
+def test_rescue_statement_agrees(world: World) -> None:
     """Check beats only: other signs of life cannot appear after the page was locked."""
     policy = Policy(max_recoveries=3, queues=frozenset(), cutoff=None, forgiven_before=None)
     runs = [
@@ -215,7 +215,7 @@ def test_the_statement_that_takes_runs(world: World) -> None:
     assert world.named(rescue.requeue(runs)) == {name for name, case in CASES.items() if case.kept}
 
 
-def test_the_last_sign_of_life_and_the_start_and_the_deadline(world: World) -> None:
+def test_last_sign_of_life_start_and_deadline_agree(world: World) -> None:
     """Compare the answers of Python and of the database, for a model and for a row of the page."""
     for job in Job.objects.running().with_evidence():
         assert last_seen_of(job) == job.last_seen
@@ -231,7 +231,7 @@ def test_the_last_sign_of_life_and_the_start_and_the_deadline(world: World) -> N
 @pytest.mark.parametrize(
     ("silent", "stale"), [(THRESHOLD, False), (THRESHOLD + timedelta(microseconds=1), True)]
 )
-def test_at_the_threshold_to_the_microsecond(silent: timedelta, stale: bool) -> None:
+def test_threshold_is_exact_to_the_microsecond(silent: timedelta, stale: bool) -> None:
     made = factories.run(age=HOUR, silent=THRESHOLD)
     seen = Job.objects.with_evidence().get(pk=made.pk).last_seen
     cutoff = seen + silent - THRESHOLD

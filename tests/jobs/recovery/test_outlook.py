@@ -127,7 +127,7 @@ def worlds(pause: str) -> list[tuple[bool, bool, bool]]:
         (MODE.OBSERVE, "short", "in force"),
     ],
 )
-def test_a_sweep_does_what_the_outlook_says(settings: Any, mode: str, pause: str, hold: str) -> None:
+def test_sweep_does_what_the_outlook_says(settings: Any, mode: str, pause: str, hold: str) -> None:
     for cutoff, forgiven, away in worlds(pause):
         with transaction.atomic():
             now = timezone.now()

@@ -140,9 +140,7 @@ def test_without_sweeps_nothing_is_promised(armed: None) -> None:
     ("trigger", "expected"),
     [("schedule", Stop.SCHEDULE_PAUSED), (None, Stop.SCHEDULE_PAUSED), ("command", None)],
 )
-def test_a_schedule_that_is_switched_off_is_known(
-    armed: None, trigger: str | None, expected: Stop | None
-) -> None:
+def test_switched_off_schedule_is_named(armed: None, trigger: str | None, expected: Stop | None) -> None:
     """Ignore the schedule where a loop or cron runs sweeps by command."""
     made = stale_run()
     schedules.sync()

@@ -49,7 +49,7 @@ def test_arm_with_cutoff_and_return_to_observing() -> None:
     assert "Set by operator:ada" in called("show")
 
 
-def test_command_says_what_stops_sweeps() -> None:
+def test_command_names_what_stops_sweeps() -> None:
     called("arm", "--cutoff", "all", "--reason", "All of them.")
     assert "The next sweep recovers what may be recovered." in called("show")
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
@@ -90,7 +90,7 @@ def test_refused_arguments_change_nothing(words: list[str], sentence: str) -> No
     assert RecoveryControl.objects.values().get() == before
 
 
-def test_a_hold_is_shown_and_released(settings: Any) -> None:
+def test_hold_is_shown_and_released(settings: Any) -> None:
     settings.OPSCONSOLE_MASS_STALE_RUNS = 1
     began = timezone.now()
     run(age=HOUR)

@@ -43,7 +43,7 @@ def test_after_an_outage_staleness_counts_from_its_end() -> None:
         (2 * THRESHOLD, 2 * THRESHOLD + SECOND, True),
     ],
 )
-def test_stale_and_seen_since_a_moment(silent: timedelta, since: timedelta, expected: bool) -> None:
+def test_runs_stale_since_a_moment_are_counted(silent: timedelta, since: timedelta, expected: bool) -> None:
     run(age=3 * THRESHOLD, silent=silent)
     now = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get()
     assert Job.objects.stale_and_seen_since(now - since).exists() is expected

@@ -93,7 +93,7 @@ def test_only_messages_to_a_dead_letter_queue_have_a_name() -> None:
         Outbox.objects.filter(job=ends).update(dead_letter_id=None)
 
 
-def test_late_worker_is_refused_and_told_at_its_next_beat() -> None:
+def test_late_worker_is_refused_and_learns_it_at_its_next_beat() -> None:
     dead = dead_run()
     late = Run(dead.pk, 1, Worker("worker-1"))
     sweeps.sweep("test")
@@ -129,7 +129,7 @@ def test_observe_mode_changes_nothing() -> None:
     assert [each.action for each in outlook.preview(armed, 10)] == [SweepAction.REQUEUE]
 
 
-def test_runs_before_the_cutoff_are_for_people_only() -> None:
+def test_runs_older_than_the_cutoff_are_not_recovered() -> None:
     old, new = dead_run(), run(age=2 * THRESHOLD, worker="worker-2")
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp() - interval '25 minutes'")
@@ -167,7 +167,7 @@ def test_pages_go_on_among_runs_that_began_together(settings: Any) -> None:
     assert (swept.found, swept.skipped) == (5, 5)
 
 
-def test_a_page_costs_the_same_statements_for_many_runs_as_for_one() -> None:
+def test_page_costs_the_same_statements_for_many_runs_as_for_one() -> None:
     def statements_of_a_sweep() -> int:
         with CaptureQueriesContext(connection) as captured:
             sweeps.sweep("test")
@@ -251,7 +251,7 @@ def test_operator_releases_the_hold(mass: list[Job]) -> None:
     assert control.release_hold(OPERATOR, "again") is False
 
 
-def test_workers_that_come_back_end_the_hold(mass: list[Job]) -> None:
+def test_returning_workers_end_the_hold(mass: list[Job]) -> None:
     sweeps.sweep("test")
     for dead in mass:
         beat(dead.worker_id or "", dead.pk, 1)
@@ -262,7 +262,7 @@ def test_workers_that_come_back_end_the_hold(mass: list[Job]) -> None:
 
 
 @pytest.mark.parametrize(("newer", "expected"), [(3, Sweep.Mode.ARMED), (4, Sweep.Mode.HELD)])
-def test_runs_from_before_the_cutoff_are_no_mass(settings: Any, newer: int, expected: str) -> None:
+def test_runs_older_than_the_cutoff_do_not_count_as_mass(settings: Any, newer: int, expected: str) -> None:
     """Ignore runs that are never recovered automatically: they must not delay new ones."""
     settings.OPSCONSOLE_MASS_STALE_RUNS = 4
     cutoff = timezone.now() - 6 * THRESHOLD
@@ -401,7 +401,7 @@ def test_run_held_by_a_finishing_worker_is_passed_over() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_refused_page_is_locked_again_before_its_rows_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_page_is_locked_again_before_its_rows_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Respect changes made after the failed transaction released its locks."""
     _arm_again()
     bad, alive, taken, dead = (dead_run(worker=f"worker-{number}") for number in range(4))

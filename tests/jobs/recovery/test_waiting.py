@@ -143,7 +143,7 @@ def test_refused_message_is_shown_at_once() -> None:
         ({"attempts": 0, "due": HOUR}, "Check that the dispatcher runs"),
     ],
 )
-def test_an_unsent_message_is_not_called_lost(fields: dict[str, Any], words: str) -> None:
+def test_unsent_message_is_not_called_lost(fields: dict[str, Any], words: str) -> None:
     made = job(updated_at=Now() - HOUR)
     letter(made, **fields)
     found = look(made)
@@ -195,21 +195,21 @@ def test_who_may_resend_message(settings: Any, change: Any, words: str) -> None:
 
 
 @pytest.mark.parametrize("held_still", [_begin_a_hold, _pause])
-def test_a_pause_or_hold_keeps_sweeps_from_sending_again(settings: Any, held_still: Any) -> None:
+def test_pause_or_hold_keeps_sweeps_from_sending_again(settings: Any, held_still: Any) -> None:
     sent()
     seen()
     held_still(settings)
     assert sweeps.sweep("test").resent == 0
 
 
-def test_patience_before_the_next_resend_is_told() -> None:
+def test_time_until_the_next_resend_is_shown() -> None:
     made = sent(ago=40 * MINUTE, resends=1)
     seen()
     told = fact(look(made), "Next re-send")
     assert re.fullmatch("by a sweep, no earlier than in (19|20) min.*, once its loss is proven", told)
 
 
-def test_a_queue_that_is_not_configured_is_named() -> None:
+def test_queue_that_is_not_configured_is_named() -> None:
     made = job(updated_at=Now() - HOUR, queue="gone")
     assert fact(look(made), "Proof") == "none: the queue 'gone' is not configured here"
 
@@ -223,7 +223,7 @@ def test_job_page_shows_waiting_panel(operator: Client) -> None:
     assert "Re-sent in vain" in page.partition("</h1>")[0]
 
 
-def test_the_page_of_a_job_that_has_not_waited_for_long_has_no_panel(operator: Client) -> None:
+def test_page_of_a_job_that_waits_briefly_has_no_message_panel(operator: Client) -> None:
     page = operator.get(reverse("admin:jobs_job_change", args=[sent(ago=SECOND).pk])).content.decode()
     assert "why-heading" not in page
 

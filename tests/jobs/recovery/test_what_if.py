@@ -77,14 +77,14 @@ def test_silence_is_counted_per_run() -> None:
     assert JobEvent.objects.latest("id").details["longest_silence_seconds"] < 60
 
 
-def test_a_dead_worker_is_rescued_by_any_threshold_and_not_alive() -> None:
+def test_dead_worker_is_rescued_by_any_threshold_and_not_alive() -> None:
     run = begun()
     _taken(run)
 
     assert answers(60, 86_400) == [(1, 0), (1, 0)]
 
 
-def test_a_worker_that_came_back_was_alive() -> None:
+def test_worker_that_came_back_was_alive() -> None:
     run = begun()
     _taken(run)
     lifecycle.complete(run)
@@ -93,7 +93,7 @@ def test_a_worker_that_came_back_was_alive() -> None:
     assert answers(600, 7_200) == [(1, 1), (0, 0)]
 
 
-def test_a_run_of_the_old_kind_is_unknown_and_not_counted() -> None:
+def test_run_of_the_old_kind_is_unknown_and_not_counted() -> None:
     JobEvent.objects.create(job=job(), kind=JobEvent.Kind.COMPLETED, actor="worker:old")
 
     asked = what_if.would_have([HOUR])[0]
@@ -110,7 +110,7 @@ def test_events_older_than_a_week_are_not_read() -> None:
     assert answers(60) == [(0, 0)]
 
 
-def test_the_page_answers_and_refuses_nonsense(client: Client) -> None:
+def test_page_answers_and_refuses_nonsense(client: Client) -> None:
     client.force_login(people.viewer())
     url = reverse("admin:jobs_recovery_hindsight")
     run = begun()

@@ -123,7 +123,7 @@ class TestClaim:
         assert not refused.refusal.settled
         assert timedelta(minutes=1) < refused.retry_in <= timedelta(minutes=2)
 
-    def test_a_run_may_start_once_its_time_has_come(self) -> None:
+    def test_run_may_start_once_its_time_has_come(self) -> None:
         job = factories.job(not_before=Now())
         assert isinstance(lifecycle.claim(job.pk, 1, ADA), Job)
 
@@ -142,7 +142,7 @@ class TestRedriveOutsideTheConsole:
         ]
         assert lifecycle.claim(dead.pk, 2, BOB, dead_letter_id="letter") == Refused(Refusal.SUPERSEDED)
 
-    def test_the_old_copy_stays_without_effect_when_the_job_dies_again(self) -> None:
+    def test_old_copy_has_no_effect_when_the_job_dies_again(self) -> None:
         dead = factories.job(status=Status.FAILED, run_epoch=2, claimed_epoch=2)
         job = lifecycle.claim(dead.pk, 2, ADA, dead_letter_id="letter")
         assert isinstance(job, Job)
@@ -163,7 +163,7 @@ class TestRedriveOutsideTheConsole:
 
 
 class TestComplete:
-    def test_ends_the_run_and_frees_the_worker(self) -> None:
+    def test_completion_ends_the_run_and_frees_the_worker(self) -> None:
         run = claimed(error_message="an earlier run failed")
         assert lifecycle.complete(run, {"submitted": 50})
         job = Job.objects.get(pk=run.job_id)
@@ -293,14 +293,14 @@ class TestFail:
 
 
 class TestProgress:
-    def test_is_kept_with_the_run(self) -> None:
+    def test_note_is_stored_with_its_run(self) -> None:
         run = claimed()
         assert lifecycle.progress(run, "12 of 50 submitted\x00", reference="batch-\udc809")
         event = JobEvent.objects.get(kind=Kind.PROGRESS)
         assert (event.run_epoch, event.actor) == (1, "worker:ada")
         assert event.details == {"note": "12 of 50 submitted", "reference": "batch-?9", "late": False}
 
-    def test_of_a_superseded_run_is_kept_as_late(self) -> None:
+    def test_note_of_a_superseded_run_is_recorded_as_late(self) -> None:
         run = superseded()
         assert not lifecycle.progress(run, "12 of 50 submitted")
         event = JobEvent.objects.get(kind=Kind.PROGRESS)
@@ -360,7 +360,7 @@ class TestRaces:
         assert counted is not bool(restarted)
         assert row(run)["run_epoch"] == (1 if counted else 2)
 
-    def test_a_failure_reported_by_two_threads_counts_once(self) -> None:
+    def test_failure_reported_by_two_threads_counts_once(self) -> None:
         run = claimed()
         assert race([partial(lifecycle.fail, run, "it broke")] * 4) == [Failure.RETRY] * 4
         assert row(run)["attempts"] == 1

@@ -127,7 +127,7 @@ def test_release_of_a_deleted_message_is_false(sqs_queue: TestQueue) -> None:
     assert sqs.release(message) is False
 
 
-def test_a_released_batch_is_visible_at_once(sqs_queue: TestQueue) -> None:
+def test_released_batch_is_visible_at_once(sqs_queue: TestQueue) -> None:
     sqs.send_batch(sqs_queue.url, [outgoing(number) for number in range(3)])
     taken = sqs.receive(sqs_queue.url, wait_seconds=1, visibility_seconds=600)
     assert sqs.depth(sqs_queue.url).visible == 0
@@ -137,7 +137,7 @@ def test_a_released_batch_is_visible_at_once(sqs_queue: TestQueue) -> None:
     assert sqs.depth(sqs_queue.url).visible == 3
 
 
-def test_a_deleted_batch_is_gone(sqs_queue: TestQueue) -> None:
+def test_deleted_batch_is_gone(sqs_queue: TestQueue) -> None:
     sqs.send_batch(sqs_queue.url, [outgoing(number) for number in range(3)])
     first, *others = sqs.receive(sqs_queue.url, wait_seconds=1)
 
@@ -160,7 +160,7 @@ def test_only_entries_named_successful_count(
 
 
 @pytest.mark.parametrize("batch", [sqs.delete_batch, sqs.release_batch])
-def test_a_batch_whose_answer_is_lost_is_unavailable(
+def test_batch_whose_answer_is_lost_is_unavailable(
     batch: Callable[[Sequence[sqs.Received]], set[str]], fake: fakes.FakeSqs
 ) -> None:
     fake.create(AWS)
@@ -173,7 +173,7 @@ def test_a_batch_whose_answer_is_lost_is_unavailable(
 
 
 @pytest.mark.parametrize("batch", [sqs.delete_batch, sqs.release_batch])
-def test_an_empty_batch_makes_no_call(
+def test_empty_batch_makes_no_call(
     batch: Callable[[Sequence[sqs.Received]], set[str]], fake: fakes.FakeSqs
 ) -> None:
     assert batch([]) == set()
@@ -229,7 +229,7 @@ def test_refused_entry_does_not_hold_its_neighbours(fake: fakes.FakeSqs) -> None
     assert sorted(fake.bodies(AWS)) == ["body 0", "body 2"]
 
 
-def test_message_beyond_the_limit_is_refused_for_good(sqs_queue: TestQueue) -> None:
+def test_message_over_the_size_limit_is_refused_permanently(sqs_queue: TestQueue) -> None:
     [result] = sqs.send_batch(sqs_queue.url, [outgoing(body="x" * (sqs.BATCH_BYTES + 1))])
 
     assert result.permanent
@@ -626,7 +626,7 @@ def test_success_response_from_another_server_is_unavailable(
 @pytest.mark.parametrize("body", [b"", b"{}"])
 @pytest.mark.parametrize("name", SIGNED)
 @pytest.mark.usefixtures("without_retries")
-def test_an_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
+def test_empty_answer_of_sqs_is_success(name: str, body: bytes) -> None:
     """Accept an empty body, which SQS sends, and a request ID or type alone, which some emulators send."""
     with answering(200, body, {name: SIGNED[name]}) as url:
         assert sqs.delete(held(url)) is True

@@ -109,7 +109,7 @@ def test_events_are_append_only_in_every_partition(when: timedelta, change: str)
     assert JobEvent.objects.count() == 1
 
 
-def test_a_missing_month_is_created_with_triggers() -> None:
+def test_missing_month_is_created_with_triggers() -> None:
     missing, before = month(event_partitions.MONTHS_AHEAD), partitions()
     rows(f"DROP TABLE {missing}")
 

@@ -61,7 +61,7 @@ def test_sixth_stale_job_in_a_day_raises_one_alert() -> None:
     assert Notification.objects.filter(alert=alert).count() == 1
 
 
-def test_the_alert_about_stale_jobs_promises_no_recovery_during_a_pause() -> None:
+def test_alert_about_stale_jobs_promises_no_recovery_during_a_pause() -> None:
     """Say only that recovery is paused, not what happens to each job, because some jobs are left to operators."""
     for number in range(6):
         run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
@@ -82,9 +82,7 @@ def test_older_and_other_events_do_not_count() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_recovered_run_counts_once_and_its_next_loss_again(
-    sqs_queue: TestQueue, settings: Settings
-) -> None:
+def test_recovered_run_counts_once_and_its_next_loss_again(sqs_queue: TestQueue, settings: Settings) -> None:
     RecoveryControl.objects.get_or_create(pk=1)
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED)
     settings.OPSCONSOLE_MASS_STALE_RUNS = 1_000
@@ -148,7 +146,7 @@ def test_alert_on_overdue_messages(stuck: bool, fields: dict[str, Any]) -> None:
     assert bool(open_alert("outbox_stuck")) is stuck
 
 
-def test_the_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
+def test_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
     letter(job(), due=HOUR)
     assert gauges.outbox_stuck().words.summary == "Nobody sends them: see that the dispatcher runs."
     letter(job(), due=HOUR, attempts=3, last_error="AccessDenied.")

@@ -96,7 +96,7 @@ def test_run_starts_on_next_turn(
     assert len(ran) == 1
 
 
-def test_another_worker_that_got_the_message_meanwhile_leaves_the_run_alone(
+def test_second_worker_with_the_message_leaves_the_run_alone(
     consumer: Consumer, proxy: CuttingProxy, fake: FakeSqs, ran: list[Any]
 ) -> None:
     now = [0.0]
@@ -115,7 +115,7 @@ def test_another_worker_that_got_the_message_meanwhile_leaves_the_run_alone(
     assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
 
 
-def test_a_run_that_another_worker_won_meanwhile_is_not_taken(
+def test_run_won_by_another_worker_is_not_taken(
     consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
 ) -> None:
     job = factories.job()
@@ -130,7 +130,7 @@ def test_a_run_that_another_worker_won_meanwhile_is_not_taken(
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.PENDING])
-def test_a_run_that_was_taken_away_meanwhile_is_not_begun(
+def test_superseded_run_is_not_started(
     consumer: Consumer, proxy: CuttingProxy, ran: list[Any], status: Status
 ) -> None:
     job = factories.job()
@@ -147,7 +147,7 @@ def test_a_run_that_was_taken_away_meanwhile_is_not_begun(
     assert Job.objects.get(pk=job.pk).status == status
 
 
-def test_a_redriven_dead_letter_is_recognised_too(
+def test_redriven_dead_letter_is_recognised_too(
     consumer: Consumer, proxy: CuttingProxy, ran: list[Any]
 ) -> None:
     dead = factories.job(status=Status.FAILED, run_epoch=2, claimed_epoch=2)

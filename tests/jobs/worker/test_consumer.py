@@ -109,7 +109,7 @@ def counts(queue: TestQueue, url: str | None = None) -> tuple[int, int]:
 
 
 class TestTaking:
-    def test_the_message_is_deleted_before_the_work_begins(
+    def test_message_is_deleted_before_the_work_begins(
         self, sqs_queue: TestQueue, send: Callable[..., None], settings: Any
     ) -> None:
         seen: list[tuple[str, tuple[int, int]]] = []
@@ -132,7 +132,7 @@ class TestTaking:
         consumer.poll()
         assert [context.job.epoch for context in ran] == [5]
 
-    def test_a_second_copy_is_deleted_and_not_run(
+    def test_second_copy_is_deleted_and_not_run(
         self, consumer: Consumer, send: Callable[..., None], ran: list[RunContext], sqs_queue: TestQueue
     ) -> None:
         job = factories.job()
@@ -152,7 +152,7 @@ class TestTaking:
             ({"status": Status.IN_PROGRESS, "claimed_epoch": 1}, 1),
         ],
     )
-    def test_a_settled_message_is_deleted(
+    def test_settled_message_is_deleted(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -166,7 +166,7 @@ class TestTaking:
         assert not ran
         assert counts(sqs_queue) == (0, 0)
 
-    def test_a_redriven_dead_letter_starts_its_job_once(
+    def test_redriven_dead_letter_starts_its_job_once(
         self, consumer: Consumer, send: Callable[..., None], ran: list[RunContext], sqs_queue: TestQueue
     ) -> None:
         dead = factories.job(status=Status.FAILED, run_epoch=2, claimed_epoch=2)
@@ -177,7 +177,7 @@ class TestTaking:
         assert [context.job.epoch for context in ran] == [3]
         assert counts(sqs_queue) == (0, 0)
 
-    def test_a_run_goes_on_when_its_message_cannot_be_deleted(
+    def test_run_goes_on_when_its_message_cannot_be_deleted(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -229,7 +229,7 @@ class TestLeavingToOthers:
 
     # The delay may exceed the maximum of SQS, because jobs.sqs.release enforces that maximum.
     @pytest.mark.parametrize(("wait", "bounds"), [(HOUR, (3_500, 3_600)), (30 * HOUR, (107_900, 108_000))])
-    def test_too_early_comes_back_in_time(
+    def test_message_received_too_early_returns_in_time(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -243,7 +243,7 @@ class TestLeavingToOthers:
         assert not ran
         assert bounds[0] <= released[0] <= bounds[1]
 
-    def test_what_comes_after_the_order_to_stop_is_given_back_at_once(
+    def test_messages_received_after_a_stop_signal_are_released_at_once(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -279,7 +279,7 @@ class TestPoison:
         ],
         ids=["not JSON", "no object", "no job", "no uuid", "foreign epoch", "too large"],
     )
-    def test_goes_to_the_dead_letters_as_it_came_with_the_reason(
+    def test_malformed_message_is_buried_unchanged_with_a_reason(
         self, consumer: Consumer, send: Callable[..., None], sqs_queue: TestQueue, body: str, reason: str
     ) -> None:
         send(body)
@@ -305,7 +305,7 @@ class TestPoison:
         [(10_000, 3, 100), (105, 2, 82), (60, 0, 37), (24, 0, 1), (23, 0, 0), (0, 0, 0)],
         ids=["all", "no room for theirs", "the reason's beginning", "a letter", "no room", "full"],
     )
-    def test_a_body_close_to_the_limit_takes_what_fits_of_its_reason(
+    def test_reason_is_cut_to_fit_a_body_close_to_the_limit(
         self,
         two_queues: FakeSqs,
         consumer: Consumer,
@@ -345,7 +345,7 @@ class TestPoison:
         assert "the queue 'default' has no dead letter queue" in caplog.text
 
     @pytest.mark.parametrize("error", [QueueUnavailable, QueueMisconfigured, MessageRefused])
-    def test_stays_while_the_dead_letter_queue_does_not_take_it(
+    def test_malformed_message_stays_while_the_dead_letter_queue_refuses_it(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -385,7 +385,7 @@ class TestOutages:
             "The queue 'default' answers again (failed tries: 5)",
         ]
 
-    def test_without_the_database_nothing_is_received(
+    def test_nothing_is_received_while_the_database_is_unavailable(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -408,7 +408,7 @@ class TestOutages:
             "The database answers again (failed tries: 5)",
         ]
 
-    def test_a_claim_that_failed_is_asked_for_again_with_the_next_turn(
+    def test_failed_claim_is_retried_in_the_next_round(
         self,
         consumer: Consumer,
         send: Callable[..., None],
@@ -427,7 +427,7 @@ class TestOutages:
         assert len(ran) == 1
         assert counts(sqs_queue) == (0, 0)
 
-    def test_leaving_without_the_database(
+    def test_worker_stops_while_the_database_is_unavailable(
         self, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         away = failing(OperationalError("closed"), then=heartbeats.leave)
@@ -438,7 +438,7 @@ class TestOutages:
 
 
 class TestPresence:
-    def test_an_idle_worker_says_that_it_lives(self, consumer: Consumer) -> None:
+    def test_idle_worker_beats(self, consumer: Consumer) -> None:
         consumer.poll()
         said = WorkerHeartbeat.objects.get()
         assert (said.worker_id, said.current_job_id) == (consumer.worker.id, None)
@@ -446,13 +446,13 @@ class TestPresence:
         consumer.poll()
         assert WorkerHeartbeat.objects.alive().exists()
 
-    def test_it_polls_at_least_as_often_as_it_is_to_beat(self, settings: Any, sqs_queue: TestQueue) -> None:
+    def test_worker_polls_at_least_once_per_beat_interval(self, settings: Any, sqs_queue: TestQueue) -> None:
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 2
         assert Consumer(settings.QUEUES["default"], lambda context: None).poll_seconds == 2
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 15
         assert Consumer(settings.QUEUES["default"], lambda context: None).poll_seconds == 5
 
-    def test_it_ends_after_max_jobs_and_takes_its_row_away(
+    def test_worker_stops_after_max_jobs_and_deletes_its_row(
         self, send: Callable[..., None], ran: list[RunContext], sqs_queue: TestQueue, settings: Any
     ) -> None:
         for _ in range(3):
@@ -463,11 +463,11 @@ class TestPresence:
         assert counts(sqs_queue) == (1, 0)
         assert not WorkerHeartbeat.objects.exists()
 
-    def test_each_start_has_an_id_of_its_own(self, sqs_queue: TestQueue, settings: Any) -> None:
+    def test_each_start_has_a_new_worker_id(self, sqs_queue: TestQueue, settings: Any) -> None:
         make = partial(Consumer, settings.QUEUES["default"], lambda context: None)
         assert make().worker.id != make().worker.id
 
-    def test_the_timeline_names_the_worker(self, consumer: Consumer, send: Callable[..., None]) -> None:
+    def test_timeline_names_the_worker(self, consumer: Consumer, send: Callable[..., None]) -> None:
         send(factories.job(), run_epoch=1)
         consumer.poll()
         assert set(JobEvent.objects.values_list("actor", flat=True)) == {f"worker:{consumer.worker.id}"}

@@ -177,7 +177,7 @@ def test_fail_and_retry(attempts: int, counted: bool) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_fail_for_good(late: bool) -> None:
+def test_permanent_failure_is_not_retried(late: bool) -> None:
     theirs, ours = both()
     run = claim_both(theirs, ours)
     if late:

@@ -97,7 +97,7 @@ class TestEndings:
         assert work(lambda context: result).status == Status.COMPLETED
         assert problem in JobEvent.objects.get(kind=Kind.COMPLETED).details["result_not_kept"]
 
-    def test_an_exception_fails_the_run_and_is_shown(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_exception_fails_the_run_and_is_shown(self, caplog: pytest.LogCaptureFixture) -> None:
         def handler(context: RunContext) -> None:
             raise ValueError("the directory answered 502")
 
@@ -108,7 +108,7 @@ class TestEndings:
         assert "Traceback" in caplog.text
         assert "in handler" in caplog.text
 
-    def test_a_permanent_error_is_not_retried(self) -> None:
+    def test_permanent_error_is_not_retried(self) -> None:
         def handler(context: RunContext) -> None:
             raise PermanentError("the customer closed the account")
 
@@ -117,7 +117,7 @@ class TestEndings:
         assert "the customer closed the account" in (job.error_message or "")
         assert Outbox.objects.get().destination == Outbox.Destination.DLQ
 
-    def test_an_exception_that_cannot_be_printed_fails_its_run_alone(self) -> None:
+    def test_unprintable_exception_fails_only_its_run(self) -> None:
         class Mute(Exception):
             def __str__(self) -> str:
                 raise RuntimeError
@@ -137,18 +137,18 @@ class TestEndings:
         assert Job.objects.get().status == Status.IN_PROGRESS
         assert not beating_threads()
 
-    def test_the_worker_is_free_after_the_run(self) -> None:
+    def test_worker_is_free_after_the_run(self) -> None:
         work(lambda context: None)
         assert WorkerHeartbeat.objects.get().current_job_id is None
 
 
 class TestNotes:
-    def test_are_kept_with_the_run(self) -> None:
+    def test_notes_are_stored_with_their_run(self) -> None:
         job = work(lambda context: context.note("12 of 50 submitted", reference="batch-9"))
         event = JobEvent.objects.get(job_id=job.pk, kind=Kind.PROGRESS)
         assert event.details == {"note": "12 of 50 submitted", "reference": "batch-9", "late": False}
 
-    def test_a_note_learns_at_once_that_the_run_no_longer_counts(self, settings: Any) -> None:
+    def test_note_raises_at_once_when_the_run_is_superseded(self, settings: Any) -> None:
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 60
         heard: list[bool] = []
 
@@ -161,14 +161,14 @@ class TestNotes:
         work(handler)
         assert heard == [False, True]
 
-    def test_a_note_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_note_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fail_times(monkeypatch, "progress", 3)
         work(lambda context: context.note("12 of 50 submitted"))
         assert JobEvent.objects.filter(kind=Kind.PROGRESS).count() == 1
 
 
 class TestBeats:
-    def test_go_on_while_the_handler_works_and_stop_with_it(self) -> None:
+    def test_beats_continue_until_the_handler_ends(self) -> None:
         def handler(context: RunContext) -> None:
             for _ in range(2):
                 wait_until(beats())
@@ -177,7 +177,7 @@ class TestBeats:
         assert work(handler).status == Status.COMPLETED
         assert not beating_threads()
 
-    def test_stop_when_the_handler_raises(self) -> None:
+    def test_beats_stop_when_the_handler_raises(self) -> None:
         def handler(context: RunContext) -> None:
             wait_until(beats())
             raise ValueError
@@ -194,7 +194,7 @@ class TestBeats:
         wait_until(lambda: not beating_threads())
 
     @pytest.mark.parametrize("status", [Status.CANCELLED, Status.PENDING])
-    def test_tell_that_the_run_was_taken_away(self, status: Status, caplog: pytest.LogCaptureFixture) -> None:
+    def test_beats_report_a_superseded_run(self, status: Status, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, "jobs.worker")
 
         def handler(context: RunContext) -> None:
@@ -212,7 +212,7 @@ class TestBeats:
         verdict = "cancelled" if status == Status.CANCELLED else "superseded"
         assert f"left: The run was {verdict}." in caplog.text
 
-    def test_a_cancelled_run_that_works_on_is_seen_and_its_result_refused(self) -> None:
+    def test_result_of_a_run_that_ignores_its_cancellation_is_refused(self) -> None:
         def handler(context: RunContext) -> None:
             Job.objects.update(status=Status.CANCELLED)
             wait_until(lambda: context.should_stop)
@@ -223,11 +223,11 @@ class TestBeats:
         assert job.status == Status.CANCELLED
         assert events(job) == [Kind.CLAIMED, Kind.LATE_RESULT_REJECTED]
 
-    def test_a_stop_carries_the_verdict(self) -> None:
+    def test_stop_carries_the_verdict_of_the_beat(self) -> None:
         stopped = RunStopped(heartbeats.Verdict.SUPERSEDED)
         assert (stopped.verdict, str(stopped)) == ("superseded", "The run was superseded.")
 
-    def test_go_on_after_an_outage_and_log_each_change_once(
+    def test_beats_continue_after_an_outage_and_log_each_change_once(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         away = threading.Event()
@@ -256,14 +256,14 @@ class TestBeats:
 
 
 class TestReports:
-    def test_a_result_waits_for_the_database(
+    def test_result_waits_for_the_database(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         fail_times(monkeypatch, "complete", 5)
         assert work(lambda context: {"submitted": 50}).status == Status.COMPLETED
         assert caplog.text.count("does not answer") == 1
 
-    def test_a_failure_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failure_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fail_times(monkeypatch, "fail", 5)
 
         def handler(context: RunContext) -> None:
@@ -271,7 +271,7 @@ class TestReports:
 
         assert work(handler).attempts == 1
 
-    def test_an_answer_lost_after_the_commit_is_no_late_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_answer_lost_after_commit_is_not_a_late_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fail_times(monkeypatch, "complete", 1, after=True)
         job = work(lambda context: None)
         assert events(job) == [Kind.CLAIMED, Kind.COMPLETED]
@@ -284,15 +284,13 @@ class TestReports:
         job = work(handler)
         assert events(job) == [Kind.CLAIMED, Kind.COMPLETED]
 
-    def test_a_result_that_comes_after_a_requeue_is_still_fenced(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_result_after_a_requeue_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fail_times(monkeypatch, "complete", 2, then=lambda: restart(Job.objects.all()))
         job = work(lambda context: None)
         assert (job.status, job.run_epoch) == (Status.PENDING, 2)
         assert events(job) == [Kind.CLAIMED, Kind.LATE_RESULT_REJECTED]
 
-    def test_a_refusal_that_will_not_pass_is_logged_and_left_to_recovery(
+    def test_permanent_refusal_is_logged_and_left_to_recovery(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def refuse(*args: Any) -> bool:
@@ -348,7 +346,7 @@ class TestPatience:
         bounds = [1, 2, 4, 8, *[10] * 1_996]
         assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
 
-    def test_never_longer_than_half_a_minute(self, settings: Any) -> None:
+    def test_pause_never_exceeds_half_a_minute(self, settings: Any) -> None:
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 300
         waiting = Patience("It")
         assert max(waiting.failed(OSError("gone")) for _ in range(100)) <= 30
@@ -365,7 +363,7 @@ class TestPatience:
             "It answers again (failed tries: 4)",
         ]
 
-    def test_insisting_does_not_hide_a_mistake(self) -> None:
+    def test_programming_errors_are_not_retried(self) -> None:
         def mistaken() -> None:
             raise IntegrityError
 

@@ -66,7 +66,7 @@ def test_invalid_arguments_are_refused(options: dict[str, Any], sentence: str, s
     assert str(refused.value) == sentence
 
 
-def test_names_the_setting_when_there_is_no_queue(settings: Any) -> None:
+def test_missing_queue_names_the_setting(settings: Any) -> None:
     settings.QUEUES = {}
     with pytest.raises(CommandError, match="Known queues: none; set SQS_QUEUE_URL"):
         call_command("run_worker", handler="tests.jobs.worker.handlers.return_at_once")
@@ -97,7 +97,7 @@ class TestProcess:
         """Return the path of the file that ends ``handlers.wait_for_gate``."""
         return tmp_path / "gate"
 
-    def test_sigterm_lets_the_run_finish_and_nothing_else_begin(
+    def test_sigterm_finishes_the_run_and_starts_no_other(
         self, start: Start, sqs_queue: TestQueue, gate: Path
     ) -> None:
         job, other = begin(sqs_queue, gate), begin(sqs_queue, gate)
@@ -119,7 +119,9 @@ class TestProcess:
         assert process.wait(START_SECONDS) == 0
         assert not WorkerHeartbeat.objects.exists()
 
-    def test_a_second_signal_ends_it_at_once(self, start: Start, sqs_queue: TestQueue, gate: Path) -> None:
+    def test_second_signal_ends_the_worker_at_once(
+        self, start: Start, sqs_queue: TestQueue, gate: Path
+    ) -> None:
         job = begin(sqs_queue, gate)
         process = start("wait_for_gate")
         wait_until(lambda: has_begun(job), START_SECONDS)
@@ -132,7 +134,7 @@ class TestProcess:
         assert process.returncode == -signal.SIGTERM
         assert_left_in_the_middle(job)
 
-    def test_a_killed_worker_leaves_its_run_and_its_row_behind(
+    def test_killed_worker_leaves_its_run_and_row(
         self, start: Start, sqs_queue: TestQueue, gate: Path
     ) -> None:
         job = begin(sqs_queue, gate)

@@ -72,7 +72,7 @@ def test_users_are_deactivated_and_not_deleted(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_the_list_shows_the_parts_and_filters_by_who_and_what(viewer: Client) -> None:
+def test_list_shows_entries_and_filters_by_actor_and_subject(viewer: Client) -> None:
     made, olga = job(), people.operator()
     audit.log(olga, [made], "Requeued.", why="<b>angry</b> customer", result="Waits for run 2.")
     audit.log(people.operator("otto"), [olga], "Changed.")
@@ -115,7 +115,7 @@ def test_empty_export_is_valid(viewer: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_an_export_needs_the_permission_and_a_form_that_exists(client: Client, viewer: Client) -> None:
+def test_export_needs_the_permission_and_a_form_that_exists(client: Client, viewer: Client) -> None:
     assert viewer.get(reverse("admin:audit_export", args=["xml"])).status_code == 404
     nobody = people.viewer("nobody")
     nobody.user_permissions.clear()

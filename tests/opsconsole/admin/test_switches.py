@@ -126,7 +126,7 @@ def _configured() -> Any:
 
 
 @pytest.mark.django_db
-def test_an_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
+def test_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
     client.force_login(people.allowed("switch"))
 
     page = client.post(
@@ -146,7 +146,7 @@ def test_an_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_the_page_asks_for_a_reason(client: Client) -> None:
+def test_page_asks_for_a_reason(client: Client) -> None:
     client.force_login(people.operator())
 
     page = client.post(LIST, {"name": "recovery", "decision": "pause"}).content.decode()
@@ -166,7 +166,7 @@ def test_viewer_can_see_switches_but_not_use_them(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_the_command_pauses_lists_and_resumes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_pauses_lists_and_resumes(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("pause", "recovery", minutes=20, reason=WHY, operator="ci")
     assert "by ci: “deploy 1.4”." in capsys.readouterr().out
 

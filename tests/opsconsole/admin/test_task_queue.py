@@ -115,7 +115,7 @@ def test_paused_schedule_does_not_run(operator: Client, sweep: Schedule) -> None
 
 
 @pytest.mark.parametrize("action", ["pause", "resume", "run_now", "delete_selected", "resubmit_task"])
-def test_a_viewer_changes_no_schedule(client: Client, sweep: Schedule, action: str) -> None:
+def test_viewer_changes_no_schedule(client: Client, sweep: Schedule, action: str) -> None:
     before = Schedule.objects.filter(pk=sweep.pk).values().get()
     client.force_login(people.viewer())
 
@@ -182,7 +182,7 @@ def test_resubmit_and_delete_are_removed(operator: Client, model: Any, action: s
     assert not OrmQ.objects.exists()
 
 
-def test_a_failure_can_be_read(operator: Client) -> None:
+def test_failure_can_be_read(operator: Client) -> None:
     failed = failure()
 
     for url in (
@@ -193,7 +193,7 @@ def test_a_failure_can_be_read(operator: Client) -> None:
         assert "boom &lt;b&gt;bang" in page
 
 
-def test_a_success_and_a_queued_task_can_be_read(operator: Client) -> None:
+def test_success_and_a_queued_task_can_be_read(operator: Client) -> None:
     now = timezone.now()
     done = Task.objects.create(
         id="a" * 32, name="fine", func="math.sqrt", started=now, stopped=now, success=True

@@ -60,7 +60,7 @@ def is_problem(response: Any, status: int) -> bool:
     )
 
 
-def test_the_document_names_every_route(client: Client) -> None:
+def test_document_names_every_route(client: Client) -> None:
     assert {(method, path) for method, path, _ in routes(client)} == {
         ("get", "/api/queue/{customer_id}"),
         ("post", "/api/jobs"),
@@ -88,7 +88,7 @@ def test_every_route_except_customer_page_requires_key(client: Client) -> None:
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_key_without_the_scope_is_refused(client: Client) -> None:
+def test_key_without_the_scope_is_refused(client: Client) -> None:
     headers = sent(key("nothing", [])[1])
     for method, path, operation in routes(client):
         if "security" in operation:
@@ -107,7 +107,7 @@ def test_each_scope_allows_only_its_routes(client: Client) -> None:
     assert call(client, "post", "/api/workers/beat", headers=producer).status_code == 403
 
 
-def test_a_revoked_key_is_refused(client: Client) -> None:
+def test_revoked_key_is_refused(client: Client) -> None:
     made, text = key()
     assert call(client, "post", "/api/jobs", headers=sent(text)).status_code == 422
 
@@ -122,7 +122,7 @@ def test_session_grants_no_api_access(client: Client) -> None:
     assert is_problem(call(client, "post", "/api/jobs"), 401)
 
 
-def test_a_key_needs_no_csrf_token() -> None:
+def test_key_needs_no_csrf_token() -> None:
     strict = Client(enforce_csrf_checks=True)
 
     assert call(strict, "post", "/api/jobs", headers=sent(key()[1])).status_code == 422
@@ -209,7 +209,7 @@ def test_every_answer_is_documented_as_a_problem(client: Client) -> None:
 
 
 @pytest.mark.parametrize("who", ["stranger", "operator"])
-def test_the_reference_page_shows_every_route(client: Client, who: str) -> None:
+def test_reference_page_shows_every_route(client: Client, who: str) -> None:
     if who == "operator":
         client.force_login(people.operator())
     assert client.get("/api/").headers["Location"] == "/api/docs"
@@ -238,7 +238,7 @@ def statuses(times: int, method: str, path: str, **options: Any) -> list[int]:
     return [call(Client(), method, path, **options).status_code for _ in range(times)]
 
 
-def test_a_customers_page_is_limited_by_address() -> None:
+def test_customers_page_is_limited_by_address() -> None:
     limit("standard", 3)
 
     assert statuses(5, "get", "/api/queue/a") == [200, 200, 200, 429, 429]
@@ -252,7 +252,7 @@ def test_invented_keys_do_not_raise_the_limit() -> None:
     assert [statuses(1, "post", "/api/jobs", headers=each)[0] for each in made_up] == [401] * 3 + [429] * 2
 
 
-def test_a_key_counts_under_its_own_policy(client: Client) -> None:
+def test_key_counts_under_its_own_policy(client: Client) -> None:
     limit("standard", 1)
     limit("partners", 3, key="api_key")
     text = key("partner", policy="partners")[1]
@@ -265,7 +265,7 @@ def test_a_key_counts_under_its_own_policy(client: Client) -> None:
     assert refused.json()["violated-policies"] == ["partners"]
 
 
-def test_a_key_whose_policy_is_gone_counts_under_the_preset(client: Client) -> None:
+def test_key_whose_policy_was_deleted_counts_under_the_preset(client: Client) -> None:
     text = key("partner", policy="gone")[1]
 
     response = call(client, "post", "/api/jobs", headers=sent(text))
@@ -292,7 +292,7 @@ def test_limited_response_matches_contract(client: Client) -> None:
     assert told["status"] == 429
 
 
-def test_every_answer_of_a_limited_route_says_what_is_left(client: Client) -> None:
+def test_every_limited_answer_states_the_remaining_requests(client: Client) -> None:
     assert client.get("/api/queue/a").headers["RateLimit"].startswith('"standard";r=99;t=')
     assert call(client, "post", "/api/jobs").headers["RateLimit"].startswith('"standard";r=98;t=')
     assert "RateLimit" not in client.get("/api/docs").headers
@@ -328,7 +328,7 @@ def test_external_clients_are_separate_from_console_clients(client: Client) -> N
     assert not check(client, key("crm")[1], identity="address:127.0.0.1").json()["allowed"]
 
 
-def test_a_costly_request_counts_for_several(client: Client) -> None:
+def test_request_with_a_cost_counts_as_several(client: Client) -> None:
     limit("standard", 10)
     text = key()[1]
 

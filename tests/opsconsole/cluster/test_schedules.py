@@ -45,14 +45,12 @@ def test_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(1, 1), (59, 1), (60, 1), (120, 2), (179, 2), (3600, 60)])
-def test_the_sweeps_interval_is_whole_minutes_of_the_setting(
-    settings: Any, seconds: int, minutes: int
-) -> None:
+def test_sweeps_interval_is_whole_minutes_of_the_setting(settings: Any, seconds: int, minutes: int) -> None:
     settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = seconds
     assert table()[0].minutes == minutes
 
 
-def test_the_first_sync_adds_all_and_the_second_changes_nothing() -> None:
+def test_first_sync_adds_all_and_the_second_changes_nothing() -> None:
     assert len(sync()) == len(table())
     assert sorted(ours().values_list("name", flat=True)) == sorted(NAMES)
     before = state()
@@ -60,7 +58,7 @@ def test_the_first_sync_adds_all_and_the_second_changes_nothing() -> None:
     assert state() == before
 
 
-def test_a_pause_and_the_next_run_survive() -> None:
+def test_pause_and_the_next_run_survive() -> None:
     sync()
     later = timezone.now() + timedelta(minutes=1)
     Schedule.objects.update(repeats=PAUSED, next_run=later)
@@ -92,7 +90,7 @@ def test_changed_schedule_is_corrected_in_place(change: dict[str, Any]) -> None:
     assert state() == before
 
 
-def test_a_shorter_interval_does_not_wait_for_the_old_one(settings: Any) -> None:
+def test_shorter_interval_does_not_wait_for_the_old_one(settings: Any) -> None:
     settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = 3_600
     sync()
     Schedule.objects.filter(pk=sweep().pk).update(next_run=timezone.now() + timedelta(hours=1))
@@ -124,7 +122,7 @@ def test_concurrent_syncs_add_each_schedule_once() -> None:
     assert ours().count() == len(table())
 
 
-def test_due_leaves_out_the_paused_the_future_and_others() -> None:
+def test_due_excludes_paused_future_and_foreign_schedules() -> None:
     sync()
     past, future = timezone.now() - timedelta(hours=1), timezone.now() + timedelta(hours=1)
     Schedule.objects.update(next_run=future)

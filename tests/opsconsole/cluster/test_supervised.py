@@ -115,7 +115,7 @@ def probe_regularly(watch: Watch, clock: Clock, seconds: float) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
-def test_a_schedule_that_is_not_started_is_a_standstill(watch: Watch, clock: Clock) -> None:
+def test_schedule_that_is_not_started_is_a_standstill(watch: Watch, clock: Clock) -> None:
     schedules.sync()
     schedules.ours().update(next_run=timezone.now() + timedelta(hours=1))
     late = schedules.ours()[0]
@@ -136,7 +136,7 @@ def test_advancing_schedule_is_no_standstill(watch: Watch, clock: Clock) -> None
         assert probe_regularly(watch, clock, 60) == []
 
 
-def test_a_paused_schedule_is_no_standstill(watch: Watch, clock: Clock) -> None:
+def test_paused_schedule_is_no_standstill(watch: Watch, clock: Clock) -> None:
     schedules.sync()
     schedules.ours().update(next_run=timezone.now() - timedelta(days=1), repeats=schedules.PAUSED)
     assert probe_regularly(watch, clock, 10 * STALL) == []
@@ -205,7 +205,7 @@ class TestBroker:
         assert isinstance(broker, ProbedBroker)
         return broker
 
-    def test_a_probe_goes_before_tasks_and_to_its_own_cluster_alone(
+    def test_probe_precedes_tasks_and_reaches_only_its_cluster(
         self, broker: ProbedBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async_task("opsconsole.cluster.tasks.tick", "task", 1)

@@ -40,7 +40,7 @@ def test_irregular_plural() -> None:
     assert plural(2, "its", "their") == "their"
 
 
-def test_no_other_module_makes_a_plural_or_cuts_a_count_by_hand() -> None:
+def test_only_one_module_makes_plurals_and_caps_counts() -> None:
     sources = [
         path
         for room in ("opsconsole", "jobs", "alerts", "ratelimits")

@@ -31,7 +31,7 @@ def test_ages_in_columns(seconds: int, words: str) -> None:
     assert display.rough(timedelta(seconds=seconds)) == words
 
 
-def test_an_age_carries_the_exact_time() -> None:
+def test_age_carries_the_exact_time() -> None:
     shown = display.age(NOW - timedelta(minutes=5), NOW, suffix=" ago")
 
     assert 'datetime="2026-03-01T12:25:45+00:00"' in shown

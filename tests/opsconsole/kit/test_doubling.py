@@ -18,5 +18,5 @@ def test_doubled(times: int, seconds: int) -> None:
     assert doubled(SECOND, times, 100 * SECOND) == seconds * SECOND
 
 
-def test_a_first_pause_longer_than_the_longest_is_cut() -> None:
+def test_first_pause_longer_than_the_longest_is_cut() -> None:
     assert doubled(timedelta(days=365), 10_000, timedelta(hours=1)) == timedelta(hours=1)

@@ -14,7 +14,7 @@ from tests.factories import dead_letter, job
 
 
 @pytest.mark.django_db
-def test_a_shown_id_is_found() -> None:
+def test_shown_id_is_found() -> None:
     made, other = job(), job()
     shown = short_id(made.pk)
     assert list(search(Job.objects.all(), shown)) == [made]
@@ -24,7 +24,7 @@ def test_a_shown_id_is_found() -> None:
         assert list(search_text.search(DeadLetter.objects.all(), words)) == [letter]
 
 
-def test_an_id_lies_between_the_first_and_the_last_that_begin_like_it() -> None:
+def test_id_range_contains_every_id_with_the_prefix() -> None:
     for _ in range(100):
         one = uuid4()
         for term in (short_id(one), one.hex[:20], str(one), str(one).upper()):
@@ -37,5 +37,5 @@ def test_an_id_lies_between_the_first_and_the_last_that_begin_like_it() -> None:
 
 
 @pytest.mark.parametrize("term", ["", "deadbee", "nonsense", "deadbeeg", "f" * 33, "dead-bee"])
-def test_what_begins_no_id(term: str) -> None:
+def test_text_that_starts_no_id_has_no_range(term: str) -> None:
     assert ids_that_begin(term) is None

@@ -53,7 +53,7 @@ def test_program_that_exits_is_restarted_with_growing_delay(mark: Mark) -> None:
     ]
 
 
-def test_a_restart_kills_the_whole_group(mark: Mark) -> None:
+def test_restart_kills_the_whole_group(mark: Mark) -> None:
     told = Told()
     with Supervisor(told) as supervisor:
         child = supervisor.start(Program("family", code(FAMILY, CHILD=STUBBORN), mark.environ))
@@ -166,7 +166,7 @@ def end(process: subprocess.Popen[str]) -> None:
 FAMILY_PROGRAM = code(FAMILY, CHILD=STUBBORN)[2]
 
 
-def test_a_killed_supervisor_leaves_no_process(mark: Mark) -> None:
+def test_killed_supervisor_leaves_no_process(mark: Mark) -> None:
     end(a_killed_supervisor(mark, FAMILY_PROGRAM, processes=4))
     wait_until(lambda: not mark.pids(), 10)
 
@@ -177,7 +177,7 @@ def test_supervisors_in_supervisors_leave_no_process_either(mark: Mark) -> None:
     wait_until(lambda: not mark.pids(), 10)
 
 
-def test_a_killed_guard_is_replaced(mark: Mark) -> None:
+def test_killed_guard_is_replaced(mark: Mark) -> None:
     supervisor = a_killed_supervisor(mark, FAMILY_PROGRAM, processes=4)
     guards = [process for process in mark.processes() if "guard.py" in " ".join(process.cmdline())]
     assert len(guards) == 1
@@ -191,7 +191,7 @@ def test_a_killed_guard_is_replaced(mark: Mark) -> None:
     wait_until(lambda: not mark.pids(), 10)
 
 
-def test_the_guard_counts_what_was_not_taken_back() -> None:
+def test_guard_counts_what_was_not_taken_back() -> None:
     lines = ["+-10 9\n", "+-11 9\n", "+20 2\n", "--10\n", "-12\n"]
     assert targets_left(lines) == {-11: 9, 20: 2}
 

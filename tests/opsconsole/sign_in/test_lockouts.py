@@ -40,7 +40,7 @@ def guess(times: int, username: str = "olga", **extra: Any) -> Any:
     return answer
 
 
-def test_the_fifth_failure_locks_out(settings: Any) -> None:
+def test_fifth_failure_locks_out(settings: Any) -> None:
     assert guess(4, **MALLORY).status_code == 200
     locked = guess(1, **MALLORY)
 
@@ -113,7 +113,7 @@ def test_lockouts_use_same_addresses_as_limiter(peer: str, expected: str | None)
     assert lockouts.address(RequestFactory().get("/", REMOTE_ADDR=peer)) == expected
 
 
-def test_an_administrator_unlocks_with_a_reason(client: Client) -> None:
+def test_administrator_unlocks_with_a_reason(client: Client) -> None:
     guess(5, **MALLORY)
     client.force_login(people.operator("otto"))
     assert "Locked out" in client.get(LIST).content.decode()

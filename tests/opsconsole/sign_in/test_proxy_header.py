@@ -81,7 +81,7 @@ def test_user_without_staff_status_sees_no_console() -> None:
     assert get("walter") == 302
 
 
-def test_the_session_ends_with_the_header() -> None:
+def test_session_ends_with_the_header() -> None:
     client = Client()
     assert get(client=client) == 200
     assert get(None, client=client) == 302

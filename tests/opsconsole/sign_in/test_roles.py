@@ -45,7 +45,7 @@ def test_every_own_permission_belongs_to_a_role() -> None:
     assert ours - by_django - names_of(member(roles.ADMINISTRATOR, "ada")) == set()
 
 
-def test_the_table_names_permissions_that_exist() -> None:
+def test_table_names_permissions_that_exist() -> None:
     rows = Permission.objects.select_related("content_type")
     every = {f"{row.content_type.app_label}.{row.codename}" for row in rows}
 

@@ -159,7 +159,7 @@ def test_removal_requires_code(client: Client, olga: User) -> None:
     ]
 
 
-def test_an_administrator_removes_a_lost_one_with_a_reason(client: Client, olga: User) -> None:
+def test_administrator_removes_a_lost_one_with_a_reason(client: Client, olga: User) -> None:
     log_in(client, olga)
     set_up(client)
     client.logout()
