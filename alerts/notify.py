@@ -21,6 +21,7 @@ from alerts.models.alert import DatedAlert, Severity
 from alerts.notification_policy import PlannedNotification
 from alerts.rules import Judgement
 from alerts.trouble import UNTITLED, Trouble, storable
+from opsconsole.kit.row_locks import locked
 
 # Trouble and UNTITLED are part of the interface, since other apps import only this module.
 __all__ = [
@@ -132,7 +133,7 @@ def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:
 
 def _locked(fingerprint: str) -> DatedAlert | None:
     open_alert = Alert.objects.open().filter(fingerprint=fingerprint)
-    return open_alert.select_for_update().annotate(db_now=Now()).first()
+    return locked(open_alert).annotate(db_now=Now()).first()
 
 
 def _write(

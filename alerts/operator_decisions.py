@@ -14,6 +14,7 @@ from alerts import notify
 from alerts.models import Alert
 from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.row_locks import locked
 
 KEPT = "with the alert"
 LONGEST_SNOOZE = timedelta(days=30)
@@ -47,7 +48,7 @@ def resolve(alert_id: int, who: str, reason: str) -> bool:
     """
     reason = reasons.required(reason, DecisionRefused, KEPT)
     with transaction.atomic():
-        alert = Alert.objects.open().filter(pk=alert_id).select_for_update().first()
+        alert = locked(Alert.objects.open().filter(pk=alert_id)).first()
         if alert is None:
             return False
         notify.close(

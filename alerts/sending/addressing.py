@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from alerts.channels.targets import Target, all_targets, fallback, primary_targets
 from alerts.models import Channel, Delivery, Notification
+from opsconsole.kit.row_locks import locked_if_free
 
 PAGE = 200
 # A notification that waited longer for a channel to be configured is not sent any more.
@@ -28,7 +29,7 @@ def address_notifications() -> int:
     create_missing_channels()
     with transaction.atomic():
         new = Notification.objects.filter(addressed_at=None).order_by("pk")
-        ids = list(new.select_for_update(skip_locked=True).values_list("pk", flat=True)[:PAGE])
+        ids = list(locked_if_free(new).values_list("pk", flat=True)[:PAGE])
         if not ids:
             return 0
         rows = Notification.objects.filter(pk__in=ids)
@@ -72,9 +73,7 @@ def hand_over(target: Target) -> int:
             .filter(channel=target.name)
             .exclude(notification__kind=Notification.Kind.TEST)
         )
-        rows = list(
-            waiting.select_for_update(of=("self",), skip_locked=True).annotate(copied=Exists(copies))[:PAGE]
-        )
+        rows = list(locked_if_free(waiting, of=("self",)).annotate(copied=Exists(copies))[:PAGE])
         Delivery.objects.bulk_create(
             [
                 Delivery(notification_id=row.notification_id, channel=instead.name, instead_of=target.name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.cache.backends.locmem import LocMemCache
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -14,10 +14,12 @@ from alerts.channels.targets import all_targets
 from alerts.models import Channel, Delivery
 from alerts.sending.addressing import FALLBACK_AFTER
 from alerts.watch import monitor_alerts
+from opsconsole.kit.row_locks import limit_waits
 
 CACHE_SECONDS = 5
 JUDGE_EVERY_SECONDS = 30
 UNSENT_AFTER = timedelta(minutes=5)
+MOST_DELAY = timedelta(milliseconds=500)
 
 # A cache in this process, since pages must open even if the shared cache is unavailable.
 memory = LocMemCache("alerts-banner", {})
@@ -43,8 +45,8 @@ def read() -> Banner | None:
 def _judge_monitors() -> None:
     """Judge the monitors, unless that would delay the page. Senders judge them too."""
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout = '500ms'")
+        with transaction.atomic():
+            limit_waits(MOST_DELAY)
             monitor_alerts.judge()
     except DatabaseError:
         return

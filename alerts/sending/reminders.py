@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from alerts import notification_policy, notify, rules
 from alerts.models import Alert, Notification
+from opsconsole.kit.row_locks import locked_if_free
 
 BATCH = 1_000
 
@@ -18,7 +19,7 @@ def remind() -> int:
 
 
 def _end_snoozes() -> int:
-    alerts = list(Alert.objects.snooze_over().select_for_update(skip_locked=True)[:BATCH])
+    alerts = list(locked_if_free(Alert.objects.snooze_over())[:BATCH])
     for alert in alerts:
         changes = {"state": Alert.State.FIRING, "snoozed_until": None, "told_at": Now()}
         Alert.objects.filter(pk=alert.pk).update(**changes, told_value=alert.value)
@@ -31,9 +32,7 @@ def _end_snoozes() -> int:
 
 def _remind() -> int:
     candidates = Alert.objects.firing().filter(told_at__lte=Now() - rules.SHORTEST_REMINDER)
-    rows = list(
-        candidates.select_for_update(skip_locked=True).annotate(db_now=Now()).order_by("told_at")[:BATCH]
-    )
+    rows = list(locked_if_free(candidates).annotate(db_now=Now()).order_by("told_at")[:BATCH])
     by_name = rules.all_by_name()
     due = [row for row in rows if notification_policy.reminder_is_due(row, row.db_now, by_name.get(row.rule))]
     for alert in due:

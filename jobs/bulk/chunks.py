@@ -30,6 +30,7 @@ from jobs.bulk.trial import TrialVerdict
 from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from opsconsole.kit.errors import OpsConsoleError, first_line
+from opsconsole.kit.row_locks import locked
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def _advance(operation: DatedOperation, kind: Kind) -> None:
 def _do_chunk(operation: BulkOperation, kind: Kind, size: int) -> None:
     waiting = operation.members.waiting().order_by("id")
     # Locked where the record is part of the change, so that a runner that stalled for long can't overwrite it.
-    members = list((waiting.select_for_update() if kind.atomic else waiting)[:size])
+    members = list((locked(waiting) if kind.atomic else waiting)[:size])
     results = kind.carry_out(Order(operation, members)) if members else []
     with transaction.atomic():
         counts = _settle(members, results)

@@ -22,6 +22,7 @@ from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
 from opsconsole.kit import figures, pauses
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.row_locks import locked
 from opsconsole.kit.short_ids import short_id
 
 # For all queues together; the cluster ends a task after 90 seconds.
@@ -88,7 +89,7 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
     """
     with transaction.atomic():
         # Concurrent checks take turns here, and the second finds nothing new.
-        DeadLetterQueue.objects.select_for_update().get(pk=dlq.pk)
+        locked(DeadLetterQueue.objects.all()).get(pk=dlq.pk)
         _tell_expiring(dlq)
         if visited.depth is None:
             notify.measure("dlq_not_empty", None, scope=str(dlq), why_unknown=visited.problem)

@@ -18,6 +18,7 @@ from jobs.operations.job_operations import OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from jobs.sqs import BATCH_BYTES
 from opsconsole.kit import reasons
+from opsconsole.kit.row_locks import locked
 
 MOST_DIFF_LINES = 400
 # The characters that SQS refuses in a body: those that XML does not allow.
@@ -56,7 +57,7 @@ def replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outc
         raise OperationRefused("Editing dead letters is switched off: see OPSCONSOLE_EDIT_DEAD_LETTERS.")
     reason = reasons.required(reason, OperationRefused, operations.KEPT)
     with transaction.atomic():
-        letter = DeadLetter.objects.select_for_update().defer("words").get(pk=letter_id)
+        letter = locked(DeadLetter.objects.defer("words")).get(pk=letter_id)
         job = requeue.jobs_of([letter]).get(letter.job_id)
         if problem := problem_with(letter, body):
             raise OperationRefused(problem)

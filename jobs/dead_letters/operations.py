@@ -23,7 +23,7 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
 from jobs.operations.job_operations import OperationRefused, Outcome, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons
+from opsconsole.kit import reasons, row_locks
 
 KEPT = "in each letter's ledger"
 
@@ -130,11 +130,10 @@ def locked(steps: Sequence[Step]) -> dict[UUID, DeadLetter]:
     Their jobs are locked first, as in a requeue from a job's page: the opposite order could deadlock. Both are
     locked in the order of their ids, so that two operators never wait for each other at once.
     """
-    jobs = Job.objects.filter(pk__in=_named(steps).values("job_id")).order_by("pk").select_for_update()
-    list(jobs.values_list("pk", flat=True))
+    jobs = Job.objects.filter(pk__in=_named(steps).values("job_id")).order_by("pk")
+    list(row_locks.locked(jobs).values_list("pk", flat=True))
     letters = DeadLetter.objects.light().filter(pk__in=[step.job_id for step in steps])
-    rows = letters.order_by("pk").select_for_update(of=("self",))
-    return {letter.pk: letter for letter in rows}
+    return {letter.pk: letter for letter in row_locks.locked(letters.order_by("pk"), of=("self",))}
 
 
 def _second_thought(step: Step, letter: DeadLetter, job: NamedJob | None) -> str:
@@ -211,7 +210,7 @@ def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     """Cancel discards that were not carried out yet; keep the other letters as copies in the console."""
     letters = [letter for letter, _ in pairs]
     waiting = _rows_of(letters).filter(action=LetterAction.DISCARD, state=ReplayAttempt.State.WANTED)
-    called_off = set(waiting.select_for_update().values_list("letter_id", flat=True))
+    called_off = set(row_locks.locked(waiting.order_by("pk")).values_list("letter_id", flat=True))
     waiting.filter(letter_id__in=called_off).update(
         state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome="Restored before it was deleted."
     )

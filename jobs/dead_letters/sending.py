@@ -20,6 +20,7 @@ from jobs import sqs
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.sqs import Attribute, SendResult
 from jobs.worker.poison import POISON_ATTRIBUTE
+from opsconsole.kit.row_locks import locked
 
 State = ReplayAttempt.State
 # Longer than any call to SQS: after this time, the process that recorded the intent has died.
@@ -119,7 +120,7 @@ def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:
         wanted = ReplayAttempt.objects.filter(
             pk__in=[parcel.attempt.pk for parcel in parcels], state=State.WANTED
         )
-        ours = set(wanted.select_for_update().values_list("pk", flat=True))
+        ours = set(locked(wanted.order_by("pk")).values_list("pk", flat=True))
         ReplayAttempt.objects.filter(pk__in=ours).update(state=State.SENDING, sending_at=Now(), outcome="")
     return [parcel for parcel in parcels if parcel.attempt.pk in ours]
 

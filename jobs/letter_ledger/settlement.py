@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from jobs.letter_ledger import entries
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.runs.timeline import Actor
+from opsconsole.kit.row_locks import locked
 
 State = ReplayAttempt.State
 
@@ -28,12 +29,10 @@ def follow_requeues(run_epochs: Mapping[UUID, int], actor: Actor, reason: str) -
 
     Call it in the transaction of the requeue. The letters leave their queue once the new message has been sent.
     """
-    letters = list(
-        DeadLetter.objects.light()
-        .filter(job_id__in=list(run_epochs), state__in=FOLLOWING)
-        .order_by("pk")
-        .select_for_update(of=("self",))
+    undecided = (
+        DeadLetter.objects.light().filter(job_id__in=list(run_epochs), state__in=FOLLOWING).order_by("pk")
     )
+    letters = list(locked(undecided, of=("self",)))
     note([(letter, run_epochs[letter.job_id]) for letter in letters if letter.job_id], actor, reason)
     return len(letters)
 

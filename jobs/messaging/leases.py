@@ -16,6 +16,7 @@ from django.db import connection
 from jobs.messaging.format import JobMessage
 from jobs.models import Outbox
 from jobs.models.columns import as_whole, column
+from opsconsole.kit.row_locks import if_free_in_statement
 
 LEASE = timedelta(seconds=60)
 
@@ -30,7 +31,7 @@ WITH due AS MATERIALIZED (
        AND queue || '/' || destination <> ALL (%(without)s::text[])
      ORDER BY available_at, id
      LIMIT %(limit)s
-       FOR UPDATE SKIP LOCKED
+       {if_free}
 ), judged AS (
     SELECT due.id, due.available_at AS place, job.not_before, job."{customer_id}"::text AS customer_id,
            job."{package_size}" AS package_size, job."{priority_level}"::text AS priority,
@@ -116,6 +117,7 @@ class Fate:
 def take(limit: int, *, without: Iterable[str] = ()) -> Page:
     """Lease at most ``limit`` due rows, those due longest first, except for the targets in ``without``."""
     statement = _TAKE.format(
+        if_free=if_free_in_statement(),
         customer_id=column("jobs.customer_id"),
         package_size=column("jobs.package_size"),
         priority_level=column("jobs.priority_level"),

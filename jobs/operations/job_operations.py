@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import TextChoices
 from django.db.models.functions import Now
 
@@ -24,10 +24,9 @@ from opsconsole.kit import reasons
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError, first_line
+from opsconsole.kit.row_locks import locked
 
 KEPT = "on each job's timeline"
-# A row that another transaction locks for longer than this is skipped, and the others are done without it.
-LOCK_TIMEOUT_MS = 3_000
 
 # The columns that deciding and writing need; payloads can be large.
 _READ_OF_A_JOB = (
@@ -222,10 +221,8 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
 
 def _lock(job_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
     """Lock these jobs until the transaction ends, and return their status and epoch."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
     # Always in the same order, so that two operations on the same jobs can't deadlock.
-    rows = Job.objects.filter(pk__in=job_ids).order_by("pk").select_for_update()
+    rows = locked(Job.objects.filter(pk__in=job_ids).order_by("pk"))
     return {pk: (status, epoch) for pk, status, epoch in rows.values_list("pk", "status", "run_epoch")}
 
 

@@ -23,6 +23,7 @@ from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartb
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit.durations import spell
+from opsconsole.kit.row_locks import if_free_in_statement
 
 FRESH = timedelta(minutes=3)
 LATER_CLAIMS = 100
@@ -54,7 +55,7 @@ WITH wanted AS (
     SELECT job.id, job.queue, wanted.epoch, wanted.resends
       FROM jobs AS job JOIN wanted ON wanted.id = job.id
      WHERE job.status::text = 'pending' AND job.run_epoch = wanted.epoch
-       FOR UPDATE OF job SKIP LOCKED
+       {job_if_free}
 ), armed AS (
     INSERT INTO outbox AS letter (job_id, run_epoch, queue, destination, dead_letter_id, reason, retry, resends)
     SELECT id, epoch, queue, 'queue', NULL, %(reason)s, true, resends + 1 FROM pending
@@ -181,7 +182,7 @@ def _arm_again(lost: Sequence[Lost]) -> int:
         return 0
     with connection.cursor() as cursor:
         cursor.execute(
-            _ARM_AGAIN,
+            _ARM_AGAIN.format(job_if_free=if_free_in_statement(of="job")),
             {
                 "ids": [job.job_id for job in lost],
                 "epochs": [job.epoch for job in lost],

@@ -10,6 +10,7 @@ from uuid import UUID
 from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.models.staleness import last_seen_of
 from jobs.recovery.binary_values import binary_cursor
+from opsconsole.kit.row_locks import locked_if_free
 
 # The end of a page, in the order (updated_at, id).
 Place = tuple[datetime, UUID]
@@ -54,7 +55,7 @@ class StaleRuns:
     def __init__(self) -> None:
         runs = Job.objects.stale().after(*BEGINNING).order_by("updated_at", "pk")
         read = [name for name in StaleRun._fields if name not in StaleRun._field_defaults]
-        self._runs = runs.select_for_update(skip_locked=True, of=("self",)).values_list(*read)
+        self._runs = locked_if_free(runs, of=("self",)).values_list(*read)
         self._built: dict[int, tuple[str, tuple[Any, ...]]] = {}
 
     def lock(self, size: int, behind: Place) -> list[StaleRun]:
@@ -71,7 +72,7 @@ class StaleRuns:
 def held_again(page: Sequence[StaleRun]) -> list[StaleRun]:
     """Lock the runs of a page again after its transaction failed; return those that could be locked."""
     jobs = Job.objects.filter(pk__in=[run.pk for run in page]).order_by("updated_at", "pk")
-    held = set(jobs.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    held = set(locked_if_free(jobs).values_list("pk", flat=True))
     return [run for run in page if run.pk in held]
 
 

@@ -23,6 +23,7 @@ from jobs.runs.heartbeats import Worker
 from jobs.runs.restart import restart
 from jobs.runs.timeline import EXTERNAL_REDRIVE, Actor, record
 from opsconsole.kit.doubling import doubled
+from opsconsole.kit.row_locks import locked
 from opsconsole.kit.storable import plain_text
 
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -111,7 +112,7 @@ def _won_unheard(
     if run_epoch is not None:
         # The claim of a dead letter has raised the epoch itself.
         mine = mine.filter(run_epoch__in=[run_epoch, run_epoch + 1] if dead_letter_id else [run_epoch])
-    job = mine.select_for_update().first()
+    job = locked(mine).first()
     if job:
         heartbeats.say(worker, job_id, job.run_epoch)
     return job
@@ -127,7 +128,7 @@ def give_back(job_id: UUID, worker: Worker) -> bool:
     Return False when it has claimed none.
     """
     with transaction.atomic():
-        job = _claimed_by(worker).filter(pk=job_id).select_for_update().first()
+        job = locked(_claimed_by(worker).filter(pk=job_id)).first()
         if job is None:
             return False
         restart(Job.objects.filter(pk=job_id))
@@ -194,7 +195,7 @@ def fail(run: Run, error: str, *, retryable: bool = True) -> Failure:
     """Record a failure: another run follows after a backoff, or a dead letter when the attempts are used up."""
     error = plain_text(error)[:ERROR_LENGTH]
     with transaction.atomic():
-        job = _running(run).select_for_update().first()
+        job = locked(_running(run)).first()
         if job is None:
             if (ending := _ended_before(run)) in _FAILURES:
                 return _FAILURES[ending]
@@ -244,7 +245,7 @@ def progress(run: Run, note: str, *, reference: str = "") -> bool:
     """
     details = {"note": plain_text(note), "reference": plain_text(reference)}
     with transaction.atomic():
-        current = _running(run).select_for_update().exists()
+        current = locked(_running(run)).exists()
         _tell(run, JobEvent.Kind.PROGRESS, details=details | {"late": not current})
         return current
 

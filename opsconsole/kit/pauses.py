@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.models import Pause
+from opsconsole.kit.row_locks import locked
 
 RECOVERY = "recovery"
 DEAD_LETTER_CHECKS = "dead letter checks"
@@ -59,7 +60,7 @@ def end(name: str, *, by: str, reason: str) -> Pause | None:
     """Resume ``name``. Return None when nothing was paused. Raise ``PauseRefused`` without a reason."""
     reason = reasons.required(reason, PauseRefused)
     with transaction.atomic():
-        held = Pause.objects.active().filter(name=name).select_for_update().first()
+        held = locked(Pause.objects.active().filter(name=name)).first()
         return held if held and _end(name, by=by, reason=reason) else None
 
 

@@ -15,6 +15,8 @@ from django.http import HttpRequest
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from opsconsole.kit.row_locks import locked
+
 BACKUP_CODES = 8
 DIGITS = 6
 
@@ -45,9 +47,7 @@ def begin_setup(user: User | AnonymousUser) -> TOTPDevice:
 def confirm(request: HttpRequest, token: str) -> list[str]:
     """Activate the new device if its token is right; return the backup codes, shown only once. Empty: the token was wrong."""
     with transaction.atomic():
-        device = (
-            TOTPDevice.objects.select_for_update().filter(user_id=request.user.pk, confirmed=False).first()
-        )
+        device = locked(TOTPDevice.objects.filter(user_id=request.user.pk, confirmed=False)).first()
         if device is None or has_device(request.user) or not device.verify_token(_plain(token)):
             return []
         device.confirmed = True
@@ -62,7 +62,7 @@ def verify(request: HttpRequest, token: str) -> bool:
     plain = _plain(token)
     kind = TOTPDevice if plain.isdecimal() and len(plain) == DIGITS else StaticDevice
     with transaction.atomic():
-        device = kind.objects.select_for_update().filter(user_id=request.user.pk, confirmed=True).first()
+        device = locked(kind.objects.filter(user_id=request.user.pk, confirmed=True)).first()
         fits = device is not None and device.verify_token(plain)
     if fits:
         django_otp.login(request, device)

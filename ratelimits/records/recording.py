@@ -11,6 +11,7 @@ import os
 from django.db import DataError, connection, transaction
 
 from opsconsole.kit.advisory_locks import AdvisoryLock
+from opsconsole.kit.row_locks import TO_DELETE_IF_FREE
 from opsconsole.kit.storable import plain_text
 from ratelimits.models import KEPT, RateLimitHour
 from ratelimits.records.pending_counts import CountKey, PendingCounts
@@ -31,10 +32,10 @@ SELECT md5(concat_ws(E'\\n', minute, policy, key, endpoint, method, outcome))::u
 """
 # Deleted rows are added to their hour in the same statement, so that a request is counted in exactly one of the two
 # tables. Texts are cut, because rows from other programs may hold more than fits into an index.
-ROLL_UP = """
+_ROLL_UP = """
 WITH oldest AS MATERIALIZED (
     SELECT ctid FROM rate_limit_requests WHERE created_at < statement_timestamp() - %s * interval '1 second'
-     ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
+     ORDER BY created_at LIMIT %s {to_delete_if_free}
 ), gone AS (
     DELETE FROM rate_limit_requests WHERE ctid IN (SELECT ctid FROM oldest) RETURNING *
 ), rolled_up AS (
@@ -123,7 +124,8 @@ def _roll_up_batch() -> int:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.CLEANUP_RATE_LIMIT_REQUESTS])
         if not cursor.fetchone()[0]:
             return 0
-        cursor.execute(ROLL_UP, [KEPT.total_seconds(), BATCH])
+        statement = _ROLL_UP.format(to_delete_if_free=TO_DELETE_IF_FREE)
+        cursor.execute(statement, [KEPT.total_seconds(), BATCH])
         return int(cursor.fetchone()[0])
 
 
