@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import F
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, When
 from django.db.models.functions import Now
 
 from jobs.models import Status
@@ -14,10 +14,34 @@ from jobs.models.job import JobQuerySet
 CLEARED = ("claimed_epoch", "worker_id", "started_at", "completed_at", "not_before")
 
 
+# A deadline of the job's own gives the new run as much time as the last one had, from now on. Without a start of the last
+# run, a deadline that has passed is dropped, and the configured time counts.
+_NEW_DEADLINE = (
+    "deadline_at = CASE WHEN {job}.deadline_at > {job}.started_at"
+    " THEN statement_timestamp() + ({job}.deadline_at - {job}.started_at)"
+    " WHEN {job}.deadline_at > statement_timestamp() THEN {job}.deadline_at END"
+)
+
+
+def _new_deadline() -> Case:
+    """Return the same as an expression."""
+    as_long = ExpressionWrapper(Now() + (F("deadline_at") - F("started_at")), DateTimeField())
+    return Case(
+        When(deadline_at__gt=F("started_at"), then=as_long),
+        When(deadline_at__gt=Now(), then=F("deadline_at")),
+        output_field=DateTimeField(),
+    )
+
+
 def restart(jobs: JobQuerySet, **changes: Any) -> int:
     """Make these jobs wait for a new run. The epoch rises, so that anything the old run still reports is refused."""
     cleared = dict.fromkeys(CLEARED)
-    anew = {"status": Status.PENDING, "run_epoch": F("run_epoch") + 1, "updated_at": Now()}
+    anew = {
+        "status": Status.PENDING,
+        "run_epoch": F("run_epoch") + 1,
+        "updated_at": Now(),
+        "deadline_at": _new_deadline(),
+    }
     return jobs.update(**cleared | anew | changes)
 
 
@@ -28,5 +52,6 @@ def restart_in_statement(job: str) -> str:
         f"status = '{Status.PENDING}'",
         f"run_epoch = {job}.run_epoch + 1",
         "updated_at = statement_timestamp()",
+        _NEW_DEADLINE.format(job=job),
     ]
     return ", ".join([*anew, *cleared])

@@ -13,6 +13,7 @@ from django.utils import timezone
 from jobs.models import Job, Status
 from jobs.recovery import rescue
 from jobs.recovery.decision import Policy, decide
+from jobs.runs.diagnosis import diagnose
 from jobs.runs.restart import CLEARED, restart, restart_in_statement
 from tests.factories import run
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 CREATED = datetime(2026, 3, 1, tzinfo=UTC)
 # Columns that differ per row, are set by the caller of the restart, or change with the clock.
-OWN = {"id", "error_message", "recovery_count", "updated_at"}
+OWN = {"id", "error_message", "recovery_count", "updated_at", "deadline_at"}
 
 
 def dead(worker: str) -> Job:
@@ -73,3 +74,36 @@ def test_changes_of_caller_take_precedence() -> None:
     made.refresh_from_db()
     assert (made.status, made.attempts, made.worker_id) == (Status.PENDING, 0, None)
     assert made.not_before is not None
+
+
+DEADLINES: dict[str, tuple[timedelta | None, timedelta | None, timedelta | None]] = {
+    # How long ago the run started, when its deadline is, and when that of the next run is. None: never, or the setting's.
+    "passed": (3 * HOUR, -HOUR, 2 * HOUR),
+    "still to come": (3 * HOUR, HOUR, 4 * HOUR),
+    "before the start": (3 * HOUR, -4 * HOUR, None),
+    "never started, passed": (None, -HOUR, None),
+    "never started, still to come": (None, HOUR, HOUR),
+    "none": (3 * HOUR, None, None),
+}
+
+
+@pytest.mark.parametrize("name", DEADLINES)
+def test_new_run_gets_as_much_time_as_the_last_one(name: str) -> None:
+    started, deadline, expected = DEADLINES[name]
+    pair = run(age=3 * HOUR), run(age=3 * HOUR, worker="worker-2")
+    jobs = Job.objects.filter(pk__in=[made.pk for made in pair])
+    jobs.update(
+        started_at=None if started is None else Now() - started,
+        deadline_at=None if deadline is None else Now() + deadline,
+    )
+    restart(jobs.filter(pk=pair[0].pk))
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE jobs AS job SET {restart_in_statement('job')} WHERE id = %s", [pair[1].pk])
+    for made in jobs:
+        if expected is None:
+            assert made.deadline_at is None
+        else:
+            assert made.deadline_at
+            assert abs(made.deadline_at - timezone.now() - expected) < timedelta(seconds=5)
+    jobs.update(status=Status.IN_PROGRESS, claimed_epoch=2, started_at=Now())
+    assert {diagnose(job).reason for job in jobs.with_evidence()} == {None}
