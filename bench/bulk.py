@@ -108,9 +108,10 @@ def _in_chunks(kind: Any, chosen: Any) -> Callable[[], Any]:
 
 def _one_by_one(ids: Any) -> Callable[[], Any]:
     from jobs.operations import job_operations  # noqa: PLC0415
+    from jobs.operations.steps import JobAction  # noqa: PLC0415
     from jobs.runs.timeline import CONSOLE  # noqa: PLC0415
 
-    steps = job_operations.plan(job_operations.JobAction.REQUEUE, ids)
+    steps = job_operations.plan(JobAction.REQUEUE, ids)
     return lambda: [job_operations.carry_out([step], CONSOLE, "bench") for step in steps]
 
 

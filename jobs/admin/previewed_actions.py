@@ -24,7 +24,7 @@ from jobs.admin.bulk.start import actor_of
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
 from jobs.operations import previews
-from jobs.operations.job_operations import Outcome, Step
+from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly

@@ -17,7 +17,7 @@ from django.db.models import Count, Min, QuerySet
 
 from jobs.bulk.kinds import Kind
 from jobs.models import BulkMember, BulkOperation
-from jobs.operations.job_operations import Step
+from jobs.operations.steps import Step
 from jobs.runs.timeline import Actor
 
 PLANNED_AT_ONCE = 1_000

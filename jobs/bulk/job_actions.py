@@ -10,7 +10,7 @@ from django.db.models import Q
 from jobs.bulk.kinds import Kind, Order, Result, Trial
 from jobs.models import Job, Status
 from jobs.operations import job_operations
-from jobs.operations.job_operations import JobAction
+from jobs.operations.steps import JobAction
 
 # The jobs that have waited longest come first.
 OLDEST_FIRST = ("created_at", "pk")

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Model
 
 from jobs.models import BulkMember, BulkOperation
-from jobs.operations.job_operations import Outcome, Step
+from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError

@@ -14,7 +14,7 @@ from jobs.dead_letters import operations, redaction, requeue
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.format import MalformedMessage, parse_body
 from jobs.models import DeadLetter, Job
-from jobs.operations.job_operations import OperationRefused, Outcome
+from jobs.operations.steps import OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from jobs.sqs import BATCH_BYTES
 from opsconsole.kit import reasons

@@ -21,7 +21,7 @@ from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
-from jobs.operations.job_operations import OperationRefused, Outcome, Step
+from jobs.operations.steps import OperationRefused, Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons, row_locks
 

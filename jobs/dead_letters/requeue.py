@@ -14,6 +14,8 @@ from jobs.messaging import outbox
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
+from jobs.operations.verdicts import step_for
 from jobs.runs.diagnosis import diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, record
@@ -30,9 +32,9 @@ NamedJob: TypeAlias = "WithAnnotations[Job, NamedJobColumns]"
 # For each letter: whether it was done, and a sentence.
 LetterResults = dict[UUID, tuple[bool, str]]
 
-REQUEUES: dict[str, job_operations.JobAction] = {
-    Status.FAILED: job_operations.JobAction.REQUEUE,
-    Status.QUARANTINED: job_operations.JobAction.RELEASE,
+REQUEUES: dict[str, JobAction] = {
+    Status.FAILED: JobAction.REQUEUE,
+    Status.QUARANTINED: JobAction.RELEASE,
 }
 
 
@@ -87,7 +89,7 @@ def requeue(pairs: Sequence[tuple[DeadLetter, NamedJob]], actor: Actor, reason: 
 
     Return for each letter whether it was done, and a sentence.
     """
-    steps = [job_operations.step_for(REQUEUES[job.status], job) for _, job in pairs if job.status in REQUEUES]
+    steps = [step_for(REQUEUES[job.status], job) for _, job in pairs if job.status in REQUEUES]
     outcomes = job_operations.carry_out(steps, actor, reason) if steps else []
     results = {outcome.job_id: (outcome.done, outcome.sentence) for outcome in outcomes}
     for letter, job in pairs:

@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import TextChoices
 from django.db.models.functions import Now
 
 from jobs.letter_ledger.settlement import follow_requeues
 from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
+from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step
+from jobs.operations.verdicts import step_for
 from jobs.runs import timeline
 from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
-from opsconsole.kit.counting import exactly
-from opsconsole.kit.durations import spell
-from opsconsole.kit.errors import OpsConsoleError, first_line
 from opsconsole.kit.row_locks import locked
 
 KEPT = "on each job's timeline"
@@ -33,49 +30,6 @@ _READ_OF_A_JOB = (
     "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count", "updated_at", "started_at",
     "deadline_at",
 )  # fmt: skip
-
-
-class OperationRefused(OpsConsoleError):
-    """An operation can't be started; the message says what is missing."""
-
-
-class JobAction(TextChoices):
-    REQUEUE = "requeue", "requeue"
-    CANCEL = "cancel", "cancel"
-    RELEASE = "release", "release from quarantine"
-
-
-@dataclass(frozen=True)
-class Step:
-    """What will happen to one job, frozen with what was seen of it. ``will`` False: it is skipped.
-
-    ``seen_reason`` is the diagnosis at that time ('' for none): an operator who saw a dead worker has not
-    decided about a worker that is alive. ``jobs.dead_letters.operations`` makes the same kind of steps.
-    """
-
-    job_id: UUID
-    action: str
-    seen_status: str
-    seen_epoch: int
-    seen_reason: str
-    will: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome for one job. ``failed``: it should have been done, but the database refused it."""
-
-    job_id: UUID
-    done: bool
-    sentence: str
-    failed: bool = False
-
-    @classmethod
-    def of_refusal(cls, step: Step, error: DatabaseError) -> Outcome:
-        """Return the outcome for a job or letter whose change the database refused."""
-        sentence = f"The database refused it, nothing was changed: {first_line(error)}"
-        return cls(step.job_id, done=False, sentence=sentence, failed=True)
 
 
 @dataclass(frozen=True)
@@ -97,81 +51,6 @@ def plan(action: JobAction, job_ids: Iterable[UUID]) -> list[Step]:
 def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, JobWithEvidence]:
     jobs = Job.objects.with_evidence().only(*_READ_OF_A_JOB).filter(pk__in=job_ids)
     return {job.pk: job for job in jobs}
-
-
-def step_for(action: str, job: JobWithEvidence) -> Step:
-    """Return the decision for one job that was loaded by ``with_evidence()``. Pure."""
-    will, sentence = _JUDGES[action](job)
-    reason = diagnose(job).reason or ""
-    return Step(job.pk, action, job.status, job.run_epoch, str(reason), will, sentence)
-
-
-def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
-    again = f"Will wait for run {job.run_epoch + 1}{_sending(job)}"
-    if job.status == Status.IN_PROGRESS:
-        return _judge_requeue_of_running(job, again)
-    if job.status == Status.CANCELLED and job.beat_at and job.beat_at >= job.stale_before:
-        ago = spell(job.read_at - job.beat_at)
-        return (
-            False,
-            f"Its worker still sent a heartbeat for the cancelled run {ago} ago. Wait until it has stopped.",
-        )
-    if job.status in {Status.FAILED, Status.CANCELLED}:
-        return True, again
-    if job.status == Status.QUARANTINED:
-        return False, "It is quarantined. Release it instead."
-    return False, "It is already waiting." if job.status == Status.PENDING else _left_alone(job)
-
-
-def _sending(job: JobWithEvidence) -> str:
-    if job.queue in settings.QUEUES:
-        return ", and its message will be sent."
-    return f". Its message will be sent once its queue '{job.queue}' is configured."
-
-
-def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, str]:
-    diagnosis = diagnose(job)
-    if diagnosis.stale or diagnosis.reason == Reason.HUNG:
-        return True, f"{diagnosis.sentence} {again} Anything the old run still reports will be refused."
-    return False, f"{diagnosis.sentence} Cancel it first if it must not continue."
-
-
-def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
-    if job.status == Status.PENDING:
-        return True, "Will not run."
-    if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:
-        return True, "Its worker cannot be told to stop. If it finishes, its result is kept."
-    if job.status == Status.IN_PROGRESS and diagnose(job).stale:
-        return (
-            True,
-            "Its worker no longer sends heartbeats for it. If it does again, it will be told to stop; its result will be refused.",
-        )
-    if job.status == Status.IN_PROGRESS:
-        return (
-            True,
-            f"Worker {job.worker_id} will be told with its next heartbeat, and its result will be refused.",
-        )
-    return False, _left_alone(job)
-
-
-def _judge_release(job: JobWithEvidence) -> tuple[bool, str]:
-    if job.status == Status.QUARANTINED:
-        forgiven = exactly(job.recovery_count, "recovery", "recoveries")
-        return True, f"Will wait for run {job.run_epoch + 1}{_sending(job)} {forgiven} will be forgiven."
-    return False, _left_alone(job)
-
-
-def _left_alone(job: JobWithEvidence) -> str:
-    if job.status in Status.values:
-        return f"It is {Status(job.status).label.lower()}: nothing to do."
-    return f"Its status '{job.status}' is not known to the console, so it is left alone."
-
-
-_JUDGES: dict[str, Callable[[JobWithEvidence], tuple[bool, str]]] = {
-    JobAction.REQUEUE: _judge_requeue,
-    JobAction.CANCEL: _judge_cancel,
-    JobAction.RELEASE: _judge_release,
-}
 
 
 def carry_out(

@@ -15,7 +15,7 @@ from jobs.dead_letters import operations as letter_operations
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import Job, JobEvent, Status
 from jobs.operations import job_operations
-from jobs.operations.job_operations import JobAction
+from jobs.operations.steps import JobAction
 from jobs.recovery import control, sweeps
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker

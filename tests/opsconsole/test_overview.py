@@ -15,6 +15,7 @@ from django.urls import reverse
 from alerts.models import Monitor
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
 from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
 from jobs.recovery import sweeps
 from jobs.recovery.decision import Policy
 from jobs.recovery.surroundings import Surroundings
@@ -96,7 +97,7 @@ def test_advice_on_quarantine_is_possible(db: None) -> None:
     """Advise release, because a quarantined job cannot be cancelled."""
     [finding] = overview.findings(replace(WELL, quarantined=1), ARMED)
     quarantined = job(status="quarantined")
-    for action in job_operations.JobAction:
+    for action in JobAction:
         [step] = job_operations.plan(action, [quarantined.pk])
         assert step.will is (action.value in finding.advice), action
 
@@ -105,7 +106,7 @@ def test_advice_on_quarantine_is_possible(db: None) -> None:
 def test_advice_on_lost_message_is_possible(db: None, finding: dict[str, Any], action: str) -> None:
     [found] = overview.findings(replace(WELL, **finding), ARMED)
     assert action in found.advice
-    [step] = job_operations.plan(job_operations.JobAction.CANCEL, [job().pk])
+    [step] = job_operations.plan(JobAction.CANCEL, [job().pk])
     assert step.will
 
 

@@ -15,7 +15,7 @@ from jobs.dead_letters import editing, operations, redaction, requeue
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
-from jobs.operations.job_operations import OperationRefused
+from jobs.operations.steps import OperationRefused
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 PREVIEW, SEND = "preview", "send"

@@ -15,7 +15,7 @@ from jobs.bulk import letter_actions
 from jobs.dead_letters import operations
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
-from jobs.operations.job_operations import Outcome, Step
+from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
 
 MOST_LETTERS = previewed_actions.MOST

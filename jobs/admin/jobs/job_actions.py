@@ -14,7 +14,7 @@ from jobs.admin.jobs.progress_notes import DoneByRun
 from jobs.bulk import job_actions
 from jobs.models import Job
 from jobs.operations import job_operations
-from jobs.operations.job_operations import JobAction, Outcome, Step
+from jobs.operations.steps import JobAction, Outcome, Step
 from jobs.runs.timeline import Actor
 
 MOST_JOBS = previewed_actions.MOST

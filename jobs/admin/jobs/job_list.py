@@ -24,7 +24,7 @@ from jobs.admin.jobs.job_page import job_page
 from jobs.admin.jobs.message_filter import MessageFilter
 from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
-from jobs.operations.job_operations import JobAction
+from jobs.operations.steps import JobAction
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.read_only_admin import PageAdmin

@@ -16,7 +16,8 @@ from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.models.job import JobWithEvidence
 from jobs.models.staleness import deadline_of
 from jobs.models.worker import stale_after
-from jobs.operations.job_operations import JobAction, step_for
+from jobs.operations.steps import JobAction
+from jobs.operations.verdicts import step_for
 from jobs.recovery import outlook, surroundings, waiting
 from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs.diagnosis import Diagnosis, diagnose

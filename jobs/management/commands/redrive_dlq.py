@@ -16,7 +16,7 @@ from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
-from jobs.operations.job_operations import OperationRefused, Step
+from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import commands, reasons
 from opsconsole.kit.counting import exactly

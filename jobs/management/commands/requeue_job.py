@@ -9,7 +9,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.operations import job_operations
-from jobs.operations.job_operations import JobAction, OperationRefused, Outcome
+from jobs.operations.steps import JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from opsconsole.kit import commands
 

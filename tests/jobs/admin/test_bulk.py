@@ -20,7 +20,7 @@ from psycopg.errors import QueryCanceled
 from jobs.admin.bulk import operation_page
 from jobs.bulk import freezing
 from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
-from jobs.operations.job_operations import JobAction
+from jobs.operations.steps import JobAction
 from jobs.runs.timeline import Actor
 from opsconsole.kit import exports
 from tests import people

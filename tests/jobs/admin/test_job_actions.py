@@ -15,7 +15,7 @@ from django.urls import reverse
 from jobs.admin.jobs import job_actions
 from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
 from jobs.operations import previews
-from jobs.operations.job_operations import JobAction
+from jobs.operations.steps import JobAction
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run

@@ -16,7 +16,7 @@ from jobs.bulk import chunks, decisions, freezing
 from jobs.bulk.kinds import BulkRefused
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Outbox, Status
-from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
 from jobs.runs.timeline import Actor
 from jobs.watch import retention
 from tests.factories import SECOND, beat, job, run
@@ -118,7 +118,7 @@ def test_empty_selection_is_an_empty_preview() -> None:
         decisions.begin(operation, ADA, REASON)
 
 
-@pytest.mark.parametrize("action", list(job_operations.JobAction))
+@pytest.mark.parametrize("action", list(JobAction))
 def test_each_action_carries_out_its_preview(action: str) -> None:
     statuses = {"requeue": Status.FAILED, "cancel": Status.PENDING, "release": Status.QUARANTINED}
     jobs = many(6, status=statuses[action])

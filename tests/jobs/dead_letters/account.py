@@ -12,7 +12,7 @@ from jobs.dead_letters.check import CheckedQueue
 from jobs.dead_letters.scan import Budget
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
-from jobs.operations.job_operations import Outcome
+from jobs.operations.steps import Outcome
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
 from tests.fakes.sqs import FakeSqs, Message, arn_of

@@ -14,7 +14,7 @@ from jobs.dead_letters import operations
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, ReplayAttempt, Status
 from jobs.operations import job_operations
-from jobs.operations.job_operations import OperationRefused
+from jobs.operations.steps import JobAction, OperationRefused
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
 from tests import factories
@@ -173,7 +173,7 @@ def test_job_that_changed_since_the_preview_is_left_alone() -> None:
 def test_requeueing_job_replays_its_letters() -> None:
     made = job(status=Status.FAILED)
     letter, discarded = dead_letter(made), dead_letter(made, state=State.DISCARDED)
-    steps = job_operations.plan(job_operations.JobAction.REQUEUE, [made.pk])
+    steps = job_operations.plan(JobAction.REQUEUE, [made.pk])
 
     job_operations.carry_out(steps, OLGA, REASON)
 
@@ -313,7 +313,7 @@ def test_replaying_a_letter_while_its_job_is_requeued() -> None:
     made = job(status=Status.FAILED)
     letter = dead_letter(made)
     of_letter = operations.plan(LetterAction.REPLAY, [letter.pk])
-    of_job = job_operations.plan(job_operations.JobAction.REQUEUE, [made.pk])
+    of_job = job_operations.plan(JobAction.REQUEUE, [made.pk])
 
     race(
         [

@@ -22,6 +22,7 @@ from jobs.messaging.format import parse_body
 from jobs.messaging.leases import LEASE, Fate, Page
 from jobs.models import Job, Outbox, Status
 from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run
@@ -402,7 +403,7 @@ def superseded(waiting: Job) -> None:
 
 
 def cancelled(waiting: Job) -> None:
-    steps = job_operations.plan(job_operations.JobAction.CANCEL, [waiting.pk])
+    steps = job_operations.plan(JobAction.CANCEL, [waiting.pk])
     assert job_operations.carry_out(steps, Actor.operator("ada", None), "not wanted")[0].done
 
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.operations import job_operations
-from jobs.operations.job_operations import JobAction, OperationRefused, Step
+from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Run
@@ -31,7 +31,7 @@ def planned(action: JobAction, made: Job) -> Step:
     return step
 
 
-def do(action: JobAction, made: Job) -> job_operations.Outcome:
+def do(action: JobAction, made: Job) -> Outcome:
     [outcome] = job_operations.carry_out([planned(action, made)], OPERATOR, "the customer called")
     return outcome
 

@@ -17,6 +17,7 @@ from jobs.messaging.dispatcher import dispatch
 from jobs.messaging.queue_depths import refresh_queue_states
 from jobs.models import Job, JobEvent, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
 from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
 from jobs.recovery import control, lost_messages
 from jobs.recovery.lost_messages import LATER_CLAIMS, resend_lost
 from jobs.runs import lifecycle
@@ -311,9 +312,7 @@ def claim(waiting: Job) -> None:
 
 
 def cancel(waiting: Job) -> None:
-    job_operations.carry_out(
-        job_operations.plan(job_operations.JobAction.CANCEL, [waiting.pk]), OPERATOR, "tests"
-    )
+    job_operations.carry_out(job_operations.plan(JobAction.CANCEL, [waiting.pk]), OPERATOR, "tests")
 
 
 def start_again(waiting: Job) -> None:

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.operations import job_operations
-from jobs.operations.job_operations import JobAction
+from jobs.operations.steps import JobAction
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Refusal, Refused, Run

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.operations import job_operations
-from jobs.operations.job_operations import JobAction
+from jobs.operations.steps import JobAction
 from jobs.recovery import sweeps
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker

@@ -1,0 +1,54 @@
+"""Steps and outcomes: what an operation would do to each job or dead letter, and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import DatabaseError
+from django.db.models import TextChoices
+
+from opsconsole.kit.errors import OpsConsoleError, first_line
+
+
+class OperationRefused(OpsConsoleError):
+    """An operation can't be started; the message says what is missing."""
+
+
+class JobAction(TextChoices):
+    REQUEUE = "requeue", "requeue"
+    CANCEL = "cancel", "cancel"
+    RELEASE = "release", "release from quarantine"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What will happen to one job, frozen with what was seen of it. ``will`` False: it is skipped.
+
+    ``seen_reason`` is the diagnosis at that time ('' for none): an operator who saw a dead worker has not
+    decided about a worker that is alive. ``jobs.dead_letters.operations`` makes the same kind of steps.
+    """
+
+    job_id: UUID
+    action: str
+    seen_status: str
+    seen_epoch: int
+    seen_reason: str
+    will: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome for one job. ``failed``: it should have been done, but the database refused it."""
+
+    job_id: UUID
+    done: bool
+    sentence: str
+    failed: bool = False
+
+    @classmethod
+    def of_refusal(cls, step: Step, error: DatabaseError) -> Outcome:
+        """Return the outcome for a job or letter whose change the database refused."""
+        sentence = f"The database refused it, nothing was changed: {first_line(error)}"
+        return cls(step.job_id, done=False, sentence=sentence, failed=True)

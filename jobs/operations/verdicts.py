@@ -1,0 +1,89 @@
+"""Verdicts of operations on jobs: what would happen to a job in its present state, in a sentence. All pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+
+from jobs.models import Status
+from jobs.models.job import JobWithEvidence
+from jobs.operations.steps import JobAction, Step
+from jobs.runs.diagnosis import Reason, diagnose
+from opsconsole.kit.counting import exactly
+from opsconsole.kit.durations import spell
+
+
+def step_for(action: str, job: JobWithEvidence) -> Step:
+    """Return the decision for one job that was loaded by ``with_evidence()``. Pure."""
+    will, sentence = _JUDGES[action](job)
+    reason = diagnose(job).reason or ""
+    return Step(job.pk, action, job.status, job.run_epoch, str(reason), will, sentence)
+
+
+def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
+    again = f"Will wait for run {job.run_epoch + 1}{_sending(job)}"
+    if job.status == Status.IN_PROGRESS:
+        return _judge_requeue_of_running(job, again)
+    if job.status == Status.CANCELLED and job.beat_at and job.beat_at >= job.stale_before:
+        ago = spell(job.read_at - job.beat_at)
+        return (
+            False,
+            f"Its worker still sent a heartbeat for the cancelled run {ago} ago. Wait until it has stopped.",
+        )
+    if job.status in {Status.FAILED, Status.CANCELLED}:
+        return True, again
+    if job.status == Status.QUARANTINED:
+        return False, "It is quarantined. Release it instead."
+    return False, "It is already waiting." if job.status == Status.PENDING else _left_alone(job)
+
+
+def _sending(job: JobWithEvidence) -> str:
+    if job.queue in settings.QUEUES:
+        return ", and its message will be sent."
+    return f". Its message will be sent once its queue '{job.queue}' is configured."
+
+
+def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, str]:
+    diagnosis = diagnose(job)
+    if diagnosis.stale or diagnosis.reason == Reason.HUNG:
+        return True, f"{diagnosis.sentence} {again} Anything the old run still reports will be refused."
+    return False, f"{diagnosis.sentence} Cancel it first if it must not continue."
+
+
+def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
+    if job.status == Status.PENDING:
+        return True, "Will not run."
+    if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:
+        return True, "Its worker cannot be told to stop. If it finishes, its result is kept."
+    if job.status == Status.IN_PROGRESS and diagnose(job).stale:
+        return (
+            True,
+            "Its worker no longer sends heartbeats for it. If it does again, it will be told to stop; its result will be refused.",
+        )
+    if job.status == Status.IN_PROGRESS:
+        return (
+            True,
+            f"Worker {job.worker_id} will be told with its next heartbeat, and its result will be refused.",
+        )
+    return False, _left_alone(job)
+
+
+def _judge_release(job: JobWithEvidence) -> tuple[bool, str]:
+    if job.status == Status.QUARANTINED:
+        forgiven = exactly(job.recovery_count, "recovery", "recoveries")
+        return True, f"Will wait for run {job.run_epoch + 1}{_sending(job)} {forgiven} will be forgiven."
+    return False, _left_alone(job)
+
+
+def _left_alone(job: JobWithEvidence) -> str:
+    if job.status in Status.values:
+        return f"It is {Status(job.status).label.lower()}: nothing to do."
+    return f"Its status '{job.status}' is not known to the console, so it is left alone."
+
+
+_JUDGES: dict[str, Callable[[JobWithEvidence], tuple[bool, str]]] = {
+    JobAction.REQUEUE: _judge_requeue,
+    JobAction.CANCEL: _judge_cancel,
+    JobAction.RELEASE: _judge_release,
+}
