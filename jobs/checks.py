@@ -65,7 +65,7 @@ def judge_retention(queue: QueueConfig, source: Reading, dlq: Reading) -> checks
             id="jobs.I001",
         )
     # In a FIFO queue the retention starts again when a message becomes a dead letter.
-    if queue.url.endswith(".fifo") or dlq.retention_seconds > source.retention_seconds:
+    if sqs.is_fifo(queue.url) or dlq.retention_seconds > source.retention_seconds:
         return None
     return checks.Warning(
         f"The dead letter queue of '{queue.name}' keeps messages for {_time(dlq)}, its queue for {_time(source)}. SQS "

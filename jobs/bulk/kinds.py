@@ -88,7 +88,7 @@ class Kind:
     only writes to the database, and the chunk and its record share a transaction. Otherwise it may be called again
     for members that it has already done, and must return the same results. ``describe`` names the owner of each
     subject; ``states`` labels statuses that are not those of jobs; ``page`` is the name of the model's admin pages,
-    such as ``jobs_job``.
+    such as ``jobs_job``. ``caveats`` are sentences for the preview about what the choice can't include.
     """
 
     action: str
@@ -105,6 +105,7 @@ class Kind:
     describe: Callable[[Sequence[str]], Mapping[str, str]]
     states: Mapping[str, str] = field(default_factory=dict)
     trial: Trial | None = None
+    caveats: Callable[[], Sequence[str]] = tuple
     atomic: bool = True
     most_a_chunk: int = MOST_A_CHUNK
 

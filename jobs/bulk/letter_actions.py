@@ -12,7 +12,7 @@ from functools import partial
 from django_q.tasks import async_task
 
 from jobs.bulk.kinds import Kind, Order, Result, Trial
-from jobs.dead_letters import operations
+from jobs.dead_letters import operations, origins, queue_visit
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Status
 
@@ -39,6 +39,11 @@ def _customers(subjects: Sequence[str]) -> dict[str, str]:
     return {str(pk): customer or queue for pk, customer, queue in told}
 
 
+def not_seen() -> list[str]:
+    """Return a sentence per dead letter queue of which the last scan did not see everything."""
+    return [why for dlq in origins.known() if (why := queue_visit.unseen_in_words(dlq))]
+
+
 def _kind(
     action: LetterAction, verb: str, done_word: str, permission: str, trial: Trial | None = None
 ) -> Kind:
@@ -57,6 +62,7 @@ def _kind(
         describe=_customers,
         states=dict(DeadLetter.State.choices),
         trial=trial,
+        caveats=not_seen,
     )
 
 

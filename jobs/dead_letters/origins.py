@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from jobs.models import DeadLetterQueue
 
@@ -25,6 +26,12 @@ def configured() -> list[DeadLetterQueue]:
             rows[url].queues = names
             rows[url].save(update_fields=["queues"])
     return [rows[url] for url in takes]
+
+
+def known() -> QuerySet[DeadLetterQueue]:
+    """Return the rows of the configured dead letter queues, without creating any."""
+    urls = [queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url]
+    return DeadLetterQueue.objects.filter(url__in=urls).order_by("pk")
 
 
 def origin_of(queues: Sequence[str], source_arn: str, queue_of_job: str | None) -> str:

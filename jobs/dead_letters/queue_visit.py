@@ -20,6 +20,10 @@ from jobs.dead_letters import departures, replay
 from jobs.dead_letters.scan import Budget, ScanResult, scan
 from jobs.models import DeadLetter, DeadLetterQueue
 
+# Why a scan of a FIFO queue does not see everything, however long it lasts.
+BEHIND = (
+    "SQS shows at most the first ten letters of a message group: replay or discard them to see those behind"
+)
 LEASE_MARGIN = timedelta(seconds=60)
 
 
@@ -116,10 +120,24 @@ def is_full(before: sqs.QueueDepth, scanned: ScanResult) -> bool:
     return scanned.exhausted and not before.in_flight and scanned.seen >= before.total
 
 
+def unseen(dlq: DeadLetterQueue) -> int:
+    """Return about how many messages were in the queue that the last scan did not see."""
+    return 0 if dlq.seen is None or dlq.about is None else max(0, dlq.about - dlq.seen)
+
+
+def unseen_in_words(dlq: DeadLetterQueue) -> str:
+    """Return a sentence about the messages that the last scan did not see, or '' when there are none."""
+    if not (count := unseen(dlq)):
+        return ""
+    why = BEHIND if sqs.is_fifo(dlq.url) else "The counts of SQS may lag by a minute"
+    return f"About {count:,} more in the dead letter queue of {dlq} were not seen. {why}."
+
+
 def coverage(dlq: DeadLetterQueue) -> str:
     """Return how much of the queue the last scan saw, such as "1,200 of about 5,000 seen"."""
     if dlq.seen is None or dlq.about is None:
         return "not scanned yet"
     if dlq.full:
         return f"all {dlq.seen:,} seen" if dlq.seen else "empty"
-    return f"{dlq.seen:,} of about {dlq.about:,} seen"
+    seen = f"{dlq.seen:,} of about {dlq.about:,} seen"
+    return f"{seen}; {BEHIND}" if sqs.is_fifo(dlq.url) and unseen(dlq) else seen

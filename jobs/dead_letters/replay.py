@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TypeAlias
 from uuid import UUID
@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from jobs import sqs
 from jobs.dead_letters import sending, snapshot
-from jobs.dead_letters.sending import Parcel
+from jobs.dead_letters.sending import Parcel, QueueAndGroup
 from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
@@ -33,11 +33,15 @@ OUGHT_TO_BE_GONE = (DeadLetter.State.REPLAYED, DeadLetter.State.DISCARDED)
 
 @dataclass
 class PageHandler:
-    """Handles the pages of messages that one scan of a queue holds. ``pause``: why it sends no more."""
+    """Handles the pages of messages that one scan of a queue holds.
+
+    ``pause``: why it sends no more; ``stopped``: the FIFO groups of which it sends no more.
+    """
 
     dlq: DeadLetterQueue
     sent: int = 0
     pause: str = ""
+    stopped: set[QueueAndGroup] = field(default_factory=set)
 
     def __call__(self, held: Sequence[Received]) -> set[str]:
         """Store these messages, carry out the requests for them, and return the ids of those that were deleted."""
@@ -63,10 +67,11 @@ class PageHandler:
                 _parcel(received, letter, attempts[letter.pk])
                 for received, letter in in_hand
                 if letter.pk in attempts and _is_to_be_sent(attempts[letter.pk])
-            ]
+            ],
+            self.stopped,
         )
         self.sent += len(result.letter_ids)
-        self.pause = result.pause
+        self.pause, self.stopped = result.pause, result.stopped
         return result.letter_ids
 
 

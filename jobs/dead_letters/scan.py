@@ -2,6 +2,9 @@
 
 Messages are hidden for a limited time during the scan, so that each receive brings different ones. Those that were
 not deleted are returned at the end. After a crash they return when that time is over.
+
+A FIFO queue hands out at most ten messages of a group while any of them is hidden. It is therefore scanned in rounds:
+when messages were deleted, the others are returned and those behind them are received, until a round deletes nothing.
 """
 
 from __future__ import annotations
@@ -79,11 +82,29 @@ class _Scan:
     held: dict[str, Received] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     page: dict[str, Received] = field(default_factory=dict)
+    deleted_in_round: int = 0
     empty_reads: int = 0
     done: ScanResult = field(default_factory=ScanResult)
 
+    @property
+    def in_order(self) -> bool:
+        return sqs.is_fifo(self.queue_url)
+
     def run(self) -> None:
         stop_at = monotonic() + self.budget.seconds
+        self._round(stop_at)
+        while self._more_may_be_behind():
+            _give_back(list(self.held.values()))
+            self.held.clear()
+            self.done.exhausted, self.done.why_stopped, self.empty_reads = False, "", 0
+            self._round(stop_at)
+
+    def _more_may_be_behind(self) -> bool:
+        """Tell whether the last round opened the way to messages that wait behind those it deleted."""
+        return self.in_order and self.done.exhausted and self.deleted_in_round > 0
+
+    def _round(self, stop_at: float) -> None:
+        self.deleted_in_round = 0
         hidden_for = int(self.budget.seconds) + MARGIN_SECONDS
         try:
             while not self.done.why_stopped:
@@ -102,14 +123,14 @@ class _Scan:
         self._hand_over()
 
     def _take(self, received: Sequence[Received]) -> int:
-        """Hold these messages, add those not handed over yet to the page, and return how many are new."""
-        before = len(self.seen)
+        """Hold these messages, add those not handed over yet to the page, and return how many were not held."""
+        before = len(self.held)
         for message in received:
             if message.message_id not in self.seen or message.message_id in self.page:
                 self.page[message.message_id] = message
             self.seen.add(message.message_id)
             self.held[message.message_id] = _handle_of(message)
-        return len(self.seen) - before
+        return len(self.held) - before
 
     def _page_is_full(self) -> bool:
         characters = sum(len(message.body) for message in self.page.values())
@@ -121,11 +142,13 @@ class _Scan:
             return
         deleted = self.work(page)
         self.done.deleted += len(deleted)
+        self.deleted_in_round += len(deleted)
         for message_id in deleted:
             del self.held[message_id]
 
     def _judge(self, *, repeated: bool, out_of_time: bool) -> None:
-        enough = 1 if len(self.seen) >= self.about else MOST_EMPTY_READS
+        # Once a FIFO queue has handed out messages, an empty read means that the others wait behind these.
+        enough = 1 if len(self.seen) >= self.about or (self.in_order and self.held) else MOST_EMPTY_READS
         if self.empty_reads >= enough:
             self.done.exhausted, self.done.why_stopped = True, "no more messages came"
         elif repeated:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 from django.conf import settings
@@ -27,6 +28,8 @@ State = ReplayAttempt.State
 INTENT_LASTS = timedelta(minutes=2)
 OUTCOME_LENGTH = 500
 LONGEST_DEDUP_ID = 128
+
+QueueAndGroup: TypeAlias = tuple[str, str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +63,22 @@ class Parcel:
 
 @dataclass
 class SendingResult:
-    """The letters that were sent. ``pause``: why SQS accepts no more for now."""
+    """The letters that were sent. ``pause``: why SQS accepts no more for now.
+
+    ``stopped``: the FIFO groups, by queue, of which no more may be sent because a letter of theirs failed.
+    """
 
     letter_ids: set[UUID] = field(default_factory=set)
     pause: str = ""
+    stopped: set[QueueAndGroup] = field(default_factory=set)
 
 
-def send(parcels: Sequence[Parcel]) -> SendingResult:
-    """Send these parcels, each FIFO group in order and never past a parcel of the group that failed."""
-    sent = SendingResult()
+def send(parcels: Sequence[Parcel], stopped: Iterable[QueueAndGroup] = ()) -> SendingResult:
+    """Send these parcels, each FIFO group in order and never past a parcel of the group that failed.
+
+    ``stopped``: the groups that were stopped before, while other parcels of the same queue were sent.
+    """
+    sent = SendingResult(stopped=set(stopped))
     by_queue: dict[str, list[Parcel]] = defaultdict(list)
     for parcel in parcels:
         by_queue[parcel.letter.queue].append(parcel)
@@ -82,11 +92,12 @@ def _send_to(queue: str, parcels: Sequence[Parcel], sent: SendingResult) -> None
     if url is None:
         _settle_unsent(parcels, f"The queue '{queue}' is not configured (any more).")
         return
-    stopped: set[str | None] = set()
-    for some in _rounds(parcels, in_order=url.endswith(".fifo")):
-        batch = [parcel for parcel in some if parcel.group not in stopped or parcel.group is None]
+    for some in _rounds(parcels, in_order=sqs.is_fifo(url)):
+        batch = [
+            parcel for parcel in some if (queue, parcel.group) not in sent.stopped or parcel.group is None
+        ]
         arrived = _send_batches(url, batch, sent)
-        stopped |= {parcel.group for parcel in some if parcel.letter.pk not in arrived}
+        sent.stopped |= {(queue, parcel.group) for parcel in some if parcel.letter.pk not in arrived}
 
 
 def _rounds(parcels: Sequence[Parcel], *, in_order: bool) -> Iterator[list[Parcel]]:

@@ -131,7 +131,7 @@ def _batches(target: str, url: str, letters: Sequence[Letter]) -> Iterator[Batch
 
 def _outgoing(letter: Letter, url: str) -> sqs.Outgoing:
     key, body = str(letter.id), letter.message.to_body()
-    if not url.endswith(".fifo"):
+    if not sqs.is_fifo(url):
         return sqs.Outgoing(key=key, body=body)
     job_id, epoch = letter.message.job_id, letter.message.run_epoch
     # A re-send is a new message; a repetition after a crash is the same one, and SQS drops it.

@@ -17,7 +17,7 @@ import boto3
 from botocore.config import Config
 
 from jobs.models.queue import MAX_VISIBILITY_SECONDS
-from jobs.sqs.addresses import console_link, region_and_endpoint
+from jobs.sqs.addresses import console_link, is_fifo, region_and_endpoint
 from jobs.sqs.failures import (
     MessageRefused,
     QueueError,
@@ -63,6 +63,7 @@ __all__ = [
     "delete",
     "delete_batch",
     "depth",
+    "is_fifo",
     "receive",
     "release",
     "release_batch",

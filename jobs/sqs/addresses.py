@@ -10,6 +10,11 @@ from django.conf import settings
 AWS_HOST = re.compile(r"\b([a-z]{2,4}(?:-[a-z]+)+-\d+)\..*(?:amazonaws\.(?:com|com\.cn|eu)|api\.aws)$")
 
 
+def is_fifo(queue_url: str) -> bool:
+    """Tell whether the queue keeps the order within each message group; SQS demands this ending of its name."""
+    return urlsplit(queue_url).path.endswith(".fifo")
+
+
 def console_link(queue_url: str) -> str | None:
     """Return the page of this queue in the AWS console, or None when the queue is not on AWS."""
     host = urlsplit(queue_url).hostname or ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from jobs.sqs.addresses import is_fifo
 from jobs.sqs.failures import NEEDS_A_PERSON, THROTTLED, detail, short_code
 from jobs.sqs.message_types import Attribute, Outgoing, QueueDepth, Received, SendResult
 
@@ -23,7 +23,7 @@ LONGEST_DELAY_SECONDS = 900
 
 def batch_entry(queue_url: str, number: str, outgoing: Outgoing) -> SendMessageBatchRequestEntryTypeDef:
     entry: SendMessageBatchRequestEntryTypeDef = {"Id": number, "MessageBody": outgoing.body}
-    if urlsplit(queue_url).path.endswith(".fifo"):
+    if is_fifo(queue_url):
         entry["MessageGroupId"] = outgoing.group_id or outgoing.key
         entry["MessageDeduplicationId"] = outgoing.dedup_id or outgoing.key
     elif outgoing.group_id:

@@ -84,6 +84,7 @@ def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
         "left_out": operation.total - operation.will,
         "sample": _lines(freezing.sample(operation, SAMPLE), kind),
         "most": settings.OPSCONSOLE_BULK_MOST,
+        "caveats": kind.caveats(),
         "takes": _at_this_pace(operation.will),
     }
 

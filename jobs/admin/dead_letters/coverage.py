@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django_stubs_ext import WithAnnotations
 
 from jobs import sqs
+from jobs.dead_letters import origins
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import DeadLetterQueue
 from opsconsole.kit.db_clock import DbNow
@@ -29,9 +30,7 @@ class CoverageLine:
 
 def lines() -> list[CoverageLine]:
     """Return the configured dead letter queues as they were last read, without asking SQS."""
-    urls = [queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url]
-    rows = DeadLetterQueue.objects.filter(url__in=urls).annotate(db_now=Now()).order_by("pk")
-    return [_line(row) for row in rows]
+    return [_line(row) for row in origins.known().annotate(db_now=Now())]
 
 
 def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> CoverageLine:

@@ -1,9 +1,10 @@
-"""The command that replays the present dead letters, in the order in which they were sent."""
+"""The command that replays the present dead letters in rounds, in the order in which they were sent."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -11,24 +12,29 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count, Q
 
-from jobs.dead_letters import check, fulfilment, operations
+from jobs.dead_letters import check, fulfilment, operations, origins
+from jobs.dead_letters.check import CheckedQueue
+from jobs.dead_letters.queue_visit import unseen_in_words
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
-from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
+from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, ReplayAttempt
+from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import commands, reasons
 from opsconsole.kit.counting import exactly
 
 PAGE = 500
+MOST_ROUNDS = 1_000
 MOST_TURNS_WITHOUT_PROGRESS = 3
 
 
 class Command(BaseCommand):
     help = (
-        "Scan the dead letter queues, then replay their letters: a letter of a known job requeues the job, and any "
-        "other is sent to its origin. Exit code 0: all replayed; 1: some were skipped or are not done yet."
+        "Scan the dead letter queues, then replay their letters, in rounds until none is left: a letter of a known job "
+        "requeues the job, and any other is sent to its origin. Exit code 0: all replayed; 1: some were skipped, are not "
+        "done yet or were not seen."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -44,37 +50,51 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, reason: str | None, **options: Any) -> None:
         if options["limit"] is not None and options["limit"] <= 0:
             raise CommandError("--limit must be more than 0.")
-        if not dry_run:
-            reason = reasons.required(reason, CommandError, operations.KEPT, name="--reason")
-            self._look()
-        chosen = list(self._chosen(options).values_list("pk", flat=True)[: options["limit"]])
         if dry_run:
-            self._preview(chosen)
+            self._preview(options)
         else:
-            self._redrive(chosen, Actor.operator(options["operator"], None), str(reason))
+            reason = reasons.required(reason, CommandError, operations.KEPT, name="--reason")
+            self._redrive(options, Actor.operator(options["operator"], None), reason)
 
-    def _look(self) -> None:
-        for checked in check.check():
-            self.stdout.write(str(checked))
-
-    def _chosen(self, options: dict[str, Any]) -> Any:
-        letters = DeadLetter.objects.present().order_by("sent_at", "pk")
-        if options["queue"]:
-            if options["queue"] not in settings.QUEUES:
-                raise CommandError(f"No queue '{options['queue']}' is configured. Nothing was replayed.")
-            letters = letters.filter(queue=options["queue"])
-        if options["group"]:
-            letters = letters.filter(group=_group(options["group"]))
-        return letters
-
-    def _preview(self, chosen: Sequence[UUID]) -> None:
+    def _preview(self, options: dict[str, Any]) -> None:
+        chosen = _untried(options, {}, _chosen(options))
         for step in _plans(chosen):
             verb = "replay " if step.will else "skip   "
             self.stdout.write(f"{verb}  {step.job_id}  {step.sentence}")
         self.stdout.write(f"{exactly(len(chosen), 'dead letter')}; nothing was changed.")
+        for dlq in origins.known():
+            if _concerns(dlq, options) and (why := unseen_in_words(dlq)):
+                self.stdout.write(why)
 
-    def _redrive(self, chosen: Sequence[UUID], actor: Actor, reason: str) -> None:
-        """Replay the letters that were chosen at the start; later arrivals are not included."""
+    def _redrive(self, options: dict[str, Any], actor: Actor, reason: str) -> None:
+        """Replay in rounds, because a FIFO queue shows more letters once those before them have left.
+
+        Letters that come back from their replay meanwhile are not tried again.
+        """
+        chosen_letters = _chosen(options)
+        tried: dict[UUID, None] = {}
+        checked = self._look()
+        skipped = 0
+        for _ in range(MOST_ROUNDS):
+            chosen = _untried(options, tried, chosen_letters)
+            if not chosen and _has_room(options, tried) and tried:
+                checked = self._look()
+                chosen = _untried(options, tried, chosen_letters)
+            if not chosen:
+                break
+            tried |= dict.fromkeys(chosen)
+            skipped += self._replay(chosen, actor, reason)
+        left = [each for each in checked if _concerns(each.dlq, options)]
+        self._account(list(tried), skipped, left if _has_room(options, tried) else [])
+
+    def _look(self) -> list[CheckedQueue]:
+        checked = check.check()
+        for each in checked:
+            self.stdout.write(str(each))
+        return checked
+
+    def _replay(self, chosen: Sequence[UUID], actor: Actor, reason: str) -> int:
+        """Replay these letters as far as possible; return how many were skipped."""
         skipped = 0
         for page in _pages(chosen):
             steps = operations.plan(LetterAction.REPLAY, page)
@@ -87,7 +107,7 @@ class Command(BaseCommand):
                     skipped += 1
                     self.stdout.write(f"skipped  {outcome.job_id}  {outcome.sentence}")
             self._work(page)
-        self._account(chosen, skipped)
+        return skipped
 
     def _work(self, page: Sequence[UUID]) -> None:
         """Send and delete until the whole page is done or there is no more progress."""
@@ -99,17 +119,57 @@ class Command(BaseCommand):
             still = still + 1 if left == waiting else 0
             waiting = left
 
-    def _account(self, chosen: Sequence[UUID], skipped: int) -> None:
-        states = _states(chosen)
+    def _account(self, tried: Sequence[UUID], skipped: int, checked: Sequence[CheckedQueue]) -> None:
+        states = _states(tried)
         done = states.get(DeadLetter.State.REPLAYED, 0)
         for state, count in sorted(states.items()):
             self.stdout.write(f"{count:>7,} {DeadLetter.State(state).label.lower()}")
-        if done < len(chosen):
-            raise CommandError(
-                f"{done:,} of {len(chosen):,} replayed, {skipped:,} skipped. The cluster continues with open requests; "
+        problems = []
+        if done < len(tried):
+            problems.append(
+                f"{done:,} of {len(tried):,} replayed, {skipped:,} skipped. The cluster continues with open requests; "
                 "the page of each letter shows its state."
             )
+        problems += [why for each in checked if (why := _why_not_all_seen(each))]
+        if problems:
+            raise CommandError(" ".join(problems))
         self.stdout.write(f"{done:,} replayed.")
+
+
+def _why_not_all_seen(checked: CheckedQueue) -> str:
+    """Return why letters may be left in the queue that nobody has seen, or '' when none are."""
+    if checked.visited.paused or checked.visited.busy or checked.visited.depth is None:
+        return f"{checked}."
+    return unseen_in_words(checked.dlq)
+
+
+def _concerns(dlq: DeadLetterQueue, options: dict[str, Any]) -> bool:
+    return not options["queue"] or options["queue"] in dlq.queues
+
+
+def _has_room(options: dict[str, Any], tried: Collection[UUID]) -> bool:
+    return options["limit"] is None or len(tried) < options["limit"]
+
+
+def _chosen(options: dict[str, Any]) -> DeadLetterQuerySet:
+    letters = DeadLetter.objects.present().order_by("sent_at", "pk")
+    if options["queue"]:
+        if options["queue"] not in settings.QUEUES:
+            raise CommandError(f"No queue '{options['queue']}' is configured. Nothing was replayed.")
+        letters = letters.filter(queue=options["queue"])
+    if options["group"]:
+        letters = letters.filter(group=_group(options["group"]))
+    return letters
+
+
+def _untried(
+    options: dict[str, Any], tried: Collection[UUID], chosen_letters: DeadLetterQuerySet
+) -> list[UUID]:
+    """Return the letters to try next, without those that came back from a letter that was tried."""
+    room = None if options["limit"] is None else options["limit"] - len(tried)
+    letters = chosen_letters.values_list("pk", "returned_from_id").iterator()
+    untried = (pk for pk, earlier in letters if pk not in tried and earlier not in tried)
+    return list(islice(untried, room))
 
 
 def _group(named: str) -> FailureGroup:

@@ -522,3 +522,14 @@ def test_age_reads_any_moment_when_past(operator: Client) -> None:
     dead_letter(age=5 * DAY, expires_at=Now() - timedelta(minutes=1))
 
     assert "any moment" in operator.get(LIST).content.decode()
+
+
+def test_preview_for_a_group_says_what_was_not_seen(operator: Client) -> None:
+    letter = dead_letter()
+    dead_letter_queue(seen=15, about=30)
+
+    page = operator.post(
+        reverse("admin:jobs_failuregroup_bulk", args=[letter.group_id, "replay"]), follow=True
+    )
+
+    assert "About 15 more in the dead letter queue of default were not seen." in page.content.decode()

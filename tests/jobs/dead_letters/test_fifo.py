@@ -1,0 +1,154 @@
+"""Tests of FIFO dead letter queues over HTTP: SQS shows ten letters of a group, and the console goes round until none is left."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from jobs.dead_letters import check, fulfilment, origins, queue_visit, scan
+from jobs.dead_letters.scan import Budget
+from jobs.models import DeadLetter
+from opsconsole.kit.env import QueueConfig
+from tests.conftest import TestQueue
+from tests.jobs.dead_letters.account import FIFO_DLQ, Account, letters, replay
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+pytestmark = pytest.mark.django_db
+
+State = DeadLetter.State
+
+
+@pytest.fixture
+def fifo_queue(sqs_client: SQSClient, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestQueue]:
+    """Create the queue ``default`` and its dead letter queue, both FIFO; receives do not wait."""
+    monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
+    name = f"orders-{uuid.uuid4().hex[:12]}"
+    url, dlq_url = (
+        sqs_client.create_queue(QueueName=f"{name}{kind}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        for kind in ("", "-dlq")
+    )
+    settings.QUEUES = {"default": QueueConfig("default", url, dlq_url)}
+    yield TestQueue(url, dlq_url, sqs_client)
+    for each in (url, dlq_url):
+        sqs_client.delete_queue(QueueUrl=each)
+
+
+def bury(queue: TestQueue, group: str, count: int) -> list[str]:
+    bodies = [f"{group} {number}" for number in range(count)]
+    for body in bodies:
+        queue.client.send_message(
+            QueueUrl=queue.dlq_url, MessageBody=body, MessageGroupId=group, MessageDeduplicationId=body
+        )
+    return bodies
+
+
+def received_in_order(queue: TestQueue) -> list[str]:
+    """Receive and delete everything in the queue; return the bodies in order."""
+    bodies: list[str] = []
+    while messages := queue.client.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10).get(
+        "Messages"
+    ):
+        for message in messages:
+            queue.client.delete_message(QueueUrl=queue.url, ReceiptHandle=message["ReceiptHandle"])
+            bodies.append(message["Body"])
+    return bodies
+
+
+def test_redrive_replays_what_waits_behind_the_first_ten_of_a_group(fifo_queue: TestQueue) -> None:
+    sent = [*bury(fifo_queue, "one", 25), *bury(fifo_queue, "two", 5)]
+    out = StringIO()
+
+    call_command("redrive_dlq", "--reason", "the directory is back", stdout=out)
+
+    assert out.getvalue().endswith("     30 replayed\n30 replayed.\n")
+    arrived = received_in_order(fifo_queue)
+    assert sorted(arrived) == sorted(sent)
+    assert [body for body in arrived if body.startswith("one")] == sent[:25]
+    assert DeadLetter.objects.filter(state=State.REPLAYED).count() == 30
+
+
+def test_check_says_why_it_did_not_see_all(fifo_queue: TestQueue) -> None:
+    bury(fifo_queue, "one", 13)
+
+    [checked] = check.check()
+
+    assert "10 of about 13 seen; SQS shows at most the first ten letters of a message group" in str(checked)
+
+
+def test_dry_run_names_what_was_not_seen(fifo_queue: TestQueue) -> None:
+    bury(fifo_queue, "one", 13)
+    check.check()
+    out = StringIO()
+
+    call_command("redrive_dlq", "--dry-run", stdout=out)
+
+    assert "10 dead letters; nothing was changed.\nAbout 3 more in the dead letter queue of default" in (
+        out.getvalue()
+    )
+
+
+def test_redrive_fails_when_letters_are_left_behind_undecided_ones(
+    fifo_queue: TestQueue, settings: Any
+) -> None:
+    """Ten letters of another group of failures, which the command does not replay, hide those behind them."""
+    bury(fifo_queue, "one", 13)
+    check.check()
+    group = DeadLetter.objects.order_by("sent_at", "pk")[0].group
+    DeadLetter.objects.update(group=type(group).objects.create(fingerprint="other", kind="shape", title="x"))
+
+    with pytest.raises(CommandError, match="About 3 more in the dead letter queue of default were not seen"):
+        call_command("redrive_dlq", "--group", group.fingerprint, "--reason", "x", stdout=StringIO())
+
+    assert received_in_order(fifo_queue) == []
+
+
+def test_visit_goes_on_behind_letters_that_left(fifo_queue: TestQueue) -> None:
+    """The visit that replays the first letters also stores those behind them, and keeps to undecided ones."""
+    bury(fifo_queue, "one", 23)
+    check.check()
+    first = list(DeadLetter.objects.order_by("sent_at", "pk"))
+    replay(*first[:5])
+
+    turn = fulfilment.work(Budget(seconds=20))
+
+    assert (turn.sent, turn.deleted) == (5, 5)
+    assert DeadLetter.objects.count() == 15
+    [dlq] = origins.configured()
+    assert (dlq.seen, dlq.about) == (15, 23)
+
+
+def test_letter_behind_a_failed_one_waits_in_the_next_round(account: Account) -> None:
+    """A round never sends past a letter of the group that failed in an earlier round of the same visit."""
+    ids = account.die(*(str(number) for number in range(12)), fifo=True)
+    messages = account.fake.queues[FIFO_DLQ].messages
+    for message_id in ids:
+        messages[message_id].group_id = message_id
+    account.check(FIFO_DLQ)
+    replay(*letters(ids))
+    for message_id in ids:
+        messages[message_id].group_id = "g"
+    account.fake.entry_fault = lambda body: "passing:InternalError" if body == "5" else None
+
+    account.work()
+
+    assert account.waiting(fifo=True) == ["0", "1", "2", "3", "4"]
+    account.fake.entry_fault = lambda body: None
+    account.work()
+    assert account.waiting(fifo=True) == [str(number) for number in range(12)]
+
+
+def test_scan_of_fifo_queue_ends_without_progress(account: Account) -> None:
+    account.die(*(f"{number}" for number in range(30)), fifo=True)
+
+    checked = account.check(FIFO_DLQ)
+
+    assert checked.visited.seen == 10
+    assert account.fake.hidden(FIFO_DLQ) == 0
+    assert queue_visit.unseen(checked.dlq) == 20
