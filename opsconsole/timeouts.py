@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError, connections
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from psycopg.errors import QueryCanceled
+from psycopg.pq import TransactionStatus
 
 logger = logging.getLogger(__name__)
 
@@ -17,15 +21,37 @@ logger = logging.getLogger(__name__)
 def limit_statements() -> None:
     """Cancel each statement of this process after the configured time; for processes that serve pages.
 
-    Sweeps, commands and migrations are not limited. The limit is a startup option of the connection, so a pooler must
-    pass it on or set it itself (docs/settings.md).
+    Sweeps, commands and migrations are not limited.
     """
-    seconds = settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS
-    if not seconds:
-        return
-    options = connections.settings["default"]["OPTIONS"]
-    asked = f"-c statement_timeout={seconds}s"
-    options["options"] = f"{options['options']} {asked}" if options.get("options") else asked
+    if settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS:
+        connection_created.connect(_limit_statements_of)
+
+
+def _limit_statements_of(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    if _limited not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_limited)
+
+
+def _limited(
+    execute: Callable[..., Any],
+    sql: Any,
+    params: Any,
+    many: bool,  # noqa: FBT001 - Django calls it by position
+    context: dict[str, Any],
+) -> Any:
+    """Send the limit together with the first statement of each transaction, so that it costs no round trip.
+
+    A pooler may use another session for the next transaction. It would drop or refuse a limit that belongs to the
+    session, or leave it to a sweep.
+    """
+    session = context["connection"].connection
+    begins = session is not None and session.info.transaction_status == TransactionStatus.IDLE
+    if many or not begins or not isinstance(sql, str):
+        return execute(sql, params, many, context)
+    limit = f"SET LOCAL statement_timeout = '{settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS}s'"
+    answer = execute(f"{limit}; {sql}", params, many, context)
+    context["cursor"].cursor.nextset()
+    return answer
 
 
 class TooSlowMiddleware:

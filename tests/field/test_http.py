@@ -6,67 +6,90 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests import presets
-from tests.serving import gunicorn
+from tests.field.console import Console
+from tests.field.proxy import Proxy
+from tests.field.visitor import FORM, Visitor
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-# Requests, and the status of their responses.
-ERRORS = [
-    ("GET", "/api/nothing", {}, 404),
-    ("DELETE", "/api/queue/X", {}, 405),
-    ("POST", "/api/docs", FORM, 403),
-    ("GET", "/api/queue/%00", {}, 400),
-    ("POST", "/api/jobs", {"Content-Type": "application/json"}, 401),
-]
+JSON = {"Content-Type": "application/json"}
+NEW_JOB = json.dumps({"customer_id": "c-1", "package_size": 3})
+CLAIM = json.dumps({"worker_id": "w-1"})
+FAILURE = """
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'theirs'; END $$;
+CREATE TRIGGER fail BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.customer_id = 'theirs') EXECUTE FUNCTION fail();
+"""
 
 
 @pytest.fixture
-def port(db: None, limiter: None, tmp_path: Path) -> Iterator[int]:
-    presets.write()
-    with gunicorn(tmp_path) as number:
-        yield number
+def proxy(console: Console) -> Iterator[Proxy]:
+    with console.served() as served:
+        yield served
 
 
-@pytest.mark.parametrize("method", ["as asked", "HEAD"])
-def test_api_error_is_complete_on_kept_connection(port: int, method: str) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    client.connect()
-    kept = client.sock
-    for asked, path, headers, status in ERRORS:
-        verb = asked if method == "as asked" else method
-        client.request(verb, path, "" if asked == "POST" else None, headers)
-        answer = client.getresponse()
-        body = answer.read()
-        if verb == asked:
-            assert answer.status == status, path
-            assert int(answer.headers["Content-Length"]) == len(body), path
-            assert json.loads(body)["status"] == status
-        else:
-            assert body == b""
-        assert client.sock is kept, f"the connection was closed after {path}"
-    client.close()
+def test_every_api_error_is_complete_on_a_kept_connection(console: Console, proxy: Proxy) -> None:
+    console.database.sql(FAILURE)
+    theirs = json.dumps({"customer_id": "theirs", "package_size": 3})
+    key, checker = console.key("jobs:write", "worker"), console.key("limits:check")
+    strict = console.key("jobs:write", policy="strict")
+    may = {"Authorization": f"Bearer {key}"}
+    with Visitor(proxy) as visitor:
+        job = visitor.ask("POST", "/api/jobs", NEW_JOB, JSON | may).json()["id"]
+        claim = f"/api/jobs/{job}/claim"
+        assert visitor.ask("POST", claim, CLAIM, JSON | may).status == 200
+    errors = [
+        ("GET", "/api/nothing", None, {}, 404),
+        ("DELETE", "/api/queue/X", None, {}, 405),
+        ("POST", "/api/docs", "", FORM, 403),
+        ("POST", "/api/jobs", NEW_JOB, JSON | {"Authorization": f"Bearer {checker}"}, 403),
+        ("POST", "/api/jobs", "", JSON, 401),
+        ("POST", "/api/jobs", "{}", JSON | may, 422),
+        ("POST", claim, CLAIM, JSON | may, 409),
+        ("POST", "/api/jobs", theirs, JSON | may, 500),
+        *[("POST", "/api/jobs", "{}", JSON | {"Authorization": f"Bearer {strict}"}, 422)] * 10,
+        ("POST", "/api/jobs", "{}", JSON | {"Authorization": f"Bearer {strict}"}, 429),
+    ]
+    # nginx refuses this address itself.
+    odd = [("GET", "/api/queue/%00", None, {}, 400)]
+    direct = http.client.HTTPConnection("localhost", proxy.console, timeout=60)
+    through_nginx = http.client.HTTPSConnection("localhost", proxy.port, timeout=60, context=proxy.context())
+    for client in (through_nginx, direct):
+        client.connect()
+        kept = client.sock
+        for method, path, body, headers, status in errors if client is through_nginx else odd + errors[:8]:
+            client.request(method, path, body, headers)
+            answer = client.getresponse()
+            received = answer.read()
+            assert answer.status == status, (path, received)
+            assert int(answer.headers["Content-Length"]) == len(received), path
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert json.loads(received)["status"] == status
+            assert client.sock is kept, f"the connection was closed after {path}"
+        client.close()
 
 
-def test_pipelined_responses_arrive_in_order(port: int) -> None:
+def test_answers_to_head_have_no_body(proxy: Proxy) -> None:
+    with Visitor(proxy) as visitor:
+        assert visitor.get("/healthz").body == b"ok"
+        kept = visitor.socket
+        for path in ("/api/nothing", "/api/docs", "/healthz"):
+            assert visitor.ask("HEAD", path).body == b""
+        assert visitor.get("/healthz").body == b"ok"
+        assert visitor.socket is kept
+
+
+def test_pipelined_responses_arrive_in_order(proxy: Proxy) -> None:
     """Send two requests at once: the second response contains nothing of the first."""
     request = b"GET /api/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", proxy.console), timeout=10) as plain:
         plain.sendall(request + last)
         received = b""
         while piece := plain.recv(65_536):
             received += piece
     head, _, rest = received.partition(b"\r\n\r\n")
-    length = int(
-        next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")).split(b":")[
-            1
-        ]
-    )
+    lines = [line.lower() for line in head.split(b"\r\n")]
+    [length] = [int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")]
     assert json.loads(rest[:length])["status"] == 404
     assert rest[length:].startswith(b"HTTP/1.1 200")

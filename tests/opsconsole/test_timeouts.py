@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import IntegrityError, connection, transaction
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
@@ -47,18 +49,54 @@ def test_other_errors_are_not_shown_as_timeouts() -> None:
     assert middleware.process_exception(HttpRequest(), ValueError("x")) is None
 
 
-def test_limit_is_added_to_other_options(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {}
-    monkeypatch.setitem(connections.settings["default"], "OPTIONS", options)
+@pytest.fixture
+def limited(db: None, settings: Any) -> Iterator[Callable[[], str]]:
+    """Limit the statements of the test's connection to 7 s; return how the limit of a statement is asked."""
+    settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS = 7
+    timeouts.limit_statements()
+    connection.close()
 
+    def limit() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting(%s)", ["statement_timeout"])
+            return str(cursor.fetchone()[0])
+
+    yield limit
+    connection_created.disconnect(timeouts._limit_statements_of)
+    connection.execute_wrappers.remove(timeouts._limited)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_limit_belongs_to_the_transaction(limited: Callable[[], str]) -> None:
+    assert limited() == "7s"
+    with transaction.atomic():
+        assert limited() == "7s"
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '2s'")
+        assert limited() == "2s"
+    assert limited() == "7s"
+    connection.connection.execute("SELECT 1")
+    assert connection.connection.execute("SHOW statement_timeout").fetchone() == ("0",)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_limited_statements_answer_as_usual(limited: Callable[[], str]) -> None:
+    user = people.viewer()
+    assert type(user).objects.filter(pk=user.pk).update(first_name="Vera 100%") == 1
+    assert type(user).objects.get(pk=user.pk).first_name == "Vera 100%"
+    assert type(user).objects.bulk_create([type(user)(username=name) for name in "ab"])[1].pk
+    with pytest.raises(IntegrityError):
+        type(user).objects.create(username="a")
+    with connection.cursor() as cursor:
+        cursor.executemany("SELECT %s", [(1,), (2,)])
+        cursor.execute("SELECT pg_sleep(0)")
+        assert cursor.fetchall() == [("",)]
+
+
+def test_no_limit_is_sent_when_it_is_off(db: None, settings: Any) -> None:
     settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS = 0
     timeouts.limit_statements()
-    assert options == {}
-
-    settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS = 7
-    options["options"] = "-c search_path=theirs"
-    timeouts.limit_statements()
-    assert options["options"] == "-c search_path=theirs -c statement_timeout=7s"
+    assert timeouts._limit_statements_of not in [receiver[1]() for receiver in connection_created.receivers]
 
 
 @pytest.mark.parametrize("entry", ["wsgi", "asgi"])
