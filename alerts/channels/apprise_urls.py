@@ -1,19 +1,18 @@
-"""The adapter for channels other than Slack, each given by an Apprise URL: e-mail, PagerDuty, Teams, webhooks."""
+"""The adapter for channels through Apprise, each given by a URL: e-mail, Teams, webhooks and many others."""
 
 from __future__ import annotations
 
 import logging
 import re
-from urllib.parse import unquote
 
 import apprise
 
-from alerts.channels.outcome import ANSWER_LENGTH, ChannelAnswer, Outcome
+from alerts.channels.http_posts import without_secrets
+from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.wording import AlertMessage, MessageItem
 
 TITLE_LENGTH = 200
 BODY_LENGTH = 3_000
-SHORTEST_SECRET = 4
 _STATUS = re.compile(r"error\s*=\s*(\d{3})")
 # HTTP statuses of permanent failures. Apprise logs the status of services that have one.
 _PERMANENT = {400, 401, 403, 404, 410}
@@ -67,9 +66,4 @@ def _type(message: AlertMessage) -> apprise.NotifyType:
 
 def _without_secrets(log_text: str, url: str) -> str:
     """Return the last line of the log, with every part of the URL replaced."""
-    line = (log_text.strip().splitlines() or [""])[-1]
-    pieces = re.split(r"[/:@?&=#,]+", url)[1:]
-    for piece in sorted({*pieces, *map(unquote, pieces)}, key=len, reverse=True):
-        if len(piece) >= SHORTEST_SECRET:
-            line = line.replace(piece, "***")
-    return line[:ANSWER_LENGTH]
+    return without_secrets((log_text.strip().splitlines() or [""])[-1], url)

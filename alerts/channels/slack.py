@@ -7,22 +7,16 @@ may disable an app that keeps posting after a 429, so ``Retry-After`` is passed 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-import requests
-from urllib3.exceptions import MaxRetryError, NewConnectionError
-
+from alerts.channels import http_posts
+from alerts.channels.http_posts import HttpAnswer, HttpPost
 from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.wording import AlertMessage, MessageItem
 
-CONNECT_SECONDS, READ_SECONDS = 5, 10
-ANSWER_BYTES = 1_000
 # Slack allows 50 blocks, 3,000 characters per text block, 10 fields of 2,000, 75 per button, and 3,000 per URL.
 MAX_BLOCKS, MAX_ITEMS, MAX_BUTTONS = 45, 10, 5
 TEXT, FIELD, LABEL, BUTTON, URL = 2_500, 900, 150, 70, 2_900
-LONGEST_WAIT = timedelta(hours=1)
 MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 # An error code in the body shows that Slack itself answered, and not a proxy, whose refusal may be temporary.
 _ERROR_CODE = re.compile(r"[a-z][a-z_]{2,60}")
@@ -37,66 +31,29 @@ _PERMANENT_CODES = {
 
 
 def post(webhook: str, message: AlertMessage) -> ChannelAnswer:
-    """Post a message. Every failure becomes an answer. A slow server can make this take long.
-
-    ``alerts.sending.delivery`` limits the time.
-    """
-    try:
-        with requests.post(
-            webhook,
-            json=payload(message),
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            body = response.raw.read(ANSWER_BYTES, decode_content=True).decode(errors="replace").strip()
-            return meaning(response.status_code, body, response.headers.get("Retry-After", ""))
-    except requests.RequestException as error:
-        # The error's text contains the webhook's address, which is a secret.
-        return ChannelAnswer(Outcome.AGAIN if _was_not_sent(error) else Outcome.UNKNOWN, _describe(error))
-    except OSError as error:
-        return ChannelAnswer(Outcome.UNKNOWN, _describe(error))
+    """Post a message. Every failure becomes an answer."""
+    answer = http_posts.send(HttpPost(webhook, payload(message)))
+    if isinstance(answer, ChannelAnswer):
+        return answer
+    return meaning(answer)
 
 
-def _was_not_sent(error: requests.RequestException) -> bool:
-    """Tell whether no connection was made, so that Slack cannot have received the message."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
-        return True
-    cause = error.args[0] if error.args else None
-    return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
-
-
-def _describe(error: Exception) -> str:
-    return f"No answer ({type(error).__name__})"
-
-
-def meaning(status: int, body: str, retry_after: str = "") -> ChannelAnswer:
+def meaning(answer: HttpAnswer) -> ChannelAnswer:
     """Interpret an answer of Slack."""
-    text = f"{status} {body}"[:200]
+    status, body, text = answer.status, answer.body, answer.text
     from_slack = bool(_ERROR_CODE.fullmatch(body))
     if status == 200:
         # Any other body may come from a proxy that dropped the message.
         return ChannelAnswer(Outcome.DELIVERED if body == "ok" else Outcome.UNKNOWN, text)
     if status == 429:
-        return ChannelAnswer(Outcome.AGAIN, text, _wait(retry_after))
+        return ChannelAnswer(Outcome.AGAIN, text, answer.retry_after)
     if status in {400, 413}:
         return ChannelAnswer(Outcome.BROKEN if body in _PERMANENT_CODES else Outcome.MALFORMED, text)
     if status == 410 or (status in {401, 403, 404} and from_slack):
         return ChannelAnswer(Outcome.BROKEN, text)
     if status in {502, 504}:
-        return ChannelAnswer(Outcome.UNKNOWN, text, _wait(retry_after))
-    return ChannelAnswer(Outcome.AGAIN, text, _wait(retry_after))
-
-
-def _wait(retry_after: str) -> timedelta | None:
-    """Parse ``Retry-After``, which is a number of seconds or an HTTP date. Return at most an hour."""
-    if re.fullmatch(r"[0-9]{1,9}", retry_after):
-        return min(timedelta(seconds=int(retry_after)), LONGEST_WAIT)
-    try:
-        wait = parsedate_to_datetime(retry_after) - datetime.now(UTC)
-    except (ValueError, TypeError):
-        return None
-    return min(max(wait, timedelta(0)), LONGEST_WAIT)
+        return ChannelAnswer(Outcome.UNKNOWN, text, answer.retry_after)
+    return ChannelAnswer(Outcome.AGAIN, text, answer.retry_after)
 
 
 def payload(message: AlertMessage) -> dict[str, Any]:

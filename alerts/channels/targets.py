@@ -7,6 +7,26 @@ from dataclasses import dataclass, field
 from django.conf import settings
 
 SLACK = "slack"
+# The schemes of services that open incidents; alerts.channels.incidents sends to them.
+INCIDENT_SCHEMES = frozenset(
+    {
+        "firehydrant",
+        "goalert",
+        "goalerts",
+        "ilert",
+        "incidentio",
+        "jira",
+        "opsgenie",
+        "opsimate",
+        "opsimates",
+        "pagerduty",
+        "pagertree",
+        "signl4",
+        "splunk",
+        "squadcast",
+        "victorops",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +40,12 @@ class Target:
     @property
     def kind(self) -> str:
         """'slack', or the scheme of the Apprise URL, which is not a secret."""
-        return SLACK if self.name == SLACK else self.address.partition(":")[0]
+        return SLACK if self.name == SLACK else self.address.partition(":")[0].lower()
+
+    @property
+    def opens_incidents(self) -> bool:
+        """Whether the channel has an incident per alert, which must be resolved with the alert."""
+        return self.kind in INCIDENT_SCHEMES
 
 
 def all_targets() -> dict[str, Target]:

@@ -23,7 +23,7 @@ TEST = "This is a test message. The channel works."
 
 @dataclass(frozen=True, kw_only=True)
 class MessageItem:
-    """The text about one alert or one test."""
+    """The text about one alert or one test. ``incident`` identifies the alert to services that open incidents."""
 
     kinds: tuple[Notification.Kind, ...]
     severity: str
@@ -32,6 +32,7 @@ class MessageItem:
     lines: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     links: Links = ()
+    incident: str = ""
 
     @property
     def good(self) -> bool:
@@ -87,6 +88,7 @@ def _item(notifications: Sequence[Notification], now: datetime) -> MessageItem:
         lines=tuple(_lines(notifications, last.alert)),
         facts=tuple((str(label), str(text)) for label, text in last.facts),
         links=_links(last, last.alert),
+        incident=f"opsconsole-{last.alert.incident_key}",
     )
 
 

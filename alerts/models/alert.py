@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Self, TypeAlias
 
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -65,6 +66,10 @@ class Alert(models.Model):
     since = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
     resolved_at = models.DateTimeField(null=True)
+
+    incident_key = models.UUIDField(
+        db_default=RandomUUID(), help_text="Identifies the alert to services that open incidents."
+    )
 
     # The last notification, which decides whether a new value is worth another one.
     told_at = models.DateTimeField(null=True)

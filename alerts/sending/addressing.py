@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from alerts.channels.targets import Target, all_targets, fallback, primary_targets
@@ -33,18 +34,33 @@ def address_notifications() -> int:
         if not ids:
             return 0
         rows = Notification.objects.filter(pk__in=ids)
-        current = (
-            rows.filter(created_at__gte=Now() - EXPIRES_AFTER).order_by("pk").values_list("pk", flat=True)
-        )
+        current = list(rows.filter(created_at__gte=Now() - EXPIRES_AFTER).order_by("pk"))
         Delivery.objects.bulk_create(
             [
-                Delivery(notification_id=pk, channel=target.name)
-                for pk in current
+                Delivery(notification_id=row.pk, channel=target.name)
+                for row in current
                 for target in primary_targets()
             ],
             ignore_conflicts=True,
         )
+        _resolve_incidents_of_fallback(current)
         return rows.update(addressed_at=Now())
+
+
+def _resolve_incidents_of_fallback(notifications: Sequence[Notification]) -> None:
+    """Send resolutions to the fallback, too, where it opened an incident in place of a channel that failed."""
+    instead = fallback()
+    if instead is None or not instead.opens_incidents:
+        return
+    resolved = [row for row in notifications if row.kind == Notification.Kind.RESOLVED]
+    opened = Delivery.objects.filter(
+        channel=instead.name, notification__alert__in=[row.alert_id for row in resolved]
+    ).exclude(state=Delivery.State.HANDED_OVER)
+    alerts = set(opened.values_list("notification__alert", flat=True))
+    Delivery.objects.bulk_create(
+        [Delivery(notification=row, channel=instead.name) for row in resolved if row.alert_id in alerts],
+        ignore_conflicts=True,
+    )
 
 
 def create_missing_channels() -> None:
@@ -72,8 +88,10 @@ def hand_over(target: Target) -> int:
             Delivery.objects.waiting()
             .filter(channel=target.name)
             .exclude(notification__kind=Notification.Kind.TEST)
+            .annotate(copied=Exists(copies))
         )
-        rows = list(locked_if_free(waiting, of=("self",)).annotate(copied=Exists(copies))[:PAGE])
+        ends_here = _ends_here(target) if broken else Q(pk__in=[])
+        rows = list(locked_if_free(waiting.filter(ends_here | Q(copied=False)), of=("self",))[:PAGE])
         Delivery.objects.bulk_create(
             [
                 Delivery(notification_id=row.notification_id, channel=instead.name, instead_of=target.name)
@@ -83,9 +101,18 @@ def hand_over(target: Target) -> int:
             ignore_conflicts=True,
         )
         if broken:
-            handed_over = Delivery.objects.waiting().filter(pk__in=[row.pk for row in rows])
+            handed_over = Delivery.objects.waiting().filter(ends_here, pk__in=[row.pk for row in rows])
             handed_over.update(state=Delivery.State.HANDED_OVER, settled_at=Now())
         return len(rows)
+
+
+def _ends_here(target: Target) -> Q:
+    """Return the deliveries of a broken channel that end when they are handed over.
+
+    Resolutions wait: an incident that the channel opened is resolved as soon as the channel works again.
+    """
+    kept = {Notification.Kind.TEST} | ({Notification.Kind.RESOLVED} if target.opens_incidents else set())
+    return ~Q(notification__kind__in=kept)
 
 
 def _fails(target: Target) -> bool:

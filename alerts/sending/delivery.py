@@ -22,6 +22,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from alerts.channels import apprise_urls, slack
+from alerts.channels.incidents import posting as incidents
 from alerts.channels.outcome import ANSWER_LENGTH, ChannelAnswer, Outcome
 from alerts.channels.targets import SLACK, Target, all_targets
 from alerts.channels.wording import AlertMessage, compose
@@ -119,21 +120,31 @@ def lease_message(target: Target) -> LeasedMessage | None:
         ):
             return None
         channel = Channel.objects.annotate(db_now=Now()).get(pk=target.name)
-        deliveries = _next_deliveries(channel)
+        deliveries = _next_deliveries(channel, target)
         rows = Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries])
         rows.filter(in_doubt=True).update(may_be_repeat=True)
         rows.update(in_doubt=True)
     return LeasedMessage(target, lease, [row.pk for row in deliveries], _message(deliveries, channel.db_now))
 
 
-def _next_deliveries(channel: Channel) -> list[Delivery]:
+def _next_deliveries(channel: Channel, target: Target) -> list[Delivery]:
     waiting = Delivery.objects.waiting().filter(channel=channel.pk).select_related("notification__alert")
     if channel.broken_since:
         waiting = waiting.filter(notification__kind=Notification.Kind.TEST)
     page = list(waiting.order_by("notification_id")[:PAGE])
     waiting_alerts = list(dict.fromkeys(delivery.notification.alert_id for delivery in page))
-    alerts = waiting_alerts if len(waiting_alerts) > DIGEST_ABOVE else waiting_alerts[:1]
-    return [delivery for delivery in page if delivery.notification.alert_id in alerts]
+    digest = len(waiting_alerts) > DIGEST_ABOVE and not target.opens_incidents
+    alerts = waiting_alerts if digest else waiting_alerts[:1]
+    deliveries = [delivery for delivery in page if delivery.notification.alert_id in alerts]
+    return _one_event(deliveries) if target.opens_incidents else deliveries
+
+
+def _one_event(deliveries: list[Delivery]) -> list[Delivery]:
+    """Return the deliveries that one event covers: an incident must be opened before it can be resolved."""
+    kinds = [delivery.notification.kind for delivery in deliveries]
+    if Notification.Kind.FIRING in kinds and Notification.Kind.RESOLVED in kinds:
+        return deliveries[: kinds.index(Notification.Kind.RESOLVED)]
+    return deliveries
 
 
 def _message(deliveries: Sequence[Delivery], now: datetime) -> AlertMessage:
@@ -151,8 +162,12 @@ def _was_malformed(deliveries: Sequence[Delivery]) -> bool:
 
 def post(leased: LeasedMessage) -> ChannelAnswer:
     """Post the message. This makes a network request, and no database query."""
-    send = slack.post if leased.target.name == SLACK else apprise_urls.post
-    return send(leased.target.address, leased.message)
+    target, message = leased.target, leased.message
+    if target.name == SLACK:
+        return slack.post(target.address, message)
+    if target.opens_incidents:
+        return incidents.post(target.address, message)
+    return apprise_urls.post(target.address, message)
 
 
 def answer_in_time(call: Callable[[], ChannelAnswer], seconds: float = ANSWER_SECONDS) -> ChannelAnswer:

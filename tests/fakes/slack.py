@@ -33,12 +33,16 @@ class FakeSlack:
         self.replies: list[Reply] = []
         self.always: Reply | None = None
         self.posts: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.received = threading.Event()
         self.closing = threading.Event()
         self._lock = threading.Lock()
 
-    def take(self, post: dict[str, Any]) -> Reply:
+    def take(self, path: str, headers: dict[str, str], post: dict[str, Any]) -> Reply:
         with self._lock:
+            self.paths.append(path)
+            self.headers.append(headers)
             self.posts.append(post)
             self.received.set()
             if self.always:
@@ -55,7 +59,7 @@ def serve() -> Iterator[FakeSlack]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            reply = slack.take(json.loads(body))
+            reply = slack.take(self.path, dict(self.headers), json.loads(body))
             if reply.hang:
                 slack.closing.wait(60)
                 return

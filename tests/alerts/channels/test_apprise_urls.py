@@ -62,12 +62,6 @@ def test_permanent_failure_is_recognised_and_answer_has_no_secret(
         assert secret not in answer.text
 
 
-def test_parts_of_the_url_are_removed_from_the_answer() -> None:
-    log_text = "x\n2026 - WARNING - Could not reach host.example.com with tok%40en/tok@en as bob"
-    answer = apprise_urls._without_secrets(log_text, "pover://bob:tok%40en@host.example.com/key")
-    assert answer == "2026 - WARNING - Could not reach *** with ***/*** as bob"
-
-
 def test_unreachable_service_and_unknown_scheme(settings: Any) -> None:
     assert (
         apprise_urls.post("json://127.0.0.1:1/secret-word", AlertMessage(items=(FIRING,))).outcome

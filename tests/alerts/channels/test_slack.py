@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
 from alerts.channels import slack
+from alerts.channels.http_posts import HttpAnswer
 from alerts.channels.outcome import Outcome
 from alerts.channels.wording import AlertMessage, Kind, MessageItem
 
@@ -120,16 +119,4 @@ def test_plain_format_is_only_text() -> None:
     ],
 )
 def test_answer_is_interpreted(status: int, body: str, outcome: str) -> None:
-    assert slack.meaning(status, body).outcome == outcome
-
-
-def test_retry_after_is_seconds_or_a_date_up_to_an_hour() -> None:
-    def wait(text: str) -> timedelta | None:
-        return slack.meaning(429, "rate_limited", text).retry_after
-
-    assert wait("3") == timedelta(seconds=3)
-    assert wait("999999999") == timedelta(hours=1)
-    assert wait("") is wait("soon") is wait("-3") is None
-    in_a_minute = wait(format_datetime(datetime.now(UTC) + timedelta(seconds=60)))
-    assert in_a_minute and timedelta(seconds=50) < in_a_minute <= timedelta(seconds=60)
-    assert wait("Wed, 21 Oct 2015 07:28:00 GMT") == timedelta(0)
+    assert slack.meaning(HttpAnswer(status, body)).outcome == outcome
