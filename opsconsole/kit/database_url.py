@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import environ
+from psycopg import IsolationLevel
 
 # A connection that a firewall or a failover dropped silently ends within a minute instead of the kernel's quarter of an
 # hour: a heartbeat that waits for it would make its run stale. The URL can override this.
@@ -15,6 +16,9 @@ KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+# Said by each transaction, because the default of a database, or of a pooler's session, may be another: under REPEATABLE
+# READ a sweep would not see the heartbeat that was committed after it locked the run.
+ISOLATION = {"isolation_level": IsolationLevel.READ_COMMITTED}
 
 
 def to_database(url: str) -> dict[str, Any]:
@@ -29,5 +33,8 @@ def to_database(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         # A pooler may use another session for each transaction.
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5} | KEEPALIVES | options,
+        "OPTIONS": {"application_name": "opsconsole", "connect_timeout": 5}
+        | KEEPALIVES
+        | options
+        | ISOLATION,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -337,8 +337,24 @@ def _on_own_connection(work: Callable[[], Any]) -> Any:
         connection.close()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_beat_committed_after_the_lock_wins(between_lock_and_write: Any) -> None:
+@pytest.fixture
+def isolation(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[str]:
+    """Make an isolation level the default of the database, for the connections that are opened from now on."""
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{request.param}'")
+    connection.close()
+    yield request.param
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_isolation")
+    connection.close()
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"], indirect=True)
+def test_beat_committed_after_the_lock_wins(between_lock_and_write: Any, isolation: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW default_transaction_isolation")
+        assert cursor.fetchone() == (isolation,)
     _arm_again()
     dead = dead_run()
     between_lock_and_write(lambda: heartbeats.say(Worker("worker-1"), dead.pk, 1))
