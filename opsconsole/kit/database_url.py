@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import environ
-from psycopg import IsolationLevel
 
 # A connection that a firewall or a failover dropped silently ends within a minute instead of the kernel's quarter of an
 # hour: a heartbeat that waits for it would make its run stale. The URL can override this.
@@ -17,8 +16,9 @@ KEEPALIVES = {
     "tcp_user_timeout": 30_000,
 }
 # Said by each transaction, because the default of a database, or of a pooler's session, may be another: under REPEATABLE
-# READ a sweep would not see the heartbeat that was committed after it locked the run.
-ISOLATION = {"isolation_level": IsolationLevel.READ_COMMITTED}
+# READ a sweep would not see the heartbeat that was committed after it locked the run. The number is
+# psycopg.IsolationLevel.READ_COMMITTED: the settings are read before anything heavy is imported.
+ISOLATION = {"isolation_level": 2}
 
 
 def to_database(url: str) -> dict[str, Any]:
