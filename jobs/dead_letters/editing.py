@@ -8,17 +8,17 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from jobs.dead_letters import operations, redaction, requeue
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.format import MalformedMessage, parse_body
 from jobs.models import DeadLetter, Job
-from jobs.operations.steps import OperationRefused, Outcome
+from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from jobs.sqs import BATCH_BYTES
 from opsconsole.kit import reasons
-from opsconsole.kit.row_locks import locked
+from opsconsole.kit.row_locks import locked, waited_in_vain
 
 MOST_DIFF_LINES = 400
 # The characters that SQS refuses in a body: those that XML does not allow.
@@ -56,6 +56,15 @@ def replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outc
     if not settings.OPSCONSOLE_EDIT_DEAD_LETTERS:
         raise OperationRefused("Editing dead letters is switched off: see OPSCONSOLE_EDIT_DEAD_LETTERS.")
     reason = reasons.required(reason, OperationRefused, operations.KEPT)
+    try:
+        return _replay_edited(letter_id, body, actor, reason)
+    except OperationalError as error:
+        if waited_in_vain(error):
+            raise OperationRefused(LOCKED_BY_OTHERS) from error
+        raise
+
+
+def _replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outcome:
     with transaction.atomic():
         letter = locked(DeadLetter.objects.defer("words")).get(pk=letter_id)
         job = requeue.jobs_of([letter]).get(letter.job_id)

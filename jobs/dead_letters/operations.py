@@ -8,6 +8,7 @@ cluster. Steps and outcomes are those of ``jobs.operations.job_operations``, wit
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
@@ -15,15 +16,16 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from jobs.dead_letters import requeue
+from jobs.dead_letters import letter_locks, requeue
 from jobs.dead_letters.requeue import LetterResults, NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter, Job, ReplayAttempt, Status
+from jobs.models import DeadLetter, ReplayAttempt, Status
 from jobs.operations.steps import OperationRefused, Outcome, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons, row_locks
+from opsconsole.kit import reasons
+from opsconsole.kit.row_locks import WaitBudget, locked
 
 KEPT = "in each letter's ledger"
 
@@ -48,43 +50,57 @@ def step_for(action: str, letter: DeadLetter, job: NamedJob | None) -> Step:
     return Step(letter.pk, action, letter.state, epoch, status, will, sentence)
 
 
-def carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
+@dataclass(frozen=True)
+class _Decision:
+    """Who does it, why, and how long all of it may wait for others."""
+
+    actor: Actor
+    reason: str
+    budget: WaitBudget
+
+
+def carry_out(
+    steps: Sequence[Step], actor: Actor, reason: str, *, budget: WaitBudget | None = None
+) -> list[Outcome]:
     """Write what was planned for each letter that has not changed; return the outcomes in the order of the steps.
 
     Everything is one transaction. When the database refuses it, each half is tried separately, so that a letter
-    that can't be written fails alone. Raise ``OperationRefused`` without a reason.
+    that can't be written fails alone. Letters that others have locked, or whose job they have, are left alone when the
+    budget is used up (by default ``row_locks.WAIT`` for all of them). Raise ``OperationRefused`` without a reason.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
     wanted = [step for step in steps if step.will]
     outcomes = {step.job_id: Outcome(step.job_id, done=False, sentence=step.sentence) for step in steps}
-    outcomes |= {outcome.job_id: outcome for outcome in _halving(wanted, actor, reason)}
+    decision = _Decision(actor, reason, budget or WaitBudget())
+    outcomes |= {outcome.job_id: outcome for outcome in _halving(wanted, decision)}
     return [outcomes[step.job_id] for step in steps]
 
 
-def _halving(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
+def _halving(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     try:
         with transaction.atomic():
-            return _together(steps, actor, reason)
+            return _together(steps, decision)
     except DatabaseError as error:
+        decision.budget.note(error)
         if len(steps) > 1:
             middle = len(steps) // 2
-            return _halving(steps[:middle], actor, reason) + _halving(steps[middle:], actor, reason)
+            return _halving(steps[:middle], decision) + _halving(steps[middle:], decision)
         return [Outcome.of_refusal(step, error) for step in steps]
 
 
-def _together(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
+def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     """Carry out the steps in waves with one letter per job, because requeueing the job changes its other letters."""
     outcomes: list[Outcome] = []
     waiting = list(steps)
     while waiting:
         wave, waiting = _wave(waiting)
-        outcomes += _carry_out(wave, actor, reason)
+        outcomes += _carry_out(wave, decision)
     return outcomes
 
 
 def _wave(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
     """Return (the steps of this wave, the steps of later waves)."""
-    named = dict(_named(steps).values_list("pk", "job_id"))
+    named = dict(letter_locks.named(steps).values_list("pk", "job_id"))
     now: dict[UUID, Step] = {}
     later = []
     for step in steps:
@@ -96,12 +112,9 @@ def _wave(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
     return list(now.values()), later
 
 
-def _named(steps: Sequence[Step]) -> QuerySet[DeadLetter]:
-    return DeadLetter.objects.filter(pk__in=[step.job_id for step in steps])
-
-
-def _carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome]:
-    letters_by_id = locked(steps)
+def _carry_out(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
+    letters_by_id = letter_locks.lock(steps, decision.budget)
+    busy = letter_locks.existing([step for step in steps if step.job_id not in letters_by_id])
     same = [
         step
         for step in steps
@@ -118,22 +131,13 @@ def _carry_out(steps: Sequence[Step], actor: Actor, reason: str) -> list[Outcome
         else:
             chosen.setdefault(LetterAction(step.action), []).append((letter, job))
     for action, pairs in chosen.items():
-        results |= _WRITES[action](pairs, actor, reason)
+        results |= _WRITES[action](pairs, decision)
     return [
-        Outcome(step.job_id, done=results[step.job_id][0], sentence=results[step.job_id][1]) for step in steps
+        Outcome.locked_by_others(step)
+        if step.job_id in busy
+        else Outcome(step.job_id, done=results[step.job_id][0], sentence=results[step.job_id][1])
+        for step in steps
     ]
-
-
-def locked(steps: Sequence[Step]) -> dict[UUID, DeadLetter]:
-    """Lock these letters and return them by id.
-
-    Their jobs are locked first, as in a requeue from a job's page: the opposite order could deadlock. Both are
-    locked in the order of their ids, so that two operators never wait for each other at once.
-    """
-    jobs = Job.objects.filter(pk__in=_named(steps).values("job_id")).order_by("pk")
-    list(row_locks.locked(jobs).values_list("pk", flat=True))
-    letters = DeadLetter.objects.light().filter(pk__in=[step.job_id for step in steps])
-    return {letter.pk: letter for letter in row_locks.locked(letters.order_by("pk"), of=("self",))}
 
 
 def _second_thought(step: Step, letter: DeadLetter, job: NamedJob | None) -> str:
@@ -156,13 +160,12 @@ def _become(letters: Iterable[DeadLetter], state: DeadLetter.State) -> None:
     DeadLetter.objects.filter(pk__in=[letter.pk for letter in letters]).update(state=state)
 
 
-def _replay(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
+def _replay(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     foreign = [letter for letter, job in pairs if job is None]
-    want_sending(foreign, actor, reason)
+    want_sending(foreign, decision.actor, decision.reason)
     results = {letter.pk: (True, f"Waits to be sent to the queue {letter.queue}.") for letter in foreign}
-    return results | requeue.requeue(
-        [(letter, job) for letter, job in pairs if job is not None], actor, reason
-    )
+    of_jobs = [(letter, job) for letter, job in pairs if job is not None]
+    return results | requeue.requeue(of_jobs, decision.actor, decision.reason, decision.budget)
 
 
 def want_sending(
@@ -184,9 +187,9 @@ def want_sending(
     _become(letters, State.REPLAYING)
 
 
-def _discard(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
+def _discard(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     letters = [letter for letter, _ in pairs]
-    ReplayAttempt.objects.bulk_create(_discarding(letter, actor, reason) for letter in letters)
+    ReplayAttempt.objects.bulk_create(_discarding(letter, decision) for letter in letters)
     _become(letters, State.DISCARDED)
     return {
         letter.pk: (
@@ -197,24 +200,32 @@ def _discard(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     }
 
 
-def _discarding(letter: DeadLetter, actor: Actor, reason: str) -> ReplayAttempt:
+def _discarding(letter: DeadLetter, decision: _Decision) -> ReplayAttempt:
     in_queue = letter.state == State.IN_QUEUE
     state = ReplayAttempt.State.WANTED if in_queue else ReplayAttempt.State.DONE
     ended_at = None if in_queue else Now()
     return entries.entry(
-        letter, LetterAction.DISCARD, state, actor, reason, from_copy=not in_queue, ended_at=ended_at
+        letter,
+        LetterAction.DISCARD,
+        state,
+        decision.actor,
+        decision.reason,
+        from_copy=not in_queue,
+        ended_at=ended_at,
     )
 
 
-def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
+def _restore(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     """Cancel discards that were not carried out yet; keep the other letters as copies in the console."""
     letters = [letter for letter, _ in pairs]
     waiting = _rows_of(letters).filter(action=LetterAction.DISCARD, state=ReplayAttempt.State.WANTED)
-    called_off = set(row_locks.locked(waiting.order_by("pk")).values_list("letter_id", flat=True))
+    called_off = set(
+        locked(waiting.order_by("pk"), wait=decision.budget.left).values_list("letter_id", flat=True)
+    )
     waiting.filter(letter_id__in=called_off).update(
         state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome="Restored before it was deleted."
     )
-    _note(letters, LetterAction.RESTORE, actor, reason)
+    _note(letters, LetterAction.RESTORE, decision)
     _become([letter for letter in letters if letter.pk in called_off], State.IN_QUEUE)
     _become([letter for letter in letters if letter.pk not in called_off], State.KEPT)
     back = "Restored before it was deleted from its queue."
@@ -223,26 +234,26 @@ def _restore(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
     }
 
 
-def _mark_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
+def _mark_sent(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     letters = [letter for letter, _ in pairs]
     unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
     kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
-    outcome = f"{actor.name} marked it as sent."
+    outcome = f"{decision.actor.name} marked it as sent."
     unknown.filter(from_copy=True).update(state=ReplayAttempt.State.DONE, ended_at=Now(), outcome=outcome)
     unknown.update(state=ReplayAttempt.State.SENT, outcome=outcome)
-    _note(letters, LetterAction.MARK_SENT, actor, reason)
+    _note(letters, LetterAction.MARK_SENT, decision)
     _become([letter for letter in letters if letter.pk in kept], State.REPLAYED)
     _become([letter for letter in letters if letter.pk not in kept], State.REPLAYING)
     return {letter.pk: (True, "Counts as replayed.") for letter in letters}
 
 
-def _mark_not_sent(pairs: Sequence[Pair], actor: Actor, reason: str) -> LetterResults:
+def _mark_not_sent(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     letters = [letter for letter, _ in pairs]
     unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
     kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
-    outcome = f"{actor.name} marked it as not sent."
+    outcome = f"{decision.actor.name} marked it as not sent."
     unknown.update(state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome=outcome)
-    _note(letters, LetterAction.MARK_NOT_SENT, actor, reason)
+    _note(letters, LetterAction.MARK_NOT_SENT, decision)
     _become([letter for letter in letters if letter.pk in kept], State.KEPT)
     _become([letter for letter in letters if letter.pk not in kept], State.IN_QUEUE)
     return {letter.pk: (True, "Can be replayed again.") for letter in letters}
@@ -252,14 +263,15 @@ def _rows_of(letters: Sequence[DeadLetter]) -> QuerySet[ReplayAttempt]:
     return ReplayAttempt.objects.filter(letter_id__in=[letter.pk for letter in letters])
 
 
-def _note(letters: Sequence[DeadLetter], action: LetterAction, actor: Actor, reason: str) -> None:
+def _note(letters: Sequence[DeadLetter], action: LetterAction, decision: _Decision) -> None:
     done = ReplayAttempt.State.DONE
     ReplayAttempt.objects.bulk_create(
-        entries.entry(letter, action, done, actor, reason, ended_at=Now()) for letter in letters
+        entries.entry(letter, action, done, decision.actor, decision.reason, ended_at=Now())
+        for letter in letters
     )
 
 
-_WRITES: dict[LetterAction, Callable[[Sequence[Pair], Actor, str], LetterResults]] = {
+_WRITES: dict[LetterAction, Callable[[Sequence[Pair], _Decision], LetterResults]] = {
     LetterAction.REPLAY: _replay,
     LetterAction.DISCARD: _discard,
     LetterAction.RESTORE: _restore,

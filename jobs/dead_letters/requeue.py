@@ -19,6 +19,7 @@ from jobs.operations.verdicts import step_for
 from jobs.runs.diagnosis import diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, record
+from opsconsole.kit.row_locks import WaitBudget
 
 
 class NamedJobColumns(EvidenceColumns, MessageColumns):
@@ -84,17 +85,19 @@ def _judge_waiting(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     return False, f"Its job is already waiting for run {job.run_epoch}."
 
 
-def requeue(pairs: Sequence[tuple[DeadLetter, NamedJob]], actor: Actor, reason: str) -> LetterResults:
+def requeue(
+    pairs: Sequence[tuple[DeadLetter, NamedJob]], actor: Actor, reason: str, budget: WaitBudget
+) -> LetterResults:
     """Requeue the jobs of these locked letters, as allowed by ``judge``; no two letters may name the same job.
 
     Return for each letter whether it was done, and a sentence.
     """
     steps = [step_for(REQUEUES[job.status], job) for _, job in pairs if job.status in REQUEUES]
-    outcomes = job_operations.carry_out(steps, actor, reason) if steps else []
+    outcomes = job_operations.carry_out(steps, actor, reason, budget=budget) if steps else []
     results = {outcome.job_id: (outcome.done, outcome.sentence) for outcome in outcomes}
     for letter, job in pairs:
         if job.pk not in results:
-            results[job.pk] = _send_again(letter, job, actor, reason)
+            results[job.pk] = _send_again(letter, job, actor, reason, budget)
     followed = [
         (letter, job.run_epoch + 1)
         for letter, job in pairs
@@ -108,7 +111,9 @@ def requeue(pairs: Sequence[tuple[DeadLetter, NamedJob]], actor: Actor, reason: 
     }
 
 
-def _send_again(letter: DeadLetter, job: NamedJob, actor: Actor, reason: str) -> tuple[bool, str]:
+def _send_again(
+    letter: DeadLetter, job: NamedJob, actor: Actor, reason: str, budget: WaitBudget
+) -> tuple[bool, str]:
     waiting = Job.objects.waiting().filter(pk=job.pk, run_epoch=job.run_epoch)
     if not restart(waiting):
         return False, "Its job has changed in the meantime. Nothing was changed."
@@ -116,5 +121,5 @@ def _send_again(letter: DeadLetter, job: NamedJob, actor: Actor, reason: str) ->
     outbox.post(job.pk, epoch, job.queue, reason=outbox.OPERATOR_REQUEUE, retry=True)
     details = {"from_status": job.status, "from_epoch": job.run_epoch, "dead_letter": str(letter.pk)}
     record(job.pk, JobEvent.Kind.REQUEUED, run_epoch=epoch, actor=actor, reason=reason, details=details)
-    settlement.follow_requeue(job.pk, epoch, actor, reason)
+    settlement.follow_requeues({job.pk: epoch}, actor, reason, wait=budget.left)
     return True, f"Waits for run {epoch}."

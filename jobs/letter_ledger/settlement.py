@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,20 +20,18 @@ State = ReplayAttempt.State
 FOLLOWING = (DeadLetter.State.IN_QUEUE, DeadLetter.State.KEPT)
 
 
-def follow_requeue(job_id: UUID, run_epoch: int, actor: Actor, reason: str) -> int:
-    """Do the same as ``follow_requeues`` for one job."""
-    return follow_requeues({job_id: run_epoch}, actor, reason)
-
-
-def follow_requeues(run_epochs: Mapping[UUID, int], actor: Actor, reason: str) -> int:
+def follow_requeues(
+    run_epochs: Mapping[UUID, int], actor: Actor, reason: str, *, wait: timedelta | None = None
+) -> int:
     """Record on each undecided letter of these jobs that it is replayed as a run of its job; return how many.
 
     Call it in the transaction of the requeue. The letters leave their queue once the new message has been sent.
+    ``wait`` is the limit of waiting for letters that others have locked.
     """
     undecided = (
         DeadLetter.objects.light().filter(job_id__in=list(run_epochs), state__in=FOLLOWING).order_by("pk")
     )
-    letters = list(locked(undecided, of=("self",)))
+    letters = list(locked(undecided, wait=wait, of=("self",)))
     note([(letter, run_epochs[letter.job_id]) for letter in letters if letter.job_id], actor, reason)
     return len(letters)
 

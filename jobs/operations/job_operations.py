@@ -21,7 +21,7 @@ from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
-from opsconsole.kit.row_locks import locked
+from opsconsole.kit.row_locks import WaitBudget
 
 KEPT = "on each job's timeline"
 
@@ -34,11 +34,12 @@ _READ_OF_A_JOB = (
 
 @dataclass(frozen=True)
 class _Decision:
-    """Who does it, why, and further details for the timeline."""
+    """Who does it, why, further details for the timeline, and how long all of it may wait for others."""
 
     actor: Actor
     reason: str
     details: dict[str, Any]
+    budget: WaitBudget
 
 
 def plan(action: JobAction, job_ids: Iterable[UUID]) -> list[Step]:
@@ -54,19 +55,25 @@ def _with_evidence(job_ids: Sequence[UUID]) -> dict[UUID, JobWithEvidence]:
 
 
 def carry_out(
-    steps: Sequence[Step], actor: Actor, reason: str, *, details: Mapping[str, Any] | None = None
+    steps: Sequence[Step],
+    actor: Actor,
+    reason: str,
+    *,
+    details: Mapping[str, Any] | None = None,
+    budget: WaitBudget | None = None,
 ) -> list[Outcome]:
     """Carry out the plan on each job that is still as it was seen; return the outcomes in the order of the steps.
 
     Everything is one transaction. When the database refuses it, each job gets a separate transaction, so that a row
-    that can't be written fails alone. ``details`` are stored with each event. Raise ``OperationRefused`` without a
-    reason.
+    that can't be written fails alone. Jobs that others have locked are left alone when the budget is used up (by default
+    ``row_locks.WAIT`` for all of them). ``details`` are stored with each event. Raise ``OperationRefused`` without a reason.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
-    decision = _Decision(actor, reason, dict(details or {}))
+    decision = _Decision(actor, reason, dict(details or {}), budget or WaitBudget())
     try:
         return _together(steps, decision)
-    except DatabaseError:
+    except DatabaseError as error:
+        decision.budget.note(error)
         return [_alone(step, decision) for step in steps]
 
 
@@ -83,7 +90,7 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     written: dict[UUID, str] = {}
     with transaction.atomic():
         # Lock first, then look again on a newer snapshot: a heartbeat or a result in between wins (I3).
-        found = _lock([step.job_id for step in wanted])
+        found = _lock([step.job_id for step in wanted], decision.budget)
         same = [step for step in wanted if found.get(step.job_id) == (step.seen_status, step.seen_epoch)]
         jobs = _with_evidence([step.job_id for step in same])
         kept = {step.job_id: _second_thought(step, jobs[step.job_id]) for step in same}
@@ -92,17 +99,25 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
             chosen = [jobs[step.job_id] for step in same if step.action == action and not kept[step.job_id]]
             written |= write(chosen, decision) if chosen else {}
     left |= {step.job_id: _changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
+    busy = _existing([step.job_id for step in wanted if step.job_id not in found])
     return [
-        Outcome(step.job_id, done=step.job_id in written, sentence=(written | left)[step.job_id])
+        Outcome.locked_by_others(step)
+        if step.job_id in busy
+        else Outcome(step.job_id, done=step.job_id in written, sentence=(written | left)[step.job_id])
         for step in steps
     ]
 
 
-def _lock(job_ids: Sequence[UUID]) -> dict[UUID, tuple[str, int]]:
-    """Lock these jobs until the transaction ends, and return their status and epoch."""
+def _lock(job_ids: Sequence[UUID], budget: WaitBudget) -> dict[UUID, tuple[str, int]]:
+    """Lock these jobs until the transaction ends, except for those that others hold; return their status and epoch."""
     # Always in the same order, so that two operations on the same jobs can't deadlock.
-    rows = locked(Job.objects.filter(pk__in=job_ids).order_by("pk"))
-    return {pk: (status, epoch) for pk, status, epoch in rows.values_list("pk", "status", "run_epoch")}
+    jobs = Job.objects.filter(pk__in=job_ids).order_by("pk")
+    rows = budget.lock(jobs.values_list("pk", "status", "run_epoch"))
+    return {pk: (status, epoch) for pk, status, epoch in rows}
+
+
+def _existing(job_ids: Sequence[UUID]) -> set[UUID]:
+    return set(Job.objects.filter(pk__in=job_ids).values_list("pk", flat=True)) if job_ids else set()
 
 
 def _second_thought(step: Step, job: JobWithEvidence) -> str:
@@ -161,7 +176,7 @@ def _send_again(jobs: Sequence[Job], kind: JobEvent.Kind, decision: _Decision) -
         for job in jobs
     )
     epochs = {job.pk: job.run_epoch + 1 for job in jobs}
-    follow_requeues(epochs, decision.actor, decision.reason)
+    follow_requeues(epochs, decision.actor, decision.reason, wait=decision.budget.left)
     return {job_id: f"Waits for run {epoch}." for job_id, epoch in epochs.items()}
 
 

@@ -9,6 +9,7 @@ from django.db import DatabaseError
 from django.db.models import TextChoices
 
 from opsconsole.kit.errors import OpsConsoleError, first_line
+from opsconsole.kit.row_locks import waited_in_vain
 
 
 class OperationRefused(OpsConsoleError):
@@ -38,9 +39,15 @@ class Step:
     sentence: str
 
 
+LOCKED_BY_OTHERS = (
+    "It is locked by others: another transaction has not ended that changes it or a row that belongs to it. "
+    "Nothing was changed. Try again."
+)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome for one job. ``failed``: it should have been done, but the database refused it."""
+    """The outcome for one job. ``failed``: it should have been done, but the database refused it or others locked it."""
 
     job_id: UUID
     done: bool
@@ -50,5 +57,12 @@ class Outcome:
     @classmethod
     def of_refusal(cls, step: Step, error: DatabaseError) -> Outcome:
         """Return the outcome for a job or letter whose change the database refused."""
+        if waited_in_vain(error):
+            return cls.locked_by_others(step)
         sentence = f"The database refused it, nothing was changed: {first_line(error)}"
         return cls(step.job_id, done=False, sentence=sentence, failed=True)
+
+    @classmethod
+    def locked_by_others(cls, step: Step) -> Outcome:
+        """Return the outcome for a job or letter that another transaction held for too long."""
+        return cls(step.job_id, done=False, sentence=LOCKED_BY_OTHERS, failed=True)

@@ -110,16 +110,44 @@ def test_a_locked_row_is_left_out_or_refused_at_once(job: Job, other: OtherSessi
 
 @pytest.mark.django_db(transaction=True)
 def test_the_limit_ends_with_the_transaction_and_is_never_off() -> None:
-    usual = _lock_timeout()
+    usual = _setting("lock_timeout")
     with transaction.atomic():
         row_locks.limit_waits()
-        assert _lock_timeout() == "3s"
+        assert _setting("lock_timeout") == "3s"
         row_locks.limit_waits(timedelta(0))
-        assert _lock_timeout() == "1ms"
-    assert _lock_timeout() == usual
+        assert _setting("lock_timeout") == "1ms"
+    assert _setting("lock_timeout") == usual
 
 
-def _lock_timeout() -> str:
+def _setting(name: str) -> str:
     with connection.cursor() as cursor:
-        cursor.execute("SHOW lock_timeout")
+        cursor.execute(f"SHOW {name}")
         return str(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_budget_is_spent_once_and_leaves_the_usual_limit_of_statements(
+    job: Job, other: OtherSession
+) -> None:
+    free = run()
+    other.execute("SELECT FROM jobs WHERE id = %s FOR NO KEY UPDATE", [job.pk])
+    budget = row_locks.WaitBudget(timedelta(milliseconds=300))
+    with transaction.atomic():
+        usual = _setting("statement_timeout")
+        for most_seconds in (1.0, 0.2):
+            began = time.monotonic()
+            assert budget.lock(Job.objects.order_by("pk")) == [free]
+            assert time.monotonic() - began < most_seconds
+        assert _setting("statement_timeout") == usual
+        assert _setting("lock_timeout") == "1ms"
+    assert not budget.left
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_budget_that_met_no_lock_is_hardly_touched(job: Job) -> None:
+    budget = row_locks.WaitBudget()
+    with transaction.atomic():
+        usual = _setting("statement_timeout")
+        assert budget.lock(Job.objects.all()) == [job]
+        assert _setting("statement_timeout") == usual
+    assert budget.left > row_locks.WAIT / 2

@@ -1,0 +1,34 @@
+"""Locks of letters and their jobs for operations: in one order, and for a limited time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from jobs.models import DeadLetter, Job
+from jobs.operations.steps import Step
+from opsconsole.kit.row_locks import WaitBudget
+
+
+def named(steps: Sequence[Step]) -> QuerySet[DeadLetter]:
+    return DeadLetter.objects.filter(pk__in=[step.job_id for step in steps])
+
+
+def lock(steps: Sequence[Step], budget: WaitBudget) -> dict[UUID, DeadLetter]:
+    """Lock these letters and return them by id, except for those that others hold, or whose job they hold.
+
+    Their jobs are locked first, as in a requeue from a job's page: the opposite order could deadlock. Both are
+    locked in the order of their ids, so that two operators never wait for each other at once.
+    """
+    jobs = Job.objects.filter(pk__in=named(steps).values("job_id")).order_by("pk")
+    held = budget.lock(jobs.values_list("pk", flat=True))
+    letters = DeadLetter.objects.light().filter(pk__in=[step.job_id for step in steps])
+    # A letter may name a job that does not exist: nobody holds it.
+    letters = letters.exclude(job_id__in=jobs.exclude(pk__in=held).values("pk"))
+    return {letter.pk: letter for letter in budget.lock(letters.order_by("pk"), of=("self",))}
+
+
+def existing(steps: Sequence[Step]) -> set[UUID]:
+    return set(named(steps).values_list("pk", flat=True)) if steps else set()
