@@ -39,7 +39,9 @@ def _run_demo() -> None:
 def _run_django() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - the version is told without Django
     from django.core.management import execute_from_command_line  # noqa: PLC0415
-    from django.db import OperationalError  # noqa: PLC0415
+    from django.db import InterfaceError, OperationalError  # noqa: PLC0415
+
+    from opsconsole.kit import kept_changes  # noqa: PLC0415 - imports Django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
     try:
@@ -47,6 +49,8 @@ def _run_django() -> None:
     except ImproperlyConfigured as error:
         # The sentence names the setting; a traceback would hide it.
         sys.exit(str(error))
-    except OperationalError as error:
+    except (OperationalError, InterfaceError) as error:
         # Whatever the command, a database that is away is a sentence and no traceback.
-        sys.exit(f"The database does not answer: {first_line(error)}")
+        kept = kept_changes.kept(error, since=0)
+        told = "" if kept is kept_changes.Kept.NOTHING else f". {kept.sentence}"
+        sys.exit(f"The database does not answer: {first_line(error)}{told}")

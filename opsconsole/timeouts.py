@@ -1,21 +1,14 @@
-"""The time limit for the statements of pages, and the page that says when it was reached."""
+"""The time limit for the statements of pages."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from psycopg.errors import QueryCanceled
 from psycopg.pq import TransactionStatus
-
-logger = logging.getLogger(__name__)
 
 
 def limit_statements() -> None:
@@ -52,19 +45,3 @@ def _limited(
     answer = execute(f"{limit}; {sql}", params, many, context)
     context["cursor"].cursor.nextset()
     return answer
-
-
-class TooSlowMiddleware:
-    """Answers with a page instead of an error when a statement was cancelled by the time limit."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
-
-    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if not isinstance(exception, OperationalError) or not isinstance(exception.__cause__, QueryCanceled):
-            return None
-        logger.warning("%s took too long and was cancelled.", request.path)
-        return render(request, "admin/too_slow.html", {"title": "This took too long"}, status=503)

@@ -25,6 +25,7 @@ from jobs.models import DeadLetter, ReplayAttempt, Status
 from jobs.operations.steps import OperationRefused, Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
+from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget, locked
 
 KEPT = "in each letter's ledger"
@@ -82,7 +83,8 @@ def _halving(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
             return _together(steps, decision)
     except DatabaseError as error:
         decision.budget.note(error)
-        if len(steps) > 1:
+        # An unknown outcome is not tried again: what was saved would look as if somebody else had changed it.
+        if len(steps) > 1 and not isinstance(error, OutcomeUnknown):
             middle = len(steps) // 2
             return _halving(steps[:middle], decision) + _halving(steps[middle:], decision)
         return [Outcome.of_refusal(step, error) for step in steps]

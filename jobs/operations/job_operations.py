@@ -21,6 +21,7 @@ from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
+from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget
 
 KEPT = "on each job's timeline"
@@ -72,9 +73,20 @@ def carry_out(
     decision = _Decision(actor, reason, dict(details or {}), budget or WaitBudget())
     try:
         return _together(steps, decision)
+    except OutcomeUnknown as error:
+        # Not tried again: what was saved would look as if somebody else had changed it.
+        return [_of_unknown(step, error) for step in steps]
     except DatabaseError as error:
         decision.budget.note(error)
         return [_alone(step, decision) for step in steps]
+
+
+def _of_unknown(step: Step, error: OutcomeUnknown) -> Outcome:
+    return (
+        Outcome.of_refusal(step, error)
+        if step.will
+        else Outcome(step.job_id, done=False, sentence=step.sentence)
+    )
 
 
 def _alone(step: Step, decision: _Decision) -> Outcome:

@@ -9,6 +9,7 @@ from django.db import DatabaseError
 from django.db.models import TextChoices
 
 from opsconsole.kit.errors import OpsConsoleError, first_line
+from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole.kit.row_locks import waited_in_vain
 
 
@@ -56,10 +57,12 @@ class Outcome:
 
     @classmethod
     def of_refusal(cls, step: Step, error: DatabaseError) -> Outcome:
-        """Return the outcome for a job or letter whose change the database refused."""
+        """Return the outcome for a job or letter whose change failed in the database: refused, or unknown (I14)."""
         if waited_in_vain(error):
             return cls.locked_by_others(step)
         sentence = f"The database refused it, nothing was changed: {first_line(error)}"
+        if isinstance(error, OutcomeUnknown):
+            sentence = Kept.UNKNOWN.sentence
         return cls(step.job_id, done=False, sentence=sentence, failed=True)
 
     @classmethod

@@ -30,6 +30,10 @@ PROBLEM = {
             "type": "boolean",
             "description": "True when asking again can never succeed: the job's message may be deleted.",
         },
+        "outcome": {
+            "const": "unknown",
+            "description": "Set when the connection broke while the change was being saved: it was saved or not.",
+        },
         "retryAfter": {"type": "integer", "description": "Seconds to wait before trying again."},
         "scope": {"type": "string", "description": "The scope that the API key lacks."},
         "errors": {
@@ -47,7 +51,7 @@ PROBLEM = {
 ALWAYS = {
     429: "Too many requests. `Retry-After` says in how many seconds the next one will be accepted.",
     500: "The console failed. The error was logged.",
-    503: "The database does not answer.",
+    503: "The database does not answer. `outcome: unknown`: whether the change was saved is unknown.",
 }
 WITH_BODY = {
     400: "The body is not JSON.",

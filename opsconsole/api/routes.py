@@ -20,7 +20,7 @@ from ninja.parser import Parser
 
 import jobs.api.routes
 import ratelimits.api.routes
-from opsconsole.api import description
+from opsconsole.api import description, unanswered
 from opsconsole.kit import problems
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
@@ -32,8 +32,6 @@ from ratelimits.requests import limiting, responses
 from ratelimits.requests.decorators import rate_limited
 
 logger = logging.getLogger("opsconsole.api.routes")
-
-RETRY_AFTER_SECONDS = 5
 
 
 class StrictParser(Parser):
@@ -167,8 +165,4 @@ def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
 @api.exception_handler(InterfaceError)
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.error("The database does not answer: %s", error)
-    return Problem(
-        503,
-        "The database does not answer; nothing was changed that was not told before. Try again.",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    ).response()
+    return unanswered.problem(request, error).response()

@@ -26,6 +26,7 @@ def to_database(url: str) -> dict[str, Any]:
     named: dict[str, Any] = environ.Env.db_url_config(url)
     options = named.pop("OPTIONS", {})
     return named | {
+        "ENGINE": "opsconsole.kit.postgresql",
         # The folder of a Unix socket is given as ?host=/folder; Django's own tools expect it here.
         "HOST": options.pop("host", named["HOST"]),
         "ATOMIC_REQUESTS": False,

@@ -23,6 +23,9 @@ SENTENCES = {
     413: "The request is larger than the console accepts.",
     500: "The console failed. The error was logged. Trying again may help.",
 }
+# After a failure in the middle of a request that may change something.
+FAILED_IN_A_CHANGE = "The console failed. The error was logged. Whether anything was changed is unknown."
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 class Problem(OpsConsoleError):
@@ -60,15 +63,17 @@ class ApiMiddleware:
             response["API-Version"] = VERSION
             response["Cache-Control"] = "no-store"
             if isinstance(response, HttpResponse) and response.status_code >= 400:
-                _speak_json(response)
+                _speak_json(response, changing=request.method not in SAFE_METHODS)
         return response
 
 
-def _speak_json(response: HttpResponse) -> None:
+def _speak_json(response: HttpResponse, *, changing: bool) -> None:
     """Turn Django's own error pages into problem documents; JSON responses are left alone."""
     if response.headers.get("Content-Type", "").partition(";")[0].endswith("json"):
         return
     detail = SENTENCES.get(response.status_code, HTTPStatus(response.status_code).phrase + ".")
+    if changing and response.status_code == 500:
+        detail = FAILED_IN_A_CHANGE
     replace_body(response, document(response.status_code, detail), MEDIA_TYPE)
 
 

@@ -27,6 +27,10 @@ class CuttingProxy:
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.proxy = self
 
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
     def cut(self, marks: Sequence[bytes], *, answer: bool) -> None:
         self._wanted = (marks, answer)
 
@@ -35,7 +39,7 @@ class CuttingProxy:
         """Route Django's default connection of this thread through this proxy for a while."""
         usual = connections["default"]
         here = usual.copy()
-        address = {"HOST": "127.0.0.1", "PORT": self._server.server_address[1]}
+        address = {"HOST": "127.0.0.1", "PORT": self.port}
         here.settings_dict = usual.settings_dict | address
         connections["default"] = here
         try:
@@ -116,6 +120,12 @@ class _Connection(socketserver.BaseRequestHandler):
                 return
             with suppress(OSError):
                 self.request.sendall(data)
+
+
+def to_database() -> CuttingProxy:
+    """Return a proxy to the server of the tests' database."""
+    described = connections["default"].settings_dict
+    return CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}")
 
 
 def _read(source: socket.socket) -> bytes:

@@ -13,6 +13,7 @@ from django.db import DataError, IntegrityError
 
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many
 from jobs.intake.parse import parse_job, parse_lines, parse_payload
+from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 
 LINES_SHOWN = 20
 
@@ -42,6 +43,10 @@ class Command(BaseCommand):
             # The table may have constraints and column types that only the database knows.
             reason = str(error).strip().replace("\n", " ")
             raise CommandError(f"The database refused the jobs. Nothing was enqueued: {reason}") from error
+        except OutcomeUnknown as error:
+            raise CommandError(
+                f"{Kept.UNKNOWN.sentence} All of the jobs were enqueued or none: look for the job {new_jobs[0].id}."
+            ) from error
         ids = [str(new.id) for new in new_jobs]
         self.stdout.write(_as_json(ids) if json else "\n".join(ids))
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, OperationalError
 
 from jobs import sqs
 from jobs.messaging.format import JobMessage
@@ -20,6 +20,7 @@ from jobs.runs.restart import restart
 from jobs.worker import Consumer, RunContext, outages
 from opsconsole.kit.env import QueueConfig
 from tests import factories
+from tests.chaos import cuts
 from tests.chaos.cuts import CuttingProxy
 from tests.fakes.sqs import FakeSqs
 
@@ -56,8 +57,7 @@ def consumer(fake: FakeSqs, ran: list[tuple[Any, int]], settings: Any) -> Consum
 @pytest.fixture
 def proxy() -> Iterator[CuttingProxy]:
     """Yield a proxy to the database server; only the consumer's connection uses it."""
-    described = connection.settings_dict
-    with CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as made:
+    with cuts.to_database() as made:
         yield made
 
 

@@ -1,0 +1,48 @@
+"""The API's answer when the database does not answer: whether the request changed anything, and whether to repeat it (I14)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+
+from opsconsole.database_failures import kept_by
+from opsconsole.kit.kept_changes import Kept
+from opsconsole.kit.problems import SAFE_METHODS, Problem
+
+RETRY_AFTER_SECONDS = 5
+KEYED = "create_job"
+UNKNOWN = (
+    "The connection to the database broke while the change was being saved. Whether it was saved is unknown."
+)
+
+
+def problem(request: HttpRequest, error: Exception) -> Problem:
+    """Return the problem document for a request that failed with this error of the database."""
+    kept = kept_by(request, error)
+    if request.method in SAFE_METHODS:
+        return _away("The database does not answer. Try again.")
+    if kept is Kept.NOTHING:
+        return _away("The database does not answer. Nothing was changed. Try again.")
+    if not _takes_key(request):
+        return _away(f"{UNKNOWN} Repeat the request: a report counts once.", outcome="unknown")
+    if request.headers.get("Idempotency-Key"):
+        return _away(
+            f"{UNKNOWN} Repeat the request with the same Idempotency-Key: that never creates a second job.",
+            outcome="unknown",
+        )
+    return Problem(
+        503,
+        f"{UNKNOWN} Look for the job before you repeat the request. A request with an Idempotency-Key can be repeated "
+        "safely.",
+        outcome="unknown",
+    )
+
+
+def _away(sentence: str, **members: Any) -> Problem:
+    """Return a problem that invites to repeat the request. Without ``Retry-After``, clients don't repeat it by themselves."""
+    return Problem(503, sentence, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, **members)
+
+
+def _takes_key(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and request.resolver_match.url_name == KEYED

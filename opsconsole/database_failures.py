@@ -1,0 +1,51 @@
+"""Pages that say what a failure of the database means for the request: too slow, or its outcome is unknown (I14)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from psycopg.errors import QueryCanceled
+
+from opsconsole.kit import kept_changes
+from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
+from opsconsole.kit.problems import SAFE_METHODS
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseFailureMiddleware:
+    """Answers with a page instead of an error when a statement took too long or a change was interrupted."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        # What was saved before this, such as the session, is not what the request asks for.
+        request.saved_before = kept_changes.saved_changes()  # type: ignore[attr-defined]  # our own attribute
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        kept = kept_by(request, exception)
+        context: dict[str, object] = {"reading": request.method in SAFE_METHODS, "kept": kept}
+        if kept is Kept.UNKNOWN:
+            logger.error(
+                "%s: the connection broke while a change was being saved: %s", request.path, exception
+            )
+            return render(request, "admin/outcome_unknown.html", context, status=503)
+        if isinstance(exception, OperationalError) and isinstance(exception.__cause__, QueryCanceled):
+            logger.warning("%s took too long and was cancelled.", request.path)
+            return render(request, "admin/too_slow.html", context, status=503)
+        return None
+
+
+def kept_by(request: HttpRequest, error: BaseException | None = None) -> Kept:
+    """Return what stands of the changes that the request made before it failed."""
+    if isinstance(error, OutcomeUnknown):
+        return Kept.UNKNOWN
+    # Without the mark, the request failed before it reached its view.
+    since = getattr(request, "saved_before", None)
+    return Kept.NOTHING if since is None else kept_changes.kept(error, since=since)

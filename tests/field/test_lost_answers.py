@@ -1,0 +1,196 @@
+"""Tests of a connection to PostgreSQL that breaks between a change and its answer: nobody is told that nothing happened (I14)."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.conf import settings as console
+from django.db import connection
+from django.test import Client
+
+from jobs.models import Job, RecoveryControl, Status
+from opsconsole.kit.models import Pause
+from tests import factories, people, presets
+from tests.chaos import cuts
+from tests.chaos.cuts import CuttingProxy
+from tests.keys import key
+from tests.serving import gunicorn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+JOB = {"customer_id": "TEST-001", "package_size": 50}
+JOB_COMMITS = (b'INSERT INTO "jobs"', b"COMMIT")
+URL = "http://127.0.0.1:1/000000000000/jobs"
+
+
+@pytest.fixture
+def proxy() -> Iterator[CuttingProxy]:
+    with cuts.to_database() as made:
+        yield made
+
+
+class Server:
+    """The served console, and an HTTP client that keeps its session."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.cookies: dict[str, str] = {}
+
+    def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, Any, str]:
+        """Send a request; return status, headers and body of the response."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        client.request(method, path, body or None, {"Cookie": cookies} | headers)
+        response = client.getresponse()
+        text = response.read().decode()
+        client.close()
+        return response.status, response.headers, text
+
+    def post_job(self, secret: str, idempotency_key: str = "") -> tuple[int, Any, Any]:
+        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
+        status, told, text = self.ask("POST", "/api/jobs", json.dumps(JOB), **headers)
+        return status, told, json.loads(text)
+
+    def post_form(self, page: str, action: str, **fields: str) -> tuple[int, str]:
+        """Open a page as a browser does, and submit its form with these fields."""
+        status, headers, text = self.ask("GET", page)
+        assert status == 200, text
+        self.cookies |= dict(re.findall(r"(csrftoken)=(\w+)", str(headers)))
+        hidden = dict(re.findall(r'name="(csrfmiddlewaretoken|plan)" value="([^"]+)"', text))
+        status, _, text = self.ask(
+            "POST",
+            action,
+            urlencode(hidden | fields),
+            **{"Content-Type": "application/x-www-form-urlencoded"},
+        )
+        return status, text
+
+
+@pytest.fixture
+def server(proxy: CuttingProxy, limiter: None, tmp_path: Path) -> Iterator[Server]:
+    presets.write()
+    RecoveryControl.objects.get_or_create(pk=1)
+    of = connection.settings_dict
+    url = f"postgres://{quote(of['USER'] or '', safe='')}@127.0.0.1:{proxy.port}/{of['NAME']}"
+    with gunicorn(tmp_path, "--workers", "1", "--threads", "1", DATABASE_URL=url, SQS_QUEUE_URL=URL) as port:
+        yield Server(port)
+
+
+def log_in(server: Server) -> None:
+    browser = Client()
+    browser.force_login(people.operator())
+    server.cookies[console.SESSION_COOKIE_NAME] = browser.cookies[console.SESSION_COOKIE_NAME].value
+
+
+@pytest.mark.parametrize("answer", [True, False], ids=["the commit's answer is lost", "the commit is lost"])
+def test_job_with_idempotency_key_is_created_once(server: Server, proxy: CuttingProxy, answer: bool) -> None:
+    _, secret = key()
+    proxy.cut(JOB_COMMITS, answer=answer)
+
+    status, headers, problem = server.post_job(secret, "order-4711")
+
+    assert proxy.cuts == 1
+    assert (status, problem["outcome"], headers["Retry-After"]) == (503, "unknown", "5")
+    assert "the same Idempotency-Key" in problem["detail"]
+    assert "othing was changed" not in problem["detail"]
+    assert Job.objects.count() == int(answer)
+
+    status, headers, job = server.post_job(secret, "order-4711")
+
+    assert status == 201
+    assert headers["Idempotent-Replayed"] == ("true" if answer else None)
+    assert [str(pk) for pk in Job.objects.values_list("pk", flat=True)] == [job["id"]]
+
+
+def test_job_without_idempotency_key_is_not_to_be_repeated_blindly(
+    server: Server, proxy: CuttingProxy
+) -> None:
+    _, secret = key()
+    proxy.cut(JOB_COMMITS, answer=True)
+
+    status, headers, problem = server.post_job(secret)
+
+    assert (status, problem["outcome"], headers["Retry-After"]) == (503, "unknown", None)
+    assert "Whether it was saved is unknown" in problem["detail"]
+    assert "A request with an Idempotency-Key can be repeated safely" in problem["detail"]
+    assert Job.objects.count() == 1
+
+
+def test_connection_lost_after_commit_is_no_promise_either(server: Server, proxy: CuttingProxy) -> None:
+    """The job is saved, and the connection breaks while it is read back for the answer."""
+    _, secret = key()
+    proxy.cut((*JOB_COMMITS, b"SELECT"), answer=False)
+
+    status, _, problem = server.post_job(secret)
+
+    assert (status, problem["outcome"]) == (503, "unknown")
+    assert Job.objects.count() == 1
+
+
+def test_connection_lost_before_commit_changed_nothing(server: Server, proxy: CuttingProxy) -> None:
+    _, secret = key()
+    proxy.cut((b'INSERT INTO "jobs"',), answer=False)
+
+    status, headers, problem = server.post_job(secret)
+
+    assert (status, headers["Retry-After"]) == (503, "5")
+    assert problem["detail"] == "The database does not answer. Nothing was changed. Try again."
+    assert not Job.objects.exists()
+    assert server.post_job(secret)[0] == 201
+
+
+def test_worker_is_told_that_its_report_can_be_repeated(server: Server, proxy: CuttingProxy) -> None:
+    _, secret = key()
+    job = factories.run(silent=factories.SECOND)
+    report = json.dumps({"worker_id": "worker-1", "run_epoch": 1})
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    proxy.cut((b'UPDATE "jobs"', b"COMMIT"), answer=True)
+
+    status, _, text = server.ask("POST", f"/api/jobs/{job.pk}/complete", report, **headers)
+    assert (status, json.loads(text)["outcome"]) == (503, "unknown")
+    assert "a report counts once" in json.loads(text)["detail"]
+
+    status, _, text = server.ask("POST", f"/api/jobs/{job.pk}/complete", report, **headers)
+    assert status == 200, text
+    job.refresh_from_db()
+    assert job.status == Status.COMPLETED
+
+
+def test_form_says_that_its_outcome_is_unknown(server: Server, proxy: CuttingProxy) -> None:
+    log_in(server)
+    proxy.cut((b'INSERT INTO "pauses"', b"COMMIT"), answer=True)
+    page = "/admin/opsconsole/pause/"
+    form = {"name": "recovery", "decision": "pause", "recovery-reason": "deploy", "recovery-minutes": "10"}
+
+    status, text = server.post_form(page, page, **form)
+
+    assert proxy.cuts == 1
+    assert status == 503
+    assert "Whether it was saved is unknown" in text
+    assert "Nothing was changed" not in text
+    assert Pause.objects.count() == 1
+
+
+def test_action_reports_unknown_outcome_per_row(server: Server, proxy: CuttingProxy) -> None:
+    log_in(server)
+    job = factories.job(status=Status.FAILED)
+    page = f"/admin/jobs/job/operate/requeue/?id={job.pk}"
+    proxy.cut((b'INSERT INTO "outbox"', b"COMMIT"), answer=True)
+
+    status, text = server.post_form(page, "/admin/jobs/job/operate/requeue/", reason="mended")
+
+    assert proxy.cuts == 1
+    assert status == 200
+    assert "Whether it was saved is unknown" in text
+    assert "It changed in the meantime" not in text
+    job.refresh_from_db()
+    assert (job.status, job.run_epoch) == (Status.PENDING, 2)

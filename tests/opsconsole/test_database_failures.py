@@ -1,0 +1,88 @@
+"""Tests of the pages about failures of the database: they promise "nothing was changed" only where that is known (I14)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.http import HttpRequest
+from django.test import Client
+from django.urls import reverse
+from psycopg.errors import QueryCanceled
+
+from jobs.models import Job
+from opsconsole import database_failures
+from opsconsole.kit.kept_changes import OutcomeUnknown
+from tests import factories, people
+
+MIDDLEWARE = database_failures.DatabaseFailureMiddleware(lambda _: pytest.fail("not called"))
+
+
+def request(method: str = "POST") -> HttpRequest:
+    made = HttpRequest()
+    made.method = method
+    made.saved_before = connection.saved_changes  # type: ignore[attr-defined] # set by the middleware
+    return made
+
+
+def cancelled() -> OperationalError:
+    error = OperationalError("canceling statement due to statement timeout")
+    error.__cause__ = QueryCanceled()
+    return error
+
+
+def page(asked: HttpRequest, error: Exception) -> str:
+    response = MIDDLEWARE.process_exception(asked, error)
+    assert response is not None
+    assert response.status_code == 503
+    return response.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_page_reports_statement_timeout(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.force_login(people.viewer())
+
+    def slow(*_: Any) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '20ms'")
+            try:
+                cursor.execute("SELECT pg_sleep(60)")
+            finally:
+                cursor.execute("RESET statement_timeout")
+        return []
+
+    monkeypatch.setattr("opsconsole.search.search", slow)
+
+    answer = client.get(reverse("search"), {"q": "anything"})
+
+    assert answer.status_code == 503
+    assert "This took too long" in answer.content.decode()
+    assert "Nothing was changed" not in answer.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_timeout_of_a_form_says_what_was_saved_before() -> None:
+    asked = request()
+    assert "Nothing was changed" in page(asked, cancelled())
+
+    job = factories.job()
+    assert "Nothing was changed" not in page(asked, cancelled())
+    assert "A part of the change was saved before that" in page(asked, cancelled())
+
+    later = request()
+    list(Job.objects.filter(pk=job.pk))
+    assert "Nothing was changed" in page(later, cancelled())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_unknown_outcome_is_told_as_unknown() -> None:
+    text = page(request(), OutcomeUnknown("the connection is lost"))
+
+    assert "Whether it was saved is unknown" in text
+    assert "Nothing was changed" not in text
+
+
+def test_other_errors_have_no_page_here() -> None:
+    assert MIDDLEWARE.process_exception(request(), ValueError("x")) is None
+    assert MIDDLEWARE.process_exception(request(), OperationalError("x")) is None
