@@ -42,7 +42,7 @@ def other() -> Iterator[OtherSession]:
 
 
 def hold(session: OtherSession, table: str, *ids: UUID) -> None:
-    session.execute(f"SELECT FROM {table} WHERE id = ANY(%s) FOR NO KEY UPDATE", [list(ids)])  # type: ignore[arg-type]  # a constant
+    session.execute(f"SELECT FROM {table} WHERE id = ANY(%s) FOR NO KEY UPDATE", [list(ids)])
 
 
 def replay(letters: list[DeadLetter]) -> tuple[list[Outcome], float]:
