@@ -7,6 +7,7 @@ with their cause (I7). ``alerts.sending.delivery`` sends the notifications.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "Trouble",
     "close",
     "create_notification",
+    "end_other_scopes",
     "fire",
     "measure",
     "monitor_ok",
@@ -48,9 +50,23 @@ def fire(fingerprint: str, trouble: Trouble) -> None:
     _fire(fingerprint, trouble.stored(), rules.for_fingerprint(fingerprint))
 
 
-def resolve(fingerprint: str) -> bool:
-    """Resolve the open alert and create a notification. Return False if no alert is open."""
-    return _resolve(fingerprint)
+def resolve(fingerprint: str, *, news: str = "") -> bool:
+    """Resolve the open alert and create a notification, with ``news`` if given. Return False if no alert is open."""
+    return _resolve(fingerprint, news=news)
+
+
+def end_other_scopes(rule: str, scopes: Collection[str], *, news: str) -> None:
+    """Resolve the rule's alerts about all scopes but these, because nobody measures those any more; ``news`` says why.
+
+    What was measured of them is forgotten, so that it does not stay unknown for ever.
+    """
+    kept = [f"{rule}:{scope}" for scope in scopes]
+    with transaction.atomic():
+        others = Alert.objects.open().filter(fingerprint__startswith=f"{rule}:").exclude(fingerprint__in=kept)
+        for fingerprint in others.values_list("fingerprint", flat=True):
+            _resolve(fingerprint, news=news)
+        gauges = Gauge.objects.filter(rule=rule, fingerprint__startswith=f"{rule}:")
+        gauges.exclude(fingerprint__in=kept).delete()
 
 
 def unknown(fingerprint: str, *, why: str) -> None:
@@ -162,12 +178,12 @@ def _write(
         create_notification(alert, notification.kind, notification.news)
 
 
-def _resolve(fingerprint: str, *, value: float | None = None) -> bool:
+def _resolve(fingerprint: str, *, value: float | None = None, news: str = "") -> bool:
     with transaction.atomic():
         alert = _locked(fingerprint)
         if alert is None:
             return False
-        close(alert, value=alert.value if value is None else value)
+        close(alert, news=news, value=alert.value if value is None else value)
         return True
 
 

@@ -6,6 +6,7 @@ too.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.db import connection, transaction
@@ -48,6 +49,20 @@ def judge() -> list[str]:
 def named(name: str) -> MonitorQuerySet:
     """Return the monitor with this name. Before its first success, there is none."""
     return Monitor.objects.filter(pk=name)
+
+
+def of_queue(dlq: str) -> str:
+    """Return the name of the monitor of this dead letter queue's check."""
+    return f"{DLQ_CHECK} ({dlq})"
+
+
+def end_others(kind: str, names: Collection[str], *, news: str) -> None:
+    """Forget the monitors of this kind but for these, and resolve their alerts; ``news`` says why."""
+    with transaction.atomic():
+        others = Monitor.objects.filter(pk__startswith=f"{kind} (").exclude(pk__in=names)
+        for name in list(others.values_list("pk", flat=True)):
+            notify.resolve(f"{RULE}:{name}", news=news)
+        others.delete()
 
 
 def is_late(name: str) -> bool:

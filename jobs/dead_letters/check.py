@@ -15,7 +15,7 @@ from alerts import notify
 from alerts.notify import Trouble
 from alerts.watch import monitor_alerts
 from jobs import sqs
-from jobs.dead_letters import origins, search_text
+from jobs.dead_letters import origins, removed_queues, search_text
 from jobs.dead_letters.affected_customers import AffectedCustomers, affected_by, failures_in
 from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
@@ -51,8 +51,12 @@ class CheckedQueue:
 
 
 def check() -> list[CheckedQueue]:
-    """Visit every configured dead letter queue and report to its alert rules; SQS errors are in the result."""
+    """Visit every configured dead letter queue and report to its alert rules; SQS errors are in the result.
+
+    What concerns queues that left the settings is settled first.
+    """
     queues = origins.configured()
+    removed_queues.retire()
     seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
     checked = [check_one(dlq, Budget(seconds=seconds)) for dlq in queues]
     search_text.catch_up()
@@ -79,7 +83,7 @@ def check_one(dlq: DeadLetterQueue, budget: Budget) -> CheckedQueue:
 
 def _in_time(dlq: DeadLetterQueue) -> None:
     interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
-    notify.monitor_ok(f"{monitor_alerts.DLQ_CHECK} ({dlq})", interval)
+    notify.monitor_ok(monitor_alerts.of_queue(str(dlq)), interval)
 
 
 def tell(dlq: DeadLetterQueue, visited: Visit) -> int:

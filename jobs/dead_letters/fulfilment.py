@@ -7,7 +7,7 @@ from time import monotonic
 
 from django.db.models import Q, QuerySet
 
-from jobs.dead_letters import origins, replay, sending
+from jobs.dead_letters import origins, removed_queues, replay, sending
 from jobs.dead_letters.check import check_one
 from jobs.dead_letters.scan import Budget
 from jobs.letter_ledger.entries import LetterAction, State
@@ -32,9 +32,11 @@ def work(budget: Budget | None = None) -> FulfilmentTurn:
     """Send and delete letters as requested, within the budget. SQS errors go to the ledger and are not raised."""
     budget = budget or Budget()
     done, stop_at = FulfilmentTurn(), monotonic() + budget.seconds
+    queues = origins.configured()
+    removed_queues.retire()
     done.unknown = sending.give_up_intents()
     done.sent = replay.settle_requeued() + replay.send_copies(stop_at)
-    for dlq in origins.configured():
+    for dlq in queues:
         if monotonic() < stop_at and has_requests(dlq):
             visited = check_one(dlq, budget).visited
             done.sent += visited.sent

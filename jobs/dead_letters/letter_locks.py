@@ -24,7 +24,7 @@ def lock(steps: Sequence[Step], budget: WaitBudget) -> dict[UUID, DeadLetter]:
     """
     jobs = Job.objects.filter(pk__in=named(steps).values("job_id")).order_by("pk")
     held = budget.lock(jobs.values_list("pk", flat=True))
-    letters = DeadLetter.objects.light().filter(pk__in=[step.job_id for step in steps])
+    letters = DeadLetter.objects.light().select_related("dlq").filter(pk__in=[step.job_id for step in steps])
     # A letter may name a job that does not exist: nobody holds it.
     letters = letters.exclude(job_id__in=jobs.exclude(pk__in=held).values("pk"))
     return {letter.pk: letter for letter in budget.lock(letters.order_by("pk"), of=("self",))}

@@ -38,7 +38,7 @@ Pair: TypeAlias = "tuple[DeadLetter, NamedJob | None]"
 def plan(action: LetterAction, letter_ids: Iterable[UUID]) -> list[Step]:
     """Return what the action would do to each of these letters, in the order given. Unknown ids are left out."""
     ids = list(letter_ids)
-    letters_by_id = DeadLetter.objects.light().in_bulk(ids)
+    letters_by_id = DeadLetter.objects.light().select_related("dlq").in_bulk(ids)
     jobs = requeue.jobs_of(letters_by_id.values())
     letters = (letters_by_id[letter_id] for letter_id in ids if letter_id in letters_by_id)
     return [step_for(action, letter, jobs.get(letter.job_id)) for letter in letters]
@@ -181,7 +181,7 @@ def want_sending(
             ReplayAttempt.State.WANTED,
             actor,
             reason,
-            from_copy=letter.state != State.IN_QUEUE,
+            from_copy=letter.state != State.IN_QUEUE or not letter.dlq.is_configured,
             edited_body=edited_body,
         )
         for letter in letters

@@ -27,21 +27,24 @@ def _judge_replay(letter: DeadLetter, job: NamedJob | None) -> Verdict:
         return requeue.judge(letter, job)
     if letter.queue not in settings.QUEUES:
         return False, _unknown_origin(letter)
-    if letter.state == State.IN_QUEUE:
-        return True, f"Will be sent to the queue {letter.queue}, then deleted from the dead letter queue."
+    return True, _will_be_sent(letter)
+
+
+def _will_be_sent(letter: DeadLetter) -> str:
     copy = f"will be sent to the queue {letter.queue} from the stored copy."
+    if not letter.dlq.is_configured:
+        return f"It {copy} Its dead letter queue was removed from the settings: if it still exists, delete the message there."
+    if letter.state == State.IN_QUEUE:
+        return f"Will be sent to the queue {letter.queue}, then deleted from the dead letter queue."
     if letter.state == State.GONE:
-        return (
-            True,
-            f"It left its queue without the console, and somebody else may have replayed it; it {copy}",
-        )
-    return True, f"It {copy}"
+        return f"It left its queue without the console, and somebody else may have replayed it; it {copy}"
+    return f"It {copy}"
 
 
 def _unknown_origin(letter: DeadLetter) -> str:
     if not letter.queue:
         return "The queue it came from is not known, because several queues share this dead letter queue."
-    return f"The queue '{letter.queue}' it came from is not configured."
+    return f"The queue '{letter.queue}' it came from is not configured: add it to OPSCONSOLE_QUEUES, or discard the letter."
 
 
 _NOT_TO_BE_REPLAYED: dict[str, str] = {

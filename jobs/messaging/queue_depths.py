@@ -36,7 +36,7 @@ def _forget_others() -> None:
     """Delete the state and resolve the alert of queues that are no longer configured."""
     others = QueueState.objects.exclude(name__in=settings.QUEUES)
     for name in others.values_list("name", flat=True):
-        notify.resolve(f"{UNREADABLE}:{name}")
+        notify.resolve(f"{UNREADABLE}:{name}", news="The queue was removed from the settings.")
     others.delete()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import models
 
 
@@ -37,6 +38,16 @@ class DeadLetterQueue(models.Model):
 
     def __str__(self) -> str:
         return "+".join(self.queues) or self.url
+
+    @property
+    def is_configured(self) -> bool:
+        """Tell whether the settings still name this queue; otherwise nothing reads it."""
+        return self.url in {queue.dlq_url for queue in settings.QUEUES.values()}
+
+    @property
+    def label(self) -> str:
+        """Return its name for people; one that was replaced had the same name as its successor."""
+        return str(self) if self.is_configured else f"{self} (removed from the settings)"
 
     @property
     def depth(self) -> int | None:

@@ -55,7 +55,7 @@ def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
 
 def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpResponse:
     """Show the editor on GET; on POST show the changes or, when confirmed, send."""
-    letter = get_object_or_404(DeadLetter.objects.select_related("group").defer("words"), pk=letter_id)
+    letter = get_object_or_404(DeadLetter.objects.select_related("group", "dlq").defer("words"), pk=letter_id)
     if not offered(letter, requeue.jobs_of([letter]).get(letter.job_id)):
         return _page(admin, request, letter, None)
     if request.method != "POST":

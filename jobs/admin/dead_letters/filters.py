@@ -52,7 +52,7 @@ class DeadLetterQueueFilter(KnownFilter):
     parameter_name = "dlq"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        return [(str(dlq.pk), str(dlq)) for dlq in DeadLetterQueue.objects.order_by("pk")]
+        return [(str(dlq.pk), dlq.label) for dlq in DeadLetterQueue.objects.order_by("pk")]
 
     def has_output(self) -> bool:
         """Show the filter only where there are several queues; otherwise the filter by source queue says the same."""

@@ -1,0 +1,98 @@
+"""Dead letter queues that left the settings: their letters stay as copies in the console, and their alerts end.
+
+Nothing reads such a queue any more, so no request can hold its messages. When the queue is configured again, the next
+scan finds the messages that are still there, and their letters are in the queue as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from alerts import notify
+from alerts.watch import monitor_alerts
+from jobs.dead_letters import origins
+from jobs.letter_ledger import settlement
+from jobs.letter_ledger.entries import LetterAction, State
+from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
+from opsconsole.kit.row_locks import locked
+
+REASON = "Its dead letter queue was removed from the settings."
+GOES_ON = f"{REASON} The console continues from the stored copy."
+NOT_DELETED = f"{REASON} The message was not deleted there."
+
+# The rules whose alerts are about one dead letter queue each.
+RULES = ("dlq_not_empty", "dead_letters_expiring", "dlq_unreadable")
+PAGE = 500
+
+
+def retire() -> int:
+    """Settle what concerns dead letter queues that are no longer configured; return the number of letters.
+
+    Undecided letters become copies in the console. Replays continue from the copies. What only remained to be deleted is
+    done.
+    """
+    _end_alerts()
+    retired = 0
+    while ids := _concerned()[:PAGE]:
+        with transaction.atomic():
+            retired += _retire(list(ids))
+    return retired
+
+
+def _end_alerts() -> None:
+    """End the alerts and monitors of all queues that are not configured, also of those that have another name now."""
+    names = [str(dlq) for dlq in origins.known()]
+    for rule in RULES:
+        notify.end_other_scopes(rule, names, news=REASON)
+    monitor_alerts.end_others(
+        monitor_alerts.DLQ_CHECK, [monitor_alerts.of_queue(name) for name in names], news=REASON
+    )
+
+
+def _concerned() -> QuerySet[DeadLetter, UUID]:
+    removed = DeadLetterQueue.objects.exclude(pk__in=origins.known().values("pk")).values("pk")
+    undecided = Q(state=DeadLetter.State.IN_QUEUE)
+    requested = Q(
+        state__in=[DeadLetter.State.REPLAYING, DeadLetter.State.DISCARDED], attempts__in=_requests()
+    )
+    return DeadLetter.objects.filter(undecided | requested, dlq__in=removed).values_list("pk", flat=True)
+
+
+def _requests() -> QuerySet[ReplayAttempt]:
+    """Return the open requests that need a message of the queue to be held."""
+    return ReplayAttempt.objects.filter(state__in=[State.WANTED, State.SENT], from_copy=False)
+
+
+def _retire(ids: Sequence[UUID]) -> int:
+    rows = DeadLetter.objects.light().filter(pk__in=ids).order_by("pk")
+    letters = [letter.pk for letter in locked(rows)]
+    settlement.end_fulfilled(letters, outcome=NOT_DELETED)
+    _continue_from_copies(letters)
+    in_queue = DeadLetter.objects.filter(pk__in=letters, state=DeadLetter.State.IN_QUEUE)
+    in_queue.update(state=DeadLetter.State.KEPT)
+    return len(letters)
+
+
+def _continue_from_copies(letters: Sequence[UUID]) -> None:
+    """Replace each replay that waits for its message by one from the stored copy, by the same person for the same reason."""
+    waiting = _requests().filter(letter_id__in=letters, action=LetterAction.REPLAY, state=State.WANTED)
+    replays = list(waiting.order_by("pk"))
+    waiting.update(state=State.NOT_DONE, ended_at=Now(), outcome=GOES_ON)
+    ReplayAttempt.objects.bulk_create(
+        ReplayAttempt(
+            letter_id=replay.letter_id,
+            action=replay.action,
+            state=State.WANTED,
+            actor=replay.actor,
+            user_id=replay.user_id,
+            reason=replay.reason,
+            from_copy=True,
+            edited_body=replay.edited_body,
+        )
+        for replay in replays
+    )
