@@ -90,6 +90,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
             "channel": row,
             "kind": target_kind(target),
             "state": labels.channel(row, target),
+            "broken": target is not None and row.is_broken(target.digest),
             "may_test": target is not None and self.has_test_permission(request),
             "deliveries": _deliveries(row),
         }

@@ -44,7 +44,7 @@ def delivery(row: Delivery) -> SafeString:
 def channel(row: Channel, target: Target | None) -> SafeString:
     if target is None:
         return badge("Not configured")
-    if row.broken_since:
+    if row.is_broken(target.digest):
         return badge("Broken", "bad")
     if row.failures:
         return badge("Failing", "warning")

@@ -1,1 +1,1 @@
-"""The channels that alerts are sent to: Slack, services for incidents, and others through Apprise."""
+"""The channels that alerts are sent to: Slack, e-mail, services for incidents, and others through Apprise."""

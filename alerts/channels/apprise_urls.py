@@ -1,4 +1,4 @@
-"""The adapter for channels through Apprise, each given by a URL: e-mail, Teams, webhooks and many others."""
+"""The adapter for channels through Apprise, each given by a URL: Teams, webhooks and many others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def post(url: str, message: AlertMessage) -> ChannelAnswer:
     channel = apprise.Apprise()
     if not channel.add(url):
         return ChannelAnswer(Outcome.BROKEN, "Apprise does not understand the channel's URL.")
-    title, body = _texts(message)
+    title, body = texts(message)
     with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]  # Apprise's
         delivered = channel.notify(
             title=title, body=body, notify_type=_type(message), body_format=apprise.NotifyFormat.TEXT
@@ -43,7 +43,8 @@ def post(url: str, message: AlertMessage) -> ChannelAnswer:
     )
 
 
-def _texts(message: AlertMessage) -> tuple[str, str]:
+def texts(message: AlertMessage) -> tuple[str, str]:
+    """Return the title and the body of a message."""
     first, *others = message.items
     lines = [*message.remarks, *(line for item in message.items for line in _lines(item, alone=not others))]
     title = first.headline if not others else f"{len(message.items)} alerts"

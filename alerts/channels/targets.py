@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 SLACK = "slack"
+EMAIL_SCHEMES = frozenset({"mailto", "mailtos"})
 # The schemes of services that open incidents; alerts.channels.incidents sends to them.
 INCIDENT_SCHEMES = frozenset(
     {
@@ -41,6 +43,11 @@ class Target:
     def kind(self) -> str:
         """'slack', or the scheme of the Apprise URL, which is not a secret."""
         return SLACK if self.name == SLACK else self.address.partition(":")[0].lower()
+
+    @property
+    def digest(self) -> str:
+        """Identify the address without revealing it, so that a new one starts without the state of the old one."""
+        return "h" + salted_hmac("alerts.channels", self.address, algorithm="sha256").hexdigest()[:24]
 
     @property
     def opens_incidents(self) -> bool:

@@ -12,21 +12,31 @@ from alerts.models.notification import Notification
 
 
 class ChannelQuerySet(models.QuerySet["Channel"]):
-    def broken(self) -> Self:
-        return self.exclude(broken_since=None)
+    def broken(self, address: str) -> Self:
+        """Return channels of which this address, given by its digest, has rejected a message permanently."""
+        return self.filter(**{f"addresses__{address}": Channel.BROKEN})
 
 
 class Channel(models.Model):
     """The state of a channel. The channel's address is a secret, which only the environment contains.
 
+    A broken state belongs to the address with which it was seen: a new address is tried at once.
     A sender holds the lease of a channel while it posts, so that the channel gets one message at a time, in order.
     """
 
+    WORKING, BROKEN = "working", "broken"
+
     name = models.TextField(primary_key=True)
+    addresses = models.JSONField(
+        blank=True,
+        db_default={},
+        help_text="Digests of the addresses that the channel has had, and whether each is broken.",
+    )
     failures = models.IntegerField(db_default=0, help_text="The number of consecutive failed attempts.")
     failing_since = models.DateTimeField(null=True)
     broken_since = models.DateTimeField(
-        null=True, help_text="When the channel rejected a message permanently. It gets no more messages."
+        null=True,
+        help_text="When the channel rejected a message permanently. Its address gets no more messages.",
     )
     broken_why = models.TextField(blank=True, db_default="")
     last_ok_at = models.DateTimeField(null=True)
@@ -46,6 +56,10 @@ class Channel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def is_broken(self, address: str) -> bool:
+        """Tell whether this address, given by its digest, has rejected a message permanently."""
+        return bool(self.addresses.get(address) == self.BROKEN)
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):

@@ -79,8 +79,10 @@ def hand_over(target: Target) -> int:
     if instead is None or instead == target:
         return 0
     channels = Channel.objects.in_bulk([target.name, instead.name])
-    broken = Channel.objects.broken().filter(pk=target.name).exists()
-    if instead.name not in channels or channels[instead.name].broken_since or not (broken or _fails(target)):
+    broken = Channel.objects.broken(target.digest).filter(pk=target.name).exists()
+    if instead.name not in channels or channels[instead.name].is_broken(instead.digest):
+        return 0
+    if not (broken or _fails(target)):
         return 0
     with transaction.atomic():
         copies = Delivery.objects.filter(notification=OuterRef("notification"), channel=instead.name)

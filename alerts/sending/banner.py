@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import DatabaseError, transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 
 from alerts.channels.targets import all_targets
@@ -53,25 +52,28 @@ def _judge_monitors() -> None:
 
 
 def _read() -> Banner | None:
-    failing = Channel.objects.filter(
-        Q(broken_since__isnull=False) | Q(failing_since__lt=Now() - FALLBACK_AFTER), pk__in=all_targets()
-    )
-    # Broken channels come first.
-    channels = sorted(failing, key=lambda channel: (channel.broken_since is None, channel.pk))
-    if channels:
-        return _channel_banner(channels[0])
-    unsent = Delivery.objects.waiting().filter(channel__in=all_targets(), created_at__lt=Now() - UNSENT_AFTER)
+    targets = all_targets()
+    channels = Channel.objects.filter(pk__in=targets).order_by("pk")
+    for channel in channels:
+        if channel.is_broken(targets[channel.pk].digest):
+            return _broken_banner(channel)
+    if failing := channels.filter(failing_since__lt=Now() - FALLBACK_AFTER).first():
+        return _failing_banner(failing)
+    unsent = Delivery.objects.waiting().filter(channel__in=targets, created_at__lt=Now() - UNSENT_AFTER)
     if unsent.exists():
         return Banner("Alerts are waiting, but no sender runs.", "Start run_cluster or send_alerts --loop.")
     return None
 
 
-def _channel_banner(channel: Channel) -> Banner:
-    if channel.broken_since:
-        return Banner(
-            f"Alerts no longer reach {channel.pk}: {channel.broken_why}.",
-            "Fix the channel, then send a test message.",
-        )
+def _broken_banner(channel: Channel) -> Banner:
+    why = channel.broken_why or "its address rejected a message permanently"
+    return Banner(
+        f"Alerts no longer reach {channel.pk}: {why}.",
+        "Set a new address, or fix the channel and send a test message.",
+    )
+
+
+def _failing_banner(channel: Channel) -> Banner:
     return Banner(
         f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer}.",
         "The sender retries every few minutes.",

@@ -21,10 +21,10 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from alerts.channels import apprise_urls, slack
+from alerts.channels import apprise_urls, email, slack
 from alerts.channels.incidents import posting as incidents
 from alerts.channels.outcome import ANSWER_LENGTH, ChannelAnswer, Outcome
-from alerts.channels.targets import SLACK, Target, all_targets
+from alerts.channels.targets import EMAIL_SCHEMES, SLACK, Target, all_targets
 from alerts.channels.wording import AlertMessage, compose
 from alerts.models import Attempt, Channel, Delivery, Notification
 from alerts.sending import addressing
@@ -37,6 +37,7 @@ FIRST_BACKOFF = timedelta(seconds=2)
 LONGEST_BACKOFF = timedelta(minutes=5)
 # If more alerts than this wait at once, they are sent as one message.
 DIGEST_ABOVE = 3
+ADDRESSES_KEPT = 20
 PAGE = 200
 
 
@@ -94,15 +95,18 @@ def _count(counts: DeliveryCounts, answer: ChannelAnswer) -> None:
             counts.again += 1
 
 
-def _ready() -> QuerySet[Channel]:
-    """Return the channels that are free and have a message waiting. A broken channel gets only test messages."""
+def _ready(target: Target) -> QuerySet[Channel]:
+    """Return the channel if it is free and has a message waiting. A broken address gets only test messages.
+
+    A pause after failures does not apply to an address that was never tried.
+    """
     waiting = Delivery.objects.waiting().filter(channel=OuterRef("name"))
     tests = waiting.filter(notification__kind=Notification.Kind.TEST)
     return Channel.objects.filter(
         Q(leased_until=None) | Q(leased_until__lte=Now()),
-        Q(Exists(tests)) | Q(broken_since=None) & Q(Exists(waiting)),
-        name__in=all_targets(),
-        next_post_at__lte=Now(),
+        Q(Exists(tests)) | ~Q(pk__in=Channel.objects.broken(target.digest)) & Q(Exists(waiting)),
+        Q(next_post_at__lte=Now()) | ~Q(addresses__has_key=target.digest),
+        pk=target.name,
     )
 
 
@@ -114,12 +118,12 @@ def lease_message(target: Target) -> LeasedMessage | None:
     """
     lease = uuid.uuid4()
     with transaction.atomic():
-        ready = _ready().filter(pk=target.name)
-        if not ready.update(
+        if not _ready(target).update(
             lease=lease, leased_until=Now() + LEASE, next_post_at=Now() + BETWEEN_POSTS, last_attempt_at=Now()
         ):
             return None
         channel = Channel.objects.annotate(db_now=Now()).get(pk=target.name)
+        _begin_with_address(channel, target)
         deliveries = _next_deliveries(channel, target)
         rows = Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries])
         rows.filter(in_doubt=True).update(may_be_repeat=True)
@@ -127,9 +131,19 @@ def lease_message(target: Target) -> LeasedMessage | None:
     return LeasedMessage(target, lease, [row.pk for row in deliveries], _message(deliveries, channel.db_now))
 
 
+def _begin_with_address(channel: Channel, target: Target) -> None:
+    """Note an address that was never tried, which starts without the failures of the one before."""
+    if target.digest in channel.addresses:
+        return
+    known = channel.addresses if len(channel.addresses) < ADDRESSES_KEPT else {}
+    Channel.objects.filter(pk=channel.pk).update(
+        addresses=known | {target.digest: Channel.WORKING}, failures=0, failing_since=None
+    )
+
+
 def _next_deliveries(channel: Channel, target: Target) -> list[Delivery]:
     waiting = Delivery.objects.waiting().filter(channel=channel.pk).select_related("notification__alert")
-    if channel.broken_since:
+    if channel.is_broken(target.digest):
         waiting = waiting.filter(notification__kind=Notification.Kind.TEST)
     page = list(waiting.order_by("notification_id")[:PAGE])
     waiting_alerts = list(dict.fromkeys(delivery.notification.alert_id for delivery in page))
@@ -167,6 +181,8 @@ def post(leased: LeasedMessage) -> ChannelAnswer:
         return slack.post(target.address, message)
     if target.opens_incidents:
         return incidents.post(target.address, message)
+    if target.kind in EMAIL_SCHEMES:
+        return email.post(target.address, message)
     return apprise_urls.post(target.address, message)
 
 
@@ -207,13 +223,14 @@ def record_answer(leased: LeasedMessage, answer: ChannelAnswer) -> None:
             # After the lease has expired, another sender may have posted the message meanwhile.
             waiting.update(in_doubt=False)
         # After the lease has expired, the channel's state belongs to the next sender.
-        channel = Channel.objects.filter(pk=leased.target.name, lease=leased.lease)
-        channel.update(
-            lease=None,
-            leased_until=None,
-            last_answer=answer.text[:ANSWER_LENGTH],
-            **_consequences(answer, leased.target.name),
-        )
+        held = Channel.objects.filter(pk=leased.target.name, lease=leased.lease)
+        if channel := held.first():
+            held.update(
+                lease=None,
+                leased_until=None,
+                last_answer=answer.text[:ANSWER_LENGTH],
+                **_consequences(answer, channel, leased.target.digest),
+            )
 
 
 def _holds_lease(leased: LeasedMessage) -> bool:
@@ -227,24 +244,25 @@ def _final_answer(leased: LeasedMessage, answer: ChannelAnswer) -> ChannelAnswer
     return answer
 
 
-def _consequences(answer: ChannelAnswer, name: str) -> dict[str, Any]:
+def _consequences(answer: ChannelAnswer, channel: Channel, address: str) -> dict[str, Any]:
     match answer.outcome:
         case Outcome.DELIVERED:
             healthy = {"failures": 0, "failing_since": None, "broken_since": None, "broken_why": ""}
-            return healthy | {"last_ok_at": Now()}
+            addresses = channel.addresses | {address: Channel.WORKING}
+            return healthy | {"addresses": addresses, "last_ok_at": Now()}
         case Outcome.BROKEN:
             return {
+                "addresses": channel.addresses | {address: Channel.BROKEN},
                 "broken_since": Coalesce("broken_since", Now()),
                 "broken_why": answer.text[:ANSWER_LENGTH],
             }
         case Outcome.MALFORMED:
             # The message is sent again in the plain format as soon as the channel is free.
             return {}
-    failures = Channel.objects.values_list("failures", flat=True).get(pk=name)
     return {
         "failures": F("failures") + 1,
         "failing_since": Coalesce("failing_since", Now()),
-        "next_post_at": Now() + backoff(failures, answer.retry_after),
+        "next_post_at": Now() + backoff(channel.failures, answer.retry_after),
     }
 
 

@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from alerts import notify, rules
+from alerts.channels.targets import all_targets
 from alerts.models import Alert, Channel, Delivery, Monitor
 from alerts.notify import Trouble
 from alerts.sending import banner, delivery
@@ -308,7 +309,8 @@ def test_every_page_shows_a_broken_channel_until_a_test_succeeds(
 
 
 def test_banner_needs_the_permission_to_view_alerts(client: Client, slack: FakeSlack) -> None:
-    Channel.objects.create(name="slack", broken_since=Now(), broken_why="410 gone")
+    addresses = {all_targets()["slack"].digest: Channel.BROKEN}
+    Channel.objects.create(name="slack", addresses=addresses, broken_since=Now(), broken_why="410 gone")
     user = people.viewer()
     user.user_permissions.remove(*user.user_permissions.filter(codename="view_alert"))
     client.force_login(User.objects.get(pk=user.pk))

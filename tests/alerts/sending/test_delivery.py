@@ -11,7 +11,7 @@ from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.targets import all_targets
 from alerts.models import Alert, Attempt, Channel, Delivery, Notification
 from alerts.notify import Trouble
-from alerts.sending import addressing, delivery
+from alerts.sending import addressing, banner, delivery
 from tests.alerts.conftest import Later
 from tests.fakes.slack import HANG, FakeSlack, Reply, serve
 from tests.racing import race
@@ -208,6 +208,70 @@ def test_without_a_fallback_deliveries_wait_for_a_successful_test(slack: FakeSla
     send_all(later)
     assert [text.partition(":")[0] for text in slack.texts[1:]] == ["✅ Test", "🔴 Firing"]
     assert Channel.objects.get().broken_since is None
+
+
+def test_new_webhook_is_tried_at_once(slack: FakeSlack, settings: Any, later: Later) -> None:
+    """It was silent until somebody sent a test."""
+    slack.always = Reply(404, "no_service")
+    measure_dead_letters(5)
+    send_all(later)
+    assert Delivery.objects.waiting().count() == len(slack.posts) == 1
+
+    with serve() as rotated:
+        settings.SLACK_WEBHOOK_URL = rotated.url
+        assert banner._read() is None, "the new address is not broken"
+        delivery.deliver()
+        assert rotated.texts == ["🔴 Firing: 5 dead letters in default"]
+        assert Channel.objects.get().broken_since is None
+
+    # A sender that was not restarted keeps away from the old address.
+    settings.SLACK_WEBHOOK_URL = slack.url
+    measure_dead_letters(0)
+    send_all(later)
+    assert len(slack.posts) == 1
+    found = banner._read()
+    assert found and "no longer reach slack" in found.sentence
+
+
+def test_new_webhook_does_not_wait_out_the_failures_of_the_old_one(
+    slack: FakeSlack, settings: Any, later: Later
+) -> None:
+    slack.always = Reply(429, "rate_limited", {"Retry-After": "3600"})
+    measure_dead_letters(5)
+    delivery.deliver()
+    with serve() as rotated:
+        settings.SLACK_WEBHOOK_URL = rotated.url
+        delivery.deliver()
+        assert len(rotated.posts) == 1
+        settings.SLACK_WEBHOOK_URL = slack.url
+        measure_dead_letters(0)
+        rotated_channel = Channel.objects.get()
+        assert (rotated_channel.failures, rotated_channel.failing_since) == (0, None)
+
+
+def test_channel_never_stores_its_address(slack: FakeSlack, later: Later) -> None:
+    measure_dead_letters(5)
+    send_all(later)
+    stored = str(Channel.objects.values().get())
+    assert all_targets()["slack"].digest in stored
+    assert "secret-word" not in stored and "127.0.0.1" not in stored
+
+
+def test_new_address_that_is_broken_as_well_uses_the_fallback(
+    slack: FakeSlack, settings: Any, later: Later
+) -> None:
+    slack.always = Reply(404, "no_service")
+    with serve() as rotated, serve() as pager:
+        rotated.always = Reply(410, "channel_is_archived")
+        settings.OPSCONSOLE_ALERT_CHANNELS = {"pager": pager.url.replace("http://", "json://")}
+        settings.OPSCONSOLE_ALERT_FALLBACK = "pager"
+        measure_dead_letters(5)
+        send_all(later)
+        settings.SLACK_WEBHOOK_URL = rotated.url
+        measure_dead_letters(0)
+        send_all(later)
+        assert [len(server.posts) for server in (slack, rotated, pager)] == [1, 1, 2]
+        assert Channel.objects.get(pk="slack").broken_why == "410 channel_is_archived"
 
 
 def test_refusal_by_a_proxy_does_not_break_the_channel(slack: FakeSlack, later: Later) -> None:
