@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 OURS = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_", "CACHE_", "DJANGO_SETTINGS_MODULE", "PG")
 FOLDER = "TEST_SERVICES_FOLDER"
 MAX_RECEIVE_COUNT = 3
+# What a test records under this name is printed at the end of the test run.
+SUMMARY = "printed at the end"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = service.url
     os.environ["CACHE_URL"] += f"?db={_worker_number()}"
     _load_settings()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == SUMMARY and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {text}")
 
 
 def _temporary_folder(services: ExitStack) -> str:
