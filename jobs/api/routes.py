@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any, NoReturn, Protocol
 from uuid import UUID
@@ -20,11 +22,16 @@ from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
 from jobs.runs.timeline import Actor
 from opsconsole.kit.problems import Problem
+from opsconsole.kit.round_trip import RowLocked
 from opsconsole.kit.storable import json_problem
 
 public = Router(tags=["For customers"])
 producers = Router(tags=["For producers"])
 workers = Router(tags=["For workers"])
+
+
+# Each try waits for the row itself, for as long as the lock timeout.
+LOCKED_RETRY_SECONDS = 1
 
 
 class AnythingConverter:
@@ -160,7 +167,7 @@ def note_progress(request: HttpRequest, job_id: UUID, said: schemas.ProgressRequ
     """Operators read the notes before they requeue the job. A note is kept whatever the verdict."""
     _known(job_id)
     lifecycle.progress(_run(job_id, said), said.note, reference=said.reference)
-    return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch)]}
+    return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(said))]}
 
 
 @workers.post(
@@ -177,7 +184,9 @@ def complete_run(request: HttpRequest, job_id: UUID, said: schemas.CompleteReque
     if problem := json_problem(said.details):
         raise InvalidJob(f"details can't be stored: {problem}.")
     _known(job_id)
-    if not lifecycle.complete(_run(job_id, said), said.details):
+    with _locked_is_told():
+        counted = lifecycle.complete(_run(job_id, said), said.details)
+    if not counted:
         _refuse_late(job_id, said)
     return {"outcome": "completed"}
 
@@ -194,7 +203,8 @@ def fail_run(request: HttpRequest, job_id: UUID, said: schemas.FailRequest) -> A
     409: the run was superseded or cancelled. The report is recorded on the timeline and changes nothing.
     """
     _known(job_id)
-    failure = lifecycle.fail(_run(job_id, said), said.error, retryable=said.retryable)
+    with _locked_is_told():
+        failure = lifecycle.fail(_run(job_id, said), said.error, retryable=said.retryable)
     if failure is Failure.REJECTED:
         _refuse_late(job_id, said)
     return {"outcome": failure.value}
@@ -234,6 +244,20 @@ def _run(job_id: UUID, said: schemas.RunSaid) -> Run:
     return Run(job_id, said.run_epoch, _worker(said))
 
 
+@contextmanager
+def _locked_is_told() -> Iterator[None]:
+    try:
+        yield
+    except RowLocked as error:
+        raise Problem(
+            503,
+            "Another transaction locks the job's row. Nothing was changed: repeat the request.",
+            headers={"Retry-After": str(LOCKED_RETRY_SECONDS)},
+            reason="locked",
+            retryAfter=LOCKED_RETRY_SECONDS,
+        ) from error
+
+
 def _known(job_id: UUID) -> None:
     if not Job.objects.filter(pk=job_id).exists():
         _refuse(Refused(Refusal.UNKNOWN_JOB))
@@ -251,7 +275,7 @@ def _refuse(refused: Refused) -> NoReturn:
 
 
 def _refuse_late(job_id: UUID, said: schemas.RunSaid) -> NoReturn:
-    verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch)]
+    verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(said))]
     why = "cancelled" if verdict == "cancelled" else "superseded"
     raise Problem(
         409, f"The run was {why}: the report was recorded and changes nothing.", reason=why, settled=True

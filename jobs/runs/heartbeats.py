@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, DurationField, ExpressionWrapper, F, FloatField, Func, Value, When
-from django.db.models.expressions import Combinable
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Cast, Extract, Greatest, Now
-
-from jobs.models import Job, Status, WorkerHeartbeat
+from jobs.models import Job, Status
+from jobs.runs import fence, statements
+from jobs.runs.timeline import Actor
+from opsconsole.kit import round_trip
+from opsconsole.kit.round_trip import Rows
 
 PROTOCOL = {"protocol": 1}
 
@@ -26,6 +27,12 @@ class Worker:
     hostname: str | None = field(default_factory=socket.gethostname)
     pid: int | None = field(default_factory=os.getpid)
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return what the statements of ``jobs.runs.statements`` read of a worker."""
+        described = {"worker": self.id, "hostname": self.hostname, "pid": self.pid}
+        return described | {"protocol": json.dumps(PROTOCOL), "actor": Actor.worker(self.id).name}
+
 
 class Verdict(StrEnum):
     """The answer to a heartbeat: whether the run still counts."""
@@ -36,67 +43,44 @@ class Verdict(StrEnum):
 
 
 def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None) -> None:
-    """Write the worker's row: alive, and running this run or nothing.
-
-    Update first and insert only when the row is absent: an existing table may have no unique key on ``worker_id``.
-    """
-    fields = {"current_job_id": job_id, "current_run_epoch": run_epoch, "last_heartbeat": Now()}
-    silence = {"metadata": _with_silence(job_id, run_epoch)}
-    if WorkerHeartbeat.objects.filter(worker_id=worker.id).update(**fields, **silence):
-        return
-    row = WorkerHeartbeat(
-        worker_id=worker.id,
-        started_at=Now(),
-        hostname=worker.hostname,
-        pid=worker.pid,
-        metadata=PROTOCOL,
-        **fields,
-    )
-    WorkerHeartbeat.objects.bulk_create([row], ignore_conflicts=True)
-
-
-def _with_silence(job_id: UUID | None, run_epoch: int | None) -> Combinable:
-    """Return the row's metadata with the longest silence of its run; 0 when this heartbeat names another run."""
+    """Write the worker's row: alive, and running this run or nothing."""
     if job_id is None:
-        return F("metadata")
-    goes_on = When(current_job_id=job_id, current_run_epoch=run_epoch, then=_longest())
-    return Func(
-        Case(goes_on, default=Value(0.0)),
-        template="metadata || jsonb_build_object('longest_silence', %(expressions)s)",
-    )
-
-
-def _longest() -> Greatest:
-    """Return the longest silence in seconds, including the current one."""
-    so_far = Cast(KeyTextTransform("longest_silence", "metadata"), FloatField())
-    gap = ExpressionWrapper(Now() - F("last_heartbeat"), DurationField())
-    # GREATEST ignores nulls.
-    return Greatest(so_far, Cast(Extract(gap, "epoch"), FloatField()))
-
-
-def longest_silence(worker: Worker, job_id: UUID, run_epoch: int) -> float | None:
-    """Return the longest silence of this run in seconds; None when its worker's row names another run."""
-    row = WorkerHeartbeat.objects.filter(
-        worker_id=worker.id, current_job_id=job_id, current_run_epoch=run_epoch
-    )
-    silence: float | None = row.values_list(_longest(), flat=True).first()
-    return None if silence is None else round(silence, 1)
+        round_trip.run(statements.IDLE_BEAT, worker.parameters)
+    else:
+        _beat(worker, job_id, run_epoch)
 
 
 def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
     """Record that the run is alive, and return whether it should continue. The heartbeat of a superseded run does not count."""
-    say(worker, job_id, run_epoch)
-    return verdict(job_id, run_epoch)
+    return _verdict(_beat(worker, job_id, run_epoch), worker)
 
 
-def verdict(job_id: UUID, run_epoch: int) -> Verdict:
-    """Return whether this run still counts."""
-    row = Job.objects.filter(pk=job_id, run_epoch=run_epoch).values_list("status", flat=True).first()
-    if row == Status.IN_PROGRESS:
+def _beat(worker: Worker, job_id: UUID, run_epoch: int | None) -> Rows:
+    [rows] = round_trip.run(statements.BEAT, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
+    return rows
+
+
+def verdict(job_id: UUID, run_epoch: int, worker: Worker) -> Verdict:
+    """Return whether this run of this worker still counts."""
+    rows = Job.objects.filter(pk=job_id, run_epoch=run_epoch).values_list("status", "worker_id")
+    return _verdict(list(rows), worker)
+
+
+def _verdict(rows: Rows, worker: Worker) -> Verdict:
+    """Return the verdict from the status and the worker that the row names. No row: the epoch is another one."""
+    status, row_worker = rows[0] if rows else (None, None)
+    if not fence.admits(row_worker, worker.id):
+        return Verdict.SUPERSEDED
+    if status == Status.IN_PROGRESS:
         return Verdict.GO_ON
-    return Verdict.CANCELLED if row == Status.CANCELLED else Verdict.SUPERSEDED
+    return Verdict.CANCELLED if status == Status.CANCELLED else Verdict.SUPERSEDED
+
+
+def count_locked(worker: Worker, messages: int) -> None:
+    """Write into the worker's row how many messages it gave back because their rows were locked."""
+    round_trip.run(statements.COUNT_LOCKED, {"messages": messages} | worker.parameters)
 
 
 def leave(worker: Worker) -> None:
     """Delete the row of a worker that ends normally; a killed worker leaves its row behind."""
-    WorkerHeartbeat.objects.filter(worker_id=worker.id).delete()
+    round_trip.run(statements.LEAVE, worker.parameters)

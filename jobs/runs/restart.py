@@ -17,7 +17,7 @@ CLEARED = ("claimed_epoch", "worker_id", "started_at", "completed_at", "not_befo
 # A deadline of the job's own gives the new run as much time as the last one had, from now on. Without a start of the last
 # run, a deadline that has passed is dropped, and the configured time counts.
 _NEW_DEADLINE = (
-    "deadline_at = CASE WHEN {job}.deadline_at > {job}.started_at"
+    "CASE WHEN {job}.deadline_at > {job}.started_at"
     " THEN statement_timestamp() + ({job}.deadline_at - {job}.started_at)"
     " WHEN {job}.deadline_at > statement_timestamp() THEN {job}.deadline_at END"
 )
@@ -45,13 +45,18 @@ def restart(jobs: JobQuerySet, **changes: Any) -> int:
     return jobs.update(**cleared | anew | changes)
 
 
-def restart_in_statement(job: str) -> str:
+def restart_in_statement(job: str, **changes: str) -> str:
     """Return the same changes as SQL for the SET clause of a statement in which ``job`` names the row."""
-    cleared = [f"{column} = NULL" for column in CLEARED]
-    anew = [
-        f"status = '{Status.PENDING}'",
-        f"run_epoch = {job}.run_epoch + 1",
-        "updated_at = statement_timestamp()",
-        _NEW_DEADLINE.format(job=job),
-    ]
-    return ", ".join([*anew, *cleared])
+    cleared = dict.fromkeys(CLEARED, "NULL")
+    anew = {
+        "status": f"'{Status.PENDING}'",
+        "run_epoch": f"{job}.run_epoch + 1",
+        "updated_at": "statement_timestamp()",
+        "deadline_at": new_deadline_in_statement(job),
+    }
+    return ", ".join(f"{column} = {value}" for column, value in (cleared | anew | changes).items())
+
+
+def new_deadline_in_statement(job: str) -> str:
+    """Return the deadline of the new run as SQL."""
+    return _NEW_DEADLINE.format(job=job)

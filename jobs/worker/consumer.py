@@ -21,7 +21,7 @@ from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Refusal, Refused
 from jobs.sqs import QueueError, Received
-from jobs.worker import execution
+from jobs.worker import execution, session
 from jobs.worker.handlers import Handler
 from jobs.worker.outages import DATABASE_AWAY, Patience
 from jobs.worker.poison import with_reason
@@ -69,8 +69,10 @@ class Consumer:
         self.poll_seconds = min(poll_seconds, settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS)
         self.worker = Worker(new_worker_id())
         self.finished_runs = 0
+        self.locked_messages = 0
         self._doubt: _Doubt | None = None
         self._unreported: set[tuple[UUID, int]] = set()
+        self._session: object = None
         self._held = False
         self._told_to_stop = threading.Event()
         self._database = Patience("The database")
@@ -91,13 +93,19 @@ class Consumer:
             self.poll()
         self._give_back()
         self._leave()
-        logger.info("Worker %s left after %d runs.", self.worker.id, self.finished_runs)
+        logger.info(
+            "Worker %s left after %d runs. It gave back %d messages because their rows were locked.",
+            self.worker.id,
+            self.finished_runs,
+            self.locked_messages,
+        )
 
     def poll(self) -> None:
         """Take one turn: send a heartbeat, wait for a message, and handle it."""
         close_old_connections()
         try:
             # Before receiving: without the database we could only return the message, and SQS counts each receive.
+            self._limit_session()
             heartbeats.say(self.worker)
             self._database.succeeded()
             if self._doubt:
@@ -115,6 +123,10 @@ class Consumer:
         except Error as error:
             connection.close()
             self._told_to_stop.wait(self._database.failed(error))
+
+    def _limit_session(self) -> None:
+        if connection.connection is None or connection.connection is not self._session:
+            self._session = session.limit()
 
     def _paused(self) -> bool:
         """Tell whether an operator paused this queue, and log changes."""
@@ -156,7 +168,11 @@ class Consumer:
         if not isinstance(claimed, Refused) and (claimed.pk, claimed.run_epoch) in self._unreported:
             claimed = Refused(Refusal.ALREADY_CLAIMED)
         if isinstance(claimed, Refused):
-            self._decline(received, message, claimed)
+            if claimed.refusal is Refusal.LOCKED and 0 < before < MOST_TRIES - 1:
+                # The run may be ours: only its row can tell.
+                self._doubt = _Doubt(received, message, before + 1)
+            else:
+                self._decline(received, message, claimed)
             return
         self._delete(received)
         self._carry_out(claimed)
@@ -180,8 +196,16 @@ class Consumer:
             sqs.delete(received)
         elif refused.refusal is Refusal.TOO_EARLY:
             _release(received, refused.retry_in)
+        elif refused.refusal is Refusal.LOCKED:
+            self._give_back_locked(received, refused.retry_in)
         else:
             _release(received, release_delay(received.receive_count))
+
+    def _give_back_locked(self, received: Received, delay: timedelta) -> None:
+        """Return a message whose row another transaction locks, and count it. This worker goes on with others."""
+        _release(received, doubled(delay, received.receive_count - 1, LONGEST_RELEASE))
+        self.locked_messages += 1
+        heartbeats.count_locked(self.worker, self.locked_messages)
 
     def _bury(self, received: Received, reason: str) -> None:
         """Move an unreadable message to the dead letter queue, unchanged, with the reason."""

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import Error, connection
 
 from jobs.models import Job
-from jobs.runs import lifecycle
+from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Run
 from jobs.worker.handlers import Handler, PermanentError, RunContext, RunningJob, RunStopped
@@ -32,7 +32,8 @@ def carry_out(job: Job, worker: Worker, handler: Handler) -> bool:
     with Pulse(run) as pulse:
         report = _work(run, handler, RunContext(RunningJob.of(job), pulse))
     try:
-        insist(report)
+        # The thread with the heartbeats has ended: none of them may arrive after the report.
+        insist(report, meanwhile=partial(heartbeats.say, worker, run.job_id, run.epoch))
         return True
     except Error:
         # A retry would not help, for example with a CHECK constraint. Recovery finds the run and shows it.

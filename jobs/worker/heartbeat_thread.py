@@ -43,7 +43,7 @@ class Pulse:
 
     def look(self) -> None:
         """Ask at once whether the run still counts, without waiting for the next heartbeat."""
-        self.verdict = heartbeats.verdict(self.run.job_id, self.run.epoch)
+        self.verdict = heartbeats.verdict(self.run.job_id, self.run.epoch, self.run.worker)
 
     def _beat_on(self) -> None:
         interval = settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS

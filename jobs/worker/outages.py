@@ -1,4 +1,4 @@
-"""Backoff of a worker whose database or queue is away: longer pauses, and one log line per change."""
+"""Backoff of a worker whose database or queue is away, or whose row is locked: longer pauses, one log line per change."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from django.conf import settings
 from django.db import (
+    Error,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -20,6 +21,7 @@ from django.db import (
 
 from opsconsole.kit.doubling import doubled
 from opsconsole.kit.errors import first_line
+from opsconsole.kit.round_trip import RowLocked
 
 logger = logging.getLogger("jobs.worker")
 
@@ -34,19 +36,21 @@ LONGEST_PAUSE = timedelta(seconds=30)
 class Patience:
     """Computes the pauses between tries at something that may be away, and logs each change once."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, trouble: str = "does not answer", relief: str = "answers again") -> None:
         self.what = what
+        self.trouble = trouble
+        self.relief = relief
         self.failures = 0
-        self._trouble: type[BaseException] | None = None
+        self._last_error: type[BaseException] | None = None
 
     def failed(self, error: BaseException) -> float:
         """Return the pause before the next try in seconds: doubled each time, with jitter so that workers don't synchronise.
 
         It is never longer than a beat interval, so that a waiting worker still sends heartbeats.
         """
-        if type(error) is not self._trouble:
-            logger.warning("%s does not answer, trying again: %s", self.what, first_line(error))
-        self._trouble = type(error)
+        if type(error) is not self._last_error:
+            logger.warning("%s %s, trying again: %s", self.what, self.trouble, first_line(error))
+        self._last_error = type(error)
         self.failures += 1
         longest = min(LONGEST_PAUSE, timedelta(seconds=settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS))
         pause = doubled(FIRST_PAUSE, self.failures - 1, longest)
@@ -54,21 +58,39 @@ class Patience:
 
     def succeeded(self) -> None:
         if self.failures:
-            logger.warning("%s answers again (failed tries: %d)", self.what, self.failures)
+            logger.warning("%s %s (failed tries: %d)", self.what, self.relief, self.failures)
         self.failures = 0
-        self._trouble = None
+        self._last_error = None
 
 
-def insist(action: Callable[[], Answer]) -> Answer:
-    """Retry until the database answers, so that no record of what a run did is lost."""
-    patience = Patience("The database")
+def insist(action: Callable[[], Answer], *, meanwhile: Callable[[], object] | None = None) -> Answer:
+    """Retry until the database answers and the row is free, so that no record of what a run did is lost.
+
+    ``meanwhile`` is called between the tries, as far as the database lets it: a waiting run is alive.
+    """
+    away = Patience("The database")
+    locked = Patience("The job's row", "is locked by another transaction", "is free again")
     while True:
         close_old_connections()
         try:
             answer = action()
+        except RowLocked as error:
+            away.succeeded()
+            pause = locked.failed(error)
         except DATABASE_AWAY as error:
             connection.close()
-            time.sleep(patience.failed(error))
+            pause = away.failed(error)
         else:
-            patience.succeeded()
+            away.succeeded()
+            locked.succeeded()
             return answer
+        if meanwhile:
+            _try(meanwhile)
+        time.sleep(pause)
+
+
+def _try(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except Error:
+        connection.close()

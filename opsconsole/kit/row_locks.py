@@ -52,6 +52,11 @@ def locked_at_once(rows: Rows, *, of: Sequence[str] = ()) -> Rows:
     return rows.select_for_update(no_key=True, nowait=True, of=of)
 
 
+def in_statement(of: str = "") -> str:
+    """Return the same as ``locked`` as a clause of SQL for ``opsconsole.kit.round_trip``, which limits the wait."""
+    return f"FOR NO KEY UPDATE{f' OF {of}' if of else ''}"
+
+
 def if_free_in_statement(of: str = "") -> str:
     """Return the same as ``locked_if_free`` as a clause of SQL. ``of``: the alias of the table to lock."""
     return f"FOR NO KEY UPDATE {f'OF {of} ' if of else ''}SKIP LOCKED"

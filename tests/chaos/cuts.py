@@ -1,4 +1,4 @@
-"""A proxy to PostgreSQL that cuts the connection at a chosen moment, so that the client loses an answer."""
+"""A proxy to PostgreSQL that cuts the connection, or lets the client vanish, at a chosen moment."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ class CuttingProxy:
 
     ``cut(marks)`` breaks one connection: the one whose requests contain these marks in this order. With
     ``answer``, the server still executes the last of these requests and only its response is lost; without it,
-    the request itself is lost.
+    the request itself is lost. ``vanish(marks)`` is what the server sees of a host that loses its power: the last of
+    these requests still arrives, then nothing more is heard, and nobody closes the connection.
     """
 
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
         self.cuts = 0
-        self._wanted: tuple[Sequence[bytes], bool] | None = None
+        self.over = threading.Event()
+        self._wanted: tuple[Sequence[bytes], bool, bool] | None = None
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.proxy = self
 
@@ -32,7 +34,10 @@ class CuttingProxy:
         return int(self._server.server_address[1])
 
     def cut(self, marks: Sequence[bytes], *, answer: bool) -> None:
-        self._wanted = (marks, answer)
+        self._wanted = (marks, answer, False)
+
+    def vanish(self, marks: Sequence[bytes]) -> None:
+        self._wanted = (marks, False, True)
 
     @contextmanager
     def as_default(self) -> Iterator[None]:
@@ -53,6 +58,7 @@ class CuttingProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -67,9 +73,10 @@ class CuttingProxy:
 class _Watch:
     """Follows the requests of one connection until the last mark appears."""
 
-    def __init__(self, marks: Sequence[bytes], answer: bool) -> None:
+    def __init__(self, marks: Sequence[bytes], answer: bool, vanishing: bool) -> None:
         self.left = list(marks)
         self.answer = answer
+        self.vanishing = vanishing
 
     def reached(self, data: bytes) -> bool:
         while self.left and (place := data.find(self.left[0])) >= 0:
@@ -106,6 +113,9 @@ class _Connection(socketserver.BaseRequestHandler):
             if watch and watch.reached(data):
                 proxy.done()
                 self.mute.set()
+                if watch.vanishing:
+                    upstream.sendall(data)
+                    proxy.over.wait()
                 if watch.answer:
                     upstream.sendall(data)
                     self.heard.wait(10)

@@ -56,7 +56,7 @@ def test_verdicts() -> None:
 def test_run_ended_by_others_is_told_to_stop(status: str) -> None:
     job = factories.run(epoch=2)
     Job.objects.update(status=status)
-    assert heartbeats.verdict(job.pk, 2) is Verdict.SUPERSEDED
+    assert heartbeats.verdict(job.pk, 2, ADA) is Verdict.SUPERSEDED
 
 
 def test_beats_of_a_superseded_run_do_not_keep_the_new_one_alive() -> None:

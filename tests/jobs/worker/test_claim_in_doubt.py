@@ -27,8 +27,8 @@ from tests.fakes.sqs import FakeSqs
 pytestmark = pytest.mark.django_db(transaction=True)
 
 URL = "https://sqs.fake/000000000000/jobs"
-# A claim writes its event, then commits.
-CLAIM_COMMITS = (b"job_events", b"COMMIT")
+# A claim is one request.
+CLAIM_COMMITS = (b"'claimed'",)
 
 
 @pytest.fixture

@@ -138,10 +138,11 @@ def test_beats_count() -> None:
 
 @pytest.mark.parametrize("status", [Status.IN_PROGRESS, Status.CANCELLED])
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_verdict(status: Status, epoch: int) -> None:
-    job = factories.job(status=status, run_epoch=2)
+@pytest.mark.parametrize("worker", [None, "", "ada", "bob"])
+def test_verdict(status: Status, epoch: int, worker: str | None) -> None:
+    job = factories.job(status=status, run_epoch=2, worker_id=worker)
     theirs = say("verdict", job, epoch) == [{"status": "in_progress"}]
-    assert theirs == (heartbeats.verdict(job.pk, epoch) is heartbeats.Verdict.GO_ON)
+    assert theirs == (heartbeats.verdict(job.pk, epoch, ADA) is heartbeats.Verdict.GO_ON)
 
 
 def test_note() -> None:
@@ -187,6 +188,28 @@ def test_permanent_failure_is_not_retried(late: bool) -> None:
     assert picture(theirs) == picture(ours)
 
 
+@pytest.mark.parametrize("holder", ["ada", "bob", None, ""])
+def test_reports_compare_the_worker(holder: str | None) -> None:
+    """Refuse the report of a worker that holds the epoch, but not the run, as after a restore."""
+    counts = holder != "bob"
+    words: dict[str, Any] = {"error": "it broke", "delay_seconds": 30, "max_attempts": 3, "details": "{}"}
+    for name in ("complete", "fail and retry", "fail for good"):
+        job = factories.run(worker="ada")
+        Job.objects.filter(pk=job.pk).update(worker_id=holder)
+        say("note", job, note="12 of 50", reference="")
+        assert say(name, job, **words) == [{"counted": counts}]
+        note = JobEvent.objects.get(job_id=job.pk, kind=JobEvent.Kind.PROGRESS)
+        assert note.details["late"] is not counts
+
+
+def test_limits() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE your_worker")
+        cursor.execute(STATEMENTS["limits"])
+        cursor.execute("SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'your_worker'::regrole")
+        assert "lock_timeout=3s" in cursor.fetchone()[0]
+
+
 def test_documented_privileges_suffice() -> None:
     job = factories.job()
     words: dict[str, Any] = {
@@ -221,4 +244,4 @@ def test_documented_privileges_suffice() -> None:
 
 def test_every_documented_statement_is_tested() -> None:
     tried = set(re.findall(r'say\(\s*"([a-z ]+)"', Path(__file__).read_text(encoding="utf-8")))
-    assert set(STATEMENTS) == tried | {"rights"}
+    assert set(STATEMENTS) == tried | {"rights", "limits"}

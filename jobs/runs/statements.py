@@ -1,0 +1,237 @@
+"""The SQL of what workers report, each for one round trip (``opsconsole.kit.round_trip``).
+
+A host that disappears in the middle leaves no transaction open. docs/workers.md has the same statements for workers in
+other languages; tests/jobs/worker/test_documented_sql.py holds the two together.
+"""
+# ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
+
+from __future__ import annotations
+
+from jobs.models.columns import column
+from jobs.runs import fence
+from jobs.runs.restart import new_deadline_in_statement, restart_in_statement
+from opsconsole.kit import row_locks
+
+_LAST_HEARTBEAT = f'"{column("worker_heartbeats.last_heartbeat")}"'
+
+# The longest silence of the run in seconds, including the current one. GREATEST ignores nulls.
+_LONGEST_SILENCE = f"""greatest((metadata ->> 'longest_silence')::float8,
+                      extract(epoch FROM statement_timestamp() - {_LAST_HEARTBEAT})::float8)"""
+
+
+def _beat(run: str) -> str:
+    """Return the parts of a WITH clause that write the worker's row for each row of ``run`` (id, run_epoch).
+
+    They update first and insert only when the row is absent: an existing table may have no unique key on ``worker_id``.
+    """
+    return f"""
+beat AS (
+    UPDATE worker_heartbeats
+       SET current_job_id = run.id, current_run_epoch = run.run_epoch, {_LAST_HEARTBEAT} = statement_timestamp(),
+           metadata = metadata || jsonb_build_object('longest_silence',
+               CASE WHEN current_job_id = run.id AND current_run_epoch = run.run_epoch
+                    THEN {_LONGEST_SILENCE} ELSE 0.0 END)
+      FROM {run} AS run WHERE worker_heartbeats.worker_id = %(worker)s
+    RETURNING worker_heartbeats.worker_id
+), first_beat AS (
+    INSERT INTO worker_heartbeats (worker_id, current_job_id, current_run_epoch, {_LAST_HEARTBEAT},
+                                   started_at, hostname, pid, metadata)
+    SELECT %(worker)s, id, run_epoch, statement_timestamp(), statement_timestamp(), %(hostname)s, %(pid)s,
+           %(protocol)s::jsonb
+      FROM {run} WHERE NOT EXISTS (SELECT FROM beat)
+    ON CONFLICT DO NOTHING
+)"""
+
+
+def _idle_beat(condition: str = "true") -> str:
+    """Return the parts of a WITH clause that write the row of a worker that runs nothing, under a condition."""
+    return f"""
+beat AS (
+    UPDATE worker_heartbeats
+       SET current_job_id = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = statement_timestamp()
+     WHERE worker_id = %(worker)s AND {condition}
+    RETURNING worker_id
+), first_beat AS (
+    INSERT INTO worker_heartbeats (worker_id, {_LAST_HEARTBEAT}, started_at, hostname, pid, metadata)
+    SELECT %(worker)s, statement_timestamp(), statement_timestamp(), %(hostname)s, %(pid)s, %(protocol)s::jsonb
+     WHERE NOT EXISTS (SELECT FROM beat) AND {condition}
+    ON CONFLICT DO NOTHING
+)"""
+
+
+_THIS_RUN = f"""
+       id = %(job_id)s AND status::text = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
+"""
+_VERDICT = "SELECT status::text, worker_id::text FROM jobs WHERE id = %(job_id)s AND run_epoch = %(epoch)s"
+
+IDLE_BEAT = f"WITH {_idle_beat()} SELECT"
+BEAT = f"""
+WITH run AS (SELECT %(job_id)s AS id, %(epoch)s::int AS run_epoch), {_beat("run")}
+{_VERDICT}
+"""
+
+# A dead letter that was moved back outside the console restarts its dead job and claims the new run at once. Of a claim
+# without an answer, ``mine`` is the run that it got. The last statement says why a claim was refused.
+CLAIM = f"""
+WITH run AS (
+    UPDATE jobs
+       SET status = 'in_progress', worker_id = %(worker)s,
+           run_epoch = run_epoch + (status::text <> 'pending')::int,
+           claimed_epoch = run_epoch + (status::text <> 'pending')::int,
+           recovery_count = CASE status::text WHEN 'pending' THEN recovery_count ELSE 0 END,
+           attempts = CASE status::text WHEN 'pending' THEN attempts ELSE 0 END,
+           not_before = CASE status::text WHEN 'pending' THEN not_before END,
+           deadline_at = CASE status::text WHEN 'pending' THEN deadline_at ELSE {new_deadline_in_statement("jobs")} END,
+           started_at = statement_timestamp(), completed_at = NULL, updated_at = statement_timestamp()
+     WHERE id = %(job_id)s AND run_epoch = coalesce(%(epoch)s, run_epoch)
+       AND (status::text = 'pending' AND coalesce(not_before, statement_timestamp()) <= statement_timestamp()
+            OR %(redriven)s AND status::text IN ('failed', 'quarantined'))
+    RETURNING id, run_epoch
+), mine AS (
+    SELECT id, run_epoch FROM jobs
+     WHERE %(asked_before)s AND id = %(job_id)s AND status::text = 'in_progress' AND worker_id::text = %(worker)s
+       AND claimed_epoch = run_epoch
+       AND run_epoch - coalesce(%(epoch)s, run_epoch) BETWEEN 0 AND %(redriven)s::int
+       {row_locks.in_statement()}
+), won AS (
+    SELECT * FROM run UNION ALL SELECT * FROM mine
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason)
+    SELECT id, run_epoch, 'requeued', 'external redrive',
+           'Its dead letter was moved back to the queue outside the console.'
+      FROM run WHERE run_epoch > %(epoch)s
+     UNION ALL
+    SELECT id, run_epoch, 'claimed', %(actor)s, '' FROM run
+), {_beat("won")}
+SELECT run_epoch FROM won;
+
+SELECT status::text, run_epoch, claimed_epoch, not_before - statement_timestamp() FROM jobs WHERE id = %(job_id)s
+"""
+
+# The next statement after this one sees the row as it is, however long this one waited.
+_LOCK = f"SELECT FROM jobs WHERE id = %(job_id)s {row_locks.in_statement()};"
+
+# How this worker has already ended this run: it asks again when the connection broke before our answer.
+_ENDED_BEFORE = """
+    SELECT kind FROM job_events
+     WHERE job_id = %(job_id)s AND run_epoch = %(epoch)s AND actor = %(actor)s
+       AND kind IN ('completed', 'failed', 'retry_scheduled')
+     ORDER BY id LIMIT 1"""
+
+_SILENCE = f"""
+    SELECT jsonb_build_object('longest_silence_seconds', round({_LONGEST_SILENCE}::numeric, 1)) AS details
+      FROM worker_heartbeats
+     WHERE worker_id = %(worker)s AND current_job_id = %(job_id)s AND current_run_epoch = %(epoch)s LIMIT 1"""
+
+# The row names the worker only where the epoch is the same and the run goes on: then another worker holds it.
+_LATE = """
+    SELECT %(job_id)s, %(epoch)s, 'late_result_rejected', %(actor)s, %(error)s,
+           jsonb_build_object('tried', %(tried)s::text, 'job', coalesce(
+               (SELECT jsonb_build_object('status', status::text, 'epoch', run_epoch)
+                       || CASE WHEN run_epoch = %(epoch)s AND status::text = 'in_progress'
+                               THEN jsonb_build_object('worker', worker_id) ELSE '{}' END
+                  FROM jobs WHERE id = %(job_id)s),
+               '{"status": null}'))
+      FROM answer WHERE outcome = 'late'"""
+
+COMPLETE = f"""
+{_LOCK}
+WITH ended AS (
+    UPDATE jobs
+       SET status = 'completed', completed_at = statement_timestamp(), updated_at = statement_timestamp(),
+           error_message = NULL
+     WHERE {_THIS_RUN}
+    RETURNING id
+), answer AS (
+    SELECT CASE WHEN EXISTS (SELECT FROM ended) THEN 'completed'
+                WHEN ({_ENDED_BEFORE}) = 'completed' THEN 'before'
+                ELSE 'late' END AS outcome
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
+    SELECT %(job_id)s, %(epoch)s, outcome, %(actor)s, '',
+           %(details)s::jsonb || coalesce(({_SILENCE}), '{{}}')
+      FROM answer WHERE outcome = 'completed'
+     UNION ALL {_LATE}
+), {_idle_beat("(SELECT outcome <> 'before' FROM answer)")}
+SELECT outcome FROM answer
+"""
+
+# The delays are those after the first, second, ... failure; later ones are as long as the last.
+FAIL = f"""
+{_LOCK}
+WITH again AS (
+    UPDATE jobs AS job
+       SET {
+    restart_in_statement(
+        "job",
+        attempts="job.attempts + 1",
+        error_message="%(error)s",
+        not_before="statement_timestamp() + make_interval(secs => "
+        "(%(delays)s::float8[])[least(greatest(job.attempts, 0) + 1, cardinality(%(delays)s::float8[]))])",
+    )
+}
+     WHERE {_THIS_RUN} AND %(retryable)s AND attempts + 1 < %(max_attempts)s
+    RETURNING id, run_epoch, queue, not_before
+), for_good AS (
+    UPDATE jobs
+       SET status = 'failed', attempts = attempts + 1, error_message = %(error)s, updated_at = statement_timestamp()
+     WHERE {_THIS_RUN} AND NOT (%(retryable)s AND attempts + 1 < %(max_attempts)s)
+    RETURNING id, queue
+), posted AS (
+    INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
+    SELECT id, run_epoch, 'queue', NULL, queue, 'retry_after_failure', true, not_before FROM again
+     UNION ALL
+    SELECT id, %(epoch)s, 'dlq', gen_random_uuid(), queue, left(%(error)s, %(reason_length)s), true,
+           statement_timestamp() FROM for_good
+    ON CONFLICT (job_id, run_epoch, destination) DO NOTHING
+), answer AS (
+    SELECT CASE WHEN EXISTS (SELECT FROM again) THEN 'retry_scheduled'
+                WHEN EXISTS (SELECT FROM for_good) THEN 'failed'
+                WHEN ({_ENDED_BEFORE}) = 'retry_scheduled' THEN 'retry before'
+                WHEN ({_ENDED_BEFORE}) = 'failed' THEN 'failed before'
+                ELSE 'late' END AS outcome
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
+    SELECT %(job_id)s, %(epoch)s, outcome, %(actor)s, %(error)s,
+           coalesce(({_SILENCE}), '{{}}') || coalesce(
+               (SELECT jsonb_build_object('next_epoch', run_epoch, 'delay_seconds', round(
+                           extract(epoch FROM not_before - statement_timestamp()), 1)) FROM again),
+               jsonb_build_object('retryable', %(retryable)s))
+      FROM answer WHERE outcome IN ('retry_scheduled', 'failed')
+     UNION ALL {_LATE}
+), {_idle_beat("(SELECT outcome NOT LIKE '%%before' FROM answer)")}
+SELECT outcome FROM answer
+"""
+
+# It locks nothing, so that a handler may note what it does while its own transaction holds the row.
+NOTE = f"""
+INSERT INTO job_events (job_id, run_epoch, kind, actor, details)
+SELECT %(job_id)s, %(epoch)s, 'progress', %(actor)s,
+       jsonb_build_object('note', %(note)s::text, 'reference', %(reference)s::text,
+                          'late', NOT EXISTS (SELECT FROM jobs WHERE {_THIS_RUN}))
+RETURNING NOT (details ->> 'late')::bool
+"""
+
+GIVE_BACK = f"""
+WITH back AS (
+    UPDATE jobs AS job SET {restart_in_statement("job")}
+     WHERE id = %(job_id)s AND status::text = 'in_progress' AND worker_id::text = %(worker)s
+       AND claimed_epoch = run_epoch
+    RETURNING id, run_epoch, queue
+), posted AS (
+    INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry)
+    SELECT id, run_epoch, 'queue', NULL, queue, 'given_back', true FROM back
+    ON CONFLICT (job_id, run_epoch, destination) DO NOTHING
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason)
+    SELECT id, run_epoch, 'requeued', %(actor)s, %(reason)s FROM back
+)
+SELECT id FROM back
+"""
+
+LEAVE = "DELETE FROM worker_heartbeats WHERE worker_id = %(worker)s"
+
+COUNT_LOCKED = """
+UPDATE worker_heartbeats SET metadata = metadata || jsonb_build_object('messages_given_back_locked', %(messages)s::int)
+ WHERE worker_id = %(worker)s
+"""

@@ -1,0 +1,45 @@
+"""Statements sent to PostgreSQL in one round trip, so that no lock waits on the network (I13).
+
+The server runs them as one transaction without waiting for the client in between. A client that disappears can't leave
+a transaction open that holds rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from django.db import OperationalError, connection
+
+from opsconsole.kit import row_locks
+
+Rows: TypeAlias = list[tuple[Any, ...]]
+
+# Each statement needs its own snapshot, to see what was committed while an earlier one waited for a lock.
+_OWN_TRANSACTION = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
+
+class RowLocked(OperationalError):
+    """Another transaction held a row for longer than the lock timeout. Nothing was changed; a retry may help."""
+
+
+def run(statements: str, parameters: Mapping[str, Any]) -> list[Rows]:
+    """Run these statements, separated by semicolons, as one transaction; return the rows of each one.
+
+    In a caller's transaction they are part of it, and nothing is committed. Raise ``RowLocked`` instead of waiting for
+    long. Parameters have names, because all statements share them.
+    """
+    lock_timeout = f"SET LOCAL lock_timeout = {round(row_locks.WAIT.total_seconds() * 1000)}"
+    preamble = [lock_timeout] if connection.in_atomic_block else [_OWN_TRANSACTION, lock_timeout]
+    with connection.cursor() as cursor:
+        try:
+            # A message of the simple protocol may have several statements; Django inserts the parameters itself.
+            cursor.execute(";\n".join([*preamble, statements]), parameters)
+        except OperationalError as error:
+            if row_locks.waited_in_vain(error):
+                raise RowLocked(*error.args) from error.__cause__
+            raise
+        results = [cursor.fetchall() if cursor.description else []]
+        while cursor.nextset():
+            results.append(cursor.fetchall() if cursor.description else [])
+    return results[len(preamble) :]

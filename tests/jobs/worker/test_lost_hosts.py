@@ -1,0 +1,288 @@
+"""Tests of lost hosts and locked rows: no worker holds a row across the network, and none waits for a stranger (I13)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, connections, transaction
+
+from jobs import sqs
+from jobs.messaging.format import JobMessage
+from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
+from jobs.runs import heartbeats, lifecycle
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Refusal, Run
+from jobs.worker import Consumer, RunContext, outages
+from opsconsole.kit import row_locks
+from opsconsole.kit.env import QueueConfig
+from opsconsole.kit.round_trip import RowLocked
+from tests import factories
+from tests.chaos.cuts import CuttingProxy
+from tests.fakes.sqs import FakeSqs
+from tests.racing import race
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = "https://sqs.fake/000000000000/jobs"
+
+
+@pytest.fixture
+def fake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
+    account = FakeSqs()
+    account.create(URL)
+    settings.QUEUES = {"default": QueueConfig("default", URL, None)}
+    settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 1
+    monkeypatch.setattr(sqs, "client_for", account.client_for)
+    monkeypatch.setattr(outages, "FIRST_PAUSE", timedelta(milliseconds=1))
+    return account
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_locks, "WAIT", timedelta(milliseconds=100))
+
+
+@pytest.fixture
+def proxy() -> Iterator[CuttingProxy]:
+    described = connection.settings_dict
+    with CuttingProxy(f"{described['HOST']}/.s.PGSQL.{described['PORT'] or 5432}") as made:
+        yield made
+
+
+def send(job: Job) -> None:
+    sqs.send_raw(URL, JobMessage(job_id=job.pk, run_epoch=job.run_epoch).to_body())
+
+
+def consumer(handler: Any = lambda context: None) -> Consumer:
+    return Consumer(QueueConfig("default", URL, None), handler, poll_seconds=0)
+
+
+def is_free(job: Job) -> bool:
+    with transaction.atomic():
+        return Job.objects.filter(pk=job.pk).select_for_update(skip_locked=True).exists()
+
+
+def idle_in_transaction() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+@contextmanager
+def locked_by_a_stranger(job: Job, strength: str = "UPDATE") -> Iterator[psycopg.Connection[Any]]:
+    described = connection.get_connection_params()
+    keep = ("host", "port", "user", "password", "dbname")
+    with psycopg.connect(**{name: described[name] for name in keep if name in described}) as stranger:
+        stranger.execute(f"SELECT FROM jobs WHERE id = %s FOR {strength}", [job.pk])
+        yield stranger
+        stranger.rollback()
+
+
+def fail(context: RunContext) -> None:
+    raise ValueError("it broke")
+
+
+class TestLostHost:
+    @pytest.mark.parametrize(
+        ("mark", "handler", "status"),
+        [
+            (b"'in_progress'", lambda context: None, Status.IN_PROGRESS),
+            (b"'completed'", lambda context: None, Status.COMPLETED),
+            (b"it broke", fail, Status.PENDING),
+            (b"'noted'", lambda context: context.note("noted"), Status.IN_PROGRESS),
+        ],
+        ids=["claim", "complete", "fail", "note"],
+    )
+    def test_others_go_on_and_the_row_is_free(
+        self, fake: FakeSqs, proxy: CuttingProxy, mark: bytes, handler: Any, status: Status
+    ) -> None:
+        job = factories.job()
+        send(job)
+        proxy.vanish([mark])
+
+        def lose_host() -> None:
+            with proxy.as_default():
+                consumer(handler).poll()
+
+        lost = threading.Thread(target=lose_host, daemon=True)
+        lost.start()
+        wait_until(lambda: proxy.cuts)
+
+        wait_until(lambda: Job.objects.get(pk=job.pk).status == status)
+        assert is_free(job)
+        assert idle_in_transaction() == 0
+        send(job)
+        others = [factories.job() for _ in range(6)]
+        for other in others:
+            send(other)
+
+        def work() -> None:
+            worker = consumer()
+            for _ in range(3):
+                worker.poll()
+
+        race([work] * 3)
+        assert {Job.objects.get(pk=other.pk).status for other in others} == {Status.COMPLETED}
+        proxy.over.set()
+        lost.join(10)
+        assert not lost.is_alive()
+
+    def test_events_are_written_with_the_change(self, fake: FakeSqs, proxy: CuttingProxy) -> None:
+        """Write the row, its event and its heartbeat in the same request, or none of them."""
+        job = factories.job()
+        send(job)
+        proxy.cut([b"'in_progress'"], answer=False)
+        with proxy.as_default():
+            consumer().poll()
+        assert not JobEvent.objects.exists()
+        assert Job.objects.get(pk=job.pk).status == Status.PENDING
+
+
+class TestLockedRow:
+    def test_message_is_given_back_and_counted(self, fake: FakeSqs, hasty: None) -> None:
+        now = [0.0]
+        fake.clock = lambda: now[0]
+        locked, other = factories.job(), factories.job()
+        for job in (locked, other):
+            send(job)
+        worker = consumer()
+        with locked_by_a_stranger(locked):
+            for _ in range(2):
+                worker.poll()
+            assert Job.objects.get(pk=other.pk).status == Status.COMPLETED
+            assert Job.objects.get(pk=locked.pk).status == Status.PENDING
+            assert worker.locked_messages == 1
+            metadata = WorkerHeartbeat.objects.get(worker_id=worker.worker.id).metadata
+            assert metadata["messages_given_back_locked"] == 1
+        assert len(fake.bodies(URL)) == 1
+        worker.poll()
+        assert Job.objects.get(pk=locked.pk).status == Status.PENDING
+        now[0] = 31.0
+        worker.poll()
+        assert Job.objects.get(pk=locked.pk).status == Status.COMPLETED
+
+    def test_stop_is_followed_while_the_row_is_locked(self, fake: FakeSqs, hasty: None) -> None:
+        job = factories.job()
+        send(job)
+        worker = consumer()
+        with locked_by_a_stranger(job):
+            thread = threading.Thread(target=_run, args=(worker,))
+            thread.start()
+            wait_until(lambda: worker.locked_messages)
+            worker.stop()
+            thread.join(10)
+            assert not thread.is_alive()
+        assert Job.objects.get(pk=job.pk).status == Status.PENDING
+
+    @pytest.mark.parametrize("strength", ["KEY SHARE", "UPDATE"])
+    def test_child_row_of_a_handler_does_not_block_its_notes(
+        self, fake: FakeSqs, hasty: None, strength: str
+    ) -> None:
+        """Note what the run does while a transaction of the handler's own locks the row, as a foreign key does."""
+        job = factories.job()
+        send(job)
+
+        def handler(context: RunContext) -> None:
+            with locked_by_a_stranger(job, strength):
+                context.note("a child row was inserted")
+
+        consumer(handler).poll()
+        assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
+        assert JobEvent.objects.get(kind=JobEvent.Kind.PROGRESS).details["late"] is False
+
+    def test_foreign_key_blocks_no_report(self, hasty: None) -> None:
+        job = factories.job()
+        with locked_by_a_stranger(job, "KEY SHARE"):
+            assert isinstance(lifecycle.claim(job.pk, 1, Worker("ada")), Job)
+            assert lifecycle.complete(Run(job.pk, 1, Worker("ada")))
+
+    def test_result_waits_for_the_row_and_beats_meanwhile(
+        self, fake: FakeSqs, hasty: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = factories.job()
+        send(job)
+        beaten: list[Any] = []
+        say = heartbeats.say
+
+        def count(worker: Worker, *run: Any) -> None:
+            say(worker, *run)
+            beaten.append(run)
+
+        held = threading.Event()
+        freed = threading.Event()
+
+        def hold() -> None:
+            with locked_by_a_stranger(job):
+                held.set()
+                freed.wait(30)
+
+        stranger = threading.Thread(target=hold)
+
+        def handler(context: RunContext) -> None:
+            stranger.start()
+            held.wait(10)
+            monkeypatch.setattr(heartbeats, "say", count)
+
+        worker = threading.Thread(target=_poll, args=(consumer(handler),))
+        worker.start()
+        wait_until(lambda: len(beaten) > 1)
+        assert set(beaten) == {(job.pk, 1)}
+        freed.set()
+        worker.join(20)
+        stranger.join(20)
+        assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
+        assert WorkerHeartbeat.objects.get().current_job_id is None
+
+    def test_refusal_names_the_lock(self, hasty: None) -> None:
+        job = factories.job()
+        with locked_by_a_stranger(job):
+            refused = lifecycle.claim(job.pk, 1, Worker("ada"))
+            assert isinstance(refused, lifecycle.Refused)
+            assert refused.refusal is Refusal.LOCKED
+            assert not refused.refusal.settled
+            run = Run(job.pk, 1, Worker("ada"))
+            for report in (partial(lifecycle.complete, run), partial(lifecycle.fail, run, "it broke")):
+                with pytest.raises(RowLocked):
+                    report()
+        assert not JobEvent.objects.exists()
+
+
+def test_session_ends_without_its_client(fake: FakeSqs) -> None:
+    consumer().poll()
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone()[0] == "5min"
+
+
+def test_limit_of_the_role_stays(fake: FakeSqs) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '7s'")
+    consumer().poll()
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone()[0] == "7s"
+
+
+def _run(worker: Consumer) -> None:
+    try:
+        worker.run()
+    finally:
+        connections.close_all()
+
+
+def _poll(worker: Consumer) -> None:
+    try:
+        worker.poll()
+    finally:
+        connections.close_all()
