@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties:
             if name == SUMMARY and report.when == "call":
-                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {text}")
+                terminalreporter.write_line(str(text))
 
 
 def _temporary_folder(services: ExitStack) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.db import connection
 
 from jobs.models import RecoveryControl
@@ -89,7 +88,7 @@ def test_crash_at_every_step(name: str, world: World, record_property: Callable[
             break
     else:
         raise AssertionError(f"{name} has more than {MOST_STEPS} steps")
-    record_property(SUMMARY, f"{name}: {step - 1}")
+    record_property(SUMMARY, f"{name}: {step - 1} crash points")
     assert step > 2, "the duty has steps at which it can crash"
 
 
@@ -111,17 +110,14 @@ def test_process_killed_in_the_middle(name: str, world: World) -> None:
 
 def act_in_process(name: str, subject: str, step: int, world: World) -> subprocess.CompletedProcess[str]:
     database = connection.settings_dict
-    queues = {
-        each.name: {"url": each.url, "dlq_url": each.dlq_url} for each in django_settings.QUEUES.values()
-    }
     return subprocess.run(
         [sys.executable, "-m", "tests.chaos.crash_process", name, str(step), str(world.receipts), subject],
         cwd=REPOSITORY,
         env=os.environ
         | {
             "DATABASE_URL": f"postgres://{database['USER']}@/{database['NAME']}?host={database['HOST']}",
-            "SQS_QUEUE_URL": queues["default"]["url"],
-            "SQS_DLQ_URL": queues["default"]["dlq_url"],
+            "SQS_QUEUE_URL": world.queue.url,
+            "SQS_DLQ_URL": world.queue.dlq_url,
             "SLACK_WEBHOOK_URL": world.slack.url,
             "OPSCONSOLE_MASS_STALE_RUNS": "1000",
         },
