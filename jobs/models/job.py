@@ -29,7 +29,14 @@ from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
-from jobs.models.waiting_message import MessageTrouble, lost_after, message_trouble, patience, unclaimed
+from jobs.models.waiting_message import (
+    MessageTrouble,
+    lost_after,
+    message_trouble,
+    message_was_sent,
+    patience,
+    unclaimed,
+)
 from jobs.models.worker import WorkerHeartbeat, stale_after
 
 
@@ -122,6 +129,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         # The comparison of updated_at is implied by waiting_since; it lets PostgreSQL use the index.
         waiting = self.waiting().filter(updated_at__lt=Now() - lost_after())
         return waiting.with_message().filter(unclaimed())
+
+    def sent_and_waiting(self) -> JobQuerySet[JobWithMessage]:
+        """Return pending jobs whose message was sent and that may still be claimed: a queue should hold their messages."""
+        return self.waiting().with_message().filter(message_was_sent(), resends__lt=MOST_RESENDS)
 
     def to_be_resent(self) -> JobQuerySet[JobWithMessage]:
         """Return the jobs of ``unclaimed()`` whose message may be re-sent once its loss is proven.

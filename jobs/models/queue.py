@@ -20,10 +20,6 @@ class QueueStateQuerySet(models.QuerySet["QueueState"]):
         """Return queues that were read within this time and whose last reading did not fail."""
         return self.filter(read_at__gte=Now() - within, error="")
 
-    def known_empty(self, within: timedelta) -> Self:
-        """Return queues that were empty at a fresh reading; an unreadable queue is not among them (I8)."""
-        return self.fresh(within).filter(visible=0, in_flight=0, delayed=0)
-
     def unreadable(self) -> Self:
         """Return queues whose last two readings failed, or that were never read. A single timeout alerts nobody."""
         return self.exclude(error="").filter(Q(read_at=None) | Q(read_at__lt=F("checked_at") - TWO_READINGS))
@@ -52,3 +48,9 @@ class QueueState(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def held(self) -> int | None:
+        """Return how many messages the queue held at its last reading, whatever their state; None where that is unknown."""
+        counts = (self.visible, self.in_flight, self.delayed)
+        return None if None in counts else sum(count or 0 for count in counts)

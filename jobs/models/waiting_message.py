@@ -55,10 +55,14 @@ def patience_after(resends: int) -> timedelta:
     return lost_after() * times
 
 
+def message_was_sent() -> Q:
+    """Match jobs of ``with_message()`` whose message is not waiting in the outbox: the console or the producer sent it."""
+    return Q(message_state=None) | Q(message_state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
+
+
 def unclaimed() -> Q:
-    """Match unclaimed jobs of ``with_message()`` whose message was sent long ago, by the console or by their producer."""
-    is_out = Q(message_state=None) | Q(message_state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
-    return is_out & Q(LessThan(F("waiting_since"), Now() - lost_after()))
+    """Match unclaimed jobs of ``with_message()`` whose message was sent long ago."""
+    return message_was_sent() & Q(LessThan(F("waiting_since"), Now() - lost_after()))
 
 
 def message_trouble(waiting: Q) -> Case:

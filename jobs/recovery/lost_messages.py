@@ -1,50 +1,41 @@
-"""Lost messages: the message of a pending job is re-sent when it is proven lost (I2). An extra copy is harmless (I1).
+"""Lost messages: the message of a pending job is re-sent when it counts as lost (I2). An extra copy is harmless (I1).
 
-The proof is a time per queue: a message that was sent before it and has not been claimed is lost. It is the time at
-which the queue was seen empty, or the time after which a hundred later jobs were claimed.
+Standard queues promise no order, so that nothing about later jobs proves a loss. What proves one is a count: when a queue
+holds fewer messages than jobs wait whose message was sent, the difference is lost. Which jobs it concerns is certain only
+where the queue is empty; otherwise those that have waited longest count as lost, and no more than the difference.
+Messages that are not known to be missing are never sent again: an unreadable queue proves nothing (I8).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import itemgetter
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q, Value
+from django.db.models import Count, Q
 
 from jobs.messaging.outbox import LOST_MESSAGE
 from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartbeat
 from jobs.models.job import JobQuerySet, JobWithMessage
+from jobs.models.waiting_message import lost_after
 from jobs.runs.timeline import SWEEP
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.row_locks import if_free_in_statement
 
-FRESH = timedelta(minutes=3)
-LATER_CLAIMS = 100
-LOOKED_AT = 10_000
+logger = logging.getLogger(__name__)
 
-# The creation time of the hundredth newest claimed job of each queue. It reads the newest jobs of each status
-# by index and stops at a hundred; where few are of this queue, it gives up after ten thousand: not proven.
-_OVERTAKEN = """
-SELECT queue.name, hundredth.created_at, 'overtaken'
-  FROM unnest(%s::text[]) AS queue (name)
- CROSS JOIN LATERAL (
-       SELECT claimed.created_at
-         FROM unnest(ARRAY['in_progress', 'completed', 'failed', 'quarantined']) AS known (status)
-        CROSS JOIN LATERAL (
-              SELECT newest.created_at
-                FROM (SELECT created_at, jobs.queue FROM jobs WHERE jobs.status::text = known.status
-                       ORDER BY created_at DESC, id DESC LIMIT %s) AS newest
-               WHERE newest.queue = queue.name
-               ORDER BY newest.created_at DESC LIMIT %s) AS claimed
-        ORDER BY claimed.created_at DESC OFFSET %s - 1 LIMIT 1) AS hundredth
-"""
+FRESH = timedelta(minutes=3)
+# The figures of SQS may lack messages of the last minute, so that jobs whose message was sent then are not counted.
+SETTLING = timedelta(minutes=1)
 
 # Re-arm only what is still as it was seen: pending at that epoch, and with the same number of re-sends.
 _ARM_AGAIN = """
@@ -72,10 +63,29 @@ SELECT id, epoch, %(kind)s, %(actor)s, sentence, details FROM wanted JOIN armed 
 
 @dataclass(frozen=True)
 class Proof:
-    """The time before which unclaimed messages are lost; the sentence says why."""
+    """The jobs of a queue whose message counts as lost: those that have waited at least since ``before``.
+
+    ``last``: of those that have waited exactly since then, the last one that counts. ``certain``: the queue was empty, so
+    that each of them is lost. ``sentence`` says why.
+    """
 
     before: datetime
+    last: UUID | None
+    certain: bool
     sentence: str
+
+    @property
+    def verdict(self) -> str:
+        return "is lost" if self.certain else "is probably lost"
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a queue held, and the time before which a message must have been sent to be among it."""
+
+    queue: str
+    held: int
+    sent_before: datetime
 
 
 @dataclass(frozen=True)
@@ -112,41 +122,80 @@ def resending() -> bool:
 
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
-    """Return the jobs whose message is proven lost, those waiting longest first; none from before ``cutoff``."""
+    """Return the jobs whose message counts as lost, those waiting longest first; none from before ``cutoff``."""
     jobs = Job.objects.to_be_resent()
     if cutoff:
         jobs = jobs.filter(updated_at__gte=cutoff)
     if not jobs.exists():
         return []
     by_queue = proofs()
-    lost_jobs = proven(jobs, by_queue).order_by("updated_at", "pk")[:limit]
+    _tell_unknown(jobs)
+    lost_jobs = proven(jobs, by_queue).order_by("waiting_since", "pk")[:limit]
     return [_lost(job, by_queue[job.queue]) for job in lost_jobs]
 
 
+def _tell_unknown(jobs: JobQuerySet[JobWithMessage]) -> None:
+    """Log the queues of these jobs to which nothing is re-sent because what they hold is unknown."""
+    known = {reading.queue for reading in _readings(settings.QUEUES)}
+    unknown = jobs.filter(queue__in=settings.QUEUES.keys() - known).order_by("queue")
+    for queue in unknown.values_list("queue", flat=True).distinct():
+        logger.warning("No message is re-sent to queue '%s': what it holds is unknown.", queue)
+
+
 def proofs(queues: Iterable[str] | None = None) -> dict[str, Proof]:
-    """Return the latest, and so strongest, proof per queue (default: the configured queues).
+    """Return the proof per queue that lacks messages (default: among the configured queues).
 
-    One statement, whatever the number of queues. A queue that is not configured proves nothing.
+    A queue that is not configured, or whose figures are unknown or old, proves nothing.
     """
-    names = list(settings.QUEUES if queues is None else settings.QUEUES.keys() & set(queues))
-    if not names:
+    readings = _readings(settings.QUEUES.keys() if queues is None else settings.QUEUES.keys() & set(queues))
+    by_queue = {reading.queue: _of_empty(reading) for reading in readings if not reading.held}
+    filled = [reading for reading in readings if reading.held]
+    waiting_jobs = _waiting_jobs(filled)
+    for reading in filled:
+        missing = waiting_jobs.get(reading.queue, 0) - reading.held
+        if missing > 0:
+            by_queue[reading.queue] = _of_missing(reading, missing)
+    return by_queue
+
+
+def _readings(queues: Iterable[str]) -> list[_Reading]:
+    """Return the fresh and complete readings of these queues."""
+    settling = min(SETTLING, lost_after())
+    return [
+        _Reading(state.name, state.held, state.read_at - settling)
+        for state in QueueState.objects.fresh(FRESH).filter(name__in=list(queues))
+        if state.read_at and state.held is not None
+    ]
+
+
+def _awaited(reading: _Reading) -> Q:
+    """Match the jobs of ``with_message()`` whose message should be among what the queue held."""
+    before = reading.sent_before
+    # The comparison of updated_at is implied by waiting_since; it lets PostgreSQL use the index.
+    return Q(queue=reading.queue, updated_at__lt=before, waiting_since__lt=before)
+
+
+def _waiting_jobs(readings: Sequence[_Reading]) -> dict[str, int]:
+    """Return the number of jobs per queue whose message should be there, by one statement for all queues."""
+    if not readings:
         return {}
-    seen_empty = QueueState.objects.filter(name__in=names).known_empty(FRESH)
-    read = seen_empty.order_by().values_list("name", "read_at", Value("seen empty"))
-    statement, parameters = read.query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"{statement} UNION ALL {_OVERTAKEN}",
-            [*parameters, names, LOOKED_AT, LATER_CLAIMS, LATER_CLAIMS],
-        )
-        rows = sorted(cursor.fetchall(), key=itemgetter(1))
-    return {name: Proof(before, _PROVEN[kind].format(queue=name)) for name, before, kind in rows}
+    any_of_them = reduce(or_, map(_awaited, readings))
+    jobs = Job.objects.sent_and_waiting().filter(any_of_them).order_by()
+    return dict(jobs.values("queue").annotate(count=Count("pk")).values_list("queue", "count"))
 
 
-_PROVEN = {
-    "seen empty": "queue '{queue}' was seen empty",
-    "overtaken": f"{LATER_CLAIMS} jobs enqueued later were claimed",
-}
+def _of_empty(reading: _Reading) -> Proof:
+    return Proof(reading.sent_before, None, certain=True, sentence=f"queue '{reading.queue}' was seen empty")
+
+
+def _of_missing(reading: _Reading, missing: int) -> Proof:
+    """Return the proof for a queue that held ``missing`` messages fewer than it should."""
+    jobs = Job.objects.sent_and_waiting().filter(_awaited(reading)).order_by("waiting_since", "pk")
+    last = jobs[missing - 1 : missing].values_list("waiting_since", "pk").first()
+    # Claims between the two statements may leave fewer jobs.
+    before, job_id = last or (reading.sent_before, None)
+    holds = f"queue '{reading.queue}' held {exactly(missing, 'message')} fewer"
+    return Proof(before, job_id, certain=False, sentence=f"{holds} than jobs wait whose message was sent")
 
 
 def proven(jobs: JobQuerySet[JobWithMessage], by_queue: dict[str, Proof]) -> JobQuerySet[JobWithMessage]:
@@ -162,19 +211,28 @@ def unproven(jobs: JobQuerySet[JobWithMessage], by_queue: dict[str, Proof]) -> J
 def _proven(by_queue: dict[str, Proof]) -> Q:
     any_of_them = Q(pk__in=[])
     for queue, proof in by_queue.items():
-        any_of_them |= Q(queue=queue, updated_at__lt=proof.before, waiting_since__lt=proof.before)
+        waited = Q(waiting_since__lt=proof.before)
+        if proof.last is not None:
+            waited |= Q(waiting_since=proof.before, pk__lte=proof.last)
+        any_of_them |= Q(waited, queue=queue, updated_at__lte=proof.before)
     return any_of_them
 
 
 def is_proven(job: JobWithMessage, proof: Proof) -> bool:
     """Tell the same about one loaded job, by the proof for its queue."""
-    return job.updated_at < proof.before and job.waiting_since < proof.before
+    if job.waiting_since == proof.before:
+        return proof.last is not None and job.pk <= proof.last
+    return job.waiting_since < proof.before
+
+
+def told(waited: timedelta, proof: Proof) -> str:
+    """Return the sentence about a job that waited for so long and whose message counts as lost."""
+    return f"Its message {proof.verdict}: it waited for {spell(waited)}, and {proof.sentence}."
 
 
 def _lost(job: JobWithMessage, proof: Proof) -> Lost:
     waited = job.read_at - job.waiting_since
-    sentence = f"Its message is lost: it waited for {spell(waited)}, and {proof.sentence}."
-    return Lost(job.pk, job.run_epoch, job.queue, waited, job.resends, sentence)
+    return Lost(job.pk, job.run_epoch, job.queue, waited, job.resends, told(waited, proof))
 
 
 def _arm_again(lost: Sequence[Lost]) -> int:

@@ -127,7 +127,7 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
         return Waiting(trouble, _used_up(job), facts)
     facts.append(("Next re-send", _next(job, around)))
     if trouble == MessageTrouble.LOST and around.proof:
-        sentence = f"Its message is lost: it waited for {spell(waited)}, and {around.proof.sentence}."
+        sentence = lost_messages.told(waited, around.proof)
     else:
         sentence = f"It has waited for {spell(waited)}. Its message may be lost; that is not proven."
     return Waiting(trouble, sentence, facts)
@@ -158,18 +158,17 @@ def _sending(job: JobWithMessageState) -> list[Fact]:
 def _proof(job: JobWithMessageState, around: MessageSurroundings) -> str:
     proof = around.proof
     if proof and lost_messages.is_proven(job, proof):
-        return f"{proof.sentence}, at {proof.before:%H:%M:%S %Z}"
+        return proof.sentence
     if job.queue not in settings.QUEUES:
         return f"none: the queue '{job.queue}' is not configured here"
-    return f"none: {_reading(around.queue)}, and fewer than {lost_messages.LATER_CLAIMS} jobs enqueued later were claimed"
+    return f"none: {_reading(around.queue)}"
 
 
 def _reading(queue: QueueState | None) -> str:
-    if queue is None or queue.read_at is None or queue.error:
-        return "what its queue holds is unknown"
-    held = sum(count or 0 for count in (queue.visible, queue.in_flight, queue.delayed))
-    if held:
-        return f"its queue holds about {exactly(held, 'message')}, of which one may be its own"
+    if queue is None or queue.held is None or queue.error:
+        return "what its queue holds is unknown, so no message is sent again"
+    if queue.held:
+        return f"its queue holds about {exactly(queue.held, 'message')}, of which one may be its own"
     return "its queue was not seen empty since"
 
 

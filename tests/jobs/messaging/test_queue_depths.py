@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from jobs import sqs
 from jobs.messaging.queue_depths import refresh_queue_states
 from jobs.models import QueueState
+from jobs.recovery import lost_messages
 from opsconsole.kit.env import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import SECOND
@@ -67,7 +68,7 @@ def test_queue_that_could_never_be_read_is_unknown(fake: FakeSqs) -> None:
     refresh_queue_states()
     assert (state().visible, state().in_flight, state().delayed, state().read_at) == (None,) * 4
     assert state().checked_at and "can't be reached" in state().error
-    assert not QueueState.objects.known_empty(FRESH).exists()
+    assert not lost_messages.proofs()
 
 
 def test_one_bad_queue_does_not_stop_the_others(fake: FakeSqs, settings: Any) -> None:
@@ -112,11 +113,11 @@ def test_late_reading_does_not_replace_newer_one(fake: FakeSqs) -> None:
         ({"read_at": Now() - FRESH - SECOND}, False),
     ],
 )
-def test_queue_is_known_empty_only_with_three_zeros_in_fresh_reading(
+def test_queue_counts_as_empty_only_with_three_zeros_in_fresh_reading(
     figures: dict[str, Any], expected: bool
 ) -> None:
     QueueState.objects.create(
         **{"name": "default", "visible": 0, "in_flight": 0, "delayed": 0, "read_at": Now(), "error": ""}
         | figures
     )
-    assert QueueState.objects.known_empty(FRESH).exists() is expected
+    assert bool(lost_messages.proofs()) is expected
