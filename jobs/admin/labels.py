@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from jobs.bulk.kinds import MemberResult
 from jobs.models import JobEvent, MessageTrouble, Outbox, Status
 from jobs.runs.diagnosis import Diagnosis
 from opsconsole.kit.display import badge
@@ -44,6 +45,18 @@ def status(value: str) -> SafeString:
 def message_trouble(trouble: MessageTrouble) -> SafeString:
     """Return a badge that says what is wrong with the message of a waiting job."""
     return badge(trouble.label.capitalize(), "bad" if trouble.pressing else "warning")
+
+
+def result(of: MemberResult, page: str, text: str = "") -> SafeString:
+    """Return a badge that tells what became of a member, with a link to the subject as which it failed again.
+
+    ``page``: the name of the admin pages of the subject, such as ``jobs_deadletter``.
+    """
+    shown = badge(text or of.label, of.tone)
+    if not of.again:
+        return shown
+    url = reverse(f"admin:{page}_change", args=[of.again])
+    return shown + format_html(' <a href="{}">as <code>{}</code></a>', url, short_id(of.again))
 
 
 def trouble(diagnosis: Diagnosis) -> SafeString:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Q, QuerySet
 
-from jobs.bulk.kinds import Kind, Order, Result, Trial
+from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult, Order, Result, Results, Trial
 from jobs.models import Job, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
@@ -22,10 +24,40 @@ def _carry_out(order: Order) -> list[Result]:
     return [Result.of(outcome) for outcome in outcomes]
 
 
-def came_back(subjects: Sequence[str]) -> int:
-    """Return how many of these jobs reported a failure since they were requeued."""
+RESULTS: dict[str, MemberResult] = {
+    Status.COMPLETED: MemberResult("Completed", "good"),
+    Status.FAILED: (again := MemberResult("Failed again", "bad")),
+    Status.QUARANTINED: again,
+    Status.PENDING: (under_way := MemberResult("Still running", "running")),
+    Status.IN_PROGRESS: under_way,
+    Status.CANCELLED: MemberResult("Cancelled", "quiet"),
+}
+UNKNOWN = MemberResult("Result unknown", "quiet")
+
+
+def came_back(subjects: Sequence[str]) -> list[str]:
+    """Return those of these jobs that reported a failure since they were requeued."""
     again = Q(status__in=[Status.FAILED, Status.QUARANTINED]) | Q(attempts__gt=0)
-    return Job.objects.filter(again, pk__in=subjects).exclude(status=Status.COMPLETED).count()
+    jobs = Job.objects.filter(again, pk__in=subjects).exclude(status=Status.COMPLETED)
+    return [str(pk) for pk in jobs.order_by(*OLDEST_FIRST).values_list("pk", flat=True)]
+
+
+def _totals(subjects: QuerySet[Any]) -> list[tuple[MemberResult, int]]:
+    counts: Counter[MemberResult] = Counter()
+    jobs = Job.objects.filter(pk__in=subjects).order_by()
+    for status, count in jobs.values_list("status").annotate(Count("pk")):
+        counts[RESULTS.get(status, UNKNOWN)] += count
+    return [(each, counts[each]) for each in dict.fromkeys([*RESULTS.values(), UNKNOWN]) if counts[each]]
+
+
+def _failed(subjects: QuerySet[Any]) -> list[str]:
+    failed = Job.objects.filter(pk__in=subjects, status__in=[Status.FAILED, Status.QUARANTINED])
+    return [str(pk) for pk in failed.order_by(*OLDEST_FIRST).values_list("pk", flat=True)[:MOST_NAMED]]
+
+
+def _results_of(subjects: Sequence[str]) -> dict[str, MemberResult]:
+    statuses = Job.objects.filter(pk__in=subjects).values_list("pk", "status")
+    return {str(pk): RESULTS.get(status, UNKNOWN) for pk, status in statuses}
 
 
 def came_through(subjects: Sequence[str]) -> int:
@@ -52,6 +84,7 @@ def _kind(action: JobAction, verb: str, done_word: str, trial: Trial | None) -> 
         carry_out=_carry_out,
         describe=_customers,
         trial=trial,
+        results=Results(totals=_totals, failed=_failed, of=_results_of) if trial else None,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from jobs.models import BulkMember, BulkOperation
 from jobs.operations.steps import Outcome, Step
@@ -16,6 +17,8 @@ from opsconsole.kit.errors import OpsConsoleError
 
 # The most members per chunk: about a second's work, so that cancelling never waits longer.
 MOST_A_CHUNK = 500
+# The most failed members that the page of an operation names.
+MOST_NAMED = 25
 
 
 class BulkRefused(OpsConsoleError):
@@ -71,10 +74,32 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Functions that count, for given ids, how many of the first members failed again and how many completed."""
+    """Functions that tell, for given ids, which of the first members failed again and how many completed."""
 
-    came_back: Callable[[Sequence[str]], int]
+    came_back: Callable[[Sequence[str]], Sequence[str]]
     came_through: Callable[[Sequence[str]], int]
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What became of a member that was done. ``again``: the id of the subject as which it failed again, if it is another."""
+
+    label: str
+    tone: str
+    again: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Functions that follow what became of members after they were done, each in one query.
+
+    ``totals`` counts the members with these ids per label, with a tone; ``failed`` returns the ids of those that
+    failed again; ``of`` tells what became of each.
+    """
+
+    totals: Callable[[QuerySet[Any]], Sequence[tuple[MemberResult, int]]]
+    failed: Callable[[QuerySet[Any]], Sequence[str]]
+    of: Callable[[Sequence[str]], Mapping[str, MemberResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +130,7 @@ class Kind:
     describe: Callable[[Sequence[str]], Mapping[str, str]]
     states: Mapping[str, str] = field(default_factory=dict)
     trial: Trial | None = None
+    results: Results | None = None
     caveats: Callable[[], Sequence[str]] = tuple
     atomic: bool = True
     most_a_chunk: int = MOST_A_CHUNK

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
+from uuid import UUID
 
+from django.db.models import QuerySet
 from django_q.tasks import async_task
 
-from jobs.bulk.kinds import Kind, Order, Result, Trial
-from jobs.dead_letters import operations, origins, queue_visit
+from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult, Order, Result, Results, Trial
+from jobs.dead_letters import operations, origins, queue_visit, replay_results
+from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter, Status
+from jobs.models import DeadLetter
 
 # FIFO queues keep the order of sending within a group.
 AS_SENT = ("sent_at", "pk")
@@ -27,9 +31,43 @@ def _carry_out(order: Order) -> list[Result]:
     return [Result.of(outcome) for outcome in outcomes]
 
 
+TONES = {
+    ReplayResult.COMPLETED: "good",
+    ReplayResult.FAILED_AGAIN: "bad",
+    ReplayResult.RUNNING: "running",
+    ReplayResult.NOT_SENT_YET: "waiting",
+    ReplayResult.NOT_SENT: "bad",
+}
+
+
+def result(of: ReplayResult, again: UUID | None = None) -> MemberResult:
+    """Return the result of a replay as pages show it."""
+    return MemberResult(of.label.capitalize(), TONES.get(of, "quiet"), str(again) if again else "")
+
+
 def came_through(subjects: Sequence[str]) -> int:
     """Return how many of these letters were replayed for a job that has completed since."""
-    return DeadLetter.objects.filter(pk__in=subjects, job__status=Status.COMPLETED).count()
+    results = replay_results.of_letters(subjects).values()
+    return sum(followed.result == ReplayResult.COMPLETED for followed in results)
+
+
+def _letters(subjects: QuerySet[Any]) -> QuerySet[DeadLetter]:
+    return DeadLetter.objects.filter(pk__in=subjects)
+
+
+def _totals(subjects: QuerySet[Any]) -> list[tuple[MemberResult, int]]:
+    counts = replay_results.totals(_letters(subjects))
+    return [(result(each), counts[each]) for each in ReplayResult if counts[each]]
+
+
+def _failed(subjects: QuerySet[Any]) -> list[str]:
+    letters = replay_results.with_results(_letters(subjects)).filter(result=ReplayResult.FAILED_AGAIN)
+    return [str(pk) for pk in letters.order_by(*AS_SENT).values_list("pk", flat=True)[:MOST_NAMED]]
+
+
+def _results_of(subjects: Sequence[str]) -> dict[str, MemberResult]:
+    results = replay_results.of_letters(subjects).items()
+    return {str(pk): result(followed.result, followed.again) for pk, followed in results}
 
 
 def _customers(subjects: Sequence[str]) -> dict[str, str]:
@@ -45,7 +83,12 @@ def not_seen() -> list[str]:
 
 
 def _kind(
-    action: LetterAction, verb: str, done_word: str, permission: str, trial: Trial | None = None
+    action: LetterAction,
+    verb: str,
+    done_word: str,
+    permission: str,
+    trial: Trial | None = None,
+    results: Results | None = None,
 ) -> Kind:
     return Kind(
         action=action.value,
@@ -62,6 +105,7 @@ def _kind(
         describe=_customers,
         states=dict(DeadLetter.State.choices),
         trial=trial,
+        results=results,
         caveats=not_seen,
     )
 
@@ -72,7 +116,8 @@ KINDS = (
         "Replay",
         "marked for replay",
         "replay",
-        Trial(came_back=operations.came_back, came_through=came_through),
+        Trial(came_back=replay_results.failed_again, came_through=came_through),
+        Results(totals=_totals, failed=_failed, of=_results_of),
     ),
     _kind(LetterAction.DISCARD, "Discard", "discarded", "discard"),
     _kind(LetterAction.RESTORE, "Restore", "restored", "discard"),

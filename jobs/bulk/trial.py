@@ -14,8 +14,11 @@ from django.db.models.functions import Now
 from jobs.bulk.kinds import Kind
 from jobs.models import BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
+from opsconsole.kit.short_ids import short_id
 
 LOOK_EVERY = timedelta(seconds=5)
+# The failed members that a sentence names; the page of the operation lists more.
+NAMED = 5
 
 
 class TrialVerdict(Enum):
@@ -45,29 +48,36 @@ def judge(operation: DatedOperation, kind: Kind) -> Judgement:
     first = _first(operation, size)
     if len(first) < size:
         return Judgement(TrialVerdict.GO_ON, most=size - len(first))
-    back = kind.trial.came_back(first)
+    failed = set(kind.trial.came_back(first))
+    back = [subject for subject in first if subject in failed]
     through = 0 if operation.trial_passed else kind.trial.came_through(first)
     return decide(operation, size, back, through)
 
 
-def decide(operation: DatedOperation, size: int, back: int, through: int) -> Judgement:
-    """Decide from how many of the first ``size`` members failed again (``back``) and completed (``through``). Pure."""
-    if back * 2 >= size:
+def decide(operation: DatedOperation, size: int, back: Sequence[str], through: int) -> Judgement:
+    """Decide from which of the first ``size`` members failed again (``back``) and how many completed. Pure."""
+    if len(back) * 2 >= size:
         sentence = (
-            f"Stopped automatically: {back} of the first {size} failed again. "
+            f"Stopped automatically: {len(back)} of the first {size} failed again: {_named(back)}. "
             "Find out why before you resume. The waiting members were not changed."
         )
         return Judgement(TrialVerdict.STOP, sentence)
     if operation.trial_passed:
         return Judgement(TrialVerdict.GO_ON)
     waited = operation.trial_until is not None and operation.trial_until <= operation.db_now
-    if waited or back + through >= size:
-        return Judgement(
-            TrialVerdict.PASSED, f"Of the first {size}, {through} completed and {back} failed again."
-        )
+    if waited or len(back) + through >= size:
+        failed = f"{len(back)} failed again: {_named(back)}" if back else "0 failed again"
+        return Judgement(TrialVerdict.PASSED, f"Of the first {size}, {through} completed and {failed}.")
     return Judgement(
         TrialVerdict.WAIT, f"The first {size} were sent ahead. The rest waits to see whether they fail again."
     )
+
+
+def _named(subjects: Sequence[str]) -> str:
+    """Return the short ids of the first few, such as "5a3c91d2, 77a0c4e1 and 3 more"."""
+    more = len(subjects) - NAMED
+    named = ", ".join(short_id(subject) for subject in subjects[:NAMED])
+    return f"{named} and {more:,} more" if more > 0 else named
 
 
 def _first(operation: BulkOperation, size: int) -> Sequence[str]:

@@ -7,13 +7,13 @@ cluster. Steps and outcomes are those of ``jobs.operations.job_operations``, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs.dead_letters import letter_locks, requeue
@@ -21,7 +21,7 @@ from jobs.dead_letters.requeue import LetterResults, NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter, ReplayAttempt, Status
+from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused, Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
@@ -280,18 +280,3 @@ _WRITES: dict[LetterAction, Callable[[Sequence[Pair], _Decision], LetterResults]
     LetterAction.MARK_SENT: _mark_sent,
     LetterAction.MARK_NOT_SENT: _mark_not_sent,
 }
-
-
-def came_back(letter_ids: Collection[UUID | str]) -> int:
-    """Return how many of these letters failed again after their replay.
-
-    A scan saw it as a new letter, or the job that was requeued for it has failed.
-    """
-    failed_again = Q(
-        attempts__action=LetterAction.REPLAY,
-        attempts__job_epoch__lte=F("job__run_epoch"),
-        job__status__in=[Status.FAILED, Status.QUARANTINED],
-    )
-    letters = DeadLetter.objects.filter(pk__in=letter_ids)
-    again = letters.filter(failed_again | Q(returns_as__isnull=False))
-    return again.values("pk").distinct().count()

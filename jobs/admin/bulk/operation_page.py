@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, UUIDField
+from django.db.models.functions import Cast
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -16,7 +17,7 @@ from django.utils.safestring import SafeString
 from jobs.admin import labels
 from jobs.bulk import freezing
 from jobs.bulk.freezing import Group
-from jobs.bulk.kinds import Kind
+from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
 from jobs.models import BulkMember, BulkOperation
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
@@ -52,6 +53,7 @@ class MemberLine:
     about: str
     seen: SafeString
     outcome: SafeString
+    became: SafeString
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,32 @@ def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict
     members = _members(operation, outcomes, query.get("after", ""))
     shown = members[:MEMBERS_A_PAGE]
     more = f"{shown[-1].pk}" if len(members) > MEMBERS_A_PAGE else ""
-    return progress_context(operation, kind, chosen=chosen) | {
-        "members": _lines(shown, kind),
-        "chosen": chosen if chosen in Outcome.values else "",
-        "after": more,
-        "on_first_page": not query.get("after"),
-        "why": _why_not_done(operation),
-        "events": operation.events.order_by("id"),
+    return (
+        progress_context(operation, kind, chosen=chosen)
+        | {
+            "members": _lines(shown, kind),
+            "chosen": chosen if chosen in Outcome.values else "",
+            "after": more,
+            "on_first_page": not query.get("after"),
+            "why": _why_not_done(operation),
+            "events": operation.events.order_by("id"),
+        }
+        | results_context(operation, kind)
+    )
+
+
+def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
+    """Return what became of the members that were done: totals, and the first of those that failed again."""
+    if kind.results is None or not operation.done:
+        return {"results": [], "failed_again": []}
+    done = operation.members.filter(outcome=Outcome.DONE)
+    subjects = done.annotate(key=Cast("subject", UUIDField())).values("key")
+    failed = kind.results.failed(subjects)
+    members = operation.members.filter(subject__in=failed).order_by("id") if failed else []
+    return {
+        "results": kind.results.totals(subjects),
+        "failed_again": _lines(list(members), kind),
+        "most_named": MOST_NAMED,
     }
 
 
@@ -177,12 +198,19 @@ def _why_not_done(operation: BulkOperation) -> list[tuple[str, int]]:
 
 
 def _lines(members: Sequence[BulkMember], kind: Kind) -> list[MemberLine]:
-    about = kind.describe([member.subject for member in members])
-    return [_line(member, kind, about.get(member.subject, "")) for member in members]
+    subjects = [member.subject for member in members]
+    about = kind.describe(subjects)
+    done = [member.subject for member in members if member.outcome == Outcome.DONE]
+    results = kind.results.of(done) if kind.results and done else {}
+    return [
+        _line(member, kind, about.get(member.subject, ""), results.get(member.subject)) for member in members
+    ]
 
 
-def _line(member: BulkMember, kind: Kind, about: str) -> MemberLine:
+def _line(member: BulkMember, kind: Kind, about: str, result: MemberResult | None) -> MemberLine:
     outcome = badge(Outcome(member.outcome).label.capitalize(), OUTCOME_TONES[member.outcome])
     seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
     url = reverse(f"admin:{kind.page}_change", args=[member.subject])
-    return MemberLine(member, url, about, seen, outcome)
+    return MemberLine(
+        member, url, about, seen, outcome, labels.result(result, kind.page) if result else SafeString("")
+    )

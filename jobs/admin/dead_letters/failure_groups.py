@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
@@ -17,8 +18,10 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin.bulk import start
+from jobs.admin.dead_letters import letter_badges
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
+from jobs.dead_letters import replay_results
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, FailureGroup
 from opsconsole.kit.counting import figure
@@ -46,15 +49,27 @@ class GroupColumns(DbNow):
 ShownGroup: TypeAlias = "WithAnnotations[FailureGroup, GroupColumns]"
 
 
+class GroupChangeList(ChangeList):
+    """Reads what became of replayed letters for the shown groups only, in one query."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        groups = list(self.result_list)
+        results = replay_results.of_groups([group.pk for group in groups])
+        for group in groups:
+            group.results = results.get(group.pk, {})
+        self.result_list = groups
+
+
 @admin.register(FailureGroup)
 class FailureGroupAdmin(AgedAdmin):
-    list_display = ("name", "kind_shown", "undecided", "first_seen", "last_seen", "note_shown")
+    list_display = ("name", "kind_shown", "undecided", "replayed", "first_seen", "last_seen", "note_shown")
     list_display_links = None
     ordering = ("-last_seen_at", "-id")
     form = NoteForm
     change_form_template = "admin/jobs/failuregroup/change_form.html"
-    readonly_fields = ("title", "kind", "first_seen_at", "last_seen_at", "letters")
-    fields = ("title", "kind", "letters", "first_seen_at", "last_seen_at", "note")
+    readonly_fields = ("title", "kind", "first_seen_at", "last_seen_at", "letters", "replayed")
+    fields = ("title", "kind", "letters", "replayed", "first_seen_at", "last_seen_at", "note")
 
     @admin.display(description="failure")
     def name(self, group: FailureGroup) -> SafeString:
@@ -77,6 +92,14 @@ class FailureGroupAdmin(AgedAdmin):
         shown = badge(figure(count, MOST_COUNTED), "bad")
         return format_html('<a href="{}">{}</a>', _list_of(group), shown)
 
+    @admin.display(description="after a replay")
+    def replayed(self, group: ShownGroup) -> SafeString:
+        """Show what became of the newest letters of the group that were replayed."""
+        results = getattr(group, "results", None)
+        return letter_badges.results(
+            replay_results.of_groups([group.pk]).get(group.pk, {}) if results is None else results
+        )
+
     @admin.display(description="first seen")
     def first_seen(self, group: ShownGroup) -> SafeString:
         return age(group.first_seen_at, group.db_now, suffix=" ago")
@@ -92,6 +115,9 @@ class FailureGroupAdmin(AgedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         groups: QuerySet[Any] = super().get_queryset(request).annotate(open_letters=_open_letters())
         return groups
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return GroupChangeList
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("jobs.change_failuregroup")

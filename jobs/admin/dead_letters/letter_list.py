@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
@@ -20,27 +19,21 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
-from jobs.admin.dead_letters import coverage, edit, filters
+from jobs.admin.dead_letters import coverage, edit, filters, letter_badges
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
-from jobs.dead_letters import requeue, search_text
+from jobs.dead_letters import replay_results, requeue, search_text
+from jobs.dead_letters.replay_results import Followed
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
-from jobs.models.dead_letter import EXPIRES_SOON, DeadLetterQuerySet
+from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit.capped_paginator import StatesPaginator
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
-from opsconsole.kit.display import NOTHING, age, badge, moment, rough
+from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.short_ids import short_id
 
-STATE_TONES: dict[str, str] = {
-    DeadLetter.State.IN_QUEUE: "bad",
-    DeadLetter.State.REPLAYING: "running",
-    DeadLetter.State.OUTCOME_UNKNOWN: "warning",
-    DeadLetter.State.KEPT: "waiting",
-    DeadLetter.State.REPLAYED: "good",
-}
 PERMISSIONS = {
     LetterAction.REPLAY: "replay",
     LetterAction.DISCARD: "discard",
@@ -51,24 +44,32 @@ PERMISSIONS = {
 
 
 class ListedColumns(DbNow):
-    """``job_status`` is that of the job that the letter names, or None when it names no known job."""
+    """``job_status`` is that of the job that the letter names, or None when it names no known job.
+
+    ``followed``: the result of its replay, if it was replayed.
+    """
 
     job_status: str | None
+    followed: Followed | None
 
 
 ListedLetter: TypeAlias = "WithAnnotations[DeadLetter, ListedColumns]"
 
 
 class LetterChangeList(ChangeList):
-    """Reads the status of jobs for the shown letters only."""
+    """Reads the status of jobs and the results of replays for the shown letters only."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         letters = list(self.result_list)
         ids = {letter.job_id for letter in letters if letter.job_id}
         statuses = dict(Job.objects.filter(pk__in=ids).values_list("pk", "status")) if ids else {}
+        results = replay_results.of_letters(
+            [letter.pk for letter in letters if letter.state == DeadLetter.State.REPLAYED]
+        )
         for letter in letters:
             letter.job_status = statuses.get(letter.job_id)
+            letter.followed = results.get(letter.pk)
         self.result_list = letters
 
 
@@ -111,7 +112,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     @admin.display(description="failure")
     def failure(self, letter: DeadLetter) -> SafeString:
         return format_html(
-            '<a href="?group={}">{}</a>{}', letter.group_id, letter.group.title, returns(letter)
+            '<a href="?group={}">{}</a>{}', letter.group_id, letter.group.title, letter_badges.returns(letter)
         )
 
     @admin.display(description="job")
@@ -132,7 +133,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
 
     @admin.display(description="SQS deletes it")
     def time_left(self, letter: ListedLetter) -> SafeString:
-        return time_left(letter, letter.db_now)
+        return letter_badges.time_left(letter, letter.db_now)
 
     @admin.display(description="receives")
     def receives(self, letter: DeadLetter) -> SafeString:
@@ -146,8 +147,8 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         return letter.queue or NOTHING
 
     @admin.display(description="state")
-    def condition(self, letter: DeadLetter) -> SafeString:
-        return state_badge(letter)
+    def condition(self, letter: ListedLetter) -> SafeString:
+        return letter_badges.state(letter, letter.followed)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LetterChangeList
@@ -189,9 +190,9 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         job = requeue.jobs_of([row]).get(row.job_id)
         permitted = [action for action in LetterAction if self.may(request, action)]
         context = letter_page(row, job, permitted) | {
-            "state": state_badge(row),
-            "returns": returns(row),
-            "time_left": time_left(row, row.db_now),
+            "state": letter_badges.state(row, replay_results.of_letters([row.pk]).get(row.pk)),
+            "returns": letter_badges.returns(row),
+            "time_left": letter_badges.time_left(row, row.db_now),
             "may_edit": self.may_edit(request) and edit.offered(row, job),
         }
         return self.render(request, "admin/jobs/deadletter/page.html", context)
@@ -242,26 +243,3 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         ask_cluster("jobs.tasks.check_dead_letters")
         messages.success(request, "The cluster is checking now. Reload this page in a few seconds.")
         return redirect("admin:jobs_deadletter_changelist")
-
-
-def state_badge(letter: DeadLetter) -> SafeString:
-    return badge(letter.get_state_display().capitalize(), STATE_TONES.get(letter.state, "quiet"))
-
-
-def returns(letter: DeadLetter) -> SafeString:
-    """Return a badge with how often the letter was replayed and came back."""
-    if not letter.returns:
-        return SafeString("")
-    times = {1: "once", 2: "twice"}.get(letter.returns, f"{letter.returns} times")
-    return badge(f"Replayed {times}, came back {times}", "warning")
-
-
-def time_left(letter: DeadLetter, now: datetime) -> SafeString:
-    """Show the time until SQS deletes the letter; red within the last day."""
-    if letter.state != DeadLetter.State.IN_QUEUE or letter.expires_at is None:
-        return NOTHING
-    left = letter.expires_at - now
-    if left <= timedelta(0):
-        return format_html('<span class="soon">{}</span>', moment(letter.expires_at, "any moment"))
-    words = moment(letter.expires_at, f"in {rough(left)}")
-    return format_html('<span class="soon">{}</span>', words) if left < EXPIRES_SOON else words

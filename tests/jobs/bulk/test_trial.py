@@ -51,7 +51,10 @@ def test_operation_stops_when_half_of_trial_fails() -> None:
     the_first(operation, 2).update(status=Status.FAILED)
     chunk(operation)
     assert now_on(operation) == ("stopped", 4, 16)
-    assert fresh(operation).sentence.startswith("Stopped automatically: 2 of the first 4 failed again.")
+    failed = ", ".join(str(each.pk)[:8] for each in the_first(operation, 2).order_by("created_at"))
+    assert fresh(operation).sentence.startswith(
+        f"Stopped automatically: 2 of the first 4 failed again: {failed}."
+    )
     assert told(operation) == ["begun", "stopped"]
     assert outcomes(operation) == {"waiting": 16, "done": 4}
     assert JobEvent.objects.count() == 4
@@ -142,7 +145,7 @@ def test_without_a_size_there_is_no_trial(settings: Any) -> None:
 )
 def test_which_members_count_as_failed_and_succeeded(fields: dict[str, Any], back: int, through: int) -> None:
     made = [str(job(**fields).pk)]
-    assert (job_actions.came_back(made), job_actions.came_through(made)) == (back, through)
+    assert (len(job_actions.came_back(made)), job_actions.came_through(made)) == (back, through)
 
 
 @pytest.mark.parametrize(
@@ -165,4 +168,13 @@ def test_trial_verdict(
     now = timedelta(0)
     until = None if seconds_left is None else now + seconds_left * SECOND
     operation: Any = SimpleNamespace(trial_passed=passed, trial_until=until, db_now=now)
-    assert trial.decide(operation, 10, back, through).verdict == verdict
+    assert trial.decide(operation, 10, ["5a3c91d2"] * back, through).verdict == verdict
+
+
+def test_sentence_names_the_first_few() -> None:
+    failed = [str(number) * 12 for number in range(8)]
+    operation: Any = SimpleNamespace(trial_passed=False, trial_until=None, db_now=timedelta(0))
+
+    sentence = trial.decide(operation, 10, failed, 0).sentence
+
+    assert "failed again: 00000000, 11111111, 22222222, 33333333, 44444444 and 3 more." in sentence

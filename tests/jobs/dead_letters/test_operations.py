@@ -268,18 +268,6 @@ def test_reason_is_required() -> None:
     assert state(letter) == State.IN_QUEUE
 
 
-def test_count_of_returned_letters() -> None:
-    again, fine, by_job = dead_letter(), dead_letter(), dead_letter(job(status=Status.FAILED))
-    dead_letter(returned_from=again, returns=1)
-    do(LetterAction.REPLAY, by_job)
-    ids = [again.pk, fine.pk, by_job.pk]
-    assert operations.came_back(ids) == 1
-
-    Job.objects.filter(dead_letters=by_job).update(status=Status.FAILED)
-
-    assert operations.came_back(ids) == 2
-
-
 def test_ledger_is_append_only() -> None:
     letter = dead_letter()
     do(LetterAction.DISCARD, letter)

@@ -1,0 +1,193 @@
+"""Tests of the results of replays: what became of each letter's work, on every page, in one query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from jobs import tasks
+from jobs.bulk import decisions, freezing
+from jobs.bulk.registry import kind_of
+from jobs.dead_letters import check, replay_results, scan
+from jobs.dead_letters.replay_results import ReplayResult
+from jobs.letter_ledger.entries import LetterAction
+from jobs.messaging.dispatcher import dispatch
+from jobs.models import BulkOperation, DeadLetter, Job, ReplayAttempt, Status
+from tests.conftest import TestQueue
+from tests.factories import dead_letter, job
+from tests.jobs.bulk.helpers import chunk
+from tests.jobs.dead_letters.account import OLGA, Account, letters, replay
+
+pytestmark = pytest.mark.django_db
+
+State = DeadLetter.State
+STEP = ReplayAttempt.State
+
+
+def replayed(
+    of: Job | None = None, state: str = STEP.DONE, epoch: int | None = None, **fields: Any
+) -> DeadLetter:
+    """Create a letter with a replay in this state; ``epoch``: the run for which its job was requeued."""
+    made = dead_letter(of, **{"state": State.REPLAYED} | fields)
+    ReplayAttempt.objects.create(
+        letter=made,
+        action=LetterAction.REPLAY,
+        state=state,
+        actor="operator:olga",
+        reason="x",
+        job_epoch=epoch,
+    )
+    return made
+
+
+def result_of(of: DeadLetter) -> ReplayResult | None:
+    followed = replay_results.of_letters([of.pk]).get(of.pk)
+    return followed.result if followed else None
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        (Status.COMPLETED, ReplayResult.COMPLETED),
+        (Status.FAILED, ReplayResult.FAILED_AGAIN),
+        (Status.QUARANTINED, ReplayResult.FAILED_AGAIN),
+        (Status.PENDING, ReplayResult.RUNNING),
+        (Status.IN_PROGRESS, ReplayResult.RUNNING),
+        (Status.CANCELLED, ReplayResult.CANCELLED),
+        ("theirs", ReplayResult.UNKNOWN),
+    ],
+)
+def test_letter_is_followed_to_the_end_of_its_job(status: str, result: ReplayResult) -> None:
+    assert result_of(replayed(job(status=status, run_epoch=3), epoch=2)) == result
+
+
+@pytest.mark.parametrize(
+    ("state", "result"),
+    [
+        (STEP.WANTED, ReplayResult.NOT_SENT_YET),
+        (STEP.SENDING, ReplayResult.NOT_SENT_YET),
+        (STEP.SENT, ReplayResult.UNKNOWN),
+        (STEP.DONE, ReplayResult.UNKNOWN),
+        (STEP.UNKNOWN, ReplayResult.UNKNOWN),
+        (STEP.NOT_DONE, ReplayResult.NOT_SENT),
+    ],
+)
+def test_letter_without_a_job(state: str, result: ReplayResult) -> None:
+    assert result_of(replayed(state=state)) == result
+
+
+def test_only_replays_have_results() -> None:
+    assert result_of(dead_letter()) is None
+
+
+def test_run_before_the_requeue_says_nothing() -> None:
+    """After a restore from a backup the job is in an older run than the one for which it was requeued."""
+    assert result_of(replayed(job(status=Status.FAILED, run_epoch=1), epoch=2)) == ReplayResult.UNKNOWN
+
+
+def test_letter_that_came_back_names_the_newest_one() -> None:
+    first = replayed()
+    dead_letter(returned_from=first, returns=1)
+    newest = dead_letter(returned_from=first, returns=1)
+
+    followed = replay_results.of_letters([first.pk])[first.pk]
+
+    assert (followed.result, followed.again) == (ReplayResult.FAILED_AGAIN, newest.pk)
+
+
+def test_letter_that_came_back_and_whose_job_completed_after_all() -> None:
+    first = replayed(job(status=Status.COMPLETED, run_epoch=4), epoch=2)
+    dead_letter(returned_from=first, returns=1)
+
+    assert result_of(first) == ReplayResult.COMPLETED
+
+
+def test_failed_replay_is_followed_over_http(
+    sqs_queue: TestQueue, monkeypatch: pytest.MonkeyPatch, operator: Client
+) -> None:
+    """The message of a replay dies again on the emulator; the scan sees it as another letter."""
+    monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
+    sqs_queue.client.send_message(QueueUrl=sqs_queue.dlq_url, MessageBody="order 1")
+    check.check()
+    first = DeadLetter.objects.get()
+    replay(first)
+    tasks.work_dead_letters()
+    for _ in range(4):
+        sqs_queue.client.receive_message(QueueUrl=sqs_queue.url, VisibilityTimeout=0)
+    check.check()
+    again = DeadLetter.objects.exclude(pk=first.pk).get()
+
+    page = operator.get(reverse("admin:jobs_deadletter_change", args=[first.pk])).content.decode()
+
+    assert 'badge-bad">Replayed, failed again</span>' in page
+    assert reverse("admin:jobs_deadletter_change", args=[again.pk]) in page
+
+
+def test_list_and_groups_show_results_without_a_query_per_row(operator: Client) -> None:
+    def counted(url: str) -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            operator.get(url)
+        return len(queries)
+
+    letter_list = reverse("admin:jobs_deadletter_changelist") + "?state=all"
+    group_list = reverse("admin:jobs_failuregroup_changelist")
+    first = replayed(job(status=Status.FAILED, run_epoch=2), epoch=2)
+    operator.get(letter_list)
+    before = counted(letter_list), counted(group_list)
+    for _ in range(3):
+        replayed(job(status=Status.COMPLETED, run_epoch=2), epoch=2)
+
+    assert (counted(letter_list), counted(group_list)) == before
+    listed = operator.get(letter_list).content.decode()
+    assert listed.count("Replayed, completed") == 3
+    assert listed.count("Replayed, failed again") == 1
+    groups = operator.get(group_list).content.decode()
+    assert "3 completed" in groups
+    assert 'badge-bad">1 failed again' in groups
+    page = operator.get(reverse("admin:jobs_failuregroup_change", args=[first.group_id])).content.decode()
+    assert "3 completed" in page
+
+
+def test_operation_shows_what_became_of_its_letters(
+    account: Account, operator: Client, settings: Any
+) -> None:
+    settings.OPSCONSOLE_BULK_TRIAL_SIZE = 3
+    jobs = [job(status=Status.FAILED) for _ in range(6)]
+    ids = [account.die_with(each) for each in jobs]
+    account.check()
+    operation = freezing.freeze(
+        kind_of("replay"),
+        DeadLetter.objects.filter(pk__in=[each.pk for each in letters(ids)]),
+        OLGA,
+        scope="all",
+    )
+    decisions.begin(operation, OLGA, "the directory is back", typed="6")
+    _work(operation)
+    dispatch()
+    account.work()
+    sent = list(operation.members.filter(outcome="done").values_list("subject", flat=True))
+    failing = DeadLetter.objects.filter(pk__in=sent[:2]).values_list("job_id", flat=True)
+    Job.objects.filter(pk__in=list(failing)).update(status=Status.FAILED)
+    _work(operation)
+
+    operation.refresh_from_db()
+    assert operation.state == BulkOperation.State.STOPPED
+    named = ", ".join(subject[:8] for subject in sent[:2])
+    assert f"2 of the first 3 failed again: {named}." in operation.sentence
+    page = operator.get(reverse("admin:jobs_bulkoperation_change", args=[operation.pk])).content.decode()
+    assert "What became of them" in page
+    assert "<dt>Failed again</dt><dd>2</dd>" in page
+    assert "<dt>Still running</dt><dd>1</dd>" in page
+    assert 'badge-bad">Failed again</span>' in page
+
+
+def _work(operation: BulkOperation) -> None:
+    for _ in range(3):
+        chunk(operation)
