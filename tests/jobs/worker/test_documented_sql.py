@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Refused, Run
 from jobs.runs.restart import restart
+from jobs.runs.timeline import Actor
+from opsconsole.kit.env import QueueConfig
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -75,6 +78,24 @@ def claim_both(theirs: Job, ours: Job) -> Run:
     assert say("claim", theirs)
     assert isinstance(lifecycle.claim(ours.pk, 1, ADA), Job)
     return Run(ours.pk, 1, ADA)
+
+
+def test_enqueue(settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/1/jobs", None)}
+    [made] = say(
+        "enqueue",
+        Job(),
+        customer_id="TEST-001",
+        package_size=50,
+        priority="gold",
+        payload='{"site": "example.org"}',
+        queue="default",
+        not_before=None,
+        producer="producer:shop",
+    )
+    new = NewJob(customer_id="TEST-001", package_size=50, priority="gold", payload={"site": "example.org"})
+    ours = enqueue(new, actor=Actor("producer:shop"))
+    assert picture(Job(id=made["id"])) == picture(ours)
 
 
 @pytest.mark.parametrize("epoch", [1, None])

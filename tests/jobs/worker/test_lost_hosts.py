@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection, connections, transaction
 
@@ -26,6 +25,7 @@ from opsconsole.kit.round_trip import RowLocked
 from tests import factories
 from tests.chaos.cuts import CuttingProxy
 from tests.fakes.sqs import FakeSqs
+from tests.other_sessions import other_session
 from tests.racing import race
 from tests.waiting import wait_until
 
@@ -80,13 +80,10 @@ def idle_in_transaction() -> int:
 
 
 @contextmanager
-def locked_by_a_stranger(job: Job, strength: str = "UPDATE") -> Iterator[psycopg.Connection[Any]]:
-    described = connection.get_connection_params()
-    keep = ("host", "port", "user", "password", "dbname")
-    with psycopg.connect(**{name: described[name] for name in keep if name in described}) as stranger:
-        stranger.execute(f"SELECT FROM jobs WHERE id = %s FOR {strength}", [job.pk])
-        yield stranger
-        stranger.rollback()
+def locked_by_a_stranger(job: Job, strength: str = "UPDATE") -> Iterator[None]:
+    with other_session() as stranger:
+        stranger.execute(f"SELECT FROM jobs WHERE id = %s FOR {strength}".encode(), [job.pk])
+        yield
 
 
 def fail(context: RunContext) -> None:

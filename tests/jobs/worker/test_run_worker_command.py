@@ -21,6 +21,7 @@ from jobs.messaging.format import JobMessage
 from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
 from tests import factories
 from tests.conftest import TestQueue
+from tests.other_sessions import other_session
 from tests.programs import program
 from tests.waiting import wait_until
 
@@ -111,6 +112,20 @@ class TestProcess:
         assert sqs.depth(sqs_queue.url).total == 1
         assert not WorkerHeartbeat.objects.exists()
 
+    def test_sigterm_stops_a_worker_that_waits_for_a_locked_row(
+        self, start: Start, sqs_queue: TestQueue, gate: Path
+    ) -> None:
+        job = begin(sqs_queue, gate)
+        with other_session() as stranger:
+            stranger.execute("SELECT FROM jobs WHERE id = %s FOR NO KEY UPDATE", [job.pk])
+            process = start("return_at_once")
+            wait_until(waits_for_a_lock, START_SECONDS)
+            process.terminate()
+            assert process.wait(START_SECONDS) == 0
+        assert Job.objects.get(pk=job.pk).status == Status.PENDING
+        assert sqs.depth(sqs_queue.url).total == 1
+        assert not WorkerHeartbeat.objects.exists()
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_idle_worker_stops_on_signal(self, start: Start, number: signal.Signals) -> None:
         process = start("return_at_once")
@@ -175,6 +190,12 @@ def begin(queue: TestQueue, gate: Path) -> Job:
 
 def has_begun(job: Job) -> bool:
     return JobEvent.objects.filter(job_id=job.pk, kind=JobEvent.Kind.PROGRESS).exists()
+
+
+def waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(cursor.fetchone()[0])
 
 
 def running() -> int:

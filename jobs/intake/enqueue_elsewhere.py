@@ -1,0 +1,50 @@
+"""Enqueueing on a connection of the caller's own, as a part of the caller's transaction (I2)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+
+from jobs.intake.enqueue import NewJob, validate
+from jobs.models import Job
+from jobs.runs.timeline import CONSOLE, Actor
+
+# docs/workers.md has the same statement for producers in other languages.
+_ENQUEUE = """
+WITH job AS (
+    INSERT INTO jobs ({columns}) VALUES ({values})
+    RETURNING id, run_epoch, queue, not_before
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, user_id)
+    SELECT id, run_epoch, 'enqueued', %(actor)s, %(user_id)s FROM job
+)
+INSERT INTO outbox (job_id, run_epoch, queue, dead_letter_id, available_at)
+SELECT id, run_epoch, queue, NULL, coalesce(not_before, statement_timestamp()) FROM job
+"""
+
+
+def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor = CONSOLE) -> None:
+    """Accept one job on this connection, in one statement. Raise ``InvalidJob`` when it can't be accepted.
+
+    It never commits: in a transaction of the caller's, the job, its event and its message stand or fall with it. With
+    autocommit, the statement is a transaction of its own.
+    """
+    validate(new)
+    columns = {
+        "id": new.id,
+        "customer_id": new.customer_id,
+        "package_size": new.package_size,
+        "payload": json.dumps(new.payload),
+        "queue": new.queue,
+        "not_before": new.not_before,
+        "deadline_at": new.deadline_at,
+    }
+    if new.priority is not None:
+        columns["priority_level"] = new.priority
+    names = [f'"{Job._meta.get_field(name).column}"' for name in columns]  # noqa: SLF001 - Django documents _meta
+    statement = _ENQUEUE.format(columns=", ".join(names), values=", ".join(f"%({name})s" for name in columns))
+    parameters = columns | {"actor": actor.name, "user_id": actor.user_id}
+    # Values as literals, so that they take the types of existing columns, whatever these are.
+    psycopg.ClientCursor(connection).execute(statement.encode(), parameters)
