@@ -9,7 +9,17 @@ from uuid import UUID, uuid4
 
 from django.db.models.functions import Now
 
-from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Outbox, Status, WorkerHeartbeat
+from jobs.models import (
+    DeadLetter,
+    DeadLetterQueue,
+    FailureGroup,
+    Job,
+    Outbox,
+    RecoveryControl,
+    Status,
+    WorkerHeartbeat,
+    WorkerObservation,
+)
 
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -58,6 +68,12 @@ def beat(
             "metadata": {"protocol": 1} if epoch else {},
         },
     )
+
+
+def forget_looks() -> None:
+    """Forget the console's looks at heartbeats: a test that moves heartbeats into the past would seem to have a wrong clock."""
+    WorkerObservation.objects.all().delete()
+    RecoveryControl.objects.update(beats_looked_at=None)
 
 
 def letter(of: Job, *, due: timedelta = timedelta(0), **fields: Any) -> Outbox:

@@ -14,6 +14,7 @@ from jobs.models.replay_attempt import ReplayAttempt
 from jobs.models.sweep import Sweep
 from jobs.models.waiting_message import MessageTrouble
 from jobs.models.worker import WorkerHeartbeat
+from jobs.models.worker_observation import QueueNaming, WorkerObservation
 
 __all__ = [
     "BulkEvent",
@@ -27,10 +28,12 @@ __all__ = [
     "JobEvent",
     "MessageTrouble",
     "Outbox",
+    "QueueNaming",
     "QueueState",
     "RecoveryControl",
     "ReplayAttempt",
     "Status",
     "Sweep",
     "WorkerHeartbeat",
+    "WorkerObservation",
 ]

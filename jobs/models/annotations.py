@@ -14,6 +14,9 @@ class EvidenceColumns(TypedDict):
     outage_ended_at: datetime | None
     last_seen: datetime
     stale_before: datetime
+    death_proven: bool
+    given_up_before: datetime | None
+    recent_recoveries: int
     read_at: datetime
 
 

@@ -12,6 +12,11 @@ class RecoveryControl(models.Model):
         OBSERVE = "observe", "observe: shows what it would do"
         ARMED = "armed", "armed: recovers automatically"
 
+    class UnknownRule(models.TextChoices):
+        NEVER = "never", "never: operators decide about each"
+        AFTER = "after", "after a time of silence"
+        VISIBILITY = "visibility", "after the visibility timeout of the queue"
+
     id = models.SmallIntegerField(primary_key=True, default=1)
     mode = models.TextField(choices=Mode, db_default=Mode.OBSERVE)
     cutoff = models.DateTimeField(null=True, help_text="Runs that began before it are handled by hand only.")
@@ -28,6 +33,16 @@ class RecoveryControl(models.Model):
     )
     # Runs last seen before this were part of a mass event; their recovery is not counted against their jobs.
     forgiven_before = models.DateTimeField(null=True)
+
+    beats_looked_at = models.DateTimeField(
+        null=True, help_text="When the console last compared the heartbeats with the earlier ones."
+    )
+
+    # What becomes of silent runs without evidence that their worker died.
+    unknown_rule = models.TextField(choices=UnknownRule, db_default=UnknownRule.NEVER)
+    unknown_after = models.DurationField(
+        null=True, help_text="How long such a run must be silent before it is recovered."
+    )
 
     class Meta:
         db_table = "recovery_control"

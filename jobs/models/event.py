@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models import Case, F, Func, OuterRef, Q, Subquery, When
+from django.db.models.functions import Coalesce, Greatest, Now
+
+
+def recent_recoveries() -> Case:
+    """Return, as an expression on ``jobs``, how many recoveries count towards quarantine: those within the window.
+
+    ``recovery_count`` has all since the job was last released. The events before the window are read only where that
+    many could matter.
+    """
+    events = JobEvent.objects.filter(job_id=OuterRef("pk")).order_by()
+    resets = Q(kind=JobEvent.Kind.RELEASED) | Q(kind=JobEvent.Kind.REQUEUED, actor="external redrive")
+    of_job = JobEvent.objects.filter(resets, job_id=OuterRef("job_id")).order_by()
+    last_reset = Subquery(of_job.annotate(last=Func("pk", function="max")).values("last"))
+    expired = events.filter(
+        kind=JobEvent.Kind.RECOVERED,
+        at__lt=Now() - recovery_window(),
+        details__counted=True,
+        pk__gt=Coalesce(last_reset, 0),
+    )
+    number = Subquery(expired.annotate(number=Func("pk", function="count")).values("number"))
+    return Case(
+        When(recovery_count__lt=settings.OPSCONSOLE_MAX_RECOVERIES, then=F("recovery_count")),
+        default=Greatest(0, F("recovery_count") - number),
+        output_field=models.IntegerField(),
+    )
+
+
+def recovery_window() -> timedelta:
+    return timedelta(hours=settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS)
 
 
 class JobEvent(models.Model):

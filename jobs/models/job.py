@@ -24,10 +24,11 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.db.models.lookups import GreaterThan
 from django_stubs_ext import WithAnnotations
 
-from jobs.models import staleness
+from jobs.models import evidence_of_death, staleness
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import ContractNumber, ContractText, column
 from jobs.models.control import RecoveryControl
+from jobs.models.event import recent_recoveries
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
 from jobs.models.waiting_message import (
     MessageTrouble,
@@ -38,6 +39,7 @@ from jobs.models.waiting_message import (
     unclaimed,
 )
 from jobs.models.worker import WorkerHeartbeat, stale_after
+from jobs.models.worker_observation import CountedBeat
 
 
 class Status(models.TextChoices):
@@ -68,7 +70,9 @@ class JobQuerySet(models.QuerySet["Job"]):
         ``beat_at``: the last heartbeat that counts for this run. ``worker_beat_at``: the last heartbeat of its worker,
         for any run. ``outage_ended_at``: no worker could send heartbeats before it. ``last_seen``: the latest sign
         of life.
-        ``stale_before``: the run is stale when ``last_seen`` is before it. ``read_at``: when all this was read.
+        ``stale_before``: the run is silent when ``last_seen`` is before it. A silent run is stale when ``death_proven``, or
+        when ``last_seen`` is before ``given_up_before`` (null: no rule gives such runs up).
+        ``recent_recoveries``: how many recoveries count towards quarantine. ``read_at``: when all this was read.
         """
         beats = WorkerHeartbeat.objects.of_run(
             OuterRef("pk"), OuterRef("run_epoch"), OuterRef("claimed_epoch")
@@ -76,20 +80,34 @@ class JobQuerySet(models.QuerySet["Job"]):
         own_worker = WorkerHeartbeat.objects.filter(worker_id=OuterRef("worker_id"))
         outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
         # A plain function: ``Max`` would add a GROUP BY, and sorting one or two heartbeats takes longer.
-        last_beat = Func("last_heartbeat", function="max")
+        last_beat = Func(CountedBeat(), function="max")
         return self.annotate(
             beat_at=Subquery(beats.annotate(last=last_beat).values("last")),
-            worker_beat_at=Subquery(own_worker.values("last_heartbeat")[:1]),
+            worker_beat_at=Subquery(own_worker.values(counted=CountedBeat())[:1]),
             outage_ended_at=Subquery(outage_ended),
             last_seen=staleness.last_seen(),
             stale_before=staleness.stale_before(cutoff),
+            death_proven=evidence_of_death.proven(),
+            given_up_before=evidence_of_death.given_up_before(),
+            recent_recoveries=recent_recoveries(),
             read_at=Now(),
         )
 
     def stale(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
+        """Return silent runs whose worker is dead by the evidence, or that an operator's rule gives up.
+
+        The SQL function ``find_stale_jobs(threshold)`` gives the same answer.
+        """
+        return self.silent(cutoff).filter(evidence_of_death.is_sufficient())
+
+    def unknown(self) -> JobQuerySet[JobWithEvidence]:
+        """Return silent runs without evidence that their worker died, and that no rule gives up."""
+        return self.silent().exclude(evidence_of_death.is_sufficient())
+
+    def silent(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Return runs without a sign of life since ``cutoff`` (default: the configured threshold ago).
 
-        The SQL function ``find_stale_jobs(threshold)`` gives the same answer. The plain comparison of ``updated_at`` is
+        The plain comparison of ``updated_at`` is
         implied by ``last_seen``; it lets PostgreSQL use the index of running jobs.
         """
         return (
@@ -113,12 +131,12 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.alias(began=staleness.began()).filter(began__lt=moment)
 
     def hung(self) -> JobQuerySet[JobWithEvidence]:
-        """Return runs past their deadline whose worker still sends heartbeats."""
+        """Return runs past their deadline for which heartbeats still come. The end of an outage is no heartbeat."""
         return (
             self.running()
             .with_evidence()
             .alias(deadline=staleness.deadline())
-            .filter(deadline__lt=Now(), last_seen__gte=F("stale_before"))
+            .filter(deadline__lt=Now(), beat_at__gte=F("stale_before"))
         )
 
     def unclaimed(self) -> JobQuerySet[JobWithMessage]:

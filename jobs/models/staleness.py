@@ -1,8 +1,9 @@
 """The times of a run: its beginning, its deadline, its last sign of life, and when that makes it stale.
 
 Each rule is written here once, as a database expression beside its Python twin. ``WorkerHeartbeatQuerySet.of_run()``
-says which heartbeats count for a run. The SQL function ``find_stale_jobs`` repeats the rules in a migration, which must not
-change: tests/jobs/recovery/test_one_answer_about_staleness.py runs one table of cases against every form.
+says which heartbeats count for a run, ``jobs.models.evidence_of_death`` what a silence proves. The SQL function
+``find_stale_jobs`` repeats the rules in a migration, which must not change:
+tests/jobs/recovery/test_one_answer_about_staleness.py runs one table of cases against every form.
 """
 
 from __future__ import annotations
@@ -89,15 +90,19 @@ def stale_before(cutoff: datetime | Combinable | None) -> Case:
     A run that was never claimed with our protocol is left to SQS until the visibility timeout has passed. An unknown
     timeout counts as the longest that SQS allows: unknown is not zero.
     """
+    limit = ExpressionWrapper(_as_expression(cutoff_or_default(cutoff)), DateTimeField())
+    return Case(When(claimed_epoch__isnull=True, then=Least(limit, left_to_sqs_until())), default=limit)
+
+
+def left_to_sqs_until() -> ExpressionWrapper:
+    """Return the time before which a message must have been received for SQS to have delivered it again by now."""
     timeout = Subquery(
         QueueState.objects.filter(name=OuterRef("queue")).values("visibility_timeout_seconds")[:1]
     )
     visibility = ExpressionWrapper(
         Coalesce(timeout, MAX_VISIBILITY_SECONDS) * Value(timedelta(seconds=1)), DurationField()
     )
-    left_to_sqs = ExpressionWrapper(Now() - visibility, DateTimeField())
-    limit = ExpressionWrapper(_as_expression(cutoff_or_default(cutoff)), DateTimeField())
-    return Case(When(claimed_epoch__isnull=True, then=Least(limit, left_to_sqs)), default=limit)
+    return ExpressionWrapper(Now() - visibility, DateTimeField())
 
 
 def _as_expression(value: datetime | Combinable) -> Combinable:

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.db.models.lookups import IsNull
 
 from jobs.models.columns import column
+from jobs.models.worker_observation import CountedBeat
 
 SILENT_AFTER_BEATS = 3
 # Workers without epochs that sent a heartbeat within this time may come back: they count as in use.
@@ -43,27 +44,35 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         """Return the same condition for a handwritten statement in which ``job`` names the run's row."""
         return self.of_run(*(_column(f"{job}.{name}") for name in ("id", "run_epoch", "claimed_epoch")))
 
+    def with_counted_beat(self) -> Self:
+        """Annotate ``counted_at``: when the last heartbeat was sent, as far as the worker's clock can be believed."""
+        return self.annotate(counted_at=CountedBeat())
+
     def beating(self, within: timedelta) -> Self:
         """Return workers that sent a heartbeat within this time, by the database's clock."""
-        return self.filter(last_heartbeat__gte=Now() - within)
+        return self.with_counted_beat().filter(counted_at__gte=Now() - within)
 
     def alive(self) -> Self:
         return self.beating(silent_after())
 
     def silent(self) -> Self:
         """Return workers that missed a few heartbeats but have not reached the threshold at which runs become stale."""
-        return self.beating(stale_after()).filter(last_heartbeat__lt=Now() - silent_after())
+        return self.beating(stale_after()).filter(counted_at__lt=Now() - silent_after())
 
     def dead(self) -> Self:
-        return self.filter(last_heartbeat__lt=Now() - stale_after())
+        return self.silent_for(stale_after())
+
+    def silent_for(self, time: timedelta) -> Self:
+        """Return workers that sent no heartbeat for at least this time."""
+        return self.with_counted_beat().filter(counted_at__lt=Now() - time)
 
     def counted(self) -> dict[str, int]:
         """Count ``alive``, ``silent`` and ``dead`` workers in one query."""
         heard, lost = (
-            Q(last_heartbeat__gte=Now() - silent_after()),
-            Q(last_heartbeat__lt=Now() - stale_after()),
+            Q(counted_at__gte=Now() - silent_after()),
+            Q(counted_at__lt=Now() - stale_after()),
         )
-        return self.aggregate(
+        return self.with_counted_beat().aggregate(
             alive=Count("pk", filter=heard),
             silent=Count("pk", filter=~heard & ~lost),
             dead=Count("pk", filter=lost),

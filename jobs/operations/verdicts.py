@@ -46,7 +46,7 @@ def _sending(job: JobWithEvidence) -> str:
 
 def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, str]:
     diagnosis = diagnose(job)
-    if diagnosis.stale or diagnosis.reason == Reason.HUNG:
+    if diagnosis.stale or diagnosis.reason in {Reason.HUNG, Reason.UNKNOWN}:
         return True, f"{diagnosis.sentence} {again} Anything the old run still reports will be refused."
     return False, f"{diagnosis.sentence} Cancel it first if it must not continue."
 

@@ -39,6 +39,22 @@ def disarm(actor: Actor, reason: str) -> None:
     _change(actor, reason, mode=RecoveryControl.Mode.OBSERVE)
 
 
+def leave_unknown_runs(actor: Actor, reason: str) -> None:
+    """Leave silent runs without evidence of a dead worker to operators."""
+    _change(actor, reason, unknown_rule=RecoveryControl.UnknownRule.NEVER, unknown_after=None)
+
+
+def give_up_unknown_runs(actor: Actor, reason: str, *, after: timedelta | None) -> None:
+    """Recover such runs once they were silent this long; None: for the visibility timeout of their queue."""
+    rules = RecoveryControl.UnknownRule
+    rule = rules.VISIBILITY if after is None else rules.AFTER
+    if after is not None and after < stale_after():
+        raise ControlRefused(
+            f"The time must not be shorter than the stale threshold, {spell(stale_after())}. Nothing was changed."
+        )
+    _change(actor, reason, unknown_rule=rule, unknown_after=after)
+
+
 def release_hold(actor: Actor, reason: str) -> bool:
     """Let the mass of stale runs be recovered now, by an operator's decision. Return False when nothing was held."""
     reason = reasons.required(reason, ControlRefused)

@@ -34,6 +34,7 @@ class Why(StrEnum):
     NOT_RUNNING = "not_running"
     ALIVE = "alive"
     HUNG = "hung"
+    UNKNOWN = "unknown"
     BEFORE_CUTOFF = "before_cutoff"
     UNKNOWN_QUEUE = "unknown_queue"
 
@@ -93,15 +94,26 @@ def _choose(
     if run.queue not in policy.queues:
         sentence = f"Its queue '{run.queue}' is not configured, so its message could not be sent."
         return Why.UNKNOWN_QUEUE, SweepAction.NOTHING, sentence
-    if run.recovery_count < policy.max_recoveries:
+    if run.recent_recoveries < policy.max_recoveries:
         return Why.STALE, SweepAction.REQUEUE, seen
     if not counted:
         return Why.FORGIVEN, SweepAction.REQUEUE, seen
-    sentence = f"{seen} It was recovered {exactly(run.recovery_count, 'time')} before."
+    sentence = f"{seen} It has had {recoveries(run)}."
     return Why.USED_UP, SweepAction.QUARANTINE, sentence
 
 
 def _why_not_stale(run: RecoverableRun, diagnosis: Diagnosis) -> Why:
     if run.status != Status.IN_PROGRESS:
         return Why.NOT_RUNNING
-    return Why.HUNG if diagnosis.reason == Reason.HUNG else Why.ALIVE
+    match diagnosis.reason:
+        case Reason.HUNG:
+            return Why.HUNG
+        case Reason.UNKNOWN:
+            return Why.UNKNOWN
+    return Why.ALIVE
+
+
+def recoveries(run: RecoverableRun) -> str:
+    """Return how many recoveries count towards quarantine: "3 recoveries within 72 hours"."""
+    window = exactly(settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS, "hour")
+    return f"{exactly(run.recent_recoveries, 'recovery', 'recoveries')} within {window}"

@@ -78,8 +78,8 @@ def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
 
 
 def preview(around: Surroundings, limit: int) -> list[Outlook]:
-    """Return what will happen to at most ``limit`` stale runs, those waiting longest first."""
-    runs = Job.objects.stale().order_by("updated_at", "pk")[:limit]
+    """Return what will happen to at most ``limit`` stale or unknown runs, those waiting longest first."""
+    runs = Job.objects.silent().order_by("updated_at", "pk")[:limit]
     return [of_run(run, around) for run in runs]
 
 

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from jobs.models.worker import stale_after
 from jobs.recovery.control import HoldStep
-from jobs.recovery.decision import Decision, SweepAction, Why
+from jobs.recovery.decision import Decision, SweepAction, Why, recoveries
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import clock_time
@@ -66,6 +66,8 @@ def of_left_alone(decision: Decision) -> str:
             return "It is not running, so there is nothing to recover."
         case Why.HUNG:
             return "Its worker sends heartbeats, so recovery leaves it alone. Cancel or requeue it by hand."
+        case Why.UNKNOWN:
+            return f"{decision.sentence} Recovery leaves it alone{_until_given_up(decision)}. Requeue or cancel it by hand."
         case Why.ALIVE:
             return "It is not stale, so recovery leaves it alone."
     return decision.sentence
@@ -104,13 +106,19 @@ def _of_hold(around: Surroundings) -> str:
 
 
 def _because(decision: Decision) -> str:
-    before = exactly(decision.run.recovery_count, "time")
     match decision.why:
         case Why.USED_UP:
-            return f", because it was recovered {before} before"
+            return f", because it has had {recoveries(decision.run)}"
         case Why.FORGIVEN:
-            return f" although it was recovered {before} before, because it went silent together with others"
+            return f" although it has had {recoveries(decision.run)}, because it went silent together with others"
     return ""
+
+
+def _until_given_up(decision: Decision) -> str:
+    given_up_before = decision.run.given_up_before
+    if given_up_before is None:
+        return ", because no rule for unknown runs was chosen"
+    return f" until it has been silent for {spell(decision.run.read_at - given_up_before)}, as the rule for unknown runs says"
 
 
 def _pace(around: Surroundings) -> str:

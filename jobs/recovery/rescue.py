@@ -11,10 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db.models import F
-
 from jobs.messaging.outbox import REASON_LENGTH, STALE_JOB_RECOVERY
 from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models.worker_observation import CountedBeat
 from jobs.recovery.binary_values import binary_cursor
 from jobs.runs.restart import restart_in_statement
 from jobs.runs.timeline import SWEEP
@@ -79,7 +78,7 @@ def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
 @cache
 def _beats() -> str:
     """Return the query for heartbeats that count for ``job``."""
-    beats = WorkerHeartbeat.objects.of_run_in_statement("job").values(last=F("last_heartbeat"))
+    beats = WorkerHeartbeat.objects.of_run_in_statement("job").values(last=CountedBeat())
     statement, _no_parameters = beats.query.sql_with_params()
     return statement
 

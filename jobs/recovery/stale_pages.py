@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.models.staleness import last_seen_of
+from jobs.models.worker_observation import CountedBeat
 from jobs.recovery.binary_values import binary_cursor
 from opsconsole.kit.row_locks import locked_if_free
 
@@ -24,12 +25,14 @@ class StaleRun(NamedTuple):
     queue: str
     worker_id: str | None
     run_epoch: int
-    recovery_count: int
+    recent_recoveries: int
     updated_at: datetime
     started_at: datetime | None
     beat_at: datetime | None
     outage_ended_at: datetime | None
     stale_before: datetime
+    death_proven: bool
+    given_up_before: datetime | None
     read_at: datetime
     worker_beat_at: datetime | None = None
     # The same for every stale run, or not needed: these are not read.
@@ -81,7 +84,7 @@ def _with_beats_of_workers(page: list[StaleRun]) -> list[StaleRun]:
     workers = {run.worker_id for run in page if run.beat_at is None and run.worker_id}
     if not workers:
         return page
-    beats = dict(WorkerHeartbeat.objects.filter(pk__in=workers).values_list("pk", "last_heartbeat"))
+    beats = dict(WorkerHeartbeat.objects.filter(pk__in=workers).values_list("pk", CountedBeat()))
     return [
         run if run.beat_at else run._replace(worker_beat_at=beats.get(run.worker_id or "")) for run in page
     ]

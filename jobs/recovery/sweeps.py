@@ -21,6 +21,7 @@ from jobs.recovery import control, hung_runs, lost_messages, surroundings
 from jobs.recovery.batches import Tally, recover_all
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
+from jobs.runs import observations
 
 _MODES = {
     None: Sweep.Mode.ARMED,
@@ -37,6 +38,7 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
     At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep continues. ``every``: the expected time until then;
     by default, the configured interval.
     """
+    observations.look_at_workers()
     around = surroundings.glance()
     after_outage = around.sweeps_were_away
     if after_outage:
@@ -55,6 +57,7 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
         note=_note(around, tally, after_outage=after_outage),
         details={"lines": tally.lines},
     )
+    observations.look_at_beats()
     hung_runs.watch()
     notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())
     row.refresh_from_db()

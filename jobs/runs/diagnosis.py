@@ -20,6 +20,7 @@ class Reason(TextChoices):
     DEAD_WORKER = "dead_worker", "dead worker"
     WORKER_MOVED_ON = "worker_moved_on", "worker moved on"
     NEVER_BEAT = "never_beat", "no heartbeat"
+    UNKNOWN = "unknown", "unknown"
     HUNG = "hung", "hung"
 
 
@@ -44,30 +45,56 @@ def _of_running(run: Evidence) -> Diagnosis:
     last_seen = run.last_seen
     silent_for = run.read_at - last_seen
     if last_seen < run.stale_before:
-        reason = _why_silent(run)
-        sentence = (
-            f"{_SENTENCES[reason].format(worker=run.worker_id)} Last sign of life {spell(silent_for)} ago."
-        )
-        return Diagnosis(reason, sentence, last_seen, silent_for, stale=True)
+        return _of_silent(run, silent_for)
     deadline = deadline_of(run)
-    if deadline < run.read_at:
+    if deadline < run.read_at and run.beat_at is not None and run.beat_at >= run.stale_before:
         late = spell(run.read_at - deadline)
         sentence = f"Its worker sends heartbeats, but the run is {late} past its deadline: it looks hung."
         return Diagnosis(Reason.HUNG, sentence, last_seen, silent_for)
-    sentence = f"It runs: last sign of life {spell(silent_for)} ago."
-    return Diagnosis(None, sentence, last_seen, silent_for)
+    return Diagnosis(None, _of_excused_or_alive(run, silent_for), last_seen, silent_for)
 
 
-_SENTENCES = {
-    Reason.DEAD_WORKER: "The heartbeats of worker {worker} stopped during this run.",
-    Reason.WORKER_MOVED_ON: "Worker {worker} sends heartbeats, but no longer for this run: it has left it.",
-    Reason.NEVER_BEAT: "No heartbeat was ever received for this run.",
-}
+def _of_excused_or_alive(run: Evidence, silent_for: timedelta) -> str:
+    if run.last_seen != run.outage_ended_at:
+        return f"It runs: last sign of life {spell(silent_for)} ago."
+    heard = f"{spell(run.read_at - run.beat_at)} ago" if run.beat_at else "never received"
+    return (
+        f"Its last heartbeat was {heard}. Silence counts from the end of an outage {spell(silent_for)} ago, because workers "
+        "may not have been able to send heartbeats before."
+    )
 
 
-def _why_silent(run: Evidence) -> Reason:
-    if run.beat_at is not None:
-        return Reason.DEAD_WORKER
-    if run.worker_beat_at is not None and run.worker_beat_at >= run.updated_at:
-        return Reason.WORKER_MOVED_ON
-    return Reason.NEVER_BEAT
+def _of_silent(run: Evidence, silent_for: timedelta) -> Diagnosis:
+    seen = f"Last sign of life {spell(silent_for)} ago."
+    if run.death_proven:
+        reason, sentence = _why_silent(run)
+        return Diagnosis(reason, f"{sentence} {seen}", run.last_seen, silent_for, stale=True)
+    given_up = run.given_up_before is not None and run.last_seen < run.given_up_before
+    rule = " It is given up by the rule for unknown runs." if given_up else ""
+    sentence = f"{_why_unknown(run)} Whether the run is alive is unknown. {seen}{rule}"
+    return Diagnosis(Reason.UNKNOWN, sentence, run.last_seen, silent_for, stale=given_up)
+
+
+def _why_silent(run: Evidence) -> tuple[Reason, str]:
+    worker = f"worker {run.worker_id}" if run.worker_id else "its worker"
+    heard_of_worker = run.worker_beat_at is not None and run.worker_beat_at >= run.updated_at
+    if run.beat_at is not None or (heard_of_worker and _is_silent(run)):
+        return Reason.DEAD_WORKER, f"The heartbeats of {worker} stopped during this run."
+    if heard_of_worker:
+        sentence = f"Worker {run.worker_id} sends heartbeats, but no longer for this run: it has left it."
+        return Reason.WORKER_MOVED_ON, sentence
+    return Reason.NEVER_BEAT, "No heartbeat was ever received for this run."
+
+
+def _why_unknown(run: Evidence) -> str:
+    if run.worker_beat_at is None or _is_silent(run):
+        return "No heartbeat names this run, and the workers of its queue are not known to name their jobs."
+    return (
+        f"Worker {run.worker_id} sends heartbeats, but not for this run. Either several processes or jobs share its id, or it "
+        "does not name its jobs."
+    )
+
+
+def _is_silent(run: Evidence) -> bool:
+    """Tell whether the worker's own heartbeats stopped as well, for any job."""
+    return run.worker_beat_at is not None and run.worker_beat_at < run.stale_before

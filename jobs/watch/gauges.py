@@ -24,6 +24,7 @@ from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, Status, WorkerHeartbeat
 from jobs.models.worker import stale_after
 from jobs.recovery import outlook, surroundings
+from jobs.runs import observations
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
@@ -48,6 +49,8 @@ class Reading:
 
 def watch() -> str:
     """Measure each figure and judge each queue; returns what was measured, for the task's record."""
+    observations.look_at_workers()
+    observations.look_at_beats()
     measured = [f"{rule}: {_measure(rule, read)}" for rule, read in GAUGES.items()]
     judge_queues()
     return ", ".join(measured)

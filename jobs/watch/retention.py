@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from jobs.models import BulkMember, BulkOperation, IdempotencyKey, Job, Outbox, Sweep, WorkerHeartbeat
+from jobs.runs import observations
 
 BATCH = 5_000
 SWEEPS_KEPT = timedelta(days=30)
@@ -23,7 +24,7 @@ def prune() -> dict[str, int]:
 
     Return how many of each.
     """
-    return {
+    deleted = {
         "sweeps": _delete(old_sweeps()),
         "messages": _delete(old_messages()),
         "workers": _delete(dead_workers()),
@@ -31,6 +32,8 @@ def prune() -> dict[str, int]:
         "bulk previews": _delete(old_previews()),
         "kept answers": _delete(IdempotencyKey.objects.expired()),
     }
+    observations.forget_gone_workers()
+    return deleted
 
 
 def old_sweeps() -> QuerySet[Sweep]:
@@ -50,8 +53,7 @@ def old_messages() -> QuerySet[Outbox]:
 def dead_workers() -> QuerySet[WorkerHeartbeat]:
     """Return workers to delete. The row of a worker whose run is still open stays as evidence."""
     open_run = Job.objects.running().filter(pk=OuterRef("current_job_id"))
-    silent = WorkerHeartbeat.objects.filter(last_heartbeat__lt=Now() - WORKERS_KEPT)
-    return silent.exclude(Exists(open_run))
+    return WorkerHeartbeat.objects.silent_for(WORKERS_KEPT).exclude(Exists(open_run))
 
 
 def old_members() -> QuerySet[BulkMember]:

@@ -16,3 +16,4 @@ class AdvisoryLock(IntEnum):
     # Written only in the SQL function of that name, in a migration.
     CREATE_JOB_EVENT_PARTITIONS = 7_340_115
     MONITORS = 7_340_116
+    OBSERVATIONS = 7_340_117

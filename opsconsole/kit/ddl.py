@@ -124,17 +124,19 @@ class ReplaceFunction(Operation):
 
     ``create`` is the statement, with ``{schema}`` for the table's schema and ``{search_path}`` for the path to
     pin. Whoever was granted the replaced function by name may execute the new one; nobody else may, neither
-    PUBLIC nor roles that default privileges name.
+    PUBLIC nor roles that default privileges name. Reversing restores ``before``, the statement of an earlier migration,
+    or drops the function.
     """
 
     reduces_to_sql = True
     reversible = True
 
-    def __init__(self, name: str, *, arguments: str, beside: str, create: str) -> None:
+    def __init__(self, name: str, *, arguments: str, beside: str, create: str, before: str = "") -> None:
         self.name = name
         self.arguments = arguments
         self.beside = beside
         self.create = create
+        self.before = before
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         """Leave the state alone: functions are not part of it."""
@@ -146,12 +148,15 @@ class ReplaceFunction(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
+        self._replace_by(self.create, schema_editor)
+
+    def _replace_by(self, statement: str, schema_editor: BaseDatabaseSchemaEditor) -> None:
         with transaction.atomic(using=schema_editor.connection.alias):
             schema, search_path = self._place(schema_editor.connection)
             routine = f"{schema}.{self.name}({self.arguments})"
             allowed = self._grantees(schema_editor.connection, routine)
             schema_editor.execute(f"DROP ROUTINE IF EXISTS {routine}")
-            schema_editor.execute(self.create.format(schema=schema, search_path=search_path), params=None)
+            schema_editor.execute(statement.format(schema=schema, search_path=search_path), params=None)
             for role in ["PUBLIC", *self._grantees(schema_editor.connection, routine)]:
                 schema_editor.execute(f"REVOKE ALL ON FUNCTION {routine} FROM {role}")
             for role in allowed:
@@ -164,6 +169,9 @@ class ReplaceFunction(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
+        if self.before:
+            self._replace_by(self.before, schema_editor)
+            return
         schema, _ = self._place(schema_editor.connection)
         schema_editor.execute(f"DROP FUNCTION IF EXISTS {schema}.{self.name}({self.arguments})")
 

@@ -76,12 +76,17 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
     """Return the jobs for which ``jobs.runs.diagnosis.diagnose`` names this reason."""
     match reason:
         case Reason.DEAD_WORKER:
-            return jobs.stale().filter(Q(beat_at__isnull=False))
+            stopped = Q(worker_beat_at__gte=F("updated_at"), worker_beat_at__lt=F("stale_before"))
+            return jobs.silent().filter(stopped | Q(beat_at__isnull=False), death_proven=True)
         case Reason.WORKER_MOVED_ON:
-            return jobs.stale().filter(Q(beat_at=None, worker_beat_at__gte=F("updated_at")))
+            return jobs.silent().filter(
+                death_proven=True, beat_at=None, worker_beat_at__gte=F("stale_before")
+            )
         case Reason.NEVER_BEAT:
             unheard = Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
-            return jobs.stale().filter(unheard & Q(beat_at=None))
+            return jobs.silent().filter(unheard, death_proven=True, beat_at=None)
+        case Reason.UNKNOWN:
+            return jobs.silent().exclude(death_proven=True)
         case Reason.HUNG:
             return jobs.hung()
 

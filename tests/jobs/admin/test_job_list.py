@@ -36,12 +36,14 @@ def one_of_each_trouble() -> dict[Reason | None, Job]:
     moved = run(age=2 * HOUR, worker="moved")
     beat("moved", uuid4(), 1)
     never = run(age=2 * HOUR, worker="unheard")
+    unknown = run(age=13 * HOUR, claimed=False)
     hung = run(age=2 * HOUR, silent=SECOND, worker="hung", deadline_at=Now() - HOUR)
     fine = run(age=60 * SECOND, silent=SECOND, worker="fine")
     return {
         Reason.DEAD_WORKER: dead,
         Reason.WORKER_MOVED_ON: moved,
         Reason.NEVER_BEAT: never,
+        Reason.UNKNOWN: unknown,
         Reason.HUNG: hung,
         None: fine,
     }

@@ -59,14 +59,14 @@ def test_run_that_was_recovered_too_often_is_announced_for_quarantine(operator: 
     arm()
     stale = run(age=2 * HOUR, silent=HOUR, recovery_count=3)
 
-    assert "The next sweep quarantines it, because it was recovered 3 times before." in page_of(
+    assert "The next sweep quarantines it, because it has had 3 recoveries within 72 hours." in page_of(
         operator, stale
     )
 
     # The sweep forgives runs last seen before this time: it requeues this one and does not count the recovery.
     RecoveryControl.objects.update(forgiven_before=Now())
     page = page_of(operator, stale)
-    assert "The next sweep requeues it although it was recovered 3 times before" in page
+    assert "The next sweep requeues it although it has had 3 recoveries within 72 hours" in page
     assert "quarantine" not in page.partition("Why is it stale?")[2].partition("</section>")[0]
     sweeps.sweep("test")
     assert Job.objects.get(pk=stale.pk).status == Status.PENDING

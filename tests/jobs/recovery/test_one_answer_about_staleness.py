@@ -19,7 +19,15 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from jobs.admin.jobs import filters
-from jobs.models import Job, QueueState, RecoveryControl, Status
+from jobs.models import (
+    Job,
+    QueueNaming,
+    QueueState,
+    RecoveryControl,
+    Status,
+    WorkerHeartbeat,
+    WorkerObservation,
+)
 from jobs.models.staleness import began_at, deadline_of, last_seen_of
 from jobs.recovery import rescue
 from jobs.recovery.decision import Policy, SweepAction, decide
@@ -34,7 +42,19 @@ pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
 THRESHOLD = 10 * MINUTE
 JUST_UNDER, JUST_OVER = THRESHOLD - 5 * SECOND, THRESHOLD + SECOND
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+LOOKED_AGO = 2 * MINUTE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """A look at a worker before. ``seen``: how long ago it saw the heartbeat, where it found the clock wrong.
+
+    ``since``: the worker has sent another heartbeat since the look, which was ``LOOKED_AGO``.
+    """
+
+    seen: timedelta | None = None
+    since: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +62,8 @@ class Case:
     """A run, the beats for it (epoch or None, and how long ago), and the expected answers.
 
     ``kept``: its worker sent a beat within the threshold; other signs of life do not count.
-    ``late``: it is past its deadline.
+    ``late``: it is past its deadline. ``unknown``: it is silent, and what is known does not prove that its worker died.
+    ``looked``: the console has looked at its heartbeats before. ``shared``: several processes share its worker's id.
     """
 
     run: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +72,9 @@ class Case:
     stale: Reason | None = None
     kept: bool = False
     late: bool = False
+    unknown: bool = False
+    looked: Looked | None = None
+    shared: bool = False
 
 
 OLD = {"age": 40 * MINUTE}
@@ -75,9 +99,9 @@ CASES = {
     "claimed, a beat without an epoch": Case(run=OLD, beats=((None, SECOND),), stale=Reason.NEVER_BEAT),
     "unclaimed, a beat without an epoch": Case(run=UNCLAIMED, beats=((None, SECOND),), kept=True),
     "unclaimed, a beat of its epoch": Case(run=UNCLAIMED, beats=((1, SECOND),), kept=True),
-    "unclaimed, a beat of another epoch": Case(run=UNCLAIMED, beats=((2, SECOND),), stale=Reason.NEVER_BEAT),
+    "unclaimed, a beat of another epoch": Case(run=UNCLAIMED, beats=((2, SECOND),), unknown=True),
     "claimed for an earlier epoch, a beat without one": Case(
-        run=OLD | {"epoch": 2, "claimed_epoch": 1}, beats=((None, SECOND),), stale=Reason.NEVER_BEAT
+        run=OLD | {"epoch": 2, "claimed_epoch": 1}, beats=((None, SECOND),), unknown=True
     ),
     "unclaimed, silent": Case(run=UNCLAIMED, beats=((None, 35 * MINUTE),), stale=Reason.DEAD_WORKER),
     # SQS holds the message until the visibility timeout of its queue has passed.
@@ -85,14 +109,12 @@ CASES = {
     "unclaimed, left to SQS, silent": Case(
         run=UNCLAIMED | {"queue": "slow"}, beats=((None, 39 * MINUTE),), kept=True
     ),
-    "unclaimed, SQS had it": Case(
-        run={"age": 50 * MINUTE, "claimed": False, "queue": "slow"}, stale=Reason.NEVER_BEAT
-    ),
+    "unclaimed, SQS had it": Case(run={"age": 50 * MINUTE, "claimed": False, "queue": "slow"}, unknown=True),
     "unclaimed, its queue was never read": Case(
         run={"age": 11 * HOUR, "claimed": False, "queue": "new"}, late=True
     ),
     "unclaimed, its queue was never read, for long": Case(
-        run={"age": 13 * HOUR, "claimed": False, "queue": "new"}, stale=Reason.NEVER_BEAT, late=True
+        run={"age": 13 * HOUR, "claimed": False, "queue": "new"}, unknown=True, late=True
     ),
     "claimed in a slow queue": Case(run=OLD | {"queue": "slow"}, stale=Reason.NEVER_BEAT),
     "hung": Case(run={"age": 2 * HOUR}, beats=((1, SECOND),), kept=True, late=True),
@@ -105,11 +127,87 @@ CASES = {
     "past its deadline and silent": Case(
         run={"age": 2 * HOUR}, beats=((1, HOUR),), stale=Reason.DEAD_WORKER, late=True
     ),
+    # Without our protocol, silence proves something only where workers normally name their jobs.
+    "unclaimed, never a beat": Case(run=UNCLAIMED, unknown=True),
+    "unclaimed, never a beat, no worker known": Case(run=UNCLAIMED | {"worker_id": None}, unknown=True),
+    "unclaimed, its worker beats without naming it": Case(run=UNCLAIMED, elsewhere=SECOND, unknown=True),
+    "unclaimed, its worker stopped": Case(run=UNCLAIMED, elsewhere=30 * MINUTE, stale=Reason.DEAD_WORKER),
+    "unclaimed, workers name their jobs": Case(run=UNCLAIMED | {"queue": "naming"}, stale=Reason.NEVER_BEAT),
+    "unclaimed, workers name their jobs, its own names another": Case(
+        run=UNCLAIMED | {"queue": "naming"}, elsewhere=SECOND, stale=Reason.WORKER_MOVED_ON
+    ),
+    "unclaimed, few runs were seen named": Case(run=UNCLAIMED | {"queue": "rarely seen"}, unknown=True),
+    "unclaimed, half of the runs are named": Case(run=UNCLAIMED | {"queue": "half named"}, unknown=True),
+    "its worker stopped while it beat for another job": Case(
+        run=OLD, elsewhere=30 * MINUTE, stale=Reason.DEAD_WORKER
+    ),
+    # Several processes, or a pool of jobs, under one id.
+    "shared id beats for another job": Case(run=OLD, elsewhere=SECOND, shared=True, unknown=True),
+    "shared id beats for another job, slow queue": Case(
+        run=OLD | {"queue": "slow"}, elsewhere=SECOND, shared=True, unknown=True
+    ),
+    "shared id stopped": Case(run=OLD, elsewhere=30 * MINUTE, shared=True, stale=Reason.DEAD_WORKER),
+    "shared id stopped naming this run": Case(
+        run=OLD, beats=((1, 20 * MINUTE),), shared=True, stale=Reason.DEAD_WORKER
+    ),
+    "shared id names this run": Case(run=OLD, beats=((1, SECOND),), shared=True, kept=True),
+    "shared id without a row": Case(run=OLD, shared=True, stale=Reason.NEVER_BEAT),
+    "shared id in a queue that names": Case(
+        run=UNCLAIMED | {"queue": "naming"}, elsewhere=SECOND, shared=True, unknown=True
+    ),
+    # Clocks of others. A clock that is right within a minute is believed.
+    "clock a little ahead": Case(run=OLD, beats=((1, -30 * SECOND),), kept=True),
+    "clock two days ahead, never looked at": Case(run=OLD, beats=((1, -2 * DAY),), kept=True),
+    "clock two days ahead, just in time": Case(
+        run=OLD, beats=((1, -2 * DAY),), looked=Looked(seen=JUST_UNDER), kept=True
+    ),
+    "clock two days ahead, silent for the threshold": Case(
+        run=OLD, beats=((1, -2 * DAY),), looked=Looked(seen=JUST_OVER), stale=Reason.DEAD_WORKER
+    ),
+    "clock two days ahead, a beat since": Case(
+        run=OLD, beats=((1, -2 * DAY),), looked=Looked(seen=20 * MINUTE, since=True), kept=True
+    ),
+    "clock 11 minutes slow": Case(run=OLD, beats=((1, 12 * MINUTE),), looked=Looked(seen=MINUTE), kept=True),
+    "clock 11 minutes slow, a beat since": Case(
+        run=OLD, beats=((1, 11 * MINUTE),), looked=Looked(seen=20 * MINUTE, since=True), kept=True
+    ),
+    "clock 11 minutes slow, silent for the threshold": Case(
+        run=OLD, beats=((1, 21 * MINUTE),), looked=Looked(seen=JUST_OVER), stale=Reason.DEAD_WORKER
+    ),
+    "clock jumped back an hour": Case(run=OLD, beats=((1, HOUR),), looked=Looked(since=True), kept=True),
+    "clock jumped back two days after being ahead": Case(
+        run=OLD, beats=((1, SECOND),), looked=Looked(seen=20 * MINUTE, since=True), kept=True
+    ),
+    "clock right, silent at the last look": Case(
+        run=OLD, beats=((1, 20 * MINUTE),), looked=Looked(), stale=Reason.DEAD_WORKER
+    ),
+    "clock right, a beat since": Case(run=OLD, beats=((1, SECOND),), looked=Looked(since=True), kept=True),
+    "clock right, a beat since, old enough": Case(
+        run=OLD, beats=((1, LOOKED_AGO - SECOND),), looked=Looked(since=True), kept=True
+    ),
+    "its worker's clock is ahead, its worker stopped": Case(
+        run=OLD, elsewhere=-2 * DAY, looked=Looked(seen=JUST_OVER), stale=Reason.DEAD_WORKER
+    ),
+    "its worker's clock is slow, it beats for another job": Case(
+        run=OLD, elsewhere=HOUR, looked=Looked(seen=SECOND), stale=Reason.WORKER_MOVED_ON
+    ),
 }
 FACTORY = {"age", "epoch", "claimed", "queue"}
+# The visibility timeouts of queues, and how many of their runs were seen, and seen named by a heartbeat.
+TIMEOUTS = {"slow": 45 * MINUTE} | dict.fromkeys(
+    ["default", "naming", "rarely seen", "half named"], 30 * SECOND
+)
+NAMING = {"naming": (100, 95), "rarely seen": (5, 5), "half named": (100, 50)}
 ENDED = [*(status for status in Status if status != Status.IN_PROGRESS), "archived"]
 # How long ago an outage ended. Silence counts only from its end, because no worker could send a beat before.
 OUTAGES = {"no outage": None, "an outage long ago": 14 * HOUR, "an outage": 5 * MINUTE}
+RULES = RecoveryControl.UnknownRule
+# The rule that operators chose for unknown runs, in addition to the outage.
+WORLDS = {outage: (outage, RULES.NEVER) for outage in OUTAGES} | {
+    "unknown runs are given up after ten hours": ("no outage", RULES.AFTER),
+    "unknown runs are given up after the visibility timeout": ("no outage", RULES.VISIBILITY),
+    "an outage before unknown runs are given up": ("an outage", RULES.VISIBILITY),
+}
 
 
 @dataclass
@@ -118,47 +216,87 @@ class World:
 
     names: dict[UUID, str]
     excused: bool
+    rule: str
 
     def stale(self) -> dict[str, Reason]:
         if self.excused:
             return {}
-        return {name: case.stale for name, case in CASES.items() if case.stale}
+        dead = {name: case.stale for name, case in CASES.items() if case.stale}
+        return dead | {name: Reason.UNKNOWN for name in self.unknown() if self.gives_up(CASES[name])}
+
+    def unknown(self) -> dict[str, Reason]:
+        """Return the runs without evidence, also those that the rule gives up."""
+        if self.excused:
+            return {}
+        return {name: Reason.UNKNOWN for name, case in CASES.items() if case.unknown}
+
+    def gives_up(self, case: Case) -> bool:
+        match self.rule:
+            case RULES.AFTER:
+                return bool(case.run["age"] > 10 * HOUR)
+            case RULES.VISIBILITY:
+                return bool(case.run["age"] > TIMEOUTS.get(case.run.get("queue", "default"), 12 * HOUR))
+        return False
 
     def reasons(self) -> dict[str, Reason]:
-        """Return the reason why each run is stale or hung."""
-        hung = {name: Reason.HUNG for name, case in CASES.items() if case.late and name not in self.stale()}
-        return self.stale() | hung
+        """Return the reason why each run is stale, unknown or hung."""
+        hung = {name: Reason.HUNG for name, case in CASES.items() if case.late and case.kept}
+        return self.stale() | self.unknown() | hung
 
     def named(self, ids: Any) -> set[str]:
         return {self.names[pk] for pk in ids}
 
 
-@pytest.fixture(params=list(OUTAGES))
+@pytest.fixture(params=list(WORLDS))
 def world(request: pytest.FixtureRequest, settings: Any) -> World:
     settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
-    QueueState.objects.create(name="default", visibility_timeout_seconds=30)
-    QueueState.objects.create(name="slow", visibility_timeout_seconds=45 * 60)
-    ended = OUTAGES[request.param]
-    RecoveryControl.objects.update(outage_ended_at=None if ended is None else Now() - ended)
+    for queue, timeout in TIMEOUTS.items():
+        QueueState.objects.create(name=queue, visibility_timeout_seconds=timeout / SECOND)
+    for queue, (seen, named) in NAMING.items():
+        QueueNaming.objects.create(queue=queue, seen=seen, named=named)
+    outage, rule = WORLDS[request.param]
+    ended = OUTAGES[outage]
+    RecoveryControl.objects.update(
+        outage_ended_at=None if ended is None else Now() - ended,
+        beats_looked_at=Now() - LOOKED_AGO,
+        unknown_rule=rule,
+        unknown_after=10 * HOUR if rule == RULES.AFTER else None,
+    )
     names = {}
     for number, (name, case) in enumerate(CASES.items()):
         worker = f"worker-{number}"
         about: dict[str, Any] = {key: case.run[key] for key in case.run.keys() & FACTORY}
         made = factories.run(worker=worker, **about)
-        changes = {key: value for key, value in case.run.items() if key not in about}
-        if changes:
-            Job.objects.filter(pk=made.pk).update(**from_now(changes))
         # The factory leaves worker_id empty in unclaimed runs; every run here names its worker.
-        Job.objects.filter(pk=made.pk).update(worker_id=worker)
+        changes = {"worker_id": worker} | {key: case.run[key] for key in case.run.keys() - about.keys()}
+        Job.objects.filter(pk=made.pk).update(**from_now(changes))
         for place, (epoch, ago) in enumerate(case.beats):
             beat(f"beating-{number}-{place}", made.pk, epoch, ago=ago)
         if case.elsewhere is not None:
             beat(worker, uuid4(), 1, ago=case.elsewhere)
+        if case.looked:
+            look(case.looked, worker if case.elsewhere is not None else f"beating-{number}-0")
+        if case.shared:
+            written = (
+                WorkerHeartbeat.objects.filter(pk=worker).values_list("last_heartbeat", flat=True).first()
+            )
+            WorkerObservation.objects.create(worker_id=worker, beat_at=written, shared_at=Now() - HOUR)
         names[made.pk] = name
     for status in ENDED:
         factories.run(age=40 * MINUTE, worker=f"ended-{status}")
         Job.objects.filter(worker_id=f"ended-{status}").update(status=status)
-    return World(names, excused=ended == 5 * MINUTE)
+    return World(names, excused=ended == 5 * MINUTE, rule=rule)
+
+
+def look(looked: Looked, worker: str) -> None:
+    """Record the look at a worker, as ``jobs.runs.observations`` does."""
+    written = WorkerHeartbeat.objects.values_list("last_heartbeat", flat=True).get(pk=worker)
+    WorkerObservation.objects.create(
+        worker_id=worker,
+        beat_at=written - 3 * DAY if looked.since else written,
+        seen_at=None if looked.seen is None else Now() - looked.seen,
+        clock_offset=None if looked.seen is None else HOUR,
+    )
 
 
 def from_now(fields: dict[str, Any]) -> dict[str, Any]:
@@ -172,6 +310,8 @@ def locked() -> list[StaleRun]:
 
 def test_queryset_agrees(world: World) -> None:
     assert world.named(Job.objects.stale().values_list("pk", flat=True)) == world.stale().keys()
+    unknown = Job.objects.unknown().values_list("pk", flat=True)
+    assert world.named(unknown) == world.unknown().keys() - world.stale().keys()
 
 
 def test_diagnosis_agrees(world: World) -> None:
@@ -196,7 +336,9 @@ def test_command_agrees(world: World) -> None:
     out = StringIO()
     call_command("find_stale_jobs", "--json", stdout=out)
     lines = map(json.loads, out.getvalue().splitlines())
-    assert {world.names[UUID(line["id"])]: line["reason"] for line in lines} == world.stale()
+    assert {
+        world.names[UUID(line["id"])]: line["reason"] for line in lines
+    } == world.stale() | world.unknown()
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -49,11 +49,11 @@ def stale_run(**fields: Any) -> Job:
 def test_wording_of_next_sweep(armed: None) -> None:
     assert of(stale_run()).sentence == "The next sweep requeues it. Sweeps run every 2 min."
     assert of(stale_run(worker="w2", recovery_count=3)).sentence == (
-        "The next sweep quarantines it, because it was recovered 3 times before. Sweeps run every 2 min."
+        "The next sweep quarantines it, because it has had 3 recoveries within 72 hours. Sweeps run every 2 min."
     )
     RecoveryControl.objects.update(forgiven_before=Now() - MINUTE)
     assert of(stale_run(worker="w3", recovery_count=3)).sentence == (
-        "The next sweep requeues it although it was recovered 3 times before, "
+        "The next sweep requeues it although it has had 3 recoveries within 72 hours, "
         "because it went silent together with others. Sweeps run every 2 min."
     )
     Sweep.objects.update(finished_at=Now() - 270 * SECOND)

@@ -66,15 +66,13 @@ def test_each_run_of_a_page_gets_its_own_reason() -> None:
     returned = run(age=3 * THRESHOLD, worker="idle")
     beat("idle", ago=4 * THRESHOLD)
     unheard = run(age=3 * THRESHOLD, worker="unheard")
-    nobody = run(age=100 * THRESHOLD, claimed=False)
-    assert sweeps.sweep("test").requeued == 5
+    assert sweeps.sweep("test").requeued == 4
     told = {event.job_id: event for event in JobEvent.objects.all()}
     assert {pk: event.details["why"] for pk, event in told.items()} == {
         dead.pk: Reason.DEAD_WORKER,
         left.pk: Reason.WORKER_MOVED_ON,
         returned.pk: Reason.NEVER_BEAT,
         unheard.pk: Reason.NEVER_BEAT,
-        nobody.pk: Reason.NEVER_BEAT,
     }
     assert told[left.pk].reason.startswith("Worker moved sends heartbeats, but no longer for this run")
     details = told[dead.pk].details
@@ -82,6 +80,46 @@ def test_each_run_of_a_page_gets_its_own_reason() -> None:
     assert details["silent_seconds"] == pytest.approx(1200, abs=5)
     seen = datetime.fromisoformat(details["last_seen"])
     assert timezone.now() - seen == pytest.approx(2 * THRESHOLD, abs=5 * SECOND)
+
+
+def test_unknown_run_is_left_alone_until_a_rule_gives_it_up() -> None:
+    """Nothing proves that a run without our protocol died which no heartbeat ever named."""
+    unheard = run(age=100 * THRESHOLD, claimed=False)
+    assert sweeps.sweep("test").found == 0
+    assert Job.objects.get(pk=unheard.pk).status == Status.IN_PROGRESS
+
+    control.give_up_unknown_runs(OPERATOR, "SQS would have sent it again", after=200 * THRESHOLD)
+    assert sweeps.sweep("test").found == 0
+    control.give_up_unknown_runs(OPERATOR, "SQS would have sent it again", after=50 * THRESHOLD)
+    assert sweeps.sweep("test").requeued == 1
+    event = JobEvent.objects.get()
+    assert event.details["why"] == Reason.UNKNOWN
+    assert event.reason.endswith("It is given up by the rule for unknown runs.")
+
+
+def test_recoveries_count_within_the_window() -> None:
+    """A long job may outlive many deploys. Only recoveries of the last 72 hours and since its release count."""
+    quick, slow, released = (dead_run(worker=f"w{number}", recovery_count=3) for number in range(3))
+    for made, hours, counted in [(quick, 71, True), (slow, 73, True), (released, 73, False)]:
+        details = {"counted": counted}
+        JobEvent.objects.create(
+            job=made, kind="recovered", actor="sweep", at=Now() - timedelta(hours=hours), details=details
+        )
+    JobEvent.objects.create(
+        job=released,
+        kind="recovered",
+        actor="sweep",
+        at=Now() - timedelta(hours=73),
+        details={"counted": True},
+    )
+    JobEvent.objects.create(job=released, kind="released", actor="operator:ada")
+    assert {job.pk: job.recent_recoveries for job in Job.objects.with_evidence()} == {
+        quick.pk: 3,
+        slow.pk: 2,
+        released.pk: 3,
+    }
+    assert (swept := sweeps.sweep("test")).requeued == 1 and swept.quarantined == 2
+    assert Job.objects.get(pk=slow.pk).status == Status.PENDING
 
 
 def test_only_messages_to_a_dead_letter_queue_have_a_name() -> None:

@@ -30,6 +30,7 @@ from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Failure, Run
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
+from tests.factories import forget_looks
 
 Kind = JobEvent.Kind
 WORKERS = [Worker("ada"), Worker("bob"), Worker("cleo")]
@@ -144,6 +145,7 @@ class OneJob(RuleBasedStateMachine):
             updated_at=F("updated_at") - hour, started_at=F("started_at") - hour
         )
         WorkerHeartbeat.objects.update(last_heartbeat=Now() - hour if silent else Now())
+        forget_looks()
         before = self.job
         alive = WorkerHeartbeat.objects.alive().filter(
             current_job_id=self.id, current_run_epoch=before.run_epoch

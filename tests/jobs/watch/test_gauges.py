@@ -21,7 +21,7 @@ from jobs.watch import gauges
 from opsconsole.kit import counting, pauses
 from opsconsole.kit.env import QueueConfig
 from tests.conftest import TestQueue
-from tests.factories import beat, job, letter, run
+from tests.factories import beat, forget_looks, job, letter, run
 
 pytestmark = pytest.mark.django_db
 
@@ -164,6 +164,7 @@ def test_alert_on_pending_jobs_without_live_worker() -> None:
     gauges.watch()
     assert open_alert("no_live_worker") is None
 
+    forget_looks()
     beat("worker-1", ago=6 * MINUTE)
     gauges.watch()
     alert = open_alert("no_live_worker")

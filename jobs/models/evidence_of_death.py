@@ -1,0 +1,73 @@
+"""The evidence that the worker of a silent run is dead, as database expressions: absent evidence is not death (I3).
+
+A silent run without it is *unknown*: its worker may be alive and not name its jobs, or share its id with others. Such a
+run is recovered only by a rule that an operator chose.
+"""
+
+from __future__ import annotations
+
+from django.db.models import (
+    BooleanField,
+    Case,
+    DateTimeField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Now
+from django.db.models.lookups import LessThan
+
+from jobs.models import staleness
+from jobs.models.control import RecoveryControl
+from jobs.models.worker_observation import QueueNaming, WorkerObservation
+
+UnknownRule = RecoveryControl.UnknownRule
+
+
+def proven() -> Case:
+    """Return whether a run that is silent has lost its worker.
+
+    It has when its own heartbeats or those of its worker stopped; also when nothing was ever heard for it although its
+    worker follows our protocol, or the workers of its queue normally name their jobs. Heartbeats of an id that several
+    processes or jobs share prove neither life nor death, as long as they come.
+    """
+    shared = Q(worker_id__in=WorkerObservation.objects.shared().values("worker_id"))
+    claimed = Q(claimed_epoch=F("run_epoch"))
+    naming = Exists(QueueNaming.objects.naming().filter(queue=OuterRef("queue")))
+    return Case(
+        # The common case first: it needs no look at heartbeats.
+        When(claimed & ~shared, then=True),
+        When(beat_at__isnull=False, then=True),
+        When(worker_beat_at__gte=F("updated_at"), worker_beat_at__lt=F("stale_before"), then=True),
+        When(shared & Q(worker_beat_at__gte=F("stale_before")), then=False),
+        When(claimed | Q(naming), then=True),
+        default=False,
+        output_field=BooleanField(),
+    )
+
+
+def given_up_before() -> Case:
+    """Return the time before which the last sign of life lets a run be recovered by the operators' rule."""
+    state = RecoveryControl.objects.filter(pk=1)
+    after = ExpressionWrapper(Now() - Subquery(state.values("unknown_after")), DateTimeField())
+    return Case(
+        When(Exists(state.filter(unknown_rule=UnknownRule.AFTER)), then=after),
+        When(Exists(state.filter(unknown_rule=UnknownRule.VISIBILITY)), then=staleness.left_to_sqs_until()),
+        default=Value(None),
+        output_field=DateTimeField(),
+    )
+
+
+def is_sufficient() -> Q:
+    """Return the condition that makes an annotated silent run stale."""
+    given_up = Case(
+        When(given_up_before__isnull=True, then=False),
+        default=LessThan(F("last_seen"), F("given_up_before")),
+        output_field=BooleanField(),
+    )
+    return Q(death_proven=True) | Q(given_up)
