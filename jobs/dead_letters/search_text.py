@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
@@ -14,6 +15,7 @@ from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
 
 BATCH = 200
+PAGE_BYTES = 4_000_000
 
 
 def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
@@ -45,10 +47,25 @@ def catch_up(limit: int = BATCH) -> int:
     version = redaction.version()
     # Written as two ranges, for which the index can be used: most letters are up to date.
     other = Q(words_of__lt=version) | Q(words_of__gt=version)
-    behind = DeadLetter.objects.filter(other).only("body")[:limit]
+    behind = DeadLetter.objects.filter(other).values_list("pk", "body_bytes")[:limit]
     rebuilt_count = 0
-    for letter in behind:
-        text = Value(plain_text(redaction.words(letter.body)))
-        words = SearchVector(text, config="simple")
-        rebuilt_count += DeadLetter.objects.filter(pk=letter.pk).update(words=words, words_of=version)
+    for page in _pages(behind):
+        for letter in DeadLetter.objects.filter(pk__in=page).only("body"):
+            text = Value(plain_text(redaction.words(letter.body)))
+            words = SearchVector(text, config="simple")
+            rebuilt_count += DeadLetter.objects.filter(pk=letter.pk).update(words=words, words_of=version)
     return rebuilt_count
+
+
+def _pages(letters: Iterable[tuple[UUID, int]]) -> Iterator[list[UUID]]:
+    """Yield the letters in pages whose bodies fit into memory together."""
+    page: list[UUID] = []
+    size = 0
+    for letter_id, body_bytes in letters:
+        if page and size + body_bytes > PAGE_BYTES:
+            yield page
+            page, size = [], 0
+        page.append(letter_id)
+        size += body_bytes
+    if page:
+        yield page

@@ -58,6 +58,7 @@ class Parcel:
             group_id=self.group,
             dedup_id=dedup_id,
             attributes=attributes,
+            trace_header=self.system_attributes.get(sqs.TRACE_HEADER),
         )
 
 

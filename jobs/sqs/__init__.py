@@ -31,6 +31,7 @@ from jobs.sqs.failures import (
 from jobs.sqs.message_types import (
     BATCH_BYTES,
     BATCH_ENTRIES,
+    TRACE_HEADER,
     Attribute,
     Outgoing,
     QueueDepth,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BATCH_BYTES",
     "BATCH_ENTRIES",
+    "TRACE_HEADER",
     "Attribute",
     "MessageRefused",
     "Outgoing",
@@ -120,9 +122,15 @@ def _send_apart(
     return [result for entry in entries for result in send_batch(queue_url, [entry], once=once)]
 
 
-def send_raw(queue_url: str, body: str, attributes: Mapping[str, Attribute] | None = None) -> str:
+def send_raw(
+    queue_url: str,
+    body: str,
+    attributes: Mapping[str, Attribute] | None = None,
+    trace_header: str | None = None,
+) -> str:
     """Send a body unchanged, such as a malformed message to a DLQ. Return the message id; raise ``QueueError``."""
-    entry = batch_entry(queue_url, "0", Outgoing(key=uuid4().hex, body=body, attributes=attributes or {}))
+    outgoing = Outgoing(key=uuid4().hex, body=body, attributes=attributes or {}, trace_header=trace_header)
+    entry = batch_entry(queue_url, "0", outgoing)
     fields: Any = {name: value for name, value in entry.items() if name != "Id"}
     with vendor_errors(queue_url):
         return client_for(queue_url).send_message(QueueUrl=queue_url, **fields)["MessageId"]

@@ -9,6 +9,8 @@ from datetime import datetime
 
 BATCH_ENTRIES = 10
 BATCH_BYTES = 1_048_576
+# The system attribute that a sender may set: the trace of X-Ray to which the message belongs.
+TRACE_HEADER = "AWSTraceHeader"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Outgoing:
     """A message to send. ``key`` is the caller's name for it and is repeated in its ``SendResult``.
 
     FIFO queues use ``group_id`` and ``dedup_id`` (default: the key); standard queues use ``delay_seconds``, at most 900.
+    ``trace_header`` is that of X-Ray; SQS does not count it with the size.
     """
 
     key: str
@@ -37,6 +40,7 @@ class Outgoing:
     group_id: str | None = None
     dedup_id: str | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    trace_header: str | None = None
 
     @property
     def size(self) -> int:
@@ -74,6 +78,10 @@ class Received:
     sent_at: datetime | None
     attributes: dict[str, Attribute]
     system_attributes: dict[str, str]
+
+    @property
+    def trace_header(self) -> str | None:
+        return self.system_attributes.get(TRACE_HEADER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.sqs.addresses import is_fifo
 from jobs.sqs.failures import NEEDS_A_PERSON, THROTTLED, detail, short_code
-from jobs.sqs.message_types import Attribute, Outgoing, QueueDepth, Received, SendResult
+from jobs.sqs.message_types import TRACE_HEADER, Attribute, Outgoing, QueueDepth, Received, SendResult
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import (
@@ -34,6 +34,10 @@ def batch_entry(queue_url: str, number: str, outgoing: Outgoing) -> SendMessageB
     if outgoing.attributes:
         entry["MessageAttributes"] = {
             name: _attribute(attribute) for name, attribute in outgoing.attributes.items()
+        }
+    if outgoing.trace_header:
+        entry["MessageSystemAttributes"] = {
+            TRACE_HEADER: {"DataType": "String", "StringValue": outgoing.trace_header}
         }
     return entry
 

@@ -222,7 +222,9 @@ class Consumer:
         if self.queue.dlq_url is None:
             return f"It stays, because the queue '{self.queue.name}' has no dead letter queue."
         try:
-            sqs.send_raw(self.queue.dlq_url, received.body, with_reason(received, reason))
+            sqs.send_raw(
+                self.queue.dlq_url, received.body, with_reason(received, reason), received.trace_header
+            )
         except QueueError as error:
             return f"It stays: {error}"
         return None

@@ -11,18 +11,20 @@ POISON_ATTRIBUTE = "opsconsole_reason"
 
 
 def with_reason(received: Received, reason: str) -> Mapping[str, Attribute]:
-    """Return the attributes of the dead letter: those of the message and the reason.
+    """Return the attributes of the dead letter: those of the message, and the reason as far as there is room.
 
-    SQS counts them with the body, which may already be as large as SQS allows. Then the message's own attributes are
-    dropped first, and then the end of the reason. With a full body there is no room for a reason; it is in the worker's log.
+    The message's own attributes belong to its consumers, so it is the reason that gives way: SQS allows ten attributes,
+    and counts them with the body. The whole reason is in the worker's log.
     """
-    why = {POISON_ATTRIBUTE: Attribute.text(reason)}
-    both = dict(received.attributes) | why
-    if len(both) <= MOST_ATTRIBUTES and _room(received.body, both) >= 0:
-        return both
-    beginning = reason.encode()[: max(0, len(reason.encode()) + _room(received.body, why))]
-    shortened = beginning.decode("utf-8", "ignore")
-    return {POISON_ATTRIBUTE: Attribute.text(shortened)} if shortened else {}
+    theirs = {name: value for name, value in received.attributes.items() if name != POISON_ATTRIBUTE}
+    if len(theirs) >= MOST_ATTRIBUTES:
+        return theirs
+    # Measured with the reason as it is sent, in which a character may have been replaced.
+    why = Attribute.text(reason)
+    room = _room(received.body, theirs | {POISON_ATTRIBUTE: why})
+    text = str(why.value).encode()
+    beginning = text[: max(0, len(text) + min(0, room))].decode("utf-8", "ignore")
+    return theirs | {POISON_ATTRIBUTE: Attribute(beginning)} if beginning else theirs
 
 
 def _room(body: str, attributes: Mapping[str, Attribute]) -> int:

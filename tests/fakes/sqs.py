@@ -37,6 +37,7 @@ class Message:
     id: str = field(default_factory=lambda: str(uuid4()))
     dedup_id: str | None = None
     source_arn: str | None = None
+    trace_header: str | None = None
     handle: str = ""
     receive_count: int = 0
 
@@ -317,6 +318,7 @@ class FakeSqs:
             sent_at_ms=int(self.wall() * 1000),
             group_id=options.get("MessageGroupId"),
             dedup_id=dedup,
+            trace_header=_trace_header(options),
         )
         queue.messages[message.id] = message
         if dedup:
@@ -369,6 +371,7 @@ def _shown(message: Message) -> dict[str, Any]:
         "MessageGroupId": message.group_id,
         "MessageDeduplicationId": message.dedup_id,
         "DeadLetterQueueSourceArn": message.source_arn,
+        "AWSTraceHeader": message.trace_header,
     }
     system |= {name: value for name, value in more.items() if value}
     shown: dict[str, Any] = {
@@ -380,6 +383,13 @@ def _shown(message: Message) -> dict[str, Any]:
     if message.attributes:
         shown["MessageAttributes"] = message.attributes
     return shown
+
+
+def _trace_header(options: dict[str, Any]) -> str | None:
+    header: str | None = (
+        options.get("MessageSystemAttributes", {}).get("AWSTraceHeader", {}).get("StringValue")
+    )
+    return header
 
 
 def arn_of(url: str) -> str:

@@ -264,6 +264,21 @@ def test_worker_reason_attribute_is_not_sent(account: Account) -> None:
     assert letter(message_id).group.title == "The body is not JSON: x."
 
 
+def test_trace_header_survives_a_replay(account: Account) -> None:
+    header = {"DataType": "String", "StringValue": "Root=1-67a95f20-0a1b2c3d4e5f60718293a4b5"}
+    ids = account.die("held", "copy", MessageSystemAttributes={"AWSTraceHeader": header})
+    account.check()
+    decide(LetterAction.DISCARD, letter(ids[1]))
+    account.work()
+    decide(LetterAction.RESTORE, letter(ids[1]))
+    replay(*letters(ids))
+
+    account.work()
+
+    sent = account.fake.queues[QUEUE].messages.values()
+    assert [message.trace_header for message in sent] == [header["StringValue"]] * 2
+
+
 def test_returned_letters_are_counted(account: Account) -> None:
     [first] = account.die("order")
     account.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -244,6 +245,22 @@ def test_poison_message_is_sent_to_dlq_unchanged_with_reason(sqs_queue: TestQueu
 
     assert message.body == "{"
     assert message.attributes["reason"].value == "not JSON: \ufffd at 1"
+
+
+def test_trace_header_is_sent_as_a_system_attribute(sqs_queue: TestQueue) -> None:
+    header = "Root=1-67a95f20-0a1b2c3d4e5f60718293a4b5"
+    bodies: list[bytes] = []
+    client = sqs.client_for(sqs_queue.url)
+    client.meta.events.register("before-send.sqs", lambda request, **_: bodies.append(request.body))
+
+    sqs.send_raw(sqs_queue.url, "one", trace_header=header)
+    sqs.send_batch(sqs_queue.url, [outgoing(1, trace_header=header)])
+
+    # The emulator keeps it of single messages only.
+    received = sqs.receive(sqs_queue.url, wait_seconds=0)
+    assert [message.trace_header for message in received if message.body == "one"] == [header]
+    [entry] = json.loads(bodies[1])["Entries"]
+    assert entry["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"] == header
 
 
 def test_fifo_queue_gets_group_and_deduplication_and_no_delay(sqs_queue: TestQueue) -> None:

@@ -34,6 +34,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = timedelta(hours=1)
+TRACE = "Root=1-67a95f20-0a1b2c3d4e5f60718293a4b5;Sampled=1"
 
 
 @pytest.fixture(autouse=True)
@@ -280,8 +281,15 @@ class TestPoison:
         ids=["not JSON", "no object", "no job", "no uuid", "foreign epoch", "too large"],
     )
     def test_malformed_message_is_buried_unchanged_with_a_reason(
-        self, consumer: Consumer, send: Callable[..., None], sqs_queue: TestQueue, body: str, reason: str
+        self,
+        consumer: Consumer,
+        send: Callable[..., None],
+        sqs_queue: TestQueue,
+        settings: Any,
+        body: str,
+        reason: str,
     ) -> None:
+        settings.OPSCONSOLE_BODY_LIMIT_BYTES = 262_144
         send(body)
         consumer.poll()
         assert counts(sqs_queue) == (0, 0)
@@ -289,8 +297,8 @@ class TestPoison:
         assert letter.body == body
         assert reason in str(letter.attributes[POISON_ATTRIBUTE].value)
 
-    @pytest.mark.parametrize(("theirs", "kept"), [(3, 4), (9, 10), (10, 1)])
-    def test_their_attributes_are_kept_as_far_as_sqs_allows(
+    @pytest.mark.parametrize(("theirs", "kept"), [(3, 4), (9, 10), (10, 10)])
+    def test_their_attributes_are_kept_and_the_reason_gives_way(
         self, consumer: Consumer, sqs_queue: TestQueue, theirs: int, kept: int
     ) -> None:
         attributes = {f"a{number}": Attribute("x") for number in range(theirs)}
@@ -298,23 +306,34 @@ class TestPoison:
         consumer.poll()
         [letter] = sqs.receive(sqs_queue.dlq_url, wait_seconds=0)
         assert len(letter.attributes) == kept
-        assert POISON_ATTRIBUTE in letter.attributes
+        assert attributes.items() <= letter.attributes.items()
+        assert (POISON_ATTRIBUTE in letter.attributes) == (theirs < 10)
+
+    def test_trace_header_of_a_malformed_message_is_kept(
+        self, consumer: Consumer, sqs_queue: TestQueue
+    ) -> None:
+        sqs.send_raw(sqs_queue.url, "{nonsense", trace_header=TRACE)
+        consumer.poll()
+        [letter] = sqs.receive(sqs_queue.dlq_url, wait_seconds=0)
+        assert letter.trace_header == TRACE
 
     @pytest.mark.parametrize(
         ("room", "theirs", "kept"),
-        [(10_000, 3, 100), (105, 2, 82), (60, 0, 37), (24, 0, 1), (23, 0, 0), (0, 0, 0)],
-        ids=["all", "no room for theirs", "the reason's beginning", "a letter", "no room", "full"],
+        [(10_000, 3, 100), (105, 2, 26), (56, 2, 0), (60, 0, 37), (24, 0, 1), (23, 0, 0), (0, 0, 0)],
+        ids=["all", "beside theirs", "only theirs", "the reason's beginning", "a letter", "no room", "full"],
     )
     def test_reason_is_cut_to_fit_a_body_close_to_the_limit(
         self,
         two_queues: FakeSqs,
         consumer: Consumer,
         caplog: pytest.LogCaptureFixture,
+        settings: Any,
         room: int,
         theirs: int,
         kept: int,
     ) -> None:
         """Truncate the reason, because SQS limits the total size of the body and the attributes."""
+        settings.OPSCONSOLE_BODY_LIMIT_BYTES = 262_144
         body = "{" + "x" * (sqs.BATCH_BYTES - room - 1)
         sqs.send_raw(consumer.queue.url, body, {f"a{n}": Attribute("x" * 20) for n in range(theirs)})
         consumer.poll()
@@ -324,8 +343,7 @@ class TestPoison:
         assert letter.body == body
         reason = f"The body is {len(body)} bytes; at most 262144 are accepted."
         expected = {POISON_ATTRIBUTE: reason[:kept]} if kept else {}
-        if room == 10_000:
-            expected |= {f"a{n}": "x" * 20 for n in range(theirs)}
+        expected |= {f"a{n}": "x" * 20 for n in range(theirs)}
         assert {name: attribute.value for name, attribute in letter.attributes.items()} == expected
         assert f"now a dead letter: {reason}" in caplog.text
 
