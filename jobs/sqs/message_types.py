@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 BATCH_ENTRIES = 10
 BATCH_BYTES = 1_048_576
 # The system attribute that a sender may set: the trace of X-Ray to which the message belongs.
-TRACE_HEADER = "AWSTraceHeader"
+TRACE_HEADER: Final = "AWSTraceHeader"
 
 
 @dataclass(frozen=True)
