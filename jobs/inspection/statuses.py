@@ -16,6 +16,7 @@ from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
 from jobs.models import Status
 from jobs.models.columns import column
+from opsconsole.kit.bounded_columns import cut_in_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,7 +168,7 @@ def _present(table: Table) -> set[str]:
             "  (SELECT status, 1 FROM jobs ORDER BY status LIMIT 1)"
             "  UNION ALL SELECT (SELECT j.status FROM jobs j WHERE j.status > seen.status ORDER BY j.status LIMIT 1),"
             "                   n + 1 FROM seen WHERE seen.status IS NOT NULL AND n < %s"
-            ") SELECT status::text FROM seen WHERE status IS NOT NULL",
+            f") SELECT {cut_in_statement('status')} FROM seen WHERE status IS NOT NULL",
             [MOST_STATUSES],
         )
         if steps is not None:

@@ -16,13 +16,15 @@ from django.db import connection
 from jobs.messaging.format import JobMessage
 from jobs.models import Outbox
 from jobs.models.columns import as_whole, column
+from jobs.sqs import BATCH_BYTES
 from opsconsole.kit.row_locks import if_free_in_statement
 
 LEASE = timedelta(seconds=60)
 
 # Rows are judged in the statement that takes them: those no longer current are dropped; those that may not start
 # yet is put back until then and not counted as tried. ``without`` names targets, such as 'default/dlq'. The
-# LATERAL keeps PostgreSQL to a look by primary key a row, also where it would rather read the whole table.
+# LATERAL keeps PostgreSQL to a look by primary key a row, also where it would rather read the whole table. A text is
+# read no further than SQS accepts: SQS refuses the message of a longer one.
 _TAKE = """
 WITH due AS MATERIALIZED (
     SELECT id, job_id, run_epoch, destination, available_at
@@ -33,8 +35,8 @@ WITH due AS MATERIALIZED (
      LIMIT %(limit)s
        {if_free}
 ), judged AS (
-    SELECT due.id, due.available_at AS place, job.not_before, job."{customer_id}"::text AS customer_id,
-           job."{package_size}" AS package_size, job."{priority_level}"::text AS priority,
+    SELECT due.id, due.available_at AS place, job.not_before, left(job."{customer_id}"::text, {most}) AS customer_id,
+           left(job."{package_size}"::text, {most}) AS package_size, left(job."{priority_level}"::text, {most}) AS priority,
            CASE WHEN job.run_epoch IS DISTINCT FROM due.run_epoch
                   OR due.destination = 'queue' AND job.status::text <> 'pending'
                   OR due.destination = 'dlq' AND job.status::text NOT IN ('failed', 'quarantined')
@@ -117,6 +119,7 @@ class Fate:
 def take(limit: int, *, without: Iterable[str] = ()) -> Page:
     """Lease at most ``limit`` due rows, those due longest first, except for the targets in ``without``."""
     statement = _TAKE.format(
+        most=BATCH_BYTES + 1,
         if_free=if_free_in_statement(),
         customer_id=column("jobs.customer_id"),
         package_size=column("jobs.package_size"),

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django_stubs_ext import WithAnnotations
 
+from opsconsole.kit.bounded_columns import BoundedName
 from opsconsole.kit.db_clock import DbNow
 
 
@@ -122,10 +123,10 @@ class BulkMember(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     operation = models.ForeignKey(BulkOperation, models.CASCADE, db_index=False, related_name="members")
-    subject = models.TextField(help_text="The id of a job or dead letter.")
-    seen_status = models.TextField(blank=True, db_default="")
+    subject = BoundedName(help_text="The id of a job or dead letter.")
+    seen_status = BoundedName(blank=True, db_default="")
     seen_epoch = models.IntegerField(null=True)
-    seen_reason = models.TextField(blank=True, db_default="")
+    seen_reason = BoundedName(blank=True, db_default="")
     will = models.BooleanField(db_default=False, help_text="The preview says that it will be done.")
     outcome = models.TextField(choices=Outcome, db_default=Outcome.WAITING)
     sentence = models.TextField(blank=True, db_default="", help_text="What will happen, then what happened.")

@@ -6,6 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from opsconsole.kit.bounded_columns import LONGEST_NAME, BoundedName, cut_when_read
+
 
 def column(contract_name: str) -> str:
     """Return the database's name for a contract column, e.g. ``worker_heartbeats.last_heartbeat`` -> ``last_seen``."""
@@ -13,22 +15,27 @@ def column(contract_name: str) -> str:
     return mapped or contract_name.partition(".")[2]
 
 
-class ContractText(models.TextField[str, str]):
+class ContractText(BoundedName[str, str]):
     """A text column that may be a uuid, integer or enum in an existing database; always read as text.
 
     PostgreSQL reads the untyped literals that Django sends as the column's own type, so comparing and
     writing need no cast; a value that the column's type refuses raises ``DataError``.
     """
 
-    def from_db_value(self, value: Any, *_: Any) -> str | None:
-        return None if value is None else str(value)
+    def deconstruct(self) -> Any:
+        name, _, arguments, keywords = super().deconstruct()
+        return name, "jobs.models.columns.ContractText", arguments, keywords
 
 
 class ContractNumber(models.IntegerField[int | str, int | str]):
     """A whole number that may be numeric or text in an existing database, even if it was another type when inspected.
 
-    It is read as an int where it is one, otherwise as text. Migrations see it as an integer column.
+    It is read as an int where it is one, otherwise as text, cut to ``LONGEST_NAME``. Migrations see it as an integer
+    column.
     """
+
+    def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
+        return (sql, params) if compiler.query.subquery else cut_when_read(sql, params, LONGEST_NAME)
 
     def from_db_value(self, value: Any, *_: Any) -> int | str | None:
         whole = as_whole(value)

@@ -39,6 +39,9 @@ def recovery_window() -> timedelta:
     return timedelta(hours=settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS)
 
 
+from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText
+
+
 class JobEvent(models.Model):
     class Kind(models.TextChoices):
         ENQUEUED = "enqueued"
@@ -62,7 +65,7 @@ class JobEvent(models.Model):
     at = models.DateTimeField(db_default=Now())
     kind = models.TextField(choices=Kind)
     run_epoch = models.IntegerField("epoch", null=True)
-    actor = models.TextField(help_text="Such as 'worker:host-1', 'sweep' or 'operator:ada'.")
+    actor = BoundedName(help_text="Such as 'worker:host-1', 'sweep' or 'operator:ada'.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.DO_NOTHING,
@@ -71,8 +74,8 @@ class JobEvent(models.Model):
         db_index=False,
         related_name="+",
     )
-    reason = models.TextField(blank=True, db_default="")
-    details = models.JSONField(db_default={})
+    reason = BoundedText(blank=True, db_default="")
+    details = BoundedDocument(db_default={})
 
     class Meta:
         db_table = "job_events"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 from django.contrib.postgres.functions import RandomUUID
 from django.db import models
@@ -40,6 +40,7 @@ from jobs.models.waiting_message import (
 )
 from jobs.models.worker import WorkerHeartbeat, stale_after
 from jobs.models.worker_observation import CountedBeat
+from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText, read_document, whole
 
 
 class Status(models.TextChoices):
@@ -51,6 +52,10 @@ class Status(models.TextChoices):
     FAILED = "failed"
     QUARANTINED = "quarantined"
     CANCELLED = "cancelled"
+
+
+# What a worker reads of the columns that are otherwise cut.
+_UNCUT = ("customer_id", "priority_level", "payload")
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -193,6 +198,20 @@ class JobQuerySet(models.QuerySet["Job"]):
             read_at=Now(),
         )
 
+    def first_whole(self) -> Job | None:
+        """Return the first job as its worker needs it, with nothing cut, or None.
+
+        Raise ``UnreadableDocument`` when no program should follow the levels of its payload.
+        """
+        uncut = {f"whole_{name}": whole(name) for name in _UNCUT}
+        job: Any = self.annotate(**uncut).defer(*_UNCUT).first()
+        if job is None:
+            return None
+        for name in _UNCUT:
+            setattr(job, name, getattr(job, f"whole_{name}"))
+        job.payload = read_document(job.payload)
+        return cast("Job", job)
+
     def after(self, updated_at: datetime, job_id: uuid.UUID) -> Self:
         """Return the rows after this one in the order (updated_at, id), for keyset pagination."""
         # Written so that the comparison that always holds bounds the index scan.
@@ -206,21 +225,21 @@ class Job(models.Model):
     package_size = ContractNumber(db_column=column("jobs.package_size"))
     priority_level = ContractText("priority", db_column=column("jobs.priority_level"), db_default="starter")
     status = ContractText(db_default=Status.PENDING)
-    error_message = models.TextField(null=True, blank=True)  # noqa: DJ001 - the contract's column is nullable
+    error_message = BoundedText(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
 
-    queue = models.TextField(db_default="default")
+    queue = BoundedName(db_default="default")
     run_epoch = models.IntegerField("epoch", db_default=1)
     claimed_epoch = models.IntegerField(null=True, blank=True)
     recovery_count = models.IntegerField("recoveries", db_default=0)
     attempts = models.IntegerField(db_default=0, help_text="Runs that ended in a reported failure.")
     not_before = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
-    worker_id = models.TextField("worker", null=True, blank=True)  # noqa: DJ001 - null: no worker runs it
-    payload = models.JSONField(db_default={}, blank=True)
+    worker_id = BoundedName("worker", null=True, blank=True)
+    payload = BoundedDocument(db_default={}, blank=True)
 
     objects = JobQuerySet.as_manager()
 

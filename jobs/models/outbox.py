@@ -10,6 +10,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from opsconsole.kit.bounded_columns import BoundedName, BoundedText
+
 # The most times that a message is re-sent as lost.
 MOST_RESENDS = 3
 # Shorter waits are normal while a dispatcher restarts.
@@ -44,8 +46,8 @@ class Outbox(models.Model):
     )
     run_epoch = models.IntegerField("epoch")
     destination = models.TextField(choices=Destination, db_default=Destination.QUEUE)
-    queue = models.TextField(db_default="default")
-    reason = models.TextField(blank=True, db_default="")
+    queue = BoundedName(db_default="default")
+    reason = BoundedText(blank=True, db_default="")
     retry = models.BooleanField(db_default=False)
     # The name of the copy on a dead letter queue; other messages need none. The database default is for other
     # people's workers, which write such copies according to the protocol.
@@ -58,8 +60,8 @@ class Outbox(models.Model):
     attempts = models.IntegerField(db_default=0)
     resends = models.IntegerField(db_default=0, help_text="How often it was re-armed as lost.")
     sent_at = models.DateTimeField(null=True)
-    message_id = models.TextField(blank=True, db_default="")
-    last_error = models.TextField(blank=True, db_default="")
+    message_id = BoundedName(blank=True, db_default="")
+    last_error = BoundedText(blank=True, db_default="")
 
     objects = OutboxQuerySet.as_manager()
 

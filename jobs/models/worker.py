@@ -15,6 +15,7 @@ from django.db.models.lookups import IsNull
 
 from jobs.models.columns import column
 from jobs.models.worker_observation import CountedBeat
+from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName
 
 SILENT_AFTER_BEATS = 3
 # Workers without epochs that sent a heartbeat within this time may come back: they count as in use.
@@ -103,7 +104,7 @@ def silent_after() -> timedelta:
 
 
 class WorkerHeartbeat(models.Model):
-    worker_id = models.TextField(primary_key=True)
+    worker_id = BoundedName(primary_key=True)
     current_job_id = models.UUIDField(null=True, blank=True)
     last_heartbeat = models.DateTimeField(
         db_column=column("worker_heartbeats.last_heartbeat"), db_default=Now()
@@ -111,9 +112,9 @@ class WorkerHeartbeat(models.Model):
 
     current_run_epoch = models.IntegerField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
-    hostname = models.TextField(null=True, blank=True)  # noqa: DJ001 - the contract's column is nullable
+    hostname = BoundedName(null=True, blank=True)
     pid = models.IntegerField(null=True, blank=True)
-    metadata = models.JSONField(db_default={}, blank=True)
+    metadata = BoundedDocument(db_default={}, blank=True)
 
     objects = WorkerHeartbeatQuerySet.as_manager()
 

@@ -15,6 +15,8 @@ from django.db.models import DateTimeField, F, Func, Q
 from django.db.models.functions import Now
 from django.db.models.sql.compiler import SQLCompiler
 
+from opsconsole.kit.bounded_columns import BoundedName
+
 # A clock that differs from the database's by more than this is not believed.
 CLOCK_TOLERANCE = timedelta(minutes=1)
 # A worker id that several processes shared within this time counts as shared.
@@ -63,7 +65,7 @@ class WorkerObservationQuerySet(models.QuerySet["WorkerObservation"]):
 class WorkerObservation(models.Model):
     """A worker as the console saw it. ``seen_at`` is set only while the worker's clock is wrong."""
 
-    worker_id = models.TextField(primary_key=True)
+    worker_id = BoundedName(primary_key=True)
     beat_at = models.DateTimeField(
         null=True, help_text="The last recorded heartbeat, as its worker wrote it."
     )
@@ -73,8 +75,8 @@ class WorkerObservation(models.Model):
     clock_offset = models.DurationField(
         null=True, help_text="How far the worker's clock is ahead of the database's."
     )
-    process = models.TextField(db_default="", help_text="Host, pid and start time of the last heartbeat.")
-    process_before = models.TextField(null=True)  # noqa: DJ001 - null: there was no other process
+    process = BoundedName(db_default="", help_text="Host, pid and start time of the last heartbeat.")
+    process_before = BoundedName(null=True)
     shared_at = models.DateTimeField(
         null=True, help_text="When its id was last seen to serve several processes or jobs at once."
     )
@@ -105,7 +107,7 @@ class QueueNamingQuerySet(models.QuerySet["QueueNaming"]):
 class QueueNaming(models.Model):
     """How often the runs of a queue that were not claimed by our protocol were seen, and seen named by a heartbeat."""
 
-    queue = models.TextField(primary_key=True)
+    queue = BoundedName(primary_key=True)
     seen = models.FloatField(db_default=0)
     named = models.FloatField(db_default=0)
     measured_at = models.DateTimeField(db_default=Now())

@@ -18,6 +18,7 @@ from jobs.models import Job, Status
 from jobs.runs import statements
 from jobs.runs.heartbeats import Worker
 from opsconsole.kit import round_trip
+from opsconsole.kit.bounded_columns import UnreadableDocument
 from opsconsole.kit.doubling import MOST_DOUBLINGS, doubled
 from opsconsole.kit.round_trip import RowLocked, Rows
 from opsconsole.kit.storable import plain_text
@@ -37,11 +38,12 @@ class Refusal(StrEnum):
     ENDED = "the job is completed or cancelled"
     TOO_EARLY = "the run may not start yet"
     NOT_WAITING = "the job is not waiting for this run"
+    UNREADABLE = "the job's payload can't be read, so the job has failed"
     LOCKED = "another transaction locks the job's row"
 
     @property
     def settled(self) -> bool:
-        return self in {Refusal.SUPERSEDED, Refusal.ALREADY_CLAIMED, Refusal.ENDED}
+        return self in {Refusal.SUPERSEDED, Refusal.ALREADY_CLAIMED, Refusal.ENDED, Refusal.UNREADABLE}
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,19 @@ def claim(
         won, rows = round_trip.run(statements.CLAIM, parameters | worker.parameters)
     except RowLocked:
         return Refused(Refusal.LOCKED, FIRST_LOCKED_RELEASE)
-    return _claimed(job_id, won[0][0]) if won else _refusal(run_epoch, rows)
+    return _claimed(Run(job_id, won[0][0], worker)) if won else _refusal(run_epoch, rows)
 
 
-def _claimed(job_id: UUID, epoch: int) -> Job | Refused:
+def _claimed(run: Run) -> Job | Refused:
     """Read the job of a claimed run, apart from the claim: a large payload must not hold up a transaction."""
-    job = Job.objects.defer("error_message").filter(pk=job_id).first()
+    try:
+        job = Job.objects.defer("error_message").filter(pk=run.job_id).first_whole()
+    except UnreadableDocument as error:
+        fail(run, f"The payload can't be read. {error}", retryable=False)
+        return Refused(Refusal.UNREADABLE)
     if job is None:
         return Refused(Refusal.UNKNOWN_JOB)
-    return job if job.run_epoch == epoch else Refused(Refusal.SUPERSEDED)
+    return job if job.run_epoch == run.epoch else Refused(Refusal.SUPERSEDED)
 
 
 def _refusal(run_epoch: int | None, rows: Rows) -> Refused:
@@ -183,6 +189,9 @@ def progress(run: Run, note: str, *, reference: str = "") -> bool:
 
     Return False when the run no longer counts; the note is stored nevertheless, as an act of a superseded run.
     """
-    stored = {"note": plain_text(note), "reference": plain_text(reference)}
+    stored = {
+        "note": plain_text(note)[:ERROR_LENGTH],
+        "reference": plain_text(reference)[:ERROR_LENGTH],
+    }
     [[[current]]] = round_trip.run(statements.NOTE, run.parameters | stored)
     return bool(current)

@@ -24,6 +24,7 @@ from opsconsole.api import description, unanswered
 from opsconsole.kit import problems
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
+from opsconsole.kit.storable import DEEPEST, is_too_deep
 from ratelimits.api.routes import KeyHeader, KeyInBearer
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
@@ -35,10 +36,14 @@ logger = logging.getLogger("opsconsole.api.routes")
 
 
 class StrictParser(Parser):
-    """A parser of standard JSON, which has no NaN and no Infinity."""
+    """A parser of standard JSON, which has no NaN and no Infinity, and of no more levels than any program can follow."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        return json.loads(request.body, parse_constant=_refuse_constant)
+        # As json.loads decodes it.
+        text = request.body.decode(json.detect_encoding(request.body), "surrogatepass")
+        if is_too_deep(text):
+            raise Problem(422, f"The body is nested more than {DEEPEST} levels deep.")
+        return json.loads(text, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> None:
@@ -133,6 +138,8 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
             "This route requires an API key: Authorization: Bearer ock_...",
             headers={"WWW-Authenticate": "Bearer"},
         ).response()
+    if isinstance(error.__cause__, Problem):
+        return error.__cause__.response()
     if isinstance(error.__cause__, RequestDataTooBig):
         return Problem(413, problems.SENTENCES[413]).response()
     detail = "The body is not JSON." if error.status_code == 400 else error.message

@@ -6,6 +6,8 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.admin.utils import quote
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -50,6 +52,12 @@ def pretty(value: Any) -> SafeString:
     """Return a JSON value, indented and escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="json" tabindex="0">{}</pre>', text)
+
+
+def whole_link(view: str, key: object, column: str) -> SafeString:
+    """Return a link that downloads all of a column of which the page shows the beginning."""
+    address = reverse(f"admin:{view}", args=[quote(str(key)), column])
+    return format_html(' <a class="whole" href="{}">Download all of it</a>', address)
 
 
 def clock_time(at: datetime) -> str:

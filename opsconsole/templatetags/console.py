@@ -17,6 +17,7 @@ from jobs.admin import labels
 from opsconsole import overview
 from opsconsole.kit import display, durations, short_ids
 from opsconsole.kit.audit import Told
+from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.site import NAMES
 
 register = template.Library()
@@ -63,6 +64,12 @@ def grouped(number: int) -> str:
 @register.filter
 def pretty(value: Any) -> SafeString:
     return display.pretty(value)
+
+
+@register.simple_tag
+def whole(value: object, view: str, key: object, column: str) -> SafeString:
+    """Show a link to the download of a column, if ``value`` is only its beginning."""
+    return display.whole_link(view, key, column) if is_cut(value) else SafeString("")
 
 
 @register.simple_tag

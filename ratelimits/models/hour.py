@@ -9,6 +9,7 @@ from typing import Self
 from django.db import models
 from django.db.models.functions import Now
 
+from opsconsole.kit.bounded_columns import BoundedName
 from ratelimits.models.control import LimiterControl
 
 HOURS_KEPT = timedelta(days=90)
@@ -28,11 +29,11 @@ class RateLimitHour(models.Model):
     """
 
     hour = models.DateTimeField(help_text="The start of the hour, in UTC.")
-    policy = models.TextField()
-    key_hash = models.TextField()
-    endpoint = models.TextField()
-    method = models.TextField()
-    outcome = models.TextField()
+    policy = BoundedName()
+    key_hash = BoundedName()
+    endpoint = BoundedName()
+    method = BoundedName()
+    outcome = BoundedName()
     hits = models.BigIntegerField()
 
     objects = RateLimitHourQuerySet.as_manager()

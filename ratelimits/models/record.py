@@ -10,6 +10,8 @@ from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models.functions import Now
 
+from opsconsole.kit.bounded_columns import BoundedName
+
 KEPT = timedelta(hours=1)
 
 
@@ -31,14 +33,14 @@ class RateLimitRequest(models.Model):
     """A record of one or more similar requests."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
-    key = models.TextField()
-    endpoint = models.TextField()
-    method = models.TextField()
+    key = BoundedName()
+    endpoint = BoundedName()
+    method = BoundedName()
     created_at = models.DateTimeField(db_default=Now())
 
     hits = models.IntegerField(db_default=1, help_text="The number of requests that this row counts.")
-    outcome = models.TextField(blank=True, db_default="")
-    policy = models.TextField(blank=True, db_default="")
+    outcome = BoundedName(blank=True, db_default="")
+    policy = BoundedName(blank=True, db_default="")
 
     objects = RateLimitRequestQuerySet.as_manager()
 

@@ -17,6 +17,7 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import QueryCanceled
 
+from opsconsole.kit.bounded_columns import cut_in_statement
 from opsconsole.kit.errors import OpsConsoleError
 
 TIMEOUT_MS = 5_000
@@ -98,13 +99,17 @@ MONDAY = "timestamptz '2001-01-01 00:00:00+00'"
 NOW = f"date_bin(%(step)s, statement_timestamp(), {MONDAY})"
 SINCE = f"{NOW} - %(back)s"
 
+# Programs of others write records too, with endpoints of any length.
+NAMES = ", ".join(f"{cut_in_statement(name)} AS {name}" for name in ("endpoint", "method", "outcome"))
+
 MATCHING = f"""
 WITH salted AS (SELECT coalesce((SELECT salt FROM rate_limit_control), '') AS salt),
 counted AS (
-    SELECT hour AS at, policy, key_hash, NULL::text AS key, endpoint, method, outcome, hits FROM rate_limit_hours
+    SELECT hour AS at, {cut_in_statement("policy")} AS policy, key_hash, NULL::text AS key, {NAMES}, hits FROM rate_limit_hours
      WHERE hour >= {SINCE}
     UNION ALL
-    SELECT created_at, policy, encode(sha256(convert_to(salt || key, 'UTF8')), 'hex'), key, endpoint, method, outcome, hits
+    SELECT created_at, {cut_in_statement("policy")}, encode(sha256(convert_to(salt || key, 'UTF8')), 'hex'),
+           {cut_in_statement("key")}, {NAMES}, hits
       FROM rate_limit_requests, salted
      WHERE created_at >= {SINCE}
 ), matching AS (

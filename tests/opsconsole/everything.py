@@ -21,7 +21,7 @@ from django.utils import timezone
 from django_q.models import Task
 from django_q.tasks import async_task
 
-from jobs.models import BulkOperation
+from jobs.models import BulkOperation, JobEvent
 from opsconsole.cluster import schedules
 from opsconsole.kit import audit, pauses
 from tests import presets
@@ -83,6 +83,11 @@ def values(name: str, pattern: str) -> list[Any]:
         "worker_id": lambda: ["worker-1"],
         "policy": lambda: ["standard"],
         "object_id": lambda: [1],
+        "event_id": lambda: [JobEvent.objects.latest("pk").pk],
+        "column": lambda: {
+            "jobs_job_events": ["reason", "details"],
+            "jobs_workerheartbeat_<path:object_id>": ["metadata"],
+        }.get(pattern, ["payload", "error_message"]),
     }
     if name in ("object_id", "id", "name") and not pattern.startswith("r_"):
         key = row_of(f"{pattern}_").pk

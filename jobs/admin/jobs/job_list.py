@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
@@ -22,18 +23,22 @@ from jobs.admin.jobs.filters import (
 from jobs.admin.jobs.job_actions import PlannedJobs
 from jobs.admin.jobs.job_page import job_page
 from jobs.admin.jobs.message_filter import MessageFilter
-from jobs.models import Job, Status
+from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.read_only_admin import PageAdmin
+from opsconsole.kit.whole_columns import WholeColumns, download
+
+EVENT_COLUMNS = ("reason", "details")
 
 
 @admin.register(Job)
-class JobAdmin(PlannedJobs, PageAdmin[JobWithEvidence]):
+class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     missing = "There is no job with this id."
     history_at = "#timeline"
+    whole_columns = ("customer_id", "error_message", "payload")
     list_display = (
         "short_id",
         "customer",
@@ -98,6 +103,20 @@ class JobAdmin(PlannedJobs, PageAdmin[JobWithEvidence]):
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[JobQuerySet, bool]:
         return search(queryset, search_term), False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.event_view)
+        one = path("events/<int:event_id>/<str:column>/", view, name="jobs_jobevent_whole")
+        return [one, *super().get_urls()]
+
+    def event_view(self, request: HttpRequest, event_id: int, column: str) -> StreamingHttpResponse:
+        """Return the whole reason or details of an event of a timeline."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        events = JobEvent.objects.filter(pk=event_id)
+        if column not in EVENT_COLUMNS or not events.exists():
+            raise Http404
+        return download(events, column)
 
     def load(self, key: str) -> JobWithEvidence | None:
         try:

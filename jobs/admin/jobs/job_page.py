@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from django.utils.safestring import SafeString
@@ -27,6 +28,8 @@ from opsconsole.kit.short_ids import short_id
 
 EVENTS_SHOWN = 300
 NOTES_SHOWN = 50
+# Of all events together, so that a page stays below a megabyte or two.
+MOST_CHARACTERS = 500_000
 TIDY = {"note", "reference", "late"}
 
 
@@ -42,6 +45,7 @@ class TimelineEntry:
     note: str = ""
     reference: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    event: JobEvent | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Panel:
 def job_page(job: JobWithEvidence, permitted: Sequence[JobAction]) -> dict[str, Any]:
     """Return the context of the page of a job that was loaded by ``with_evidence()``."""
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
+    shown = events[: _events_that_fit(events)]
     diagnosis = diagnose(job)
     waits = waiting.look(job.pk) if job.status == Status.PENDING else None
     return {
@@ -69,13 +74,20 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction]) -> dict[str, 
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
         "worker": WorkerHeartbeat.objects.filter(worker_id=job.worker_id).first() if job.worker_id else None,
-        "timeline": _timeline(events[:EVENTS_SHOWN], Outbox.objects.filter(job_id=job.pk)),
-        "older_hidden": len(events) > EVENTS_SHOWN,
-        "events_shown": EVENTS_SHOWN,
+        "timeline": _timeline(shown, Outbox.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]),
+        "older_hidden": len(events) > len(shown),
+        "events_shown": len(shown),
         "buttons": [
             button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted
         ],
     }
+
+
+def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:
+    """Return how many events a page can show, of which each may be as long as its columns are read."""
+    lengths = accumulate(len(event.reason) + len(str(event.details)) for event in newest_first)
+    fit = sum(length <= MOST_CHARACTERS for length in lengths)
+    return min(max(fit, 1), EVENTS_SHOWN)
 
 
 def _of_waiting(waits: Waiting) -> Panel:
@@ -124,6 +136,7 @@ def _of_event(event: JobEvent) -> TimelineEntry:
         details={
             key: value for key, value in details.items() if key not in TIDY or (key == "late" and value)
         },
+        event=event,
     )
 
 

@@ -14,9 +14,11 @@ from jobs.admin import labels
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
 from jobs.models import WorkerHeartbeat
 from jobs.models.worker import Life
+from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
-from opsconsole.kit.display import NOTHING, age, badge, pretty
+from opsconsole.kit.display import NOTHING, age, badge, pretty, whole_link
+from opsconsole.kit.whole_columns import WholeColumns
 
 LIFE_TONES = {Life.ALIVE: "good", Life.SILENT: "warning", Life.DEAD: "bad"}
 
@@ -35,7 +37,8 @@ class LifeFilter(KnownFilter):
 
 
 @admin.register(WorkerHeartbeat)
-class WorkerAdmin(AgedAdmin):
+class WorkerAdmin(WholeColumns, AgedAdmin):
+    whole_columns = ("worker_id", "hostname", "metadata")
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid")
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
@@ -81,4 +84,6 @@ class WorkerAdmin(AgedAdmin):
 
     @admin.display(description="metadata")
     def told(self, worker: WorkerHeartbeat) -> SafeString:
-        return pretty(worker.metadata)
+        if not is_cut(worker.metadata):
+            return pretty(worker.metadata)
+        return pretty(worker.metadata) + whole_link("jobs_workerheartbeat_whole", worker.pk, "metadata")

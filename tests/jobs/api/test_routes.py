@@ -72,6 +72,13 @@ class Worker:
         )
 
 
+def nested(levels: int) -> list[Any]:
+    document: list[Any] = []
+    for _ in range(levels - 1):
+        document = [document]
+    return document
+
+
 def queue(client: Client, customer_id: str) -> Any:
     response = client.get(f"/api/queue/{customer_id}")
     assert response.status_code == 200, response.content
@@ -253,6 +260,8 @@ def test_invalid_field_is_named(client: Client, body: Any, where: str) -> None:
         ({"customer_id": "  "}, "customer_id must be non-empty text"),
         ({"queue": "fast"}, "There is no queue named 'fast'. Known queues: bulk, default."),
         ({"payload": {"a": "\0"}}, "payload can't be stored: it has a NUL character."),
+        ({"payload": {"a": nested(100)}}, "The body is nested more than 100 levels deep."),
+        ({"payload": {"a": nested(900)}}, "The body is nested more than 100 levels deep."),
         ({"payload": {"a": "\ud800"}}, "payload can't be stored: it has a lone surrogate"),
         ({"payload": {"a": "x" * 1_100_000}}, "at most 1048576 are accepted."),
         ({"not_before": "0001-01-01T00:00:00+12:00"}, "not_before must lie between the years 1970 and 9998."),
@@ -270,13 +279,22 @@ def test_unstorable_values_are_refused_with_message(
 
 
 @pytest.mark.parametrize(
-    "body", ["{", "nonsense", '{"customer_id": NaN}', "[" * 100_000, "1" * 5_000, b"\xff\xfe"]
+    "body", ["{", "nonsense", '{"customer_id": NaN}', "[" * 50, "1" * 5_000, b"\xff\xfe"]
 )
 def test_invalid_json_is_refused(client: Client, body: Any) -> None:
     response = client.post("/api/jobs", body, content_type="application/json", headers=sent(key()[1]))
 
     assert response.status_code == 400
     assert response.json()["detail"] == "The body is not JSON."
+
+
+def test_body_that_is_nested_too_deeply_is_refused(client: Client) -> None:
+    response = client.post(
+        "/api/jobs", "[" * 100_000, content_type="application/json", headers=sent(key()[1])
+    )
+
+    assert response.status_code == 422
+    assert response.json()["detail"] == "The body is nested more than 100 levels deep."
 
 
 def test_number_that_overflows_to_infinity_is_refused(client: Client) -> None:
@@ -544,10 +562,13 @@ def test_permanent_failure_is_not_retried(worker: Worker) -> None:
     assert response.json() == {"outcome": "failed"}
 
 
-def test_unstorable_details_are_refused_and_run_continues(worker: Worker) -> None:
+@pytest.mark.parametrize(
+    "details", [{"a": "\0"}, {"a": nested(100)}, {"a": nested(900)}], ids=["nul", "100", "900"]
+)
+def test_unstorable_details_are_refused_and_run_continues(worker: Worker, details: dict[str, Any]) -> None:
     mine = worker.post(f"jobs/{job().pk}/claim").json()["job_id"]
 
-    response = worker.post(f"jobs/{mine}/complete", run_epoch=1, details={"a": "\0"})
+    response = worker.post(f"jobs/{mine}/complete", run_epoch=1, details=details)
 
     assert response.status_code == 422
     assert Job.objects.get().status == Status.IN_PROGRESS
