@@ -10,6 +10,8 @@ from django.db import models
 from django.db.models import Case, F, Func, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
+from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText
+
 
 def recent_recoveries() -> Case:
     """Return, as an expression on ``jobs``, how many recoveries count towards quarantine: those within the window.
@@ -37,9 +39,6 @@ def recent_recoveries() -> Case:
 
 def recovery_window() -> timedelta:
     return timedelta(hours=settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS)
-
-
-from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText
 
 
 class JobEvent(models.Model):
