@@ -39,7 +39,7 @@ def _run_demo() -> None:
 def _run_django() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - the version is told without Django
     from django.core.management import execute_from_command_line  # noqa: PLC0415
-    from django.db import InterfaceError, OperationalError  # noqa: PLC0415
+    from django.db import Error, OperationalError  # noqa: PLC0415
 
     from opsconsole.kit import kept_changes  # noqa: PLC0415 - imports Django
 
@@ -49,8 +49,13 @@ def _run_django() -> None:
     except ImproperlyConfigured as error:
         # The sentence names the setting; a traceback would hide it.
         sys.exit(str(error))
-    except (OperationalError, InterfaceError) as error:
-        # Whatever the command, a database that is away is a sentence and no traceback.
+    except Error as error:
+        from opsconsole.kit.database_troubles import headline, trouble_behind  # noqa: PLC0415
+
+        trouble = trouble_behind(error)
+        if trouble is None and not isinstance(error, OperationalError):
+            raise
+        # Whatever the command, a database that can't be used now is a sentence and no traceback.
         kept = kept_changes.kept(error, since=0)
         told = "" if kept is kept_changes.Kept.NOTHING else f". {kept.sentence}"
-        sys.exit(f"The database does not answer: {first_line(error)}{told}")
+        sys.exit(f"{headline(trouble)}: {first_line(error)}{told}")

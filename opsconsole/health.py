@@ -1,4 +1,4 @@
-"""Probes for load balancers and monitors. They need no login and reveal no more than ok or failing."""
+"""Probes for load balancers and monitors. They need no login and reveal a word per check."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from django.views.decorators.http import require_safe
 from alerts.watch import monitor_alerts
 from jobs.models import QueueState
 from jobs.recovery import surroundings
+from opsconsole.kit import schema_version
+from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.lateness import late_after
 
+OK, FAILING = "ok", "failing"
 DATABASE_TIMEOUT = timedelta(seconds=2)
 
 
@@ -40,25 +43,36 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Report readiness: the database answers, each queue was read recently, and the last sweep is recent. Otherwise 503."""
+    """Report readiness: the database works, each queue was read recently, and the last sweep is recent. Otherwise 503."""
     checks = _checks()
-    ready = all(checks.values())
-    words = {name: "ok" if passed else "failing" for name, passed in checks.items()}
+    ready = set(checks.values()) == {OK}
     return JsonResponse(
-        {"status": "ready" if ready else "not ready", "checks": words}, status=200 if ready else 503
+        {"status": "ready" if ready else "not ready", "checks": checks}, status=200 if ready else 503
     )
 
 
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz}
 
 
-def _checks() -> dict[str, bool]:
+def _checks() -> dict[str, str]:
+    """Return a word for each check. What the database can't do now makes the others unknown, which counts as failing."""
     try:
         with transaction.atomic():
             _answer_in_time()
-            return {"database": True, "queue": _queues_were_read(), "sweep": _sweep_is_fresh()}
-    except DatabaseError:
-        return {"database": False, "queue": False, "sweep": False}
+            if schema_version.is_behind():
+                return _without_database(Trouble.NOT_MIGRATED.word)
+            return {
+                "database": Trouble.READ_ONLY.word if refuses_changes() else OK,
+                "queue": OK if _queues_were_read() else FAILING,
+                "sweep": OK if _sweep_is_fresh() else FAILING,
+            }
+    except DatabaseError as error:
+        trouble = trouble_behind(error)
+        return _without_database(trouble.word if trouble else FAILING)
+
+
+def _without_database(word: str) -> dict[str, str]:
+    return {"database": word, "queue": FAILING, "sweep": FAILING}
 
 
 def _answer_in_time() -> None:

@@ -196,6 +196,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "opsconsole.health.ProbeMiddleware",
     "opsconsole.kit.problems.ApiMiddleware",
+    "opsconsole.unavailable.NotMigratedMiddleware",
     "opsconsole.kit.request_text.PlainAddressMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -304,6 +305,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 OPSCONSOLE_SECOND_FACTOR = env.choice("OPSCONSOLE_SECOND_FACTOR", "optional", ("off", "optional", "required"))
 OTP_TOTP_ISSUER = "Ops console"
 OPSCONSOLE_IDLE_SECONDS = env.seconds("OPSCONSOLE_IDLE_SECONDS", 3_600)
+SESSION_ENGINE = "opsconsole.sign_in.session_store"
 SESSION_COOKIE_AGE = 12 * 3_600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _production
 CSRF_COOKIE_HTTPONLY = True

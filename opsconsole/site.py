@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 
 from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
-from opsconsole import overview
+from opsconsole import overview, unavailable
 from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
 from opsconsole.overview import Finding
@@ -86,6 +86,7 @@ class ConsoleSite(AdminSite):
         context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
         if self.has_permission(request):
             context["limiter_mode"] = policy_cache.current().mode
+            context["read_only"] = unavailable.is_read_only()
         if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
             context["banners"] = _banners(request)
         if self.has_permission(request) and request.user.has_perm("alerts.view_alert"):
@@ -105,7 +106,8 @@ class ConsoleSite(AdminSite):
         if super().has_permission(request) and second_factor.missing(request):
             query = urlencode({"next": request.GET.get("next", "")})
             return redirect(f"{reverse('second_factor_prove')}?{query}")
-        return super().login(request, extra_context)
+        context = {"read_only": unavailable.is_read_only()} | (extra_context or {})
+        return super().login(request, context)
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)

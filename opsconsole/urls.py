@@ -7,6 +7,8 @@ from opsconsole import search
 from opsconsole.api import routes
 from opsconsole.sign_in import second_factor_pages
 
+handler500 = "opsconsole.unavailable.server_error"
+
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

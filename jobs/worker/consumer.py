@@ -25,7 +25,7 @@ from jobs.worker import execution, session
 from jobs.worker.handlers import Handler
 from jobs.worker.outages import DATABASE_AWAY, Patience
 from jobs.worker.poison import with_reason
-from opsconsole.kit import pauses
+from opsconsole.kit import pauses, schema_version
 from opsconsole.kit.doubling import doubled
 from opsconsole.kit.env import QueueConfig
 
@@ -104,6 +104,7 @@ class Consumer:
         """Take one turn: send a heartbeat, wait for a message, and handle it."""
         close_old_connections()
         try:
+            schema_version.require()
             # Before receiving: without the database we could only return the message, and SQS counts each receive.
             self._limit_session()
             heartbeats.say(self.worker)

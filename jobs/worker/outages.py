@@ -19,6 +19,7 @@ from django.db import (
     connection,
 )
 
+from opsconsole.kit.database_troubles import Trouble, headline, trouble_behind
 from opsconsole.kit.doubling import doubled
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.round_trip import RowLocked
@@ -49,12 +50,16 @@ class Patience:
         It is never longer than a beat interval, so that a waiting worker still sends heartbeats.
         """
         if type(error) is not self._last_error:
-            logger.warning("%s %s, trying again: %s", self.what, self.trouble, first_line(error))
+            logger.warning("%s, trying again: %s", self._headline(error), first_line(error))
         self._last_error = type(error)
         self.failures += 1
         longest = min(LONGEST_PAUSE, timedelta(seconds=settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS))
         pause = doubled(FIRST_PAUSE, self.failures - 1, longest)
         return pause.total_seconds() * random.uniform(0.5, 1)
+
+    def _headline(self, error: BaseException) -> str:
+        trouble = trouble_behind(error)
+        return f"{self.what} {self.trouble}" if trouble in {None, Trouble.AWAY} else headline(trouble)
 
     def succeeded(self) -> None:
         if self.failures:

@@ -20,8 +20,10 @@ from ninja.parser import Parser
 
 import jobs.api.routes
 import ratelimits.api.routes
+from opsconsole import unavailable
 from opsconsole.api import description, unanswered
 from opsconsole.kit import problems
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.storable import DEEPEST, is_too_deep
@@ -171,5 +173,7 @@ def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
 @api.exception_handler(OperationalError)
 @api.exception_handler(InterfaceError)
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    if trouble_behind(error) is Trouble.DISK_FULL:
+        return unavailable.answer(request, Trouble.DISK_FULL, error)
     logger.error("The database does not answer: %s", error)
     return unanswered.problem(request, error).response()

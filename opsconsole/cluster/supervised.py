@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import cast
 
 from django.conf import settings
-from django.db import Error, connection, transaction
+from django.db import Error, close_old_connections, connection, transaction
 from django.db.models import F, QuerySet
 from django_q.models import OrmQ
 from django_q.tasks import async_task
@@ -24,6 +24,8 @@ from django_q.tasks import async_task
 from opsconsole import paths
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
+from opsconsole.kit import schema_version
+from opsconsole.kit.database_troubles import Trouble, headline, require_writable, trouble_behind
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.models import ClusterProgress
 from opsconsole.kit.supervision.supervisor import TURN_SECONDS, Program, StopRequests, Supervisor
@@ -45,6 +47,7 @@ SENDER_SECONDS = 25.0
 
 def run(stop: StopRequests) -> None:
     """Keep the cluster, the dispatcher and the sender running until asked to stop, then let them finish."""
+    _wait_for_migrations(stop)
     cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
     watch = Watch(cluster_id)
     with Supervisor(_log) as supervisor:
@@ -61,6 +64,22 @@ def run(stop: StopRequests) -> None:
         logger.info("Asked to end: waiting for running tasks.")
         supervisor.end(stop)
     watch.leave()
+
+
+def _wait_for_migrations(stop: StopRequests) -> None:
+    """Wait while migrations are missing: django-q2 would fail at each of its tables. An outage is left to the programs."""
+    told = False
+    while not stop.asked:
+        close_old_connections()
+        try:
+            if not schema_version.is_behind():
+                return
+        except Error:
+            return
+        if not told:
+            logger.warning("%s Waiting for python manage.py migrate.", Trouble.NOT_MIGRATED.value)
+        told = True
+        time.sleep(LOOK_SECONDS)
 
 
 def programs(cluster_id: str) -> list[Program]:
@@ -110,6 +129,8 @@ class Watch:
         try:
             with transaction.atomic():
                 _answer_soon()
+                # In a read-only database no probe can be acknowledged.
+                require_writable()
                 self._regain_sight()
                 return self._no_task_came_through(now) or self._schedule_was_left(now)
         except Error as error:
@@ -159,11 +180,13 @@ class Watch:
                 return f"the schedule '{name}' has been due for {now - since:.0f} s and was not started"
         return None
 
-    def _lose_sight(self, error: Exception) -> None:
+    def _lose_sight(self, error: Error) -> None:
         connection.close()
         if not self._database_away:
             logger.warning(
-                "The database does not answer; whether the cluster works is unknown: %s", first_line(error)
+                "%s; whether the cluster works is unknown: %s",
+                headline(trouble_behind(error)),
+                first_line(error),
             )
         self._database_away = True
 

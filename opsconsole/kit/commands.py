@@ -13,7 +13,11 @@ from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
+from opsconsole.kit import schema_version
+from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
+
+AWAY_SECONDS = 5.0
 
 
 def add_operator(parser: ArgumentParser) -> None:
@@ -56,19 +60,20 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 def repeat(turn: Callable[[], object], interval: float, report: Callable[[str], None]) -> None:
     """Take a turn every ``interval`` seconds until stopped by a signal.
 
-    Turns go on while the database is down, so that nobody has to restart the command at night. Each outage is reported
-    once.
+    Turns go on while the database is down, read-only or not migrated, so that nobody has to restart the command at night.
+    Each outage is reported once, and ends within ``AWAY_SECONDS``, however long the interval is.
     """
     away = False
     with stopped_by_signals() as stopped:
         while not stopped.is_set():
             close_old_connections()
             try:
+                schema_version.require()
                 turn()
                 away = False
             except Error as error:
                 connection.close()
                 if not away:
-                    report(f"The database does not answer, trying again: {first_line(error)}")
+                    report(f"{headline(trouble_behind(error))}, trying again: {first_line(error)}")
                 away = True
-            stopped.wait(interval)
+            stopped.wait(min(interval, AWAY_SECONDS) if away else interval)

@@ -62,14 +62,21 @@ def migrated(static_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def database(migrated: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """Create a copy of the migrated database. Its roles are those of production: an owner, and one for everything else."""
+def template(migrated: Database) -> str:
+    """Return the database that the test gets a copy of; a test may override this."""
+    return migrated.name
+
+
+@pytest.fixture
+def database(migrated: Database, template: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """Create a copy of the template. Its roles are those of production: an owner, and one for everything else."""
     from tests import databases  # imports models, which need the settings
 
     copy = databases.Database(migrated.server, f"{migrated.name}_copy")
     with psycopg.connect(**migrated.server, dbname="postgres", autocommit=True) as server:
-        names = [sql.Identifier(each) for each in (copy.name, migrated.name, OWNER)]
+        names = [sql.Identifier(each) for each in (copy.name, template, OWNER)]
         server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(*names))
+    copy.sql(f"ALTER SCHEMA public OWNER TO {OWNER}")
     with django_db_blocker.unblock():
         yield copy
     databases.drop(copy)
@@ -85,7 +92,7 @@ def pooler_port(database: Database, tmp_path: Path) -> Iterator[int]:
 def console(
     database: Database, pooler_port: int, sqs_queue: TestQueue, static_folder: Path, tmp_path: Path
 ) -> Console:
-    """Return the console with its migrated database behind pgbouncer; start what the test needs of it."""
+    """Return the console with its database behind pgbouncer; start what the test needs of it."""
     reached = {
         "DATABASE_URL": pooler.url(pooler_port, OWNER, database.name),
         "SQS_QUEUE_URL": sqs_queue.url,

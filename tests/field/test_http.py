@@ -16,6 +16,8 @@ from tests.field.visitor import FORM, Visitor
 JSON = {"Content-Type": "application/json"}
 NEW_JOB = json.dumps({"customer_id": "c-1", "package_size": 3})
 CLAIM = json.dumps({"worker_id": "w-1"})
+# Method, path, body, headers, and the status of the answer.
+Request = tuple[str, str, str | None, dict[str, str], int]
 FAILURE = """
 CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'theirs'; END $$;
 CREATE TRIGGER fail BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.customer_id = 'theirs') EXECUTE FUNCTION fail();
@@ -38,7 +40,7 @@ def test_every_api_error_is_complete_on_a_kept_connection(console: Console, prox
         job = visitor.ask("POST", "/api/jobs", NEW_JOB, JSON | may).json()["id"]
         claim = f"/api/jobs/{job}/claim"
         assert visitor.ask("POST", claim, CLAIM, JSON | may).status == 200
-    errors = [
+    errors: list[Request] = [
         ("GET", "/api/nothing", None, {}, 404),
         ("DELETE", "/api/queue/X", None, {}, 405),
         ("POST", "/api/docs", "", FORM, 403),
@@ -51,7 +53,7 @@ def test_every_api_error_is_complete_on_a_kept_connection(console: Console, prox
         ("POST", "/api/jobs", "{}", JSON | {"Authorization": f"Bearer {strict}"}, 429),
     ]
     # nginx refuses this address itself.
-    odd = [("GET", "/api/queue/%00", None, {}, 400)]
+    odd: list[Request] = [("GET", "/api/queue/%00", None, {}, 400)]
     direct = http.client.HTTPConnection("localhost", proxy.console, timeout=60)
     through_nginx = http.client.HTTPSConnection("localhost", proxy.port, timeout=60, context=proxy.context())
     for client in (through_nginx, direct):

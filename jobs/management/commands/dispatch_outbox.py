@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections, connection
 
 from jobs.messaging.dispatcher import Dispatched, dispatch
-from opsconsole.kit import commands
+from opsconsole.kit import commands, schema_version
 from opsconsole.kit.errors import first_line
 
 DATABASE = "the database"
@@ -57,6 +57,7 @@ class Command(BaseCommand):
         """Run one pass that survives outages of the database and SQS; print a line when one begins or ends."""
         close_old_connections()
         try:
+            schema_version.require()
             result = dispatch(limit)
         except Error as error:
             connection.close()

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.test import Client
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticToken
@@ -199,18 +201,36 @@ def test_polling_does_not_extend_session(client: Client, olga: User, settings: A
     assert client.get(JOBS).status_code == 302
 
 
-def test_request_by_user_extends_session(client: Client, olga: User, settings: Any) -> None:
+def test_request_by_user_extends_session_without_a_write(client: Client, olga: User, settings: Any) -> None:
     settings.OPSCONSOLE_IDLE_SECONDS = 600
     client.force_login(olga)
     client.get(JOBS)
     _last_click(client, ago=599)
 
-    client.get(JOBS)
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(JOBS).status_code == 200
 
-    assert time.time() - client.session[sessions.LAST_SEEN] < 60
+    assert [query["sql"] for query in queries if not query["sql"].startswith("SELECT")] == []
+    request = RequestFactory().get("/")
+    request.session, request.COOKIES = (
+        client.session,
+        {sessions.COOKIE: client.cookies[sessions.COOKIE].value},
+    )
+    assert time.time() - sessions.last_seen(request, 0) < 60
+
+
+def test_last_click_counts_for_its_own_session_only(client: Client, olga: User, settings: Any) -> None:
+    settings.OPSCONSOLE_IDLE_SECONDS = 600
+    client.force_login(olga)
+    client.get(JOBS)
+    _last_click(client, ago=601)
+    client.cookies[sessions.COOKIE] = sessions.signer("another").sign(str(int(time.time())))
+
+    assert client.get(JOBS).status_code == 302
 
 
 def _last_click(client: Client, *, ago: int) -> None:
     session = client.session
     session[sessions.LAST_SEEN] = int(time.time()) - ago
     session.save()
+    client.cookies.pop(sessions.COOKIE, None)

@@ -1,0 +1,82 @@
+"""What a database error means to people: the database is away, refuses writes, or lacks what this code needs."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, connection
+from psycopg import errors
+
+from opsconsole.kit import schema_version
+from opsconsole.kit.schema_version import NotMigrated
+
+# Classes of SQLSTATE in which the server, not the statement, is the reason: connection, resources, shutdown.
+AWAY_STATES = ("08", "53", "57P", "58")
+_UNKNOWN_NAMES = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InvalidSchemaName,
+)
+
+
+class Trouble(Enum):
+    """A state of the database in which the console can't do its work. The value is a sentence about it."""
+
+    AWAY = "The database does not answer."
+    READ_ONLY = "The database is read-only."
+    DISK_FULL = "The disk of the database is full."
+    NOT_MIGRATED = "The database is not yet migrated to this version of the console."
+
+    @property
+    def word(self) -> str:
+        """Return the state as the readiness probe names it."""
+        return self.name.lower().replace("_", " ")
+
+
+class ReadOnlyDatabase(DatabaseError):
+    """The database refuses changes now, as a standby or by its settings."""
+
+
+def refuses_changes() -> bool:
+    """Ask the database whether it refuses changes now."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only') = 'on'")
+        return bool(cursor.fetchone()[0])
+
+
+def require_writable() -> None:
+    """Raise ``ReadOnlyDatabase`` while the database refuses changes."""
+    if refuses_changes():
+        raise ReadOnlyDatabase("it refuses changes, as a standby or by its settings")
+
+
+def trouble_behind(error: BaseException | None) -> Trouble | None:
+    """Return the state of the database that caused this error, or None when the statement itself is the reason."""
+    cause = error.__cause__ if isinstance(error, Error) else None
+    if isinstance(error, NotMigrated):
+        return Trouble.NOT_MIGRATED
+    if isinstance(error, ReadOnlyDatabase) or isinstance(cause, errors.ReadOnlySqlTransaction):
+        return Trouble.READ_ONLY
+    if isinstance(cause, errors.DiskFull):
+        return Trouble.DISK_FULL
+    if isinstance(cause, _UNKNOWN_NAMES):
+        return Trouble.NOT_MIGRATED if _is_behind() else None
+    if isinstance(error, OperationalError | InterfaceError):
+        state = getattr(cause, "sqlstate", None)
+        return Trouble.AWAY if state is None or state.startswith(AWAY_STATES) else None
+    return None
+
+
+def headline(trouble: Trouble | None) -> str:
+    """Return what a log says about a state of the database that may pass, without the full stop."""
+    return (trouble or Trouble.AWAY).value.rstrip(".")
+
+
+def _is_behind() -> bool:
+    schema_version.look_again()
+    try:
+        return schema_version.is_behind()
+    except Error:
+        # The transaction that failed is still open, so nothing can be asked in it.
+        return True

@@ -1,0 +1,56 @@
+"""Whether the database has all migrations of this code. While it lacks some, pages and workers wait."""
+
+from __future__ import annotations
+
+import time
+
+from django.db import DatabaseError, connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+LOOK_SECONDS = 1.0
+
+
+class NotMigrated(DatabaseError):
+    """The database lacks migrations of this code. Loops treat it like an outage, and go on when ``migrate`` has run."""
+
+
+class _Version:
+    """What this process last saw. A database that was migrated is not looked at again."""
+
+    def __init__(self) -> None:
+        self.required: frozenset[tuple[str, str]] | None = None
+        self.missing: bool | None = None
+        self.looked_at = 0.0
+
+
+_version = _Version()
+
+
+def is_behind() -> bool:
+    """Tell whether migrations of this code are missing. Raise ``django.db.Error`` when the database does not answer."""
+    if _version.missing is not False and _is_due():
+        _version.missing = bool(_required() - MigrationRecorder(connection).applied_migrations().keys())
+        _version.looked_at = time.monotonic()
+    return bool(_version.missing)
+
+
+def require() -> None:
+    """Raise ``NotMigrated`` while migrations are missing."""
+    if is_behind():
+        raise NotMigrated("run python manage.py migrate, or wait until it has finished")
+
+
+def look_again() -> None:
+    """Look at the database again at the next question: a statement named something that it does not have."""
+    _version.missing = None
+
+
+def _is_due() -> bool:
+    return _version.missing is None or time.monotonic() - _version.looked_at >= LOOK_SECONDS
+
+
+def _required() -> frozenset[tuple[str, str]]:
+    if _version.required is None:
+        _version.required = frozenset(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
+    return _version.required

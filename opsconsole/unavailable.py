@@ -1,0 +1,77 @@
+"""Answers while the database is away, read-only, full or not migrated: 503 with Retry-After, and a banner where pages open."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from django.core.cache.backends.locmem import LocMemCache
+from django.db import Error
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.views import defaults
+
+from opsconsole.database_failures import kept_by
+from opsconsole.kit import problems, schema_version
+from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
+from opsconsole.kit.problems import Problem
+
+RETRY_AFTER_SECONDS = 5
+CACHE_SECONDS = 5
+
+ADVICE = {
+    Trouble.AWAY: "Try again.",
+    Trouble.READ_ONLY: "Pages that only show something still open. Sweeps and workers wait, and go on by themselves when it "
+    "accepts changes again.",
+    Trouble.DISK_FULL: "Make room on the disk of the database server.",
+    Trouble.NOT_MIGRATED: "Pages open by themselves when python manage.py migrate has finished. Sweeps and workers wait for it "
+    "too.",
+}
+
+memory = LocMemCache("database-state", {})
+
+
+def answer(request: HttpRequest, trouble: Trouble, error: BaseException | None = None) -> HttpResponse:
+    """Return the answer to a request that this state of the database prevents."""
+    reading = request.method in problems.SAFE_METHODS
+    sentences = [trouble.value, *([] if reading else [kept_by(request, error).sentence]), ADVICE[trouble]]
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    if request.path_info.startswith(problems.PREFIX):
+        return Problem(503, " ".join(sentences), headers=headers, reason=trouble.name.lower()).response()
+    context = {"sentences": sentences, "seconds": RETRY_AFTER_SECONDS}
+    page = render_to_string("unavailable.html", context, request)
+    return HttpResponse(page, status=503, headers=headers)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer a request that raised an error, which Django is handling: 503 for a state of the database, else 500."""
+    error = sys.exc_info()[1]
+    trouble = trouble_behind(error)
+    return answer(request, trouble, error) if trouble else defaults.server_error(request)
+
+
+class NotMigratedMiddleware:
+    """Answers every request with 503 until the database has all migrations of this code. Then it costs nothing.
+
+    Without it, a page would fail at the first table or column that is missing, or show what is half there.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            behind = schema_version.is_behind()
+        except Error:
+            # Whether it is behind is unknown. The request itself will say what is wrong.
+            behind = False
+        return answer(request, Trouble.NOT_MIGRATED) if behind else self.get_response(request)
+
+
+def is_read_only() -> bool:
+    """Tell whether the database refuses changes now, as a standby or by its settings; at most ``CACHE_SECONDS`` old."""
+    seen: bool | None = memory.get("read-only")
+    if seen is None:
+        seen = refuses_changes()
+        memory.set("read-only", seen, CACHE_SECONDS)
+    return seen

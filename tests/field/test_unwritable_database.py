@@ -1,0 +1,102 @@
+"""Tests of a database that is read-only for a while: people can look, and everything goes on by itself afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import psycopg
+
+from tests.field.console import NAME, PASSWORD, Console
+from tests.field.visitor import Visitor
+from tests.waiting import wait_until
+
+PAGES = (
+    "/admin/",
+    "/admin/jobs/job/",
+    "/admin/jobs/sweep/",
+    "/admin/alerts/alert/",
+    "/admin/opsconsole/pause/",
+)
+JOB = {"customer_id": "c-1", "package_size": 1}
+
+
+@contextmanager
+def read_only(console: Console) -> Iterator[None]:
+    """Make the console's database refuse changes, as a standby or a provider whose disk is full does."""
+    name = console.database.name
+    with psycopg.connect(**console.database.server, dbname="postgres", autocommit=True) as server:
+        server.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        _end_sessions(server, name)
+        try:
+            yield
+        finally:
+            server.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+            _end_sessions(server, name)
+
+
+def _end_sessions(server: psycopg.Connection, name: str) -> None:
+    server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+
+def test_people_can_look_and_are_told(console: Console, visitor: Visitor) -> None:
+    key = console.key("jobs:write")
+    assert visitor.log_in(NAME, PASSWORD).status == 302
+    assert "read-only" not in visitor.get("/admin/").text
+    with read_only(console):
+        wait_until(lambda: "The database is read-only." in visitor.get("/admin/").text, timeout=20)
+        for page in PAGES:
+            answer = visitor.get(page)
+            assert answer.status == 200, (page, answer.text[:500])
+            assert "The database is read-only." in answer.text
+        probe = visitor.get("/readyz")
+        assert (probe.status, probe.json()["checks"]["database"]) == (503, "read only")
+        refused = visitor.api("POST", "/api/jobs", key, JOB)
+        assert (refused.status, refused.json()["reason"]) == (503, "read_only")
+        assert int(refused.headers["Retry-After"]) > 0
+        with Visitor(visitor.proxy) as stranger:
+            answer = stranger.log_in(NAME, PASSWORD)
+            assert answer.status == 503 and "The database is read-only." in answer.text
+            assert int(answer.headers["Retry-After"]) > 0
+    wait_until(lambda: visitor.api("POST", "/api/jobs", key, JOB).status == 201, timeout=20)
+    wait_until(lambda: "The database is read-only." not in visitor.get("/admin/").text, timeout=20)
+    assert visitor.get("/readyz").json()["checks"]["database"] == "ok"
+
+
+def test_cluster_worker_and_sweep_wait_and_go_on(console: Console) -> None:
+    database = console.database
+    with ExitStack() as programs:
+        cluster = programs.enter_context(console.running("run_cluster"))
+        wait_until(
+            lambda: database.value("SELECT count(*) FROM cluster_progress WHERE probe > 0"), timeout=90
+        )
+        with read_only(console):
+            worker = programs.enter_context(
+                console.running("run_worker", "--handler", "tests.chaos.handlers.work")
+            )
+            sweep = programs.enter_context(
+                console.running("recover_stale_jobs", "--loop", "--interval", "600")
+            )
+            for log in (worker, sweep):
+                wait_until(partial(_is_told, log), timeout=60, what=str(log))
+            assert database.value("SELECT count(*) FROM sweeps") == 0
+        wait_until(lambda: database.value("SELECT count(*) FROM sweeps"), timeout=30, what=str(sweep))
+        assert console.run("enqueue_jobs", "--customer", "c-1", "--package-size", "1").returncode == 0
+        wait_until(
+            lambda: database.value("SELECT status FROM jobs") == "completed",
+            timeout=60,
+            what=f"{worker} {cluster}",
+        )
+        # A task came through the cluster that outlived it.
+        probe = database.value("SELECT max(probe) FROM cluster_progress")
+        wait_until(
+            lambda: database.value("SELECT max(probe) FROM cluster_progress") > probe,
+            timeout=150,
+            what=str(cluster),
+        )
+
+
+def _is_told(log: Path) -> bool:
+    return "The database is read-only, trying again" in log.read_text()
