@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from alerts.models import Rule
 
+MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -25,6 +26,9 @@ class RuleDefinition:
     severity: str
     reminder_interval: timedelta
     hysteresis: float = 0
+    # Longer than the time between two readings of any rule, so that a value that goes up and down is one alert.
+    keep_firing_for: timedelta = 15 * MINUTE
+    news_interval: timedelta = 15 * MINUTE
     threshold_source: str = ""
 
     @property
@@ -41,6 +45,8 @@ class RuleDefinition:
             hysteresis=self.hysteresis,
             severity=self.severity,
             reminder_interval=self.reminder_interval,
+            keep_firing_for=self.keep_firing_for,
+            news_interval=self.news_interval,
         )
 
 
@@ -95,6 +101,8 @@ RULES = {
             threshold=None,
             severity="critical",
             reminder_interval=HOUR,
+            # The hold of recovery decides when it is over.
+            keep_firing_for=timedelta(0),
             threshold_source="OPSCONSOLE_MASS_STALE_RUNS and OPSCONSOLE_MASS_STALE_SHARE",
         ),
         RuleDefinition(

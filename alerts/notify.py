@@ -16,10 +16,10 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from alerts import notification_policy, rules
-from alerts.models import Alert, Gauge, Monitor, Notification, Rule
+from alerts import notification_policy, notifications, rules
+from alerts.models import Alert, Gauge, Monitor, Rule
 from alerts.models.alert import DatedAlert, Severity
-from alerts.notification_policy import PlannedNotification
+from alerts.notification_policy import HeldNews, PlannedNotification
 from alerts.rules import Judgement
 from alerts.trouble import UNTITLED, Trouble, storable
 from opsconsole.kit.row_locks import locked
@@ -28,8 +28,7 @@ from opsconsole.kit.row_locks import locked
 __all__ = [
     "UNTITLED",
     "Trouble",
-    "close",
-    "create_notification",
+    "clear",
     "end_other_scopes",
     "fire",
     "measure",
@@ -50,9 +49,25 @@ def fire(fingerprint: str, trouble: Trouble) -> None:
     _fire(fingerprint, trouble.stored(), rules.for_fingerprint(fingerprint))
 
 
+def clear(fingerprint: str) -> bool:
+    """Report that the problem is away at present. Return whether that resolved the open alert.
+
+    The alert resolves as soon as the problem has stayed away for as long as its rule says ("keep firing for").
+    """
+    return _clear(fingerprint, rules.for_fingerprint(fingerprint))
+
+
 def resolve(fingerprint: str, *, news: str = "") -> bool:
-    """Resolve the open alert and create a notification, with ``news`` if given. Return False if no alert is open."""
-    return _resolve(fingerprint, news=news)
+    """Resolve the open alert at once, because the problem has ended for certain, and create a notification.
+
+    ``news`` says why. Return False if no alert is open.
+    """
+    with transaction.atomic():
+        alert = _locked(fingerprint)
+        if alert is None:
+            return False
+        notifications.close(alert, news=news)
+        return True
 
 
 def end_other_scopes(rule: str, scopes: Collection[str], *, news: str) -> None:
@@ -64,7 +79,7 @@ def end_other_scopes(rule: str, scopes: Collection[str], *, news: str) -> None:
     with transaction.atomic():
         others = Alert.objects.open().filter(fingerprint__startswith=f"{rule}:").exclude(fingerprint__in=kept)
         for fingerprint in others.values_list("fingerprint", flat=True):
-            _resolve(fingerprint, news=news)
+            resolve(fingerprint, news=news)
         gauges = Gauge.objects.filter(rule=rule, fingerprint__startswith=f"{rule}:")
         gauges.exclude(fingerprint__in=kept).delete()
 
@@ -72,7 +87,7 @@ def end_other_scopes(rule: str, scopes: Collection[str], *, news: str) -> None:
 def unknown(fingerprint: str, *, why: str) -> None:
     """Note in the open alert that its value can't be read at present. This never resolves an alert (I8)."""
     Alert.objects.open().filter(fingerprint=fingerprint).update(
-        unknown_since=Coalesce("unknown_since", Now()), unknown_why=storable(why, 1_000)
+        unknown_since=Coalesce("unknown_since", Now()), unknown_why=storable(why, 1_000), clear_since=None
     )
 
 
@@ -109,7 +124,7 @@ def measure(
             case Judgement.ABOVE:
                 _fire(fingerprint, complete.stored(), applied)
             case Judgement.BELOW:
-                _resolve(fingerprint, value=value)
+                _clear(fingerprint, applied, value)
             case Judgement.BETWEEN:
                 _update_value(fingerprint, value)
 
@@ -124,12 +139,12 @@ def monitor_ok(name: str, interval: timedelta) -> None:
 
 def _fire(fingerprint: str, trouble: Trouble, rule: Rule | None) -> None:
     if rule and not rule.enabled:
-        _resolve(fingerprint)
+        resolve(fingerprint)
         return
     with transaction.atomic():
         alert = _open(fingerprint, trouble, rule)
-        notification = notification_policy.next_notification(alert, trouble, alert.db_now, rule)
-        _write(alert, trouble, rule, notification)
+        planned = notification_policy.next_notification(alert, trouble, alert.db_now, rule)
+        _write(alert, trouble, rule, planned)
 
 
 def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:
@@ -142,9 +157,19 @@ def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:
             rule=rule.name if rule else "",
             severity=trouble.severity,
             title=trouble.title,
+            **_snooze_of(fingerprint),
         )
         Alert.objects.bulk_create([new_alert], ignore_conflicts=True)
     raise RuntimeError(f"The alert {fingerprint!r} was resolved each time that it was opened.")
+
+
+def _snooze_of(fingerprint: str) -> dict[str, Any]:
+    """Return the fields of a snooze that has not ended. It belongs to the problem, so it outlives a resolved alert."""
+    snoozed = Alert.objects.filter(fingerprint=fingerprint, snoozed_until__gt=Now()).order_by("-pk").first()
+    if snoozed is None:
+        return {}
+    fields = ("snoozed_until", "handled_at", "handled_by", "handled_reason", "told_value", "told_severity")
+    return {"state": Alert.State.SNOOZED} | {name: getattr(snoozed, name) for name in fields}
 
 
 def _locked(fingerprint: str) -> DatedAlert | None:
@@ -153,7 +178,7 @@ def _locked(fingerprint: str) -> DatedAlert | None:
 
 
 def _write(
-    alert: Alert, trouble: Trouble, rule: Rule | None, notification: PlannedNotification | None
+    alert: Alert, trouble: Trouble, rule: Rule | None, planned: PlannedNotification | HeldNews | None
 ) -> None:
     changes: dict[str, Any] = {
         "title": trouble.title,
@@ -167,56 +192,38 @@ def _write(
         "last_seen_at": Now(),
         "unknown_since": None,
         "unknown_why": "",
+        "clear_since": None,
     }
-    if notification:
-        changes |= {"told_at": Now(), "told_value": trouble.value}
-    if notification and notification.breaks_through:
-        changes |= {"state": Alert.State.FIRING, "snoozed_until": None}
-    Alert.objects.filter(pk=alert.pk).update(**changes)
-    if notification:
-        alert.refresh_from_db()
-        create_notification(alert, notification.kind, notification.news)
+    match planned:
+        case PlannedNotification(kind, news, breaks_through):
+            if breaks_through:
+                changes |= {"state": Alert.State.FIRING, "snoozed_until": None}
+            notifications.tell(alert, kind, news, **changes)
+        case HeldNews(news, breaks_through):
+            held = {"held_news": news, "held_breaks_through": breaks_through}
+            Alert.objects.filter(pk=alert.pk).update(**changes | held)
+        case None:
+            Alert.objects.filter(pk=alert.pk).update(**changes)
 
 
-def _resolve(fingerprint: str, *, value: float | None = None, news: str = "") -> bool:
+def _clear(fingerprint: str, rule: Rule | None, value: float | None = None) -> bool:
     with transaction.atomic():
         alert = _locked(fingerprint)
         if alert is None:
             return False
-        close(alert, news=news, value=alert.value if value is None else value)
-        return True
-
-
-def close(alert: Alert, *, news: str = "", **changes: Any) -> None:
-    """Resolve an open alert that the caller's transaction has locked, and create a notification."""
-    resolved = {"state": Alert.State.RESOLVED, "resolved_at": Now(), "snoozed_until": None}
-    Alert.objects.filter(pk=alert.pk).update(
-        **resolved | {"unknown_since": None, "unknown_why": ""} | changes
-    )
-    alert.refresh_from_db()
-    create_notification(alert, Notification.Kind.RESOLVED, news)
-
-
-def create_notification(alert: Alert, kind: Notification.Kind, news: str = "") -> None:
-    """Create a notification with the alert as it is now. A sender finds it after the commit."""
-    Notification.objects.create(
-        alert=alert,
-        kind=kind,
-        news=news,
-        severity=alert.severity,
-        title=alert.title,
-        summary=alert.summary,
-        value=alert.value,
-        threshold=alert.threshold,
-        link=alert.link,
-        facts=alert.facts,
-        links=alert.links,
-    )
+        value = alert.value if value is None else value
+        if notification_policy.may_resolve(alert, alert.db_now, rule):
+            notifications.close(alert, value=value)
+            return True
+        Alert.objects.filter(pk=alert.pk).update(
+            value=value, clear_since=Coalesce("clear_since", Now()), unknown_since=None, unknown_why=""
+        )
+        return False
 
 
 def _update_value(fingerprint: str, value: float) -> None:
     Alert.objects.open().filter(fingerprint=fingerprint).update(
-        value=value, last_seen_at=Now(), unknown_since=None, unknown_why=""
+        value=value, last_seen_at=Now(), unknown_since=None, unknown_why="", clear_since=None
     )
 
 
@@ -229,7 +236,7 @@ def _record_value(fingerprint: str, rule: str, scope: str, value: float) -> None
         update_fields=["rule", "value", "measured_at", "unknown_since", "unknown_why"],
     )
     if not _is_about_unknown_values(rule):
-        _resolve(_unknown_fingerprint(rule, scope))
+        clear(_unknown_fingerprint(rule, scope))
 
 
 def _record_unknown(fingerprint: str, rule: str, scope: str, why: str) -> None:

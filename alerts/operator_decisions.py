@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models.functions import Now
 
-from alerts import notify
+from alerts import notifications
 from alerts.models import Alert
 from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
@@ -51,12 +51,14 @@ def resolve(alert_id: int, who: str, reason: str) -> bool:
         alert = locked(Alert.objects.open().filter(pk=alert_id)).first()
         if alert is None:
             return False
-        notify.close(
+        notifications.close(
             alert,
             news=f"Resolved manually by {who}.",
             handled_at=Now(),
             handled_by=who,
             handled_reason=reason,
+            # The person wants to hear of the problem if it comes back.
+            snoozed_until=None,
         )
         return True
 

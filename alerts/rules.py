@@ -17,6 +17,8 @@ from opsconsole.kit.errors import OpsConsoleError
 
 SHORTEST_REMINDER = timedelta(minutes=5)
 LONGEST_REMINDER = timedelta(days=30)
+LONGEST_KEEP_FIRING = timedelta(days=1)
+LONGEST_NEWS_INTERVAL = timedelta(days=1)
 
 
 class UnknownRule(OpsConsoleError):
@@ -36,6 +38,8 @@ class RuleSettings:
     hysteresis: float
     severity: str
     reminder_interval: timedelta
+    keep_firing_for: timedelta
+    news_interval: timedelta
 
 
 class Judgement(Enum):
@@ -97,6 +101,8 @@ def change(name: str, settings: RuleSettings, who: str, reason: str) -> Rule:
         hysteresis=settings.hysteresis,
         severity=Severity(settings.severity),
         reminder_interval=settings.reminder_interval,
+        keep_firing_for=settings.keep_firing_for,
+        news_interval=settings.news_interval,
         changed_at=Now(),
         changed_by=who,
         reason=reason,
@@ -115,11 +121,23 @@ def _validate(rule: Rule, settings: RuleSettings) -> None:
         )
     if not SHORTEST_REMINDER <= settings.reminder_interval <= LONGEST_REMINDER:
         raise RuleRefused("The reminder interval must be between 5 minutes and 30 days.")
+    if not timedelta(0) <= settings.keep_firing_for <= LONGEST_KEEP_FIRING:
+        raise RuleRefused("An alert can keep firing for at most 1 day.")
+    if not timedelta(0) <= settings.news_interval <= LONGEST_NEWS_INTERVAL:
+        raise RuleRefused("The time between updates must be at most 1 day.")
 
 
 def difference(before: Rule, after: Rule) -> str:
     """Describe a change for the audit log, such as "threshold 5 to 8, severity warning to critical"."""
-    names = ("enabled", "threshold", "hysteresis", "severity", "reminder_interval")
+    names = (
+        "enabled",
+        "threshold",
+        "hysteresis",
+        "severity",
+        "reminder_interval",
+        "keep_firing_for",
+        "news_interval",
+    )
     values = [(name, getattr(before, name), getattr(after, name)) for name in names]
     changes = [
         f"{name.replace('_', ' ')} {_as_text(old)} to {_as_text(new)}"

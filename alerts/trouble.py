@@ -23,8 +23,8 @@ class Trouble:
     and a URL or path.
 
     While the alert is open, another notification is sent only if ``news`` says what is new, if the value has grown
-    tenfold, or if a reminder is due. With ``breaks_through``, the news is sent even if the alert is acknowledged or
-    snoozed, and the alert fires again.
+    tenfold, if the severity has risen, or if a reminder is due. News waits until the rule allows another update. With
+    ``breaks_through``, the news is sent even if the alert is acknowledged or snoozed, and the alert fires again.
     """
 
     title: str = ""

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,3 +189,20 @@ def theirs(settings: Settings, django_db_blocker: DjangoDbBlocker) -> Iterator[D
     with django_db_blocker.unblock():
         yield database
     databases.drop(database)
+
+
+@pytest.fixture
+def rules_without_delay(db: None) -> None:
+    """Let alerts resolve with the first value below the threshold, and send all news at once."""
+    from alerts import rules  # once settings are there: it imports models
+    from alerts.models import Rule
+
+    stored = list(rules.all_by_name().values())
+    for rule in stored:
+        rule.keep_firing_for = rule.news_interval = timedelta(0)
+    Rule.objects.bulk_create(
+        stored,
+        update_conflicts=True,
+        unique_fields=["name"],
+        update_fields=["keep_firing_for", "news_interval"],
+    )

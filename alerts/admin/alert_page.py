@@ -12,7 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from alerts import runbooks
+from alerts import rules, runbooks
 from alerts.admin import labels
 from alerts.admin.decisions import Decision
 from alerts.catalog import RULES
@@ -53,12 +53,19 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision]) -> dict[str, An
         "state": labels.state(alert),
         "value": labels.value_and_threshold(alert),
         "rule": RULES.get(alert.rule),
+        "resolves_at": _resolves_at(alert),
         "review": alert.link if is_safe(alert.link) else "",
         "links": [(label, to) for label, to in alert.links if is_safe(to)],
         "runbook": runbooks.find(alert.rule),
         "timeline": _timeline(alert, notifications),
         "buttons": [_button(alert, decision) for decision in permitted] if alert.open else [],
     }
+
+
+def _resolves_at(alert: Alert) -> datetime | None:
+    """Return when the alert resolves if the problem stays away."""
+    rule = rules.for_fingerprint(alert.fingerprint)
+    return alert.clear_since + rule.keep_firing_for if rule and alert.clear_since else None
 
 
 def is_safe(address: str) -> bool:

@@ -41,9 +41,9 @@ PAST_TENSE = {
 }
 EXPLANATIONS = {
     Decision.ACKNOWLEDGE: "You handle the alert: no reminders are sent until it resolves. You still hear of new failure "
-    "groups and of a tenfold increase.",
-    Decision.SNOOZE: "No reminders are sent until the time that you choose. If the alert still fires then, a reminder is "
-    "sent. You still hear of new failure groups and of a tenfold increase.",
+    "groups, of a tenfold increase and of a higher severity.",
+    Decision.SNOOZE: "No reminders are sent until the time that you choose, even if the alert resolves and fires again. "
+    "If it fires then, a reminder is sent. You still hear of new failure groups, of a tenfold increase and of a higher severity.",
     Decision.RESOLVE: "The alert is resolved manually, and the channels are notified. If the problem persists, the next "
     "measurement opens a new alert.",
 }

@@ -20,8 +20,10 @@ def severity(value: str) -> SafeString:
 
 
 def state(alert: Alert) -> SafeString:
-    """Return the badge of an alert's state, with a second one if its value can't be read at present."""
+    """Return the badge of an alert's state, with a second one if the problem is away or its value can't be read."""
     state_badge = badge(alert.get_state_display().capitalize(), STATE.get(alert.state, "quiet"))
+    if alert.clear_since:
+        return state_badge + badge("Clear", "good")
     return state_badge + badge("Unknown", "warning") if alert.unknown_since else state_badge
 
 

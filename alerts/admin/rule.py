@@ -44,11 +44,33 @@ class RuleForm(ReasonForm):
         help_text="The alert resolves only when the value has fallen this far below the threshold.",
     )
     severity = forms.ChoiceField(choices=[(each.value, each.label) for each in Severity])
+    keep_minutes = forms.FloatField(
+        label="Keep firing for (minutes)",
+        min_value=0,
+        widget=forms.NumberInput(attrs={"step": "any"}),
+        help_text="The alert resolves only when the problem has stayed away for this long, so that a value that goes up and "
+        "down is one alert.",
+    )
     remind_hours = forms.FloatField(
         label="Send a reminder every (hours)", min_value=0, widget=forms.NumberInput(attrs={"step": "any"})
     )
+    news_minutes = forms.FloatField(
+        label="Send updates at most every (minutes)",
+        min_value=0,
+        widget=forms.NumberInput(attrs={"step": "any"}),
+        help_text="News that comes sooner waits. Tenfold growth and a higher severity are sent at once.",
+    )
     reason = ReasonField(rows=2)
-    field_order = ("enabled", "threshold", "hysteresis", "severity", "remind_hours", "reason")
+    field_order = (
+        "enabled",
+        "threshold",
+        "hysteresis",
+        "severity",
+        "keep_minutes",
+        "remind_hours",
+        "news_minutes",
+        "reason",
+    )
 
     def __init__(self, rule: Rule, data: Any = None) -> None:
         initial = {
@@ -56,7 +78,9 @@ class RuleForm(ReasonForm):
             "threshold": rule.threshold,
             "hysteresis": rule.hysteresis,
             "severity": rule.severity,
+            "keep_minutes": round(rule.keep_firing_for / timedelta(minutes=1), 3),
             "remind_hours": round(rule.reminder_interval / timedelta(hours=1), 3),
+            "news_minutes": round(rule.news_interval / timedelta(minutes=1), 3),
         }
         super().__init__(data, initial=initial)
         if rule.threshold is None:
@@ -71,6 +95,8 @@ class RuleForm(ReasonForm):
             severity=fields["severity"],
             # Capped to what a timedelta can hold. rules.change refuses values that are too high.
             reminder_interval=timedelta(hours=min(fields["remind_hours"], 10_000)),
+            keep_firing_for=timedelta(minutes=min(fields["keep_minutes"], 100_000)),
+            news_interval=timedelta(minutes=min(fields["news_minutes"], 100_000)),
         )
 
 
@@ -153,7 +179,9 @@ class RuleAdmin(PageAdmin[Rule]):
             "state": self.condition(row),
             "severity": labels.severity(row.severity),
             "threshold": threshold(row),
+            "keeps_firing": _spelled(row.keep_firing_for),
             "reminds": spell(row.reminder_interval),
+            "news_interval": _spelled(row.news_interval),
             "gauges": gauges[:GAUGES_SHOWN],
             "open": Alert.objects.open().filter(rule=row.name)[:GAUGES_SHOWN],
             "changes": _changes(row),
@@ -161,6 +189,10 @@ class RuleAdmin(PageAdmin[Rule]):
             "runbook": runbooks.find(row.name),
         }
         return self.render(request, "admin/alerts/rule.html", context)
+
+
+def _spelled(duration: timedelta) -> str:
+    return spell(duration) if duration else "no time"
 
 
 def threshold(rule: Rule) -> SafeString:

@@ -32,6 +32,14 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         """Return open alerts whose value can't be read at present (I8)."""
         return self.open().exclude(unknown_since=None)
 
+    def clear(self) -> Self:
+        """Return open alerts whose problem is away, and which resolve unless it comes back."""
+        return self.open().exclude(clear_since=None)
+
+    def with_held_news(self) -> Self:
+        """Return open alerts with news that was not sent, because the last message was a short time ago."""
+        return self.open().exclude(held_news="")
+
     def snooze_over(self) -> Self:
         """Return snoozed alerts whose snooze has ended."""
         return self.open().filter(state=Alert.State.SNOOZED, snoozed_until__lte=Now())
@@ -74,6 +82,18 @@ class Alert(models.Model):
     # The last notification, which decides whether a new value is worth another one.
     told_at = models.DateTimeField(null=True)
     told_value = models.FloatField(null=True)
+    told_severity = models.TextField(choices=Severity, blank=True, db_default="")
+    held_news = models.TextField(
+        blank=True, db_default="", help_text="News that waits for the next update to be due."
+    )
+    held_breaks_through = models.BooleanField(
+        db_default=False,
+        help_text="Whether the news is sent even if the alert is acknowledged or snoozed.",
+    )
+
+    clear_since = models.DateTimeField(
+        null=True, help_text="The time since which the problem is away, while the alert keeps firing."
+    )
 
     unknown_since = models.DateTimeField(null=True, help_text="The time since which the value can't be read.")
     unknown_why = models.TextField(blank=True, db_default="")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
 
 from alerts.models.alert import Severity
@@ -20,6 +22,12 @@ class Rule(models.Model):
     )
     severity = models.TextField(choices=Severity)
     reminder_interval = models.DurationField(help_text="The time between reminders while the alert fires.")
+    keep_firing_for = models.DurationField(
+        db_default=timedelta(0), help_text="How long the problem must stay away for the alert to resolve."
+    )
+    news_interval = models.DurationField(
+        db_default=timedelta(minutes=15), help_text="The shortest time between updates about an alert."
+    )
     changed_at = models.DateTimeField(null=True)
     changed_by = models.TextField(blank=True, db_default="")
     reason = models.TextField(blank=True, db_default="")

@@ -41,8 +41,12 @@ def judge() -> list[str]:
             .filter(rule=RULE)
             .exclude(fingerprint__in=[f"{RULE}:{name}" for name in names])
         )
+        watched = {f"{RULE}:{name}" for name in Monitor.objects.values_list("pk", flat=True)}
         for fingerprint in list(alerts_in_time.values_list("fingerprint", flat=True)):
-            notify.resolve(fingerprint)
+            if fingerprint in watched:
+                notify.clear(fingerprint)
+            else:
+                notify.resolve(fingerprint)
         return names
 
 

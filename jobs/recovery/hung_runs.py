@@ -15,7 +15,7 @@ def watch() -> int:
     """Open or resolve the alert about hung runs; return their number, counted as on the overview."""
     count = counting.count(Job.objects.hung())
     if not count:
-        notify.resolve(HUNG_RUNS)
+        notify.clear(HUNG_RUNS)
         return 0
     notify.fire(
         HUNG_RUNS,

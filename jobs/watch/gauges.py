@@ -194,7 +194,7 @@ def judge_queues() -> None:
     """Open an alert per queue whose last two readings failed, and resolve it when the queue is read again."""
     read = QueueState.objects.filter(name__in=settings.QUEUES)
     for name in read.filter(error="").values_list("name", flat=True):
-        notify.resolve(f"{queue_depths.UNREADABLE}:{name}")
+        notify.clear(f"{queue_depths.UNREADABLE}:{name}")
     for state in read.unreadable():
         _tell_unreadable(state)
 

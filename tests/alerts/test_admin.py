@@ -225,7 +225,9 @@ def rule_fields(**changes: Any) -> dict[str, Any]:
         "threshold": "8",
         "hysteresis": "2",
         "severity": "critical",
+        "keep_minutes": "20",
         "remind_hours": "12",
+        "news_minutes": "5",
     }
     return {**plain, "reason": "We grew.", **changes}
 
@@ -236,6 +238,8 @@ def test_rule_change_needs_a_reason_and_is_listed(operator: Client) -> None:
     assert "Give a reason" in refused.text
     assert "hysteresis must be" in operator.post(edit, rule_fields(hysteresis="9")).text
     assert "reminder interval must be" in operator.post(edit, rule_fields(remind_hours="99999")).text
+    assert "keep firing for at most" in operator.post(edit, rule_fields(keep_minutes="1441")).text
+    assert "between updates must be" in operator.post(edit, rule_fields(news_minutes="1441")).text
     assert operator.post(edit, rule_fields(threshold="nan")).status_code == 200
     assert rules.by_name(RULE).threshold == 5
 
@@ -243,6 +247,7 @@ def test_rule_change_needs_a_reason_and_is_listed(operator: Client) -> None:
     rule = rules.by_name(RULE)
     assert (rule.threshold, rule.hysteresis, rule.severity) == (8, 2, "critical")
     assert rule.reminder_interval == timedelta(hours=12)
+    assert (rule.keep_firing_for, rule.news_interval) == (timedelta(minutes=20), timedelta(minutes=5))
     assert "threshold 5 to 8" in result.text and "We grew." in result.text and "olga" in result.text
     assert operator.get(reverse("admin:alerts_rule_changelist")).text.count("olga") >= 1
 

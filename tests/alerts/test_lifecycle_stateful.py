@@ -29,6 +29,8 @@ from tests.alerts import clock
 
 RULE = "dlq_not_empty"
 REMIND = 4 * 3_600.0
+KEEP_FIRING = 900.0
+NEWS_INTERVAL = 900.0
 LEASE = 60.0
 # So close to the time at which a reminder is due, the duration of the test itself would decide.
 MARGIN = 60.0
@@ -48,7 +50,11 @@ class AlertLifecycle(RuleBasedStateMachine):
         self.received: list[list[int]] = []
         self.labelled: set[int] = set()
         self.state = "none"
-        self.notified_value = 0.0
+        # Whether the open alert has sent anything. It has not if it opened during a snooze.
+        self.told = False
+        self.clear_for: float | None = None
+        self.held = self.held_breaks = False
+        self.notified_value: float | None = None
         self.notified_ago = 0.0
         self.snooze_left = 0.0
         self.value = 0.0
@@ -61,7 +67,7 @@ class AlertLifecycle(RuleBasedStateMachine):
         self._avoid_due_times()
         notify.measure(RULE, value)
         if value == 0:
-            self._expect_resolved()
+            self._expect_clear()
             return
         self._expect_firing(value, news=False, breaks=False)
 
@@ -74,6 +80,7 @@ class AlertLifecycle(RuleBasedStateMachine):
     @rule()
     def fail_to_measure(self) -> None:
         notify.measure(RULE, None, why_unknown="AccessDenied")
+        self.clear_for = None
         # If the value is unknown for long, that raises another alert, which is not tested here.
         Alert.objects.exclude(fingerprint=RULE).delete()
 
@@ -81,7 +88,7 @@ class AlertLifecycle(RuleBasedStateMachine):
     @rule()
     def acknowledge(self) -> None:
         assert operator_decisions.acknowledge(self.open_pk(), "olga", "Looking.")
-        self.state = "acknowledged"
+        self.state, self.snooze_left = "acknowledged", 0.0
 
     @precondition(lambda self: self.state != "none")
     @rule(hours=st.sampled_from([1, 12]))
@@ -95,12 +102,15 @@ class AlertLifecycle(RuleBasedStateMachine):
     def resolve_manually(self) -> None:
         assert operator_decisions.resolve(self.open_pk(), "olga", "Done.")
         self._expect_resolved()
+        self.snooze_left = 0.0
 
     @rule(seconds=st.sampled_from([2, 70, 600, 3_600, 15_000]))
     def let_time_pass(self, seconds: float) -> None:
         clock.move(timedelta(seconds=seconds))
         self.notified_ago += seconds
         self.snooze_left -= seconds
+        if self.clear_for is not None:
+            self.clear_for += seconds
 
     @rule()
     def send_reminders(self) -> None:
@@ -108,8 +118,13 @@ class AlertLifecycle(RuleBasedStateMachine):
         reminders.remind()
         if self.state == "snoozed" and self.snooze_left <= 0:
             self.state = "firing"
-            self._expect("reminder")
-        elif self.state == "firing" and self.notified_ago >= REMIND:
+            if self.clear_for is None:
+                self._expect("reminder" if self.told else "firing")
+        if self.clear_for is not None and self.clear_for >= KEEP_FIRING:
+            self._expect_resolved()
+        if self.held and (self.held_breaks or self.state == "firing") and self._news_is_due():
+            self._expect_news(breaks=True)
+        elif self.state == "firing" and self.clear_for is None and self.notified_ago >= REMIND:
             self._expect("reminder")
 
     @rule(
@@ -145,31 +160,67 @@ class AlertLifecycle(RuleBasedStateMachine):
 
     def _expect(self, kind: str) -> None:
         self.expected.append(kind)
-        self.notified_value, self.notified_ago = self.value, 0.0
+        self.notified_value, self.notified_ago, self.told = self.value, 0.0, True
+        self.held = self.held_breaks = False
 
     def _expect_firing(self, value: float, *, news: bool, breaks: bool) -> None:
-        self.value = value
+        self.value, self.clear_for = value, None
         if self.state == "none":
-            self.state = "firing"
-            self._expect("firing")
-        elif value >= 10 * max(self.notified_value, 1):
-            self.state = "firing"
-            self._expect("news")
-        elif news and (breaks or self.state == "firing"):
-            self.state = "firing" if breaks else self.state
-            self._expect("news")
+            self._expect_new()
+            if self.state == "firing":
+                return
+        held, held_breaks = self.held or news, self.held_breaks or (news and breaks)
+        if self.notified_value is not None and value >= 10 * max(self.notified_value, 1):
+            self._expect_news(breaks=True)
+        elif held and (held_breaks or self.state == "firing"):
+            if self._news_is_due():
+                self._expect_news(breaks=held_breaks)
+            else:
+                self.held, self.held_breaks = held, held_breaks
         elif self.state == "firing" and self.notified_ago >= REMIND:
             self._expect("reminder")
 
+    def _expect_new(self) -> None:
+        """A new alert is silent while a snooze of an earlier one lasts, and compares values with what that one sent."""
+        if self.snooze_left > 0:
+            self.state = "snoozed"
+            return
+        self.state = "firing"
+        self._expect("firing")
+
+    def _expect_news(self, *, breaks: bool) -> None:
+        if breaks:
+            self.state, self.snooze_left = "firing", 0.0
+        self._expect("news" if self.told else "firing")
+
+    def _news_is_due(self) -> bool:
+        return not self.told or self.notified_ago >= NEWS_INTERVAL
+
+    def _expect_clear(self) -> None:
+        if self.state == "none":
+            return
+        if self.clear_for is not None and self.clear_for >= KEEP_FIRING:
+            self._expect_resolved()
+        elif self.clear_for is None:
+            self.clear_for = 0.0
+        self.value = 0.0
+
     def _expect_resolved(self) -> None:
-        if self.state != "none":
+        if self.told:
             self.expected.append("resolved")
-        self.state = "none"
+        if self.state != "snoozed":
+            self.snooze_left = 0.0
+        self.state, self.told, self.clear_for = "none", False, None
+        self.held = self.held_breaks = False
 
     def _avoid_due_times(self) -> None:
-        """Make sure that no reminder and no snooze is due within the next seconds."""
-        if abs(self.notified_ago - REMIND) < MARGIN or abs(self.snooze_left) < MARGIN:
+        """Make sure that nothing is due within the next seconds."""
+        while any(abs(left) < MARGIN for left in self._times_left()):
             self.let_time_pass(2 * MARGIN)
+
+    def _times_left(self) -> list[float]:
+        clear_left = [] if self.clear_for is None else [KEEP_FIRING - self.clear_for]
+        return [REMIND - self.notified_ago, NEWS_INTERVAL - self.notified_ago, self.snooze_left, *clear_left]
 
     def _receive(self, leased: LeasedMessage) -> None:
         rows = Delivery.objects.filter(pk__in=leased.ids).order_by("notification_id")

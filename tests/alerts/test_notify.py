@@ -113,6 +113,7 @@ def test_pages_escape_texts_and_change_nothing(admin_client: Client) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("rules_without_delay")
 def test_value_above_the_threshold_fires_and_far_enough_below_resolves() -> None:
     for value, open_alerts in ((5, 0), (6, 1), (5, 1), (6, 1), (4, 0)):
         notify.measure("stale_jobs_day", value)

@@ -24,7 +24,7 @@ def build() -> None:
     notify.measure("quarantined_jobs", 1, Trouble(title="1 job in quarantine"))
     notify.measure("stale_jobs_day", 9, Trouble(title="9 stale jobs in 24 hours"))
     clock.move(3 * HOUR)
-    notify.measure("stale_jobs_day", 2)
+    notify.resolve("stale_jobs_day")
     notify.measure("no_live_worker", 14, Trouble(title="14 jobs wait and no worker is alive"))
     operator_decisions.acknowledge(_pk("no_live_worker"), "olga", "The host restarts, five minutes.")
     now = Alert.objects.values_list(Now(), flat=True)[0]

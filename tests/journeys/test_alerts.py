@@ -67,6 +67,10 @@ def test_view_and_acknowledge_alert(visitor: Visitor, slack: FakeSlack, width: i
     expect(page.locator(".timeline > li", has_text="olga")).to_contain_text("maps is down")
 
     notify.measure("dlq_not_empty", 0, scope="default")
+    page.reload()
+    expect(page.locator(".banner")).to_contain_text("If it stays away, the alert resolves at")
+    clock.move(timedelta(minutes=15))
+    notify.measure("dlq_not_empty", 0, scope="default")
     send()
     assert slack.texts[-1].startswith("✅ Resolved after")
     open_alerts(page)

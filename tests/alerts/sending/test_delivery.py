@@ -16,7 +16,7 @@ from tests.alerts.conftest import Later
 from tests.fakes.slack import HANG, FakeSlack, Reply, serve
 from tests.racing import race
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]
 
 FINGERPRINT = "dlq_not_empty:default"
 

@@ -15,7 +15,7 @@ from alerts.sending import channel_test, delivery, reminders
 from tests.alerts.conftest import Later
 from tests.fakes.slack import HANG, FakeSlack, Reply, serve
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]
 
 HOUR = 3_600.0
 URL = "pagerduty://0123456789abcdef0123456789abcdef@api-key"

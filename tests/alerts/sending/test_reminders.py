@@ -20,7 +20,7 @@ from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack
 from tests.racing import race
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]
 
 HOUR = 3_600.0
 
@@ -147,6 +147,8 @@ def test_concurrent_acknowledgement_does_not_reopen_a_resolved_alert() -> None:
         assert alert.state == Alert.State.RESOLVED and alert.resolved_at
         assert acknowledged in {True, False}
         assert Notification.objects.filter(alert=pk, kind="resolved").count() == 1
+        # The snooze would outlive the alert.
+        Alert.objects.update(snoozed_until=None)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -222,6 +224,8 @@ def rule_settings(**changes: Any) -> RuleSettings:
         "hysteresis": 1.0,
         "severity": "warning",
         "reminder_interval": timedelta(days=1),
+        "keep_firing_for": timedelta(0),
+        "news_interval": timedelta(minutes=15),
     }
     return RuleSettings(**{**plain, **changes})
 

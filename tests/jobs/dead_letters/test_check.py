@@ -26,7 +26,7 @@ from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import BUDGET, DLQ, FIFO_DLQ, QUEUES, Account, letter, replay
 from tests.racing import race
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]
 
 RULE = "dlq_not_empty:default"
 
@@ -248,7 +248,7 @@ def test_check_killed_before_commit_is_notified_by_next_check(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("alerts.notify.create_notification", killed)
+        patch.setattr("alerts.notifications._create", killed)
         with pytest.raises(KeyboardInterrupt):
             account.check()
     assert told() == []

@@ -315,6 +315,7 @@ def test_runs_older_than_the_cutoff_do_not_count_as_mass(settings: Any, newer: i
     assert Alert.objects.open().exists() is (expected == Sweep.Mode.HELD)
 
 
+@pytest.mark.usefixtures("rules_without_delay")
 def test_hung_run_is_alerted_and_left_alone() -> None:
     hung = run(age=timedelta(hours=2), silent=SECOND)
     sweeps.sweep("test")

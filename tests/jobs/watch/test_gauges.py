@@ -23,7 +23,7 @@ from opsconsole.kit.env import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import beat, forget_looks, job, letter, run
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
