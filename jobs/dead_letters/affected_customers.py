@@ -67,7 +67,7 @@ class AffectedCustomers:
 
 def affected_by(dlq: DeadLetterQueue) -> AffectedCustomers | None:
     """Return the customers who wait for jobs in this queue; None when no letter names a job still owed."""
-    letters = DeadLetter.objects.present().filter(dlq=dlq, job_id__isnull=False)
+    letters = DeadLetter.objects.present().replaced_by_requeue().filter(dlq=dlq, job_id__isnull=False)
     ids = set(letters.order_by("-first_seen_at").values_list("job_id", flat=True)[:MOST_COUNTED])
     owed = Job.objects.filter(pk__in=ids).exclude(status__in=[Status.COMPLETED, Status.CANCELLED])
     customers = Counter(str(name) for name in owed.values_list("customer_id", flat=True))

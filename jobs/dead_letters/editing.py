@@ -10,9 +10,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import OperationalError, transaction
 
-from jobs.dead_letters import operations, redaction, requeue
+from jobs.dead_letters import envelopes, operations, redaction, requeue
 from jobs.letter_ledger.entries import LetterAction
-from jobs.messaging.format import MalformedMessage, parse_body
 from jobs.models import DeadLetter, Job
 from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
@@ -42,12 +41,10 @@ def problem_with(letter: DeadLetter, body: str) -> str | None:
 
 def _names_a_job(body: str) -> str | None:
     """Return why this body may not name a known job: its worker would refuse a message not made from the job's row."""
-    try:
-        message = parse_body(body, BATCH_BYTES)
-    except MalformedMessage:
-        return None
-    if Job.objects.filter(pk=message.job_id).exists():
-        return f"The body names the job {message.job_id}, which the console knows: requeue the job on its page instead."
+    document, _ = redaction.read(body)
+    run = envelopes.run_in(document, settings.OPSCONSOLE_JOB_ID_PATHS)
+    if run and Job.objects.filter(pk=run.job_id).exists():
+        return f"The body names the job {run.job_id}, which the console knows: requeue the job on its page instead."
     return None
 
 

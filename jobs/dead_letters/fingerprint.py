@@ -1,7 +1,7 @@
 """The fingerprint of a failure: its reason without everything that differs between letters. Pure.
 
-The first known of these counts: the reason with which a worker set the message aside, the error of its job, the
-reason in the body of a copy, and finally the shape of the body.
+The first known of these counts: the reason with which a worker set the message aside, what a service says that could
+not deliver it, the error of its job, the reason in the body of a copy, and finally the shape of the body.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.dead_letters.undelivered import Undelivered
 from jobs.models import FailureGroup
 
 Kind = FailureGroup.Kind
@@ -40,15 +41,19 @@ class Fingerprint:
     title: str
 
 
-def fingerprint(*, poison: str, error: str, given: str, document: Any, is_job: bool) -> Fingerprint:
+def fingerprint(
+    *, poison: str, undelivered: Undelivered | None, error: str, given: str, document: Any, is_job: bool
+) -> Fingerprint:
     """Return the fingerprint of one letter's failure.
 
-    ``poison``: why a worker could not read it; ``error``: the error of its job; ``given``: the reason in the body of
-    a copy; each is '' when unknown. ``document``: the redacted body, None when it is not JSON; ``is_job``: it is the
-    message of a job.
+    ``poison``: why a worker could not read it; ``undelivered``: what a service says that could not deliver it;
+    ``error``: the error of its job; ``given``: the reason in the body of a copy; each is '' or None when unknown.
+    ``document``: the redacted body, None when it is not JSON; ``is_job``: it is the message of a job.
     """
     if poison:
         return _of(Kind.UNREADABLE, normalise(poison))
+    if undelivered:
+        return _not_delivered(undelivered)
     if error:
         return _of(Kind.JOB_ERROR, normalise(error))
     if given:
@@ -66,8 +71,23 @@ def normalise(text: str) -> str:
     return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE - 1]}…"
 
 
-def _of(kind: FailureGroup.Kind, title: str) -> Fingerprint:
-    key = hashlib.sha256(f"{kind}\n{title}".encode()).hexdigest()[:24]
+def _not_delivered(undelivered: Undelivered) -> Fingerprint:
+    """Return the fingerprint of the service's reason. Each rule and target is a failure of its own."""
+    code = undelivered.code[:LONGEST_NAME]
+    reason = ": ".join(part for part in (code, normalise(undelivered.message)) if part)
+    named = (arn for arn in (undelivered.rule, undelivered.addressee) if arn not in {"", undelivered.service})
+    about = f"{undelivered.service} {' to '.join(_resource(arn) for arn in named)}".strip()
+    title = f"{reason} ({about})" if reason else f"Not delivered by {about}"
+    return _of(Kind.NOT_DELIVERED, title, f"\n{undelivered.rule}\n{undelivered.addressee}")
+
+
+def _resource(arn: str) -> str:
+    """Return the last part of an ARN, such as 'rule/orders', or the text if it is none."""
+    return arn.split(":", 5)[-1][-LONGEST_NAME:]
+
+
+def _of(kind: FailureGroup.Kind, title: str, more: str = "") -> Fingerprint:
+    key = hashlib.sha256(f"{kind}\n{title}{more}".encode()).hexdigest()[:24]
     return Fingerprint(key, kind, title)
 
 

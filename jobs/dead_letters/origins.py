@@ -34,13 +34,14 @@ def known() -> QuerySet[DeadLetterQueue]:
     return DeadLetterQueue.objects.filter(url__in=urls).order_by("pk")
 
 
-def origin_of(queues: Sequence[str], source_arn: str, queue_of_job: str | None) -> str:
-    """Return which of these queues a letter came from, or '' when that is not known.
+def origin_of(queues: Sequence[str], source_arn: str, queue_of_job: str | None, addressee: str = "") -> str:
+    """Return which of these queues a letter came from or was addressed to, or '' when that is not known.
 
-    Its ``DeadLetterQueueSourceArn`` names it; a copy that was sent to the dead letter queue has none.
+    Its ``DeadLetterQueueSourceArn`` names it; a copy that was sent to the dead letter queue has none. A message that
+    another service could not deliver goes to its addressee, or nowhere.
     """
-    if source_arn:
-        return next((name for name in settings.QUEUES if _is_named(name, source_arn)), "")
+    if arn := source_arn or addressee:
+        return next((name for name in settings.QUEUES if _is_named(name, arn)), "")
     if queue_of_job in queues:
         return str(queue_of_job)
     return queues[0] if len(queues) == 1 else ""
@@ -48,7 +49,9 @@ def origin_of(queues: Sequence[str], source_arn: str, queue_of_job: str | None) 
 
 def _is_named(queue: str, arn: str) -> bool:
     """Tell whether the ARN 'arn:aws:sqs:region:account:name' names the queue; an emulator's URL has no region."""
-    region, *named = arn.split(":")[3:6] or ["", ""]
+    if arn.split(":")[2:3] != ["sqs"]:
+        return False
+    region, *named = arn.split(":")[3:6]
     url = urlsplit(settings.QUEUES[queue].url)
     on_aws = (url.hostname or "").startswith("sqs.")
     return url.path.split("/")[-2:] == named and (not on_aws or f".{region}." in f"{url.hostname}")

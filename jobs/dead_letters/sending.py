@@ -18,6 +18,7 @@ from django.db.models import Case, TextField, Value, When
 from django.db.models.functions import Now
 
 from jobs import sqs
+from jobs.dead_letters import undelivered
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.sqs import Attribute, SendResult
 from jobs.worker.poison import POISON_ATTRIBUTE
@@ -48,7 +49,8 @@ class Parcel:
 
     def outgoing(self) -> sqs.Outgoing:
         """Return the message to send. It keeps group and deduplication id, but an edited body is a new message."""
-        attributes = {name: value for name, value in self.attributes.items() if name != POISON_ATTRIBUTE}
+        attributes = undelivered.without_service_attributes(self.attributes, self.letter.addressee)
+        attributes.pop(POISON_ATTRIBUTE, None)
         dedup_id = self.system_attributes.get("MessageDeduplicationId") or self.letter.message_id
         if self.attempt.edited_body is not None:
             dedup_id = f"{dedup_id[: LONGEST_DEDUP_ID - 24]}:{self.attempt.pk}"

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.postgres.search import SearchVector
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
-from jobs.dead_letters import groups, lineage, origins, redaction
+from jobs.dead_letters import envelopes, groups, lineage, origins, redaction, undelivered
+from jobs.dead_letters.envelopes import NamedRun
 from jobs.dead_letters.fingerprint import Fingerprint, fingerprint
+from jobs.dead_letters.undelivered import Undelivered
 from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
@@ -22,16 +25,24 @@ from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import plain_text
 
 State = DeadLetter.State
+# The system attribute with which SQS names the queue from which it moved a message.
+SOURCE_ARN = "DeadLetterQueueSourceArn"
 # Seen in the queue, a letter in one of these states is there after all.
 RETURNS_WHEN_SEEN = (State.GONE, State.KEPT)
 
 
 @dataclass(frozen=True)
 class ReadMessage:
-    """A received message and its parsed content. ``message`` None: it is not the message of a job."""
+    """A received message and its parsed content.
+
+    ``message`` None: it is not the message of a job. ``run``: the job that it names, also inside an envelope.
+    ``failed_delivery``: what a service says that could not deliver it. ``document`` is redacted.
+    """
 
     received: Received
     message: JobMessage | None
+    run: NamedRun | None
+    failed_delivery: Undelivered | None
     document: Any
 
 
@@ -60,7 +71,7 @@ def _see_again(received: Iterable[Received], mine: DeadLetterQuerySet) -> None:
 
 def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
     read = [_read(received) for received in new]
-    ids = {each.message.job_id for each in read if each.message}
+    ids = {each.run.job_id for each in read if each.run}
     jobs = Job.objects.only("queue", "error_message", "run_epoch").in_bulk(ids)
     prints = [_fingerprint(each, _job_of(each, jobs)) for each in read]
     kept = groups.of(prints)
@@ -82,17 +93,32 @@ def _read(received: Received) -> ReadMessage:
         message = parse_body(received.body, BATCH_BYTES)
     except MalformedMessage:
         message = None
-    document, is_json = redaction.read(received.body)
-    return ReadMessage(received, message, redaction.redact(document) if is_json else None)
+    body, is_json = redaction.read(received.body)
+    document = body if is_json else None
+    if message:
+        run: NamedRun | None = NamedRun(message.job_id, message.run_epoch)
+    else:
+        run = envelopes.run_in(document, settings.OPSCONSOLE_JOB_ID_PATHS)
+    failed_delivery = _failed_delivery(received, document)
+    # Last, because it changes the document.
+    shown = redaction.redact(document) if is_json else None
+    return ReadMessage(received, message, run, failed_delivery, shown)
+
+
+def _failed_delivery(received: Received, document: Any) -> Undelivered | None:
+    """Return what a service says that could not deliver it; nothing of messages that were in a queue before."""
+    if SOURCE_ARN in received.system_attributes or POISON_ATTRIBUTE in received.attributes:
+        return None
+    texts = {name: value.value for name, value in received.attributes.items() if isinstance(value.value, str)}
+    return undelivered.read(texts, document)
 
 
 def _job_of(read: ReadMessage, jobs: dict[UUID, Job]) -> Job | None:
-    return jobs.get(read.message.job_id) if read.message else None
+    return jobs.get(read.run.job_id) if read.run else None
 
 
 def _trace(read: ReadMessage) -> lineage.Trace:
-    message = read.message
-    job_id, epoch = (message.job_id, message.run_epoch) if message else (None, None)
+    job_id, epoch = (read.run.job_id, read.run.run_epoch) if read.run else (None, None)
     return lineage.Trace(read.received.message_id, job_id, epoch, read.received.sent_at)
 
 
@@ -102,11 +128,20 @@ def _fingerprint(read: ReadMessage, job: Job | None) -> Fingerprint:
     is_copy = read.message is not None and read.message.dead_letter_id is not None
     return fingerprint(
         poison=str(poison.value) if poison else "",
+        undelivered=_redacted(read),
         error=(job.error_message or "") if job else "",
         given=str(document.get("reason") or "") if is_copy and isinstance(document, dict) else "",
         document=document,
-        is_job=read.message is not None,
+        is_job=read.run is not None,
     )
+
+
+def _redacted(read: ReadMessage) -> Undelivered | None:
+    """Return what the service says as it may be shown: redaction also hides attributes."""
+    if read.failed_delivery is None or not settings.OPSCONSOLE_REDACT_PATHS:
+        return read.failed_delivery
+    stored = {name: _stored(attribute) for name, attribute in read.received.attributes.items()}
+    return undelivered.read(redaction.redact_attributes(stored), read.document)
 
 
 def _letter(
@@ -116,14 +151,16 @@ def _letter(
     group_id: int,
     earlier: lineage.EarlierLetter | None,
 ) -> DeadLetter:
-    received, message = read.received, read.message
-    source_arn = received.system_attributes.get("DeadLetterQueueSourceArn", "")
+    received, message, run = read.received, read.message, read.run
+    source_arn = received.system_attributes.get(SOURCE_ARN, "")
+    addressee = plain_text(read.failed_delivery.addressee) if read.failed_delivery else ""
     body = plain_text(received.body)
     return DeadLetter(
         dlq=dlq,
         message_id=received.message_id,
-        queue=origins.origin_of(dlq.queues, source_arn, job.queue if job else None),
+        queue=origins.origin_of(dlq.queues, source_arn, job.queue if job else None, addressee),
         source_arn=source_arn,
+        addressee=addressee,
         body=body,
         body_bytes=len(received.body.encode("utf-8", "surrogatepass")),
         attributes={name: _stored(attribute) for name, attribute in received.attributes.items()},
@@ -132,8 +169,8 @@ def _letter(
         expires_at=dlq.expiry_of(received.sent_at),
         receive_count=received.receive_count,
         group_id=group_id,
-        job_id=message.job_id if message else None,
-        run_epoch=message.run_epoch if message else None,
+        job_id=run.job_id if run else None,
+        run_epoch=run.run_epoch if run else None,
         dead_letter_id=(message.dead_letter_id or "") if message else "",
         returned_from_id=earlier.letter_id if earlier else None,
         returns=earlier.returns + 1 if earlier else 0,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 
-from jobs.dead_letters import requeue
+from jobs.dead_letters import requeue, undelivered
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
@@ -23,6 +23,8 @@ def judge(action: LetterAction, letter: DeadLetter, job: NamedJob | None) -> Ver
 def _judge_replay(letter: DeadLetter, job: NamedJob | None) -> Verdict:
     if letter.state in _NOT_TO_BE_REPLAYED:
         return False, _NOT_TO_BE_REPLAYED[letter.state]
+    if letter.is_to_others:
+        return False, _to_others(letter, job)
     if job is not None:
         return requeue.judge(letter, job)
     if letter.queue not in settings.QUEUES:
@@ -41,7 +43,25 @@ def _will_be_sent(letter: DeadLetter) -> str:
     return f"It {copy}"
 
 
+def _to_others(letter: DeadLetter, job: NamedJob | None) -> str:
+    about_job = " If its job should run again, requeue it on its page." if job else ""
+    if letter.addressee == undelivered.LAMBDA:
+        return (
+            "A Lambda function could not process it, and the message does not say which: invoke the function again with this "
+            f"body, then discard the letter.{about_job}"
+        )
+    return (
+        f"It was on its way to {letter.addressee}, which is no queue of the console: send it there again, then discard the "
+        f"letter.{about_job}"
+    )
+
+
 def _unknown_origin(letter: DeadLetter) -> str:
+    if undelivered.is_topic(letter.addressee):
+        return (
+            f"SNS could not deliver it to a subscriber of {letter.addressee}, and the message does not say to which: publish "
+            "it again, or send it to the subscriber, then discard the letter."
+        )
     if not letter.queue:
         return "The queue it came from is not known, because several queues share this dead letter queue."
     return f"The queue '{letter.queue}' it came from is not configured: add it to OPSCONSOLE_QUEUES, or discard the letter."

@@ -28,9 +28,8 @@ def follow_requeues(
     Call it in the transaction of the requeue. The letters leave their queue once the new message has been sent.
     ``wait`` is the limit of waiting for letters that others have locked.
     """
-    undecided = (
-        DeadLetter.objects.light().filter(job_id__in=list(run_epochs), state__in=FOLLOWING).order_by("pk")
-    )
+    letters_of_jobs = DeadLetter.objects.light().replaced_by_requeue().filter(job_id__in=list(run_epochs))
+    undecided = letters_of_jobs.filter(state__in=FOLLOWING).order_by("pk")
     letters = list(locked(undecided, wait=wait, of=("self",)))
     note([(letter, run_epochs[letter.job_id]) for letter in letters if letter.job_id], actor, reason)
     return len(letters)

@@ -33,6 +33,11 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         """Return undecided letters that SQS will delete within this time."""
         return self.present().filter(expires_at__lt=Now() + within)
 
+    def replaced_by_requeue(self) -> Self:
+        """Leave out messages to others that only mention a job: no new message of the job takes their place."""
+        to_others = ~Q(addressee="") & ~Q(addressee__contains=":sns:") & Q(queue="")
+        return self.exclude(to_others)
+
     def light(self) -> Self:
         """Defer the large columns, for lists."""
         return self.defer("body", "attributes", "system_attributes", "words")
@@ -55,6 +60,11 @@ class DeadLetter(models.Model):
     message_id = models.TextField(help_text="The message id in SQS.")
     queue = models.TextField(blank=True, db_default="", help_text="The source queue; empty when unknown.")
     source_arn = models.TextField(blank=True, db_default="", help_text="DeadLetterQueueSourceArn.")
+    addressee = models.TextField(
+        blank=True,
+        db_default="",
+        help_text="To whom EventBridge, SNS or Lambda could not deliver it: an ARN, or 'Lambda'. Empty if it came from a queue.",
+    )
     state = models.TextField(choices=State, db_default=State.IN_QUEUE)
 
     body = models.TextField()
@@ -136,3 +146,8 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def is_to_others(self) -> bool:
+        """Tell whether its addressee is named and no queue of ours. SNS names a topic, not the subscriber."""
+        return bool(self.addressee) and ":sns:" not in self.addressee and not self.queue

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 class FailureGroup(models.Model):
     class Kind(models.TextChoices):
         JOB_ERROR = "job_error", "error of its job"
+        NOT_DELIVERED = "not_delivered", "reason of the service that could not deliver it"
         UNREADABLE = "unreadable", "no worker could read it"
         GIVEN_REASON = "given_reason", "reason given in its body"
         RECEIVES = "receives", "received too often"
@@ -33,6 +34,11 @@ class FailureGroup(models.Model):
     @property
     def told_as(self) -> str:
         """Return the title that may leave the console; titles that were read from a body may not."""
-        if self.kind in {self.Kind.JOB_ERROR, self.Kind.UNREADABLE, self.Kind.RECEIVES}:
+        if self.kind in {
+            self.Kind.JOB_ERROR,
+            self.Kind.UNREADABLE,
+            self.Kind.RECEIVES,
+            self.Kind.NOT_DELIVERED,
+        }:
             return self.title
         return f"failure group {self.pk} ({self.get_kind_display()})"

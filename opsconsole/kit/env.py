@@ -99,6 +99,14 @@ def json_paths(name: str) -> list[str]:
     return words(name)
 
 
+def job_id_paths(name: str) -> list[str]:
+    """Read JSON paths that lead from the whole body to the id of a job, such as ``$.order.job``."""
+    for path in json_paths(name):
+        if not re.match(r"\$(\.|\[).", path):
+            refuse(name, "JSON paths from the body to the id of a job, such as $.order.job", path)
+    return words(name)
+
+
 def secrets(name: str) -> list[str]:
     """Read secrets separated by commas, each of 32 characters or more; they are never shown."""
     if any(len(secret) < FEWEST_SECRET_CHARACTERS for secret in words(name)):

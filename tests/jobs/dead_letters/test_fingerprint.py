@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.dead_letters.fingerprint import LONGEST_TITLE, fingerprint, normalise
+from jobs.dead_letters.undelivered import Undelivered
 from jobs.models import FailureGroup, Status
 from tests.factories import job
 from tests.jobs.dead_letters.account import Account, letter
@@ -43,6 +44,29 @@ def test_title_of_long_error_is_truncated() -> None:
     ("known", "kind", "title"),
     [
         ({"poison": "The body is not JSON: x."}, Kind.UNREADABLE, "The body is not JSON: x."),
+        (
+            {
+                "undelivered": Undelivered(
+                    service="EventBridge",
+                    code="NO_PERMISSIONS",
+                    message="Access denied for 17.",
+                    rule="arn:aws:events:eu-west-1:1:rule/orders",
+                    addressee="arn:aws:sqs:eu-west-1:1:jobs",
+                )
+            },
+            Kind.NOT_DELIVERED,
+            "NO_PERMISSIONS: Access denied for <n>. (EventBridge rule/orders to jobs)",
+        ),
+        (
+            {"undelivered": Undelivered(service="Lambda", code="200", message="boom", addressee="Lambda")},
+            Kind.NOT_DELIVERED,
+            "200: boom (Lambda)",
+        ),
+        (
+            {"undelivered": Undelivered(service="SNS", addressee="arn:aws:sns:eu-west-1:1:orders")},
+            Kind.NOT_DELIVERED,
+            "Not delivered by SNS orders",
+        ),
         ({"error": "TimeoutError: 30 s"}, Kind.JOB_ERROR, "TimeoutError: <n> s"),
         ({"given": "it broke"}, Kind.GIVEN_REASON, "it broke"),
         ({"is_job": True}, Kind.RECEIVES, "Received too often, without an error being recorded"),
@@ -58,7 +82,7 @@ def test_title_of_long_error_is_truncated() -> None:
     ],
 )
 def test_first_known_reason_is_used(known: dict[str, Any], kind: Kind, title: str) -> None:
-    nothing = {"poison": "", "error": "", "given": "", "document": None, "is_job": False}
+    nothing = {"poison": "", "undelivered": None, "error": "", "given": "", "document": None, "is_job": False}
 
     made = fingerprint(**nothing | known)
 
