@@ -115,6 +115,15 @@ RULES = {
             threshold_source="OPSCONSOLE_RUN_DEADLINE_SECONDS, or the job's own deadline",
         ),
         RuleDefinition(
+            name="locked_runs",
+            title="Stale runs that others keep locked",
+            unit="runs",
+            threshold=None,
+            severity="warning",
+            reminder_interval=4 * HOUR,
+            threshold_source="three sweeps in a row that passed over a run",
+        ),
+        RuleDefinition(
             name="no_live_worker",
             title="Jobs are waiting, but no worker is alive",
             unit="waiting jobs",

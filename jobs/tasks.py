@@ -18,7 +18,7 @@ EACH_MINUTE = timedelta(minutes=2)
 
 def sweep() -> str:
     row = sweeps.sweep("schedule")
-    return f"sweep {row.pk}: found {row.found}, requeued {row.requeued}, quarantined {row.quarantined}"
+    return f"{row}: {row.totals}"
 
 
 def dispatch() -> str:

@@ -13,6 +13,9 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
     def finished(self) -> Self:
         return self.filter(finished_at__isnull=False)
 
+    def last_finished(self) -> Sweep | None:
+        return self.finished().order_by("-started_at", "-id").first()
+
 
 class Sweep(models.Model):
     class Mode(models.TextChoices):
@@ -29,10 +32,13 @@ class Sweep(models.Model):
     requeued = models.IntegerField(db_default=0)
     quarantined = models.IntegerField(db_default=0)
     skipped = models.IntegerField(db_default=0)
-    errors = models.IntegerField(db_default=0)
+    locked = models.IntegerField("locked by others", db_default=0)
+    errors = models.IntegerField("failed", db_default=0)
     resent = models.IntegerField("lost messages re-sent", db_default=0)
     note = models.TextField(blank=True, db_default="")
-    details = models.JSONField(db_default={}, help_text="The first skips and errors, one sentence each.")
+    details = models.JSONField(
+        db_default={}, help_text="The first skips, locks and errors, one sentence each."
+    )
 
     objects = SweepQuerySet.as_manager()
 
@@ -52,6 +58,14 @@ class Sweep(models.Model):
 
     def __str__(self) -> str:
         return f"sweep {self.pk}"
+
+    @property
+    def totals(self) -> str:
+        """Return what it found and did, in one line. What was found is in exactly one of the other numbers."""
+        return (
+            f"found {self.found:,}, requeued {self.requeued:,}, quarantined {self.quarantined:,}, skipped {self.skipped:,}, "
+            f"locked by others {self.locked:,}, failed {self.errors:,}"
+        )
 
     @property
     def duration(self) -> timedelta | None:

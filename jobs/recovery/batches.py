@@ -1,175 +1,125 @@
-"""Batches of stale runs: each page is found, decided and written; several pages in parallel (I3 to I5)."""
+"""Batches of stale runs: each page is locked, decided about and written in one transaction (I3 to I5)."""
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Lock
-from typing import TypeAlias
-from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
+from jobs.models import Job
 from jobs.recovery import rescue
-from jobs.recovery.decision import Decision, Policy, SweepAction, decide
-from jobs.recovery.parallel_connections import Lanes
-from jobs.recovery.stale_pages import BEGINNING, StaleRun, StaleRuns, held_again
-from opsconsole.kit.errors import first_line
+from jobs.recovery.decision import Policy, SweepAction, decide
+from jobs.recovery.parallel_connections import in_parallel
+from jobs.recovery.stale_pages import BEGINNING, Page, StaleRun, StaleRuns, lock_again
+from jobs.recovery.totals import CHANGED, Totals
+from opsconsole.kit.row_locks import WaitBudget, limit_transaction, waited_in_vain
 
-logger = logging.getLogger(__name__)
-
-# Writes the decisions and returns the jobs that were left alone.
-Write: TypeAlias = Callable[[Sequence[Decision]], set[UUID]]
-
-DETAILS_KEPT = 50
-LANES = 2
+CONNECTIONS = 2
 
 
-def recover_all(policy: Policy) -> Tally:
-    """Recover stale runs, at most OPSCONSOLE_SWEEP_LIMIT; after the first full page, on several connections."""
-    with Lanes(LANES) as lanes:
-        pages = _Pages(policy, lanes)
-        pages.settle_all()
-    return pages.tally
+def recover_all(policy: Policy) -> Totals:
+    """Recover stale runs, at most OPSCONSOLE_SWEEP_LIMIT; where there is more than a page, on several connections."""
+    batches = _Batches(policy)
+    beyond_a_page = Job.objects.stale().order_by("updated_at", "pk")[settings.OPSCONSOLE_SWEEP_PAGE_SIZE :]
+    in_parallel(batches.recover_all, CONNECTIONS if beyond_a_page.exists() else 1)
+    return batches.totals
 
 
-class _Pages:
-    """The pages of one sweep. Each belongs to one connection; the connection that holds ``turn`` finds the next one."""
+class _Batches:
+    """The pages of one sweep, which its connections take in turn. ``reserved`` runs are recovered or in hand."""
 
-    def __init__(self, policy: Policy, lanes: Lanes) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.lanes = lanes
-        self.runs = StaleRuns()
-        self.tally = Tally()
-        self.turn = Lock()
-        self.behind = BEGINNING
-        self.in_hand = 0
+        self.totals = Totals()
+        self.budget = WaitBudget()
+        self._runs = StaleRuns()
+        self._turn = Lock()
+        self._behind = BEGINNING
+        self._reserved = 0
 
-    def settle_all(self) -> None:
-        while self._settle_next():
+    def recover_all(self) -> None:
+        while self._recover_page():
             pass
 
-    def _settle_next(self) -> bool:
-        """Find a page, decide and write in one transaction. Return True when there may be another page."""
-        page: list[StaleRun] = []
-        full = False
+    def _recover_page(self) -> bool:
+        """Recover one page. Return True when there may be another."""
+        page, full = Page(), False
         try:
             with transaction.atomic():
-                _commit_without_waiting()
-                page, full = self._take()
-                settled = _settle(page, self.policy)
-        except DatabaseError:
-            if not page:
+                limit_page(self.budget)
+                page, full = self._next_page()
+                totals = recover(page, self.policy)
+        except DatabaseError as error:
+            if not page.held:
                 raise
-            with transaction.atomic():
-                settled = _settle(held_again(page), self.policy, carefully=True)
-        with self.turn:
-            self.in_hand -= len(page)
-            self.tally.add(settled)
+            self.budget.note(error)
+            totals = Totals.of_untaken(page)
+            totals.add(self._recover_in_halves(page.held, error))
+        with self._turn:
+            self._reserved -= len(page.held) - totals.recovered
+            self.totals.add(totals)
         return full
 
-    def _take(self) -> tuple[list[StaleRun], bool]:
-        with self.turn:
-            # Pages in progress count as recovered, so that all connections together respect the limit.
-            room = settings.OPSCONSOLE_SWEEP_LIMIT - self.tally.recovered - self.in_hand
-            size = max(0, min(settings.OPSCONSOLE_SWEEP_PAGE_SIZE, room))
-            page = self.runs.lock(size, self.behind) if size else []
-            if page:
-                self.behind = page[-1].place
-                self.in_hand += len(page)
-            full = 0 < size == len(page)
-        if full:
-            self.lanes.open(self.settle_all)
-        return page, full
+    def _next_page(self) -> tuple[Page, bool]:
+        """Lock the next page, and tell whether it is full."""
+        with self._turn:
+            size = min(settings.OPSCONSOLE_SWEEP_PAGE_SIZE, settings.OPSCONSOLE_SWEEP_LIMIT - self._reserved)
+            if size <= 0:
+                return Page(), False
+            page = self._runs.lock(size, self._behind)
+            self._behind = page.end or self._behind
+            self._reserved += len(page.held)
+            return page, page.size == size
+
+    def _recover_in_halves(self, runs: Sequence[StaleRun], error: DatabaseError) -> Totals:
+        """Try each half of the runs in a transaction of its own, so that a run that the database refuses fails alone."""
+        if len(runs) == 1:
+            return _untaken(runs[0], error)
+        totals = Totals()
+        for half in (runs[: len(runs) // 2], runs[len(runs) // 2 :]):
+            try:
+                with transaction.atomic():
+                    limit_page(self.budget)
+                    totals_of_half = recover(lock_again(half), self.policy)
+            except DatabaseError as error_of_half:
+                self.budget.note(error_of_half)
+                totals_of_half = self._recover_in_halves(half, error_of_half)
+            totals.add(totals_of_half)
+        return totals
 
 
-def _commit_without_waiting() -> None:
-    """Commit the page without waiting for the disk; the commit of the sweep's own row waits for all pages at once.
+def _untaken(run: StaleRun, error: DatabaseError) -> Totals:
+    if waited_in_vain(error):
+        return Totals(locked=[run.pk])
+    totals = Totals()
+    totals.fail(run, error)
+    return totals
 
-    A dispatcher's commit also waits, before it sends anything written here. A commit lost in a crash is harmless: the
-    run is found stale again.
+
+def limit_page(budget: WaitBudget) -> None:
+    """Limit what a transaction of a page may wait for: others, its own process (which may be gone), and the disk.
+
+    The commit of the sweep's own row waits for the disk, for all pages at once. A dispatcher's commit also waits, before
+    it sends anything written here. A commit lost in a crash is harmless: the run is found stale again.
     """
-    if connection.savepoint_ids:
-        return  # The page is part of a caller's transaction, and its commit is the caller's decision.
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL synchronous_commit = off")
+    if not connection.savepoint_ids:  # Otherwise the page is part of a caller's transaction, who decides.
+        limit_transaction(budget.left, synchronous_commit="off")
 
 
-class Tally:
-    """What one sweep found and did."""
-
-    def __init__(self) -> None:
-        self.found = 0
-        self.errors = 0
-        self.done: Counter[SweepAction] = Counter()
-        self.lines: list[str] = []
-
-    @property
-    def recovered(self) -> int:
-        return self.done[SweepAction.REQUEUE] + self.done[SweepAction.QUARANTINE]
-
-    @property
-    def full(self) -> bool:
-        return self.recovered >= settings.OPSCONSOLE_SWEEP_LIMIT
-
-    def add(self, other: Tally) -> None:
-        self.found += other.found
-        self.errors += other.errors
-        self.done += other.done
-        for line in other.lines:
-            self.say(line)
-
-    def skip(self, decision: Decision, sentence: str) -> None:
-        self.done[SweepAction.NOTHING] += 1
-        self.say(f"{decision.run.pk} skipped: {sentence}")
-
-    def fail(self, decision: Decision, error: DatabaseError) -> None:
-        self.errors += 1
-        sentence = first_line(error)
-        logger.error(
-            "Run %s of job %s can't be recovered: %s", decision.run.run_epoch, decision.run.pk, sentence
-        )
-        self.say(f"{decision.run.pk} failed: {sentence}")
-
-    def say(self, line: str) -> None:
-        if len(self.lines) < DETAILS_KEPT:
-            self.lines.append(line)
-
-
-def _settle(page: Sequence[StaleRun], policy: Policy, *, carefully: bool = False) -> Tally:
-    """Decide about each run of a locked page, then run statement two per kind of decision: look again and write."""
-    tally = Tally()
-    tally.found = len(page)
-    decisions = [decide(run, policy) for run in page]
+def recover(page: Page, policy: Policy) -> Totals:
+    """Decide about each run that is held, then run statement two per kind of decision: look again and write."""
+    totals = Totals.of_untaken(page)
+    decisions = [decide(run, policy) for run in page.held]
     for decision in decisions:
         if decision.action == SweepAction.NOTHING:
-            tally.skip(decision, decision.sentence)
+            totals.skip(decision.run.pk, decision.sentence)
     for action, write in ((SweepAction.REQUEUE, rescue.requeue), (SweepAction.QUARANTINE, rescue.quarantine)):
         chosen = [decision for decision in decisions if decision.action == action]
-        if chosen:
-            tally.done[action] += (_written_in_parts if carefully else _written)(chosen, write, tally)
-    return tally
-
-
-def _written(chosen: Sequence[Decision], write: Write, tally: Tally) -> int:
-    """Write all decisions at once; return how many runs were taken."""
-    left_alone = write(chosen)
-    for decision in chosen:
-        if decision.run.pk in left_alone:
-            tally.skip(decision, "Its worker sent a heartbeat, or the run ended, a moment ago.")
-    return len(chosen) - len(left_alone)
-
-
-def _written_in_parts(chosen: Sequence[Decision], write: Write, tally: Tally) -> int:
-    """Write in halves when the database refuses the whole, so that a row that can't be written fails alone."""
-    try:
-        with transaction.atomic():
-            return _written(chosen, write, tally)
-    except DatabaseError as error:
-        if len(chosen) == 1:
-            tally.fail(chosen[0], error)
-            return 0
-        halves = chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :]
-        return sum(_written_in_parts(half, write, tally) for half in halves)
+        left_alone = write(chosen) if chosen else set()
+        totals.take(action, len(chosen) - len(left_alone))
+        for decision in chosen:
+            if decision.run.pk in left_alone:
+                totals.skip(decision.run.pk, CHANGED)
+    return totals

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -14,7 +16,11 @@ from jobs.models import Job
 from jobs.models.job import JobWithEvidence
 from jobs.recovery import outlook_wording
 from jobs.recovery.decision import Decision, SweepAction, Why, decide
+from jobs.recovery.stale_pages import locked_by_others
 from jobs.recovery.surroundings import Stop, Surroundings
+from opsconsole.kit.counting import many
+
+LOCKED = "locked"
 
 
 class When(StrEnum):
@@ -41,7 +47,7 @@ class Prospect:
 class Outlook:
     """What will happen to one run. ``reason`` is what decides it: the run itself, or what stops sweeps.
 
-    ``decision`` is what a sweep decides once it looks at the run.
+    ``decision`` is what a sweep decides once it looks at the run. ``locked``: it can't look while others lock the row.
     """
 
     job: JobWithEvidence
@@ -51,11 +57,19 @@ class Outlook:
     reason: Why | Stop
     sentence: str
     decision: Decision
+    locked: bool = False
 
     @property
     def why(self) -> str:
         """Return what was seen of a run that a sweep takes, or why another run is left alone."""
-        return self.sentence if self.action == SweepAction.NOTHING else self.decision.sentence
+        if self.locked or self.action == SweepAction.NOTHING:
+            return self.sentence
+        return self.decision.sentence
+
+    @property
+    def verb(self) -> str:
+        """Return what a sweep that ran now would do: an action, or 'locked'."""
+        return LOCKED if self.locked else str(self.action)
 
 
 def of_sweeps(around: Surroundings) -> Prospect:
@@ -73,14 +87,30 @@ def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
         return Outlook(job, SweepAction.NOTHING, When.NOT_BY_ITSELF, None, decision.why, sentence, decision)
     when, at = _when(around)
     action = SweepAction.NOTHING if when == When.NOT_BY_ITSELF else decision.action
-    sentence = outlook_wording.of_taken(decision, around)
-    return Outlook(job, action, when, at, around.stop or decision.why, sentence, decision)
+    locked = job.pk in around.locked and when in {When.NEXT_SWEEP, When.NEXT_SWEEPS}
+    sentence = outlook_wording.of_taken(decision, around, locked=locked)
+    return Outlook(job, action, when, at, around.stop or decision.why, sentence, decision, locked)
 
 
-def preview(around: Surroundings, limit: int) -> list[Outlook]:
-    """Return what will happen to at most ``limit`` stale or unknown runs, those waiting longest first."""
-    runs = Job.objects.silent().order_by("updated_at", "pk")[:limit]
+def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[Outlook]:
+    """Return what will happen to at most ``limit`` stale or unknown runs, those waiting longest first.
+
+    Which rows others have locked is known from the last sweep; ``probing`` tries it out, for a moment.
+    """
+    runs = list(Job.objects.silent().order_by("updated_at", "pk")[:limit])
+    if probing:
+        around = replace(around, locked=locked_by_others([run.pk for run in runs]))
     return [of_run(run, around) for run in runs]
+
+
+def totals(outlooks: Sequence[Outlook]) -> str:
+    """Return the totals of a preview in one line, as those of a sweep: each run is in exactly one of them."""
+    counts = Counter(outlook.verb for outlook in outlooks)
+    return (
+        f"{many(len(outlooks), 'stale run')}: {counts[SweepAction.REQUEUE]:,} to requeue, "
+        f"{counts[SweepAction.QUARANTINE]:,} to quarantine, {counts[SweepAction.NOTHING]:,} to skip, "
+        f"{counts[LOCKED]:,} locked by others"
+    )
 
 
 def _when(around: Surroundings) -> tuple[When, datetime | None]:

@@ -1,44 +1,28 @@
-"""The same work on several database connections in parallel: each lane is a thread with its own connection."""
+"""The same work on several database connections in parallel: each is used by a thread of its own."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from types import TracebackType
+from concurrent.futures import ThreadPoolExecutor
 
 from django.db import OperationalError, connection
 
 logger = logging.getLogger(__name__)
 
 
-class Lanes(AbstractContextManager["Lanes", None]):
-    """The caller's lane, and up to ``count - 1`` others that it can open during the work.
+def in_parallel(work: Callable[[], None], connections: int) -> None:
+    """Do ``work`` on the caller's connection and on ``connections - 1`` others at once; return when all have ended.
 
-    Leaving the context waits until the others have ended, and raises what one of them raised. Inside a transaction of
-    the caller there are no others, because they would not see its changes.
+    An error of any of them is raised. Inside a transaction of the caller there are no others, because they would not see
+    its changes.
     """
-
-    def __init__(self, count: int) -> None:
-        self._closed = 0 if connection.in_atomic_block else count - 1
-        self._pool = ThreadPoolExecutor(self._closed or 1, thread_name_prefix="lane")
-        self._opened: list[Future[None]] = []
-
-    def open(self, work: Callable[[], None]) -> None:
-        """Let the other lanes do ``work`` too; calling it again has no effect.
-
-        Without a connection from the server a lane does nothing, and the work takes longer.
-        """
-        while self._closed:
-            self._closed -= 1
-            self._opened.append(self._pool.submit(_on_own_connection, work))
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._pool.shutdown()
-        if kind is None:
-            for lane in self._opened:
-                lane.result()
+    others = 0 if connection.in_atomic_block else connections - 1
+    with ThreadPoolExecutor(max(1, others), thread_name_prefix="sweep") as pool:
+        ends = [pool.submit(_on_own_connection, work) for _ in range(others)]
+        work()
+    for end in ends:
+        end.result()
 
 
 def _on_own_connection(work: Callable[[], None]) -> None:

@@ -1,21 +1,47 @@
-"""Statement one of a recovery: lock the next page of stale runs, and read what a decision needs (I3)."""
+"""Statement one of a recovery: find the next page of stale runs, and lock those that nobody else has locked (I3).
+
+The page and what a decision needs are read first, then locked, so that runs that others hold are part of the page: they
+are passed over, counted and told.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
+
+from django.db import transaction
 
 from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.models.staleness import last_seen_of
 from jobs.models.worker_observation import CountedBeat
 from jobs.recovery.binary_values import binary_cursor
-from opsconsole.kit.row_locks import locked_if_free
+from opsconsole.kit.row_locks import if_free_in_statement, locked_if_free
 
 # The end of a page, in the order (updated_at, id).
 Place = tuple[datetime, UUID]
 BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+
+# A run that changed after the page was read is not locked either.
+_PAGE = """
+WITH page ({columns}) AS MATERIALIZED (
+    SELECT * FROM ({stale_runs}) AS run ({columns})
+     WHERE (updated_at, pk) > (%s, %s)
+     ORDER BY updated_at, pk
+     LIMIT %s
+), held AS (
+    SELECT job.id
+      FROM jobs AS job
+      JOIN page ON job.id = page.pk AND job.run_epoch = page.run_epoch AND job.updated_at = page.updated_at
+     WHERE job.status = 'in_progress'
+       {job_if_free}
+)
+SELECT held.id IS NOT NULL, page.*
+  FROM page LEFT JOIN held ON held.id = page.pk
+ ORDER BY page.updated_at, page.pk
+"""
 
 
 class StaleRun(NamedTuple):
@@ -49,42 +75,82 @@ class StaleRun(NamedTuple):
         return self.updated_at, self.pk
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page of stale runs: ``held`` are locked by this transaction, ``passed_over`` by others.
+
+    ``changed`` are no longer stale: a worker or somebody else was quicker.
+    """
+
+    held: list[StaleRun] = field(default_factory=list)
+    passed_over: list[StaleRun] = field(default_factory=list)
+    changed: list[StaleRun] = field(default_factory=list)
+    end: Place | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.held) + len(self.passed_over) + len(self.changed)
+
+    @classmethod
+    def of(cls, runs: Sequence[StaleRun], held_ids: set[UUID]) -> Page:
+        """Sort the runs of a page by who holds them."""
+        held = [run for run in runs if run.pk in held_ids]
+        others = [run for run in runs if run.pk not in held_ids]
+        # Asked on a newer snapshot: who is not stale any more was not passed over.
+        still = Job.objects.stale().filter(pk__in=[run.pk for run in others]).order_by()
+        still_stale = set(still.values_list("pk", flat=True)) if others else set()
+        return cls(
+            held=_with_beats_of_workers(held),
+            passed_over=[run for run in others if run.pk in still_stale],
+            changed=[run for run in others if run.pk not in still_stale],
+            end=runs[-1].place if runs else None,
+        )
+
+
 class StaleRuns:
-    """Pages of stale runs, those waiting longest first.
+    """The stale runs of one sweep, page by page, those waiting longest first.
 
     The SQL is built once, because building takes Django as long as finding a page takes the server.
     """
 
     def __init__(self) -> None:
-        runs = Job.objects.stale().after(*BEGINNING).order_by("updated_at", "pk")
-        read = [name for name in StaleRun._fields if name not in StaleRun._field_defaults]
-        self._runs = locked_if_free(runs, of=("self",)).values_list(*read)
-        self._built: dict[int, tuple[str, tuple[Any, ...]]] = {}
+        columns = [name for name in StaleRun._fields if name not in StaleRun._field_defaults]
+        stale = Job.objects.stale().order_by().values_list(*columns)
+        stale_runs, self._parameters = stale.query.sql_with_params()
+        self._statement = _PAGE.format(
+            columns=", ".join(columns), stale_runs=stale_runs, job_if_free=if_free_in_statement(of="job")
+        )
 
-    def lock(self, size: int, behind: Place) -> list[StaleRun]:
-        """Lock at most ``size`` runs after this place that no other sweep, worker or operator has locked."""
-        if size not in self._built:
-            self._built[size] = self._runs[:size].query.sql_with_params()
-        statement, parameters = self._built[size]
-        from_here: dict[Any, Any] = dict(zip(BEGINNING, behind, strict=True))
+    def lock(self, size: int, behind: Place) -> Page:
+        """Read the next ``size`` runs after this place, and lock those that are free."""
         with binary_cursor() as cursor:
-            cursor.execute(statement, [from_here.get(value, value) for value in parameters])
-            return _with_beats_of_workers([StaleRun(*row) for row in cursor.fetchall()])
+            cursor.execute(self._statement, [*self._parameters, *behind, size])
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        runs = [StaleRun(*values) for _, *values in rows]
+        return Page.of(runs, {run.pk for run, (held, *_) in zip(runs, rows, strict=True) if held})
 
 
-def held_again(page: Sequence[StaleRun]) -> list[StaleRun]:
-    """Lock the runs of a page again after its transaction failed; return those that could be locked."""
-    jobs = Job.objects.filter(pk__in=[run.pk for run in page]).order_by("updated_at", "pk")
-    held = set(locked_if_free(jobs).values_list("pk", flat=True))
-    return [run for run in page if run.pk in held]
+def lock_again(runs: Sequence[StaleRun]) -> Page:
+    """Lock these runs of a page whose transaction failed and released its locks."""
+    jobs = Job.objects.filter(pk__in=[run.pk for run in runs]).order_by("updated_at", "pk")
+    return Page.of(runs, set(locked_if_free(jobs).values_list("pk", flat=True)))
 
 
-def _with_beats_of_workers(page: list[StaleRun]) -> list[StaleRun]:
+def locked_by_others(job_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Return which of these jobs others have locked. The free ones are locked for a moment only."""
+    jobs = Job.objects.filter(pk__in=job_ids)
+    with transaction.atomic():
+        free = set(locked_if_free(jobs).values_list("pk", flat=True))
+        transaction.set_rollback(True)
+    return frozenset(jobs.exclude(pk__in=free).values_list("pk", flat=True))
+
+
+def _with_beats_of_workers(runs: list[StaleRun]) -> list[StaleRun]:
     """Add the heartbeats of workers to the few runs without one of their own, because they tell why such runs are silent."""
-    workers = {run.worker_id for run in page if run.beat_at is None and run.worker_id}
+    workers = {run.worker_id for run in runs if run.beat_at is None and run.worker_id}
     if not workers:
-        return page
+        return runs
     beats = dict(WorkerHeartbeat.objects.filter(pk__in=workers).values_list("pk", CountedBeat()))
     return [
-        run if run.beat_at else run._replace(worker_beat_at=beats.get(run.worker_id or "")) for run in page
+        run if run.beat_at else run._replace(worker_beat_at=beats.get(run.worker_id or "")) for run in runs
     ]

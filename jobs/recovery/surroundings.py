@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Exists, Subquery
@@ -41,7 +42,7 @@ class Surroundings:
 
     ``mass`` is how many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
     than one sweep recovers. A pause without ``paused_until`` has no end. ``sweep_interval`` is the interval that the last
-    sweep recorded.
+    sweep recorded. ``locked``: jobs whose row others had locked when the last sweep, or the reader, looked.
     """
 
     read_at: datetime
@@ -56,6 +57,7 @@ class Surroundings:
     schedule_paused: bool = False
     mass: int = 0
     overfull: bool = False
+    locked: frozenset[UUID] = frozenset()
 
     @property
     def sweeps_were_away(self) -> bool:
@@ -130,6 +132,7 @@ def glance() -> Surroundings:
         paused_until=Subquery(pause.values("until")[:1]),
         last_sweep_at=Subquery(ended.values("finished_at")[:1]),
         last_trigger=Subquery(ended.values("trigger")[:1]),
+        last_locked=Subquery(ended.values("details__locked")[:1]),
         sweep_interval=Subquery(monitor_alerts.named(monitor_alerts.SWEEP).values("interval")),
         scheduled=Exists(schedules),
         schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
@@ -147,6 +150,7 @@ def glance() -> Surroundings:
         last_sweep_at=state.last_sweep_at,
         sweep_interval=state.sweep_interval or control.configured_interval(),
         schedule_paused=by_schedule and state.scheduled and not state.schedule_on,
+        locked=frozenset(map(UUID, state.last_locked or {})),
     )
 
 

@@ -17,10 +17,10 @@ from alerts import notify
 from alerts.watch import monitor_alerts
 from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
-from jobs.recovery import control, hung_runs, lost_messages, surroundings
-from jobs.recovery.batches import Tally, recover_all
-from jobs.recovery.decision import SweepAction
+from jobs.recovery import control, hung_runs, lost_messages, passed_over, surroundings
+from jobs.recovery.batches import recover_all
 from jobs.recovery.surroundings import Stop, Surroundings
+from jobs.recovery.totals import Totals
 from jobs.runs import observations
 
 _MODES = {
@@ -45,22 +45,26 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
         control.excuse_outage()
     around = _with_the_hold(around)
     row = Sweep.objects.create(trigger=trigger, mode=_MODES[around.standstill])
-    tally = _observe() if around.standstill else recover_all(around.acting_policy)
+    totals = _observe() if around.standstill else recover_all(around.acting_policy)
+    locked = passed_over.details(totals.locked, around.read_at)
     Sweep.objects.filter(pk=row.pk).update(
         finished_at=Now(),
-        found=tally.found,
-        requeued=tally.done[SweepAction.REQUEUE],
-        quarantined=tally.done[SweepAction.QUARANTINE],
-        skipped=tally.done[SweepAction.NOTHING],
-        errors=tally.errors,
+        found=totals.found,
+        requeued=totals.requeued,
+        quarantined=totals.quarantined,
+        skipped=totals.skipped,
+        locked=len(totals.locked),
+        errors=totals.errors,
         resent=0 if row.mode in STANDING_STILL else lost_messages.resend_lost(),
-        note=_note(around, tally, after_outage=after_outage),
-        details={"lines": tally.lines},
+        note=_note(around, totals, after_outage=after_outage),
+        details=locked | {"lines": [*totals.lines, *locked["lines"]]},
     )
+    row.refresh_from_db()
+    if not around.standstill:
+        passed_over.watch(row, around.read_at)
     observations.look_at_beats()
     hung_runs.watch()
     notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())
-    row.refresh_from_db()
     return row
 
 
@@ -73,7 +77,7 @@ def _with_the_hold(around: Surroundings) -> Surroundings:
     return around
 
 
-def _note(around: Surroundings, tally: Tally, *, after_outage: bool) -> str:
+def _note(around: Surroundings, totals: Totals, *, after_outage: bool) -> str:
     if after_outage:
         return (
             "No sweep had finished for a long time. Staleness counts from now, because workers may not have been "
@@ -87,12 +91,10 @@ def _note(around: Surroundings, tally: Tally, *, after_outage: bool) -> str:
         case Stop.HELD:
             until = around.hold_until or around.read_at + stale_after()
             return f"Mass staleness: held until {until:%H:%M:%S %Z}, or until somebody releases the hold."
-    if tally.full:
+    if totals.recovered >= settings.OPSCONSOLE_SWEEP_LIMIT:
         return f"Stopped at {settings.OPSCONSOLE_SWEEP_LIMIT} recovered runs; the others are left to later sweeps."
     return ""
 
 
-def _observe() -> Tally:
-    tally = Tally()
-    tally.found = Job.objects.stale().count()
-    return tally
+def _observe() -> Totals:
+    return Totals(skipped=Job.objects.stale().count())

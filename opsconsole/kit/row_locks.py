@@ -23,7 +23,10 @@ from psycopg.errors import LockNotAvailable, QueryCanceled
 
 # How long a statement waits for a row that another transaction has locked.
 WAIT = timedelta(seconds=3)
+# How long a transaction that locks many rows may be idle between two statements.
+IDLE = timedelta(seconds=20)
 
+NO_KEY_UPDATE = "FOR NO KEY UPDATE"
 # For SQL whose rows are then deleted: DELETE takes FOR UPDATE anyway, and would wait for what a weaker lock lets pass.
 TO_DELETE_IF_FREE = "FOR UPDATE SKIP LOCKED"
 
@@ -59,7 +62,7 @@ def in_statement(of: str = "") -> str:
 
 def if_free_in_statement(of: str = "") -> str:
     """Return the same as ``locked_if_free`` as a clause of SQL. ``of``: the alias of the table to lock."""
-    return f"FOR NO KEY UPDATE {f'OF {of} ' if of else ''}SKIP LOCKED"
+    return f"{NO_KEY_UPDATE} {f'OF {of} ' if of else ''}SKIP LOCKED"
 
 
 def limit_waits(wait: timedelta | None = None) -> None:
@@ -72,6 +75,21 @@ def limit_waits(wait: timedelta | None = None) -> None:
 
 def _setting(wait: timedelta) -> str:
     return f"{max(1, round(wait.total_seconds() * 1000))}ms"  # To PostgreSQL, zero means for ever.
+
+
+def limit_transaction(wait: timedelta | None = None, **settings: str) -> None:
+    """Limit the waits of this transaction, and let the server end its session when its client says nothing for ``IDLE``.
+
+    A client that lost its power or its network says so to nobody, and the server would keep its locks for hours.
+    ``settings`` are further ones that count until the transaction ends. All of it is one round trip.
+    """
+    values = settings | {
+        "lock_timeout": _setting(WAIT if wait is None else wait),
+        "idle_in_transaction_session_timeout": _setting(IDLE),
+    }
+    each = ", ".join(["set_config(%s, %s, true)"] * len(values))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {each}", [text for setting in values.items() for text in setting])
 
 
 def waited_in_vain(error: DatabaseError) -> bool:

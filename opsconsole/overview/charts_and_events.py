@@ -126,8 +126,9 @@ def _happened() -> list[Happening]:
 
 def _of_sweep(sweep: Sweep) -> Happening:
     what = f"A sweep found {exactly(sweep.found, 'stale run')}, requeued {sweep.requeued:,}, quarantined {sweep.quarantined:,}"
-    url = reverse("admin:jobs_sweep_change", args=[sweep.pk])
-    return Happening(sweep.started_at, f"{what}, {sweep.errors:,} failed" if sweep.errors else what, url)
+    rest = ((sweep.skipped, "skipped"), (sweep.locked, "locked by others"), (sweep.errors, "failed"))
+    sentence = ", ".join([what, *(f"{count:,} {word}" for count, word in rest if count)])
+    return Happening(sweep.started_at, sentence, reverse("admin:jobs_sweep_change", args=[sweep.pk]))
 
 
 def _of_alert(alert: Alert) -> Happening:

@@ -13,7 +13,8 @@ from django.db.models.functions import Now
 from alerts.models import Alert
 from alerts.watch import monitor_alerts
 from jobs.models import Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
-from jobs.recovery import lost_messages, surroundings, waiting
+from jobs.recovery import lost_messages, passed_over, surroundings, waiting
+from jobs.recovery.passed_over import LockedRuns
 from jobs.recovery.surroundings import Surroundings
 from jobs.watch import gauges
 from opsconsole.kit.counting import count
@@ -69,6 +70,7 @@ class Overview:
     last_sweep: Sweep | None
     sweep_is_late: bool
     unread_queues: tuple[str, ...]
+    locked_runs: LockedRuns | None = None
     without_workers: int = 0
     lost: int = 0
     in_vain: int = 0
@@ -133,6 +135,7 @@ def _read() -> Overview:
         created_at__gte=Now() - 7 * FAILED_WITHIN,
     )
     workers = WorkerHeartbeat.objects.counted()
+    last_sweep = Sweep.objects.last_finished()
     return Overview(
         read_at=around.read_at,
         mass=around.mass,
@@ -148,7 +151,8 @@ def _read() -> Overview:
         workers_alive=workers["alive"],
         workers_silent=workers["silent"],
         workers_dead=workers["dead"],
-        last_sweep=Sweep.objects.finished().order_by("-started_at", "-id").first(),
+        last_sweep=last_sweep,
+        locked_runs=passed_over.long_locked(last_sweep),
         sweep_is_late=monitor_alerts.is_late(monitor_alerts.SWEEP),
         firing=count(Alert.objects.firing()),
         worst_alert=Alert.objects.firing()

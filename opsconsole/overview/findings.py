@@ -82,6 +82,9 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
         problems.append(
             Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist")
         )
+    if seen.locked_runs:
+        sentence, advice = seen.locked_runs.sentence(seen.read_at), seen.locked_runs.advice
+        problems.append(Finding("bad", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
     if seen.unread_queues:
         sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
         advice = "Its depth is unknown. See the error of the last reading."

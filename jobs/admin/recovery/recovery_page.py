@@ -16,10 +16,10 @@ from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm
-from jobs.models import RecoveryControl
+from jobs.models import RecoveryControl, Sweep
 from jobs.models.worker import stale_after
 from jobs.operations import previews
-from jobs.recovery import control, outlook, surroundings, what_if
+from jobs.recovery import control, outlook, passed_over, surroundings, what_if
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit import audit
@@ -76,11 +76,14 @@ class RecoveryAdmin(OnePageAdmin):
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
         around = surroundings.read()
         prospect = outlook.of_sweeps(around)
+        locked = passed_over.long_locked(Sweep.objects.last_finished())
         context = {
             "title": "Recovery",
             "state": RecoveryControl.objects.annotate(db_now=Now()).get(pk=1),
             "prospect": prospect,
             "tone": TONES.get(prospect.stop, "bad"),
+            "passed_over": locked and locked.sentence(around.read_at),
+            "passed_over_advice": locked and locked.advice,
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
             "arm_form": ArmForm(prefix="arm"),
             "disarm_form": ReasonForm(prefix="disarm"),
@@ -101,7 +104,7 @@ class RecoveryAdmin(OnePageAdmin):
             "cutoff": cutoff,
             "reason": reason,
             "signed": signing.dumps(frozen, salt=SALT),
-            **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff)),
+            **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), probing=True),
         }
         return self._render(request, "admin/jobs/recovery_arm.html", context)
 
@@ -151,10 +154,10 @@ def _thaw(signed: str) -> list[Any] | None:
     return frozen
 
 
-def _stale_runs(around: Surroundings) -> dict[str, Any]:
+def _stale_runs(around: Surroundings, *, probing: bool = False) -> dict[str, Any]:
     """Return what will happen to the stale runs: the counts, and the first ``SHOWN`` one by one."""
-    outlooks = outlook.preview(around, PREVIEWED)
-    counts = Counter(each.action for each in outlooks)
+    outlooks = outlook.preview(around, PREVIEWED, probing=probing)
+    counts = Counter(each.verb for each in outlooks)
     return {
         "outlooks": outlooks[:SHOWN],
         "hidden": max(0, len(outlooks) - SHOWN),
@@ -163,5 +166,6 @@ def _stale_runs(around: Surroundings) -> dict[str, Any]:
         "requeued": counts[SweepAction.REQUEUE],
         "quarantined": counts[SweepAction.QUARANTINE],
         "skipped": counts[SweepAction.NOTHING],
+        "locked": counts[outlook.LOCKED],
         "once_armed": outlook.of_sweeps(around).sentence,
     }

@@ -26,6 +26,8 @@ OUTCOMES = {
     "recovered": ("Requeued runs", Q(found__gt=0, requeued__gt=0)),
     "found": ("Found stale runs", Q(found__gt=0)),
     "errors": ("With errors", Q(errors__gt=0)),
+    # The conditions of an index on found sweeps.
+    "locked": ("Passed over locked runs", Q(found__gt=0, locked__gt=0)),
 }
 SPANS = {
     "hour": ("In the last hour", timedelta(hours=1)),
@@ -66,6 +68,7 @@ class SweepAdmin(AgedAdmin):
         "requeued",
         "quarantined",
         "skipped",
+        "locked",
         "errors",
         "lost_resent",
         "took",
@@ -82,6 +85,7 @@ class SweepAdmin(AgedAdmin):
         "requeued",
         "quarantined",
         "skipped",
+        "locked",
         "errors",
         "resent",
         "note",
@@ -102,7 +106,11 @@ class SweepAdmin(AgedAdmin):
         if sweep.mode != Sweep.Mode.ARMED:
             tone = "warning" if sweep.mode == Sweep.Mode.HELD else "waiting"
             return badge(sweep.get_mode_display().capitalize(), tone)
-        return badge("Recovered", "good") if sweep.found else badge("Nothing found")
+        if sweep.requeued or sweep.quarantined:
+            return badge("Recovered", "good")
+        if sweep.locked:
+            return badge("Locked by others", "warning")
+        return badge("Left alone", "waiting") if sweep.found else badge("Nothing found")
 
     @admin.display(description="re-sent")
     def lost_resent(self, sweep: Sweep) -> int:
@@ -115,6 +123,6 @@ class SweepAdmin(AgedAdmin):
         milliseconds = sweep.duration / timedelta(milliseconds=1)
         return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else spell(sweep.duration)
 
-    @admin.display(description="skipped or failed")
+    @admin.display(description="skipped, locked or failed")
     def lines(self, sweep: Sweep) -> SafeString:
         return pretty(sweep.details)

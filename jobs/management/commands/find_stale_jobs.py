@@ -54,6 +54,7 @@ def _as_json(each: Outlook) -> str:
             "sentence": diagnosis.sentence,
             "outlook": {
                 "action": each.action,
+                "locked": each.locked,
                 "when": each.when,
                 "at": each.at.isoformat() if each.at else None,
                 "reason": each.reason,
@@ -64,7 +65,7 @@ def _as_json(each: Outlook) -> str:
 
 
 def _as_row(each: Outlook) -> str:
-    job, will = each.job, each.action
+    job, will = each.job, each.verb
     silence = spell(job.read_at - job.last_seen)
     reason = diagnose(job).reason
     why = reason.label if reason else ""

@@ -13,7 +13,6 @@ from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
 from opsconsole.kit import commands
-from opsconsole.kit.counting import many
 
 
 class Command(BaseCommand):
@@ -56,19 +55,17 @@ class Command(BaseCommand):
         if not around.armed:
             self.stdout.write(f"{outlook.of_sweeps(around).sentence} If recovery were armed now:")
             around = surroundings.if_armed(around, around.policy.cutoff)
-        outlooks = outlook.preview(around, limit)
+        outlooks = outlook.preview(around, limit, probing=True)
         for each in outlooks:
-            self.stdout.write(f"{each.action:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}")
+            self.stdout.write(f"{each.verb:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}")
         if outlooks:
             self.stdout.write(outlook.of_sweeps(around).sentence)
-        self.stdout.write(f"{many(len(outlooks), 'stale run')}; nothing was changed.")
+        self.stdout.write(f"{outlook.totals(outlooks)}; nothing was changed.")
 
     def _sweep(self, interval: float) -> Sweep:
         queue_depths.refresh_queue_states()
         sweep = sweeps.sweep("command", every=timedelta(seconds=interval))
-        commands.say(
-            self,
-            f"found {sweep.found}, requeued {sweep.requeued}, quarantined {sweep.quarantined}, "
-            f"skipped {sweep.skipped}, errors {sweep.errors}, lost messages re-sent {sweep.resent}. {sweep.note}",
-        )
+        commands.say(self, f"{sweep.totals}; lost messages re-sent {sweep.resent:,}. {sweep.note}")
+        for line in sweep.details["lines"]:
+            commands.say(self, line)
         return sweep

@@ -305,7 +305,7 @@ def from_now(fields: dict[str, Any]) -> dict[str, Any]:
 
 def locked() -> list[StaleRun]:
     with transaction.atomic():
-        return StaleRuns().lock(1_000, BEGINNING)
+        return StaleRuns().lock(1_000, BEGINNING).held
 
 
 def test_queryset_agrees(world: World) -> None:

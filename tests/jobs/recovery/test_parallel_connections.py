@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from jobs.recovery.parallel_connections import Lanes
+from jobs.recovery.parallel_connections import in_parallel
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,7 +20,11 @@ def backend() -> int:
     return pid
 
 
-def test_each_lane_uses_its_own_connection() -> None:
+def in_the_caller() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def test_each_thread_uses_its_own_connection() -> None:
     met = threading.Barrier(3, timeout=10)
     backends: set[int] = set()
 
@@ -28,48 +32,47 @@ def test_each_lane_uses_its_own_connection() -> None:
         met.wait()
         backends.add(backend())
 
-    with Lanes(3) as opened:
-        opened.open(work)
-        opened.open(work)
-        work()
+    in_parallel(work, 3)
     assert len(backends) == 3
 
 
-def test_no_lane_starts_unasked() -> None:
-    with Lanes(3):
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
+@pytest.mark.parametrize("within", [False, True])
+def test_caller_works_alone_on_one_connection_and_inside_a_transaction(within: bool) -> None:
+    calls: list[bool] = []
+    if within:
+        with transaction.atomic():
+            in_parallel(lambda: calls.append(in_the_caller()), 2)
+    else:
+        in_parallel(lambda: calls.append(in_the_caller()), 1)
+    assert calls == [True]
 
 
-def test_no_other_lanes_inside_transaction() -> None:
-    with transaction.atomic(), Lanes(2) as opened:
-        opened.open(lambda: pytest.fail("It would not see what the caller wrote."))
+def test_error_of_another_thread_is_raised() -> None:
+    def work() -> None:
+        if not in_the_caller():
+            raise ValueError("of the other thread")
+
+    with pytest.raises(ValueError, match="of the other thread"):
+        in_parallel(work, 2)
 
 
-def test_error_of_another_lane_is_raised() -> None:
-    def fail() -> None:
-        raise ValueError("of the other lane")
+def test_error_of_the_caller_takes_precedence() -> None:
+    def work() -> None:
+        raise LookupError("of the caller") if in_the_caller() else ValueError("of the other thread")
 
-    with pytest.raises(ValueError, match="of the other lane"), Lanes(2) as opened:
-        opened.open(fail)
-
-
-def test_error_of_caller_takes_precedence_over_error_of_lane() -> None:
-    def fail() -> None:
-        raise ValueError("of the other lane")
-
-    with pytest.raises(LookupError, match="of the caller"), Lanes(2) as opened:
-        opened.open(fail)
-        raise LookupError("of the caller")
+    with pytest.raises(LookupError, match="of the caller"):
+        in_parallel(work, 2)
 
 
-def test_lane_that_cannot_connect_is_skipped(
+def test_thread_that_cannot_connect_leaves_the_work_to_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refused(_: DatabaseWrapper) -> None:
         raise OperationalError("sorry, too many clients already")
 
     monkeypatch.setattr(DatabaseWrapper, "ensure_connection", refused)
-    with Lanes(2) as opened:
-        opened.open(lambda: pytest.fail("It has no connection."))
+    calls: list[bool] = []
+    in_parallel(lambda: calls.append(in_the_caller()), 2)
     monkeypatch.undo()
+    assert calls == [True]
     assert "too many clients" in caplog.text

@@ -19,13 +19,15 @@ from alerts.models import Alert
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
 from jobs.recovery import batches, control, outlook, rescue, surroundings, sweeps
 from jobs.recovery.decision import SweepAction
-from jobs.recovery.stale_pages import held_again
+from jobs.recovery.stale_pages import lock_again
+from jobs.recovery.totals import Totals
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.diagnosis import Reason
 from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
+from opsconsole.kit.row_locks import locked
 from tests.factories import SECOND, beat, job, run
 
 THRESHOLD = timedelta(minutes=10)
@@ -357,14 +359,14 @@ def between_lock_and_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callabl
     """Return a function that runs another on its own connection after the page is locked and before it is written."""
 
     def install(interlude: Callable[[], object]) -> None:
-        settle = batches._settle
+        recover = batches.recover
 
-        def wrapped(*given: Any, **how: Any) -> batches.Tally:
+        def wrapped(*given: Any) -> Totals:
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(_on_own_connection, interlude).result(timeout=10)
-            return settle(*given, **how)
+            return recover(*given)
 
-        monkeypatch.setattr(batches, "_settle", wrapped)
+        monkeypatch.setattr(batches, "recover", wrapped)
 
     return install
 
@@ -421,7 +423,7 @@ def test_pages_wait_for_the_disk_together_at_the_commit_of_the_sweep(
 
         return looked
 
-    monkeypatch.setattr(batches, "_settle", look_before(batches._settle))
+    monkeypatch.setattr(batches, "recover", look_before(batches.recover))
     monkeypatch.setattr(sweeps, "_note", lambda *_, **__: look_before(str)())
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = on")
@@ -461,7 +463,7 @@ def test_refused_page_is_locked_again_before_its_rows_are_tried(monkeypatch: pyt
     _arm_again()
     bad, alive, taken, dead = (dead_run(worker=f"worker-{number}") for number in range(4))
     requeue = rescue.requeue
-    locked, swept = threading.Event(), threading.Event()
+    is_locked, swept = threading.Event(), threading.Event()
 
     def refused(decisions: Any) -> Any:
         if bad.pk in {decision.run.pk for decision in decisions}:
@@ -470,24 +472,27 @@ def test_refused_page_is_locked_again_before_its_rows_are_tried(monkeypatch: pyt
 
     def hold() -> None:
         with transaction.atomic():
-            Job.objects.select_for_update().get(pk=taken.pk)
-            locked.set()
+            locked(Job.objects.filter(pk=taken.pk)).get()
+            is_locked.set()
             assert swept.wait(10)
 
     def meanwhile(page: Any) -> Any:
-        others.submit(_on_own_connection, lambda: heartbeats.say(Worker("worker-1"), alive.pk, 1)).result(10)
-        holding.append(others.submit(_on_own_connection, hold))
-        assert locked.wait(10)
-        return held_again(page)
+        if not holding:
+            others.submit(_on_own_connection, lambda: heartbeats.say(Worker("worker-1"), alive.pk, 1)).result(
+                10
+            )
+            holding.append(others.submit(_on_own_connection, hold))
+            assert is_locked.wait(10)
+        return lock_again(page)
 
     monkeypatch.setattr(rescue, "requeue", refused)
-    monkeypatch.setattr(batches, "held_again", meanwhile)
+    monkeypatch.setattr(batches, "lock_again", meanwhile)
     holding: list[Future[None]] = []
     with ThreadPoolExecutor(1) as others:
         found = sweeps.sweep("test")
         swept.set()
         holding[0].result(10)
-    assert (found.requeued, found.errors, found.skipped) == (1, 1, 1)
+    assert (found.requeued, found.errors, found.skipped, found.locked) == (1, 1, 1, 1)
     assert dict(Job.objects.values_list("pk", "run_epoch")) == {
         bad.pk: 1,
         alive.pk: 1,

@@ -1,0 +1,75 @@
+"""Totals: what one sweep found and did. Everything that was found is in exactly one of the other totals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import DatabaseError
+
+from jobs.recovery.decision import SweepAction
+from jobs.recovery.stale_pages import Page, StaleRun
+from opsconsole.kit.errors import first_line
+
+logger = logging.getLogger(__name__)
+
+LINES_KEPT = 50
+CHANGED = "Its worker sent a heartbeat, or the run ended, a moment ago."
+
+
+@dataclass
+class Totals:
+    """``lines`` tell the first skips and errors one by one; ``locked`` are the runs that others hold."""
+
+    requeued: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    errors: int = 0
+    locked: list[UUID] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        return self.recovered + self.skipped + len(self.locked) + self.errors
+
+    @property
+    def recovered(self) -> int:
+        return self.requeued + self.quarantined
+
+    @classmethod
+    def of_untaken(cls, page: Page) -> Totals:
+        """Return the totals of the runs that others hold or changed, before anything is decided."""
+        totals = cls(locked=[run.pk for run in page.passed_over])
+        for run in page.changed:
+            totals.skip(run.pk, CHANGED)
+        return totals
+
+    def add(self, other: Totals) -> None:
+        self.requeued += other.requeued
+        self.quarantined += other.quarantined
+        self.skipped += other.skipped
+        self.errors += other.errors
+        self.locked += other.locked
+        self._tell(other.lines)
+
+    def take(self, action: SweepAction, count: int) -> None:
+        """Count runs that were taken from their workers."""
+        if action == SweepAction.QUARANTINE:
+            self.quarantined += count
+        else:
+            self.requeued += count
+
+    def skip(self, job_id: UUID, sentence: str) -> None:
+        self.skipped += 1
+        self._tell([f"{job_id} skipped: {sentence}"])
+
+    def fail(self, run: StaleRun, error: DatabaseError) -> None:
+        self.errors += 1
+        sentence = first_line(error)
+        logger.error("Run %s of job %s can't be recovered: %s", run.run_epoch, run.pk, sentence)
+        self._tell([f"{run.pk} failed: {sentence}"])
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        self.lines = [*self.lines, *lines][:LINES_KEPT]
