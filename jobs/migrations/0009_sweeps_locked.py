@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0007_evidence_of_life")]
+    dependencies = [("jobs", "0008_undelivered_letters")]
 
     operations = [
         migrations.AddField(
