@@ -18,6 +18,7 @@ from botocore.config import Config
 
 from jobs.models.queue import MAX_VISIBILITY_SECONDS
 from jobs.sqs.addresses import console_link, is_fifo, region_and_endpoint
+from jobs.sqs.credentials import RenewableCredentials, session_with
 from jobs.sqs.failures import (
     MessageRefused,
     QueueError,
@@ -230,6 +231,11 @@ def _client(pid: int, region: str, endpoint: str, *, once: bool = False) -> SQSC
     """Create a client per process (``pid``): connections must not be shared with a forked child."""
     # A separate session, because boto3's default session is not thread-safe while a client is created.
     config = CONFIG.merge(ONCE) if once else CONFIG
-    client = boto3.session.Session().client("sqs", region_name=region, endpoint_url=endpoint, config=config)
+    credentials = RenewableCredentials()
+    session = boto3.session.Session(botocore_session=session_with(credentials))
+    client = session.client("sqs", region_name=region, endpoint_url=endpoint, config=config)
     client.meta.events.register("after-call.sqs", check_answer)
+    # The types of boto3 know no handler whose answer counts.
+    renew: Any = credentials.renew_when_refused
+    client.meta.events.register_first("needs-retry.sqs", renew)
     return client

@@ -10,6 +10,7 @@ from typing import Any
 from botocore import exceptions as vendor
 from botocore.parsers import ResponseParserError
 
+from jobs.sqs import credentials
 from opsconsole.kit.errors import OpsConsoleError
 
 LONGEST_DETAIL = 300
@@ -135,6 +136,11 @@ def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
         return QueueThrottled(f"The queue {queue_url} asks for fewer requests: {said}")
     if status >= 500:
         return QueueUnavailable(f"The queue {queue_url} failed: {said}")
+    if code in credentials.REFUSED:
+        return QueueMisconfigured(
+            f"AWS refuses the credentials that {queue_url} is used with: {said} Renew them where this process finds them: "
+            "its role, its credentials file or its environment. A renewed role or file is used without a restart."
+        )
     if code in REFUSED:
         return MessageRefused(f"The queue {queue_url} refuses this message: {said}")
     return QueueMisconfigured(
