@@ -208,7 +208,9 @@ def _lines(members: Sequence[BulkMember], kind: Kind) -> list[MemberLine]:
 
 
 def _line(member: BulkMember, kind: Kind, about: str, result: MemberResult | None) -> MemberLine:
-    outcome = badge(Outcome(member.outcome).label.capitalize(), OUTCOME_TONES[member.outcome])
+    # That it was done is no success yet where its result says otherwise.
+    tone = "quiet" if result else OUTCOME_TONES[member.outcome]
+    outcome = badge(Outcome(member.outcome).label.capitalize(), tone)
     seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
     url = reverse(f"admin:{kind.page}_change", args=[member.subject])
     return MemberLine(

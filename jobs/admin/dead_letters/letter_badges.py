@@ -23,12 +23,15 @@ STATE_TONES: dict[str, str] = {
 }
 
 
-def state(letter: DeadLetter, followed: Followed | None) -> SafeString:
-    """Return the state of the letter; of one that was replayed also what became of it, since sending is no success."""
+def state(letter: DeadLetter, followed: Followed | None, *, linked: bool = True) -> SafeString:
+    """Return the state of the letter; of one that was replayed also what became of it, since sending is no success.
+
+    ``linked``: with a link to the letter as which it failed again.
+    """
     label = letter.get_state_display().capitalize()
     if letter.state != DeadLetter.State.REPLAYED or followed is None:
         return badge(label, STATE_TONES.get(letter.state, "quiet"))
-    result = letter_actions.result(followed.result, followed.again)
+    result = letter_actions.result(followed.result, followed.again if linked else None)
     return labels.result(result, "jobs_deadletter", f"{label}, {result.label.lower()}")
 
 

@@ -190,7 +190,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         job = requeue.jobs_of([row]).get(row.job_id)
         permitted = [action for action in LetterAction if self.may(request, action)]
         context = letter_page(row, job, permitted) | {
-            "state": letter_badges.state(row, replay_results.of_letters([row.pk]).get(row.pk)),
+            "state": letter_badges.state(row, replay_results.of_letters([row.pk]).get(row.pk), linked=False),
             "returns": letter_badges.returns(row),
             "time_left": letter_badges.time_left(row, row.db_now),
             "may_edit": self.may_edit(request) and edit.offered(row, job),
