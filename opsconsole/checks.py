@@ -14,7 +14,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
-from opsconsole.kit import env
+from opsconsole.kit import env, intervals
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
 PREFIX = "OPSCONSOLE_"
@@ -86,7 +86,7 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[c
         for name, interval, consequence, check_id in (
             (
                 "OPSCONSOLE_SWEEP_INTERVAL_SECONDS",
-                settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS,
+                round(intervals.of_sweeps().every.total_seconds()),
                 "a dead worker's job waits long after it has become stale.",
                 "opsconsole.W001",
             ),

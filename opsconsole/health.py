@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from alerts.watch import monitor_alerts
+from jobs.messaging import queue_depths
 from jobs.models import QueueState
 from jobs.recovery import surroundings
 from opsconsole.kit import schema_version
@@ -82,8 +83,8 @@ def _answer_in_time() -> None:
 
 
 def _queues_were_read() -> bool:
-    """Tell whether there are queues, and each can be read and was: each sweep reads them, if nothing else does."""
-    late = late_after(surroundings.glance().sweep_interval)
+    """Tell whether there are queues, and each can be read and was: sweeps read them, if nothing else does."""
+    late = late_after(max(surroundings.glance().sweep_interval, queue_depths.READ_EVERY))
     read = QueueState.objects.readable(late).values_list("name", flat=True)
     return bool(settings.QUEUES) and settings.QUEUES.keys() <= set(read)
 

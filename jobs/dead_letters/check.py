@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
@@ -20,7 +19,7 @@ from jobs.dead_letters.affected_customers import AffectedCustomers, affected_by,
 from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
-from opsconsole.kit import figures, pauses
+from opsconsole.kit import figures, intervals, pauses
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.short_ids import short_id
@@ -50,25 +49,26 @@ class CheckedQueue:
         return f"{self.dlq}: {exactly(self.visited.depth, 'dead letter')}, {self.new:,} new; {coverage(self.dlq)}"
 
 
-def check() -> list[CheckedQueue]:
+def check(every: timedelta | None = None) -> list[CheckedQueue]:
     """Visit every configured dead letter queue and report to its alert rules; SQS errors are in the result.
 
-    What concerns queues that left the settings is settled first.
+    What concerns queues that left the settings is settled first. ``every`` is the interval of checks (default: that of
+    the cluster), by which a later check counts as late.
     """
     queues = origins.configured()
     removed_queues.retire()
     seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
-    checked = [check_one(dlq, Budget(seconds=seconds)) for dlq in queues]
+    checked = [check_one(dlq, Budget(seconds=seconds), every) for dlq in queues]
     search_text.catch_up()
     return checked
 
 
-def check_one(dlq: DeadLetterQueue, budget: Budget) -> CheckedQueue:
+def check_one(dlq: DeadLetterQueue, budget: Budget, every: timedelta | None = None) -> CheckedQueue:
     """Visit one queue and report what is new. Do nothing while another process visits it: that one reports."""
     if pause := pauses.active(pauses.DEAD_LETTER_CHECKS):
         if pause.until:
             # A pause with an end is a decision, so the monitor is not late. A pause without an end is reported as late.
-            _in_time(dlq)
+            _in_time(dlq, every)
         return CheckedQueue(dlq, Visit(depth=None, paused=True), 0)
     visited = visit(dlq, budget)
     dlq.refresh_from_db()
@@ -77,12 +77,12 @@ def check_one(dlq: DeadLetterQueue, budget: Budget) -> CheckedQueue:
     new = tell(dlq, visited)
     if visited.depth is not None:
         figures.raise_to("dead letters", visited.depth)
-        _in_time(dlq)
+        _in_time(dlq, every)
     return CheckedQueue(dlq, visited, new)
 
 
-def _in_time(dlq: DeadLetterQueue) -> None:
-    interval = timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)
+def _in_time(dlq: DeadLetterQueue, every: timedelta | None) -> None:
+    interval = every or intervals.of_dead_letter_checks().every
     notify.monitor_ok(monitor_alerts.of_queue(str(dlq)), interval)
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import Error, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from alerts import notify
 from jobs import sqs
 from jobs.models import QueueState
+from jobs.models.waiting_message import lost_after
+from opsconsole.kit.errors import first_line
 
+logger = logging.getLogger(__name__)
+
+# The cluster reads the queues every minute.
+READ_EVERY = timedelta(minutes=1)
 THREADS = 8
 # The rule of the alert about an unreadable queue, and the beginning of the alert's fingerprint.
 UNREADABLE = "queue_unreadable"
@@ -30,6 +38,32 @@ def refresh_queue_states() -> None:
         readings = pool.map(_read, [queue.url for queue in settings.QUEUES.values()])
         for name, reading in zip(settings.QUEUES, readings, strict=True):
             _keep(name, reading, began)
+
+
+class BackgroundReader:
+    """Reads the queues beside a loop of sweeps, which must not wait for SQS: a gap between sweeps counts as an outage."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def read_if_due(self) -> None:
+        """Begin to read the queues, unless they were read recently or are being read."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=_refresh_if_due, name="queue-depths", daemon=True)
+            self._thread.start()
+
+
+def _refresh_if_due() -> None:
+    try:
+        # A message counts as lost by the readings, so that they must not be rarer than that.
+        recent = Now() - min(READ_EVERY, lost_after() / 2)
+        checked = set(QueueState.objects.filter(checked_at__gte=recent).values_list("name", flat=True))
+        if settings.QUEUES.keys() - checked:
+            refresh_queue_states()
+    except Error as error:
+        logger.warning("The queues were not read: the database does not answer: %s", first_line(error))
+    finally:
+        connection.close()
 
 
 def _forget_others() -> None:

@@ -17,10 +17,10 @@ from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.recovery.decision import Policy
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons
+from opsconsole.kit import intervals, reasons
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.lateness import late_after
+from opsconsole.kit.lateness import INTERVALS
 
 MASS_STALENESS = "mass-staleness"
 
@@ -73,13 +73,13 @@ def _change(actor: Actor, reason: str, **changes: object) -> None:
 
 
 def longest_normal_gap(sweep_interval: timedelta) -> timedelta:
-    """Return the time until a sweep is late, or half the threshold if longer: a shorter gap makes no live run stale."""
-    return max(late_after(sweep_interval), stale_after() / 2)
+    """Return two intervals, or half the threshold if longer: a shorter gap makes no live run stale."""
+    return max(sweep_interval * INTERVALS, stale_after() / 2)
 
 
 def configured_interval() -> timedelta:
     """Return the interval of sweeps before the first one has recorded it; see ``Surroundings.sweep_interval``."""
-    return timedelta(seconds=settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS)
+    return intervals.of_sweeps().every
 
 
 def excuse_outage() -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.models import Schedule
 
+from opsconsole.kit import intervals
 from opsconsole.kit.advisory_locks import AdvisoryLock
 
 PREFIX = "opsconsole: "
@@ -33,21 +33,29 @@ class Entry:
 
 
 def table() -> tuple[Entry, ...]:
-    sweep_minutes = max(1, settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS // 60)
-    check_minutes = max(1, settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS // 60)
+    """Return what is scheduled now. An entry without minutes is served by a loop beside the cluster, and is left out."""
+    return tuple(entry for entry in (*_with_own_interval(), *_fixed()) if entry.minutes)
+
+
+def _with_own_interval() -> tuple[Entry, Entry]:
     return (
-        Entry("sweep", "jobs.tasks.sweep", sweep_minutes, "recover runs whose worker died"),
+        Entry("sweep", "jobs.tasks.sweep", intervals.of_sweeps().minutes, "recover runs whose worker died"),
+        Entry(
+            "check dead letters",
+            "jobs.tasks.check_dead_letters",
+            intervals.of_dead_letter_checks().minutes,
+            "find new dead letters and alert about them",
+        ),
+    )
+
+
+def _fixed() -> tuple[Entry, ...]:
+    return (
         Entry(
             "dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"
         ),
         Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
         Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
-        Entry(
-            "check dead letters",
-            "jobs.tasks.check_dead_letters",
-            check_minutes,
-            "find new dead letters and alert about them",
-        ),
         Entry(
             "work dead letters",
             "jobs.tasks.work_dead_letters",
@@ -99,6 +107,15 @@ def sync() -> list[str]:
         return done + list(_remove_unknown())
 
 
+def sync_intervals() -> list[str]:
+    """Make only the schedules whose interval is a setting equal to the settings, when a cluster starts with them."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.SCHEDULES])
+        done = [sentence for entry in _with_own_interval() if entry.minutes for sentence in _sync(entry)]
+        by_loop = [entry.full_name for entry in _with_own_interval() if not entry.minutes]
+        return done + list(_remove(ours().filter(name__in=by_loop)))
+
+
 def _sync(entry: Entry) -> Iterator[str]:
     found, *doubles = list(ours().filter(name=entry.full_name)) or [None]
     for double in doubles:
@@ -143,6 +160,10 @@ def _change(found: Schedule, entry: Entry) -> None:
 
 
 def _remove_unknown() -> Iterator[str]:
-    for schedule in ours().exclude(name__in=[entry.full_name for entry in table()]):
+    yield from _remove(ours().exclude(name__in=[entry.full_name for entry in table()]))
+
+
+def _remove(obsolete: QuerySet[Schedule]) -> Iterator[str]:
+    for schedule in obsolete:
         schedule.delete()
         yield f"{schedule.name.removeprefix(PREFIX)}: removed, it is no longer in the table"

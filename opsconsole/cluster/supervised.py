@@ -1,4 +1,7 @@
-"""The supervised cluster: runs ``qcluster``, the outbox dispatcher and the alert sender, and restarts a stalled cluster.
+"""The supervised cluster: runs ``qcluster`` and the loops beside it, and restarts a stalled cluster.
+
+The loops are the outbox dispatcher, the alert sender, and those of sweeps and dead letter checks whose interval is too
+short for a schedule.
 
 A cluster that lost a worker at the wrong moment stalls and still reports "Working". Probes are therefore sent
 through it, and only a probe that was run and acknowledged counts as progress.
@@ -11,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import cast
 
@@ -24,7 +27,7 @@ from django_q.tasks import async_task
 from opsconsole import paths
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
-from opsconsole.kit import schema_version
+from opsconsole.kit import intervals, schema_version
 from opsconsole.kit.database_troubles import Trouble, headline, require_writable, trouble_behind
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.models import ClusterProgress
@@ -35,6 +38,8 @@ logger = logging.getLogger(__name__)
 CLUSTER = "cluster"
 DISPATCHER = "dispatcher"
 SENDER = "sender"
+SWEEPER = "sweeper"
+CHECKER = "checker"
 LOOK_SECONDS = 1.0
 # On a busy machine, a cluster may need this long after its start to run its first task.
 BOOT_SECONDS = 15.0
@@ -50,6 +55,7 @@ def run(stop: StopRequests) -> None:
     _wait_for_migrations(stop)
     cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
     watch = Watch(cluster_id)
+    watch.follow_settings()
     with Supervisor(_log) as supervisor:
         for program in programs(cluster_id):
             supervisor.start(program)
@@ -95,7 +101,16 @@ def programs(cluster_id: str) -> list[Program]:
         ),
         Program(DISPATCHER, [*console, "dispatch_outbox", "--loop"], grace=END_SECONDS),
         Program(SENDER, [*console, "send_alerts", "--loop"], grace=SENDER_SECONDS),
+        *_short_loops(console),
     ]
+
+
+def _short_loops(console: list[str]) -> Iterator[Program]:
+    """Yield a program for the work whose interval is below a minute, which django-q2 can't schedule."""
+    if not intervals.of_sweeps().minutes:
+        yield Program(SWEEPER, [*console, "recover_stale_jobs", "--loop"], grace=END_SECONDS)
+    if not intervals.of_dead_letter_checks().minutes:
+        yield Program(CHECKER, [*console, "check_dlq", "--loop"], grace=END_SECONDS)
 
 
 def _log(name: str, sentence: str) -> None:
@@ -195,6 +210,10 @@ class Watch:
             logger.info("The database answers again.")
             self._database_away = False
             self.begin()
+
+    def follow_settings(self) -> None:
+        """Let the schedules have the intervals of the settings that this cluster starts with."""
+        self._if_the_database_answers(schedules.sync_intervals)
 
     def note_restart(self, why: str) -> None:
         self._if_the_database_answers(

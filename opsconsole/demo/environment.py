@@ -15,9 +15,11 @@ LONGEST_SECONDS = 30 * 86_400
 # No settings of the surrounding shell may reach the demo: it must not touch a real database or queue.
 OTHERS = ("OPSCONSOLE_", "AWS_", "SQS_", "SLACK_", "DATABASE_URL", "CACHE_URL", "Q_CLUSTER", "DEMO_", "PG")
 PACE = {
-    "OPSCONSOLE_STALE_AFTER_SECONDS": "15",
+    "OPSCONSOLE_STALE_AFTER_SECONDS": "20",
     "OPSCONSOLE_BEAT_INTERVAL_SECONDS": "2",
-    "OPSCONSOLE_SWEEP_INTERVAL_SECONDS": "3",
+    "OPSCONSOLE_SWEEP_INTERVAL_SECONDS": "5",
+    # With the default, a visitor would wait for up to five minutes.
+    "OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS": "10",
     "OPSCONSOLE_RETRY_BACKOFF_SECONDS": "3",
     "OPSCONSOLE_MAX_RECOVERIES": "2",
     "OPSCONSOLE_CLUSTER_STALL_SECONDS": "60",

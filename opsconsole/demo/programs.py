@@ -42,15 +42,8 @@ class Programs:
         command = (*CONSOLE, "run_worker", "--handler", HANDLER)
         return [self._program(f"worker-{number}", *command) for number in range(1, WORKERS + 1)]
 
-    def background(self) -> list[Program]:
-        sweeper = (*CONSOLE, "recover_stale_jobs", "--loop")
-        # With the schedule alone, a visitor would wait for up to five minutes.
-        checker = (*CONSOLE, "check_dlq", "--loop", "--interval", "10")
-        return [
-            self._program("cluster", *CONSOLE, "run_cluster"),
-            self._program("sweeper", *sweeper),
-            self._program("checker", *checker),
-        ]
+    def cluster(self) -> Program:
+        return self._program("cluster", *CONSOLE, "run_cluster")
 
     def slack(self) -> Program:
         """Return the stand-in for Slack, which prints messages in the demo's output."""

@@ -54,9 +54,9 @@ def integer(name: str, default: int, *, at_least: int = 1, at_most: int = 2**31 
     return int(value)
 
 
-def seconds(name: str, default: int, *, at_most: int = 30 * 86_400) -> int:
-    """Read a duration in whole seconds, from one second to thirty days."""
-    return integer(name, default, at_most=at_most)
+def seconds(name: str, default: int, *, at_least: int = 1, at_most: int = 30 * 86_400) -> int:
+    """Read a duration in whole seconds, by default from one second to thirty days."""
+    return integer(name, default, at_least=at_least, at_most=at_most)
 
 
 def share(name: str, default: float) -> float:

@@ -12,6 +12,7 @@ from django.db import DatabaseError, transaction
 from alerts import rules
 from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
 from jobs.watch import gauges
+from opsconsole.kit import intervals
 from opsconsole.kit.lateness import late_after
 from ratelimits.records.gauges import limited_in_last_hour
 
@@ -53,7 +54,7 @@ def dead_letters(now: datetime) -> int | None:
     """Return the number in all configured queues; unknown when one of them was not read recently."""
     urls = {queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url}
     queues = list(DeadLetterQueue.objects.filter(url__in=urls))
-    patience = late_after(timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS))
+    patience = late_after(intervals.of_dead_letter_checks().every)
     depths = [dlq.depth for dlq in queues if _is_fresh(dlq, now - patience)]
     known = [depth for depth in depths if depth is not None]
     return sum(known) if urls and len(known) == len(urls) else None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from django.conf import settings
 from django.db.models.functions import Now
 from django_stubs_ext import WithAnnotations
 
@@ -13,6 +11,7 @@ from jobs import sqs
 from jobs.dead_letters import origins
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import DeadLetterQueue
+from opsconsole.kit import intervals
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.lateness import late_after
 
@@ -34,7 +33,7 @@ def lines() -> list[CoverageLine]:
 
 
 def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> CoverageLine:
-    late = late_after(timedelta(seconds=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS))
+    late = late_after(intervals.of_dead_letter_checks().every)
     return CoverageLine(
         row=row,
         depth="unknown" if row.error or row.depth is None else f"{row.depth:,}",

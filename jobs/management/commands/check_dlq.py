@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.dead_letters.check import CheckedQueue, check
-from opsconsole.kit import commands
+from opsconsole.kit import commands, intervals
 
 UNREADABLE = 2
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--interval",
             type=float,
-            default=settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS,
+            default=intervals.of_dead_letter_checks().seconds,
             help="seconds between the checks of --loop (default: OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)",
         )
 
@@ -34,7 +34,9 @@ class Command(BaseCommand):
             raise CommandError("--interval must be more than 0 seconds.")
         if loop:
             commands.repeat(
-                lambda: self._tell(check()), interval, lambda sentence: commands.say(self, sentence)
+                lambda: self._tell(check(timedelta(seconds=interval))),
+                interval,
+                lambda sentence: commands.say(self, sentence),
             )
         else:
             self._once()

@@ -6,13 +6,12 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
-from opsconsole.kit import commands
+from opsconsole.kit import commands, intervals
 
 
 class Command(BaseCommand):
@@ -34,7 +33,7 @@ class Command(BaseCommand):
         self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float | None, **options: Any
     ) -> None:
         if interval is None:
-            interval = settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS
+            interval = intervals.of_sweeps().seconds
         elif not loop or dry_run:
             raise CommandError(
                 "--interval only has an effect with --loop and without --dry-run. Nothing was changed."
@@ -44,10 +43,8 @@ class Command(BaseCommand):
         if dry_run:
             self._preview(limit)
         elif loop:
-            commands.repeat(
-                lambda: self._sweep(interval), interval, lambda sentence: commands.say(self, sentence)
-            )
-        elif self._sweep(interval).errors:
+            self._loop(interval)
+        elif self._once().errors:
             raise CommandError("Some runs could not be recovered. The page of the sweep lists them.")
 
     def _preview(self, limit: int) -> None:
@@ -62,9 +59,21 @@ class Command(BaseCommand):
             self.stdout.write(outlook.of_sweeps(around).sentence)
         self.stdout.write(f"{outlook.totals(outlooks)}; nothing was changed.")
 
-    def _sweep(self, interval: float) -> Sweep:
+    def _loop(self, interval: float) -> None:
+        reader = queue_depths.BackgroundReader()
+
+        def turn() -> None:
+            reader.read_if_due()
+            self._sweep(timedelta(seconds=interval))
+
+        commands.repeat(turn, interval, lambda sentence: commands.say(self, sentence))
+
+    def _once(self) -> Sweep:
         queue_depths.refresh_queue_states()
-        sweep = sweeps.sweep("command", every=timedelta(seconds=interval))
+        return self._sweep(intervals.of_sweeps().every)
+
+    def _sweep(self, every: timedelta) -> Sweep:
+        sweep = sweeps.sweep("command", every=every)
         commands.say(self, f"{sweep.totals}; lost messages re-sent {sweep.resent:,}. {sweep.note}")
         for line in sweep.details["lines"]:
             commands.say(self, line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_loop_survives_database_outage_and_stops_on_signal(monkeypatch: pytest.M
     turns = iter(range(9))
     real = check.check
 
-    def fail_then_work() -> Any:
+    def fail_then_work(every: timedelta) -> Any:
         turn = next(turns)
         if turn < 2:
             raise OperationalError("gone away")

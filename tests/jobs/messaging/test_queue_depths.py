@@ -114,7 +114,7 @@ def test_late_reading_does_not_replace_newer_one(fake: FakeSqs) -> None:
     ],
 )
 def test_queue_counts_as_empty_only_with_three_zeros_in_fresh_reading(
-    figures: dict[str, Any], expected: bool
+    fake: FakeSqs, figures: dict[str, Any], expected: bool
 ) -> None:
     QueueState.objects.create(
         **{"name": "default", "visible": 0, "in_flight": 0, "delayed": 0, "read_at": Now(), "error": ""}

@@ -16,6 +16,7 @@ from django_q.models import Schedule
 from jobs.watch import retention
 from opsconsole.cluster import schedules
 from opsconsole.cluster.schedules import PAUSED, Entry, ours, sync, table
+from opsconsole.kit import intervals
 from tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -44,10 +45,30 @@ def test_names_are_unique() -> None:
     assert len(NAMES) == len(set(NAMES))
 
 
-@pytest.mark.parametrize(("seconds", "minutes"), [(1, 1), (59, 1), (60, 1), (120, 2), (179, 2), (3600, 60)])
-def test_sweeps_interval_is_whole_minutes_of_the_setting(settings: Any, seconds: int, minutes: int) -> None:
-    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = seconds
-    assert table()[0].minutes == minutes
+@pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (90, 1), (120, 2), (179, 2), (3600, 60)])
+def test_intervals_are_whole_minutes_of_the_settings(settings: Any, seconds: int, minutes: int) -> None:
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS = seconds
+    assert [(entry.name, entry.minutes) for entry in table()[:2]] == [
+        ("sweep", minutes),
+        ("check dead letters", minutes),
+    ]
+    assert intervals.of_sweeps().every == timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize("seconds", [5, 30, 59])
+def test_intervals_below_a_minute_are_not_scheduled(settings: Any, seconds: int) -> None:
+    sync()
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = settings.OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS = seconds
+    assert intervals.of_sweeps().every == timedelta(seconds=seconds)
+    assert {"sweep", "check dead letters"}.isdisjoint(entry.name for entry in table())
+    assert schedules.sync_intervals() == [
+        "sweep: removed, it is no longer in the table",
+        "check dead letters: removed, it is no longer in the table",
+    ]
+    assert ours().count() == len(table())
+    settings.OPSCONSOLE_SWEEP_INTERVAL_SECONDS = 120
+    assert schedules.sync_intervals() == ["sweep: added, every 2 min"]
+    assert schedules.sync_intervals() == []
 
 
 def test_first_sync_adds_all_and_the_second_changes_nothing() -> None:
