@@ -7,7 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +20,12 @@ from django.db import connection
 from django_q.models import OrmQ, Success
 from django_q.tasks import async_task
 
+from alerts.models import Monitor
+from jobs.models import JobEvent, RecoveryControl, Sweep
+from jobs.recovery import control
+from jobs.runs.timeline import Actor
 from opsconsole.kit.models import ClusterProgress
+from tests import factories
 from tests.conftest import TestQueue
 from tests.processes import Mark, marked
 from tests.programs import program
@@ -28,6 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[3]
 STALL_SECONDS = 4
 SECONDS = 40.0
+BACK_SECONDS = 30.0
 
 
 class Cluster:
@@ -43,7 +52,7 @@ class Cluster:
         return self.log.read_text()
 
     def leader(self) -> psutil.Process:
-        """Return the stock qcluster: the topmost process of that command."""
+        """Return the qcluster: the topmost process of that command."""
         clusters = [each for each in self.mark.processes() if "qcluster" in each.cmdline()]
         pids = {each.pid for each in clusters}
         return next(each for each in clusters if each.ppid() not in pids)
@@ -51,16 +60,24 @@ class Cluster:
     def sentinel(self) -> psutil.Process:
         return self.leader().children()[0]
 
-    def workers(self) -> list[int]:
-        """Return the two workers that the current cluster started with."""
-        ready = [int(pid) for pid in re.findall(r"ready for work at (\d+)", self.said)]
-        return [pid for pid in ready if psutil.pid_exists(pid)]
+    def pids(self, what: str) -> list[int]:
+        """Return the live processes that said this with their pid, as django-q2 logs it when each starts."""
+        told = [int(pid) for pid in re.findall(rf"{what} at (\d+)", self.said)]
+        return [pid for pid in told if psutil.pid_exists(pid)]
 
-    def wait_for_work(self) -> None:
+    def workers(self) -> list[int]:
+        return self.pids("ready for work")
+
+    def guards(self) -> list[psutil.Process]:
+        """Return the processes that end all others when the supervisor is killed."""
+        ours = (each for each in self.mark.processes() if each.ppid() == self.process.pid)
+        return [each for each in ours if any("guard.py" in word for word in each.cmdline())]
+
+    def wait_for_work(self, seconds: float = SECONDS) -> None:
         """Wait until a task sent now has run."""
         ClusterProgress.objects.update_or_create(pk="test", defaults={"hostname": "test", "probe": 0})
         async_task("opsconsole.cluster.tasks.tick", "test", 1)
-        wait_until(ClusterProgress.objects.filter(pk="test", probe=1).exists, SECONDS)
+        wait_until(ClusterProgress.objects.filter(pk="test", probe=1).exists, seconds)
 
     def wait_for_probes(self) -> None:
         """Wait until a second probe has run, which is sent after the first was acknowledged."""
@@ -69,13 +86,26 @@ class Cluster:
 
 @pytest.fixture
 def cluster(sqs_queue: TestQueue, tmp_path: Path) -> Iterator[Cluster]:
+    """Run a cluster that counts as stalled after a few seconds."""
+    with running(sqs_queue, tmp_path, OPSCONSOLE_CLUSTER_STALL_SECONDS=str(STALL_SECONDS)) as made:
+        yield made
+
+
+@pytest.fixture
+def patient_cluster(sqs_queue: TestQueue, tmp_path: Path) -> Iterator[Cluster]:
+    """Run a cluster with the settings of production, which counts as stalled only after three minutes."""
+    with running(sqs_queue, tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def running(sqs_queue: TestQueue, tmp_path: Path, **settings: str) -> Iterator[Cluster]:
     with marked() as mark:
         url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
         ours = {
             "DATABASE_URL": url.geturl(),
             "SQS_QUEUE_URL": sqs_queue.url,
-            "OPSCONSOLE_CLUSTER_STALL_SECONDS": str(STALL_SECONDS),
-        }
+        } | settings
         log = tmp_path / "run_cluster.log"
         command = [sys.executable, "manage.py", "run_cluster"]
         with (
@@ -88,10 +118,22 @@ def cluster(sqs_queue: TestQueue, tmp_path: Path) -> Iterator[Cluster]:
         wait_until(lambda: not mark.pids(), 10)
 
 
-def kill_the_idle_workers(cluster: Cluster) -> None:
+def kill_a_worker(cluster: Cluster) -> None:
+    os.kill(cluster.workers()[0], signal.SIGKILL)
+
+
+def kill_the_workers(cluster: Cluster) -> None:
     # One of them holds the lock of the task queue when it dies.
     for pid in cluster.workers():
         os.kill(pid, signal.SIGKILL)
+
+
+def kill_the_monitor(cluster: Cluster) -> None:
+    os.kill(cluster.pids("monitoring")[0], signal.SIGKILL)
+
+
+def kill_the_pusher(cluster: Cluster) -> None:
+    os.kill(cluster.pids("pushing tasks")[0], signal.SIGKILL)
 
 
 def kill_the_sentinel(cluster: Cluster) -> None:
@@ -105,27 +147,90 @@ def kill_the_leader(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("kill", "said"),
     [
-        (
-            kill_the_idle_workers,
-            r"was killed by the supervisor: no task came through it for [4-9] s; it starts again in 1 s",
-        ),
-        (kill_the_sentinel, r"ended with code \d; it starts again in 1 s"),
-        (kill_the_leader, r"was killed by SIGKILL; it starts again in 1 s"),
+        (kill_a_worker, r"was killed by SIGKILL"),
+        (kill_the_workers, r"was killed by SIGKILL"),
+        (kill_the_monitor, r"was killed by SIGKILL"),
+        (kill_the_pusher, r"was killed by SIGKILL"),
+        (kill_the_sentinel, r"ended with code \d"),
+        (kill_the_leader, r"was killed by SIGKILL"),
     ],
-    ids=["idle workers", "sentinel", "leader"],
+    ids=["idle worker", "idle workers", "monitor", "pusher", "sentinel", "leader"],
 )
-def test_tasks_run_again_after_any_process_is_killed(
-    cluster: Cluster, kill: Callable[[Cluster], None], said: str
+def test_cluster_is_back_soon_after_any_process_is_killed(
+    patient_cluster: Cluster, kill: Callable[[Cluster], None], said: str
 ) -> None:
+    patient_cluster.wait_for_work()
+    leader = patient_cluster.leader()
+    before = {process.pid for process in [leader, *leader.children(recursive=True)]}
+    kill(patient_cluster)
+    killed_at = time.monotonic()
+    wait_until(
+        lambda: re.search(rf"cluster: process \d+ {said}; it starts again in [12] s", patient_cluster.said),
+        BACK_SECONDS,
+    )
+    wait_until(lambda: not before & patient_cluster.mark.pids(), 10, what="the end of the old cluster")
+    patient_cluster.wait_for_work(BACK_SECONDS - (time.monotonic() - killed_at))
+    assert patient_cluster.process.poll() is None
+
+
+def test_killed_guard_is_replaced(patient_cluster: Cluster) -> None:
+    patient_cluster.wait_for_work()
+    [before] = patient_cluster.guards()
+    before.kill()
+    wait_until(lambda: [each.pid for each in patient_cluster.guards() if each != before], BACK_SECONDS)
+    patient_cluster.wait_for_work(BACK_SECONDS)
+    patient_cluster.process.kill()
+    patient_cluster.process.wait()
+    wait_until(lambda: not patient_cluster.mark.pids(), 10)
+
+
+def test_busy_worker_that_is_killed_is_replaced_without_a_restart(
+    patient_cluster: Cluster, tmp_path: Path
+) -> None:
+    async_task("tests.opsconsole.cluster.gate.wait_for_gate", str(tmp_path))
+    wait_until((tmp_path / "began").exists, SECONDS)
+    leader = patient_cluster.leader().pid
+    os.kill(int((tmp_path / "began").read_text()), signal.SIGKILL)
+    wait_until(lambda: "after death" in patient_cluster.said, BACK_SECONDS)
+    patient_cluster.wait_for_work()
+    assert patient_cluster.leader().pid == leader
+
+
+def test_stalled_cluster_is_restarted(cluster: Cluster) -> None:
+    """Stop the workers without killing them: only the missing probes show that nothing works."""
     cluster.wait_for_probes()
-    before = {process.pid for process in [cluster.leader(), *cluster.leader().children(recursive=True)]}
-    kill(cluster)
-    wait_until(lambda: re.search(rf"cluster: process \d+ {said}", cluster.said), SECONDS)
-    wait_until(lambda: not before & cluster.mark.pids(), 10, what="the end of the old cluster")
+    for pid in cluster.workers():
+        os.kill(pid, signal.SIGSTOP)
+    stalled = r"was killed by the supervisor: no task came through it for [4-9] s; it starts again in 1 s"
+    wait_until(lambda: re.search(rf"cluster: process \d+ {stalled}", cluster.said), SECONDS)
     cluster.wait_for_work()
-    assert cluster.process.poll() is None
-    reasons = ClusterProgress.objects.exclude(pk="test").values_list("restarts", "restart_reason")
-    assert all(bool(restarts) == bool(reason) == ("no task" in said) for restarts, reason in reasons)
+    [(restarts, reason)] = ClusterProgress.objects.exclude(pk="test").values_list(
+        "restarts", "restart_reason"
+    )
+    assert restarts == 1
+    assert reason.startswith("no task came through it")
+
+
+def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Path) -> None:
+    """Kill the loop of sweeps once: it is back like the others, and a dead run is recovered."""
+    RecoveryControl.objects.get_or_create(pk=1)
+    control.arm(Actor.operator("ada", None), "tests", cutoff=None)
+    short = {"OPSCONSOLE_SWEEP_INTERVAL_SECONDS": "5", "OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS": "5"}
+    with running(
+        sqs_queue, tmp_path, **short, SQS_DLQ_URL=sqs_queue.dlq_url, OPSCONSOLE_STALE_AFTER_SECONDS="20"
+    ) as cluster:
+        wait_until(lambda: Sweep.objects.finished().count() >= 2, SECONDS)
+        [sweeper] = [each for each in cluster.mark.processes() if "recover_stale_jobs" in each.cmdline()]
+        sweeper.kill()
+        swept = Sweep.objects.count()
+        wait_until(lambda: Sweep.objects.finished().count() >= swept + 2, BACK_SECONDS)
+        dead = factories.run(silent=timedelta(0))
+        began = time.monotonic()
+        wait_until(lambda: JobEvent.objects.filter(job=dead, kind="recovered").exists(), 2 * SECONDS)
+        # The threshold, the interval, and what a busy machine needs.
+        assert time.monotonic() - began < 20 + 5 + 10
+        assert Monitor.objects.get(pk="sweep").interval == timedelta(seconds=5)
+        wait_until(Monitor.objects.filter(name__startswith="dead letter check").exists, SECONDS)
 
 
 def test_sigterm_finishes_task_and_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""django-q2's command, with a sentinel that notices killed processes; ``run_cluster`` supervises it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_q.management.commands import qcluster
+
+from opsconsole.cluster import sentinel
+
+
+class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 has no types
+    def handle(self, *args: Any, **options: Any) -> None:
+        sentinel.use()
+        super().handle(*args, **options)
