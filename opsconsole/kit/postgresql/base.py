@@ -15,6 +15,7 @@ from django.db.backends.postgresql import base
 
 from opsconsole.kit.kept_changes import OutcomeUnknown
 
+_LITERALS = re.compile(r"'[^']*'")
 _READS = re.compile(
     r"\s*(SELECT|SHOW|SET|RESET|SAVEPOINT|RELEASE|ROLLBACK|EXPLAIN|VALUES|LOCK)\b", re.IGNORECASE
 )
@@ -28,7 +29,7 @@ _MAY_WRITE = re.compile(
 
 def writes(statement: object) -> bool:
     """Tell whether a statement may change data. In doubt it may."""
-    text = str(statement)
+    text = _LITERALS.sub("''", str(statement))
     return not _READS.match(text) or bool(_MAY_WRITE.search(text))
 
 

@@ -30,6 +30,7 @@ def proxy() -> Iterator[CuttingProxy]:
         'SELECT COUNT(*) AS "n" FROM (SELECT 1)',
         "SELECT set_config('lock_timeout', %s, true)",
         "SELECT * FROM unnest(%s) AS queue (name)",
+        "SELECT id, left(customer_id, 500) || ' (cut; all)' FROM jobs",
         "SHOW statement_timeout",
         'SAVEPOINT "s1"',
     ],
