@@ -17,6 +17,12 @@ class Migration(migrations.Migration):
             name="errors",
             field=models.IntegerField("failed", db_default=0),
         ),
+        migrations.AddIndex(
+            model_name="sweep",
+            index=models.Index(
+                fields=["-started_at", "-id"], name="sweeps_locked_idx", condition=models.Q(locked__gt=0)
+            ),
+        ),
         migrations.AlterField(
             model_name="sweep",
             name="details",

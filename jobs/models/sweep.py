@@ -54,6 +54,9 @@ class Sweep(models.Model):
             models.Index(
                 fields=["-started_at", "-id"], name="sweeps_errors_idx", condition=models.Q(errors__gt=0)
             ),
+            models.Index(
+                fields=["-started_at", "-id"], name="sweeps_locked_idx", condition=models.Q(locked__gt=0)
+            ),
         ]
 
     def __str__(self) -> str:
