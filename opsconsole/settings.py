@@ -25,7 +25,7 @@ DEVELOPMENT_SECRET_KEY = "for-development-only--production-refuses-it"  # noqa: 
 # --- where and how it runs ---
 
 _database_url = env.database("DATABASE_URL", "postgres://user:password@host:5432/name")
-CACHE_URL = env.url("CACHE_URL", ("redis", "rediss", "unix"), "redis://host:6379/0")
+CACHE_URL = env.redis_url("CACHE_URL")
 OPSCONSOLE_ENV = env.choice(
     "OPSCONSOLE_ENV", "production" if _database_url else "development", ("development", "production")
 )

@@ -19,7 +19,10 @@ from django.core.exceptions import ImproperlyConfigured
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext import parser as jsonpath
 
+from opsconsole.kit import redis_url_check
+
 FEWEST_SECRET_CHARACTERS = 32
+_REDIS_EXAMPLE = "redis://host:6379/0"
 
 _environment = environ.Env.ENVIRON
 # Every name that was read, with its default, to report misspelt variables and to test the docs.
@@ -163,14 +166,22 @@ def addresses(name: str) -> dict[str, str]:
     return value
 
 
+def redis_url(name: str) -> str | None:
+    """Read a URL of Redis or Valkey, or None. Its client judges the parameters, because it alone knows them."""
+    value = url(name, ("redis", "rediss", "unix"), _REDIS_EXAMPLE)
+    if value and (refused := redis_url_check.refusal(value)):
+        refuse(name, f"a URL such as {_REDIS_EXAMPLE} {refused}")
+    return value
+
+
 def store(name: str, default: str | None) -> str | None:
     """Read a URL of Redis or Valkey; ``default`` when the variable isn't set, None when it says "memory"."""
     value = text(name)
     if value == "memory":
         return None
     if value and not _is_url(value, ("redis", "rediss", "unix")):
-        refuse(name, 'a URL such as redis://host:6379/0, or "memory"')
-    return value or default
+        refuse(name, f'a URL such as {_REDIS_EXAMPLE}, or "memory"')
+    return redis_url(name) or default
 
 
 def web_concurrency() -> int:

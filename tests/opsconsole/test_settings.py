@@ -60,6 +60,17 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         ("DATABASE_URL", "postgres://u:secret@db:port/app", "a PostgreSQL URL with the name of a database"),
         ("CACHE_URL", "memcached://secret@cache:11211", "a URL such as redis://host:6379/0"),
         ("CACHE_URL", "redis://", "a URL such as redis://host:6379/0"),
+        ("CACHE_URL", "redis://:secret@cache/0?ssl=true", "without the parameter 'ssl', whose value or name"),
+        ("CACHE_URL", "redis://cache?ssl_cert_reqs=none", "'ssl_cert_reqs', whose value or name the client"),
+        ("CACHE_URL", "redis://cache?ssl_cert_reqs=none", "for TLS, begin it with rediss://"),
+        ("CACHE_URL", "rediss://cache?ssl_cert_reqs=maybe", "without the parameter 'ssl_cert_reqs'"),
+        ("CACHE_URL", "redis://cache?db=1&timeout=5s", "without the parameter 'timeout'"),
+        ("OPSCONSOLE_RATE_LIMIT_STORE", "redis://cache?timeout=5", "without the parameter 'timeout'"),
+        (
+            "OPSCONSOLE_RATE_LIMIT_STORE",
+            "unix:///run/valkey.sock?colour=red",
+            "without the parameter 'colour'",
+        ),
         ("AWS_ENDPOINT_URL", "localhost:5000", "a URL such as http://127.0.0.1:5000"),
         ("SLACK_WEBHOOK_URL", "http://hooks.slack.com/secret", "a URL such as https://hooks.slack.com/"),
         ("OPSCONSOLE_ENV", "staging", "development or production, not 'staging'"),
@@ -99,6 +110,18 @@ def test_invalid_values_are_refused_with_message(read: Read, name: str, value: s
     assert sentence.startswith(f"{name} must be ") and accepted in sentence
     assert len(sentence) < 400
     assert "secret" not in sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rediss://cache:6379/0?ssl_cert_reqs=none",
+        "redis://cache?db=1&socket_timeout=3",
+        "unix:///a.sock?db=2",
+    ],
+)
+def test_store_urls_with_parameters_of_the_client_are_accepted(read: Read, url: str) -> None:
+    assert read(**SERVICES | {"CACHE_URL": url})["OPSCONSOLE_RATE_LIMIT_STORE"] == url
 
 
 def test_dead_letter_queue_needs_its_queue(read: Read) -> None:
