@@ -124,6 +124,15 @@ RULES = {
             threshold_source="three sweeps in a row that passed over a run",
         ),
         RuleDefinition(
+            name="refused_runs",
+            title="Stale runs whose recovery the database refuses",
+            unit="runs",
+            threshold=None,
+            severity="critical",
+            reminder_interval=4 * HOUR,
+            threshold_source="a sweep whose changes a constraint or trigger refused",
+        ),
+        RuleDefinition(
             name="no_live_worker",
             title="Jobs are waiting, but no worker is alive",
             unit="waiting jobs",

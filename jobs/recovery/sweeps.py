@@ -17,7 +17,7 @@ from alerts import notify
 from alerts.watch import monitor_alerts
 from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
-from jobs.recovery import control, hung_runs, lost_messages, passed_over, surroundings
+from jobs.recovery import control, hung_runs, lost_messages, passed_over, refused_runs, surroundings
 from jobs.recovery.batches import recover_all
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.recovery.totals import Totals
@@ -57,11 +57,12 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
         errors=totals.errors,
         resent=0 if row.mode in STANDING_STILL else lost_messages.resend_lost(),
         note=_note(around, totals, after_outage=after_outage),
-        details=locked | {"lines": [*totals.lines, *locked["lines"]]},
+        details=locked | {"lines": [*totals.lines, *locked["lines"]], "refused": totals.refused},
     )
     row.refresh_from_db()
     if not around.standstill:
         passed_over.watch(row, around.read_at)
+        refused_runs.watch(row)
     observations.look_at_beats()
     hung_runs.watch()
     notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())

@@ -5,29 +5,36 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError
 
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.stale_pages import Page, StaleRun
+from opsconsole.kit import refusals
 from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
 LINES_KEPT = 50
+RULES_KEPT = 10
 CHANGED = "Its worker sent a heartbeat, or the run ended, a moment ago."
 
 
 @dataclass
 class Totals:
-    """``lines`` tell the first skips and errors one by one; ``locked`` are the runs that others hold."""
+    """``lines`` tell the first skips and errors one by one; ``locked`` are the runs that others hold.
+
+    ``refused``: by each rule of the database that refused runs, how many ("runs"), and what PostgreSQL said ("said").
+    """
 
     requeued: int = 0
     quarantined: int = 0
     skipped: int = 0
     errors: int = 0
     locked: list[UUID] = field(default_factory=list)
+    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -52,6 +59,8 @@ class Totals:
         self.skipped += other.skipped
         self.errors += other.errors
         self.locked += other.locked
+        for rule, kept in other.refused.items():
+            self._refuse(rule, kept["said"], kept["runs"])
         self._tell(other.lines)
 
     def take(self, action: SweepAction, count: int) -> None:
@@ -67,9 +76,15 @@ class Totals:
 
     def fail(self, run: StaleRun, error: DatabaseError) -> None:
         self.errors += 1
-        sentence = first_line(error)
+        refusal, sentence = refusals.of(error), first_line(error)
+        self._refuse(refusal.rule if refusal else sentence, refusal.said if refusal else sentence)
         logger.error("Run %s of job %s can't be recovered: %s", run.run_epoch, run.pk, sentence)
         self._tell([f"{run.pk} failed: {sentence}"])
+
+    def _refuse(self, rule: str, said: str, count: int = 1) -> None:
+        kept = self.refused.get(rule, {"runs": 0, "said": said})
+        if rule in self.refused or len(self.refused) < RULES_KEPT:
+            self.refused[rule] = kept | {"runs": kept["runs"] + count}
 
     def _tell(self, lines: Iterable[str]) -> None:
         self.lines = [*self.lines, *lines][:LINES_KEPT]

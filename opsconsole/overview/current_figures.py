@@ -13,8 +13,9 @@ from django.db.models.functions import Now
 from alerts.models import Alert
 from alerts.watch import monitor_alerts
 from jobs.models import Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
-from jobs.recovery import lost_messages, passed_over, surroundings, waiting
+from jobs.recovery import lost_messages, passed_over, refused_runs, surroundings, waiting
 from jobs.recovery.passed_over import LockedRuns
+from jobs.recovery.refused_runs import RefusedRuns
 from jobs.recovery.surroundings import Surroundings
 from jobs.watch import gauges
 from opsconsole.kit.counting import count
@@ -71,6 +72,7 @@ class Overview:
     sweep_is_late: bool
     unread_queues: tuple[str, ...]
     locked_runs: LockedRuns | None = None
+    refused_runs: RefusedRuns | None = None
     without_workers: int = 0
     lost: int = 0
     in_vain: int = 0
@@ -153,6 +155,7 @@ def _read() -> Overview:
         workers_dead=workers["dead"],
         last_sweep=last_sweep,
         locked_runs=passed_over.long_locked(last_sweep),
+        refused_runs=refused_runs.of(last_sweep),
         sweep_is_late=monitor_alerts.is_late(monitor_alerts.SWEEP),
         firing=count(Alert.objects.firing()),
         worst_alert=Alert.objects.firing()

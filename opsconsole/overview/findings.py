@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.urls import reverse
 
 from jobs.models.outbox import MOST_RESENDS
-from jobs.recovery import outlook
+from jobs.recovery import outlook, refused_runs
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole import switches
 from opsconsole.kit.counting import figure, many, runs
@@ -85,6 +85,16 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
     if seen.locked_runs:
         sentence, advice = seen.locked_runs.sentence(seen.read_at), seen.locked_runs.advice
         problems.append(Finding("bad", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any"))
+    if seen.refused_runs:
+        problems.append(
+            Finding(
+                "bad",
+                seen.refused_runs.sentence,
+                refused_runs.ADVICE,
+                "Open recovery",
+                "jobs_recoverycontrol_changelist",
+            )
+        )
     if seen.unread_queues:
         sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
         advice = "Its depth is unknown. See the error of the last reading."

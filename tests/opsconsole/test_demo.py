@@ -418,7 +418,7 @@ class TestStoryteller:
 
 QUICK = (
     "import sys; from opsconsole.demo import environment; from opsconsole.demo.main import main; environment.PACE |= "
-    "{'OPSCONSOLE_STALE_AFTER_SECONDS': '4', 'OPSCONSOLE_BEAT_INTERVAL_SECONDS': '1', "
+    "{'OPSCONSOLE_STALE_AFTER_SECONDS': '20', 'OPSCONSOLE_BEAT_INTERVAL_SECONDS': '1', "
     "'OPSCONSOLE_SWEEP_INTERVAL_SECONDS': '5'}; sys.exit(main())"
 )
 START_SECONDS = 60.0

@@ -19,7 +19,7 @@ from jobs.admin.recovery.forms import ArmForm, ThresholdForm
 from jobs.models import RecoveryControl, Sweep
 from jobs.models.worker import stale_after
 from jobs.operations import previews
-from jobs.recovery import control, outlook, passed_over, surroundings, what_if
+from jobs.recovery import control, outlook, passed_over, refused_runs, surroundings, what_if
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit import audit
@@ -76,7 +76,8 @@ class RecoveryAdmin(OnePageAdmin):
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
         around = surroundings.read()
         prospect = outlook.of_sweeps(around)
-        locked = passed_over.long_locked(Sweep.objects.last_finished())
+        last_sweep = Sweep.objects.last_finished()
+        locked, refused = passed_over.long_locked(last_sweep), refused_runs.of(last_sweep)
         context = {
             "title": "Recovery",
             "state": RecoveryControl.objects.annotate(db_now=Now()).get(pk=1),
@@ -84,6 +85,8 @@ class RecoveryAdmin(OnePageAdmin):
             "tone": TONES.get(prospect.stop, "bad"),
             "passed_over": locked and locked.sentence(around.read_at),
             "passed_over_advice": locked and locked.advice,
+            "refused": refused,
+            "refused_advice": refused_runs.ADVICE,
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
             "arm_form": ArmForm(prefix="arm"),
             "disarm_form": ReasonForm(prefix="disarm"),
