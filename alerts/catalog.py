@@ -106,6 +106,15 @@ RULES = {
             threshold_source="OPSCONSOLE_MASS_STALE_RUNS and OPSCONSOLE_MASS_STALE_SHARE",
         ),
         RuleDefinition(
+            name="database_restored",
+            title="The database was restored or failed over",
+            unit="signs",
+            threshold=None,
+            severity="critical",
+            reminder_interval=HOUR,
+            threshold_source="any sign of it, until an operator runs recovery_mode restored",
+        ),
+        RuleDefinition(
             name="hung_runs",
             title="Runs past their deadline",
             unit="runs",

@@ -9,6 +9,7 @@ from jobs.bulk import chunks
 from jobs.dead_letters import check, fulfilment
 from jobs.messaging import dispatcher, queue_depths
 from jobs.recovery import sweeps
+from jobs.restores import signs
 from jobs.watch import event_partitions, gauges, hourly_counts, retention
 from opsconsole.kit import figures
 
@@ -31,7 +32,7 @@ def refresh_queues() -> None:
 
 
 def watch() -> str:
-    measured = gauges.watch()
+    measured = f"{gauges.watch()}, {signs.watch()}"
     notify.monitor_ok("watch of figures", EACH_MINUTE)
     return measured
 

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from jobs.inspection import access, catalog, names, partitions, server, shape, statuses, workers
 from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
+from jobs.restores import signs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ COMPLETED_BY = {
     "worker_heartbeats": ("jobs", "0001_contract_tables"),
     "rate_limit_requests": ("ratelimits", "0001_contract_table"),
 }
+RESTORES_BY = ("jobs", "0010_restores")
 PARTITIONED_BY = ("jobs", "0006_functions_and_triggers")
 
 
@@ -42,9 +44,22 @@ def _findings() -> Iterator[Finding]:
         yield from names.inspect(history)
         if PARTITIONED_BY in history.applied_migrations:
             yield from partitions.inspect()
+        if RESTORES_BY in history.applied_migrations:
+            yield from _restores()
         for contract in CONTRACTS:
             attached = COMPLETED_BY[contract.table] in history.applied_migrations
             yield from _table(contract, catalog.table(contract.table), attached=attached)
+
+
+def _restores() -> Iterator[Finding]:
+    for sign in signs.kept():
+        yield Finding(
+            id="restored",
+            severity=Severity.WARNING,
+            subject="PostgreSQL",
+            found=f"it seems to have been restored or failed over: {sign.removesuffix('.')}",
+            action=f"Run: {signs.COMMAND}",
+        )
 
 
 def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from jobs.intake.enqueue import NewJob, validate
-from jobs.models import Job
+from jobs.models.columns import column
 from jobs.runs.timeline import CONSOLE, Actor
 
 # docs/workers.md has the same statement for producers in other languages.
@@ -43,7 +43,7 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
     }
     if new.priority is not None:
         columns["priority_level"] = new.priority
-    names = [f'"{Job._meta.get_field(name).column}"' for name in columns]  # noqa: SLF001 - Django documents _meta
+    names = [f'"{column(f"jobs.{name}")}"' for name in columns]
     statement = _ENQUEUE.format(columns=", ".join(names), values=", ".join(f"%({name})s" for name in columns))
     parameters = columns | {"actor": actor.name, "user_id": actor.user_id}
     # Values as literals, so that they take the types of existing columns, whatever these are.

@@ -18,6 +18,7 @@ RETRY_AFTER_FAILURE = "retry_after_failure"
 OPERATOR_REQUEUE = "operator_requeue"
 LOST_MESSAGE = "lost_message"
 GIVEN_BACK = "given_back"
+RESTORED = "restored"
 REASON_LENGTH = 500
 
 

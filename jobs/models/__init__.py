@@ -11,6 +11,7 @@ from jobs.models.job import Job, Status
 from jobs.models.outbox import Outbox
 from jobs.models.queue import QueueState
 from jobs.models.replay_attempt import ReplayAttempt
+from jobs.models.restore import Restore, ServerMark
 from jobs.models.sweep import Sweep
 from jobs.models.waiting_message import MessageTrouble
 from jobs.models.worker import WorkerHeartbeat
@@ -32,6 +33,8 @@ __all__ = [
     "QueueState",
     "RecoveryControl",
     "ReplayAttempt",
+    "Restore",
+    "ServerMark",
     "Status",
     "Sweep",
     "WorkerHeartbeat",

@@ -55,6 +55,7 @@ class JobEvent(models.Model):
         RELEASED = "released"
         CANCELLED = "cancelled"
         RESENT = "resent"
+        FENCED = "fenced", "fenced after a restore"
         LATE_RESULT_REJECTED = "late_result_rejected"
 
     # No foreign key: the jobs table belongs to others, and a timeline outlives its job.

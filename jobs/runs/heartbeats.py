@@ -81,6 +81,14 @@ def count_locked(worker: Worker, messages: int) -> None:
     round_trip.run(statements.COUNT_LOCKED, {"messages": messages} | worker.parameters)
 
 
+def note_ahead(worker: Worker, job_id: UUID, run_epoch: int | None) -> None:
+    """Write into the worker's row that it received a message about a later run than the job's row knows.
+
+    ``jobs.restores.signs`` reads it: the database may have been restored.
+    """
+    round_trip.run(statements.NOTE_AHEAD, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
+
+
 def leave(worker: Worker) -> None:
     """Delete the row of a worker that ends normally; a killed worker leaves its row behind."""
     round_trip.run(statements.LEAVE, worker.parameters)

@@ -39,6 +39,7 @@ class Refusal(StrEnum):
     TOO_EARLY = "the run may not start yet"
     NOT_WAITING = "the job is not waiting for this run"
     UNREADABLE = "the job's payload can't be read, so the job has failed"
+    AHEAD = "the message is about a later run than the row; was the database restored?"
     LOCKED = "another transaction locks the job's row"
 
     @property
@@ -118,14 +119,13 @@ def _refusal(run_epoch: int | None, rows: Rows) -> Refused:
     if not rows:
         return Refused(Refusal.UNKNOWN_JOB)
     status, current_epoch, claimed_epoch, wait = rows[0]
-    meant = run_epoch in {None, current_epoch}
     if status in {Status.COMPLETED, Status.CANCELLED}:
         return Refused(Refusal.ENDED)
-    if run_epoch is not None and run_epoch < current_epoch:
-        return Refused(Refusal.SUPERSEDED)
-    if claimed_epoch == current_epoch and meant:
+    if run_epoch is not None and run_epoch != current_epoch:
+        return Refused(Refusal.SUPERSEDED if run_epoch < current_epoch else Refusal.AHEAD)
+    if claimed_epoch == current_epoch:
         return Refused(Refusal.ALREADY_CLAIMED)
-    if status == Status.PENDING and wait is not None and meant:
+    if status == Status.PENDING and wait is not None:
         return Refused(Refusal.TOO_EARLY, max(wait, timedelta(seconds=1)))
     return Refused(Refusal.NOT_WAITING)
 

@@ -231,6 +231,12 @@ SELECT id FROM back
 
 LEAVE = "DELETE FROM worker_heartbeats WHERE worker_id = %(worker)s"
 
+NOTE_AHEAD = """
+UPDATE worker_heartbeats
+   SET metadata = metadata || jsonb_build_object('epoch_ahead', jsonb_build_object('job_id', %(job_id)s, 'epoch', %(epoch)s))
+ WHERE worker_id = %(worker)s
+"""
+
 COUNT_LOCKED = """
 UPDATE worker_heartbeats SET metadata = metadata || jsonb_build_object('messages_given_back_locked', %(messages)s::int)
  WHERE worker_id = %(worker)s

@@ -16,12 +16,13 @@ from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm
-from jobs.models import RecoveryControl, Sweep
+from jobs.models import RecoveryControl, Restore, Sweep
 from jobs.models.worker import stale_after
 from jobs.operations import previews
 from jobs.recovery import control, outlook, passed_over, refused_runs, surroundings, what_if
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
+from jobs.restores import signs
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
@@ -91,6 +92,9 @@ class RecoveryAdmin(OnePageAdmin):
             "arm_form": ArmForm(prefix="arm"),
             "disarm_form": ReasonForm(prefix="disarm"),
             "release_form": ReasonForm(prefix="release"),
+            "restore_signs": signs.kept(),
+            "restore": Restore.objects.first(),
+            "restore_command": signs.COMMAND,
             **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
         }
         return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)

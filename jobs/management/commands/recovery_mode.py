@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
@@ -11,12 +15,20 @@ from django.utils.timezone import is_naive
 
 from jobs.models import RecoveryControl
 from jobs.recovery import control, outlook, surroundings
+from jobs.restores import fencing, suspects
 from jobs.runs.timeline import Actor
 from opsconsole.kit import commands
 from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from jobs.models import Restore
+    from jobs.restores.fencing import Fencing
+    from jobs.restores.suspects import Suspicion
+
+# The whole list is in --json.
+SHOWN = 100
 
 
 class Command(BaseCommand):
@@ -38,17 +50,56 @@ class Command(BaseCommand):
                 "release-hold", help="release the hold, so that many stale runs are recovered now"
             ),
         ]
+        restored = steps.add_parser(
+            "restored",
+            help="after a restore or failover: refuse everything that ran before, send pending jobs again, only observe",
+        )
+        restored.add_argument(
+            "--completed",
+            type=Path,
+            metavar="FILE",
+            help="ids of jobs that were completed after the backup, one per line; they are completed and not sent again",
+        )
+        restored.add_argument(
+            "--again", action="store_true", help="fence once more, even if no new restore was noticed"
+        )
+        restored.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        changes += [
+            restored,
+            steps.add_parser(
+                "not-restored", help="nothing was lost: forget the signs of a restore or failover"
+            ),
+        ]
         for change in changes:
             change.add_argument("--reason", required=True, help="the reason, kept with the change")
             commands.add_operator(change)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["step"] != "show":
-            try:
+        try:
+            if options["step"] == "restored":
+                self._restored(options)
+                return
+            if options["step"] != "show":
                 self._change(options)
-            except OpsConsoleError as error:
-                raise CommandError(str(error)) from error
+        except OpsConsoleError as error:
+            raise CommandError(str(error)) from error
         self.stdout.write(_as_text(RecoveryControl.load()))
+
+    def _restored(self, options: dict[str, Any]) -> None:
+        done = fencing.restored(
+            Actor.operator(options["operator"], None),
+            options["reason"],
+            completed=_ids(options["completed"]) if options["completed"] else (),
+            again=options["again"],
+        )
+        suspicion = suspects.of(done.restore)
+        if options["json"]:
+            answer = suspects.as_json(done.restore, suspicion) | {"locked": done.locked}
+            self.stdout.write(json.dumps(answer, indent=2))
+        else:
+            self.stdout.write("\n".join(_restore_as_text(done, suspicion)))
+        if done.locked:
+            sys.exit(1)
 
     def _change(self, options: dict[str, Any]) -> None:
         actor, reason = Actor.operator(options["operator"], None), options["reason"]
@@ -56,6 +107,9 @@ class Command(BaseCommand):
             control.arm(actor, reason, _cutoff(options["cutoff"]))
         elif options["step"] == "observe":
             control.disarm(actor, reason)
+        elif options["step"] == "not-restored":
+            if not fencing.not_restored(actor, reason):
+                raise CommandError("There is no sign of a restore. Nothing was changed.")
         elif not control.release_hold(actor, reason):
             raise CommandError("There is no hold to release. Nothing was changed.")
 
@@ -81,6 +135,57 @@ def _database_now() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
         return now
+
+
+def _ids(file: Path) -> set[UUID]:
+    """Return the ids in the file. Raise ``CommandError`` before anything is changed when a line is no id."""
+    try:
+        lines = file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} can't be read: {error}. Nothing was changed.") from error
+    ids = set()
+    for line in lines:
+        try:
+            ids.add(UUID(line))
+        except ValueError as error:
+            raise CommandError(
+                f"{file} has a line that is no job id: {line}. Nothing was changed."
+            ) from error
+    return ids
+
+
+def _restore_as_text(done: Fencing, suspicion: Suspicion) -> list[str]:
+    restore = done.restore
+    lines = [_what_was_done(restore, begun=done.begun)]
+    lines += [f"Noticed: {sign}" for sign in restore.signs]
+    ended = f"{restore.fenced_ended:,} failed, quarantined or cancelled"
+    lines += [
+        f"Fenced: {restore.fenced_running:,} running, {restore.fenced_waiting:,} pending (sent again), {ended}.",
+        f"Completed, because you said so: {done.told_completed:,} now, {restore.told_completed:,} in all.",
+    ]
+    if done.locked:
+        lines.append(
+            f"{done.locked:,} jobs are locked by other transactions and not fenced. Run the command again."
+        )
+    lines += [each.sentence for each in suspicion.queues]
+    if not suspicion.jobs:
+        return [*lines, "No job is known that may have been completed after the backup."]
+    lines.append(f"May have been completed after the backup ({len(suspicion.jobs):,}):")
+    lines += [f"  {each.job_id} ({each.status}): {each.sentence}" for each in suspicion.jobs[:SHOWN]]
+    if len(suspicion.jobs) > SHOWN:
+        lines.append(f"  and {len(suspicion.jobs) - SHOWN:,} more; --json prints all of them.")
+    return lines
+
+
+def _what_was_done(restore: Restore, *, begun: bool) -> str:
+    if begun and restore.finished_at:
+        return f"Everything that ran before is fenced: new runs begin at {restore.fence}. Recovery only observes."
+    if restore.finished_at:
+        return (
+            f"Everything was fenced at {restore.finished_at.isoformat()} by {restore.actor}: {restore.reason} No new sign "
+            "of a restore was noticed since. To fence once more, add --again."
+        )
+    return "The fencing is not complete."
 
 
 def _as_text(state: RecoveryControl) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -38,7 +38,8 @@ def theirs() -> Iterator[OtherSession]:
 
 
 def new(**fields: Any) -> NewJob:
-    return NewJob(**{"customer_id": "TEST-001", "package_size": 50} | fields)
+    least: dict[str, Any] = {"customer_id": "TEST-001", "package_size": 50}
+    return NewJob(**least | fields)
 
 
 def rows() -> list[int]:
@@ -93,11 +94,12 @@ def test_row_event_and_message_are_those_of_enqueue(theirs: OtherSession) -> Non
     enqueue_on(theirs, new(id=same.id, priority="gold", payload={"a": 1}), actor=Actor("shop"))
     theirs.commit()
     moments = {"id", "created_at", "updated_at", "at", "available_at", "job_id"}
-    for rows_of in (
+    tables: list[Iterable[Mapping[str, Any]]] = [
         Job.objects.filter(pk__in=[ours.id, same.id]).values(),
         JobEvent.objects.values(),
         Outbox.objects.values(),
-    ):
+    ]
+    for rows_of in tables:
         first, second = ({name: row[name] for name in row if name not in moments} for row in rows_of)
         assert first == second
 

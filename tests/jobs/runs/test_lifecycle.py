@@ -85,7 +85,7 @@ class TestClaim:
         ("fields", "message_epoch", "refusal", "settled"),
         [
             ({"run_epoch": 3}, 2, Refusal.SUPERSEDED, True),
-            ({"run_epoch": 3}, 4, Refusal.NOT_WAITING, False),
+            ({"run_epoch": 3}, 4, Refusal.AHEAD, False),
             ({"status": Status.IN_PROGRESS, "claimed_epoch": 1}, 1, Refusal.ALREADY_CLAIMED, True),
             ({"status": Status.IN_PROGRESS, "claimed_epoch": 1}, None, Refusal.ALREADY_CLAIMED, True),
             ({"status": Status.IN_PROGRESS}, 1, Refusal.NOT_WAITING, False),

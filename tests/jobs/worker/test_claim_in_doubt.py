@@ -239,7 +239,7 @@ def test_repeated_claim_without_lost_answer_is_refused() -> None:
     job, ada = factories.job(), Worker("ada")
     assert isinstance(lifecycle.claim(job.pk, 1, ada), Job)
     assert lifecycle.claim(job.pk, 1, ada) == Refused(Refusal.ALREADY_CLAIMED)
-    assert lifecycle.claim(job.pk, 2, ada, asked_before=True) == Refused(Refusal.NOT_WAITING)
+    assert lifecycle.claim(job.pk, 2, ada, asked_before=True) == Refused(Refusal.AHEAD)
     heartbeats.say(ada)
 
     mine = lifecycle.claim(job.pk, None, ada, asked_before=True)

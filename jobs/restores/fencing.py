@@ -1,0 +1,230 @@
+"""The fencing of everything that ran before a restore or failover: ``recovery_mode restored`` (I1, I2, I6).
+
+The epochs of all jobs that may still run jump to the fence, in batches, so that no message, worker or result from before
+matches. Runs that were going on stay as they are, without a worker that counts, until an operator decides. Pending jobs are
+sent again. Recovery only observes afterwards.
+"""
+# ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Max
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from jobs import sqs
+from jobs.messaging.outbox import RESTORED
+from jobs.models import Job, Restore, Status
+from jobs.recovery import control
+from jobs.restores import signs
+from jobs.runs.timeline import Actor
+from opsconsole.kit import reasons, round_trip
+from opsconsole.kit.advisory_locks import AdvisoryLock
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.row_locks import if_free_in_statement, in_statement
+
+BATCH = 1_000
+# The fence counts tens of seconds since then: a job that begins a new run more often than that for a whole time between two
+# restores does not exist, so a restored backup never repeats an epoch of the time that was lost.
+FENCES_SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+FENCE_SECONDS = 10
+# One new run every twelve seconds for the fourteen days that SQS keeps a message.
+FURTHEST_BACK = 100_000
+BEGINNING = UUID(int=0)
+# A completed job never runs again.
+FENCED = tuple(status.value for status in Status if status != Status.COMPLETED)
+
+_FENCE = f"""
+WITH page AS MATERIALIZED (
+    SELECT id, status::text AS was, run_epoch AS from_epoch, worker_id::text AS worker
+      FROM jobs
+     WHERE id > %(behind)s AND run_epoch < %(fence)s AND created_at <= %(began_at)s
+       AND status::text = ANY(%(fenced)s)
+     ORDER BY id LIMIT %(size)s
+       {if_free_in_statement()}
+), fenced AS (
+    UPDATE jobs AS job
+       SET run_epoch = %(fence)s,
+           claimed_epoch = CASE WHEN page.was = 'in_progress' AND job.claimed_epoch = page.from_epoch
+                                THEN %(fence)s ELSE job.claimed_epoch END
+      FROM page WHERE job.id = page.id
+    RETURNING job.id, job.queue, job.not_before, page.was, page.from_epoch, page.worker
+), armed AS (
+    INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
+    SELECT id, %(fence)s, 'queue', NULL, queue, %(why)s, true,
+           greatest(coalesce(not_before, statement_timestamp()), statement_timestamp())
+      FROM fenced WHERE was = 'pending'
+    ON CONFLICT (job_id, run_epoch, destination) DO NOTHING
+), letters AS (
+    UPDATE outbox SET run_epoch = %(fence)s
+      FROM fenced
+     WHERE outbox.job_id = fenced.id AND outbox.run_epoch = fenced.from_epoch AND outbox.destination = 'dlq'
+       AND outbox.state = 'waiting' AND fenced.was IN ('failed', 'quarantined')
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
+    SELECT id, %(fence)s, 'fenced', %(actor)s, %(reason)s, jsonb_build_object(
+               'restore', %(restore)s, 'was', was, 'from_epoch', from_epoch, 'worker', worker)
+      FROM fenced
+)
+SELECT id, was FROM page ORDER BY id
+"""
+
+_COMPLETE = f"""
+WITH page AS MATERIALIZED (
+    SELECT id, status::text AS was, run_epoch AS from_epoch, worker_id::text AS worker
+      FROM jobs
+     WHERE id = ANY(%(ids)s::uuid[]) AND created_at <= %(began_at)s
+       AND status::text IN ('pending', 'in_progress', 'failed', 'quarantined')
+     ORDER BY id
+       {in_statement()}
+), ended AS (
+    UPDATE jobs AS job
+       SET status = 'completed', run_epoch = greatest(job.run_epoch, %(fence)s), error_message = NULL,
+           completed_at = statement_timestamp(), updated_at = statement_timestamp()
+      FROM page WHERE job.id = page.id
+    RETURNING job.id, job.run_epoch, page.was, page.from_epoch, page.worker
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
+    SELECT id, run_epoch, 'completed', %(actor)s, %(reason)s, jsonb_build_object(
+               'restore', %(restore)s, 'was', was, 'from_epoch', from_epoch, 'worker', worker, 'told_by_operator', true)
+      FROM ended
+)
+SELECT id FROM ended
+"""
+
+
+class RestoreRefused(OpsConsoleError):
+    """Nothing can be fenced; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Fencing:
+    """What a call did. ``begun``: it began a new fencing. ``locked``: jobs that other transactions keep locked."""
+
+    restore: Restore
+    begun: bool
+    locked: int
+    told_completed: int
+
+
+def restored(actor: Actor, reason: str, *, completed: Collection[UUID] = (), again: bool = False) -> Fencing:
+    """Fence everything that ran before, or go on with a fencing that was interrupted.
+
+    A fencing that has ended is not repeated, unless a new sign of a restore was noticed, or ``again``. ``completed``: jobs of
+    which the operator knows that they were completed after the backup; they are completed and not sent again. They may
+    also be told later. Raise ``RestoreRefused`` without a reason.
+    """
+    reason = reasons.required(reason, RestoreRefused)
+    restore, begun = _begin(actor, reason, again=again)
+    told = _complete(restore, sorted(completed), actor, reason)
+    if restore.finished_at is None:
+        _fence_all(restore)
+    restore.refresh_from_db()
+    locked = 0 if restore.finished_at else _left(restore)
+    if not restore.finished_at and not locked:
+        Restore.objects.filter(pk=restore.pk, finished_at=None).update(finished_at=Now())
+        restore.refresh_from_db()
+        signs.settle(f"{restore.actor} fenced everything that ran before: {restore.reason}")
+    return Fencing(restore, begun, locked, told)
+
+
+def not_restored(actor: Actor, reason: str) -> list[str]:
+    """Settle the signs without fencing, because nothing was lost; return them. Raise ``RestoreRefused`` without a reason."""
+    reason = reasons.required(reason, RestoreRefused)
+    noticed = signs.kept()
+    signs.settle(f"{actor.name} says that nothing was lost: {reason}")
+    return noticed
+
+
+def _begin(actor: Actor, reason: str, *, again: bool) -> tuple[Restore, bool]:
+    """Return the fencing to go on with, or a new one; of two operators at once, one begins it."""
+    noticed = signs.look()
+    highest = signs.highest_fence()
+    depths = _depths()
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.RESTORES])
+        latest = Restore.objects.first()
+        if latest and (latest.finished_at is None or not (again or noticed)):
+            return latest, False
+        control.disarm(actor, reason)
+        restore = Restore.objects.create(
+            actor=actor.name, reason=reason, fence=_new_fence(highest), signs=noticed, depths=depths
+        )
+    restore.refresh_from_db()
+    return restore, True
+
+
+def _new_fence(highest: int) -> int:
+    """Return an epoch above all that any job ever had, also in the time that was lost."""
+    in_rows = Job.objects.aggregate(highest=Max("run_epoch"))["highest"] or 0
+    by_clock = int((timezone.now() - FENCES_SINCE).total_seconds()) // FENCE_SECONDS
+    return max(by_clock, max(in_rows, highest) + FURTHEST_BACK)
+
+
+def _depths() -> dict[str, int | None]:
+    """Return how many messages each queue holds, before anything is sent again; None where SQS does not answer."""
+    return {name: _depth(queue.url) for name, queue in settings.QUEUES.items()}
+
+
+def _depth(url: str) -> int | None:
+    try:
+        return sqs.depth(url).total
+    except sqs.QueueError:
+        return None
+
+
+def _fence_all(restore: Restore) -> None:
+    """Fence page after page. What others have locked is tried again once at the end."""
+    for _ in range(2):
+        behind = BEGINNING
+        while page := _fence_page(restore, behind):
+            behind = page[-1][0]
+
+
+def _fence_page(restore: Restore, behind: UUID) -> list[tuple[UUID, str]]:
+    """Fence a page of jobs in one round trip, and count it."""
+    [page] = round_trip.run(_FENCE, _parameters(restore) | {"behind": behind, "size": BATCH, "why": RESTORED})
+    was = [status for _, status in page]
+    running, waiting = was.count("in_progress"), was.count("pending")
+    Restore.objects.filter(pk=restore.pk).update(
+        fenced_running=F("fenced_running") + running,
+        fenced_waiting=F("fenced_waiting") + waiting,
+        fenced_ended=F("fenced_ended") + len(was) - running - waiting,
+    )
+    return page
+
+
+def _parameters(restore: Restore) -> dict[str, object]:
+    return {
+        "fence": restore.fence,
+        "began_at": restore.began_at,
+        "actor": restore.actor,
+        "reason": restore.reason,
+        "restore": restore.pk,
+        "fenced": list(FENCED),
+    }
+
+
+def _left(restore: Restore) -> int:
+    """Count the jobs that are not fenced, because other transactions keep them locked."""
+    rows = Job.objects.filter(run_epoch__lt=restore.fence, created_at__lte=restore.began_at)
+    return rows.filter(status__in=FENCED).count()
+
+
+def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str) -> int:
+    """Complete the jobs of which the operator knows that they were done; return how many."""
+    told = 0
+    for start in range(0, len(ids), BATCH):
+        given = {"ids": list(ids[start : start + BATCH]), "actor": actor.name, "reason": reason}
+        [ended] = round_trip.run(_COMPLETE, _parameters(restore) | given)
+        told += len(ended)
+    Restore.objects.filter(pk=restore.pk).update(told_completed=F("told_completed") + told)
+    return told

@@ -1,0 +1,139 @@
+"""The signs of a restore or failover: looked for each minute, kept until an operator has acted, and alerted.
+
+The database keeps the server's identity, which a restore to another server or a promoted standby changes. The store keeps
+how far the data had come, which a restore takes back. Workers, messages and dead letters of the time that was lost name
+epochs above those of the rows.
+"""
+
+from __future__ import annotations
+
+from django.db import connection
+from django.db.models.functions import Coalesce, Now
+from django.urls import reverse
+
+from alerts import notify
+from alerts.notify import Trouble
+from jobs.models import Restore, ServerMark
+from jobs.restores import server
+from jobs.restores.server import Position
+from opsconsole.kit import store_marks
+
+ALERT = "database-restored"
+COMMAND = 'python manage.py recovery_mode restored --reason "..."'
+SHOWN = 5
+
+# Completed jobs never run again, so nothing has to be fenced there. Of many dead letters, the newest are enough.
+_AHEAD = """
+SELECT seen.who, seen.epoch, job.id, job.run_epoch
+  FROM (SELECT 'Worker ' || worker_id || ' sends heartbeats for' AS who, current_job_id AS job_id,
+               current_run_epoch AS epoch
+          FROM worker_heartbeats WHERE current_job_id IS NOT NULL
+         UNION ALL
+        SELECT 'Worker ' || worker_id || ' received a message for', (metadata #>> '{epoch_ahead,job_id}')::uuid,
+               (metadata #>> '{epoch_ahead,epoch}')::int
+          FROM worker_heartbeats WHERE metadata -> 'epoch_ahead' IS NOT NULL
+         UNION ALL
+       (SELECT 'A dead letter is about', job_id, run_epoch
+          FROM dead_letters WHERE state = 'in_queue' AND job_id IS NOT NULL ORDER BY id DESC LIMIT 1000)) AS seen
+  JOIN jobs AS job ON job.id = seen.job_id AND seen.epoch > job.run_epoch
+ WHERE job.status::text <> 'completed'
+ LIMIT %s
+"""
+
+
+def watch() -> str:
+    """Look for signs, and keep and alert them; without any, remember the position of the database."""
+    mark = load()
+    signs = list(dict.fromkeys([*mark.signs, *_found(mark)]))
+    if signs:
+        _keep(signs)
+        return f"{len(signs)} signs of a restore"
+    _remember(mark)
+    return "no sign of a restore"
+
+
+def load() -> ServerMark:
+    """Return the single row; a new database gets one."""
+    ServerMark.objects.bulk_create([ServerMark(pk=1)], ignore_conflicts=True)
+    return ServerMark.objects.get(pk=1)
+
+
+def kept() -> list[str]:
+    """Return the signs that await an operator."""
+    signs: list[str] = ServerMark.objects.filter(pk=1).values_list("signs", flat=True).first() or []
+    return signs
+
+
+def look() -> list[str]:
+    """Return the signs that were kept, and those that can be seen now. Change nothing but the single row."""
+    mark = load()
+    return list(dict.fromkeys([*mark.signs, *_found(mark)]))
+
+
+def highest_fence() -> int:
+    """Return the highest fence that the store remembers, also of a time that a restore took back."""
+    return (_remembered(load()) or Position()).fence or 0
+
+
+def settle(news: str) -> None:
+    """Forget the signs, because an operator has acted, and take the present position as the right one."""
+    mark = load()
+    ServerMark.objects.filter(pk=1).update(signs=[], noticed_at=None)
+    _remember(mark)
+    notify.resolve(ALERT, news=news)
+
+
+def _found(mark: ServerMark) -> list[str]:
+    now = _position()
+    here = Position(mark.system_identifier or None, mark.timeline)
+    in_store = _remembered(mark) or Position()
+    signs = [*server.differences(here, now), *server.differences(in_store, now)]
+    return list(dict.fromkeys([*signs, *_epochs_ahead()]))
+
+
+def _epochs_ahead() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(_AHEAD, [SHOWN])
+        return [
+            f"{who} run {epoch} of job {job_id}, whose row is at run {row_epoch}."
+            for who, epoch, job_id, row_epoch in cursor.fetchall()
+        ]
+
+
+def _remembered(mark: ServerMark) -> Position | None:
+    stored = store_marks.read(_name(mark))
+    return Position.of_mark(stored) if stored else None
+
+
+def _remember(mark: ServerMark) -> None:
+    """Keep the position in the database and in the store."""
+    now = _position()
+    identity = {"system_identifier": now.system_identifier or "", "timeline": now.timeline}
+    ServerMark.objects.filter(pk=1).update(**identity, remembered_at=Now())
+    store_marks.write(_name(mark), now.as_mark())
+
+
+def _position() -> Position:
+    return server.position(Restore.objects.values_list("fence", flat=True).first())
+
+
+def _name(mark: ServerMark) -> str:
+    """Return the name of the mark in the store, which a new database does not share."""
+    return f"database:{mark.installation}"
+
+
+def _keep(signs: list[str]) -> None:
+    ServerMark.objects.filter(pk=1).update(signs=signs, noticed_at=Coalesce("noticed_at", Now()))
+    notify.fire(
+        ALERT,
+        Trouble(
+            title="The database seems to have been restored or failed over",
+            severity="critical",
+            summary="Two workers may hold the same run, and jobs may wait that were completed after the backup. Read the "
+            f"runbook, then run: {COMMAND}",
+            value=len(signs),
+            threshold=0,
+            link=reverse("admin:jobs_recoverycontrol_changelist"),
+            facts=(("Noticed", "\n".join(signs[:SHOWN])),),
+        ),
+    )
