@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= 2
 # Addresses that are never opened: without them, reading the settings would start the embedded services.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
-.PHONY: help demo test check lint types imports format coverage test-next dist screenshots clean
+.PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots clean
 .PHONY: bench-recovery bench-pages bench-dlq bench-bulk bench-ratelimit
 
 help: ## list these targets
@@ -28,7 +28,7 @@ demo: .venv/installed ## run the whole console on this machine; DEMO_SECONDS=n e
 test: .venv/installed ## run all tests on embedded PostgreSQL, Valkey and SQS
 	$(BIN)/pytest -n $(PYTEST_WORKERS)
 
-check: lint types imports test ## run every check that CI runs
+check: lint types imports test soak-briefly ## run every check that CI runs
 
 lint: .venv/installed ## check style and rules (ruff)
 	$(BIN)/ruff check .
@@ -57,6 +57,14 @@ else
 	@$(MAKE) --no-print-directory .venv-next/installed
 	.venv-next/bin/pytest -n $(PYTEST_WORKERS)
 endif
+
+MINUTES ?= 30
+soak: .venv/installed ## let two hosts work while everything fails, and prove that nothing was lost or done twice; MINUTES=n
+	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
+
+.PHONY: soak-briefly
+soak-briefly: .venv/installed
+	$(BIN)/python -m tests.chaos.soak --minutes 2
 
 dist: .venv/installed ## build the wheel and the source archive in dist/
 	rm -rf dist
