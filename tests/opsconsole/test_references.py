@@ -70,7 +70,7 @@ def test_named_files_and_folders_exist() -> None:
         for file, text in texts()
         for name in [
             *re.findall(rf"`((?:{FOLDERS})/[\w/.-]+)`", text),
-            *re.findall(r"\bdocs/[\w/-]+(?:\.\w+)?", text),
+            *re.findall(r"(?<![\w/-])docs/[\w/-]+(?:\.\w+)?", text),
         ]
     }
     missing = {

@@ -16,7 +16,8 @@ DJANGO_FOLDERS = {"commands", "management", "migrations"}
 LOOSE = {
     "alerts": {
         *("apps", "checks", "tasks"),
-        *("catalog", "notification_policy", "notify", "trouble", "operator_decisions", "rules", "runbooks"),
+        *("catalog", "notification_policy", "notifications", "notify", "trouble"),
+        *("operator_decisions", "rules", "runbooks"),
     },
     "jobs": {"apps", "checks", "tasks"},
     "ratelimits": {"apps", "checks", "tasks"},
