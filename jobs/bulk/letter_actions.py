@@ -79,7 +79,8 @@ def _customers(subjects: Sequence[str]) -> dict[str, str]:
 
 def not_seen() -> list[str]:
     """Return a sentence per dead letter queue of which the last scan did not see everything."""
-    return [why for dlq in origins.known() if (why := queue_visit.unseen_in_words(dlq))]
+    unseen = [why for dlq in origins.known() if (why := queue_visit.unseen_in_words(dlq))]
+    return [f"{why} The command redrive_dlq goes round until none is left." for why in unseen]
 
 
 def _kind(

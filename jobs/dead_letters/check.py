@@ -56,7 +56,8 @@ def check(every: timedelta | None = None) -> list[CheckedQueue]:
     the cluster), by which a later check counts as late.
     """
     queues = origins.configured()
-    removed_queues.retire()
+    removed_queues.retire_letters()
+    removed_queues.end_alerts()
     seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
     checked = [check_one(dlq, Budget(seconds=seconds), every) for dlq in queues]
     search_text.catch_up()

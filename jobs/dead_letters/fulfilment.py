@@ -33,7 +33,7 @@ def work(budget: Budget | None = None) -> FulfilmentTurn:
     budget = budget or Budget()
     done, stop_at = FulfilmentTurn(), monotonic() + budget.seconds
     queues = origins.configured()
-    removed_queues.retire()
+    removed_queues.retire_letters()
     done.unknown = sending.give_up_intents()
     done.sent = replay.settle_requeued() + replay.send_copies(stop_at)
     for dlq in queues:

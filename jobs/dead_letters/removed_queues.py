@@ -30,13 +30,12 @@ RULES = ("dlq_not_empty", "dead_letters_expiring", "dlq_unreadable")
 PAGE = 500
 
 
-def retire() -> int:
-    """Settle what concerns dead letter queues that are no longer configured; return the number of letters.
+def retire_letters() -> int:
+    """Settle the letters of dead letter queues that are no longer configured; return how many.
 
     Undecided letters become copies in the console. Replays continue from the copies. What only remained to be deleted is
     done.
     """
-    _end_alerts()
     retired = 0
     while ids := _concerned()[:PAGE]:
         with transaction.atomic():
@@ -44,7 +43,7 @@ def retire() -> int:
     return retired
 
 
-def _end_alerts() -> None:
+def end_alerts() -> None:
     """End the alerts and monitors of all queues that are not configured, also of those that have another name now."""
     names = [str(dlq) for dlq in origins.known()]
     for rule in RULES:
