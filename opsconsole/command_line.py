@@ -41,7 +41,7 @@ def _run_django() -> None:
     from django.core.management import execute_from_command_line  # noqa: PLC0415
     from django.db import Error, OperationalError  # noqa: PLC0415
 
-    from opsconsole.kit import kept_changes  # noqa: PLC0415 - imports Django
+    from opsconsole.kit import kept_changes, refusals  # noqa: PLC0415 - imports Django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
     try:
@@ -53,6 +53,8 @@ def _run_django() -> None:
         from opsconsole.kit.database_troubles import headline, trouble_behind  # noqa: PLC0415
 
         trouble = trouble_behind(error)
+        if refusal := refusals.of(error):
+            sys.exit(f"{refusal.sentence} {kept_changes.kept(error, since=0).sentence}")
         if trouble is None and not isinstance(error, OperationalError):
             raise
         # Whatever the command, a database that can't be used now is a sentence and no traceback.

@@ -1,4 +1,4 @@
-"""Pages that say what a failure of the database means for the request: too slow, or its outcome is unknown (I14)."""
+"""Pages that say what a failure of the database means for the request: too slow, refused, or of unknown outcome (I14)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from psycopg.errors import QueryCanceled
 
-from opsconsole.kit import kept_changes
+from opsconsole.kit import kept_changes, refusals
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole.kit.problems import SAFE_METHODS
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseFailureMiddleware:
-    """Answers with a page instead of an error when a statement took too long or a change was interrupted."""
+    """Answers with a page instead of an error when a statement took too long, or a change was refused or interrupted."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -39,6 +39,12 @@ class DatabaseFailureMiddleware:
         if isinstance(exception, OperationalError) and isinstance(exception.__cause__, QueryCanceled):
             logger.warning("%s took too long and was cancelled.", request.path)
             return render(request, "admin/too_slow.html", context, status=503)
+        refusal = None if context["reading"] else refusals.of(exception)
+        if refusal:
+            logger.error("%s: %s", request.path, refusal.sentence, exc_info=exception)
+            return render(
+                request, "admin/refused.html", context | {"refusal": refusal}, status=refusal.status
+            )
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 
 from jobs.models import Job, JobEvent, Outbox
@@ -55,6 +55,37 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> None:
         Job.objects.bulk_create([_row(new) for new in new_jobs], batch_size=BATCH)
         JobEvent.objects.bulk_create([_event(new, actor) for new in new_jobs], batch_size=BATCH)
         Outbox.objects.bulk_create([_message(new) for new in new_jobs], batch_size=BATCH)
+
+
+def first_refused(new_jobs: Sequence[NewJob]) -> int | None:
+    """Return the index of the first of these jobs that the database refuses, or None. Nothing is kept."""
+    with transaction.atomic():
+        refused = _first_refused(new_jobs)
+        transaction.set_rollback(True)
+    return refused
+
+
+def _first_refused(new_jobs: Sequence[NewJob]) -> int | None:
+    """Insert half of those in question at a time: what is accepted stays, since a later job may conflict with it."""
+    begin, end = 0, len(new_jobs)
+    while begin < end:
+        middle = (begin + end + 1) // 2
+        try:
+            with transaction.atomic():
+                Job.objects.bulk_create(map(_row, new_jobs[begin:middle]), batch_size=BATCH)
+                _check_deferred_constraints()
+        except DatabaseError:
+            if middle - begin == 1:
+                return begin
+            end = middle
+        else:
+            begin = middle
+    return None
+
+
+def _check_deferred_constraints() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def validate(new: NewJob) -> None:

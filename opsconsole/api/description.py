@@ -30,6 +30,11 @@ PROBLEM = {
             "type": "boolean",
             "description": "True when asking again can never succeed: the job's message may be deleted.",
         },
+        "constraint": {
+            "type": "string",
+            "description": "The constraint of the database that refused the change, with `reason` `refused_by_database`.",
+        },
+        "column": {"type": "string", "description": "The column whose rule or type refused the change."},
         "outcome": {
             "const": "unknown",
             "description": "Set when the connection broke while the change was being saved: it was saved or not.",
@@ -55,8 +60,10 @@ ALWAYS = {
 }
 WITH_BODY = {
     400: "The body is not JSON.",
+    409: "A unique or exclusion constraint of the database refused the change; `constraint` names it.",
     413: "The body is larger than the console accepts.",
-    422: "Part of the request is not as described; `errors` or `detail` says which.",
+    422: "Part of the request is not as described, or another rule of the database refused it; `errors`, `constraint` or "
+    "`detail` says which.",
 }
 WITH_KEY = {401: "There is no valid API key.", 403: "The API key lacks the scope."}
 WITH_JOB = {404: "`unknown_job`: the job is not in the database (yet).", 409: "Refused: `reason` says why."}

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
@@ -22,7 +22,8 @@ import jobs.api.routes
 import ratelimits.api.routes
 from opsconsole import unavailable
 from opsconsole.api import description, unanswered
-from opsconsole.kit import problems
+from opsconsole.database_failures import kept_by
+from opsconsole.kit import problems, refusals
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
@@ -168,6 +169,22 @@ def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
 @api.exception_handler(UnreadablePostError)
 def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
     return Problem(400, problems.SENTENCES[400]).response()
+
+
+@api.exception_handler(DatabaseError)
+def _refused_by_database(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Answer what a constraint, a type or a trigger refused; other errors are failures of the console."""
+    refusal = refusals.of(error)
+    if refusal is None or request.method in problems.SAFE_METHODS:
+        raise error
+    logger.warning("%s %s: %s", request.method, request.path, refusal.sentence)
+    named: dict[str, Any] = {"constraint": refusal.constraint, "column": refusal.column}
+    return Problem(
+        refusal.status,
+        f"{refusal.sentence} {kept_by(request, error).sentence}",
+        reason="refused_by_database",
+        **{name: value for name, value in named.items() if value},
+    ).response()
 
 
 @api.exception_handler(OperationalError)

@@ -6,6 +6,7 @@ The tables that others read and write may have rules of their own, which only th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import psycopg
 from django.db import Error
@@ -40,6 +41,11 @@ class Refusal:
         if self.column:
             return f"column '{self.column}'" + (f" of table '{self.table}'" if self.table else "")
         return "a rule of the database"
+
+    @property
+    def status(self) -> int:
+        """Return the status of an HTTP response: 409 where something else is in the way, 422 where the data is wrong."""
+        return HTTPStatus.CONFLICT if self.conflicts else HTTPStatus.UNPROCESSABLE_ENTITY
 
     @property
     def sentence(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
@@ -81,6 +81,22 @@ def test_unknown_outcome_is_told_as_unknown() -> None:
 
     assert "Whether it was saved is unknown" in text
     assert "Nothing was changed" not in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refused_change_is_told_with_its_constraint() -> None:
+    job = factories.job()
+    with pytest.raises(IntegrityError) as raised:
+        factories.job(id=job.pk)
+
+    response = MIDDLEWARE.process_exception(request(), raised.value)
+
+    assert response is not None
+    assert response.status_code == 409
+    text = response.content.decode()
+    assert "refused it by constraint &#x27;jobs_pkey&#x27; of table &#x27;jobs&#x27;" in text
+    assert "Nothing was changed." in text
+    assert MIDDLEWARE.process_exception(request("GET"), raised.value) is None
 
 
 def test_other_errors_have_no_page_here() -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DataError, IntegrityError
+from django.db import DatabaseError
 
-from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many
+from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many, first_refused
 from jobs.intake.parse import parse_job, parse_lines, parse_payload
+from opsconsole.kit import refusals
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 
 LINES_SHOWN = 20
@@ -39,16 +40,28 @@ class Command(BaseCommand):
         new_jobs = _from_file(options) if options["from_file"] else _from_options(options)
         try:
             enqueue_many(new_jobs)
-        except (IntegrityError, DataError) as error:
-            # The table may have constraints and column types that only the database knows.
-            reason = str(error).strip().replace("\n", " ")
-            raise CommandError(f"The database refused the jobs. Nothing was enqueued: {reason}") from error
         except OutcomeUnknown as error:
             raise CommandError(
                 f"{Kept.UNKNOWN.sentence} All of the jobs were enqueued or none: look for the job {new_jobs[0].id}."
             ) from error
+        except DatabaseError as error:
+            # The table may have constraints, column types and triggers that only the database knows.
+            refusal = refusals.of(error)
+            if refusal is None:
+                raise
+            which = _which(new_jobs, options["from_file"])
+            raise CommandError(f"Nothing was enqueued. {which}{refusal.sentence}") from error
         ids = [str(new.id) for new in new_jobs]
         self.stdout.write(_as_json(ids) if json else "\n".join(ids))
+
+
+def _which(new_jobs: list[NewJob], file: str | None) -> str:
+    """Name the job that the database refuses, or '' where there is only one or none is refused any more."""
+    index = first_refused(new_jobs) if len(new_jobs) > 1 else None
+    if index is None:
+        return ""
+    # Jobs keep the order of the lines, and bad lines were refused before.
+    return f"Job {index + 1} of {len(new_jobs)}{' in the file' if file else ''}: "
 
 
 def _from_options(options: dict[str, Any]) -> list[NewJob]:

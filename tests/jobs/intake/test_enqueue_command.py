@@ -125,7 +125,8 @@ def test_id_that_exists_is_refused_by_the_database(tmp_path: Path) -> None:
     file.write_text(f"{GOOD}\n{json.dumps(again)}")
     enqueue("--from-file", str(file))
     with pytest.raises(
-        CommandError, match=r"The database refused the jobs\. Nothing was enqueued: duplicate key"
+        CommandError,
+        match=r"Nothing was enqueued\. Job 2 of 2 in the file: The database refused it by constraint 'jobs_pkey'",
     ):
         enqueue("--from-file", str(file))
     assert Job.objects.count() == 2
