@@ -142,6 +142,22 @@ RULES = {
             threshold_source="a sweep whose changes a constraint or trigger refused",
         ),
         RuleDefinition(
+            name="unknown_runs",
+            title="Silent runs of which nobody knows whether they are alive",
+            unit="runs",
+            threshold=0,
+            severity="warning",
+            reminder_interval=DAY,
+        ),
+        RuleDefinition(
+            name="worker_clocks",
+            title="Clocks of workers are wrong",
+            unit="workers",
+            threshold=0,
+            severity="warning",
+            reminder_interval=DAY,
+        ),
+        RuleDefinition(
             name="no_live_worker",
             title="Jobs are waiting, but no worker is alive",
             unit="waiting jobs",

@@ -8,6 +8,8 @@ from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.columns import column
 from jobs.models.worker import OLD_KIND_SEEN_WITHIN
+from jobs.models.worker_observation import NAMED_SHARE
+from jobs.runs import worker_kinds
 from opsconsole.kit.counting import exactly
 
 if TYPE_CHECKING:
@@ -23,6 +25,51 @@ def inspect(table: Table, *, attached: bool) -> Iterator[Finding]:
     beat = column("worker_heartbeats.last_heartbeat")
     if beat in table.columns:
         yield from _old_kind(beat, attached=attached)
+    if {"current_job_id", beat} <= table.columns.keys():
+        yield from _naming(beat, attached=attached)
+    if catalog.table("worker_observations") is not None:
+        yield from _seen()
+
+
+def _naming(beat: str, *, attached: bool) -> Iterator[Finding]:
+    """Find workers that send heartbeats without naming the running jobs; not judged while no worker does."""
+    jobs = catalog.table("jobs")
+    if jobs is None or not {"id", "status"} <= jobs.columns.keys():
+        return
+    foreign = " AND claimed_epoch IS DISTINCT FROM run_epoch" if attached else ""
+    within = OLD_KIND_SEEN_WITHIN.total_seconds()
+    seen = catalog.look(
+        "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM worker_heartbeats AS beat"
+        f" WHERE beat.current_job_id::text = running.id::text)) FROM (SELECT id FROM jobs WHERE status = 'in_progress'{foreign}"
+        f" LIMIT {MOST_WORKERS}) AS running"
+        f' WHERE EXISTS (SELECT FROM worker_heartbeats WHERE "{beat}" > now() - make_interval(secs => {within}))'
+    )
+    running, named = seen[0] if seen else (0, 0)
+    if running and named < running * NAMED_SHARE:
+        yield Finding(
+            id="workers-do-not-name-their-jobs",
+            severity=Severity.WARNING,
+            subject="worker_heartbeats.current_job_id",
+            found=f"heartbeats name {named:,} of {exactly(running, 'running job')} that the console's protocol did not claim: "
+            "whether the others are alive is unknown once they are silent, and they are not recovered automatically",
+            wanted="each heartbeat names its job, one row per worker slot",
+            action="Write current_job_id with each heartbeat. Or choose a rule, for example: "
+            'python manage.py recovery_mode unknown-runs --rule after --hours 6 --reason "..."',
+        )
+
+
+def _seen() -> Iterator[Finding]:
+    """Report what the console saw since it was attached."""
+    for trait in worker_kinds.traits():
+        # Those were measured just now.
+        if trait.id != "workers-do-not-name-their-jobs":
+            yield Finding(
+                id=trait.id,
+                severity=Severity.WARNING if trait.advice else Severity.INFO,
+                subject=trait.subject,
+                found=trait.sentence.rstrip("."),
+                action=trait.advice,
+            )
 
 
 def _key(table: Table) -> Iterator[Finding]:

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, When
 from django.db.models.expressions import Combinable, RawSQL
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import IsNull
 
 from jobs.models.columns import column
@@ -23,11 +24,12 @@ OLD_KIND_SEEN_WITHIN = timedelta(days=1)
 
 
 class Life(models.TextChoices):
-    """Whether a worker sends heartbeats. The runs of a dead worker count as stale."""
+    """Whether a worker sends heartbeats. The run of a dead worker counts as stale; that of an ended one is over."""
 
     ALIVE = "alive"
     SILENT = "silent"
     DEAD = "dead"
+    ENDED = "ended"
 
 
 class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
@@ -61,7 +63,20 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         return self.beating(stale_after()).filter(counted_at__lt=Now() - silent_after())
 
     def dead(self) -> Self:
-        return self.silent_for(stale_after())
+        return self.silent_for(stale_after()).with_end_of_run().filter(run_is_over=False)
+
+    def ended(self) -> Self:
+        """Return workers that fell silent long ago and whose last run is over, so that nothing of theirs is left to do."""
+        return self.silent_for(stale_after()).with_end_of_run().filter(run_is_over=True)
+
+    def with_end_of_run(self) -> Self:
+        """Annotate ``run_is_over``: the heartbeat names a run, and that run has ended or was given to another worker."""
+        same_run = Q(run_epoch=Coalesce(OuterRef("current_run_epoch"), F("run_epoch")))
+        open_run = (
+            apps.get_model("jobs", "Job").objects.running().filter(same_run, pk=OuterRef("current_job_id"))
+        )
+        over = When(Q(current_job_id__isnull=False) & ~Exists(open_run), then=True)
+        return self.annotate(run_is_over=Case(over, default=False, output_field=models.BooleanField()))
 
     def silent_for(self, time: timedelta) -> Self:
         """Return workers that sent no heartbeat for at least this time."""
@@ -73,10 +88,14 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
             Q(counted_at__gte=Now() - silent_after()),
             Q(counted_at__lt=Now() - stale_after()),
         )
-        return self.with_counted_beat().aggregate(
-            alive=Count("pk", filter=heard),
-            silent=Count("pk", filter=~heard & ~lost),
-            dead=Count("pk", filter=lost),
+        return (
+            self.with_counted_beat()
+            .with_end_of_run()
+            .aggregate(
+                alive=Count("pk", filter=heard),
+                silent=Count("pk", filter=~heard & ~lost),
+                dead=Count("pk", filter=lost & Q(run_is_over=False)),
+            )
         )
 
     def without_epochs(self) -> Self:
@@ -133,10 +152,13 @@ class WorkerHeartbeat(models.Model):
         return self.worker_id
 
     def life(self, now: datetime) -> Life:
-        """Tell whether the worker is alive, by the database's clock and the same rule as the QuerySet."""
-        silence = now - self.last_heartbeat
+        """Tell whether the worker is alive, by the database's clock and the same rule as the QuerySet.
+
+        The row must have been loaded by ``with_counted_beat()`` and ``with_end_of_run()``.
+        """
+        silence = now - self.counted_at  # type: ignore[attr-defined]
         if silence > stale_after():
-            return Life.DEAD
+            return Life.ENDED if self.run_is_over else Life.DEAD  # type: ignore[attr-defined]
         return Life.SILENT if silence > silent_after() else Life.ALIVE
 
     @property

@@ -23,6 +23,7 @@ from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.lateness import INTERVALS
 
 MASS_STALENESS = "mass-staleness"
+LONGEST_RULE = timedelta(days=90)
 
 
 class ControlRefused(OpsConsoleError):
@@ -48,11 +49,20 @@ def give_up_unknown_runs(actor: Actor, reason: str, *, after: timedelta | None) 
     """Recover such runs once they were silent this long; None: for the visibility timeout of their queue."""
     rules = RecoveryControl.UnknownRule
     rule = rules.VISIBILITY if after is None else rules.AFTER
-    if after is not None and after < stale_after():
+    if after is not None and not stale_after() <= after <= LONGEST_RULE:
         raise ControlRefused(
-            f"The time must not be shorter than the stale threshold, {spell(stale_after())}. Nothing was changed."
+            f"The time must be between the stale threshold, {spell(stale_after())}, and {spell(LONGEST_RULE)}. "
+            "Nothing was changed."
         )
     _change(actor, reason, unknown_rule=rule, unknown_after=after)
+
+
+def hours(number: float) -> timedelta:
+    """Return this many hours for the rule. Raise ``ControlRefused`` for a number that is none."""
+    try:
+        return timedelta(hours=number)
+    except (OverflowError, ValueError) as error:
+        raise ControlRefused(f"{number} is not a number of hours. Nothing was changed.") from error
 
 
 def release_hold(actor: Actor, reason: str) -> bool:

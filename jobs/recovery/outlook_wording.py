@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.conf import settings
 
+from jobs.models import RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.recovery.control import HoldStep
 from jobs.recovery.decision import Decision, SweepAction, Why, recoveries
@@ -95,6 +96,18 @@ def of_stop(stop: Stop, around: Surroundings) -> str:
         case Stop.HELD:
             sentence = _of_hold(around)
             return f"{sentence[0].upper()}{sentence[1:]}"
+
+
+def of_unknown_rule(state: RecoveryControl) -> str:
+    """Say what recovery does about silent runs without evidence that their worker died."""
+    match state.unknown_rule:
+        case RecoveryControl.UnknownRule.AFTER if state.unknown_after:
+            return f"Unknown runs are recovered after {spell(state.unknown_after)} of silence."
+        case RecoveryControl.UnknownRule.VISIBILITY:
+            return (
+                "Unknown runs are recovered once they were silent for the visibility timeout of their queue."
+            )
+    return "Unknown runs are left to operators."
 
 
 def _of_hold(around: Surroundings) -> str:

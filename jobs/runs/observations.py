@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # New workers recorded per look; the next look continues.
 MOST_NEW_WORKERS = 20_000
+# In bytes. Longer ids do not fit into an index entry; such workers are believed.
+LONGEST_ID = 1_000
 
 # A heartbeat that changed since the last look was sent after it, and before now. Hence a time outside this window, by more
 # than the tolerance, shows that the clock is wrong. Its offset is known to lie between two bounds; the estimate of earlier
@@ -28,13 +30,14 @@ WITH look AS (
     SELECT statement_timestamp() AS at, coalesce(beats_looked_at, '-infinity') AS looked_at FROM recovery_control
 ), beats AS (
     SELECT beat.worker_id, beat."{beat}" AS beat_at, beat.current_job_id, beat.current_run_epoch,
-           concat_ws(' ', beat.hostname, beat.pid, beat.started_at) AS process,
+           left(concat_ws(' ', beat.pid, beat.started_at, beat.hostname), 300) AS process,
            seen.worker_id IS NOT NULL AS known, seen.seen_at, seen.clock_offset,
            seen.process AS last_process, seen.process_before, seen.shared_at,
            seen.beat_at IS DISTINCT FROM beat."{beat}" AS changed, look.at, look.looked_at
       FROM look, worker_heartbeats AS beat
       LEFT JOIN worker_observations AS seen ON seen.worker_id = beat.worker_id
      WHERE beat.worker_id NOT IN (SELECT worker_id FROM worker_heartbeats GROUP BY worker_id HAVING count(*) > 1)
+       AND octet_length(beat.worker_id) <= {longest_id}
 ), judged AS (
     SELECT *,
            CASE WHEN NOT changed THEN seen_at IS NOT NULL
@@ -76,7 +79,7 @@ _NOTE_SHARED_IDS = """
 INSERT INTO worker_observations AS seen (worker_id, beat_at, shared_at)
 SELECT worker_id, min(beat."{beat}"), statement_timestamp()
   FROM jobs JOIN worker_heartbeats AS beat USING (worker_id)
- WHERE jobs.status = 'in_progress'
+ WHERE jobs.status = 'in_progress' AND octet_length(worker_id) <= {longest_id}
    AND coalesce(jobs.started_at, jobs.updated_at) >= coalesce(beat.started_at - interval '1 minute', '-infinity')
  GROUP BY worker_id HAVING count(DISTINCT jobs.id) > 1
     ON CONFLICT (worker_id) DO UPDATE SET shared_at = excluded.shared_at
@@ -105,7 +108,7 @@ def look_at_workers() -> None:
     beat = column("worker_heartbeats.last_heartbeat")
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
-            cursor.execute(_NOTE_SHARED_IDS.format(beat=beat))
+            cursor.execute(_NOTE_SHARED_IDS.format(beat=beat, longest_id=LONGEST_ID))
             cursor.execute(_MEASURE_NAMING)
 
 
@@ -117,7 +120,7 @@ def look_at_beats() -> None:
     beat = column("worker_heartbeats.last_heartbeat")
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
-            cursor.execute(_LOOK_AT_BEATS.format(beat=beat, most=MOST_NEW_WORKERS))
+            cursor.execute(_LOOK_AT_BEATS.format(beat=beat, most=MOST_NEW_WORKERS, longest_id=LONGEST_ID))
             cursor.execute(_LOOKED)
 
 

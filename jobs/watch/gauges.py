@@ -21,10 +21,10 @@ from django.urls import reverse
 from alerts import notify
 from alerts.notify import UNTITLED, Trouble
 from jobs.messaging import queue_depths
-from jobs.models import Job, JobEvent, Outbox, QueueState, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, WorkerHeartbeat
 from jobs.models.worker import stale_after
-from jobs.recovery import outlook, surroundings
-from jobs.runs import observations
+from jobs.recovery import outlook, outlook_wording, surroundings
+from jobs.runs import observations, worker_kinds
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
@@ -35,6 +35,7 @@ from opsconsole.kit.errors import first_line
 logger = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
+CLOCKS_NAMED = 10
 # Shorter waits are those of workers that are being restarted.
 UNCLAIMED_AFTER = timedelta(minutes=2)
 
@@ -156,6 +157,53 @@ def told_stuck(count: int, error: str) -> Reading:
     )
 
 
+# --- runs that may be alive or dead ---
+
+
+def unknown_runs() -> Reading:
+    return told_unknown(counting.count(Job.objects.unknown()), RecoveryControl.load())
+
+
+def told_unknown(count: int, state: RecoveryControl) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'silent run')}, and it is unknown whether they are alive",
+            summary="Nothing proves that their workers died, so recovery leaves them alone. See whether they run, then "
+            "requeue them by hand or choose a rule for unknown runs.",
+            link=_list_of("job", "?stale=unknown"),
+            facts=(("Rule", outlook_wording.of_unknown_rule(state)),),
+        ),
+    )
+
+
+# --- clocks of workers ---
+
+
+def worker_clocks() -> Reading:
+    clocks = worker_kinds.wrong_clocks()
+    first = clocks.values_list("pk", "clock_offset")[:CLOCKS_NAMED]
+    offsets = [
+        (worker_kinds.in_short(worker), worker_kinds.offset_in_words(offset))
+        for worker, offset in first
+        if offset
+    ]
+    return told_clocks(counting.count(clocks), offsets)
+
+
+def told_clocks(count: int, offsets: list[tuple[str, str]]) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'worker has a wrong clock', 'workers have a wrong clock')}",
+            summary="Their heartbeats count from when the console sees them change. Let the database write the time of a "
+            "heartbeat, or set the clocks.",
+            link=_list_of("workerheartbeat"),
+            facts=offsets,
+        ),
+    )
+
+
 # --- no live worker while jobs wait ---
 
 
@@ -222,4 +270,6 @@ GAUGES: dict[str, Callable[[], Reading]] = {
     "quarantined_jobs": quarantined_jobs,
     "outbox_stuck": outbox_stuck,
     "no_live_worker": no_live_worker,
+    "unknown_runs": unknown_runs,
+    "worker_clocks": worker_clocks,
 }

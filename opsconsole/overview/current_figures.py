@@ -17,6 +17,7 @@ from jobs.recovery import lost_messages, passed_over, refused_runs, surroundings
 from jobs.recovery.passed_over import LockedRuns
 from jobs.recovery.refused_runs import RefusedRuns
 from jobs.recovery.surroundings import Surroundings
+from jobs.runs import worker_kinds
 from jobs.watch import gauges
 from opsconsole.kit.counting import count
 from opsconsole.overview import last_day
@@ -46,6 +47,7 @@ class Overview:
     """Counts stop at ``COUNTED_TO + 1``, which is shown as "10,000+"; ages are by the database's clock.
 
     ``without_workers``: jobs that wait while no worker is alive.
+    ``unknown``: silent runs of which nobody knows whether they are alive. ``clocks_off``: workers whose clock is wrong.
     ``lost``: jobs whose message is proven lost and that no sweep re-sends. ``in_vain``: jobs whose message was
     re-sent as often as allowed. ``stale``: runs that a sweep recovers once it may act; ``stale_before_cutoff`` and
     ``stale_unknown_queue``: runs that it leaves to operators.
@@ -73,6 +75,8 @@ class Overview:
     unread_queues: tuple[str, ...]
     locked_runs: LockedRuns | None = None
     refused_runs: RefusedRuns | None = None
+    unknown: int = 0
+    clocks_off: int = 0
     without_workers: int = 0
     lost: int = 0
     in_vain: int = 0
@@ -144,6 +148,8 @@ def _read() -> Overview:
         overfull=around.overfull,
         **_stale(around),
         hung=count(Job.objects.hung()),
+        unknown=count(Job.objects.unknown()),
+        clocks_off=count(worker_kinds.wrong_clocks()),
         running=count(Job.objects.running()),
         waiting=count(Job.objects.waiting()),
         quarantined=count(Job.objects.filter(status=Status.QUARANTINED)),

@@ -105,6 +105,12 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
         problems.append(
             Finding("bad", sentence, advice, "Show messages", "jobs_outbox_changelist", "?state=waiting")
         )
+    if seen.clocks_off:
+        sentence = f"{many(seen.clocks_off, 'worker has a wrong clock', 'workers have a wrong clock')}."
+        advice = "Their heartbeats count from when the console sees them change. Set the clocks."
+        problems.append(
+            Finding("warning", sentence, advice, "Open workers", "jobs_workerheartbeat_changelist")
+        )
     if seen.without_workers:
         advice = "Start workers, or find out why their heartbeats don't arrive."
         sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
@@ -150,6 +156,11 @@ def _of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     if seen.stale and around.armed:
         sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
         problems.append(Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page))
+    if seen.unknown:
+        verb = "is" if seen.unknown == 1 else "are"
+        sentence = f"{runs(seen.unknown)} {verb} silent, and whether the worker is alive is unknown."
+        advice = "See whether the worker runs, then requeue by hand, or choose a rule for unknown runs on the page Recovery."
+        problems.append(Finding("warning", sentence, advice, "Show runs", page[1], "?stale=unknown"))
     if seen.stale_before_cutoff:
         number = seen.stale_before_cutoff
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
-from jobs.models import WorkerHeartbeat
-from jobs.models.worker import Life
+from jobs.models import WorkerHeartbeat, WorkerObservation
+from jobs.models.worker import Life, WorkerHeartbeatQuerySet
+from jobs.runs import worker_kinds
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty, whole_link
 from opsconsole.kit.whole_columns import WholeColumns
 
-LIFE_TONES = {Life.ALIVE: "good", Life.SILENT: "warning", Life.DEAD: "bad"}
+LIFE_TONES = {Life.ALIVE: "good", Life.SILENT: "warning", Life.DEAD: "bad", Life.ENDED: "quiet"}
+
+
+class SeenWorker(DbNow):
+    """What the list adds to each row: when its heartbeat counts, whether its run is over, and how its clock is off."""
+
+    counted_at: datetime
+    run_is_over: bool
+    clock_offset: timedelta | None
 
 
 class LifeFilter(KnownFilter):
@@ -32,14 +42,19 @@ class LifeFilter(KnownFilter):
 
     def apply(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         workers = WorkerHeartbeat.objects
-        lives = {Life.ALIVE: workers.alive, Life.SILENT: workers.silent, Life.DEAD: workers.dead}
+        lives = {
+            Life.ALIVE: workers.alive,
+            Life.SILENT: workers.silent,
+            Life.DEAD: workers.dead,
+            Life.ENDED: workers.ended,
+        }
         return rows.filter(pk__in=lives[Life(value)]().values("pk"))
 
 
 @admin.register(WorkerHeartbeat)
 class WorkerAdmin(WholeColumns, AgedAdmin):
     whole_columns = ("worker_id", "hostname", "metadata")
-    list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid")
+    list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
     search_fields = ("worker_id__startswith",)
@@ -50,20 +65,35 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         "current_job",
         "run",
         "last_heartbeat",
+        "last_beat",
+        "clock",
         "started_at",
         "hostname",
         "pid",
         "told",
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        workers = cast(WorkerHeartbeatQuerySet, super().get_queryset(request))
+        seen = WorkerObservation.objects.clock_off().filter(pk=OuterRef("pk"))
+        rows = workers.with_counted_beat().with_end_of_run()
+        return rows.annotate(clock_offset=Subquery(seen.values("clock_offset")))
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"traits": worker_kinds.traits()} | (extra_context or {}))
+
     @admin.display(description="state")
-    def state(self, worker: WithAnnotations[WorkerHeartbeat, DbNow]) -> SafeString:
+    def state(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
         life = worker.life(worker.db_now)
         state = badge(life.label, LIFE_TONES[life])
         return state + badge("Old kind: no epochs") if worker.is_of_old_kind else state
 
     @admin.display(description="current job")
-    def current_job(self, worker: WorkerHeartbeat) -> SafeString:
+    def current_job(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
+        if worker.run_is_over and worker.life(worker.db_now) == Life.ENDED:
+            return NOTHING
         return labels.job_link(worker.current_job_id) if worker.current_job_id else NOTHING
 
     @admin.display(description="run")
@@ -71,12 +101,19 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         return worker.current_run_epoch or NOTHING
 
     @admin.display(description="last beat")
-    def last_beat(self, worker: WithAnnotations[WorkerHeartbeat, DbNow]) -> SafeString:
-        return age(worker.last_heartbeat, worker.db_now, suffix=" ago")
+    def last_beat(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
+        return age(worker.counted_at, worker.db_now, suffix=" ago")
 
     @admin.display(description="up for")
-    def up_for(self, worker: WithAnnotations[WorkerHeartbeat, DbNow]) -> SafeString:
-        return age(worker.started_at, worker.db_now)
+    def up_for(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
+        """Return how long the worker has been up; one that is gone was up until its last heartbeat."""
+        gone = worker.life(worker.db_now) in {Life.DEAD, Life.ENDED}
+        return age(worker.started_at, worker.counted_at if gone else worker.db_now)
+
+    @admin.display(description="clock")
+    def clock(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
+        offset = worker.clock_offset
+        return badge(worker_kinds.offset_in_words(offset).capitalize(), "warning") if offset else NOTHING
 
     @admin.display(description="host")
     def host(self, worker: WorkerHeartbeat) -> str:

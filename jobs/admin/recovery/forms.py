@@ -64,6 +64,26 @@ class ArmForm(ReasonForm):
         return None
 
 
+class UnknownRunsForm(ReasonForm):
+    rule = forms.ChoiceField(
+        label="Recover unknown runs", choices=RecoveryControl.UnknownRule.choices, widget=forms.RadioSelect
+    )
+    hours = forms.FloatField(
+        label="Hours of silence",
+        required=False,
+        min_value=0,
+        widget=forms.NumberInput(attrs={"step": "any", "size": 8}),
+    )
+    field_order = ("rule", "hours", "reason")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        hours_missing = cleaned.get("hours") is None and "hours" not in self.errors
+        if cleaned.get("rule") == RecoveryControl.UnknownRule.AFTER and hours_missing:
+            self.add_error("hours", "Give the hours of silence after which unknown runs are recovered.")
+        return cleaned
+
+
 def _database_now() -> datetime:
     now: datetime = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get(pk=1)
     return now

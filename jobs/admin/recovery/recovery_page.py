@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -15,14 +15,24 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
-from jobs.admin.recovery.forms import ArmForm, ThresholdForm
+from jobs.admin.recovery.forms import ArmForm, ThresholdForm, UnknownRunsForm
 from jobs.models import RecoveryControl, Restore, Sweep
 from jobs.models.worker import stale_after
 from jobs.operations import previews
-from jobs.recovery import control, outlook, passed_over, refused_runs, surroundings, what_if
+from jobs.recovery import (
+    control,
+    outlook,
+    outlook_wording,
+    passed_over,
+    refused_runs,
+    surroundings,
+    what_if,
+)
+from jobs.recovery.control import ControlRefused
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.restores import signs
+from jobs.runs import worker_kinds
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
@@ -47,6 +57,7 @@ class RecoveryAdmin(OnePageAdmin):
             "arm": self._arm,
             "disarm": self._disarm,
             "release": self._release,
+            "unknown": self._choose_rule,
         }
         decision = decisions.get(request.POST.get("decision", ""))
         return decision(request) if decision else redirect(PAGE)
@@ -95,6 +106,9 @@ class RecoveryAdmin(OnePageAdmin):
             "restore_signs": signs.kept(),
             "restore": Restore.objects.first(),
             "restore_command": signs.COMMAND,
+            "unknown_form": UnknownRunsForm(prefix="unknown", initial=_chosen_rule()),
+            "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
+            "traits": worker_kinds.traits(),
             **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
         }
         return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
@@ -111,6 +125,8 @@ class RecoveryAdmin(OnePageAdmin):
             "cutoff": cutoff,
             "reason": reason,
             "signed": signing.dumps(frozen, salt=SALT),
+            "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
+            "traits": worker_kinds.traits(),
             **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), probing=True),
         }
         return self._render(request, "admin/jobs/recovery_arm.html", context)
@@ -143,6 +159,24 @@ class RecoveryAdmin(OnePageAdmin):
             return redirect(PAGE)
         return self._decided(request, "The hold is released.", form.cleaned_data["reason"])
 
+    def _choose_rule(self, request: HttpRequest) -> HttpResponse:
+        form = UnknownRunsForm(request.POST, prefix="unknown")
+        if not form.is_valid():
+            return self._page(request, unknown_form=form)
+        rule, reason = form.cleaned_data["rule"], form.cleaned_data["reason"]
+        rules = RecoveryControl.UnknownRule
+        try:
+            if rule == rules.NEVER:
+                control.leave_unknown_runs(actor_of(request), reason)
+            else:
+                after = control.hours(form.cleaned_data["hours"]) if rule == rules.AFTER else None
+                control.give_up_unknown_runs(actor_of(request), reason, after=after)
+        except ControlRefused as error:
+            form.add_error("hours", str(error))
+            return self._page(request, unknown_form=form)
+        sentence = outlook_wording.of_unknown_rule(RecoveryControl.load())
+        return self._decided(request, sentence, reason)
+
     def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
         audit.log(request.user, [RecoveryControl.load()], sentence, why=reason)
         # The next page says what sweeps do now.
@@ -151,6 +185,12 @@ class RecoveryAdmin(OnePageAdmin):
 
     def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         return self.render(request, template, context | {"may_arm": self.may_decide(request)})
+
+
+def _chosen_rule() -> dict[str, object]:
+    state = RecoveryControl.load()
+    hours = state.unknown_after / timedelta(hours=1) if state.unknown_after else None
+    return {"rule": state.unknown_rule, "hours": hours}
 
 
 def _thaw(signed: str) -> list[Any] | None:

@@ -14,8 +14,9 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
 from jobs.models import RecoveryControl
-from jobs.recovery import control, outlook, surroundings
+from jobs.recovery import control, outlook, outlook_wording, surroundings
 from jobs.restores import fencing, suspects
+from jobs.runs import worker_kinds
 from jobs.runs.timeline import Actor
 from opsconsole.kit import commands
 from opsconsole.kit.errors import OpsConsoleError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # The whole list is in --json.
 SHOWN = 100
+UnknownRule = RecoveryControl.UnknownRule
 
 
 class Command(BaseCommand):
@@ -70,6 +72,17 @@ class Command(BaseCommand):
                 "not-restored", help="nothing was lost: forget the signs of a restore or failover"
             ),
         ]
+        unknown = steps.add_parser(
+            "unknown-runs", help="choose what becomes of silent runs without evidence that their worker died"
+        )
+        unknown.add_argument(
+            "--rule",
+            required=True,
+            choices=UnknownRule.values,
+            help="never: operators decide; after: recover them after --hours; visibility: after their queue's visibility timeout",
+        )
+        unknown.add_argument("--hours", type=float, help="with --rule after: the hours of silence")
+        changes.append(unknown)
         for change in changes:
             change.add_argument("--reason", required=True, help="the reason, kept with the change")
             commands.add_operator(change)
@@ -110,8 +123,19 @@ class Command(BaseCommand):
         elif options["step"] == "not-restored":
             if not fencing.not_restored(actor, reason):
                 raise CommandError("There is no sign of a restore. Nothing was changed.")
+        elif options["step"] == "unknown-runs":
+            _choose_rule(actor, reason, options["rule"], options["hours"])
         elif not control.release_hold(actor, reason):
             raise CommandError("There is no hold to release. Nothing was changed.")
+
+
+def _choose_rule(actor: Actor, reason: str, rule: str, hours: float | None) -> None:
+    if (rule == UnknownRule.AFTER) != (hours is not None):
+        raise CommandError("--hours goes with --rule after, and with no other. Nothing was changed.")
+    if rule == UnknownRule.NEVER:
+        control.leave_unknown_runs(actor, reason)
+    else:
+        control.give_up_unknown_runs(actor, reason, after=None if hours is None else control.hours(hours))
 
 
 def _cutoff(text: str) -> datetime | None:
@@ -197,6 +221,8 @@ def _as_text(state: RecoveryControl) -> str:
             if state.cutoff
             else "There is no cutoff: runs of any age are recovered."
         )
+    lines.append(outlook_wording.of_unknown_rule(state))
+    lines += [f"{trait.subject}: {trait.sentence}" for trait in worker_kinds.traits()]
     if state.changed_at:
         lines.append(f"Set by {state.changed_by} at {state.changed_at.isoformat()}: {state.reason}")
     return "\n".join(lines)

@@ -13,13 +13,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs.admin.recovery import recovery_page as page
-from jobs.models import RecoveryControl
+from jobs.models import QueueNaming, RecoveryControl, WorkerObservation
 from jobs.operations import previews
 from jobs.recovery import sweeps
 from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
 from tests import people
-from tests.factories import run
+from tests.factories import beat, run
 
 pytestmark = pytest.mark.django_db
 
@@ -255,13 +255,52 @@ def test_release_without_hold_is_reported(operator: Client) -> None:
     assert "There is no hold any more" in response.content.decode()
 
 
+def choose(client: Client, rule: str, hours: str = "", reason: str = "they name no jobs") -> str:
+    posted = {"decision": "unknown", "unknown-rule": rule, "unknown-hours": hours, "unknown-reason": reason}
+    return client.post(PAGE, posted, follow=True).content.decode()
+
+
+def test_rule_for_unknown_runs_is_chosen_with_a_reason(operator: Client) -> None:
+    unheard = run(age=13 * HOUR, claimed=False)
+    assert "Whether the run is alive is unknown." in operator.get(PAGE).content.decode()
+    assert "Give the hours of silence" in choose(operator, "after")
+    assert "Give a reason" in choose(operator, "after", "6", reason="")
+    assert "between the stale threshold" in choose(operator, "after", "0.01")
+    assert RecoveryControl.load().unknown_rule == "never"
+
+    page = choose(operator, "after", "6")
+    assert "Unknown runs are recovered after 6 h of silence." in page
+    state = RecoveryControl.load()
+    assert (state.unknown_rule, state.unknown_after, state.changed_by) == ("after", 6 * HOUR, "operator:olga")
+    assert "they name no jobs" in LogEntry.objects.get().change_message
+    sweeps.sweep("test")
+    unheard.refresh_from_db()
+    assert unheard.status == "pending"
+
+
+def test_kinds_of_workers_are_shown_before_arming(operator: Client) -> None:
+    observe()
+    QueueNaming.objects.create(queue="default", seen=20, named=1)
+    beat("pool")
+    WorkerObservation.objects.create(
+        worker_id="pool", beat_at=Now(), seen_at=Now(), shared_at=Now(), clock_offset=2 * HOUR
+    )
+    workers = reverse("admin:jobs_workerheartbeat_changelist")
+    pages = [operator.get(PAGE), preview(operator, "all"), operator.get(workers)]
+    for text in (response.content.decode() for response in pages):
+        assert "5% were seen named by a heartbeat" in text
+        assert "use the same id: pool" in text
+        assert "that of pool is 2 h ahead" in text
+    assert "Unknown runs are left to operators." in pages[1].content.decode()
+
+
 def test_viewer_sees_the_page_and_changes_nothing(client: Client, settings: Any) -> None:
     hold(settings)
     client.force_login(people.viewer())
 
     text = client.get(PAGE).content.decode()
     assert '<form method="post" class="panel' not in text
-    for decision in ("preview", "arm", "disarm", "release"):
+    for decision in ("preview", "arm", "disarm", "release", "unknown"):
         posted = {"decision": decision, "disarm-reason": "x", "release-reason": "x", "arm-scope": "all"}
         assert client.post(PAGE, posted).status_code == 403
     assert RecoveryControl.load().armed

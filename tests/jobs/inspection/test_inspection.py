@@ -261,6 +261,26 @@ def test_columns_with_conflicting_names_are_reported(theirs: Database) -> None:
     assert not [finding for finding in theirs.inspect()[1] if finding["id"] == "column-taken"]
 
 
+def test_workers_that_do_not_name_their_jobs_are_reported(theirs: Database) -> None:
+    theirs.sql(CONTRACT)
+    theirs.sql(
+        "INSERT INTO jobs (customer_id, package_size, status) SELECT 'c', 1, 'in_progress' FROM generate_series(1, 3);"
+        "INSERT INTO worker_heartbeats (worker_id) VALUES ('pool')"
+    )
+    for attached in (False, True):
+        if attached:
+            theirs.migrate()
+        finding = found(
+            theirs.inspect()[1], "workers-do-not-name-their-jobs", "worker_heartbeats.current_job_id"
+        )
+        assert finding["found"].startswith("heartbeats name 0 of 3 running jobs")
+        assert "recovery_mode unknown-runs" in finding["action"]
+    theirs.sql("UPDATE worker_heartbeats SET current_job_id = (SELECT id FROM jobs LIMIT 1)")
+    theirs.sql("DELETE FROM jobs WHERE id <> (SELECT current_job_id FROM worker_heartbeats)")
+    ids = {finding["id"] for finding in theirs.inspect()[1]}
+    assert "workers-do-not-name-their-jobs" not in ids
+
+
 def test_heartbeats_without_a_key_and_workers_of_the_old_kind(theirs: Database) -> None:
     theirs.sql(changed("worker_id text PRIMARY KEY", "worker_id text NOT NULL"))
     theirs.migrate()

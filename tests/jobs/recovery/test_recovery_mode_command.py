@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from jobs.models import RecoveryControl
+from jobs.models import QueueNaming, RecoveryControl
 from opsconsole.kit import pauses
 from tests.factories import run
 
@@ -80,6 +80,16 @@ def test_without_a_cutoff_all_runs_are_recovered() -> None:
         (["arm", "--cutoff", "now"], "--reason"),
         (["arm", "--reason", "x"], "--cutoff"),
         (["release-hold", "--reason", "x"], "There is no hold to release"),
+        (["unknown-runs", "--rule", "after", "--reason", "x"], "--hours goes with --rule after"),
+        (["unknown-runs", "--rule", "never", "--hours", "3", "--reason", "x"], "--hours goes with"),
+        (
+            ["unknown-runs", "--rule", "after", "--hours", "0.1", "--reason", "x"],
+            "between the stale threshold",
+        ),
+        (["unknown-runs", "--rule", "after", "--hours", "nan", "--reason", "x"], "not a number of hours"),
+        (["unknown-runs", "--rule", "after", "--hours", "1e9", "--reason", "x"], "and 90 d"),
+        (["unknown-runs", "--rule", "sometimes", "--reason", "x"], "invalid choice"),
+        (["unknown-runs", "--rule", "never"], "--reason"),
         ([], "step"),
     ],
 )
@@ -88,6 +98,26 @@ def test_refused_arguments_change_nothing(words: list[str], sentence: str) -> No
     with pytest.raises(CommandError, match=sentence):
         called(*words)
     assert RecoveryControl.objects.values().get() == before
+
+
+def test_rule_for_unknown_runs_is_chosen_and_shown() -> None:
+    assert "Unknown runs are left to operators." in called("show")
+    said = called(
+        "unknown-runs", "--rule", "after", "--hours", "6", "--reason", "No beats name jobs.", "--as", "ada"
+    )
+    assert "Unknown runs are recovered after 6 h of silence." in said
+    state = RecoveryControl.load()
+    assert (state.unknown_rule, state.unknown_after, state.changed_by) == ("after", 6 * HOUR, "operator:ada")
+    said = called("unknown-runs", "--rule", "visibility", "--reason", "As SQS does.")
+    assert "once they were silent for the visibility timeout" in said
+    called("unknown-runs", "--rule", "never", "--reason", "Too eager.")
+    assert RecoveryControl.load().unknown_rule == "never"
+
+
+def test_arming_says_what_kind_of_workers_there_are() -> None:
+    QueueNaming.objects.create(queue="default", seen=50, named=0)
+    said = called("arm", "--cutoff", "all", "--reason", "All of them.")
+    assert "Queue 'default': Of the runs without the console's protocol, 0% were seen named" in said
 
 
 def test_hold_is_shown_and_released(settings: Any) -> None:

@@ -11,11 +11,11 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.inspection import catalog, workers
-from jobs.models import WorkerHeartbeat
+from jobs.models import Status, WorkerHeartbeat
 from jobs.models.worker import Life, silent_after, stale_after
 from jobs.recovery import lost_messages
 from opsconsole import overview
-from tests import people
+from tests import factories, people
 from tests.factories import SECOND
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +30,10 @@ LIVES = {
     "nearly for the threshold": (595 * SECOND, Life.SILENT),
     "for the threshold": (601 * SECOND, Life.DEAD),
     "for hours": (9 * HOUR, Life.DEAD),
+    "during its run": (9 * HOUR, Life.DEAD),
+    "its run is over": (9 * HOUR, Life.ENDED),
+    "its run was given away": (9 * HOUR, Life.ENDED),
+    "its run is over, just now": (SECOND, Life.ALIVE),
 }
 
 
@@ -42,7 +46,14 @@ def operator(client: Client) -> Client:
 
 def made() -> None:
     for name, (ago, _) in LIVES.items():
-        WorkerHeartbeat.objects.create(worker_id=name, last_heartbeat=Now() - ago, metadata={"protocol": 1})
+        about: dict[str, Any] = {}
+        if "run" in name:
+            status = Status.COMPLETED if "over" in name else Status.IN_PROGRESS
+            job = factories.job(status=status, run_epoch=2 if "given" in name else 1)
+            about = {"current_job_id": job.pk, "current_run_epoch": 1, "started_at": Now() - ago - 6 * SECOND}
+        WorkerHeartbeat.objects.create(
+            worker_id=name, last_heartbeat=Now() - ago, metadata={"protocol": 1}, **about
+        )
 
 
 def expected(life: Life) -> set[str]:
@@ -53,9 +64,12 @@ def expected(life: Life) -> set[str]:
 def test_list_filter_and_queryset_find_the_same_workers(operator: Client, life: Life) -> None:
     made()
     workers_now = WorkerHeartbeat.objects
-    found = {Life.ALIVE: workers_now.alive, Life.SILENT: workers_now.silent, Life.DEAD: workers_now.dead}[
-        life
-    ]()
+    found = {
+        Life.ALIVE: workers_now.alive,
+        Life.SILENT: workers_now.silent,
+        Life.DEAD: workers_now.dead,
+        Life.ENDED: workers_now.ended,
+    }[life]()
     assert set(found.values_list("pk", flat=True)) == expected(life)
     page = operator.get(LIST, {"state": life.value})
     assert {row.pk for row in page.context["cl"].result_list} == expected(life)
@@ -64,11 +78,18 @@ def test_list_filter_and_queryset_find_the_same_workers(operator: Client, life: 
     assert [other for other in Life if f">{other.label}<" in badges] == [life]
 
 
+def test_worker_that_is_gone_was_up_until_its_last_heartbeat(operator: Client) -> None:
+    made()
+    rows = operator.get(LIST, {"state": "ended"}).content.decode().partition("<tbody>")[2]
+    assert rows.count(">6 s<") == 2 and "9 h ago" in rows
+    assert "/admin/jobs/job/" not in rows
+
+
 def test_overview_counts_live_workers(operator: Client) -> None:
     made()
     seen = overview.read()
     counts = {Life.ALIVE: seen.workers_alive, Life.SILENT: seen.workers_silent, Life.DEAD: seen.workers_dead}
-    assert counts == {life: len(expected(life)) for life in Life}
+    assert counts == {life: len(expected(life)) for life in counts}
     assert (silent_after(), stale_after()) == (45 * SECOND, 600 * SECOND)
 
 

@@ -155,6 +155,32 @@ def test_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
     assert told.words.facts == (("SQS says", "AccessDenied."),)
 
 
+# --- unknown runs and wrong clocks ---
+
+
+def test_alert_on_unknown_runs_resolves_when_they_are_known() -> None:
+    unheard = run(age=13 * 60 * MINUTE, claimed=False)
+    gauges.watch()
+    alert = open_alert("unknown_runs")
+    assert alert and alert.title == "1 silent run, and it is unknown whether they are alive"
+    assert alert.facts == [["Rule", "Unknown runs are left to operators."]]
+    beat("worker-1", unheard.pk)
+    gauges.watch()
+    assert open_alert("unknown_runs") is None
+
+
+def test_alert_on_wrong_clocks_names_worker_and_offset() -> None:
+    beat("ahead", ago=-2 * 24 * 60 * MINUTE)
+    beat("right")
+    gauges.watch()
+    alert = open_alert("worker_clocks")
+    assert alert and alert.title == "1 worker has a wrong clock"
+    assert alert.facts == [["ahead", "2 d ahead"]]
+    beat("ahead")
+    gauges.watch()
+    assert open_alert("worker_clocks") is None
+
+
 # --- no live worker ---
 
 

@@ -1,0 +1,115 @@
+"""The kinds of workers that the console has, as it measured them: what their heartbeats can prove, and what not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from jobs.models import QueueNaming, WorkerHeartbeat, WorkerObservation
+from jobs.models.worker import stale_after
+from opsconsole.kit import counting
+from opsconsole.kit.counting import many
+from opsconsole.kit.durations import spell
+
+NAMED_AT_MOST = 5
+LONGEST_ID_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Trait:
+    """One thing to know about the workers. ``limits``: it keeps the console from knowing whether a run is alive."""
+
+    id: str
+    subject: str
+    sentence: str
+    advice: str = ""
+    limits: bool = True
+
+
+def traits() -> list[Trait]:
+    """Return what is known about the workers, queue by queue; empty before anything was measured."""
+    naming = [_of_queue(queue) for queue in QueueNaming.objects.order_by("queue")]
+    return [*naming, *_of_shared_ids(), *_of_clocks()]
+
+
+def wrong_clocks() -> QuerySet[WorkerObservation]:
+    """Return the workers that send heartbeats by a clock that is off by more than a minute."""
+    return (
+        WorkerObservation.objects.clock_off().filter(seen_at__gt=Now() - stale_after()).order_by("worker_id")
+    )
+
+
+def shared_ids() -> QuerySet[WorkerObservation]:
+    """Return the ids of living workers that several processes or jobs share."""
+    alive = WorkerHeartbeat.objects.beating(stale_after())
+    return WorkerObservation.objects.shared().filter(pk__in=alive.values("pk")).order_by("worker_id")
+
+
+def offset_in_words(offset: timedelta) -> str:
+    """Return how far a clock is off, such as "2 d ahead" or "11 min behind". Seconds are not known for certain."""
+    minutes = timedelta(minutes=round(abs(offset) / timedelta(minutes=1)))
+    return f"{spell(minutes)} {'ahead' if offset > timedelta(0) else 'behind'}"
+
+
+def _of_queue(queue: QueueNaming) -> Trait:
+    share = f"{queue.named / queue.seen:.0%}" if queue.seen else "none"
+    seen = f"Of the runs without the console's protocol, {share} were seen named by a heartbeat."
+    if queue.names_its_jobs:
+        sentence = f"{seen} A silent run that no heartbeat names has lost its worker."
+        return Trait("workers-name-their-jobs", f"Queue '{queue.queue}'", sentence, limits=False)
+    return Trait(
+        "workers-do-not-name-their-jobs",
+        f"Queue '{queue.queue}'",
+        f"{seen} Whether such a run is alive is unknown once it is silent. Only the rule for unknown runs recovers it.",
+        "Write the id of the job with each heartbeat (current_job_id), one row per worker slot, or choose a rule for "
+        "unknown runs on the page Recovery.",
+    )
+
+
+def _of_shared_ids() -> list[Trait]:
+    count = counting.count(shared_ids())
+    if not count:
+        return []
+    ids = ", ".join(map(in_short, shared_ids().values_list("pk", flat=True)[:NAMED_AT_MOST]))
+    return [
+        Trait(
+            "worker-ids-shared",
+            many(count, "worker id"),
+            f"Several processes, or several jobs at once, use the same id: {ids}{_more(count)}. Such a worker is never taken to have "
+            "left a run.",
+            "Give each process, or each slot of a pool, an id of its own for every start.",
+        )
+    ]
+
+
+def _of_clocks() -> list[Trait]:
+    count = counting.count(wrong_clocks())
+    if not count:
+        return []
+    return [
+        Trait(
+            "worker-clocks-off",
+            many(count, "clock"),
+            f"{clocks_in_words(count)} Their heartbeats count from when the console sees them change.",
+            "Let the database write the time of a heartbeat (now()), or set the clock of the worker's host (NTP).",
+            limits=False,
+        )
+    ]
+
+
+def clocks_in_words(count: int) -> str:
+    """Name the first workers whose clock is off, and by how much."""
+    rows = wrong_clocks().values_list("pk", "clock_offset")[:NAMED_AT_MOST]
+    named = ", ".join(f"{in_short(worker)} is {offset_in_words(offset)}" for worker, offset in rows if offset)
+    return f"Compared with the database's clock, that of {named}{_more(count)}."
+
+
+def in_short(worker_id: str) -> str:
+    return worker_id if len(worker_id) <= LONGEST_ID_SHOWN else f"{worker_id[:LONGEST_ID_SHOWN]}..."
+
+
+def _more(count: int) -> str:
+    return f" and {many(count - NAMED_AT_MOST, 'other')}" if count > NAMED_AT_MOST else ""
