@@ -35,7 +35,7 @@ REFUSED = frozenset(
 SECONDS_BETWEEN_READS = 2.0
 
 
-class RenewableCredentials(Credentials):  # type: ignore[misc]  # botocore has no types
+class RenewableCredentials(Credentials):
     """The credentials of this process, wherever boto3 finds them."""
 
     def __init__(self) -> None:
@@ -47,12 +47,15 @@ class RenewableCredentials(Credentials):  # type: ignore[misc]  # botocore has n
         super().__init__("", "", method="renewable")
         self._read_unlike(None)
 
-    def get_frozen_credentials(self) -> ReadOnlyCredentials | None:
+    def get_frozen_credentials(  # type: ignore[override]  # botocore's signers take None for "there are none"
+        self,
+    ) -> ReadOnlyCredentials | None:
         """Return what the next request is signed with, or None if there are no credentials."""
         if self._source is None:
             self._read_unlike(None)
-        self._signed_with.credentials = self._frozen()
-        return self._signed_with.credentials
+        credentials = self._frozen()
+        self._signed_with.credentials = credentials
+        return credentials
 
     def renew_when_refused(
         self, response: tuple[Any, Any] | None = None, attempts: int = 1, **_: Any
