@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
 
 
@@ -18,6 +19,10 @@ class Outcome(StrEnum):
     SHADOW = "shadow"
     # The request came from a network that the policy denies.
     DENIED = "denied"
+
+
+class CostAboveLimit(OpsConsoleError):
+    """No request of this cost could ever be allowed; the message says which limit it exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,13 @@ class Decision:
 
     @property
     def reset(self) -> int:
-        """``reset_after`` in whole seconds, rounded up so that a client never comes back too early."""
-        return math.ceil(self.reset_after)
+        """``reset_after`` in whole seconds, and at most the window, as the RateLimit header wants it."""
+        return min(math.ceil(self.reset_after), self.window)
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds until the request would be allowed, 0 if it is allowed now."""
-        return 0 if self.allowed else self.reset
+        """Whole seconds until the request would be allowed, rounded up so that no client comes back too early; 0 if it is."""
+        return 0 if self.allowed else math.ceil(self.reset_after)
 
     @property
     def outcome(self) -> Outcome:
@@ -67,3 +72,10 @@ class Decision:
         if not self.exceeded:
             return Outcome.ALLOWED
         return Outcome.SHADOW if self.snapshot.mode == SHADOW else Outcome.LIMITED
+
+
+def unlimited(policy: PolicySnapshot, *, degraded: bool = False) -> Decision:
+    """Return the decision that allows a request without counting it."""
+    return Decision(
+        policy, allowed=True, exceeded=False, remaining=policy.limit, reset_after=0, degraded=degraded
+    )

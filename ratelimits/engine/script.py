@@ -2,7 +2,11 @@
 
 The exact moving window comes from the ``limits`` library, whose two scripts are wrapped unchanged. This script adds:
 the store's clock (theirs uses the caller's, and the clocks of hosts differ), several policies per request, which count
-it all together or not at all, the sliding counter, and carrying counts over when an edit changes the algorithm.
+it all together or not at all, the sliding counter, carrying counts over when an edit changes the algorithm, and what a
+store needs that may be restarted empty, be written to by others, or have its clock set back.
+
+The store's generation is a number that it loses with everything else. A process that names another one gets only the
+present one, and asks again with the admissions that it knows.
 """
 
 from __future__ import annotations
@@ -11,10 +15,12 @@ from limits.storage import RedisStorage
 
 STORE_CLOCK = "redis.call('TIME')"
 
-# KEYS: one per policy. ARGV: the cost, then for each key: algorithm, limit, window in seconds, '1' if it can refuse.
-# Returns for each key: 1 if the request fits and 0 if not, the number of requests that count now, and the microseconds
-# until the oldest of them leaves the window or, if the request does not fit, until it would. Times are whole
-# microseconds.
+# KEYS: one per policy, then the generation's. ARGV: the cost and the generation that the process knows (0: none), then for
+# each policy: algorithm, limit, window in seconds, '1' if it can refuse, how many requests the store counted at least
+# before it lost its data (0: it did not), and how many it doesn't know.
+# Returns the generation. If that is the one that the process named, or it named none, then for each policy: 1 if the request
+# fits and 0 if not, the number of requests that count now, and the microseconds until the oldest of them leaves the window
+# or, if the request does not fit, until it would. Times are whole microseconds.
 _TEMPLATE = """
 local function acquire(KEYS, ARGV) @acquire@ end
 local function look(KEYS, ARGV) @look@ end
@@ -22,6 +28,21 @@ local function look(KEYS, ARGV) @look@ end
 local clock = @clock@
 local now = clock[1] * 1000000 + clock[2]
 local cost = tonumber(ARGV[1])
+local policies = #KEYS - 1
+
+local function kind_of(key) return redis.call('type', key).ok end
+
+local function current_generation(key)
+    local kind = kind_of(key)
+    local found = kind == 'string' and tonumber(redis.call('get', key))
+    if found then return found end
+    if kind ~= 'none' then redis.call('del', key) end
+    redis.call('set', key, now)
+    return now
+end
+
+local generation = current_generation(KEYS[#KEYS])
+if ARGV[2] ~= '0' and tonumber(ARGV[2]) ~= generation then return {generation} end
 
 local function bucket(window) return now - now % window end
 
@@ -29,8 +50,9 @@ local function bucket(window) return now - now % window end
 -- previous one.
 local function counter(key, window)
     local stored = redis.call('hmget', key, 'w', 'b', 'c', 'p')
-    if not stored[1] then return {b = bucket(window), c = 0, p = 0} end
-    local w, b, c, p = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3]), tonumber(stored[4])
+    local w, b = tonumber(stored[1] or ''), tonumber(stored[2] or '')
+    local c, p = tonumber(stored[3] or ''), tonumber(stored[4] or '')
+    if not (w and b and c and p) then return {b = bucket(window), c = 0, p = 0} end
     local passed = math.floor((now - b) / w)
     if passed == 1 then b, p, c = b + w, c, 0 elseif passed > 1 then b, p, c = now - (now - b) % w, 0, 0 end
     if w ~= window then
@@ -61,9 +83,29 @@ local function write_counter(key, window, state)
     redis.call('pexpire', key, math.ceil(2 * window / 1000))
 end
 
+-- A counter that begins later than now, because the store's clock was set back, begins now.
+local function repair_counter(key)
+    local stored = redis.call('hmget', key, 'w', 'b')
+    local w, b = tonumber(stored[1] or ''), tonumber(stored[2] or '')
+    if w and b and b > now then redis.call('hset', key, 'b', bucket(w)) end
+end
+
+-- Remove what others wrote under the key: it would make every request of this client fail. Move entries that are later
+-- than now, because the store's clock was set back: the newest one becomes now, and the others keep their distance.
+local function repair(key, kind, window)
+    if kind == 'none' then return end
+    if kind == 'hash' then return repair_counter(key) end
+    local newest = kind == 'list' and tonumber(redis.call('lindex', key, 0))
+    if not newest then redis.call('del', key) end
+    if not newest or newest <= now then return end
+    local entries = redis.call('lrange', key, 0, -1)
+    redis.call('del', key)
+    for _, entry in ipairs(entries) do redis.call('rpush', key, (tonumber(entry) or newest) - newest + now) end
+    redis.call('pexpire', key, math.ceil(window / 1000))
+end
+
 -- If the policy's algorithm was edited, convert the counts, so that none is lost.
-local function carry_over(key, algorithm, limit, window)
-    local kind = redis.call('type', key).ok
+local function carry_over(key, kind, algorithm, limit, window)
     if algorithm == 'counter' and kind == 'list' then
         local seen = look({key}, {now - window, redis.call('llen', key)})
         redis.call('del', key)
@@ -75,6 +117,28 @@ local function carry_over(key, algorithm, limit, window)
         for _ = 1, count do redis.call('lpush', key, now) end
         if count > 0 then redis.call('pexpire', key, math.ceil(window / 1000)) end
     end
+end
+
+local function used(key, algorithm, limit, window)
+    if algorithm == 'counter' then return math.ceil(weighted_count(counter(key, window), window)) end
+    local seen = look({key}, {now - window, limit})
+    return seen and seen[2] or 0
+end
+
+-- Count admissions that the store doesn't know as if they were made now. Several processes may say what it counted at
+-- least, so that is counted once; what they admitted without it is added up.
+local function count_unknown(key, algorithm, limit, window, at_least, more)
+    if at_least + more == 0 then return end
+    local count = more + math.max(0, at_least - used(key, algorithm, limit, window))
+    if algorithm == 'counter' then
+        local state = counter(key, window)
+        state.c = state.c + count
+        write_counter(key, window, state)
+        return
+    end
+    for _ = 1, math.min(count, limit) do redis.call('lpush', key, now) end
+    redis.call('ltrim', key, 0, limit - 1)
+    redis.call('pexpire', key, math.max(redis.call('pttl', key), math.ceil(window / 1000)))
 end
 
 local function evaluate(key, algorithm, limit, window)
@@ -109,22 +173,25 @@ local function count_request(key, algorithm, limit, window, result)
 end
 
 local all, results = true, {}
-for i, key in ipairs(KEYS) do
-    local at = 4 * i - 2
+for i = 1, policies do
+    local key, at = KEYS[i], 6 * i - 3
     local algorithm, limit, window = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] * 1000000
-    carry_over(key, algorithm, limit, window)
+    local kind = kind_of(key)
+    repair(key, kind, window)
+    carry_over(key, kind, algorithm, limit, window)
+    count_unknown(key, algorithm, limit, window, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]))
     results[i] = evaluate(key, algorithm, limit, window)
     if not results[i].fits and ARGV[at + 3] == '1' then all = false end
 end
-local answer = {}
-for i, key in ipairs(KEYS) do
-    local at = 4 * i - 2
-    if all and results[i].fits then
-        count_request(key, ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] * 1000000, results[i])
+local answer = {generation}
+for i = 1, policies do
+    local at = 6 * i - 3
+    if cost > 0 and all and results[i].fits then
+        count_request(KEYS[i], ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] * 1000000, results[i])
     end
-    answer[3 * i - 2] = results[i].fits and 1 or 0
-    answer[3 * i - 1] = results[i].used
-    answer[3 * i] = results[i].free
+    answer[3 * i - 1] = results[i].fits and 1 or 0
+    answer[3 * i] = results[i].used
+    answer[3 * i + 1] = results[i].free
 end
 return answer
 """

@@ -1,50 +1,51 @@
 """The engine: decides whether a request is within its limits. No other module knows the store.
 
 One round trip asks the store about all policies of a request. A client that is known to be blocked is refused without
-asking the store. While the store is unavailable, each process counts on its own, within its share of the limit, and
-says so in its decisions.
+asking the store. While the store is unavailable, each process counts on its own, within its share of what was left of
+the limit, and says so in its decisions. A store that returns, or that has lost its data, first learns what each process
+has admitted.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from hashlib import sha1
-from typing import Any
 
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.connection import ConnectionInterface, ConnectionPool
 from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
+from redis.exceptions import RedisError, ResponseError
 
-from ratelimits.engine import script
+from ratelimits.engine.admissions import NOTHING, Admissions
 from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
-from ratelimits.engine.decision import Decision
+from ratelimits.engine.decision import CostAboveLimit, Decision, unlimited
 from ratelimits.engine.local_counter import LocalWindows
+from ratelimits.engine.store_client import PREFIX, Answer, PolicyAndKey, Store
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 0.1
 MICROSECONDS = 1_000_000
-PREFIX = "rl:"
-# A policy, and the key under which the store counts the client.
-PolicyAndKey = tuple[PolicySnapshot, str]
+MOST_GENERATIONS = 3
+CLIENTS_TOLD_AT_ONCE = 100
 
 
 def check(policy: PolicySnapshot | str, identity: str, *, cost: int = 1) -> Decision:
     """Count ``cost`` requests of ``identity`` under a policy, unless they exceed the limit.
 
-    ``policy`` may be the name of a policy. An unknown name raises ``UnknownPolicy``.
+    ``policy`` may be the name of a policy. An unknown name raises ``UnknownPolicy``, a cost above the limit
+    ``CostAboveLimit``.
     """
     snapshot = policy_cache.current().get(policy) if isinstance(policy, str) else policy
+    if cost > snapshot.limit and snapshot.mode == ENFORCE:
+        raise CostAboveLimit(
+            f"A request with a cost of {cost} can never be allowed: the limit of the policy '{snapshot.name}' is "
+            f"{snapshot.limit}."
+        )
     return _engine.check_all([snapshot], [identity], cost=cost)[0]
 
 
@@ -60,9 +61,15 @@ def degraded() -> str:
     return _engine.degraded
 
 
-def probe() -> None:
-    """Try the store again if it was unavailable and the pause is over."""
+def keep_store_informed() -> None:
+    """Try the store again if it was unavailable and the pause is over, and tell it what it has lost or missed."""
     _engine.probe()
+    _engine.tell()
+
+
+def eviction() -> str:
+    """Return the ``maxmemory-policy`` of a store that evicts keys, which loses counts; '' for any other."""
+    return _engine.eviction()
 
 
 def local_limit(limit: int, processes: int) -> int:
@@ -82,6 +89,10 @@ class Engine:
         self.breaker = Breaker(clock)
         self.blocked = BlockedClients(clock)
         self.local = LocalWindows(clock)
+        self.admissions = Admissions(clock)
+        # The store's, at its last answer; 0 before the first one.
+        self._generation = 0
+        self._telling = threading.Lock()
 
     @property
     def degraded(self) -> str:
@@ -105,7 +116,7 @@ class Engine:
         ]
         decisions = self._decide(counted, cost) if counted else []
         if len(counted) < len(policies):
-            decisions += [_unlimited(policy) for policy in policies if policy.mode == OFF]
+            decisions += [unlimited(policy) for policy in policies if policy.mode == OFF]
             decisions.sort(key=lambda decision: policies.index(decision.snapshot))
         return decisions
 
@@ -117,27 +128,84 @@ class Engine:
                 self._count_locally(policy, key, cost, policy.limit, degraded=False)
                 for policy, key in counted
             ]
-        if self.breaker.allows_attempt():
+        if self._store_works():
             asked_at = self.clock()
             try:
-                numbers = self.store.ask(counted, cost)
+                answer = self._ask(self.store, counted, cost)
+            except ResponseError as error:
+                # The store answers, but not to this. Others must not suffer for what is wrong with one client's key.
+                if self._passes_probe(self.store):
+                    log.warning("The rate limit store refuses the request of one client: %s", error)
             except RedisError as error:
                 self._note_failure(error)
             else:
-                self._note_success()
-                return self._decisions_of_store(counted, numbers, cost, asked_at)
+                return self._decisions_of_store(counted, answer, cost, asked_at)
         return [self._decide_without_store(policy, key, cost) for policy, key in counted]
+
+    def _ask(self, store: Store, counted: Sequence[PolicyAndKey], cost: int) -> Answer:
+        """Ask the store, which first learns what it does not know about these clients' admissions."""
+        keys = [key for _, key in counted]
+        if all(self.admissions.owed(key, self._generation) == NOTHING for key in keys):
+            answer = store.ask(counted, cost, self._generation)
+            self._generation = answer.generation
+            if answer.numbers:
+                return answer
+        # One thread at a time, because otherwise each would tell the same.
+        with self._telling:
+            for _ in range(MOST_GENERATIONS):
+                if self.breaker.error:
+                    break
+                owed = [self.admissions.owed(key, self._generation) for key in keys]
+                answer = store.ask(counted, cost, self._generation, owed)
+                self._generation = answer.generation
+                if answer.numbers:
+                    self.admissions.note_told(keys, answer.generation)
+                    return answer
+        raise StoreConnectionError(self.breaker.error or "It loses its data at every request.")
+
+    def tell(self) -> None:
+        """Tell the store what it has lost or missed about clients that make no requests to this process now."""
+        if self.store is None or self.breaker.error or not len(self.admissions):
+            return
+        try:
+            self._generation = self.store.ask([], 0).generation
+            owing = self.admissions.owing(self._generation)
+            for start in range(0, len(owing), CLIENTS_TOLD_AT_ONCE):
+                self._ask(self.store, owing[start : start + CLIENTS_TOLD_AT_ONCE], 0)
+        except RedisError as error:
+            self._note_failure(error)
+
+    def _store_works(self) -> bool:
+        """Tell whether the store works as far as is known. During an outage, one request tries it after each pause."""
+        if self.breaker.error:
+            self.probe()
+        return not self.breaker.error
 
     def probe(self) -> None:
         """Try the store again if it was unavailable and the pause is over."""
-        if self.store is None or not self.breaker.error or not self.breaker.allows_attempt():
-            return
+        if (
+            self.store is not None
+            and self.breaker.error
+            and self.breaker.allows_attempt()
+            and self._passes_probe(self.store)
+        ):
+            self._note_success()
+
+    def _passes_probe(self, store: Store) -> bool:
         try:
-            self.store.ping()
+            store.probe()
         except RedisError as error:
             self._note_failure(error)
-        else:
-            self._note_success()
+            return False
+        return True
+
+    def eviction(self) -> str:
+        """Return the ``maxmemory-policy`` of a store that evicts keys; '' for any other and while it does not answer."""
+        try:
+            policy = self.store.maxmemory_policy() if self.store else ""
+        except RedisError:
+            return ""
+        return "" if policy == "noeviction" else policy
 
     def _known_to_be_blocked(self, counted: Sequence[PolicyAndKey]) -> list[Decision]:
         return [
@@ -147,11 +215,12 @@ class Engine:
         ]
 
     def _decisions_of_store(
-        self, counted: Sequence[PolicyAndKey], numbers: Sequence[int], cost: int, asked_at: float
+        self, counted: Sequence[PolicyAndKey], answer: Answer, cost: int, asked_at: float
     ) -> list[Decision]:
         decisions = []
-        for index, (policy, key) in enumerate(counted):
-            fits, used, microseconds = numbers[3 * index : 3 * index + 3]
+        per_policy = [answer.numbers[at : at + 3] for at in range(0, len(answer.numbers), 3)]
+        for (policy, key), (fits, used, microseconds) in zip(counted, per_policy, strict=True):
+            self.admissions.learn(key, policy, used, answer.generation)
             seconds = microseconds / MICROSECONDS
             decisions.append(
                 Decision(
@@ -170,7 +239,7 @@ class Engine:
     def _decide_without_store(self, policy: PolicySnapshot, key: str, cost: int) -> Decision:
         """Decide as the policy says for an outage of the store. Shadow mode refuses nothing."""
         if policy.away == "open":
-            return _unlimited(policy, degraded=True)
+            return unlimited(policy, degraded=True)
         if policy.away == "closed":
             return Decision(
                 policy,
@@ -180,9 +249,15 @@ class Engine:
                 reset_after=self.breaker.seconds_until_retry,
                 degraded=True,
             )
-        return self._count_locally(
-            policy, key, cost, local_limit(policy.limit, self.processes), degraded=True
-        )
+        decision = self._count_locally(policy, key, cost, self._share(policy, key), degraded=True)
+        if not decision.exceeded:
+            self.admissions.add(key, policy, cost)
+        return decision
+
+    def _share(self, policy: PolicySnapshot, key: str) -> int:
+        """Return how many requests this process admits: its share of the limit, or of what was left of it a moment ago."""
+        left = self.admissions.left(key, policy)
+        return local_limit(policy.limit if left is None else left, self.processes) if left != 0 else 0
 
     def _count_locally(
         self, policy: PolicySnapshot, key: str, cost: int, limit: int, *, degraded: bool
@@ -207,75 +282,6 @@ class Engine:
     def _note_success(self) -> None:
         if self.breaker.record_success():
             log.warning("The rate limit store answers again. Processes share their limits again.")
-
-
-def _unlimited(policy: PolicySnapshot, *, degraded: bool = False) -> Decision:
-    return Decision(
-        policy, allowed=True, exceeded=False, remaining=policy.limit, reset_after=0, degraded=degraded
-    )
-
-
-class Store:
-    """Reusable connections to the store, and the script that it runs. Every failure is a ``RedisError``."""
-
-    def __init__(self, url: str, text: str | None = None, *, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._text = (text or script.source()).encode()
-        self._sha = sha1(self._text, usedforsecurity=False).hexdigest().encode()
-        self._idle: deque[ConnectionInterface] = deque()
-        # The pool only creates connections. Taking one from it takes longer than the store's answer, so idle
-        # connections are kept here instead.
-        self._factory = ConnectionPool.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            client_name="opsconsole-limiter",
-        )
-
-    def ask(self, counted: Sequence[PolicyAndKey], cost: int) -> list[int]:
-        """Run the script. Return three numbers for each policy (see ``ratelimits.engine.script``)."""
-        arguments: list[Any] = [len(counted), *(key for _, key in counted), cost]
-        for policy, _ in counted:
-            refuses = "1" if policy.mode == ENFORCE else "0"
-            arguments += (policy.algorithm, policy.limit, policy.window, refuses)
-        try:
-            return self._send(b"EVALSHA", self._sha, arguments)
-        except NoScriptError:
-            return self._send(b"EVAL", self._text, arguments)
-
-    def ping(self) -> None:
-        """Run the script without any policy."""
-        self.ask([], 1)
-
-    def _send(self, command: bytes, first: bytes, rest: Sequence[Any]) -> list[int]:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            return self._exchange(self._factory.make_connection(), command, first, rest)
-        try:
-            return self._exchange(connection, command, first, rest)
-        except StoreConnectionError:
-            # The store closed an idle connection, perhaps because it restarted. The other idle connections are no
-            # better, but a new one may work. If the store had counted the request already, it now counts twice,
-            # which errs on the strict side.
-            self._idle.clear()
-            return self._exchange(self._factory.make_connection(), command, first, rest)
-
-    def _exchange(
-        self, connection: ConnectionInterface, command: bytes, first: bytes, rest: Sequence[Any]
-    ) -> list[int]:
-        packed = connection.pack_command(command, first, *rest)  # type: ignore[no-untyped-call]  # redis-py's
-        try:
-            connection.send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]  # redis-py's
-            answer: list[int] = connection.read_response()
-        except NoScriptError:
-            self._idle.append(connection)
-            raise
-        except RedisError:
-            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
-            raise
-        self._idle.append(connection)
-        return answer
 
 
 def reset() -> None:

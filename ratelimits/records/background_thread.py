@@ -44,7 +44,7 @@ class LimiterThread:
         connection.close_if_unusable_or_obsolete()
         policy_cache.refresh()
         # Try an unavailable store here too, so that requests need not wait for it.
-        store.probe()
+        store.keep_store_informed()
         if time.monotonic() >= self._flush_at:
             self._flush_at = time.monotonic() + FLUSH_SECONDS
             self._flush()

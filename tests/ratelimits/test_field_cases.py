@@ -17,7 +17,8 @@ from pytest_django.fixtures import Settings
 from opsconsole import embedded
 from ratelimits.engine import store
 from ratelimits.engine.local_counter import LocalWindows
-from ratelimits.engine.store import Engine, Store
+from ratelimits.engine.store import Engine
+from ratelimits.engine.store_client import Store
 from ratelimits.identity import client_ip, untrusted_forwarding
 from ratelimits.models import Policy
 from ratelimits.policies import policy_cache

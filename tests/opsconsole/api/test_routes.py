@@ -337,6 +337,17 @@ def test_request_with_a_cost_counts_as_several(client: Client) -> None:
     assert check(client, text, cost=2).json()["allowed"]
 
 
+def test_cost_above_the_limit_is_a_mistake_and_not_a_refusal(client: Client) -> None:
+    limit("standard", 10)
+
+    refusal = check(client, key()[1], cost=11)
+
+    assert is_problem(refusal, 422)
+    assert refusal.json()["detail"] == (
+        "A request with a cost of 11 can never be allowed: the limit of the policy 'standard' is 10."
+    )
+
+
 @pytest.mark.parametrize(
     "asked",
     [{"policy": "fast"}, {"policy": ""}, {"identity": ""}, {"identity": "a\0b"}, {"cost": 0}, {"cost": 1.5}],

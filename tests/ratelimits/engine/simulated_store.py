@@ -8,7 +8,8 @@ import redis
 from django.conf import settings
 
 from ratelimits.engine import script
-from ratelimits.engine.store import Engine, Store
+from ratelimits.engine.store import Engine
+from ratelimits.engine.store_client import Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 
 CLOCK = "{redis.call('get', 'test:seconds'), redis.call('get', 'test:microseconds')}"
@@ -50,7 +51,7 @@ class Clock:
 
 def ask(store: Store, policy: PolicySnapshot, key: str, cost: int = 1) -> tuple[bool, int, int]:
     """Ask the store. Return (fits, used, microseconds until there is room)."""
-    fits, used, free = store.ask([(policy, f"rl:{policy.name}:{key}")], cost)
+    fits, used, free = store.ask([(policy, f"rl:{policy.name}:{key}")], cost).numbers
     return bool(fits), used, free
 
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
+from ratelimits.engine.admissions import NOTHING, Owed
 from ratelimits.engine.decision import Decision
-from ratelimits.engine.store import Engine, PolicyAndKey, Store, local_limit
+from ratelimits.engine.store import Engine, local_limit
+from ratelimits.engine.store_client import Answer, PolicyAndKey, Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, simulated_store
 from tests.ratelimits.engine.test_script import Model
@@ -31,10 +33,12 @@ class FailingStore(Store):
         self.real = real
         self.away = False
 
-    def ask(self, counted: Sequence[PolicyAndKey], cost: int) -> list[int]:
+    def ask(
+        self, counted: Sequence[PolicyAndKey], cost: int, generation: int = 0, owed: Sequence[Owed] = ()
+    ) -> Answer:
         if self.away:
             raise StoreTimeoutError("it does not answer")
-        return self.real.ask(counted, cost)
+        return self.real.ask(counted, cost, generation, owed)
 
 
 class OneClient(RuleBasedStateMachine):
@@ -56,6 +60,8 @@ class OneClient(RuleBasedStateMachine):
         # Until this time, a process may remember a wait that requests under another version have made longer.
         self.mixed_until = 0
         self.local: list[deque[int]] = [deque() for _ in range(PROCESSES)]
+        # Admissions during outages that the store has not been told of.
+        self.untold: list[list[int]] = [[] for _ in range(PROCESSES)]
 
     def _host(self, number: int) -> Any:
         return lambda: self.clock.monotonic() + number * HOUR
@@ -68,20 +74,32 @@ class OneClient(RuleBasedStateMachine):
     def request(self, number: int, pause: int, burst: int) -> None:
         self.clock.pass_(pause)
         for _ in range(burst):
-            [decision] = self.engines[number].check_all([self.known[number]], [self.client])
-            self._judge(number, decision)
+            self._request(number)
+
+    def _request(self, number: int) -> Decision:
+        engine, key = self.engines[number], f"rl:stateful:{self.client}"
+        owed = engine.admissions.owed(key, engine._generation)
+        recent = self.clock.now - min(WINDOWS) * SECOND
+        assert owed.at_least == 0
+        assert owed.more >= sum(at >= recent for at in self.untold[number])
+        [decision] = engine.check_all([self.known[number]], [self.client])
+        if not decision.degraded and engine.admissions.owed(key, engine._generation) == NOTHING:
+            # The store counts what it is told as if it were admitted now.
+            limit = self.known[number].limit
+            if owed.more:
+                self.shared = Model(deque([*([self.clock.now] * owed.more), *self.shared.kept][:limit]))
+            self.untold[number] = []
+        self._judge(number, decision)
+        return decision
 
     @rule(number=st.integers(0, PROCESSES - 1))
     def wait_and_retry(self, number: int) -> None:
         """Wait as long as told. The request is then allowed, if nothing else happened in the meantime."""
-        policy = self.known[number]
-        [decision] = self.engines[number].check_all([policy], [self.client])
-        self._judge(number, decision)
+        decision = self._request(number)
         if decision.allowed or decision.degraded or self.clock.now < self.mixed_until:
             return
         self.clock.pass_(decision.retry_after * SECOND)
-        [retry] = self.engines[number].check_all([policy], [self.client])
-        self._judge(number, retry)
+        retry = self._request(number)
         assert retry.allowed or retry.degraded
 
     @rule(limit=st.integers(1, 6), window=st.sampled_from(WINDOWS))
@@ -119,6 +137,7 @@ class OneClient(RuleBasedStateMachine):
             share = local_limit(policy.limit, PROCESSES)
             assert sum(at >= now - policy.window * SECOND for at in times) < share
             times.append(now)
+            self.untold[number].append(now)
 
 
 def test_limiter_never_admits_more_than_the_limit(caplog: pytest.LogCaptureFixture) -> None:

@@ -164,7 +164,7 @@ def test_policies_count_a_request_together_or_not_at_all(
     models = [Model() for _ in policies]
     for pause in arrivals:
         clock.pass_(pause)
-        answer = store.ask([(each, f"rl:{each.name}:{client}") for each in policies], 1)
+        answer = store.ask([(each, f"rl:{each.name}:{client}") for each in policies], 1).numbers
         # Whether the request would fit each policy alone, asked on copies.
         alone = [
             Model(deque(model.kept)).ask(clock.now, each.limit, each.window, 1)[0]
