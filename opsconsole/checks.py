@@ -14,7 +14,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
-from opsconsole.kit import env, intervals
+from opsconsole.kit import env, intervals, schema_version, session_defaults
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
 PREFIX = "OPSCONSOLE_"
@@ -162,4 +162,20 @@ def check_sign_in_header(app_configs: Sequence[AppConfig] | None, **_: Any) -> l
             hint="Name the networks of your proxies in OPSCONSOLE_TRUSTED_PROXIES, or unset the header.",
             id="opsconsole.E008",
         )
+    ]
+
+
+@checks.register("sessions")
+def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Warn of session settings that the database does not give to the connections of pages."""
+    if not databases or "default" not in databases or schema_version.is_behind():
+        return []
+    found = session_defaults.differences()
+    return [
+        checks.Warning(
+            f"The database's sessions don't fit: {difference.sentence}.",
+            hint=f"Run migrate, or: {statement}; then let a pooler open new connections (pgbouncer: RECONNECT).",
+            id="opsconsole.W006",
+        )
+        for difference, statement in zip(found, session_defaults.statements(found), strict=True)
     ]

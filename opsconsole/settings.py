@@ -25,6 +25,10 @@ DEVELOPMENT_SECRET_KEY = "for-development-only--production-refuses-it"  # noqa: 
 # --- where and how it runs ---
 
 _database_url = env.database("DATABASE_URL", "postgres://user:password@host:5432/name")
+# Only migrate uses it: the owner of the tables, on a direct connection.
+OPSCONSOLE_OWNER_DATABASE_URL = env.database(
+    "OPSCONSOLE_OWNER_DATABASE_URL", "postgres://owner:password@host:5432/name"
+)
 CACHE_URL = env.redis_url("CACHE_URL")
 OPSCONSOLE_ENV = env.choice(
     "OPSCONSOLE_ENV", "production" if _database_url else "development", ("development", "production")

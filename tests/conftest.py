@@ -110,6 +110,8 @@ def _load_settings() -> None:
     settings.OPSCONSOLE_RATE_LIMIT_STORE = os.environ["CACHE_URL"]
     # The tests' database is always migrated. Tests without a database must not ask it.
     schema_version._version.missing = False
+    # A test may be idle inside its transaction for longer than the console ever is.
+    settings.DATABASES["default"]["OPTIONS"]["options"] = "-c idle_in_transaction_session_timeout=0"
     # Secure password hashing is slow on purpose.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

@@ -31,7 +31,7 @@ def inspect_schema() -> Iterator[Finding]:
             severity=Severity.BLOCKER,
             subject="search_path",
             found=f"this role can use no schema of the search path {catalog.value('SHOW search_path')}",
-            action="CREATE SCHEMA ...; or name an existing one: DATABASE_URL=...?options=-c%20search_path%3DYOUR_SCHEMA",
+            action=f"CREATE SCHEMA ...; or name an existing one: ALTER ROLE {role()} IN DATABASE ... SET search_path = YOUR_SCHEMA;",
         )
     elif not catalog.value("SELECT has_schema_privilege(%s, 'CREATE')", [schema]):
         yield Finding(

@@ -8,6 +8,7 @@ from django.db import connection
 
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
+from opsconsole.kit import schema_version, session_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ def inspect() -> Iterator[Finding]:
     yield from _version()
     yield from _writable()
     yield from _pooler()
+    yield from _sessions()
 
 
 def _version() -> Iterator[Finding]:
@@ -65,8 +67,23 @@ def _pooler() -> Iterator[Finding]:
             found=f"there seems to be a pooler in front of the server: {'; '.join(signs)}",
             wanted="a direct connection for migrate",
             action="A transaction pooler loses session settings such as lock_timeout, so migrate could block your writers. "
-            "Run migrate with the address of the server itself (on Supabase port 5432 of the direct host). "
-            "Everything else works through a pooler.",
+            "Set OPSCONSOLE_OWNER_DATABASE_URL to the address of the server itself (on Supabase port 5432 of the direct "
+            "host), which only migrate uses. Everything else works through a pooler.",
+        )
+
+
+def _sessions() -> Iterator[Finding]:
+    """Compare the settings of this session with those that migrate gives to the role; before it ran, there is no finding."""
+    if schema_version.is_behind():
+        return
+    found = session_defaults.differences()
+    for difference, statement in zip(found, session_defaults.statements(found), strict=True):
+        yield Finding(
+            id="session-settings",
+            severity=Severity.WARNING,
+            subject="session settings",
+            found=difference.sentence,
+            action=f"Run migrate, or: {statement}; A pooler passes it on with new connections (pgbouncer: RECONNECT).",
         )
 
 

@@ -38,8 +38,8 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
             severity=Severity.INFO,
             subject=name,
             found="there is no such table on the search path",
-            action="migrate creates it. If yours is in another schema, add that to the search path: "
-            "DATABASE_URL=...?options=-c%20search_path%3DYOUR_SCHEMA",
+            action="migrate creates it. If yours is in another schema, add that to the search path of the console's roles: "
+            "ALTER ROLE ... IN DATABASE ... SET search_path = YOUR_SCHEMA;",
         )
         return
     if table.kind != ORDINARY_TABLE:

@@ -18,7 +18,7 @@ from tests.repository import REPOSITORY
 DEPLOY = REPOSITORY / "deploy"
 CONSOLE = {"web", "cluster", "dispatcher", "alerts", "migrate"}
 # Variables that AWS's tools or the database's image read.
-NOT_OURS = {"POSTGRES_PASSWORD"}
+NOT_OURS = {"POSTGRES_PASSWORD", "POSTGRES_CONSOLE_PASSWORD"}
 
 
 def services() -> dict[str, Any]:
@@ -73,6 +73,16 @@ def test_settings_exist_and_secrets_are_required() -> None:
     assert used <= env.known.keys() | NOT_OURS
     defaults = set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
     assert defaults == {"AWS_DEFAULT_REGION"}
+
+
+def test_only_migrate_knows_the_owner_of_the_tables() -> None:
+    knows = {name for name in CONSOLE if "OPSCONSOLE_OWNER_DATABASE_URL" in services()[name]["environment"]}
+    assert knows == {"migrate"}
+    owner = services()["postgres"]["environment"]["POSTGRES_USER"]
+    assert f"//{owner}:" in services()["migrate"]["environment"]["OPSCONSOLE_OWNER_DATABASE_URL"]
+    assert f"//{owner}:" not in services()["web"]["environment"]["DATABASE_URL"]
+    units = [unit for unit in (DEPLOY / "systemd").iterdir() if "opsconsole/owner" in unit.read_text()]
+    assert [unit.stem for unit in units] == ["opsconsole-migrate"]
 
 
 def test_containers_have_few_privileges() -> None:

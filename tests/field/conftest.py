@@ -46,7 +46,7 @@ def migrated(static_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         console = Console(
             tmp_path_factory.mktemp("field-migrate"),
             original,
-            production(static_folder) | {"DATABASE_URL": original.url(user=OWNER)},
+            production(static_folder) | roles(original),
         )
         user = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
         for words in (
@@ -84,7 +84,7 @@ def database(migrated: Database, template: str, django_db_blocker: DjangoDbBlock
 
 @pytest.fixture
 def pooler_port(database: Database, tmp_path: Path) -> Iterator[int]:
-    with pooler.pgbouncer(tmp_path, server=database.server["host"], roles=(OWNER, RUNTIME)) as port:
+    with pooler.pgbouncer(tmp_path, server=database.server["host"], roles=(RUNTIME,)) as port:
         yield port
 
 
@@ -94,7 +94,8 @@ def console(
 ) -> Console:
     """Return the console with its database behind pgbouncer; start what the test needs of it."""
     reached = {
-        "DATABASE_URL": pooler.url(pooler_port, OWNER, database.name),
+        **roles(database),
+        "DATABASE_URL": pooler.url(pooler_port, RUNTIME, database.name),
         "SQS_QUEUE_URL": sqs_queue.url,
         "SQS_DLQ_URL": sqs_queue.dlq_url,
     }
@@ -106,6 +107,14 @@ def visitor(console: Console) -> Iterator[Visitor]:
     """Serve the console, and return a client that has not logged in."""
     with console.served() as proxy, Visitor(proxy) as client:
         yield client
+
+
+def roles(database: Database) -> dict[str, str]:
+    """Return the environment of a deployment with two roles, both on direct connections."""
+    return {
+        "OPSCONSOLE_OWNER_DATABASE_URL": database.url(user=OWNER),
+        "DATABASE_URL": database.url(user=RUNTIME),
+    }
 
 
 def production(static_folder: Path) -> dict[str, str]:

@@ -1,0 +1,133 @@
+"""The two roles of the database: the owner, which migrates, and the role that everything else runs with.
+
+``migrate`` gives the second role what it needs: privileges on the console's tables, and the defaults of its sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.db import Error, connection, connections, transaction
+
+from jobs.inspection.contract import CONTRACTS
+from opsconsole.kit import session_defaults
+from opsconsole.kit.database_url import to_database
+
+ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
+# Functions that run with the rights of their owner, for the role that may not do the same itself.
+FUNCTIONS = ("create_job_event_partitions(integer)",)
+
+_TABLES = """
+SELECT format('GRANT %%s ON %%s TO %%I', array_to_string(wanted.privileges, ', '), wanted.oid::regclass, %(role)s)
+  FROM (SELECT to_regclass(name) AS oid, string_to_array(listed, ',') AS privileges
+          FROM unnest(%(tables)s::text[], %(privileges)s::text[]) AS given (name, listed)) AS wanted
+ WHERE wanted.oid IS NOT NULL
+   AND NOT (SELECT bool_and(has_table_privilege(%(role)s, wanted.oid, name)) FROM unnest(wanted.privileges) AS name)
+ ORDER BY wanted.oid::regclass::text
+"""
+_OTHERS = """
+SELECT format('GRANT USAGE ON SCHEMA %%I TO %%I', nspname, %(role)s)
+  FROM pg_namespace
+ WHERE oid IN (SELECT relnamespace FROM pg_class WHERE oid = ANY (
+                   SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name))
+   AND NOT has_schema_privilege(%(role)s, oid, 'USAGE')
+UNION ALL
+SELECT format('GRANT USAGE ON SEQUENCE %%s TO %%I', sequence.oid::regclass, %(role)s)
+  FROM pg_class AS sequence JOIN pg_depend ON objid = sequence.oid AND deptype = 'a'
+ WHERE refobjid = ANY (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name)
+   AND CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(%(role)s, sequence.oid, 'USAGE') END
+UNION ALL
+SELECT format('GRANT EXECUTE ON FUNCTION %%s TO %%I', to_regprocedure(name), %(role)s)
+  FROM unnest(%(functions)s::text[]) AS name
+ WHERE to_regprocedure(name) IS NOT NULL AND NOT has_function_privilege(%(role)s, to_regprocedure(name), 'EXECUTE')
+"""
+_FOREIGN_TABLES = """
+SELECT count(*)
+  FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+ WHERE relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+   AND relkind IN ('r', 'p') AND NOT relispartition
+   AND nspname NOT IN ('pg_catalog', 'information_schema') AND NOT starts_with(nspname, 'pg_')
+   AND pg_class.oid <> ALL (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL)
+"""
+
+
+@contextmanager
+def as_owner() -> Iterator[None]:
+    """Use the owner's connection for a while, if ``OPSCONSOLE_OWNER_DATABASE_URL`` names one."""
+    if not settings.OPSCONSOLE_OWNER_DATABASE_URL:
+        yield
+        return
+    usual, described = connections["default"], connections.settings["default"]
+    owner = usual.copy()
+    owner.settings_dict = described | to_database(settings.OPSCONSOLE_OWNER_DATABASE_URL)
+    connections["default"], connections.settings["default"] = owner, owner.settings_dict
+    try:
+        yield
+    finally:
+        owner.close()
+        connections["default"], connections.settings["default"] = usual, described
+
+
+def missing_grants(role: str) -> list[str]:
+    """Return the GRANT statements for what this role lacks on the console's tables. Ask as the owner."""
+    privileges = _privileges()
+    given: dict[str, Any] = {
+        "role": role,
+        "tables": list(privileges),
+        "privileges": [",".join(names) for names in privileges.values()],
+        "functions": list(FUNCTIONS),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s AND rolname <> current_user", [role])
+        if cursor.fetchone() is None:
+            return []
+        cursor.execute(_OTHERS, given)
+        found = [statement for (statement,) in cursor.fetchall()]
+        cursor.execute(_TABLES, given)
+        return found + [statement for (statement,) in cursor.fetchall()]
+
+
+def is_ours_alone() -> bool:
+    """Tell whether the connection's role serves only the console, so that its defaults are ours to set."""
+    if settings.OPSCONSOLE_OWNER_DATABASE_URL:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(_FOREIGN_TABLES, [list(_privileges())])
+        return bool(cursor.fetchone() == (0,))
+
+
+def missing_defaults() -> list[str]:
+    """Return the ALTER ROLE statements for the session settings that the connection's role lacks."""
+    return session_defaults.statements(session_defaults.differences())
+
+
+def carry_out(statements: Iterable[str]) -> list[str]:
+    """Execute these statements, each for itself; return those that the database refused."""
+    return [statement for statement in statements if not _accepted(statement)]
+
+
+def _accepted(statement: str) -> bool:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement)
+    except Error:
+        return False
+    return True
+
+
+def _privileges() -> dict[str, tuple[str, ...]]:
+    """Return what the console does with each of its tables."""
+    ours = {
+        model._meta.db_table: ALL  # noqa: SLF001 - Django's documented interface to the name of a table
+        for model in apps.get_models(include_auto_created=True)
+        if model._meta.managed or model._meta.db_table in {contract.table for contract in CONTRACTS}  # noqa: SLF001
+    }
+    return (
+        ours
+        | {contract.table: contract.privileges for contract in CONTRACTS}
+        | {"django_migrations": ("SELECT",)}
+    )

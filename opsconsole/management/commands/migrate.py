@@ -1,0 +1,67 @@
+"""Django's ``migrate``, run by the owner of the tables, which then equips the role that everything else runs with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.commands import migrate
+from django.db import Error, connection
+
+from opsconsole import database_roles
+from opsconsole.kit import schema_version
+from opsconsole.kit.errors import first_line
+
+
+class Command(migrate.Command):
+    """``execute`` also runs the checks of the database, which are about the owner's connection."""
+
+    complete = False
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        self.role = str(connection.settings_dict["USER"])
+        with database_roles.as_owner():
+            output = super().execute(*args, **options)
+        if self.complete:
+            self._set_defaults(options["verbosity"])
+        return output
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        super().handle(*args, **options)
+        self.complete = not (options["plan"] or options["check_unapplied"] or self._is_incomplete())
+        if self.complete:
+            self._carry_out(database_roles.missing_grants(self.role), options["verbosity"])
+
+    def _is_incomplete(self) -> bool:
+        schema_version.look_again()
+        return schema_version.is_behind()
+
+    def _set_defaults(self, verbosity: int) -> None:
+        try:
+            statements = database_roles.missing_defaults()
+            if database_roles.is_ours_alone():
+                self._carry_out(statements, verbosity)
+                return
+        except Error as error:
+            self.stderr.write(
+                f"The session settings of the role {self.role} could not be read: {first_line(error)}"
+            )
+            return
+        if statements:
+            self.stderr.write(
+                f"The role {self.role} also owns tables that are not the console's, so its session settings were left alone. "
+                "Give the console a role of its own (OPSCONSOLE_OWNER_DATABASE_URL), or run:"
+            )
+            self._show(statements)
+
+    def _carry_out(self, statements: list[str], verbosity: int) -> None:
+        if refused := database_roles.carry_out(statements):
+            self.stderr.write("The database refused these statements. Run them as a role that may:")
+            self._show(refused)
+        elif statements and verbosity:
+            self.stdout.write("Run for the role that the console's processes use:")
+            for statement in statements:
+                self.stdout.write(f"  {statement};")
+
+    def _show(self, statements: list[str]) -> None:
+        for statement in statements:
+            self.stderr.write(f"  {statement};")
