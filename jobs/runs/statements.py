@@ -65,8 +65,14 @@ _THIS_RUN = f"""
 _VERDICT = "SELECT status::text, worker_id::text FROM jobs WHERE id = %(job_id)s AND run_epoch = %(epoch)s"
 
 IDLE_BEAT = f"WITH {_idle_beat()} SELECT"
+# The heartbeat of a worker that the row does not name leaves the epoch out: it must not keep another worker's run alive.
 BEAT = f"""
-WITH run AS (SELECT %(job_id)s AS id, %(epoch)s::int AS run_epoch), {_beat("run")}
+WITH run AS (
+    SELECT %(job_id)s AS id,
+           CASE WHEN NOT EXISTS (SELECT FROM jobs
+                                  WHERE id = %(job_id)s AND run_epoch = %(epoch)s AND NOT {fence.in_statement()})
+                THEN %(epoch)s::int END AS run_epoch
+), {_beat("run")}
 {_VERDICT}
 """
 

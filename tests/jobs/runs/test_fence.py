@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 
-from jobs.models import Job, JobEvent, RecoveryControl, Status
+from jobs.models import Job, JobEvent, RecoveryControl, Status, WorkerHeartbeat
 from jobs.recovery import control, sweeps
 from jobs.runs import fence, heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker
@@ -91,6 +92,18 @@ def test_other_worker_hears_that_it_is_superseded(two_runs: tuple[Run, Run]) -> 
         ("worker:w2", True),
         ("worker:w3", False),
     ]
+
+
+def test_heartbeats_of_the_other_worker_keep_no_run_alive(two_runs: tuple[Run, Run]) -> None:
+    lost, current = two_runs
+    Job.objects.update(started_at=Now() - HOUR, updated_at=Now() - HOUR)
+    WorkerHeartbeat.objects.filter(worker_id="w3").update(last_heartbeat=Now() - HOUR)
+    heartbeats.beat(W2, lost.job_id, 2)
+    beat = WorkerHeartbeat.objects.get(worker_id="w2")
+    assert (beat.current_job_id, beat.current_run_epoch) == (lost.job_id, None)
+    assert Job.objects.stale().filter(pk=lost.job_id).exists()
+    heartbeats.beat(W3, current.job_id, 2)
+    assert not Job.objects.stale().filter(pk=lost.job_id).exists()
 
 
 def test_cancelled_run_of_another_worker_is_superseded(two_runs: tuple[Run, Run]) -> None:
