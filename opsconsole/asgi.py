@@ -1,4 +1,7 @@
-"""The ASGI application. It refuses to serve with settings that the system checks refuse."""
+"""The ASGI application. It refuses to serve with settings that the system checks refuse.
+
+The server's own rules for proxies have no effect: ``opsconsole.socket_peer`` reads the peer from the socket.
+"""
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,6 +11,7 @@ from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 from django.core.management import call_command
 
+from opsconsole import socket_peer
 from opsconsole.timeouts import limit_statements
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
@@ -23,7 +27,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     if scope["type"] == "lifespan":
         await _live(receive, send)
     else:
-        await _django(scope, receive, send)
+        await _django(socket_peer.with_socket_peer(scope, receive), receive, send)
 
 
 async def _live(receive: Receive, send: Send) -> None:

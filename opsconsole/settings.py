@@ -135,6 +135,8 @@ OPSCONSOLE_BULK_TRIAL_SECONDS = env.seconds("OPSCONSOLE_BULK_TRIAL_SECONDS", 60)
 # None: each process counts for itself.
 OPSCONSOLE_RATE_LIMIT_STORE = env.store("OPSCONSOLE_RATE_LIMIT_STORE", CACHE_URL)
 OPSCONSOLE_WEB_PROCESSES = env.integer("OPSCONSOLE_WEB_PROCESSES", env.web_concurrency(), at_most=10_000)
+# From trusted proxies only: opsconsole.forwarded_scheme removes the header of all other peers.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 OPSCONSOLE_TRUSTED_PROXIES = env.networks("OPSCONSOLE_TRUSTED_PROXIES")
 RATELIMIT_VIEW = "ratelimits.requests.responses.limited"
 
@@ -196,6 +198,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
+    # Before everything that asks whether the request is secure.
+    "opsconsole.forwarded_scheme.ForwardedSchemeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -1,4 +1,4 @@
-"""The real web server for tests: gunicorn as separate processes, with the tests' database and store."""
+"""The real web servers for tests: gunicorn and uvicorn as separate processes, with the tests' database and store."""
 
 from __future__ import annotations
 
@@ -61,6 +61,26 @@ def gunicorn(folder: Path, *options: str, **environ: str) -> Iterator[int]:
         )
         with served:
             wait_until(lambda: answers(port), timeout=60, what=f"gunicorn: {folder / 'gunicorn.log'}")
+            yield port
+
+
+@contextmanager
+def uvicorn(
+    folder: Path, *options: str, app: str = "opsconsole.asgi:application", **environ: str
+) -> Iterator[int]:
+    """Serve the console with one process of uvicorn; yield the port. The log is in ``folder``."""
+    port = free_port()
+    with (folder / "uvicorn.log").open("wb") as log:
+        served = program(
+            [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(port), *options],
+            cwd=ROOT,
+            env=os.environ | {"DATABASE_URL": database_url()} | environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            end_signal=signal.SIGTERM,
+        )
+        with served:
+            wait_until(lambda: answers(port), timeout=60, what=f"uvicorn: {folder / 'uvicorn.log'}")
             yield port
 
 

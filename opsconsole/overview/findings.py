@@ -129,6 +129,11 @@ _LIMITER_TROUBLES = {
         "An untrusted proxy sends client addresses, which are ignored.",
         "If the proxy is yours, name it in OPSCONSOLE_TRUSTED_PROXIES. Until then all its clients count as one.",
     ),
+    LimiterTrouble.Kind.HIDDEN_PEER: (
+        "warning",
+        "The web server hides who connects, so no proxy is trusted.",
+        "Sign-in by a header is off, and all clients behind a proxy count as one. Use gunicorn, or uvicorn alone.",
+    ),
     LimiterTrouble.Kind.PROCESSES: (
         "warning",
         "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",

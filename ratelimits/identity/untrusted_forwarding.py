@@ -1,4 +1,4 @@
-"""X-Forwarded-For from an untrusted peer: either a forgery, or a proxy that the settings do not name."""
+"""X-Forwarded-For that cannot be believed: a forgery, a proxy that the settings do not name, or a server that hides peers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ log = logging.getLogger(__name__)
 # The last such peer, until it is taken; and whether it was logged.
 _peers: list[str] = []
 _logged = False
+# Whether a peer was hidden, until it is taken; and whether it was logged.
+_hidden = _hidden_logged = False
 
 
 def note_untrusted(peer: object) -> None:
@@ -22,6 +24,25 @@ def note_untrusted(peer: object) -> None:
             "proxy count as one. If the proxy is yours, name it there.",
             peer or "a Unix socket",
         )
+
+
+def note_hidden() -> None:
+    """Remember that the server hides the addresses of its peers. Log it once per process."""
+    global _hidden, _hidden_logged  # noqa: PLW0603 - once per process
+    _hidden = True
+    if not _hidden_logged:
+        _hidden_logged = True
+        log.warning(
+            "The ASGI server hides who connects, so no proxy is trusted: sign-in by a header is off, and all clients behind "
+            "a proxy count as one. Serve with uvicorn and without middleware around opsconsole.asgi, or with gunicorn."
+        )
+
+
+def take_hidden() -> bool:
+    """Tell whether a peer was hidden since the last call."""
+    global _hidden
+    hidden, _hidden = _hidden, False
+    return hidden
 
 
 def take() -> str:

@@ -32,6 +32,7 @@ class LimiterTrouble(models.Model):
     class Kind(models.TextChoices):
         STORE_AWAY = "store away"
         UNTRUSTED_PROXY = "untrusted proxy"
+        HIDDEN_PEER = "hidden peer"
         PROCESSES = "more processes than stated"
 
     kind = models.TextField(choices=Kind)

@@ -46,6 +46,8 @@ def report() -> None:
         _remove(Kind.STORE_AWAY)
     if peer := untrusted_forwarding.take():
         _write(Kind.UNTRUSTED_PROXY, peer)
+    if untrusted_forwarding.take_hidden():
+        _write(Kind.HIDDEN_PEER, "the ASGI server does not tell who connects")
     if _unstated_processes:
         _write(Kind.PROCESSES, "wsgi.multiprocess")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
@@ -58,7 +59,9 @@ def check_by_name(request: HttpRequest, *names: str) -> Sequence[Decision]:
 
 def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence[Decision]:
     background_thread.ensure_running()
-    troubles.note_processes(multiprocess=bool(request.META.get("wsgi.multiprocess")))
+    # Of an ASGI request, Django always says so.
+    if isinstance(request, WSGIRequest):
+        troubles.note_processes(multiprocess=bool(request.META.get("wsgi.multiprocess")))
     state = _state(request)
     address = client_ip.client_address(request.META)
     counted: list[PolicySnapshot] = []
