@@ -8,6 +8,9 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+
+from ratelimits.engine import store
 
 MIDDLEWARE = "ratelimits.requests.middleware.RateLimitMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -34,3 +37,19 @@ def _errors() -> Iterator[CheckMessage]:
             hint=f"Add it directly after {AUTHENTICATION}.",
             id="ratelimits.E002",
         )
+
+
+@register("opsconsole", deploy=True)
+def check_store(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Warn about a store that evicts keys. Only ``check --deploy`` asks the store; processes ask it while they run."""
+    policy = store.eviction()
+    if not policy:
+        return []
+    return [
+        CheckWarning(
+            f"The maxmemory-policy of the rate limit store is {policy}: when its memory is full, it deletes counts, and "
+            "clients get more than their limit.",
+            hint="Set it to noeviction, or give the limiter a store of its own (OPSCONSOLE_RATE_LIMIT_STORE).",
+            id="ratelimits.W001",
+        )
+    ]

@@ -74,7 +74,7 @@ def _by_key(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
     @wraps(run)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        key = api_keys.authenticate(request)
+        key = api_keys.counted_as(request)
         if refusal := limiting.check_by_name(request, _policy(key)):
             return responses.refusal(refusal)
         return run(request, *args, **kwargs)

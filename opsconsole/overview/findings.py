@@ -139,6 +139,11 @@ _LIMITER_TROUBLES = {
         "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",
         "While the store is away, the processes together would admit too much.",
     ),
+    LimiterTrouble.Kind.EVICTION: (
+        "warning",
+        "The rate limit store deletes counts when its memory is full.",
+        "Set its maxmemory-policy to noeviction, or give the limiter a store of its own.",
+    ),
 }
 
 

@@ -135,6 +135,21 @@ def lookup_failed(request: HttpRequest) -> bool:
     return getattr(request, "_api_key_lookup_failed", False)
 
 
+def counted_as(request: HttpRequest) -> ApiKey | None:
+    """Return the key under which the request counts: the valid one or, while none can be looked up, the genuine one.
+
+    Its check characters prove that the console created it. It may have been revoked since, so it allows nothing.
+    """
+    key = authenticate(request)
+    if key is not None or not lookup_failed(request):
+        return key
+    digests = list(_digests(_text_from(request)))
+    known = (entry[0] for digest in digests if (entry := _cache.keys.get(digest)))
+    # This process may never have looked it up: then its digest stands for its id.
+    stranger = ApiKey(id=UUID(digests[0][:32]), name="(not looked up)", policy="api-key", scopes=[])
+    return next(known, stranger)
+
+
 def _find(request: HttpRequest) -> ApiKey | None:
     digests = list(_digests(_text_from(request)))
     if not digests:
@@ -174,8 +189,11 @@ def _cached(digest: str) -> ApiKey | None:
 
 def _look_up(digests: list[str]) -> ApiKey | None:
     key = ApiKey.objects.valid().filter(digest__in=digests).first()
-    if key is not None:
-        with _cache.lock:
+    with _cache.lock:
+        if key is None:
+            for digest in digests:
+                _cache.keys.pop(digest, None)
+        else:
             if len(_cache.keys) >= MAX_CACHED_KEYS:
                 _cache.keys.clear()
             _cache.keys[key.digest] = (key, time.monotonic() + CACHE_SECONDS)

@@ -34,6 +34,7 @@ class LimiterTrouble(models.Model):
         UNTRUSTED_PROXY = "untrusted proxy"
         HIDDEN_PEER = "hidden peer"
         PROCESSES = "more processes than stated"
+        EVICTION = "store evicts keys"
 
     kind = models.TextField(choices=Kind)
     process = models.TextField(help_text="The host and the process id.")

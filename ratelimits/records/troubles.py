@@ -44,12 +44,20 @@ def report() -> None:
         )
     else:
         _remove(Kind.STORE_AWAY)
+        _report_eviction(store.eviction())
     if peer := untrusted_forwarding.take():
         _write(Kind.UNTRUSTED_PROXY, peer)
     if untrusted_forwarding.take_hidden():
         _write(Kind.HIDDEN_PEER, "the ASGI server does not tell who connects")
     if _unstated_processes:
         _write(Kind.PROCESSES, "wsgi.multiprocess")
+
+
+def _report_eviction(policy: str) -> None:
+    if policy:
+        _write(Kind.EVICTION, policy)
+    else:
+        LimiterTrouble.objects.filter(kind=Kind.EVICTION, process=process_name()).delete()
 
 
 def _write(kind: str, detail: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from django.db.models.functions import Now
 from django.test import RequestFactory
 from django.utils import timezone
 
+from ratelimits.identity import caller
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from tests.keys import key
@@ -205,6 +207,35 @@ def test_lookup_fails_while_the_database_is_unavailable(monkeypatch: pytest.Monk
     assert api_keys.authenticate(request) is None
     assert api_keys.lookup_failed(request)
     assert not api_keys.lookup_failed(RequestFactory().get("/"))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "never looked up"])
+def test_key_counts_as_itself_while_the_database_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Otherwise all clients behind one address would share its quota for a moment."""
+    (first, text), (_, other) = key("a"), key("b")
+    requests = [
+        RequestFactory().get("/", headers={"Authorization": f"Bearer {each}"})
+        for each in (text, text, other, f"{api_keys.PREFIX}{'x' * 40}")
+    ]
+    api_keys.clear_cache()
+    if known:
+        assert authenticate(text) == first
+    later = time.monotonic() + 3_600
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(ApiKey.objects, "valid", fail)
+    identities = [caller.identify(request) for request in requests]
+
+    assert identities[0] == identities[1]
+    assert [identity.kind for identity in identities] == ["api_key"] * 3 + ["address"]
+    assert len({identity.value for identity in identities}) == 3
+    assert (identities[0].value == f"key:{first.pk}") == known
+    assert all(api_keys.authenticate(request) is None for request in requests)
 
 
 def test_revoking_an_unknown_key_returns_false() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import redis
+from django.core.checks import run_checks
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
 from alerts.models import Alert
-from opsconsole import overview
+from opsconsole import embedded, overview
 from ratelimits import checks, tasks
 from ratelimits.engine import store
 from ratelimits.identity import untrusted_forwarding
@@ -101,6 +104,29 @@ def test_untrusted_proxy_and_unstated_processes_are_shown_on_the_overview(
         "An untrusted proxy sends client addresses, which are ignored.",
         "More processes serve than OPSCONSOLE_WEB_PROCESSES says.",
     ]
+
+
+@pytest.mark.django_db
+def test_store_that_evicts_keys_is_shown_until_it_does_not(
+    client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    with embedded.start_valkey(tmp_path) as service, redis.Redis.from_url(service.url) as connection:
+        use_store(settings, service.url)
+        connection.config_set("maxmemory-policy", "volatile-lru")
+        troubles.report()
+        client.force_login(people.operator())
+        page = client.get(reverse("admin:ratelimits_limitercontrol_changelist")).content.decode()
+        overview.memory.clear()
+        findings = [finding.sentence for finding in overview.of_the_limiter(overview.read())]
+        warnings = [message.id for message in run_checks(tags=["opsconsole"], include_deployment_checks=True)]
+        connection.config_set("maxmemory-policy", "noeviction")
+        troubles.report()
+
+        assert "maxmemory-policy is volatile-lru" in page
+        assert findings == ["The rate limit store deletes counts when its memory is full."]
+        assert "ratelimits.W001" in warnings
+        assert not LimiterTrouble.objects.exists()
+        assert checks.check_store(None) == []
 
 
 @pytest.mark.parametrize(
