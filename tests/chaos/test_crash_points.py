@@ -89,7 +89,8 @@ def test_crash_at_every_step(name: str, world: World, record_property: Callable[
     else:
         raise AssertionError(f"{name} has more than {MOST_STEPS} steps")
     record_property(SUMMARY, f"{name}: {step - 1} crash points")
-    assert step > 2, "the duty has steps at which it can crash"
+    # Completion and failure are one round trip, and so one point.
+    assert step > 1, "the duty has a step at which it can crash"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
