@@ -14,6 +14,7 @@ from django.views import defaults
 from opsconsole.database_failures import kept_by
 from opsconsole.kit import problems, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
+from opsconsole.kit.kept_changes import Kept
 from opsconsole.kit.problems import Problem
 
 RETRY_AFTER_SECONDS = 5
@@ -34,11 +35,16 @@ memory = LocMemCache("database-state", {})
 def answer(request: HttpRequest, trouble: Trouble, error: BaseException | None = None) -> HttpResponse:
     """Return the answer to a request that this state of the database prevents."""
     reading = request.method in problems.SAFE_METHODS
-    sentences = [trouble.value, *([] if reading else [kept_by(request, error).sentence]), ADVICE[trouble]]
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    kept = Kept.NOTHING if reading else kept_by(request, error)
+    repeatable = kept is Kept.NOTHING
+    told = [] if reading else [kept.sentence]
+    # Nobody should be told to look first and to try again.
+    advice = [ADVICE[trouble]] if repeatable or trouble is not Trouble.AWAY else []
+    sentences = [trouble.value, *told, *advice]
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if repeatable else {}
     if request.path_info.startswith(problems.PREFIX):
         return Problem(503, " ".join(sentences), headers=headers, reason=trouble.name.lower()).response()
-    context = {"sentences": sentences, "seconds": RETRY_AFTER_SECONDS}
+    context = {"sentences": sentences, "seconds": RETRY_AFTER_SECONDS if repeatable else None}
     page = render_to_string("unavailable.html", context, request)
     return HttpResponse(page, status=503, headers=headers)
 

@@ -129,17 +129,31 @@ def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
     if not jobs.exists():
         return []
     by_queue = proofs()
-    _tell_unknown(jobs)
+    if unknown := _unknown_queues(jobs):
+        logger.warning("%s", _of_unknown(unknown))
     lost_jobs = proven(jobs, by_queue).order_by("waiting_since", "pk")[:limit]
     return [_lost(job, by_queue[job.queue]) for job in lost_jobs]
 
 
-def _tell_unknown(jobs: JobQuerySet[JobWithMessage]) -> None:
-    """Log the queues of these jobs to which nothing is re-sent because what they hold is unknown."""
-    known = {reading.queue for reading in _readings(settings.QUEUES)}
-    unknown = jobs.filter(queue__in=settings.QUEUES.keys() - known).order_by("queue")
-    for queue in unknown.values_list("queue", flat=True).distinct():
-        logger.warning("No message is re-sent to queue '%s': what it holds is unknown.", queue)
+def note() -> str:
+    """Return for a sweep's row to which queues nothing is re-sent because what they hold is unknown; '' for none."""
+    if not resending():
+        return ""
+    unknown = _unknown_queues(Job.objects.to_be_resent())
+    return _of_unknown(unknown) if unknown else ""
+
+
+def _unknown_queues(jobs: JobQuerySet[JobWithMessage]) -> list[str]:
+    """Return the configured queues of these jobs without a fresh and complete reading."""
+    unread = settings.QUEUES.keys() - {reading.queue for reading in _readings(settings.QUEUES)}
+    if not unread:
+        return []
+    waiting_at = jobs.filter(queue__in=unread).order_by("queue").values_list("queue", flat=True)
+    return list(waiting_at.distinct())
+
+
+def _of_unknown(queues: Sequence[str]) -> str:
+    return f"No message is re-sent to {', '.join(queues)}: what the queue holds is unknown."
 
 
 def proofs(queues: Iterable[str] | None = None) -> dict[str, Proof]:

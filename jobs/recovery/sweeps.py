@@ -56,7 +56,7 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
         locked=len(totals.locked),
         errors=totals.errors,
         resent=0 if row.mode in STANDING_STILL else lost_messages.resend_lost(),
-        note=_note(around, totals, after_outage=after_outage),
+        note=" ".join(filter(None, [_note(around, totals, after_outage=after_outage), _lost_note(row)])),
         details=locked | {"lines": [*totals.lines, *locked["lines"]], "refused": totals.refused},
     )
     row.refresh_from_db()
@@ -95,6 +95,10 @@ def _note(around: Surroundings, totals: Totals, *, after_outage: bool) -> str:
     if totals.recovered >= settings.OPSCONSOLE_SWEEP_LIMIT:
         return f"Stopped at {settings.OPSCONSOLE_SWEEP_LIMIT} recovered runs; the others are left to later sweeps."
     return ""
+
+
+def _lost_note(row: Sweep) -> str:
+    return lost_messages.note() if row.mode == Sweep.Mode.ARMED else ""
 
 
 def _observe() -> Totals:

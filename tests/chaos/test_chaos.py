@@ -70,7 +70,7 @@ class Cluster:
         wait_until(lambda: self.probe() > seen + 1, timeout=60, what="progress of the cluster")
 
     def kill_the_idle_workers(self) -> None:
-        """Kill all idle workers: one holds the lock of the task queue, so the cluster stalls permanently."""
+        """Kill all idle workers: one holds the lock of the task queue, so that the cluster must start again."""
         wait_until(self.idle_workers, timeout=60, what="workers of the cluster")
         for pid in self.idle_workers():
             os.kill(pid, signal.SIGKILL)
@@ -128,7 +128,7 @@ def test_every_job_ends_exactly_once_under_chaos(stage: Stage) -> None:
     check_that_each_ended_once(stage)
     assert len(events(stage, "recovered")) >= 6
     check_what_is_told_of_the_late_one(stage, late_run)
-    # The cluster always restarts after the sentinel's death, after the idle workers' only if one held the lock.
+    # The cluster starts again after the death of its sentinel, and after that of an idle worker.
     assert re.findall(r"cluster: process \d+ .*; it starts again", stage.said(cluster.process))
     assert cluster.process.poll() is None
 

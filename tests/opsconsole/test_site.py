@@ -53,7 +53,7 @@ def something_everywhere() -> None:
     Sweep.objects.create(trigger="t", mode="armed", started_at=Now() - HOUR)
     Sweep.objects.create(trigger="t", mode="armed")
     for mode in Sweep.Mode:
-        Sweep.objects.create(trigger="t", mode=mode, finished_at=Now(), found=1)
+        Sweep.objects.create(trigger="t", mode=mode, finished_at=Now(), found=1, requeued=1)
     Sweep.objects.create(trigger="t", mode="armed", finished_at=Now() + 90 * SECOND, errors=1)
     QueueState.objects.create(name="never")
     QueueState.objects.create(name="read", read_at=Now(), visibility_timeout_seconds=300)

@@ -72,5 +72,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except (OperationalError, InterfaceError) as error:
             if was_open and (self.connection is None or self.connection.closed):
                 self._unsaved = False
-                raise OutcomeUnknown(*error.args) from error
+                raise OutcomeUnknown(*error.args) from error.__cause__
             raise

@@ -18,7 +18,7 @@ from jobs.messaging.queue_depths import refresh_queue_states
 from jobs.models import Job, JobEvent, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
-from jobs.recovery import control, lost_messages, waiting
+from jobs.recovery import control, lost_messages, sweeps, waiting
 from jobs.recovery.lost_messages import SETTLING, resend_lost
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
@@ -272,7 +272,11 @@ def test_unknown_figures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     held(visible=0)
     QueueState.objects.update(error="The queue can't be reached.")
     assert resend_lost() == 0
-    assert "No message is re-sent to queue 'default': what it holds is unknown." in caplog.text
+    sentence = "No message is re-sent to default: what the queue holds is unknown."
+    assert sentence in caplog.text
+    assert sweeps.sweep("test").note == sentence
+    held(visible=0)
+    assert sweeps.sweep("test").note == ""
 
 
 BACKLOG = 38_000
