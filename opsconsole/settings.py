@@ -10,10 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
-from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from opsconsole import logs, paths
+from opsconsole import content_security, logs, paths
+from opsconsole.cluster import configuration
 from opsconsole.kit import database_url, env
 
 # Lets Django's generic classes name their types at run time, as in ``ModelAdmin[Job]``.
@@ -146,31 +146,7 @@ OPSCONSOLE_API_KEY_PEPPERS = env.secrets("OPSCONSOLE_API_KEY_PEPPERS")
 
 # --- schedules (django-q2) ---
 
-Q_CLUSTER = {
-    "name": "opsconsole",
-    "orm": "default",
-    # The shared queue, and a private queue per cluster through which its supervisor sees that it works.
-    "broker_class": "opsconsole.cluster.broker.ProbedBroker",
-    "workers": 2,
-    "queue_limit": 2,
-    "bulk": 1,
-    "poll": 1,
-    "timeout": 90,
-    # A task is offered again only after its time limit and the guard's check have certainly passed.
-    "retry": 150,
-    # The next tick is the retry.
-    "max_attempts": 1,
-    "ack_failures": True,
-    "catch_up": False,
-    # With other values a task that ignores its time limit is never ended.
-    "guard_cycle": 0.5,
-    "save_limit": 250,
-    "save_limit_per": "group",
-    "recycle": 500,
-    # The web process reads the cluster's state from here.
-    "cache": "default",
-    "label": "Schedules",
-}
+Q_CLUSTER = configuration.Q_CLUSTER
 
 # --- the Django project ---
 
@@ -296,19 +272,7 @@ STORAGES = {
 
 # --- security ---
 
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [NONE],
-        "script-src": [SELF],
-        "style-src": [SELF],
-        "img-src": [SELF],
-        "font-src": [SELF],
-        "connect-src": [SELF],
-        "form-action": [SELF],
-        "frame-ancestors": [NONE],
-        "base-uri": [NONE],
-    }
-}
+CONTENT_SECURITY_POLICY = content_security.CONTENT_SECURITY_POLICY
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 OPSCONSOLE_SECOND_FACTOR = env.choice("OPSCONSOLE_SECOND_FACTOR", "optional", ("off", "optional", "required"))

@@ -19,7 +19,7 @@ CLAIM = json.dumps({"worker_id": "w-1"})
 # Method, path, body, headers, and the status of the answer.
 Request = tuple[str, str, str | None, dict[str, str], int]
 FAILURE = """
-CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'theirs'; END $$;
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'theirs' USING ERRCODE = 'internal_error'; END $$;
 CREATE TRIGGER fail BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.customer_id = 'theirs') EXECUTE FUNCTION fail();
 """
 
