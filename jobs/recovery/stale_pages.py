@@ -38,9 +38,7 @@ WITH page ({columns}) AS MATERIALIZED (
      WHERE job.status = 'in_progress'
        {job_if_free}
 )
-SELECT held.id IS NOT NULL, page.*
-  FROM page LEFT JOIN held ON held.id = page.pk
- ORDER BY page.updated_at, page.pk
+SELECT pk IN (SELECT id FROM held), page.* FROM page ORDER BY updated_at, pk
 """
 
 
