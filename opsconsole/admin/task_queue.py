@@ -11,7 +11,8 @@ from typing import Any
 
 import django_q.admin  # noqa: F401 - registers the original pages, which are replaced below
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Case, F, Func, IntegerField, QuerySet, When
+from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -27,6 +28,8 @@ from opsconsole.sign_in import lockouts
 __all__ = ["lockouts"]  # imported for the page that it registers
 
 RESULT_SHOWN = 160
+PICKLED = ("args", "kwargs", "result")
+LARGEST_PICKLE = 50_000
 
 for model in (Schedule, Success, Failure, OrmQ):
     admin.site.unregister(model)
@@ -124,13 +127,23 @@ class TaskAdmin(ReadOnlyAdmin):
         "name",
         "group",
         "func",
-        "args",
-        "kwargs",
+        "arguments",
+        "keywords",
         "started",
         "stopped",
         "attempt_count",
         "outcome",
     )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        """Read a task's values only up to a size: a part of a pickle can't be read, and these are read for each row."""
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        small = {
+            f"small_{name}": Case(When(GreaterThan(LARGEST_PICKLE, _bytes_of(name)), then=F(name)))
+            for name in PICKLED
+        }
+        too_large = {f"{name}_bytes": _bytes_of(name) for name in PICKLED}
+        return tasks.defer(*PICKLED).annotate(**small, **too_large)
 
     @admin.display(description="took")
     def took(self, task: Task) -> str:
@@ -138,7 +151,26 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="result")
     def outcome(self, task: Task) -> str:
-        return str(task.result)
+        return _shown(task, "result")
+
+    @admin.display(description="arguments")
+    def arguments(self, task: Task) -> str:
+        return _shown(task, "args")
+
+    @admin.display(description="keyword arguments")
+    def keywords(self, task: Task) -> str:
+        return _shown(task, "kwargs")
+
+
+def _bytes_of(column: str) -> Func:
+    return Func(column, function="octet_length", output_field=IntegerField())
+
+
+def _shown(task: Task, name: str) -> str:
+    size: int | None = getattr(task, f"{name}_bytes")
+    if size is not None and size >= LARGEST_PICKLE:
+        return f"too large to show ({size:,} bytes)"
+    return str(getattr(task, f"small_{name}"))
 
 
 @admin.register(Success)
@@ -152,7 +184,7 @@ class FailureAdmin(TaskAdmin):
 
     @admin.display(description="error")
     def shortly(self, task: Task) -> str:
-        return str(task.result)[:RESULT_SHOWN]
+        return self.outcome(task)[:RESULT_SHOWN]
 
 
 @admin.register(OrmQ)

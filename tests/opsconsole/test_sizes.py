@@ -10,17 +10,20 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from django_q.models import Task
 
-from jobs.models import Job, JobEvent
+from jobs.models import DeadLetter, Job, JobEvent
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Refusal, Refused
 from opsconsole.kit.bounded_columns import BEGINNING, LONGEST_TEXT, CutDocument, is_cut
 from opsconsole.kit.storable import DEEPEST
+from tests.conftest import TestQueue
 from tests.factories import job, run
 from tests.opsconsole import everything
 
@@ -33,6 +36,21 @@ LARGEST_PAGE = MEGABYTE
 MOST_MEMORY = 60 * MEGABYTE
 DEEP = "[" * 900 + "]" * 900
 COMMANDS = (["find_stale_jobs"], ["find_stale_jobs", "--json"], ["inspect_database"], ["recover_stale_jobs"])
+
+
+def fill_task_queue() -> None:
+    for number in range(60):
+        huge, now = "x" * 2 * MEGABYTE, timezone.now()
+        Task.objects.create(
+            id=f"huge-{number}",
+            name=f"huge-{number}",
+            func="math.floor",
+            started=now,
+            stopped=now,
+            success=bool(number % 2),
+            args=(huge,),
+            result=huge,
+        )
 
 
 def fill() -> None:
@@ -85,14 +103,37 @@ def too_large(client: Client) -> Iterator[str]:
 def test_pages_and_commands_stay_small_over_huge_columns(operator: Client, settings: Any) -> None:
     settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
     everything.build()
+    fill_task_queue()
     fill()
     held = peak_memory()
 
     assert list(too_large(operator)) == []
+    chosen = Job.objects.order_by("pk").values_list("pk", flat=True)[:50]
+    previews = reverse("admin:jobs_job_operate", args=["requeue"]) + "?id=" + "&id=".join(map(str, chosen))
+    assert len(operator.get(previews).content) < LARGEST_PAGE
     for command in COMMANDS:
         output = io.StringIO()
         call_command(*command, stdout=output)
         assert len(output.getvalue()) < LARGEST_PAGE
+    assert peak_memory() - held < MOST_MEMORY
+
+
+def test_scan_of_dead_letters_stays_small_over_huge_errors_of_their_jobs(sqs_queue: TestQueue) -> None:
+    dead = [job(status="failed", error_message="x" * 2 * MEGABYTE) for _ in range(60)]
+    for start in range(0, len(dead), 10):
+        sqs_queue.client.send_message_batch(
+            QueueUrl=sqs_queue.dlq_url,
+            Entries=[
+                {"Id": str(number), "MessageBody": json.dumps({"job_id": str(each.pk), "run_epoch": 1})}
+                for number, each in enumerate(dead[start : start + 10])
+            ],
+        )
+    held = peak_memory()
+
+    with pytest.raises(CommandError, match="There are dead letters"):
+        call_command("check_dlq", stdout=io.StringIO())
+
+    assert DeadLetter.objects.count() == len(dead)
     assert peak_memory() - held < MOST_MEMORY
 
 
