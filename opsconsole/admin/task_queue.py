@@ -137,13 +137,14 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """Read a task's values only up to a size: a part of a pickle can't be read, and these are read for each row."""
-        tasks: QuerySet[Task] = super().get_queryset(request)
         small = {
             f"small_{name}": Case(When(GreaterThan(LARGEST_PICKLE, _bytes_of(name)), then=F(name)))
             for name in PICKLED
         }
-        too_large = {f"{name}_bytes": _bytes_of(name) for name in PICKLED}
-        return tasks.defer(*PICKLED).annotate(**small, **too_large)
+        sizes = {f"{name}_bytes": _bytes_of(name) for name in PICKLED}
+        tasks = super().get_queryset(request).defer(*PICKLED)
+        shown: QuerySet[Task] = tasks.annotate(**small, **sizes)
+        return shown
 
     @admin.display(description="took")
     def took(self, task: Task) -> str:
