@@ -12,6 +12,7 @@ from django.db import transaction
 
 from jobs.models import IdempotencyKey
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.row_locks import limit_waits
 
 
 class KeyReused(OpsConsoleError):
@@ -36,6 +37,8 @@ def once(
     """
     request = _digest(asked)
     with transaction.atomic():
+        # The earlier of two calls may come from a host that has vanished.
+        limit_waits()
         IdempotencyKey.objects.expired().filter(caller=caller, key=key).delete()
         mine = IdempotencyKey(caller=caller, key=key, request=request)
         IdempotencyKey.objects.bulk_create([mine], ignore_conflicts=True)

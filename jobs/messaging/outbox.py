@@ -19,6 +19,7 @@ OPERATOR_REQUEUE = "operator_requeue"
 LOST_MESSAGE = "lost_message"
 GIVEN_BACK = "given_back"
 RESTORED = "restored"
+ROW_LOCKED = "row_locked"
 REASON_LENGTH = 500
 
 

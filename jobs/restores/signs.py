@@ -17,6 +17,7 @@ from jobs.models import Restore, ServerMark
 from jobs.restores import server
 from jobs.restores.server import Position
 from opsconsole.kit import store_marks
+from opsconsole.kit.counting import exactly
 
 ALERT = "database-restored"
 COMMAND = 'python manage.py recovery_mode restored --reason "..."'
@@ -47,7 +48,7 @@ def watch() -> str:
     signs = list(dict.fromkeys([*mark.signs, *_found(mark)]))
     if signs:
         _keep(signs)
-        return f"{len(signs)} signs of a restore"
+        return f"{exactly(len(signs), 'sign')} of a restore"
     _remember(mark)
     return "no sign of a restore"
 

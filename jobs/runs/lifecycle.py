@@ -130,6 +130,13 @@ def _refusal(run_epoch: int | None, rows: Rows) -> Refused:
     return Refused(Refusal.NOT_WAITING)
 
 
+def put_off(job_id: UUID, run_epoch: int | None, delay: timedelta) -> bool:
+    """Have the message of a waiting run sent again after this time. Return False when the run does not wait."""
+    parameters = {"job_id": job_id, "epoch": run_epoch, "delay": delay, "reason": outbox.ROW_LOCKED}
+    [posted] = round_trip.run(statements.PUT_OFF, parameters)
+    return bool(posted)
+
+
 def give_back(job_id: UUID, worker: Worker) -> bool:
     """Requeue the run that this worker claimed without getting the answer and can no longer begin.
 

@@ -235,6 +235,17 @@ WITH back AS (
 SELECT id FROM back
 """
 
+# It reads the job's row as it was before the transaction that locks it. If that ends the wait, the message is dropped.
+PUT_OFF = """
+INSERT INTO outbox AS letter (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
+SELECT id, run_epoch, 'queue', NULL, queue, %(reason)s, true, statement_timestamp() + %(delay)s
+  FROM jobs
+ WHERE id = %(job_id)s AND status::text = 'pending' AND run_epoch = coalesce(%(epoch)s, run_epoch)
+    ON CONFLICT (job_id, run_epoch, destination) DO UPDATE
+   SET state = 'waiting', available_at = excluded.available_at, attempts = 0, last_error = ''
+RETURNING letter.id
+"""
+
 LEAVE = "DELETE FROM worker_heartbeats WHERE worker_id = %(worker)s"
 
 NOTE_AHEAD = """

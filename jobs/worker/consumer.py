@@ -35,6 +35,7 @@ logger = logging.getLogger("jobs.worker")
 POLL_SECONDS = 5
 FIRST_RELEASE = timedelta(seconds=10)
 LONGEST_RELEASE = timedelta(minutes=15)
+PUT_OFF_AFTER = 2
 # A database that answers everything except one claim must not keep a worker from all other messages.
 MOST_TRIES = 4
 
@@ -198,16 +199,25 @@ class Consumer:
         elif refused.refusal is Refusal.TOO_EARLY:
             _release(received, refused.retry_in)
         elif refused.refusal is Refusal.LOCKED:
-            self._give_back_locked(received, refused.retry_in)
+            self._give_back_locked(received, message, refused.retry_in)
         elif refused.refusal is Refusal.AHEAD:
             _release(received, release_delay(received.receive_count))
             heartbeats.note_ahead(self.worker, message.job_id, message.run_epoch)
         else:
             _release(received, release_delay(received.receive_count))
 
-    def _give_back_locked(self, received: Received, delay: timedelta) -> None:
-        """Return a message whose row another transaction locks, and count it. This worker goes on with others."""
-        _release(received, doubled(delay, received.receive_count - 1, LONGEST_RELEASE))
+    def _give_back_locked(self, received: Received, message: JobMessage, delay: timedelta) -> None:
+        """Return a message whose row another transaction locks, and count it. This worker goes on with others.
+
+        SQS would make a dead letter of a message that is received too often, so after the second receive the outbox sends
+        a new one. A FIFO queue would take that for a copy of the first.
+        """
+        longer = doubled(delay, received.receive_count - 1, LONGEST_RELEASE)
+        again = received.receive_count >= PUT_OFF_AFTER and not sqs.is_fifo(self.queue.url)
+        if again and lifecycle.put_off(message.job_id, message.run_epoch, longer):
+            self._delete(received)
+        else:
+            _release(received, longer)
         self.locked_messages += 1
         heartbeats.count_locked(self.worker, self.locked_messages)
 

@@ -78,13 +78,13 @@ def test_position_is_read_from_the_server() -> None:
 
 def test_another_timeline_is_noticed_kept_and_alerted() -> None:
     ServerMark.objects.update(timeline=99)
-    assert signs.watch() == "1 signs of a restore"
+    assert signs.watch() == "1 sign of a restore"
     [alert] = alerts()
     assert "recovery_mode restored" in alert.summary
     assert alert.severity == "critical"
     # The sign stays, even when what it rests on has vanished.
     ServerMark.objects.update(timeline=server.position(None).timeline)
-    assert signs.watch() == "1 signs of a restore"
+    assert signs.watch() == "1 sign of a restore"
     assert len(alerts()) == 1
 
 
@@ -116,7 +116,7 @@ def test_store_that_is_away_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cache, "set", refuse)
     assert signs.watch() == "no sign of a restore"
     ServerMark.objects.update(timeline=99)
-    assert signs.watch() == "1 signs of a restore"
+    assert signs.watch() == "1 sign of a restore"
 
 
 class TestEpochsAhead:

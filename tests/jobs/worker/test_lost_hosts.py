@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.db.models.functions import Now
 
 from jobs import sqs
+from jobs.messaging import dispatcher
 from jobs.messaging.format import JobMessage
-from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Refusal, Run
@@ -168,6 +170,31 @@ class TestLockedRow:
         now[0] = 31.0
         worker.poll()
         assert Job.objects.get(pk=locked.pk).status == Status.COMPLETED
+
+    def test_long_lock_makes_no_dead_letter(self, fake: FakeSqs, hasty: None) -> None:
+        """Have a new message sent, because SQS counts the receives of the old one."""
+        now = [0.0]
+        fake.clock = lambda: now[0]
+        job = factories.job()
+        factories.letter(job, state=Outbox.State.SENT, sent_at=Now())
+        send(job)
+        worker = consumer()
+        with locked_by_a_stranger(job):
+            for now[0] in (0.0, 31.0):
+                worker.poll()
+            assert worker.locked_messages == 2
+            assert not fake.bodies(URL)
+        row = Outbox.objects.get()
+        assert (row.state, row.run_epoch) == (Outbox.State.WAITING, 1)
+        Outbox.objects.update(available_at=Now())
+        assert dispatcher.dispatch().sent == 1
+        worker.poll()
+        assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
+
+    def test_run_that_was_taken_meanwhile_is_not_put_off(self) -> None:
+        job = factories.run()
+        assert not lifecycle.put_off(job.pk, 1, timedelta(0))
+        assert not Outbox.objects.exists()
 
     def test_stop_is_followed_while_the_row_is_locked(self, fake: FakeSqs, hasty: None) -> None:
         job = factories.job()
