@@ -88,7 +88,8 @@ def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
     when, at = _when(around)
     action = SweepAction.NOTHING if when == When.NOT_BY_ITSELF else decision.action
     locked = job.pk in around.locked and when in {When.NEXT_SWEEP, When.NEXT_SWEEPS}
-    sentence = outlook_wording.of_taken(decision, around, locked=locked)
+    refused = around.refused.get(job.pk, "") if when in {When.NEXT_SWEEP, When.NEXT_SWEEPS} else ""
+    sentence = outlook_wording.of_taken(decision, around, locked=locked, refused=refused)
     return Outlook(job, action, when, at, around.stop or decision.why, sentence, decision, locked)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -42,7 +43,8 @@ class Surroundings:
 
     ``mass`` is how many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
     than one sweep recovers. A pause without ``paused_until`` has no end. ``sweep_interval`` is the interval that the last
-    sweep recorded. ``locked``: jobs whose row others had locked when the last sweep, or the reader, looked.
+    sweep recorded. ``locked``: jobs whose row others had locked when the last sweep, or the reader, looked. ``refused``: jobs whose
+    recovery the database refused in the last sweep, with the rule.
     """
 
     read_at: datetime
@@ -58,6 +60,7 @@ class Surroundings:
     mass: int = 0
     overfull: bool = False
     locked: frozenset[UUID] = frozenset()
+    refused: Mapping[UUID, str] = field(default_factory=dict)
 
     @property
     def sweeps_were_away(self) -> bool:
@@ -133,6 +136,7 @@ def glance() -> Surroundings:
         last_sweep_at=Subquery(ended.values("finished_at")[:1]),
         last_trigger=Subquery(ended.values("trigger")[:1]),
         last_locked=Subquery(ended.values("details__locked")[:1]),
+        last_refused=Subquery(ended.values("details__refused")[:1]),
         sweep_interval=Subquery(monitor_alerts.named(monitor_alerts.SWEEP).values("interval")),
         scheduled=Exists(schedules),
         schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
@@ -151,6 +155,9 @@ def glance() -> Surroundings:
         sweep_interval=state.sweep_interval or control.configured_interval(),
         schedule_paused=by_schedule and state.scheduled and not state.schedule_on,
         locked=frozenset(map(UUID, state.last_locked or {})),
+        refused={
+            UUID(job_id): rule for rule, kept in (state.last_refused or {}).items() for job_id in kept["jobs"]
+        },
     )
 
 

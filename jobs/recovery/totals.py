@@ -26,7 +26,8 @@ CHANGED = "Its worker sent a heartbeat, or the run ended, a moment ago."
 class Totals:
     """``lines`` tell the first skips and errors one by one; ``locked`` are the runs that others hold.
 
-    ``refused``: by each rule of the database that refused runs, how many ("runs"), and what PostgreSQL said ("said").
+    ``refused``: by each rule of the database that refused runs, how many ("runs"), the first of them ("jobs"), and what
+    PostgreSQL said ("said").
     """
 
     requeued: int = 0
@@ -60,7 +61,7 @@ class Totals:
         self.errors += other.errors
         self.locked += other.locked
         for rule, kept in other.refused.items():
-            self._refuse(rule, kept["said"], kept["runs"])
+            self._refuse(rule, kept["said"], kept["jobs"], kept["runs"])
         self._tell(other.lines)
 
     def take(self, action: SweepAction, count: int) -> None:
@@ -77,14 +78,16 @@ class Totals:
     def fail(self, run: StaleRun, error: DatabaseError) -> None:
         self.errors += 1
         refusal, sentence = refusals.of(error), first_line(error)
-        self._refuse(refusal.rule if refusal else sentence, refusal.said if refusal else sentence)
+        rule, said = (refusal.rule, refusal.said) if refusal else (sentence, sentence)
+        self._refuse(rule, said, [str(run.pk)], 1)
         logger.error("Run %s of job %s can't be recovered: %s", run.run_epoch, run.pk, sentence)
         self._tell([f"{run.pk} failed: {sentence}"])
 
-    def _refuse(self, rule: str, said: str, count: int = 1) -> None:
-        kept = self.refused.get(rule, {"runs": 0, "said": said})
+    def _refuse(self, rule: str, said: str, job_ids: list[str], count: int) -> None:
+        kept = self.refused.get(rule, {"runs": 0, "said": said, "jobs": []})
         if rule in self.refused or len(self.refused) < RULES_KEPT:
-            self.refused[rule] = kept | {"runs": kept["runs"] + count}
+            jobs = [*kept["jobs"], *job_ids][:LINES_KEPT]
+            self.refused[rule] = kept | {"runs": kept["runs"] + count, "jobs": jobs}
 
     def _tell(self, lines: Iterable[str]) -> None:
         self.lines = [*self.lines, *lines][:LINES_KEPT]

@@ -12,7 +12,8 @@ from django.urls import reverse
 from psycopg.errors import QueryCanceled
 
 from jobs.models import Job
-from opsconsole import database_failures
+from opsconsole import database_failures, unavailable
+from opsconsole.kit.database_troubles import Trouble
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from tests import factories, people
 
@@ -102,3 +103,18 @@ def test_refused_change_is_told_with_its_constraint() -> None:
 def test_other_errors_have_no_page_here() -> None:
     assert MIDDLEWARE.process_exception(request(), ValueError("x")) is None
     assert MIDDLEWARE.process_exception(request(), OperationalError("x")) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_is_told_to_try_again_what_may_have_been_saved() -> None:
+    asked = request()
+    nothing = unavailable.answer(asked, Trouble.AWAY, OperationalError("gone"))
+    assert "Nothing was changed. Try again." in nothing.content.decode()
+    assert nothing.headers["Retry-After"]
+
+    for error in (OutcomeUnknown("gone"), OperationalError("gone")):
+        factories.job()
+        answer = unavailable.answer(asked, Trouble.AWAY, error)
+        assert "look" in answer.content.decode().lower()
+        assert "Try again" not in answer.content.decode()
+        assert "Retry-After" not in answer.headers

@@ -9,10 +9,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from alerts.models import Alert, Notification
 from jobs.models import Job, JobEvent, Status, Sweep
-from jobs.recovery import control, refused_runs, sweeps
+from jobs.recovery import control, outlook, refused_runs, surroundings, sweeps
 from jobs.runs.timeline import Actor
 from opsconsole import overview
 from opsconsole.kit.env import QueueConfig
@@ -98,6 +99,20 @@ def test_trigger_speaks_for_itself() -> None:
     execute(RAISES)
     sweeps.sweep("test")
     assert dict(Alert.objects.get().facts)["PostgreSQL said"] == "a paid job never goes back"
+
+
+def test_outlook_promises_nothing_that_the_database_refuses(operator: Client) -> None:
+    [dead] = dead_runs(1)
+    execute(CHECKS["status"])
+    sweeps.sweep("test")
+
+    sentence = (
+        "The database refused its recovery in the last sweep, by constraint 'their_words' of table 'jobs'. Each sweep tries "
+        "again: the first one after the rule allows it requeues it."
+    )
+    assert outlook.preview(surroundings.read(), 10)[0].sentence == sentence
+    page = operator.get(reverse("admin:jobs_job_change", args=[dead.pk])).content.decode()
+    assert escape(sentence) in page
 
 
 def test_sweep_that_may_not_act_resolves_nothing() -> None:
