@@ -17,9 +17,10 @@ BEAT = f'beat."{column("worker_heartbeats.last_heartbeat")}"'
 # When a heartbeat counts: jobs.models.worker_observation.CountedBeat.
 COUNTED_BEAT = f"""coalesce(
     (SELECT CASE WHEN seen.beat_at = {BEAT} THEN coalesce(seen.seen_at, {BEAT})
-                 WHEN seen.seen_at IS NOT NULL OR {BEAT} < control.beats_looked_at - interval '1 minute'
+                 WHEN seen.seen_at IS NOT NULL
+                      OR {BEAT} < (SELECT beats_looked_at FROM recovery_control) - interval '1 minute'
                  THEN statement_timestamp() END
-       FROM worker_observations AS seen, recovery_control AS control WHERE seen.worker_id = beat.worker_id),
+       FROM worker_observations AS seen WHERE seen.worker_id = beat.worker_id),
     CASE WHEN {BEAT} > statement_timestamp() + interval '1 minute' THEN statement_timestamp() ELSE {BEAT} END)"""
 
 # The question of Job.objects.stale(): silent runs (jobs.models.staleness) with enough evidence that their worker is dead

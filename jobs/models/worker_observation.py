@@ -31,9 +31,10 @@ FEWEST_SIGHTINGS = 10
 # A migration repeats this for ``find_stale_jobs``.
 _COUNTED_BEAT = """coalesce(
     (SELECT CASE WHEN seen.beat_at = {beat} THEN coalesce(seen.seen_at, {beat})
-                 WHEN seen.seen_at IS NOT NULL OR {beat} < control.beats_looked_at - interval '1 minute'
+                 WHEN seen.seen_at IS NOT NULL
+                      OR {beat} < (SELECT beats_looked_at FROM recovery_control) - interval '1 minute'
                  THEN statement_timestamp() END
-       FROM worker_observations AS seen, recovery_control AS control WHERE seen.worker_id = {worker}),
+       FROM worker_observations AS seen WHERE seen.worker_id = {worker}),
     CASE WHEN {beat} > statement_timestamp() + interval '1 minute' THEN statement_timestamp() ELSE {beat} END)"""
 
 

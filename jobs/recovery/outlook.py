@@ -60,6 +60,11 @@ class Outlook:
     locked: bool = False
 
     @property
+    def is_unknown(self) -> bool:
+        """Tell whether the run is not stale, because nobody knows whether it is alive."""
+        return self.decision.why == Why.UNKNOWN
+
+    @property
     def why(self) -> str:
         """Return what was seen of a run that a sweep takes, or why another run is left alone."""
         if self.locked or self.action == SweepAction.NOTHING:
@@ -105,12 +110,17 @@ def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[
 
 
 def totals(outlooks: Sequence[Outlook]) -> str:
-    """Return the totals of a preview in one line, as those of a sweep: each run is in exactly one of them."""
-    counts = Counter(outlook.verb for outlook in outlooks)
+    """Return the totals of a preview in one line, as those of a sweep: each stale run is in exactly one of them.
+
+    A sweep does not count unknown runs, which follow.
+    """
+    stale = [each for each in outlooks if not each.is_unknown]
+    counts = Counter(each.verb for each in stale)
+    unknown = len(outlooks) - len(stale)
     return (
-        f"{many(len(outlooks), 'stale run')}: {counts[SweepAction.REQUEUE]:,} to requeue, "
+        f"{many(len(stale), 'stale run')}: {counts[SweepAction.REQUEUE]:,} to requeue, "
         f"{counts[SweepAction.QUARANTINE]:,} to quarantine, {counts[SweepAction.NOTHING]:,} to skip, "
-        f"{counts[LOCKED]:,} locked by others"
+        f"{counts[LOCKED]:,} locked by others{f'; {unknown:,} unknown' if unknown else ''}"
     )
 
 

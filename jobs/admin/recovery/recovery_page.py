@@ -204,11 +204,14 @@ def _thaw(signed: str) -> list[Any] | None:
 def _stale_runs(around: Surroundings, *, probing: bool = False) -> dict[str, Any]:
     """Return what will happen to the stale runs: the counts, and the first ``SHOWN`` one by one."""
     outlooks = outlook.preview(around, PREVIEWED, probing=probing)
-    counts = Counter(each.verb for each in outlooks)
+    stale = [each for each in outlooks if not each.is_unknown]
+    counts = Counter(each.verb for each in stale)
     return {
         "outlooks": outlooks[:SHOWN],
         "hidden": max(0, len(outlooks) - SHOWN),
         "found": len(outlooks),
+        "stale": len(stale),
+        "unknown": len(outlooks) - len(stale),
         "capped": len(outlooks) == PREVIEWED,
         "requeued": counts[SweepAction.REQUEUE],
         "quarantined": counts[SweepAction.QUARANTINE],

@@ -33,7 +33,7 @@ class Command(BaseCommand):
             return
         if outlooks:
             self.stdout.write(outlook.of_sweeps(around).sentence)
-        self.stdout.write(_summary(len(outlooks), limit))
+        self.stdout.write(_summary(outlooks, limit))
 
 
 def _as_json(each: Outlook) -> str:
@@ -73,9 +73,12 @@ def _as_row(each: Outlook) -> str:
     return f"{job.pk}  {job.customer_id:<20}  run {job.run_epoch:<3}  {silence:>12}  {why:<16}  {will:<10}  {worker}"
 
 
-def _summary(found: int, limit: int) -> str:
-    if not found:
-        return "No stale runs."
-    if found > limit:
-        return f"The first {limit} stale runs; there are more."
-    return f"{exactly(found, 'stale run')}."
+def _summary(outlooks: list[Outlook], limit: int) -> str:
+    unknown = sum(each.is_unknown for each in outlooks[:limit])
+    alive_or_dead = (
+        f" Of {exactly(unknown, 'other silent run')} it is unknown whether it is alive." if unknown else ""
+    )
+    if len(outlooks) > limit:
+        return f"The first {limit} {'silent' if unknown else 'stale'} runs; there are more.{alive_or_dead}"
+    stale = len(outlooks) - unknown
+    return f"{exactly(stale, 'stale run') if stale else 'No stale runs'}.{alive_or_dead}"
