@@ -192,6 +192,15 @@ RULES = {
             reminder_interval=4 * HOUR,
         ),
         RuleDefinition(
+            name="limiter_degraded",
+            title="Rate limits are not shared",
+            unit="processes",
+            threshold=None,
+            severity="critical",
+            reminder_interval=4 * HOUR,
+            threshold_source="the store of the limiter does not answer",
+        ),
+        RuleDefinition(
             name="gauge_unreadable",
             title="A value can't be read",
             unit="minutes",

@@ -95,7 +95,7 @@ def watch(sweep: Sweep, now: datetime) -> None:
     """Open or resolve the alert about runs that sweeps keep passing over."""
     locked = long_locked(sweep)
     if locked is None:
-        notify.resolve(LOCKED_RUNS)
+        notify.clear(LOCKED_RUNS)
         return
     notify.fire(
         LOCKED_RUNS,

@@ -54,7 +54,7 @@ def watch(sweep: Sweep) -> None:
     """Open or resolve the alert after a sweep that acted."""
     refused = of(sweep)
     if refused is None:
-        notify.resolve(REFUSED_RUNS)
+        notify.clear(REFUSED_RUNS)
         return
     notify.fire(
         REFUSED_RUNS,

@@ -75,14 +75,14 @@ def _remove(kind: str) -> None:
         if not LimiterTrouble.objects.filter(kind=kind, process=process_name()).delete()[0]:
             return
         if not LimiterTrouble.objects.present().filter(kind=kind).exists():
-            notify.resolve(DEGRADED)
+            notify.clear(DEGRADED)
 
 
 def remove_ended() -> None:
     """Remove the problems of processes that no longer exist, and resolve the alert if none is left."""
     LimiterTrouble.objects.outdated().delete()
     if not LimiterTrouble.objects.present().filter(kind=Kind.STORE_AWAY).exists():
-        notify.resolve(DEGRADED)
+        notify.clear(DEGRADED)
 
 
 def process_name() -> str:

@@ -198,6 +198,7 @@ def test_invalid_addresses_do_not_fail(operator: Client) -> None:
     assert operator.get(reverse("admin:alerts_channel_change", args=["nonsense"])).status_code == 302
 
 
+@pytest.mark.usefixtures("rules_without_delay")
 def test_number_of_queries_does_not_grow_with_the_timeline(
     operator: Client, slack: FakeSlack, later: Later
 ) -> None:

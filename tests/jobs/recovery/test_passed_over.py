@@ -29,7 +29,7 @@ from tests.factories import run
 from tests.other_sessions import OtherSession, other_session
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("rules_without_delay")]
 
 HOUR = timedelta(hours=1)
 OPERATOR = Actor.operator("ada", None)

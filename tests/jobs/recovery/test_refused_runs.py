@@ -19,7 +19,7 @@ from opsconsole import overview
 from opsconsole.kit.env import QueueConfig
 from tests.factories import run
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]
 
 OPERATOR = Actor.operator("ada", None)
 HOUR = timedelta(hours=1)

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from alerts.models import Alert
+from alerts.models import Alert, Notification
 from opsconsole import embedded, overview
 from ratelimits import checks, tasks
 from ratelimits.engine import store
@@ -32,6 +32,7 @@ def use_store(settings: Settings, url: str | None) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("rules_without_delay")
 def test_unavailable_store_raises_an_alert_until_it_answers(client: Client, settings: Settings) -> None:
     url = settings.OPSCONSOLE_RATE_LIMIT_STORE
     use_store(settings, "redis://127.0.0.1:1")
@@ -63,6 +64,7 @@ def test_probe_ends_an_outage() -> None:
     assert not engine.degraded
 
 
+@pytest.mark.usefixtures("rules_without_delay")
 @pytest.mark.django_db
 def test_alert_ends_with_the_last_process_that_reports_it(settings: Settings) -> None:
     """A killed process no longer reports its problem, but others may still report theirs."""
@@ -151,3 +153,16 @@ def test_single_process_without_a_store_is_not_degraded(settings: Settings) -> N
     decisions = [store.check("strict", "a") for _ in range(11)]
     assert [decision.allowed for decision in decisions] == [True] * 10 + [False]
     assert not any(decision.degraded for decision in decisions)
+
+
+@pytest.mark.django_db
+def test_store_that_comes_and_goes_is_one_alert(settings: Settings) -> None:
+    """Each time that it went, and each time that it came back, there was a message."""
+    url = settings.OPSCONSOLE_RATE_LIMIT_STORE
+    for _ in range(3):
+        use_store(settings, "redis://127.0.0.1:1")
+        assert store.check("strict", "a").degraded
+        troubles.report()
+        use_store(settings, url)
+        troubles.report()
+    assert list(Notification.objects.values_list("kind", flat=True)) == ["firing"]
