@@ -10,28 +10,26 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 from django.conf import settings
-from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from ratelimits.engine.admissions import NOTHING, Admissions
+from ratelimits.engine.admissions import Admissions
 from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
 from ratelimits.engine.decision import CostAboveLimit, Decision, unlimited
 from ratelimits.engine.local_counter import LocalWindows
 from ratelimits.engine.store_client import PREFIX, Answer, PolicyAndKey, Store
+from ratelimits.engine.told_store import ToldStore
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
 
 log = logging.getLogger(__name__)
 
 MICROSECONDS = 1_000_000
-MOST_GENERATIONS = 3
-CLIENTS_TOLD_AT_ONCE = 100
+LOG_REFUSALS_EVERY_SECONDS = 60.0
 
 
 def check(policy: PolicySnapshot | str, identity: str, *, cost: int = 1) -> Decision:
@@ -90,9 +88,8 @@ class Engine:
         self.blocked = BlockedClients(clock)
         self.local = LocalWindows(clock)
         self.admissions = Admissions(clock)
-        # The store's, at its last answer; 0 before the first one.
-        self._generation = 0
-        self._telling = threading.Lock()
+        self.told = ToldStore(self.admissions, self.breaker)
+        self._log_refusals_at = 0.0
 
     @property
     def degraded(self) -> str:
@@ -131,47 +128,22 @@ class Engine:
         if self._store_works():
             asked_at = self.clock()
             try:
-                answer = self._ask(self.store, counted, cost)
+                answer = self.told.ask(self.store, counted, cost)
             except ResponseError as error:
                 # The store answers, but not to this. Others must not suffer for what is wrong with one client's key.
-                if self._passes_probe(self.store):
-                    log.warning("The rate limit store refuses the request of one client: %s", error)
+                self._note_refusal(error)
             except RedisError as error:
                 self._note_failure(error)
             else:
                 return self._decisions_of_store(counted, answer, cost, asked_at)
         return [self._decide_without_store(policy, key, cost) for policy, key in counted]
 
-    def _ask(self, store: Store, counted: Sequence[PolicyAndKey], cost: int) -> Answer:
-        """Ask the store, which first learns what it does not know about these clients' admissions."""
-        keys = [key for _, key in counted]
-        if all(self.admissions.owed(key, self._generation) == NOTHING for key in keys):
-            answer = store.ask(counted, cost, self._generation)
-            self._generation = answer.generation
-            if answer.numbers:
-                return answer
-        # One thread at a time, because otherwise each would tell the same.
-        with self._telling:
-            for _ in range(MOST_GENERATIONS):
-                if self.breaker.error:
-                    break
-                owed = [self.admissions.owed(key, self._generation) for key in keys]
-                answer = store.ask(counted, cost, self._generation, owed)
-                self._generation = answer.generation
-                if answer.numbers:
-                    self.admissions.note_told(keys, answer.generation)
-                    return answer
-        raise StoreConnectionError(self.breaker.error or "It loses its data at every request.")
-
     def tell(self) -> None:
         """Tell the store what it has lost or missed about clients that make no requests to this process now."""
-        if self.store is None or self.breaker.error or not len(self.admissions):
+        if self.store is None or self.breaker.error:
             return
         try:
-            self._generation = self.store.ask([], 0).generation
-            owing = self.admissions.owing(self._generation)
-            for start in range(0, len(owing), CLIENTS_TOLD_AT_ONCE):
-                self._ask(self.store, owing[start : start + CLIENTS_TOLD_AT_ONCE], 0)
+            self.told.tell_all(self.store, self._note_refusal)
         except RedisError as error:
             self._note_failure(error)
 
@@ -197,6 +169,17 @@ class Engine:
         except RedisError as error:
             self._note_failure(error)
             return False
+        return True
+
+    def _note_refusal(self, error: ResponseError) -> bool:
+        """Return True if the store works otherwise, so that only something about the keys of this request is wrong."""
+        if self.store is None or not self._passes_probe(self.store):
+            return False
+        if self.clock() >= self._log_refusals_at:
+            self._log_refusals_at = self.clock() + LOG_REFUSALS_EVERY_SECONDS
+            log.warning(
+                "The rate limit store refuses the requests of a client, who is counted locally: %s", error
+            )
         return True
 
     def eviction(self) -> str:

@@ -78,12 +78,12 @@ class OneClient(RuleBasedStateMachine):
 
     def _request(self, number: int) -> Decision:
         engine, key = self.engines[number], f"rl:stateful:{self.client}"
-        owed = engine.admissions.owed(key, engine._generation)
+        owed = engine.admissions.owed(key, engine.told.generation)
         recent = self.clock.now - min(WINDOWS) * SECOND
         assert owed.at_least == 0
         assert owed.more >= sum(at >= recent for at in self.untold[number])
         [decision] = engine.check_all([self.known[number]], [self.client])
-        if not decision.degraded and engine.admissions.owed(key, engine._generation) == NOTHING:
+        if not decision.degraded and engine.admissions.owed(key, engine.told.generation) == NOTHING:
             # The store counts what it is told as if it were admitted now.
             limit = self.known[number].limit
             if owed.more:

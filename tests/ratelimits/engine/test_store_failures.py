@@ -116,12 +116,19 @@ def test_key_of_a_wrong_type_is_replaced(policy: PolicySnapshot, write: tuple[st
 
 
 def test_key_that_makes_the_script_fail_harms_one_client() -> None:
-    broken = "if KEYS[1] == 'rl:failing:broken' then return redis.error_reply('ERR broken') end "
+    broken = (
+        "for _, key in ipairs(KEYS) do "
+        "if key == 'rl:failing:broken' then return redis.error_reply('ERR broken') end end "
+    )
     engine = Engine(Store(url(), broken + script.source(), timeout=10))
 
     assert engine.check_all([POLICY], ["broken"])[0].degraded
     assert not engine.check_all([POLICY], ["whole"])[0].degraded
+    engine.admissions.add("rl:failing:told", POLICY, 1)
+    engine.tell()
     assert not engine.degraded
+    assert engine.admissions.owing(engine.told.generation) == []
+    assert engine.check_all([POLICY], ["told"])[0].remaining == POLICY.limit - 2
 
 
 @pytest.mark.parametrize("policy", [POLICY, COUNTER], ids=["moving", "counter"])
