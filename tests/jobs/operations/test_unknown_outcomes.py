@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 
+from jobs.bulk import chunks, decisions, freezing
+from jobs.bulk.registry import kind_of
 from jobs.dead_letters import operations
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter, Job, Status
+from jobs.models import BulkOperation, DeadLetter, Job, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.runs.timeline import Actor
@@ -71,3 +74,24 @@ def test_enqueue_command_names_a_job_to_look_for(proxy: CuttingProxy) -> None:
     assert Kept.UNKNOWN.sentence in str(raised.value)
     assert Job.objects.count() == 2
     assert any(str(job.pk) in str(raised.value) for job in Job.objects.all())
+
+
+def test_chunk_of_bulk_operation_is_done_once(proxy: CuttingProxy, settings: Any) -> None:
+    """The chunk's changes and their record are one transaction: what was saved is not done again."""
+    settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
+    jobs = [factories.job(status=Status.FAILED) for _ in range(3)]
+    operation = freezing.freeze(
+        kind_of("requeue"), Job.objects.filter(pk__in=[job.pk for job in jobs]), OLGA, scope="failed jobs"
+    )
+    decisions.begin(operation, OLGA, "mended")
+    proxy.cut((b'INSERT INTO "outbox"', b"COMMIT"), answer=True)
+
+    with proxy.as_default():
+        assert not chunks.work(BulkOperation.objects.get(pk=operation.pk), "runner")
+    assert proxy.cuts == 1
+
+    BulkOperation.objects.update(due_at=Now(), leased_until=Now())
+    chunks.work(BulkOperation.objects.get(pk=operation.pk), "runner")
+    operation.refresh_from_db()
+    assert (operation.state, operation.done, operation.failed) == (BulkOperation.State.ENDED, 3, 0)
+    assert set(Job.objects.values_list("run_epoch", flat=True)) == {2}
