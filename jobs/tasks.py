@@ -32,9 +32,9 @@ def refresh_queues() -> None:
 
 
 def watch() -> str:
-    measured = f"{gauges.watch()}, {signs.watch()}"
+    measured = gauges.watch()
     notify.monitor_ok("watch of figures", EACH_MINUTE)
-    return measured
+    return f"{measured}, {signs.watch()}"
 
 
 def bulk() -> str:

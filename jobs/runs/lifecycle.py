@@ -15,7 +15,7 @@ from django.conf import settings
 
 from jobs.messaging import outbox
 from jobs.models import Job, Status
-from jobs.runs import statements
+from jobs.runs import heartbeats, statements
 from jobs.runs.heartbeats import Worker
 from opsconsole.kit import round_trip
 from opsconsole.kit.bounded_columns import UnreadableDocument
@@ -99,7 +99,12 @@ def claim(
         won, rows = round_trip.run(statements.CLAIM, parameters | worker.parameters)
     except RowLocked:
         return Refused(Refusal.LOCKED, FIRST_LOCKED_RELEASE)
-    return _claimed(Run(job_id, won[0][0], worker)) if won else _refusal(run_epoch, rows)
+    if won:
+        return _claimed(Run(job_id, won[0][0], worker))
+    refused = _refusal(run_epoch, rows)
+    if refused.refusal is Refusal.AHEAD:
+        heartbeats.note_ahead(worker, job_id, run_epoch)
+    return refused
 
 
 def _claimed(run: Run) -> Job | Refused:

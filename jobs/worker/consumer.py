@@ -200,9 +200,6 @@ class Consumer:
             _release(received, refused.retry_in)
         elif refused.refusal is Refusal.LOCKED:
             self._give_back_locked(received, message, refused.retry_in)
-        elif refused.refusal is Refusal.AHEAD:
-            _release(received, release_delay(received.receive_count))
-            heartbeats.note_ahead(self.worker, message.job_id, message.run_epoch)
         else:
             _release(received, release_delay(received.receive_count))
 

@@ -15,7 +15,7 @@ from django.utils.timezone import is_naive
 
 from jobs.models import RecoveryControl
 from jobs.recovery import control, outlook, outlook_wording, surroundings
-from jobs.restores import fencing, suspects
+from jobs.restores import fencing, signs, suspects
 from jobs.runs import worker_kinds
 from jobs.runs.timeline import Actor
 from opsconsole.kit import commands
@@ -223,6 +223,7 @@ def _as_text(state: RecoveryControl) -> str:
         )
     lines.append(outlook_wording.of_unknown_rule(state))
     lines += [f"{trait.subject}: {trait.sentence}" for trait in worker_kinds.traits()]
+    lines += [f"Noticed: {sign} Run: {signs.COMMAND}" for sign in signs.kept()]
     if state.changed_at:
         lines.append(f"Set by {state.changed_by} at {state.changed_at.isoformat()}: {state.reason}")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
@@ -190,6 +191,9 @@ def test_signs_are_shown_where_findings_are(operator: Client) -> None:
     shown = operator.get(page).text
     assert "The database seems to have been restored or failed over." in shown
     assert "recovery_mode restored" in shown
+    out = StringIO()
+    call_command("recovery_mode", "show", stdout=out)
+    assert "recovery_mode restored" in out.getvalue()
     [finding] = [each for each in inspect_database() if each.id == "restored"]
     assert "recovery_mode restored" in finding.action
 
