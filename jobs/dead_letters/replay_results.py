@@ -17,10 +17,11 @@ from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Va
 from django_stubs_ext import WithAnnotations
 
 from jobs.letter_ledger.entries import LetterAction, State
-from jobs.models import DeadLetter, ReplayAttempt, Status
+from jobs.models import DeadLetter, Job, ReplayAttempt, Status
 
-# The newest replayed letters of a group whose results are counted.
+# The newest replayed letters of a group whose results are counted: on its page, and in a list of many groups.
 MOST_OF_A_GROUP = 200
+MOST_OF_EACH = 5
 
 
 class ReplayResult(models.TextChoices):
@@ -46,6 +47,8 @@ class ResultColumns(TypedDict):
 
     replay_state: str | None
     replay_epoch: int | None
+    job_status: str | None
+    job_epoch: int | None
     again: UUID | None
     result: str | None
 
@@ -53,13 +56,13 @@ class ResultColumns(TypedDict):
 LetterWithResult: TypeAlias = "WithAnnotations[DeadLetter, ResultColumns]"
 
 # The first condition that holds decides. A job that has completed after all counts more than that it failed in between.
-_OF_JOB = Q(replay_epoch__lte=F("job__run_epoch"))
+_OF_JOB = Q(replay_epoch__lte=F("job_epoch"))
 _RULES: tuple[tuple[Q, ReplayResult], ...] = (
-    (_OF_JOB & Q(job__status=Status.COMPLETED), ReplayResult.COMPLETED),
-    (_OF_JOB & Q(job__status__in=[Status.PENDING, Status.IN_PROGRESS]), ReplayResult.RUNNING),
+    (_OF_JOB & Q(job_status=Status.COMPLETED), ReplayResult.COMPLETED),
+    (_OF_JOB & Q(job_status__in=[Status.PENDING, Status.IN_PROGRESS]), ReplayResult.RUNNING),
     (Q(again__isnull=False), ReplayResult.FAILED_AGAIN),
-    (_OF_JOB & Q(job__status__in=[Status.FAILED, Status.QUARANTINED]), ReplayResult.FAILED_AGAIN),
-    (_OF_JOB & Q(job__status=Status.CANCELLED), ReplayResult.CANCELLED),
+    (_OF_JOB & Q(job_status__in=[Status.FAILED, Status.QUARANTINED]), ReplayResult.FAILED_AGAIN),
+    (_OF_JOB & Q(job_status=Status.CANCELLED), ReplayResult.CANCELLED),
     (Q(replay_state__in=[State.WANTED, State.SENDING]), ReplayResult.NOT_SENT_YET),
     (Q(replay_state=State.NOT_DONE), ReplayResult.NOT_SENT),
     (Q(replay_state__isnull=False), ReplayResult.UNKNOWN),
@@ -69,10 +72,14 @@ _RULES: tuple[tuple[Q, ReplayResult], ...] = (
 def with_results(letters: QuerySet[DeadLetter]) -> QuerySet[LetterWithResult]:
     """Annotate each letter with the result of its last replay; one query follows any number of letters."""
     replays = ReplayAttempt.objects.filter(letter=OuterRef("pk"), action=LetterAction.REPLAY).order_by("-pk")
+    # Looked up letter by letter: a join would read the whole table for a page of letters.
+    jobs = Job.objects.filter(pk=OuterRef("job_id"))
     returned = DeadLetter.objects.filter(returned_from=OuterRef("pk")).order_by("-first_seen_at", "-pk")
     return letters.annotate(
         replay_state=Subquery(replays.values("state")[:1]),
         replay_epoch=Subquery(replays.values("job_epoch")[:1]),
+        job_status=Subquery(jobs.values("status")[:1]),
+        job_epoch=Subquery(jobs.values("run_epoch")[:1]),
         again=Subquery(returned.values("pk")[:1]),
         result=Case(
             *(When(condition, then=Value(result.value)) for condition, result in _RULES),
@@ -104,17 +111,19 @@ def totals(letters: QuerySet[DeadLetter]) -> Counter[ReplayResult]:
     return Counter({ReplayResult(result): count for result, count in rows})
 
 
-def of_groups(group_ids: Collection[int]) -> dict[int, Counter[ReplayResult]]:
-    """Count the newest replayed letters of each group by the result of their last replay."""
+def of_groups(group_ids: Collection[int], most: int = MOST_OF_EACH) -> dict[int, Counter[ReplayResult]]:
+    """Count the newest replayed letters of each group, at most this many, by the result of their last replay."""
     counted: dict[int, Counter[ReplayResult]] = {}
-    letters: QuerySet[Any, Any] = with_results(DeadLetter.objects.filter(pk__in=_newest_replayed(group_ids)))
+    letters: QuerySet[Any, Any] = with_results(
+        DeadLetter.objects.filter(pk__in=_newest_replayed(group_ids, most))
+    )
     rows = letters.exclude(result=None).order_by().values_list("group", "result").annotate(Count("pk"))
     for group, result, count in rows:
         counted.setdefault(group, Counter())[ReplayResult(result)] = count
     return counted
 
 
-def _newest_replayed(group_ids: Collection[int]) -> list[UUID]:
+def _newest_replayed(group_ids: Collection[int], most: int) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -125,6 +134,6 @@ def _newest_replayed(group_ids: Collection[int]) -> list[UUID]:
                     WHERE group_id = chosen.id AND state = 'replayed'
                     ORDER BY first_seen_at DESC LIMIT %s) AS newest
             """,
-            [list(group_ids), MOST_OF_A_GROUP],
+            [list(group_ids), most],
         )
         return [row[0] for row in cursor.fetchall()]
