@@ -25,9 +25,12 @@ ADVICE = {
     Trouble.READ_ONLY: "Pages that only show something still open. Sweeps and workers wait, and go on by themselves when it "
     "accepts changes again.",
     Trouble.DISK_FULL: "Make room on the disk of the database server.",
+    Trouble.LOCKED: "Try again.",
     Trouble.NOT_MIGRATED: "Pages open by themselves when python manage.py migrate has finished. Sweeps and workers wait for it "
     "too.",
 }
+
+PASSING = {Trouble.AWAY, Trouble.LOCKED}
 
 memory = LocMemCache("database-state", {})
 
@@ -39,7 +42,7 @@ def answer(request: HttpRequest, trouble: Trouble, error: BaseException | None =
     repeatable = kept is Kept.NOTHING
     told = [] if reading else [kept.sentence]
     # Nobody should be told to look first and to try again.
-    advice = [ADVICE[trouble]] if repeatable or trouble is not Trouble.AWAY else []
+    advice = [ADVICE[trouble]] if repeatable or trouble not in PASSING else []
     sentences = [trouble.value, *told, *advice]
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if repeatable else {}
     if request.path_info.startswith(problems.PREFIX):

@@ -190,7 +190,8 @@ def _refused_by_database(request: HttpRequest, error: Exception) -> HttpResponse
 @api.exception_handler(OperationalError)
 @api.exception_handler(InterfaceError)
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
-    if trouble_behind(error) is Trouble.DISK_FULL:
-        return unavailable.answer(request, Trouble.DISK_FULL, error)
+    trouble = trouble_behind(error)
+    if trouble in {Trouble.DISK_FULL, Trouble.LOCKED}:
+        return unavailable.answer(request, trouble, error)
     logger.error("The database does not answer: %s", error)
     return unanswered.problem(request, error).response()

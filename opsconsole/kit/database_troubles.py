@@ -26,12 +26,20 @@ class Trouble(Enum):
     AWAY = "The database does not answer."
     READ_ONLY = "The database is read-only."
     DISK_FULL = "The disk of the database is full."
+    LOCKED = "Another transaction keeps the rows locked that this needs."
     NOT_MIGRATED = "The database is not yet migrated to this version of the console."
 
     @property
     def word(self) -> str:
         """Return the state as the readiness probe names it."""
         return self.name.lower().replace("_", " ")
+
+
+_BY_CAUSE: dict[type, Trouble] = {
+    errors.ReadOnlySqlTransaction: Trouble.READ_ONLY,
+    errors.DiskFull: Trouble.DISK_FULL,
+    errors.LockNotAvailable: Trouble.LOCKED,
+}
 
 
 class ReadOnlyDatabase(DatabaseError):
@@ -56,10 +64,10 @@ def trouble_behind(error: BaseException | None) -> Trouble | None:
     cause = error.__cause__ if isinstance(error, Error) else None
     if isinstance(error, NotMigrated):
         return Trouble.NOT_MIGRATED
-    if isinstance(error, ReadOnlyDatabase) or isinstance(cause, errors.ReadOnlySqlTransaction):
+    if isinstance(error, ReadOnlyDatabase):
         return Trouble.READ_ONLY
-    if isinstance(cause, errors.DiskFull):
-        return Trouble.DISK_FULL
+    if type(cause) in _BY_CAUSE:
+        return _BY_CAUSE[type(cause)]
     if isinstance(cause, _UNKNOWN_NAMES):
         return Trouble.NOT_MIGRATED if _is_behind() else None
     if isinstance(error, OperationalError | InterfaceError):

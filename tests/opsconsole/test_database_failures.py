@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
@@ -13,9 +13,11 @@ from psycopg.errors import QueryCanceled
 
 from jobs.models import Job
 from opsconsole import database_failures, unavailable
-from opsconsole.kit.database_troubles import Trouble
+from opsconsole.kit import row_locks
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from tests import factories, people
+from tests.other_sessions import other_session
 
 MIDDLEWARE = database_failures.DatabaseFailureMiddleware(lambda _: pytest.fail("not called"))
 
@@ -118,3 +120,19 @@ def test_nobody_is_told_to_try_again_what_may_have_been_saved() -> None:
         assert "look" in answer.content.decode().lower()
         assert "Try again" not in answer.content.decode()
         assert "Retry-After" not in answer.headers
+
+
+@pytest.mark.django_db(transaction=True)
+def test_request_that_met_a_locked_row_is_told_so() -> None:
+    job = factories.job()
+    asked = request()
+    with other_session() as other, pytest.raises(OperationalError) as caught:
+        other.execute("SELECT FROM jobs FOR NO KEY UPDATE")
+        with transaction.atomic():
+            row_locks.locked_at_once(Job.objects.filter(pk=job.pk)).get()
+    trouble = trouble_behind(caught.value)
+    assert trouble is Trouble.LOCKED
+    answer = unavailable.answer(asked, trouble, caught.value)
+    assert answer.status_code == 503 and answer.headers["Retry-After"]
+    assert "Another transaction keeps the rows locked that this needs." in answer.content.decode()
+    assert "Try again." in answer.content.decode()

@@ -42,10 +42,10 @@ def older_schema() -> Iterator[None]:
     [
         ("25006", Trouble.READ_ONLY),
         ("53100", Trouble.DISK_FULL),
+        ("55P03", Trouble.LOCKED),
         ("53300", Trouble.AWAY),
         ("57P01", Trouble.AWAY),
         ("08006", Trouble.AWAY),
-        ("55P03", None),
         ("57014", None),
         ("40001", None),
         ("23505", None),
