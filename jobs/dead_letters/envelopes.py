@@ -12,7 +12,7 @@ from uuid import UUID
 from jsonpath_ng.ext.parser import parse
 
 from jobs.messaging.format import as_job_id
-from opsconsole.kit.storable import LARGEST_INTEGER
+from opsconsole.kit.storable import LARGEST_INTEGER, is_too_deep
 
 NAMES = ("job_id", "jobId")
 # What an envelope holds its content in: EventBridge, SNS, and the destinations of Lambda.
@@ -60,9 +60,12 @@ def _contents(document: Any, most: int) -> Iterator[Any]:
 
 
 def _parsed(text: str) -> Any:
+    # Configured paths may search every level.
+    if is_too_deep(text):
+        return None
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 

@@ -15,13 +15,12 @@ from typing import Any
 from django.conf import settings
 from jsonpath_ng.ext.parser import parse
 
-from opsconsole.kit.storable import plain_text
+from opsconsole.kit.storable import is_too_deep, plain_text
 
 PLACEHOLDER = "[redacted]"
 HIDDEN = "[Hidden: this body is not JSON, so the values to redact can't be found in it.]"
 MOST_SHOWN = 65_536
 MOST_INDEXED = 65_536
-DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -88,19 +87,13 @@ def version() -> str:
 
 def read(body: str) -> tuple[Any, bool]:
     """Return (the JSON value, whether it is one). Only objects and lists count: a single word is not a document."""
+    if is_too_deep(body):
+        return None, False
     try:
         document = json.loads(body)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None, False
-    return document, isinstance(document, dict | list) and not _deeper_than(DEEPEST, document)
-
-
-def _deeper_than(levels: int, document: Any) -> bool:
-    """Tell whether the document is nested more deeply than this, which would exhaust the recursion of its readers."""
-    if not isinstance(document, dict | list):
-        return False
-    children = document.values() if isinstance(document, dict) else document
-    return levels == 0 or any(_deeper_than(levels - 1, child) for child in children)
+    return document, isinstance(document, dict | list)
 
 
 def _plain(body: str) -> str:

@@ -201,6 +201,13 @@ def test_run_in_an_envelope(epoch: Any, read: int | None) -> None:
     assert run.run_epoch == read
 
 
+def test_envelope_with_a_deep_document_names_no_job() -> None:
+    """Paths that search every level would exhaust the recursion of their reader."""
+    document = {"Message": '{"x": ' * 900 + "1" + "}" * 900}
+
+    assert envelopes.run_in(document, ["$..order_id"]) is None
+
+
 @pytest.mark.parametrize("value", ["$", "order.job", "$.a, $[", "$.a, job"])
 def test_setting_refuses_what_is_no_path_to_an_id(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSCONSOLE_JOB_ID_PATHS", value)
