@@ -49,8 +49,8 @@ class ReadOnlyDatabase(DatabaseError):
 def refuses_changes() -> bool:
     """Ask the database whether it refuses changes now."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('transaction_read_only') = 'on'")
-        return bool(cursor.fetchone()[0])
+        cursor.execute("SHOW transaction_read_only")
+        return bool(cursor.fetchone()[0] == "on")
 
 
 def require_writable() -> None:

@@ -43,9 +43,9 @@ DEFAULTS = (
     Default("lock_timeout", "10s", "no statement waits long for a lock", 60_000),
     Default(
         "idle_in_transaction_session_timeout",
-        "20s",
+        "60s",
         "a host that loses its power or network inside a transaction gives its rows back",
-        60_000,
+        300_000,
     ),
     Default("tcp_keepalives_idle", "30", "the server notices clients that vanished", 60, network=True),
     Default("tcp_keepalives_interval", "10", "the server notices clients that vanished", 30, network=True),

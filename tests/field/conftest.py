@@ -14,7 +14,8 @@ from psycopg import sql
 
 from tests.conftest import TestQueue
 from tests.field import pooler
-from tests.field.console import NAME, PASSWORD, SECRET_KEY, Console
+from tests.field.console import NAME, OWNER, PASSWORD, RUNTIME, SECRET_KEY, Console
+from tests.field.installed import installed
 from tests.field.proxy import HOST
 from tests.field.visitor import Visitor
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_django.plugin import DjangoDbBlocker
 
     from tests.databases import Database
-
-OWNER, RUNTIME = "field_owner", "field_console"
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +35,8 @@ def migrated(static_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """Create the database that each test gets a copy of, with the console's tables and a user."""
     from tests import databases  # imports models, which need the settings
 
+    for program in ("nginx", "pgbouncer"):
+        installed(program)
     original = databases.create(settings.DATABASES["default"])
     try:
         original.sql(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 SECRET_KEY = "long enough to be taken for a secret of production"
+# The roles of the database: one migrates, the other does everything else.
+OWNER, RUNTIME = "field_owner", "field_console"
 NAME, PASSWORD = "olga", "correct-horse-battery"
 
 

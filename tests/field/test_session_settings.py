@@ -9,7 +9,7 @@ from tests.field.console import Console
 WANTED = {
     "default_transaction_isolation": "read committed",
     "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "20s",
+    "idle_in_transaction_session_timeout": "1min",
 }
 
 

@@ -45,7 +45,7 @@ def test_role_that_owns_other_tables_is_left_alone(theirs: Database) -> None:
     assert done.returncode == 0, done.stderr
     assert given(theirs, "postgres") == set()
     assert "also owns tables that are not the console's" in done.stderr
-    assert "SET idle_in_transaction_session_timeout = '20s';" in done.stderr
+    assert "SET idle_in_transaction_session_timeout = '60s';" in done.stderr
 
 
 def test_second_role_gets_settings_and_privileges(theirs: Database, role: str) -> None:

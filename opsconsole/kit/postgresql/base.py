@@ -21,7 +21,9 @@ _READS = re.compile(
 )
 # A statement that calls a function of the database, or that consists of several, may write.
 _MAY_WRITE = re.compile(
-    r"(\bFROM|^\s*SELECT)\s+(?!pg_|set_config|statement_timestamp|unnest|generate_series|count|coalesce|exists|min|max)"
+    r"(\bFROM|^\s*SELECT)\s+"
+    r"(?!pg_|set_config|current_setting|statement_timestamp|unnest|generate_series|coalesce|exists"
+    r"|count|sum|avg|min|max|bool_and|bool_or)"
     r"[\w.\"]+\s*\(|;\s*\S",
     re.IGNORECASE,
 )

@@ -28,6 +28,7 @@ def proxy() -> Iterator[CuttingProxy]:
     [
         'SELECT "jobs"."id" FROM "jobs" WHERE "jobs"."status" IN (%s)',
         'SELECT COUNT(*) AS "n" FROM (SELECT 1)',
+        'SELECT SUM("axes_accessattempt"."failures_since_start") AS "n" FROM "axes_accessattempt"',
         "SELECT set_config('lock_timeout', %s, true)",
         "SELECT * FROM unnest(%s) AS queue (name)",
         "SELECT id, left(customer_id, 500) || ' (cut; all)' FROM jobs",
