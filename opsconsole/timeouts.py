@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
@@ -21,7 +21,8 @@ def limit_statements() -> None:
 
 
 def _limit_statements_of(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    if _limited not in connection.execute_wrappers:
+    # Without a database come the statements that create and drop one, which no transaction may contain.
+    if connection.alias != NO_DB_ALIAS and _limited not in connection.execute_wrappers:
         connection.execute_wrappers.append(_limited)
 
 

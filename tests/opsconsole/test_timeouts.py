@@ -63,6 +63,14 @@ def test_limited_statements_answer_as_usual(limited: Callable[[], str]) -> None:
         assert cursor.fetchall() == [("",)]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_connection_without_a_database_has_no_limit(limited: Callable[[], str]) -> None:
+    """Drop a database as Django does at the end of its tests; a limit would make it part of a transaction."""
+    assert limited() == "7s"
+    with connection._nodb_cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS no_such_database")
+
+
 def test_no_limit_is_sent_when_it_is_off(db: None, settings: Any) -> None:
     settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS = 0
     timeouts.limit_statements()
