@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs.dead_letters import letter_locks, requeue
-from jobs.dead_letters.requeue import LetterResults, NamedJob
+from jobs.dead_letters.requeue import LetterResult, LetterResults, NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
@@ -123,21 +123,22 @@ def _carry_out(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
         if (letter := letters_by_id.get(step.job_id)) and letter.state == step.seen_status
     ]
     jobs = requeue.jobs_of(letters_by_id[step.job_id] for step in same)
-    results = {step.job_id: (False, _changed(letters_by_id.get(step.job_id))) for step in steps}
+    results = {
+        step.job_id: LetterResult(done=False, sentence=_changed(letters_by_id.get(step.job_id)))
+        for step in steps
+    }
     chosen: dict[LetterAction, list[Pair]] = {}
     for step in same:
         letter = letters_by_id[step.job_id]
         job = jobs.get(letter.job_id)
         if why := _second_thought(step, letter, job):
-            results[step.job_id] = False, why
+            results[step.job_id] = LetterResult(done=False, sentence=why)
         else:
             chosen.setdefault(LetterAction(step.action), []).append((letter, job))
     for action, pairs in chosen.items():
         results |= _WRITES[action](pairs, decision)
     return [
-        Outcome.locked_by_others(step)
-        if step.job_id in busy
-        else Outcome(step.job_id, done=results[step.job_id][0], sentence=results[step.job_id][1])
+        Outcome.locked_by_others(step) if step.job_id in busy else Outcome(step.job_id, *results[step.job_id])
         for step in steps
     ]
 
@@ -165,7 +166,10 @@ def _become(letters: Iterable[DeadLetter], state: DeadLetter.State) -> None:
 def _replay(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     foreign = [letter for letter, job in pairs if job is None]
     want_sending(foreign, decision.actor, decision.reason)
-    results = {letter.pk: (True, f"Waits to be sent to the queue {letter.queue}.") for letter in foreign}
+    results = {
+        letter.pk: LetterResult(done=True, sentence=f"Waits to be sent to the queue {letter.queue}.")
+        for letter in foreign
+    }
     of_jobs = [(letter, job) for letter, job in pairs if job is not None]
     return results | requeue.requeue(of_jobs, decision.actor, decision.reason, decision.budget)
 
@@ -194,9 +198,11 @@ def _discard(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     ReplayAttempt.objects.bulk_create(_discarding(letter, decision) for letter in letters)
     _become(letters, State.DISCARDED)
     return {
-        letter.pk: (
-            True,
-            "Waits to be deleted from its queue." if letter.state == State.IN_QUEUE else "Discarded.",
+        letter.pk: LetterResult(
+            done=True,
+            sentence="Waits to be deleted from its queue."
+            if letter.state == State.IN_QUEUE
+            else "Discarded.",
         )
         for letter in letters
     }
@@ -232,7 +238,10 @@ def _restore(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     _become([letter for letter in letters if letter.pk not in called_off], State.KEPT)
     back = "Restored before it was deleted from its queue."
     return {
-        letter.pk: (True, back if letter.pk in called_off else "Kept in the console.") for letter in letters
+        letter.pk: LetterResult(
+            done=True, sentence=back if letter.pk in called_off else "Kept in the console."
+        )
+        for letter in letters
     }
 
 
@@ -246,7 +255,7 @@ def _mark_sent(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     _note(letters, LetterAction.MARK_SENT, decision)
     _become([letter for letter in letters if letter.pk in kept], State.REPLAYED)
     _become([letter for letter in letters if letter.pk not in kept], State.REPLAYING)
-    return {letter.pk: (True, "Counts as replayed.") for letter in letters}
+    return {letter.pk: LetterResult(done=True, sentence="Counts as replayed.") for letter in letters}
 
 
 def _mark_not_sent(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
@@ -258,7 +267,7 @@ def _mark_not_sent(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     _note(letters, LetterAction.MARK_NOT_SENT, decision)
     _become([letter for letter in letters if letter.pk in kept], State.KEPT)
     _become([letter for letter in letters if letter.pk not in kept], State.IN_QUEUE)
-    return {letter.pk: (True, "Can be replayed again.") for letter in letters}
+    return {letter.pk: LetterResult(done=True, sentence="Can be replayed again.") for letter in letters}
 
 
 def _rows_of(letters: Sequence[DeadLetter]) -> QuerySet[ReplayAttempt]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from django.db.models import F
@@ -30,8 +30,17 @@ class NamedJobColumns(EvidenceColumns, MessageColumns):
 
 
 NamedJob: TypeAlias = "WithAnnotations[Job, NamedJobColumns]"
-# For each letter: whether it was done, and a sentence.
-LetterResults = dict[UUID, tuple[bool, str]]
+
+
+class LetterResult(NamedTuple):
+    """What became of one letter. ``failed``: its job should have been requeued, but the database refused it."""
+
+    done: bool
+    sentence: str
+    failed: bool = False
+
+
+LetterResults: TypeAlias = "dict[UUID, LetterResult]"
 
 REQUEUES: dict[str, JobAction] = {
     Status.FAILED: JobAction.REQUEUE,
@@ -94,32 +103,36 @@ def requeue(
     """
     steps = [step_for(REQUEUES[job.status], job) for _, job in pairs if job.status in REQUEUES]
     outcomes = job_operations.carry_out(steps, actor, reason, budget=budget) if steps else []
-    results = {outcome.job_id: (outcome.done, outcome.sentence) for outcome in outcomes}
+    results = {
+        outcome.job_id: LetterResult(outcome.done, outcome.sentence, outcome.failed) for outcome in outcomes
+    }
     for letter, job in pairs:
         if job.pk not in results:
             results[job.pk] = _send_again(letter, job, actor, reason, budget)
     followed = [
         (letter, job.run_epoch + 1)
         for letter, job in pairs
-        if results[job.pk][0] and letter.state not in settlement.FOLLOWING
+        if results[job.pk].done and letter.state not in settlement.FOLLOWING
     ]
     settlement.note(followed, actor, reason)
     return {
-        letter.pk: (done, f"Its job was requeued. {sentence}" if done else sentence)
+        letter.pk: result._replace(sentence=f"Its job was requeued. {result.sentence}")
+        if result.done
+        else result
         for letter, job in pairs
-        for done, sentence in [results[job.pk]]
+        for result in [results[job.pk]]
     }
 
 
 def _send_again(
     letter: DeadLetter, job: NamedJob, actor: Actor, reason: str, budget: WaitBudget
-) -> tuple[bool, str]:
+) -> LetterResult:
     waiting = Job.objects.waiting().filter(pk=job.pk, run_epoch=job.run_epoch)
     if not restart(waiting):
-        return False, "Its job has changed in the meantime. Nothing was changed."
+        return LetterResult(done=False, sentence="Its job has changed in the meantime. Nothing was changed.")
     epoch = job.run_epoch + 1
     outbox.post(job.pk, epoch, job.queue, reason=outbox.OPERATOR_REQUEUE, retry=True)
     details = {"from_status": job.status, "from_epoch": job.run_epoch, "dead_letter": str(letter.pk)}
     record(job.pk, JobEvent.Kind.REQUEUED, run_epoch=epoch, actor=actor, reason=reason, details=details)
     settlement.follow_requeues({job.pk: epoch}, actor, reason, wait=budget.left)
-    return True, f"Waits for run {epoch}."
+    return LetterResult(done=True, sentence=f"Waits for run {epoch}.")
