@@ -105,6 +105,14 @@ def test_files_of_the_usual_changes() -> None:
         ] == [], task
 
 
+def test_files_that_newcomers_find_by_name() -> None:
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tasks = re.findall(r"^\| ((?:change|add) [^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert len(tasks) == 10
+    paths = [path for _, files in tasks for path in re.findall(r"`([^`]+)`", files)]
+    assert [path for path in paths if not (REPOSITORY / path).is_file()] == []
+
+
 def test_architecture_document_names_each_package() -> None:
     page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
     rooms = {
