@@ -39,7 +39,7 @@ class Refusal(StrEnum):
     TOO_EARLY = "the run may not start yet"
     NOT_WAITING = "the job is not waiting for this run"
     UNREADABLE = "the job's payload can't be read, so the job has failed"
-    AHEAD = "the message is about a later run than the row; was the database restored?"
+    AHEAD = "the message is about a later run than the row, as after a restore of the database"
     LOCKED = "another transaction locks the job's row"
 
     @property

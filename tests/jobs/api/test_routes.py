@@ -17,10 +17,12 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.intake import idempotency, queue_position
 from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from opsconsole.kit import row_locks
 from opsconsole.kit.env import QueueConfig
 from ratelimits.keys import api_keys
 from tests.factories import SECOND, job, run
 from tests.keys import key, sent
+from tests.other_sessions import other_session
 from tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -483,10 +485,33 @@ def test_second_of_two_claims_is_refused_with_a_reason(client: Client, worker: W
     }
 
 
+@pytest.mark.django_db(transaction=True)
+def test_locked_row_is_told_and_nothing_changes(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_locks, "WAIT", timedelta(milliseconds=100))
+    waiting = job()
+    path = f"jobs/{waiting.pk}"
+    with other_session() as stranger:
+        stranger.execute("SELECT FROM jobs WHERE id = %s FOR NO KEY UPDATE", [waiting.pk])
+        claim = worker.post(f"{path}/claim", run_epoch=1)
+    assert (claim.status_code, claim.json()["reason"], claim.json()["settled"]) == (409, "locked", False)
+    assert claim.json()["retryAfter"] == 30
+    assert worker.post(f"{path}/claim", run_epoch=1).status_code == 200
+    with other_session() as stranger:
+        stranger.execute("SELECT FROM jobs WHERE id = %s FOR NO KEY UPDATE", [waiting.pk])
+        for report, words in (("complete", {}), ("fail", {"error": "it broke"})):
+            answer = worker.post(f"{path}/{report}", run_epoch=1, **words)
+            assert (answer.status_code, answer.json()["reason"]) == (503, "locked")
+            assert answer.headers["Retry-After"] == "1"
+    assert Job.objects.get().status == Status.IN_PROGRESS
+    assert not JobEvent.objects.exclude(kind="claimed").exists()
+    assert worker.post(f"{path}/complete", run_epoch=1).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("fields", "epoch", "reason", "settled"),
     [
         ({"run_epoch": 3}, 2, "superseded", True),
+        ({"run_epoch": 3}, 4, "ahead", False),
         ({"status": Status.COMPLETED}, 1, "ended", True),
         ({"status": Status.CANCELLED}, None, "ended", True),
         ({"status": Status.FAILED}, 1, "not_waiting", False),
