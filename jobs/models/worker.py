@@ -156,9 +156,9 @@ class WorkerHeartbeat(models.Model):
 
         The row must have been loaded by ``with_counted_beat()`` and ``with_end_of_run()``.
         """
-        silence = now - self.counted_at  # type: ignore[attr-defined]
+        silence = now - self.counted_at  # type: ignore[attr-defined]  # an annotation
         if silence > stale_after():
-            return Life.ENDED if self.run_is_over else Life.DEAD  # type: ignore[attr-defined]
+            return Life.ENDED if self.run_is_over else Life.DEAD  # type: ignore[attr-defined]  # an annotation
         return Life.SILENT if silence > silent_after() else Life.ALIVE
 
     @property
