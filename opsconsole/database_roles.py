@@ -27,7 +27,8 @@ SELECT format('GRANT %%s ON %%s TO %%I', array_to_string(wanted.privileges, ', '
           FROM unnest(%(tables)s::text[], %(privileges)s::text[]) AS given (name, listed)) AS wanted
  WHERE wanted.oid IS NOT NULL
    AND NOT (SELECT bool_and(has_table_privilege(%(role)s, wanted.oid, name)) FROM unnest(wanted.privileges) AS name)
- ORDER BY wanted.oid::regclass::text
+ -- Last of all the table that says that everything is ready.
+ ORDER BY wanted.oid = 'django_migrations'::regclass, wanted.oid::regclass::text
 """
 _OTHERS = """
 SELECT format('GRANT USAGE ON SCHEMA %%I TO %%I', nspname, %(role)s)

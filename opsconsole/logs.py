@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 
@@ -22,9 +23,17 @@ class LineFormatter(logging.Formatter):
         return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
+class CausesOnly(logging.Filter):
+    """Drops the line that Django writes per answer 503 without an error: its cause has a line of its own, once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE or bool(record.exc_info)
+
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"causes": {"()": CausesOnly}},
     "formatters": {"line": {"()": LineFormatter}},
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
@@ -34,6 +43,7 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         # Django's own handlers would repeat or drop lines; ours writes each one once.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.request": {"filters": ["causes"]},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
         # Its messages about a channel are stored with the attempt, without the channel's secrets.

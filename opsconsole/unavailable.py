@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_b
 from opsconsole.kit.kept_changes import Kept
 from opsconsole.kit.problems import Problem
 
+logger = logging.getLogger(__name__)
+
 RETRY_AFTER_SECONDS = 5
 CACHE_SECONDS = 5
 
@@ -28,6 +31,7 @@ ADVICE = {
     Trouble.LOCKED: "Try again.",
     Trouble.NOT_MIGRATED: "Pages open by themselves when python manage.py migrate has finished. Sweeps and workers wait for it "
     "too.",
+    Trouble.NOT_GRANTED: "python manage.py migrate grants what is missing, at its end.",
 }
 
 PASSING = {Trouble.AWAY, Trouble.LOCKED}
@@ -67,6 +71,7 @@ class NotMigratedMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self._logged = False
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -74,7 +79,12 @@ class NotMigratedMiddleware:
         except Error:
             # Whether it is behind is unknown. The request itself will say what is wrong.
             behind = False
-        return answer(request, Trouble.NOT_MIGRATED) if behind else self.get_response(request)
+        if not behind:
+            return self.get_response(request)
+        if not self._logged:
+            logger.warning("%s Requests are answered with 503.", Trouble.NOT_MIGRATED.value)
+        self._logged = True
+        return answer(request, Trouble.NOT_MIGRATED)
 
 
 def is_read_only() -> bool:

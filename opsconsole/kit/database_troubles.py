@@ -12,12 +12,6 @@ from opsconsole.kit.schema_version import NotMigrated
 
 # Classes of SQLSTATE in which the server, not the statement, is the reason: connection, resources, shutdown.
 AWAY_STATES = ("08", "53", "57P", "58")
-_UNKNOWN_NAMES = (
-    errors.UndefinedTable,
-    errors.UndefinedColumn,
-    errors.UndefinedFunction,
-    errors.InvalidSchemaName,
-)
 
 
 class Trouble(Enum):
@@ -28,18 +22,12 @@ class Trouble(Enum):
     DISK_FULL = "The disk of the database is full."
     LOCKED = "Another transaction keeps the rows locked that this needs."
     NOT_MIGRATED = "The database is not yet migrated to this version of the console."
+    NOT_GRANTED = "The console's role lacks a privilege in the database."
 
     @property
     def word(self) -> str:
         """Return the state as the readiness probe names it."""
         return self.name.lower().replace("_", " ")
-
-
-_BY_CAUSE: dict[type, Trouble] = {
-    errors.ReadOnlySqlTransaction: Trouble.READ_ONLY,
-    errors.DiskFull: Trouble.DISK_FULL,
-    errors.LockNotAvailable: Trouble.LOCKED,
-}
 
 
 class ReadOnlyDatabase(DatabaseError):
@@ -62,18 +50,33 @@ def require_writable() -> None:
 def trouble_behind(error: BaseException | None) -> Trouble | None:
     """Return the state of the database that caused this error, or None when the statement itself is the reason."""
     cause = error.__cause__ if isinstance(error, Error) else None
-    if isinstance(error, NotMigrated):
+    for kind, trouble in _CERTAIN:
+        if isinstance(error, kind) or isinstance(cause, kind):
+            return trouble
+    if isinstance(cause, _SIGNS_OF_AN_OLDER_SCHEMA) and _is_behind():
         return Trouble.NOT_MIGRATED
-    if isinstance(error, ReadOnlyDatabase):
-        return Trouble.READ_ONLY
-    if type(cause) in _BY_CAUSE:
-        return _BY_CAUSE[type(cause)]
-    if isinstance(cause, _UNKNOWN_NAMES):
-        return Trouble.NOT_MIGRATED if _is_behind() else None
+    if isinstance(cause, errors.InsufficientPrivilege):
+        return Trouble.NOT_GRANTED
     if isinstance(error, OperationalError | InterfaceError):
         state = getattr(cause, "sqlstate", None)
         return Trouble.AWAY if state is None or state.startswith(AWAY_STATES) else None
     return None
+
+
+_CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
+    (NotMigrated, Trouble.NOT_MIGRATED),
+    (ReadOnlyDatabase, Trouble.READ_ONLY),
+    (errors.ReadOnlySqlTransaction, Trouble.READ_ONLY),
+    (errors.DiskFull, Trouble.DISK_FULL),
+    (errors.LockNotAvailable, Trouble.LOCKED),
+)
+_SIGNS_OF_AN_OLDER_SCHEMA = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InvalidSchemaName,
+    errors.InsufficientPrivilege,
+)
 
 
 def headline(trouble: Trouble | None) -> str:

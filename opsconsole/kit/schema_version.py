@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, ProgrammingError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from psycopg.errors import InsufficientPrivilege
 
 LOOK_SECONDS = 1.0
 
@@ -30,7 +31,7 @@ _version = _Version()
 def is_behind() -> bool:
     """Tell whether migrations of this code are missing. Raise ``django.db.Error`` when the database does not answer."""
     if _version.missing is not False and _is_due():
-        _version.missing = bool(_required() - MigrationRecorder(connection).applied_migrations().keys())
+        _version.missing = not _required() <= _applied()
         _version.looked_at = time.monotonic()
     return bool(_version.missing)
 
@@ -48,6 +49,16 @@ def look_again() -> None:
 
 def _is_due() -> bool:
     return _version.missing is None or time.monotonic() - _version.looked_at >= LOOK_SECONDS
+
+
+def _applied() -> set[tuple[str, str]]:
+    """Return the applied migrations; none where the role may not read them yet: ``migrate`` grants that last."""
+    try:
+        return set(MigrationRecorder(connection).applied_migrations())
+    except ProgrammingError as error:
+        if isinstance(error.__cause__, InsufficientPrivilege):
+            return set()
+        raise
 
 
 def _required() -> frozenset[tuple[str, str]]:

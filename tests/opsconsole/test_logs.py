@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
+
+import pytest
 
 from opsconsole.logs import LineFormatter
 
@@ -23,3 +26,21 @@ def test_external_text_cannot_forge_lines_or_control_terminal() -> None:
     assert forged.isprintable()
     assert r"x\n2030-01-01" in forged and r"\x1b[2J\u2028" in forged
     assert line("customer %s", "Zoë 東京").endswith("customer Zoë 東京")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kept"),
+    [(503, None, False), (503, ValueError("x"), True), (500, None, True), (404, None, True)],
+)
+def test_answer_503_without_an_error_is_not_logged_per_request(
+    caplog: pytest.LogCaptureFixture, status: int, error: Exception | None, kept: bool
+) -> None:
+    log_message(logging.getLogger("django.request"), "Answered: %s", "/", status_code=status, exception=error)
+    assert bool(caplog.records) is kept
+
+
+def log_message(
+    logger: logging.Logger, message: str, *arguments: str, status_code: int, exception: Any
+) -> None:
+    """Log as Django does for a response of this status."""
+    logger.error(message, *arguments, extra={"status_code": status_code}, exc_info=exception)

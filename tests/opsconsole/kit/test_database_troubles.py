@@ -42,6 +42,7 @@ def older_schema() -> Iterator[None]:
     [
         ("25006", Trouble.READ_ONLY),
         ("53100", Trouble.DISK_FULL),
+        ("42501", Trouble.NOT_GRANTED),
         ("55P03", Trouble.LOCKED),
         ("53300", Trouble.AWAY),
         ("57P01", Trouble.AWAY),
