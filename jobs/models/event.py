@@ -13,11 +13,11 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText
 
 
-def recent_recoveries() -> Case:
+def recent_recoveries(*, exact: bool = False) -> Case:
     """Return, as an expression on ``jobs``, how many recoveries count towards quarantine: those within the window.
 
     ``recovery_count`` has all since the job was last released. The events before the window are read only where that
-    many could matter.
+    many could matter, unless the number must be ``exact``.
     """
     events = JobEvent.objects.filter(job_id=OuterRef("pk")).order_by()
     resets = Q(kind=JobEvent.Kind.RELEASED) | Q(kind=JobEvent.Kind.REQUEUED, actor="external redrive")
@@ -31,7 +31,7 @@ def recent_recoveries() -> Case:
     )
     number = Subquery(expired.annotate(number=Func("pk", function="count")).values("number"))
     return Case(
-        When(recovery_count__lt=settings.OPSCONSOLE_MAX_RECOVERIES, then=F("recovery_count")),
+        When(recovery_count__lt=1 if exact else settings.OPSCONSOLE_MAX_RECOVERIES, then=F("recovery_count")),
         default=Greatest(0, F("recovery_count") - number),
         output_field=models.IntegerField(),
     )

@@ -13,7 +13,6 @@ from django.db.models import (
     Exists,
     ExpressionWrapper,
     F,
-    OuterRef,
     Q,
     Subquery,
     Value,
@@ -37,18 +36,27 @@ def proven() -> Case:
     processes or jobs share prove neither life nor death, as long as they come.
     """
     shared = Q(worker_id__in=WorkerObservation.objects.shared().values("worker_id"))
-    claimed = Q(claimed_epoch=F("run_epoch"))
-    naming = Exists(QueueNaming.objects.naming().filter(queue=OuterRef("queue")))
     return Case(
-        # The common case first: it needs no look at heartbeats.
-        When(claimed & ~shared, then=True),
+        # The common cases first: they need no look at the heartbeats of the worker.
+        When(_claimed() & ~shared, then=True),
         When(beat_at__isnull=False, then=True),
+        When(Q(worker_id__isnull=True) & would_be_named(), then=True),
+        When(worker_id__isnull=True, then=False),
         When(worker_beat_at__gte=F("updated_at"), worker_beat_at__lt=F("stale_before"), then=True),
         When(shared & Q(worker_beat_at__gte=F("stale_before")), then=False),
-        When(claimed | Q(naming), then=True),
+        When(would_be_named(), then=True),
         default=False,
         output_field=BooleanField(),
     )
+
+
+def would_be_named() -> Q:
+    """Return the condition of runs that a living worker names: by our protocol, or as the queue's workers normally do."""
+    return _claimed() | Q(queue__in=QueueNaming.objects.naming().values("queue"))
+
+
+def _claimed() -> Q:
+    return Q(claimed_epoch=F("run_epoch"))
 
 
 def given_up_before() -> Case:

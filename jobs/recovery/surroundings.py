@@ -180,6 +180,11 @@ def if_armed(around: Surroundings, cutoff: datetime | None) -> Surroundings:
     return counted(replace(around, armed=True, policy=replace(around.policy, cutoff=cutoff)))
 
 
+def unknown_runs(cutoff: datetime | None) -> JobQuerySet:
+    """Return the unknown runs that somebody should look at: those from before the cutoff are handled by hand anyway."""
+    return Job.objects.unknown().begun_since(cutoff) if cutoff else Job.objects.unknown()
+
+
 def recoverable(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     """Return the stale runs that a sweep under this policy requeues or quarantines: ``decide`` as a query."""
     if policy.cutoff:

@@ -18,6 +18,9 @@ _LAST_HEARTBEAT = f'"{column("worker_heartbeats.last_heartbeat")}"'
 _LONGEST_SILENCE = f"""greatest((metadata ->> 'longest_silence')::float8,
                       extract(epoch FROM statement_timestamp() - {_LAST_HEARTBEAT})::float8)"""
 
+# Which process sends the heartbeats, so that two under one id are noticed.
+_PROCESS = "hostname = coalesce(%(hostname)s, hostname), pid = coalesce(%(pid)s, pid)"
+
 
 def _beat(run: str) -> str:
     """Return the parts of a WITH clause that write the worker's row for each row of ``run`` (id, run_epoch).
@@ -28,6 +31,7 @@ def _beat(run: str) -> str:
 beat AS (
     UPDATE worker_heartbeats
        SET current_job_id = run.id, current_run_epoch = run.run_epoch, {_LAST_HEARTBEAT} = statement_timestamp(),
+           {_PROCESS},
            metadata = metadata || jsonb_build_object('longest_silence',
                CASE WHEN current_job_id = run.id AND current_run_epoch = run.run_epoch
                     THEN {_LONGEST_SILENCE} ELSE 0.0 END)
@@ -48,7 +52,7 @@ def _idle_beat(condition: str = "true") -> str:
     return f"""
 beat AS (
     UPDATE worker_heartbeats
-       SET current_job_id = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = statement_timestamp()
+       SET current_job_id = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = statement_timestamp(), {_PROCESS}
      WHERE worker_id = %(worker)s AND {condition}
     RETURNING worker_id
 ), first_beat AS (

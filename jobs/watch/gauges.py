@@ -161,7 +161,8 @@ def told_stuck(count: int, error: str) -> Reading:
 
 
 def unknown_runs() -> Reading:
-    return told_unknown(counting.count(Job.objects.unknown()), RecoveryControl.load())
+    state = RecoveryControl.load()
+    return told_unknown(counting.count(surroundings.unknown_runs(state.cutoff)), state)
 
 
 def told_unknown(count: int, state: RecoveryControl) -> Reading:

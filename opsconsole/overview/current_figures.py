@@ -76,6 +76,7 @@ class Overview:
     locked_runs: LockedRuns | None = None
     refused_runs: RefusedRuns | None = None
     unknown: int = 0
+    unknown_before_cutoff: int = 0
     clocks_off: int = 0
     without_workers: int = 0
     lost: int = 0
@@ -148,7 +149,6 @@ def _read() -> Overview:
         overfull=around.overfull,
         **_stale(around),
         hung=count(Job.objects.hung()),
-        unknown=count(Job.objects.unknown()),
         clocks_off=count(worker_kinds.wrong_clocks()),
         running=count(Job.objects.running()),
         waiting=count(Job.objects.waiting()),
@@ -185,15 +185,17 @@ def _read() -> Overview:
 
 
 def _stale(around: Surroundings) -> dict[str, int]:
-    """Count stale runs by whether a sweep would recover them. Usually there are none, which one query shows."""
+    """Count silent runs by what a sweep would do about them. Usually there are none, which one query shows."""
     stale, cutoff = Job.objects.stale(), around.policy.cutoff
-    if not stale.order_by().exists():
+    if not Job.objects.silent().order_by().exists():
         return {"stale": 0}
     before = stale.begun_before(cutoff) if cutoff else stale.none()
     others = stale.begun_since(cutoff) if cutoff else stale
     return {
         "stale": count(surroundings.recoverable(stale, around.policy)),
         "stale_before_cutoff": count(before),
+        "unknown": count(surroundings.unknown_runs(cutoff)),
+        "unknown_before_cutoff": count(Job.objects.unknown().begun_before(cutoff)) if cutoff else 0,
         "stale_unknown_queue": count(others.exclude(queue__in=around.policy.queues)),
     }
 

@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_aware
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
-from jobs.models import Job, Status
+from jobs.models import Job, Status, evidence_of_death
 from jobs.models.job import JobQuerySet
 from jobs.runs.diagnosis import Reason
 from opsconsole.kit.display import clock_time
@@ -77,15 +77,15 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
     """Return the jobs for which ``jobs.runs.diagnosis.diagnose`` names this reason."""
     match reason:
         case Reason.DEAD_WORKER:
+            # Each of these proves that the worker died.
             stopped = Q(worker_beat_at__gte=F("updated_at"), worker_beat_at__lt=F("stale_before"))
-            return jobs.silent().filter(stopped | Q(beat_at__isnull=False), death_proven=True)
+            return jobs.silent().filter(Q(beat_at__isnull=False) | Q(worker_id__isnull=False) & stopped)
         case Reason.WORKER_MOVED_ON:
-            return jobs.silent().filter(
-                death_proven=True, beat_at=None, worker_beat_at__gte=F("stale_before")
-            )
+            alive = jobs.silent().filter(worker_id__isnull=False, worker_beat_at__gte=F("stale_before"))
+            return alive.filter(death_proven=True, beat_at=None)
         case Reason.NEVER_BEAT:
-            unheard = Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
-            return jobs.silent().filter(unheard, death_proven=True, beat_at=None)
+            unheard = Q(worker_id=None) | Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
+            return jobs.silent().filter(unheard, evidence_of_death.would_be_named(), beat_at=None)
         case Reason.UNKNOWN:
             return jobs.silent().exclude(death_proven=True)
         case Reason.HUNG:

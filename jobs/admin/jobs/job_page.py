@@ -8,12 +8,14 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
+from django.conf import settings
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
 from jobs.admin.jobs import progress_notes
 from jobs.admin.previewed_actions import button
-from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models.event import recent_recoveries
 from jobs.models.job import JobWithEvidence
 from jobs.models.staleness import deadline_of
 from jobs.models.worker import stale_after
@@ -22,6 +24,7 @@ from jobs.operations.verdicts import step_for
 from jobs.recovery import outlook, surroundings, waiting
 from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs.diagnosis import Diagnosis, diagnose
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.short_ids import short_id
@@ -73,7 +76,8 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction]) -> dict[str, 
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
-        "worker": WorkerHeartbeat.objects.filter(worker_id=job.worker_id).first() if job.worker_id else None,
+        "recoveries": _recoveries(job),
+        "worker": _worker_of(job),
         "timeline": _timeline(shown, Outbox.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]),
         "older_hidden": len(events) > len(shown),
         "events_shown": len(shown),
@@ -88,6 +92,19 @@ def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:
     lengths = accumulate(len(event.reason) + len(str(event.details)) for event in newest_first)
     fit = sum(length <= MOST_CHARACTERS for length in lengths)
     return min(max(fit, 1), EVENTS_SHOWN)
+
+
+def _recoveries(job: JobWithEvidence) -> str:
+    if not job.recovery_count:
+        return "none"
+    recent = Job.objects.filter(pk=job.pk).values_list(recent_recoveries(exact=True), flat=True).first()
+    window = exactly(settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS, "hour")
+    return f"{job.recovery_count:,}, of which {recent or 0:,} within {window}"
+
+
+def _worker_of(job: JobWithEvidence) -> WorkerHeartbeat | None:
+    workers = WorkerHeartbeat.objects.with_counted_beat()
+    return workers.filter(worker_id=job.worker_id).first() if job.worker_id else None
 
 
 def _of_waiting(waits: Waiting) -> Panel:

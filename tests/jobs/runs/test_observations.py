@@ -10,7 +10,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs.models import Job, QueueNaming, RecoveryControl, WorkerHeartbeat, WorkerObservation
-from jobs.runs import observations
+from jobs.runs import heartbeats, observations
+from jobs.runs.heartbeats import Worker
 from tests import factories
 from tests.factories import SECOND
 
@@ -135,6 +136,16 @@ def test_processes_that_take_turns_under_one_id_share_it() -> None:
     beat(timedelta(0), hostname="a", pid=7)
     observations.look_at_beats()
     assert WorkerObservation.objects.shared().exists()
+
+
+def test_our_own_heartbeats_tell_which_process_sends_them() -> None:
+    made = factories.job()
+    for host in ("a", "b", "a"):
+        heartbeats.say(Worker("w", hostname=host, pid=7), made.pk, 1)
+        observations.look_at_beats()
+    assert WorkerObservation.objects.shared().exists()
+    heartbeats.say(Worker("w", hostname=None, pid=None))
+    assert WorkerHeartbeat.objects.get().hostname == "a"
 
 
 def test_id_with_several_runs_at_once_is_shared_unless_its_process_is_newer() -> None:
