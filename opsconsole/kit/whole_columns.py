@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, StreamingHttpResponse
@@ -28,7 +29,7 @@ class WholeColumns(ReadOnlyAdmin):
         """Return the column of one row as a file, read and sent in parts."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        row = self.get_object(request, object_id)
+        row = self.get_object(request, unquote(object_id))
         if row is None or column not in self.whole_columns:
             raise Http404
         return download(self.get_queryset(request).filter(pk=row.pk), column)

@@ -85,8 +85,8 @@ def values(name: str, pattern: str) -> list[Any]:
         "object_id": lambda: [1],
         "event_id": lambda: [JobEvent.objects.latest("pk").pk],
         "column": lambda: {
-            "jobs_job_events": ["reason", "details"],
-            "jobs_workerheartbeat_<path:object_id>": ["metadata"],
+            "jobs_jobevent_whole": ["reason", "details"],
+            "jobs_workerheartbeat": ["metadata"],
         }.get(pattern, ["payload", "error_message"]),
     }
     if name in ("object_id", "id", "name") and not pattern.startswith("r_"):
@@ -124,7 +124,9 @@ def _routes(patterns: list[Any], before: str) -> Iterator[tuple[str, str]]:
 
 def _each_value(route: str, view: str) -> Iterator[str]:
     # The URL names the model: 'object_id' in '/admin/jobs/job/<path:object_id>/change/' is the ID of a job.
-    whose = "_".join(route.split("/")[2:4]) if not view.startswith("jobs_job_operate") else view
+    whose = (
+        view if view.startswith(("jobs_job_operate", "jobs_jobevent")) else "_".join(route.split("/")[2:4])
+    )
     names = [found[1] or found[2] for found in PARAMETER.finditer(route)]
     for chosen in product(*(values(name, whose) for name in names)):
         yield reduce(lambda left, value: PARAMETER.sub(str(value), left, count=1), chosen, route)
