@@ -129,8 +129,17 @@ def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) ->
 
     409 and 404: `reason` says why the claim was refused. With `settled: true`, delete the message too. Otherwise
     return it to the queue for `retryAfter` seconds.
+
+    When the answer is lost, or its `outcome` is `unknown`, the run may already belong to this worker. Repeat the request
+    with `asked_before: true`: without it, the repeated claim is refused as `already_claimed`.
     """
-    claimed = lifecycle.claim(job_id, said.run_epoch, _worker(said), dead_letter_id=said.dead_letter_id)
+    claimed = lifecycle.claim(
+        job_id,
+        said.run_epoch,
+        _worker(said),
+        dead_letter_id=said.dead_letter_id,
+        asked_before=said.asked_before,
+    )
     if isinstance(claimed, Refused):
         _refuse(claimed)
     return {

@@ -89,6 +89,11 @@ class ClaimRequest(WorkerSaid):
         None, examples=[1], description="The value in the message, if it has one."
     )
     dead_letter_id: Identifier | None = Field(None, description="The value in the message, if it has one.")
+    asked_before: StrictBool = Field(
+        default=False,
+        description="True when this worker asked before, got no answer and has begun nothing: a run that it claimed then "
+        "is its own.",
+    )
 
 
 class ClaimedRun(Schema):

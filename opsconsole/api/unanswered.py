@@ -12,6 +12,7 @@ from opsconsole.kit.problems import SAFE_METHODS, Problem
 
 RETRY_AFTER_SECONDS = 5
 KEYED = "create_job"
+CLAIM = "claim_run"
 UNKNOWN = (
     "The connection to the database broke while the change was being saved. Whether it was saved is unknown."
 )
@@ -24,7 +25,14 @@ def problem(request: HttpRequest, error: Exception) -> Problem:
         return _away("The database does not answer. Try again.")
     if kept is Kept.NOTHING:
         return _away("The database does not answer. Nothing was changed. Try again.")
-    if not _takes_key(request):
+    if _is_route(request, CLAIM):
+        # The same request again would be refused as claimed before, so clients must not repeat it by themselves.
+        return Problem(
+            503,
+            f"{UNKNOWN} Repeat the request with asked_before set to true: it returns the run if this worker has claimed it.",
+            outcome="unknown",
+        )
+    if not _is_route(request, KEYED):
         return _away(f"{UNKNOWN} Repeat the request: a report counts once.", outcome="unknown")
     if request.headers.get("Idempotency-Key"):
         return _away(
@@ -44,5 +52,5 @@ def _away(sentence: str, **members: Any) -> Problem:
     return Problem(503, sentence, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, **members)
 
 
-def _takes_key(request: HttpRequest) -> bool:
-    return request.resolver_match is not None and request.resolver_match.url_name == KEYED
+def _is_route(request: HttpRequest, name: str) -> bool:
+    return request.resolver_match is not None and request.resolver_match.url_name == name

@@ -17,8 +17,10 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.intake import idempotency, queue_position
 from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.runs import lifecycle
 from opsconsole.kit import row_locks
 from opsconsole.kit.env import QueueConfig
+from opsconsole.kit.kept_changes import OutcomeUnknown
 from ratelimits.keys import api_keys
 from tests.factories import SECOND, job, run
 from tests.keys import key, sent
@@ -483,6 +485,38 @@ def test_second_of_two_claims_is_refused_with_a_reason(client: Client, worker: W
         "settled": True,
         "retryAfter": 0,
     }
+
+
+def test_claim_whose_answer_was_lost_is_repeated(client: Client, worker: Worker) -> None:
+    waiting = job()
+    path = f"jobs/{waiting.pk}/claim"
+    lost = worker.post(path, run_epoch=1)
+
+    again = worker.post(path, run_epoch=1, asked_before=True)
+
+    assert (again.status_code, again.json()) == (200, lost.json())
+    assert JobEvent.objects.filter(job_id=waiting.pk, kind="claimed").count() == 1
+    second_copy = worker.post(path, run_epoch=1)
+    assert (second_copy.status_code, second_copy.json()["reason"]) == (409, "already_claimed")
+    other = Worker(client, "node-2").post(path, run_epoch=1, asked_before=True)
+    assert (other.status_code, other.json()["reason"]) == (409, "already_claimed")
+    worker.post(f"jobs/{waiting.pk}/complete", run_epoch=1)
+    assert worker.post(path, run_epoch=1, asked_before=True).json()["reason"] == "ended"
+
+
+def test_claim_of_unknown_outcome_says_how_to_repeat_it(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*args: Any, **options: Any) -> Any:
+        raise OutcomeUnknown("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(lifecycle, "claim", cut)
+
+    answer = worker.post(f"jobs/{job().pk}/claim", run_epoch=1)
+
+    assert (answer.status_code, answer.json()["outcome"]) == (503, "unknown")
+    assert "Repeat the request with asked_before set to true" in answer.json()["detail"]
+    assert "Retry-After" not in answer.headers
 
 
 @pytest.mark.django_db(transaction=True)
