@@ -15,7 +15,7 @@ from jobs.models.restore import Restore, ServerMark
 from jobs.models.sweep import Sweep
 from jobs.models.waiting_message import MessageTrouble
 from jobs.models.worker import WorkerHeartbeat
-from jobs.models.worker_observation import QueueNaming, WorkerObservation
+from jobs.models.worker_observation import MeasuredRun, QueueNaming, WorkerObservation
 
 __all__ = [
     "BulkEvent",
@@ -27,6 +27,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "JobEvent",
+    "MeasuredRun",
     "MessageTrouble",
     "Outbox",
     "QueueNaming",

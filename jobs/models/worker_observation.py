@@ -1,4 +1,4 @@
-"""``worker_observations`` and ``queue_naming``: what the console has seen of workers whose heartbeats need judging.
+"""``worker_observations``, ``queue_naming`` and ``measured_runs``: what the console has seen of workers and their heartbeats.
 
 Workers write a heartbeat as they like: by a clock of their own, with one id for several processes, without naming a job.
 ``jobs.runs.observations`` looks at the heartbeats and writes these tables; no heartbeat costs a write.
@@ -21,9 +21,9 @@ from opsconsole.kit.bounded_columns import BoundedName
 CLOCK_TOLERANCE = timedelta(minutes=1)
 # A worker id that several processes shared within this time counts as shared.
 SHARED_FOR = timedelta(days=1)
-# The workers of a queue name their jobs when at least this share of so many sightings of its runs were named.
+# The workers of a queue name their jobs when at least this share of so many of its runs were named.
 NAMED_SHARE = 0.9
-FEWEST_SIGHTINGS = 10
+FEWEST_RUNS = 10
 
 # When a heartbeat counts. A heartbeat that was there at the last look counts by its own time, or, where the clock of its
 # worker is wrong, from when the console saw it. A later heartbeat of a wrong clock counts as seen now: a clock is wrong when
@@ -102,11 +102,11 @@ class WorkerObservation(models.Model):
 class QueueNamingQuerySet(models.QuerySet["QueueNaming"]):
     def naming(self) -> QueueNamingQuerySet:
         """Return queues whose workers normally name their jobs."""
-        return self.filter(seen__gte=FEWEST_SIGHTINGS, named__gte=F("seen") * NAMED_SHARE)
+        return self.filter(seen__gte=FEWEST_RUNS, named__gte=F("seen") * NAMED_SHARE)
 
 
 class QueueNaming(models.Model):
-    """How often the runs of a queue that were not claimed by our protocol were seen, and seen named by a heartbeat."""
+    """How many runs of a queue that were not claimed by our protocol were seen, and how many a heartbeat ever named."""
 
     queue = BoundedName(primary_key=True)
     seen = models.FloatField(db_default=0)
@@ -125,4 +125,19 @@ class QueueNaming(models.Model):
     @property
     def names_its_jobs(self) -> bool:
         """Tell whether the queue's workers normally name their jobs, by the same rule as ``naming()``."""
-        return self.seen >= FEWEST_SIGHTINGS and self.named >= self.seen * NAMED_SHARE
+        return self.seen >= FEWEST_RUNS and self.named >= self.seen * NAMED_SHARE
+
+
+class MeasuredRun(models.Model):
+    """A run that counts in ``queue_naming``: once, however long it lasts or lies dead. ``named``: a heartbeat has named it."""
+
+    job_id = models.UUIDField(primary_key=True)
+    run_epoch = models.IntegerField()
+    named = models.BooleanField()
+
+    class Meta:
+        db_table = "measured_runs"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.pk)

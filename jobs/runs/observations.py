@@ -85,26 +85,37 @@ SELECT worker_id, min(beat."{beat}"), statement_timestamp()
     ON CONFLICT (worker_id) DO UPDATE SET shared_at = excluded.shared_at
 """
 
-# Runs from their second minute to the end of their first day. Old sightings lose weight.
+# Runs from their second minute to the end of their first day. Each counts once, and as named as soon as a heartbeat names it:
+# the silence of a dead run says nothing new about its queue. Old runs lose weight.
 _MEASURE_NAMING = """
+WITH running AS (
+    SELECT jobs.id, jobs.run_epoch, jobs.queue, measured.named AS named_before,
+           EXISTS (SELECT FROM worker_heartbeats AS beat WHERE beat.current_job_id = jobs.id) AS named
+      FROM jobs
+      LEFT JOIN measured_runs AS measured ON measured.job_id = jobs.id AND measured.run_epoch = jobs.run_epoch
+     WHERE jobs.status = 'in_progress' AND jobs.claimed_epoch IS DISTINCT FROM jobs.run_epoch
+       AND coalesce(jobs.started_at, jobs.updated_at) BETWEEN statement_timestamp() - interval '1 day'
+                                                          AND statement_timestamp() - interval '1 minute'
+), news AS (
+    SELECT * FROM running WHERE named_before IS NULL OR named AND NOT named_before
+), noted AS (
+    INSERT INTO measured_runs (job_id, run_epoch, named) SELECT id, run_epoch, named FROM news
+        ON CONFLICT (job_id) DO UPDATE SET run_epoch = excluded.run_epoch, named = excluded.named
+)
 INSERT INTO queue_naming AS before (queue, seen, named, measured_at)
-SELECT queue, count(*),
-       count(*) FILTER (WHERE EXISTS (SELECT FROM worker_heartbeats AS beat WHERE beat.current_job_id = jobs.id)),
-       statement_timestamp()
-  FROM jobs
- WHERE status = 'in_progress' AND claimed_epoch IS DISTINCT FROM run_epoch
-   AND coalesce(started_at, updated_at) BETWEEN statement_timestamp() - interval '1 day'
-                                            AND statement_timestamp() - interval '1 minute'
+SELECT queue, count(*) FILTER (WHERE named_before IS NULL), count(*) FILTER (WHERE named), statement_timestamp()
+  FROM news
  GROUP BY queue
     ON CONFLICT (queue) DO UPDATE
    SET seen = before.seen * CASE WHEN before.seen < 1000 THEN 1 ELSE 0.5 END + excluded.seen,
-       named = before.named * CASE WHEN before.seen < 1000 THEN 1 ELSE 0.5 END + excluded.named,
+       named = least(before.named * CASE WHEN before.seen < 1000 THEN 1 ELSE 0.5 END + excluded.named,
+                     before.seen * CASE WHEN before.seen < 1000 THEN 1 ELSE 0.5 END + excluded.seen),
        measured_at = excluded.measured_at
 """
 
 
 def look_at_workers() -> None:
-    """Note which ids serve several jobs at once, and how many runs are named by a heartbeat."""
+    """Note which ids serve several jobs at once, and how many runs a heartbeat has named."""
     beat = column("worker_heartbeats.last_heartbeat")
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
@@ -135,6 +146,18 @@ def forget_gone_workers() -> int:
         cursor.execute(
             "DELETE FROM worker_observations AS seen"
             " WHERE NOT EXISTS (SELECT FROM worker_heartbeats AS beat WHERE beat.worker_id = seen.worker_id)"
+        )
+        forgotten: int = cursor.rowcount
+        return forgotten
+
+
+def forget_ended_runs() -> int:
+    """Delete the notes that a run was measured, once it has ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM measured_runs AS measured"
+            " WHERE NOT EXISTS (SELECT FROM jobs WHERE jobs.id = measured.job_id AND jobs.status = 'in_progress'"
+            "                      AND jobs.run_epoch = measured.run_epoch)"
         )
         forgotten: int = cursor.rowcount
         return forgotten

@@ -33,6 +33,7 @@ def prune() -> dict[str, int]:
         "kept answers": _delete(IdempotencyKey.objects.expired()),
     }
     observations.forget_gone_workers()
+    observations.forget_ended_runs()
     return deleted
 
 

@@ -9,7 +9,15 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from jobs.models import Job, QueueNaming, RecoveryControl, WorkerHeartbeat, WorkerObservation
+from jobs.models import (
+    Job,
+    MeasuredRun,
+    QueueNaming,
+    QueueState,
+    RecoveryControl,
+    WorkerHeartbeat,
+    WorkerObservation,
+)
 from jobs.runs import heartbeats, observations
 from jobs.runs.heartbeats import Worker
 from tests import factories
@@ -171,12 +179,45 @@ def test_share_of_named_runs_is_measured_for_runs_without_our_protocol() -> None
     observations.look_at_workers()
     naming = QueueNaming.objects.get()
     assert (naming.queue, naming.seen, naming.named, naming.names_its_jobs) == ("default", 9, 9, False)
+    tenth = factories.run(age=2 * MINUTE, claimed=False)
+    observations.look_at_workers()
+    assert not QueueNaming.objects.naming().filter(named=10).exists()
+    factories.beat("w9", tenth.pk)
     observations.look_at_workers()
     naming = QueueNaming.objects.get()
-    assert (naming.seen, naming.named, naming.names_its_jobs) == (18, 18, True)
+    assert (naming.seen, naming.named, naming.names_its_jobs) == (10, 10, True)
     assert QueueNaming.objects.naming().exists()
     assert Job.objects.unknown().count() == 0
     assert Job.objects.stale().get(claimed_epoch=None) == forgotten
+
+
+def test_silence_of_a_dead_run_says_nothing_more_about_its_queue() -> None:
+    """A worker with a fixed id was restarted and is idle: nothing names its dead run ever again."""
+    QueueState.objects.create(name="default", visibility_timeout_seconds=30)
+    QueueNaming.objects.create(queue="default", seen=1_000, named=1_000)
+    dead = factories.run(age=2 * HOUR, claimed=False)
+    Job.objects.filter(pk=dead.pk).update(worker_id="host-1")
+    factories.beat("host-1")
+    for _ in range(60):
+        observations.look_at_workers()
+    naming = QueueNaming.objects.get()
+    assert (naming.seen, naming.named) == (501, 500)
+    assert Job.objects.stale().get() == dead
+
+
+def test_run_that_ended_or_was_named_long_ago_counts_once() -> None:
+    made = factories.run(age=2 * MINUTE, claimed=False, silent=SECOND)
+    observations.look_at_workers()
+    WorkerHeartbeat.objects.update(current_job_id=None)
+    observations.look_at_workers()
+    assert QueueNaming.objects.values_list("seen", "named").get() == (1, 1)
+    assert observations.forget_ended_runs() == 0
+    Job.objects.filter(pk=made.pk).update(run_epoch=2)
+    observations.look_at_workers()
+    assert QueueNaming.objects.values_list("seen", "named").get() == (2, 1), "another run of the job"
+    Job.objects.update(status="completed")
+    assert observations.forget_ended_runs() == 1
+    assert not MeasuredRun.objects.exists()
 
 
 def test_workers_without_heartbeat_are_forgotten() -> None:
