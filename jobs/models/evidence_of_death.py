@@ -6,6 +6,8 @@ run is recovered only by a rule that an operator chose.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db.models import (
     BooleanField,
     Case,
@@ -27,13 +29,16 @@ from jobs.models.worker_observation import QueueNaming, WorkerObservation
 
 UnknownRule = RecoveryControl.UnknownRule
 
+# A worker whose last heartbeat is older than this when its run changes works without heartbeats: that they stopped proves nothing.
+BEATS_BEFORE_RUN = timedelta(days=1)
+
 
 def proven() -> Case:
     """Return whether a run that is silent has lost its worker.
 
-    It has when its own heartbeats or those of its worker stopped; also when nothing was ever heard for it although its
-    worker follows our protocol, or the workers of its queue normally name their jobs. Heartbeats of an id that several
-    processes or jobs share prove neither life nor death, as long as they come.
+    It has when its own heartbeats or those of its worker stopped, whatever they named, even just before the run; also when
+    nothing was ever heard for it although its worker follows our protocol, or the workers of its queue normally name their
+    jobs. Heartbeats of an id that several processes or jobs share prove neither life nor death, as long as they come.
     """
     shared = Q(worker_id__in=WorkerObservation.objects.shared().values("worker_id"))
     return Case(
@@ -42,7 +47,7 @@ def proven() -> Case:
         When(beat_at__isnull=False, then=True),
         When(Q(worker_id__isnull=True) & would_be_named(), then=True),
         When(worker_id__isnull=True, then=False),
-        When(worker_beat_at__gte=F("updated_at"), worker_beat_at__lt=F("stale_before"), then=True),
+        When(worker_beat_at__gte=_beats_came_since(), worker_beat_at__lt=F("stale_before"), then=True),
         When(shared & Q(worker_beat_at__gte=F("stale_before")), then=False),
         When(would_be_named(), then=True),
         default=False,
@@ -53,6 +58,10 @@ def proven() -> Case:
 def would_be_named() -> Q:
     """Return the condition of runs that a living worker names: by our protocol, or as the queue's workers normally do."""
     return _claimed() | Q(queue__in=QueueNaming.objects.naming().values("queue"))
+
+
+def _beats_came_since() -> ExpressionWrapper:
+    return ExpressionWrapper(F("updated_at") - BEATS_BEFORE_RUN, DateTimeField())
 
 
 def _claimed() -> Q:

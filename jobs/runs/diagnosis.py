@@ -83,7 +83,8 @@ def _why_silent(run: Evidence) -> tuple[Reason, str]:
     if heard_of_worker:
         sentence = f"Worker {run.worker_id} sends heartbeats, but no longer for this run: it has left it."
         return Reason.WORKER_MOVED_ON, sentence
-    return Reason.NEVER_BEAT, "No heartbeat was ever received for this run."
+    stopped = f", and those of {worker} stopped" if _is_silent(run) else ""
+    return Reason.NEVER_BEAT, f"No heartbeat was ever received for this run{stopped}."
 
 
 def _why_unknown(run: Evidence) -> str:

@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_aware
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
-from jobs.models import Job, Status, evidence_of_death
+from jobs.models import Job, Status
 from jobs.models.job import JobQuerySet
 from jobs.runs.diagnosis import Reason
 from opsconsole.kit.display import clock_time
@@ -85,7 +85,7 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
             return alive.filter(death_proven=True, beat_at=None)
         case Reason.NEVER_BEAT:
             unheard = Q(worker_id=None) | Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
-            return jobs.silent().filter(unheard, evidence_of_death.would_be_named(), beat_at=None)
+            return jobs.silent().filter(unheard, death_proven=True, beat_at=None)
         case Reason.UNKNOWN:
             return jobs.silent().exclude(death_proven=True)
         case Reason.HUNG:

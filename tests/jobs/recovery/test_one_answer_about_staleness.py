@@ -132,6 +132,13 @@ CASES = {
     "unclaimed, never a beat, no worker known": Case(run=UNCLAIMED | {"worker_id": None}, unknown=True),
     "unclaimed, its worker beats without naming it": Case(run=UNCLAIMED, elsewhere=SECOND, unknown=True),
     "unclaimed, its worker stopped": Case(run=UNCLAIMED, elsewhere=30 * MINUTE, stale=Reason.DEAD_WORKER),
+    "unclaimed, its worker stopped just before the run": Case(
+        run=UNCLAIMED, elsewhere=40 * MINUTE + 20 * SECOND, stale=Reason.NEVER_BEAT
+    ),
+    "unclaimed, its worker stopped just before the run, shared id": Case(
+        run=UNCLAIMED, elsewhere=40 * MINUTE + 20 * SECOND, shared=True, stale=Reason.NEVER_BEAT
+    ),
+    "unclaimed, its worker stopped days before the run": Case(run=UNCLAIMED, elsewhere=3 * DAY, unknown=True),
     "unclaimed, workers name their jobs": Case(run=UNCLAIMED | {"queue": "naming"}, stale=Reason.NEVER_BEAT),
     "unclaimed, workers name their jobs, its own names another": Case(
         run=UNCLAIMED | {"queue": "naming"}, elsewhere=SECOND, stale=Reason.WORKER_MOVED_ON
