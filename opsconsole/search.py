@@ -72,7 +72,7 @@ def _jobs(term: str) -> Found:
     newest = Job.objects.order_by("-created_at", "-pk").defer("payload")
     jobs = first_of_customer(newest, term, SHOWN + 1) or list(by_id(newest, term)[: SHOWN + 1])
     hits = [
-        Hit(str(job.pk), f"{job.customer_id}, {job.status}, run {job.run_epoch}", _page("jobs_job", job.pk))
+        Hit(str(job.pk), f"{job.customer}, {job.status}, run {job.run_epoch}", _page("jobs_job", job.pk))
         for job in jobs
     ]
     return _group("Jobs", hits, "jobs_job", q=term)

@@ -147,7 +147,7 @@ def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) ->
         "run_epoch": claimed.run_epoch,
         "customer_id": claimed.customer_id,
         "package_size": claimed.package_size,
-        "priority": claimed.priority_level or "",
+        "priority": claimed.priority_level,
         "payload": claimed.payload,
         "attempts": claimed.attempts,
         "beat_every_seconds": settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS,

@@ -99,12 +99,12 @@ class ClaimRequest(WorkerSaid):
 class ClaimedRun(Schema):
     job_id: UUID
     run_epoch: int = Field(examples=[1], description="Identifies the run in all later calls.")
-    customer_id: str = Field(examples=["TEST-001"])
-    package_size: int | str = Field(
+    customer_id: str | None = Field(examples=["TEST-001"], description="Null where the row has none.")
+    package_size: int | str | None = Field(
         examples=[50],
-        description="Text only where an existing column holds something else than a whole number.",
+        description="Text only where an existing column holds something else than a whole number; null where the row has none.",
     )
-    priority: str = Field(examples=["starter"])
+    priority: str | None = Field(examples=["starter"], description="Null where the row has none.")
     payload: dict[str, Any]
     attempts: int = Field(examples=[0], description="The number of earlier runs that reported a failure.")
     beat_every_seconds: int = Field(examples=[15])

@@ -11,6 +11,7 @@ from django.db.models import Count, Q, QuerySet
 
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult, Order, Result, Results, Trial
 from jobs.models import Job, Status
+from jobs.models.job import UNKNOWN_CUSTOMER
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 
@@ -66,7 +67,7 @@ def came_through(subjects: Sequence[str]) -> int:
 
 def _customers(subjects: Sequence[str]) -> dict[str, str]:
     jobs = Job.objects.filter(pk__in=subjects).values_list("pk", "customer_id")
-    return {str(pk): customer for pk, customer in jobs}
+    return {str(pk): customer or UNKNOWN_CUSTOMER for pk, customer in jobs}
 
 
 def _kind(action: JobAction, verb: str, done_word: str, trial: Trial | None) -> Kind:

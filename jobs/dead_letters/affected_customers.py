@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce, Now
 from django_stubs_ext import WithAnnotations
 
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Status
+from jobs.models.job import UNKNOWN_CUSTOMER
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.short_ids import short_id
@@ -52,7 +53,7 @@ class AffectedCustomers:
     def longest(self) -> str:
         """Return a phrase such as "CUST-1, job 5a3c91d2, due 3 h 10 min ago"."""
         job = self.overdue[0]
-        return f"{job.customer_id}, job {short_id(job.pk)}, {_owed(job)}"
+        return f"{job.customer}, job {short_id(job.pk)}, {_owed(job)}"
 
     def for_support(self) -> str:
         """Return text that support can copy into a reply to a customer."""
@@ -70,7 +71,7 @@ def affected_by(dlq: DeadLetterQueue) -> AffectedCustomers | None:
     letters = DeadLetter.objects.present().replaced_by_requeue().filter(dlq=dlq, job_id__isnull=False)
     ids = set(letters.order_by("-first_seen_at").values_list("job_id", flat=True)[:MOST_COUNTED])
     owed = Job.objects.filter(pk__in=ids).exclude(status__in=[Status.COMPLETED, Status.CANCELLED])
-    customers = Counter(str(name) for name in owed.values_list("customer_id", flat=True))
+    customers = Counter(name or UNKNOWN_CUSTOMER for name in owed.values_list("customer_id", flat=True))
     if not customers:
         return None
     due = owed.annotate(read_at=Now(), due_at=Coalesce("deadline_at", "created_at")).order_by("due_at", "pk")

@@ -55,6 +55,7 @@ class Status(models.TextChoices):
 
 
 # What a worker reads of the columns that are otherwise cut.
+UNKNOWN_CUSTOMER = "unknown customer"
 _UNCUT = ("customer_id", "priority_level", "payload")
 
 
@@ -272,6 +273,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def customer(self) -> str:
+        """Return the customer's id as a person reads it: an existing column may hold null."""
+        return self.customer_id or UNKNOWN_CUSTOMER
 
 
 JobWithEvidence: TypeAlias = "WithAnnotations[Job, EvidenceColumns]"

@@ -22,6 +22,7 @@ from alerts import notify
 from alerts.notify import UNTITLED, Trouble
 from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models.job import UNKNOWN_CUSTOMER
 from jobs.models.worker import stale_after
 from jobs.recovery import outlook, outlook_wording, surroundings
 from jobs.runs import observations, worker_kinds
@@ -119,7 +120,9 @@ def told_stale(recovered: int, quarantined: int, now: int, prospect: str) -> Rea
 def quarantined_jobs() -> Reading:
     jobs = Job.objects.filter(status=Status.QUARANTINED)
     latest = jobs.order_by("-created_at", "-pk").values_list("pk", "customer_id")[:3]
-    return told_quarantined(counting.count(jobs), [f"{customer}: job {pk}" for pk, customer in latest])
+    return told_quarantined(
+        counting.count(jobs), [f"{customer or UNKNOWN_CUSTOMER}: job {pk}" for pk, customer in latest]
+    )
 
 
 def told_quarantined(count: int, latest: list[str]) -> Reading:

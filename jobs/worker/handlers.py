@@ -40,12 +40,13 @@ class RunningJob:
     """The job as it was when this run began. ``attempts`` is the number of earlier runs that reported a failure.
 
     ``package_size`` is text only where an existing column holds something else than a whole number.
+    ``customer_id``, ``package_size`` and ``priority`` are None where the row has null.
     """
 
     id: UUID
-    customer_id: str
-    package_size: int | str
-    priority: str
+    customer_id: str | None
+    package_size: int | str | None
+    priority: str | None
     payload: dict[str, Any]
     epoch: int
     attempts: int

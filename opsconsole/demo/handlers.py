@@ -14,7 +14,7 @@ SECONDS_EACH = 0.6
 
 def submit_directories(run: RunContext) -> dict[str, Any]:
     """Submit to as many directories as the package holds; ``payload["trouble"]`` says what goes wrong."""
-    directories = int(run.job.package_size)
+    directories = int(run.job.package_size or 0)
     for number in range(1, directories + 1):
         time.sleep(run.job.payload.get("seconds_each", SECONDS_EACH))
         run.check()

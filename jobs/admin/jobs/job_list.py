@@ -73,7 +73,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
 
     @admin.display(description="customer")
     def customer(self, job: Job) -> str:
-        return str(job.customer_id)
+        return job.customer
 
     @admin.display(description="status")
     def state(self, job: ShownJob) -> SafeString:

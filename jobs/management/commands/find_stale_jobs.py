@@ -70,7 +70,7 @@ def _as_row(each: Outlook) -> str:
     reason = diagnose(job).reason
     why = reason.label if reason else ""
     worker = job.worker_id or "-"
-    return f"{job.pk}  {job.customer_id:<20}  run {job.run_epoch:<3}  {silence:>12}  {why:<16}  {will:<10}  {worker}"
+    return f"{job.pk}  {job.customer:<20}  run {job.run_epoch:<3}  {silence:>12}  {why:<16}  {will:<10}  {worker}"
 
 
 def _summary(outlooks: list[Outlook], limit: int) -> str:

@@ -15,10 +15,10 @@ def work(run: RunContext) -> dict[str, int]:
     number = int(str(run.job.id)[:8], 16)
     if number % FAILS_FOR_GOOD == 0:
         raise PermanentError("the directory refuses this customer")
-    for step in range(int(run.job.package_size)):
+    for step in range(int(run.job.package_size or 0)):
         run.check()
         run.note(f"directory {step}")
         time.sleep(STEP_SECONDS)
     if number % FAILS_ONCE == 1 and run.job.attempts == 0:
         raise ConnectionError("the directory did not answer")
-    return {"directories": int(run.job.package_size)}
+    return {"directories": int(run.job.package_size or 0)}
