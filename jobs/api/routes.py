@@ -274,12 +274,15 @@ def _known(job_id: UUID) -> None:
 
 def _refuse(refused: Refused) -> NoReturn:
     refusal = refused.refusal
+    constraint = refused.rule.constraint if refused.rule else ""
+    named: dict[str, Any] = {"constraint": constraint} if constraint else {}
     raise Problem(
         404 if refusal is Refusal.UNKNOWN_JOB else 409,
-        f"{refusal.value[0].upper()}{refusal.value[1:]}.",
+        refused.sentence,
         reason=refusal.name.lower(),
         settled=refusal.settled,
         retryAfter=round(refused.retry_in.total_seconds()),
+        **named,
     )
 
 

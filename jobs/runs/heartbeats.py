@@ -76,9 +76,10 @@ def _verdict(rows: Rows, worker: Worker) -> Verdict:
     return Verdict.CANCELLED if status == Status.CANCELLED else Verdict.SUPERSEDED
 
 
-def count_locked(worker: Worker, messages: int) -> None:
-    """Write into the worker's row how many messages it gave back because their rows were locked."""
-    round_trip.run(statements.COUNT_LOCKED, {"messages": messages} | worker.parameters)
+def count_given_back(worker: Worker, *, locked: int, refused: int) -> None:
+    """Write into the worker's row how many messages it gave back: their rows were locked, or the database refused the claim."""
+    counted = {"locked": locked, "refused": refused}
+    round_trip.run(statements.COUNT_GIVEN_BACK, counted | worker.parameters)
 
 
 def note_ahead(worker: Worker, job_id: UUID, run_epoch: int | None) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import Error
 
 from jobs.messaging import outbox
 from jobs.models import Job, Status
 from jobs.runs import heartbeats, statements
 from jobs.runs.heartbeats import Worker
-from opsconsole.kit import round_trip
+from opsconsole.kit import refusals, round_trip
 from opsconsole.kit.bounded_columns import UnreadableDocument
 from opsconsole.kit.doubling import MOST_DOUBLINGS, doubled
 from opsconsole.kit.round_trip import RowLocked, Rows
@@ -41,6 +42,7 @@ class Refusal(StrEnum):
     UNREADABLE = "the job's payload can't be read, so the job has failed"
     AHEAD = "the message is about a later run than the row, as after a restore of the database"
     LOCKED = "another transaction locks the job's row"
+    REFUSED_BY_DATABASE = "a rule of the database refuses the claim"
 
     @property
     def settled(self) -> bool:
@@ -63,8 +65,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Refused:
+    """A refused claim. ``rule``: the constraint or trigger of theirs that refuses it."""
+
     refusal: Refusal
     retry_in: timedelta = timedelta(0)
+    rule: refusals.Refusal | None = None
+
+    @property
+    def sentence(self) -> str:
+        if self.rule:
+            return f"{self.rule.sentence} Nothing was changed."
+        return f"{self.refusal.value[0].upper()}{self.refusal.value[1:]}."
 
 
 class Failure(StrEnum):
@@ -99,6 +110,12 @@ def claim(
         won, rows = round_trip.run(statements.CLAIM, parameters | worker.parameters)
     except RowLocked:
         return Refused(Refusal.LOCKED, FIRST_LOCKED_RELEASE)
+    except Error as error:
+        rule = refusals.of(error)
+        if rule is None:
+            raise
+        # The rule may allow it later, as one that lets a customer have one run at a time.
+        return Refused(Refusal.REFUSED_BY_DATABASE, FIRST_LOCKED_RELEASE, rule)
     if won:
         return _claimed(Run(job_id, won[0][0], worker))
     refused = _refusal(run_epoch, rows)

@@ -258,7 +258,9 @@ UPDATE worker_heartbeats
  WHERE worker_id = %(worker)s
 """
 
-COUNT_LOCKED = """
-UPDATE worker_heartbeats SET metadata = metadata || jsonb_build_object('messages_given_back_locked', %(messages)s::int)
+COUNT_GIVEN_BACK = """
+UPDATE worker_heartbeats
+   SET metadata = metadata || jsonb_build_object('messages_given_back_locked', %(locked)s::int,
+                                                 'messages_given_back_refused', %(refused)s::int)
  WHERE worker_id = %(worker)s
 """

@@ -71,6 +71,7 @@ class Consumer:
         self.worker = Worker(new_worker_id())
         self.finished_runs = 0
         self.locked_messages = 0
+        self.refused_messages = 0
         self._doubt: _Doubt | None = None
         self._unreported: set[tuple[UUID, int]] = set()
         self._session: object = None
@@ -95,10 +96,12 @@ class Consumer:
         self._give_back()
         self._leave()
         logger.info(
-            "Worker %s left after %d runs. It gave back %d messages because their rows were locked.",
+            "Worker %s left after %d runs. It gave back %d messages because their rows were locked, and %d because the "
+            "database refused the claim.",
             self.worker.id,
             self.finished_runs,
             self.locked_messages,
+            self.refused_messages,
         )
 
     def poll(self) -> None:
@@ -193,30 +196,35 @@ class Consumer:
 
     def _decline(self, received: Received, message: JobMessage, refused: Refused) -> None:
         """Handle a refused claim: delete a settled message, and return any other with a growing delay."""
-        logger.info("%s run %s: not taken: %s", message.job_id, message.run_epoch or "?", refused.refusal)
+        level = logging.WARNING if refused.rule else logging.INFO
+        why = refused.sentence if refused.rule else refused.refusal
+        logger.log(level, "%s run %s: not taken: %s", message.job_id, message.run_epoch or "?", why)
         if refused.refusal.settled:
             sqs.delete(received)
         elif refused.refusal is Refusal.TOO_EARLY:
             _release(received, refused.retry_in)
-        elif refused.refusal is Refusal.LOCKED:
-            self._give_back_locked(received, message, refused.retry_in)
+        elif refused.refusal in {Refusal.LOCKED, Refusal.REFUSED_BY_DATABASE}:
+            self._put_off(received, message, refused)
         else:
             _release(received, release_delay(received.receive_count))
 
-    def _give_back_locked(self, received: Received, message: JobMessage, delay: timedelta) -> None:
-        """Return a message whose row another transaction locks, and count it. This worker goes on with others.
+    def _put_off(self, received: Received, message: JobMessage, refused: Refused) -> None:
+        """Return a message whose row is locked or whose claim the database refuses, and count it. This worker goes on with others.
 
         SQS would make a dead letter of a message that is received too often, so after the second receive the outbox sends
         a new one. A FIFO queue would take that for a copy of the first.
         """
-        longer = doubled(delay, received.receive_count - 1, LONGEST_RELEASE)
+        longer = doubled(refused.retry_in, received.receive_count - 1, LONGEST_RELEASE)
         again = received.receive_count >= PUT_OFF_AFTER and not sqs.is_fifo(self.queue.url)
         if again and lifecycle.put_off(message.job_id, message.run_epoch, longer):
             self._delete(received)
         else:
             _release(received, longer)
-        self.locked_messages += 1
-        heartbeats.count_locked(self.worker, self.locked_messages)
+        if refused.refusal is Refusal.LOCKED:
+            self.locked_messages += 1
+        else:
+            self.refused_messages += 1
+        heartbeats.count_given_back(self.worker, locked=self.locked_messages, refused=self.refused_messages)
 
     def _bury(self, received: Received, reason: str) -> None:
         """Move an unreadable message to the dead letter queue, unchanged, with the reason."""

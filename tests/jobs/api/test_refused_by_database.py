@@ -138,6 +138,29 @@ def test_refused_report_of_a_worker(post: Post) -> None:
     assert run.status == Status.IN_PROGRESS
 
 
+@pytest.mark.django_db(transaction=True)
+def test_refused_claim_is_not_settled(post: Post) -> None:
+    factories.run(silent=factories.SECOND)
+    waiting = factories.job()
+    execute("CREATE UNIQUE INDEX one_running ON jobs (customer_id) WHERE status = 'in_progress'")
+
+    try:
+        response = post(f"/api/jobs/{waiting.pk}/claim", worker_id="node-1", run_epoch=1)
+    finally:
+        execute("DROP INDEX one_running")
+
+    problem = response.json()
+    assert (response.status_code, problem["reason"], problem["settled"]) == (
+        409,
+        "refused_by_database",
+        False,
+    )
+    assert (problem["constraint"], problem["retryAfter"]) == ("one_running", 30)
+    assert problem["detail"].endswith("Nothing was changed.")
+    waiting.refresh_from_db()
+    assert waiting.status == Status.PENDING
+
+
 def test_our_own_failures_stay_failures(post: Post) -> None:
     execute("ALTER TABLE job_events RENAME COLUMN actor TO other")
     assert post(**JOB).status_code >= 500

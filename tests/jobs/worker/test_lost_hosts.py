@@ -88,6 +88,17 @@ def locked_by_a_stranger(job: Job, strength: str = "UPDATE") -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_run_per_customer() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE UNIQUE INDEX one_running ON jobs (customer_id) WHERE status = 'in_progress'")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX one_running")
+
+
 def fail(context: RunContext) -> None:
     raise ValueError("it broke")
 
@@ -190,6 +201,30 @@ class TestLockedRow:
         assert dispatcher.dispatch().sent == 1
         worker.poll()
         assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
+
+    def test_claim_that_a_constraint_refuses_is_put_off(
+        self, fake: FakeSqs, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        now = [0.0]
+        fake.clock = lambda: now[0]
+        running, waiting = factories.run(silent=timedelta(0)), factories.job()
+        send(waiting)
+        worker = consumer()
+        with one_run_per_customer():
+            for now[0] in (0.0, 31.0):
+                worker.poll()
+        assert "constraint 'one_running'" in caplog.text
+        assert "does not answer" not in caplog.text
+        assert (worker.refused_messages, worker.locked_messages) == (2, 0)
+        metadata = WorkerHeartbeat.objects.get(worker_id=worker.worker.id).metadata
+        assert metadata["messages_given_back_refused"] == 2
+        assert not fake.bodies(URL), "the outbox sends a new one"
+        assert Job.objects.get(pk=waiting.pk).status == Status.PENDING
+        Job.objects.filter(pk=running.pk).update(status=Status.COMPLETED)
+        Outbox.objects.update(available_at=Now())
+        assert dispatcher.dispatch().sent == 1
+        worker.poll()
+        assert Job.objects.get(pk=waiting.pk).status == Status.COMPLETED
 
     def test_run_that_was_taken_meanwhile_is_not_put_off(self) -> None:
         job = factories.run()
