@@ -183,7 +183,7 @@ class Consumer:
         self._carry_out(claimed)
 
     def _carry_out(self, job: Job) -> None:
-        if not execution.carry_out(job, self.worker, self.handler):
+        if not execution.carry_out(job, self.worker, self.handler, self._told_to_stop):
             self._unreported.add((job.pk, job.run_epoch))
         self.finished_runs += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,25 +17,42 @@ from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Run
 from jobs.worker.handlers import Handler, PermanentError, RunContext, RunningJob, RunStopped
 from jobs.worker.heartbeat_thread import Pulse
-from jobs.worker.outages import insist
+from jobs.worker.outages import DATABASE_AWAY, insist
+from opsconsole.kit.errors import first_line
 from opsconsole.kit.storable import json_problem
 
 logger = logging.getLogger("jobs.worker")
 
 
-def carry_out(job: Job, worker: Worker, handler: Handler) -> bool:
+def carry_out(
+    job: Job, worker: Worker, handler: Handler, told_to_stop: threading.Event | None = None
+) -> bool:
     """Run a job that this worker has claimed, and report the result, however long the database is away.
 
-    Return False when the database refuses the report: the row still says that the run is in progress.
+    Return False when the database refuses the report, or did not take it in time after the order to stop: the row still
+    says that the run is in progress.
     """
     run = Run(job.pk, job.run_epoch, worker)
     logger.info("%s run %d: begun", run.job_id, run.epoch)
     with Pulse(run) as pulse:
-        report = _work(run, handler, RunContext(RunningJob.of(job), pulse))
+        report = _work(run, handler, RunContext(RunningJob.of(job), pulse, told_to_stop))
     try:
         # The thread with the heartbeats has ended: none of them may arrive after the report.
-        insist(report, meanwhile=partial(heartbeats.say, worker, run.job_id, run.epoch))
+        insist(
+            report,
+            meanwhile=partial(heartbeats.say, worker, run.job_id, run.epoch),
+            told_to_stop=told_to_stop,
+        )
         return True
+    except DATABASE_AWAY as error:
+        logger.warning(
+            "%s run %d: told to stop, and the result could not be recorded in time. The run will be found stale: %s",
+            run.job_id,
+            run.epoch,
+            first_line(error),
+        )
+        connection.close()
+        return False
     except Error:
         # A retry would not help, for example with a CHECK constraint. Recovery finds the run and shows it.
         logger.exception("%s run %d: the result can't be recorded", run.job_id, run.epoch)

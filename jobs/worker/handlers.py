@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -67,18 +68,20 @@ class RunningJob:
 class RunContext:
     """A run, as its handler sees it."""
 
-    def __init__(self, job: RunningJob, pulse: Pulse) -> None:
+    def __init__(self, job: RunningJob, pulse: Pulse, told_to_stop: threading.Event | None = None) -> None:
         self.job = job
         self._pulse = pulse
+        self._insist = partial(insist, told_to_stop=told_to_stop)
 
     def note(self, text: str, reference: str = "") -> None:
         """Record what the run has done outside, with its id or link there.
 
         Operators read it before they requeue the job. The call waits while the database is away, because a record of
-        paid work must not be lost.
+        paid work must not be lost. A worker that was told to stop waits for at most the threshold of stale runs, then
+        raises the error.
         """
-        if not insist(partial(lifecycle.progress, self._pulse.run, text, reference=reference)):
-            insist(self._pulse.look)
+        if not self._insist(partial(lifecycle.progress, self._pulse.run, text, reference=reference)):
+            self._insist(self._pulse.look)
 
     @property
     def should_stop(self) -> bool:

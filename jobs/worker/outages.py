@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,6 +20,7 @@ from django.db import (
     connection,
 )
 
+from jobs.models.worker import stale_after
 from opsconsole.kit.database_troubles import Trouble, headline, trouble_behind
 from opsconsole.kit.doubling import doubled
 from opsconsole.kit.errors import first_line
@@ -68,13 +70,35 @@ class Patience:
         self._last_error = None
 
 
-def insist(action: Callable[[], Answer], *, meanwhile: Callable[[], object] | None = None) -> Answer:
+class _StopLimit:
+    """The time that is left to record what a run did, counted from the first failure after the order to stop."""
+
+    def __init__(self, told_to_stop: threading.Event | None) -> None:
+        self._told_to_stop = told_to_stop
+        self._ends_at: float | None = None
+
+    def is_over(self) -> bool:
+        if self._told_to_stop is None or not self._told_to_stop.is_set():
+            return False
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + stale_after().total_seconds()
+        return time.monotonic() >= self._ends_at
+
+
+def insist(
+    action: Callable[[], Answer],
+    *,
+    meanwhile: Callable[[], object] | None = None,
+    told_to_stop: threading.Event | None = None,
+) -> Answer:
     """Retry until the database answers and the row is free, so that no record of what a run did is lost.
 
-    ``meanwhile`` is called between the tries, as far as the database lets it: a waiting run is alive.
+    ``meanwhile`` is called between the tries, as far as the database lets it: a waiting run is alive. After
+    ``told_to_stop``, raise the last error when the tries fail for longer than the threshold of stale runs.
     """
     away = Patience("The database")
     locked = Patience("The job's row", "is locked by another transaction", "is free again")
+    limit = _StopLimit(told_to_stop)
     while True:
         close_old_connections()
         try:
@@ -82,9 +106,13 @@ def insist(action: Callable[[], Answer], *, meanwhile: Callable[[], object] | No
         except RowLocked as error:
             away.succeeded()
             pause = locked.failed(error)
+            if limit.is_over():
+                raise
         except DATABASE_AWAY as error:
             connection.close()
             pause = away.failed(error)
+            if limit.is_over():
+                raise
         else:
             away.succeeded()
             locked.succeeded()

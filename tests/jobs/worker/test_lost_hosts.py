@@ -202,6 +202,34 @@ class TestLockedRow:
         worker.poll()
         assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
 
+    @pytest.mark.parametrize("handler", [lambda context: None, fail], ids=["complete", "fail"])
+    def test_stop_ends_the_wait_for_a_report(
+        self, fake: FakeSqs, hasty: None, settings: Any, caplog: pytest.LogCaptureFixture, handler: Any
+    ) -> None:
+        settings.OPSCONSOLE_STALE_AFTER_SECONDS = 1
+        job = factories.job()
+        send(job)
+        begun, go_on = threading.Event(), threading.Event()
+
+        def work(context: RunContext) -> None:
+            begun.set()
+            go_on.wait(10)
+            handler(context)
+
+        worker = consumer(work)
+        thread = threading.Thread(target=_run, args=(worker,))
+        thread.start()
+        assert begun.wait(10)
+        with locked_by_a_stranger(job, "NO KEY UPDATE"):
+            go_on.set()
+            wait_until(lambda: "keeps the rows locked" in caplog.text)
+            worker.stop()
+            thread.join(15)
+            assert not thread.is_alive()
+        assert "The run will be found stale" in caplog.text
+        assert Job.objects.get(pk=job.pk).status == Status.IN_PROGRESS
+        assert not WorkerHeartbeat.objects.filter(worker_id=worker.worker.id).exists()
+
     def test_claim_that_a_constraint_refuses_is_put_off(
         self, fake: FakeSqs, caplog: pytest.LogCaptureFixture
     ) -> None:
