@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 
@@ -16,12 +16,14 @@ from alerts.watch import monitor_alerts
 from jobs import sqs
 from jobs.dead_letters import origins, removed_queues, search_text
 from jobs.dead_letters.affected_customers import AffectedCustomers, affected_by, failures_in
+from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
+from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit import figures, intervals, pauses
 from opsconsole.kit.counting import exactly
-from opsconsole.kit.row_locks import locked
+from opsconsole.kit.row_locks import locked, waited_in_vain
 from opsconsole.kit.short_ids import short_id
 
 # For all queues together; the cluster ends a task after 90 seconds.
@@ -46,7 +48,9 @@ class CheckedQueue:
             return f"{self.dlq}: could not be read. {self.visited.problem}"
         if not self.visited.depth:
             return f"{self.dlq}: empty"
-        return f"{self.dlq}: {exactly(self.visited.depth, 'dead letter')}, {self.new:,} new; {coverage(self.dlq)}"
+        locked_by_others = f", {self.visited.locked:,} locked by others" if self.visited.locked else ""
+        letters = f"{exactly(self.visited.depth, 'dead letter')}, {self.new:,} new{locked_by_others}"
+        return f"{self.dlq}: {letters}; {coverage(self.dlq)}"
 
 
 def check(every: timedelta | None = None) -> list[CheckedQueue]:
@@ -59,9 +63,19 @@ def check(every: timedelta | None = None) -> list[CheckedQueue]:
     removed_queues.retire_letters()
     removed_queues.end_alerts()
     seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
-    checked = [check_one(dlq, Budget(seconds=seconds), every) for dlq in queues]
+    checked = [_check_if_free(dlq, Budget(seconds=seconds), every) for dlq in queues]
     search_text.catch_up()
     return checked
+
+
+def _check_if_free(dlq: DeadLetterQueue, budget: Budget, every: timedelta | None) -> CheckedQueue:
+    """Check this queue. One whose rows others keep locked can't be checked now, and the next queue's turn comes."""
+    try:
+        return check_one(dlq, budget, every)
+    except OperationalError as error:
+        if not waited_in_vain(error):
+            raise
+        return CheckedQueue(dlq, Visit(depth=None, problem="Other transactions keep its rows locked."), 0)
 
 
 def check_one(dlq: DeadLetterQueue, budget: Budget, every: timedelta | None = None) -> CheckedQueue:
@@ -99,8 +113,12 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
         if visited.depth is None:
             notify.measure("dlq_not_empty", None, scope=str(dlq), why_unknown=visited.problem)
             return 0
-        news, affected = _NewLetters.of(dlq), affected_by(dlq)
-        DeadLetter.objects.filter(dlq=dlq, told_at=None).update(told_at=Now())
+        # Letters that others keep locked are told by a later check.
+        mine = DeadLetter.objects.filter(
+            pk__in=FreeLetters().lock(DeadLetter.objects.filter(dlq=dlq, told_at=None))
+        )
+        news, affected = _NewLetters.of(mine), affected_by(dlq)
+        mine.update(told_at=Now())
         notify.measure(
             "dlq_not_empty",
             visited.depth,
@@ -126,8 +144,8 @@ class _NewLetters:
     failures: int
 
     @classmethod
-    def of(cls, dlq: DeadLetterQueue) -> _NewLetters:
-        untold = DeadLetter.objects.present().filter(dlq=dlq, told_at=None)
+    def of(cls, letters: DeadLetterQuerySet) -> _NewLetters:
+        untold = letters.present()
         groups = set(untold.values_list("group", flat=True).distinct())
         reported_letters = DeadLetter.objects.filter(group__in=groups, told_at__isnull=False)
         known = set(reported_letters.values_list("group", flat=True).distinct())

@@ -35,6 +35,7 @@ def work(budget: Budget | None = None) -> FulfilmentTurn:
     queues = origins.configured()
     removed_queues.retire_letters()
     done.unknown = sending.give_up_intents()
+    sending.finish_copies()
     done.sent = replay.settle_requeued() + replay.send_copies(stop_at)
     for dlq in queues:
         if monotonic() < stop_at and has_requests(dlq):

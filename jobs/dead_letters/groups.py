@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from jobs.dead_letters.fingerprint import Fingerprint
 from jobs.models import FailureGroup
+from opsconsole.kit.row_locks import locked_if_free
 
 
 def of(prints: Iterable[Fingerprint]) -> dict[str, FailureGroup]:
     """Return the group of each fingerprint by its key, and record that a letter of it was just seen."""
     wanted = {each.key: each for each in prints}
     groups = FailureGroup.objects.filter(fingerprint__in=wanted)
-    groups.update(last_seen_at=Now())
+    with transaction.atomic():
+        # Of a group that others keep locked, only this time is not recorded.
+        free = list(locked_if_free(groups.order_by("pk")).values_list("pk", flat=True))
+        FailureGroup.objects.filter(pk__in=free).update(last_seen_at=Now())
     groups_by_key = {group.fingerprint: group for group in groups}
     if missing := [each for key, each in wanted.items() if key not in groups_by_key]:
         FailureGroup.objects.bulk_create(

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
+from django.db import transaction
 from django.db.models import DateTimeField as Time
 from django.db.models import ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Coalesce, Now
 
 from jobs import sqs
 from jobs.dead_letters import departures, replay
+from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.scan import Budget, ScanResult, scan
 from jobs.models import DeadLetter, DeadLetterQueue
 
@@ -32,6 +34,7 @@ class Visit:
     """The result of a visit. ``depth`` None: it could not be read, and ``problem`` says why.
 
     ``busy``: another process scans the queue; ``paused``: checks are paused; ``pause``: why no more was sent.
+    ``locked``: letters that were left alone, because others keep their rows locked.
     """
 
     depth: int | None
@@ -41,6 +44,7 @@ class Visit:
     seen: int = 0
     deleted: int = 0
     sent: int = 0
+    locked: int = 0
     pause: str = ""
 
 
@@ -64,14 +68,13 @@ def read_depth(dlq: DeadLetterQueue) -> sqs.QueueDepth:
     """Read the depth and store it. Raise ``sqs.QueueError`` when SQS refuses."""
     depth = sqs.depth(dlq.url)
     retention = timedelta(seconds=depth.retention_seconds)
-    if dlq.retention_seconds != depth.retention_seconds:
-        expiry = ExpressionWrapper(F("sent_at") + Value(retention), Time())
-        DeadLetter.objects.present().filter(dlq=dlq).update(expires_at=expiry)
+    all_have_it = dlq.retention_seconds == depth.retention_seconds or _let_expire_after(dlq, retention)
     DeadLetterQueue.objects.filter(pk=dlq.pk).update(
         visible=depth.visible,
         in_flight=depth.in_flight,
         delayed=depth.delayed,
-        retention_seconds=depth.retention_seconds,
+        # The next reading tries those again that others keep locked.
+        retention_seconds=depth.retention_seconds if all_have_it else dlq.retention_seconds,
         read_at=Now(),
         checked_at=Now(),
         unreadable_since=None,
@@ -79,6 +82,16 @@ def read_depth(dlq: DeadLetterQueue) -> sqs.QueueDepth:
     )
     dlq.refresh_from_db()
     return depth
+
+
+@transaction.atomic
+def _let_expire_after(dlq: DeadLetterQueue, retention: timedelta) -> bool:
+    """Set when SQS will delete the letters of the queue; return whether that was possible for all."""
+    free = FreeLetters()
+    mine = free.lock(DeadLetter.objects.present().filter(dlq=dlq))
+    expiry = ExpressionWrapper(F("sent_at") + Value(retention), Time())
+    DeadLetter.objects.filter(pk__in=mine).update(expires_at=expiry)
+    return not free.passed_over
 
 
 @contextmanager
@@ -102,7 +115,8 @@ def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visi
     handler = replay.PageHandler(dlq)
     scanned = scan(dlq.url, before.total, handler, budget)
     full = is_full(before, scanned)
-    departures.note_missed(dlq, began=began, full=full, empty=before.total == 0 and not scanned.seen)
+    empty = before.total == 0 and not scanned.seen
+    departures.note_missed(dlq, began=began, full=full, empty=empty, free=handler.free)
     about = max(before.total, scanned.seen)
     DeadLetterQueue.objects.filter(pk=dlq.pk).update(seen=scanned.seen, about=about, full=full)
     after = read_depth(dlq) if scanned.deleted else before
@@ -111,6 +125,7 @@ def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visi
         seen=scanned.seen,
         deleted=scanned.deleted,
         sent=handler.sent,
+        locked=len(handler.free.passed_over),
         pause=handler.pause,
     )
 

@@ -6,6 +6,7 @@ scan finds the messages that are still there, and their letters are in the queue
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -16,10 +17,12 @@ from django.db.models.functions import Now
 from alerts import notify
 from alerts.watch import monitor_alerts
 from jobs.dead_letters import origins
+from jobs.dead_letters.free_letters import FreeLetters
 from jobs.letter_ledger import settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
-from opsconsole.kit.row_locks import locked
+
+logger = logging.getLogger("jobs.dead_letters")
 
 REASON = "Its dead letter queue was removed from the settings."
 GOES_ON = f"{REASON} The console continues from the stored copy."
@@ -28,18 +31,22 @@ NOT_DELETED = f"{REASON} The message was not deleted there."
 # The rules whose alerts are about one dead letter queue each.
 RULES = ("dlq_not_empty", "dead_letters_expiring", "dlq_unreadable")
 PAGE = 500
+BEGINNING = UUID(int=0)
 
 
 def retire_letters() -> int:
     """Settle the letters of dead letter queues that are no longer configured; return how many.
 
     Undecided letters become copies in the console. Replays continue from the copies. What only remained to be deleted is
-    done.
+    done. Those that others keep locked are left for the next call.
     """
-    retired = 0
-    while ids := _concerned()[:PAGE]:
+    retired, behind, free = 0, BEGINNING, FreeLetters()
+    while ids := list(_concerned().filter(pk__gt=behind).order_by("pk").distinct()[:PAGE]):
+        behind = ids[-1]
         with transaction.atomic():
-            retired += _retire(list(ids))
+            retired += _retire(ids, free)
+    if free.passed_over:
+        logger.warning("%d letters of removed queues are locked by others.", len(free.passed_over))
     return retired
 
 
@@ -67,9 +74,8 @@ def _requests() -> QuerySet[ReplayAttempt]:
     return ReplayAttempt.objects.filter(state__in=[State.WANTED, State.SENT], from_copy=False)
 
 
-def _retire(ids: Sequence[UUID]) -> int:
-    rows = DeadLetter.objects.light().filter(pk__in=ids).order_by("pk")
-    letters = [letter.pk for letter in locked(rows)]
+def _retire(ids: Sequence[UUID], free: FreeLetters) -> int:
+    letters = free.lock(DeadLetter.objects.filter(pk__in=ids))
     settlement.end_fulfilled(letters, outcome=NOT_DELETED)
     _continue_from_copies(letters)
     in_queue = DeadLetter.objects.filter(pk__in=letters, state=DeadLetter.State.IN_QUEUE)

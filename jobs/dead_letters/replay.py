@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from jobs import sqs
 from jobs.dead_letters import sending, snapshot
+from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.sending import Parcel, QueueAndGroup
 from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
@@ -35,17 +36,19 @@ OUGHT_TO_BE_GONE = (DeadLetter.State.REPLAYED, DeadLetter.State.DISCARDED)
 class PageHandler:
     """Handles the pages of messages that one scan of a queue holds.
 
-    ``pause``: why it sends no more; ``stopped``: the FIFO groups of which it sends no more.
+    ``pause``: why it sends no more; ``stopped``: the FIFO groups of which it sends no more. ``free`` tells the letters
+    that were left alone, because others keep their rows locked.
     """
 
     dlq: DeadLetterQueue
     sent: int = 0
     pause: str = ""
     stopped: set[QueueAndGroup] = field(default_factory=set)
+    free: FreeLetters = field(default_factory=FreeLetters)
 
     def __call__(self, held: Sequence[Received]) -> set[str]:
         """Store these messages, carry out the requests for them, and return the ids of those that were deleted."""
-        letters = snapshot.keep(self.dlq, held)
+        letters = snapshot.keep(self.dlq, held, self.free)
         attempts = entries.of_letters(letters.values())
         in_hand = [(each, letters[each.message_id]) for each in held if each.message_id in letters]
         sent = self._send(in_hand, attempts)
@@ -54,7 +57,8 @@ class PageHandler:
                 (received, letter)
                 for received, letter in in_hand
                 if letter.pk in sent or _is_to_be_deleted(letter, attempts.get(letter.pk))
-            ]
+            ],
+            self.free,
         )
 
     def _send(
@@ -97,13 +101,13 @@ def _parcel(received: Received, letter: DeadLetter, attempt: ReplayAttempt) -> P
     )
 
 
-def _delete(going: Sequence[tuple[Received, DeadLetter]]) -> set[str]:
+def _delete(going: Sequence[tuple[Received, DeadLetter]], free: FreeLetters) -> set[str]:
     """Delete these messages in batches, and record together those that SQS confirms."""
     deleted: set[str] = set()
     for start in range(0, len(going), sqs.BATCH_ENTRIES):
         deleted |= _delete_batch([received for received, _ in going[start : start + sqs.BATCH_ENTRIES]])
     if deleted:
-        record_deleted([letter for received, letter in going if received.message_id in deleted])
+        record_deleted([letter for received, letter in going if received.message_id in deleted], free)
     return deleted
 
 
@@ -116,10 +120,14 @@ def _delete_batch(batch: Sequence[Received]) -> set[str]:
         return set()
 
 
-def record_deleted(letters: Sequence[DeadLetter]) -> None:
-    """Record that these letters left their queue. One restored in the meantime is kept as the copy in the console."""
-    ids = [letter.pk for letter in letters]
+def record_deleted(letters: Sequence[DeadLetter], free: FreeLetters | None = None) -> None:
+    """Record that these letters left their queue. One restored in the meantime is kept as the copy in the console.
+
+    Those that others keep locked are found to be gone by a later scan.
+    """
+    left = DeadLetter.objects.filter(pk__in=[letter.pk for letter in letters])
     with transaction.atomic():
+        ids = (free or FreeLetters()).lock(left)
         settlement.end_fulfilled(ids, deleted_at=Now())
         in_queue = DeadLetter.objects.filter(pk__in=ids, state=DeadLetter.State.IN_QUEUE)
         in_queue.update(state=DeadLetter.State.KEPT)
@@ -162,8 +170,7 @@ def _settle(rows: Sequence[ReplayAttempt], messages: dict[JobAndEpoch, Outbox]) 
             state=State.SENT, sent_at=message.sent_at or Now(), new_message_id=message.message_id
         ):
             sent.append(row.pk)
-    with transaction.atomic():
-        sending.finish_copies(sent)
+    sending.finish_copies(sent)
     return len(sent)
 
 

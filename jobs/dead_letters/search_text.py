@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
+from django.db import transaction
 from django.db.models import Q, Value
 
 from jobs.dead_letters import redaction
 from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
+from opsconsole.kit.row_locks import locked_if_free
 from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
 
@@ -53,7 +55,13 @@ def catch_up(limit: int = BATCH) -> int:
         for letter in DeadLetter.objects.filter(pk__in=page).only("body"):
             text = Value(plain_text(redaction.words(letter.body)))
             words = SearchVector(text, config="simple")
-            rebuilt_count += DeadLetter.objects.filter(pk=letter.pk).update(words=words, words_of=version)
+            with transaction.atomic():
+                # One that others keep locked stays behind until the next time.
+                mine = list(
+                    locked_if_free(DeadLetter.objects.filter(pk=letter.pk)).values_list("pk", flat=True)
+                )
+                rows = DeadLetter.objects.filter(pk__in=mine)
+                rebuilt_count += rows.update(words=words, words_of=version)
     return rebuilt_count
 
 

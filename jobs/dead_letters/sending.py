@@ -6,7 +6,7 @@ A process that dies in between leaves the intent, which becomes "outcome unknown
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
@@ -19,10 +19,11 @@ from django.db.models.functions import Now
 
 from jobs import sqs
 from jobs.dead_letters import undelivered
+from jobs.dead_letters.free_letters import FreeLetters
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.sqs import Attribute, SendResult
 from jobs.worker.poison import POISON_ATTRIBUTE
-from opsconsole.kit.row_locks import locked
+from opsconsole.kit.row_locks import locked_if_free
 
 State = ReplayAttempt.State
 # Longer than any call to SQS: after this time, the process that recorded the intent has died.
@@ -129,12 +130,12 @@ def _send_batches(url: str, parcels: Sequence[Parcel], sent: SendingResult) -> s
 
 
 def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:
-    """Record the intent to send; return the parcels that no other process is sending."""
+    """Record the intent to send; return the parcels that no other process is sending or keeps locked."""
     with transaction.atomic():
         wanted = ReplayAttempt.objects.filter(
             pk__in=[parcel.attempt.pk for parcel in parcels], state=State.WANTED
         )
-        ours = set(locked(wanted.order_by("pk")).values_list("pk", flat=True))
+        ours = set(locked_if_free(wanted.order_by("pk")).values_list("pk", flat=True))
         ReplayAttempt.objects.filter(pk__in=ours).update(state=State.SENDING, sending_at=Now(), outcome="")
     return [parcel for parcel in parcels if parcel.attempt.pk in ours]
 
@@ -188,23 +189,43 @@ def _settle_sent(arrived: dict[int, str]) -> None:
     new_ids = Case(*by_key, output_field=TextField())
     # An intent that was settled as unknown in the meantime is known now.
     rows = ReplayAttempt.objects.filter(pk__in=arrived, state__in=[State.SENDING, State.UNKNOWN])
-    with transaction.atomic():
-        rows.update(state=State.SENT, sent_at=Now(), new_message_id=new_ids)
-        finish_copies(list(arrived))
-        letters = DeadLetter.objects.filter(attempts__in=arrived, state=DeadLetter.State.OUTCOME_UNKNOWN)
-        letters.update(state=DeadLetter.State.REPLAYING)
+    # By itself, so that it is recorded whatever becomes of the letters.
+    rows.update(state=State.SENT, sent_at=Now(), new_message_id=new_ids)
+    _settle_known(list(arrived))
+    finish_copies(list(arrived))
 
 
-def finish_copies(attempt_ids: Sequence[int]) -> None:
-    """Finish what was sent from a stored copy: there is nothing left to delete."""
-    rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENT, from_copy=True)
-    DeadLetter.objects.filter(attempts__in=rows).update(state=DeadLetter.State.REPLAYED)
-    rows.update(state=State.DONE, ended_at=Now())
+@transaction.atomic
+def _settle_known(attempt_ids: Sequence[int]) -> None:
+    unknown = DeadLetter.objects.filter(state=DeadLetter.State.OUTCOME_UNKNOWN)
+    free = FreeLetters().lock(unknown.filter(pk__in=_letters_of(attempt_ids)))
+    DeadLetter.objects.filter(pk__in=free).update(state=DeadLetter.State.REPLAYING)
 
 
-def _wait_again(attempt_ids: Sequence[int], why: str) -> None:
-    """Leave the request open: certainly not sent, and it may work later."""
+def _letters_of(attempt_ids: Sequence[int]) -> list[UUID]:
+    return list(ReplayAttempt.objects.filter(pk__in=attempt_ids).values_list("letter_id", flat=True))
+
+
+@transaction.atomic
+def finish_copies(attempt_ids: Sequence[int] | None = None) -> None:
+    """Finish what was sent from a stored copy, of these attempts or of all: there is nothing left to delete.
+
+    Letters that others keep locked are finished by a later turn.
+    """
+    rows = ReplayAttempt.objects.filter(state=State.SENT, from_copy=True)
+    if attempt_ids is not None:
+        rows = rows.filter(pk__in=attempt_ids)
+    letters = list(rows.values_list("letter_id", flat=True))
+    free = FreeLetters().lock(DeadLetter.objects.filter(pk__in=letters))
+    DeadLetter.objects.filter(pk__in=free).update(state=DeadLetter.State.REPLAYED)
+    rows.filter(letter_id__in=free).update(state=State.DONE, ended_at=Now())
+
+
+def _wait_again(attempt_ids: Sequence[int], why: str, letter_ids: Collection[UUID] | None = None) -> None:
+    """Leave the request open, or only that of some letters: certainly not sent, and it may work later."""
     rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENDING)
+    if letter_ids is not None:
+        rows = rows.filter(letter_id__in=letter_ids)
     rows.update(state=State.WANTED, outcome=why[:OUTCOME_LENGTH])
 
 
@@ -213,10 +234,18 @@ def _settle_unsent(parcels: Sequence[Parcel], why: str) -> None:
 
 
 def fail(attempt_ids: Sequence[int], why: str) -> None:
-    """End the request: certainly not sent, and never will be. Operators can decide about the letters again."""
+    """End the request: certainly not sent, and never will be. Operators can decide about the letters again.
+
+    Those of letters that others keep locked stay open, and the next turn comes to the same end.
+    """
     with transaction.atomic():
+        free = FreeLetters()
+        mine = free.lock(DeadLetter.objects.filter(pk__in=_letters_of(attempt_ids)))
+        _wait_again(attempt_ids, why, letter_ids=free.passed_over)
         rows = ReplayAttempt.objects.filter(
-            pk__in=attempt_ids, state__in=[State.WANTED, State.SENDING, State.REQUEUED]
+            pk__in=attempt_ids,
+            letter_id__in=mine,
+            state__in=[State.WANTED, State.SENDING, State.REQUEUED],
         )
         letters = DeadLetter.objects.filter(state=DeadLetter.State.REPLAYING)
         letters.filter(attempts__in=rows.filter(from_copy=True)).update(state=DeadLetter.State.KEPT)
@@ -224,17 +253,19 @@ def fail(attempt_ids: Sequence[int], why: str) -> None:
         rows.update(state=State.NOT_DONE, ended_at=Now(), outcome=why[:OUTCOME_LENGTH])
 
 
-def _settle_unknown(attempt_ids: Sequence[int], why: str) -> None:
+def _settle_unknown(attempt_ids: Sequence[int], why: str) -> int:
+    """Record that nobody knows whether these were sent, and return of how many. Locked letters keep their intent."""
     with transaction.atomic():
         rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENDING)
-        letters = DeadLetter.objects.filter(attempts__in=rows)
+        free = FreeLetters().lock(DeadLetter.objects.filter(pk__in=_letters_of(attempt_ids)))
+        rows = rows.filter(letter_id__in=free)
+        letters = DeadLetter.objects.filter(pk__in=list(rows.values_list("letter_id", flat=True)))
         letters.update(state=DeadLetter.State.OUTCOME_UNKNOWN)
-        rows.update(state=State.UNKNOWN, outcome=why[:OUTCOME_LENGTH])
+        return rows.update(state=State.UNKNOWN, outcome=why[:OUTCOME_LENGTH])
 
 
 def give_up_intents() -> int:
     """Settle the intents of processes that died as unknown, because nobody knows whether they were sent; return how many."""
     left = ReplayAttempt.objects.filter(state=State.SENDING, sending_at__lt=Now() - INTENT_LASTS)
     ids = list(left.values_list("pk", flat=True))
-    _settle_unknown(ids, "The process that was sending it ended before it could record the outcome.")
-    return len(ids)
+    return _settle_unknown(ids, "The process that was sending it ended before it could record the outcome.")

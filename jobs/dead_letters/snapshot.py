@@ -10,12 +10,14 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.search import SearchVector
+from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
 from jobs.dead_letters import envelopes, groups, lineage, origins, redaction, undelivered
 from jobs.dead_letters.envelopes import NamedRun
 from jobs.dead_letters.fingerprint import Fingerprint, fingerprint
+from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.undelivered import Undelivered
 from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
 from jobs.models import DeadLetter, DeadLetterQueue, Job
@@ -46,19 +48,24 @@ class ReadMessage:
     document: Any
 
 
-def keep(dlq: DeadLetterQueue, held: Sequence[Received]) -> dict[str, DeadLetter]:
-    """Store these messages or record that they were seen again; return the letters by message id, without bodies."""
+def keep(dlq: DeadLetterQueue, held: Sequence[Received], free: FreeLetters) -> dict[str, DeadLetter]:
+    """Store these messages or record that they were seen again; return the letters by message id, without bodies.
+
+    Letters that others keep locked are stored already; ``free`` tells them, and they are not among those returned.
+    """
     by_id = {received.message_id: received for received in held}
     mine = DeadLetter.objects.light().filter(dlq=dlq, message_id__in=by_id)
     known = set(mine.values_list("message_id", flat=True))
-    if known:
-        _see_again([by_id[key] for key in known], mine)
     if new := [received for key, received in by_id.items() if key not in known]:
         _store(dlq, new)
-    return {letter.message_id: letter for letter in mine.all()}
+    if known:
+        _see_again([by_id[key] for key in known], mine.filter(message_id__in=known), free)
+    return {letter.message_id: letter for letter in mine.all() if letter.pk not in free.passed_over}
 
 
-def _see_again(received: Iterable[Received], mine: DeadLetterQuerySet) -> None:
+@transaction.atomic
+def _see_again(received: Iterable[Received], known: DeadLetterQuerySet, free: FreeLetters) -> None:
+    mine = DeadLetter.objects.filter(pk__in=free.lock(known))
     receives = [When(message_id=each.message_id, then=each.receive_count) for each in received]
     mine.update(
         last_seen_at=Now(),
