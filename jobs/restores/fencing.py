@@ -28,7 +28,7 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons, round_trip
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.row_locks import if_free_in_statement, in_statement
+from opsconsole.kit.row_locks import if_free_in_statement
 
 BATCH = 1_000
 # The fence counts tens of seconds since then: a job that begins a new run more often than that for a whole time between two
@@ -41,13 +41,24 @@ BEGINNING = UUID(int=0)
 # A completed job never runs again.
 FENCED = tuple(status.value for status in Status if status != Status.COMPLETED)
 
+# Their times are not trusted: an epoch below the fence is from before. Only a later call, which goes on with a fencing, leaves
+# runs alone that seem to have been created since it began. A pending job is sent again in any case, which is harmless.
+# A candidate without a status was passed over, because another transaction keeps it locked.
 _FENCE = f"""
-WITH page AS MATERIALIZED (
+WITH candidates AS MATERIALIZED (
+    SELECT id
+      FROM jobs
+     WHERE id > %(behind)s AND run_epoch < %(fence)s AND status::text = ANY(%(fenced)s)
+       AND id <> ALL(%(told)s::uuid[])
+       AND (%(begun)s OR status::text = 'pending'
+            OR created_at <= %(began_at)s OR created_at > statement_timestamp())
+     ORDER BY id LIMIT %(size)s
+), page AS MATERIALIZED (
     SELECT id, status::text AS was, run_epoch AS from_epoch, worker_id::text AS worker
       FROM jobs
-     WHERE id > %(behind)s AND run_epoch < %(fence)s AND created_at <= %(began_at)s
-       AND status::text = ANY(%(fenced)s)
-     ORDER BY id LIMIT %(size)s
+     WHERE id = ANY(ARRAY(SELECT id FROM candidates))
+       AND run_epoch < %(fence)s AND status::text = ANY(%(fenced)s)
+     ORDER BY id
        {if_free_in_statement()}
 ), fenced AS (
     UPDATE jobs AS job
@@ -73,17 +84,21 @@ WITH page AS MATERIALIZED (
                'restore', %(restore)s, 'was', was, 'from_epoch', from_epoch, 'worker', worker)
       FROM fenced
 )
-SELECT id, was FROM page ORDER BY id
+SELECT id, page.was FROM candidates LEFT JOIN page USING (id) ORDER BY id
 """
 
 _COMPLETE = f"""
-WITH page AS MATERIALIZED (
+WITH candidates AS MATERIALIZED (
+    SELECT id
+      FROM jobs
+     WHERE id = ANY(%(ids)s::uuid[]) AND status::text IN ('pending', 'in_progress', 'failed', 'quarantined')
+), page AS MATERIALIZED (
     SELECT id, status::text AS was, run_epoch AS from_epoch, worker_id::text AS worker
       FROM jobs
-     WHERE id = ANY(%(ids)s::uuid[]) AND created_at <= %(began_at)s
+     WHERE id = ANY(ARRAY(SELECT id FROM candidates))
        AND status::text IN ('pending', 'in_progress', 'failed', 'quarantined')
      ORDER BY id
-       {in_statement()}
+       {if_free_in_statement()}
 ), ended AS (
     UPDATE jobs AS job
        SET status = 'completed', run_epoch = greatest(job.run_epoch, %(fence)s), error_message = NULL,
@@ -96,7 +111,7 @@ WITH page AS MATERIALIZED (
                'restore', %(restore)s, 'was', was, 'from_epoch', from_epoch, 'worker', worker, 'told_by_operator', true)
       FROM ended
 )
-SELECT id FROM ended
+SELECT id, ended.id IS NOT NULL FROM candidates LEFT JOIN ended USING (id)
 """
 
 
@@ -106,7 +121,10 @@ class RestoreRefused(OpsConsoleError):
 
 @dataclass(frozen=True)
 class Fencing:
-    """What a call did. ``begun``: it began a new fencing. ``locked``: jobs that other transactions keep locked."""
+    """What a call did. ``begun``: it began a new fencing.
+
+    ``locked``: jobs that are not fenced or not completed, because other transactions keep them locked.
+    """
 
     restore: Restore
     begun: bool
@@ -124,15 +142,16 @@ def restored(actor: Actor, reason: str, *, completed: Collection[UUID] = (), aga
     reason = reasons.required(reason, RestoreRefused)
     restore, begun = _begin(actor, reason, again=again)
     told = _complete(restore, sorted(completed), actor, reason)
-    if restore.finished_at is None:
-        _fence_all(restore)
+    left: set[UUID] = set() if restore.finished_at else _fence_all(restore, begun=begun, told=told)
+    # What was locked may be free by now.
+    told = _complete(restore, sorted(told.locked), actor, reason, before=told.count)
+    locked = len(left | told.locked)
     restore.refresh_from_db()
-    locked = 0 if restore.finished_at else _left(restore)
     if not restore.finished_at and not locked:
         Restore.objects.filter(pk=restore.pk, finished_at=None).update(finished_at=Now())
         restore.refresh_from_db()
         signs.settle(f"{restore.actor} fenced everything that ran before: {restore.reason}")
-    return Fencing(restore, begun, locked, told)
+    return Fencing(restore, begun, locked, told.count)
 
 
 def not_restored(actor: Actor, reason: str) -> list[str]:
@@ -181,18 +200,26 @@ def _depth(url: str) -> int | None:
         return None
 
 
-def _fence_all(restore: Restore) -> None:
-    """Fence page after page. What others have locked is tried again once at the end."""
+def _fence_all(restore: Restore, *, begun: bool, told: Told) -> set[UUID]:
+    """Fence page after page, and return what others keep locked: it is tried again once at the end.
+
+    Jobs that were told to be completed and could not be, because they were locked, are not sent again.
+    """
+    passed_over: set[UUID] = set()
+    given: dict[str, object] = {"begun": begun, "told": sorted(told.locked)}
     for _ in range(2):
-        behind = BEGINNING
-        while page := _fence_page(restore, behind):
+        behind, passed_over = BEGINNING, set()
+        while page := _fence_page(restore, behind, given):
             behind = page[-1][0]
+            passed_over |= {job_id for job_id, was in page if was is None}
+    return _left(restore, passed_over)
 
 
-def _fence_page(restore: Restore, behind: UUID) -> list[tuple[UUID, str]]:
+def _fence_page(restore: Restore, behind: UUID, given: dict[str, object]) -> list[tuple[UUID, str | None]]:
     """Fence a page of jobs in one round trip, and count it."""
-    [page] = round_trip.run(_FENCE, _parameters(restore) | {"behind": behind, "size": BATCH, "why": RESTORED})
-    was = [status for _, status in page]
+    parameters = _parameters(restore) | given | {"behind": behind, "size": BATCH, "why": RESTORED}
+    [page] = round_trip.run(_FENCE, parameters)
+    was = [status for _, status in page if status is not None]
     running, waiting = was.count("in_progress"), was.count("pending")
     Restore.objects.filter(pk=restore.pk).update(
         fenced_running=F("fenced_running") + running,
@@ -213,18 +240,28 @@ def _parameters(restore: Restore) -> dict[str, object]:
     }
 
 
-def _left(restore: Restore) -> int:
-    """Count the jobs that are not fenced, because other transactions keep them locked."""
-    rows = Job.objects.filter(run_epoch__lt=restore.fence, created_at__lte=restore.began_at)
-    return rows.filter(status__in=FENCED).count()
+def _left(restore: Restore, passed_over: Collection[UUID]) -> set[UUID]:
+    """Return those of the jobs that were passed over that must still be fenced."""
+    rows = Job.objects.filter(pk__in=passed_over, run_epoch__lt=restore.fence, status__in=FENCED)
+    return set(rows.values_list("pk", flat=True))
 
 
-def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str) -> int:
-    """Complete the jobs of which the operator knows that they were done; return how many."""
-    told = 0
+@dataclass(frozen=True)
+class Told:
+    """What became of the jobs that an operator told to be completed: how many are, and which others keep locked."""
+
+    count: int
+    locked: frozenset[UUID]
+
+
+def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str, before: int = 0) -> Told:
+    """Complete the jobs of which the operator knows that they were done. ``before``: how many are already."""
+    completed = 0
+    locked: set[UUID] = set()
     for start in range(0, len(ids), BATCH):
         given = {"ids": list(ids[start : start + BATCH]), "actor": actor.name, "reason": reason}
-        [ended] = round_trip.run(_COMPLETE, _parameters(restore) | given)
-        told += len(ended)
-    Restore.objects.filter(pk=restore.pk).update(told_completed=F("told_completed") + told)
-    return told
+        [rows] = round_trip.run(_COMPLETE, _parameters(restore) | given)
+        completed += sum(ended for _, ended in rows)
+        locked |= {job_id for job_id, ended in rows if not ended}
+    Restore.objects.filter(pk=restore.pk).update(told_completed=F("told_completed") + completed)
+    return Told(before + completed, frozenset(locked))

@@ -189,7 +189,8 @@ def _restore_as_text(done: Fencing, suspicion: Suspicion) -> list[str]:
     ]
     if done.locked:
         lines.append(
-            f"{done.locked:,} jobs are locked by other transactions and not fenced. Run the command again."
+            f"{done.locked:,} jobs are locked by other transactions, and not fenced or completed. Run the command again, "
+            "with the same file if you gave one."
         )
     lines += [each.sentence for each in suspicion.queues]
     if not suspicion.jobs:

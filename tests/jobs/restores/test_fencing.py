@@ -169,11 +169,11 @@ class TestAgain:
         page = fencing._fence_page
         calls: list[UUID] = []
 
-        def break_down(restore: Restore, behind: UUID) -> Any:
+        def break_down(restore: Restore, behind: UUID, given: Any) -> Any:
             if calls:
                 raise KeyboardInterrupt
             calls.append(behind)
-            return page(restore, behind)
+            return page(restore, behind, given)
 
         with monkeypatch.context() as patched:
             patched.setattr(fencing, "_fence_page", break_down)
@@ -190,14 +190,29 @@ class TestAgain:
         assert done.restore.fenced_waiting == 5
         assert JobEvent.objects.filter(kind="fenced").count() == 5
 
-    def test_jobs_from_after_the_restore_are_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_runs_from_after_the_restore_are_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(fencing, "_fence_all", lambda restore: None)
+            patched.setattr(fencing, "_fence_all", lambda *args, **options: set())
             restored()
-        Restore.objects.update(finished_at=None)
-        newer = factories.job(created_at=Now() + timedelta(minutes=1))
+        Restore.objects.update(finished_at=None, began_at=Now() - timedelta(hours=1))
+        newer = factories.run(age=timedelta(minutes=5))
+        Job.objects.filter(pk=newer.pk).update(created_at=Now() - timedelta(minutes=5))
         restored()
-        assert epoch(newer) == 1
+        assert epoch(newer) == newer.run_epoch
+
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_foreign_times_are_not_trusted(self, monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+        if not begun:
+            with monkeypatch.context() as patched:
+                patched.setattr(fencing, "_fence_all", lambda *args, **options: set())
+                restored()
+            Restore.objects.update(finished_at=None)
+        running, waiting = factories.run(), factories.job()
+        Job.objects.update(created_at=Now() + timedelta(minutes=5))
+        restore = restored().restore
+        assert restore.finished_at
+        assert epoch(running) == epoch(waiting) == restore.fence
+        assert [row.job_id for row in Outbox.objects.all()] == [waiting.pk]
 
     @pytest.mark.django_db(transaction=True)
     def test_locked_job_is_counted_and_fenced_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +261,58 @@ class TestOperatorTells:
         file.write_text(str(job.pk))
         called("--completed", str(file))
         assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
+
+    def test_told_job_may_have_a_foreign_time(self) -> None:
+        job = factories.run(created_at=Now() + timedelta(minutes=5))
+        assert restored(completed=[job.pk]).told_completed == 1
+
+    @pytest.mark.django_db(transaction=True)
+    def test_locked_job_refuses_no_other(self, tmp_path: Path) -> None:
+        control.arm(OLGA, "tested", None)
+        locked, free, waiting = factories.job(), factories.run(), factories.job()
+        file = tmp_path / "ids"
+        file.write_text(f"{locked.pk}\n{free.pk}\n")
+        with other_session() as stranger:
+            stranger.execute("SELECT FROM jobs WHERE id = %s FOR NO KEY UPDATE", [locked.pk])
+            out = StringIO()
+            with pytest.raises(SystemExit) as ended:
+                call_command(
+                    "recovery_mode", "restored", "--reason", REASON, "--completed", str(file), stdout=out
+                )
+        assert ended.value.code == 1
+        assert "1 jobs are locked by other transactions, and not fenced or completed." in out.getvalue()
+        restore = Restore.objects.get()
+        assert (restore.finished_at, restore.told_completed) == (None, 1)
+        assert epoch(waiting) == restore.fence
+        assert Job.objects.get(pk=free.pk).status == Status.COMPLETED
+        # A job of which the operator knows that it was done is not sent again.
+        assert [row.job_id for row in Outbox.objects.all()] == [waiting.pk]
+
+        called("--completed", str(file))
+
+        restore.refresh_from_db()
+        assert restore.finished_at
+        assert restore.told_completed == 2
+        assert Job.objects.get(pk=locked.pk).status == Status.COMPLETED
+
+    @pytest.mark.django_db(transaction=True)
+    def test_job_that_is_freed_meanwhile_is_completed_and_not_sent(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        control.arm(OLGA, "tested", None)
+        job = factories.job()
+        fence_all = fencing._fence_all
+        with other_session() as stranger:
+            stranger.execute("SELECT FROM jobs WHERE id = %s FOR NO KEY UPDATE", [job.pk])
+
+            def freed(*args: Any, **options: Any) -> set[UUID]:
+                stranger.rollback()
+                return fence_all(*args, **options)
+
+            monkeypatch.setattr(fencing, "_fence_all", freed)
+            done = restored(completed=[job.pk])
+        assert (done.locked, done.told_completed) == (0, 1)
+        assert not Outbox.objects.exists()
 
     @pytest.mark.parametrize("text", ["no-id", None])
     def test_invalid_file_changes_nothing(self, tmp_path: Path, text: str | None) -> None:
