@@ -42,6 +42,8 @@ def proven() -> Case:
     """
     shared = Q(worker_id__in=WorkerObservation.objects.shared().values("worker_id"))
     return Case(
+        # How long such a run has been silent cannot be known.
+        When(staleness.changed_in_the_future(), then=False),
         # The common cases first: they need no look at the heartbeats of the worker.
         When(_claimed() & ~shared, then=True),
         When(beat_at__isnull=False, then=True),
@@ -73,6 +75,7 @@ def given_up_before() -> Case:
     state = RecoveryControl.objects.filter(pk=1)
     after = ExpressionWrapper(Now() - Subquery(state.values("unknown_after")), DateTimeField())
     return Case(
+        When(staleness.changed_in_the_future(), then=Value(None)),
         When(Exists(state.filter(unknown_rule=UnknownRule.AFTER)), then=after),
         When(Exists(state.filter(unknown_rule=UnknownRule.VISIBILITY)), then=staleness.left_to_sqs_until()),
         default=Value(None),

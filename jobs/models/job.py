@@ -108,7 +108,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def unknown(self) -> JobQuerySet[JobWithEvidence]:
         """Return silent runs without evidence that their worker died, and that no rule gives up."""
-        return self.silent().exclude(evidence_of_death.is_sufficient())
+        return self.silent_at_any_time().exclude(evidence_of_death.is_sufficient())
 
     def silent(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Return runs without a sign of life since ``cutoff`` (default: the configured threshold ago).
@@ -116,12 +116,20 @@ class JobQuerySet(models.QuerySet["Job"]):
         The plain comparison of ``updated_at`` is
         implied by ``last_seen``; it lets PostgreSQL use the index of running jobs.
         """
-        return (
-            self.running()
-            .filter(updated_at__lt=staleness.cutoff_or_default(cutoff))
-            .with_evidence(cutoff)
-            .filter(last_seen__lt=F("stale_before"))
-        )
+        old = self.running().filter(updated_at__lt=staleness.cutoff_or_default(cutoff))
+        return old.with_evidence(cutoff).filter(last_seen__lt=F("stale_before"))
+
+    def silent_at_any_time(self) -> JobQuerySet[JobWithEvidence]:
+        """Return silent runs, and those without a sign of life whose row changed in the future. Sweeps leave these alone."""
+        old = Q(updated_at__lt=staleness.cutoff_or_default(None))
+        runs = self.running().filter(old | staleness.changed_in_the_future())
+        return runs.with_evidence().filter(last_seen__lt=F("stale_before"))
+
+    def changed_in_the_future(self) -> Self:
+        """Return running and waiting jobs whose last change is more than a minute ahead of the database's clock."""
+        # One condition per partial index.
+        ahead = staleness.changed_in_the_future()
+        return self.filter(Q(ahead, status=Status.IN_PROGRESS) | Q(ahead, status=Status.PENDING))
 
     def stale_and_seen_since(self, moment: datetime) -> JobQuerySet[JobWithEvidence]:
         """Return stale runs whose last sign of life is not older than this."""

@@ -17,7 +17,9 @@ from django.db.models import (
     DateTimeField,
     DurationField,
     ExpressionWrapper,
+    F,
     OuterRef,
+    Q,
     Subquery,
     Value,
     When,
@@ -27,10 +29,12 @@ from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
 from jobs.models.worker import stale_after
+from jobs.models.worker_observation import CLOCK_TOLERANCE
 
-# The last heartbeat that counts for the run, its start, the last change of its row, and the end of an outage in which no
-# worker could send heartbeats. Only the change of the row is always known.
-SIGNS_OF_LIFE = ("beat_at", "started_at", "updated_at", "outage_ended_at")
+# The last heartbeat that counts for the run, and the end of an outage in which no worker could send heartbeats.
+_BY_OUR_CLOCK = ("beat_at", "outage_ended_at")
+# The start of the run and the last change of its row, as others wrote them. Only the change of the row is always known.
+_BY_ANY_CLOCK = ("started_at", "updated_at")
 
 
 class RunRow(Protocol):
@@ -42,27 +46,53 @@ class RunRow(Protocol):
     def updated_at(self) -> datetime: ...
     @property
     def deadline_at(self) -> datetime | None: ...
+    @property
+    def read_at(self) -> datetime: ...
 
 
-def last_seen() -> Greatest:
-    """Return the latest sign of life as an expression."""
-    return Greatest(*SIGNS_OF_LIFE)
+def last_seen() -> Coalesce:
+    """Return the latest sign of life as an expression: times from the future are none."""
+    return Coalesce(Greatest(*_BY_OUR_CLOCK, *map(_believed, _BY_ANY_CLOCK)), "created_at")
 
 
 def last_seen_of(run: RunRow) -> datetime:
     """Return the latest sign of life of a loaded run."""
-    signs: list[datetime | None] = [getattr(run, sign) for sign in SIGNS_OF_LIFE]
-    return max(sign for sign in signs if sign)
+    signs: list[datetime | None] = [getattr(run, sign) for sign in _BY_OUR_CLOCK]
+    signs += [sign for sign in (run.started_at, run.updated_at) if sign and not is_from_the_future(sign, run)]
+    known = [sign for sign in signs if sign]
+    # A row of a page of stale runs has no time of creation, and none of its changes is from the future.
+    created_at: datetime = run.created_at if not known else known[0]  # type: ignore[attr-defined]
+    return max(known, default=created_at)
+
+
+def _believed(time: str) -> Case:
+    """Return this column as an expression; null where it is from the future, so that the clock that wrote it was wrong."""
+    return Case(When(**{f"{time}__lte": _latest_believed()}, then=F(time)), output_field=DateTimeField())
+
+
+def _latest_believed() -> ExpressionWrapper:
+    return ExpressionWrapper(Now() + CLOCK_TOLERANCE, DateTimeField())
+
+
+def changed_in_the_future() -> Q:
+    """Return the condition of rows whose last change is from the future: how old it is cannot be known."""
+    return Q(updated_at__gt=_latest_believed())
+
+
+def is_from_the_future(time: datetime, run: RunRow) -> bool:
+    """Tell whether a time of a loaded run is from the future, by the same rule."""
+    return time > run.read_at + CLOCK_TOLERANCE
 
 
 def began() -> Coalesce:
     """Return the beginning of the run as an expression; workers without our protocol may not write a start."""
-    return Coalesce("started_at", "updated_at")
+    return Coalesce(_believed("started_at"), "updated_at")
 
 
 def began_at(run: RunRow) -> datetime:
     """Return when a loaded run began."""
-    return run.started_at or run.updated_at
+    start = run.started_at
+    return start if start and not is_from_the_future(start, run) else run.updated_at
 
 
 def deadline() -> Coalesce:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from jobs.models import Job
 from jobs.models.job import JobWithEvidence
+from jobs.models.staleness import changed_in_the_future
 from jobs.recovery import outlook_wording
 from jobs.recovery.decision import Decision, SweepAction, Why, decide
 from jobs.recovery.stale_pages import locked_by_others
@@ -104,6 +105,9 @@ def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[
     Which rows others have locked is known from the last sweep; ``probing`` tries it out, for a moment.
     """
     runs = list(Job.objects.silent().order_by("updated_at", "pk")[:limit])
+    # Asked apart, so that each question follows the index of running jobs.
+    ahead = Job.objects.silent_at_any_time().filter(changed_in_the_future())
+    runs += ahead.order_by("updated_at", "pk")[: limit - len(runs)]
     if probing:
         around = replace(around, locked=locked_by_others([run.pk for run in runs]))
     return [of_run(run, around) for run in runs]

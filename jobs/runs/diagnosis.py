@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.db.models import TextChoices
 
 from jobs.models import Status
-from jobs.models.staleness import deadline_of
+from jobs.models.staleness import deadline_of, is_from_the_future
 from jobs.runs.evidence import Evidence
 from opsconsole.kit.durations import spell
 
@@ -88,6 +88,9 @@ def _why_silent(run: Evidence) -> tuple[Reason, str]:
 
 
 def _why_unknown(run: Evidence) -> str:
+    if is_from_the_future(run.updated_at, run):
+        ahead = spell(run.updated_at - run.read_at)
+        return f"Its row changed {ahead} in the future (updated_at), so its age is not known: requeue or cancel it by hand."
     if run.worker_beat_at is None or _is_silent(run):
         return "No heartbeat names this run, and the workers of its queue are not known to name their jobs."
     return (

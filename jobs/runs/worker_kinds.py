@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs.models import QueueNaming, WorkerHeartbeat, WorkerObservation
+from jobs.models import Job, QueueNaming, WorkerHeartbeat, WorkerObservation
 from jobs.models.worker import stale_after
 from opsconsole.kit import counting
 from opsconsole.kit.counting import many
@@ -32,7 +32,7 @@ class Trait:
 def traits() -> list[Trait]:
     """Return what is known about the workers, queue by queue; empty before anything was measured."""
     naming = [_of_queue(queue) for queue in QueueNaming.objects.order_by("queue")]
-    return [*naming, *_of_shared_ids(), *_of_clocks()]
+    return [*naming, *_of_shared_ids(), *_of_clocks(), *_of_rows_from_the_future()]
 
 
 def wrong_clocks() -> QuerySet[WorkerObservation]:
@@ -96,6 +96,26 @@ def _of_clocks() -> list[Trait]:
             f"{clocks_in_words(count)} Their heartbeats count from when the console sees them change.",
             "Let the database write the time of a heartbeat (now()), or set the clock of the worker's host (NTP).",
             limits=False,
+        )
+    ]
+
+
+def _of_rows_from_the_future() -> list[Trait]:
+    rows = Job.objects.changed_in_the_future()
+    count = counting.count(rows)
+    if not count:
+        return []
+    first = ", ".join(
+        str(pk) for pk in rows.order_by("updated_at", "pk").values_list("pk", flat=True)[:NAMED_AT_MOST]
+    )
+    return [
+        Trait(
+            "jobs-from-the-future",
+            many(count, "job"),
+            f"By updated_at, these rows changed more than a minute in the future: {first}{_more(count)}. How long they have been "
+            "silent or waiting cannot be known, so sweeps do not recover or re-send them.",
+            "Let the database write updated_at (now()), or set the clock of the host that writes it (NTP). Requeue or cancel "
+            "these jobs by hand.",
         )
     ]
 

@@ -187,7 +187,7 @@ def _read() -> Overview:
 def _stale(around: Surroundings) -> dict[str, int]:
     """Count silent runs by what a sweep would do about them. Usually there are none, which one query shows."""
     stale, cutoff = Job.objects.stale(), around.policy.cutoff
-    if not Job.objects.silent().order_by().exists():
+    if not Job.objects.silent_at_any_time().order_by().exists():
         return {"stale": 0}
     before = stale.begun_before(cutoff) if cutoff else stale.none()
     others = stale.begun_since(cutoff) if cutoff else stale

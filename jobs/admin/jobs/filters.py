@@ -87,7 +87,7 @@ def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
             unheard = Q(worker_id=None) | Q(worker_beat_at=None) | Q(worker_beat_at__lt=F("updated_at"))
             return jobs.silent().filter(unheard, death_proven=True, beat_at=None)
         case Reason.UNKNOWN:
-            return jobs.silent().exclude(death_proven=True)
+            return jobs.silent_at_any_time().exclude(death_proven=True)
         case Reason.HUNG:
             return jobs.hung()
 
