@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # New workers recorded per look; the next look continues.
 MOST_NEW_WORKERS = 20_000
-# In bytes. Longer ids do not fit into an index entry; such workers are believed.
+# In bytes. Longer ids and names of queues do not fit into an index entry; such workers are believed, such queues not measured.
 LONGEST_ID = 1_000
 
 # A heartbeat that changed since the last look was sent after it, and before now. Hence a time outside this window, by more
@@ -94,6 +94,7 @@ WITH running AS (
       FROM jobs
       LEFT JOIN measured_runs AS measured ON measured.job_id = jobs.id AND measured.run_epoch = jobs.run_epoch
      WHERE jobs.status = 'in_progress' AND jobs.claimed_epoch IS DISTINCT FROM jobs.run_epoch
+       AND octet_length(jobs.queue) <= {longest_id}
        AND coalesce(jobs.started_at, jobs.updated_at) BETWEEN statement_timestamp() - interval '1 day'
                                                           AND statement_timestamp() - interval '1 minute'
 ), news AS (
@@ -120,7 +121,7 @@ def look_at_workers() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
             cursor.execute(_NOTE_SHARED_IDS.format(beat=beat, longest_id=LONGEST_ID))
-            cursor.execute(_MEASURE_NAMING)
+            cursor.execute(_MEASURE_NAMING.format(longest_id=LONGEST_ID))
 
 
 def look_at_beats() -> None:

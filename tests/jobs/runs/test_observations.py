@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -218,6 +219,20 @@ def test_run_that_ended_or_was_named_long_ago_counts_once() -> None:
     Job.objects.update(status="completed")
     assert observations.forget_ended_runs() == 1
     assert not MeasuredRun.objects.exists()
+
+
+def test_queue_of_a_long_name_stops_no_look() -> None:
+    """A name that an index entry cannot hold, also compressed."""
+    made, other = factories.run(age=HOUR, claimed=False), factories.run(age=HOUR, claimed=False)
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX opsconsole_jobs_line_idx")
+        cursor.execute(
+            "UPDATE jobs SET queue = (SELECT string_agg(md5(number::text), '') FROM generate_series(1, 300) AS number)"
+            " WHERE id = %s",
+            [made.pk],
+        )
+    observations.look_at_workers()
+    assert QueueNaming.objects.values_list("queue", "seen").get() == (other.queue, 1)
 
 
 def test_workers_without_heartbeat_are_forgotten() -> None:
