@@ -56,7 +56,8 @@ PROBLEM = {
 ALWAYS = {
     429: "Too many requests. `Retry-After` says in how many seconds the next one will be accepted.",
     500: "The console failed. The error was logged.",
-    503: "The database does not answer. `outcome: unknown`: whether the change was saved is unknown.",
+    503: "The database does not answer, or can't do this now; `reason` says why. `outcome: unknown`: whether the change was saved "
+    "is unknown.",
 }
 WITH_BODY = {
     400: "The body is not JSON.",

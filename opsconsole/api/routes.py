@@ -191,7 +191,8 @@ def _refused_by_database(request: HttpRequest, error: Exception) -> HttpResponse
 @api.exception_handler(InterfaceError)
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
     trouble = trouble_behind(error)
-    if trouble in {Trouble.DISK_FULL, Trouble.LOCKED}:
+    if trouble in {Trouble.DISK_FULL, Trouble.LOCKED, Trouble.DEADLOCK, Trouble.TOO_SLOW}:
+        logger.warning("%s %s: %s", request.method, request.path, trouble.value)
         return unavailable.answer(request, trouble, error)
     logger.error("The database does not answer: %s", error)
     return unanswered.problem(request, error).response()

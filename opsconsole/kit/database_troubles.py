@@ -21,6 +21,8 @@ class Trouble(Enum):
     READ_ONLY = "The database is read-only."
     DISK_FULL = "The disk of the database is full."
     LOCKED = "Another transaction keeps the rows locked that this needs."
+    DEADLOCK = "The database ended a deadlock between this and another transaction."
+    TOO_SLOW = "The database cancelled a statement that took too long."
     NOT_MIGRATED = "The database is not yet migrated to this version of the console."
     NOT_GRANTED = "The console's role lacks a privilege in the database."
 
@@ -69,6 +71,8 @@ _CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     (errors.ReadOnlySqlTransaction, Trouble.READ_ONLY),
     (errors.DiskFull, Trouble.DISK_FULL),
     (errors.LockNotAvailable, Trouble.LOCKED),
+    (errors.DeadlockDetected, Trouble.DEADLOCK),
+    (errors.QueryCanceled, Trouble.TOO_SLOW),
 )
 _SIGNS_OF_AN_OLDER_SCHEMA = (
     errors.UndefinedTable,

@@ -9,7 +9,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
-from psycopg.errors import QueryCanceled
+from psycopg.errors import DeadlockDetected, QueryCanceled
 
 from jobs.models import Job
 from opsconsole import database_failures, unavailable
@@ -120,6 +120,23 @@ def test_nobody_is_told_to_try_again_what_may_have_been_saved() -> None:
         assert "look" in answer.content.decode().lower()
         assert "Try again" not in answer.content.decode()
         assert "Retry-After" not in answer.headers
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("cause", "sentence"),
+    [(DeadlockDetected, "ended a deadlock"), (QueryCanceled, "cancelled a statement that took too long")],
+)
+def test_page_of_a_deadlock_says_that_the_database_answered(cause: type[Exception], sentence: str) -> None:
+    error = OperationalError("x")
+    error.__cause__ = cause()
+    trouble = trouble_behind(error)
+    assert trouble is not None
+    answer = unavailable.answer(request(), trouble, error)
+    text = answer.content.decode()
+    assert answer.status_code == 503 and answer.headers["Retry-After"]
+    assert sentence in text and "Nothing was changed. Try again" in text
+    assert "does not answer" not in text
 
 
 @pytest.mark.django_db(transaction=True)

@@ -316,6 +316,28 @@ def test_oversized_body_is_refused(client: Client) -> None:
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "sentence"),
+    [("40P01", "deadlock", "ended a deadlock"), ("57014", "too_slow", "took too long")],
+)
+def test_database_that_answered_is_not_said_to_be_away(
+    client: Client, state: str, reason: str, sentence: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE FUNCTION end_it() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$;"
+            " CREATE TRIGGER end_it BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION end_it()"
+        )
+
+    response = produce(client, key()[1])
+
+    assert (response.status_code, response.json()["reason"]) == (503, reason)
+    assert sentence in response.json()["detail"]
+    assert "Nothing was changed. Try again" in response.json()["detail"]
+    assert response.headers["Retry-After"]
+
+
 # --- repeated requests ---
 
 
