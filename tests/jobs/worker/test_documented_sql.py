@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
@@ -207,6 +210,37 @@ def test_permanent_failure_is_not_retried(late: bool) -> None:
     assert say("fail for good", theirs, error="it broke") == [{"counted": not late}]
     assert (lifecycle.fail(run, "it broke", retryable=False) is Failure.FAILED) is not late
     assert picture(theirs) == picture(ours)
+
+
+def test_report_whose_answer_was_lost_is_repeated() -> None:
+    words: dict[str, Any] = {"error": "it broke", "delay_seconds": 30, "max_attempts": 3, "details": "{}"}
+    repeats: dict[str, Callable[[Run], object]] = {
+        "complete": partial(lifecycle.complete, details={}),
+        "fail and retry": partial(lifecycle.fail, error="it broke"),
+        "fail for good": partial(lifecycle.fail, error="it broke", retryable=False),
+    }
+    for name, report in repeats.items():
+        theirs, ours = both()
+        run = claim_both(theirs, ours)
+        for _ in range(2):
+            assert say(name, theirs, **words) == [{"counted": True}]
+            report(run)
+        assert picture(theirs) == picture(ours)
+        assert not JobEvent.objects.filter(kind=JobEvent.Kind.LATE_RESULT_REJECTED).exists()
+
+
+@pytest.mark.parametrize("hours", [-1, 2, None])
+def test_retry_gets_a_deadline_of_its_own(hours: int | None) -> None:
+    """Give the next run as much time as this one had, and drop a deadline that had passed when it began."""
+    deadline = None if hours is None else timezone.now() + timedelta(hours=hours)
+    theirs, ours = both(deadline_at=deadline)
+    run = claim_both(theirs, ours)
+    say("fail and retry", theirs, error="it broke", delay_seconds=30, max_attempts=3)
+    lifecycle.fail(run, "it broke")
+    their_deadline, our_deadline = (Job.objects.get(pk=job.pk).deadline_at for job in (theirs, ours))
+    assert (their_deadline is None) == (our_deadline is None) == (hours != 2)
+    if their_deadline and our_deadline:
+        assert abs(their_deadline - our_deadline) < timedelta(seconds=10)
 
 
 @pytest.mark.parametrize("holder", ["ada", "bob", None, ""])
