@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from jobs.models import JobEvent, Sweep
 
@@ -14,12 +14,17 @@ _BY_CONTROL_FILE = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), (SELECT timeline_id FROM pg_control_checkpoint())
 """
 # The first eight digits of a WAL file's name are its timeline.
+# The last number that a table gave out. A restore takes it back; retention, or a table that somebody empties, does not.
+_LAST_NUMBER = """
+SELECT CASE WHEN has_sequence_privilege(sequence, 'USAGE, SELECT') THEN coalesce(pg_sequence_last_value(sequence), 0) END
+  FROM (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence) AS own
+"""
 _BY_WAL_NAME = "SELECT NULL, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 
 
 @dataclass(frozen=True)
 class Position:
-    """A server and the newest rows of its data. None: the server does not tell, or there is no such row."""
+    """A server and the newest rows that its data ever had. None: the server does not tell, or there was no such row."""
 
     system_identifier: str | None = None
     timeline: int | None = None
@@ -42,10 +47,22 @@ def position(fence: int | None) -> Position:
     return Position(
         system_identifier,
         timeline,
-        Sweep.objects.aggregate(newest=Max("pk"))["newest"],
-        JobEvent.objects.aggregate(newest=Max("pk"))["newest"],
+        _newest(Sweep.objects.all(), "sweeps"),
+        _newest(JobEvent.objects.all(), "job_events"),
         fence,
     )
+
+
+def _newest(rows: QuerySet[Any, Any], table: str) -> int | None:
+    """Return the highest number that a row of this table ever had, though it may be deleted by now; 0 for none.
+
+    None: the server does not tell, and there is no row.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST_NUMBER, [table])
+        given_out: int | None = cursor.fetchone()[0]
+    kept: int | None = rows.aggregate(newest=Max("pk"))["newest"]
+    return max((number for number in (given_out, kept) if number is not None), default=None)
 
 
 def _identity() -> tuple[str | None, int | None]:
@@ -78,7 +95,8 @@ def differences(remembered: Position, now: Position) -> list[str]:
         ("sweep", remembered.newest_sweep, now.newest_sweep),
         ("event of a timeline", remembered.newest_event, now.newest_event),
     ):
-        if before is not None and (after or 0) < before:
+        # Unknown for an empty table whose sequence can't be read: its rows may have been deleted.
+        if before is not None and after is not None and after < before:
             signs.append(f"The data went back: the newest {what} was {before}, now it is {after or 'none'}.")
     return signs
 

@@ -2,7 +2,8 @@
 
 The database keeps the server's identity, which a restore to another server or a promoted standby changes. The store keeps
 how far the data had come, which a restore takes back. Workers, messages and dead letters of the time that was lost name
-epochs above those of the rows.
+epochs above those of the rows. A message may come from anybody and hold anything, so messages count only when they are about
+several jobs, or when one is a copy that the outbox made of a dead run's message.
 """
 
 from __future__ import annotations
@@ -22,22 +23,30 @@ from opsconsole.kit.counting import exactly
 ALERT = "database-restored"
 COMMAND = 'python manage.py recovery_mode restored --reason "..."'
 SHOWN = 5
+# How many jobs messages must be about. One message with a mistyped or foreign number proves nothing.
+SEVERAL = 3
 
 # Completed jobs never run again, so nothing has to be fenced there. Of many dead letters, the newest are enough.
 _AHEAD = """
-SELECT seen.who, seen.epoch, job.id, job.run_epoch
+WITH ahead AS (
+SELECT seen.who, seen.epoch, job.id, job.run_epoch, seen.proves
   FROM (SELECT 'Worker ' || worker_id || ' sends heartbeats for' AS who, current_job_id AS job_id,
-               current_run_epoch AS epoch
+               current_run_epoch AS epoch, true AS proves
           FROM worker_heartbeats WHERE current_job_id IS NOT NULL
          UNION ALL
         SELECT 'Worker ' || worker_id || ' received a message for', (metadata #>> '{epoch_ahead,job_id}')::uuid,
-               (metadata #>> '{epoch_ahead,epoch}')::int
+               (metadata #>> '{epoch_ahead,epoch}')::int, false
           FROM worker_heartbeats WHERE metadata -> 'epoch_ahead' IS NOT NULL
          UNION ALL
-       (SELECT 'A dead letter is about', job_id, run_epoch
+       (SELECT 'A dead letter is about', job_id, run_epoch,
+               dead_letter_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
           FROM dead_letters WHERE state = 'in_queue' AND job_id IS NOT NULL ORDER BY id DESC LIMIT 1000)) AS seen
   JOIN jobs AS job ON job.id = seen.job_id AND seen.epoch > job.run_epoch
  WHERE job.status::text <> 'completed'
+)
+SELECT who, epoch, id, run_epoch
+  FROM ahead
+ WHERE proves OR (SELECT count(DISTINCT id) FROM ahead WHERE NOT proves) >= %s
  LIMIT %s
 """
 
@@ -94,7 +103,7 @@ def _found(mark: ServerMark) -> list[str]:
 
 def _epochs_ahead() -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute(_AHEAD, [SHOWN])
+        cursor.execute(_AHEAD, [SEVERAL, SHOWN])
         return [
             f"{who} run {epoch} of job {job_id}, whose row is at run {row_epoch}."
             for who, epoch, job_id, row_epoch in cursor.fetchall()

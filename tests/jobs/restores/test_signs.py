@@ -10,18 +10,20 @@ from uuid import uuid4
 import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from redis.exceptions import ConnectionError as StoreConnectionError
 
 from alerts.models import Alert
 from jobs.inspection import inspect_database
-from jobs.models import Job, Restore, ServerMark, Status, Sweep, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Restore, ServerMark, Status, Sweep, WorkerHeartbeat
 from jobs.restores import fencing, server, signs
 from jobs.restores.server import Position
 from jobs.runs import heartbeats
 from jobs.runs.heartbeats import Worker
 from jobs.runs.timeline import Actor
+from opsconsole.kit import store_marks
 from opsconsole.kit.env import QueueConfig
 from tests import factories
 
@@ -48,7 +50,7 @@ class TestDifferences:
             (replace(BEFORE, system_identifier="7002", timeline=1), "another server"),
             (replace(BEFORE, timeline=4), "standby was promoted"),
             (replace(BEFORE, newest_sweep=39), "newest sweep was 40, now it is 39"),
-            (replace(BEFORE, newest_event=None), "newest event of a timeline was 900, now it is none"),
+            (replace(BEFORE, newest_event=3), "newest event of a timeline was 900, now it is 3"),
         ],
     )
     def test_signs(self, now: Position, word: str) -> None:
@@ -61,6 +63,7 @@ class TestDifferences:
             BEFORE,
             replace(BEFORE, newest_sweep=41, newest_event=2_000),
             replace(BEFORE, system_identifier=None, timeline=None),
+            replace(BEFORE, newest_sweep=None, newest_event=None),
         ],
     )
     def test_progress_and_silence_are_no_signs(self, now: Position) -> None:
@@ -91,14 +94,26 @@ def test_another_timeline_is_noticed_kept_and_alerted() -> None:
 
 def test_data_that_went_back_is_noticed() -> None:
     """Remember in the store how far the data had come; the database itself forgets it with the restore."""
-    for _ in range(3):
-        Sweep.objects.create(trigger="command", mode=Sweep.Mode.ARMED)
-    signs.watch()
-    newest = Sweep.objects.latest("pk").pk
-    Sweep.objects.filter(pk=newest).delete()
+    Sweep.objects.create(trigger="command", mode=Sweep.Mode.ARMED)
+    now = server.position(None)
+    assert now.newest_sweep
+    ahead = replace(now, newest_sweep=now.newest_sweep + 40)
+    store_marks.write(signs._name(signs.load()), ahead.as_mark())
     signs.watch()
     [sign] = signs.kept()
-    assert f"the newest sweep was {newest}" in sign
+    assert f"the newest sweep was {ahead.newest_sweep}, now it is {now.newest_sweep}" in sign
+
+
+@pytest.mark.parametrize("emptied", ["TRUNCATE job_events", "DELETE FROM sweeps"])
+def test_retention_is_no_restore(emptied: str) -> None:
+    Sweep.objects.create(trigger="command", mode=Sweep.Mode.ARMED)
+    for _ in range(3):
+        JobEvent.objects.create(job_id=uuid4(), kind="claimed", run_epoch=1, actor="worker:w1")
+    signs.watch()
+    with connection.cursor() as cursor:
+        cursor.execute(emptied)
+    assert signs.watch() == "no sign of a restore"
+    assert signs.watch() == "no sign of a restore"
 
 
 def test_new_database_with_an_old_store_is_not_taken_for_a_restore() -> None:
@@ -130,19 +145,35 @@ class TestEpochsAhead:
         ]
 
     def test_message(self) -> None:
-        job = factories.job(run_epoch=2)
-        heartbeats.say(Worker("w2"))
-        heartbeats.note_ahead(Worker("w2"), job.pk, 3)
+        jobs = [factories.job(run_epoch=2) for _ in range(signs.SEVERAL)]
+        for number, job in enumerate(jobs):
+            # One message proves nothing: anybody may have sent it, with any number in it.
+            assert signs.watch() == "no sign of a restore"
+            heartbeats.say(Worker(f"w{number}"))
+            heartbeats.note_ahead(Worker(f"w{number}"), job.pk, 3)
         signs.watch()
-        assert signs.kept() == [
-            f"Worker w2 received a message for run 3 of job {job.pk}, whose row is at run 2."
+        assert sorted(signs.kept()) == [
+            f"Worker w{number} received a message for run 3 of job {job.pk}, whose row is at run 2."
+            for number, job in enumerate(jobs)
         ]
 
-    def test_dead_letter(self) -> None:
-        job = factories.job(status=Status.FAILED, run_epoch=2)
-        factories.dead_letter(job, run_epoch=3)
+    def test_dead_letters(self) -> None:
+        first, *others = [factories.job(status=Status.FAILED, run_epoch=2) for _ in range(signs.SEVERAL)]
+        for _ in range(signs.SEVERAL):
+            factories.dead_letter(first, run_epoch=7)
+        assert signs.watch() == "no sign of a restore"
+        for job in others:
+            factories.dead_letter(job, run_epoch=3)
         signs.watch()
-        assert signs.kept() == [f"A dead letter is about run 3 of job {job.pk}, whose row is at run 2."]
+        assert f"A dead letter is about run 3 of job {others[0].pk}, whose row is at run 2." in signs.kept()
+
+    @pytest.mark.parametrize(("dead_letter_id", "proves"), [(str(uuid4()), True), ("7", False)])
+    def test_dead_letter_of_the_outbox(self, dead_letter_id: str, proves: bool) -> None:
+        job = factories.job(status=Status.FAILED, run_epoch=2)
+        factories.dead_letter(job, run_epoch=3, dead_letter_id=dead_letter_id)
+        signs.watch()
+        sign = f"A dead letter is about run 3 of job {job.pk}, whose row is at run 2."
+        assert signs.kept() == ([sign] if proves else [])
 
     def test_current_and_old_epochs_are_no_signs(self) -> None:
         job, done = factories.job(run_epoch=2), factories.job(status=Status.COMPLETED)
@@ -220,5 +251,4 @@ def test_worker_notes_a_message_about_a_later_run(settings: Any, monkeypatch: py
     assert len(account.bodies(url)) == 1
     assert Job.objects.get(pk=job.pk).status == Status.PENDING
     assert WorkerHeartbeat.objects.get().metadata["epoch_ahead"] == {"job_id": str(job.pk), "epoch": 5}
-    signs.watch()
-    assert "received a message for run 5" in signs.kept()[0]
+    assert signs.watch() == "no sign of a restore"
