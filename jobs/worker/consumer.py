@@ -36,6 +36,8 @@ POLL_SECONDS = 5
 FIRST_RELEASE = timedelta(seconds=10)
 LONGEST_RELEASE = timedelta(minutes=15)
 PUT_OFF_AFTER = 2
+# A FIFO queue drops a message that resembles one sent in the last five minutes. One more, for clocks that differ.
+FIFO_PUT_OFF = timedelta(minutes=6)
 # A database that answers everything except one claim must not keep a worker from all other messages.
 MOST_TRIES = 4
 
@@ -212,14 +214,15 @@ class Consumer:
         """Return a message whose row is locked or whose claim the database refuses, and count it. This worker goes on with others.
 
         SQS would make a dead letter of a message that is received too often, so after the second receive the outbox sends
-        a new one. A FIFO queue would take that for a copy of the first.
+        a new one: to a FIFO queue so late that it is not taken for a copy of the first.
         """
-        longer = doubled(refused.retry_in, received.receive_count - 1, LONGEST_RELEASE)
-        again = received.receive_count >= PUT_OFF_AFTER and not sqs.is_fifo(self.queue.url)
-        if again and lifecycle.put_off(message.job_id, message.run_epoch, longer):
+        delay = doubled(refused.retry_in, received.receive_count - 1, LONGEST_RELEASE)
+        later = max(delay, FIFO_PUT_OFF) if sqs.is_fifo(self.queue.url) else delay
+        again = received.receive_count >= PUT_OFF_AFTER
+        if again and lifecycle.put_off(message.job_id, message.run_epoch, later):
             self._delete(received)
         else:
-            _release(received, longer)
+            _release(received, delay)
         if refused.refusal is Refusal.LOCKED:
             self.locked_messages += 1
         else:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs import sqs
@@ -253,6 +254,31 @@ class TestLockedRow:
         assert dispatcher.dispatch().sent == 1
         worker.poll()
         assert Job.objects.get(pk=waiting.pk).status == Status.COMPLETED
+
+    def test_long_lock_makes_no_dead_letter_of_a_fifo_queue(
+        self, fake: FakeSqs, hasty: None, settings: Any
+    ) -> None:
+        """Have the new message sent when the queue does not take it for a copy of the first."""
+        now = [0.0]
+        fake.clock = lambda: now[0]
+        url = fake.create("https://sqs.fake/000000000000/jobs.fifo")
+        settings.QUEUES = {"default": QueueConfig("default", url, None)}
+        job = factories.job()
+        factories.letter(job)
+        assert dispatcher.dispatch().sent == 1
+        worker = Consumer(settings.QUEUES["default"], lambda context: None, poll_seconds=0)
+        with locked_by_a_stranger(job):
+            for now[0] in (0.0, 31.0):
+                worker.poll()
+            assert worker.locked_messages == 2
+            assert not fake.bodies(url)
+        row = Outbox.objects.annotate(wait=F("available_at") - Now()).get()
+        assert row.wait > timedelta(minutes=5)
+        Outbox.objects.update(available_at=Now())
+        now[0] += row.wait.total_seconds()
+        assert dispatcher.dispatch().sent == 1
+        worker.poll()
+        assert Job.objects.get(pk=job.pk).status == Status.COMPLETED
 
     def test_run_that_was_taken_meanwhile_is_not_put_off(self) -> None:
         job = factories.run()
