@@ -80,7 +80,8 @@ INSERT INTO worker_observations AS seen (worker_id, beat_at, shared_at)
 SELECT worker_id, min(beat."{beat}"), statement_timestamp()
   FROM jobs JOIN worker_heartbeats AS beat USING (worker_id)
  WHERE jobs.status = 'in_progress' AND octet_length(worker_id) <= {longest_id}
-   AND coalesce(jobs.started_at, jobs.updated_at) >= coalesce(beat.started_at - interval '1 minute', '-infinity')
+   AND CASE WHEN jobs.started_at <= statement_timestamp() + interval '1 minute' THEN jobs.started_at ELSE jobs.updated_at END
+       >= coalesce(beat.started_at - interval '1 minute', '-infinity')
  GROUP BY worker_id HAVING count(DISTINCT jobs.id) > 1
     ON CONFLICT (worker_id) DO UPDATE SET shared_at = excluded.shared_at
 """

@@ -169,6 +169,10 @@ def test_id_with_several_runs_at_once_is_shared_unless_its_process_is_newer() ->
     observations.look_at_workers()
     assert Job.objects.stale().get() == first, "the process began after the run, so it has left it"
 
+    Job.objects.filter(pk=first.pk).update(started_at=Now() + DAY)
+    observations.look_at_workers()
+    assert Job.objects.stale().get() == first, "a start in the future is not believed"
+
 
 def test_share_of_named_runs_is_measured_for_runs_without_our_protocol() -> None:
     named = [factories.run(age=2 * MINUTE, claimed=False) for _ in range(9)]
