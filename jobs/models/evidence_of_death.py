@@ -32,6 +32,12 @@ UnknownRule = RecoveryControl.UnknownRule
 # A worker whose last heartbeat is older than this when its run changes works without heartbeats: that they stopped proves nothing.
 BEATS_BEFORE_RUN = timedelta(days=1)
 
+# The condition of ``Job.objects.stale()`` on rows that have the evidence as columns, where it is read only once per row.
+STALE_IN_STATEMENT = (
+    f"{staleness.LAST_SEEN_IN_STATEMENT} < stale_before"
+    f" AND (death_proven OR {staleness.LAST_SEEN_IN_STATEMENT} < given_up_before)"
+)
+
 
 def proven() -> Case:
     """Return whether a run that is silent has lost its worker.

@@ -111,13 +111,12 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.silent_at_any_time().exclude(evidence_of_death.is_sufficient())
 
     def silent(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
-        """Return runs without a sign of life since ``cutoff`` (default: the configured threshold ago).
+        """Return runs without a sign of life since ``cutoff`` (default: the configured threshold ago)."""
+        return self.old_enough(cutoff).with_evidence(cutoff).filter(last_seen__lt=F("stale_before"))
 
-        The plain comparison of ``updated_at`` is
-        implied by ``last_seen``; it lets PostgreSQL use the index of running jobs.
-        """
-        old = self.running().filter(updated_at__lt=staleness.cutoff_or_default(cutoff))
-        return old.with_evidence(cutoff).filter(last_seen__lt=F("stale_before"))
+    def old_enough(self, cutoff: datetime | Combinable | None = None) -> Self:
+        """Return the runs that may be silent: PostgreSQL finds them by the index of running jobs, without the evidence."""
+        return self.running().filter(updated_at__lt=staleness.cutoff_or_default(cutoff))
 
     def silent_at_any_time(self) -> JobQuerySet[JobWithEvidence]:
         """Return silent runs, and those without a sign of life whose row changed in the future. Sweeps leave these alone."""

@@ -35,6 +35,11 @@ from jobs.models.worker_observation import CLOCK_TOLERANCE
 _BY_OUR_CLOCK = ("beat_at", "outage_ended_at")
 # The start of the run and the last change of its row, as others wrote them. Only the change of the row is always known.
 _BY_ANY_CLOCK = ("started_at", "updated_at")
+# The latest sign of life of a row that has the evidence as columns and whose last change is old.
+LAST_SEEN_IN_STATEMENT = (
+    f"greatest({', '.join(_BY_OUR_CLOCK)}, updated_at, CASE WHEN started_at <= read_at"
+    f" + interval '{CLOCK_TOLERANCE.total_seconds():g} s' THEN started_at END)"
+)
 
 
 class RunRow(Protocol):

@@ -7,10 +7,8 @@ from threading import Lock
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models.functions import Now
 
 from jobs.models import Job
-from jobs.models.worker import stale_after
 from jobs.recovery import rescue
 from jobs.recovery.decision import Policy, SweepAction, decide
 from jobs.recovery.parallel_connections import in_parallel
@@ -25,9 +23,7 @@ def recover_all(policy: Policy) -> Totals:
     """Recover stale runs, at most OPSCONSOLE_SWEEP_LIMIT; where there may be more than a page, on several connections."""
     batches = _Batches(policy)
     # Asked without the evidence, which takes as long as finding the page.
-    old_enough = (
-        Job.objects.running().filter(updated_at__lt=Now() - stale_after()).order_by("updated_at", "pk")
-    )
+    old_enough = Job.objects.old_enough().order_by("updated_at", "pk")
     beyond_a_page = old_enough[settings.OPSCONSOLE_SWEEP_PAGE_SIZE :].exists()
     in_parallel(batches.recover_all, CONNECTIONS if beyond_a_page else 1)
     return batches.totals

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from jobs.models import Job, Status, WorkerHeartbeat
+from jobs.models import Job, Status, WorkerHeartbeat, evidence_of_death
 from jobs.models.staleness import last_seen_of
 from jobs.models.worker_observation import CountedBeat
 from jobs.recovery.binary_values import binary_cursor
@@ -27,8 +27,11 @@ BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 # A run that changed after the page was read is not locked either.
 _PAGE = """
 WITH page ({columns}) AS MATERIALIZED (
-    SELECT * FROM ({stale_runs}) AS run ({columns})
-     WHERE (updated_at, pk) > (%s, %s)
+    SELECT * FROM (SELECT * FROM ({candidates}) AS candidate ({columns})
+                    WHERE (updated_at, pk) > (%s, %s)
+                    ORDER BY updated_at, pk
+                   OFFSET 0) AS run
+     WHERE {stale}
      ORDER BY updated_at, pk
      LIMIT %s
 ), held AS (
@@ -113,10 +116,13 @@ class StaleRuns:
 
     def __init__(self) -> None:
         columns = [name for name in StaleRun._fields if name not in StaleRun._field_defaults]
-        stale = Job.objects.stale().order_by().values_list(*columns)
-        stale_runs, self._parameters = stale.query.sql_with_params()
+        candidates = Job.objects.old_enough().with_evidence().order_by().values_list(*columns)
+        statement, self._parameters = candidates.query.sql_with_params()
         self._statement = _PAGE.format(
-            columns=", ".join(columns), stale_runs=stale_runs, job_if_free=if_free_in_statement(of="job")
+            columns=", ".join(columns),
+            candidates=statement,
+            stale=evidence_of_death.STALE_IN_STATEMENT,
+            job_if_free=if_free_in_statement(of="job"),
         )
 
     def lock(self, size: int, behind: Place) -> Page:
