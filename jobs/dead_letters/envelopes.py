@@ -15,8 +15,10 @@ from jobs.messaging.format import as_job_id
 from opsconsole.kit.storable import LARGEST_INTEGER, is_too_deep
 
 NAMES = ("job_id", "jobId")
-# What an envelope holds its content in: EventBridge, SNS, and the destinations of Lambda.
+# What an envelope holds its content in: EventBridge, SNS, and the destinations of Lambda. A record that Lambda got from SQS
+# has a body, and one from SNS a notification.
 CONTENTS = ("detail", "Message", "requestPayload")
+CONTENTS_OF_RECORD = ("body", "Sns")
 # An event of EventBridge may arrive in a notification of SNS, and neither is nested any deeper.
 MOST_ENVELOPES = 3
 
@@ -57,6 +59,15 @@ def _contents(document: Any, most: int) -> Iterator[Any]:
     if most and isinstance(document, dict):
         for name in CONTENTS:
             yield from _contents(document.get(name), most - 1)
+        for content in _contents_of_record(document.get("Records")):
+            yield from _contents(content, most - 1)
+
+
+def _contents_of_record(records: Any) -> Iterator[Any]:
+    """Yield the content of the single record of an event of Lambda. Of several, none is the job of the message."""
+    if isinstance(records, list) and len(records) == 1 and isinstance(records[0], dict):
+        for name in CONTENTS_OF_RECORD:
+            yield records[0].get(name)
 
 
 def _parsed(text: str) -> Any:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Attributes of EventBridge. A replay leaves them out: its consumer would take them for a failure of the new message.
+# Attributes of EventBridge, and of its Scheduler, which has schedules in place of rules.
+# A replay leaves them out: its consumer would take them for a failure of the new message.
 OF_EVENTBRIDGE = (
     "RULE_ARN",
+    "SCHEDULE_ARN",
     "TARGET_ARN",
     "ERROR_CODE",
     "ERROR_MESSAGE",
@@ -27,7 +29,7 @@ class Undelivered:
     """What a service says about a message that it could not deliver; each text is '' when it does not say it.
 
     ``addressee``: the ARN of the target, the SNS topic whose subscriber is not named, or 'Lambda' for a function that
-    is not named. ``rule``: the ARN of the rule of EventBridge.
+    is not named. ``rule``: the ARN of the rule or schedule of EventBridge.
     """
 
     service: str
@@ -43,12 +45,13 @@ def read(attributes: Mapping[str, str], document: Any) -> Undelivered | None:
     ``attributes``: the values of the message attributes; ``document``: the body, None when it is not JSON.
     """
     given = {name: value.strip() for name, value in attributes.items()}
-    if given.get("ERROR_CODE") or given.get("TARGET_ARN") or given.get("RULE_ARN"):
+    rule = given.get("RULE_ARN") or given.get("SCHEDULE_ARN", "")
+    if given.get("ERROR_CODE") or given.get("TARGET_ARN") or rule:
         return Undelivered(
             service="EventBridge",
             code=given.get("ERROR_CODE", ""),
             message=given.get("ERROR_MESSAGE", ""),
-            rule=given.get("RULE_ARN", ""),
+            rule=rule,
             addressee=given.get("TARGET_ARN", ""),
         )
     code, message = given.get("ErrorCode", ""), given.get("ErrorMessage", "")

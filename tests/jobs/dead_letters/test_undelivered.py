@@ -101,6 +101,25 @@ def test_event_is_grouped_by_its_reason_and_target_and_sent_to_its_target(
     sqs_queue.client.delete_queue(QueueUrl=other)
 
 
+def test_schedule_is_read_like_a_rule(sqs_queue: TestQueue) -> None:
+    schedule = "arn:aws:scheduler:us-east-1:123456789012:schedule/default/nightly"
+    attributes = of_eventbridge(arn_of(sqs_queue), tenant="blue")
+    del attributes["RULE_ARN"]
+    made = bury(sqs_queue, {"order": 1}, SCHEDULE_ARN=schedule, **attributes)
+    other = bury(sqs_queue, {"order": 2}, SCHEDULE_ARN=f"{schedule}-2", **attributes)
+
+    assert "(EventBridge schedule/default/nightly to jobs-" in made.group.title
+    assert made.group_id != other.group_id
+
+    replay(made)
+    tasks.work_dead_letters()
+
+    [sent] = sqs_queue.client.receive_message(QueueUrl=sqs_queue.url, MessageAttributeNames=["All"])[
+        "Messages"
+    ]
+    assert list(sent["MessageAttributes"]) == ["tenant"]
+
+
 @pytest.mark.parametrize(
     ("document", "attributes", "sentence"),
     [
@@ -152,8 +171,21 @@ def test_letter_with_no_queue_of_ours_is_refused_with_a_sentence(
         lambda job_id: notification(event(job_id=job_id)),
         lambda job_id: {"jobId": job_id},
         lambda job_id: {"requestPayload": {"job_id": job_id}},
+        lambda job_id: {"Records": [{"Sns": notification({"job_id": job_id})}]},
+        lambda job_id: {"Records": [{"body": json.dumps({"job_id": job_id})}]},
+        lambda job_id: {"requestPayload": {"Records": [{"body": json.dumps(event(job_id=job_id))}]}},
     ],
-    ids=["event", "jobId in an event", "SNS", "event in SNS", "jobId", "destination of Lambda"],
+    ids=[
+        "event",
+        "jobId in an event",
+        "SNS",
+        "event in SNS",
+        "jobId",
+        "destination of Lambda",
+        "SNS to Lambda",
+        "SQS to Lambda",
+        "event in SQS to a destination of Lambda",
+    ],
 )
 def test_job_in_an_envelope_is_requeued(sqs_queue: TestQueue, enveloped: Any) -> None:
     made = job(status=Status.FAILED, error_message="KeyError: 'x'")
@@ -186,6 +218,9 @@ def test_job_is_found_where_the_setting_says(sqs_queue: TestQueue, settings: Any
         ({"Message": "[" * 5_000}, None),
         ({"Message": {"Message": {"Message": {"Message": {"job_id": str(JOB)}}}}}, None),
         ([{"job_id": str(JOB)}], None),
+        ({"Records": [{"body": {"job_id": str(JOB)}}, {"body": {"job_id": str(uuid4())}}]}, None),
+        ({"Records": ["text"]}, None),
+        ({"Records": {"body": {"job_id": str(JOB)}}}, None),
         (None, None),
     ],
 )
