@@ -22,8 +22,9 @@ from opsconsole.kit.counting import runs
 
 LOCKED_RUNS = "locked-runs"
 SWEEPS_IN_A_ROW = 3
-# How many of them are told one by one.
+# How many of them are told one by one, with who holds them; and of how many it is remembered that they were passed over.
 KEPT = 50
+COUNTED = 2_000
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,21 @@ def details(locked: Sequence[UUID], now: datetime) -> dict[str, Any]:
     """Return what a sweep stores about the runs that it passed over: lines to read, streaks, and who holds them."""
     if not locked:
         return {"lines": [], "locked": {}}
-    kept = locked[:KEPT]
+    kept, counted = locked[:KEPT], locked[:COUNTED]
     before = _streaks(Sweep.objects.filter(mode=Sweep.Mode.ARMED).last_finished())
     holders = holders_of(kept)
     return {
         "lines": [
             f"{job_id} locked by {holders[job_id].sentence(now) if job_id in holders else 'another transaction'}"
             for job_id in kept
-        ],
+        ]
+        + ([f"{len(locked) - KEPT:,} more locked by others"] if len(locked) > KEPT else []),
         "locked": {
             str(job_id): {
                 "sweeps": before.get(str(job_id), {}).get("sweeps", 0) + 1,
                 "by": _stored(holders.get(job_id)),
             }
-            for job_id in kept
+            for job_id in counted
         },
     }
 

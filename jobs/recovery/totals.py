@@ -18,7 +18,10 @@ from opsconsole.kit.errors import first_line
 logger = logging.getLogger(__name__)
 
 LINES_KEPT = 50
+# Of how many runs a rule's refusal is remembered, so that their outlook promises nothing.
+REFUSED_KEPT = 2_000
 RULES_KEPT = 10
+OTHER_RULES = "other rules"
 CHANGED = "Its worker sent a heartbeat, or the run ended, a moment ago."
 
 
@@ -84,10 +87,11 @@ class Totals:
         self._tell([f"{run.pk} failed: {sentence}"])
 
     def _refuse(self, rule: str, said: str, job_ids: list[str], count: int) -> None:
+        if rule not in self.refused and len(self.refused) >= RULES_KEPT:
+            rule = OTHER_RULES
         kept = self.refused.get(rule, {"runs": 0, "said": said, "jobs": []})
-        if rule in self.refused or len(self.refused) < RULES_KEPT:
-            jobs = [*kept["jobs"], *job_ids][:LINES_KEPT]
-            self.refused[rule] = kept | {"runs": kept["runs"] + count, "jobs": jobs}
+        jobs = [*kept["jobs"], *job_ids][:REFUSED_KEPT]
+        self.refused[rule] = kept | {"runs": kept["runs"] + count, "jobs": jobs}
 
     def _tell(self, lines: Iterable[str]) -> None:
         self.lines = [*self.lines, *lines][:LINES_KEPT]

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from alerts.models import Alert
 from jobs.models import Job, RecoveryControl, Sweep
-from jobs.recovery import batches, control, lock_holders, outlook, passed_over, surroundings, sweeps
+from jobs.recovery import batches, control, lock_holders, outlook, passed_over, surroundings, sweeps, totals
 from jobs.recovery.lock_holders import LockHolder
 from jobs.runs.timeline import Actor
 from opsconsole.kit import row_locks
@@ -294,3 +294,41 @@ def test_preview_and_the_outlook_of_a_run_know_its_lock(
     assert "sweeps pass it over" in outlook.of_run(job, surroundings.glance()).sentence
     call_command("recover_stale_jobs")
     assert "locked by others 1" in capsys.readouterr().out
+
+
+def test_more_runs_than_are_named_are_all_counted(other: OtherSession) -> None:
+    number = passed_over.KEPT + 10
+    for each in range(number):
+        dead_run(worker=f"w{each}")
+    other.execute("SELECT FROM jobs FOR NO KEY UPDATE")
+    for _ in range(passed_over.SWEEPS_IN_A_ROW):
+        swept = sweeps.sweep("test")
+    assert swept.locked == number
+    assert "10 more locked by others" in swept.details["lines"]
+    alert = Alert.objects.open().get(fingerprint=passed_over.LOCKED_RUNS)
+    assert alert.title.startswith(f"{number} runs ")
+    assert f"{number} runs were passed over" in alert.summary
+    assert {each.locked for each in outlook.preview(surroundings.read(), 100)} == {True}
+
+
+def test_more_refused_runs_than_are_named_are_promised_nothing() -> None:
+    number = totals.LINES_KEPT + 10
+    for each in range(number):
+        dead_run(worker=f"w{each}")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs ADD CONSTRAINT no CHECK (error_message IS NULL) NOT VALID")
+    try:
+        swept = sweeps.sweep("test")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE jobs DROP CONSTRAINT no")
+    assert swept.errors == number
+    for each in outlook.preview(surroundings.read(), 100):
+        assert each.sentence.startswith("The database refused its recovery in the last sweep")
+
+
+def test_rules_beyond_those_kept_are_counted_together() -> None:
+    counted = totals.Totals()
+    for each in range(totals.RULES_KEPT + 3):
+        counted._refuse(f"rule {each}", "no", ["id"], 2)
+    assert sum(kept["runs"] for kept in counted.refused.values()) == 2 * (totals.RULES_KEPT + 3)
