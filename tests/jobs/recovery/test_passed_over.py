@@ -301,8 +301,7 @@ def test_more_runs_than_are_named_are_all_counted(other: OtherSession) -> None:
     for each in range(number):
         dead_run(worker=f"w{each}")
     other.execute("SELECT FROM jobs FOR NO KEY UPDATE")
-    for _ in range(passed_over.SWEEPS_IN_A_ROW):
-        swept = sweeps.sweep("test")
+    *_, swept = [sweeps.sweep("test") for _ in range(passed_over.SWEEPS_IN_A_ROW)]
     assert swept.locked == number
     assert "10 more locked by others" in swept.details["lines"]
     alert = Alert.objects.open().get(fingerprint=passed_over.LOCKED_RUNS)
@@ -323,8 +322,8 @@ def test_more_refused_runs_than_are_named_are_promised_nothing() -> None:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE jobs DROP CONSTRAINT no")
     assert swept.errors == number
-    for each in outlook.preview(surroundings.read(), 100):
-        assert each.sentence.startswith("The database refused its recovery in the last sweep")
+    for prospect in outlook.preview(surroundings.read(), 100):
+        assert prospect.sentence.startswith("The database refused its recovery in the last sweep")
 
 
 def test_rules_beyond_those_kept_are_counted_together() -> None:
