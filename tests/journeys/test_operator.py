@@ -95,7 +95,8 @@ def test_arm_after_a_preview(visitor: Visitor) -> None:
 
     page.get_by_role("link", name="Review and arm").click()
     page.get_by_label("all runs, however old").check()
-    page.get_by_label("Reason").fill("the list is right")
+    arming = page.locator("form", has=page.get_by_role("button", name="Show preview"))
+    arming.get_by_label("Reason").fill("the list is right")
     page.get_by_role("button", name="Show preview").click()
     expect(page.locator("#content")).to_contain_text("1 requeued")
     assert RecoveryControl.load().mode == RecoveryControl.Mode.OBSERVE

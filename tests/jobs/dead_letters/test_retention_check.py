@@ -74,6 +74,7 @@ def test_queue_without_dlq_is_not_checked(settings: Settings, monkeypatch: pytes
     assert checks.retention() == []
 
 
+@pytest.mark.django_db
 def test_check_runs_only_with_deploy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.QUEUES = {"default": STANDARD}
     asked = []
