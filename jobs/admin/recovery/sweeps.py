@@ -71,7 +71,6 @@ class SweepAdmin(AgedAdmin):
         "errors",
         "lost_resent",
         "took",
-        "trigger",
         "note",
     )
     fields = (
