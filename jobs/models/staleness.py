@@ -66,7 +66,7 @@ def last_seen_of(run: RunRow) -> datetime:
     signs += [sign for sign in (run.started_at, run.updated_at) if sign and not is_from_the_future(sign, run)]
     known = [sign for sign in signs if sign]
     # A row of a page of stale runs has no time of creation, and none of its changes is from the future.
-    created_at: datetime = run.created_at if not known else known[0]  # type: ignore[attr-defined]
+    created_at: datetime = run.created_at if not known else known[0]  # type: ignore[attr-defined]  # see above
     return max(known, default=created_at)
 
 

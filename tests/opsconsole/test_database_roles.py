@@ -66,6 +66,7 @@ def test_second_role_gets_settings_and_privileges(theirs: Database, role: str) -
 
 def test_settings_of_the_url_are_read_back(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pooler may drop the start parameter: then the URL asks for something that the session does not have."""
+    connection.ensure_connection()
     monkeypatch.setitem(
         connection.settings_dict, "OPTIONS", {"options": r"-c search_path=theirs,\ public -c lock_timeout=3s"}
     )

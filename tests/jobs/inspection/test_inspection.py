@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.databases import CONTRACT, REPOSITORY, Database
+from tests.databases import CONTRACT, Database
 
 Finding = dict[str, str]
 
@@ -144,7 +144,11 @@ def test_compatible_column_types_are_accepted(theirs: Database) -> None:
     )
     code, findings = theirs.inspect()
     assert code == 0
-    assert {finding["severity"] for finding in findings} <= {"ok", "info"}
+    # The settings of the session are judged apart: this role has none.
+    assert {finding["severity"] for finding in findings if finding["id"] != "session-settings"} <= {
+        "ok",
+        "info",
+    }
 
 
 def test_advice_adds_missing_labels_to_an_enum(theirs: Database) -> None:
@@ -393,13 +397,9 @@ def test_columns_of_other_names_are_mapped_end_to_end(theirs: Database) -> None:
     assert theirs.manage("makemigrations", "--check", "--dry-run", **mapping).returncode == 0
 
 
-def test_documented_privileges_suffice_except_for_migrate(theirs: Database, role: str) -> None:
-    documented = (REPOSITORY / "docs/attaching.md").read_text().partition("```sql\n")[2].partition("```")[0]
-    create, _, grants = documented.partition("\n")
-    assert create.startswith("CREATE ROLE opsconsole")
+def test_privileges_that_migrate_grants_suffice(theirs: Database, role: str) -> None:
     theirs.sql(CONTRACT + "INSERT INTO jobs (customer_id, package_size) VALUES ('acme', 50)")
-    theirs.migrate()
-    theirs.sql(grants.replace("opsconsole", role))
+    theirs.migrate(user=role, OPSCONSOLE_OWNER_DATABASE_URL=theirs.url())
 
     assert theirs.inspect(user=role)[0] == 0
     lived = theirs.manage("shell", "-v0", "-c", LIFE, user=role)
