@@ -140,3 +140,18 @@ def has_template(name: str) -> bool:
     except TemplateDoesNotExist:
         return False
     return True
+
+
+def test_every_security_promise_names_its_test() -> None:
+    """Check that each row of a table of promises in docs/security.md names test files that exist."""
+    page = (REPOSITORY / "docs" / "security.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| promise \| how \| test \|\n\|[-|]+\|\n((?:\|.*\n?)+)", page, re.MULTILINE)
+    rows = [row for table in tables for row in table.splitlines()]
+    assert len(rows) >= 20
+    for row in rows:
+        promise, how, test = (cell.strip() for cell in row.strip("|").split("|"))
+        files = re.findall(r"`(tests/[\w/]+\.py)`", test)
+        assert promise, row
+        assert how, row
+        assert files, f"no test: {row}"
+        assert [file for file in files if not (REPOSITORY / file).is_file()] == [], row
