@@ -246,7 +246,7 @@ _VERDICTS = {
 
 
 def _worker(said: schemas.WorkerSaid) -> Worker:
-    return Worker(said.worker_id, hostname=said.hostname, pid=said.pid)
+    return Worker(said.worker_id, hostname=said.hostname, pid=said.pid, start=said.start)
 
 
 def _run(job_id: UUID, said: schemas.RunSaid) -> Run:

@@ -78,6 +78,12 @@ class WorkerSaid(_Asked):
     )
     hostname: Identifier | None = Field(None, examples=["host-2"])
     pid: Whole | None = Field(None, examples=[4411])
+    start: Identifier | None = Field(
+        None,
+        examples=["b1f0c8a2"],
+        description="A text that is new for every start, where the `worker_id` stays the same. Without it, host and pid tell "
+        "a restart from a second process.",
+    )
 
 
 class RunSaid(WorkerSaid):

@@ -44,7 +44,8 @@ def proven() -> Case:
 
     It has when its own heartbeats or those of its worker stopped, whatever they named, even just before the run; also when
     nothing was ever heard for it although its worker follows our protocol, or the workers of its queue normally name their
-    jobs. Heartbeats of an id that several processes or jobs share prove neither life nor death, as long as they come.
+    jobs. Heartbeats of an id that several processes or jobs share prove neither life nor death, as long as they come, unless
+    the processes that named the run are known to be silent: then it was restarted (``jobs.models.earlier_beats``).
     """
     shared = Q(worker_id__in=WorkerObservation.objects.shared().values("worker_id"))
     return Case(
@@ -56,6 +57,7 @@ def proven() -> Case:
         When(Q(worker_id__isnull=True) & would_be_named(), then=True),
         When(worker_id__isnull=True, then=False),
         When(worker_beat_at__gte=_beats_came_since(), worker_beat_at__lt=F("stale_before"), then=True),
+        When(_claimed() & Q(processes_beat_at__lt=F("stale_before")), then=True),
         When(shared & Q(worker_beat_at__gte=F("stale_before")), then=False),
         When(would_be_named(), then=True),
         default=False,

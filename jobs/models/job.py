@@ -84,10 +84,14 @@ class JobQuerySet(models.QuerySet["Job"]):
             OuterRef("pk"), OuterRef("run_epoch"), OuterRef("claimed_epoch")
         )
         own_worker = WorkerHeartbeat.objects.filter(worker_id=OuterRef("worker_id"))
+        processes = WorkerHeartbeat.objects.last_of_processes(
+            OuterRef("worker_id"), OuterRef("pk"), OuterRef("run_epoch")
+        )
         outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
         # A plain function: ``Max`` would add a GROUP BY, and sorting one or two heartbeats takes longer.
         last_beat = Func(CountedBeat(), function="max")
-        return self.annotate(
+        # Only of few runs does anything read it, so no row has it as a column.
+        return self.alias(processes_beat_at=Subquery(processes)).annotate(
             beat_at=Subquery(beats.annotate(last=last_beat).values("last")),
             worker_beat_at=Subquery(own_worker.values(counted=CountedBeat())[:1]),
             outage_ended_at=Subquery(outage_ended),

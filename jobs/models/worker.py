@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.apps import apps
@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import IsNull
 
 from jobs.models.columns import column
+from jobs.models.earlier_beats import LastOfProcesses
 from jobs.models.worker_observation import CountedBeat
 from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName
 
@@ -46,6 +47,18 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
     def of_run_in_statement(self, job: str) -> Self:
         """Return the same condition for a handwritten statement in which ``job`` names the run's row."""
         return self.of_run(*(_column(f"{job}.{name}") for name in ("id", "run_epoch", "claimed_epoch")))
+
+    def last_of_processes(
+        self, worker_id: str | Combinable, job_id: UUID | Combinable, run_epoch: int | Combinable
+    ) -> models.QuerySet[WorkerHeartbeat, Any]:
+        """Return, as the column ``last``, when a process of this id that ever named the run last sent a heartbeat."""
+        return self.filter(worker_id=worker_id).values(last=LastOfProcesses(job_id, run_epoch))[:1]
+
+    def last_of_processes_in_statement(self, job: str) -> models.QuerySet[WorkerHeartbeat, Any]:
+        """Return the same for a handwritten statement in which ``job`` names the run's row."""
+        return self.last_of_processes(
+            *(_column(f"{job}.{name}") for name in ("worker_id", "id", "run_epoch"))
+        )
 
     def with_counted_beat(self) -> Self:
         """Annotate ``counted_at``: when the last heartbeat was sent, as far as the worker's clock can be believed."""

@@ -21,6 +21,11 @@ from opsconsole.kit.bounded_columns import BoundedName
 CLOCK_TOLERANCE = timedelta(minutes=1)
 # A worker id that several processes shared within this time counts as shared.
 SHARED_FOR = timedelta(days=1)
+# The ids of shared() for a handwritten statement.
+SHARED_IN_STATEMENT = (
+    "SELECT worker_id FROM worker_observations"  # noqa: S608 - the text of a constant
+    f" WHERE shared_at > statement_timestamp() - interval '{SHARED_FOR.total_seconds():g} s'"
+)
 # The workers of a queue name their jobs when at least this share of so many of its runs were named.
 NAMED_SHARE = 0.9
 FEWEST_RUNS = 10

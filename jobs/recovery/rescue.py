@@ -13,7 +13,7 @@ from uuid import UUID
 
 from jobs.messaging.outbox import REASON_LENGTH, STALE_JOB_RECOVERY
 from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
-from jobs.models.worker_observation import CountedBeat
+from jobs.models.worker_observation import SHARED_IN_STATEMENT, CountedBeat
 from jobs.recovery.binary_values import binary_cursor
 from jobs.runs.restart import restart_in_statement
 from jobs.runs.timeline import SWEEP
@@ -28,14 +28,16 @@ _TAKE = """
 WITH wanted AS (
     SELECT * FROM unnest(%(ids)b::uuid[], %(epochs)b::int[], %(stale_before)b::timestamptz[], %(counted)b::bool[],
                          %(reasons)b::text[], %(sentences)b::text[], %(workers)b::text[],
-                         %(last_seen)b::timestamptz[], %(silent_seconds)b::float8[])
-                  AS wanted (id, epoch, stale_before, counted, reason, sentence, worker, last_seen, silent_seconds)
+                         %(last_seen)b::timestamptz[], %(silent_seconds)b::float8[], %(proven)b::bool[])
+                  AS wanted (id, epoch, stale_before, counted, reason, sentence, worker, last_seen, silent_seconds, proven)
 ), taken AS (
     UPDATE jobs AS job
        SET {changes}, error_message = %(message)s
       FROM wanted
      WHERE job.id = wanted.id AND job.status = 'in_progress' AND job.run_epoch = wanted.epoch
        AND NOT EXISTS (SELECT FROM ({beats}) AS beat WHERE beat.last >= wanted.stale_before)
+       AND NOT (wanted.proven AND job.worker_id IN ({shared})
+                AND EXISTS (SELECT FROM ({processes}) AS process WHERE process.last >= wanted.stale_before))
     RETURNING job.id, job.run_epoch, job.queue, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
               wanted.worker, wanted.last_seen, wanted.silent_seconds
 ), told AS (
@@ -76,17 +78,20 @@ def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
 
 
 @cache
-def _beats() -> str:
-    """Return the query for heartbeats that count for ``job``."""
+def _beats() -> dict[str, str]:
+    """Return the queries for heartbeats that count for ``job``, and for those of processes that named it."""
     beats = WorkerHeartbeat.objects.of_run_in_statement("job").values(last=CountedBeat())
-    statement, _no_parameters = beats.query.sql_with_params()
-    return statement
+    processes = WorkerHeartbeat.objects.last_of_processes_in_statement("job")
+    # Without parameters.
+    return {
+        name: rows.query.sql_with_params()[0] for name, rows in [("beats", beats), ("processes", processes)]
+    }
 
 
 def _take(
     decisions: Sequence[Decision], *, changes: str, message: str, kind: JobEvent.Kind, letter: str
 ) -> set[UUID]:
-    statement = _TAKE.format(changes=changes, beats=_beats(), letter=letter)
+    statement = _TAKE.format(changes=changes, shared=SHARED_IN_STATEMENT, letter=letter, **_beats())
     with binary_cursor() as cursor:
         cursor.execute(
             statement,
@@ -100,6 +105,7 @@ def _take(
                 "workers": [decision.run.worker_id for decision in decisions],
                 "last_seen": [decision.last_seen for decision in decisions],
                 "silent_seconds": [round(decision.silent_for.total_seconds(), 1) for decision in decisions],
+                "proven": [decision.run.death_proven for decision in decisions],
                 "message": message,
                 "kind": kind.value,
                 "actor": SWEEP.name,

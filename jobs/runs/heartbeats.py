@@ -21,16 +21,31 @@ PROTOCOL = {"protocol": 1}
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker or worker slot. Its id is new for every start, so that a restart never hides a dead run."""
+    """A worker or worker slot. Its id is new for every start, so that a restart never hides a dead run.
+
+    ``start`` is a text that is new for every start, for workers whose id stays the same.
+    """
 
     id: str
     hostname: str | None = field(default_factory=socket.gethostname)
     pid: int | None = field(default_factory=os.getpid)
+    start: str | None = None
+
+    @property
+    def process(self) -> str:
+        """Name the process that sends the heartbeats; '' when it does not say which it is."""
+        by_host = f"{self.hostname} {self.pid}" if self.hostname and self.pid else ""
+        return self.start or by_host
 
     @property
     def parameters(self) -> dict[str, Any]:
         """Return what the statements of ``jobs.runs.statements`` read of a worker."""
-        described = {"worker": self.id, "hostname": self.hostname, "pid": self.pid}
+        described = {
+            "worker": self.id,
+            "hostname": self.hostname,
+            "pid": self.pid,
+            "process": self.process,
+        }
         return described | {"protocol": json.dumps(PROTOCOL), "actor": Actor.worker(self.id).name}
 
 

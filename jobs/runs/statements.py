@@ -7,6 +7,7 @@ other languages; tests/jobs/worker/test_documented_sql.py holds the two together
 
 from __future__ import annotations
 
+from jobs.models import earlier_beats
 from jobs.models.columns import column
 from jobs.runs import fence
 from jobs.runs.restart import new_deadline_in_statement, restart_in_statement
@@ -35,34 +36,42 @@ beat AS (
            metadata = metadata || jsonb_build_object('longest_silence',
                CASE WHEN current_job_id = run.id AND current_run_epoch = run.run_epoch
                     THEN {_LONGEST_SILENCE} ELSE 0.0 END)
+           || {earlier_beats.note_in_statement("run.id", "run.run_epoch")}
       FROM {run} AS run WHERE worker_heartbeats.worker_id = %(worker)s
     RETURNING worker_heartbeats.worker_id
 ), first_beat AS (
     INSERT INTO worker_heartbeats (worker_id, current_job_id, current_run_epoch, {_LAST_HEARTBEAT},
                                    started_at, hostname, pid, metadata)
-    SELECT %(worker)s, id, run_epoch, statement_timestamp(), statement_timestamp(), %(hostname)s, %(pid)s,
-           %(protocol)s::jsonb
-      FROM {run} WHERE NOT EXISTS (SELECT FROM beat)
+    SELECT %(worker)s, id, run_epoch, statement_timestamp(),
+           least(statement_timestamp(), (SELECT started_at FROM jobs WHERE jobs.id = run.id AND jobs.run_epoch = run.run_epoch)),
+           %(hostname)s, %(pid)s, %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
+      FROM {run} AS run WHERE NOT EXISTS (SELECT FROM beat)
     ON CONFLICT DO NOTHING
 )"""
 
 
-def _idle_beat(condition: str = "true") -> str:
-    """Return the parts of a WITH clause that write the row of a worker that runs nothing, under a condition."""
+def _idle_beat(condition: str = "true", *, ended: tuple[str, str] = ("NULL::uuid", "NULL::int")) -> str:
+    """Return the parts of a WITH clause that write the row of a worker that runs nothing, under a condition.
+
+    ``ended``: the job and the epoch of the run that this statement ends.
+    """
     return f"""
 beat AS (
     UPDATE worker_heartbeats
-       SET current_job_id = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = statement_timestamp(), {_PROCESS}
+       SET current_job_id = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = statement_timestamp(), {_PROCESS},
+           metadata = metadata || {earlier_beats.note_in_statement(*ended)}
      WHERE worker_id = %(worker)s AND {condition}
     RETURNING worker_id
 ), first_beat AS (
     INSERT INTO worker_heartbeats (worker_id, {_LAST_HEARTBEAT}, started_at, hostname, pid, metadata)
-    SELECT %(worker)s, statement_timestamp(), statement_timestamp(), %(hostname)s, %(pid)s, %(protocol)s::jsonb
+    SELECT %(worker)s, statement_timestamp(), statement_timestamp(), %(hostname)s, %(pid)s,
+           %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
      WHERE NOT EXISTS (SELECT FROM beat) AND {condition}
     ON CONFLICT DO NOTHING
 )"""
 
 
+_ENDED = ("%(job_id)s", "%(epoch)s")
 _THIS_RUN = f"""
        id = %(job_id)s AND status::text = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
 """
@@ -162,7 +171,7 @@ WITH ended AS (
            %(details)s::jsonb || coalesce(({_SILENCE}), '{{}}')
       FROM answer WHERE outcome = 'completed'
      UNION ALL {_LATE}
-), {_idle_beat("(SELECT outcome <> 'before' FROM answer)")}
+), {_idle_beat("(SELECT outcome <> 'before' FROM answer)", ended=_ENDED)}
 SELECT outcome FROM answer
 """
 
@@ -209,7 +218,7 @@ WITH again AS (
                jsonb_build_object('retryable', %(retryable)s))
       FROM answer WHERE outcome IN ('retry_scheduled', 'failed')
      UNION ALL {_LATE}
-), {_idle_beat("(SELECT outcome NOT LIKE '%%before' FROM answer)")}
+), {_idle_beat("(SELECT outcome NOT LIKE '%%before' FROM answer)", ended=_ENDED)}
 SELECT outcome FROM answer
 """
 

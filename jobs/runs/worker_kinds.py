@@ -78,9 +78,10 @@ def _of_shared_ids() -> list[Trait]:
         Trait(
             "worker-ids-shared",
             many(count, "worker id"),
-            f"Several processes, or several jobs at once, use the same id: {ids}{_more(count)}. Such a worker is never taken to have "
-            "left a run.",
-            "Give each process, or each slot of a pool, an id of its own for every start.",
+            f"Several processes, or several jobs at once, use the same id: {ids}{_more(count)}. Such a worker is taken to have "
+            "left a run only when every process that named the run is known to be silent.",
+            "Give each process, or each slot of a pool, an id of its own for every start. Where the id must stay the same, let each "
+            "start name itself (start in the API, :process in SQL).",
         )
     ]
 

@@ -45,7 +45,7 @@ def say(name: str, job: Job, epoch: int | None = 1, **parameters: Any) -> list[d
     """Run one of the page's statements as a worker without the library does."""
     statement = re.sub(r":([a-z_]+)", r"%(\1)s", STATEMENTS[name])
     with connection.cursor() as cursor:
-        given: dict[str, Any] = {"worker": "ada", "job_id": job.pk, "epoch": epoch}
+        given: dict[str, Any] = {"worker": "ada", "process": "ada 1", "job_id": job.pk, "epoch": epoch}
         cursor.execute(statement, given | parameters)
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in (cursor.fetchall() if names else [])]
@@ -154,6 +154,7 @@ def test_beats_count() -> None:
     assert (said.current_job_id, said.current_run_epoch) == (job.pk, 1)
     assert list(WorkerHeartbeat.objects.of_run(job.pk, 1, 1)) == [said]
     assert not WorkerHeartbeat.objects.without_epochs().exists()
+    assert said.started_at and job.started_at and said.started_at <= job.started_at
     say("beat", job, epoch=None, job_id=None)
     assert WorkerHeartbeat.objects.get().current_job_id is None
     say("leave", job)
