@@ -24,7 +24,8 @@ from opsconsole.kit.row_locks import if_free_in_statement, locked_if_free
 Place = tuple[datetime, UUID]
 BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
-# A run that changed after the page was read is not locked either.
+# The candidates come in order, and a filter keeps it: sorting once more here would hide the limit from the planner, which
+# then reads the evidence of all candidates. A run that changed after the page was read is not locked either.
 _PAGE = """
 WITH page ({columns}) AS MATERIALIZED (
     SELECT * FROM (SELECT * FROM ({candidates}) AS candidate ({columns})
@@ -32,7 +33,6 @@ WITH page ({columns}) AS MATERIALIZED (
                     ORDER BY updated_at, pk
                    OFFSET 0) AS run
      WHERE {stale}
-     ORDER BY updated_at, pk
      LIMIT %s
 ), held AS (
     SELECT job.id
@@ -97,15 +97,19 @@ class Page:
         """Sort the runs of a page by who holds them."""
         held = [run for run in runs if run.pk in held_ids]
         others = [run for run in runs if run.pk not in held_ids]
-        # Asked on a newer snapshot: who is not stale any more was not passed over.
-        still = Job.objects.stale().filter(pk__in=[run.pk for run in others]).order_by()
-        still_stale = set(still.values_list("pk", flat=True)) if others else set()
+        still_stale = _still_stale(others) if others else set()
         return cls(
             held=_with_beats_of_workers(held),
             passed_over=[run for run in others if run.pk in still_stale],
             changed=[run for run in others if run.pk not in still_stale],
             end=runs[-1].place if runs else None,
         )
+
+
+def _still_stale(runs: Sequence[StaleRun]) -> set[UUID]:
+    """Return which of these are stale on a newer snapshot. The others were not passed over: they have changed."""
+    still = Job.objects.stale().filter(pk__in=[run.pk for run in runs]).order_by()
+    return set(still.values_list("pk", flat=True))
 
 
 class StaleRuns:
