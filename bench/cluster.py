@@ -47,6 +47,11 @@ class Cluster:
         self._run(
             f"DROP DATABASE IF EXISTS {copy}",
             f"CREATE DATABASE {copy} TEMPLATE {database} STRATEGY file_copy",
+            # The settings of its roles are not part of a database.
+            f"""INSERT INTO pg_db_role_setting
+                SELECT copy.oid, setrole, setconfig FROM pg_database AS copy, pg_db_role_setting
+                 WHERE copy.datname = '{copy}'
+                   AND setdatabase = (SELECT oid FROM pg_database WHERE datname = '{database}')""",
             "CHECKPOINT",
         )
         try:

@@ -47,6 +47,7 @@ DEFAULTS = (
         "a host that loses its power or network inside a transaction gives its rows back",
         300_000,
     ),
+    Default("jit", "off", "compiling a short statement takes longer than running it"),
     Default("tcp_keepalives_idle", "30", "the server notices clients that vanished", 60, network=True),
     Default("tcp_keepalives_interval", "10", "the server notices clients that vanished", 30, network=True),
     Default("tcp_keepalives_count", "3", "the server notices clients that vanished", 10, network=True),

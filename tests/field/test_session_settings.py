@@ -10,6 +10,7 @@ WANTED = {
     "default_transaction_isolation": "read committed",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "1min",
+    "jit": "off",
 }
 
 
