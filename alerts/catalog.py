@@ -201,6 +201,15 @@ RULES = {
             threshold_source="the store of the limiter does not answer",
         ),
         RuleDefinition(
+            name="audit_broken",
+            title="The audit does not match its seals",
+            unit="breaks",
+            threshold=None,
+            severity="critical",
+            reminder_interval=4 * HOUR,
+            threshold_source="any row or seal that is not as it was sealed",
+        ),
+        RuleDefinition(
             name="gauge_unreadable",
             title="A value can't be read",
             unit="minutes",

@@ -36,10 +36,13 @@ REST = (
     """INSERT INTO sweeps (trigger, mode, started_at, finished_at, found, requeued)
        SELECT 'schedule', 'armed', now() - n * interval '2 minutes', now() - n * interval '2 minutes', n % 3, n % 3
          FROM generate_series(20000, 1, -1) AS n""",
+    # The lines get these times, not the present one.
+    "SET session_replication_role = replica",
     """INSERT INTO django_admin_log (action_time, user_id, content_type_id, object_id, object_repr, action_flag, change_message)
        SELECT now() - n * interval '1 minute', (SELECT min(id) FROM auth_user),
               (SELECT id FROM django_content_type WHERE app_label = 'jobs' AND model = 'job'), md5('job ' || n)::uuid,
               'job', 2, E'Requeued.\\nWhy: the customer called' FROM generate_series(100000, 1, -1) AS n""",
+    "SET session_replication_role = DEFAULT",
     """INSERT INTO django_q_task (id, name, func, args, kwargs, started, stopped, success, attempt_count)
        SELECT md5('task ' || n), 'task-' || n, 'jobs.tasks.sweep', 'gAQpLg==', 'gAR9lC4=', now() - n * {apart},
               now() - n * {apart}, true, 1 FROM generate_series(1, {rows}) AS n""",

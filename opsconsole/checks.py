@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core import checks
 
 from opsconsole.kit import env, intervals, schema_version, session_defaults
+from opsconsole.seals import checking, verification
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
 PREFIX = "OPSCONSOLE_"
@@ -178,4 +179,20 @@ def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[che
             id="opsconsole.W006",
         )
         for difference, statement in zip(found, session_defaults.statements(found), strict=True)
+    ]
+
+
+@checks.register("seals", deploy=True)
+def check_seals(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Tell of rows of the audit and the timeline that are not as they were sealed. Only the newest seals are read."""
+    if not databases or "default" not in databases or schema_version.is_behind():
+        return []
+    found = dict.fromkeys([*verification.verify_recent().breaks, *checking.known_breaks()])
+    return [
+        checks.Error(
+            each.sentence,
+            hint="Run manage.py verify_audit, which reads everything, and follow docs/runbooks/audit-broken.md.",
+            id="opsconsole.E031",
+        )
+        for each in found
     ]

@@ -18,6 +18,8 @@ from opsconsole.kit import session_defaults
 from opsconsole.kit.database_url import to_database
 
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
+# Tables whose rows are never changed: triggers refuse it, and the second role may not even try.
+INSERT_ONLY = frozenset({"django_admin_log", "audit_details", "audit_seals", "job_events", "bulk_events"})
 # Functions that run with the rights of their owner, for the role that may not do the same itself.
 FUNCTIONS = ("create_job_event_partitions(integer)",)
 
@@ -45,6 +47,15 @@ UNION ALL
 SELECT format('GRANT EXECUTE ON FUNCTION %%s TO %%I', to_regprocedure(name), %(role)s)
   FROM unnest(%(functions)s::text[]) AS name
  WHERE to_regprocedure(name) IS NOT NULL AND NOT has_function_privilege(%(role)s, to_regprocedure(name), 'EXECUTE')
+"""
+# What earlier versions granted.
+_SURPLUS = """
+SELECT format('REVOKE %%s ON %%s FROM %%I', string_agg(privilege_type, ', ' ORDER BY privilege_type), oid::regclass, %(role)s)
+  FROM pg_class, aclexplode(relacl)
+ WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(%(insert_only)s::text[]) AS name)
+   AND grantee = (SELECT oid FROM pg_roles WHERE rolname = %(role)s) AND grantee <> relowner
+   AND privilege_type NOT IN ('SELECT', 'INSERT')
+ GROUP BY oid ORDER BY oid::regclass::text
 """
 _FOREIGN_TABLES = """
 SELECT count(*)
@@ -74,13 +85,17 @@ def as_owner() -> Iterator[None]:
 
 
 def missing_grants(role: str) -> list[str]:
-    """Return the GRANT statements for what this role lacks on the console's tables. Ask as the owner."""
+    """Return the statements that give this role what it lacks on the console's tables, and take what it must not have.
+
+    Ask as the owner.
+    """
     privileges = _privileges()
     given: dict[str, Any] = {
         "role": role,
         "tables": list(privileges),
         "privileges": [",".join(names) for names in privileges.values()],
         "functions": list(FUNCTIONS),
+        "insert_only": sorted(INSERT_ONLY),
     }
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_roles WHERE rolname = %s AND rolname <> current_user", [role])
@@ -88,6 +103,8 @@ def missing_grants(role: str) -> list[str]:
             return []
         cursor.execute(_OTHERS, given)
         found = [statement for (statement,) in cursor.fetchall()]
+        cursor.execute(_SURPLUS, given)
+        found += [statement for (statement,) in cursor.fetchall()]
         cursor.execute(_TABLES, given)
         return found + [statement for (statement,) in cursor.fetchall()]
 
@@ -122,13 +139,17 @@ def _accepted(statement: str) -> bool:
 
 def _privileges() -> dict[str, tuple[str, ...]]:
     """Return what the console does with each of its tables."""
-    ours = {
-        model._meta.db_table: ALL  # noqa: SLF001 - Django's documented interface to the name of a table
-        for model in apps.get_models(include_auto_created=True)
-        if model._meta.managed or model._meta.db_table in {contract.table for contract in CONTRACTS}  # noqa: SLF001
-    }
+    ours = {table: ("SELECT", "INSERT") if table in INSERT_ONLY else ALL for table in _tables()}
     return (
         ours
         | {contract.table: contract.privileges for contract in CONTRACTS}
         | {"django_migrations": ("SELECT",)}
     )
+
+
+def _tables() -> Iterator[str]:
+    contracts = {contract.table for contract in CONTRACTS}
+    for model in apps.get_models(include_auto_created=True):
+        table = model._meta.db_table  # noqa: SLF001 - Django's documented interface to the name of a table
+        if model._meta.managed or table in contracts:  # noqa: SLF001
+            yield table

@@ -1,5 +1,14 @@
 """The console's own models. They live in the kit, where every app may use them."""
 
+from opsconsole.kit.audit_models import AuditDetail, AuditSeal, SealCheck, UnsealedRange
 from opsconsole.kit.models import ClusterProgress, HourlyFigure, Pause
 
-__all__ = ["ClusterProgress", "HourlyFigure", "Pause"]
+__all__ = [
+    "AuditDetail",
+    "AuditSeal",
+    "ClusterProgress",
+    "HourlyFigure",
+    "Pause",
+    "SealCheck",
+    "UnsealedRange",
+]

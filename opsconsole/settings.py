@@ -88,6 +88,7 @@ OPSCONSOLE_DEADMAN_SWEEP_URL = env.url(
 OPSCONSOLE_DEADMAN_CHECK_URL = env.url(
     "OPSCONSOLE_DEADMAN_CHECK_URL", ("http", "https"), "https://hc-ping.com/..."
 )
+OPSCONSOLE_DEADMAN_SEAL = env.choice("OPSCONSOLE_DEADMAN_SEAL", "off", ("off", "body", "query"))
 
 # --- recovery ---
 

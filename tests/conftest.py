@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -112,8 +112,23 @@ def _load_settings() -> None:
     schema_version._version.missing = False
     # A test may be idle inside its transaction for longer than the console ever is.
     settings.DATABASES["default"]["OPTIONS"]["options"] = "-c idle_in_transaction_session_timeout=0"
+    _let_tests_empty_append_only_tables()
     # Secure password hashing is slow on purpose.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def _let_tests_empty_append_only_tables() -> None:
+    """Let the tests' flush switch triggers off, as superusers can: they refuse TRUNCATE."""
+    from django.db.backends.postgresql.operations import DatabaseOperations
+
+    usual = DatabaseOperations.sql_flush
+
+    def sql_flush(self: DatabaseOperations, *args: Any, **options: Any) -> list[str]:
+        statements = usual(self, *args, **options)
+        off = "SET LOCAL session_replication_role = replica"
+        return [off, *statements, "SET LOCAL session_replication_role = DEFAULT"] if statements else []
+
+    DatabaseOperations.sql_flush = sql_flush  # type: ignore[method-assign, assignment]  # for all tests
 
 
 @pytest.fixture(autouse=True)

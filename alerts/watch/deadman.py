@@ -19,6 +19,7 @@ from django.db.models.functions import Coalesce, Now
 
 from alerts.models import DeadManPing, Monitor
 from alerts.watch import monitor_alerts
+from opsconsole.kit import newest_seal
 from opsconsole.kit.lateness import late_after
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def _claim_ping(switch: DeadManSwitch) -> bool:
 
 
 def _ping(switch: DeadManSwitch) -> str:
-    accepted, answer = _send_ping(switch.url)
+    accepted, answer = _send_ping(switch.url, _seal())
     row = DeadManPing.objects.get(pk=switch.name)
     if accepted:
         if row.failing_since:
@@ -89,10 +90,26 @@ def _ping(switch: DeadManSwitch) -> str:
     return answer
 
 
-def _send_ping(url: str) -> tuple[bool, str]:
+def _seal() -> str:
+    """Return the newest seal of the audit, if it is to be kept outside."""
+    return newest_seal.anchor() if settings.OPSCONSOLE_DEADMAN_SEAL != "off" else ""
+
+
+def _send_ping(url: str, seal: str) -> tuple[bool, str]:
     """Return whether the ping was accepted, and the answer. Error texts are left out, since they contain the URL."""
+    in_body = bool(seal) and settings.OPSCONSOLE_DEADMAN_SEAL == "body"
+    in_query = {"seal": seal} if seal and not in_body else None
     try:
-        with requests.get(url, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True) as response:
+        with requests.request(
+            "POST" if in_body else "GET",
+            url,
+            params=in_query,
+            data=f"seal {seal}\n".encode() if in_body else None,
+            headers={"Content-Type": "text/plain"} if in_body else None,
+            timeout=TIMEOUT_SECONDS,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
             return response.ok and not response.is_redirect, f"HTTP {response.status_code}"
     except requests.Timeout:
         return False, "no answer in time"

@@ -26,6 +26,7 @@ from opsconsole.kit.audit import Told
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age
+from opsconsole.seals import state
 
 MOST_CHOICES = 200
 SPANS = {
@@ -114,7 +115,9 @@ class AuditAdmin(AgedAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Audit"} | (extra_context or {}))
+        return super().changelist_view(
+            request, {"title": "Audit", "seals": state.read()} | (extra_context or {})
+        )
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.export)

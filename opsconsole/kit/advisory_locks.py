@@ -18,3 +18,4 @@ class AdvisoryLock(IntEnum):
     MONITORS = 7_340_116
     OBSERVATIONS = 7_340_117
     RESTORES = 7_340_118
+    SEALS = 7_340_119

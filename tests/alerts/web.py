@@ -20,6 +20,7 @@ class Web:
     silent: bool = False
     url: str = ""
     requests: list[str] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
     ending: threading.Event = field(default_factory=threading.Event)
 
 
@@ -29,6 +30,8 @@ def serving() -> Iterator[Web]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            web.bodies.append(self.rfile.read(length).decode())
             web.requests.append(f"{self.command} {self.path}")
             if web.silent:
                 web.ending.wait(60)
@@ -39,6 +42,9 @@ def serving() -> Iterator[Web]:
             self.send_header("Content-Length", str(len(web.body)))
             self.end_headers()
             self.wfile.write(web.body)
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             """Log nothing, to keep the output of the tests clean."""

@@ -46,9 +46,11 @@ FILLED = (
     """INSERT INTO sweeps (trigger, mode, started_at, finished_at, found, requeued)
        SELECT 'schedule', 'armed', now() - n * interval '2 minutes', now() - n * interval '2 minutes', n %% 3, n %% 3
          FROM generate_series(%(rows)s, 1, -1) AS n""",
+    "SET session_replication_role = replica",
     """INSERT INTO django_admin_log (action_time, user_id, content_type_id, object_id, object_repr, action_flag, change_message)
        SELECT now() - n * interval '1 minute', (SELECT min(id) FROM auth_user), (SELECT min(id) FROM django_content_type),
               n, 'job', 2, 'Requeued.' FROM generate_series(%(rows)s, 1, -1) AS n""",
+    "SET session_replication_role = DEFAULT",
     """INSERT INTO dead_letter_queues (url) VALUES ('http://127.0.0.1:9/dlq')""",
     """INSERT INTO failure_groups (fingerprint, kind, title)
        SELECT 'f-' || n, 'words', 'failure ' || n FROM generate_series(1, 400) AS n""",

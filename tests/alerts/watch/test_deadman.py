@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db.models.functions import Now
 from django.test import Client
 from pytest_django.fixtures import Settings
@@ -14,6 +16,8 @@ from pytest_django.fixtures import Settings
 from alerts import notify
 from alerts.models import DeadManPing, Monitor
 from alerts.watch import deadman
+from opsconsole.kit import newest_seal
+from opsconsole.seals import sealer
 from tests.alerts.web import Web, refusing, serving
 from tests.people import viewer
 from tests.racing import race
@@ -151,3 +155,20 @@ def test_page_shows_the_answer_but_not_the_url(web: Web) -> None:
 
     assert "HTTP 500" in html and "Not accepted" in html
     assert "secret-name" not in html
+
+
+def test_newest_seal_travels_with_the_ping(web: Web, settings: Settings) -> None:
+    settings.OPSCONSOLE_DEADMAN_SEAL = "body"
+    succeed()
+    assert deadman.ping_due() == "sweep: HTTP 200"
+    assert (web.requests, web.bodies) == ([f"GET {PATH}"], [""]), "nothing is sealed yet"
+    LogEntry.objects.create(user=viewer(), action_flag=2, object_repr="x")
+    sealer.seal()
+    anchor = newest_seal.anchor()
+    succeed()
+    deadman.ping_due()
+    assert (web.requests[-1], web.bodies[-1]) == (f"POST {PATH}", f"seal {anchor}\n")
+    settings.OPSCONSOLE_DEADMAN_SEAL = "query"
+    succeed()
+    deadman.ping_due()
+    assert (web.requests[-1], web.bodies[-1]) == (f"GET {PATH}?{urlencode({'seal': anchor})}", "")

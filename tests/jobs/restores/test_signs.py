@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from redis.exceptions import ConnectionError as StoreConnectionError
@@ -26,6 +25,7 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit import store_marks
 from opsconsole.kit.env import QueueConfig
 from tests import factories
+from tests.audit_tables import tamper
 
 pytestmark = pytest.mark.django_db
 
@@ -110,8 +110,7 @@ def test_retention_is_no_restore(emptied: str) -> None:
     for _ in range(3):
         JobEvent.objects.create(job_id=uuid4(), kind="claimed", run_epoch=1, actor="worker:w1")
     signs.watch()
-    with connection.cursor() as cursor:
-        cursor.execute(emptied)
+    tamper(emptied)
     assert signs.watch() == "no sign of a restore"
     assert signs.watch() == "no sign of a restore"
 

@@ -1,0 +1,78 @@
+"""The command that verifies the seals of the audit and the timeline."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from opsconsole.kit.counting import exactly
+from opsconsole.seals import checking, verification
+from opsconsole.seals.chain import Seal
+from opsconsole.seals.verification import Report
+
+
+class Command(BaseCommand):
+    help = (
+        "Verify that the audit and the timeline still hold what was sealed, and that the chain of seals is whole. "
+        "Changes no row of them. Exit code 1: something does not match."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        parser.add_argument(
+            "--anchor",
+            default="",
+            metavar="HASH",
+            help="the hash of a seal that was kept elsewhere, with or without its number before it ('812:ab12...')",
+        )
+        parser.add_argument(
+            "--events-from",
+            type=int,
+            default=0,
+            metavar="ID",
+            help="do not read events below this id: their month was dropped on purpose",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        report = verification.verify(anchor=options["anchor"], events_from=options["events_from"])
+        checking.record(report)
+        self.stdout.write(_as_json(report) if options["json"] else _as_text(report))
+        if report.break_count:
+            sys.exit(1)
+
+
+def _as_json(report: Report) -> str:
+    newest = report.newest
+    told = {
+        "intact": not report.break_count,
+        "seals": report.seals,
+        "rows": report.rows,
+        "newest": {"number": newest.number, "hash": newest.hash, "sealed_at": f"{newest.sealed_at}Z"}
+        if newest
+        else None,
+        "break_count": report.break_count,
+        "breaks": [each._asdict() for each in report.breaks],
+    }
+    return json.dumps(told, indent=2)
+
+
+def _as_text(report: Report) -> str:
+    lines = [each.sentence for each in report.breaks]
+    if len(lines) < report.break_count:
+        lines.append(f"And {report.break_count - len(lines):,} more.")
+    lines.append(f"{exactly(report.seals, 'seal')} and {exactly(report.rows, 'row')} were read.")
+    if report.newest:
+        lines.append(_newest(report.newest))
+    lines.append(
+        f"{exactly(report.break_count, 'break')}: docs/runbooks/audit-broken.md says what to do."
+        if report.break_count
+        else "Everything that was sealed is as it was."
+    )
+    return "\n".join(lines)
+
+
+def _newest(newest: Seal) -> str:
+    return f"The newest seal is {newest.number}:{newest.hash}, of {newest.sealed_at[:19]} UTC."

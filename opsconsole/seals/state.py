@@ -1,0 +1,58 @@
+"""What the audit page says of the seals: up to when everything is sealed, what waits, and what does not match."""
+
+# ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+
+from opsconsole.kit.audit_models import AuditSeal
+from opsconsole.kit.counting import figure, plural
+from opsconsole.seals import checking, rows, sealer
+from opsconsole.seals.verification import Break
+
+# The gaps are few: what comes next is counted for certain.
+MOST_RANGES = 200
+# More waiting rows are shown as "500+".
+MOST_COUNTED = 500
+NOUNS = {AuditSeal.Source.AUDIT: "line", AuditSeal.Source.TIMELINE: "event"}
+
+
+@dataclass(frozen=True)
+class State:
+    number: int
+    hash: str
+    sealed_at: datetime | None
+    audit_waiting: str
+    events_waiting: str
+    breaks: list[Break]
+
+
+def read() -> State:
+    newest = AuditSeal.objects.order_by("-number").first()
+    return State(
+        number=newest.number if newest else 0,
+        hash=newest.hash if newest else "",
+        sealed_at=newest.sealed_at if newest else None,
+        audit_waiting=_waiting(AuditSeal.Source.AUDIT),
+        events_waiting=_waiting(AuditSeal.Source.TIMELINE),
+        breaks=checking.known_breaks(),
+    )
+
+
+def _waiting(source: AuditSeal.Source) -> str:
+    """Count the rows that no seal covers yet, such as "12 lines" or "500+ lines"."""
+    ranges = list(sealer.unsealed_ids(source))[-MOST_RANGES:] or [(-sealer.END, sealer.END)]
+    table = rows.TABLES[source].name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM (SELECT FROM unnest(%s::bigint[], %s::bigint[]) AS open (first_id, last_id)"
+            f" CROSS JOIN LATERAL (SELECT FROM {table} WHERE id BETWEEN open.first_id AND open.last_id"
+            f" LIMIT {MOST_COUNTED + 1}) AS entry LIMIT {MOST_COUNTED + 1}) AS waiting",
+            [[first for first, _ in ranges], [last for _, last in ranges]],
+        )
+        counted: int = cursor.fetchone()[0]
+    return f"{figure(counted, MOST_COUNTED)} {plural(counted, NOUNS[source])}"

@@ -1,0 +1,17 @@
+"""The task that the cluster runs each minute: seal what was written, then check a part of what was sealed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from alerts import notify
+from opsconsole.seals import checking, sealer
+
+EACH_MINUTE = timedelta(minutes=1)
+MONITOR = "sealing of the audit"
+
+
+def seal() -> str:
+    turn = sealer.seal()
+    notify.monitor_ok(MONITOR, EACH_MINUTE)
+    return f"{turn}; {checking.check_next()}"

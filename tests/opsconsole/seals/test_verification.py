@@ -1,0 +1,273 @@
+"""What the seals show: everything that the owner of the tables can do behind the triggers' back."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+
+from alerts.models import Alert
+from jobs.models import JobEvent
+from opsconsole.checks import check_seals
+from opsconsole.kit import newest_seal
+from opsconsole.kit.audit_models import AuditSeal, SealCheck
+from opsconsole.seals import checking, sealer, tasks, verification
+from tests.audit_tables import tamper
+from tests.opsconsole.seals.test_sealer import event, line
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def sealed() -> list[int]:
+    """Seal an old line, then two turns of lines and events; return the ids of the lines."""
+    lines = [line().pk]
+    sealer.seal()
+    for _ in range(2):
+        lines += [line().pk, line().pk]
+        for _ in range(3):
+            event()
+        sealer.seal()
+    assert verification.verify().breaks == []
+    return lines
+
+
+def kinds() -> set[str]:
+    return {each.kind for each in verification.verify().breaks}
+
+
+AUDIT_CASES: dict[str, tuple[str, set[str]]] = {
+    "altered": ("UPDATE django_admin_log SET change_message = 'Nothing.' WHERE id = %s", {"altered"}),
+    "another user": ("UPDATE django_admin_log SET user_id = user_id + 1 WHERE id = %s", {"altered"}),
+    "deleted": ("DELETE FROM django_admin_log WHERE id = %s", {"deleted"}),
+    "reason added": ("INSERT INTO audit_details (entry_id, reason) VALUES (%s, 'because')", {"altered"}),
+}
+
+
+@pytest.mark.parametrize("name", AUDIT_CASES)
+def test_changed_lines_are_found(sealed: list[int], name: str) -> None:
+    statement, expected = AUDIT_CASES[name]
+    tamper(statement, sealed[2])
+    found = verification.verify()
+    assert {each.kind for each in found.breaks} == expected
+    assert str(sealed[2]) in found.breaks[0].sentence
+    assert {each.kind for each in verification.verify_recent().breaks} == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE job_events SET reason = 'x' WHERE id = (SELECT min(id) FROM job_events)", {"altered"}),
+        ("DELETE FROM job_events WHERE id = (SELECT min(id) + 1 FROM job_events)", {"deleted"}),
+        (
+            (
+                "INSERT INTO job_events (id, job_id, at, kind, actor)"
+                " SELECT min(id), gen_random_uuid(), min(at) - interval '1 year', 'claimed', 'x' FROM job_events"
+            ),
+            {"inserted"},
+        ),
+        (
+            "INSERT INTO job_events (id, job_id, kind, actor) VALUES (-5, gen_random_uuid(), 'claimed', 'x')",
+            {"inserted"},
+        ),
+        ("TRUNCATE job_events", {"deleted"}),
+    ],
+)
+def test_changed_events_are_found(sealed: list[int], statement: str, expected: set[str]) -> None:
+    tamper(statement)
+    assert kinds() == expected
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_line_with_an_earlier_date_is_found(sealed: list[int], is_sealed: bool) -> None:
+    tamper(
+        "INSERT INTO django_admin_log (action_time, user_id, object_repr, action_flag, change_message)"
+        " SELECT now() - interval '3 days', user_id, 'x', 2, 'Requeued.' FROM django_admin_log LIMIT 1"
+    )
+    if is_sealed:
+        sealer.seal()
+    [found] = verification.verify().breaks
+    assert found.kind == "inserted" and "Inserted into the past" in found.sentence
+    assert kinds() == {each.kind for each in verification.verify_recent().breaks}
+
+
+def test_line_in_the_place_of_a_closed_gap_is_found(sealed: list[int]) -> None:
+    tamper(
+        "INSERT INTO django_admin_log (id, action_time, user_id, object_repr, action_flag, change_message)"
+        " SELECT -1, now(), user_id, 'x', 2, 'Requeued.' FROM django_admin_log LIMIT 1"
+    )
+    [found] = verification.verify().breaks
+    assert "no seal covers audit row -1" in found.sentence
+
+
+SEAL_CASES: dict[str, tuple[str, set[str]]] = {
+    "removed": ("DELETE FROM audit_seals WHERE number = 3", {"seal missing", "inserted"}),
+    "altered": ("UPDATE audit_seals SET content = 'x' WHERE number = 3", {"seal altered", "altered"}),
+    "time": (
+        "UPDATE audit_seals SET sealed_at = now() - interval '1 day' WHERE number = 3",
+        {"seal altered"},
+    ),
+    "span": ("UPDATE audit_seals SET last_id = last_id + 1 WHERE number = 3", {"seal altered"}),
+    "ids": ("UPDATE audit_seals SET ids = 'x' WHERE number = 3", {"seal altered", "inserted"}),
+    "all": ("TRUNCATE audit_seals", {"seal missing", "inserted"}),
+}
+
+
+@pytest.mark.parametrize("name", SEAL_CASES)
+def test_changed_seals_are_found(sealed: list[int], name: str) -> None:
+    checking.check_next()
+    statement, expected = SEAL_CASES[name]
+    tamper(statement)
+    assert kinds() == expected
+
+
+def test_cut_end_is_found_by_a_seal_that_was_kept_elsewhere(sealed: list[int]) -> None:
+    anchor = newest_seal.anchor()
+    assert verification.verify(anchor=anchor).breaks == verification.verify(anchor=anchor[-64:]).breaks == []
+    last = AuditSeal.objects.order_by("-number")[0]
+    tamper("DELETE FROM job_events WHERE id BETWEEN %s AND %s", last.first_id, last.last_id)
+    tamper("DELETE FROM audit_seals WHERE number = %s", last.number)
+    assert kinds() == set(), "the rest is whole"
+    [found] = verification.verify(anchor=anchor).breaks
+    assert found.kind == "anchor missing"
+    assert verification.verify(anchor="no-number:" + anchor).break_count == 1
+
+
+def test_dropped_month_can_be_left_out(sealed: list[int]) -> None:
+    first = AuditSeal.objects.filter(source="timeline").order_by("number")[0]
+    tamper("DELETE FROM job_events WHERE id <= %s", first.last_id)
+    assert kinds() == {"deleted"}
+    assert verification.verify(events_from=first.last_id + 1).breaks == []
+
+
+REFUSED = [
+    "TRUNCATE django_admin_log CASCADE",
+    "TRUNCATE job_events",
+    "TRUNCATE audit_seals",
+    "TRUNCATE audit_details",
+    "TRUNCATE bulk_events",
+    "TRUNCATE dead_letter_ledger",
+    "UPDATE audit_seals SET hash = 'x'",
+    "DELETE FROM audit_seals",
+    "UPDATE django_admin_log SET change_message = 'x'",
+    "DELETE FROM django_admin_log",
+]
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+def test_triggers_refuse_also_the_owner_and_superusers(sealed: list[int], statement: str) -> None:
+    with (
+        pytest.raises(DatabaseError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(statement)
+    assert kinds() == set()
+
+
+def test_every_partition_refuses_truncate() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'job_events'::regclass"
+        )
+        names = [name for (name,) in cursor.fetchall()]
+        cursor.execute(f"DROP TABLE {max(names)}" if max(names) != "job_events_default" else "SELECT 1")
+        cursor.execute("SELECT create_job_event_partitions(3)")
+        for name in names:
+            with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                cursor.execute(f"TRUNCATE {name}")
+
+
+def test_database_writes_the_time_of_a_line() -> None:
+    with connection.cursor() as cursor:
+        user = User.objects.create(username="ada").pk
+        cursor.execute(
+            "INSERT INTO django_admin_log (action_time, user_id, object_repr, action_flag, change_message)"
+            " VALUES ('2001-01-01', %s, 'x', 2, 'x') RETURNING action_time > now() - interval '1 minute'",
+            [user],
+        )
+        assert cursor.fetchone() == (True,)
+
+
+def test_command_tells_and_answers_with_its_exit_code(sealed: list[int]) -> None:
+    output = StringIO()
+    call_command("verify_audit", "--json", stdout=output)
+    told = json.loads(output.getvalue())
+    assert told["intact"] and told["seals"] == 5 and told["rows"] == 11
+    assert f"{told['newest']['number']}:{told['newest']['hash']}" == newest_seal.anchor()
+    tamper("DELETE FROM django_admin_log WHERE id = %s", sealed[0])
+    output = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("verify_audit", stdout=output)
+    assert ended.value.code == 1
+    assert f"audit row {sealed[0]}" in output.getvalue() and "audit-broken.md" in output.getvalue()
+    with pytest.raises(SystemExit):
+        call_command("verify_audit", "--json", "--anchor", "ab" * 32, stdout=(output := StringIO()))
+    assert {each["kind"] for each in json.loads(output.getvalue())["breaks"]} == {"deleted", "anchor missing"}
+
+
+def test_break_fires_an_alert_and_is_on_the_page_and_in_the_deploy_check(
+    sealed: list[int], operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = reverse("admin:admin_logentry_changelist")
+    line()
+    text = operator.get(page).content.decode()
+    assert "Sealed up to" in text and "Not sealed yet: 1 line of the audit, 0 events" in text
+    assert check_seals(databases=["default"]) == []
+    # Not among the newest.
+    monkeypatch.setattr(checking, "NEWEST_SEALS", 1)
+    message = LogEntry.objects.get(pk=sealed[0]).change_message
+    tamper("UPDATE django_admin_log SET change_message = 'x' WHERE id = %s", sealed[0])
+    tasks.seal()
+    alert = Alert.objects.open().get(fingerprint=checking.ALERT)
+    assert alert.severity == "critical" and f"audit row {sealed[0]}" in alert.summary
+    assert "changed behind the console" in operator.get(page).content.decode()
+    [error] = check_seals(databases=["default"])
+    assert error.id == "opsconsole.E031" and str(sealed[0]) in error.msg
+    tamper("UPDATE django_admin_log SET change_message = %s WHERE id = %s", message, sealed[0])
+    tasks.seal()
+    assert checking.known_breaks() == []
+    assert Alert.objects.open().get(fingerprint=checking.ALERT).clear_since
+
+
+def test_check_reads_all_seals_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "SEALS_PER_TURN", 2)
+    monkeypatch.setattr(checking, "NEWEST_SEALS", 1)
+    for _ in range(5):
+        event()
+        sealer.seal()
+    tamper("DELETE FROM job_events WHERE id = (SELECT min(id) FROM job_events)")
+    reads: list[int] = []
+    for _ in range(3):
+        reads.append(SealCheck.objects.get_or_create(pk=1)[0].next_seal)
+        checking.check_next()
+    assert reads == [1, 3, 5]
+    assert SealCheck.objects.get().next_seal == 1
+    assert [each.kind for each in checking.known_breaks()] == ["deleted"]
+
+
+def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are read one by one, in whatever sizes."""
+    monkeypatch.setattr(verification, "ROWS_PER_PAGE", 2)
+    monkeypatch.setattr(verification, "WINDOW", 10)
+    for _ in range(17):
+        event()
+        line()
+    sealer.seal()
+    assert verification.verify().breaks == []
+    tamper("DELETE FROM job_events WHERE id = (SELECT max(id) - 1 FROM job_events)")
+    [found] = verification.verify().breaks
+    assert found.kind == "deleted" and JobEvent.objects.count() == 16
+
+
+def test_unmigrated_database_and_no_database_are_not_asked() -> None:
+    assert check_seals(databases=None) == []
+    assert check_seals(databases=[]) == []
