@@ -25,8 +25,9 @@ REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Bench-Address: {}\r\n\r\n"
 def requests_a_second(environ: Mapping[str, str], seconds: float, *, refused: bool) -> float:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = ["-m", "gunicorn", "bench.ratelimit_wsgi:application", "--bind", f"127.0.0.1:{port}"]
-    command += ["--threads", str(CONNECTIONS), "--no-control-socket", "--log-level", "critical"]
+    command = ["-m", "gunicorn", "--config", "python:opsconsole.serving", "bench.ratelimit_wsgi:application"]
+    command += ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", str(CONNECTIONS)]
+    command += ["--log-level", "critical"]
     served = program(
         [sys.executable, *command], end_signal=signal.SIGTERM, env=environ, stderr=subprocess.DEVNULL
     )

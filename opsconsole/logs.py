@@ -50,6 +50,8 @@ LOGGING: dict[str, Any] = {
         "apprise": {"handlers": ["nowhere"], "propagate": False},
         # It logs each login, and each lookup of failures.
         "axes": {"level": "WARNING"},
+        # It logs every request that waits for a thread.
+        "waitress.queue": {"level": "ERROR"},
         # It logs for each new client where the credentials come from.
         "botocore": {"level": "WARNING"},
     },

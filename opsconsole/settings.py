@@ -182,6 +182,8 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "opsconsole.health.ProbeMiddleware",
     "opsconsole.kit.problems.ApiMiddleware",
+    # Before everything that reads a body.
+    "opsconsole.body_length.BodyLengthMiddleware",
     "opsconsole.unavailable.NotMigratedMiddleware",
     "opsconsole.kit.request_text.PlainAddressMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -19,7 +19,7 @@ from tests.programs import program
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKERS = ("--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "5")
+WORKERS = ("--workers", "2", "--threads", "4", "--graceful-timeout", "5")
 
 
 def free_port() -> int:
@@ -47,14 +47,15 @@ def gunicorn(folder: Path, *options: str, **environ: str) -> Iterator[int]:
                 sys.executable,
                 "-m",
                 "gunicorn",
-                "opsconsole.wsgi",
+                "--config",
+                "python:opsconsole.serving",
                 "--bind",
                 f"127.0.0.1:{port}",
                 *WORKERS,
                 *options,
             ],
             cwd=ROOT,
-            env=os.environ | {"DATABASE_URL": database_url(), "OPSCONSOLE_WEB_PROCESSES": "2"} | environ,
+            env=os.environ | {"DATABASE_URL": database_url()} | environ,
             stdout=log,
             stderr=subprocess.STDOUT,
             end_signal=signal.SIGTERM,

@@ -62,6 +62,7 @@ ALWAYS = {
 WITH_BODY = {
     400: "The body is not JSON.",
     409: "A unique or exclusion constraint of the database refused the change; `constraint` names it.",
+    411: "The length of the body is not stated, and the server does not put chunks together.",
     413: "The body is larger than the console accepts.",
     422: "Part of the request is not as described, or another rule of the database refused it; `errors`, `constraint` or "
     "`detail` says which.",

@@ -13,6 +13,8 @@ from opsconsole.kit.supervision.supervisor import Program
 CONSOLE = paths.command_words()
 WORKERS = 3
 HANDLER = "opsconsole.demo.handlers.submit_directories"
+# As in production.
+SERVED = "python:opsconsole.serving"
 STORY = "story"
 GRACE = 5.0
 
@@ -30,10 +32,8 @@ class Programs:
 
     def web(self) -> Program:
         bind = f"127.0.0.1:{self.wishes.port}"
-        gunicorn = (sys.executable, "-m", "gunicorn", "opsconsole.wsgi", "--bind", bind)
-        return self._program(
-            "web", *gunicorn, "--threads", "4", "--graceful-timeout", "2", "--no-control-socket"
-        )
+        gunicorn = (sys.executable, "-m", "gunicorn", "--config", SERVED)
+        return self._program("web", *gunicorn, "--bind", bind, "--workers", "1", "--graceful-timeout", "2")
 
     def migrate(self) -> Program:
         return self._program("migrate", *CONSOLE, "migrate", "--no-input")

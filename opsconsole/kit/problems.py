@@ -20,6 +20,7 @@ SENTENCES = {
     400: "The request can't be read.",
     404: "There is nothing at this address. See /api/docs.",
     405: "This address does not support this method. The Allow header names the supported ones.",
+    411: "The length of the body is not stated. Send Content-Length.",
     413: "The request is larger than the console accepts.",
     500: "The console failed. The error was logged. Trying again may help.",
 }

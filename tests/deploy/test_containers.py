@@ -72,7 +72,7 @@ def test_settings_exist_and_secrets_are_required() -> None:
     used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
     assert used <= env.known.keys() | NOT_OURS
     defaults = set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
-    assert defaults == {"AWS_DEFAULT_REGION"}
+    assert defaults == {"AWS_DEFAULT_REGION", "OPSCONSOLE_TRUSTED_PROXIES"}
 
 
 def test_only_migrate_knows_the_owner_of_the_tables() -> None:

@@ -27,7 +27,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from tests.databases import Database
 
-GUNICORN = ["-m", "gunicorn", "opsconsole.wsgi", "--workers", "3", "--threads", "2", "--no-control-socket"]
+GUNICORN = ["-m", "gunicorn", "--config", "python:opsconsole.serving", "--workers", "3", "--threads", "2"]
 UVICORN = ["-m", "uvicorn", "opsconsole.asgi:application", "--workers", "2", "--log-level", "warning"]
 EDIT = 'UPDATE rate_limit_policies SET "limit" = %s WHERE name = %s'
 

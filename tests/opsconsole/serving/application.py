@@ -1,0 +1,24 @@
+"""A small application for the tests of the server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+# A slow request waits for it.
+released = threading.Event()
+BIG = b"x" * 8_000_000
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Tell what the server says about the request; ``/big`` is large, and ``/slow`` takes a second or until released."""
+    body = environ["wsgi.input"].read()
+    path = environ["PATH_INFO"]
+    if path == "/slow":
+        released.wait(1)
+    told = {name: value for name, value in environ.items() if isinstance(value, str | bool)}
+    answer = BIG if path == "/big" else json.dumps(told | {"body": body.decode("latin-1")}).encode()
+    start_response("200 OK", [("Content-Length", str(len(answer)))])
+    return [answer]

@@ -1,0 +1,171 @@
+"""Slow clients, many clients, and kept connections."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+import time
+
+import pytest
+
+from opsconsole.serving import connections
+from tests.opsconsole.serving.application import BIG, released
+from tests.opsconsole.serving.conftest import MOST, THREADS, Served, rest_of
+from tests.waiting import wait_until
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE_SECONDS", 0.4)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.4)
+
+
+def answered(served: Served) -> bool:
+    """Tell whether another client gets its answer within a second."""
+    client = http.client.HTTPConnection("127.0.0.1", served.port, timeout=1)
+    try:
+        client.request("GET", "/")
+        return client.getresponse().read() != b""
+    except OSError:
+        return False
+    finally:
+        client.close()
+
+
+@pytest.mark.usefixtures("_hurried")
+@pytest.mark.parametrize(
+    "sent",
+    [b"", GET[:9], GET[:-4], b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", GET],
+    ids=["nothing", "line", "head", "body", "idle"],
+)
+def test_client_that_does_not_go_on_is_cut_off(served: Served, sent: bytes) -> None:
+    with served.connect() as client:
+        began = time.monotonic()
+        client.sendall(sent)
+        received = rest_of(client)
+        assert 0.3 < time.monotonic() - began < 5
+    assert received.startswith(b"HTTP/1.1 200") is (sent == GET)
+
+
+@pytest.mark.usefixtures("_hurried")
+def test_client_that_sends_a_byte_now_and_then_is_cut_off(served: Served) -> None:
+    with served.connect() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        began = time.monotonic()
+        while not select.select([client], [], [], 0.1)[0]:
+            client.send(b"x")
+        assert time.monotonic() - began < 5
+        assert rest_of_broken(client) == b""
+
+
+@pytest.mark.usefixtures("_hurried")
+def test_client_that_reads_nothing_is_cut_off(served: Served) -> None:
+    with slow_reader(served) as client:
+        wait_until(lambda: served.server.active_channels, timeout=5, what="the connection")
+        wait_until(lambda: not served.server.active_channels, timeout=5, what="the end of the connection")
+        client.settimeout(5)
+        assert len(rest_of_broken(client)) < len(BIG)
+
+
+def test_steady_client_is_not_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "LOWEST_RATE", 20)
+    with served.connect() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(10):
+            client.sendall(b"x" * 10)
+            select.select([client], [], [], 0.1)
+        assert rest_of(client).startswith(b"HTTP/1.1 200")
+
+
+def test_readers_of_large_responses_occupy_no_thread(served: Served) -> None:
+    """Each asks for several large responses, and reads nothing."""
+    readers = [slow_reader(served, times=4) for _ in range(THREADS + 2)]
+    wait_until(lambda: len(served.server.postponed) == len(readers), timeout=5, what="postponed requests")
+    assert answered(served)
+    for client in readers[1:]:
+        client.close()
+    # All the same, whoever reads gets everything, in order.
+    received = 0
+    while received < 4 * len(BIG):
+        received += len(readers[0].recv(1_000_000))
+    readers[0].close()
+
+
+def test_new_connection_replaces_one_that_waits(served: Served) -> None:
+    """A stranger who opens more connections than the server keeps loses them; nobody else waits."""
+    idle = [served.connect() for _ in range(MOST)]
+    assert answered(served)
+    more = [served.connect() for _ in range(MOST)]
+    assert answered(served)
+    assert len(served.server.active_channels) <= MOST
+    for client in idle + more:
+        client.close()
+
+
+def test_requests_in_work_are_not_given_up_for_new_connections(served: Served) -> None:
+    busy = [served.connect() for _ in range(MOST)]
+    for client in busy:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    wait_until(
+        lambda: sum(bool(each.requests) for each in list(served.server.active_channels.values())) == MOST,
+        timeout=5,
+        what="requests in work",
+    )
+    late = served.connect()
+    late.sendall(GET)
+    released.set()
+    assert all(rest_of(client).startswith(b"HTTP/1.1 200") for client in busy)
+    assert late.recv(100).startswith(b"HTTP/1.1 200")
+    for client in [*busy, late]:
+        client.close()
+
+
+def test_responses_to_pipelined_requests_come_in_order(served: Served) -> None:
+    paths = (b"/a", b"/big", b"/b")
+    requests = [b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths]
+
+    received = served.ask(*requests, b"GET /c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    places = [received.index(b'"PATH_INFO": "/%s"' % name) for name in (b"a", b"b", b"c")]
+    assert places == sorted(places)
+    assert received.count(b"HTTP/1.1 200 OK") == 4
+    assert places[0] < received.index(BIG) < places[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/big"])
+def test_response_to_head_has_no_body_and_the_connection_is_kept(served: Served, path: str) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    client.connect()
+    kept = client.sock
+    for _ in range(2):
+        client.request("HEAD", path)
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        assert int(answer.headers["Content-Length"]) > 0
+    client.request("GET", "/")
+    assert client.getresponse().read().endswith(b"}")
+    assert client.sock is kept
+    client.close()
+
+
+def slow_reader(served: Served, times: int = 1) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.settimeout(10)
+    client.connect(("127.0.0.1", served.port))
+    client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * times)
+    return client
+
+
+def rest_of_broken(client: socket.socket) -> bytes:
+    received = b""
+    try:
+        while piece := client.recv(1_000_000):
+            received += piece
+    except ConnectionResetError:
+        pass
+    return received
