@@ -56,7 +56,7 @@ END $body$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0013_starts_in_the_future")]
+    dependencies = [("jobs", "0014_restarted_workers")]
 
     operations = [
         migrations.RunSQL(LEDGER + REFUSE, ALLOW),
