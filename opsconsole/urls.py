@@ -18,5 +18,6 @@ urlpatterns = [
     path("hooks/sns", from_sns, name="hooks-sns"),
     path("api/", RedirectView.as_view(pattern_name="api-reference")),
     path("api/docs", routes.reference, name="api-reference"),
+    path("api/openapi.json", routes.document, name="api-document"),
     path("api/", routes.api.urls),
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import Any
+from functools import cache, wraps
+from typing import Any, TypeAlias
 
 from django.contrib import admin
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 from ninja import NinjaAPI, Router
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.parser import Parser
+from ninja.responses import NinjaJSONEncoder
 
 import jobs.api.routes
 import ratelimits.api.routes
@@ -63,19 +64,28 @@ api = ConsoleAPI(
     title="Ops console",
     version=problems.VERSION,
     description=description.DESCRIPTION,
+    # Both pages are ours: made once, and limited.
     docs_url=None,
+    openapi_url=None,
     urls_namespace="api",
     parser=StrictParser(),
 )
 
 
-def _by_key(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Count a request first of all under the policy of its key, or without a valid key under its address."""
+Run: TypeAlias = Callable[..., HttpResponse]
+
+
+def _by_key(run: Run, *, own_quota: str = "") -> Run:
+    """Count a request first of all under the policy of its key, or without a valid key under its address.
+
+    ``own_quota``: the scope of keys whose requests the view counts itself.
+    """
 
     @wraps(run)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         key = api_keys.counted_as(request)
-        if refusal := limiting.check_by_name(request, _policy(key)):
+        counts_itself = own_quota and key and own_quota in key.scopes
+        if not counts_itself and (refusal := limiting.check_by_name(request, _policy(key))):
             return responses.refusal(refusal)
         return run(request, *args, **kwargs)
 
@@ -89,9 +99,9 @@ def _policy(key: ApiKey | None) -> str:
     return key.policy if key.policy in policy_cache.current().by_name else "api-key"
 
 
-def _mount(router: Router, scope: str) -> None:
+def _mount(router: Router, scope: str, limit: Callable[[Run], Run] = _by_key) -> None:
     """Add a router whose routes require a key with this scope, in either of the two headers."""
-    router.add_decorator(_by_key, mode="view")
+    router.add_decorator(limit, mode="view")
     api.add_router("", router, auth=[KeyInBearer(scope), KeyHeader(scope)])
 
 
@@ -103,15 +113,33 @@ _mount(ratelimits.api.routes.router, "limits:check")
 
 
 @require_safe
+@rate_limited("standard")
 def reference(request: HttpRequest) -> HttpResponse:
     """Show the reference page, made from the same document that programs read."""
     context = {
         **admin.site.each_context(request),
         "title": "API",
-        "groups": description.groups(api.get_openapi_schema()),
+        "groups": _groups(),
         "version": problems.VERSION,
     }
     return TemplateResponse(request, "api/reference.html", context)
+
+
+@cache
+def _groups() -> dict[str, list[description.Route]]:
+    return description.groups(api.get_openapi_schema())
+
+
+@require_safe
+@rate_limited("standard")
+def document(request: HttpRequest) -> HttpResponse:
+    """Return the OpenAPI document."""
+    return HttpResponse(_document(), content_type="application/json")
+
+
+@cache
+def _document() -> str:
+    return json.dumps(api.get_openapi_schema(), cls=NinjaJSONEncoder)
 
 
 @api.exception_handler(OpsConsoleError)

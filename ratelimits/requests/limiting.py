@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
+from opsconsole.kit import problems
 from ratelimits.engine import store
 from ratelimits.engine.decision import Decision
 from ratelimits.identity import caller, client_ip
@@ -21,6 +22,8 @@ from ratelimits.requests import responses
 
 ATTRIBUTE = "rate_limits"
 UNKNOWN_ROUTE = "(unknown)"
+# The policy of API requests that no view answers.
+UNANSWERED = "standard"
 
 
 @dataclass(slots=True)
@@ -46,6 +49,17 @@ def check_by_path(request: HttpRequest) -> Sequence[Decision]:
     return _check(request, policies) if policies else ()
 
 
+def check_unanswered(request: HttpRequest, response: HttpResponseBase) -> Sequence[Decision]:
+    """Count an API request for an unknown address, or with a wrong method, which no view has counted.
+
+    Return the decisions if one of them refuses the request.
+    """
+    if response.status_code not in {404, 405} or not request.path_info.startswith(problems.PREFIX):
+        return ()
+    state: LimitState | None = getattr(request, ATTRIBUTE, None)
+    return () if state and state.checked else check_by_name(request, UNANSWERED)
+
+
 def check_by_name(request: HttpRequest, *names: str) -> Sequence[Decision]:
     """Check the policies with these names. Return the decisions if one of them refuses the request.
 
@@ -57,11 +71,16 @@ def check_by_name(request: HttpRequest, *names: str) -> Sequence[Decision]:
     return _check(request, policies) if policies else ()
 
 
-def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence[Decision]:
+def begin(request: HttpRequest) -> None:
+    """Start the thread that writes records, and note what the server says about itself. Every limited request does this."""
     background_thread.ensure_running()
     # Of an ASGI request, Django always says so.
     if isinstance(request, WSGIRequest):
         troubles.note_processes(multiprocess=bool(request.META.get("wsgi.multiprocess")))
+
+
+def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence[Decision]:
+    begin(request)
     state = _state(request)
     address = client_ip.client_address(request.META)
     counted: list[PolicySnapshot] = []
@@ -80,6 +99,19 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
         identities = [state.identities[policy.name].value for policy in counted]
         state.decisions += store.check_all(counted, identities)
     return state.refusal
+
+
+def is_exempt(request: HttpRequest, policy: PolicySnapshot) -> bool:
+    """Tell whether the policy does not count this request: it is off, or lists the client's address as allowed."""
+    return policy.mode == OFF or _is_in(client_ip.client_address(request.META), policy.allow)
+
+
+def add(request: HttpRequest, decision: Decision, identity: Identity) -> None:
+    """Add a decision that a view made itself. Its headers and its record come with the response."""
+    state = _state(request)
+    state.checked.add(decision.policy)
+    state.identities[decision.policy] = identity
+    state.decisions.append(decision)
 
 
 def _state(request: HttpRequest) -> LimitState:

@@ -30,10 +30,16 @@ class RateLimitMiddleware(RatelimitMiddleware):  # type: ignore[misc]  # django-
             return self._respond(request)
         if refusal := limiting.check_by_path(request):
             return limiting.finish(request, responses.refusal(refusal))
-        return limiting.finish(request, self.get_response(request))
+        response = self.get_response(request)
+        if refusal := limiting.check_unanswered(request, response):
+            response = responses.refusal(refusal)
+        return limiting.finish(request, response)
 
     async def _respond(self, request: HttpRequest) -> HttpResponseBase:
         # The check may wait for the store or the database, so it runs in a thread, not in the event loop.
         if refusal := await sync_to_async(limiting.check_by_path)(request):
             return limiting.finish(request, responses.refusal(refusal))
-        return limiting.finish(request, await self.get_response(request))
+        response = await self.get_response(request)
+        if refusal := await sync_to_async(limiting.check_unanswered)(request, response):
+            response = responses.refusal(refusal)
+        return limiting.finish(request, response)

@@ -13,6 +13,7 @@ from django.utils.html import escape
 
 from jobs.intake import queue_position
 from jobs.models import Job
+from opsconsole.api.routes import api
 from opsconsole.kit.env import QueueConfig
 from ratelimits.engine import store
 from ratelimits.keys import api_keys
@@ -295,7 +296,36 @@ def test_limited_response_matches_contract(client: Client) -> None:
 def test_every_limited_answer_states_the_remaining_requests(client: Client) -> None:
     assert client.get("/api/queue/a").headers["RateLimit"].startswith('"standard";r=99;t=')
     assert call(client, "post", "/api/jobs").headers["RateLimit"].startswith('"standard";r=98;t=')
-    assert "RateLimit" not in client.get("/api/docs").headers
+    assert client.get("/api/docs").headers["RateLimit"].startswith('"standard";r=97;t=')
+    assert client.get("/api/openapi.json").headers["RateLimit"].startswith('"standard";r=96;t=')
+
+
+def test_unknown_address_and_wrong_method_count_like_other_requests() -> None:
+    limit("standard", 4)
+
+    asked = [
+        ("get", "/api/nothing"),
+        ("delete", "/api/queue/a"),
+        ("post", "/api/docs"),
+        ("put", "/api/openapi.json"),
+    ]
+    assert [statuses(1, method, path)[0] for method, path in asked] == [404, 405, 405, 405]
+    assert [statuses(1, method, path)[0] for method, path in asked] == [429] * 4
+    assert statuses(1, "get", "/api/queue/a") == [429]
+    # A valid key counts as itself.
+    assert statuses(5, "get", "/api/nothing", headers=sent(key()[1])) == [404] * 4 + [429]
+
+
+def test_description_is_made_once_and_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit("standard", 4)
+    first = [client.get(path).content for path in ("/api/openapi.json", "/api/docs")]
+
+    def fail(**_: Any) -> None:
+        raise AssertionError("the description was made again")
+
+    monkeypatch.setattr(api, "get_openapi_schema", fail)
+    assert [client.get(path).content for path in ("/api/openapi.json", "/api/docs")] == first
+    assert client.get("/api/docs").status_code == 429
 
 
 def check(client: Client, text: str, **asked: Any) -> Any:
