@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -22,14 +21,13 @@ from django.urls import reverse
 from alerts.models import Alert
 from jobs.admin.jobs.changelist import by_id, first_of_customer
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
+from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_names
 
 SHOWN = 10
 SHORTEST = 2
 LONGEST = 500
-
-Person = User | AnonymousUser
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,11 @@ def search(term: str, user: Person) -> list[Found]:
     term = plain_text(term).strip()
     if not SHORTEST <= len(term) <= LONGEST:
         return []
-    found = [finder(term) for permission, finder in FINDERS if user.has_perm(permission)]
+    found = [finder(term, user) for page, finder in FINDERS if may_see(user, page)]
     return [group for group in found if group.hits]
 
 
-def _jobs(term: str) -> Found:
+def _jobs(term: str, user: Person) -> Found:
     newest = Job.objects.order_by("-created_at", "-pk").defer("payload")
     jobs = first_of_customer(newest, term, SHOWN + 1) or list(by_id(newest, term)[: SHOWN + 1])
     hits = [
@@ -78,30 +76,33 @@ def _jobs(term: str) -> Found:
     return _group("Jobs", hits, "jobs_job", q=term)
 
 
-def _workers(term: str) -> Found:
+def _workers(term: str, user: Person) -> Found:
     rows = WorkerHeartbeat.objects.filter(worker_id__startswith=term).order_by("worker_id")[: SHOWN + 1]
-    hits = [Hit(row.worker_id, _doing(row), _page("jobs_workerheartbeat", row.worker_id)) for row in rows]
+    hits = [
+        Hit(row.worker_id, _doing(row, user), _page("jobs_workerheartbeat", row.worker_id)) for row in rows
+    ]
     return _group("Workers", hits, "jobs_workerheartbeat", q=term)
 
 
-def _doing(worker: WorkerHeartbeat) -> str:
-    return f"runs {worker.current_job_id}" if worker.current_job_id else "runs nothing"
+def _doing(worker: WorkerHeartbeat, user: Person) -> str:
+    if worker.current_job_id is None:
+        return "runs nothing"
+    return f"runs {worker.current_job_id}" if may_see(user, "jobs_job") else "runs a job"
 
 
-def _messages(term: str) -> Found:
+def _messages(term: str, user: Person) -> Found:
     rows = Outbox.objects.filter(message_id=term).exclude(message_id="").order_by("-id")[:SHOWN]
-    hits = [
-        Hit(
-            f"Message {row.message_id}",
-            f"job {row.job_id}, run {row.run_epoch}, {row.state}",
-            _page("jobs_job", row.job_id),
-        )
-        for row in rows
-    ]
-    return Found("Messages sent", hits)
+    return Found("Messages sent", [_message(row, user) for row in rows])
 
 
-def _letters(term: str) -> Found:
+def _message(row: Outbox, user: Person) -> Hit:
+    title, about = f"Message {row.message_id}", f"run {row.run_epoch}, {row.state}"
+    if may_see(user, "jobs_job"):
+        return Hit(title, f"job {row.job_id}, {about}", _page("jobs_job", row.job_id))
+    return Hit(title, about, _page("jobs_outbox", row.pk))
+
+
+def _letters(term: str, user: Person) -> Found:
     """Find dead letters by their message id, or by the id of their job."""
     # With the queue, which is the first column of the index; there are few queues.
     by = Q(dlq__in=DeadLetterQueue.objects.values("pk"), message_id=term)
@@ -122,19 +123,19 @@ def _uuid(term: str) -> UUID | None:
         return None
 
 
-def _clients(term: str) -> Found:
+def _clients(term: str, user: Person) -> Found:
     """Find API clients by address, or by the name, id or last characters of an API key."""
     page = reverse("admin:ratelimits_ratelimithour_client")
     # Names that other services gave to their clients may be anything: only known ones are offered.
     hits = [
         Hit(f"Client {found.name}", "its requests and refusals", f"{page}?{urlencode({'key': found.key})}")
-        for found in client_names.find(term)
+        for found in client_names.find(term, sees_api_keys=may_see(user, "ratelimits_apikey"))
         if not found.key.startswith("check:")
     ]
     return _group("Clients", hits, "ratelimits_ratelimithour", q=term)
 
 
-def _alerts(term: str) -> Found:
+def _alerts(term: str, user: Person) -> Found:
     """Find open alerts by the beginning of the fingerprint or by words of the title; few are open at a time."""
     rows = Alert.objects.open().filter(Q(fingerprint__startswith=term) | Q(title__icontains=term))
     rows = rows.order_by("-since", "-id")[: SHOWN + 1]
@@ -142,7 +143,7 @@ def _alerts(term: str) -> Found:
     return _group("Alerts", hits, "alerts_alert", q=term)
 
 
-def _audit(term: str) -> Found:
+def _audit(term: str, user: Person) -> Found:
     lines = LogEntry.objects.filter(object_id=term).select_related("user").order_by("-id")[: SHOWN + 1]
     hits = [
         Hit(
@@ -155,14 +156,15 @@ def _audit(term: str) -> Found:
     return _group("What people did to it", hits, "admin_logentry", q=term)
 
 
-FINDERS: list[tuple[str, Callable[[str], Found]]] = [
-    ("jobs.view_job", _jobs),
-    ("jobs.view_workerheartbeat", _workers),
-    ("jobs.view_outbox", _messages),
-    ("jobs.view_deadletter", _letters),
-    ("ratelimits.view_ratelimithour", _clients),
-    ("alerts.view_alert", _alerts),
-    ("admin.view_logentry", _audit),
+# Each with the page that its hits quote.
+FINDERS: list[tuple[str, Callable[[str, Person], Found]]] = [
+    ("jobs_job", _jobs),
+    ("jobs_workerheartbeat", _workers),
+    ("jobs_outbox", _messages),
+    ("jobs_deadletter", _letters),
+    ("ratelimits_ratelimithour", _clients),
+    ("alerts_alert", _alerts),
+    ("admin_logentry", _audit),
 ]
 
 

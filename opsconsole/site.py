@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.db.models import Exists
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
@@ -23,6 +23,7 @@ from jobs.models import RecoveryControl
 from opsconsole import overview, unavailable
 from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.overview import Finding
 from opsconsole.sign_in import second_factor
 from ratelimits.policies import policy_cache
@@ -84,12 +85,16 @@ class ConsoleSite(AdminSite):
         context = super().each_context(request)
         context["environment"] = settings.OPSCONSOLE_ENV
         context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
-        if self.has_permission(request):
+        return context | (self._banners(request) if self.has_permission(request) else {})
+
+    def _banners(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the banners of every page. Each quotes a page, and is for those who may open it."""
+        context: dict[str, Any] = {"read_only": unavailable.is_read_only()}
+        if may_see(request.user, "ratelimits_limitercontrol"):
             context["limiter_mode"] = policy_cache.current().mode
-            context["read_only"] = unavailable.is_read_only()
-        if self.has_permission(request) and request.user.has_perm("jobs.view_job"):
-            context["banners"] = _banners(request)
-        if self.has_permission(request) and request.user.has_perm("alerts.view_alert"):
+        if may_see(request.user, "jobs_recoverycontrol") or may_see(request.user, "opsconsole_pause"):
+            context["banners"] = _decisions(request)
+        if may_see(request.user, "alerts_channel"):
             context["alert_banner"] = alert_banner.read()
         return context
 
@@ -127,25 +132,29 @@ class ConsoleSite(AdminSite):
         """Return the part of the overview that refreshes itself. Never redirect: the target page would be shown inside the tile."""
         if not self.has_permission(request):
             return HttpResponse(status=HTTPStatus.UNAUTHORIZED)
-        if not request.user.has_perm("jobs.view_job"):
-            return HttpResponse(status=HTTPStatus.FORBIDDEN)
-        return TemplateResponse(request, "admin/overview_live.html", _state_of_things())
+        return TemplateResponse(request, "admin/overview_live.html", _state_of_things(request))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        context: dict[str, Any] = {"title": self.index_title}
-        if request.user.has_perm("jobs.view_job"):
-            context |= _state_of_things() | {
-                "recent_actions": _recent_actions(request),
-                "lately": overview.lately(),
-            }
+        context = {
+            "title": self.index_title,
+            **_state_of_things(request),
+            "recent_actions": _recent_actions(request) if may_see(request.user, "admin_logentry") else (),
+            "lately": overview.lately().for_user(request.user),
+        }
         return super().index(request, context | (extra_context or {}))
 
+    def autocomplete_view(self, request: HttpRequest) -> NoReturn:
+        """Answer like an unknown address: no form of the console searches while somebody types."""
+        raise Http404
 
-def _state_of_things() -> dict[str, Any]:
+
+def _state_of_things(request: HttpRequest) -> dict[str, Any]:
     seen = overview.read()
+    found = [*overview.findings(seen, overview.surroundings_now(seen)), *overview.of_switches()]
     return {
         "seen": seen,
-        "findings": [*overview.findings(seen, overview.surroundings_now(seen)), *overview.of_switches()],
+        "findings": [finding for finding in found if finding.is_for(request.user)],
+        "sees_figures": any(may_see(request.user, page) for page in overview.PAGES),
     }
 
 
@@ -154,14 +163,14 @@ def _recent_actions(request: HttpRequest) -> Iterable[LogEntry]:
     return lines.order_by("-id")[:RECENT_ACTIONS]
 
 
-def _banners(request: HttpRequest) -> list[Finding]:
+def _decisions(request: HttpRequest) -> list[Finding]:
     """Return the findings that need a decision, for every page but the one where it is made."""
     # One query for both, because this runs on every page and hardly anything is ever paused.
     control = RecoveryControl.objects.annotate(held=Exists(Pause.objects.active())).get()
     seen = None if control.armed and not control.hold_until else overview.read()
     waiting = overview.of_recovery(seen, overview.surroundings_now(seen)) if seen else []
     found = [*waiting, *(overview.of_switches() if control.held else [])]
-    return [finding for finding in found if request.path != finding.url]
+    return [finding for finding in found if request.path != finding.url and finding.is_for(request.user)]
 
 
 def _overview_link(request: HttpRequest) -> dict[str, Any]:

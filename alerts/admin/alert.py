@@ -87,7 +87,8 @@ class AlertAdmin(DecidableAlerts):
         return Alert.objects.annotate(db_now=Now()).filter(pk=key).first() if key.isdecimal() else None
 
     def page(self, request: HttpRequest, row: DatedAlert) -> HttpResponse:
-        context = alert_page(row, [decision for decision in Decision if self.may(request, decision)])
+        permitted = [decision for decision in Decision if self.may(request, decision)]
+        context = alert_page(row, permitted, request.user)
         return self.render(request, "admin/alerts/alert.html", context)
 
     def has_acknowledge_permission(self, request: HttpRequest) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from alerts.catalog import RULES
 from alerts.models import Alert, Attempt, Delivery, Notification
 from alerts.models.alert import DatedAlert
 from opsconsole.kit.display import badge
+from opsconsole.kit.page_permissions import Person, may_see
 
 NOTIFICATIONS_SHOWN = 50
 
@@ -41,8 +42,11 @@ class TimelineEntry:
     deliveries: Sequence[DeliveryLine] = field(default_factory=tuple)
 
 
-def alert_page(alert: DatedAlert, permitted: Sequence[Decision]) -> dict[str, Any]:
-    """Return the context of the page. ``alert`` is annotated with ``db_now``, the database's time."""
+def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -> dict[str, Any]:
+    """Return the context of the page, as far as this person may see it.
+
+    ``alert`` is annotated with ``db_now``, the database's time.
+    """
     notifications = list(
         alert.notifications.order_by("-pk").prefetch_related("deliveries__attempts")[:NOTIFICATIONS_SHOWN]
     )
@@ -57,7 +61,7 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision]) -> dict[str, An
         "review": alert.link if is_safe(alert.link) else "",
         "links": [(label, to) for label, to in alert.links if is_safe(to)],
         "runbook": runbooks.find(alert.rule),
-        "timeline": _timeline(alert, notifications),
+        "timeline": _timeline(alert, notifications, user),
         "buttons": [_button(alert, decision) for decision in permitted] if alert.open else [],
     }
 
@@ -78,10 +82,13 @@ def _button(alert: Alert, decision: Decision) -> tuple[str, str, str]:
     return decision.value, decision.label, url
 
 
-def _timeline(alert: Alert, notifications: Iterable[Notification]) -> list[TimelineEntry]:
-    """Return the entries of the timeline, the latest last."""
+def _timeline(alert: Alert, notifications: Iterable[Notification], user: Person) -> list[TimelineEntry]:
+    """Return the entries of the timeline, the latest last. Deliveries quote the channels, decisions the audit."""
     entries = [_notification_entry(notification) for notification in notifications]
-    entries += [_decision_entry(entry) for entry in _decisions(alert)]
+    if not may_see(user, "alerts_channel"):
+        entries = [replace(entry, deliveries=()) for entry in entries]
+    if may_see(user, "admin_logentry"):
+        entries += [_decision_entry(entry) for entry in _decisions(alert)]
     if alert.unknown_since:
         why = alert.unknown_why or "No reason was given."
         entries.append(TimelineEntry(at=alert.unknown_since, label=badge("Unknown", "warning"), text=why))

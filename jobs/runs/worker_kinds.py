@@ -27,6 +27,8 @@ class Trait:
     sentence: str
     advice: str = ""
     limits: bool = True
+    # The page that it quotes.
+    page: str = "jobs_workerheartbeat"
 
 
 def traits() -> list[Trait]:
@@ -117,6 +119,7 @@ def _of_rows_from_the_future() -> list[Trait]:
             "silent or waiting cannot be known, so sweeps do not recover or re-send them.",
             "Let the database write updated_at (now()), or set the clock of the host that writes it (NTP). Requeue or cancel "
             "these jobs by hand.",
+            page="jobs_job",
         )
     ]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import URLPattern, path
@@ -43,7 +44,10 @@ class WhoFilter(admin.SimpleListFilter):
     parameter_name = "who"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
-        names = User.objects.filter(is_staff=True).order_by("username").values_list("username", flat=True)
+        """Return the people of whom the audit has lines; the list of all users is another page."""
+        of_user = LogEntry.objects.filter(user_id=OuterRef("pk"))
+        people = User.objects.filter(Exists(of_user)).order_by("username")
+        names = people.values_list("username", flat=True)
         return [(name, name) for name in names[:MOST_CHOICES]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -129,7 +133,10 @@ class AuditAdmin(AgedAdmin):
             raise PermissionDenied
         if form not in exports.FORMS:
             raise Http404
-        lines = self.get_changelist_instance(request).get_queryset(request).order_by("-id")
+        try:
+            lines = self.get_changelist_instance(request).get_queryset(request).order_by("-id")
+        except IncorrectLookupParameters as error:
+            raise BadRequest("The address names values that the filters of the audit do not know.") from error
         return exports.stream(lines, COLUMNS, _exported, form=form, name="audit")
 
     @admin.display(description="when")

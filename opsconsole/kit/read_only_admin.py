@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from django.contrib import admin, messages
@@ -19,6 +20,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from opsconsole.kit import declared_lookups
+from opsconsole.kit.declared_lookups import DeclaredChangeList
+from opsconsole.kit.page_permissions import may_see, may_see_rows
 from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
 
 
@@ -35,16 +39,67 @@ class Question:
 
 
 class TitledAdmin(admin.ModelAdmin[Any]):
-    """A list page with the title from the navigation instead of "Select ... to change"."""
+    """The base of every page of the console: what a list declares and what a person may see is decided here.
+
+    A list has the title from the navigation instead of "Select ... to change", and reads no undeclared filter.
+    """
 
     # Singular and plural on screen, for a model of another package with other names.
     shown_names: tuple[str, str] | None = None
+    # Columns, filters and fields that quote the page of another model, such as 'jobs_job', which not everybody may see.
+    quotes: Mapping[str, str] = MappingProxyType({})
+    # Counting every choice of a filter would read the whole table.
+    show_facets = admin.ShowFacets.NEVER
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        if names := declared_lookups.undeclared(self, request):
+            context = {"title": "There is no such filter", "names": names[:5]}
+            return self.render(request, "admin/undeclared_filter.html", context, status=400)
         _, plural = self._names()
         return super().changelist_view(request, {"title": plural} | (extra_context or {}))
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Allow declared filters only, also where the list is not shown but exported or acted upon."""
+        return request is not None and lookup in declared_lookups.declared(self, request)
+
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        """Allow an address to name rows by their key only."""
+        return to_field == self.opts.pk.name
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
+        return DeclaredChangeList
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_see_rows(request.user, self.opts)
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [name for name in super().get_list_display(request) if self._may_quote(request, name)]
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        return [each for each in super().get_list_filter(request) if self._may_quote(request, each)]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [
+            (heading, {**options, "fields": shown})
+            for heading, options in super().get_fieldsets(request, obj)
+            if (shown := [name for name in options["fields"] if self._may_quote(request, name)])
+        ]
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the lines of the audit about a row to those who may see the audit."""
+        if not may_see(request.user, "admin_logentry"):
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
+
+    def _may_quote(self, request: HttpRequest, name: Any) -> bool:
+        page = self.quotes.get(name) if isinstance(name, str) else None
+        return page is None or may_see(request.user, page)
 
     def render(
         self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200

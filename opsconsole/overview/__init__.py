@@ -3,10 +3,11 @@
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
 from opsconsole.overview.charts_and_events import Lately, lately
 from opsconsole.overview.current_figures import Overview, memory, read, surroundings_now
-from opsconsole.overview.findings import Finding, findings, of_recovery, of_switches, of_the_limiter
+from opsconsole.overview.findings import PAGES, Finding, findings, of_recovery, of_switches, of_the_limiter
 
 __all__ = [
     "COUNTED_TO",
+    "PAGES",
     "Finding",
     "Lately",
     "Overview",

@@ -18,6 +18,7 @@ from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.overview.current_figures import memory
 from ratelimits.records import usage_report
 
@@ -36,12 +37,25 @@ RECOVERED, DEPTH = "runs recovered", "dead letters"
 
 
 @dataclass(frozen=True)
+class QuotedChart:
+    """A chart, and the page whose figures it shows."""
+
+    page: str
+    chart: charts.Chart
+
+
+@dataclass(frozen=True)
 class Happening:
-    """Something that the console did or noticed."""
+    """Something that the console did or noticed, with the page where it is told: a row of ``page``."""
 
     at: datetime
     what: str
-    url: str
+    page: str
+    key: int
+
+    @property
+    def url(self) -> str:
+        return reverse(f"admin:{self.page}_change", args=[self.key])
 
 
 @dataclass(frozen=True)
@@ -56,9 +70,17 @@ class Watch:
 
 @dataclass(frozen=True)
 class Lately:
-    charts: list[charts.Chart]
+    charts: list[QuotedChart]
     happened: list[Happening]
     watches: list[Watch]
+
+    def for_user(self, user: Person) -> Lately:
+        """Return the part that this person may see: each chart and event quotes a page."""
+        return Lately(
+            [each for each in self.charts if may_see(user, each.page)],
+            [each for each in self.happened if may_see(user, each.page)],
+            self.watches if may_see(user, "alerts_monitor") else [],
+        )
 
 
 def lately() -> Lately:
@@ -70,7 +92,7 @@ def lately() -> Lately:
     return kept
 
 
-def _charts() -> list[charts.Chart]:
+def _charts() -> list[QuotedChart]:
     names = [*(f"jobs {outcome}" for outcome, _ in OUTCOMES), RECOVERED, DEPTH]
     hours, values = figures.last_day(names)
     labels = [f"{hour:%H:%M}" for hour in hours]
@@ -80,11 +102,12 @@ def _charts() -> list[charts.Chart]:
         return [int(value or 0) for value in values[name]]
 
     jobs = [Series(outcome, tone, whole(f"jobs {outcome}")) for outcome, tone in OUTCOMES]
+    recovered = [Series("recovered", "running", whole(RECOVERED))]
     return [
-        charts.stacked("Jobs by outcome, UTC", labels, jobs),
-        charts.stacked("Runs recovered", labels, [Series("recovered", "running", whole(RECOVERED))]),
+        QuotedChart("jobs_job", charts.stacked("Jobs by outcome, UTC", labels, jobs)),
+        QuotedChart("jobs_sweep", charts.stacked("Runs recovered", labels, recovered)),
         *_limited(lines["limited_requests_hour"].threshold),
-        _depth(labels, values[DEPTH], lines["dlq_not_empty"].threshold),
+        QuotedChart("jobs_deadletter", _depth(labels, values[DEPTH], lines["dlq_not_empty"].threshold)),
     ]
 
 
@@ -104,14 +127,15 @@ def _depth(labels: list[str], values: Sequence[float | None], line: float | None
     return replace(chart, rows=rows, summary=gap if unknown == len(values) else f"{chart.summary} {gap}")
 
 
-def _limited(line: float | None) -> list[charts.Chart]:
+def _limited(line: float | None) -> list[QuotedChart]:
     try:
         steps = usage_report.report(usage_report.ReportQuery(period=usage_report.PERIODS["day"])).steps
     except OpsConsoleError:
         return []
     labels = [f"{start:%H:%M}" for start, _ in steps]
     refused = [Series("refused with 429", "warning", [counts.limited for _, counts in steps])]
-    return [charts.stacked("Requests refused with 429", labels, refused, alert_above=line)]
+    chart = charts.stacked("Requests refused with 429", labels, refused, alert_above=line)
+    return [QuotedChart("ratelimits_ratelimithour", chart)]
 
 
 def _happened() -> list[Happening]:
@@ -128,16 +152,12 @@ def _of_sweep(sweep: Sweep) -> Happening:
     what = f"A sweep found {exactly(sweep.found, 'stale run')}, requeued {sweep.requeued:,}, quarantined {sweep.quarantined:,}"
     rest = ((sweep.skipped, "skipped"), (sweep.locked, "locked by others"), (sweep.errors, "failed"))
     sentence = ", ".join([what, *(f"{count:,} {word}" for count, word in rest if count)])
-    return Happening(sweep.started_at, sentence, reverse("admin:jobs_sweep_change", args=[sweep.pk]))
+    return Happening(sweep.started_at, sentence, "jobs_sweep", sweep.pk)
 
 
 def _of_alert(alert: Alert) -> Happening:
     ended = "" if alert.open else " (resolved)"
-    return Happening(
-        alert.since,
-        f"Alert: {alert.title}{ended}",
-        reverse("admin:alerts_alert_change", args=[alert.pk]),
-    )
+    return Happening(alert.since, f"Alert: {alert.title}{ended}", "alerts_alert", alert.pk)
 
 
 def _watches() -> list[Watch]:

@@ -12,8 +12,26 @@ from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole import switches
 from opsconsole.kit.counting import figure, many, runs
 from opsconsole.kit.durations import spell
+from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.overview.current_figures import Overview
 from ratelimits.models import LimiterTrouble
+
+# The pages that the overview quotes, with its findings.
+PAGES = (
+    "jobs_job",
+    "jobs_workerheartbeat",
+    "jobs_deadletter",
+    "jobs_sweep",
+    "jobs_outbox",
+    "jobs_queuestate",
+    "jobs_recoverycontrol",
+    "opsconsole_pause",
+    "alerts_alert",
+    "alerts_monitor",
+    "ratelimits_ratelimithour",
+    "ratelimits_limitercontrol",
+    "admin_logentry",
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,12 @@ class Finding:
     where: str
     link: str
     query: str = ""
+    # Further pages that the sentence quotes.
+    quotes: tuple[str, ...] = ()
+
+    def is_for(self, user: Person) -> bool:
+        """Tell whether this person may open every page that the finding quotes."""
+        return all(may_see(user, page) for page in (self.link.removesuffix("_changelist"), *self.quotes))
 
     @property
     def url(self) -> str:
@@ -114,7 +138,8 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
     if seen.without_workers:
         advice = "Start workers, or find out why their heartbeats don't arrive."
         sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
-        problems.append(Finding("bad", sentence, advice, "Open workers", "jobs_workerheartbeat_changelist"))
+        workers = "jobs_workerheartbeat_changelist"
+        problems.append(Finding("bad", sentence, advice, "Open workers", workers, quotes=("jobs_job",)))
     return problems
 
 

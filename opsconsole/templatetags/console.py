@@ -8,6 +8,7 @@ from typing import Any
 
 from django import template
 from django.contrib.admin.models import LogEntry
+from django.template import Context
 from django.urls import reverse
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -15,9 +16,10 @@ from django.utils.text import capfirst
 
 from jobs.admin import labels
 from opsconsole import overview
-from opsconsole.kit import display, durations, short_ids
+from opsconsole.kit import display, durations, page_permissions, short_ids
 from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
+from opsconsole.kit.page_permissions import Person
 from opsconsole.site import NAMES
 
 register = template.Library()
@@ -72,9 +74,19 @@ def whole(value: object, view: str, key: object, column: str) -> SafeString:
     return display.whole_link(view, key, column) if is_cut(value) else SafeString("")
 
 
-@register.simple_tag
-def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> SafeString:
-    """Show a figure that links to its list; ``tone_when_any`` colours it when it is not zero."""
+@register.filter
+def may_see(user: Person, page: str) -> bool:
+    return page_permissions.may_see(user, page)
+
+
+@register.simple_tag(takes_context=True)
+def tile(context: Context, label: str, count: int, model: str, query: str, tone_when_any: str) -> SafeString:
+    """Show a figure that links to its list to those who may open it.
+
+    ``tone_when_any`` colours it when it is not zero.
+    """
+    if not may_see(context["user"], model):
+        return SafeString("")
     return format_html(
         '<div class="{}"><dt><a href="{}{}">{}</a></dt><dd>{}</dd></div>',
         f"tone-{tone_when_any}" if count and tone_when_any else "",
@@ -85,11 +97,13 @@ def tile(label: str, count: int, model: str, query: str, tone_when_any: str) -> 
     )
 
 
-@register.simple_tag
+@register.simple_tag(takes_context=True)
 def measured(
-    label: str, count: int | None, model: str, query: str, line: float | None, note: str
+    context: Context, label: str, count: int | None, model: str, query: str, line: float | None, *, note: str
 ) -> SafeString:
     """Show a figure that may be unknown, with its target; red above the threshold of its alert."""
+    if not may_see(context["user"], model):
+        return SafeString("")
     over = count is not None and line is not None and count > line
     return format_html(
         '<div class="{}"><dt><a href="{}{}">{}</a>{}</dt><dd>{}</dd></div>',

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -17,6 +18,7 @@ from django.urls import URLPattern, path, reverse
 
 from opsconsole.kit import charts, exports
 from opsconsole.kit.charts import Series
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from ratelimits.identity import client_names
 from ratelimits.models import RateLimitHour, RateLimitRequest
@@ -26,6 +28,7 @@ from ratelimits.records import usage_report
 from ratelimits.records.usage_report import Period, ReportLine, ReportQuery, RequestCounts
 
 MAX_RECENT = 25
+Names: TypeAlias = Callable[[Iterable[str]], dict[str, str]]
 PAGE = "admin:ratelimits_ratelimithour_changelist"
 CLIENT = "admin:ratelimits_ratelimithour_client"
 COLUMNS = ("hour (UTC)", "policy", "client (hash)", "client", "method", "route", "outcome", "requests")
@@ -43,17 +46,18 @@ class LimitedRequestsAdmin(OnePageAdmin):
 
     def show(self, request: HttpRequest) -> HttpResponse:
         term = request.GET.get("q", "")
-        matches = client_names.find(term)
+        matches = client_names.find(term, sees_api_keys=_sees_api_keys(request))
         if len(matches) == 1:
             return redirect(_client_url(key=matches[0].key))
         period, query = _report_query(request)
+        names = _names_for(request)
         context = {
             "title": "Limited requests",
             "term": term,
             "matches": [(client, _client_url(key=client.key)) for client in matches],
-            "recent": _recent(RateLimitRequest.objects.limited()),
-            **_filters(period, query),
-            **_report(query),
+            "recent": _recent(RateLimitRequest.objects.limited(), names),
+            **_filters(request, period, query),
+            **_report(query, names),
         }
         return self.render(request, "admin/ratelimits/limited_requests.html", context)
 
@@ -65,17 +69,18 @@ class LimitedRequestsAdmin(OnePageAdmin):
         if not digest:
             return redirect(PAGE)
         period, query = _report_query(request, client=digest)
-        report = _report(query)
+        names = _names_for(request)
+        report = _report(query, names)
         if not key:
             key = report.pop("known_key", "")
         context = {
-            "title": client_names.names([key])[key] if key else f"Client {digest[:12]}",
+            "title": names([key])[key] if key else f"Client {digest[:12]}",
             "key": key,
             "digest": digest,
-            "recent": _recent(RateLimitRequest.objects.filter(key=key)) if key else [],
+            "recent": _recent(RateLimitRequest.objects.filter(key=key), names) if key else [],
             "api_key": _api_key_url(key),
             "address": key.partition("address:")[2],
-            **_filters(period, query, key=key, hash="" if key else digest),
+            **_filters(request, period, query, key=key, hash="" if key else digest),
             **report,
         }
         return self.render(request, "admin/ratelimits/client.html", context)
@@ -90,11 +95,22 @@ class LimitedRequestsAdmin(OnePageAdmin):
             lines = usage_report.export_rows(query)
         except usage_report.ReportTimeout as error:
             return HttpResponse(str(error), status=503, content_type="text/plain")
-        return exports.download(COLUMNS, _exported(lines), form="csv", name=f"limited-requests-{period}")
+        return exports.download(
+            COLUMNS, _exported(lines, _names_for(request)), form="csv", name=f"limited-requests-{period}"
+        )
 
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
+
+
+def _sees_api_keys(request: HttpRequest) -> bool:
+    return may_see(request.user, "ratelimits_apikey")
+
+
+def _names_for(request: HttpRequest) -> Names:
+    """Return what names clients for this person; the names of API keys quote the page of the keys."""
+    return partial(client_names.names, sees_api_keys=_sees_api_keys(request))
 
 
 def _report_query(request: HttpRequest, client: str | None = None) -> tuple[str, ReportQuery]:
@@ -105,7 +121,7 @@ def _report_query(request: HttpRequest, client: str | None = None) -> tuple[str,
     return period, ReportQuery(period=usage_report.PERIODS[period], policy=policy, client=client)
 
 
-def _filters(period: str, query: ReportQuery, **client: str) -> dict[str, Any]:
+def _filters(request: HttpRequest, period: str, query: ReportQuery, **client: str) -> dict[str, Any]:
     """Return the filters above the figures. Each choice is a link that keeps the other parameters."""
     chosen = query.policy or ""
 
@@ -113,7 +129,8 @@ def _filters(period: str, query: ReportQuery, **client: str) -> dict[str, Any]:
         parameters = {"period": period, "policy": chosen} | client | changes
         return "?" + urlencode({name: value for name, value in parameters.items() if value})
 
-    names = sorted({*policy_cache.current().by_name, *([chosen] if chosen else [])})
+    known = policy_cache.current().by_name if may_see(request.user, "ratelimits_policy") else ()
+    names = sorted({*known, *([chosen] if chosen else [])})
     return {
         "period": query.period,
         "policy": chosen,
@@ -127,7 +144,7 @@ def _filters(period: str, query: ReportQuery, **client: str) -> dict[str, Any]:
     }
 
 
-def _report(query: ReportQuery) -> dict[str, Any]:
+def _report(query: ReportQuery, names: Names) -> dict[str, Any]:
     try:
         report = usage_report.report(query)
     except usage_report.ReportTimeout as error:
@@ -135,7 +152,7 @@ def _report(query: ReportQuery) -> dict[str, Any]:
     return {
         "total": report.total,
         "charts": _charts(query.period, report.steps),
-        "clients": _clients(report.clients),
+        "clients": _clients(report.clients, names),
         "known_key": next((line.key for line in report.clients if line.key), ""),
         "routes": report.routes,
         "by_policy": report.policies,
@@ -160,12 +177,12 @@ def _charts(period: Period, steps: Sequence[tuple[datetime, RequestCounts]]) -> 
     ]
 
 
-def _clients(lines: Sequence[ReportLine]) -> list[tuple[str, str, RequestCounts]]:
+def _clients(lines: Sequence[ReportLine], names: Names) -> list[tuple[str, str, RequestCounts]]:
     """Return each client's name, the URL of its page, and its counts."""
-    names = client_names.names(line.key for line in lines if line.key)
+    named = names(line.key for line in lines if line.key)
     return [
         (
-            names[line.key] if line.key else f"{line.name[:12]}…",
+            named[line.key] if line.key else f"{line.name[:12]}…",
             _client_url(key=line.key) if line.key else _client_url(hash=line.name),
             line.counts,
         )
@@ -173,11 +190,11 @@ def _clients(lines: Sequence[ReportLine]) -> list[tuple[str, str, RequestCounts]
     ]
 
 
-def _recent(records: QuerySet[RateLimitRequest]) -> list[tuple[RateLimitRequest, str, str]]:
+def _recent(records: QuerySet[RateLimitRequest], names: Names) -> list[tuple[RateLimitRequest, str, str]]:
     """Return the latest records, each with its client's name and the URL of the client's page."""
     latest = list(records.annotate(db_now=Now()).order_by("-created_at")[:MAX_RECENT])
-    names = client_names.names(record.key for record in latest)
-    return [(record, names[record.key], _client_url(key=record.key)) for record in latest]
+    named = names(record.key for record in latest)
+    return [(record, named[record.key], _client_url(key=record.key)) for record in latest]
 
 
 def _client_url(**parameters: str) -> str:
@@ -189,10 +206,10 @@ def _api_key_url(key: str) -> str:
     return reverse("admin:ratelimits_apikey_change", args=[pk]) if kind == "key" else ""
 
 
-def _exported(lines: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    names = client_names.names({key for _, _, _, key, *_ in lines if key})
+def _exported(lines: Sequence[tuple[Any, ...]], names: Names) -> Iterator[tuple[Any, ...]]:
+    named = names({key for _, _, _, key, *_ in lines if key})
     for hour, policy, digest, key, method, endpoint, outcome, hits in lines:
-        client = names.get(key, "")
+        client = named.get(key, "")
         yield f"{hour:%Y-%m-%d %H:%M}", policy, digest, client, method, endpoint, outcome, hits
     if len(lines) == usage_report.MAX_EXPORT_ROWS:
         yield (f"(cut off after {usage_report.MAX_EXPORT_ROWS:,} lines: choose a shorter period)",)

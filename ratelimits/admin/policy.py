@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from django import forms
@@ -38,6 +39,7 @@ class PolicyAdmin(TitledAdmin):
     actions = None
     show_full_result_count = False
     readonly_fields = ("meaning", "clients")
+    quotes = MappingProxyType({"clients": "ratelimits_ratelimithour"})
     fieldsets = (
         (None, {"fields": ("meaning", "name", "limit", "window_seconds", "mode", "reason")}),
         ("Requests", {"fields": ("path_prefixes", "methods", "position")}),

@@ -26,16 +26,18 @@ class NamedClient:
     name: str
 
 
-def find(term: str) -> list[NamedClient]:
+def find(term: str, *, sees_api_keys: bool = True) -> list[NamedClient]:
     """Find the clients that a search term may mean.
 
     The term may be an address, a user's name, an API key's name, id or last characters, or a key of the records.
+    Without ``sees_api_keys`` an API key is neither found nor called by what its own page shows.
     """
     term = plain_text(term).strip()[:200]
     if not term:
         return []
-    keys = [*_address_keys(term), *_user_and_api_keys(term), *_literal_keys(term)]
-    name_by_key = names(keys)
+    api_keys = _api_keys(term) if sees_api_keys else []
+    keys = [*_address_keys(term), *_user_keys(term), *api_keys, *_literal_keys(term)]
+    name_by_key = names(keys, sees_api_keys=sees_api_keys)
     return [NamedClient(key, name_by_key[key]) for key in dict.fromkeys(keys)]
 
 
@@ -48,12 +50,15 @@ def _address_keys(term: str) -> list[str]:
     return [f"address:{group}", f"check:address:{group}", f"check:{group}"]
 
 
-def _user_and_api_keys(term: str) -> list[str]:
+def _user_keys(term: str) -> list[str]:
+    return list(_keys("user:", get_user_model().objects.filter(username__iexact=term)))
+
+
+def _api_keys(term: str) -> list[str]:
     matches_term = Q(name__icontains=term) | Q(hint=term)
     if key_id := _uuid(term):
         matches_term |= Q(pk=key_id)
-    users = _keys("user:", get_user_model().objects.filter(username__iexact=term))
-    return list(users.union(_keys("key:", ApiKey.objects.filter(matches_term)), all=True))
+    return list(_keys("key:", ApiKey.objects.filter(matches_term)))
 
 
 def _keys(kind: str, rows: QuerySet[Any]) -> QuerySet[Any, str]:
@@ -72,13 +77,13 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def names(keys: Iterable[str]) -> dict[str, str]:
-    """Return the name for each of these keys, using two queries."""
+def names(keys: Iterable[str], *, sees_api_keys: bool = True) -> dict[str, str]:
+    """Return the name for each of these keys, using two queries at most."""
     keys = list(keys)
     ids = {int(key[5:]) for key in keys if key.startswith("user:") and key[5:].isdecimal()}
     users = dict(get_user_model().objects.filter(pk__in=ids).values_list("pk", "username"))
     uuids = {key_id for key in keys if key.startswith("key:") and (key_id := _uuid(key[4:]))}
-    api_keys = ApiKey.objects.in_bulk(uuids)
+    api_keys = ApiKey.objects.in_bulk(uuids) if sees_api_keys else {}
     return {key: _name(key, users, api_keys) for key in keys}
 
 

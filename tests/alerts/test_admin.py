@@ -314,11 +314,11 @@ def test_every_page_shows_a_broken_channel_until_a_test_succeeds(
     assert "no longer reach" not in operator.get(LIST).text
 
 
-def test_banner_needs_the_permission_to_view_alerts(client: Client, slack: FakeSlack) -> None:
+def test_banner_needs_the_permission_to_view_channels(client: Client, slack: FakeSlack) -> None:
     addresses = {all_targets()["slack"].digest: Channel.BROKEN}
     Channel.objects.create(name="slack", addresses=addresses, broken_since=Now(), broken_why="410 gone")
     user = people.viewer()
-    user.user_permissions.remove(*user.user_permissions.filter(codename="view_alert"))
+    user.user_permissions.remove(*user.user_permissions.filter(codename="view_channel"))
     client.force_login(User.objects.get(pk=user.pk))
     assert "no longer reach" not in client.get(reverse("admin:index")).text
 

@@ -308,7 +308,7 @@ def test_hours_without_a_reading_of_the_dead_letters_are_unknown() -> None:
     figures.raise_to("dead letters", 4)
     overview.memory.clear()
 
-    chart = overview.lately().charts[-1]
+    chart = overview.lately().charts[-1].chart
 
     assert [row[1] for row in chart.rows[-2:]] == ["unknown", "4"]
     assert "Unknown in 23 of 24 hours." in chart.summary

@@ -30,6 +30,7 @@ from jobs.operations import previews
 from opsconsole.kit import audit, exports
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -124,12 +125,13 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         else:
             template, context = "page", operation_page.page_context(row, kind, request.GET)
         common = {
+            **operation_page.as_far_as_seen(context, kind, request.user),
             "operation": row,
             "kind": kind,
             "may_decide": may(request, kind),
             "form": form or DecisionForm(),
         }
-        return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common | context)
+        return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common)
 
     def _preview(self, request: HttpRequest, operation: DatedOperation, kind: Kind) -> dict[str, Any]:
         if operation.actor != actor_of(request).name:
@@ -191,6 +193,8 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         operation = _load(pk)
         if operation is None or operation.state == State.PREVIEW or form not in exports.FORMS:
             raise Http404
+        if not may_see(request.user, kind_of(operation.action).page):
+            raise PermissionDenied
         members, name = operation.members.order_by("-id"), f"bulk-{operation.pk}-{operation.action}"
         return exports.stream(members, EXPORTED, _exported, form=form, name=name)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,10 +21,13 @@ from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
 from jobs.models import BulkMember, BulkOperation
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
+from opsconsole.kit.page_permissions import Person, may_see
 
 SAMPLE = 12
 MEMBERS_A_PAGE = 25
 REASONS_SHOWN = 8
+# What names members, in the contexts of both pages.
+MEMBER_LISTS = ("sample", "members", "failed_again")
 
 State = BulkOperation.State
 Outcome = BulkMember.Outcome
@@ -162,6 +165,17 @@ def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict
         }
         | results_context(operation, kind)
     )
+
+
+def as_far_as_seen(context: Mapping[str, Any], kind: Kind, user: Person) -> dict[str, Any]:
+    """Return the context without the members, unless this person may open their pages, and without the customers of unseen jobs."""
+    sees = may_see(user, kind.page)
+    named = {name: context[name] for name in MEMBER_LISTS if name in context}
+    if not sees:
+        named = {name: [] for name in named}
+    elif not may_see(user, "jobs_job"):
+        named = {name: [replace(line, about="") for line in lines] for name, lines in named.items()}
+    return {**context, **named, "sees_members": sees}
 
 
 def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:

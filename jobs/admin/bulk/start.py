@@ -17,6 +17,7 @@ from psycopg.errors import QueryCanceled
 from jobs.bulk import freezing
 from jobs.bulk.kinds import Kind
 from jobs.runs.timeline import Actor
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
 VIEW = "jobs.view_bulkoperation"
@@ -24,7 +25,7 @@ VIEW = "jobs.view_bulkoperation"
 
 def may(request: HttpRequest, kind: Kind) -> bool:
     """Tell whether this person may begin, cancel and resume operations of this kind."""
-    return request.user.has_perms([kind.permission, VIEW])
+    return request.user.has_perms([kind.permission, VIEW]) and may_see(request.user, kind.page)
 
 
 def actor_of(request: HttpRequest) -> Actor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
@@ -29,6 +29,7 @@ from jobs.models import DeadLetter, FailureGroup
 from opsconsole.kit.counting import figure
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.display import NOTHING, age, badge
 
 # Counting stops here: a page never counts a million letters.
@@ -54,7 +55,7 @@ class GroupColumns(DbNow):
 ShownGroup: TypeAlias = "WithAnnotations[FailureGroup, GroupColumns]"
 
 
-class GroupChangeList(ChangeList):
+class GroupChangeList(DeclaredChangeList):
     """Reads what became of replayed letters for the shown groups only, in one query."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -80,6 +81,9 @@ class FailureGroupAdmin(AgedAdmin):
     list_display_links = None
     ordering = ("-last_seen_at", "-id")
     form = NoteForm
+    quotes = MappingProxyType(
+        dict.fromkeys(("undecided", "letters", "newest_replays", "replayed"), "jobs_deadletter")
+    )
     change_form_template = "admin/jobs/failuregroup/change_form.html"
     readonly_fields = ("title", "kind", "first_seen_at", "last_seen_at", "letters", "replayed")
     fields = ("title", "kind", "letters", "replayed", "first_seen_at", "last_seen_at", "note")
@@ -131,7 +135,7 @@ class FailureGroupAdmin(AgedAdmin):
         groups: QuerySet[Any] = super().get_queryset(request).annotate(open_letters=_open_letters())
         return groups
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
         return GroupChangeList
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
@@ -30,7 +30,9 @@ from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit.capped_paginator import StatesPaginator
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.display import NOTHING, age
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.short_ids import short_id
 
@@ -56,7 +58,7 @@ class ListedColumns(DbNow):
 ListedLetter: TypeAlias = "WithAnnotations[DeadLetter, ListedColumns]"
 
 
-class LetterChangeList(ChangeList):
+class LetterChangeList(DeclaredChangeList):
     """Reads the status of jobs and the results of replays for the shown letters only."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -89,6 +91,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         "source",
     )
     list_display_links = None
+    quotes = MappingProxyType({"of_job": "jobs_job"})
     paginator = StatesPaginator
     list_filter = (
         filters.LetterStateFilter,
@@ -150,7 +153,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def condition(self, letter: ListedLetter) -> SafeString:
         return letter_badges.state(letter, letter.followed)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
         return LetterChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -189,7 +192,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def page(self, request: HttpRequest, row: ShownLetter) -> HttpResponse:
         job = requeue.jobs_of([row]).get(row.job_id)
         permitted = [action for action in LetterAction if self.may(request, action)]
-        context = letter_page(row, job, permitted) | {
+        context = letter_page(row, job, permitted, sees_jobs=may_see(request.user, "jobs_job")) | {
             "state": letter_badges.state(row, replay_results.of_letters([row.pk]).get(row.pk), linked=False),
             "returns": letter_badges.returns(row),
             "time_left": letter_badges.time_left(row, row.db_now),

@@ -62,9 +62,12 @@ class LedgerEntry:
 
 
 def letter_page(
-    letter: ShownLetter, job: NamedJob | None, permitted: Sequence[LetterAction]
+    letter: ShownLetter, job: NamedJob | None, permitted: Sequence[LetterAction], *, sees_jobs: bool
 ) -> dict[str, Any]:
-    """Return the context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.DeadLetterAdmin.load``."""
+    """Return the context of the page of a letter that was loaded by ``jobs.admin.dead_letters.letter_list.DeadLetterAdmin.load``.
+
+    ``sees_jobs``: the person may see jobs; otherwise the page shows nothing of the one that the letter names.
+    """
     steps = [operations.step_for(action, letter, job) for action in permitted]
     buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
     return {
@@ -72,14 +75,21 @@ def letter_page(
         "letter": letter,
         "body": redaction.show(letter.body),
         "attributes": redaction.redact_attributes(letter.attributes),
-        "job": job,
-        "job_status": labels.status(job.status) if job else "",
-        "job_events": _events(job) if job else [],
+        **_about_job(job if sees_jobs else None),
+        "sees_jobs": sees_jobs,
         "ledger": [_entry(row, letter) for row in letter.ledger],
         "came_back_as": DeadLetter.objects.light().filter(returned_from=letter)[:RETURNS_SHOWN],
         "buttons": [b for b in buttons if b.enabled],
         "refusal": next((b.why for b in buttons if b.action == LetterAction.REPLAY and not b.enabled), ""),
         "unknown": letter.state == DeadLetter.State.OUTCOME_UNKNOWN,
+    }
+
+
+def _about_job(job: NamedJob | None) -> dict[str, Any]:
+    return {
+        "job": job,
+        "job_status": labels.status(job.status) if job else "",
+        "job_events": _events(job) if job else [],
     }
 
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol, cast
 from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
-from django.contrib.admin.views.main import ChangeList
 from django.db import DataError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -20,6 +19,7 @@ from jobs.recovery import waiting
 from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator
 from opsconsole.kit.capped_paginator import CappedPaginator
+from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
 
@@ -52,7 +52,7 @@ class _Found(list[UUID]):
         return self
 
 
-class JobChangeList(ChangeList):
+class JobChangeList(DeclaredChangeList):
     """Its queryset contains all matching jobs, for the actions; the shown jobs are searched from the newest on.
 
     ``looked_back_to`` is how far back the list was searched; None when it was searched completely.

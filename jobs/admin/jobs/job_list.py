@@ -125,7 +125,8 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
             return None
 
     def page(self, request: HttpRequest, row: JobWithEvidence) -> HttpResponse:
-        context = job_page(row, [action for action in JobAction if self.may(request, action)])
+        permitted = [action for action in JobAction if self.may(request, action)]
+        context = job_page(row, permitted, request.user)
         return self.render(request, "admin/jobs/job/page.html", context)
 
     def may(self, request: HttpRequest, action: JobAction) -> bool:

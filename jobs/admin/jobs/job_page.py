@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
@@ -27,6 +28,7 @@ from jobs.runs.diagnosis import Diagnosis, diagnose
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
+from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.short_ids import short_id
 
 EVENTS_SHOWN = 300
@@ -34,6 +36,7 @@ NOTES_SHOWN = 50
 # Of all events together, so that a page stays below a megabyte or two.
 MOST_CHARACTERS = 500_000
 TIDY = {"note", "reference", "late"}
+NOT_SHOWN = "To see why, you need the permission to view outgoing messages and queues."
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ class Panel:
     tone: str
 
 
-def job_page(job: JobWithEvidence, permitted: Sequence[JobAction]) -> dict[str, Any]:
-    """Return the context of the page of a job that was loaded by ``with_evidence()``."""
+def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person) -> dict[str, Any]:
+    """Return the context of the page of a job that was loaded by ``with_evidence()``, as far as this person may see it."""
+    sees_messages = may_see(user, "jobs_outbox")
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
     shown = events[: _events_that_fit(events)]
     diagnosis = diagnose(job)
@@ -72,13 +76,13 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction]) -> dict[str, 
         "job": job,
         "status": labels.status(job.status),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
-        "why": _of_waiting(waits) if waits else _of_run(job, diagnosis),
+        "why": _of_waiting(waits, user) if waits else _of_run(job, diagnosis),
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
         "recoveries": _recoveries(job),
-        "worker": _worker_of(job),
-        "timeline": _timeline(shown, Outbox.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]),
+        "worker": _worker_of(job) if may_see(user, "jobs_workerheartbeat") else None,
+        "timeline": _timeline(shown, _messages(job) if sees_messages else ()),
         "older_hidden": len(events) > len(shown),
         "events_shown": len(shown),
         "buttons": [
@@ -107,10 +111,16 @@ def _worker_of(job: JobWithEvidence) -> WorkerHeartbeat | None:
     return workers.filter(worker_id=job.worker_id).first() if job.worker_id else None
 
 
-def _of_waiting(waits: Waiting) -> Panel:
-    return Panel(
-        "Why does it wait?", waits.sentence, waits.facts, "bad" if waits.trouble.pressing else "warning"
-    )
+def _messages(job: JobWithEvidence) -> QuerySet[Outbox]:
+    return Outbox.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]
+
+
+def _of_waiting(waits: Waiting, user: Person) -> Panel:
+    """Return why it waits; the evidence quotes the outgoing messages and the queues."""
+    heading, tone = "Why does it wait?", "bad" if waits.trouble.pressing else "warning"
+    if may_see(user, "jobs_outbox") and may_see(user, "jobs_queuestate"):
+        return Panel(heading, waits.sentence, waits.facts, tone)
+    return Panel(heading, f"{waits.trouble.label.capitalize()}. {NOT_SHOWN}", [], tone)
 
 
 def _of_run(job: JobWithEvidence, diagnosis: Diagnosis) -> Panel | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from django.contrib import admin
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
@@ -33,6 +35,7 @@ class OutboxAdmin(AgedAdmin):
         "last_error",
     )
     list_filter = (MessageStateFilter,)
+    quotes = MappingProxyType({"job_id_short": "jobs_job"})
     ordering = ("-id",)
     fields = (
         "condition",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, cast
 
 from django.contrib import admin
@@ -12,6 +13,7 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
+from jobs.admin.heartbeat_traits import traits_for
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
 from jobs.models import WorkerHeartbeat, WorkerObservation
 from jobs.models.worker import Life, WorkerHeartbeatQuerySet
@@ -54,6 +56,7 @@ class LifeFilter(KnownFilter):
 @admin.register(WorkerHeartbeat)
 class WorkerAdmin(WholeColumns, AgedAdmin):
     whole_columns = ("worker_id", "hostname", "metadata")
+    quotes = MappingProxyType({"current_job": "jobs_job"})
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
@@ -82,7 +85,8 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return super().changelist_view(request, {"traits": worker_kinds.traits()} | (extra_context or {}))
+        traits = traits_for(request.user)
+        return super().changelist_view(request, {"traits": traits} | (extra_context or {}))
 
     @admin.display(description="state")
     def state(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:

@@ -15,6 +15,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
+from jobs.admin.heartbeat_traits import traits_for
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm, UnknownRunsForm
 from jobs.models import RecoveryControl, Restore, Sweep
 from jobs.models.worker import stale_after
@@ -32,7 +33,6 @@ from jobs.recovery.control import ControlRefused
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.restores import signs
-from jobs.runs import worker_kinds
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
@@ -108,7 +108,7 @@ class RecoveryAdmin(OnePageAdmin):
             "restore_command": signs.COMMAND,
             "unknown_form": UnknownRunsForm(prefix="unknown", initial=_chosen_rule()),
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
-            "traits": worker_kinds.traits(),
+            "traits": traits_for(request.user),
             **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
         }
         return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
@@ -126,7 +126,7 @@ class RecoveryAdmin(OnePageAdmin):
             "reason": reason,
             "signed": signing.dumps(frozen, salt=SALT),
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
-            "traits": worker_kinds.traits(),
+            "traits": traits_for(request.user),
             **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), probing=True),
         }
         return self._render(request, "admin/jobs/recovery_arm.html", context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib import admin
@@ -60,6 +61,7 @@ class WhenFilter(KnownFilter):
 @admin.register(Sweep)
 class SweepAdmin(AgedAdmin):
     list_filter = (OutcomeFilter, WhenFilter)
+    quotes = MappingProxyType({"lines": "jobs_job"})
     list_display = (
         "when",
         "outcome",

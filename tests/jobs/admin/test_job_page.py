@@ -297,4 +297,4 @@ def test_page_requires_view_permission(client: Client) -> None:
     client.force_login(user)
 
     assert client.get(reverse("admin:jobs_job_change", args=[job().pk])).status_code == 403
-    assert "permission to see the jobs" in client.get(reverse("admin:index")).content.decode()
+    assert "permission to see any figures" in client.get(reverse("admin:index")).content.decode()

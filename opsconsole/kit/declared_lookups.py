@@ -1,0 +1,55 @@
+"""What a list reads from its address: the parameters of its declared filters, and nothing else.
+
+Django's lists accept every lookup on every column, and through relations: ``?body__contains=a`` would tell a viewer
+character by character what no page shows, by whether rows are found. Sorting by a column tells its values likewise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin import FieldListFilter, ModelAdmin, SimpleListFilter
+from django.contrib.admin.utils import get_fields_from_path
+from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeList
+from django.http import HttpRequest
+
+# The list itself reads these: none of them names a column.
+OF_EVERY_LIST = frozenset({ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR})
+
+
+def undeclared(of_list: ModelAdmin[Any], request: HttpRequest) -> list[str]:
+    """Return the parameters of the address that the list does not declare, in order."""
+    others = request.GET.keys() - OF_EVERY_LIST
+    return sorted(others - declared(of_list, request)) if others else []
+
+
+def declared(of_list: ModelAdmin[Any], request: HttpRequest) -> set[str]:
+    """Return the parameters of the declared filters of a list."""
+    return {name for each in of_list.get_list_filter(request) for name in _parameters(each, of_list, request)}
+
+
+def _parameters(declaration: Any, of_list: ModelAdmin[Any], request: HttpRequest) -> list[str]:
+    if isinstance(declaration, type) and issubclass(declaration, SimpleListFilter):
+        return [str(declaration.parameter_name)]
+    path, create = declaration if isinstance(declaration, tuple) else (declaration, FieldListFilter.create)
+    field = get_fields_from_path(of_list.model, path)[-1]
+    made = create(field, request, {}, of_list.model, of_list, field_path=path)
+    return [str(name) for name in made.expected_parameters()]
+
+
+class DeclaredChangeList(ChangeList):
+    """A list that is sorted by the columns that it offers for sorting only; Django sorts by any column shown."""
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> Any:
+        offered = [column for column in self.params.pop(ORDER_VAR, "").split(".") if self._offers(column)]
+        if offered:
+            self.params[ORDER_VAR] = ".".join(offered)
+        return super().get_ordering(request, queryset)
+
+    def _offers(self, column: str) -> bool:
+        index = column.removeprefix("-")
+        if not (
+            index.isascii() and index.isdecimal() and len(index) < 4 and int(index) < len(self.list_display)
+        ):
+            return False
+        return self.list_display[int(index)] in (self.sortable_by or ())

@@ -1,0 +1,29 @@
+"""Who may see which page, and so every fragment elsewhere that quotes it: a figure, a banner, a column, a link."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeAlias
+
+from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models.options import Options
+
+Person: TypeAlias = User | AnonymousUser
+
+
+def may_see(user: Person, page: str) -> bool:
+    """Tell whether this person may open the list and the rows of a model, named as in addresses: 'jobs_job'."""
+    return may_see_rows(user, _models()[page])
+
+
+def may_see_rows(user: Person, model: Options[Any]) -> bool:
+    """Return the same for a model. As in Django, whoever may change a row also sees it."""
+    label, name = model.app_label, model.model_name
+    return any(user.has_perm(f"{label}.{action}_{name}") for action in ("view", "change"))
+
+
+@cache
+def _models() -> dict[str, Options[Any]]:
+    pages = [of_model.opts for of_model in admin.site._registry.values()]  # noqa: SLF001 - there is no other list
+    return {f"{model.app_label}_{model.model_name}": model for model in pages}
