@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from django import forms
@@ -17,7 +18,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import Question, TitledAdmin
-from opsconsole.sign_in import second_factor
+from opsconsole.sign_in import handing_out, second_factor
 
 # The device pages show secrets.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
@@ -29,13 +30,24 @@ class Ticked(TitledAdmin):
     filter_horizontal = ()
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
-        boxes = {"widget": forms.CheckboxSelectMultiple}
+        """Offer only what this person may give."""
+        to_give = (
+            handing_out.roles_to_give if db_field.related_model is Group else handing_out.permissions_to_give
+        )
+        boxes = {"widget": forms.CheckboxSelectMultiple, "queryset": to_give(request.user)}
         return super().formfield_for_manytomany(db_field, request, **kwargs | boxes)
 
 
 @admin.register(Group)
 class RolesAdmin(Ticked, GroupAdmin):
-    pass
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow only those who hold every permission of the role."""
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or handing_out.may_manage_role(request.user, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or handing_out.may_manage_role(request.user, obj))
 
 
 @admin.register(User)
@@ -44,18 +56,19 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
 
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
     list_filter = ("is_active", "groups")
+    quotes = MappingProxyType({"roles": "auth_group", "groups": "auth_group"})
     actions = ("remove_second_factor",)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow only superusers to change a superuser: anybody else could take over the account."""
+        """Allow only those who hold all that the user has: anybody else could take over the account."""
         allowed = super().has_change_permission(request, obj)
-        return allowed and (request.user.is_superuser or obj is None or not obj.is_superuser)
+        return allowed and (obj is None or handing_out.may_manage_user(request.user, obj))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Let administrators assign roles; only superusers assign single permissions or superuser status."""
+        """Let administrators assign the roles that they may give; only superusers assign single permissions or superuser status."""
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
 
