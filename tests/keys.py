@@ -19,6 +19,7 @@ def key(
     *,
     policy: str = "api-key",
     expires_at: datetime | None = None,
+    succeeds: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Create a key as the admin does; return it with its secret text."""
     return api_keys.create(
@@ -29,6 +30,7 @@ def key(
         expires_at=expires_at,
         by="olga",
         reason="for the tests",
+        succeeds=succeeds,
     )
 
 

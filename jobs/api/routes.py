@@ -50,10 +50,13 @@ register_converter(AnythingConverter, "anything")
 
 
 class Caller(Protocol):
-    """The API key of a request."""
+    """The API key of a request. ``lineage``: the first of the keys that it succeeds, or itself."""
 
     pk: UUID
     name: str
+
+    @property
+    def lineage(self) -> UUID: ...
 
 
 class _Called(HttpRequest):
@@ -124,7 +127,7 @@ def _accept(request: _Called, asked: schemas.JobRequest) -> dict[str, Any]:
     operation_id="claim_run",
     summary="Claim the run, then delete the message",
 )
-def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) -> Any:
+def claim_run(request: _Called, job_id: UUID, said: schemas.ClaimRequest) -> Any:
     """200: the run belongs to this worker alone. Delete the message; from now on the database owns the run.
 
     409 and 404: `reason` says why the claim was refused. With `settled: true`, delete the message too. Otherwise
@@ -136,7 +139,7 @@ def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) ->
     claimed = lifecycle.claim(
         job_id,
         said.run_epoch,
-        _worker(said),
+        _worker(request, said),
         dead_letter_id=said.dead_letter_id,
         asked_before=said.asked_before,
     )
@@ -160,10 +163,10 @@ def claim_run(request: HttpRequest, job_id: UUID, said: schemas.ClaimRequest) ->
     operation_id="beat_run",
     summary="Report that the run is alive, and learn whether to continue",
 )
-def beat_run(request: HttpRequest, job_id: UUID, said: schemas.RunSaid) -> Any:
+def beat_run(request: _Called, job_id: UUID, said: schemas.RunSaid) -> Any:
     """Call this every `beat_every_seconds`, from a thread or timer that ends with the worker."""
     _known(job_id)
-    return {"verdict": _VERDICTS[heartbeats.beat(_worker(said), job_id, said.run_epoch)]}
+    return {"verdict": _VERDICTS[heartbeats.beat(_worker(request, said), job_id, said.run_epoch)]}
 
 
 @workers.post(
@@ -172,11 +175,11 @@ def beat_run(request: HttpRequest, job_id: UUID, said: schemas.RunSaid) -> Any:
     operation_id="note_progress",
     summary="Record what the run has done",
 )
-def note_progress(request: HttpRequest, job_id: UUID, said: schemas.ProgressRequest) -> Any:
+def note_progress(request: _Called, job_id: UUID, said: schemas.ProgressRequest) -> Any:
     """Operators read the notes before they requeue the job. A note is kept whatever the verdict."""
     _known(job_id)
-    lifecycle.progress(_run(job_id, said), said.note, reference=said.reference)
-    return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(said))]}
+    lifecycle.progress(_run(request, job_id, said), said.note, reference=said.reference)
+    return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]}
 
 
 @workers.post(
@@ -185,7 +188,7 @@ def note_progress(request: HttpRequest, job_id: UUID, said: schemas.ProgressRequ
     operation_id="complete_run",
     summary="Complete the run",
 )
-def complete_run(request: HttpRequest, job_id: UUID, said: schemas.CompleteRequest) -> Any:
+def complete_run(request: _Called, job_id: UUID, said: schemas.CompleteRequest) -> Any:
     """409: the run was superseded or cancelled. The result is recorded on the timeline and changes nothing.
 
     Repeating the request is harmless: do so when the connection breaks.
@@ -194,9 +197,9 @@ def complete_run(request: HttpRequest, job_id: UUID, said: schemas.CompleteReque
         raise InvalidJob(f"details can't be stored: {problem}.")
     _known(job_id)
     with _locked_is_told():
-        counted = lifecycle.complete(_run(job_id, said), said.details)
+        counted = lifecycle.complete(_run(request, job_id, said), said.details)
     if not counted:
-        _refuse_late(job_id, said)
+        _refuse_late(request, job_id, said)
     return {"outcome": "completed"}
 
 
@@ -206,16 +209,16 @@ def complete_run(request: HttpRequest, job_id: UUID, said: schemas.CompleteReque
     operation_id="fail_run",
     summary="Report that the run failed",
 )
-def fail_run(request: HttpRequest, job_id: UUID, said: schemas.FailRequest) -> Any:
+def fail_run(request: _Called, job_id: UUID, said: schemas.FailRequest) -> Any:
     """While attempts are left, the job runs again after a backoff. Otherwise it has failed permanently.
 
     409: the run was superseded or cancelled. The report is recorded on the timeline and changes nothing.
     """
     _known(job_id)
     with _locked_is_told():
-        failure = lifecycle.fail(_run(job_id, said), said.error, retryable=said.retryable)
+        failure = lifecycle.fail(_run(request, job_id, said), said.error, retryable=said.retryable)
     if failure is Failure.REJECTED:
-        _refuse_late(job_id, said)
+        _refuse_late(request, job_id, said)
     return {"outcome": failure.value}
 
 
@@ -225,16 +228,16 @@ def fail_run(request: HttpRequest, job_id: UUID, said: schemas.FailRequest) -> A
     operation_id="beat_idle",
     summary="Report that an idle worker is alive",
 )
-def beat_idle(request: HttpRequest, said: schemas.WorkerSaid) -> Any:
+def beat_idle(request: _Called, said: schemas.WorkerSaid) -> Any:
     """Idle workers send heartbeats too, so that pages and alerts count them as alive."""
-    heartbeats.say(_worker(said))
+    heartbeats.say(_worker(request, said))
     return Status(204, None)
 
 
 @workers.post("workers/leave", response={204: None}, operation_id="leave", summary="Remove the worker's row")
-def leave(request: HttpRequest, said: schemas.WorkerSaid) -> Any:
+def leave(request: _Called, said: schemas.WorkerSaid) -> Any:
     """For a worker that ends normally. A killed worker leaves its row behind, which is how its death is noticed."""
-    heartbeats.leave(_worker(said))
+    heartbeats.leave(_worker(request, said))
     return Status(204, None)
 
 
@@ -245,12 +248,13 @@ _VERDICTS = {
 }
 
 
-def _worker(said: schemas.WorkerSaid) -> Worker:
-    return Worker(said.worker_id, hostname=said.hostname, pid=said.pid, start=said.start)
+def _worker(request: _Called, said: schemas.WorkerSaid) -> Worker:
+    key = str(request.auth.lineage)
+    return Worker(said.worker_id, hostname=said.hostname, pid=said.pid, start=said.start, key=key)
 
 
-def _run(job_id: UUID, said: schemas.RunSaid) -> Run:
-    return Run(job_id, said.run_epoch, _worker(said))
+def _run(request: _Called, job_id: UUID, said: schemas.RunSaid) -> Run:
+    return Run(job_id, said.run_epoch, _worker(request, said))
 
 
 @contextmanager
@@ -286,8 +290,8 @@ def _refuse(refused: Refused) -> NoReturn:
     )
 
 
-def _refuse_late(job_id: UUID, said: schemas.RunSaid) -> NoReturn:
-    verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(said))]
+def _refuse_late(request: _Called, job_id: UUID, said: schemas.RunSaid) -> NoReturn:
+    verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]
     why = "cancelled" if verdict == "cancelled" else "superseded"
     raise Problem(
         409, f"The run was {why}: the report was recorded and changes nothing.", reason=why, settled=True

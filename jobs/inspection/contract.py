@@ -67,6 +67,7 @@ JOBS = Contract(
         WantedColumn("not_before", TIME, null=True, ours=True),
         WantedColumn("deadline_at", TIME, null=True, ours=True),
         WantedColumn("worker_id", TEXT, null=True, ours=True),
+        WantedColumn("claimed_by_key", TEXT, null=True, ours=True),
         WantedColumn("payload", JSONB, null=False, default="'{}'", ours=True),
     ),
     ("SELECT", "INSERT", "UPDATE"),

@@ -251,6 +251,8 @@ class Job(models.Model):
     not_before = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
     worker_id = BoundedName("worker", null=True, blank=True)
+    # Of the last claim: its epoch, a colon, and the API key or nothing (jobs.runs.fence).
+    claimed_by_key = BoundedName("claimed by key", null=True, blank=True)
     payload = BoundedDocument(db_default={}, blank=True)
 
     objects = JobQuerySet.as_manager()

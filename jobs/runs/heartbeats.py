@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from jobs.models import Job, Status
-from jobs.runs import fence, statements
+from jobs.models import Status
+from jobs.runs import statements
 from jobs.runs.timeline import Actor
 from opsconsole.kit import round_trip
 from opsconsole.kit.round_trip import Rows
@@ -24,12 +24,15 @@ class Worker:
     """A worker or worker slot. Its id is new for every start, so that a restart never hides a dead run.
 
     ``start`` is a text that is new for every start, for workers whose id stays the same.
+    ``key``: the API key by which it reports, or the first of those that this one succeeds; '' for a worker that has
+    the database itself.
     """
 
     id: str
     hostname: str | None = field(default_factory=socket.gethostname)
     pid: int | None = field(default_factory=os.getpid)
     start: str | None = None
+    key: str = ""
 
     @property
     def process(self) -> str:
@@ -45,6 +48,7 @@ class Worker:
             "hostname": self.hostname,
             "pid": self.pid,
             "process": self.process,
+            "key": self.key,
         }
         return described | {"protocol": json.dumps(PROTOCOL), "actor": Actor.worker(self.id).name}
 
@@ -67,7 +71,7 @@ def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None
 
 def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
     """Record that the run is alive, and return whether it should continue. The heartbeat of a superseded run does not count."""
-    return _verdict(_beat(worker, job_id, run_epoch), worker)
+    return _verdict(_beat(worker, job_id, run_epoch))
 
 
 def _beat(worker: Worker, job_id: UUID, run_epoch: int | None) -> Rows:
@@ -77,14 +81,15 @@ def _beat(worker: Worker, job_id: UUID, run_epoch: int | None) -> Rows:
 
 def verdict(job_id: UUID, run_epoch: int, worker: Worker) -> Verdict:
     """Return whether this run of this worker still counts."""
-    rows = Job.objects.filter(pk=job_id, run_epoch=run_epoch).values_list("status", "worker_id")
-    return _verdict(list(rows), worker)
+    asked = {"job_id": job_id, "epoch": run_epoch} | worker.parameters
+    [rows] = round_trip.run(statements.VERDICT, asked)
+    return _verdict(rows)
 
 
-def _verdict(rows: Rows, worker: Worker) -> Verdict:
-    """Return the verdict from the status and the worker that the row names. No row: the epoch is another one."""
-    status, row_worker = rows[0] if rows else (None, None)
-    if not fence.admits(row_worker, worker.id):
+def _verdict(rows: Rows) -> Verdict:
+    """Return the verdict from the status and whether the fence admits the worker. No row: the epoch is another one."""
+    status, admitted = rows[0] if rows else (None, True)
+    if not admitted:
         return Verdict.SUPERSEDED
     if status == Status.IN_PROGRESS:
         return Verdict.GO_ON

@@ -75,7 +75,9 @@ _ENDED = ("%(job_id)s", "%(epoch)s")
 _THIS_RUN = f"""
        id = %(job_id)s AND status::text = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
 """
-_VERDICT = "SELECT status::text, worker_id::text FROM jobs WHERE id = %(job_id)s AND run_epoch = %(epoch)s"
+VERDICT = f"""
+SELECT status::text, {fence.in_statement()} FROM jobs WHERE id = %(job_id)s AND run_epoch = %(epoch)s
+"""
 
 IDLE_BEAT = f"WITH {_idle_beat()} SELECT"
 # The heartbeat of a worker that the row does not name leaves the epoch out: it must not keep another worker's run alive.
@@ -86,7 +88,7 @@ WITH run AS (
                                   WHERE id = %(job_id)s AND run_epoch = %(epoch)s AND NOT {fence.in_statement()})
                 THEN %(epoch)s::int END AS run_epoch
 ), {_beat("run")}
-{_VERDICT}
+{VERDICT}
 """
 
 # A dead letter that was moved back outside the console restarts its dead job and claims the new run at once. Of a claim
@@ -97,6 +99,7 @@ WITH run AS (
        SET status = 'in_progress', worker_id = %(worker)s,
            run_epoch = run_epoch + (status::text <> 'pending')::int,
            claimed_epoch = run_epoch + (status::text <> 'pending')::int,
+           claimed_by_key = run_epoch + (status::text <> 'pending')::int || ':' || %(key)s::text,
            recovery_count = CASE status::text WHEN 'pending' THEN recovery_count ELSE 0 END,
            attempts = CASE status::text WHEN 'pending' THEN attempts ELSE 0 END,
            not_before = CASE status::text WHEN 'pending' THEN not_before END,
@@ -110,6 +113,7 @@ WITH run AS (
     SELECT id, run_epoch FROM jobs
      WHERE %(asked_before)s AND id = %(job_id)s AND status::text = 'in_progress' AND worker_id::text = %(worker)s
        AND claimed_epoch = run_epoch
+       AND {fence.key_in_statement()}
        AND run_epoch - coalesce(%(epoch)s, run_epoch) BETWEEN 0 AND %(redriven)s::int
        {row_locks.in_statement()}
 ), won AS (

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 from ratelimits.keys import api_keys
-from ratelimits.models import Policy, Scope
+from ratelimits.models import ApiKey, Policy, Scope
 from ratelimits.policies import wording
 
 LONGEST_VALIDITY = timedelta(days=5 * 366)
@@ -41,6 +41,16 @@ class KeyForm(ReasonForm):
         initial="api-key",
         help_text="The policy that limits requests with this key.",
     )
+    succeeds = forms.ModelChoiceField(
+        label="Successor of",
+        required=False,
+        queryset=ApiKey.objects.filter(scopes__contains=[Scope.WORKER]),
+        empty_label="No key",
+        help_text=(
+            "For a rotation: the key that this one replaces. Runs that were claimed with one of the two can be ended with the other. "
+            "Revoke the old key when nobody uses it any more."
+        ),
+    )
     reason = ReasonField(api_keys.KEPT)
     expires_on = forms.DateField(
         label="Last day (UTC)",
@@ -49,12 +59,15 @@ class KeyForm(ReasonForm):
         input_formats=["%Y-%m-%d"],
         help_text="Leave empty for a key that is valid until it is revoked.",
     )
-    field_order = ("key_id", "name", "scopes", "policy", "expires_on", "reason")
+    field_order = ("key_id", "name", "scopes", "policy", "succeeds", "expires_on", "reason")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        policies = list(Policy.objects.order_by("name"))
-        choices = [(policy.name, f"{policy.name}: {wording.rate(policy)}") for policy in policies]
+    def __init__(self, data: Any = None, *, sees_policies: bool = True) -> None:
+        super().__init__(data)
+        policies = Policy.objects.order_by("name")
+        choices = [
+            (policy.name, f"{policy.name}: {wording.rate(policy)}" if sees_policies else policy.name)
+            for policy in policies
+        ]
         cast(forms.ChoiceField, self.fields["policy"]).choices = choices
 
     def clean_expires_on(self) -> datetime | None:

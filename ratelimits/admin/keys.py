@@ -21,6 +21,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly, plural
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
 from ratelimits.admin.key_forms import KeyForm, RevokeForm
 from ratelimits.keys import api_keys
@@ -63,6 +64,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         "ends_with",
         "scope_names",
         "policy",
+        "successor_of",
         "expires_at",
         "last_used_at",
         "created_at",
@@ -92,6 +94,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     @admin.display(description="scopes")
     def scope_names(self, key: ApiKey) -> str:
         return ", ".join(key.scopes) or NOTHING
+
+    @admin.display(description="successor of")
+    def successor_of(self, key: ApiKey) -> str | SafeString:
+        """Return the first of the keys that it succeeds."""
+        first = ApiKey.objects.filter(pk=key.succeeds).first() if key.succeeds else None
+        return str(first) if first else NOTHING
 
     @admin.display(description="last used")
     def last_used(self, key: WithAnnotations[ApiKey, DbNow]) -> SafeString:
@@ -132,7 +140,8 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         """Show the form or, after it was submitted, the new key. No other response contains the key."""
         if not self.has_create_permission(request):
             raise PermissionDenied
-        form = KeyForm(request.POST if request.method == "POST" else None)
+        sees_policies = may_see(request.user, "ratelimits_policy")
+        form = KeyForm(request.POST if request.method == "POST" else None, sees_policies=sees_policies)
         if not form.is_valid():
             return self._render(request, "create", title="Create API key", form=form)
         by = request.user.get_username()
@@ -144,6 +153,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
                 scopes=fields["scopes"],
                 policy=fields["policy"],
                 expires_at=fields["expires_on"],
+                succeeds=fields["succeeds"],
                 by=by,
                 reason=fields["reason"],
             )

@@ -59,7 +59,7 @@ class _KeyCache:
 _cache = _KeyCache()
 
 
-def create(
+def create(  # noqa: PLR0913 - a name for each column
     *,
     key_id: UUID,
     name: str,
@@ -68,8 +68,11 @@ def create(
     expires_at: datetime | None,
     by: str,
     reason: str,
+    succeeds: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Create a key. Return its row, and the key itself, which is not stored and cannot be read again.
+
+    ``succeeds``: the key that it replaces, also while both are valid; runs that one claimed, the other may end.
 
     Raise ``KeyRefused`` if the reason is missing, if the ``key_id`` was used before, so that a repeated request creates
     one key, or if a key with the same name exists and was not revoked.
@@ -88,6 +91,7 @@ def create(
         expires_at=expires_at,
         created_by=by,
         reason=reason,
+        succeeds=succeeds.lineage if succeeds else None,
     )
     try:
         with transaction.atomic():

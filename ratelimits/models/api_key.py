@@ -36,6 +36,11 @@ class ApiKey(models.Model):
     hint = models.TextField(help_text="The last characters of the key, to tell keys apart.")
     scopes = ArrayField(models.TextField(choices=Scope))
     policy = models.TextField(help_text="The rate limit policy that counts the key's requests.")
+    succeeds = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="The first of the keys that this one succeeds; runs that they claimed are its own.",
+    )
     expires_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)
 
@@ -60,3 +65,8 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (…{self.hint})"
+
+    @property
+    def lineage(self) -> uuid.UUID:
+        """Return what this key has in common with those that it succeeds: the id of the first one."""
+        return self.succeeds or self.pk

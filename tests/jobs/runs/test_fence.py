@@ -115,7 +115,9 @@ def test_cancelled_run_of_another_worker_is_superseded(two_runs: tuple[Run, Run]
 
 def test_api_refuses_the_other_worker(two_runs: tuple[Run, Run], client: Client) -> None:
     lost, _ = two_runs
-    headers = {"Authorization": f"Bearer {keys.key('worker', ['worker'])[1]}"}
+    headers = keys.sent(keys.key("worker", ["worker"])[1])
+    # As a program claims that knows nothing of keys.
+    Job.objects.update(claimed_by_key=None)
 
     def said(what: str, **fields: Any) -> tuple[int, dict[str, Any]]:
         answer = client.post(
@@ -158,8 +160,11 @@ def test_replicas_with_one_fixed_id_are_told_apart_by_the_epoch_only(two_runs: t
 
 
 @pytest.mark.parametrize("row_worker", [None, "", "w2", "w3", " w2"])
-def test_both_forms_of_the_rule_agree(row_worker: str | None) -> None:
-    factories.job(worker_id=row_worker)
+@pytest.mark.parametrize("row_key", [None, "", "2:", "2:k1", "2:k2", "1:k1", "22:k2", "%", "2:%"])
+@pytest.mark.parametrize("key", ["", "k1"])
+def test_both_forms_of_the_rule_agree(row_worker: str | None, row_key: str | None, key: str) -> None:
+    factories.job(worker_id=row_worker, claimed_by_key=row_key, run_epoch=2)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {fence.in_statement()} FROM jobs", {"worker": "w2"})
-        assert cursor.fetchone()[0] is fence.admits(row_worker, "w2")
+        cursor.execute(f"SELECT {fence.in_statement()} FROM jobs", {"worker": "w2", "key": key})
+        admitted = fence.admits(row_worker, "w2") and fence.admits_key(row_key, 2, key)
+        assert cursor.fetchone()[0] is admitted

@@ -54,7 +54,8 @@ def say(name: str, job: Job, epoch: int | None = 1, **parameters: Any) -> list[d
 def picture(job: Job) -> list[Any]:
     """Return all that the database stores about a job; for a timestamp, only whether it is set.
 
-    Leave out the ``dead_letter_id`` of messages to a queue: only messages to a dead letter queue need it.
+    Leave out the ``dead_letter_id`` of messages to a queue: only messages to a dead letter queue need it. Leave out the
+    key that claimed: workers with SQL have none, and where none is kept, the worker's id decides alone.
     """
     rows: list[Mapping[str, Any]] = [
         *Job.objects.filter(pk=job.pk).values(),
@@ -65,7 +66,8 @@ def picture(job: Job) -> list[Any]:
         {
             name: value is not None if name in MOMENTS else value
             for name, value in row.items()
-            if name not in ({"job_id", "dead_letter_id"} if row.get("destination") == "queue" else {"job_id"})
+            if name not in ({"dead_letter_id"} if row.get("destination") == "queue" else set())
+            and name not in {"job_id", "claimed_by_key"}
         }
         for row in rows
     ]
