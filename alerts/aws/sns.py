@@ -46,6 +46,10 @@ TOPIC = re.compile(
     r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z]{2,4}(?:-[a-z]+)+-\d+):(\d{12}):([A-Za-z0-9_-]{1,256})"
 )
 HASHES: dict[str, type[HashAlgorithm]] = {"1": SHA1, "2": SHA256}
+VERSION_1_REFUSED = (
+    "The topic signs with version 1 (SHA-1), which is not accepted: set the attribute SignatureVersion of the topic to 2, or "
+    "OPSCONSOLE_SNS_SIGNATURE_VERSION_1=true."
+)
 
 
 class Kind(StrEnum):
@@ -167,15 +171,21 @@ def verify(message: Message) -> None:
     age = timezone.now() - message.sent_at
     if not -MAX_AHEAD <= age <= MAX_AGE:
         raise Refused("The message is too old, or its time is in the future.")
-    algorithm = HASHES.get(message.fields.get("SignatureVersion", ""))
-    if algorithm is None:
-        raise Refused("The signature has an unknown version.")
+    algorithm = _algorithm(message.fields.get("SignatureVersion", ""))
     key = _key(_certificate_url(message))
     try:
         signature = base64.b64decode(message.fields.get("Signature", ""), validate=True)
         key.verify(signature, _signed(message), padding.PKCS1v15(), algorithm())
     except (binascii.Error, ValueError, InvalidSignature) as error:
         raise Refused("The signature is not valid.") from error
+
+
+def _algorithm(version: str) -> type[HashAlgorithm]:
+    if version not in HASHES:
+        raise Refused("The signature has an unknown version.")
+    if version == "1" and not settings.OPSCONSOLE_SNS_SIGNATURE_VERSION_1:
+        raise Refused(VERSION_1_REFUSED)
+    return HASHES[version]
 
 
 def _signed(message: Message) -> bytes:

@@ -60,7 +60,8 @@ def nothing_happened() -> bool:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("version", ["1", "2"])
-def test_alarm_opens_an_alert(version: str) -> None:
+def test_alarm_opens_an_alert(version: str, settings: Settings) -> None:
+    settings.OPSCONSOLE_SNS_SIGNATURE_VERSION_1 = version == "1"
     answer = post(signed(envelope(Message=alarm(), Subject="ALARM: it is not empty"), version=version))
 
     assert (answer.status_code, answer.content) == (200, b"ok")
@@ -260,6 +261,7 @@ HOSTILE: dict[str, Callable[[], tuple[dict[str, Any] | bytes, str | None, int]]]
     "an empty signature": lambda: (forged(Signature=""), None, 403),
     "a version that is not known": lambda: (forged(SignatureVersion="3"), None, 403),
     "version 1 for a signature of version 2": lambda: (forged(SignatureVersion="1"), None, 403),
+    "version 1, which nobody asked for": lambda: (signed(envelope(Message=alarm()), version="1"), None, 403),
     "no version": lambda: (envelope(Message=alarm(), Signature="AAAA"), None, 403),
     "an hour and more old": lambda: (signed(envelope(Message=alarm(), ago=66 * MINUTE)), None, 403),
     "from the future": lambda: (signed(envelope(Message=alarm(), ago=-6 * MINUTE)), None, 403),
@@ -279,6 +281,18 @@ HOSTILE: dict[str, Callable[[], tuple[dict[str, Any] | bytes, str | None, int]]]
     "depth": lambda: (b"[" * 100_000, None, 400),
     "too much": lambda: (b" " * (sns.LARGEST_BODY + 1), None, 413),
 }
+
+
+@pytest.mark.django_db
+def test_version_1_has_to_be_asked_for(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    old = signed(envelope(Message=alarm()), version="1")
+    assert post(old).status_code == 403
+    assert "set the attribute SignatureVersion of the topic to 2" in caplog.text
+    assert nothing_happened()
+    settings.OPSCONSOLE_SNS_SIGNATURE_VERSION_1 = True
+    assert post(forged(SignatureVersion="1")).status_code == 403
+    assert post(old).status_code == 200
+    assert Alert.objects.exists()
 
 
 @pytest.mark.django_db
