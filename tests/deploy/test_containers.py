@@ -17,8 +17,8 @@ from tests.repository import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
 CONSOLE = {"web", "cluster", "dispatcher", "alerts", "migrate"}
-# Variables that AWS's tools or the database's image read.
-NOT_OURS = {"POSTGRES_PASSWORD", "POSTGRES_CONSOLE_PASSWORD"}
+# Variables that AWS's tools or the images of the services read.
+NOT_OURS = {"POSTGRES_PASSWORD", "POSTGRES_CONSOLE_PASSWORD", "VALKEY_PASSWORD"}
 
 
 def services() -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_restart_of_a_task_does_not_cut_it_off() -> None:
 def test_settings_exist_and_secrets_are_required() -> None:
     for name in CONSOLE:
         given = services()[name]["environment"]
-        assert given.keys() <= env.known.keys(), name
+        assert given.keys() <= env.known.keys() | NOT_OURS, name
         assert {
             "DATABASE_URL",
             "CACHE_URL",
@@ -83,6 +83,23 @@ def test_only_migrate_knows_the_owner_of_the_tables() -> None:
     assert f"//{owner}:" not in services()["web"]["environment"]["DATABASE_URL"]
     units = [unit for unit in (DEPLOY / "systemd").iterdir() if "opsconsole/owner" in unit.read_text()]
     assert [unit.stem for unit in units] == ["opsconsole-migrate"]
+
+
+def test_passwords_of_services_reach_only_those_who_need_them() -> None:
+    """Check that what ``env_file`` gives to every program is taken away again."""
+    for name in CONSOLE:
+        given = services()[name]["environment"]
+        assert {given[password] for password in NOT_OURS} == {""}, name
+
+
+def test_valkey_asks_for_a_password_and_keeps_its_data() -> None:
+    valkey = services()["valkey"]
+    command = words(valkey)
+    assert command[command.index("--requirepass") + 1] == "${VALKEY_PASSWORD:?}"
+    assert command[command.index("--appendonly") + 1] == "yes"
+    assert valkey["environment"]["REDISCLI_AUTH"] == "${VALKEY_PASSWORD:?}"
+    for name in CONSOLE:
+        assert services()[name]["environment"]["CACHE_URL"].startswith("redis://:${VALKEY_PASSWORD:?}@"), name
 
 
 def test_containers_have_few_privileges() -> None:
