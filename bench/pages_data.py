@@ -44,7 +44,7 @@ REST = (
               'job', 2, E'Requeued.\\nWhy: the customer called' FROM generate_series(100000, 1, -1) AS n""",
     "SET session_replication_role = DEFAULT",
     """INSERT INTO django_q_task (id, name, func, args, kwargs, started, stopped, success, attempt_count)
-       SELECT md5('task ' || n), 'task-' || n, 'jobs.tasks.sweep', 'gAQpLg==', 'gAR9lC4=', now() - n * {apart},
+       SELECT md5('task ' || n), 'task-' || n, 'jobs.tasks.sweep', '[]', '{{}}', now() - n * {apart},
               now() - n * {apart}, true, 1 FROM generate_series(1, {rows}) AS n""",
     """INSERT INTO procrastinate_jobs (queue_name, task_name, status, attempts)
        SELECT 'default', 'submit', (CASE WHEN n % 100 = 0 THEN 'doing' ELSE 'succeeded' END)::procrastinate_job_status, 1

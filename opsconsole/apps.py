@@ -9,6 +9,9 @@ class OpsConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         from opsconsole import checks  # noqa: F401, PLC0415 - importing registers them; they need the settings
+        from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
+
+        task_values.use()
 
 
 class ConsoleAdminConfig(AdminConfig):

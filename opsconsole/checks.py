@@ -38,8 +38,8 @@ def _refused_in_production() -> Iterator[checks.CheckMessage]:
         or len(settings.SECRET_KEY) < env.FEWEST_SECRET_CHARACTERS
     ):
         yield checks.Error(
-            "OPSCONSOLE_SECRET_KEY is missing or too short: whoever guesses it can forge sessions and run "
-            "code in the cluster.",
+            "OPSCONSOLE_SECRET_KEY is missing or too short: whoever guesses it can be any user and "
+            "queue any task.",
             hint=f"Set it to at least {env.FEWEST_SECRET_CHARACTERS} random characters and keep them secret.",
             id="opsconsole.E002",
         )
@@ -56,7 +56,7 @@ def _missing_services() -> Iterator[checks.CheckMessage]:
         )
     if not env.text("CACHE_URL"):
         yield checks.Error(
-            "CACHE_URL is missing: rate limits and the cluster's state are shared there.",
+            "CACHE_URL is missing: processes share the rate limits there.",
             hint="Set it to a URL of Redis or Valkey such as redis://host:6379/0.",
             id="opsconsole.E004",
         )

@@ -63,7 +63,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "opsconsole.kit.json_cache.JSONCache",
         "LOCATION": CACHE_URL or "redis://none.invalid",
         "KEY_PREFIX": "opsconsole",
         "OPTIONS": {"socket_timeout": 2},

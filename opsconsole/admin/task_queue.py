@@ -11,14 +11,17 @@ from typing import Any
 
 import django_q.admin  # noqa: F401 - registers the original pages, which are replaced below
 from django.contrib import admin, messages
-from django.db.models import Case, F, Func, IntegerField, QuerySet, When
+from django.db.models import Case, Func, IntegerField, QuerySet, TextField, When
+from django.db.models.functions import Cast
 from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
-from opsconsole.cluster import schedules
+from opsconsole.cluster import packages, schedules, task_values
+from opsconsole.cluster.broker import REFUSED
+from opsconsole.cluster.packages import PackageRefused
 from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
@@ -28,8 +31,7 @@ from opsconsole.sign_in import lockouts
 __all__ = ["lockouts"]  # imported for the page that it registers
 
 RESULT_SHOWN = 160
-PICKLED = ("args", "kwargs", "result")
-LARGEST_PICKLE = 50_000
+LARGEST_VALUE = 50_000
 
 for model in (Schedule, Success, Failure, OrmQ):
     admin.site.unregister(model)
@@ -48,9 +50,11 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state")
     def state(self, schedule: Schedule) -> SafeString:
+        if schedules.entry_of(schedule) is None:
+            return badge("Refused: not in the task table", "bad")
         if schedule.repeats == schedules.PAUSED:
             return badge("Paused", "warning")
-        return badge("On", "good") if _is_ours(schedule) else badge("Not created by the console")
+        return badge("On", "good")
 
     @admin.display(description="every")
     def every(self, schedule: Schedule) -> str:
@@ -64,9 +68,8 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="what it does")
     def why(self, schedule: Schedule) -> str:
-        return next(
-            (entry.why for entry in schedules.table() if entry.full_name == schedule.name), schedule.func
-        )
+        entry = schedules.entry_of(schedule)
+        return entry.why if entry else f"nothing: the cluster does not run {schedule.func}"
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("opsconsole.pause_schedule") and self.has_view_permission(request)
@@ -95,7 +98,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[Schedule], action: str, **changes: Any
     ) -> HttpResponse | None:
         """Ask for a reason, then change the console's own schedules that are still in the chosen state."""
-        chosen = list(queryset.filter(name__in=[entry.full_name for entry in schedules.table()]))
+        chosen = [row for row in queryset if schedules.entry_of(row)]
         if not chosen:
             messages.warning(
                 request, "None of these schedules can be changed in this way. Nothing was changed."
@@ -112,10 +115,6 @@ class ScheduleAdmin(ReadOnlyAdmin):
             request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}."
         )
         return None
-
-
-def _is_ours(schedule: Schedule) -> bool:
-    return (schedule.name or "").startswith(schedules.PREFIX)
 
 
 class TaskAdmin(ReadOnlyAdmin):
@@ -136,14 +135,12 @@ class TaskAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        """Read a task's values only up to a size: a part of a pickle can't be read, and these are read for each row."""
-        small = {
-            f"small_{name}": Case(When(GreaterThan(LARGEST_PICKLE, _bytes_of(name)), then=F(name)))
-            for name in PICKLED
-        }
-        sizes = {f"{name}_bytes": _bytes_of(name) for name in PICKLED}
-        tasks = super().get_queryset(request).defer(*PICKLED)
-        shown: QuerySet[Task] = tasks.annotate(**small, **sizes)
+        """Read the stored text of a task's values, and only up to a size, because lists read it for each row."""
+        tasks = super().get_queryset(request).defer(*task_values.COLUMNS)
+        shown: QuerySet[Task] = tasks.annotate(
+            **{f"small_{name}": _small(name) for name in task_values.COLUMNS},
+            **{f"{name}_bytes": _bytes_of(name) for name in task_values.COLUMNS},
+        )
         return shown
 
     @admin.display(description="took")
@@ -167,11 +164,16 @@ def _bytes_of(column: str) -> Func:
     return Func(column, function="octet_length", output_field=IntegerField())
 
 
+def _small(column: str) -> Case:
+    """Return the text of a column as the database has it, or NULL when it is large."""
+    return Case(When(GreaterThan(LARGEST_VALUE, _bytes_of(column)), then=Cast(column, TextField())))
+
+
 def _shown(task: Task, name: str) -> str:
     size: int | None = getattr(task, f"{name}_bytes")
-    if size is not None and size >= LARGEST_PICKLE:
+    if size is not None and size >= LARGEST_VALUE:
         return f"too large to show ({size:,} bytes)"
-    return str(getattr(task, f"small_{name}"))
+    return str(task_values.read(getattr(task, f"small_{name}")))
 
 
 @admin.register(Success)
@@ -190,6 +192,29 @@ class FailureAdmin(TaskAdmin):
 
 @admin.register(OrmQ)
 class QueuedAdmin(ReadOnlyAdmin):
-    list_display = ("id", "name", "func", "key", "lock")
-    fields = ("id", "name", "func", "key", "lock")
+    list_display = ("id", "task_name", "function", "key", "lock")
+    fields = ("id", "task_name", "function", "key", "lock")
     sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OrmQ]:
+        queued = super().get_queryset(request).defer("payload")
+        shown: QuerySet[OrmQ] = queued.annotate(small_payload=_small("payload"))
+        return shown
+
+    @admin.display(description="name")
+    def task_name(self, queued: OrmQ) -> str | SafeString:
+        if queued.key == REFUSED:
+            return badge("Refused", "bad")
+        return _value_of(queued, "name")
+
+    @admin.display(description="function")
+    def function(self, queued: OrmQ) -> str:
+        return _value_of(queued, "func")
+
+
+def _value_of(queued: OrmQ, name: str) -> str:
+    """Return a value of a queued task, or why the cluster would not run it."""
+    try:
+        return str(packages.unpack(queued.small_payload or "")[name])
+    except PackageRefused as error:
+        return str(error)

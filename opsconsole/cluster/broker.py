@@ -1,30 +1,64 @@
-"""django-q2's broker in PostgreSQL, with an additional private queue per cluster.
+"""django-q2's broker in PostgreSQL, with signed JSON in the queue and an additional private queue per cluster.
 
 Clusters share one queue, so a finished task proves that some cluster works, never which one. The probe of a
 cluster goes to its private queue, which no other cluster reads. That queue is served first, so that a backlog
 of tasks does not look like a stalled cluster.
+
+django-q2 gives a broker pickles to store, and unpickles what a broker returns. This one stores JSON instead
+(``opsconsole.cluster.packages``), and pickles only what it has verified, in the process that unpickles it. It keeps no
+statistics in the cache, where django-q2 would store pickles as well.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.models import OrmQ
+from django_q.signing import SignedPackage
+
+from opsconsole.cluster import packages
+from opsconsole.cluster.packages import PackageRefused
+
+logger = logging.getLogger(__name__)
 
 CLUSTER_ID = "SUPERVISED_CLUSTER_ID"
+# A queue that no cluster reads. Its rows stay for people to look at; the time of ``lock`` is when they were refused.
+REFUSED = "refused"
+REFUSED_KEPT, REFUSED_SHOWN = 100, timedelta(days=1)
 
 
 def private_queue(cluster_id: str) -> str:
     return f"probe:{cluster_id}"
 
 
+def recently_refused() -> QuerySet[OrmQ]:
+    """Return the tasks that a cluster refused within the last day."""
+    rows: QuerySet[OrmQ] = OrmQ.objects.filter(key=REFUSED, lock__gte=timezone.now() - REFUSED_SHOWN)
+    return rows
+
+
 class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
-    def dequeue(self) -> Any:
-        """Return up to ``bulk`` tasks as (id, payload), or None after an idle pause when there are none."""
-        return self._take_probe() or super().dequeue()
+    @staticmethod
+    def get_cache() -> None:
+        """Return no cache: nothing of the cluster is stored outside of the database."""
+
+    def enqueue(self, task: str) -> Any:
+        """Store a task that ``async_task`` packed in this process."""
+        return super().enqueue(packages.pack(SignedPackage.loads(task)))
+
+    def dequeue(self) -> list[tuple[int, str]] | None:
+        """Return up to ``bulk`` tasks as (id, package), or None after an idle pause when there are none."""
+        taken: list[tuple[int, str]] | None = self._take_probe() or super().dequeue()
+        if taken is None:
+            return None
+        tasks = [(pk, task) for pk, payload in taken if (task := _verified(pk, payload))]
+        return [(pk, SignedPackage.dumps(task)) for pk, task in tasks]
 
     def _take_probe(self) -> list[tuple[int, str]]:
         cluster_id = os.environ.get(CLUSTER_ID)
@@ -36,3 +70,24 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
             for probe in waiting[:1]
             if waiting.filter(pk=probe.pk).update(lock=self.timeout(probe))
         ]
+
+
+def _verified(pk: int, payload: str) -> dict[str, Any] | None:
+    """Return the task of a row, or put the row aside and return None."""
+    try:
+        return packages.unpack(payload)
+    except PackageRefused as error:
+        if packages.is_of_earlier_version(payload):
+            OrmQ.objects.filter(pk=pk).delete()
+            logger.info("Queued task %s is of an earlier version; the next schedule does its work.", pk)
+        else:
+            _put_aside(pk)
+            logger.error("Queued task %s is refused and put aside: %s", pk, error)  # noqa: TRY400 - no traceback
+    return None
+
+
+def _put_aside(pk: int) -> None:
+    """Move a row out of every queue, and keep only the newest rows that were moved."""
+    OrmQ.objects.filter(pk=pk).update(key=REFUSED, lock=timezone.now())
+    kept = OrmQ.objects.filter(key=REFUSED).order_by("-lock", "-pk").values("pk")[:REFUSED_KEPT]
+    OrmQ.objects.filter(key=REFUSED).exclude(pk__in=kept).delete()

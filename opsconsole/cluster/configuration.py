@@ -25,7 +25,5 @@ Q_CLUSTER: dict[str, Any] = {
     "save_limit": 250,
     "save_limit_per": "group",
     "recycle": 500,
-    # The web process reads the cluster's state from here.
-    "cache": "default",
     "label": "Schedules",
 }

@@ -1,90 +1,23 @@
-"""The table of scheduled tasks, and the synchronisation of its copy in the database."""
+"""The copy of the task table in the database: django-q2's schedules, their synchronisation, and which of them count.
+
+A row of that table may name any function. What runs is therefore never taken from a row: a row counts when its name and
+its function are those of an entry, and every other one is refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.models import Schedule
 
-from opsconsole.kit import intervals
+from opsconsole.cluster.task_table import PREFIX, Entry, every_entry, table, with_own_interval
 from opsconsole.kit.advisory_locks import AdvisoryLock
 
-PREFIX = "opsconsole: "
 PAUSED, FOR_EVER = 0, -1
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A scheduled task. ``task`` is called without arguments every ``minutes``; ``why`` explains it to readers of the table."""
-
-    name: str
-    task: str
-    minutes: int
-    why: str
-
-    @property
-    def full_name(self) -> str:
-        return PREFIX + self.name
-
-
-def table() -> tuple[Entry, ...]:
-    """Return what is scheduled now. An entry without minutes is served by a loop beside the cluster, and is left out."""
-    return tuple(entry for entry in (*_with_own_interval(), *_fixed()) if entry.minutes)
-
-
-def _with_own_interval() -> tuple[Entry, Entry]:
-    return (
-        Entry("sweep", "jobs.tasks.sweep", intervals.of_sweeps().minutes, "recover runs whose worker died"),
-        Entry(
-            "check dead letters",
-            "jobs.tasks.check_dead_letters",
-            intervals.of_dead_letter_checks().minutes,
-            "find new dead letters and alert about them",
-        ),
-    )
-
-
-def _fixed() -> tuple[Entry, ...]:
-    return (
-        Entry(
-            "dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"
-        ),
-        Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
-        Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
-        Entry(
-            "work dead letters",
-            "jobs.tasks.work_dead_letters",
-            1,
-            "replay and discard dead letters as operators decided",
-        ),
-        Entry(
-            "bulk operations",
-            "jobs.tasks.bulk",
-            1,
-            "carry out bulk operations, and resume them after a crash",
-        ),
-        Entry("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
-        Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
-        Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
-        Entry("monitors", "alerts.tasks.judge_monitors", 1, "alert when a sweep or a check is late"),
-        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved half a year ago"),
-        Entry(
-            "dead man",
-            "alerts.watch.deadman.ping_due",
-            1,
-            "ping the dead-man's switch",
-        ),
-        Entry(
-            "seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timeline, and check the seals"
-        ),
-        Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
-        Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
-    )
 
 
 def ours() -> QuerySet[Schedule]:
@@ -94,7 +27,24 @@ def ours() -> QuerySet[Schedule]:
 
 def due() -> QuerySet[Schedule]:
     """Return our schedules that are due and not paused, by the clock that django-q2 uses."""
-    return ours().exclude(repeats=PAUSED).filter(next_run__lt=timezone.now())
+    return ours().filter(_as_in(table())).exclude(repeats=PAUSED).filter(next_run__lt=timezone.now())
+
+
+def refused() -> QuerySet[Schedule]:
+    """Return the schedules that never run, because they name a function or have a name that is not in the table."""
+    schedules: QuerySet[Schedule] = Schedule.objects.exclude(_as_in(every_entry())).order_by("pk")
+    return schedules
+
+
+def entry_of(schedule: Schedule) -> Entry | None:
+    """Return the entry that a schedule is the copy of, or None when it is refused."""
+    named = (schedule.name, schedule.func)
+    return next((entry for entry in every_entry() if (entry.full_name, entry.task) == named), None)
+
+
+def _as_in(entries: tuple[Entry, ...]) -> Q:
+    """Return the condition that a schedule is the copy of one of these entries."""
+    return Q(*(Q(name=entry.full_name, func=entry.task) for entry in entries), _connector=Q.OR)
 
 
 def sync() -> list[str]:
@@ -114,8 +64,8 @@ def sync_intervals() -> list[str]:
     """Make only the schedules whose interval is a setting equal to the settings, when a cluster starts with them."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.SCHEDULES])
-        done = [sentence for entry in _with_own_interval() if entry.minutes for sentence in _sync(entry)]
-        by_loop = [entry.full_name for entry in _with_own_interval() if not entry.minutes]
+        done = [sentence for entry in with_own_interval() if entry.minutes for sentence in _sync(entry)]
+        by_loop = [entry.full_name for entry in with_own_interval() if not entry.minutes]
         return done + list(_remove(ours().filter(name__in=by_loop)))
 
 

@@ -15,12 +15,18 @@ from typing import Any
 
 from django_q import cluster
 
+from opsconsole.cluster import scheduler
 from opsconsole.cluster.broker import CLUSTER_ID
 
 logger = logging.getLogger(__name__)
 
 
 class Sentinel(cluster.Sentinel):  # type: ignore[misc]  # django-q2 has no types
+    def guard(self) -> None:
+        """Queue what is due at once, and then watch the children. django-q2 alone would wait for half a minute."""
+        scheduler.run(self.broker)
+        super().guard()
+
     def reincarnate(self, process: Any) -> None:
         """Replace a child that ended, or end the cluster when a kill may have blocked it."""
         if os.environ.get(CLUSTER_ID) and self._may_block(process):
@@ -42,5 +48,6 @@ class Sentinel(cluster.Sentinel):  # type: ignore[misc]  # django-q2 has no type
 
 
 def use() -> None:
-    """Let the clusters that this process starts have this sentinel."""
+    """Let the clusters that this process starts have this sentinel and our scheduler."""
     cluster.Sentinel = Sentinel
+    cluster.scheduler = scheduler.run

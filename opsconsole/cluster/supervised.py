@@ -27,6 +27,7 @@ from django_q.tasks import async_task
 from opsconsole import paths
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
+from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import intervals, schema_version
 from opsconsole.kit.database_troubles import Trouble, headline, require_writable, trouble_behind
 from opsconsole.kit.errors import first_line
@@ -185,7 +186,7 @@ class Watch:
         self._sent_at = now
         ClusterProgress.objects.get_or_create(pk=self.cluster_id, defaults={"hostname": socket.gethostname()})
         queue = private_queue(self.cluster_id)
-        async_task("opsconsole.cluster.tasks.tick", self.cluster_id, self._probe, cluster=queue, save=False)
+        async_task(PROBE, self.cluster_id, self._probe, cluster=queue, save=False)
 
     def _schedule_was_left(self, now: float) -> str | None:
         due = schedules.due().values_list("name", "next_run")

@@ -19,6 +19,8 @@ from jobs.recovery.refused_runs import RefusedRuns
 from jobs.recovery.surroundings import Surroundings
 from jobs.runs import worker_kinds
 from jobs.watch import gauges
+from opsconsole.cluster import schedules
+from opsconsole.cluster.broker import recently_refused
 from opsconsole.kit.counting import count
 from opsconsole.overview import last_day
 from ratelimits.models import LimiterTrouble
@@ -51,6 +53,8 @@ class Overview:
     ``lost``: jobs whose message is proven lost and that no sweep re-sends. ``in_vain``: jobs whose message was
     re-sent as often as allowed. ``stale``: runs that a sweep recovers once it may act; ``stale_before_cutoff`` and
     ``stale_unknown_queue``: runs that it leaves to operators.
+
+    ``refused_tasks`` and ``refused_schedules``: rows of the task queue that name what the cluster does not run.
 
     ``mass`` and ``overfull`` are those of ``jobs.recovery.surroundings``.
 
@@ -98,6 +102,8 @@ class Overview:
     alerts_open: int = 0
     limited_hour: int | None = None
     limited_line: float | None = None
+    refused_tasks: int = 0
+    refused_schedules: int = 0
 
     @property
     def stale_in_all(self) -> int:
@@ -177,6 +183,8 @@ def _read() -> Overview:
         limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
         limiter_mode=policy_cache.current().mode,
         alerts_open=count(Alert.objects.open()),
+        refused_tasks=count(recently_refused()),
+        refused_schedules=count(schedules.refused()),
         oldest_wait=last_day.oldest_wait(around.read_at),
         dead_letters=last_day.dead_letters(around.read_at),
         soonest_expiry=last_day.soonest_expiry(),

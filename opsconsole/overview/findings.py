@@ -61,6 +61,7 @@ def findings(seen: Overview, around: Surroundings) -> list[Finding]:
     return [
         *of_recovery(seen, around),
         *_of_the_machine(seen),
+        *_of_the_task_queue(seen),
         *of_the_limiter(seen),
         *_of_stale_runs(seen, around),
         *_of_jobs(seen, around),
@@ -140,6 +141,25 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
         sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
         workers = "jobs_workerheartbeat_changelist"
         problems.append(Finding("bad", sentence, advice, "Open workers", workers, quotes=("jobs_job",)))
+    return problems
+
+
+def _of_the_task_queue(seen: Overview) -> list[Finding]:
+    """Return findings about rows that the cluster refuses. The console writes no such rows."""
+    problems = []
+    advice = "Somebody else writes to the task tables. Find out who can, and change that password."
+    if seen.refused_tasks:
+        sentence = f"{many(seen.refused_tasks, 'queued task was', 'queued tasks were')} refused: not signed by this console."
+        problems.append(Finding("bad", sentence, advice, "Show tasks", "django_q_ormq_changelist"))
+    if seen.refused_schedules:
+        sentence = (
+            f"{many(seen.refused_schedules, 'schedule is', 'schedules are')} refused: not in the task table."
+        )
+        advice = (
+            "Run python manage.py sync_schedules, as after an upgrade. If some are still refused, somebody else writes to "
+            "the task tables."
+        )
+        problems.append(Finding("bad", sentence, advice, "Show schedules", "django_q_schedule_changelist"))
     return problems
 
 

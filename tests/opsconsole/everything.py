@@ -23,6 +23,7 @@ from django_q.tasks import async_task
 
 from jobs.models import BulkOperation, JobEvent
 from opsconsole.cluster import schedules
+from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
 from tests import presets
 from tests.journeys import alerting, letters, scenery
@@ -48,7 +49,7 @@ def build() -> None:
         Task.objects.create(
             id=name, name=name, func="math.floor", started=now, stopped=now, success=success, result="x"
         )
-    async_task("math.floor", 1)
+    async_task(PROBE, "a cluster", 1)
     audit.log(User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.")
     pauses.begin("recovery", by="operator:olga", reason="deploy")
 

@@ -193,7 +193,7 @@ def test_anonymous_users_see_only_login(client: Client) -> None:
 def test_pages_open_while_the_shared_cache_is_away(operator: Client, settings: Any) -> None:
     settings.CACHES = {
         "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "opsconsole.kit.json_cache.JSONCache",
             "LOCATION": "redis://127.0.0.1:1/0",
         }
     }

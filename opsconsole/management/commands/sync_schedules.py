@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from opsconsole.cluster import schedules
+from opsconsole.cluster.task_table import PREFIX, table
 
 
 class Command(BaseCommand):
@@ -18,5 +19,5 @@ class Command(BaseCommand):
             self.stdout.write(sentence)
         paused = schedules.ours().filter(repeats=schedules.PAUSED).values_list("name", flat=True)
         for name in paused:
-            self.stdout.write(f"{name.removeprefix(schedules.PREFIX)}: paused, left so")
-        self.stdout.write(f"{len(schedules.table())} schedules, {len(done)} changes.")
+            self.stdout.write(f"{name.removeprefix(PREFIX)}: paused, left so")
+        self.stdout.write(f"{len(table())} schedules, {len(done)} changes.")

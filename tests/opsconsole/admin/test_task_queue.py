@@ -11,9 +11,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
-from django_q.signing import SignedPackage
+from django_q.tasks import async_task
 
 from opsconsole.cluster import schedules
+from opsconsole.cluster.task_table import PREFIX
 from tests import people
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +26,7 @@ REASON = "the vendor is down"
 @pytest.fixture
 def sweep() -> Schedule:
     schedules.sync()
-    return schedules.ours().get(name=f"{schedules.PREFIX}sweep")
+    return schedules.ours().get(name=f"{PREFIX}sweep")
 
 
 def act(client: Client, action: str, *rows: Schedule, reason: str | None = REASON) -> Any:
@@ -54,7 +55,7 @@ def test_list_describes_each_schedule(operator: Client, sweep: Schedule) -> None
 
     assert "recover runs whose worker died" in page
     assert "2 min" in page
-    assert "Not created by the console" in page
+    assert "Refused: not in the task table" in page
     assert "math.sqrt" in page
 
 
@@ -97,7 +98,7 @@ def test_actions_require_reason(operator: Client, sweep: Schedule, action: str) 
 
 def test_foreign_schedules_are_left_alone(operator: Client) -> None:
     theirs = Schedule.objects.create(name="theirs", func="math.sqrt", schedule_type=Schedule.DAILY)
-    pretender = Schedule.objects.create(name=f"{schedules.PREFIX}not in the table", func="os.system")
+    pretender = Schedule.objects.create(name=f"{PREFIX}not in the table", func="os.system")
 
     response = act(operator, "pause", theirs, pretender)
 
@@ -198,11 +199,8 @@ def test_success_and_a_queued_task_can_be_read(operator: Client) -> None:
     done = Task.objects.create(
         id="a" * 32, name="fine", func="math.sqrt", started=now, stopped=now, success=True
     )
-    waiting = OrmQ.objects.create(
-        key="opsconsole",
-        payload=SignedPackage.dumps({"id": "1", "name": "later", "func": "math.sqrt"}),
-        lock=now,
-    )
+    async_task("jobs.tasks.sweep", task_name="later")
+    waiting = OrmQ.objects.get()
 
     assert "fine" in operator.get(reverse("admin:django_q_success_changelist")).content.decode()
     assert operator.get(reverse("admin:django_q_success_change", args=[done.pk])).status_code == 200

@@ -24,6 +24,7 @@ from alerts.models import Monitor
 from jobs.models import JobEvent, RecoveryControl, Sweep
 from jobs.recovery import control
 from jobs.runs.timeline import Actor
+from opsconsole.cluster import task_table
 from opsconsole.kit.models import ClusterProgress
 from tests import factories
 from tests.conftest import TestQueue
@@ -34,6 +35,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOT = Path(__file__).resolve().parents[3]
+GATE = "tests.opsconsole.cluster.gate.wait_for_gate"
 STALL_SECONDS = 4
 SECONDS = 40.0
 BACK_SECONDS = 30.0
@@ -84,6 +86,11 @@ class Cluster:
         wait_until(ClusterProgress.objects.exclude(pk="test").filter(probe__gte=2).exists, SECONDS)
 
 
+@pytest.fixture(autouse=True)
+def gate_may_be_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_table, "UNSCHEDULED", task_table.UNSCHEDULED | {GATE})
+
+
 @pytest.fixture
 def cluster(sqs_queue: TestQueue, tmp_path: Path) -> Iterator[Cluster]:
     """Run a cluster that counts as stalled after a few seconds."""
@@ -105,6 +112,7 @@ def running(sqs_queue: TestQueue, tmp_path: Path, **settings: str) -> Iterator[C
         ours = {
             "DATABASE_URL": url.geturl(),
             "SQS_QUEUE_URL": sqs_queue.url,
+            "DJANGO_SETTINGS_MODULE": "tests.opsconsole.cluster.gated_settings",
         } | settings
         log = tmp_path / "run_cluster.log"
         command = [sys.executable, "manage.py", "run_cluster"]
@@ -187,7 +195,7 @@ def test_killed_guard_is_replaced(patient_cluster: Cluster) -> None:
 def test_busy_worker_that_is_killed_is_replaced_without_a_restart(
     patient_cluster: Cluster, tmp_path: Path
 ) -> None:
-    async_task("tests.opsconsole.cluster.gate.wait_for_gate", str(tmp_path))
+    async_task(GATE, str(tmp_path))
     wait_until((tmp_path / "began").exists, SECONDS)
     leader = patient_cluster.leader().pid
     os.kill(int((tmp_path / "began").read_text()), signal.SIGKILL)
@@ -234,7 +242,7 @@ def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Pat
 
 
 def test_sigterm_finishes_task_and_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:
-    async_task("tests.opsconsole.cluster.gate.wait_for_gate", str(tmp_path))
+    async_task(GATE, str(tmp_path))
     wait_until((tmp_path / "began").exists, SECONDS)
     cluster.process.terminate()
     wait_until(lambda: "stopping cluster processes" in cluster.said, SECONDS)
@@ -242,14 +250,14 @@ def test_sigterm_finishes_task_and_leaves_no_process(cluster: Cluster, tmp_path:
     (tmp_path / "gate").touch()
     assert cluster.process.wait(SECONDS) == 0
     assert (tmp_path / "ended").exists()
-    assert Success.objects.filter(func="tests.opsconsole.cluster.gate.wait_for_gate").exists()
+    assert Success.objects.filter(func=GATE).exists()
     assert not cluster.mark.pids()
     assert not OrmQ.objects.exists()
     assert not ClusterProgress.objects.exists()
 
 
 def test_second_signal_kills_at_once(cluster: Cluster, tmp_path: Path) -> None:
-    async_task("tests.opsconsole.cluster.gate.wait_for_gate", str(tmp_path))
+    async_task(GATE, str(tmp_path))
     wait_until((tmp_path / "began").exists, SECONDS)
     cluster.process.terminate()
     wait_until(lambda: "stopping cluster processes" in cluster.said, SECONDS)

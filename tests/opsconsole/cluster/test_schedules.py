@@ -15,7 +15,8 @@ from django_q.models import Schedule
 
 from jobs.watch import retention
 from opsconsole.cluster import schedules
-from opsconsole.cluster.schedules import PAUSED, Entry, ours, sync, table
+from opsconsole.cluster.schedules import PAUSED, ours, sync
+from opsconsole.cluster.task_table import PREFIX, Entry, table
 from opsconsole.kit import intervals
 from tests.racing import race
 
@@ -29,7 +30,7 @@ def state() -> list[dict[str, Any]]:
 
 
 def sweep() -> Schedule:
-    return ours().get(name=f"{schedules.PREFIX}sweep")
+    return ours().get(name=f"{PREFIX}sweep")
 
 
 @pytest.mark.parametrize("entry", table(), ids=lambda entry: entry.name)
@@ -122,7 +123,7 @@ def test_shorter_interval_does_not_wait_for_the_old_one(settings: Any) -> None:
 
 def test_only_own_obsolete_schedules_are_removed() -> None:
     sync()
-    Schedule.objects.create(name=f"{schedules.PREFIX}gone", func="jobs.tasks.gone")
+    Schedule.objects.create(name=f"{PREFIX}gone", func="jobs.tasks.gone")
     Schedule.objects.create(name="theirs", func="theirs.task")
     Schedule.objects.create(name=None, func="nameless.task")
     assert sync() == ["gone: removed, it is no longer in the table"]
@@ -157,7 +158,7 @@ def test_due_excludes_paused_future_and_foreign_schedules() -> None:
 def test_command_reports_changes() -> None:
     sync()
     Schedule.objects.filter(pk=sweep().pk).update(repeats=PAUSED)
-    Schedule.objects.create(name=f"{schedules.PREFIX}gone", func="jobs.tasks.gone")
+    Schedule.objects.create(name=f"{PREFIX}gone", func="jobs.tasks.gone")
     said = StringIO()
     call_command("sync_schedules", stdout=said)
     assert said.getvalue().splitlines() == [

@@ -13,7 +13,7 @@ from django_q.brokers import get_broker
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from opsconsole.cluster import schedules, supervised
+from opsconsole.cluster import packages, schedules, supervised
 from opsconsole.cluster.broker import CLUSTER_ID, ProbedBroker, private_queue
 from opsconsole.cluster.supervised import BOOT_SECONDS, SCHEDULER_SECONDS, Watch
 from opsconsole.cluster.tasks import tick
@@ -51,10 +51,14 @@ def waiting() -> list[OrmQ]:
     return list(OrmQ.objects.filter(key=private_queue("ours")))
 
 
+def args_of(message: OrmQ) -> Any:
+    return packages.unpack(message.payload)["args"]
+
+
 def run_probes(*, run: bool = True, acknowledge: bool = True) -> None:
     for message in waiting():
         if run:
-            tick(*message.task["args"])
+            tick(*args_of(message))
         if acknowledge:
             message.delete()
 
@@ -186,7 +190,7 @@ def test_start_cleans_up_after_killed_supervisors(watch: Watch, clock: Clock) ->
         async_task("opsconsole.cluster.tasks.tick", name, 1, cluster=private_queue(name))
     look(watch, clock, 1)
     assert sorted(ClusterProgress.objects.values_list("pk", flat=True)) == ["another", "ours"]
-    assert sorted(message.task["args"][0] for message in OrmQ.objects.all()) == ["another", "ours"]
+    assert sorted(args_of(message)[0] for message in OrmQ.objects.all()) == ["another", "ours"]
 
 
 def test_stop_cleans_up_own_rows(watch: Watch, clock: Clock) -> None:
@@ -211,7 +215,7 @@ class TestBroker:
         async_task("opsconsole.cluster.tasks.tick", "task", 1)
         async_task("opsconsole.cluster.tasks.tick", "other", 1, cluster=private_queue("other"))
         async_task("opsconsole.cluster.tasks.tick", "ours", 1, cluster=private_queue("ours"))
-        taken = [OrmQ.objects.get(pk=pk).task["args"][0] for _ in range(2) for pk, _ in broker.dequeue()]
+        taken = [args_of(OrmQ.objects.get(pk=pk))[0] for _ in range(2) for pk, _ in broker.dequeue() or []]
         assert taken == ["ours", "task"]
         monkeypatch.setattr("django_q.brokers.orm.sleep", lambda _: None)
         assert broker.dequeue() is None
@@ -222,11 +226,11 @@ class TestBroker:
         monkeypatch.delenv(CLUSTER_ID)
         async_task("opsconsole.cluster.tasks.tick", "ours", 1, cluster=private_queue("ours"))
         async_task("opsconsole.cluster.tasks.tick", "task", 1)
-        ((pk, _),) = broker.dequeue()
-        assert OrmQ.objects.get(pk=pk).task["args"] == ("task", 1)
+        ((pk, _),) = broker.dequeue() or []
+        assert args_of(OrmQ.objects.get(pk=pk)) == ("task", 1)
 
     def test_acknowledged_probe_is_deleted(self, broker: ProbedBroker) -> None:
         async_task("opsconsole.cluster.tasks.tick", "ours", 1, cluster=private_queue("ours"))
-        ((pk, _),) = broker.dequeue()
+        ((pk, _),) = broker.dequeue() or []
         broker.acknowledge(pk)
         assert not waiting()

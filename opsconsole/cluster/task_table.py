@@ -1,0 +1,97 @@
+"""The table of the functions that the cluster runs. It runs no others, whatever the database names.
+
+It imports no model, so that settings can be read beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opsconsole.kit import intervals
+
+PREFIX = "opsconsole: "
+PROBE = "opsconsole.cluster.tasks.tick"
+# Queued by the console itself, and never by a schedule.
+UNSCHEDULED = frozenset({PROBE})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scheduled task. ``task`` is called without arguments every ``minutes``; ``why`` explains it to readers of the table."""
+
+    name: str
+    task: str
+    minutes: int
+    why: str
+
+    @property
+    def full_name(self) -> str:
+        return PREFIX + self.name
+
+
+def table() -> tuple[Entry, ...]:
+    """Return what is scheduled now. An entry without minutes is served by a loop beside the cluster, and is left out."""
+    return tuple(entry for entry in every_entry() if entry.minutes)
+
+
+def may_run(function: object) -> bool:
+    """Tell whether the cluster runs the function of this dotted name."""
+    return isinstance(function, str) and (
+        function in UNSCHEDULED or any(function == entry.task for entry in every_entry())
+    )
+
+
+def every_entry() -> tuple[Entry, ...]:
+    """Return the whole table, also what a loop beside the cluster serves."""
+    return (*with_own_interval(), *_fixed())
+
+
+def with_own_interval() -> tuple[Entry, Entry]:
+    """Return the entries whose interval is a setting."""
+    return (
+        Entry("sweep", "jobs.tasks.sweep", intervals.of_sweeps().minutes, "recover runs whose worker died"),
+        Entry(
+            "check dead letters",
+            "jobs.tasks.check_dead_letters",
+            intervals.of_dead_letter_checks().minutes,
+            "find new dead letters and alert about them",
+        ),
+    )
+
+
+def _fixed() -> tuple[Entry, ...]:
+    return (
+        Entry(
+            "dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"
+        ),
+        Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
+        Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
+        Entry(
+            "work dead letters",
+            "jobs.tasks.work_dead_letters",
+            1,
+            "replay and discard dead letters as operators decided",
+        ),
+        Entry(
+            "bulk operations",
+            "jobs.tasks.bulk",
+            1,
+            "carry out bulk operations, and resume them after a crash",
+        ),
+        Entry("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
+        Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
+        Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
+        Entry("monitors", "alerts.tasks.judge_monitors", 1, "alert when a sweep or a check is late"),
+        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved half a year ago"),
+        Entry(
+            "dead man",
+            "alerts.watch.deadman.ping_due",
+            1,
+            "ping the dead-man's switch",
+        ),
+        Entry(
+            "seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timeline, and check the seals"
+        ),
+        Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
+        Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
+    )

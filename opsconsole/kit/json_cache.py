@@ -1,0 +1,60 @@
+"""Django's cache in Redis or Valkey, holding JSON only.
+
+Django's own backend unpickles what it reads, so whoever can write to the store could run code in every process that
+reads it. Here an entry that is no JSON, or a key of another type, counts as a miss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from django.core.cache.backends.redis import RedisCache, RedisCacheClient
+from redis.exceptions import ResponseError
+
+WRONG_TYPE = "WRONGTYPE"
+Key: TypeAlias = str | bytes | memoryview
+
+
+class ForeignEntry(ValueError):
+    """An entry of the store that this cache did not write."""
+
+
+class JSONSerializer:
+    """What values look like in the store. Integers are plain digits, so that the store can count with them."""
+
+    def dumps(self, value: object) -> bytes:
+        return json.dumps(value, allow_nan=False).encode()
+
+    def loads(self, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ForeignEntry("The entry is no JSON.") from error
+
+
+class JSONCacheClient(RedisCacheClient):
+    def get(self, key: Key, default: Any) -> Any:
+        try:
+            return super().get(key, default)
+        except ForeignEntry:
+            return default
+        except ResponseError as error:
+            if str(error).startswith(WRONG_TYPE):
+                return default
+            raise
+
+    def get_many(self, keys: Iterable[Key]) -> dict[Key, Any]:
+        missing = object()
+        values = {key: self.get(key, missing) for key in keys}
+        return {key: value for key, value in values.items() if value is not missing}
+
+
+class JSONCache(RedisCache):
+    """The backend for the setting ``CACHES``."""
+
+    def __init__(self, server: str, params: dict[str, Any]) -> None:
+        params = params | {"OPTIONS": {**params.get("OPTIONS", {}), "serializer": JSONSerializer}}
+        super().__init__(server, params)
+        self._class = JSONCacheClient
