@@ -142,6 +142,14 @@ RULES = {
             threshold_source="a sweep whose changes a constraint or trigger refused",
         ),
         RuleDefinition(
+            name="refused_claims",
+            title="Jobs that the database does not let start",
+            unit="jobs",
+            threshold=0,
+            severity="warning",
+            reminder_interval=4 * HOUR,
+        ),
+        RuleDefinition(
             name="unknown_runs",
             title="Silent runs of which nobody knows whether they are alive",
             unit="runs",

@@ -30,13 +30,14 @@ ADVICE = {
     Trouble.DISK_FULL: "Make room on the disk of the database server.",
     Trouble.LOCKED: "Try again.",
     Trouble.DEADLOCK: "Try again.",
+    Trouble.CONFLICT: "Try again.",
     Trouble.TOO_SLOW: "Try again when the database is less busy.",
     Trouble.NOT_MIGRATED: "Pages open by themselves when python manage.py migrate has finished. Sweeps and workers wait for it "
     "too.",
     Trouble.NOT_GRANTED: "python manage.py migrate grants what is missing, at its end.",
 }
 
-PASSING = {Trouble.AWAY, Trouble.LOCKED, Trouble.DEADLOCK, Trouble.TOO_SLOW}
+PASSING = {Trouble.AWAY, Trouble.LOCKED, Trouble.DEADLOCK, Trouble.CONFLICT, Trouble.TOO_SLOW}
 
 memory = LocMemCache("database-state", {})
 

@@ -31,6 +31,7 @@ EVENT_TONES: dict[str, str] = {
     JobEvent.Kind.RECOVERED: "warning",
     JobEvent.Kind.QUARANTINED: "warning",
     JobEvent.Kind.LATE_RESULT_REJECTED: "warning",
+    JobEvent.Kind.CLAIM_REFUSED: "warning",
 }
 
 MESSAGE_TONES: dict[str, str] = {Outbox.State.WAITING: "waiting", Outbox.State.REFUSED: "bad"}

@@ -57,6 +57,7 @@ class JobEvent(models.Model):
         RESENT = "resent"
         FENCED = "fenced", "fenced after a restore"
         LATE_RESULT_REJECTED = "late_result_rejected"
+        CLAIM_REFUSED = "claim_refused", "claim refused by the database"
 
     # No foreign key: the jobs table belongs to others, and a timeline outlives its job.
     job = models.ForeignKey(

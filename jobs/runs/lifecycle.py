@@ -28,6 +28,9 @@ LONGEST_BACKOFF = timedelta(hours=1)
 ERROR_LENGTH = 10_000
 # A row that stays locked for three seconds is often locked for longer, and SQS counts each receive.
 FIRST_LOCKED_RELEASE = timedelta(seconds=30)
+LONGEST_RELEASE = timedelta(minutes=15)
+# A run that a rule of the database refuses for longer is left to SQS, which makes a dead letter of its message.
+LONGEST_REFUSED = timedelta(days=1)
 
 
 class Refusal(StrEnum):
@@ -65,11 +68,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Refused:
-    """A refused claim. ``rule``: the constraint or trigger of theirs that refuses it."""
+    """A refused claim. ``rule``: the constraint or trigger of theirs that refuses it, and has for the time ``since``."""
 
     refusal: Refusal
     retry_in: timedelta = timedelta(0)
     rule: refusals.Refusal | None = None
+    since: timedelta = timedelta(0)
 
     @property
     def sentence(self) -> str:
@@ -114,14 +118,25 @@ def claim(
         rule = refusals.of(error)
         if rule is None:
             raise
-        # The rule may allow it later, as one that lets a customer have one run at a time.
-        return Refused(Refusal.REFUSED_BY_DATABASE, FIRST_LOCKED_RELEASE, rule)
+        return _refused_by(rule, parameters | worker.parameters)
     if won:
         return _claimed(Run(job_id, won[0][0], worker))
     refused = _refusal(run_epoch, rows)
     if refused.refusal is Refusal.AHEAD:
         heartbeats.note_ahead(worker, job_id, run_epoch)
     return refused
+
+
+def _refused_by(rule: refusals.Refusal, parameters: dict[str, Any]) -> Refused:
+    """Record that a rule of the database refuses the run. It may allow it later, as one run at a time per customer.
+
+    The delay grows with the refusals of the run, whichever worker and message asked.
+    """
+    told = {"sentence": rule.sentence, "rule": rule.rule}
+    [rows] = round_trip.run(statements.NOTE_REFUSED, parameters | told)
+    times, since = rows[0] if rows else (0, timedelta(0))
+    delay = doubled(FIRST_LOCKED_RELEASE, times, LONGEST_RELEASE)
+    return Refused(Refusal.REFUSED_BY_DATABASE, delay, rule, since)
 
 
 def _claimed(run: Run) -> Job | Refused:

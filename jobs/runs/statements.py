@@ -263,6 +263,23 @@ SELECT id, run_epoch, 'queue', NULL, queue, %(reason)s, true, statement_timestam
 RETURNING letter.id
 """
 
+# Of a run whose claims are refused again and again, not every one is told: workers may ask often.
+NOTE_REFUSED = """
+WITH run AS (
+    SELECT job.id, job.run_epoch, count(event.id) AS times, min(event.at) AS first, max(event.at) AS last
+      FROM jobs AS job
+      LEFT JOIN job_events AS event ON event.job_id = job.id AND event.run_epoch = job.run_epoch
+                                   AND event.kind = 'claim_refused'
+     WHERE job.id = %(job_id)s AND job.status::text = 'pending' AND job.run_epoch = coalesce(%(epoch)s, job.run_epoch)
+     GROUP BY job.id, job.run_epoch
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
+    SELECT id, run_epoch, 'claim_refused', %(actor)s, %(sentence)s, jsonb_build_object('rule', %(rule)s::text)
+      FROM run WHERE last IS NULL OR last < statement_timestamp() - interval '20 seconds'
+)
+SELECT times, statement_timestamp() - coalesce(first, statement_timestamp()) FROM run
+"""
+
 LEAVE = "DELETE FROM worker_heartbeats WHERE worker_id = %(worker)s"
 
 NOTE_AHEAD = """

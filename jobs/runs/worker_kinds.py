@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -20,7 +21,10 @@ LONGEST_ID_SHOWN = 60
 
 @dataclass(frozen=True)
 class Trait:
-    """One thing to know about the workers. ``limits``: it keeps the console from knowing whether a run is alive."""
+    """One thing to know about the workers. ``limits``: it keeps the console from knowing whether a run is alive.
+
+    ``jobs``: the first of those that it is about.
+    """
 
     id: str
     subject: str
@@ -29,6 +33,7 @@ class Trait:
     limits: bool = True
     # The page that it quotes.
     page: str = "jobs_workerheartbeat"
+    jobs: tuple[UUID, ...] = ()
 
 
 def traits() -> list[Trait]:
@@ -108,18 +113,18 @@ def _of_rows_from_the_future() -> list[Trait]:
     count = counting.count(rows)
     if not count:
         return []
-    first = ", ".join(
-        str(pk) for pk in rows.order_by("updated_at", "pk").values_list("pk", flat=True)[:NAMED_AT_MOST]
-    )
+    jobs = tuple(rows.order_by("updated_at", "pk").values_list("pk", flat=True)[:NAMED_AT_MOST])
+    first = ", ".join(map(str, jobs))
     return [
         Trait(
             "jobs-from-the-future",
             many(count, "job"),
             f"By updated_at, these rows changed more than a minute in the future: {first}{_more(count)}. How long they have been "
-            "silent or waiting cannot be known, so sweeps do not recover or re-send them.",
+            "silent or waiting cannot be known, so sweeps do not recover or re-send them, also by no rule for unknown runs.",
             "Let the database write updated_at (now()), or set the clock of the host that writes it (NTP). Requeue or cancel "
-            "these jobs by hand.",
+            "these jobs by hand: the new run has the database's time.",
             page="jobs_job",
+            jobs=jobs,
         )
     ]
 

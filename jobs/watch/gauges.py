@@ -27,6 +27,7 @@ from jobs.models.worker import stale_after
 from jobs.recovery import outlook, outlook_wording, surroundings
 from jobs.runs import observations, worker_kinds
 from jobs.runs.timeline import SWEEP
+from jobs.watch import refused_claims as jobs_refused
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
 from opsconsole.kit.display import clock_time
@@ -181,6 +182,14 @@ def told_unknown(count: int, state: RecoveryControl) -> Reading:
     )
 
 
+# --- jobs that the database does not let start ---
+
+
+def refused_claims() -> Reading:
+    refused = jobs_refused.present()
+    return Reading(refused.count, refused.words)
+
+
 # --- clocks of workers ---
 
 
@@ -276,4 +285,5 @@ GAUGES: dict[str, Callable[[], Reading]] = {
     "no_live_worker": no_live_worker,
     "unknown_runs": unknown_runs,
     "worker_clocks": worker_clocks,
+    "refused_claims": refused_claims,
 }

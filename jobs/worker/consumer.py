@@ -19,7 +19,7 @@ from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
 from jobs.models import Job
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Refusal, Refused
+from jobs.runs.lifecycle import LONGEST_REFUSED, LONGEST_RELEASE, Refusal, Refused
 from jobs.sqs import QueueError, Received
 from jobs.worker import execution, session
 from jobs.worker.handlers import Handler
@@ -34,7 +34,6 @@ logger = logging.getLogger("jobs.worker")
 # Short enough to notice signals and to beat between two polls; SQS would allow 20 seconds.
 POLL_SECONDS = 5
 FIRST_RELEASE = timedelta(seconds=10)
-LONGEST_RELEASE = timedelta(minutes=15)
 PUT_OFF_AFTER = 2
 # A FIFO queue drops a message that resembles one sent in the last five minutes. One more, for clocks that differ.
 FIFO_PUT_OFF = timedelta(minutes=6)
@@ -214,11 +213,13 @@ class Consumer:
         """Return a message whose row is locked or whose claim the database refuses, and count it. This worker goes on with others.
 
         SQS would make a dead letter of a message that is received too often, so after the second receive the outbox sends
-        a new one: to a FIFO queue so late that it is not taken for a copy of the first.
+        a new one: to a FIFO queue so late that it is not taken for a copy of the first. After a day of refusals it shall.
         """
-        delay = doubled(refused.retry_in, received.receive_count - 1, LONGEST_RELEASE)
+        # The delay after a refusal by a rule grows with the refusals of the run.
+        receives = 0 if refused.rule else received.receive_count - 1
+        delay = doubled(refused.retry_in, receives, LONGEST_RELEASE)
         later = max(delay, FIFO_PUT_OFF) if sqs.is_fifo(self.queue.url) else delay
-        again = received.receive_count >= PUT_OFF_AFTER
+        again = received.receive_count >= PUT_OFF_AFTER and refused.since < LONGEST_REFUSED
         if again and lifecycle.put_off(message.job_id, message.run_epoch, later):
             self._delete(received)
         else:

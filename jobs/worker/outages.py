@@ -21,7 +21,7 @@ from django.db import (
 )
 
 from jobs.models.worker import stale_after
-from opsconsole.kit.database_troubles import Trouble, headline, trouble_behind
+from opsconsole.kit.database_troubles import Trouble, headline, sqlstate_of, trouble_behind
 from opsconsole.kit.doubling import doubled
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.round_trip import RowLocked
@@ -61,6 +61,8 @@ class Patience:
 
     def _headline(self, error: BaseException) -> str:
         trouble = trouble_behind(error)
+        if trouble is None and sqlstate_of(error):
+            return f"{self.what} refused a statement"
         return f"{self.what} {self.trouble}" if trouble in {None, Trouble.AWAY} else headline(trouble)
 
     def succeeded(self) -> None:

@@ -219,8 +219,11 @@ def _refused_by_database(request: HttpRequest, error: Exception) -> HttpResponse
 @api.exception_handler(InterfaceError)
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
     trouble = trouble_behind(error)
-    if trouble in {Trouble.DISK_FULL, Trouble.LOCKED, Trouble.DEADLOCK, Trouble.TOO_SLOW}:
+    if trouble not in {None, Trouble.AWAY}:
         logger.warning("%s %s: %s", request.method, request.path, trouble.value)
         return unavailable.answer(request, trouble, error)
+    if trouble is None:
+        # The database answered, and nothing is known to help.
+        raise error
     logger.error("The database does not answer: %s", error)
     return unanswered.problem(request, error).response()

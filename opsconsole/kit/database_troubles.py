@@ -22,6 +22,7 @@ class Trouble(Enum):
     DISK_FULL = "The disk of the database is full."
     LOCKED = "Another transaction keeps the rows locked that this needs."
     DEADLOCK = "The database ended a deadlock between this and another transaction."
+    CONFLICT = "Another transaction changed the same rows at the same moment."
     TOO_SLOW = "The database cancelled a statement that took too long."
     NOT_MIGRATED = "The database is not yet migrated to this version of the console."
     NOT_GRANTED = "The console's role lacks a privilege in the database."
@@ -60,9 +61,15 @@ def trouble_behind(error: BaseException | None) -> Trouble | None:
     if isinstance(cause, errors.InsufficientPrivilege):
         return Trouble.NOT_GRANTED
     if isinstance(error, OperationalError | InterfaceError):
-        state = getattr(cause, "sqlstate", None)
+        state = sqlstate_of(error)
         return Trouble.AWAY if state is None or state.startswith(AWAY_STATES) else None
     return None
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the code by which the server refused a statement; None when it did not answer."""
+    state: str | None = getattr(error.__cause__, "sqlstate", None)
+    return state
 
 
 _CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
@@ -72,6 +79,7 @@ _CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     (errors.DiskFull, Trouble.DISK_FULL),
     (errors.LockNotAvailable, Trouble.LOCKED),
     (errors.DeadlockDetected, Trouble.DEADLOCK),
+    (errors.SerializationFailure, Trouble.CONFLICT),
     (errors.QueryCanceled, Trouble.TOO_SLOW),
 )
 _SIGNS_OF_AN_OLDER_SCHEMA = (

@@ -6,14 +6,20 @@ a transaction open that holds rows.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from django.db import OperationalError, connection
+from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from opsconsole.kit import row_locks
 
 Rows: TypeAlias = list[tuple[Any, ...]]
+
+MOST_TRIES = 3
+PAUSE_SECONDS = (0.05, 0.2)
 
 # Each statement needs its own snapshot, to see what was committed while an earlier one waited for a lock.
 _OWN_TRANSACTION = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
@@ -28,7 +34,21 @@ def run(statements: str, parameters: Mapping[str, Any]) -> list[Rows]:
 
     In a caller's transaction they are part of it, and nothing is committed. Raise ``RowLocked`` instead of waiting for
     long. Parameters have names, because all statements share them.
+
+    What the server undid for the sake of another transaction (a deadlock, a serialization failure) is tried again, unless
+    the transaction is a caller's.
     """
+    for _ in range(0 if connection.in_atomic_block else MOST_TRIES - 1):
+        try:
+            return _run(statements, parameters)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected | SerializationFailure):
+                raise
+            time.sleep(random.uniform(*PAUSE_SECONDS))
+    return _run(statements, parameters)
+
+
+def _run(statements: str, parameters: Mapping[str, Any]) -> list[Rows]:
     lock_timeout = f"SET LOCAL lock_timeout = {round(row_locks.WAIT.total_seconds() * 1000)}"
     preamble = [lock_timeout] if connection.in_atomic_block else [_OWN_TRANSACTION, lock_timeout]
     with connection.cursor() as cursor:

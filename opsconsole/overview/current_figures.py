@@ -19,6 +19,7 @@ from jobs.recovery.refused_runs import RefusedRuns
 from jobs.recovery.surroundings import Surroundings
 from jobs.runs import worker_kinds
 from jobs.watch import gauges
+from jobs.watch.refused_claims import RefusedClaims
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import recently_refused
 from opsconsole.kit.counting import count
@@ -79,6 +80,7 @@ class Overview:
     unread_queues: tuple[str, ...]
     locked_runs: LockedRuns | None = None
     refused_runs: RefusedRuns | None = None
+    refused_claims: RefusedClaims | None = None
     unknown: int = 0
     unknown_before_cutoff: int = 0
     clocks_off: int = 0
@@ -192,7 +194,7 @@ def _read() -> Overview:
     )
 
 
-def _stale(around: Surroundings) -> dict[str, int]:
+def _stale(around: Surroundings) -> dict[str, Any]:
     """Count silent runs by what a sweep would do about them. Usually there are none, which one query shows."""
     stale, cutoff = Job.objects.stale(), around.policy.cutoff
     if not Job.objects.silent_at_any_time().order_by().exists():

@@ -9,6 +9,7 @@ from django.urls import reverse
 from jobs.models.outbox import MOST_RESENDS
 from jobs.recovery import outlook, refused_runs
 from jobs.recovery.surroundings import Stop, Surroundings
+from jobs.watch import refused_claims
 from opsconsole import switches
 from opsconsole.kit.counting import figure, many, runs
 from opsconsole.kit.durations import spell
@@ -120,6 +121,9 @@ def _of_the_machine(seen: Overview) -> list[Finding]:
                 "jobs_recoverycontrol_changelist",
             )
         )
+    if seen.refused_claims and seen.refused_claims.count:
+        sentence, page = seen.refused_claims.sentence, ("jobs_job_changelist", "?status=pending")
+        problems.append(Finding("bad", sentence, refused_claims.ADVICE, "Show jobs", *page))
     if seen.unread_queues:
         sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
         advice = "Its depth is unknown. See the error of the last reading."

@@ -11,7 +11,7 @@ from django.db import DatabaseError, transaction
 
 from alerts import rules
 from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
-from jobs.watch import gauges
+from jobs.watch import gauges, refused_claims
 from opsconsole.kit import intervals
 from opsconsole.kit.lateness import late_after
 from ratelimits.records.gauges import limited_in_last_hour
@@ -26,6 +26,7 @@ def slow_figures() -> dict[str, Any]:
     return {
         "taken_day": None if taken is None else taken.total(),
         "recovered": None if taken is None else taken[JobEvent.Kind.RECOVERED],
+        "refused_claims": _known(refused_claims.present),
         "limited_hour": _known(lambda: sum(limited_in_last_hour().values())),
         "stale_line": lines["stale_jobs_day"].threshold,
         "limited_line": lines["limited_requests_hour"].threshold,

@@ -318,7 +318,11 @@ def test_oversized_body_is_refused(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("state", "reason", "sentence"),
-    [("40P01", "deadlock", "ended a deadlock"), ("57014", "too_slow", "took too long")],
+    [
+        ("40P01", "deadlock", "ended a deadlock"),
+        ("40001", "conflict", "changed the same rows"),
+        ("57014", "too_slow", "took too long"),
+    ],
 )
 def test_database_that_answered_is_not_said_to_be_away(
     client: Client, state: str, reason: str, sentence: str

@@ -7,8 +7,12 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
 
 from jobs.models import Job, QueueState
+from jobs.operations.steps import JobAction
+from jobs.operations.verdicts import step_for
 from jobs.recovery import outlook, surroundings
 from jobs.runs import worker_kinds
 from jobs.watch import gauges
@@ -33,6 +37,16 @@ def test_run_whose_row_changed_in_the_future_is_named_and_unknown() -> None:
     assert gauges.unknown_runs().value == 1
     [each] = outlook.preview(surroundings.read(), 10)
     assert each.is_unknown and "in the future" in each.sentence
+
+
+def test_pages_lead_to_the_jobs_which_a_requeue_by_hand_brings_back_to_the_present(operator: Client) -> None:
+    dead = factories.run(age=HOUR, silent=HOUR)
+    Job.objects.update(updated_at=Now() + 2 * DAY)
+    for page in ("jobs_recoverycontrol", "jobs_workerheartbeat"):
+        answer = operator.get(reverse(f"admin:{page}_changelist"))
+        assert f'href="/admin/jobs/job/{dead.pk}/change/"' in answer.content.decode()
+    step = step_for(JobAction.REQUEUE, Job.objects.with_evidence().get())
+    assert step.will
 
 
 def test_run_that_starts_in_the_future_is_stale() -> None:

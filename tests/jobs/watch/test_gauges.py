@@ -15,11 +15,12 @@ from pytest_django.fixtures import Settings
 from alerts.models import Alert, Gauge, Monitor, Notification
 from jobs import tasks
 from jobs.messaging import queue_depths
-from jobs.models import JobEvent, Outbox, QueueState, RecoveryControl, Status
-from jobs.recovery import sweeps
+from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status
+from jobs.recovery import surroundings, sweeps
 from jobs.watch import gauges
 from opsconsole.kit import counting, pauses
 from opsconsole.kit.env import QueueConfig
+from opsconsole.overview import current_figures, findings
 from tests.conftest import TestQueue
 from tests.factories import beat, forget_looks, job, letter, run
 
@@ -153,6 +154,31 @@ def test_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
     told = gauges.outbox_stuck()
     assert (told.value, told.words.summary) == (2, "SQS does not take them.")
     assert told.words.facts == (("SQS says", "AccessDenied."),)
+
+
+# --- jobs that the database does not let start ---
+
+
+def test_alert_names_the_rule_that_keeps_jobs_from_starting() -> None:
+    waiting, others = job(), [job(), job(status=Status.IN_PROGRESS), job(run_epoch=2)]
+    rules = {waiting: "constraint 'one_running' of table 'jobs'"} | dict.fromkeys(others, "other")
+    for refused, rule in rules.items():
+        age = MINUTE if refused == others[0] else HOUR
+        JobEvent.objects.create(
+            job=refused, run_epoch=1, kind="claim_refused", at=Now() - age, details={"rule": rule}
+        )
+    gauges.watch()
+    alert = open_alert("refused_claims")
+    assert alert and alert.title == "1 job can't start: the database refuses the claim"
+    assert alert.facts[0] == ["Refused by", "constraint 'one_running' of table 'jobs': 1 job"]
+    assert alert.link == f"/admin/jobs/job/{waiting.pk}/change/"
+    current_figures.memory.clear()
+    around = surroundings.read()
+    [told] = [each for each in findings(current_figures.read(), around) if "refused" in each.sentence]
+    assert "1 job start for 15 min or longer: constraint 'one_running'" in told.sentence
+    Job.objects.update(status=Status.IN_PROGRESS)
+    gauges.watch()
+    assert open_alert("refused_claims") is None
 
 
 # --- unknown runs and wrong clocks ---

@@ -108,7 +108,7 @@ class TestLostHost:
     @pytest.mark.parametrize(
         ("mark", "handler", "status"),
         [
-            (b"'in_progress'", lambda context: None, Status.IN_PROGRESS),
+            (b"'claimed'", lambda context: None, Status.IN_PROGRESS),
             (b"'completed'", lambda context: None, Status.COMPLETED),
             (b"it broke", fail, Status.PENDING),
             (b"'noted'", lambda context: context.note("noted"), Status.IN_PROGRESS),
@@ -153,7 +153,7 @@ class TestLostHost:
         """Write the row, its event and its heartbeat in the same request, or none of them."""
         job = factories.job()
         send(job)
-        proxy.cut([b"'in_progress'"], answer=False)
+        proxy.cut([b"'claimed'"], answer=False)
         with proxy.as_default():
             consumer().poll()
         assert not JobEvent.objects.exists()
@@ -249,11 +249,29 @@ class TestLockedRow:
         assert metadata["messages_given_back_refused"] == 2
         assert not fake.bodies(URL), "the outbox sends a new one"
         assert Job.objects.get(pk=waiting.pk).status == Status.PENDING
+        told = JobEvent.objects.get(job=waiting)
+        assert (told.kind, told.run_epoch) == ("claim_refused", 1), "the second one came at once"
+        assert told.details == {"rule": "constraint 'one_running' of table 'jobs'"}
         Job.objects.filter(pk=running.pk).update(status=Status.COMPLETED)
         Outbox.objects.update(available_at=Now())
         assert dispatcher.dispatch().sent == 1
         worker.poll()
         assert Job.objects.get(pk=waiting.pk).status == Status.COMPLETED
+
+    def test_message_that_is_refused_for_a_day_is_left_to_sqs(self, fake: FakeSqs) -> None:
+        now = [0.0]
+        fake.clock = lambda: now[0]
+        factories.run(silent=timedelta(0))
+        waiting = factories.job()
+        send(waiting)
+        JobEvent.objects.create(job=waiting, run_epoch=1, kind="claim_refused", at=Now() - timedelta(days=1))
+        worker = consumer()
+        with one_run_per_customer():
+            for now[0] in (0.0, 901.0, 1802.0):
+                worker.poll()
+        assert worker.refused_messages == 3
+        assert not Outbox.objects.exists(), "nothing sends a new one"
+        assert len(fake.bodies(URL)) == 1
 
     def test_long_lock_makes_no_dead_letter_of_a_fifo_queue(
         self, fake: FakeSqs, hasty: None, settings: Any

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from jobs.models import Job
 from opsconsole import timeouts
@@ -46,6 +46,23 @@ def test_all_statements_are_one_transaction() -> None:
         )
     assert Job.objects.get().customer_id == job.customer_id
     assert connection.get_autocommit()
+
+
+@pytest.mark.parametrize("state", ["40P01", "40001"])
+def test_what_the_server_undid_for_another_transaction_is_tried_again(state: str) -> None:
+    raising = f"RAISE EXCEPTION 'x' USING ERRCODE = '{state}'"
+    fails_once = f"DO $$ BEGIN IF nextval('tries') = 1 THEN {raising}; END IF; END $$;"
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SEQUENCE tries")
+    try:
+        assert round_trip.run(f"{fails_once} SELECT 1", {})[-1] == [(1,)]
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER SEQUENCE tries RESTART")
+        with pytest.raises(OperationalError), transaction.atomic():
+            round_trip.run(fails_once, {})
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP SEQUENCE tries")
 
 
 def test_callers_transaction_is_not_committed() -> None:

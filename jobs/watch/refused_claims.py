@@ -1,0 +1,95 @@
+"""Waiting jobs that a constraint or trigger of theirs does not let start: which rule refuses how many, told and alerted.
+
+Some rules refuse a run for a while, such as one run at a time per customer. Only what stays refused is trouble.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.urls import reverse
+
+from alerts.notify import Trouble
+from jobs.models import JobEvent
+from jobs.runs.lifecycle import LONGEST_REFUSED
+from opsconsole.kit.counting import many
+from opsconsole.kit.durations import spell
+
+# Refusals for a shorter time are those of rules that let a job wait for its turn.
+TOLD_AFTER = timedelta(minutes=15)
+DAY = timedelta(days=1)
+MOST_RULES, MOST_JOBS = 10, 3
+ADVICE = (
+    "Change the rule so that it allows what a claim writes (status, worker_id, started_at and the console's own columns), or "
+    f"cancel these jobs. A run that is refused for {spell(LONGEST_REFUSED)} becomes a dead letter."
+)
+
+_PRESENT = """
+SELECT rule, count(*), (array_agg(job_id ORDER BY first))[:%(jobs)s]
+  FROM (SELECT job.id AS job_id, min(event.at) AS first, max(event.details ->> 'rule') AS rule
+          FROM job_events AS event
+          JOIN jobs AS job ON job.id = event.job_id AND job.run_epoch = event.run_epoch AND job.status::text = 'pending'
+         WHERE event.kind = %(kind)s AND event.at >= statement_timestamp() - make_interval(secs => %(within)s)
+         GROUP BY job.id
+        HAVING min(event.at) < statement_timestamp() - make_interval(secs => %(told_after)s)) AS refused
+ GROUP BY rule
+ ORDER BY 2 DESC, rule
+"""
+
+
+@dataclass(frozen=True)
+class RefusedClaims:
+    """``rules``: how many jobs each rule keeps waiting. ``first``: the jobs that have been refused for longest."""
+
+    rules: dict[str, int]
+    first: tuple[UUID, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return sum(self.rules.values())
+
+    @property
+    def sentence(self) -> str:
+        by = "; ".join(f"{rule} ({many(count, 'job')})" for rule, count in self._told_rules)
+        return f"The database has refused to let {many(self.count, 'job')} start for {spell(TOLD_AFTER)} or longer: {by}."
+
+    @property
+    def words(self) -> Trouble:
+        return Trouble(
+            title=f"{many(self.count, 'job')} can't start: the database refuses the claim",
+            summary=ADVICE,
+            link=reverse("admin:jobs_job_change", args=[self.first[0]]) if self.first else "",
+            facts=[
+                (
+                    "Refused by",
+                    "\n".join(f"{rule}: {many(count, 'job')}" for rule, count in self._told_rules),
+                ),
+                ("Refused for longest", "\n".join(map(str, self.first))),
+            ]
+            if self.rules
+            else (),
+        )
+
+    @property
+    def _told_rules(self) -> list[tuple[str, int]]:
+        return list(self.rules.items())[:MOST_RULES]
+
+
+def present() -> RefusedClaims:
+    """Return the waiting jobs whose claims have been refused for long."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _PRESENT,
+            {
+                "kind": JobEvent.Kind.CLAIM_REFUSED,
+                "within": (LONGEST_REFUSED + DAY).total_seconds(),
+                "told_after": TOLD_AFTER.total_seconds(),
+                "jobs": MOST_JOBS,
+            },
+        )
+        rows = cursor.fetchall()
+    first = tuple(job_id for _, _, job_ids in rows for job_id in job_ids)[:MOST_JOBS]
+    return RefusedClaims({rule: count for rule, count, _ in rows}, first)
