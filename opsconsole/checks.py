@@ -14,6 +14,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from opsconsole import secret_strength
 from opsconsole.kit import env, intervals, schema_version, session_defaults
 from opsconsole.seals import checking, verification
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
@@ -164,6 +165,33 @@ def check_sign_in_header(app_configs: Sequence[AppConfig] | None, **_: Any) -> l
             id="opsconsole.E008",
         )
     ]
+
+
+@checks.register("opsconsole", deploy=True)
+def check_doors(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """Warn of what makes it easier to get in. Only ``check --deploy`` says so."""
+    return list(_open_doors()) if settings.OPSCONSOLE_ENV == "production" else []
+
+
+def _open_doors() -> Iterator[checks.CheckMessage]:
+    if secret_strength.is_weak(settings.SECRET_KEY):
+        yield checks.Warning(
+            "OPSCONSOLE_SECRET_KEY can be guessed: it is a pattern, a few words or a placeholder.",
+            hint='Make a random one: python -c "import secrets; print(secrets.token_urlsafe(48))". It ends all sessions.',
+            id="opsconsole.W007",
+        )
+    if "*" in settings.ALLOWED_HOSTS:
+        yield checks.Warning(
+            "OPSCONSOLE_ALLOWED_HOSTS allows every host: links and checks of forms follow whatever Host a client sends.",
+            hint="Set it to the host names of the console, separated by commas.",
+            id="opsconsole.W008",
+        )
+    if settings.OPSCONSOLE_SECOND_FACTOR == "off":
+        yield checks.Warning(
+            "OPSCONSOLE_SECOND_FACTOR is off: whoever learns a password is in.",
+            hint="Set it to required, or at least to optional, which is the default.",
+            id="opsconsole.W009",
+        )
 
 
 @checks.register("sessions")

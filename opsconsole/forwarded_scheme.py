@@ -1,6 +1,6 @@
-"""The scheme that a proxy tells in X-Forwarded-Proto, believed only if the proxy is trusted.
+"""The scheme that a proxy tells, in X-Forwarded-Proto or Forwarded, believed only if the proxy is trusted.
 
-Django reads the header (SECURE_PROXY_SSL_HEADER). From any other peer it is removed first.
+Django reads it from X-Forwarded-Proto (SECURE_PROXY_SSL_HEADER). This replaces what the client may have written there.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from ratelimits.identity import client_ip
+from ratelimits.identity import client_ip, untrusted_forwarding
+from ratelimits.records import background_thread
 
-HEADER = "HTTP_X_FORWARDED_PROTO"
+HEADER = client_ip.SCHEME
 
 
 class ForwardedSchemeMiddleware:
@@ -19,6 +20,11 @@ class ForwardedSchemeMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if HEADER in request.META and not client_ip.came_from_trusted(request.META):
-            del request.META[HEADER]
+        scheme = client_ip.origin(request.META).scheme
+        sent = request.META.pop(HEADER, None)
+        if client_ip.came_from_trusted(request.META) and (scheme or sent is not None):
+            request.META[HEADER] = scheme or "http"
+        if untrusted_forwarding.is_waiting():
+            # Only its thread reports what was noted, also where no request is limited.
+            background_thread.ensure_running()
         return self.get_response(request)

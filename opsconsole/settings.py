@@ -140,6 +140,9 @@ OPSCONSOLE_WEB_PROCESSES = env.integer("OPSCONSOLE_WEB_PROCESSES", env.web_concu
 # From trusted proxies only: opsconsole.forwarded_scheme removes the header of all other peers.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 OPSCONSOLE_TRUSTED_PROXIES = env.networks("OPSCONSOLE_TRUSTED_PROXIES")
+OPSCONSOLE_FORWARDED_HEADER = env.choice(
+    "OPSCONSOLE_FORWARDED_HEADER", "x-forwarded-for", ("x-forwarded-for", "forwarded", "x-real-ip")
+)
 RATELIMIT_VIEW = "ratelimits.requests.responses.limited"
 
 # --- the API ---
@@ -243,11 +246,10 @@ AUTHENTICATION_BACKENDS = [
 OPSCONSOLE_SIGN_IN_HEADER = env.header("OPSCONSOLE_SIGN_IN_HEADER")
 AXES_FAILURE_LIMIT = env.integer("OPSCONSOLE_LOGIN_FAILURES", 5, at_most=100)
 AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("OPSCONSOLE_LOCKOUT_SECONDS", 900))
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
 # Further tries don't extend a lock-out, so that the page's promise stays true.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_CLIENT_IP_CALLABLE = "opsconsole.sign_in.lockouts.address"
+AXES_HANDLER = "opsconsole.sign_in.log_in_guard.LogInGuard"
+AXES_CLIENT_IP_CALLABLE = "opsconsole.sign_in.failures.address"
 AXES_LOCKOUT_CALLABLE = "opsconsole.sign_in.lockouts.page"
 # Its own pages allow changes and deletion; ours are in opsconsole.sign_in.lockouts.
 AXES_ENABLE_ADMIN = False
@@ -281,10 +283,17 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 OPSCONSOLE_SECOND_FACTOR = env.choice("OPSCONSOLE_SECOND_FACTOR", "optional", ("off", "optional", "required"))
 OTP_TOTP_ISSUER = "Ops console"
+# opsconsole.sign_in.failures counts wrong codes. A limit per device would let others lock out its owner.
+OTP_TOTP_THROTTLE_FACTOR = OTP_STATIC_THROTTLE_FACTOR = 0
 OPSCONSOLE_IDLE_SECONDS = env.seconds("OPSCONSOLE_IDLE_SECONDS", 3_600)
 SESSION_ENGINE = "opsconsole.sign_in.session_store"
-SESSION_COOKIE_AGE = 12 * 3_600
+OPSCONSOLE_SESSION_SECONDS = env.seconds("OPSCONSOLE_SESSION_SECONDS", 12 * 3_600, at_least=60)
+SESSION_COOKIE_AGE = OPSCONSOLE_SESSION_SECONDS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _production
+# Browsers accept a cookie with this prefix only over HTTPS, from this host alone and for all its paths.
+OPSCONSOLE_COOKIE_PREFIX = "__Host-" if _production else ""
+SESSION_COOKIE_NAME = f"{OPSCONSOLE_COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{OPSCONSOLE_COOKIE_PREFIX}csrftoken"
 CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 365 * 86_400 if _production else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False

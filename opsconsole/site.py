@@ -25,7 +25,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.overview import Finding
-from opsconsole.sign_in import second_factor
+from opsconsole.sign_in import second_factor, sessions
 from ratelimits.policies import policy_cache
 
 # The groups of the navigation, in order. A model that is not named here goes to the last group.
@@ -90,6 +90,7 @@ class ConsoleSite(AdminSite):
     def _banners(self, request: HttpRequest) -> dict[str, Any]:
         """Return the banners of every page. Each quotes a page, and is for those who may open it."""
         context: dict[str, Any] = {"read_only": unavailable.is_read_only()}
+        context["session_limits"] = sessions.limits(request)
         if may_see(request.user, "ratelimits_limitercontrol"):
             context["limiter_mode"] = policy_cache.current().mode
         if may_see(request.user, "jobs_recoverycontrol") or may_see(request.user, "opsconsole_pause"):
@@ -111,8 +112,8 @@ class ConsoleSite(AdminSite):
         if super().has_permission(request) and second_factor.missing(request):
             query = urlencode({"next": request.GET.get("next", "")})
             return redirect(f"{reverse('second_factor_prove')}?{query}")
-        context = {"read_only": unavailable.is_read_only()} | (extra_context or {})
-        return super().login(request, context)
+        context = {"read_only": unavailable.is_read_only(), "session_ended": sessions.why_ended(request)}
+        return super().login(request, context | (extra_context or {}))
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)

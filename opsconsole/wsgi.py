@@ -5,9 +5,10 @@ import os
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 
+from opsconsole import script_name
 from opsconsole.timeouts import limit_statements
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
-application = get_wsgi_application()
+application = script_name.ignoring_clients(get_wsgi_application())
 limit_statements()
 call_command("check", tags=["opsconsole"])

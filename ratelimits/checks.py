@@ -10,7 +10,10 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 
+from opsconsole.kit import schema_version
 from ratelimits.engine import store
+from ratelimits.identity import client_ip, trusted_networks
+from ratelimits.models import LimiterTrouble
 
 MIDDLEWARE = "ratelimits.requests.middleware.RateLimitMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -53,3 +56,51 @@ def check_store(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Check
             id="ratelimits.W001",
         )
     ]
+
+
+@register("opsconsole", deploy=True)
+def check_trusted_networks(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Refuse trust in everybody: any client could then choose the address that it counts under."""
+    wide = trusted_networks.too_wide(settings.OPSCONSOLE_TRUSTED_PROXIES)
+    if not wide:
+        return []
+    return [
+        Error(
+            f"OPSCONSOLE_TRUSTED_PROXIES trusts strangers ({', '.join(wide)}): every client can forge its address and claim "
+            "that it came over HTTPS.",
+            hint="Name only the addresses from which your own proxies connect.",
+            id="ratelimits.E003",
+        )
+    ]
+
+
+@register("proxies", deploy=True)
+def check_seen_proxies(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Tell what the serving processes saw of proxies within the last day."""
+    if not databases or "default" not in databases or schema_version.is_behind():
+        return []
+    seen = dict.fromkeys(LimiterTrouble.objects.of_proxies().order_by("kind").values_list("kind", "detail"))
+    return [_judged(kind, detail) for kind, detail in seen]
+
+
+def _judged(kind: str, detail: str) -> CheckMessage:
+    if kind == LimiterTrouble.Kind.UNREAD_HEADER:
+        return Error(
+            f"{detail}, which is not read, although OPSCONSOLE_TRUSTED_PROXIES names this proxy: all its clients count as one.",
+            hint="If your proxies overwrite this header, set OPSCONSOLE_FORWARDED_HEADER to it.",
+            id="ratelimits.E005",
+        )
+    address = client_ip.parse(detail)
+    sentence = f"{detail} sent headers of a proxy within the last day, and OPSCONSOLE_TRUSTED_PROXIES does not name it."
+    if address is not None and address.is_global:
+        # Whoever reaches the console from the internet can do this, and must not be able to fail a deployment.
+        return CheckWarning(
+            f"{sentence} If it is no proxy of yours, clients reach the console without your proxies.",
+            hint="Name it if it is yours; otherwise let only your proxies connect.",
+            id="ratelimits.W002",
+        )
+    return Error(
+        f"{sentence} All clients behind it count as one: one of them can use up the limits of all.",
+        hint="Name the address from which your proxy connects. If it is not yours, let only your proxies connect.",
+        id="ratelimits.E004",
+    )

@@ -12,7 +12,9 @@ from ratelimits.policies import policy_cache
 
 def write() -> None:
     presets = import_module("ratelimits.migrations.0004_presets").PRESETS
+    removed = import_module("ratelimits.migrations.0009_no_login_policy").REMOVE
     with connection.cursor() as cursor:
         cursor.execute(presets)
+        cursor.execute(removed)
     LimiterControl.objects.get_or_create(pk=1)
     policy_cache.clear()

@@ -94,4 +94,10 @@ def _fixed() -> tuple[Entry, ...]:
         ),
         Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
+        Entry(
+            "log-ins",
+            "opsconsole.cluster.tasks.delete_outdated_log_ins",
+            60,
+            "delete sessions that have ended and failed log-ins that no longer count",
+        ),
     )

@@ -178,6 +178,11 @@ _LIMITER_TROUBLES = {
         "An untrusted proxy sends client addresses, which are ignored.",
         "If the proxy is yours, name it in OPSCONSOLE_TRUSTED_PROXIES. Until then all its clients count as one.",
     ),
+    LimiterTrouble.Kind.UNREAD_HEADER: (
+        "warning",
+        "A trusted proxy sends client addresses in a header that is not read.",
+        "If your proxies overwrite it, set OPSCONSOLE_FORWARDED_HEADER. Until then all their clients count as one.",
+    ),
     LimiterTrouble.Kind.HIDDEN_PEER: (
         "warning",
         "The web server hides who connects, so no proxy is trusted.",

@@ -1,4 +1,4 @@
-"""Lock-outs after failed logins, per user and address (django-axes): the page that says so, and the list."""
+"""Lock-outs after failed logins: the page that says so, and the list."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import Max, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -24,29 +23,36 @@ from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
-from ratelimits.identity import client_ip
+from opsconsole.sign_in import failures, second_factor
+from opsconsole.sign_in.failures import Lockout
 
 LIST = "admin:axes_accessattempt_changelist"
 PAGES = "/admin/"
-
-
-def address(request: HttpRequest) -> str | None:
-    """Return the client's address as the rate limiter sees it; for IPv6, the first address of its /64 network."""
-    found = client_ip.client_address(request.META)
-    return client_ip.group(found).partition("/")[0] if found else None
+_SENTENCES = {
+    "browser": "There were too many failed logins for this user in this browser.",
+    "pair": "There were too many failed logins for this user from this address.",
+    "client": "There were too many failed logins from this address, for several users.",
+    "user": "There were too many failed logins for this user, from several addresses.",
+}
+_WHOLE = {"client": "Address locked out", "user": "User locked out"}
 
 
 def page(
     request: HttpRequest, _response: HttpResponse | None, credentials: dict[str, Any] | None
 ) -> HttpResponse:
     """Show the lock-out page. It is the same for users who exist and users who don't."""
-    username = (credentials or {}).get("username")
-    left = _left(username, address(request))
+    lockout: Lockout | None = getattr(request, "log_in_lockout", None)
+    verdict = getattr(request, "log_in_code", None)
+    left = lockout.left if lockout else timedelta(seconds=1)
     context = {
         **admin.site.each_context(request),
         "title": "Locked out for a while",
-        "limit": settings.AXES_FAILURE_LIMIT,
+        "sentence": _SENTENCES[lockout.scope if lockout else "pair"],
         "left": spell(left),
+        "refused_code": second_factor.refusal(verdict.lockout) if verdict and not verdict.device else "",
+        "second_factor": settings.OPSCONSOLE_SECOND_FACTOR != "off",
+        "username": (credentials or {}).get("username") or "",
+        "next": request.POST.get("next", ""),
     }
     response = render(request, "admin/locked_out.html", context, status=429)
     response["Retry-After"] = str(math.ceil(left.total_seconds()))
@@ -77,21 +83,10 @@ class TooManyMiddleware:
         return response
 
 
-def _left(username: str | None, ip_address: str | None) -> timedelta:
-    """Return how much longer the lock-out lasts, counted from the last failure that counted."""
-    tries = AccessAttempt.objects.filter(username=username, ip_address=ip_address)
-    found = tries.aggregate(last=Max("attempt_time"), now=Max(Now()))
-    cool_off: timedelta = settings.AXES_COOLOFF_TIME
-    if found["last"] is None:
-        return cool_off
-    left: timedelta = found["last"] + cool_off - found["now"]
-    return max(left, timedelta(seconds=1))
-
-
 @admin.register(AccessAttempt)
 class FailedLogInAdmin(ReadOnlyAdmin):
     shown_names = ("failed login", "failed logins")
-    list_display = ("username", "ip_address", "state", "failures_since_start", "when", "user_agent")
+    list_display = ("username", "ip_address", "state", "failures_since_start", "when", "kind")
     search_fields = ("username__startswith", "ip_address__startswith")
     search_help_text = "The beginning of a user name or an address"
     fields = (
@@ -100,22 +95,29 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         "state",
         "failures_since_start",
         "attempt_time",
-        "user_agent",
+        "kind",
         "path_info",
     )
     sortable_by = ()
     actions = ("unlock",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(db_now=Now())
+        rows: QuerySet[Any] = failures.with_totals(super().get_queryset(request).annotate(db_now=Now()))
         return rows
 
     @admin.display(description="state")
     def state(self, attempt: AccessAttempt) -> SafeString:
-        if attempt.db_now - attempt.attempt_time > settings.AXES_COOLOFF_TIME:
-            return badge("Over")
-        locked = attempt.failures_since_start >= settings.AXES_FAILURE_LIMIT
-        return badge("Locked out", "bad") if locked else badge("Failed", "warning")
+        match failures.state(attempt, attempt.db_now):
+            case "over":
+                return badge("Over")
+            case "failed":
+                return badge("Failed", "warning")
+            case scope:
+                return badge(_WHOLE.get(scope, "Locked out"), "bad")
+
+    @admin.display(description="what failed", ordering="user_agent")
+    def kind(self, attempt: AccessAttempt) -> str:
+        return str(attempt.user_agent)
 
     @admin.display(description="last")
     def when(self, attempt: AccessAttempt) -> SafeString:
@@ -134,7 +136,8 @@ class FailedLogInAdmin(ReadOnlyAdmin):
                 action="unlock",
                 title="Unlock logins",
                 button="Unlock",
-                consequence="This deletes their failed logins, so that they can try again at once.",
+                consequence="This deletes their failed logins, so that they can try again at once. Where an address or a "
+                "user is locked out as a whole, it deletes all that counted for it.",
             ),
             [(each, f"{_name(each)}, {exactly(each.failures_since_start, 'failure')}") for each in chosen],
         )
@@ -143,7 +146,7 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         # Logged first: the rows that it names are deleted next.
         audit.log(request.user, chosen, f"Unlocked {_names(chosen)}: {reason}")
         for each in chosen:
-            AxesProxyHandler.reset_attempts(ip_address=each.ip_address, username=each.username)
+            failures.free(each)
         messages.success(request, f"Unlocked: {_names(chosen)}.")
         return redirect(LIST)
 

@@ -1,30 +1,52 @@
 """The second factor: a token from an authenticator app (TOTP, RFC 6238), or one of eight backup codes.
 
-django-otp stores the secrets, counts failures and throttles guesses. This module decides when a second factor is required.
+django-otp stores the secrets. This module decides when a second factor is required. Wrong codes are counted as failed
+log-ins are (``opsconsole.sign_in.failures``), not per device: somebody who only knows the password can't lock out the
+owner, whose browser is known. A secret that is being set up is kept in the session that asked for it, and nowhere else.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import django_otp
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.http import HttpRequest
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from django_otp.util import random_hex
 
+from opsconsole.kit.durations import spell
 from opsconsole.kit.row_locks import locked
+from opsconsole.sign_in import failures, known_browsers
+from opsconsole.sign_in.failures import Lockout, Source
 
 BACKUP_CODES = 8
 DIGITS = 6
+WRONG = "That code is wrong. It changes every 30 seconds."
+# The secret that is being set up, in the session; it must be confirmed within this many seconds.
+PENDING = "pending_second_factor"
+PENDING_SECONDS = 1_800
+KEY_BYTES = 20
 
 
 class MaybeProved(Protocol):
     """What django-otp's middleware makes of ``request.user``."""
 
     def is_verified(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The device that accepted a code, or None. ``lockout``: how long no further code is accepted from there."""
+
+    device: Any = None
+    lockout: Lockout | None = None
 
 
 def missing(request: HttpRequest) -> bool:
@@ -38,35 +60,59 @@ def has_device(user: User | AnonymousUser) -> bool:
     return bool(TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists())
 
 
-def begin_setup(user: User | AnonymousUser) -> TOTPDevice:
-    """Return the device that is to be confirmed, created when there is none; a confirmed one does not matter."""
-    device, _ = TOTPDevice.objects.get_or_create(user_id=user.pk, confirmed=False, defaults={"name": "App"})
-    return device
+def pending(request: HttpRequest) -> TOTPDevice:
+    """Return the device that this session sets up, which is not stored yet. A new password ends it."""
+    user = cast(User, request.user)
+    password = user.get_session_auth_hash()
+    kept = request.session.get(PENDING)
+    if not kept or kept["password"] != password or time.time() > kept["until"]:
+        kept = {"key": random_hex(KEY_BYTES), "password": password, "until": time.time() + PENDING_SECONDS}
+        request.session[PENDING] = kept
+    return TOTPDevice(user=user, name="App", key=kept["key"], confirmed=True)
 
 
 def confirm(request: HttpRequest, token: str) -> list[str]:
-    """Activate the new device if its token is right; return the backup codes, shown only once. Empty: the token was wrong."""
+    """Store the new device if its token is right; return the backup codes, shown only once. Empty: the token was wrong."""
     with transaction.atomic():
-        device = locked(TOTPDevice.objects.filter(user_id=request.user.pk, confirmed=False)).first()
-        if device is None or has_device(request.user) or not device.verify_token(_plain(token)):
+        # Two sessions of one user take turns, so that only the first gets its device.
+        _lock(request.user)
+        device = pending(request)
+        if has_device(request.user) or not device.verify_token(_plain(token)):
+            # django-otp stores a device also to count a wrong token.
+            transaction.set_rollback(True)
             return []
-        device.confirmed = True
-        device.save(update_fields=["confirmed"])
         codes = _backup_codes(request.user)
+    del request.session[PENDING]
     django_otp.login(request, device)
     return codes
 
 
-def verify(request: HttpRequest, token: str) -> bool:
+def verify(request: HttpRequest, token: str) -> Verdict:
     """Verify the person of this session with a token or a backup code, which is then used up."""
-    plain = _plain(token)
-    kind = TOTPDevice if plain.isdecimal() and len(plain) == DIGITS else StaticDevice
-    with transaction.atomic():
-        device = locked(kind.objects.filter(user_id=request.user.pk, confirmed=True)).first()
-        fits = device is not None and device.verify_token(plain)
-    if fits:
-        django_otp.login(request, device)
-    return fits
+    browser = known_browsers.identify(request, request.user)
+    verdict = _judge(request, request.user, _source(request, request.user.get_username(), browser), token)
+    if verdict.device:
+        django_otp.login(request, verdict.device)
+    return verdict
+
+
+def judge_early(request: HttpRequest, username: str, token: str) -> Verdict:
+    """Judge a code of the user with this name, who has not logged in yet."""
+    if settings.OPSCONSOLE_SECOND_FACTOR == "off":
+        return Verdict()
+    user = get_user_model().objects.filter(username=username, is_active=True).first()
+    return _judge(request, user or AnonymousUser(), _source(request, username), token)
+
+
+def refusal(lockout: Lockout | None) -> str:
+    """Return what a person is told about a code that was not accepted."""
+    if lockout is None:
+        return WRONG
+    where = {
+        "browser": "in this browser",
+        "user": "for this user today, in browsers that are new to the console",
+    }.get(lockout.scope, "from this address")
+    return f"Too many wrong codes were entered {where}. You can try again in {spell(lockout.left)}."
 
 
 def remove(user: User | AnonymousUser) -> bool:
@@ -75,6 +121,40 @@ def remove(user: User | AnonymousUser) -> bool:
         apps = TOTPDevice.objects.filter(user_id=user.pk).delete()[0]
         codes = StaticDevice.objects.filter(user_id=user.pk).delete()[0]
     return bool(apps or codes)
+
+
+def delete_unconfirmed() -> None:
+    """Delete devices that were set up before their keys were kept in the session."""
+    TOTPDevice.objects.filter(confirmed=False).delete()
+
+
+def _source(request: HttpRequest, username: str, browser: str = "") -> Source:
+    return failures.source_of(failures.CODE, username, failures.address(request), browser)
+
+
+def _judge(request: HttpRequest, user: User | AnonymousUser, source: Source, token: str) -> Verdict:
+    with transaction.atomic():
+        # Codes for one user are judged one after the other, so that parallel guesses are counted as well.
+        _lock(user)
+        if lockout := failures.lockout(source):
+            return Verdict(lockout=lockout)
+        device = _matching(user, _plain(token))
+        if device:
+            failures.forget(source)
+            return Verdict(device)
+        failures.count(source, request.path)
+        return Verdict(lockout=failures.lockout(source))
+
+
+def _matching(user: User | AnonymousUser, token: str) -> Any:
+    kind = TOTPDevice if token.isdecimal() and len(token) == DIGITS else StaticDevice
+    device = locked(kind.objects.filter(user_id=user.pk, confirmed=True)).first()
+    return device if device is not None and device.verify_token(token) else None
+
+
+def _lock(user: User | AnonymousUser) -> None:
+    if user.pk is not None:
+        locked(get_user_model().objects.filter(pk=user.pk)).first()
 
 
 def _backup_codes(user: User | AnonymousUser) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from base64 import b32encode
+from http import HTTPStatus
 from typing import Any, cast
 
 import segno
@@ -23,7 +25,6 @@ from opsconsole.kit import audit
 from opsconsole.sign_in import second_factor
 
 staff = user_passes_test(lambda user: user.is_active and user.is_staff, login_url="admin:login")
-WRONG = "That code is wrong. It changes every 30 seconds. After several wrong codes, wait a little."
 
 
 @never_cache
@@ -34,11 +35,18 @@ def prove(request: HttpRequest) -> HttpResponse:
         return redirect(_next(request))
     if not second_factor.has_device(request.user):
         return redirect("second_factor")
+    lockout = None
     if request.method == "POST":
-        if second_factor.verify(request, request.POST.get("token", "")):
+        verdict = second_factor.verify(request, request.POST.get("token", ""))
+        if verdict.device:
             return redirect(_next(request))
-        messages.error(request, WRONG)
-    return _page(request, "admin/second_factor/prove.html", "Second factor", next=_next(request))
+        messages.error(request, second_factor.refusal(verdict.lockout))
+        lockout = verdict.lockout
+    response = _page(request, "admin/second_factor/prove.html", "Second factor", next=_next(request))
+    if lockout:
+        response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+        response["Retry-After"] = str(math.ceil(lockout.left.total_seconds()))
+    return response
 
 
 @never_cache
@@ -51,13 +59,12 @@ def manage(request: HttpRequest) -> HttpResponse:
         if second_factor.missing(request):
             return redirect("second_factor_prove")
         return _page(request, "admin/second_factor/present.html", "Second factor")
-    device = second_factor.begin_setup(request.user)
     if request.method == "POST":
         if codes := second_factor.confirm(request, request.POST.get("token", "")):
             _log(request, "Set up a second factor.")
             return _page(request, "admin/second_factor/codes.html", "Backup codes", codes=codes)
-        messages.error(request, WRONG)
-    secret = b32encode(device.bin_key).decode()
+        messages.error(request, second_factor.WRONG)
+    secret = b32encode(second_factor.pending(request).bin_key).decode()
     groups = [secret[start : start + 4] for start in range(0, len(secret), 4)]
     return _page(request, "admin/second_factor/set_up.html", "Set up a second factor", groups=groups)
 
@@ -66,11 +73,11 @@ def manage(request: HttpRequest) -> HttpResponse:
 @require_safe
 @staff
 def picture(request: HttpRequest) -> HttpResponse:
-    """Show the QR code of this user's unconfirmed device, and of no other."""
+    """Show the QR code of the device that this session sets up, and of no other."""
     if settings.OPSCONSOLE_SECOND_FACTOR == "off" or second_factor.has_device(request.user):
         raise Http404
     drawn = io.BytesIO()
-    address = second_factor.begin_setup(request.user).config_url
+    address = second_factor.pending(request).config_url
     segno.make(address, error="m").save(drawn, kind="svg", scale=5, border=2, light="#fff", dark="#000")
     return HttpResponse(drawn.getvalue(), content_type="image/svg+xml")
 
@@ -79,8 +86,11 @@ def picture(request: HttpRequest) -> HttpResponse:
 @require_POST
 @staff
 def remove(request: HttpRequest) -> HttpResponse:
-    if second_factor.missing(request) or not second_factor.verify(request, request.POST.get("token", "")):
-        messages.error(request, WRONG)
+    if second_factor.missing(request):
+        return redirect("second_factor")
+    verdict = second_factor.verify(request, request.POST.get("token", ""))
+    if not verdict.device:
+        messages.error(request, second_factor.refusal(verdict.lockout))
         return redirect("second_factor")
     second_factor.remove(request.user)
     _log(request, "Removed the second factor.")

@@ -1,48 +1,101 @@
-"""The address that a request comes from. X-Forwarded-For is believed only as far as trusted proxies wrote it."""
+"""The address and the scheme that a request comes with. Headers are believed only as far as trusted proxies wrote them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from django.conf import settings
 
-from ratelimits.identity import untrusted_forwarding
+from ratelimits.identity import forwarded, untrusted_forwarding
+from ratelimits.identity.forwarded import Hop
 from ratelimits.policies.policy_snapshot import Address, Network
 
 UNIX = "unix"
 # No real chain of proxies is longer. Entries beyond it are ignored.
 MAX_HOPS = 20
 IPV6_PREFIX = 64
+# With brackets, a zone and a port. What is longer is no address, and is not kept in the cache of ``parse``.
+LONGEST_ADDRESS = 100
+MAPPED = IPv6Network("::ffff:0:0/96")
+SCHEME = "HTTP_X_FORWARDED_PROTO"
+# The header that OPSCONSOLE_FORWARDED_HEADER names, in WSGI.
+META_NAMES = {
+    "x-forwarded-for": "HTTP_X_FORWARDED_FOR",
+    "forwarded": "HTTP_FORWARDED",
+    "x-real-ip": "HTTP_X_REAL_IP",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from. ``address`` None: a Unix socket; ``scheme`` None: no trusted proxy tells it."""
+
+    address: Address | None
+    scheme: str | None
 
 
 def client_address(meta: Mapping[str, Any]) -> Address | None:
-    """Return the client's address from ``request.META``, or None if even the peer's is unknown (a Unix socket).
+    """Return the client's address from ``request.META``, or None if even the peer's is unknown (a Unix socket)."""
+    return origin(meta).address
 
-    X-Forwarded-For is read from right to left. Each entry was written by the proxy to its right, so reading continues
-    as long as that proxy is trusted. The first untrusted address is the client. An entry that is not an address ends
-    the search.
+
+def origin(meta: Mapping[str, Any]) -> Origin:
+    """Return the client's address and scheme from ``request.META``.
+
+    The header that the settings name is read from right to left. Each entry was written by the proxy to its right, so
+    reading continues as long as that proxy is trusted. The first untrusted address is the client. An entry that is not
+    an address ends the search.
     """
     peer = parse(meta.get("REMOTE_ADDR") or "")
-    forwarded_for = meta.get("HTTP_X_FORWARDED_FOR")
-    if not forwarded_for:
-        return peer
+    sent = [name for name, key in META_NAMES.items() if meta.get(key)]
+    if not sent and not meta.get(SCHEME):
+        return Origin(peer, None)
     names = settings.OPSCONSOLE_TRUSTED_PROXIES
     trusted = _trusted(names)
     if not _is_trusted(peer, trusted, unix=UNIX in names):
         untrusted_forwarding.note_untrusted(peer)
-        return peer
-    client = peer
-    for entry in reversed(forwarded_for.split(",")[-MAX_HOPS:]):
-        address = parse(entry)
+        return Origin(peer, None)
+    if sent and settings.OPSCONSOLE_FORWARDED_HEADER not in sent:
+        untrusted_forwarding.note_unread(peer, sent[0])
+    return _follow(peer, _hops(meta), trusted)
+
+
+def _follow(peer: Address | None, hops: Sequence[Hop], trusted: tuple[Network, ...]) -> Origin:
+    client, scheme = peer, None
+    for hop in hops:
+        scheme = hop.scheme
+        address = parse((hop.client or "")[:LONGEST_ADDRESS])
         if address is None:
             break
         client = address
         if not _is_trusted(address, trusted, unix=False):
             break
-    return client
+    return Origin(client, scheme.lower() if scheme else None)
+
+
+def _hops(meta: Mapping[str, Any]) -> list[Hop]:
+    """Return what the proxies say, from right to left."""
+    header = settings.OPSCONSOLE_FORWARDED_HEADER
+    text = meta.get(META_NAMES[header]) or ""
+    if header == "forwarded":
+        return forwarded.hops(text, MAX_HOPS)
+    schemes = _entries(meta.get(SCHEME) or "")
+    if header == "x-real-ip":
+        # Only the last proxy's word counts: it replaces the header, or adds a line of its own.
+        return [Hop(_entries(text)[0], schemes[0])]
+    # A proxy that adds its own scheme, instead of replacing the header, adds one entry to each.
+    return [
+        Hop(client, schemes[min(number, len(schemes) - 1)]) for number, client in enumerate(_entries(text))
+    ]
+
+
+def _entries(text: str) -> list[str]:
+    """Return the entries of a list from right to left; one empty entry if there are none."""
+    return [entry.strip() for entry in reversed(text.split(",")[-MAX_HOPS:])]
 
 
 def came_from_trusted(meta: Mapping[str, Any]) -> bool:
@@ -81,4 +134,12 @@ def _is_trusted(address: Address | None, trusted: tuple[Network, ...], *, unix: 
 
 @lru_cache(maxsize=8)
 def _trusted(names: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ip_network(name) for name in names if name != UNIX)
+    return tuple(network(name) for name in names if name != UNIX)
+
+
+def network(name: str) -> Network:
+    """Return a network as ``parse`` returns its addresses: IPv4 mapped to IPv6 is IPv4."""
+    named = ip_network(name)
+    if isinstance(named, IPv6Network) and named.subnet_of(MAPPED):
+        return IPv4Network((int(named.network_address) & 0xFFFFFFFF, named.prefixlen - 96))
+    return named

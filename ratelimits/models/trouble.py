@@ -21,6 +21,11 @@ class LimiterTroubleQuerySet(models.QuerySet["LimiterTrouble"]):
         in_last_hour = models.Q(seen_at__gte=Now() - timedelta(hours=1))
         return self.filter(store_away & in_last_seconds | ~store_away & in_last_hour)
 
+    def of_proxies(self) -> Self:
+        """Return what was seen of proxies within the last day."""
+        kinds = (LimiterTrouble.Kind.UNTRUSTED_PROXY, LimiterTrouble.Kind.UNREAD_HEADER)
+        return self.filter(kind__in=kinds, seen_at__gte=Now() - timedelta(days=1))
+
     def outdated(self) -> Self:
         """Return problems last reported more than a day ago."""
         return self.filter(seen_at__lt=Now() - timedelta(days=1))
@@ -35,6 +40,7 @@ class LimiterTrouble(models.Model):
         HIDDEN_PEER = "hidden peer"
         PROCESSES = "more processes than stated"
         EVICTION = "store evicts keys"
+        UNREAD_HEADER = "unread header"
 
     kind = models.TextField(choices=Kind)
     process = models.TextField(help_text="The host and the process id.")

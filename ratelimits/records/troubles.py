@@ -47,6 +47,8 @@ def report() -> None:
         _report_eviction(store.eviction())
     if peer := untrusted_forwarding.take():
         _write(Kind.UNTRUSTED_PROXY, peer)
+    if unread := untrusted_forwarding.take_unread():
+        _write(Kind.UNREAD_HEADER, unread)
     if untrusted_forwarding.take_hidden():
         _write(Kind.HIDDEN_PEER, "the ASGI server does not tell who connects")
     if _unstated_processes:

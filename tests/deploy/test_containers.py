@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,20 @@ def test_settings_exist_and_secrets_are_required() -> None:
     assert used <= env.known.keys() | NOT_OURS
     defaults = set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
     assert defaults == {"AWS_DEFAULT_REGION", "OPSCONSOLE_TRUSTED_PROXIES"}
+
+
+def test_recipes_name_their_proxies() -> None:
+    described = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    [network] = described["networks"]["default"]["ipam"]["config"]
+    given = services()["web"]["environment"]["OPSCONSOLE_TRUSTED_PROXIES"]
+    assert given == f"${{OPSCONSOLE_TRUSTED_PROXIES:-{network['gateway']}}}"
+    assert ip_address(network["gateway"]) in ip_network(network["subnet"])
+    assert "--forwarded-allow-ips" not in services()["web"]["command"]
+    unit = (DEPLOY / "systemd" / "opsconsole-web.service").read_text()
+    assert "\nEnvironment=OPSCONSOLE_TRUSTED_PROXIES=127.0.0.1\n" in unit
+    nginx = (DEPLOY / "README.md").read_text()
+    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP"):
+        assert f"proxy_set_header {name} " in nginx
 
 
 def test_only_migrate_knows_the_owner_of_the_tables() -> None:

@@ -64,7 +64,7 @@ class Server:
         """Open a page as a browser does, and submit its form with these fields."""
         status, headers, text = self.ask("GET", page)
         assert status == 200, text
-        self.cookies |= dict(re.findall(r"(csrftoken)=(\w+)", str(headers)))
+        self.cookies |= dict(re.findall(r"((?:__Host-)?csrftoken)=(\w+)", str(headers)))
         hidden = dict(re.findall(r'name="(csrfmiddlewaretoken|plan)" value="([^"]+)"', text))
         status, _, text = self.ask(
             "POST",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
 from pytest_django.fixtures import Settings
 
-from opsconsole import checks
+from opsconsole import checks, secret_strength
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
 GOOD = {
@@ -99,3 +100,38 @@ def test_production_warns_without_alert_channels(production: Settings) -> None:
     assert found(checks.check_alert_channels) == {"opsconsole.E007"}
     production.OPSCONSOLE_ALERT_FALLBACK = "mail"
     assert found(checks.check_alert_channels) == set()
+
+
+@pytest.mark.parametrize(
+    ("secret", "weak"),
+    [
+        ("a" * 40, True),
+        ("0123456789" * 4, True),
+        ("abcdefghijklmnopqrstuvwxyz0123456789ABCDEF", True),
+        ("changemechangemechangemechangeme1234", True),
+        ("correct-horse-battery-staple-and-so-on", True),
+        ("x9" * 20 + "k", True),
+        ("django-insecure-8f$k2#m!q9@v7^w4&z1*c5(n3)b6", True),
+        ("d41d8cd98f00b204e9800998ecf8427e", False),
+        ("vX3kQz9-Rt7LmN2_pW8sYb4HcJ6gDf1Ae5Tu0oViKxZ", False),
+        ("0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978", False),
+    ],
+)
+def test_secret_that_can_be_guessed_is_warned_of(settings: Any, secret: str, weak: bool) -> None:
+    settings.OPSCONSOLE_ENV, settings.SECRET_KEY = "production", secret
+    assert ("opsconsole.W007" in found(checks.check_doors)) is weak
+
+
+def test_open_doors_are_warned_of_in_production(settings: Any) -> None:
+    settings.SECRET_KEY = "vX3kQz9-Rt7LmN2_pW8sYb4HcJ6gDf1Ae5Tu0oViKxZ"
+    settings.ALLOWED_HOSTS, settings.OPSCONSOLE_SECOND_FACTOR = ["*"], "off"
+    assert not found(checks.check_doors)
+    settings.OPSCONSOLE_ENV = "production"
+    assert found(checks.check_doors) == {"opsconsole.W008", "opsconsole.W009"}
+    settings.ALLOWED_HOSTS, settings.OPSCONSOLE_SECOND_FACTOR = ["ops.example.com"], "optional"
+    assert not found(checks.check_doors)
+
+
+def test_random_secrets_are_not_warned_of() -> None:
+    for make in (secrets.token_hex, secrets.token_urlsafe):
+        assert not any(secret_strength.is_weak(make(length)) for length in (24, 32, 48) for _ in range(200))

@@ -119,7 +119,7 @@ def test_rotating_invalid_keys_earn_no_quota(client: Client) -> None:
 
 
 def test_x_forwarded_for_from_an_untrusted_peer_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    untrusted_forwarding._logged = False
+    untrusted_forwarding._logged.clear()
     for _ in range(3):
         assert address(CLIENT, OTHER) == CLIENT
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 import time
+from base64 import b32decode
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from opsconsole.sign_in import sessions
+from opsconsole.sign_in import second_factor, sessions
+from opsconsole.sign_in.session_store import STARTED
 from tests import people
 
 pytestmark = pytest.mark.django_db
@@ -42,9 +49,16 @@ def olga() -> User:
     return people.operator()
 
 
+def key_shown(client: Client) -> TOTPDevice:
+    """Return what an authenticator app makes of the page that sets up a second factor."""
+    page = client.get(MANAGE).content.decode()
+    key = re.search(r"<code>([A-Z2-7 ]+)</code>", page)
+    assert key
+    return TOTPDevice(key=b32decode(key[1].replace(" ", "")).hex())
+
+
 def set_up(client: Client) -> list[str]:
-    client.get(MANAGE)
-    page = client.post(MANAGE, {"token": token_of(TOTPDevice.objects.get())}).content.decode()
+    page = client.post(MANAGE, {"token": token_of(key_shown(client))}).content.decode()
     return re.findall(r"<li><code>(\w+)</code>", page)
 
 
@@ -74,34 +88,162 @@ def test_backup_code_works_once(client: Client, olga: User) -> None:
     assert StaticToken.objects.count() == 7
 
 
-def test_wrong_code_is_refused_and_guessing_is_slowed(client: Client, olga: User) -> None:
-    log_in(client, olga)
-    set_up(client)
-    client.logout()
-    log_in(client, olga)
-
-    assert "That code is wrong" in client.post(PROVE, {"token": "000000"}).content.decode()
-    # The right code immediately after a wrong one is refused: django-otp enforces a delay.
-    client.post(PROVE, {"token": token_of(TOTPDevice.objects.get(), ahead=1)})
-
-    assert client.get(JOBS).status_code == 302
+def guess_codes(client: Client, times: int, **extra: Any) -> list[int]:
+    return [client.post(PROVE, {"token": "000000"}, **extra).status_code for _ in range(times)]
 
 
-def test_lockout_applies_to_users_with_second_factor(client: Client, olga: User) -> None:
+def test_wrong_code_is_refused_and_guessing_is_told_to_wait(client: Client, olga: User) -> None:
     log_in(client, olga)
     set_up(client)
     guesser = Client()
-    form = {"username": olga.username, "password": "wrong"}
-    answers = [guesser.post(reverse("admin:login"), form).status_code for _ in range(5)]
-    assert answers == [200] * 4 + [429]
+    log_in(guesser, olga)
 
-    # Now even the right password with a valid token is refused.
-    token = token_of(TOTPDevice.objects.get(), ahead=1)
-    right = {"username": olga.username, "password": people.PASSWORD, "token": token}
-    assert guesser.post(reverse("admin:login"), right).status_code == 429
-    assert guesser.post(PROVE, {"token": token}).headers["Location"].startswith(reverse("admin:login"))
+    assert "That code is wrong" in guesser.post(PROVE, {"token": "000000"}).content.decode()
+    assert guess_codes(guesser, 4) == [200] * 3 + [429]
+    refused = guesser.post(PROVE, {"token": token_of(TOTPDevice.objects.get(), ahead=1)})
+    assert refused.status_code == 429 and 0 < int(refused.headers["Retry-After"]) <= 900
+    assert "Too many wrong codes were entered from this address. You can try again in 1" in (
+        refused.content.decode()
+    )
     assert guesser.get(JOBS).status_code == 302
-    assert "_auth_user_id" not in guesser.session
+
+
+def test_guesser_with_the_password_does_not_lock_out_the_owner(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    set_up(client)
+    client.get(JOBS)
+    client.post(reverse("admin:logout"))
+    guesser = Client()
+    log_in(guesser, olga)
+    assert guess_codes(guesser, 6)[-1] == 429
+
+    log_in(client, olga)
+    token = token_of(TOTPDevice.objects.get(), ahead=1)
+    assert client.post(PROVE, {"token": token}).status_code == 302
+    assert client.get(JOBS).status_code == 200
+
+
+def test_codes_are_bounded_over_all_clients_and_sessions(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    codes = set_up(client)
+    statuses = []
+    for number in range(6):
+        guesser = Client(REMOTE_ADDR=f"203.0.113.{number}")
+        log_in(guesser, olga)
+        statuses += guess_codes(guesser, 4)
+    assert statuses == [200] * 19 + [429] * 5
+    AccessAttempt.objects.update(attempt_time=Now() - timedelta(hours=23))
+    latest = Client(REMOTE_ADDR="198.51.100.1")
+    log_in(latest, olga)
+    refused = latest.post(PROVE, {"token": codes[0]})
+    assert refused.status_code == 429 and "for this user today" in refused.content.decode()
+
+    AccessAttempt.objects.update(attempt_time=Now() - timedelta(hours=25))
+    assert latest.post(PROVE, {"token": codes[0]}).status_code == 302
+
+
+def test_known_browser_guesses_codes_within_its_own_limit(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    set_up(client)
+    client.get(JOBS)
+    client.post(reverse("admin:logout"))
+    log_in(client, olga)
+
+    assert guess_codes(client, 5) == [200] * 4 + [429]
+    assert guess_codes(client, 1, REMOTE_ADDR="203.0.113.9") == [429]
+
+
+def test_second_factor_opens_a_lockout_by_others(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    set_up(client)
+    login, device = reverse("admin:login"), TOTPDevice.objects.get()
+    form = {"username": olga.username, "password": "wrong"}
+    owner = Client()
+    assert [Client().post(login, form).status_code for _ in range(5)] == [200] * 4 + [429]
+    right = {"username": olga.username, "password": people.PASSWORD}
+    page = owner.post(login, right)
+    assert page.status_code == 429 and 'name="token"' in page.content.decode()
+
+    refused = owner.post(login, right | {"token": "000000"})
+    assert refused.status_code == 429 and "That code is wrong" in refused.content.decode()
+    assert owner.post(login, right | {"token": token_of(device, ahead=1)}).status_code == 302
+    # The code also counts as the second factor of the session.
+    assert owner.get(JOBS).status_code == 200
+
+
+def test_code_does_not_open_a_lockout_to_password_guessing(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    codes = set_up(client)
+    login = reverse("admin:login")
+    wrong = {"username": olga.username, "password": "wrong"}
+    for _ in range(5):
+        Client().post(login, wrong)
+
+    answers = [Client().post(login, wrong | {"token": code}).status_code for code in codes[:5]]
+    assert answers == [200] * 4 + [429]
+    right = wrong | {"password": people.PASSWORD, "token": codes[5]}
+    assert Client().post(login, right).status_code == 429
+    # It was not even looked at.
+    assert StaticToken.objects.count() == 3
+
+
+def test_key_that_is_set_up_belongs_to_its_session(client: Client, olga: User) -> None:
+    elsewhere = Client()
+    log_in(client, olga)
+    log_in(elsewhere, olga)
+    first, second = key_shown(client), key_shown(elsewhere)
+    assert first.key != second.key and key_shown(client).key == first.key
+    assert not TOTPDevice.objects.exists()
+
+    assert "That code is wrong" in elsewhere.post(MANAGE, {"token": token_of(first)}).content.decode()
+    assert "Backup codes" in client.post(MANAGE, {"token": token_of(first)}).content.decode()
+    # The other session now needs the device that the first one has confirmed.
+    assert elsewhere.post(MANAGE, {"token": token_of(second)}).headers["Location"] == PROVE
+    assert TOTPDevice.objects.get().key == first.key
+
+
+@pytest.mark.parametrize("end", ["logout", "password", "time"])
+def test_key_that_was_not_confirmed_ends(client: Client, olga: User, end: str) -> None:
+    log_in(client, olga)
+    shown = key_shown(client)
+    if end == "logout":
+        client.post(reverse("admin:logout"))
+        log_in(client, olga)
+    elif end == "password":
+        new = "another-battery-horse"
+        form = {"old_password": people.PASSWORD, "new_password1": new, "new_password2": new}
+        assert client.post(reverse("admin:password_change"), form).status_code == 302
+    else:
+        session = client.session
+        session[second_factor.PENDING] |= {"until": time.time() - 1}
+        session.save()
+
+    assert "That code is wrong" in client.post(MANAGE, {"token": token_of(shown)}).content.decode()
+    assert key_shown(client).key != shown.key
+    assert not TOTPDevice.objects.exists()
+
+
+def test_token_that_confirmed_the_device_is_used_up(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    token = token_of(key_shown(client))
+    client.post(MANAGE, {"token": token})
+    other = Client()
+    log_in(other, olga)
+
+    assert "That code is wrong" in other.post(PROVE, {"token": token}).content.decode()
+
+
+def test_sessions_of_a_removed_device_need_the_new_one(client: Client, olga: User) -> None:
+    other = Client()
+    log_in(client, olga)
+    codes = set_up(client)
+    log_in(other, olga)
+    other.post(PROVE, {"token": codes[0]})
+    assert other.get(JOBS).status_code == 200
+    client.post(reverse("second_factor_remove"), {"token": codes[1]})
+    set_up(client)
+
+    assert other.get(JOBS, follow=True).redirect_chain[-1][0].startswith(PROVE)
 
 
 def test_every_page_requires_second_factor(client: Client, olga: User) -> None:
@@ -227,6 +369,75 @@ def test_last_click_counts_for_its_own_session_only(client: Client, olga: User, 
     client.cookies[sessions.COOKIE] = sessions.signer("another").sign(str(int(time.time())))
 
     assert client.get(JOBS).status_code == 302
+
+
+def test_clicks_do_not_extend_the_longest_session(client: Client, olga: User, settings: Any) -> None:
+    settings.OPSCONSOLE_SESSION_SECONDS = settings.SESSION_COOKIE_AGE = 3_000
+    client.force_login(olga)
+    _started(client, ago=2_900)
+    for _ in range(2):
+        page = client.get(JOBS)
+        assert page.status_code == 200
+        # Also a session that is saved again ends at its time, in the database and in the browser.
+        session = client.session
+        session["clicked"] = time.time()
+        session.save()
+        assert Session.objects.get().expire_date <= timezone.now() + timedelta(seconds=100)
+        assert "Your session ends at" in page.content.decode()
+
+    _started(client, ago=3_000)
+    assert client.get(JOBS).status_code == 302
+
+
+@pytest.mark.parametrize("end", ["idle", "old", "password", "logout"])
+def test_login_page_says_why_the_session_ended(client: Client, olga: User, settings: Any, end: str) -> None:
+    settings.OPSCONSOLE_IDLE_SECONDS = 600
+    log_in(client, olga)
+    client.get(JOBS)
+    if end == "idle":
+        clicked = client.cookies[sessions.COOKIE].value
+        _last_click(client, ago=601)
+        client.cookies[sessions.COOKIE] = clicked.replace(clicked[:9], "100000000")
+    elif end == "old":
+        _started(client, ago=12 * 3_600)
+    elif end == "password":
+        olga.set_password("another-battery-horse")
+        olga.save()
+    else:
+        client.post(reverse("admin:logout"))
+    page = client.get(JOBS, follow=True).content.decode()
+    sentence = (
+        "Your session has ended. It lasts 12 h from the login, and ends sooner after 10 min without a click "
+        "or with a new password."
+    )
+
+    assert (sentence in page) is (end != "logout")
+
+
+def test_session_without_the_cookie_of_the_last_click_counts_from_its_log_in(
+    client: Client, olga: User
+) -> None:
+    client.force_login(olga)
+    _last_click(client, ago=3_601)
+    stolen = client.cookies["sessionid"].value
+    thief = Client()
+    thief.cookies["sessionid"] = stolen
+    # Withholding the cookie of the last click leaves only the log-in, which is long ago.
+    assert thief.get(JOBS).status_code == 302
+
+
+def test_new_log_in_begins_a_new_session(client: Client, olga: User) -> None:
+    client.force_login(olga)
+    _started(client, ago=40_000)
+    log_in(client, olga)
+
+    assert time.time() - client.session[STARTED] < 60
+
+
+def _started(client: Client, *, ago: int) -> None:
+    session = client.session
+    session[STARTED] = int(time.time()) - ago
+    session.save()
 
 
 def _last_click(client: Client, *, ago: int) -> None:

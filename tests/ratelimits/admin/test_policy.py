@@ -46,7 +46,6 @@ def test_migrations_create_the_presets() -> None:
         "standard": (100, 60),
         "relaxed": (1_000, 60),
         "api-key": (10_000, 3_600),
-        "login": (10, 60),
     }
     snapshot = policy_cache.current()
     assert snapshot.version is not None
@@ -76,7 +75,7 @@ def test_policy_is_added_and_keeps_its_name(operator: Client) -> None:
     operator.post(change("uploads"), FORM | {"name": "other"})
     assert Policy.objects.filter(name="uploads").exists()
     policy_cache._state.check_at = 0
-    assert [policy.name for policy in policy_cache.current().by_path] == ["login"]
+    assert [policy.name for policy in policy_cache.current().by_path] == []
 
 
 @pytest.mark.parametrize(
@@ -150,5 +149,4 @@ def test_weaker_of_two_modes_applies() -> None:
         "standard": "shadow",
         "relaxed": "shadow",
         "api-key": "shadow",
-        "login": "shadow",
     }

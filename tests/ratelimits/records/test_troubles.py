@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -166,3 +167,31 @@ def test_store_that_comes_and_goes_is_one_alert(settings: Settings) -> None:
         use_store(settings, url)
         troubles.report()
     assert list(Notification.objects.values_list("kind", flat=True)) == ["firing"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        (lambda: untrusted_forwarding.note_untrusted("10.0.0.3"), "ratelimits.E004"),
+        (lambda: untrusted_forwarding.note_untrusted(None), "ratelimits.E004"),
+        (lambda: untrusted_forwarding.note_untrusted("8.8.8.8"), "ratelimits.W002"),
+        (lambda: untrusted_forwarding.note_unread("10.0.0.3", "x-real-ip"), "ratelimits.E005"),
+    ],
+)
+def test_check_refuses_proxies_that_were_seen_and_not_named(note: Callable[[], None], expected: str) -> None:
+    assert checks.check_seen_proxies(["default"]) == []
+    note()
+    troubles.report()
+
+    assert [message.id for message in checks.check_seen_proxies(["default"])] == [expected]
+    assert checks.check_seen_proxies(None) == []
+    LimiterTrouble.objects.update(seen_at=Now() - timedelta(hours=25))
+    assert checks.check_seen_proxies(["default"]) == []
+
+
+def test_check_refuses_trust_in_everybody(settings: Settings) -> None:
+    assert checks.check_trusted_networks(None) == []
+    settings.OPSCONSOLE_TRUSTED_PROXIES = ("0.0.0.0/0", "10.0.0.0/8")
+    [refused] = checks.check_trusted_networks(None)
+    assert refused.id == "ratelimits.E003" and "0.0.0.0/0" in refused.msg
