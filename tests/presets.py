@@ -11,10 +11,9 @@ from ratelimits.policies import policy_cache
 
 
 def write() -> None:
-    presets = import_module("ratelimits.migrations.0004_presets").PRESETS
-    removed = import_module("ratelimits.migrations.0009_no_login_policy").REMOVE
     with connection.cursor() as cursor:
-        cursor.execute(presets)
-        cursor.execute(removed)
+        cursor.execute(import_module("ratelimits.migrations.0004_presets").PRESETS)
+        cursor.execute(import_module("ratelimits.migrations.0009_no_login_policy").REMOVE)
+        cursor.execute(import_module("ratelimits.migrations.0010_check_quota").CHECK_QUOTA)
     LimiterControl.objects.get_or_create(pk=1)
     policy_cache.clear()

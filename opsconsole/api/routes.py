@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, TypeAlias
 
 from django.contrib import admin
@@ -109,7 +109,7 @@ jobs.api.routes.public.add_decorator(rate_limited("standard"), mode="view")
 api.add_router("", jobs.api.routes.public)
 _mount(jobs.api.routes.producers, "jobs:write")
 _mount(jobs.api.routes.workers, "worker")
-_mount(ratelimits.api.routes.router, "limits:check")
+_mount(ratelimits.api.routes.router, "limits:check", partial(_by_key, own_quota="limits:check"))
 
 
 @require_safe

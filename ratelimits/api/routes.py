@@ -9,8 +9,8 @@ from ninja import Router
 from ninja.security import APIKeyHeader, HttpBearer
 
 from opsconsole.kit.problems import Problem
+from ratelimits.api import check_quota
 from ratelimits.api.schemas import LimitRequest, LimitResponse
-from ratelimits.engine import store
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from ratelimits.records import recording
@@ -63,11 +63,13 @@ def check_limit(request: HttpRequest, check: LimitRequest) -> Any:
     """Get the same exact decision, headers and body that the console's own clients get, in one call.
 
     The status is 200 even if your service should refuse the request: see `allowed`, and send `headers` and `body` to
-    your client. A 429 means that your own key has made too many calls.
+    your client. A 503 with `reason: check_quota` means that your own key has used its quota for this route: nothing was
+    decided about the client. Count by yourself until `Retry-After` has passed; `client` says how much is left.
     """
     # The prefix gives other services a namespace of their own, so that they cannot use up the quotas of our clients.
-    decision = store.check(check.policy, f"check:{check.identity}", cost=check.cost)
-    recording.note(decision.policy, f"check:{check.identity}", CHECK_ROUTE, "POST", decision.outcome)
+    identity = f"check:{check.identity}"
+    decision = check_quota.decide(request, check.policy, identity, check.cost)
+    recording.note(decision.policy, identity, CHECK_ROUTE, "POST", decision.outcome)
     return {
         "allowed": decision.allowed,
         "status": 200 if decision.allowed else 429,

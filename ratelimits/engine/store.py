@@ -38,13 +38,18 @@ def check(policy: PolicySnapshot | str, identity: str, *, cost: int = 1) -> Deci
     ``policy`` may be the name of a policy. An unknown name raises ``UnknownPolicy``, a cost above the limit
     ``CostAboveLimit``.
     """
+    return _engine.check_all([affordable(policy, cost)], [identity], cost=cost)[0]
+
+
+def affordable(policy: PolicySnapshot | str, cost: int) -> PolicySnapshot:
+    """Return the policy, or the one with this name. A cost that it could never allow raises ``CostAboveLimit``."""
     snapshot = policy_cache.current().get(policy) if isinstance(policy, str) else policy
     if cost > snapshot.limit and snapshot.mode == ENFORCE:
         raise CostAboveLimit(
             f"A request with a cost of {cost} can never be allowed: the limit of the policy '{snapshot.name}' is "
             f"{snapshot.limit}."
         )
-    return _engine.check_all([snapshot], [identity], cost=cost)[0]
+    return snapshot
 
 
 def check_all(
@@ -52,6 +57,11 @@ def check_all(
 ) -> list[Decision]:
     """Check one request under several policies. See ``Engine.check_all``."""
     return _engine.check_all(policies, identities, cost=cost)
+
+
+def remaining(policy: PolicySnapshot, identity: str) -> int | None:
+    """Return how much of its limit a client has left, without counting; None if only the store knows and doesn't answer."""
+    return _engine.remaining(policy, identity)
 
 
 def degraded() -> str:
@@ -116,6 +126,20 @@ class Engine:
             decisions += [unlimited(policy) for policy in policies if policy.mode == OFF]
             decisions.sort(key=lambda decision: policies.index(decision.snapshot))
         return decisions
+
+    def remaining(self, policy: PolicySnapshot, identity: str) -> int | None:
+        """Return how much of its limit a client has left, without counting."""
+        if policy.mode == OFF:
+            return policy.limit
+        if self.store is None or self.breaker.error:
+            return None
+        try:
+            answer = self.told.ask(self.store, [(policy, f"{PREFIX}{policy.name}:{identity}")], 0)
+        except RedisError as error:
+            # The next request that counts finds out what is wrong, and reports it.
+            log.info("The rate limit store did not say how much a client has left: %s", error)
+            return None
+        return max(0, policy.limit - answer.numbers[1])
 
     def _decide(self, counted: Sequence[PolicyAndKey], cost: int) -> list[Decision]:
         if refusals := self._known_to_be_blocked(counted):

@@ -46,6 +46,9 @@ class PolicySnapshot:
         return not self.methods or method in self.methods
 
 
+# The policy that counts the calls by which other services ask for decisions.
+CHECK_QUOTA = "limits-check"
+
 # Used until the database has been read for the first time, and for presets whose row is missing.
 PRESETS = {
     preset.name: preset
@@ -54,6 +57,7 @@ PRESETS = {
         PolicySnapshot(name="standard", limit=100, window=60, position=20),
         PolicySnapshot(name="relaxed", limit=1_000, window=60, position=30),
         PolicySnapshot(name="api-key", limit=10_000, window=3_600, key="api_key", position=40),
+        PolicySnapshot(name=CHECK_QUOTA, limit=6_000, window=60, key="api_key", position=50),
     )
 }
 

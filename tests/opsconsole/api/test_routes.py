@@ -358,6 +358,60 @@ def test_external_clients_are_separate_from_console_clients(client: Client) -> N
     assert not check(client, key("crm")[1], identity="address:127.0.0.1").json()["allowed"]
 
 
+def test_checks_have_a_quota_of_their_own(client: Client) -> None:
+    """Before, refused checks used up the key's ordinary quota, and one client could make everybody pass."""
+    limit("standard", 2)
+    limit("partners", 1, key="api_key")
+    limit("limits-check", 3, key="api_key")
+    text = key(policy="partners")[1]
+
+    answers = [check(client, text) for _ in range(5)]
+
+    assert [answer.json()["allowed"] for answer in answers] == [True, True, False, False, False]
+    assert answers[0].headers["RateLimit"].startswith('"limits-check";r=2;')
+    # Refused clients cost nothing, so one more client is decided.
+    assert check(client, text, identity="b").json()["allowed"]
+    assert check(client, text).json()["allowed"] is False
+    assert statuses(2, "post", "/api/jobs", headers=sent(text)) == [422, 429]
+
+
+def test_key_without_quota_gets_an_answer_that_is_no_refusal_of_the_client(client: Client) -> None:
+    limit("standard", 5)
+    limit("limits-check", 3, key="api_key")
+    text = key()[1]
+    for _ in range(2):
+        check(client, text)
+    check(client, text, identity="b")
+
+    for _ in range(2):
+        answer = check(client, text)
+        seconds = int(answer.headers["Retry-After"])
+        assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+        assert "RateLimit" not in answer.headers and "RateLimit-Policy" not in answer.headers
+        told = answer.json()
+        assert (told["type"], told["reason"]) == ("urn:opsconsole:check-quota-exceeded", "check_quota")
+        assert told["retryAfter"] == seconds and 1 <= seconds <= 61
+        assert told["client"] == {"policy": "standard", "limit": 5, "window": 60, "remaining": 3}
+    # Nothing was counted for the client. Other keys have a quota of their own.
+    other = key("crm")[1]
+    assert check(client, other).json()["remaining"] == 2
+    assert check(client, text).json()["client"]["remaining"] == 2
+    # What is known about a client is told, whatever the key's quota.
+    assert [check(client, other).json()["allowed"] for _ in range(2)] == [True, True]
+    assert check(client, text).json()["client"]["remaining"] == 0
+
+
+def test_quota_of_keys_is_no_policy_for_clients(client: Client) -> None:
+    assert is_problem(check(client, key()[1], policy="limits-check"), 422)
+
+
+def test_key_without_the_scope_counts_under_its_own_policy(client: Client) -> None:
+    limit("partners", 1, key="api_key")
+    text = key(scopes=["worker"], policy="partners")[1]
+
+    assert [check(client, text).status_code for _ in range(2)] == [403, 429]
+
+
 def test_request_with_a_cost_counts_as_several(client: Client) -> None:
     limit("standard", 10)
     text = key()[1]

@@ -46,6 +46,7 @@ def test_migrations_create_the_presets() -> None:
         "standard": (100, 60),
         "relaxed": (1_000, 60),
         "api-key": (10_000, 3_600),
+        "limits-check": (6_000, 60),
     }
     snapshot = policy_cache.current()
     assert snapshot.version is not None
@@ -149,4 +150,5 @@ def test_weaker_of_two_modes_applies() -> None:
         "standard": "shadow",
         "relaxed": "shadow",
         "api-key": "shadow",
+        "limits-check": "shadow",
     }
