@@ -109,7 +109,7 @@ def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[
     ahead = Job.objects.silent_at_any_time().filter(changed_in_the_future())
     runs += ahead.order_by("updated_at", "pk")[: limit - len(runs)]
     if probing:
-        around = replace(around, locked=locked_by_others([run.pk for run in runs]))
+        around = replace(around, locked=locked_by_others([run.pk for run in runs]), more_in_the_way=False)
     return [of_run(run, around) for run in runs]
 
 

@@ -65,6 +65,15 @@ def of_taken(decision: Decision, around: Surroundings, *, locked: bool = False, 
         return f"{of_stop(around.stop, around)} A sweep after that {does}, unless its worker sends a heartbeat before."
     if around.stop:
         return of_stop(around.stop, around)
+    return _by_the_next_sweep(does, around)
+
+
+def _by_the_next_sweep(does: str, around: Surroundings) -> str:
+    if around.more_in_the_way:
+        return (
+            "The last sweep found more runs locked by others, or refused by the database, than it remembers, so it is unknown whether "
+            f"this is one of them. If it is not, a sweep {does}.{_pace(around)}"
+        )
     if around.overfull:
         return f"One of the next sweeps {does}. Each recovers at most {_most_runs()}."
     return f"The next sweep {does}.{_pace(around)}"

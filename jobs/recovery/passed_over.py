@@ -29,14 +29,21 @@ COUNTED = 2_000
 
 @dataclass(frozen=True)
 class LockedRuns:
-    """Stale runs that were passed over by several sweeps in a row, and who held them when the last of them looked."""
+    """Stale runs that were passed over by several sweeps in a row, and who held them when the last of them looked.
+
+    ``more``: there may be others, which are not remembered.
+    """
 
     job_ids: list[UUID]
     holders: list[LockHolder]
+    more: bool = False
+
+    @property
+    def number(self) -> str:
+        return f"At least {runs(len(self.job_ids))}" if self.more else runs(len(self.job_ids))
 
     def sentence(self, now: datetime) -> str:
-        number = len(self.job_ids)
-        were = f"{runs(number)} {'was' if number == 1 else 'were'} passed over by {SWEEPS_IN_A_ROW} sweeps or more in a row"
+        were = f"{self.number} {'was' if len(self.job_ids) == 1 else 'were'} passed over by {SWEEPS_IN_A_ROW} sweeps or more in a row"
         if not self.holders:
             return f"{were}, because another transaction had locked the row."
         return f"{were}: locked by {'; '.join(holder.sentence(now) for holder in self.holders)}."
@@ -90,7 +97,8 @@ def long_locked(sweep: Sweep | None) -> LockedRuns | None:
     if not long:
         return None
     holders = [_read(kept["by"]) for kept in long.values() if kept["by"]]
-    return LockedRuns([UUID(job_id) for job_id in long], list(dict.fromkeys(holders)))
+    more = sweep is not None and sweep.locked > len(_streaks(sweep))
+    return LockedRuns([UUID(job_id) for job_id in long], list(dict.fromkeys(holders)), more)
 
 
 def watch(sweep: Sweep, now: datetime) -> None:
@@ -102,7 +110,7 @@ def watch(sweep: Sweep, now: datetime) -> None:
     notify.fire(
         LOCKED_RUNS,
         Trouble(
-            title=f"{runs(len(locked.job_ids))} can't be recovered: others keep the rows locked",
+            title=f"{locked.number} can't be recovered: others keep the rows locked",
             severity="warning",
             summary=f"{locked.sentence(now)} {locked.advice}",
             value=len(locked.job_ids),

@@ -44,7 +44,8 @@ class Surroundings:
     ``mass`` is how many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
     than one sweep recovers. A pause without ``paused_until`` has no end. ``sweep_interval`` is the interval that the last
     sweep recorded. ``locked``: jobs whose row others had locked when the last sweep, or the reader, looked. ``refused``: jobs whose
-    recovery the database refused in the last sweep, with the rule.
+    recovery the database refused in the last sweep, with the rule. ``more_in_the_way``: there were more of either than are
+    remembered.
     """
 
     read_at: datetime
@@ -61,6 +62,7 @@ class Surroundings:
     overfull: bool = False
     locked: frozenset[UUID] = frozenset()
     refused: Mapping[UUID, str] = field(default_factory=dict)
+    more_in_the_way: bool = False
 
     @property
     def sweeps_were_away(self) -> bool:
@@ -137,10 +139,12 @@ def glance() -> Surroundings:
         last_trigger=Subquery(ended.values("trigger")[:1]),
         last_locked=Subquery(ended.values("details__locked")[:1]),
         last_refused=Subquery(ended.values("details__refused")[:1]),
+        last_locked_count=Subquery(ended.values("locked")[:1]),
         sweep_interval=Subquery(monitor_alerts.named(monitor_alerts.SWEEP).values("interval")),
         scheduled=Exists(schedules),
         schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
     ).get(pk=1)
+    refusals = (state.last_refused or {}).values()
     # Where a command or a loop sweeps, no schedule is needed.
     by_schedule = state.last_trigger in {None, BY_SCHEDULE}
     return Surroundings(
@@ -158,6 +162,8 @@ def glance() -> Surroundings:
         refused={
             UUID(job_id): rule for rule, kept in (state.last_refused or {}).items() for job_id in kept["jobs"]
         },
+        more_in_the_way=(state.last_locked_count or 0) > len(state.last_locked or {})
+        or any(kept["runs"] > len(kept["jobs"]) for kept in refusals),
     )
 
 

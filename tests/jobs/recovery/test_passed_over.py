@@ -310,6 +310,44 @@ def test_more_runs_than_are_named_are_all_counted(other: OtherSession) -> None:
     assert {each.locked for each in outlook.preview(surroundings.read(), 100)} == {True}
 
 
+def test_outlook_beyond_the_runs_that_are_remembered_is_unknown(
+    other: OtherSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passed_over, "COUNTED", 2)
+    for each in range(4):
+        dead_run(worker=f"w{each}")
+    other.execute("SELECT FROM jobs FOR NO KEY UPDATE")
+    *_, swept = [sweeps.sweep("test") for _ in range(passed_over.SWEEPS_IN_A_ROW)]
+    assert (swept.locked, len(swept.details["locked"])) == (4, 2)
+    alert = Alert.objects.open().get(fingerprint=passed_over.LOCKED_RUNS)
+    assert alert.title == "At least 2 runs can't be recovered: others keep the rows locked"
+    sentences = [each.sentence for each in outlook.preview(surroundings.read(), 10)]
+    assert [("sweeps pass it over" in each, "it is unknown whether" in each) for each in sentences] == [
+        *[(True, False)] * 2,
+        *[(False, True)] * 2,
+    ]
+    other.rollback()
+    assert sweeps.sweep("test").requeued == 4
+
+
+def test_outlook_beyond_the_refused_runs_that_are_remembered_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(totals, "REFUSED_KEPT", 1)
+    for each in range(2):
+        dead_run(worker=f"w{each}")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs ADD CONSTRAINT no CHECK (error_message IS NULL) NOT VALID")
+    try:
+        sweeps.sweep("test")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE jobs DROP CONSTRAINT no")
+    sentences = [each.sentence for each in outlook.preview(surroundings.read(), 10)]
+    assert sorted("refused its recovery" in each for each in sentences) == [False, True]
+    assert sorted("it is unknown whether" in each for each in sentences) == [False, True]
+
+
 def test_more_refused_runs_than_are_named_are_promised_nothing() -> None:
     number = totals.LINES_KEPT + 10
     for each in range(number):
