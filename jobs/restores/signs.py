@@ -3,7 +3,9 @@
 The database keeps the server's identity, which a restore to another server or a promoted standby changes. The store keeps
 how far the data had come, which a restore takes back. Workers, messages and dead letters of the time that was lost name
 epochs above those of the rows. A message may come from anybody and hold anything, so messages count only when they are about
-several jobs, or when one is a copy that the outbox made of a dead run's message.
+several jobs, or when one is a copy that the outbox made of a dead run's message. A restore takes the sweeps of the lost time along:
+where sweeps followed each other without a gap since the row changed, its later epoch never existed. There, messages count for
+nothing, and heartbeats only when they name several jobs, as after a failover that lost seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from django.urls import reverse
 from alerts import notify
 from alerts.notify import Trouble
 from jobs.models import Restore, ServerMark
+from jobs.recovery import control
 from jobs.restores import server
 from jobs.restores.server import Position
 from opsconsole.kit import store_marks
@@ -28,8 +31,16 @@ SEVERAL = 3
 
 # Completed jobs never run again, so nothing has to be fenced there. Of many dead letters, the newest are enough.
 _AHEAD = """
-WITH ahead AS (
-SELECT seen.who, seen.epoch, job.id, job.run_epoch, seen.proves
+WITH gaps AS (
+SELECT max(started_at) AS last_ended_at
+  FROM (SELECT id, started_at, started_at - lag(started_at) OVER (ORDER BY started_at) AS pause FROM sweeps
+         UNION ALL
+        SELECT 0, statement_timestamp(), statement_timestamp() - max(started_at) FROM sweeps) AS sweep
+ -- Nothing was before the first sweep of all. The first one that is left may have followed another.
+ WHERE CASE WHEN pause IS NULL THEN id <= 1 ELSE pause > %s END
+), ahead AS (
+SELECT seen.who, seen.epoch, job.id, job.run_epoch, seen.proves,
+       seen.who LIKE '%% sends heartbeats for' AS is_heartbeat, gaps.last_ended_at > job.updated_at AS may_be_lost
   FROM (SELECT 'Worker ' || worker_id || ' sends heartbeats for' AS who, current_job_id AS job_id,
                current_run_epoch AS epoch, true AS proves
           FROM worker_heartbeats WHERE current_job_id IS NOT NULL
@@ -42,11 +53,14 @@ SELECT seen.who, seen.epoch, job.id, job.run_epoch, seen.proves
                dead_letter_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
           FROM dead_letters WHERE state = 'in_queue' AND job_id IS NOT NULL ORDER BY id DESC LIMIT 1000)) AS seen
   JOIN jobs AS job ON job.id = seen.job_id AND seen.epoch > job.run_epoch
+ CROSS JOIN gaps
  WHERE job.status::text <> 'completed'
+), counted AS (
+SELECT * FROM ahead WHERE may_be_lost OR is_heartbeat
 )
 SELECT who, epoch, id, run_epoch
-  FROM ahead
- WHERE proves OR (SELECT count(DISTINCT id) FROM ahead WHERE NOT proves) >= %s
+  FROM counted
+ WHERE proves AND may_be_lost OR (SELECT count(DISTINCT id) FROM counted) >= %s
  LIMIT %s
 """
 
@@ -103,7 +117,7 @@ def _found(mark: ServerMark) -> list[str]:
 
 def _epochs_ahead() -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute(_AHEAD, [SEVERAL, SHOWN])
+        cursor.execute(_AHEAD, [control.longest_normal_gap(control.configured_interval()), SEVERAL, SHOWN])
         return [
             f"{who} run {epoch} of job {job_id}, whose row is at run {row_epoch}."
             for who, epoch, job_id, row_epoch in cursor.fetchall()

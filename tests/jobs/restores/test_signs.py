@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from redis.exceptions import ConnectionError as StoreConnectionError
@@ -29,6 +31,7 @@ from tests.audit_tables import tamper
 
 pytestmark = pytest.mark.django_db
 
+HOUR = timedelta(hours=1)
 OLGA = Actor.operator("olga", None)
 BEFORE = Position("7001", 3, newest_sweep=40, newest_event=900)
 
@@ -175,6 +178,39 @@ class TestEpochsAhead:
         signs.watch()
         sign = f"A dead letter is about run 3 of job {job.pk}, whose row is at run 2."
         assert signs.kept() == ([sign] if proves else [])
+
+    @pytest.mark.parametrize(("gap", "heartbeats_needed"), [(timedelta(hours=2), 1), (None, signs.SEVERAL)])
+    def test_heartbeat_counts_alone_where_sweeps_have_a_gap(
+        self, gap: timedelta | None, heartbeats_needed: int
+    ) -> None:
+        """A restore takes the sweeps of the lost time along."""
+        self._sweeps(gap)
+        jobs = [factories.job(run_epoch=2, updated_at=Now() - 5 * HOUR) for _ in range(signs.SEVERAL)]
+        for number, job in enumerate(jobs, start=1):
+            assert bool(signs.look()) is (number > heartbeats_needed)
+            heartbeats.say(Worker(f"w{number}"), job.pk, 3)
+        assert signs.look()
+
+    @pytest.mark.parametrize(("gap", "noticed"), [(timedelta(hours=2), True), (None, False)])
+    def test_letters_made_by_hand_are_no_sign_where_sweeps_have_none(
+        self, gap: timedelta | None, noticed: bool
+    ) -> None:
+        self._sweeps(gap)
+        for _ in range(signs.SEVERAL):
+            job = factories.job(run_epoch=1, updated_at=Now() - 5 * HOUR)
+            factories.dead_letter(job, run_epoch=2, dead_letter_id=str(uuid4()))
+            heartbeats.note_ahead(Worker("w1"), job.pk, 2)
+        assert bool(signs.look()) is noticed
+
+    def _sweeps(self, gap: timedelta | None) -> None:
+        """Create sweeps every two minutes since six hours ago, but for a gap in the middle."""
+        ages = [number * timedelta(minutes=2) for number in range(180)]
+        kept = [age for age in ages if gap is None or not HOUR < age < HOUR + gap]
+        Sweep.objects.bulk_create(
+            Sweep(trigger="schedule", mode=Sweep.Mode.ARMED, started_at=Now() - age, finished_at=Now() - age)
+            for age in kept
+        )
+        signs.watch()
 
     def test_current_and_old_epochs_are_no_signs(self) -> None:
         job, done = factories.job(run_epoch=2), factories.job(status=Status.COMPLETED)
