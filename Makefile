@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= 2
 # Addresses that are never opened: without them, reading the settings would start the embedded services.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
-.PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots clean
+.PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: bench-recovery bench-pages bench-dlq bench-bulk bench-ratelimit
 
 help: ## list these targets
@@ -66,6 +66,23 @@ soak: .venv/installed ## let two hosts work while everything fails, and prove th
 soak-briefly: .venv/installed
 	$(BIN)/python -m tests.chaos.soak --minutes 2
 
+# uv reads no configuration of pip, so it is told which index is configured for pip, if any is.
+INDEX = $(shell echo "$${UV_DEFAULT_INDEX:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null)}")
+LOCK = $(if $(INDEX),UV_DEFAULT_INDEX="$(INDEX)") .venv-supply/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+lock: .venv-supply/installed ## write the version and the hashes of each package, also of indirect ones, to requirements*.lock
+	@$(LOCK) --output-file requirements-dev.lock requirements-dev.txt
+	@$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock requirements.txt
+	@$(LOCK) --constraint requirements-dev.lock --output-file requirements-bench.lock requirements-bench.txt
+	@$(LOCK) --output-file requirements-supply.lock requirements-supply.txt
+
+bom: .venv-supply/installed ## write a bill of materials of what the console runs on to dist/bom.json (CycloneDX)
+	mkdir -p dist
+	.venv-supply/bin/cyclonedx-py requirements --output-reproducible --output-file dist/bom.json requirements.lock
+
+audit: .venv-supply/installed ## ask PyPI whether a package that the console runs on has a known vulnerability (needs the internet)
+	.venv-supply/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
 dist: .venv/installed ## build the wheel and the source archive in dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation .
@@ -89,12 +106,12 @@ bench-ratelimit: .venv-bench/installed ## measure what a limited request costs, 
 	.venv-bench/bin/python -m bench.ratelimit
 
 clean: ## delete virtual environments, packages, caches and the data under var/
-	rm -rf .venv .venv-next .venv-bench dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf .venv .venv-next .venv-bench .venv-supply dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
-.venv/installed: requirements.txt requirements-embedded.txt requirements-dev.txt
+.venv/installed: requirements-dev.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
 .venv-next/installed: requirements.txt requirements-embedded.txt requirements-dev.txt
@@ -102,8 +119,14 @@ clean: ## delete virtual environments, packages, caches and the data under var/
 	.venv-next/bin/pip install --quiet --disable-pip-version-check -r <(sed '/^django==/d; /^-r /d' requirements.txt requirements-embedded.txt requirements-dev.txt) django==$(NEXT_DJANGO)
 	touch $@
 
-.venv-bench/installed: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-bench.txt
+.venv-bench/installed: requirements-bench.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	touch $@
+
+.venv-supply/installed: requirements-supply.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
+	$(PYTHON) -m venv .venv-supply
+	.venv-supply/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-supply.lock
 	touch $@

@@ -130,7 +130,7 @@ def test_image_contains_only_the_console() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     copied = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
     ours = {config.name for config in apps.get_app_configs() if Path(config.path).parent == REPOSITORY}
-    assert copied == ours | {"requirements.txt", "manage.py", "templates"}
+    assert copied == ours | {"requirements.lock", "manage.py", "templates"}
     assert all((REPOSITORY / name).exists() for name in copied)
     allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert {line[1:] for line in allowed if line.startswith("!")} == copied
