@@ -117,6 +117,16 @@ def test_valkey_asks_for_a_password_and_keeps_its_data() -> None:
         assert services()[name]["environment"]["CACHE_URL"].startswith("redis://:${VALKEY_PASSWORD:?}@"), name
 
 
+def test_images_of_others_are_named_by_digest() -> None:
+    built = {services()[name]["image"] for name in CONSOLE}
+    bases = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    pulled = [service["image"] for service in services().values() if service["image"] not in built]
+    assert len(set(bases)) == 1
+    assert len(pulled) == 2
+    for image in (*bases, *pulled):
+        assert re.fullmatch(r"[\w/]+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
+
+
 def test_containers_have_few_privileges() -> None:
     for name in CONSOLE:
         service = services()[name]
