@@ -10,9 +10,9 @@ from typing import Any
 
 from django.conf import settings
 
+from opsconsole.kit.ip_addresses import Address, Network, plain
 from ratelimits.identity import forwarded, untrusted_forwarding
 from ratelimits.identity.forwarded import Hop
-from ratelimits.policies.policy_snapshot import Address, Network
 
 UNIX = "unix"
 # No real chain of proxies is longer. Entries beyond it are ignored.
@@ -39,8 +39,12 @@ class Origin:
 
 
 def client_address(meta: Mapping[str, Any]) -> Address | None:
-    """Return the client's address from ``request.META``, or None if even the peer's is unknown (a Unix socket)."""
-    return origin(meta).address
+    """Return the client's address from ``request.META``, or None if even the peer's is unknown (a Unix socket).
+
+    Of a translated address (NAT64) it is the IPv4 address within. Whether a proxy is trusted is judged before that.
+    """
+    address = origin(meta).address
+    return plain(address) if address else None
 
 
 def origin(meta: Mapping[str, Any]) -> Origin:
@@ -122,7 +126,8 @@ def parse(text: str) -> Address | None:
 
 @lru_cache(maxsize=10_000)
 def group(address: Address) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
+    """Return what counts as one client: an IPv4 address, also an embedded one, or the /64 network of an IPv6 address."""
+    address = plain(address)
     if isinstance(address, IPv6Address):
         return str(ip_network((address, IPV6_PREFIX), strict=False))
     return str(address)

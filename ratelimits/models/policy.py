@@ -6,11 +6,12 @@ An edit takes effect in every process within two seconds.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
+
+from opsconsole.kit.ip_addresses import embeds_everybody
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 LONGEST_WINDOW = 30 * 86_400
@@ -146,7 +147,9 @@ def _method_error(methods: list[str]) -> str:
 def _network_error(networks: list[str]) -> str:
     for network in networks or []:
         try:
-            ip_network(network)
+            everybody = embeds_everybody(network)
         except ValueError:
             return f"{network!r} is not a network. Examples: 10.0.0.0/8, 2001:db8::/32, 192.0.2.7."
+        if everybody:
+            return f"Addresses in {network} count by the IPv4 address that they embed. Enter IPv4 networks instead."
     return ""

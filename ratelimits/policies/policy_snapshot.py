@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Literal
+
+from opsconsole.kit.ip_addresses import Address, Network, plain_network
 
 if TYPE_CHECKING:
     from ratelimits.models import Policy
-
-Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
 
 ENFORCE, SHADOW, OFF = "enforce", "shadow", "off"
 # From the strictest to the weakest.
@@ -44,6 +42,18 @@ class PolicySnapshot:
 
     def covers_method(self, method: str) -> bool:
         return not self.methods or method in self.methods
+
+    def exempts(self, address: Address | None) -> bool:
+        """Tell whether requests from this address are neither counted nor refused."""
+        return _is_in(address, self.allow)
+
+    def denies(self, address: Address | None) -> bool:
+        """Tell whether requests from this address, unless exempt, are refused without being counted."""
+        return self.mode == ENFORCE and _is_in(address, self.deny)
+
+
+def _is_in(address: Address | None, networks: tuple[Network, ...]) -> bool:
+    return bool(networks) and address is not None and any(address in network for network in networks)
 
 
 # The policy that counts the calls by which other services ask for decisions.
@@ -81,4 +91,4 @@ def snapshot_of(policy: Policy, mode: str = ENFORCE) -> PolicySnapshot:
 
 
 def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    return tuple(ip_network(text) for text in texts)
+    return tuple(plain_network(text) for text in texts)

@@ -16,7 +16,7 @@ from ratelimits.engine.decision import Decision
 from ratelimits.identity import caller, client_ip
 from ratelimits.identity.caller import Identity
 from ratelimits.policies import policy_cache
-from ratelimits.policies.policy_snapshot import OFF, Address, Network, PolicySnapshot
+from ratelimits.policies.policy_snapshot import OFF, PolicySnapshot
 from ratelimits.records import background_thread, recording, troubles
 from ratelimits.requests import responses
 
@@ -85,11 +85,11 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
     address = client_ip.client_address(request.META)
     counted: list[PolicySnapshot] = []
     for policy in policies:
-        if policy.name in state.checked or _is_in(address, policy.allow):
+        if policy.name in state.checked or policy.exempts(address):
             continue
         state.checked.add(policy.name)
         state.identities[policy.name] = caller.identify(request, policy.key)
-        if _is_in(address, policy.deny) and policy.mode == "enforce":
+        if policy.denies(address):
             state.decisions.append(
                 Decision(policy, allowed=False, exceeded=True, remaining=0, reset_after=0, denied=True)
             )
@@ -120,10 +120,6 @@ def _state(request: HttpRequest) -> LimitState:
         state = LimitState()
         setattr(request, ATTRIBUTE, state)
     return state
-
-
-def _is_in(address: Address | None, networks: Sequence[Network]) -> bool:
-    return bool(networks) and address is not None and any(address in network for network in networks)
 
 
 def finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
