@@ -10,7 +10,7 @@ from uuid import uuid4
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 
-ALL = ("jobs:write", "worker", "limits:check")
+ALL = ("jobs:write", "worker", "limits:check", "limits:free")
 
 
 def key(

@@ -20,6 +20,7 @@ from ninja.parser import Parser
 from ninja.responses import NinjaJSONEncoder
 
 import jobs.api.routes
+import ratelimits.api.freeing
 import ratelimits.api.routes
 from opsconsole import unavailable
 from opsconsole.api import description, unanswered
@@ -110,6 +111,7 @@ api.add_router("", jobs.api.routes.public)
 _mount(jobs.api.routes.producers, "jobs:write")
 _mount(jobs.api.routes.workers, "worker")
 _mount(ratelimits.api.routes.router, "limits:check", partial(_by_key, own_quota="limits:check"))
+_mount(ratelimits.api.freeing.router, "limits:free")
 
 
 @require_safe

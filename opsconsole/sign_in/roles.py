@@ -38,6 +38,7 @@ OPERATORS = {
     "jobs.change_failuregroup",
     "opsconsole.switch",
     "opsconsole.run_schedule",
+    "ratelimits.free_client",
 }
 ADMINISTRATORS = {
     "alerts.change_rule",

@@ -5,33 +5,55 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from opsconsole.kit import charts, exports
+from opsconsole.kit import audit, charts, exports
 from opsconsole.kit.charts import Series
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
+from opsconsole.kit.reasons import ReasonForm
+from opsconsole.kit.row_locks import locked
+from ratelimits.engine.store import StoreAway
 from ratelimits.identity import client_names
-from ratelimits.models import RateLimitHour, RateLimitRequest
+from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key
 from ratelimits.policies import policy_cache
+from ratelimits.policies.policy_cache import UnknownPolicy
 from ratelimits.records import usage_report
 from ratelimits.records.usage_report import Period, ReportLine, ReportQuery, RequestCounts
+from ratelimits.requests import freed_clients
+from ratelimits.requests.freed_clients import FreeRefused
 
 MAX_RECENT = 25
 Names: TypeAlias = Callable[[Iterable[str]], dict[str, str]]
+FREE = "ratelimits.free_client"
 PAGE = "admin:ratelimits_ratelimithour_changelist"
 CLIENT = "admin:ratelimits_ratelimithour_client"
 COLUMNS = ("hour (UTC)", "policy", "client (hash)", "client", "method", "route", "outcome", "requests")
+
+
+class FreeForm(ReasonForm):
+    policy = forms.ChoiceField(label="Under", required=False)
+    field_order = ("policy", "reason")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        names = sorted(policy_cache.current().by_name)
+        cast(forms.ChoiceField, self.fields["policy"]).choices = [
+            ("", "all policies"),
+            *zip(names, names, strict=True),
+        ]
 
 
 @admin.register(RateLimitHour)
@@ -40,6 +62,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("client/", wrap(self.client_view), name="ratelimits_ratelimithour_client"),
+            path("client/free/", wrap(self.free_view), name="ratelimits_ratelimithour_free"),
             path("export/", wrap(self.export_view), name="ratelimits_ratelimithour_export"),
             *super().get_urls(),
         ]
@@ -63,6 +86,35 @@ class LimitedRequestsAdmin(OnePageAdmin):
 
     def client_view(self, request: HttpRequest) -> HttpResponse:
         """Show one client, given by its key in the records or, for older hours, by its hash."""
+        return self._client_page(request)
+
+    def free_view(self, request: HttpRequest) -> HttpResponse:
+        """Forget what a client used, on POST."""
+        self._require_view(request)
+        if not request.user.has_perm(FREE):
+            raise PermissionDenied
+        key = request.GET.get("key", "")[:200]
+        if request.method != "POST" or not key:
+            return redirect(_client_url(key=key) if key else PAGE)
+        by = request.user.get_username()
+        with transaction.atomic():
+            locked(LimiterControl.objects.filter(pk=1)).get()
+            form = FreeForm(request.POST, version=freed_clients.version_of(key))
+            if form.is_valid():
+                policy, reason = form.cleaned_data["policy"], form.cleaned_data["reason"]
+                try:
+                    freed = freed_clients.free(
+                        key, policy=policy, account=audit.account_of(by), by=by, reason=reason
+                    )
+                except (FreeRefused, StoreAway, UnknownPolicy) as error:
+                    transaction.set_rollback(True)
+                    form.add_error(None, str(error))
+                else:
+                    messages.success(request, f"Freed. {freed_clients.in_words(freed)}")
+                    return redirect(_client_url(key=key))
+        return self._client_page(request, form)
+
+    def _client_page(self, request: HttpRequest, form: FreeForm | None = None) -> HttpResponse:
         self._require_view(request)
         key = request.GET.get("key", "")[:200]
         digest = hash_key(key) if key else request.GET.get("hash", "")[:64]
@@ -76,6 +128,8 @@ class LimitedRequestsAdmin(OnePageAdmin):
         context = {
             "title": names([key])[key] if key else f"Client {digest[:12]}",
             "key": key,
+            "free_form": form or _free_form(request, key),
+            "free_url": f"{reverse('admin:ratelimits_ratelimithour_free')}?{urlencode({'key': key})}",
             "digest": digest,
             "recent": _recent(RateLimitRequest.objects.filter(key=key), names) if key else [],
             "api_key": _api_key_url(key),
@@ -195,6 +249,11 @@ def _recent(records: QuerySet[RateLimitRequest], names: Names) -> list[tuple[Rat
     latest = list(records.annotate(db_now=Now()).order_by("-created_at")[:MAX_RECENT])
     named = names(record.key for record in latest)
     return [(record, named[record.key], _client_url(key=record.key)) for record in latest]
+
+
+def _free_form(request: HttpRequest, key: str) -> FreeForm | None:
+    may = bool(key) and request.user.has_perm(FREE)
+    return FreeForm(version=freed_clients.version_of(key)) if may else None
 
 
 def _client_url(**parameters: str) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from django import forms
 from django.contrib import admin, messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from opsconsole.kit.form_versions import Version
 
-from opsconsole.kit import audit
+from opsconsole.kit import audit, form_versions
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
+from opsconsole.kit.row_locks import locked
 from ratelimits.models import LimiterControl, LimiterTrouble, Mode
 from ratelimits.policies import global_switch
+from ratelimits.requests import lockout_check
+from ratelimits.requests.lockout_check import LocksOut, Requester
 
 PAGE = "admin:ratelimits_limitercontrol_changelist"
 PERMISSION = "ratelimits.switch_limiter"
@@ -24,28 +29,42 @@ RESULTS = {
 
 class LimiterModeForm(ReasonForm):
     mode = forms.ChoiceField(choices=Mode, widget=forms.RadioSelect)
-    field_order = ("mode", "reason")
+    confirm = forms.CharField(
+        required=False, max_length=50, widget=forms.TextInput(attrs={"autocomplete": "off", "size": 30})
+    )
+    field_order = ("mode", "reason", "confirm")
 
 
 @admin.register(LimiterControl)
 class LimiterAdmin(OnePageAdmin):
     def show(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, LimiterModeForm(initial={"mode": LimiterControl.load().mode}))
+        state = LimiterControl.load()
+        return self._page(request, LimiterModeForm(initial={"mode": state.mode}, version=_version(state)))
 
     def may_decide(self, request: HttpRequest) -> bool:
         return request.user.has_perm(PERMISSION)
 
     def decide(self, request: HttpRequest) -> HttpResponse:
-        form = LimiterModeForm(request.POST)
-        return self._switch(request, form) if form.is_valid() else self._page(request, form)
+        with transaction.atomic():
+            before = _version(locked(LimiterControl.objects.filter(pk=1)).get())
+            form = LimiterModeForm(request.POST, version=before)
+            if form.is_valid():
+                return self._switch(request, form, before)
+        return self._page(request, form)
 
-    def _switch(self, request: HttpRequest, form: LimiterModeForm) -> HttpResponse:
+    def _switch(self, request: HttpRequest, form: LimiterModeForm, before: Version) -> HttpResponse:
         mode, reason = form.cleaned_data["mode"], form.cleaned_data["reason"]
+        try:
+            lockout_check.refuse_unconfirmed_mode(mode, Requester.of(request), form.cleaned_data["confirm"])
+        except LocksOut as error:
+            form.add_error("confirm", str(error))
+            return self._page(request, form)
         if not global_switch.switch(mode, by=request.user.get_username(), reason=reason):
             messages.warning(request, f"Nothing was changed: the mode was {mode} already.")
             return redirect(PAGE)
-        result = RESULTS[Mode(mode)]
-        audit.log(request.user, [LimiterControl.load()], f"{result} {reason}")
+        result, after = RESULTS[Mode(mode)], LimiterControl.load()
+        changed = form_versions.difference(before, _version(after))
+        audit.log(request.user, [after], f"{result} {reason}", result=changed)
         messages.success(request, f"{result} The change takes effect in all processes within two seconds.")
         return redirect(PAGE)
 
@@ -58,3 +77,7 @@ class LimiterAdmin(OnePageAdmin):
             "may_switch": self.may_decide(request),
         }
         return self.render(request, "admin/ratelimits/limiter.html", context)
+
+
+def _version(state: LimiterControl) -> Version:
+    return form_versions.of_row(state, ["mode"])

@@ -10,13 +10,17 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from opsconsole.kit.versioned_admin import VersionedAdmin
 
+from opsconsole.kit.audit import Told
 from opsconsole.kit.display import age, badge
-from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.reasons import ReasonField
 from ratelimits.models import Mode, Policy
 from ratelimits.policies import wording
+from ratelimits.policies.policy_snapshot import snapshot_of
 from ratelimits.records import top_clients
+from ratelimits.requests import lockout_check
+from ratelimits.requests.lockout_check import LocksOut, Requester
 
 TONES = {Mode.ENFORCE: "good", Mode.SHADOW: "warning", Mode.OFF: "quiet"}
 
@@ -26,13 +30,39 @@ class PolicyForm(forms.ModelForm[Policy]):
         widgets = {"name": forms.TextInput(attrs={"size": 30})}
 
     reason = ReasonField()
+    confirm = forms.CharField(
+        required=False,
+        max_length=50,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "size": 30}),
+        help_text="Type the policy's name here if it is meant to refuse your own requests, the log-in, the hooks or the workers.",
+    )
+    # Who asks, from the request.
+    requester: Requester
 
     def clean_methods(self) -> list[str]:
         return [method.upper() for method in self.cleaned_data["methods"]]
 
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]  # Django's hook, which the stubs leave out
+        if not self.errors:
+            self._refuse_to_lock_out()
+
+    def _refuse_to_lock_out(self) -> None:
+        # Judged as if all policies were enforced: the global mode may be back at any time.
+        stored = Policy.objects.filter(pk=self.instance.pk)
+        try:
+            lockout_check.refuse_unconfirmed(
+                [snapshot_of(policy) for policy in stored],
+                [snapshot_of(self.instance)],
+                self.requester,
+                self.cleaned_data["confirm"],
+            )
+        except LocksOut as error:
+            self.add_error("confirm", str(error))
+
 
 @admin.register(Policy)
-class PolicyAdmin(TitledAdmin):
+class PolicyAdmin(VersionedAdmin):
     form = PolicyForm
     list_display = ("name", "rate", "state", "precision", "covers", "key", "changed")
     sortable_by = ()
@@ -41,7 +71,7 @@ class PolicyAdmin(TitledAdmin):
     readonly_fields = ("meaning", "clients")
     quotes = MappingProxyType({"clients": "ratelimits_ratelimithour"})
     fieldsets = (
-        (None, {"fields": ("meaning", "name", "limit", "window_seconds", "mode", "reason")}),
+        (None, {"fields": ("meaning", "name", "limit", "window_seconds", "mode", "reason", "confirm")}),
         ("Requests", {"fields": ("path_prefixes", "methods", "position")}),
         ("Clients", {"fields": ("key", "allow_networks", "deny_networks")}),
         ("Counting", {"fields": ("algorithm", "when_store_is_away")}),
@@ -93,6 +123,11 @@ class PolicyAdmin(TitledAdmin):
             rows,
         )
 
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(request, *args, **kwargs)
+        form.requester = Requester.of(request)
+        return form
+
     def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> tuple[str, ...]:
         # Counts, records and views refer to a policy by its name.
         return (*self.readonly_fields, "name") if obj else self.readonly_fields
@@ -105,27 +140,14 @@ class PolicyAdmin(TitledAdmin):
         obj.changed_by = request.user.get_username()
         super().save_model(request, obj, form, change)
 
-    def construct_change_message(  # type: ignore[override]  # Django keeps texts, too
+    def construct_change_message(
         self,
         request: HttpRequest,
         form: Any,
         formsets: Any,
         add: bool = False,  # noqa: FBT001, FBT002 - Django's signature
-    ) -> str:
-        """Return the text for the audit log: old and new values, and the reason."""
-        reason = form.cleaned_data["reason"]
+    ) -> Any:
+        """Return the text for the audit log: what a new policy means, or what differs from before; and the reason."""
         if add:
-            return f"Added: {wording.meaning(form.instance)} {reason}"
-        changes = [
-            f"{form.fields[name].label or name}: "
-            f"{_as_text(form.initial.get(name))} to {_as_text(form.cleaned_data[name])}"
-            for name in form.changed_data
-            if name != "reason"
-        ]
-        return f"{'; '.join(changes) or 'Nothing changed'}. {reason}"
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+            return str(Told(f"Added: {wording.meaning(form.instance)}", form.cleaned_data["reason"]))
+        return super().construct_change_message(request, form, formsets, add)

@@ -99,6 +99,11 @@ class Admissions:
                     client.generation = generation
                     client.untold.clear()
 
+    def forget(self, key: str) -> None:
+        """Forget a client that an operator frees."""
+        with self._lock:
+            self._clients.pop(key, None)
+
     def left(self, key: str, policy: PolicySnapshot) -> int | None:
         """Return how much of the limit was left at the store's last answer; None if that is a window ago or longer."""
         client = self._clients.get(key)

@@ -31,6 +31,9 @@ class BlockedClients:
         with self._lock:
             self._until.clear()
 
+    def forget(self, key: str) -> None:
+        self._until.pop(key, None)
+
     def seconds_left(self, key: str, policy: PolicySnapshot) -> float:
         """Return how long the client stays blocked, or 0 if it is not known to be blocked."""
         entry = self._until.get(key)

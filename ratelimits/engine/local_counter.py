@@ -65,6 +65,12 @@ class LocalWindows:
             free = times[leaving] + length - now + 1 if times else length
             return LocalCount(fits=fits, used=len(times), free=free / MICROSECONDS)
 
+    def forget(self, key: str) -> None:
+        """Forget the requests counted under this key."""
+        with self._lock:
+            _, times = self._windows.pop(key, (0, deque[int]()))
+            self._requests -= len(times)
+
     def _times(self, key: str, length: int, now: int) -> deque[int]:
         if key not in self._windows and len(self._windows) >= self._max_keys:
             self._sweep(now)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from django.conf import settings
 from redis.exceptions import RedisError, ResponseError
 
+from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.engine.admissions import Admissions
 from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
@@ -27,6 +28,11 @@ from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
 
 log = logging.getLogger(__name__)
+
+
+class StoreAway(OpsConsoleError):
+    """What was asked for needs the shared store, which does not answer; the message says what was not done."""
+
 
 MICROSECONDS = 1_000_000
 LOG_REFUSALS_EVERY_SECONDS = 60.0
@@ -62,6 +68,11 @@ def check_all(
 def remaining(policy: PolicySnapshot, identity: str) -> int | None:
     """Return how much of its limit a client has left, without counting; None if only the store knows and doesn't answer."""
     return _engine.remaining(policy, identity)
+
+
+def free(policies: Sequence[PolicySnapshot], identity: str) -> list[int]:
+    """Forget what a client used under each policy, and return how much that was. Raise ``StoreAway`` without the store."""
+    return _engine.free(policies, identity)
 
 
 def degraded() -> str:
@@ -161,6 +172,28 @@ class Engine:
             else:
                 return self._decisions_of_store(counted, answer, cost, asked_at)
         return [self._decide_without_store(policy, key, cost) for policy, key in counted]
+
+    def free(self, policies: Sequence[PolicySnapshot], identity: str) -> list[int]:
+        """Forget a client's counts in the store and in this process. The store's answer is awaited, also during an outage."""
+        keys = [f"{PREFIX}{policy.name}:{identity}" for policy in policies]
+        for key in keys:
+            self.admissions.forget(key)
+            self.local.forget(key)
+        try:
+            if self.store is None:
+                return [0 for _ in keys]
+            counts = [
+                self.store.ask([(policy, key)], 0).numbers[1]
+                for policy, key in zip(policies, keys, strict=True)
+            ]
+            self.store.delete(keys)
+        except RedisError as error:
+            raise StoreAway(
+                f"The store does not answer, so nothing was freed in it: {type(error).__name__}. Try again."
+            ) from error
+        for key in keys:
+            self.blocked.forget(key)
+        return counts
 
     def tell(self) -> None:
         """Tell the store what it has lost or missed about clients that make no requests to this process now."""

@@ -71,6 +71,11 @@ class Store:
             numbers = self._send(b"EVAL", self._text, arguments)
         return Answer(numbers[0], numbers[1:])
 
+    def delete(self, keys: Sequence[str]) -> None:
+        """Forget what is counted under these keys. One at a time: on a cluster they may be on several nodes."""
+        for key in keys:
+            self._send(b"DEL", key.encode(), [])
+
     def probe(self) -> None:
         """Count a request under a key of our own, as for a client. This needs all that the limiter needs, such as writing."""
         self.ask([(PROBE, f"{PREFIX}{PROBE.name}")], 1)

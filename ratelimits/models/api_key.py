@@ -17,6 +17,7 @@ class Scope(models.TextChoices):
     JOBS_WRITE = "jobs:write", "jobs:write: submit jobs"
     WORKER = "worker", "worker: claim and run jobs"
     LIMITS_CHECK = "limits:check", "limits:check: check rate limits for other services"
+    LIMITS_FREE = "limits:free", "limits:free: free clients that used up their limit"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

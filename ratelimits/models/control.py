@@ -16,13 +16,19 @@ class LimiterControl(models.Model):
     changed_by = models.TextField(blank=True, db_default="")
     reason = models.TextField(blank=True, db_default="")
     version = models.BigIntegerField(db_default=1, help_text="A trigger raises it with each change.")
+    freed = models.BigIntegerField(
+        db_default=0, help_text="Raised when a client is freed, so that no process remembers it as blocked."
+    )
     salt = models.TextField(help_text="The salt of the hashed client keys in the rollups.")
 
     class Meta:
         db_table = "rate_limit_control"
         verbose_name = "limiter control"
         default_permissions = ("view",)
-        permissions = [("switch_limiter", "Can switch all rate limits to shadow or off")]
+        permissions = [
+            ("switch_limiter", "Can switch all rate limits to shadow or off"),
+            ("free_client", "Can free a client that used up its limit"),
+        ]
         constraints = [models.CheckConstraint(condition=models.Q(id=1), name="rate_limit_control_one_row")]
 
     def __str__(self) -> str:

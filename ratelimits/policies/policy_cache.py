@@ -34,7 +34,7 @@ class UnknownPolicy(OpsConsoleError):
 class PolicySet:
     """All policies as of ``version``. ``mode`` is the global mode, which the policies' own modes already include."""
 
-    version: tuple[int, str] | None
+    version: tuple[int, str, int] | None
     mode: str
     by_name: dict[str, PolicySnapshot]
     # The policies that cover requests by path, in order of their positions.
@@ -102,13 +102,15 @@ def refresh(*, wait: bool = False) -> None:
 
 def _read(cached: PolicySet | None) -> PolicySet:
     # Read the version first: an edit committed in between is then read twice rather than missed.
-    row = LimiterControl.objects.values_list("version", "salt", "mode").first()
-    version, mode = ((row[0], row[1]), row[2]) if row else (None, ENFORCE)
+    row = LimiterControl.objects.values_list("version", "salt", "freed", "mode").first()
+    version, mode = (row[:3], row[3]) if row else (None, ENFORCE)
     if cached and version is not None and cached.version == version:
         return cached
     snapshots = {policy.name: policy_snapshot.snapshot_of(policy, mode) for policy in Policy.objects.all()}
-    if cached:
-        # Keep the same object for an unchanged policy, so that its blocked clients stay valid.
+    freed = cached and cached.version and version and cached.version[2] != version[2]
+    if cached and not freed:
+        # Keep the same object for an unchanged policy, so that its blocked clients stay valid. After a client was freed,
+        # each blocked client asks the store once more.
         snapshots = {name: _keep_if_equal(cached.by_name.get(name), new) for name, new in snapshots.items()}
     return _policy_set(version, mode, snapshots)
 
@@ -118,7 +120,7 @@ def _keep_if_equal(old: PolicySnapshot | None, new: PolicySnapshot) -> PolicySna
 
 
 def _policy_set(
-    version: tuple[int, str] | None, mode: str, snapshots: dict[str, PolicySnapshot]
+    version: tuple[int, str, int] | None, mode: str, snapshots: dict[str, PolicySnapshot]
 ) -> PolicySet:
     missing_presets = {
         name: replace(preset, mode=mode) if mode != ENFORCE else preset

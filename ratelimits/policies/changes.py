@@ -1,0 +1,103 @@
+"""Changes of policies from the shell: the same rules as in the admin, also while nobody gets into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from opsconsole.kit import audit, form_versions, reasons
+from opsconsole.kit.audit import Told
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.row_locks import locked
+from ratelimits.models import LimiterControl, Policy
+from ratelimits.policies import policy_cache
+from ratelimits.policies.policy_snapshot import PolicySnapshot, snapshot_of
+
+FIELDS = (
+    "limit",
+    "window_seconds",
+    "mode",
+    "path_prefixes",
+    "methods",
+    "position",
+    "key",
+    "allow_networks",
+    "deny_networks",
+    "algorithm",
+    "when_store_is_away",
+)
+LISTS = {"path_prefixes", "methods", "allow_networks", "deny_networks"}
+NUMBERS = {"limit", "window_seconds", "position"}
+# Refuses a change of a policy, from its snapshots before and after, by raising.
+Check = Callable[[PolicySnapshot, PolicySnapshot], None]
+
+
+class ChangeRefused(OpsConsoleError):
+    """The policy was not changed; the message says why."""
+
+
+def change(name: str, values: Mapping[str, Any], *, by: str, reason: str, check: Check) -> str:
+    """Change these fields of a policy and return what differs, which is '' if nothing does. The audit says so.
+
+    ``values`` are texts, lists separated by commas. Raise ``ChangeRefused`` for an unknown policy, field or value, and without
+    a reason; ``check`` raises what it likes.
+    """
+    reason = reasons.required(reason, ChangeRefused)
+    read = {field: _read(field, text) for field, text in values.items()}
+    with transaction.atomic():
+        policy = locked(Policy.objects.filter(name=name)).first()
+        if policy is None:
+            names = ", ".join(Policy.objects.order_by("name").values_list("name", flat=True))
+            raise ChangeRefused(f"There is no policy '{name}'. Policies: {names}. Nothing was changed.")
+        earlier, before = snapshot_of(policy), form_versions.of_row(policy, FIELDS)
+        for field, value in read.items():
+            setattr(policy, field, value)
+        _validate(policy)
+        check(earlier, snapshot_of(policy))
+        policy.changed_by = by
+        policy.save()
+        policy.refresh_from_db()
+        after = form_versions.of_row(policy, FIELDS)
+        if before == after:
+            transaction.set_rollback(True)
+            return ""
+        fields = Policy._meta.concrete_fields  # noqa: SLF001 - documented
+        labels = {field.name: str(field.verbose_name).capitalize() for field in fields}
+        did = form_versions.difference(before, after, labels)
+        told = Told(f"{did}. By {by} with a command.", reason)
+        audit.log_of(audit.account_of(by).pk, Policy, str(policy.pk), policy.name, told)
+    policy_cache.clear()
+    return did
+
+
+def log_mode(by: str, before: str, after: str, reason: str) -> None:
+    """Write the audit of a change of the global mode with a command."""
+    told = Told(f"Mode: {before} to {after}. By {by} with a command.", reason)
+    audit.log_of(audit.account_of(by).pk, LimiterControl, "1", "limiter", told)
+
+
+def _read(field: str, text: Any) -> Any:
+    if field not in FIELDS:
+        raise ChangeRefused(f"There is no field '{field}'. Fields: {', '.join(FIELDS)}. Nothing was changed.")
+    if field in LISTS:
+        words = [word.strip() for word in str(text).split(",") if word.strip()]
+        return [word.upper() for word in words] if field == "methods" else words
+    if field in NUMBERS:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise ChangeRefused(
+                f"'{text}' is not a whole number, as {field} needs. Nothing was changed."
+            ) from error
+    return str(text)
+
+
+def _validate(policy: Policy) -> None:
+    try:
+        policy.full_clean()
+    except ValidationError as error:
+        told = "; ".join(f"{field}: {' '.join(found)}" for field, found in error.message_dict.items())
+        raise ChangeRefused(f"{told} Nothing was changed.") from error

@@ -1,0 +1,99 @@
+"""Clients that an operator frees: what they used is forgotten, under one policy or all, and the audit says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import F
+from opsconsole.kit.form_versions import Value, Version
+
+from opsconsole.kit import audit, form_versions, reasons
+from opsconsole.kit.audit import Told
+from opsconsole.kit.counting import exactly
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.row_locks import locked
+from opsconsole.kit.storable import plain_text
+from ratelimits.engine import store
+from ratelimits.identity import client_ip, client_names
+from ratelimits.models import LimiterControl, RateLimitHour
+from ratelimits.policies import policy_cache
+from ratelimits.policies.policy_snapshot import OFF
+
+KINDS = ("address:", "user:", "key:", "check:")
+
+
+class FreeRefused(OpsConsoleError):
+    """No client was freed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What a client had used under a policy."""
+
+    policy: str
+    requests: int
+
+
+def free(client: str, *, policy: str = "", account: User, by: str, reason: str) -> list[Freed]:
+    """Forget what a client used under one policy, or under all of them. Return the policies under which it had used any.
+
+    ``client`` is its key in the records, such as "address:203.0.113.7". Every process lets its next request through
+    within two seconds. Raise ``FreeRefused`` without a reason or a client, ``UnknownPolicy``, or ``StoreAway``.
+    """
+    reason = reasons.required(reason, FreeRefused)
+    client = key_of(client)
+    current = policy_cache.current()
+    policies = [current.get(policy)] if policy else list(current.by_name.values())
+    policies = [each for each in policies if each.mode != OFF]
+    with transaction.atomic():
+        # All at once: two who free a client at the same moment wait for each other.
+        locked(LimiterControl.objects.filter(pk=1)).get()
+        LimiterControl.objects.filter(pk=1).update(freed=F("freed") + 1, version=F("version") + 1)
+        counts = store.free(policies, client)
+        freed = [Freed(each.name, used) for each, used in zip(policies, counts, strict=True) if used]
+        did = f"Freed by {by} under {policy or 'all policies'}."
+        told = Told(did, reason, in_words(freed))
+        audit.log_of(account.pk, RateLimitHour, client, client_names.names([client])[client], told)
+    policy_cache.clear()
+    return freed
+
+
+def in_words(freed: Sequence[Freed]) -> str:
+    """Say what was forgotten, such as '10 requests under strict'."""
+    told = [f"{exactly(each.requests, 'request')} under {each.policy}" for each in freed]
+    return f"Forgotten: {', '.join(told)}." if told else "It had used nothing."
+
+
+def key_of(term: str) -> str:
+    """Return a client's key in the records, for an address in any notation, a name, or the key itself.
+
+    Raise ``FreeRefused`` if it is nobody or could be several clients.
+    """
+    term = plain_text(term).strip()[:200]
+    if term.startswith(KINDS):
+        kind, _, value = term.partition(":")
+        address = client_ip.parse(value.partition("/")[0]) if kind == "address" else None
+        return f"address:{client_ip.group(address)}" if address else term
+    if address := client_ip.parse(term.partition("/")[0]):
+        return f"address:{client_ip.group(address)}"
+    found = [each for each in client_names.find(term) if not each.key.startswith("check:")]
+    if len(found) != 1:
+        some = "; ".join(f"{each.key} ({each.name})" for each in found) or "none"
+        raise FreeRefused(
+            f"Name one client, by its address or its key in the records. Clients that match: {some}. Nothing was changed."
+        )
+    return found[0].key
+
+
+def version_of(client: str) -> Version:
+    """Return the version of a form that frees this client: when it was freed last."""
+    kind = ContentType.objects.get_for_model(RateLimitHour)
+    last = LogEntry.objects.filter(content_type=kind, object_id=client).order_by("-pk").first()
+    text = f"{form_versions.shown(last.action_time)} by {last.user.get_username()}" if last else "never"
+    label = RateLimitHour._meta.label_lower  # noqa: SLF001 - Django documents it
+    return form_versions.of_something(label, client, {"freed": Value.of(last and last.pk, text)})

@@ -1,0 +1,230 @@
+"""Whether a change of the limits would lock people out: the one who makes it, other people, hooks, or running workers.
+
+A policy is asked for its decisions about the requests that these people and programs make next, by the code that decides
+about requests, on a clock and with counts of its own. Health checks are answered before the limiter, so no policy can
+refuse them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from ipaddress import ip_address
+
+from django.db.models import Sum
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.urls import reverse
+
+from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.ip_addresses import Address, plain
+from ratelimits.engine import store
+from ratelimits.engine.store import Engine
+from ratelimits.engine.store_client import PREFIX
+from ratelimits.identity import caller, client_ip
+from ratelimits.models import ApiKey, LimiterControl, Policy, RateLimitRequest, Scope
+from ratelimits.policies.policy_snapshot import ENFORCE, PolicySnapshot, snapshot_of
+
+# How long somebody waits, altogether, on the way to undo a change.
+PATIENCE = 90.0
+# A worker's beats, where no request of its key was recorded in the last hour.
+BEATS_PER_HOUR = 240
+MOST_SIMULATED = 2_000
+RECENT = timedelta(days=1)
+WORKERS_PATH = "/api/workers/beat"
+# Addresses all over the internet, and those that private networks have.
+EVERYWHERE = (
+    tuple(ip_address(f"{first}.113.7.9") for first in range(1, 224, 6)),
+    tuple(ip_address(f"2{digit:x}01:db9:7::9") for digit in range(16)),
+)
+PRIVATE = tuple(map(ip_address, ("127.0.0.1", "10.113.7.9", "172.20.7.9", "192.168.7.9", "fd00:7::9")))
+
+
+class LocksOut(OpsConsoleError):
+    """The change would lock people out, and was not confirmed. The message says whom, and how to confirm it."""
+
+
+@dataclass(frozen=True)
+class Requester:
+    """Who makes the change: the address, and the value under which each kind of policy counts their requests."""
+
+    address: Address | None
+    signed_in: dict[str, str]
+    anonymous: str
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Requester:
+        values = {
+            key: caller.identify(request, key).value for key in ("default", "user", "api_key", "address")
+        }
+        return cls(client_ip.client_address(request.META), values, values["address"])
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request that somebody makes ``after`` this many seconds."""
+
+    method: str
+    path: str
+    after: float = 2.0
+    signed_in: bool = True
+
+
+def refuse_unconfirmed(
+    before: Sequence[PolicySnapshot],
+    after: Sequence[PolicySnapshot],
+    requester: Requester | None,
+    confirmed: str,
+) -> None:
+    """Raise ``LocksOut`` if the policies as changed lock somebody out whom they did not before, unless that is confirmed.
+
+    It is confirmed by the name of the first policy that does. ``requester`` is None for a command.
+    """
+    known = {policy.name: policy for policy in before}
+    for policy in after:
+        if confirmed == policy.name:
+            continue
+        earlier = known.get(policy.name)
+        present = set(locked_out(earlier, requester)) if earlier else set()
+        if found := [who for who in locked_out(policy, requester) if who not in present]:
+            raise LocksOut(
+                f"The policy '{policy.name}' would refuse {'; '.join(found)}. Nothing was changed. If you mean that, "
+                f"confirm it by typing the name of the policy: {policy.name}"
+            )
+
+
+def refuse_unconfirmed_mode(mode: str, requester: Requester | None, confirmed: str) -> None:
+    """Raise ``LocksOut`` if the global mode brings policies back that lock somebody out, unless that is confirmed."""
+    if mode != ENFORCE or LimiterControl.load().mode == ENFORCE:
+        return
+    refuse_unconfirmed([], [snapshot_of(policy) for policy in Policy.objects.all()], requester, confirmed)
+
+
+def locked_out(policy: PolicySnapshot, requester: Requester | None) -> list[str]:
+    """Return whom the policy would refuse, in words; it counts as it would with the global mode 'enforce'."""
+    if policy.mode != ENFORCE:
+        return []
+    found = [
+        ("your own requests to undo this", requester is not None and _refuses_requester(policy, requester)),
+        ("most people at the log-in and in the console", _refuses_most(policy, _way_back(), people=True)),
+        (
+            "Amazon SNS at the hook",
+            _refuses_most(policy, [Visit("POST", reverse("hooks-sns"), 6.0, signed_in=False)] * 5),
+        ),
+        ("running workers at the API", _refuses_workers(policy)),
+    ]
+    return [who for who, refused in found if refused]
+
+
+def _way_back() -> list[Visit]:
+    """Return the requests of somebody who logs in and changes a policy back."""
+    login, policies = reverse("admin:login"), reverse("admin:ratelimits_policy_changelist")
+    change = reverse("admin:ratelimits_policy_change", args=[1])
+    return [
+        Visit("GET", login, signed_in=False),
+        Visit("POST", login, signed_in=False),
+        *(Visit("GET", path) for path in (reverse("admin:index"), policies, change, reverse("admin:jsi18n"))),
+        Visit("POST", change),
+        Visit("GET", policies),
+    ]
+
+
+def _refuses_requester(policy: PolicySnapshot, requester: Requester) -> bool:
+    """Tell whether the person's own next requests are refused, with what the store counts of theirs already."""
+    trial = _Trial(policy, requester.address, requester.signed_in[policy.key], requester.anonymous)
+    trial.begin_with_present_counts()
+    return trial.refuses(_way_back(), PATIENCE)
+
+
+def _refuses_most(policy: PolicySnapshot, visits: Sequence[Visit], *, people: bool = False) -> bool:
+    """Tell whether the policy refuses most addresses of one kind, IPv4 or IPv6."""
+    for addresses in EVERYWHERE:
+        refused = sum(
+            _of_stranger(policy, address, people=people).refuses(visits, PATIENCE) for address in addresses
+        )
+        if refused > len(addresses) // 2:
+            return True
+    return False
+
+
+def _of_stranger(policy: PolicySnapshot, address: Address, *, people: bool) -> _Trial:
+    value = f"address:{client_ip.group(address)}"
+    return _Trial(
+        policy, address, "user:(somebody)" if people and policy.key in {"default", "user"} else value, value
+    )
+
+
+def _refuses_workers(policy: PolicySnapshot) -> bool:
+    """Tell whether workers whose keys were used lately are refused: at their rate of the last hour, or where they may be."""
+    keys = ApiKey.objects.valid().filter(scopes__contains=[Scope.WORKER], last_used_at__gt=Now() - RECENT)
+    for key in keys:
+        named = key.policy == policy.name
+        if not named and not policy.covers(WORKERS_PATH, "POST"):
+            continue
+        by_key = policy.key in {"default", "api_key"}
+        requests = _requests_in_last_hour(f"key:{key.pk}") if by_key else BEATS_PER_HOUR
+        visits = [Visit("POST", WORKERS_PATH, 3600 / requests)] * min(requests, MOST_SIMULATED)
+        for address in PRIVATE:
+            if policy.denies(plain(address)) and not policy.exempts(plain(address)):
+                return True
+        for address in EVERYWHERE[0][:1]:
+            value = f"key:{key.pk}" if by_key else f"address:{address}"
+            if _Trial(replace(policy, deny=()), address, value, value, named=named).refuses(visits, 0.0):
+                return True
+        if _refuses_most(replace(policy, prefixes=("/",)) if named else policy, visits[:1]):
+            return True
+    return False
+
+
+def _requests_in_last_hour(key: str) -> int:
+    """Return how many requests of this client were recorded, or what one worker makes if none were."""
+    rows = RateLimitRequest.objects.filter(key=key, created_at__gt=Now() - timedelta(hours=1))
+    per_policy = (
+        rows.values("policy").annotate(sum=Sum("hits")).order_by("-sum").values_list("sum", flat=True)
+    )
+    return max(BEATS_PER_HOUR, per_policy.first() or 0)
+
+
+class _Trial:
+    """One policy and one client, on a clock and with counts of their own. ``named``: a view names the policy, so it covers all."""
+
+    def __init__(
+        self,
+        policy: PolicySnapshot,
+        address: Address | None,
+        signed_in: str,
+        anonymous: str,
+        *,
+        named: bool = False,
+    ) -> None:
+        self.policy, self.address, self.named = policy, address, named
+        self.signed_in, self.anonymous = signed_in, anonymous
+        self.now = 0.0
+        self.engine = Engine(None, clock=lambda: self.now)
+
+    def begin_with_present_counts(self) -> None:
+        for value in {self.signed_in, self.anonymous}:
+            left = store.remaining(self.policy, value)
+            used = 0 if left is None else self.policy.limit - left
+            if used:
+                key = f"{PREFIX}{self.policy.name}:{value}"
+                self.engine.local.count(key, self.policy.limit, self.policy.window, used)
+
+    def refuses(self, visits: Iterable[Visit], patience: float) -> bool:
+        """Tell whether one of these visits is refused, or all of them together have to wait for longer than this."""
+        for visit in visits:
+            self.now += visit.after
+            if not (self.named or self.policy.covers(visit.path, visit.method)) or self.policy.exempts(
+                self.address
+            ):
+                continue
+            if self.policy.denies(self.address):
+                return True
+            value = self.signed_in if visit.signed_in else self.anonymous
+            while not (decision := self.engine.check_all([self.policy], [value])[0]).allowed:
+                patience -= decision.reset_after
+                if patience < 0:
+                    return True
+                self.now += decision.reset_after
+        return False

@@ -1,0 +1,177 @@
+"""Changes of the limits that would lock people out: refused in the admin and the shell, unless confirmed by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from ratelimits.engine import store
+from ratelimits.models import ApiKey, LimiterControl, Policy
+from ratelimits.policies import policy_cache
+from ratelimits.policies.policy_snapshot import snapshot_of
+from ratelimits.requests import lockout_check
+from tests.keys import key
+from tests.ratelimits.admin.test_policy import ADD, FORM, SWITCH, change
+from tests.sending import send
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("live_policies")]
+
+HOUR = 3_600
+
+
+def refused(answer: Any, name: str = "new") -> bool:
+    """Tell whether the change was refused with a sentence that says how to confirm it."""
+    page = answer.content.decode()
+    assert (answer.status_code == 200) == ("confirm it by typing the name of the policy" in page), page[:2000]
+    return (
+        answer.status_code == 200 and "would refuse" in page and not Policy.objects.filter(name=name).exists()
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"path_prefixes": "/", "deny_networks": "0.0.0.0/0,::/0"},
+        {"path_prefixes": "/admin/", "deny_networks": "203.0.113.7"},
+        {"path_prefixes": "/admin/login/", "methods": "POST", "deny_networks": "203.0.113.0/24"},
+        {"path_prefixes": "/", "deny_networks": "0.0.0.0/1,128.0.0.0/1"},
+        {"path_prefixes": "/", "deny_networks": "0.0.0.0/2,64.0.0.0/2,128.0.0.0/2,192.0.0.0/2"},
+        {"path_prefixes": "/", "deny_networks": "::ffff:203.0.113.7"},
+        {"path_prefixes": "/", "deny_networks": "0.0.0.0/0", "allow_networks": "10.0.0.0/8"},
+        # Others would be locked out: people, Amazon SNS.
+        {"path_prefixes": "/", "deny_networks": "0.0.0.0/0,::/0", "allow_networks": "203.0.113.0/24"},
+        {"path_prefixes": "/hooks/", "deny_networks": "0.0.0.0/0"},
+        {"path_prefixes": "/hooks/", "limit": 1, "window_seconds": HOUR},
+        # Too few requests to undo it, by user or by address, in some methods only.
+        {"path_prefixes": "/admin", "limit": 1, "window_seconds": HOUR},
+        {"path_prefixes": "/admin", "limit": 3, "window_seconds": HOUR, "key": "address"},
+        {"path_prefixes": "/", "limit": 1, "window_seconds": HOUR, "methods": "POST"},
+        {"path_prefixes": "/", "limit": 4, "window_seconds": 600, "algorithm": "counter"},
+    ],
+)
+def test_policy_that_locks_out_is_refused_unless_confirmed(
+    client: Client, operator: Client, fields: dict[str, Any]
+) -> None:
+    entries: dict[str, Any] = FORM | {"name": "new"} | fields
+    peer: dict[str, Any] = {"REMOTE_ADDR": "203.0.113.7"}
+
+    assert refused(operator.post(ADD, entries, **peer))
+    assert refused(operator.post(ADD, entries | {"confirm": "yes"}, **peer))
+    assert operator.post(ADD, entries | {"confirm": "new"}, **peer).status_code == 302
+    assert Policy.objects.filter(name="new").exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"path_prefixes": "/admin/", "deny_networks": "198.51.100.0/24,2001:db8::/32"},
+        {"path_prefixes": "/", "limit": 20},
+        {"path_prefixes": "/admin/login/", "limit": 5, "methods": "POST"},
+        {"path_prefixes": "/admin", "limit": 1, "window_seconds": 5},
+        {"path_prefixes": "/api/", "limit": 1, "window_seconds": HOUR},
+        {"path_prefixes": "/", "deny_networks": "0.0.0.0/0", "mode": "shadow"},
+        {"path_prefixes": "/", "deny_networks": "0.0.0.0/0", "mode": "off"},
+        # Health checks are answered before the limiter.
+        {"path_prefixes": "/healthz,/readyz", "deny_networks": "0.0.0.0/0,::/0"},
+        {"deny_networks": "0.0.0.0/0"},
+    ],
+)
+def test_policy_that_locks_nobody_out_needs_no_confirmation(operator: Client, fields: dict[str, Any]) -> None:
+    answer = operator.post(ADD, FORM | {"name": "new"} | fields, REMOTE_ADDR="203.0.113.7")
+    assert answer.status_code == 302, answer.content.decode()[:3000]
+
+
+def test_health_checks_are_answered_whatever_the_policies_say(client: Client) -> None:
+    Policy.objects.create(name="new", limit=1, path_prefixes=["/"], deny_networks=["0.0.0.0/0", "::/0"])
+    assert client.get("/healthz").status_code == 200
+
+
+def test_what_the_store_counts_already_counts(operator: Client) -> None:
+    policy = Policy.objects.create(
+        name="new", limit=100, window_seconds=HOUR, path_prefixes=["/admin/"], mode="shadow"
+    )
+    user = f"user:{operator.session['_auth_user_id']}"
+    entries = FORM | {"limit": 50, "window_seconds": HOUR, "path_prefixes": "/admin/"}
+    for _ in range(48):
+        store.check(snapshot_of(policy), user)
+
+    assert "would refuse your own requests" in send(operator, change("new"), entries).content.decode()
+    assert Policy.objects.get(pk=policy.pk).limit == 100
+    assert send(operator, change("new"), entries | {"limit": 90}).status_code == 302
+
+
+def test_enabling_widening_and_switching_are_judged_too(operator: Client) -> None:
+    Policy.objects.create(name="new", limit=10, path_prefixes=["/"], mode="off", deny_networks=["127.0.0.1"])
+    Policy.objects.create(name="narrow", limit=10, path_prefixes=["/shop/"], deny_networks=["127.0.0.1"])
+    enabled = FORM | {"limit": 10, "path_prefixes": "/", "deny_networks": "127.0.0.1"}
+    assert "would refuse your own requests" in send(operator, change("new"), enabled).content.decode()
+    widened = send(operator, change("narrow"), enabled)
+    assert "would refuse your own requests" in widened.content.decode()
+    assert Policy.objects.get(name="narrow").path_prefixes == ["/shop/"]
+
+    LimiterControl.objects.update(mode="off")
+    Policy.objects.filter(name="new").update(mode="enforce")
+    entries = {"mode": "enforce", "reason": "x"}
+    assert "would refuse your own requests" in send(operator, SWITCH, entries).content.decode()
+    assert LimiterControl.load().mode == "off"
+    assert send(operator, SWITCH, entries | {"confirm": "new"}).status_code == 302
+
+
+def test_running_workers_are_not_slowed_by_accident(operator: Client) -> None:
+    api_key, _ = key(scopes=["worker"])
+    tight = FORM | {"name": "new", "path_prefixes": "/api/", "limit": 60, "window_seconds": HOUR}
+    assert operator.post(ADD, tight).status_code == 302, "no worker uses its key"
+    Policy.objects.filter(name="new").delete()
+    ApiKey.objects.update(last_used_at=timezone.now())
+
+    assert "running workers" in operator.post(ADD, tight).content.decode()
+    assert (
+        "running workers"
+        in operator.post(ADD, tight | {"limit": 1000, "deny_networks": "10.0.0.0/8"}).content.decode()
+    )
+    assert operator.post(ADD, tight | {"limit": 1000}).status_code == 302
+    # The policy that the key names covers its requests, whatever its paths are.
+    entries = FORM | {"limit": 60, "window_seconds": HOUR, "position": 40, "key": "api_key"}
+    assert "running workers" in send(operator, change("api-key"), entries).content.decode()
+    assert api_key.policy == "api-key"
+
+
+def test_commands_ask_for_the_same_confirmation() -> None:
+    Policy.objects.create(name="new", limit=100, path_prefixes=["/"], mode="off", deny_networks=["0.0.0.0/0"])
+    with pytest.raises(CommandError, match="typing the name of the policy: new"):
+        call_command("rate_limits", "enable", "new", reason="x")
+    assert Policy.objects.get(name="new").mode == "off" and not LogEntry.objects.exists()
+    call_command("rate_limits", "enable", "new", reason="x", confirm="new")
+    assert Policy.objects.get(name="new").mode == "enforce"
+
+
+def test_presets_lock_nobody_out() -> None:
+    for policy in Policy.objects.all():
+        assert lockout_check.locked_out(snapshot_of(policy), None) == []
+    policy_cache.clear()
+
+
+def test_undo_is_possible_after_being_locked_out(client: Client, operator: Client) -> None:
+    """The case from the field: a policy on / that denies everybody, and no way back but the shell."""
+    entries = FORM | {
+        "name": "all",
+        "path_prefixes": "/",
+        "deny_networks": "0.0.0.0/0,::/0",
+        "confirm": "all",
+    }
+    assert operator.post(ADD, entries).status_code == 302
+    policy_cache.clear()
+    assert client.get(reverse("admin:login")).status_code == 403
+
+    call_command("rate_limits", "disable", "all", reason="nobody gets in", operator="olga")
+
+    assert client.get(reverse("admin:login")).status_code == 302
+    line = LogEntry.objects.latest("pk")
+    assert line.user.username == "olga"
+    assert line.get_change_message() == "Mode: enforce to off. By olga with a command.\nWhy: nobody gets in"
