@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
+from django.db import connection
 from django.db.models.functions import Now
 
 from alerts.catalog import RULES
 from alerts.models import Rule
 from alerts.models.alert import Severity
 from opsconsole.kit import reasons
+from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.row_locks import limit_waits
 
 SHORTEST_REMINDER = timedelta(minutes=5)
 LONGEST_REMINDER = timedelta(days=30)
@@ -54,6 +57,14 @@ def by_name(name: str) -> Rule:
     if name not in RULES:
         raise UnknownRule(f"There is no rule '{name}'. Rules: {', '.join(sorted(RULES))}.")
     return Rule.objects.filter(pk=name).first() or RULES[name].default_rule()
+
+
+def locked_by_name(name: str) -> Rule:
+    """Return the rule, such that nobody else changes it until the transaction ends. It may have no row that could be locked."""
+    limit_waits()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.RULES])
+    return by_name(name)
 
 
 def for_fingerprint(fingerprint: str) -> Rule | None:

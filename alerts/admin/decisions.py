@@ -20,10 +20,12 @@ from alerts.admin import labels
 from alerts.models import Alert
 from alerts.models.alert import DatedAlert
 from alerts.operator_decisions import DecisionRefused
-from opsconsole.kit import audit
+from opsconsole.kit import audit, form_versions
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.form_versions import Version
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
+from opsconsole.kit.row_locks import locked
 
 MAX_ALERTS = 200
 
@@ -130,29 +132,45 @@ def confirm(
         "explanation": EXPLANATIONS[decision],
         "rows": [(alert, labels.severity(alert.severity), labels.state(alert)) for alert in open_alerts],
         "closed": len(alerts) - len(open_alerts),
-        "form": form or _form(decision),
+        "form": form or _form(decision, version=_version(open_alerts)),
     }
     return admin.render(request, "admin/alerts/decide.html", context)
 
 
-def _form(decision: Decision, data: Any = None) -> DecisionForm:
-    return (SnoozeForm if decision == Decision.SNOOZE else DecisionForm)(data)
+def _form(decision: Decision, data: Any = None, *, version: Version) -> DecisionForm:
+    return (SnoozeForm if decision == Decision.SNOOZE else DecisionForm)(data, version=version)
+
+
+def _version(alerts: Sequence[Alert]) -> Version:
+    """Return what people decided about these alerts. What the console itself changes is no reason to refuse a decision."""
+    values = {
+        f"{alert.title}: {name}": value
+        for alert in alerts
+        for name, value in (
+            ("handled by", alert.handled_by),
+            ("since", alert.handled_at),
+            ("snoozed until", alert.snoozed_until),
+        )
+    }
+    return form_versions.of(alerts, values)
 
 
 def _decide(
     admin: DecidableAlerts, request: HttpRequest, decision: Decision, ids: Sequence[int]
 ) -> HttpResponse:
-    form = _form(decision, request.POST)
-    if not form.is_valid():
-        return confirm(admin, request, decision, ids, form)
-    try:
-        with transaction.atomic():
-            changed_ids = [pk for pk in ids if _carry_out(request, decision, pk, form)]
-            rows = Alert.objects.filter(pk__in=changed_ids)
-            audit.log(request.user, rows, f"{PAST_TENSE[decision].capitalize()}: {_log_text(form)}")
-    except DecisionRefused as error:
-        form.add_error("until" if decision == Decision.SNOOZE else "reason", str(error))
-        return confirm(admin, request, decision, ids, form)
+    with transaction.atomic():
+        alerts = list(locked(Alert.objects.filter(pk__in=ids).order_by("pk")))
+        form = _form(decision, request.POST, version=_version(alerts))
+        if not form.is_valid():
+            return confirm(admin, request, decision, ids, form)
+        try:
+            with transaction.atomic():
+                changed_ids = [pk for pk in ids if _carry_out(request, decision, pk, form)]
+                rows = Alert.objects.filter(pk__in=changed_ids)
+                audit.log(request.user, rows, f"{PAST_TENSE[decision].capitalize()}: {_log_text(form)}")
+        except DecisionRefused as error:
+            form.add_error("until" if decision == Decision.SNOOZE else "reason", str(error))
+            return confirm(admin, request, decision, ids, form)
     _report(request, decision, len(changed_ids), len(ids) - len(changed_ids))
     if len(ids) == 1:
         return redirect("admin:alerts_alert_change", ids[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -17,6 +18,7 @@ from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.row_locks import locked
 
 
 @admin.register(Monitor)
@@ -46,13 +48,15 @@ class MonitorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("alerts.forget_monitor") and self.has_view_permission(request)
 
     @admin.action(description="Forget", permissions=["forget"])
+    @transaction.atomic
     def forget(self, request: HttpRequest, queryset: QuerySet[Monitor]) -> HttpResponse | None:
         """Forget monitors that no longer run, which would be late forever. A success brings a monitor back."""
-        selected = list(queryset)
+        selected = list(locked(queryset, of=("self",)))
         question = Question(
             action="forget",
             title="Forget monitors?",
             button=f"Forget {plural(len(selected), 'the monitor')}",
+            seen=lambda monitor: {"expected every": monitor.interval},
             consequence="The console no longer alerts when a forgotten monitor is late. A monitor that succeeds again comes "
             "back by itself.",
         )

@@ -25,7 +25,7 @@ from alerts.catalog import RULES
 from alerts.models import Alert, Gauge, Rule
 from alerts.models.alert import Severity
 from alerts.rules import RuleRefused, RuleSettings
-from opsconsole.kit import audit
+from opsconsole.kit import audit, form_versions
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import PageAdmin
@@ -82,7 +82,7 @@ class RuleForm(ReasonForm):
             "remind_hours": round(rule.reminder_interval / timedelta(hours=1), 3),
             "news_minutes": round(rule.news_interval / timedelta(minutes=1), 3),
         }
-        super().__init__(data, initial=initial)
+        super().__init__(data, initial=initial, version=form_versions.of([rule], initial))
         if rule.threshold is None:
             del self.fields["threshold"], self.fields["hysteresis"]
 
@@ -155,19 +155,24 @@ class RuleAdmin(PageAdmin[Rule]):
             raise Http404(f"There is no rule '{name}'.")
         if request.method != "POST":
             return redirect("admin:alerts_rule_change", name)
-        form = RuleForm(rule, request.POST)
-        if not form.is_valid():
-            return self.page(request, rule, form)
+        with transaction.atomic():
+            rule = rules.locked_by_name(name)
+            form = RuleForm(rule, request.POST)
+            if form.is_valid() and self._changed(request, rule, form):
+                messages.success(request, f"The rule “{RULES[name].title}” was changed.")
+                return redirect("admin:alerts_rule_change", name)
+        return self.page(request, rule, form)
+
+    def _changed(self, request: HttpRequest, rule: Rule, form: RuleForm) -> bool:
+        """Change the rule, which is locked. Return False, with the reason in the form, if that is refused."""
         reason = form.cleaned_data["reason"]
         try:
-            with transaction.atomic():
-                after = rules.change(name, form.rule_settings(), request.user.get_username(), reason)
-                audit.log(request.user, [after], f"Changed: {rules.difference(rule, after)}. {reason}")
+            after = rules.change(rule.name, form.rule_settings(), request.user.get_username(), reason)
         except RuleRefused as error:
             form.add_error(None, str(error))
-            return self.page(request, rule, form)
-        messages.success(request, f"The rule “{RULES[name].title}” was changed.")
-        return redirect("admin:alerts_rule_change", name)
+            return False
+        audit.log(request.user, [after], f"Changed: {rules.difference(rule, after)}. {reason}")
+        return True
 
     def page(self, request: HttpRequest, row: Rule, form: RuleForm | None = None) -> HttpResponse:
         definition = RULES[row.name]

@@ -21,6 +21,7 @@ from opsconsole.kit import intervals, reasons
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.lateness import INTERVALS
+from opsconsole.kit.row_locks import locked
 
 MASS_STALENESS = "mass-staleness"
 LONGEST_RULE = timedelta(days=90)
@@ -28,6 +29,11 @@ LONGEST_RULE = timedelta(days=90)
 
 class ControlRefused(OpsConsoleError):
     """The control can't be changed; the message says what is missing."""
+
+
+def locked_state() -> RecoveryControl:
+    """Return the state, locked until the transaction ends."""
+    return locked(RecoveryControl.objects.filter(pk=1)).get()
 
 
 def arm(actor: Actor, reason: str, cutoff: datetime | None) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.forms import AdminPasswordChangeForm
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django_otp.plugins.otp_static import admin as _  # noqa: F401 - registers pages that are unregistered below
@@ -16,15 +18,26 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from opsconsole.kit import audit
-from opsconsole.kit.read_only_admin import Question, TitledAdmin
+from opsconsole.kit import audit, form_versions
+from opsconsole.kit.form_versions import VersionedForm
+from opsconsole.kit.read_only_admin import Question
+from opsconsole.kit.row_locks import locked
+from opsconsole.kit.versioned_admin import VersionedAdmin
 from opsconsole.sign_in import handing_out, second_factor
 
 # The device pages show secrets.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
 
-class Ticked(TitledAdmin):
+class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+    """Sets a password, unless somebody has set one since the form was opened."""
+
+    def __init__(self, user: User, *args: Any, **options: Any) -> None:
+        now = form_versions.of_row(user, ["password", "is_active"], secret=["password"])
+        super().__init__(user, *args, version=now, **options)
+
+
+class Ticked(VersionedAdmin):
     """Checkboxes for roles and permissions, because Django's pair of lists is not accessible to everybody."""
 
     filter_horizontal = ()
@@ -40,6 +53,10 @@ class Ticked(TitledAdmin):
 
 @admin.register(Group)
 class RolesAdmin(Ticked, GroupAdmin):
+    """The pages of roles. Each is deleted from its own page, which shows what it was."""
+
+    actions = None
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow only those who hold every permission of the role."""
         allowed = super().has_change_permission(request, obj)
@@ -58,6 +75,9 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
     list_filter = ("is_active", "groups")
     quotes = MappingProxyType({"roles": "auth_group", "groups": "auth_group"})
     actions = ("remove_second_factor",)
+    change_password_form = PasswordForm
+    # The password has a form of its own, and every login changes the time of the last one.
+    unversioned = frozenset({"password", "last_login"})
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -72,14 +92,26 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
 
+    @transaction.atomic
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's signature
+        response = super().user_change_password(request, id, form_url)
+        form = getattr(response, "context_data", {}).get("form")
+        if isinstance(form, VersionedForm):
+            response.status_code = form.status
+        return response
+
     @admin.action(description="Remove second factor", permissions=["change"])
+    @transaction.atomic
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
         """Ask for a reason, then delete the devices and backup codes of somebody who lost their phone."""
-        people = [user for user in queryset if self.has_change_permission(request, user)]
+        people = [
+            user for user in locked(queryset, of=("self",)) if self.has_change_permission(request, user)
+        ]
         question = Question(
             action="remove_second_factor",
             title="Remove the second factor?",
             button="Remove the second factor",
+            seen=lambda user: {"devices": second_factor.devices_of(user)},
             consequence="These users need only their password until they set up a new second factor.",
             takes_away=True,
         )

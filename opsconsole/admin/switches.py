@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
+from http import HTTPStatus
 
 from django import forms
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from opsconsole import switches
-from opsconsole.kit import audit, pauses
+from opsconsole.kit import audit, form_versions, pauses
+from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.models import Pause
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
+from opsconsole.kit.row_locks import locked
 from opsconsole.switches import Switch
 
 PAGE = "admin:opsconsole_pause_changelist"
@@ -71,30 +76,33 @@ class SwitchesAdmin(OnePageAdmin):
                 pk__in=[pause.pk for pause in held.values()]
             )[:EARLIER_SHOWN],
         }
-        return self.render(request, "admin/opsconsole/switches.html", context)
+        status = form.status if form else HTTPStatus.OK
+        return self.render(request, "admin/opsconsole/switches.html", context, status=status)
 
     def _pause(self, request: HttpRequest, switch: Switch) -> HttpResponse:
-        form = PauseForm(request.POST, prefix=_prefix(switch))
-        if not form.is_valid():
-            return self._page(request, switch, form)
-        reason, by = form.cleaned_data["reason"], request.user.get_username()
-        try:
-            pause = pauses.begin(switch.name, by=by, reason=reason, lasting=form.lasting())
-        except pauses.PauseRefused as refused:
-            messages.error(request, str(refused))
-            return redirect(PAGE)
-        return self._told(request, pause, f"{switch.paused}.", reason)
+        with transaction.atomic():
+            form = PauseForm(request.POST, prefix=_prefix(switch), version=_locked_version(switch))
+            if form.is_valid():
+                reason, by = form.cleaned_data["reason"], request.user.get_username()
+                try:
+                    pause = pauses.begin(switch.name, by=by, reason=reason, lasting=form.lasting())
+                except pauses.PauseRefused as refused:
+                    messages.error(request, str(refused))
+                    return redirect(PAGE)
+                return self._told(request, pause, f"{switch.paused}.", reason)
+        return self._page(request, switch, form)
 
     def _resume(self, request: HttpRequest, switch: Switch) -> HttpResponse:
-        form = ReasonForm(request.POST, prefix=_prefix(switch))
-        if not form.is_valid():
-            return self._page(request, switch, form)
-        reason, by = form.cleaned_data["reason"], request.user.get_username()
-        pause = pauses.end(switch.name, by=by, reason=reason)
-        if pause is None:
-            messages.warning(request, "It was no longer paused. Nothing was changed.")
-            return redirect(PAGE)
-        return self._told(request, pause, f"{switch.title}: resumed.", reason)
+        with transaction.atomic():
+            form = ReasonForm(request.POST, prefix=_prefix(switch), version=_locked_version(switch))
+            if form.is_valid():
+                reason, by = form.cleaned_data["reason"], request.user.get_username()
+                pause = pauses.end(switch.name, by=by, reason=reason)
+                if pause is None:
+                    messages.warning(request, "It was no longer paused. Nothing was changed.")
+                    return redirect(PAGE)
+                return self._told(request, pause, f"{switch.title}: resumed.", reason)
+        return self._page(request, switch, form)
 
     def _told(self, request: HttpRequest, pause: Pause, did: str, reason: str) -> HttpResponse:
         audit.log(request.user, [pause], did, why=reason)
@@ -104,7 +112,19 @@ class SwitchesAdmin(OnePageAdmin):
 
 def _form(switch: Switch, held: dict[Switch, Pause]) -> ReasonForm:
     form = ReasonForm if switch in held else PauseForm
-    return form(prefix=_prefix(switch))
+    return form(prefix=_prefix(switch), version=_version(switch, held.get(switch)))
+
+
+def _locked_version(switch: Switch) -> Version:
+    """Return the version as it is now. An open pause is locked; two that begin at once are decided by the database."""
+    pause = locked(Pause.objects.active().filter(name=switch.name)).first()
+    return _version(switch, pause, Pause.objects.filter(name=switch.name).order_by("-pk")[:1])
+
+
+def _version(switch: Switch, pause: Pause | None, told_by: Iterable[Pause] = ()) -> Version:
+    state = f"paused by {pause.began_by}: {pause.reason}" if pause else "on"
+    values = {"state": Value.of(pause and pause.pk, state)}
+    return form_versions.of_something(Pause._meta.label_lower, switch.name, values, told_by)  # noqa: SLF001 - Django documents it
 
 
 def _prefix(switch: Switch) -> str:

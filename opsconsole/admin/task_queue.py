@@ -11,6 +11,7 @@ from typing import Any
 
 import django_q.admin  # noqa: F401 - registers the original pages, which are replaced below
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import Case, Func, IntegerField, QuerySet, TextField, When
 from django.db.models.functions import Cast
 from django.db.models.lookups import GreaterThan
@@ -26,6 +27,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.row_locks import locked
 from opsconsole.sign_in import lockouts
 
 __all__ = ["lockouts"]  # imported for the page that it registers
@@ -94,18 +96,19 @@ class ScheduleAdmin(ReadOnlyAdmin):
         chosen = queryset.exclude(repeats=schedules.PAUSED)
         return self._steer(request, chosen, "run_now", next_run=timezone.now())
 
+    @transaction.atomic
     def _steer(
         self, request: HttpRequest, queryset: QuerySet[Schedule], action: str, **changes: Any
     ) -> HttpResponse | None:
         """Ask for a reason, then change the console's own schedules that are still in the chosen state."""
-        chosen = [row for row in queryset if schedules.entry_of(row)]
+        chosen = [row for row in locked(queryset, of=("self",)) if schedules.entry_of(row)]
         if not chosen:
             messages.warning(
                 request, "None of these schedules can be changed in this way. Nothing was changed."
             )
             return None
         label = action.replace("_", " ").capitalize()
-        question = Question(action=action, title=f"{label}?", button=label)
+        question = Question(action=action, title=f"{label}?", button=label, seen=_seen)
         reason = self.ask_why(request, question, [(row, row.name or "") for row in chosen])
         if not isinstance(reason, str):
             return reason
@@ -115,6 +118,10 @@ class ScheduleAdmin(ReadOnlyAdmin):
             request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}."
         )
         return None
+
+
+def _seen(schedule: Schedule) -> dict[str, object]:
+    return {"paused": schedule.repeats == schedules.PAUSED, "every": schedule.minutes}
 
 
 class TaskAdmin(ReadOnlyAdmin):

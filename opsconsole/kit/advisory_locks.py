@@ -19,3 +19,4 @@ class AdvisoryLock(IntEnum):
     OBSERVATIONS = 7_340_117
     RESTORES = 7_340_118
     SEALS = 7_340_119
+    RULES = 7_340_121

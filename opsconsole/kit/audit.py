@@ -13,11 +13,14 @@ from typing import Any
 from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 WHY = "\nWhy: "
+PROGRAM = "(program)"
+_NOBODY = {"is_active": False, "password": UNUSABLE_PASSWORD_PREFIX}
 RESULT = "\nResult: "
 
 
@@ -54,6 +57,28 @@ def log(
     """Write one line per row: what was done to it, the reason, and the result."""
     message = str(Told(did, why, result))
     LogEntry.objects.bulk_create([_entry(user.pk, row, message) for row in rows], batch_size=500)
+
+
+def log_of(user_id: int, kind: type[models.Model], key: str, name: str, told: Told) -> None:
+    """Write a line about something that has no row of its own, such as a client of the limiter."""
+    content_type = ContentType.objects.get_for_model(kind)
+    LogEntry.objects.create(
+        user_id=user_id,
+        content_type=content_type,
+        object_id=key,
+        object_repr=name[:200],
+        action_flag=CHANGE,
+        change_message=str(told),
+    )
+
+
+def account_of(name: str) -> User:
+    """Return the account of the person with this name, or the one in whose name commands and API keys are recorded.
+
+    Nobody can log in with the latter: it is inactive, has no password, and its name can't be entered in a form.
+    """
+    person = User.objects.filter(username=name).first()
+    return person or User.objects.get_or_create(username=PROGRAM, defaults=_NOBODY)[0]
 
 
 def _one_line(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -20,19 +21,24 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from opsconsole.kit import declared_lookups
+from opsconsole.kit import declared_lookups, form_versions
 from opsconsole.kit.declared_lookups import DeclaredChangeList
+from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.page_permissions import may_see, may_see_rows
 from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What an action of a list asks before it is done; ``takes_away``: its button is red."""
+    """What an action of a list asks before it is done; ``takes_away``: its button is red.
+
+    ``seen`` returns what the answer refers to in a row, by its name for people: if that changes, the question is asked again.
+    """
 
     action: str
     title: str
     button: str
+    seen: Callable[[Any], dict[str, Any]]
     consequence: str = ""
     takes_away: bool = False
     form: type[ReasonForm] = ReasonPageForm
@@ -102,23 +108,38 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         return page is None or may_see(request.user, page)
 
     def render(
-        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = HTTPStatus.OK
     ) -> TemplateResponse:
-        """Render a page with the context of every admin page."""
+        """Render a page with the context of every admin page. A form that was refused as out of date decides the status."""
+        statuses = [form.status for form in context.values() if isinstance(form, VersionedForm)]
+        status = max([status, *statuses])
         common = {**self.admin_site.each_context(request), "opts": self.opts}
         return TemplateResponse(request, template, common | context, status=status)
 
     def ask_why(
         self, request: HttpRequest, question: Question, rows: Iterable[tuple[Model, str]]
     ) -> str | TemplateResponse:
-        """Return the reason that was given, or the page that asks for one and names each row."""
-        form = question.form(request.POST if "reason" in request.POST else None)
+        """Return the reason that was given, or the page that asks for one and names each row.
+
+        Call it in the transaction that then writes, with rows that are locked.
+        """
+        rows = list(rows)
+        # By the key, because the text that names a row may say what programs change, such as its last use.
+        values = {
+            f"{row.pk}: {name}": value
+            for row, _ in rows
+            for name, value in (
+                question.seen(row) | {"last decision": form_versions.last_change(row)}
+            ).items()
+        }
+        now = form_versions.of([row for row, _ in rows], values)
+        form = question.form(request.POST if "reason" in request.POST else None, version=now)
         if form.is_valid():
             return str(form.cleaned_data["reason"])
         context = {
             "title": question.title,
             "question": question,
-            "rows": list(rows),
+            "rows": rows,
             "form": form,
             "checkbox": ACTION_CHECKBOX_NAME,
             "list_name": self._names()[1],

@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 
 from opsconsole.kit.characters import first_visible
+from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.storable import plain_text
 
 MOST_CHARACTERS = 500
@@ -60,8 +61,8 @@ class ReasonField(forms.CharField):
         return _readable(super().to_python(value) or "")
 
 
-class ReasonForm(forms.Form):
-    """A form with a reason; subclasses add further fields."""
+class ReasonForm(VersionedForm, forms.Form):
+    """A form with a reason; subclasses add further fields. It carries the ``version`` of the rows that it changes."""
 
     reason = ReasonField()
 

@@ -10,6 +10,7 @@ from typing import Any
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -23,6 +24,7 @@ from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.row_locks import locked
 from opsconsole.sign_in import failures, second_factor
 from opsconsole.sign_in.failures import Lockout
 
@@ -127,15 +129,18 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         return request.user.has_perm("axes.delete_accessattempt") and self.has_view_permission(request)
 
     @admin.action(description="Unlock", permissions=["unlock"])
+    @transaction.atomic
     def unlock(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask for a reason, then delete the failures of these users at these addresses."""
-        chosen = list(queryset)
+        chosen = list(locked(queryset, of=("self",)))
         reason = self.ask_why(
             request,
             Question(
                 action="unlock",
                 title="Unlock logins",
                 button="Unlock",
+                # Further failures are no reason to ask again: an attack would keep everybody locked out.
+                seen=lambda attempt: {"user": attempt.username, "address": attempt.ip_address},
                 consequence="This deletes their failed logins, so that they can try again at once. Where an address or a "
                 "user is locked out as a whole, it deletes all that counted for it.",
             ),

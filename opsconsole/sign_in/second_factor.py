@@ -123,6 +123,12 @@ def remove(user: User | AnonymousUser) -> bool:
     return bool(apps or codes)
 
 
+def devices_of(user: User | AnonymousUser) -> list[str]:
+    """Name the devices of this user, such as 'App 12'."""
+    devices = TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).order_by("pk")
+    return [f"{device.name} {device.pk}" for device in devices]
+
+
 def delete_unconfirmed() -> None:
     """Delete devices that were set up before their keys were kept in the session."""
     TOTPDevice.objects.filter(confirmed=False).delete()

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -23,6 +24,7 @@ from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.row_locks import locked
 from ratelimits.admin.key_forms import KeyForm, RevokeForm
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
@@ -164,9 +166,10 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         return self._render(request, "created", title="API key created", key=key, text=text)
 
     @admin.action(description="Revoke", permissions=["revoke"])
+    @transaction.atomic
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask for a reason, then revoke the selected keys that are not revoked yet."""
-        keys = list(queryset.filter(revoked_at=None))
+        keys = list(locked(queryset.filter(revoked_at=None), of=("self",)))
         if not keys:
             messages.warning(request, "Nothing was changed: the selected keys were revoked before.")
             return redirect(LIST)
@@ -174,6 +177,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             action="revoke_selected",
             title="Revoke API keys?",
             button=f"Revoke {exactly(len(keys), 'key')}",
+            seen=lambda key: {"name": key.name, "scopes": key.scopes, "expires": key.expires_at},
             consequence=f"Requests with {plural(len(keys), 'this key', 'these keys')} will be refused. Revoking cannot be undone.",
             takes_away=True,
             form=RevokeForm,

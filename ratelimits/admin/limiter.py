@@ -7,9 +7,9 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from opsconsole.kit.form_versions import Version
 
 from opsconsole.kit import audit, form_versions
+from opsconsole.kit.form_versions import Version
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from opsconsole.kit.row_locks import locked

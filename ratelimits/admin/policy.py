@@ -10,11 +10,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from opsconsole.kit.versioned_admin import VersionedAdmin
 
 from opsconsole.kit.audit import Told
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.reasons import ReasonField
+from opsconsole.kit.versioned_admin import VersionedAdmin
 from ratelimits.models import Mode, Policy
 from ratelimits.policies import wording
 from ratelimits.policies.policy_snapshot import snapshot_of

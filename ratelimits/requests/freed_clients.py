@@ -10,12 +10,12 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import F
-from opsconsole.kit.form_versions import Value, Version
 
 from opsconsole.kit import audit, form_versions, reasons
 from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.storable import plain_text
 from ratelimits.engine import store

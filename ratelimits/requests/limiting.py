@@ -103,7 +103,7 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
 
 def is_exempt(request: HttpRequest, policy: PolicySnapshot) -> bool:
     """Tell whether the policy does not count this request: it is off, or lists the client's address as allowed."""
-    return policy.mode == OFF or _is_in(client_ip.client_address(request.META), policy.allow)
+    return policy.mode == OFF or policy.exempts(client_ip.client_address(request.META))
 
 
 def add(request: HttpRequest, decision: Decision, identity: Identity) -> None:

@@ -22,6 +22,7 @@ from alerts.sending import banner, delivery
 from tests import people
 from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack, Reply
+from tests.sending import send, versions_on
 
 pytestmark = pytest.mark.django_db
 
@@ -116,10 +117,11 @@ def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
     confirmation = operator.get(decide("acknowledge"), {"id": alert.pk})
     assert "5 dead letters" in confirmation.text and Alert.objects.get().state == "firing"
 
-    empty = operator.post(decide("acknowledge"), {"id": alert.pk, "reason": "  "})
+    entries = {"id": alert.pk} | versions_on(confirmation)
+    empty = operator.post(decide("acknowledge"), entries | {"reason": "  "})
     assert "Give a reason" in empty.text and Alert.objects.get().state == "firing"
 
-    result = operator.post(decide("acknowledge"), {"id": alert.pk, "reason": REASON}, follow=True)
+    result = operator.post(decide("acknowledge"), entries | {"reason": REASON}, follow=True)
     assert result.redirect_chain[-1][0] == page_of(alert)
     assert "1 alert acknowledged." in result.text
     assert "Its &lt;b&gt;host&lt;/b&gt; was shut down." in result.text
@@ -142,7 +144,9 @@ def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
 )
 def test_snooze_needs_a_valid_end(operator: Client, fields: dict[str, str], hours: int | None) -> None:
     alert = fire_alert()
-    response = operator.post(decide("snooze"), {"id": alert.pk, "reason": "Later.", **fields}, follow=True)
+    entries = {"id": alert.pk, "reason": "Later.", **fields}
+    page = f"{decide('snooze')}?id={alert.pk}"
+    response = send(operator, decide("snooze"), entries, page=page, follow=True)
     alert_after = Alert.objects.get()
     if hours is None:
         assert "Enter an end for the snooze" in response.text or "Enter the time" in response.text
@@ -162,7 +166,8 @@ def test_selected_alerts_are_resolved_together(operator: Client) -> None:
     confirmation = operator.post(LIST, {"action": "resolve_selected", "_selected_action": ids})
     assert "Resolve 3 alerts?" in confirmation.text
     notify.resolve("b")
-    result = operator.post(decide("resolve"), {"id": ids, "reason": "All over."}, follow=True)
+    entries = {"id": ids, "reason": "All over."} | versions_on(confirmation)
+    result = operator.post(decide("resolve"), entries, follow=True)
     assert "2 alerts resolved." in result.text
     assert "1 alert was resolved in the meantime" in result.text
     assert LogEntry.objects.count() == 2
@@ -182,7 +187,7 @@ def test_each_decision_needs_its_own_permission(client: Client, name: str) -> No
 
     client.force_login(people.allowed(f"{name}_alert", name="petra"))
     assert f"operation-{name}" in client.get(page_of(alert)).text
-    assert client.post(decide(name), fields).status_code == 302
+    assert send(client, decide(name), fields, page=f"{decide(name)}?id={alert.pk}").status_code == 302
     assert Alert.objects.get().state != "firing"
 
 
@@ -235,16 +240,16 @@ def rule_fields(**changes: Any) -> dict[str, Any]:
 
 def test_rule_change_needs_a_reason_and_is_listed(operator: Client) -> None:
     edit = reverse("admin:alerts_rule_edit", args=[RULE])
-    refused = operator.post(edit, rule_fields(reason=""))
+    refused = send(operator, edit, rule_fields(reason=""))
     assert "Give a reason" in refused.text
-    assert "hysteresis must be" in operator.post(edit, rule_fields(hysteresis="9")).text
-    assert "reminder interval must be" in operator.post(edit, rule_fields(remind_hours="99999")).text
-    assert "keep firing for at most" in operator.post(edit, rule_fields(keep_minutes="1441")).text
-    assert "between updates must be" in operator.post(edit, rule_fields(news_minutes="1441")).text
-    assert operator.post(edit, rule_fields(threshold="nan")).status_code == 200
+    assert "hysteresis must be" in send(operator, edit, rule_fields(hysteresis="9")).text
+    assert "reminder interval must be" in send(operator, edit, rule_fields(remind_hours="99999")).text
+    assert "keep firing for at most" in send(operator, edit, rule_fields(keep_minutes="1441")).text
+    assert "between updates must be" in send(operator, edit, rule_fields(news_minutes="1441")).text
+    assert send(operator, edit, rule_fields(threshold="nan")).status_code == 200
     assert rules.by_name(RULE).threshold == 5
 
-    result = operator.post(edit, rule_fields(), follow=True)
+    result = send(operator, edit, rule_fields(), follow=True)
     rule = rules.by_name(RULE)
     assert (rule.threshold, rule.hysteresis, rule.severity) == (8, 2, "critical")
     assert rule.reminder_interval == timedelta(hours=12)
@@ -257,7 +262,7 @@ def test_rule_without_a_threshold_says_where_it_is_set(operator: Client) -> None
     page = operator.get(reverse("admin:alerts_rule_change", args=["mass_staleness"])).text
     assert "OPSCONSOLE_MASS_STALE_RUNS" in page and 'name="threshold"' not in page
     edit = reverse("admin:alerts_rule_edit", args=["mass_staleness"])
-    operator.post(edit, rule_fields(enabled=""))
+    send(operator, edit, rule_fields(enabled=""))
     assert not rules.by_name("mass_staleness").enabled
     assert rules.by_name("mass_staleness").threshold is None
 
@@ -357,16 +362,14 @@ def test_monitor_is_forgotten_with_a_reason(operator: Client, client: Client, la
     list_url = reverse("admin:alerts_monitor_changelist")
     assert "Late" in operator.get(list_url).text
     fields = {"action": "forget", "_selected_action": ["dlq check of slow"]}
-    assert (
-        "The console no longer alerts when a forgotten monitor is late"
-        in operator.post(list_url, fields).text
-    )
+    question = operator.post(list_url, fields)
+    assert "The console no longer alerts when a forgotten monitor is late" in question.text
     assert Monitor.objects.exists()
-    operator.post(list_url, {**fields, "reason": "The queue is gone."})
+    operator.post(list_url, {**fields, **versions_on(question), "reason": "The queue is gone."})
     assert not Monitor.objects.exists() and not Alert.objects.open().exists()
     assert LogEntry.objects.get().change_message == "Forgotten: The queue is gone."
 
 
 def test_list_of_rules_shows_disabled_rules(operator: Client) -> None:
-    operator.post(reverse("admin:alerts_rule_edit", args=[RULE]), rule_fields(enabled=""))
+    send(operator, reverse("admin:alerts_rule_edit", args=[RULE]), rule_fields(enabled=""))
     assert "Off" in operator.get(reverse("admin:alerts_rule_changelist")).text

@@ -24,6 +24,7 @@ from tests.factories import run
 from tests.keys import key, sent
 from tests.opsconsole import everything
 from tests.opsconsole.walking import one_post
+from tests.sending import send
 
 pytestmark = pytest.mark.django_db
 
@@ -130,7 +131,8 @@ def _with_nul(value: Any) -> Any:
 def test_text_of_a_form_is_cleaned_instead_of_refused(client: Client) -> None:
     client.force_login(people.operator())
 
-    client.post(
+    send(
+        client,
         SWITCHES,
         {"name": "recovery", "decision": "pause", "recovery-minutes": "30", "recovery-reason": "de\x00ploy"},
     )

@@ -103,10 +103,10 @@ class Watch:
 
 def forms_at(client: Client, address: str) -> list[Form]:
     """Return the forms on the page, except those of the user's own account."""
-    return _forms(address, client.get(address))
+    return forms_of(address, client.get(address))
 
 
-def _forms(address: str, answer: Any) -> list[Form]:
+def forms_of(address: str, answer: Any) -> list[Form]:
     if not is_page(answer):
         return []
     return [form for form in forms.on(address, answer.content.decode()) if not form.address.startswith(OWN)]
@@ -117,7 +117,7 @@ def send(client: Client, form: Form) -> Iterator[tuple[str, Any]]:
     for way in form.ways():
         answer = client.post(form.address, way)
         yield f"POST {form.address}", answer
-        for next_one in _forms(form.address, answer):
+        for next_one in forms_of(form.address, answer):
             for next_way in next_one.ways():
                 yield f"POST {form.address}, then {next_one.address}", client.post(next_one.address, next_way)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -24,15 +26,17 @@ from jobs.admin.known_choices import StateFilter
 from jobs.bulk import decisions
 from jobs.bulk.kinds import BulkRefused, Kind
 from jobs.bulk.registry import KINDS, kind_of
-from jobs.models import BulkMember, BulkOperation
+from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
-from opsconsole.kit import audit, exports
+from opsconsole.kit import audit, exports, form_versions
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age
+from opsconsole.kit.form_versions import Version
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
+from opsconsole.kit.row_locks import locked
 
 State = BulkOperation.State
 # Answers of the fragment: reload the whole page; the session has ended.
@@ -45,6 +49,9 @@ DECISIONS: dict[str, tuple[Callable[..., None], str]] = {
 }
 
 
+DECIDED = (BulkEvent.Kind.BEGUN, BulkEvent.Kind.CANCELLED, BulkEvent.Kind.RESUMED)
+# For the chunk that is being worked on.
+LONGEST_WAIT = timedelta(seconds=10)
 EXPORTED = ("subject", "outcome", "sentence", "settled_at", "seen_status", "seen_epoch", "seen_reason")
 
 
@@ -129,7 +136,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             "operation": row,
             "kind": kind,
             "may_decide": may(request, kind),
-            "form": form or DecisionForm(),
+            "form": form or DecisionForm(version=_version(row)),
         }
         return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common)
 
@@ -151,10 +158,12 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             raise Http404
         if not may(request, kind_of(operation.action)):
             raise PermissionDenied
-        form = DecisionForm(request.POST)
-        if not form.is_valid():
-            return self.page(request, operation, form)
-        return self._decide(request, operation, decision, form)
+        with transaction.atomic():
+            operation = _locked(pk) or operation
+            form = DecisionForm(request.POST, version=_version(operation))
+            if form.is_valid():
+                return self._decide(request, operation, decision, form)
+        return self.page(request, operation, form)
 
     def _decide(
         self, request: HttpRequest, operation: DatedOperation, decision: str, form: DecisionForm
@@ -206,5 +215,16 @@ def _exported(member: BulkMember) -> tuple[str, ...]:
     return member.subject, member.outcome, member.sentence, settled, *seen
 
 
+def _version(operation: BulkOperation) -> Version:
+    """Return what was decided so far: a form from before a cancel and a resume is as old as one from before a cancel."""
+    decided = operation.events.filter(kind__in=DECIDED).count()
+    return form_versions.of([operation], {"state": operation.state, "decisions": decided})
+
+
 def _load(pk: int) -> DatedOperation | None:
     return BulkOperation.objects.annotate(db_now=Now()).filter(pk=pk).first()
+
+
+def _locked(pk: int) -> DatedOperation | None:
+    """Return the operation locked. A chunk of it holds the lock for about a second."""
+    return locked(BulkOperation.objects.filter(pk=pk).annotate(db_now=Now()), wait=LONGEST_WAIT).first()

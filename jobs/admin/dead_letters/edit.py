@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.db import OperationalError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
@@ -14,9 +15,12 @@ from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.dead_letters import editing, operations, redaction, requeue
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter
-from jobs.operations.steps import OperationRefused
+from jobs.models import DeadLetter, ReplayAttempt
+from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused
+from opsconsole.kit import form_versions
+from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.reasons import ReasonField, ReasonForm
+from opsconsole.kit.row_locks import locked, waited_in_vain
 
 PREVIEW, SEND = "preview", "send"
 
@@ -34,7 +38,7 @@ class EditForm(ReasonForm):
     )
 
     def __init__(self, letter: DeadLetter, data: Any = None, initial: Any = None) -> None:
-        super().__init__(data, initial=initial)
+        super().__init__(data, initial=initial, version=_version(letter))
         self.letter = letter
 
     def clean_body(self) -> str:
@@ -46,6 +50,14 @@ class EditForm(ReasonForm):
         if problem := editing.problem_with(self.letter, body):
             raise forms.ValidationError(problem)
         return body
+
+
+def _version(letter: DeadLetter) -> Version:
+    """Return what an edit is based on. The body may hold what must not be shown, so only its digest travels."""
+    attempts = ReplayAttempt.objects.filter(letter_id=letter.pk).count()
+    # Not named "body": after a conflict, the entered body stays.
+    content = Value.of(letter.body, form_versions.HIDDEN)
+    return form_versions.of([letter], {"content": content, "state": letter.state, "attempts": attempts})
 
 
 def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
@@ -67,18 +79,35 @@ def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpRe
         return _page(admin, request, letter, form)
     if request.POST.get("step") != SEND:
         return _page(admin, request, letter, form, diff=editing.diff(letter.body, form.cleaned_data["body"]))
-    return _send(admin, request, letter, form)
+    return _send(admin, request, letter)
 
 
-def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter, form: EditForm) -> HttpResponse:
-    reason = form.cleaned_data["reason"]
+def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> HttpResponse:
+    form = EditForm(letter, request.POST)
     try:
-        outcome = editing.replay_edited(letter.pk, form.cleaned_data["body"], actor_of(request), reason)
+        with transaction.atomic():
+            letter = _locked(letter)
+            form = EditForm(letter, request.POST)
+            if not form.is_valid():
+                return _page(admin, request, letter, form)
+            reason = form.cleaned_data["reason"]
+            outcome = editing.replay_edited(letter.pk, form.cleaned_data["body"], actor_of(request), reason)
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)
     ask_cluster("jobs.tasks.work_dead_letters")
     return admin.result_page(request, LetterAction.REPLAY, [outcome], reason)
+
+
+def _locked(letter: DeadLetter) -> DeadLetter:
+    """Lock the letter, and return it as it is now. Raise ``OperationRefused`` while somebody else has it locked."""
+    try:
+        locked(DeadLetter.objects.only("pk")).get(pk=letter.pk)
+    except OperationalError as error:
+        if waited_in_vain(error):
+            raise OperationRefused(LOCKED_BY_OTHERS) from error
+        raise
+    return DeadLetter.objects.select_related("group", "dlq").defer("words").get(pk=letter.pk)
 
 
 def _page(

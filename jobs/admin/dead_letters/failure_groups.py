@@ -31,6 +31,7 @@ from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.versioned_admin import VersionedAdmin
 
 # Counting stops here: a page never counts a million letters.
 MOST_COUNTED = 1_000
@@ -68,7 +69,7 @@ class GroupChangeList(DeclaredChangeList):
 
 
 @admin.register(FailureGroup)
-class FailureGroupAdmin(AgedAdmin):
+class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     list_display = (
         "name",
         "kind_shown",

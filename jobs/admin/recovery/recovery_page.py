@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core import signing
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -33,7 +34,8 @@ from jobs.recovery.control import ControlRefused
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.restores import signs
-from opsconsole.kit import audit
+from opsconsole.kit import audit, form_versions
+from opsconsole.kit.form_versions import FIELD, STATUS, Conflict, Version
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 
@@ -86,13 +88,13 @@ class RecoveryAdmin(OnePageAdmin):
         return request.user.has_perm("jobs.arm_recovery")
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
-        around = surroundings.read()
+        around, state = surroundings.read(), RecoveryControl.objects.annotate(db_now=Now()).get(pk=1)
         prospect = outlook.of_sweeps(around)
         last_sweep = Sweep.objects.last_finished()
         locked, refused = passed_over.long_locked(last_sweep), refused_runs.of(last_sweep)
         context = {
             "title": "Recovery",
-            "state": RecoveryControl.objects.annotate(db_now=Now()).get(pk=1),
+            "state": state,
             "prospect": prospect,
             "tone": TONES.get(prospect.stop, "bad"),
             "passed_over": locked and locked.sentence(around.read_at),
@@ -100,28 +102,40 @@ class RecoveryAdmin(OnePageAdmin):
             "refused": refused,
             "refused_advice": refused_runs.ADVICE,
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
-            "arm_form": ArmForm(prefix="arm"),
-            "disarm_form": ReasonForm(prefix="disarm"),
-            "release_form": ReasonForm(prefix="release"),
+            "arm_form": ArmForm(prefix="arm", version=_version(state)),
+            "disarm_form": ReasonForm(prefix="disarm", version=_version(state)),
+            "release_form": ReasonForm(prefix="release", version=_version_of_hold(state)),
             "restore_signs": signs.kept(),
             "restore": Restore.objects.first(),
             "restore_command": signs.COMMAND,
-            "unknown_form": UnknownRunsForm(prefix="unknown", initial=_chosen_rule()),
+            "unknown_form": UnknownRunsForm(
+                prefix="unknown", initial=_chosen_rule(state), version=_version(state)
+            ),
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
             "traits": traits_for(request.user),
             **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
         }
+        for form in forms_with_errors.values():
+            if form.conflict:
+                # The page may no longer offer this form.
+                messages.warning(request, form.conflict.sentence)
         return self._render(request, "admin/jobs/recovery.html", context | forms_with_errors)
 
     def _preview(self, request: HttpRequest) -> HttpResponse:
         """Show what would be recovered with this cutoff; nothing is changed."""
-        form = ArmForm(request.POST, prefix="arm")
+        form = ArmForm(request.POST, prefix="arm", version=_version(RecoveryControl.load()))
         if not form.is_valid():
             return self._page(request, arm_form=form)
-        cutoff, reason = form.cutoff(), form.cleaned_data["reason"]
+        return self._preview_page(request, form.cutoff(), form.cleaned_data["reason"])
+
+    def _preview_page(
+        self, request: HttpRequest, cutoff: datetime | None, reason: str, conflict: Conflict | None = None
+    ) -> HttpResponse:
         frozen = [request.user.pk, cutoff.isoformat() if cutoff else None, reason]
         context = {
             "title": "Arm recovery?",
+            "version": _version(RecoveryControl.load()).token(),
+            "conflict": conflict,
             "cutoff": cutoff,
             "reason": reason,
             "signed": signing.dumps(frozen, salt=SALT),
@@ -129,7 +143,10 @@ class RecoveryAdmin(OnePageAdmin):
             "traits": traits_for(request.user),
             **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), probing=True),
         }
-        return self._render(request, "admin/jobs/recovery_arm.html", context)
+        response = self._render(request, "admin/jobs/recovery_arm.html", context)
+        if conflict:
+            response.status_code = STATUS
+        return response
 
     def _arm(self, request: HttpRequest) -> HttpResponse:
         frozen = _thaw(request.POST.get("signed", ""))
@@ -139,46 +156,54 @@ class RecoveryAdmin(OnePageAdmin):
                 "The preview has expired, or is not yours. Nothing was changed. Show the preview again.",
             )
             return redirect(PAGE)
-        _, cutoff, reason = frozen
-        control.arm(actor_of(request), reason, datetime.fromisoformat(cutoff) if cutoff else None)
-        return self._decided(request, "Recovery is armed.", reason)
+        cutoff, reason = datetime.fromisoformat(frozen[1]) if frozen[1] else None, frozen[2]
+        with transaction.atomic():
+            state = control.locked_state()
+            conflict = form_versions.conflict(_version(state), request.POST.get(FIELD, ""))
+            if conflict is None:
+                control.arm(actor_of(request), reason, cutoff)
+                return self._decided(request, state, "Recovery is armed.", reason)
+        return self._preview_page(request, cutoff, reason, conflict)
 
     def _disarm(self, request: HttpRequest) -> HttpResponse:
-        form = ReasonForm(request.POST, prefix="disarm")
-        if not form.is_valid():
-            return self._page(request, disarm_form=form)
-        control.disarm(actor_of(request), form.cleaned_data["reason"])
-        return self._decided(request, "Recovery is disarmed and only observes.", form.cleaned_data["reason"])
+        with transaction.atomic():
+            state = control.locked_state()
+            form = ReasonForm(request.POST, prefix="disarm", version=_version(state))
+            if form.is_valid():
+                reason = form.cleaned_data["reason"]
+                control.disarm(actor_of(request), reason)
+                return self._decided(request, state, "Recovery is disarmed and only observes.", reason)
+        return self._page(request, disarm_form=form)
 
     def _release(self, request: HttpRequest) -> HttpResponse:
-        form = ReasonForm(request.POST, prefix="release")
-        if not form.is_valid():
-            return self._page(request, release_form=form)
-        if not control.release_hold(actor_of(request), form.cleaned_data["reason"]):
-            messages.warning(request, "There is no hold any more. Nothing was changed.")
-            return redirect(PAGE)
-        return self._decided(request, "The hold is released.", form.cleaned_data["reason"])
+        with transaction.atomic():
+            state = control.locked_state()
+            form = ReasonForm(request.POST, prefix="release", version=_version_of_hold(state))
+            if form.is_valid():
+                reason = form.cleaned_data["reason"]
+                if not control.release_hold(actor_of(request), reason):
+                    messages.warning(request, "There is no hold any more. Nothing was changed.")
+                    return redirect(PAGE)
+                return self._decided(request, state, "The hold is released.", reason)
+        return self._page(request, release_form=form)
 
     def _choose_rule(self, request: HttpRequest) -> HttpResponse:
-        form = UnknownRunsForm(request.POST, prefix="unknown")
-        if not form.is_valid():
-            return self._page(request, unknown_form=form)
-        rule, reason = form.cleaned_data["rule"], form.cleaned_data["reason"]
-        rules = RecoveryControl.UnknownRule
-        try:
-            if rule == rules.NEVER:
-                control.leave_unknown_runs(actor_of(request), reason)
-            else:
-                after = control.hours(form.cleaned_data["hours"]) if rule == rules.AFTER else None
-                control.give_up_unknown_runs(actor_of(request), reason, after=after)
-        except ControlRefused as error:
-            form.add_error("hours", str(error))
-            return self._page(request, unknown_form=form)
-        sentence = outlook_wording.of_unknown_rule(RecoveryControl.load())
-        return self._decided(request, sentence, reason)
+        with transaction.atomic():
+            state = control.locked_state()
+            form = UnknownRunsForm(request.POST, prefix="unknown", version=_version(state))
+            if form.is_valid() and _set_rule(request, form):
+                sentence = outlook_wording.of_unknown_rule(RecoveryControl.load())
+                return self._decided(request, state, sentence, form.cleaned_data["reason"])
+        return self._page(request, unknown_form=form)
 
-    def _decided(self, request: HttpRequest, sentence: str, reason: str) -> HttpResponse:
-        audit.log(request.user, [RecoveryControl.load()], sentence, why=reason)
+    def _decided(
+        self, request: HttpRequest, before: RecoveryControl, sentence: str, reason: str
+    ) -> HttpResponse:
+        after = RecoveryControl.load()
+        changed = form_versions.difference(
+            form_versions.of([before], _settings(before)), form_versions.of([after], _settings(after))
+        )
+        audit.log(request.user, [after], sentence, why=reason, result=changed)
         # The next page says what sweeps do now.
         messages.success(request, sentence)
         return redirect(PAGE)
@@ -187,10 +212,38 @@ class RecoveryAdmin(OnePageAdmin):
         return self.render(request, template, context | {"may_arm": self.may_decide(request)})
 
 
-def _chosen_rule() -> dict[str, object]:
-    state = RecoveryControl.load()
+def _set_rule(request: HttpRequest, form: UnknownRunsForm) -> bool:
+    """Set the rule for unknown runs. Return False, with the reason in the form, if that is refused."""
+    rule, reason = form.cleaned_data["rule"], form.cleaned_data["reason"]
+    rules = RecoveryControl.UnknownRule
+    try:
+        if rule == rules.NEVER:
+            control.leave_unknown_runs(actor_of(request), reason)
+        else:
+            after = control.hours(form.cleaned_data["hours"]) if rule == rules.AFTER else None
+            control.give_up_unknown_runs(actor_of(request), reason, after=after)
+    except ControlRefused as error:
+        form.add_error("hours", str(error))
+        return False
+    return True
+
+
+def _chosen_rule(state: RecoveryControl) -> dict[str, object]:
     hours = state.unknown_after / timedelta(hours=1) if state.unknown_after else None
     return {"rule": state.unknown_rule, "hours": hours}
+
+
+def _version(state: RecoveryControl) -> Version:
+    """Return what people decide about recovery."""
+    return form_versions.of([state], _settings(state) | {"last set": state.changed_at})
+
+
+def _settings(state: RecoveryControl) -> dict[str, object]:
+    return {"mode": state.mode, "cutoff": state.cutoff, **_chosen_rule(state)}
+
+
+def _version_of_hold(state: RecoveryControl) -> Version:
+    return form_versions.of([state], {"held since": state.hold_until and state.hold_started_at})
 
 
 def _thaw(signed: str) -> list[Any] | None:

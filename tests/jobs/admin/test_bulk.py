@@ -27,6 +27,7 @@ from tests import people
 from tests.factories import job, run
 from tests.jobs.bulk import helpers
 from tests.jobs.bulk.helpers import REASON, chunk, finish, fresh, many
+from tests.sending import send, versions_on
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +49,10 @@ def page(operation: BulkOperation) -> str:
 
 def decide(operation: BulkOperation, decision: str) -> str:
     return reverse("admin:jobs_bulkoperation_decide", args=[operation.pk, decision])
+
+
+def decided(client: Client, operation: BulkOperation, decision: str, entries: dict[str, Any]) -> Any:
+    return send(client, decide(operation, decision), entries, page=page(operation))
 
 
 def progress(operation: BulkOperation) -> str:
@@ -157,7 +162,7 @@ def test_expired_preview_offers_no_action(operator: Client) -> None:
     BulkOperation.objects.update(created_at=Now() - HOUR)
     text = operator.get(page(operation)).content.decode()
     assert "older than an hour" in text and "/begin/" not in text
-    operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "3"})
+    decided(operator, operation, "begin", {"reason": REASON, "typed": "3"})
     assert fresh(operation).state == "preview"
 
 
@@ -166,7 +171,7 @@ def test_preview_of_another_user_is_refused(operator: Client) -> None:
     operation = preview()
     operator.force_login(people.operator("oskar"))
     assert operator.get(page(operation)).status_code == 403
-    assert operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "3"}).status_code == 403
+    assert decided(operator, operation, "begin", {"reason": REASON, "typed": "3"}).status_code == 403
     assert fresh(operation).state == "preview"
 
 
@@ -174,7 +179,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
     many(9)
     operation = preview()
 
-    response = operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "9"})
+    response = decided(operator, operation, "begin", {"reason": REASON, "typed": "9"})
 
     assert response.headers["Location"] == page(operation)
     entry = LogEntry.objects.get(object_id=str(operation.pk))
@@ -197,7 +202,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
 def test_wrong_confirmation_is_rejected_with_error(operator: Client, field: str, value: str) -> None:
     many(9)
     operation = preview()
-    response = operator.post(decide(operation, "begin"), {"reason": REASON, "typed": "9"} | {field: value})
+    response = decided(operator, operation, "begin", {"reason": REASON, "typed": "9"} | {field: value})
     assert response.status_code == 200
     assert response.context["form"].errors[field]
     assert fresh(operation).state == "preview"
@@ -208,11 +213,11 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
     many(9)
     operation = begun()
     chunk(operation)
-    operator.post(decide(operation, "cancel"), {"reason": "wrong customer"})
+    decided(operator, operation, "cancel", {"reason": "wrong customer"})
     text = operator.get(page(operation)).content.decode()
     assert "Cancelled by operator:olga: wrong customer" in text and "5 jobs are still untouched" in text
     assert operator.get(progress(operation)).status_code == 205
-    operator.post(decide(operation, "resume"), {"reason": "it was right"})
+    decided(operator, operation, "resume", {"reason": "it was right"})
     assert fresh(operation).state == "running"
     finish(operation)
     assert list(BulkEvent.objects.values_list("kind", flat=True)) == [
@@ -228,11 +233,29 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
     ]
 
 
+def test_older_form_is_refused_after_a_cancel_and_a_resume(operator: Client) -> None:
+    many(9)
+    operation = begun()
+    chunk(operation)
+    older = {"reason": "wrong customer"} | versions_on(operator.get(page(operation)))
+    for decision in ("cancel", "resume"):
+        decided(operator, operation, decision, {"reason": "x"})
+
+    refused = operator.post(decide(operation, "cancel"), older)
+
+    assert refused.status_code == 409 and "olga changed this" in refused.content.decode()
+    assert fresh(operation).state == "running"
+
+
 def test_late_decision_is_reported(operator: Client) -> None:
     many(3)
-    operation = finish(begun())
-    response = operator.post(decide(operation, "cancel"), {"reason": "stop"})
-    assert "Its state is now “ended”. Nothing was changed." in str(response.context["form"].errors)
+    operation = begun()
+    entries = {"reason": "stop"} | versions_on(operator.get(page(operation)))
+    finish(operation)
+    response = operator.post(decide(operation, "cancel"), entries)
+    assert response.status_code == 409
+    shown = response.context["form"].conflict.differences
+    assert [(each.name, each.was, each.now) for each in shown] == [("state", "running", "ended")]
     assert not LogEntry.objects.exists()
 
 
@@ -363,11 +386,12 @@ def test_one_permission_opens_one_action(client: Client, granted: str) -> None:
     for action in JobAction:
         many(3, status=statuses[action])
         operation = helpers.preview(Job.objects.filter(status=statuses[action]), action, of(user))
-        response = client.post(decide(operation, "begin"), {"reason": REASON, "typed": str(operation.will)})
+        entries = {"reason": REASON, "typed": str(operation.will)}
+        response = decided(client, operation, "begin", entries)
         assert response.status_code == (302 if action == granted else 403)
         BulkOperation.objects.filter(pk=operation.pk).update(state="running")
         for decision in ("cancel", "resume"):
-            response = client.post(decide(operation, decision), {"reason": REASON})
+            response = decided(client, operation, decision, {"reason": REASON})
             assert response.status_code == (302 if action == granted else 403)
 
 
@@ -395,7 +419,7 @@ def test_decisions_are_posts_with_a_token(decision: str) -> None:
 def test_unknown_decision_is_not_found(operator: Client) -> None:
     many(3)
     operation = begun()
-    assert operator.post(decide(operation, "delete"), {"reason": REASON}).status_code == 404
+    assert decided(operator, operation, "delete", {"reason": REASON}).status_code == 404
     assert operator.post(page(operation), {"reason": REASON}).status_code == 405
 
 
@@ -405,7 +429,7 @@ def test_external_text_is_escaped(operator: Client) -> None:
     job(status=evil)
     operation = preview()
     assert evil not in operator.get(page(operation)).content.decode()
-    operator.post(decide(operation, "begin"), {"reason": evil, "typed": "3"})
+    decided(operator, operation, "begin", {"reason": evil, "typed": "3"})
     finish(operation)
     for url in (page(operation), OPERATIONS):
         assert evil not in operator.get(url).content.decode()

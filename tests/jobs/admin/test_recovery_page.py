@@ -20,6 +20,7 @@ from opsconsole.kit import pauses
 from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import beat, run
+from tests.sending import send, versions_on
 
 pytestmark = pytest.mark.django_db
 
@@ -44,13 +45,13 @@ def hold(settings: Any) -> None:
 
 
 def preview(client: Client, scope: str, since: str = "", reason: str = "checked the workers") -> Any:
-    return client.post(
-        PAGE, {"decision": "preview", "arm-scope": scope, "arm-since": since, "arm-reason": reason}
-    )
+    entries = {"decision": "preview", "arm-scope": scope, "arm-since": since, "arm-reason": reason}
+    return send(client, PAGE, entries)
 
 
 def arm(client: Client, previewed: Any) -> Any:
-    return client.post(PAGE, {"decision": "arm", "signed": previewed.context["signed"]}, follow=True)
+    entries = {"decision": "arm", "signed": previewed.context["signed"]} | versions_on(previewed)
+    return client.post(PAGE, entries, follow=True)
 
 
 def test_page_shows_what_sweep_would_do(operator: Client) -> None:
@@ -222,11 +223,11 @@ def test_foreign_or_expired_preview_is_refused(operator: Client, monkeypatch: py
 def test_return_to_observing_requires_reason(operator: Client) -> None:
     observe(mode=MODE.ARMED)
 
-    refused = operator.post(PAGE, {"decision": "disarm", "disarm-reason": ""})
+    refused = send(operator, PAGE, {"decision": "disarm", "disarm-reason": ""})
     assert "Give a reason" in refused.content.decode()
     assert RecoveryControl.load().armed
 
-    operator.post(PAGE, {"decision": "disarm", "disarm-reason": "maintenance"})
+    send(operator, PAGE, {"decision": "disarm", "disarm-reason": "maintenance"})
     assert RecoveryControl.load().mode == MODE.OBSERVE
     assert RecoveryControl.load().reason == "maintenance"
 
@@ -235,11 +236,12 @@ def test_hold_is_shown_and_released_with_a_reason(operator: Client, settings: An
     hold(settings)
     assert "Recovery is armed, but held." in operator.get(PAGE).content.decode()
 
-    refused = operator.post(PAGE, {"decision": "release", "release-reason": ""})
+    refused = send(operator, PAGE, {"decision": "release", "release-reason": ""})
     assert "Give a reason" in refused.content.decode()
     assert RecoveryControl.load().hold_until is not None
 
-    released = operator.post(PAGE, {"decision": "release", "release-reason": "they are dead"}, follow=True)
+    entries = {"decision": "release", "release-reason": "they are dead"}
+    released = send(operator, PAGE, entries, follow=True)
     assert "The hold is released." in released.content.decode()
     assert "The next sweep recovers what may be recovered." in released.content.decode()
     control = RecoveryControl.load()
@@ -248,16 +250,19 @@ def test_hold_is_shown_and_released_with_a_reason(operator: Client, settings: An
 
 
 def test_release_without_hold_is_reported(operator: Client) -> None:
+    observe(mode=MODE.ARMED, hold_started_at=Now(), hold_until=Now() + HOUR)
+    version = versions_on(operator.get(PAGE))
     observe(mode=MODE.ARMED)
 
-    response = operator.post(PAGE, {"decision": "release", "release-reason": "why"}, follow=True)
+    response = operator.post(PAGE, version | {"decision": "release", "release-reason": "why"}, follow=True)
 
-    assert "There is no hold any more" in response.content.decode()
+    assert "Nothing was saved. This was changed after you opened the page." in response.content.decode()
 
 
 def choose(client: Client, rule: str, hours: str = "", reason: str = "they name no jobs") -> str:
     posted = {"decision": "unknown", "unknown-rule": rule, "unknown-hours": hours, "unknown-reason": reason}
-    return client.post(PAGE, posted, follow=True).content.decode()
+    page: str = send(client, PAGE, posted, follow=True).content.decode()
+    return page
 
 
 def test_rule_for_unknown_runs_is_chosen_with_a_reason(operator: Client) -> None:

@@ -19,6 +19,7 @@ from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import SECOND, dead_letter, failure_group, job
 from tests.jobs.bulk.helpers import ADA, REASON, chunk, finish, fresh
+from tests.sending import send
 
 pytestmark = pytest.mark.django_db
 
@@ -186,9 +187,9 @@ def test_group_is_previewed_and_replayed_as_a_whole(client: Client, action: str,
     assert dict(DeadLetter.objects.values_list("pk", "state")) == before
 
     begin = reverse("admin:jobs_bulkoperation_decide", args=[operation.pk, "begin"])
-    client.post(begin, {"reason": REASON, "typed": "2"})
+    send(client, begin, {"reason": REASON, "typed": "2"}, page=address)
     assert fresh(operation).state == "preview"
-    client.post(begin, {"reason": REASON, "typed": "3"})
+    send(client, begin, {"reason": REASON, "typed": "3"}, page=address)
     assert finish(operation).done == 3
     now = dict(DeadLetter.objects.values_list("pk", "state"))
     assert {now[each.pk] for each in undecided} == {after}

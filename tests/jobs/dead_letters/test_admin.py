@@ -21,6 +21,7 @@ from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
 from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import DAY, dead_letter, dead_letter_queue, failure_group, job
+from tests.sending import send, versions_on
 
 pytestmark = pytest.mark.django_db
 
@@ -232,7 +233,7 @@ def test_secrets_are_hidden_on_every_page(operator: Client, settings: Any) -> No
         operator.get(page_of(letter)),
         operator.get(LIST),
         operator.get(edit(letter)),
-        operator.post(edit(letter), {"body": '{"card": "[redacted]", "n": 2}', "reason": REASON}),
+        send(operator, edit(letter), {"body": '{"card": "[redacted]", "n": 2}', "reason": REASON}),
         operator.get(reverse("admin:jobs_deadletter_body", args=[letter.pk])),
     ]
 
@@ -392,11 +393,11 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     fixed = '{"order": 4218, "address": "Main Street 1"}'
     assert "Edit and replay" in operator.get(page_of(letter)).content.decode()
 
-    preview = operator.post(edit(letter), {"body": fixed, "reason": REASON, "step": "preview"})
+    preview = send(operator, edit(letter), {"body": fixed, "reason": REASON, "step": "preview"})
     assert ("added", '+  "address": "Main Street 1"') in preview.context["diff"]
     assert not ReplayAttempt.objects.exists()
 
-    operator.post(edit(letter), {"body": fixed, "reason": REASON, "step": "send"})
+    send(operator, edit(letter), {"body": fixed, "reason": REASON, "step": "send"})
     row = ReplayAttempt.objects.get()
     assert (row.edited_body, row.letter.body, row.state) == (fixed, letter.body, "wanted")
     page = operator.get(page_of(letter)).content.decode()
@@ -419,7 +420,7 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
 def test_unsendable_body_is_refused(operator: Client, body: str, problem: str) -> None:
     letter = dead_letter(body='{"order": 1}')
 
-    response = operator.post(edit(letter), {"body": body, "reason": REASON, "step": "send"})
+    response = send(operator, edit(letter), {"body": body, "reason": REASON, "step": "send"})
 
     assert problem in response.content.decode()
     assert not ReplayAttempt.objects.exists()
@@ -431,9 +432,8 @@ def test_message_of_known_job_cannot_be_edited(operator: Client) -> None:
     of_job, foreign = dead_letter(made), dead_letter()
 
     assert "cannot be edited and sent" in operator.get(edit(of_job)).content.decode()
-    response = operator.post(
-        edit(foreign), {"body": json.dumps({"job_id": str(made.pk)}), "reason": "x", "step": "send"}
-    )
+    entries = {"body": json.dumps({"job_id": str(made.pk)}), "reason": "x", "step": "send"}
+    response = send(operator, edit(foreign), entries)
     assert "which the console knows" in response.content.decode()
     assert not ReplayAttempt.objects.exists()
 
@@ -441,9 +441,12 @@ def test_message_of_known_job_cannot_be_edited(operator: Client) -> None:
 @pytest.mark.usefixtures("editing_on")
 def test_letter_with_later_decision_is_not_sent(operator: Client) -> None:
     letter = dead_letter()
+    version = versions_on(operator.get(edit(letter)))
     DeadLetter.objects.update(state=State.DISCARDED)
 
-    response = operator.post(edit(letter), {"body": '{"order": 2}', "reason": REASON, "step": "send"})
+    response = operator.post(
+        edit(letter), version | {"body": '{"order": 2}', "reason": REASON, "step": "send"}
+    )
 
     assert "it has been decided about" in response.content.decode()
     assert not ReplayAttempt.objects.exists()
@@ -453,7 +456,7 @@ def test_letter_with_later_decision_is_not_sent(operator: Client) -> None:
 def test_edit_keeps_line_endings(operator: Client) -> None:
     letter = dead_letter(body="one\ntwo")
 
-    operator.post(edit(letter), {"body": "one\r\nthree", "reason": REASON, "step": "send"})
+    send(operator, edit(letter), {"body": "one\r\nthree", "reason": REASON, "step": "send"})
 
     assert ReplayAttempt.objects.get().edited_body == "one\nthree"
 
@@ -481,7 +484,7 @@ def test_groups_are_listed_with_their_count_and_a_note_can_be_written(operator: 
     assert group.title in page
     assert '<span class="badge badge-bad">2</span>' in page
 
-    operator.post(url, {"note": "restart the directory's gateway", "title": "hacked"})
+    send(operator, url, {"note": "restart the directory's gateway", "title": "hacked"})
     group.refresh_from_db()
     assert (group.note, group.title) == (
         "restart the directory's gateway",

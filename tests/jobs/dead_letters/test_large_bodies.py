@@ -19,6 +19,7 @@ from jobs.models import DeadLetter
 from tests.conftest import TestQueue
 from tests.factories import dead_letter, job
 from tests.jobs.dead_letters.account import QUEUES, replay
+from tests.sending import versions_on
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +70,8 @@ def test_editor_sends_the_largest_body_in_a_form_that_django_accepts(operator: C
 
     # Django's test client posts multipart/form-data, as the form says.
     shown = operator.post(
-        reverse("admin:jobs_deadletter_edit", args=[letter.pk]), {"body": body(order=2), "reason": "x"}
+        reverse("admin:jobs_deadletter_edit", args=[letter.pk]),
+        {"body": body(order=2), "reason": "x"} | versions_on(page),
     )
 
     assert b'enctype="multipart/form-data"' in page.content

@@ -25,6 +25,7 @@ from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.databases import CONTRACT, Database
 from tests.fakes.sqs import FakeSqs
+from tests.sending import send, versions_on
 
 ROWS = 200_000
 URL = "https://sqs.fake/000000000000/jobs"
@@ -125,12 +126,12 @@ def arm_with_a_cutoff(client: Client) -> None:
     # The cutoff is rounded down to the minute and must stay after the row that is 90 minutes old.
     since = f"{timezone.now() - timedelta(minutes=CUTOFF_MINUTES - 1):%Y-%m-%dT%H:%M}"
     page = reverse("admin:jobs_recoverycontrol_changelist")
-    previewed = client.post(
-        page, {"decision": "preview", "arm-scope": "since", "arm-since": since, "arm-reason": "looked"}
-    )
+    entries = {"decision": "preview", "arm-scope": "since", "arm-since": since, "arm-reason": "looked"}
+    previewed = send(client, page, entries)
     assert not RecoveryControl.load().armed
     assert not Outbox.objects.exists()
-    client.post(page, {"decision": "arm", "signed": previewed.context["signed"]})
+    signed = {"decision": "arm", "signed": previewed.context["signed"]}
+    client.post(page, signed | versions_on(previewed))
     assert RecoveryControl.load().armed
 
 

@@ -23,6 +23,7 @@ from opsconsole.kit.models import Pause
 from tests import people
 from tests.factories import job, run
 from tests.racing import race
+from tests.sending import send
 
 if TYPE_CHECKING:
     from tests.conftest import TestQueue
@@ -129,7 +130,8 @@ def _configured() -> Any:
 def test_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
     client.force_login(people.allowed("switch"))
 
-    page = client.post(
+    page = send(
+        client,
         LIST,
         {"name": "recovery", "decision": "pause", "recovery-reason": WHY, "recovery-minutes": "30"},
         follow=True,
@@ -137,7 +139,7 @@ def test_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
 
     assert "It resumes automatically at" in page
     assert "by paul: “deploy 1.4”." in client.get(reverse("admin:jobs_job_changelist")).content.decode()
-    client.post(LIST, {"name": "recovery", "decision": "resume", "recovery-reason": "deployed"})
+    send(client, LIST, {"name": "recovery", "decision": "resume", "recovery-reason": "deployed"})
     assert pauses.active("recovery") is None
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
         "Recovery is paused.\nWhy: deploy 1.4",
@@ -149,7 +151,7 @@ def test_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
 def test_page_asks_for_a_reason(client: Client) -> None:
     client.force_login(people.operator())
 
-    page = client.post(LIST, {"name": "recovery", "decision": "pause"}).content.decode()
+    page = send(client, LIST, {"name": "recovery", "decision": "pause"}).content.decode()
 
     assert "Give a reason" in page
     assert not Pause.objects.exists()

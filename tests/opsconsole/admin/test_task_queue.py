@@ -16,6 +16,7 @@ from django_q.tasks import async_task
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PREFIX
 from tests import people
+from tests.sending import versions_on
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +32,10 @@ def sweep() -> Schedule:
 
 def act(client: Client, action: str, *rows: Schedule, reason: str | None = REASON) -> Any:
     posted: dict[str, Any] = {"action": action, "_selected_action": [row.pk for row in rows]}
-    return client.post(LIST, posted if reason is None else posted | {"reason": reason}, follow=True)
+    question = client.post(LIST, posted, follow=True)
+    if reason is None:
+        return question
+    return client.post(LIST, posted | versions_on(question) | {"reason": reason}, follow=True)
 
 
 def failure() -> Task:

@@ -18,6 +18,7 @@ from django.urls import reverse
 
 from opsconsole.sign_in import failures, known_browsers
 from tests import people
+from tests.sending import versions_on
 
 pytestmark = pytest.mark.django_db
 
@@ -135,9 +136,10 @@ def test_administrator_unlocks_with_a_reason(client: Client) -> None:
     assert "Locked out" in client.get(LIST).content.decode()
     chosen = {"action": "unlock", "_selected_action": [AccessAttempt.objects.get().pk]}
 
-    assert "Unlock logins" in client.post(LIST, chosen).content.decode()
+    question = client.post(LIST, chosen)
+    assert "Unlock logins" in question.content.decode()
     assert AccessAttempt.objects.exists()
-    client.post(LIST, chosen | {"reason": "she called"})
+    client.post(LIST, chosen | versions_on(question) | {"reason": "she called"})
 
     assert not AccessAttempt.objects.exists()
     assert "she called" in LogEntry.objects.get().change_message
@@ -275,7 +277,7 @@ def test_administrator_frees_an_address_that_is_locked_out_as_a_whole(client: Cl
     client.force_login(people.operator("otto"))
     assert "Address locked out" in client.get(LIST).content.decode()
     chosen = {"action": "unlock", "_selected_action": [AccessAttempt.objects.latest("pk").pk]}
-    client.post(LIST, chosen | {"reason": "the office"})
+    client.post(LIST, chosen | versions_on(client.post(LIST, chosen)) | {"reason": "the office"})
 
     assert log_in(people.PASSWORD, **MALLORY).status_code == 302
 

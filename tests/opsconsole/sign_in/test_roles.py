@@ -15,6 +15,7 @@ from jobs.models import Job
 from opsconsole.sign_in import roles
 from tests import people
 from tests.factories import job
+from tests.sending import send
 
 pytestmark = pytest.mark.django_db
 OURS = ("opsconsole", "jobs", "alerts", "ratelimits")
@@ -92,7 +93,7 @@ def _change(client: Client, user: User, **fields: Any) -> Any:
         "date_joined_1": "00:00:00",
         "is_active": "on",
     }
-    return client.post(reverse("admin:auth_user_change", args=[user.pk]), form | fields)
+    return send(client, reverse("admin:auth_user_change", args=[user.pk]), form | fields)
 
 
 def test_administrator_cannot_create_superuser(client: Client) -> None:

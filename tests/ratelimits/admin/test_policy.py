@@ -13,6 +13,7 @@ from ratelimits.models import LimiterControl, Policy
 from ratelimits.policies import policy_cache
 from ratelimits.records import recording
 from tests import people
+from tests.sending import send
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("live_policies")]
 
@@ -54,18 +55,18 @@ def test_migrations_create_the_presets() -> None:
 
 
 def test_edit_is_logged_with_values_user_and_reason(operator: Client) -> None:
-    response = operator.post(change("standard"), FORM | {"limit": 50, "methods": "post, PUT"}, follow=True)
+    response = send(operator, change("standard"), FORM | {"limit": 50, "methods": "post, PUT"}, follow=True)
     assert response.status_code == 200 and not response.context.get("errors")
     policy = Policy.objects.get(name="standard")
     assert (policy.limit, policy.methods, policy.changed_by) == (50, ["POST", "PUT"], "olga")
     entry = LogEntry.objects.get()
-    assert entry.get_change_message() == "Limit: 100 to 50; Methods: none to POST, PUT. A quiet week."
+    assert entry.get_change_message() == "Limit: 100 to 50; Methods: none to POST, PUT.\nWhy: A quiet week."
     policy_cache._state.check_at = 0
     assert policy_cache.current().get("standard").limit == 50
 
 
 def test_edit_needs_a_reason(operator: Client) -> None:
-    response = operator.post(change("standard"), FORM | {"limit": 50, "reason": " "})
+    response = send(operator, change("standard"), FORM | {"limit": 50, "reason": " "})
     assert "Give a reason" in response.content.decode()
     assert Policy.objects.get(name="standard").limit == 100
 
@@ -73,7 +74,7 @@ def test_edit_needs_a_reason(operator: Client) -> None:
 def test_policy_is_added_and_keeps_its_name(operator: Client) -> None:
     operator.post(ADD, FORM | {"name": "uploads", "path_prefixes": "/up/,/files/"})
     assert Policy.objects.get(name="uploads").path_prefixes == ["/up/", "/files/"]
-    operator.post(change("uploads"), FORM | {"name": "other"})
+    send(operator, change("uploads"), FORM | {"name": "other"})
     assert Policy.objects.filter(name="uploads").exists()
     policy_cache._state.check_at = 0
     assert [policy.name for policy in policy_cache.current().by_path] == []
@@ -128,8 +129,8 @@ def test_page_describes_the_policy_and_lists_its_busiest_clients(operator: Clien
 
 
 def test_mode_change_needs_a_reason_and_is_shown_on_every_page(operator: Client) -> None:
-    assert "Give a reason" in operator.post(SWITCH, {"mode": "shadow", "reason": ""}).content.decode()
-    response = operator.post(SWITCH, {"mode": "shadow", "reason": "The shop is down."}, follow=True)
+    assert "Give a reason" in send(operator, SWITCH, {"mode": "shadow", "reason": ""}).content.decode()
+    response = send(operator, SWITCH, {"mode": "shadow", "reason": "The shop is down."}, follow=True)
     assert "Rate limits are in shadow mode" in response.content.decode()
     control = LimiterControl.load()
     assert (control.mode, control.changed_by, control.reason) == ("shadow", "olga", "The shop is down.")
@@ -137,7 +138,7 @@ def test_mode_change_needs_a_reason_and_is_shown_on_every_page(operator: Client)
     policy_cache._state.check_at = 0
     assert {policy.mode for policy in policy_cache.current().by_name.values()} == {"shadow"}
     assert "All rate limits are in shadow mode." in operator.get(LIST).content.decode()
-    again = operator.post(SWITCH, {"mode": "shadow", "reason": "Again."}, follow=True)
+    again = send(operator, SWITCH, {"mode": "shadow", "reason": "Again."}, follow=True)
     assert "the mode was shadow already" in again.content.decode()
 
 
