@@ -11,7 +11,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from opsconsole.serving.connections import Connection, Phase
+from opsconsole.serving.connections import Connection
 
 # Django refuses bodies above DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MiB) in the console's own words; above this, it isn't asked.
 LARGEST_BODY = 4 * 1_048_576
@@ -36,8 +36,11 @@ class _Bounded:
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether a request is being received, answered, or its response sent."""
-        return any(each.current_phase > Phase.PARTING for each in self.active_channels.values())
+        """Tell whether part of a request was received, or a request is being answered or its response sent."""
+        return any(
+            each.requests or each.total_outbufs_len or each.request is not None
+            for each in self.active_channels.values()
+        )
 
     def add_task(self, connection: Connection) -> None:
         """Let a thread answer the connection's next request, once the client has read the last response.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 # A slow request waits for it.
 released = threading.Event()
 BIG = b"x" * 8_000_000
+PROCESSES = "OPSCONSOLE_WEB_PROCESSES"
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -19,6 +21,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path == "/slow":
         released.wait(1)
     told = {name: value for name, value in environ.items() if isinstance(value, str | bool)}
-    answer = BIG if path == "/big" else json.dumps(told | {"body": body.decode("latin-1")}).encode()
+    told |= {"body": body.decode("latin-1"), PROCESSES: os.environ.get(PROCESSES, "")}
+    answer = BIG if path == "/big" else json.dumps(told).encode()
     start_response("200 OK", [("Content-Length", str(len(answer)))])
     return [answer]
