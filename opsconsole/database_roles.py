@@ -118,9 +118,15 @@ def is_ours_alone() -> bool:
         return bool(cursor.fetchone() == (0,))
 
 
-def missing_defaults() -> list[str]:
-    """Return the ALTER ROLE statements for the session settings that the connection's role lacks."""
-    return session_defaults.statements(session_defaults.differences())
+def missing_defaults(*, alone: bool) -> list[str]:
+    """Return the ALTER ROLE statements for the session settings that the connection's role lacks.
+
+    ``alone``: the role serves only the console, so that the search path may hold for everything that uses it.
+    """
+    found = session_defaults.differences()
+    if alone:
+        found += session_defaults.missing_search_path()
+    return session_defaults.statements(found)
 
 
 def carry_out(statements: Iterable[str]) -> list[str]:

@@ -58,6 +58,8 @@ if not _production and not (_database_url and CACHE_URL):
 
 # Production does not start without a database (check E003), so this URL is never opened.
 DATABASES = {"default": database_url.to_database(_database_url or "postgres://none.invalid/none")}
+# Of the console's own tables. Contract tables are found in whichever schema they are.
+OPSCONSOLE_SCHEMA = env.schema("OPSCONSOLE_SCHEMA", "opsconsole")
 OPSCONSOLE_PAGE_TIMEOUT_SECONDS = env.integer("OPSCONSOLE_PAGE_TIMEOUT_SECONDS", 15, at_least=0, at_most=300)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

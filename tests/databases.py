@@ -49,8 +49,11 @@ class Database:
     server: dict[str, Any]
     name: str
 
-    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(**self.server, dbname=self.name, autocommit=True)
+    def connect(self, user: str = "") -> psycopg.Connection[tuple[Any, ...]]:
+        # The console's own tables are found, and tables are created where those of other programs are.
+        path = "-c search_path=public,opsconsole"
+        server = self.server | ({"user": user} if user else {})
+        return psycopg.connect(**server, dbname=self.name, autocommit=True, options=path)
 
     def sql(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         with self.connect() as connection:

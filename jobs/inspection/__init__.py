@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
-from jobs.inspection import access, catalog, names, partitions, server, shape, statuses, workers
+from jobs.inspection import access, catalog, grants, names, partitions, server, shape, statuses, workers
 from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
 from jobs.restores import signs
@@ -40,8 +40,11 @@ def _findings() -> Iterator[Finding]:
             cursor.execute("SET TRANSACTION READ ONLY")
         history = names.loader()
         if history.disk_migrations.keys() - history.applied_migrations.keys():
-            yield from access.inspect_schema()
+            missing = [each.table for each in CONTRACTS if catalog.table(each.table) is None]
+            yield from access.inspect_schema(names.place(), missing=missing)
         yield from names.inspect(history)
+        yield from grants.inspect_defaults()
+        yield from grants.inspect_own()
         if PARTITIONED_BY in history.applied_migrations:
             yield from partitions.inspect()
         if RESTORES_BY in history.applied_migrations:
@@ -67,6 +70,7 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
     if table is None:
         return
     yield from access.inspect(contract, table, attached=attached)
+    yield from grants.inspect(contract, table)
     if contract is JOBS and "status" in table.columns:
         yield from statuses.inspect(table)
     if contract is HEARTBEATS:

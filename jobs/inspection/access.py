@@ -22,18 +22,38 @@ def inspect(contract: Contract, table: Table, *, attached: bool) -> Iterator[Fin
         yield from _ownership(contract, table)
 
 
-def inspect_schema() -> Iterator[Finding]:
-    """Check whether the role may create the console's tables, while there are migrations to apply."""
-    schema = catalog.value("SELECT current_schema()")
-    if schema is None:
+def inspect_schema(own: str, *, missing: list[str]) -> Iterator[Finding]:
+    """Check whether the role may create what migrate creates: ``own`` tables, and contract tables that are ``missing``."""
+    if catalog.value("SELECT to_regnamespace(quote_ident(%s)) IS NULL", [own]):
+        yield from _may_create_schema(own)
+    else:
+        yield from _may_create_tables(own)
+    if missing:
+        # They are created beside others' tables.
+        contract = catalog.rows(
+            "SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)"
+            " WHERE name <> %s ORDER BY place LIMIT 1",
+            [own],
+        )
+        for (schema,) in contract:
+            yield from _may_create_tables(schema)
+
+
+def _may_create_schema(schema: str) -> Iterator[Finding]:
+    if not catalog.value("SELECT has_database_privilege(current_database(), 'CREATE')"):
+        database = catalog.value("SELECT quote_ident(current_database())")
         yield Finding(
             id="schema-missing",
             severity=Severity.BLOCKER,
-            subject="search_path",
-            found=f"this role can use no schema of the search path {catalog.value('SHOW search_path')}",
-            action=f"CREATE SCHEMA ...; or name an existing one: ALTER ROLE {role()} IN DATABASE ... SET search_path = YOUR_SCHEMA;",
+            subject=f"schema {schema}",
+            found=f"it does not exist, and the role {role()} may not create schemas in the database {database}",
+            action=f"GRANT CREATE ON DATABASE {database} TO {role()}; or, as an administrator: CREATE SCHEMA {schema} "
+            f"AUTHORIZATION {role()};",
         )
-    elif not catalog.value("SELECT has_schema_privilege(%s, 'CREATE')", [schema]):
+
+
+def _may_create_tables(schema: str) -> Iterator[Finding]:
+    if not catalog.value("SELECT has_schema_privilege(%s, 'CREATE')", [schema]):
         yield Finding(
             id="schema-create",
             severity=Severity.BLOCKER,

@@ -10,6 +10,7 @@ import psycopg
 from jobs.intake.enqueue import NewJob, validate
 from jobs.models.columns import column
 from jobs.runs.timeline import CONSOLE, Actor
+from opsconsole.kit import own_schema
 
 # docs/workers.md has the same statement for producers in other languages.
 _ENQUEUE = """
@@ -17,16 +18,16 @@ WITH job AS (
     INSERT INTO jobs ({columns}) VALUES ({values})
     RETURNING id, run_epoch, queue, not_before
 ), told AS (
-    INSERT INTO job_events (job_id, run_epoch, kind, actor, user_id)
+    INSERT INTO {own}job_events (job_id, run_epoch, kind, actor, user_id)
     SELECT id, run_epoch, 'enqueued', %(actor)s, %(user_id)s FROM job
 )
-INSERT INTO outbox (job_id, run_epoch, queue, dead_letter_id, available_at)
+INSERT INTO {own}outbox (job_id, run_epoch, queue, dead_letter_id, available_at)
 SELECT id, run_epoch, queue, NULL, coalesce(not_before, statement_timestamp()) FROM job
 """
 
 
 def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor = CONSOLE) -> None:
-    """Accept one job on this connection, in one statement. Raise ``InvalidJob`` when it can't be accepted.
+    """Accept one job on this connection, by one statement. Raise ``InvalidJob`` when it can't be accepted.
 
     It never commits: in a transaction of the caller's, the job, its event and its message stand or fall with it. With
     autocommit, the statement is a transaction of its own.
@@ -44,7 +45,12 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
     if new.priority is not None:
         columns["priority_level"] = new.priority
     names = [f'"{column(f"jobs.{name}")}"' for name in columns]
-    statement = _ENQUEUE.format(columns=", ".join(names), values=", ".join(f"%({name})s" for name in columns))
+    statement = _ENQUEUE.format(
+        columns=", ".join(names),
+        values=", ".join(f"%({name})s" for name in columns),
+        # Sessions of other programs rarely have the console's search path.
+        own=own_schema.qualifier(connection),
+    )
     parameters = columns | {"actor": actor.name, "user_id": actor.user_id}
     # Values as literals, so that they take the types of existing columns, whatever these are.
     psycopg.ClientCursor(connection).execute(statement.encode(), parameters)

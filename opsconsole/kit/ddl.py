@@ -6,6 +6,7 @@ concurrently, and nothing of theirs is dropped or altered, forwards or backwards
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, transaction
 from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
+
+from opsconsole.kit import inherited_grants, own_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,11 +29,14 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 10
 PAUSE_SECONDS = 1.0
+# Those that migrations have named so far; a migration is imported with all those before it.
+_contract_tables: set[str] = set()
 
 
 class EnsureTable(Operation):
     """Create a contract table if it is absent; otherwise add the columns that it lacks.
 
+    It is created in the first schema of the search path that is not the console's own, and nobody inherits privileges on it.
     ``create`` is the CREATE TABLE statement of the contract's own columns; ``columns`` maps each column of ours to its
     type and default. Defaults are constants, which PostgreSQL stores in the catalogue without rewriting rows. The
     reverse operation does nothing: our columns may stay, and their rows must.
@@ -44,6 +50,7 @@ class EnsureTable(Operation):
         self.table = table
         self.create = create
         self.columns = columns
+        _contract_tables.add(table)
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         """Leave the state alone: it is defined by a separate operation."""
@@ -61,10 +68,15 @@ class EnsureTable(Operation):
             return
         # The table may be in any schema of the search path, where CREATE TABLE IF NOT EXISTS would not find it.
         if not _exists(schema_editor.connection, self.table):
-            schema_editor.execute(self.create, params=None)
+            self._create(schema_editor)
         missing = self._missing(schema_editor.connection)
         if missing:
             _alter_patiently(schema_editor.connection, self.table, self._add_columns(missing))
+
+    def _create(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
+        connection = schema_editor.connection
+        with inherited_grants.taken_back(connection), own_schema.contract_first(connection):
+            schema_editor.execute(self.create, params=None)
 
     def database_backwards(self, *_: Any) -> None:
         """Do nothing; see the class."""
@@ -122,21 +134,34 @@ class AddIndexOnline(AddIndexConcurrently):
 class ReplaceFunction(Operation):
     """Create an SQL function in the schema of a contract table, replacing one with the same name and arguments.
 
-    ``create`` is the statement, with ``{schema}`` for the table's schema and ``{search_path}`` for the path to
-    pin. Whoever was granted the replaced function by name may execute the new one; nobody else may, neither
-    PUBLIC nor roles that default privileges name. Reversing restores ``before``, the statement of an earlier migration,
-    or drops the function.
+    It runs with the rights of its owner, so that a caller needs no other privilege than EXECUTE, and looks for tables in
+    the console's own schema only: ``FROM`` a contract table is completed with the schema of that table. ``create`` is the
+    statement, with ``{schema}`` for the schema of the table ``beside`` and ``{search_path}`` for the path to pin.
+
+    Whoever was granted the replaced function by name may execute the new one; nobody else may, neither PUBLIC nor roles
+    that default privileges name. ``inherited``: those roles lose it also if the replaced function is the console's own.
+    Reversing restores ``before``, the statement of an earlier migration, or drops the function.
     """
 
     reduces_to_sql = True
     reversible = True
 
-    def __init__(self, name: str, *, arguments: str, beside: str, create: str, before: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        arguments: str,
+        beside: str,
+        create: str,
+        before: str = "",
+        inherited: bool = False,
+    ) -> None:
         self.name = name
         self.arguments = arguments
         self.beside = beside
         self.create = create
         self.before = before
+        self.inherited = inherited or not before
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         """Leave the state alone: functions are not part of it."""
@@ -151,16 +176,22 @@ class ReplaceFunction(Operation):
         self._replace_by(self.create, schema_editor)
 
     def _replace_by(self, statement: str, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        with transaction.atomic(using=schema_editor.connection.alias):
-            schema, search_path = self._place(schema_editor.connection)
+        connection = schema_editor.connection
+        with transaction.atomic(using=connection.alias):
+            schema, search_path = self._place(connection)
             routine = f"{schema}.{self.name}({self.arguments})"
-            allowed = self._grantees(schema_editor.connection, routine)
+            allowed = self._grantees(connection, routine)
+            if self.inherited:
+                allowed -= inherited_grants.named_by_defaults(connection)
             schema_editor.execute(f"DROP ROUTINE IF EXISTS {routine}")
-            schema_editor.execute(statement.format(schema=schema, search_path=search_path), params=None)
-            for role in ["PUBLIC", *self._grantees(schema_editor.connection, routine)]:
+            create = self._qualified(statement.format(schema=schema, search_path=search_path), connection)
+            schema_editor.execute(create, params=None)
+            schema_editor.execute(f"ALTER FUNCTION {routine} SECURITY DEFINER")
+            for role in ["PUBLIC", *sorted(self._grantees(connection, routine))]:
                 schema_editor.execute(f"REVOKE ALL ON FUNCTION {routine} FROM {role}")
-            for role in allowed:
+            for role in sorted(allowed):
                 schema_editor.execute(f"GRANT EXECUTE ON FUNCTION {routine} TO {role}")
+            self._keep_grants(schema_editor, routine)
 
     def database_backwards(
         self,
@@ -179,19 +210,33 @@ class ReplaceFunction(Operation):
         return f"Create or replace the function {self.name}"
 
     def _place(self, connection: BaseDatabaseWrapper) -> tuple[str, str]:
-        """Return the table's schema and the current search path, both quoted; temporary tables come last."""
+        """Return the table's schema and the path to pin, both quoted: where the console's own tables are, and nothing else."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT quote_ident(coalesce((SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
                 "                              WHERE pg_class.oid = to_regclass(%s)), current_schema())),"
                 "       (SELECT string_agg(quote_ident(name), ', ' ORDER BY place)"
-                "          FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place))",
-                [self.beside],
+                "          FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)"
+                "         WHERE name = %s OR name = (SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+                "                                     WHERE pg_class.oid = to_regclass('django_migrations')))",
+                [self.beside, own_schema.name()],
             )
             schema, path = cursor.fetchone()
-        return schema, f"{path}, pg_temp"
+        return schema, f"pg_catalog, {path}, pg_temp"
 
-    def _grantees(self, connection: BaseDatabaseWrapper, routine: str) -> list[str]:
+    def _qualified(self, statement: str, connection: BaseDatabaseWrapper) -> str:
+        """Complete the names of contract tables: strangers may be able to create objects in their schema."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT relname, quote_ident(nspname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+                " WHERE pg_class.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)",
+                [sorted(_contract_tables)],
+            )
+            for table, schema in cursor.fetchall():
+                statement = re.sub(rf"\bFROM {table}\b", f"FROM {schema}.{table}", statement)
+        return statement
+
+    def _grantees(self, connection: BaseDatabaseWrapper, routine: str) -> set[str]:
         """Return the roles, other than the owner, that were granted the function by name, quoted."""
         with connection.cursor() as cursor:
             cursor.execute(
@@ -199,7 +244,14 @@ class ReplaceFunction(Operation):
                 " WHERE pg_proc.oid = to_regprocedure(%s) AND grantee <> proowner",
                 [routine],
             )
-            return [role for (role,) in cursor.fetchall()]
+            return {role for (role,) in cursor.fetchall()}
+
+    def _keep_grants(self, schema_editor: BaseDatabaseSchemaEditor, routine: str) -> None:
+        creations: inherited_grants.Creations | None = getattr(schema_editor, "creations", None)
+        if creations:
+            with schema_editor.connection.cursor() as cursor:
+                cursor.execute("SELECT to_regprocedure(%s)::oid::bigint", [routine])
+                creations.keep("ROUTINE", cursor.fetchone()[0])
 
 
 def _exists(connection: BaseDatabaseWrapper, relation: str) -> bool:

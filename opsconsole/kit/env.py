@@ -218,6 +218,14 @@ def database(name: str, example: str) -> str | None:
     return value
 
 
+def schema(name: str, default: str) -> str:
+    """Read the name of a schema of the database."""
+    value = text(name, default)
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", value) or value.startswith("pg_"):
+        refuse(name, "a plain lower-case name of a schema, not one of PostgreSQL's own", value)
+    return value
+
+
 def mapping(name: str, example: str) -> dict[str, Any]:
     """Read a JSON object; ``{}`` when the variable isn't set."""
     try:

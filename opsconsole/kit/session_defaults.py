@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from django.db import connection
 from psycopg import sql
 
+from opsconsole.kit import own_schema
+
 _ASKED = re.compile(r"-c\s*([a-z_.]+)=((?:\\.|\S)+)")
 
 
@@ -78,7 +80,9 @@ def differences() -> list[Difference]:
     """Read the settings back through the connection that pages use; return those that do not fit."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT name, setting FROM pg_settings WHERE name = ANY (%s)", [[each.name for each in wanted()]]
+            # A transaction may have set the search path for itself.
+            "SELECT name, CASE name WHEN 'search_path' THEN reset_val ELSE setting END FROM pg_settings WHERE name = ANY (%s)",
+            [[each.name for each in wanted()]],
         )
         current = dict(cursor.fetchall())
         cursor.execute("SELECT inet_client_addr() IS NOT NULL")
@@ -90,6 +94,24 @@ def differences() -> list[Difference]:
         and (network or not default.network)
         and not default.fits(current[default.name])
     ]
+
+
+def missing_search_path() -> list[Difference]:
+    """Return the search path as a difference if it is not a default of the role in this database.
+
+    The console needs no such default: without it, each transaction says where its tables are. People and programs that use
+    the same role do.
+    """
+    if "search_path" in {each.name for each in wanted()}:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reset_val, current_user FROM pg_settings WHERE name = 'search_path'")
+        current, user = cursor.fetchone()
+    value = own_schema.search_path(current, user)
+    found = Difference(
+        Default("search_path", value, "the console's tables are in a schema of their own"), current
+    )
+    return [] if value == current else [found]
 
 
 def statements(found: list[Difference]) -> list[str]:
@@ -107,7 +129,7 @@ def statements(found: list[Difference]) -> list[str]:
 
 def _literal(default: Default) -> sql.Composable:
     if default.name == "search_path":
-        return sql.SQL(", ").join(sql.Identifier(part) for part in _plain(default.value).split(","))
+        return own_schema.identifiers(default.value)
     return sql.Literal(default.value)
 
 

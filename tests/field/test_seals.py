@@ -35,7 +35,7 @@ TABLES = {
 
 
 def connected(database: Database, role: str) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(**database.server | {"user": role}, dbname=database.name, autocommit=True)
+    return database.connect(user=role)
 
 
 @pytest.fixture

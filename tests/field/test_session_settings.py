@@ -39,7 +39,11 @@ def test_check_reads_back_what_migrate_gave_to_the_role(console: Console) -> Non
 def test_role_of_the_console_can_use_its_tables_and_not_change_them(console: Console) -> None:
     with psycopg.connect(console.environment["DATABASE_URL"], autocommit=True) as page:
         assert page.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
-        for refused in ("DROP TABLE jobs", "ALTER TABLE sweeps ADD COLUMN x int", "DELETE FROM jobs"):
+        for refused in (
+            "DROP TABLE jobs",
+            "ALTER TABLE opsconsole.sweeps ADD COLUMN x int",
+            "DELETE FROM jobs",
+        ):
             try:
                 page.execute(refused)
             except psycopg.errors.InsufficientPrivilege:

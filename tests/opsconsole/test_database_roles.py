@@ -71,7 +71,7 @@ def test_settings_of_the_url_are_read_back(transactional_db: None, monkeypatch: 
         connection.settings_dict, "OPTIONS", {"options": r"-c search_path=theirs,\ public -c lock_timeout=3s"}
     )
     [path, *others] = [each for each in session_defaults.differences() if each.wanted.name == "search_path"]
-    assert path.current == '"$user", public' and not others
+    assert path.current == 'opsconsole, "$user", public' and not others
     name = settings.DATABASES["default"]["NAME"]
     assert session_defaults.statements([path]) == [
         f'ALTER ROLE "postgres" IN DATABASE "{name}" SET search_path = "theirs", "public"'

@@ -10,10 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
+from psycopg.pq import TransactionStatus
+from psycopg.sql import Composable
 
+from opsconsole.kit import own_schema
 from opsconsole.kit.kept_changes import OutcomeUnknown
+from opsconsole.kit.postgresql.schema import DatabaseSchemaEditor
 
 _LITERALS = re.compile(r"'[^']*'")
 _READS = re.compile(
@@ -27,6 +32,8 @@ _MAY_WRITE = re.compile(
     r"[\w.\"]+\s*\(|;\s*\S",
     re.IGNORECASE,
 )
+# No transaction may contain these.
+_ALONE = re.compile(r"\s*(VACUUM\b|(CREATE|DROP|RE)\s*(UNIQUE\s+)?INDEX\s+CONCURRENTLY\b)", re.IGNORECASE)
 
 
 def writes(statement: object) -> bool:
@@ -36,13 +43,63 @@ def writes(statement: object) -> bool:
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """``saved_changes`` is the number of transactions and single statements with changes that this connection saved."""
+    """A connection that finds the console's tables in their schema.
+
+    ``saved_changes`` is the number of transactions and single statements with changes that it saved.
+    """
+
+    SchemaEditorClass = DatabaseSchemaEditor
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.saved_changes = 0
         self._unsaved = False
-        self.execute_wrappers.append(self._follow)
+        self._search_path: str | None = None
+        self.execute_wrappers += [self._follow, self._find_tables]
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        # Without a database come the statements that create and drop one.
+        if self.connection is not None and self.alias != NO_DB_ALIAS:
+            self._search_path = own_schema.path_for_transactions(self.connection)
+
+    def _find_tables(
+        self,
+        execute: Callable[..., Any],
+        statement: Any,
+        parameters: Any,
+        many: bool,  # noqa: FBT001 - Django calls it by position
+        context: dict[str, Any],
+    ) -> Any:
+        """Send the search path together with the first statement of each transaction, where sessions don't have it.
+
+        It costs no round trip, and nothing of it stays in a session that a pooler gives to somebody else next.
+        """
+        session = self.connection
+        if (
+            self._search_path is None
+            or session is None
+            or session.info.transaction_status != TransactionStatus.IDLE
+        ):
+            return execute(statement, parameters, many, context)
+        if isinstance(statement, Composable):
+            statement = statement.as_string(session)
+        path = f"search_path = {self._search_path}"
+        if many:
+            with transaction.atomic(using=self.alias):
+                session.execute(f"SET LOCAL {path}")
+                return execute(statement, parameters, many, context)
+        if _ALONE.match(statement):
+            session.execute(f"SET {path}")
+            try:
+                return execute(statement, parameters, many, context)
+            finally:
+                session.execute("RESET search_path")
+        if parameters is not None:
+            path = path.replace("%", "%%")
+        answer = execute(f"SET LOCAL {path}; {statement}", parameters, many, context)
+        context["cursor"].cursor.nextset()
+        return answer
 
     def _follow(self, execute: Callable[..., Any], statement: Any, *others: Any) -> Any:
         if not writes(statement):

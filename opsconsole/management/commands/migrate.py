@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.commands import migrate
 from django.db import Error, connection
 
-from opsconsole import database_roles
+from opsconsole import database_roles, own_tables
 from opsconsole.kit import schema_version
 from opsconsole.kit.errors import first_line
 
@@ -26,10 +26,18 @@ class Command(migrate.Command):
         return output
 
     def handle(self, *args: Any, **options: Any) -> None:
+        looks_only = options["plan"] or options["check_unapplied"]
+        if not looks_only:
+            own_tables.prepare()
         super().handle(*args, **options)
-        self.complete = not (options["plan"] or options["check_unapplied"] or self._is_incomplete())
+        self.complete = not (looks_only or self._is_incomplete())
         if self.complete:
             self._carry_out(database_roles.missing_grants(self.role), options["verbosity"])
+            if place := own_tables.elsewhere():
+                self.stderr.write(
+                    f"The console's own tables are in the schema {place}, beside yours. To move them to a schema of their own: "
+                    "python manage.py move_tables (docs/attaching.md)."
+                )
 
     def _is_incomplete(self) -> bool:
         schema_version.look_again()
@@ -37,10 +45,13 @@ class Command(migrate.Command):
 
     def _set_defaults(self, verbosity: int) -> None:
         try:
-            statements = database_roles.missing_defaults()
             if database_roles.is_ours_alone():
-                self._carry_out(statements, verbosity)
+                self._carry_out(database_roles.missing_defaults(alone=True), verbosity)
+                if not connection.in_atomic_block:
+                    # The next connection has the defaults.
+                    connection.close()
                 return
+            statements = database_roles.missing_defaults(alone=False)
         except Error as error:
             self.stderr.write(
                 f"The session settings of the role {self.role} could not be read: {first_line(error)}"

@@ -219,7 +219,9 @@ def test_missing_privileges_are_reported_with_grants(theirs: Database, role: str
     assert "GRANT CREATE, USAGE" in next(f for f in findings if f["id"] == "schema-create")["action"]
 
     theirs.migrate()
-    theirs.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    theirs.sql(
+        f"GRANT USAGE ON SCHEMA opsconsole TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public, opsconsole TO {role}"
+    )
     for finding in theirs.inspect(user=role)[1]:
         assert finding["id"] != "schema-create"
         if finding["id"] == "privileges":
@@ -232,7 +234,9 @@ def test_row_level_security_that_applies_is_reported(theirs: Database, role: str
     theirs.sql(CONTRACT + "ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
     assert theirs.inspect()[0] == 0
     theirs.migrate()
-    theirs.sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    theirs.sql(
+        f"GRANT USAGE ON SCHEMA opsconsole TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA public, opsconsole TO {role}"
+    )
     code, findings = theirs.inspect(user=role)
     finding = found(findings, "row-security", "jobs")
     assert (code, finding["severity"]) == (1, "blocker")

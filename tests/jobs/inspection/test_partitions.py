@@ -29,7 +29,8 @@ def test_missing_right_is_reported_with_grant(theirs: Database, role: str) -> No
     missing = theirs.value("SELECT max(relname::text) FROM pg_class WHERE relname ~ '^job_events_[0-9_]+$'")
     theirs.sql(
         f"DROP TABLE {missing}; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO {role};"
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};"
+        f"GRANT USAGE ON SCHEMA opsconsole TO {role};"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, opsconsole TO {role};"
     )
     [finding] = findings(theirs, role)
     assert finding["severity"] == "warning"

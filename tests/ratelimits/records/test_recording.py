@@ -92,7 +92,7 @@ def test_function_is_not_public_and_has_a_fixed_search_path() -> None:
             "SELECT proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
             " WHERE proname = 'cleanup_rate_limit_requests'"
         )
-        assert cursor.fetchall() == [(["search_path=public, pg_temp"], False)]
+        assert cursor.fetchall() == [(["search_path=pg_catalog, opsconsole, pg_temp"], False)]
 
 
 @pytest.mark.django_db

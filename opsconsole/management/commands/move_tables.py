@@ -1,0 +1,37 @@
+"""The command that moves the console's own tables to a schema of their own, or back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import connection
+
+from opsconsole import database_roles, own_tables
+from opsconsole.kit import own_schema
+
+
+class Command(BaseCommand):
+    help = (
+        "Move the console's own tables, with their partitions and functions, to the schema OPSCONSOLE_SCHEMA, or to another "
+        "one. Contract tables stay. Run as the owner of the tables (OPSCONSOLE_OWNER_DATABASE_URL), once every process runs this "
+        "version or a later one."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--to", metavar="SCHEMA", help="another schema, such as public to move them back")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        target = options["to"] or own_schema.name()
+        runtime_role = str(connection.settings_dict["USER"])
+        with database_roles.as_owner():
+            moved = own_tables.move(target, runtime_role=runtime_role)
+        if moved is None:
+            self.stdout.write(f"The console's own tables are in the schema {target}. Nothing was changed.")
+            return
+        self.stdout.write(f"Moved {moved.tables} tables from the schema {moved.source} to {target}.")
+        for role in moved.users:
+            self.stdout.write(
+                f"{role} has privileges on some of them and may use the schema. Let its programs find them there, for example: "
+                f"ALTER ROLE {role} IN DATABASE {connection.settings_dict['NAME']} SET search_path = {target}, {moved.source};"
+            )

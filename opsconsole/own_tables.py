@@ -1,0 +1,182 @@
+"""Where the console's own tables are: in a schema of their own from the first migration on, or moved there later."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from django.core.management.base import CommandError
+from django.db import OperationalError, connection, transaction
+from django.db.migrations.recorder import MigrationRecorder
+from psycopg.errors import LockNotAvailable
+
+from jobs.inspection import names
+from opsconsole.kit import inherited_grants, own_schema
+
+# Tries that don't wait, and then some that wait for a shorter time than others wait before they look for a deadlock.
+TRIES, PATIENT_TRIES, PAUSE_SECONDS, WAIT_MS = 40, 10, 0.1, 800
+
+# Tables with their partitions, in an order that everybody could follow who locks several of them.
+_TABLES = """
+WITH RECURSIVE found AS (
+    SELECT to_regclass(quote_ident(%(source)s) || '.' || quote_ident(name))::oid AS oid FROM unnest(%(tables)s::text[]) AS name
+    UNION SELECT inhrelid FROM pg_inherits JOIN found ON inhparent = oid
+)
+SELECT pg_class.oid::bigint, quote_ident(nspname) || '.' || quote_ident(relname)
+  FROM found JOIN pg_class USING (oid) JOIN pg_namespace ON pg_namespace.oid = relnamespace
+ WHERE nspname = %(source)s ORDER BY relname
+"""
+# The functions of triggers that only these tables have, and the one that makes partitions.
+_FUNCTIONS = """
+SELECT oid::bigint, oid::regprocedure::text FROM pg_proc
+ WHERE pronamespace = quote_ident(%(source)s)::regnamespace
+   AND (oid = to_regprocedure(quote_ident(%(source)s) || '.create_job_event_partitions(integer)')
+        OR oid IN (SELECT tgfoid FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::oid[]) AND NOT tgisinternal
+                   EXCEPT SELECT tgfoid FROM pg_trigger WHERE tgrelid <> ALL (%(oids)s::oid[])))
+ ORDER BY 2
+"""
+_SEQUENCES = """
+SELECT objid::bigint FROM pg_depend JOIN pg_class ON pg_class.oid = objid
+ WHERE classid = 'pg_class'::regclass AND relkind = 'S' AND deptype IN ('a', 'i') AND refobjid = ANY (%s::oid[])
+"""
+_DEFINITIONS = """
+SELECT oid::regprocedure::text, pg_get_functiondef(oid),
+       (SELECT substr(setting, 13) FROM unnest(proconfig) AS setting WHERE starts_with(setting, 'search_path='))
+  FROM pg_proc
+ WHERE oid = ANY (%(oids)s::oid[]) OR oid = ANY (SELECT to_regprocedure(name) FROM unnest(%(called)s::text[]) AS name)
+"""
+CALLED = [f"{name}({types})" for _, _, name, types in names.FUNCTIONS]
+TRUSTED_PATHS = (None, "pg_catalog", "pg_catalog, pg_temp")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """``users``: roles other than the console's that were granted something on the tables. They may use the new schema."""
+
+    tables: int
+    source: str
+    users: list[str]
+
+
+def prepare() -> None:
+    """Create the schema, and the table of migrations in it, for a console that has no tables yet."""
+    if names.history_place() is not None:
+        return
+    with inherited_grants.taken_back(connection):
+        _ensure(own_schema.name())
+        with connection.schema_editor() as editor:
+            editor.create_model(MigrationRecorder.Migration)
+
+
+def elsewhere() -> str | None:
+    """Return the schema of the console's own tables if it is another than the setting names."""
+    place = names.history_place()
+    return None if place == own_schema.name() else place
+
+
+def move(target: str, *, runtime_role: str) -> Moved | None:
+    """Move the console's own tables and functions to another schema; return None if they are there.
+
+    It changes the catalogue only, in one transaction. Nobody waits behind it for longer than a second per try.
+    """
+    source = names.history_place()
+    if source is None:
+        raise CommandError("The console has no tables in this database yet: run migrate.")
+    if source == target:
+        return None
+    if target not in (own_schema.name(), *_searched()):
+        raise CommandError(
+            f"The console's processes look into the schemas {', '.join([own_schema.name(), *_searched()])}, and would not find "
+            f"their tables in {target}. Nothing was moved."
+        )
+    tries = [0] * TRIES + [WAIT_MS] * PATIENT_TRIES
+    for wait_ms in tries:
+        try:
+            with transaction.atomic():
+                return _move(source, target, wait_ms, runtime_role)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            time.sleep(PAUSE_SECONDS)
+    raise CommandError(
+        f"The tables could not be locked in {len(tries)} tries: other transactions hold them. Nothing was moved. Find the "
+        "oldest transaction in pg_stat_activity (xact_start), let it end, and run this command again."
+    )
+
+
+def _searched() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT unnest(current_schemas(false))::text")
+        return [schema for (schema,) in cursor.fetchall() if schema != own_schema.name()]
+
+
+def _ensure(schema: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regnamespace(%s) IS NULL", [own_schema.quoted(schema)])
+        if cursor.fetchone()[0]:
+            cursor.execute(f"CREATE SCHEMA {own_schema.quoted(schema)}")
+
+
+def _move(source: str, target: str, wait_ms: int, runtime_role: str) -> Moved:
+    new = own_schema.quoted(target)
+    with inherited_grants.taken_back(connection):
+        _ensure(target)
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLES, {"source": source, "tables": list(names.own_tables())})
+        tables = dict(cursor.fetchall())
+        cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MS}")
+        nowait = "" if wait_ms else " NOWAIT"
+        cursor.execute(f"LOCK TABLE {', '.join(tables.values())} IN ACCESS EXCLUSIVE MODE{nowait}")
+        for name in tables.values():
+            cursor.execute(f"ALTER TABLE {name} SET SCHEMA {new}")
+        cursor.execute(_FUNCTIONS, {"source": source, "oids": list(tables)})
+        functions = dict(cursor.fetchall())
+        for routine in functions.values():
+            cursor.execute(f"ALTER FUNCTION {routine} SET SCHEMA {new}")
+    _pin(source, target, list(functions))
+    return Moved(len(tables), source, _let_in(target, list(tables), runtime_role))
+
+
+def _pin(source: str, target: str, oids: list[int]) -> None:
+    """Let the functions that name the old schema, in their text or in their search path, find the new one."""
+    new = own_schema.quoted(target)
+    with connection.cursor() as cursor:
+        cursor.execute(_DEFINITIONS, {"oids": oids, "called": CALLED})
+        for routine, definition, path in cursor.fetchall():
+            text = definition
+            for old in (own_schema.quoted(source), source):
+                text = text.replace(f"{old}.job_events", f"{new}.job_events")
+            if text != definition:
+                cursor.execute(text, None)
+            if path not in TRUSTED_PATHS:
+                cursor.execute(f"ALTER FUNCTION {routine} SET search_path = pg_catalog, {new}, pg_temp")
+
+
+def _let_in(target: str, oids: list[int], runtime_role: str) -> list[str]:
+    """Let whoever has privileges on the tables use their schema; return the roles but for the console's own, quoted."""
+    users = {grant.grantee for grant in inherited_grants.grants(connection, oids)} - {"PUBLIC"}
+    with connection.cursor() as cursor:
+        for role in sorted(users):
+            cursor.execute(f"GRANT USAGE ON SCHEMA {own_schema.quoted(target)} TO {role}")
+        cursor.execute("SELECT quote_ident(%s)", [runtime_role])
+        return sorted(users - {cursor.fetchone()[0]})
+
+
+def close(runtime_role: str) -> None:
+    """Take back what default privileges gave to others on the console's own tables, sequences and functions.
+
+    What an earlier version created is meant: since then nothing is inherited. ``runtime_role`` keeps what it has.
+    """
+    source = names.history_place()
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLES, {"source": source, "tables": list(names.own_tables())})
+        tables = [oid for oid, _ in cursor.fetchall()]
+        cursor.execute(_SEQUENCES, [tables])
+        sequences = [oid for (oid,) in cursor.fetchall()]
+        cursor.execute(_FUNCTIONS, {"source": source, "oids": tables})
+        functions = [oid for oid, _ in cursor.fetchall()]
+        cursor.execute("SELECT quote_ident(%s)", [runtime_role])
+        kept = cursor.fetchone()[0]
+    inherited = inherited_grants.named_by_defaults(connection) | {"PUBLIC"}
+    found = inherited_grants.grants(connection, tables + sequences + functions)
+    inherited_grants.revoke(connection, [grant for grant in found if grant.grantee in inherited - {kept}])
