@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tests.field.proxy import Proxy, nginx
 from tests.programs import program
@@ -20,6 +20,7 @@ from tests.serving import gunicorn
 if TYPE_CHECKING:
     from tests.databases import Database
 
+Serve: TypeAlias = Callable[..., AbstractContextManager[int]]
 SECRET_KEY = "long enough to be taken for a secret of production"
 # The roles of the database: one migrates, the other does everything else.
 OWNER, RUNTIME = "field_owner", "field_console"
@@ -35,10 +36,10 @@ class Console:
     environment: Mapping[str, str]
 
     @contextmanager
-    def served(self, **environment: str) -> Iterator[Proxy]:
-        """Serve the pages and the API with gunicorn behind nginx."""
+    def served(self, *options: str, serve: Serve = gunicorn, **environment: str) -> Iterator[Proxy]:
+        """Serve the pages and the API behind nginx, with gunicorn as it is shipped or with another server."""
         with (
-            gunicorn(self.folder, **(dict(self.environment) | environment)) as port,
+            serve(self.folder, *options, **(dict(self.environment) | environment)) as port,
             nginx(self.folder, port) as proxy,
         ):
             yield proxy

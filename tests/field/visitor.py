@@ -38,11 +38,20 @@ class Answer:
 class Visitor(closing["Visitor"]):
     """A client of one console; ``with`` closes its connection."""
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, *, address: str = "127.0.0.1", around_the_proxy: bool = False) -> None:
+        """Connect from this address of the loopback network, to the proxy or directly to the console."""
         super().__init__(self)
         self.proxy = proxy
         self.cookies: dict[str, str] = {}
-        self.connection = http.client.HTTPSConnection(HOST, proxy.port, timeout=60, context=proxy.context())
+        self.connection: http.client.HTTPConnection
+        if around_the_proxy:
+            self.connection = http.client.HTTPConnection(
+                "127.0.0.1", proxy.console, timeout=60, source_address=(address, 0)
+            )
+        else:
+            self.connection = http.client.HTTPSConnection(
+                HOST, proxy.port, timeout=60, context=proxy.context(), source_address=(address, 0)
+            )
 
     @property
     def socket(self) -> socket.socket | None:
@@ -56,7 +65,9 @@ class Visitor(closing["Visitor"]):
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        sent = {"Referer": self.proxy.address + path} | dict(headers or {})
+        sent = {"Referer": self.proxy.address + path, "Host": f"{HOST}:{self.proxy.port}"} | dict(
+            headers or {}
+        )
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         self.connection.request(method, path, body, sent)
@@ -68,14 +79,15 @@ class Visitor(closing["Visitor"]):
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, headers=headers)
 
-    def post(self, path: str, fields: Mapping[str, Any]) -> Answer:
+    def post(self, path: str, fields: Mapping[str, Any], **headers: str) -> Answer:
         """Send a form with the CSRF token of the page at this address."""
-        found = TOKEN.search(self.get(path).text)
+        found = TOKEN.search(self.get(path, **headers).text)
         token = {"csrfmiddlewaretoken": found[1]} if found else {}
-        return self.ask("POST", path, urlencode(token | dict(fields), doseq=True), FORM)
+        return self.ask("POST", path, urlencode(token | dict(fields), doseq=True), FORM | headers)
 
-    def log_in(self, name: str, password: str) -> Answer:
-        return self.post("/admin/login/", {"username": name, "password": password, "next": "/admin/"})
+    def log_in(self, name: str, password: str, **headers: str) -> Answer:
+        fields = {"username": name, "password": password, "next": "/admin/"}
+        return self.post("/admin/login/", fields, **headers)
 
     def api(self, method: str, path: str, key: str, body: object = None) -> Answer:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
