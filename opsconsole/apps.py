@@ -10,8 +10,10 @@ class OpsConsoleConfig(AppConfig):
     def ready(self) -> None:
         from opsconsole import checks  # noqa: F401, PLC0415 - importing registers them; they need the settings
         from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
+        from opsconsole.sign_in import audited  # noqa: PLC0415 - it needs the models
 
         task_values.use()
+        audited.connect()
 
 
 class ConsoleAdminConfig(AdminConfig):

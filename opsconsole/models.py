@@ -1,6 +1,6 @@
 """The console's own models. They live in the kit, where every app may use them."""
 
-from opsconsole.kit.audit_models import AuditDetail, AuditSeal, SealCheck, UnsealedRange
+from opsconsole.kit.audit_models import AuditDetail, AuditSeal, Refusal, SealCheck, UnsealedRange
 from opsconsole.kit.models import ClusterProgress, HourlyFigure, Pause
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "ClusterProgress",
     "HourlyFigure",
     "Pause",
+    "Refusal",
     "SealCheck",
     "UnsealedRange",
 ]

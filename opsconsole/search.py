@@ -21,6 +21,7 @@ from django.urls import reverse
 from alerts.models import Alert
 from jobs.admin.jobs.changelist import by_id, first_of_customer
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
+from opsconsole.kit import audit
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_names
@@ -144,11 +145,11 @@ def _alerts(term: str, user: Person) -> Found:
 
 
 def _audit(term: str, user: Person) -> Found:
-    lines = LogEntry.objects.filter(object_id=term).select_related("user").order_by("-id")[: SHOWN + 1]
+    lines = audit.with_details(LogEntry.objects.filter(object_id=term)).order_by("-id")[: SHOWN + 1]
     hits = [
         Hit(
-            line.get_change_message().partition("\n")[0] or "Changed.",
-            f"by {line.user}",
+            audit.told(line).did or "Changed.",
+            f"by {audit.who(line)}",
             _list("admin_logentry", q=term),
         )
         for line in lines

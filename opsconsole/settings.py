@@ -204,6 +204,7 @@ MIDDLEWARE = [
     # After authentication, because it may count by user. A refused request does not reach what follows.
     "ratelimits.requests.middleware.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "opsconsole.sign_in.audited.RefusalMiddleware",
     "opsconsole.database_failures.DatabaseFailureMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # The last one, as django-axes requires: it turns a lock-out into its page.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import Exists
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -114,6 +116,20 @@ class ConsoleSite(AdminSite):
             return redirect(f"{reverse('second_factor_prove')}?{query}")
         context = {"read_only": unavailable.is_read_only(), "session_ended": sessions.why_ended(request)}
         return super().login(request, context | (extra_context or {}))
+
+    def password_change(  # type: ignore[override]  # a redirect, too
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        with transaction.atomic():
+            response: HttpResponse = super().password_change(request, extra_context)
+            if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
+                audit.log(
+                    request.user,
+                    [cast(User, request.user)],
+                    "Changed their own password.",
+                    why=audit.NOT_ASKED,
+                )
+        return response
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)

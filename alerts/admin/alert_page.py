@@ -18,6 +18,7 @@ from alerts.admin.decisions import Decision
 from alerts.catalog import RULES
 from alerts.models import Alert, Attempt, Delivery, Notification
 from alerts.models.alert import DatedAlert
+from opsconsole.kit import audit
 from opsconsole.kit.display import badge
 from opsconsole.kit.page_permissions import Person, may_see
 
@@ -119,14 +120,17 @@ def _delivery_line(row: Delivery) -> DeliveryLine:
 
 def _decisions(alert: Alert) -> Iterable[LogEntry]:
     of_alert = ContentType.objects.get_for_model(Alert)
-    return LogEntry.objects.filter(content_type=of_alert, object_id=str(alert.pk)).select_related("user")
+    return audit.with_details(LogEntry.objects.filter(content_type=of_alert, object_id=str(alert.pk)))
 
 
 def _decision_entry(entry: LogEntry) -> TimelineEntry:
-    verb, _, reason = str(entry.get_change_message()).partition(": ")
+    told = audit.told(entry)
+    # Older lines hold the reason behind a colon.
+    verb, _, reason = told.did.partition(": ")
+    verb, _, until = verb.rstrip(".").partition(" ")
     return TimelineEntry(
         at=entry.action_time,
         label=badge(verb, labels.STATE.get(verb.lower(), "quiet")),
-        actor=entry.user.get_username(),
-        text=reason,
+        actor=audit.who(entry),
+        text=". ".join(filter(None, [until.capitalize(), reason, told.why])),
     )

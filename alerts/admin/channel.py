@@ -116,7 +116,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
             messages.error(request, str(error))
             return
         banner.memory.delete("banner")
-        audit.log(request.user, Channel.objects.filter(pk=name), "Test sent.")
+        audit.log(request.user, Channel.objects.filter(pk=name), "Test sent.", why=audit.NOT_ASKED)
         messages.success(
             request,
             f"A test message is being sent to {name}. The answer appears on this page in a few seconds.",

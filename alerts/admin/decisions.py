@@ -167,7 +167,7 @@ def _decide(
             with transaction.atomic():
                 changed_ids = [pk for pk in ids if _carry_out(request, decision, pk, form)]
                 rows = Alert.objects.filter(pk__in=changed_ids)
-                audit.log(request.user, rows, f"{PAST_TENSE[decision].capitalize()}: {_log_text(form)}")
+                audit.log(request.user, rows, _did(decision, form), why=form.cleaned_data["reason"])
         except DecisionRefused as error:
             form.add_error("until" if decision == Decision.SNOOZE else "reason", str(error))
             return confirm(admin, request, decision, ids, form)
@@ -185,9 +185,9 @@ def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: Decision
     return act(pk, who, reason)
 
 
-def _log_text(form: DecisionForm) -> str:
-    until = f"until {form.end():%Y-%m-%d %H:%M} UTC. " if isinstance(form, SnoozeForm) else ""
-    return f"{until}{form.cleaned_data['reason']}"
+def _did(decision: Decision, form: DecisionForm) -> str:
+    until = f" until {form.end():%Y-%m-%d %H:%M} UTC" if isinstance(form, SnoozeForm) else ""
+    return f"{PAST_TENSE[decision].capitalize()}{until}."
 
 
 def _report(request: HttpRequest, decision: Decision, changed: int, unchanged: int) -> None:

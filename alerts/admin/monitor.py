@@ -63,7 +63,7 @@ class MonitorAdmin(ReadOnlyAdmin):
         reason = self.ask_why(request, question, [(monitor, monitor.name) for monitor in selected])
         if not isinstance(reason, str):
             return reason
-        audit.log(request.user, selected, f"Forgotten: {reason}")
+        audit.log(request.user, selected, "Forgotten.", why=reason)
         queryset.delete()
         monitor_alerts.judge()
         messages.success(request, f"Forgotten: {', '.join(monitor.name for monitor in selected)}.")

@@ -171,7 +171,7 @@ class RuleAdmin(PageAdmin[Rule]):
         except RuleRefused as error:
             form.add_error(None, str(error))
             return False
-        audit.log(request.user, [after], f"Changed: {rules.difference(rule, after)}. {reason}")
+        audit.log(request.user, [after], f"Changed: {rules.difference(rule, after)}.", why=reason)
         return True
 
     def page(self, request: HttpRequest, row: Rule, form: RuleForm | None = None) -> HttpResponse:
@@ -211,4 +211,4 @@ def threshold(rule: Rule) -> SafeString:
 def _changes(rule: Rule) -> QuerySet[LogEntry]:
     content_type = ContentType.objects.get_for_model(Rule)
     entries = LogEntry.objects.filter(content_type=content_type, object_id=rule.pk)
-    return entries.select_related("user").order_by("-pk")[:CHANGES_SHOWN]
+    return audit.with_details(entries).order_by("-pk")[:CHANGES_SHOWN]

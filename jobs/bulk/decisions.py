@@ -1,4 +1,7 @@
-"""An operator's decisions about a bulk operation: conditional updates with a reason (I4, I10)."""
+"""An operator's decisions about a bulk operation: conditional updates with a reason (I4, I10).
+
+Each returns the operation as it is then. Its row is locked until the transaction ends, so no chunk changes its figures.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def must_be_typed(operation: BulkOperation) -> bool:
     return operation.will > settings.OPSCONSOLE_BULK_AT_ONCE
 
 
-def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "") -> None:
+def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "") -> BulkOperation:
     """Confirm a preview that this operator made, so that the cluster carries it out.
 
     Raise ``BulkRefused`` without a reason, with a wrong number where the size must be typed, or when the preview is
@@ -54,18 +57,20 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
         BulkOperation.objects.filter(pk=operation.pk).update(skipped=skipped)
         _tell(operation, BulkEvent.Kind.BEGUN, actor, reason)
         chunks.wake()
+        return BulkOperation.objects.get(pk=operation.pk)
 
 
-def cancel(operation: BulkOperation, actor: Actor, reason: str) -> None:
+def cancel(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation:
     """Stop after the current chunk. What was done stays done."""
     reason = reasons.required(reason, BulkRefused, KEPT)
     sentence = f"Cancelled by {actor.name}: {reason}"
     with transaction.atomic():
         _change(operation, [State.RUNNING], state=State.CANCELLED, ended_at=Now(), sentence=sentence)
         _tell(operation, BulkEvent.Kind.CANCELLED, actor, reason)
+        return BulkOperation.objects.get(pk=operation.pk)
 
 
-def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
+def resume(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation:
     """Continue with the members that are still waiting; the next ones are again a trial for the rest."""
     reason = reasons.required(reason, BulkRefused, KEPT)
     done = operation.members.filter(outcome=BulkMember.Outcome.DONE)
@@ -84,6 +89,15 @@ def resume(operation: BulkOperation, actor: Actor, reason: str) -> None:
         )
         _tell(operation, BulkEvent.Kind.RESUMED, actor, reason)
         chunks.wake()
+        return BulkOperation.objects.get(pk=operation.pk)
+
+
+def figures(operation: BulkOperation) -> str:
+    """Return how far an operation is, such as "300 done, 10 skipped, 0 failed, 600 left"."""
+    return (
+        f"{operation.done:,} done, {operation.skipped:,} skipped, {operation.failed:,} failed, "
+        f"{operation.remaining:,} left"
+    )
 
 
 def _change(operation: BulkOperation, allowed: list[BulkOperation.State], **changes: Any) -> None:

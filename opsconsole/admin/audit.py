@@ -23,7 +23,6 @@ from django.utils.text import capfirst
 from django_stubs_ext import WithAnnotations
 
 from opsconsole.kit import audit, exports
-from opsconsole.kit.audit import Told
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age
@@ -49,6 +48,10 @@ class WhoFilter(admin.SimpleListFilter):
         people = User.objects.filter(Exists(of_user)).order_by("username")
         names = people.values_list("username", flat=True)
         return [(name, name) for name in names[:MOST_CHOICES]]
+
+    def has_output(self) -> bool:
+        """Keep the filter also while the audit is empty: without it, an export would hold what it leaves out."""
+        return True
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(user__username=self.value()) if self.value() else queryset
@@ -91,11 +94,29 @@ class WhenFilter(admin.SimpleListFilter):
         return queryset.filter(action_time__gte=Now() - span) if span else queryset
 
 
+class ReasonFilter(admin.SimpleListFilter):
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
+        return [("given", "With a reason"), ("none", "Without a reason")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        # Only by the field of its own: a search in the texts of older lines would read all of them.
+        match self.value():
+            case "given":
+                return queryset.filter(detail__reason__gt="")
+            case "none":
+                none = models.Q(detail=None) | models.Q(detail__reason="")
+                return queryset.filter(none).exclude(change_message__contains=audit.WHY)
+        return queryset
+
+
 @admin.register(LogEntry)
 class AuditAdmin(AgedAdmin):
     list_display = ("when", "who", "did", "on", "why", "result")
-    list_filter = (WhoFilter, ObjectFilter, WhenFilter)
-    list_select_related = ("user", "content_type")
+    list_filter = (WhoFilter, ObjectFilter, WhenFilter, ReasonFilter)
+    list_select_related = ("user",)
     list_display_links = None
     search_fields = ("object_id",)
     search_help_text = "The complete id of an object, or a user name"
@@ -137,6 +158,8 @@ class AuditAdmin(AgedAdmin):
             lines = self.get_changelist_instance(request).get_queryset(request).order_by("-id")
         except IncorrectLookupParameters as error:
             raise BadRequest("The address names values that the filters of the audit do not know.") from error
+        filters = request.GET.urlencode() or "none"
+        audit.log_download(request.user, f"the audit as {form.upper()}, filters: {filters}")
         return exports.stream(lines, COLUMNS, _exported, form=form, name="audit")
 
     @admin.display(description="when")
@@ -145,7 +168,7 @@ class AuditAdmin(AgedAdmin):
 
     @admin.display(description="who")
     def who(self, entry: LogEntry) -> str:
-        return entry.user.get_username()
+        return audit.who(entry)
 
     @admin.display(description="what")
     def did(self, entry: LogEntry) -> str:
@@ -174,14 +197,14 @@ def _label(model: type[models.Model]) -> str:
     return f"{kind.app_label}.{kind.model}"
 
 
-def _told(entry: LogEntry) -> Told:
+def _told(entry: LogEntry) -> audit.Told:
     """Read a log entry in parts; lines written by Django itself ("Changed Groups.") consist of ``did`` alone."""
-    told = Told.of(entry.get_change_message())
-    return told if told.did else Told(f"{entry.get_action_flag_display()}.")
+    told = audit.told(entry)
+    return told if told.did else audit.Told(f"{entry.get_action_flag_display()}.")
 
 
 def _exported(entry: LogEntry) -> tuple[str, ...]:
     told = _told(entry)
     kind = f"{entry.content_type.app_label}.{entry.content_type.model}" if entry.content_type else ""
-    when, who = entry.action_time.isoformat(), entry.user.get_username()
+    when, who = entry.action_time.isoformat(), audit.who(entry)
     return when, who, told.did, kind, entry.object_id or "", entry.object_repr, told.why, told.result

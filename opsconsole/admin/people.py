@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models import QuerySet
@@ -21,6 +21,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.read_only_admin import Question
+from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.versioned_admin import VersionedAdmin
 from opsconsole.sign_in import handing_out, second_factor
@@ -51,11 +52,32 @@ class Ticked(VersionedAdmin):
         return super().formfield_for_manytomany(db_field, request, **kwargs | boxes)
 
 
+class RoleForm(forms.ModelForm[Group]):
+    reason = ReasonField()
+
+
+class PersonForm(UserChangeForm[User]):
+    reason = ReasonField()
+
+
+class NewPersonForm(AdminUserCreationForm[User]):
+    reason = ReasonField()
+
+
 @admin.register(Group)
 class RolesAdmin(Ticked, GroupAdmin):
     """The pages of roles. Each is deleted from its own page, which shows what it was."""
 
     actions = None
+    form = RoleForm
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Say in the audit what the role had: Django's own line names only the role."""
+        had = ", ".join(sorted(obj.permissions.values_list("codename", flat=True))) or "none"
+        members = ", ".join(obj.user_set.order_by("username").values_list("username", flat=True)) or "none"
+        said = f"Deleted. Members: {members}; permissions: {had}"
+        audit.log(request.user, [obj], said, why=audit.NOT_ASKED)
+        super().delete_model(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow only those who hold every permission of the role."""
@@ -76,6 +98,10 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
     quotes = MappingProxyType({"roles": "auth_group", "groups": "auth_group"})
     actions = ("remove_second_factor",)
     change_password_form = PasswordForm
+    form = PersonForm
+    add_form = NewPersonForm
+    fieldsets = (*(UserAdmin.fieldsets or ()), ("Reason", {"fields": ("reason",)}))
+    add_fieldsets = (*UserAdmin.add_fieldsets, ("Reason", {"fields": ("reason",)}))
     # The password has a form of its own, and every login changes the time of the last one.
     unversioned = frozenset({"password", "last_login"})
 
@@ -125,7 +151,8 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         return None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).prefetch_related("groups")
+        people = super().get_queryset(request).exclude(username=audit.PROGRAM)
+        return people.prefetch_related("groups")
 
     @admin.display(description="roles")
     def roles(self, user: User) -> str:

@@ -1,11 +1,15 @@
 """The audit: Django's admin log, read as who did what, why and with what result (I10).
 
-A line is plain text, so that every page that shows Django's log can show it; ``Told`` splits it into its parts.
-The table is append-only: a trigger refuses UPDATE and DELETE.
+What was done stands in Django's line; the reason, the result, and who it was if that is no user of the console, stand
+in ``AuditDetail`` beside it. Lines from before there were details hold all of it in one text, which ``Told`` splits.
+Triggers refuse every change of both, and the database's clock writes the time.
 """
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +20,19 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.contenttypes.models import ContentType
-from django.db import models
+from django.db import models, transaction
+
+from opsconsole.kit.audit_models import AuditDetail
+from opsconsole.kit.storable import plain_text
 
 WHY = "\nWhy: "
+# The account in whose name Django's log has what no user of the console did. Pages show ``AuditDetail.actor`` instead.
 PROGRAM = "(program)"
 _NOBODY = {"is_active": False, "password": UNUSABLE_PASSWORD_PREFIX}
 RESULT = "\nResult: "
+# For what nobody is asked a reason for, such as a log-in.
+NOT_ASKED = ""
+LONGEST = 2_000
 
 
 @dataclass(frozen=True)
@@ -32,15 +43,9 @@ class Told:
     why: str = ""
     result: str = ""
 
-    def __str__(self) -> str:
-        parts = [_one_line(self.did)]
-        parts += [WHY + _one_line(self.why)] if self.why else []
-        parts += [RESULT + _one_line(self.result)] if self.result else []
-        return "".join(parts)
-
     @classmethod
     def of(cls, message: str) -> Told:
-        """Split a message; one of Django's own is all ``did``."""
+        """Split a text from before there were details; one of Django's own is all ``did``."""
         rest, _, result = message.partition(RESULT)
         did, _, why = rest.partition(WHY)
         return cls(did, why, result)
@@ -51,25 +56,116 @@ def log(
     rows: Iterable[models.Model],
     did: str,
     *,
-    why: str = "",
+    why: str,
     result: str = "",
+    actor: str = "",
+    flag: int = CHANGE,
+) -> list[LogEntry]:
+    """Write one line per row: what was done to it, the reason (``NOT_ASKED`` if there is none), and the result. Return them.
+
+    ``actor`` says who it was if it was not the user alone.
+    """
+    lines = [_entry(user.pk, row, _one_line(did), flag) for row in rows]
+    return _write(lines, Told(did, why, result), actor)
+
+
+def _write(lines: list[LogEntry], told: Told, actor: str) -> list[LogEntry]:
+    detail = {"reason": _one_line(told.why), "result": _one_line(told.result), "actor": _one_line(actor)}
+    with transaction.atomic():
+        entries = LogEntry.objects.bulk_create(lines, batch_size=500)
+        if any(detail.values()):
+            AuditDetail.objects.bulk_create(
+                [AuditDetail(entry_id=entry.pk, **detail) for entry in entries], batch_size=500
+            )
+    return entries
+
+
+def log_download(
+    user: AbstractBaseUser | AnonymousUser, what: str, rows: Iterable[models.Model] = ()
 ) -> None:
-    """Write one line per row: what was done to it, the reason, and the result."""
-    message = str(Told(did, why, result))
-    LogEntry.objects.bulk_create([_entry(user.pk, row, message) for row in rows], batch_size=500)
+    """Write that somebody took data out of the console. Without ``rows``, the line is about the person."""
+    about = list(rows) or list(User.objects.filter(username=user.get_username()))
+    log(user, about, f"Downloaded {what}.", why=NOT_ASKED)
 
 
-def log_of(user_id: int, kind: type[models.Model], key: str, name: str, told: Told) -> None:
+def log_without_user(
+    actor: str, did: str, *, why: str, result: str = "", rows: Iterable[models.Model] = ()
+) -> None:
+    """Write what somebody did who is no user of the console. Without ``rows``, the line is about nothing in particular."""
+    about = list(rows) or [nobody()]
+    log(nobody(), about, did, why=why, result=result, actor=actor)
+
+
+def log_command(said: str, rows: Iterable[models.Model], did: str, *, why: str, result: str = "") -> None:
+    """Write what a management command changed. The line names the user of the operating system, whoever they ``said`` they are."""
+    if changed := list(rows):
+        log_without_user(command_actor(said), did, why=why, result=result, rows=changed)
+
+
+def command_actor(said: str) -> str:
+    """Return who runs a management command: the user of the operating system, and who they ``said`` they are."""
+    user = _system_user()
+    actual = f"{user} at {socket.gethostname()}"
+    return f"{actual if said in {'', user} else f'{said}, as {actual} says'} (command)"
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # In a container, the number of a user often has no name.
+        return f"user {os.getuid()}"
+
+
+def nobody() -> User:
+    """Return the account that stands for whoever is no user of the console."""
+    return account_of(PROGRAM)
+
+
+def with_details(entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:
+    """Read the lines with their users and details."""
+    # In queries of their own: joined, each row reads the whole small table again.
+    return entries.select_related("user").prefetch_related("detail", "content_type")
+
+
+def told(entry: LogEntry) -> Told:
+    """Return a line in its parts."""
+    said, detail = Told.of(entry.get_change_message()), _detail(entry)
+    if detail is None:
+        return said
+    return Told(said.did, detail.reason or said.why, detail.result or said.result)
+
+
+def who(entry: LogEntry) -> str:
+    """Return who did it: a user of the console, or somebody else."""
+    detail = _detail(entry)
+    if detail is None or not detail.actor:
+        return entry.user.get_username()
+    name = entry.user.get_username()
+    return detail.actor if name == PROGRAM else f"{name}, {detail.actor}"
+
+
+def _detail(entry: LogEntry) -> AuditDetail | None:
+    try:
+        detail: AuditDetail = entry.detail  # type: ignore[attr-defined]  # the other side of its key
+    except AuditDetail.DoesNotExist:
+        return None
+    return detail
+
+
+def log_of(
+    user_id: int, kind: type[models.Model], key: str, name: str, told: Told, *, actor: str = ""
+) -> None:
     """Write a line about something that has no row of its own, such as a client of the limiter."""
     content_type = ContentType.objects.get_for_model(kind)
-    LogEntry.objects.create(
+    line = LogEntry(
         user_id=user_id,
         content_type=content_type,
         object_id=key,
         object_repr=name[:200],
         action_flag=CHANGE,
-        change_message=str(told),
+        change_message=_one_line(told.did),
     )
+    _write([line], told, actor)
 
 
 def account_of(name: str) -> User:
@@ -82,17 +178,17 @@ def account_of(name: str) -> User:
 
 
 def _one_line(text: str) -> str:
-    """Return the text on one line, so that a reason can't imitate the next part of the line."""
-    return " ".join(text.split())
+    """Return the text on one line, so that a reason can't imitate the next part of an old line."""
+    return " ".join(plain_text(text).split())[:LONGEST]
 
 
-def _entry(user_id: int | None, row: models.Model, message: str) -> LogEntry:
+def _entry(user_id: int | None, row: models.Model, message: str, flag: int) -> LogEntry:
     fields: dict[str, Any] = {
         "user_id": user_id,
         "content_type_id": ContentType.objects.get_for_model(row).pk,
         "object_id": str(row.pk),
         "object_repr": str(row)[:200],
-        "action_flag": CHANGE,
+        "action_flag": flag,
         "change_message": message,
     }
     return LogEntry(**fields)
@@ -102,4 +198,4 @@ def linked_for(user: User | AnonymousUser, entries: models.QuerySet[LogEntry]) -
     """Annotate each line with ``may_see``: whether this user may open the page of its object."""
     kinds = ContentType.objects.get_for_models(*apps.get_models()).values()
     seen = [kind.pk for kind in kinds if user.has_perm(f"{kind.app_label}.view_{kind.model}")]
-    return entries.annotate(may_see=models.Q(content_type_id__in=[0, *seen]))
+    return with_details(entries).annotate(may_see=models.Q(content_type_id__in=[0, *seen]))

@@ -110,3 +110,36 @@ class SealCheck(models.Model):
 
     def __str__(self) -> str:
         return f"check of the seals, next {self.next_seal}"
+
+
+class Refusal(models.Model):
+    """How often somebody was refused in a minute. ``opsconsole.sign_in.refusals`` writes the sums to the audit and deletes them.
+
+    A storm of refusals fills neither table: it is one row per person and client, and beyond a number one for all others.
+    """
+
+    class Kind(models.TextChoices):
+        LOG_IN = "log-in"
+        PERMISSION = "permission"
+
+    minute = models.DateTimeField()
+    kind = models.TextField(choices=Kind)
+    who = models.TextField(blank=True, help_text="The name of an account; empty for all others.")
+    address = models.TextField(blank=True)
+    subject = models.TextField(
+        blank=True, help_text="What was asked for, such as 'POST /admin/auth/user/1/change/'."
+    )
+    times = models.IntegerField(db_default=1)
+
+    class Meta:
+        app_label = "opsconsole"
+        db_table = "audit_refusals"
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["minute", "kind", "who", "address", "subject"], name="audit_refusals_once_a_minute"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.who or 'others'} refused {self.times} times"

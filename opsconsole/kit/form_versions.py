@@ -163,11 +163,23 @@ def conflict(now: Version, token: str, entered: Mapping[str, Value] | None = Non
 def difference(before: Version, after: Version, names: Mapping[str, str] | None = None) -> str:
     """Describe for the audit what changed between two reads of a row, such as 'Limit: 10 to 12; Mode: enforce to off'."""
     told = [
-        f"{(names or {}).get(name, name)}: {_brief(value)} to {_brief(after.values[name])}"
+        f"{(names or {}).get(name, name)}: {_change(value, after.values[name])}"
         for name, value in before.values.items()
         if value.digest != after.values[name].digest
     ]
     return "; ".join(told) or "Nothing changed"
+
+
+def _change(was: Value, now: Value) -> str:
+    """Return both values; of long lists, such as the permissions of a role, what came and what went."""
+    if max(len(was.text), len(now.text)) > MOST_CHARACTERS:
+        old, new = was.text.split(", "), now.text.split(", ")
+        added, removed = set(new).difference(old), set(old).difference(new)
+        parts = [f"added {', '.join(sorted(added))}"] if added else []
+        parts += [f"removed {', '.join(sorted(removed))}"] if removed else []
+        if parts and len(old) + len(new) > len(parts) + 1:
+            return ", ".join(parts)
+    return f"{_brief(was)} to {_brief(now)}"
 
 
 def _brief(value: Value) -> str:

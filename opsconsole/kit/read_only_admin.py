@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -21,7 +22,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from opsconsole.kit import declared_lookups, form_versions
+from opsconsole.kit import audit, declared_lookups, form_versions
+from opsconsole.kit.audit import Told
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.page_permissions import may_see, may_see_rows
@@ -68,6 +70,21 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         _, plural = self._names()
         return super().changelist_view(request, {"title": plural} | (extra_context or {}))
 
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        """Write a line of the audit, with its reason in a field of its own where ``message`` has one."""
+        return self._log_parts(request, obj, message, ADDITION) or super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        return self._log_parts(request, obj, message, CHANGE) or super().log_change(request, obj, message)
+
+    def _log_parts(self, request: HttpRequest, obj: Any, message: Any, flag: int) -> LogEntry | None:
+        if not isinstance(message, Told):
+            return None
+        [entry] = audit.log(
+            request.user, [obj], message.did, why=message.why, result=message.result, flag=flag
+        )
+        return entry
+
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow declared filters only, also where the list is not shown but exported or acted upon."""
         return request is not None and lookup in declared_lookups.declared(self, request)
@@ -101,7 +118,10 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         """Show the lines of the audit about a row to those who may see the audit."""
         if not may_see(request.user, "admin_logentry"):
             raise PermissionDenied
-        return super().history_view(request, object_id, extra_context)
+        response: HttpResponse = super().history_view(request, object_id, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            prefetch_related_objects(list(response.context_data["action_list"].object_list), "detail")
+        return response
 
     def _may_quote(self, request: HttpRequest, name: Any) -> bool:
         page = self.quotes.get(name) if isinstance(name, str) else None

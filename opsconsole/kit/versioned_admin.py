@@ -54,7 +54,7 @@ class VersionedAdmin(TitledAdmin):
         row = self.model._base_manager.get(pk=form.instance.pk)  # noqa: SLF001 - Django documents it
         labels = {name: capfirst(str(form.fields[name].label or name)) for name in before.values}
         did = form_versions.difference(before, form_versions.of_row(row, before.values), labels)
-        return str(Told(f"{did}.", form.cleaned_data.get("reason", "")))
+        return Told(f"{did}.", form.cleaned_data.get("reason", ""))
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 
+from opsconsole.kit import audit
 from opsconsole.kit.bounded_columns import whole_in_parts
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
@@ -32,6 +33,7 @@ class WholeColumns(ReadOnlyAdmin):
         row = self.get_object(request, unquote(object_id))
         if row is None or column not in self.whole_columns:
             raise Http404
+        audit.log_download(request.user, f"the whole column {column}", [row])
         return download(self.get_queryset(request).filter(pk=row.pk), column)
 
 

@@ -1,4 +1,5 @@
-"""The task that the cluster runs each minute: seal what was written, then check a part of what was sealed."""
+"""The task that the cluster runs each minute: write down what was refused, seal, then check a part of
+what was sealed."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ from datetime import timedelta
 
 from alerts import notify
 from opsconsole.seals import checking, sealer
+from opsconsole.sign_in import refusals
 
 EACH_MINUTE = timedelta(minutes=1)
 MONITOR = "sealing of the audit"
 
 
 def seal() -> str:
+    refusals.write_down()
     turn = sealer.seal()
     notify.monitor_ok(MONITOR, EACH_MINUTE)
     return f"{turn}; {checking.check_next()}"

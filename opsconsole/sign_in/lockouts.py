@@ -149,7 +149,7 @@ class FailedLogInAdmin(ReadOnlyAdmin):
         if not isinstance(reason, str):
             return reason
         # Logged first: the rows that it names are deleted next.
-        audit.log(request.user, chosen, f"Unlocked {_names(chosen)}: {reason}")
+        audit.log(request.user, chosen, f"Unlocked {_names(chosen)}.", why=reason)
         for each in chosen:
             failures.free(each)
         messages.success(request, f"Unlocked: {_names(chosen)}.")

@@ -16,7 +16,7 @@ from django.utils.text import capfirst
 
 from jobs.admin import labels
 from opsconsole import overview
-from opsconsole.kit import display, durations, page_permissions, short_ids
+from opsconsole.kit import audit, display, durations, page_permissions, short_ids
 from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.page_permissions import Person
@@ -157,4 +157,10 @@ def status(value: str) -> SafeString:
 @register.filter
 def told(entry: LogEntry) -> Told:
     """Return the parts of an audit line: what was done, why, and with what result."""
-    return Told.of(entry.get_change_message())
+    return audit.told(entry)
+
+
+@register.filter
+def who(entry: LogEntry) -> str:
+    """Return who did what an audit line says."""
+    return audit.who(entry)

@@ -162,7 +162,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         except api_keys.KeyRefused as error:
             messages.error(request, str(error))
             return self._render(request, "create", title="Create API key", form=form)
-        audit.log(request.user, [key], f"Created: {fields['reason']}")
+        audit.log(request.user, [key], "Created.", why=fields["reason"])
         return self._render(request, "created", title="API key created", key=key, text=text)
 
     @admin.action(description="Revoke", permissions=["revoke"])
@@ -192,7 +192,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         if not revoked_keys:
             messages.warning(request, "Nothing was changed: somebody else revoked these keys a moment ago.")
             return redirect(LIST)
-        audit.log(request.user, revoked_keys, f"Revoked: {reason}")
+        audit.log(request.user, revoked_keys, "Revoked.", why=reason)
         names = ", ".join(str(key) for key in revoked_keys)
         messages.success(
             request,

@@ -149,6 +149,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             lines = usage_report.export_rows(query)
         except usage_report.ReportTimeout as error:
             return HttpResponse(str(error), status=503, content_type="text/plain")
+        audit.log_download(request.user, f"limited requests of {period} as CSV")
         return exports.download(
             COLUMNS, _exported(lines, _names_for(request)), form="csv", name=f"limited-requests-{period}"
         )

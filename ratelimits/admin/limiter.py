@@ -64,7 +64,7 @@ class LimiterAdmin(OnePageAdmin):
             return redirect(PAGE)
         result, after = RESULTS[Mode(mode)], LimiterControl.load()
         changed = form_versions.difference(before, _version(after))
-        audit.log(request.user, [after], f"{result} {reason}", result=changed)
+        audit.log(request.user, [after], result, why=reason, result=changed)
         messages.success(request, f"{result} The change takes effect in all processes within two seconds.")
         return redirect(PAGE)
 

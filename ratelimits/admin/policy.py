@@ -149,5 +149,5 @@ class PolicyAdmin(VersionedAdmin):
     ) -> Any:
         """Return the text for the audit log: what a new policy means, or what differs from before; and the reason."""
         if add:
-            return str(Told(f"Added: {wording.meaning(form.instance)}", form.cleaned_data["reason"]))
+            return Told(f"Added: {wording.meaning(form.instance)}", form.cleaned_data["reason"])
         return super().construct_change_message(request, form, formsets, add)

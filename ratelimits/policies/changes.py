@@ -68,7 +68,8 @@ def change(name: str, values: Mapping[str, Any], *, by: str, reason: str, check:
         labels = {field.name: str(field.verbose_name).capitalize() for field in fields}
         did = form_versions.difference(before, after, labels)
         told = Told(f"{did}. By {by} with a command.", reason)
-        audit.log_of(audit.account_of(by).pk, Policy, str(policy.pk), policy.name, told)
+        actor = audit.command_actor(by)
+        audit.log_of(audit.account_of(by).pk, Policy, str(policy.pk), policy.name, told, actor=actor)
     policy_cache.clear()
     return did
 
@@ -76,7 +77,8 @@ def change(name: str, values: Mapping[str, Any], *, by: str, reason: str, check:
 def log_mode(by: str, before: str, after: str, reason: str) -> None:
     """Write the audit of a change of the global mode with a command."""
     told = Told(f"Mode: {before} to {after}. By {by} with a command.", reason)
-    audit.log_of(audit.account_of(by).pk, LimiterControl, "1", "limiter", told)
+    actor = audit.command_actor(by)
+    audit.log_of(audit.account_of(by).pk, LimiterControl, "1", "limiter", told, actor=actor)
 
 
 def _read(field: str, text: Any) -> Any:

@@ -19,6 +19,7 @@ from alerts.channels.targets import all_targets
 from alerts.models import Alert, Channel, Delivery, Monitor
 from alerts.notify import Trouble
 from alerts.sending import banner, delivery
+from opsconsole.kit import audit
 from tests import people
 from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack, Reply
@@ -131,7 +132,7 @@ def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
         "olga",
         REASON,
     )
-    assert LogEntry.objects.get().change_message == f"Acknowledged: {REASON}"
+    assert audit.told(LogEntry.objects.get()) == audit.Told("Acknowledged.", REASON)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +368,7 @@ def test_monitor_is_forgotten_with_a_reason(operator: Client, client: Client, la
     assert Monitor.objects.exists()
     operator.post(list_url, {**fields, **versions_on(question), "reason": "The queue is gone."})
     assert not Monitor.objects.exists() and not Alert.objects.open().exists()
-    assert LogEntry.objects.get().change_message == "Forgotten: The queue is gone."
+    assert audit.told(LogEntry.objects.get()) == audit.Told("Forgotten.", "The queue is gone.")
 
 
 def test_list_of_rules_shows_disabled_rules(operator: Client) -> None:

@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 from itertools import count
 from unittest.mock import patch
 
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -24,8 +23,7 @@ from jobs.recovery import hung_runs
 from jobs.runs.timeline import SWEEP
 from jobs.watch import gauges, hourly_counts
 from opsconsole import overview
-from opsconsole.kit import figures
-from opsconsole.kit.audit import Told
+from opsconsole.kit import audit, figures
 from ratelimits.records import gauges as limits
 from tests import presets
 from tests.alerts import clock
@@ -151,18 +149,9 @@ def _audit(olga: User) -> None:
     now = timezone.now()
     # As if the lines had been written then.
     with without_triggers():
-        LogEntry.objects.bulk_create(
-            LogEntry(
-                user=olga,
-                action_time=now - ago,
-                content_type=ContentType.objects.get_for_model(row),
-                object_id=row.pk,
-                object_repr=str(row),
-                action_flag=CHANGE,
-                change_message=str(Told(did, why)),
-            )
-            for ago, row, did, why in _deeds()
-        )
+        for ago, row, did, why in _deeds():
+            [line] = audit.log(olga, [row], did, why=why)
+            LogEntry.objects.filter(pk=line.pk).update(action_time=now - ago)
 
 
 def _deeds() -> Iterator[tuple[timedelta, Model, str, str]]:

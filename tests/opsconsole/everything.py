@@ -30,7 +30,15 @@ from tests.journeys import alerting, letters, scenery
 
 PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>|\(\?P<(\w+)>[^)]*\)")
 # Tables that the console writes on a visit that changes nothing else.
-BOOKKEEPING = {"django_session", "otp_totp_totpdevice", "rate_limit_requests"}
+BOOKKEEPING = {
+    "django_session",
+    "otp_totp_totpdevice",
+    "rate_limit_requests",
+    # Log-ins, exports and refusals.
+    "audit_details",
+    "audit_refusals",
+    "django_admin_log",
+}
 
 
 def build() -> None:
@@ -50,7 +58,9 @@ def build() -> None:
             id=name, name=name, func="math.floor", started=now, stopped=now, success=success, result="x"
         )
     async_task(PROBE, "a cluster", 1)
-    audit.log(User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.")
+    audit.log(
+        User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.", why="for a test"
+    )
     pauses.begin("recovery", by="operator:olga", reason="deploy")
 
 

@@ -42,7 +42,7 @@ State = BulkOperation.State
 # Answers of the fragment: reload the whole page; the session has ended.
 RESET_CONTENT, SIGNED_OUT = 205, 401
 
-DECISIONS: dict[str, tuple[Callable[..., None], str]] = {
+DECISIONS: dict[str, tuple[Callable[..., BulkOperation], str]] = {
     "begin": (decisions.begin, "Begun"),
     "cancel": (decisions.cancel, "Cancelled"),
     "resume": (decisions.resume, "Resumed"),
@@ -172,11 +172,13 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         decide, word = DECISIONS[decision]
         typed = {"typed": form.cleaned_data["typed"]} if decision == "begin" else {}
         try:
-            decide(operation, actor_of(request), reason, **typed)
+            with transaction.atomic():
+                after = decide(operation, actor_of(request), reason, **typed)
+                said = f"{word}: {decisions.figures(after)}."
+                audit.log(request.user, [operation], said, why=reason)
         except BulkRefused as error:
             form.add_error("typed" if decision == "begin" else "reason", str(error))
             return self.page(request, _load(operation.pk) or operation, form)
-        audit.log(request.user, [operation], f"{word}, {operation.will:,} to be done.", why=reason)
         return redirect("admin:jobs_bulkoperation_change", operation.pk)
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -204,6 +206,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             raise Http404
         if not may_see(request.user, kind_of(operation.action).page):
             raise PermissionDenied
+        audit.log_download(request.user, f"the members as {form.upper()}", [operation])
         members, name = operation.members.order_by("-id"), f"bulk-{operation.pk}-{operation.action}"
         return exports.stream(members, EXPORTED, _exported, form=form, name=name)
 

@@ -27,6 +27,7 @@ from jobs.dead_letters.replay_results import Followed
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
+from opsconsole.kit import audit
 from opsconsole.kit.capped_paginator import StatesPaginator
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
@@ -235,7 +236,9 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def body_view(self, request: HttpRequest, letter_id: UUID) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return download(letter_id)
+        response = download(letter_id)
+        audit.log_download(request.user, "the whole body", DeadLetter.objects.filter(pk=letter_id))
+        return response
 
     def check_view(self, request: HttpRequest) -> HttpResponse:
         """Ask the cluster to check now; a page never waits for SQS."""

@@ -27,6 +27,7 @@ from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction
 from jobs.runs.diagnosis import diagnose
+from opsconsole.kit import audit
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.whole_columns import WholeColumns, download
@@ -116,6 +117,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         events = JobEvent.objects.filter(pk=event_id)
         if column not in EVENT_COLUMNS or not events.exists():
             raise Http404
+        audit.log_download(request.user, f"the whole {column} of event {event_id}", [events.get().job])
         return download(events, column)
 
     def load(self, key: str) -> JobWithEvidence | None:

@@ -12,6 +12,7 @@ from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django_stubs_ext import MutableHttpRequest
@@ -22,7 +23,7 @@ from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
 from jobs.runs.timeline import Actor
-from opsconsole.kit import commands, reasons
+from opsconsole.kit import audit, commands, reasons
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import plain_text
 
@@ -77,8 +78,10 @@ class Command(BaseCommand):
         if wanted == "action":
             return self._begin(kind_of(options["action"]), actor, options)
         operation = _existing(options[wanted])
-        decide: Callable[..., None] = getattr(decisions, wanted)
-        decide(operation, actor, options["reason"])
+        decide: Callable[..., BulkOperation] = getattr(decisions, wanted)
+        with transaction.atomic():
+            after = decide(operation, actor, options["reason"])
+            _log(options, after, {"cancel": "Cancelled", "resume": "Resumed"}[wanted])
         self.stdout.write(f"Bulk operation {operation.pk} {_DECIDED[wanted]}.")
         return operation if wanted == "resume" else None
 
@@ -91,7 +94,9 @@ class Command(BaseCommand):
             self.stdout.write("Nothing was changed.")
             return None
         # The filters and the reason in the command are confirmation enough: no size has to be typed.
-        decisions.begin(operation, actor, options["reason"], typed=str(operation.will))
+        with transaction.atomic():
+            after = decisions.begin(operation, actor, options["reason"], typed=str(operation.will))
+            _log(options, after, "Begun")
         self.stdout.write(f"Bulk operation {operation.pk} has begun.")
         return operation
 
@@ -125,6 +130,11 @@ class Command(BaseCommand):
             raise CommandError(
                 "Not everything was done. The page of the operation shows the outcome of each member."
             )
+
+
+def _log(options: dict[str, Any], operation: BulkOperation, word: str) -> None:
+    said = f"{word}: {decisions.figures(operation)}."
+    audit.log_command(options["operator"], [operation], said, why=options["reason"])
 
 
 def _existing(number: int) -> BulkOperation:

@@ -18,7 +18,7 @@ from jobs.recovery import control, outlook, outlook_wording, surroundings
 from jobs.restores import fencing, signs, suspects
 from jobs.runs import worker_kinds
 from jobs.runs.timeline import Actor
-from opsconsole.kit import commands
+from opsconsole.kit import audit, commands
 from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Command(BaseCommand):
                 return
             if options["step"] != "show":
                 self._change(options)
+                _log(options)
         except OpsConsoleError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(_as_text(RecoveryControl.load()))
@@ -105,6 +106,7 @@ class Command(BaseCommand):
             completed=_ids(options["completed"]) if options["completed"] else (),
             again=options["again"],
         )
+        _log(options)
         suspicion = suspects.of(done.restore)
         if options["json"]:
             answer = suspects.as_json(done.restore, suspicion) | {"locked": done.locked}
@@ -127,6 +129,11 @@ class Command(BaseCommand):
             _choose_rule(actor, reason, options["rule"], options["hours"])
         elif not control.release_hold(actor, reason):
             raise CommandError("There is no hold to release. Nothing was changed.")
+
+
+def _log(options: dict[str, Any]) -> None:
+    said = f"recovery_mode {options['step']}."
+    audit.log_command(options["operator"], [RecoveryControl.load()], said, why=options["reason"])
 
 
 def _choose_rule(actor: Actor, reason: str, rule: str, hours: float | None) -> None:

@@ -22,7 +22,7 @@ from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, ReplayAttempt
 from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import commands, reasons
+from opsconsole.kit import audit, commands, reasons
 from opsconsole.kit.counting import exactly
 
 PAGE = 500
@@ -102,6 +102,11 @@ class Command(BaseCommand):
                 outcomes = operations.carry_out(steps, actor, reason)
             except OperationRefused as error:
                 raise CommandError(str(error)) from error
+            decided = DeadLetter.objects.filter(
+                pk__in=[outcome.job_id for outcome in outcomes if outcome.done]
+            )
+            said = actor.name.removeprefix("operator:")
+            audit.log_command(said, decided, "Decided to be replayed.", why=reason)
             for outcome in outcomes:
                 if not outcome.done:
                     skipped += 1

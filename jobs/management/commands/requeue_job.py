@@ -8,10 +8,11 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from jobs.models import Job
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
-from opsconsole.kit import commands
+from opsconsole.kit import audit, commands
 
 
 class Command(BaseCommand):
@@ -37,6 +38,10 @@ class Command(BaseCommand):
                 outcomes = job_operations.carry_out(steps, actor, options["reason"])
             except OperationRefused as error:
                 raise CommandError(str(error)) from error
+        if not options["dry_run"]:
+            done = Job.objects.filter(pk__in=[outcome.job_id for outcome in outcomes if outcome.done])
+            said = "Released." if options["release"] else "Requeued."
+            audit.log_command(options["operator"], done, said, why=options["reason"])
         outcomes += [Outcome(job_id, done=False, sentence="There is no such job.") for job_id in unknown]
         self._tell(outcomes)
 

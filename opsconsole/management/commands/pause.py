@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from opsconsole import switches
-from opsconsole.kit import commands, pauses
+from opsconsole.kit import audit, commands, pauses
 from opsconsole.kit.errors import OpsConsoleError
 
 
@@ -45,6 +45,10 @@ class Command(BaseCommand):
         by, reason, minutes = options["operator"], options["reason"], options["minutes"]
         if not options["resume"]:
             lasting = None if minutes is None else timedelta(minutes=minutes)
-            pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)
-        elif pauses.end(switch.name, by=by, reason=reason) is None:
+            pause = pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)
+            audit.log_command(by, [pause], f"{switch.paused}.", why=reason)
+            return
+        ended = pauses.end(switch.name, by=by, reason=reason)
+        if ended is None:
             raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")
+        audit.log_command(by, [ended], f"{switch.title}: resumed.", why=reason)

@@ -22,7 +22,7 @@ from jobs.bulk import freezing
 from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
 from jobs.operations.steps import JobAction
 from jobs.runs.timeline import Actor
-from opsconsole.kit import exports
+from opsconsole.kit import audit, exports
 from tests import people
 from tests.factories import job, run
 from tests.jobs.bulk import helpers
@@ -183,7 +183,8 @@ def test_begin_watch_and_finish(operator: Client) -> None:
 
     assert response.headers["Location"] == page(operation)
     entry = LogEntry.objects.get(object_id=str(operation.pk))
-    assert (entry.user.username, entry.change_message) == ("olga", f"Begun, 9 to be done.\nWhy: {REASON}")
+    assert audit.who(entry) == "olga"
+    assert audit.told(entry) == audit.Told("Begun: 0 done, 0 skipped, 0 failed, 9 left.", REASON)
     chunk(operation)
     text = operator.get(page(operation)).content.decode()
     assert "5 jobs left: about 1 s at 4 per second." in text and 'value="4" max="9"' in text
@@ -226,10 +227,9 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
         "resumed",
         "ended",
     ]
-    said = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
-    assert list(said) == [
-        "Cancelled, 9 to be done.\nWhy: wrong customer",
-        "Resumed, 9 to be done.\nWhy: it was right",
+    assert [audit.told(line) for line in LogEntry.objects.order_by("pk")] == [
+        audit.Told("Cancelled: 4 done, 0 skipped, 0 failed, 5 left.", "wrong customer"),
+        audit.Told("Resumed: 4 done, 0 skipped, 0 failed, 5 left.", "it was right"),
     ]
 
 

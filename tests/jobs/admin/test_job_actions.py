@@ -19,6 +19,7 @@ from jobs.operations.steps import JobAction
 from jobs.runs import lifecycle
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Run
+from opsconsole.kit import audit
 from tests import people
 from tests.factories import SECOND, beat, job, run
 
@@ -127,7 +128,7 @@ def test_action_records_reason_and_user(
     assert state(made) == after
     written = JobEvent.objects.get(job=made, kind=event)
     assert (written.actor, written.reason) == ("operator:olga", REASON)
-    assert REASON in LogEntry.objects.get(object_id=str(made.pk)).change_message
+    assert REASON in audit.told(LogEntry.objects.get(object_id=str(made.pk))).why
 
 
 def test_selection_of_the_list_leads_to_the_preview(operator: Client) -> None:

@@ -16,7 +16,7 @@ from jobs.admin.recovery import recovery_page as page
 from jobs.models import QueueNaming, RecoveryControl, WorkerObservation
 from jobs.operations import previews
 from jobs.recovery import sweeps
-from opsconsole.kit import pauses
+from opsconsole.kit import audit, pauses
 from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import beat, run
@@ -158,7 +158,7 @@ def test_arming_takes_the_cutoff_that_was_previewed(operator: Client) -> None:
     assert control.cutoff is not None
     assert abs(control.cutoff - before) < timedelta(minutes=1)
     assert (control.changed_by, control.reason) == ("operator:olga", "checked the workers")
-    assert "checked the workers" in LogEntry.objects.get().change_message
+    assert "checked the workers" in audit.told(LogEntry.objects.get()).why
 
 
 def test_arming_for_all_runs_has_no_cutoff(operator: Client) -> None:
@@ -277,7 +277,7 @@ def test_rule_for_unknown_runs_is_chosen_with_a_reason(operator: Client) -> None
     assert "Unknown runs are recovered after 6 h of silence." in page
     state = RecoveryControl.load()
     assert (state.unknown_rule, state.unknown_after, state.changed_by) == ("after", 6 * HOUR, "operator:olga")
-    assert "they name no jobs" in LogEntry.objects.get().change_message
+    assert "they name no jobs" in audit.told(LogEntry.objects.get()).why
     sweeps.sweep("test")
     unheard.refresh_from_db()
     assert unheard.status == "pending"

@@ -18,6 +18,7 @@ from django_q.models import OrmQ
 from jobs import sqs
 from jobs.admin.dead_letters import letter_actions
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
+from opsconsole.kit import audit
 from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.factories import DAY, dead_letter, dead_letter_queue, failure_group, job
@@ -257,7 +258,7 @@ def test_replay_asks_for_reason_and_leaves_work_to_cluster(operator: Client) -> 
     assert "The cluster carries this out within a minute" in done.content.decode()
     row = ReplayAttempt.objects.get()
     assert (row.actor, row.reason, row.state) == ("operator:olga", REASON, "wanted")
-    assert REASON in LogEntry.objects.get(object_id=str(letter.pk)).change_message
+    assert REASON in audit.told(LogEntry.objects.get(object_id=str(letter.pk))).why
     assert OrmQ.objects.count() == 1
 
     twice = operator.post(operate("replay"), {"plan": plan, "reason": REASON})

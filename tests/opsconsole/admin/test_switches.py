@@ -17,7 +17,7 @@ from jobs.models import Job, RecoveryControl, Sweep
 from jobs.recovery import sweeps
 from jobs.worker.consumer import Consumer
 from opsconsole import overview, switches
-from opsconsole.kit import pauses
+from opsconsole.kit import audit, pauses
 from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.models import Pause
 from tests import people
@@ -141,9 +141,9 @@ def test_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
     assert "by paul: “deploy 1.4”." in client.get(reverse("admin:jobs_job_changelist")).content.decode()
     send(client, LIST, {"name": "recovery", "decision": "resume", "recovery-reason": "deployed"})
     assert pauses.active("recovery") is None
-    assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
-        "Recovery is paused.\nWhy: deploy 1.4",
-        "Automatic recovery: resumed.\nWhy: deployed",
+    assert [audit.told(entry) for entry in LogEntry.objects.order_by("pk")] == [
+        audit.Told("Recovery is paused.", "deploy 1.4"),
+        audit.Told("Automatic recovery: resumed.", "deployed"),
     ]
 
 

@@ -15,6 +15,7 @@ from django_q.tasks import async_task
 
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PREFIX
+from opsconsole.kit import audit
 from tests import people
 from tests.sending import versions_on
 
@@ -72,9 +73,9 @@ def test_pause_and_resume(operator: Client, sweep: Schedule) -> None:
     act(operator, "resume", sweep)
     sweep.refresh_from_db()
     assert sweep.repeats == schedules.FOR_EVER
-    assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
-        f"Pause.\nWhy: {REASON}",
-        f"Resume.\nWhy: {REASON}",
+    assert [audit.told(entry) for entry in LogEntry.objects.order_by("pk")] == [
+        audit.Told("Pause.", REASON),
+        audit.Told("Resume.", REASON),
     ]
 
 

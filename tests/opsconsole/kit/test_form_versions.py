@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.models import RecoveryControl
-from opsconsole.kit import form_versions, pauses
+from opsconsole.kit import audit, form_versions, pauses
 from opsconsole.kit.models import Pause
 from ratelimits.models import LimiterControl, Policy
 from tests import people, presets
@@ -108,8 +108,9 @@ def test_audit_says_what_differs_in_the_database_not_in_the_form(strict: Policy)
         entries | {"initial-limit": ["99"], "deny_networks": ["203.0.113.0/24, 198.51.100.7"]},
     )
 
-    said = LogEntry.objects.get().get_change_message()
-    assert said == "Limit: 10 to 12; Deny networks: none to 203.0.113.0/24, 198.51.100.7.\nWhy: because"
+    said = audit.told(LogEntry.objects.get())
+    assert said.did == "Limit: 10 to 12; Deny networks: none to 203.0.113.0/24, 198.51.100.7."
+    assert said.why == "because"
 
 
 @pytest.mark.parametrize("version", [None, "", "forged", "of another"])
@@ -172,6 +173,7 @@ def test_secrets_do_not_travel_in_a_version(db: None) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_of_two_who_send_at_once_one_is_refused() -> None:
     presets.write()
+    RecoveryControl.objects.get_or_create(pk=1)
     strict = Policy.objects.get(name="strict")
     clients = [signed_in(name) for name in ("ann", "ben", "cem")]
     changes = [{"limit": "11"}, {"deny_networks": "203.0.113.0/24"}, {"methods": "POST"}]

@@ -58,6 +58,7 @@ def change(client: Client, user: User, **fields: Any) -> int:
         "is_active": "on",
         "is_staff": "on",
         "groups": [str(group.pk) for group in user.groups.all()],
+        "reason": "a new duty",
     }
     return int(send(client, reverse("admin:auth_user_change", args=[user.pk]), form | fields).status_code)
 
@@ -143,11 +144,15 @@ def test_whoever_edits_roles_edits_no_stronger_one(client: Client, stronger: Gro
     stronger.permissions.add(Permission.objects.get(codename="change_user"))
     held = User.objects.get(pk=user.pk).get_all_permissions()
 
-    send(client, reverse("admin:auth_group_change", args=[mine.pk]), {"name": "Mine", "permissions": every})
-    client.post(reverse("admin:auth_group_add"), {"name": "New", "permissions": every})
+    send(
+        client,
+        reverse("admin:auth_group_change", args=[mine.pk]),
+        {"name": "Mine", "permissions": every, "reason": "x"},
+    )
+    client.post(reverse("admin:auth_group_add"), {"name": "New", "permissions": every, "reason": "x"})
     # Whoever may not change the role gets no form; that of a role they may change has the version of another one.
     own = versions_on(client.get(reverse("admin:auth_group_change", args=[mine.pk])))
-    weaker = {"name": "Stronger", "permissions": []}
+    weaker = {"name": "Stronger", "permissions": [], "reason": "x"}
     client.post(reverse("admin:auth_group_change", args=[stronger.pk]), own | weaker)
     send(client, reverse("admin:auth_group_delete", args=[stronger.pk]), {"post": "yes"})
     client.post(

@@ -16,6 +16,7 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from opsconsole.kit import audit
 from opsconsole.sign_in import failures, known_browsers
 from tests import people
 from tests.sending import versions_on
@@ -142,7 +143,7 @@ def test_administrator_unlocks_with_a_reason(client: Client) -> None:
     client.post(LIST, chosen | versions_on(question) | {"reason": "she called"})
 
     assert not AccessAttempt.objects.exists()
-    assert "she called" in LogEntry.objects.get().change_message
+    assert "she called" in audit.told(LogEntry.objects.get()).why
     assert log_in(people.PASSWORD, **MALLORY).status_code == 302
 
 

@@ -92,6 +92,7 @@ def _change(client: Client, user: User, **fields: Any) -> Any:
         "date_joined_0": "2026-01-01",
         "date_joined_1": "00:00:00",
         "is_active": "on",
+        "reason": "a new duty",
     }
     return send(client, reverse("admin:auth_user_change", args=[user.pk]), form | fields)
 

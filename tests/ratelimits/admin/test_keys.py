@@ -12,6 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from opsconsole.kit import audit
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from tests import people
@@ -58,7 +59,7 @@ def test_new_key_is_shown_once_and_works(operator: Client) -> None:
         None,
     )
     assert "no-store" in response.headers["Cache-Control"]
-    assert LogEntry.objects.get().change_message == "Created: the new shop goes live"
+    assert audit.told(LogEntry.objects.get()) == audit.Told("Created.", "the new shop goes live")
     for page in (LIST, reverse("admin:ratelimits_apikey_change", args=[api_key.pk])):
         html = operator.get(page).content.decode()
         assert text not in html and text[4:-4] not in html
@@ -135,7 +136,7 @@ def test_operator_revokes_a_key_with_a_reason(operator: Client) -> None:
     assert authenticate(text) is None
     stored = ApiKey.objects.get()
     assert (stored.revoked_by, stored.revoke_reason) == ("olga", "found in a log")
-    assert LogEntry.objects.get().change_message == "Revoked: found in a log"
+    assert audit.told(LogEntry.objects.get()) == audit.Told("Revoked.", "found in a log")
     again = operator.post(LIST, selection | {"reason": "again"}, follow=True).content.decode()
     assert "the selected keys were revoked before" in again
 

@@ -9,6 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
+from opsconsole.kit import audit
 from ratelimits.models import LimiterControl, Policy
 from ratelimits.policies import policy_cache
 from ratelimits.records import recording
@@ -60,7 +61,7 @@ def test_edit_is_logged_with_values_user_and_reason(operator: Client) -> None:
     policy = Policy.objects.get(name="standard")
     assert (policy.limit, policy.methods, policy.changed_by) == (50, ["POST", "PUT"], "olga")
     entry = LogEntry.objects.get()
-    assert entry.get_change_message() == "Limit: 100 to 50; Methods: none to POST, PUT.\nWhy: A quiet week."
+    assert audit.told(entry) == audit.Told("Limit: 100 to 50; Methods: none to POST, PUT.", "A quiet week.")
     policy_cache._state.check_at = 0
     assert policy_cache.current().get("standard").limit == 50
 
@@ -134,7 +135,7 @@ def test_mode_change_needs_a_reason_and_is_shown_on_every_page(operator: Client)
     assert "Rate limits are in shadow mode" in response.content.decode()
     control = LimiterControl.load()
     assert (control.mode, control.changed_by, control.reason) == ("shadow", "olga", "The shop is down.")
-    assert "The shop is down." in LogEntry.objects.get().get_change_message()
+    assert audit.told(LogEntry.objects.get()).why == "The shop is down."
     policy_cache._state.check_at = 0
     assert {policy.mode for policy in policy_cache.current().by_name.values()} == {"shadow"}
     assert "All rate limits are in shadow mode." in operator.get(LIST).content.decode()

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
+from opsconsole.kit import audit
 from ratelimits.engine import store
 from ratelimits.models import LimiterControl, Policy
 from ratelimits.policies import policy_cache
@@ -43,7 +44,8 @@ def allowed(client: str = ADDRESS, name: str = "strict") -> bool:
 
 
 def lines() -> list[str]:
-    return [line.get_change_message() for line in LogEntry.objects.order_by("pk")]
+    told = [audit.told(line) for line in LogEntry.objects.order_by("pk")]
+    return [f"{line.did}\nWhy: {line.why}" + f"\nResult: {line.result}" * bool(line.result) for line in told]
 
 
 def test_policies_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from opsconsole.kit import audit
 from ratelimits.engine import store
 from ratelimits.models import ApiKey, LimiterControl, Policy
 from ratelimits.policies import policy_cache
@@ -174,4 +175,5 @@ def test_undo_is_possible_after_being_locked_out(client: Client, operator: Clien
     assert client.get(reverse("admin:login")).status_code == 302
     line = LogEntry.objects.latest("pk")
     assert line.user.username == "olga"
-    assert line.get_change_message() == "Mode: enforce to off. By olga with a command.\nWhy: nobody gets in"
+    assert audit.told(line) == audit.Told("Mode: enforce to off. By olga with a command.", "nobody gets in")
+    assert "olga, as " in audit.who(line), "the user of the operating system, too"

@@ -1,0 +1,188 @@
+"""What the audit says of people: log-ins, refusals, what changed of an account and why, and what was taken out."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from opsconsole.kit import audit
+from opsconsole.kit.audit import Told
+from opsconsole.kit.audit_models import Refusal
+from opsconsole.kit.pauses import active
+from opsconsole.sign_in import refusals
+from tests import people
+from tests.factories import job
+from tests.racing import race
+from tests.sending import send
+
+pytestmark = pytest.mark.django_db
+LOG_IN = reverse("admin:login")
+
+
+def lines() -> list[tuple[str, str, str]]:
+    """Return who did what, why, in the order of the audit."""
+    entries = audit.with_details(LogEntry.objects.order_by("pk"))
+    return [(audit.who(entry), audit.told(entry).did, audit.told(entry).why) for entry in entries]
+
+
+def log_in(client: Client, name: str, password: str, address: str = "10.0.0.9") -> int:
+    return client.post(LOG_IN, {"username": name, "password": password}, REMOTE_ADDR=address).status_code
+
+
+def end_minute() -> None:
+    Refusal.objects.update(minute=Refusal.objects.values_list("minute", flat=True)[0] - timedelta(minutes=1))
+
+
+def test_log_in_and_log_out(client: Client) -> None:
+    people.viewer()
+    assert log_in(client, "vera", people.PASSWORD) == 302
+    client.post(reverse("admin:logout"))
+    assert lines() == [("vera", "Logged in.", ""), ("vera", "Logged out.", "")]
+    assert audit.told(LogEntry.objects.earliest("pk")).result == "From 10.0.0.9."
+
+
+def test_refused_log_ins_are_sums_per_account_and_client(client: Client) -> None:
+    people.viewer()
+    for _ in range(3):
+        log_in(client, "vera", "wrong")
+    log_in(client, "my-password-by-mistake", "wrong")
+    assert refusals.write_down() == 0, "the minute is not over"
+    assert lines() == []
+    end_minute()
+    assert refusals.write_down() == 2
+    assert refusals.write_down() == 0
+    [known, unknown] = lines()
+    assert known[0] == unknown[0] == "somebody at 10.0.0.9"
+    assert known[1].startswith("Log-in refused, 3 times in the minute of")
+    assert unknown[1].startswith("Log-in refused as others, 1 time in")
+    about = [entry.object_repr for entry in LogEntry.objects.order_by("pk")]
+    assert about == ["vera", audit.PROGRAM]
+    assert "my-password" not in str(list(LogEntry.objects.values()))
+
+
+def test_storm_of_refusals_fills_neither_table() -> None:
+    for number in range(refusals.MOST_ROWS + 30):
+        refusals.count(Refusal.Kind.LOG_IN, address=f"10.0.{number}.1")
+    assert Refusal.objects.count() == refusals.MOST_ROWS + 1
+    assert Refusal.objects.get(address="").times == 30
+    end_minute()
+    assert refusals.write_down() == LogEntry.objects.count() == refusals.MOST_ROWS + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sums_are_written_once_by_two_processes_at_once() -> None:
+    refusals.count(Refusal.Kind.LOG_IN, address="10.0.0.1")
+    end_minute()
+    assert sorted(race([refusals.write_down] * 3)) == [0, 0, 1]
+    assert LogEntry.objects.count() == 1
+
+
+def test_refused_change_is_counted_and_refused_look_is_not(client: Client) -> None:
+    client.force_login(people.viewer())
+    address = reverse("admin:jobs_job_operate", args=["requeue"])
+    assert client.get(address).status_code == client.post(address).status_code == 403
+    end_minute()
+    refusals.write_down()
+    [(who, did, _)] = lines()
+    assert who == "vera" and did.startswith(f"Refused for want of permission: POST {address}, 1 time in")
+
+
+def test_roles_and_flags_are_told_before_and_after_with_the_reason(client: Client) -> None:
+    call_command("sync_roles", verbosity=0)
+    olga, vera = people.operator(), User.objects.create_user("vera", is_staff=True)
+    vera.groups.add(Group.objects.get(name="Viewer"))
+    written = LogEntry.objects.count()
+    client.force_login(olga)
+    address = reverse("admin:auth_user_change", args=[vera.pk])
+    form = client.get(address).context["adminform"].form
+    given: dict[str, Any] = {name: value for name, value in form.initial.items() if isinstance(value, str)}
+    given |= {"groups": [Group.objects.get(name="Operator").pk], "is_staff": "on", "is_superuser": "on"}
+    given |= {"last_login_0": "", "last_login_1": ""}
+    assert send(client, address, given).status_code == 200, "without a reason"
+    assert LogEntry.objects.count() == written
+    assert send(client, address, given | {"reason": "she is on call"}).status_code == 302
+    who, did, why = lines()[-1]
+    assert (who, why) == ("olga", "she is on call")
+    assert did == "Active: yes to no; Superuser status: no to yes; Groups: Viewer to Operator."
+
+
+def test_permissions_of_a_role_are_told(client: Client) -> None:
+    call_command("sync_roles", verbosity=0)
+    client.force_login(people.operator())
+    role = Group.objects.get(name="Viewer")
+    kept = [str(row.pk) for row in role.permissions.exclude(codename="view_job")]
+    address = reverse("admin:auth_group_change", args=[role.pk])
+    send(client, address, {"name": "Viewer", "permissions": kept, "reason": "they look at letters only"})
+    assert lines()[-1] == (
+        "olga",
+        "Permissions: removed Jobs | job | Can view job.",
+        "they look at letters only",
+    )
+
+
+def test_passwords(client: Client) -> None:
+    olga, vera = people.operator(), people.viewer()
+    client.force_login(olga)
+    new = {"password1": "another-horse-battery", "password2": "another-horse-battery"}
+    send(
+        client, reverse("admin:auth_user_password_change", args=[vera.pk]), new | {"usable_password": "true"}
+    )
+    own = {
+        "old_password": people.PASSWORD,
+        "new_password1": new["password1"],
+        "new_password2": new["password1"],
+    }
+    client.post(reverse("admin:password_change"), own)
+    assert [(who, did) for who, did, _ in lines()] == [
+        ("olga", "Changed password."),
+        ("olga", "Changed their own password."),
+    ]
+    assert "battery" not in str(list(LogEntry.objects.values()))
+
+
+def test_downloads(client: Client) -> None:
+    client.force_login(people.operator())
+    made = job()
+    client.get(reverse("admin:audit_export", args=["csv"]), {"who": "olga"})
+    client.get(reverse("admin:jobs_job_whole", args=[made.pk, "payload"]))
+    assert [did for _, did, _ in lines()] == [
+        "Downloaded the audit as CSV, filters: who=olga.",
+        "Downloaded the whole column payload.",
+    ]
+
+
+def test_commands_name_the_user_of_the_operating_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "deploy")
+    call_command("pause", "recovery", "--reason", "deploy 1.4", "--as", "ada")
+    call_command("pause", "recovery", "--resume", "--reason", "deployed", "--as", "deploy")
+    [(first, did, why), (second, _, _)] = lines()
+    assert re.fullmatch(r"ada, as deploy at \S+ says \(command\)", first)
+    assert re.fullmatch(r"deploy at \S+ \(command\)", second)
+    assert (did, why) == ("Recovery is paused.", "deploy 1.4") and active("recovery") is None
+
+
+def test_account_of_nobody_can_not_log_in_and_is_not_listed(client: Client) -> None:
+    nobody = audit.nobody()
+    assert not nobody.has_usable_password() and not nobody.is_active
+    client.force_login(people.operator())
+    assert audit.PROGRAM not in client.get(reverse("admin:auth_user_changelist")).content.decode()
+
+
+def test_older_lines_have_no_details() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO django_admin_log (action_time, user_id, object_repr, action_flag, change_message)"
+            " VALUES (now(), %s, 'x', 2, E'Requeued.\\nWhy: she called')",
+            [people.operator().pk],
+        )
+    entry = LogEntry.objects.get()
+    assert audit.told(entry) == Told("Requeued.", "she called") and audit.who(entry) == "olga"
