@@ -65,7 +65,8 @@ class Server:
         status, headers, text = self.ask("GET", page)
         assert status == 200, text
         self.cookies |= dict(re.findall(r"((?:__Host-)?csrftoken)=(\w+)", str(headers)))
-        hidden = dict(re.findall(r'name="(csrfmiddlewaretoken|plan)" value="([^"]+)"', text))
+        named = r'name="(csrfmiddlewaretoken|plan|(?:[\w-]+-)?version)" value="([^"]+)"'
+        hidden = dict(re.findall(named, text))
         status, _, text = self.ask(
             "POST",
             action,

@@ -10,6 +10,7 @@ import pytest
 from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 from django.db.models.functions import Now
+from django.test import Client
 from django.urls import reverse
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -23,6 +24,7 @@ from tests.journeys import letters
 from tests.journeys.scenery import STALE_JOB
 from tests.journeys.screens import faults
 from tests.journeys.visitor import Visitor
+from tests.sending import versions_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,6 +52,13 @@ def chosen(action: str, key: Any) -> dict[str, Any]:
     return {"action": action, "_selected_action": key}
 
 
+def opened(path: str) -> dict[str, str]:
+    """Return the versions that the forms of a page carry."""
+    client = Client()
+    client.force_login(User.objects.get(username="olga"))
+    return versions_on(client.get(f"/admin/{path}", follow=True))
+
+
 def questions() -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the pages on which list actions ask for input, and previews: title, URL, and form data."""
     return {
@@ -65,11 +74,13 @@ def questions() -> dict[str, tuple[str, dict[str, Any]]]:
         "Snooze 1 alert?": ("alerts/alert/", chosen("snooze_selected", Alert.objects.open()[0].pk)),
         "Arm recovery?": (
             "jobs/recoverycontrol/",
-            {"decision": "preview", "arm-scope": "all", "arm-reason": "all were read"},
+            {"decision": "preview", "arm-scope": "all", "arm-reason": "all were read"}
+            | opened("jobs/recoverycontrol/"),
         ),
         "Edit and replay": (
             f"jobs/deadletter/{letters.FOREIGN}/edit/",
-            {"body": '{"order": 4218, "business": "Café Blüte"}', "reason": "its name is too long"},
+            {"body": '{"order": 4218, "business": "Café Blüte"}', "reason": "its name is too long"}
+            | opened(f"jobs/deadletter/{letters.FOREIGN}/edit/"),
         ),
     }
 
@@ -83,11 +94,20 @@ def complaints() -> dict[str, tuple[str, dict[str, Any]]]:
         "Add group": ("auth/group/add/", {}),
         "Add policy": ("ratelimits/policy/add/", {}),
         "Create API key": ("ratelimits/apikey/make/", {}),
-        "Limiter": ("ratelimits/limitercontrol/", {}),
-        "Switches": ("opsconsole/pause/", {"name": "recovery", "decision": "resume"}),
-        "Recovery": ("jobs/recoverycontrol/", {"decision": "preview"}),
-        "Many stale jobs in a day": ("alerts/rule/stale_jobs_day/edit/", {}),
-        "Requeue": (f"jobs/bulkoperation/{preview}/decide/begin/", {}),
+        "Limiter": ("ratelimits/limitercontrol/", opened("ratelimits/limitercontrol/")),
+        "Switches": (
+            "opsconsole/pause/",
+            {"name": "recovery", "decision": "resume"} | opened("opsconsole/pause/"),
+        ),
+        "Recovery": ("jobs/recoverycontrol/", {"decision": "preview"} | opened("jobs/recoverycontrol/")),
+        "Many stale jobs in a day": (
+            "alerts/rule/stale_jobs_day/edit/",
+            opened("alerts/rule/stale_jobs_day/edit/"),
+        ),
+        "Requeue": (
+            f"jobs/bulkoperation/{preview}/decide/begin/",
+            opened(f"jobs/bulkoperation/{preview}/change/"),
+        ),
         "Nothing was done": ("jobs/deadletter/operate/replay/", {"plan": "of yesterday", "reason": "x"}),
     }
 

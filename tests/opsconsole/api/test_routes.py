@@ -73,6 +73,7 @@ def test_document_names_every_route(client: Client) -> None:
         ("post", "/api/workers/beat"),
         ("post", "/api/workers/leave"),
         ("post", "/api/limits/check"),
+        ("post", "/api/limits/free"),
     }
     assert document(client)["info"]["version"] == "1.0"
 

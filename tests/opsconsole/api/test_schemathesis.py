@@ -98,6 +98,12 @@ def test_key_with_all_scopes(route: Any) -> None:
                 case.path_parameters["job_id"] = str(waiting.pk)
             if route.path == "/api/limits/check":
                 case.body["policy"] = "standard"
+            if route.path == "/api/limits/free":
+                case.body |= {
+                    "client": "check:customer-1",
+                    "policy": "standard",
+                    "reason": "their import is done",
+                }
         case.call_and_validate(headers=headers, checks=[*PROMISES, *REFUSALS])
 
     generate(route, judge)
