@@ -24,7 +24,7 @@ from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from opsconsole.kit.row_locks import locked
-from ratelimits.engine.store import StoreAway
+from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key

@@ -12,7 +12,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.api_text import Identifier
 from opsconsole.kit.problems import Problem
 from ratelimits.api.schemas import PolicyName
-from ratelimits.engine.store import StoreAway
+from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.keys import api_keys
 from ratelimits.requests import freed_clients
 

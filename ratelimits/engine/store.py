@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from django.conf import settings
 from redis.exceptions import RedisError, ResponseError
 
-from opsconsole.kit.errors import OpsConsoleError
+from ratelimits.engine import forgotten_counts
 from ratelimits.engine.admissions import Admissions
 from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
@@ -28,11 +28,6 @@ from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
 
 log = logging.getLogger(__name__)
-
-
-class StoreAway(OpsConsoleError):
-    """What was asked for needs the shared store, which does not answer; the message says what was not done."""
-
 
 MICROSECONDS = 1_000_000
 LOG_REFUSALS_EVERY_SECONDS = 60.0
@@ -174,26 +169,9 @@ class Engine:
         return [self._decide_without_store(policy, key, cost) for policy, key in counted]
 
     def free(self, policies: Sequence[PolicySnapshot], identity: str) -> list[int]:
-        """Forget a client's counts in the store and in this process. The store's answer is awaited, also during an outage."""
-        keys = [f"{PREFIX}{policy.name}:{identity}" for policy in policies]
-        for key in keys:
-            self.admissions.forget(key)
-            self.local.forget(key)
-        try:
-            if self.store is None:
-                return [0 for _ in keys]
-            counts = [
-                self.store.ask([(policy, key)], 0).numbers[1]
-                for policy, key in zip(policies, keys, strict=True)
-            ]
-            self.store.delete(keys)
-        except RedisError as error:
-            raise StoreAway(
-                f"The store does not answer, so nothing was freed in it: {type(error).__name__}. Try again."
-            ) from error
-        for key in keys:
-            self.blocked.forget(key)
-        return counts
+        """Forget a client's counts in the store and in this process."""
+        counted = [(policy, f"{PREFIX}{policy.name}:{identity}") for policy in policies]
+        return forgotten_counts.forget(self.store, (self.admissions, self.local, self.blocked), counted)
 
     def tell(self) -> None:
         """Tell the store what it has lost or missed about clients that make no requests to this process now."""

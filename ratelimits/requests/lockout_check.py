@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.ip_addresses import Address, plain
+from opsconsole.kit.ip_addresses import Address
 from ratelimits.engine import store
 from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import PREFIX
@@ -31,6 +31,7 @@ PATIENCE = 90.0
 # A worker's beats, where no request of its key was recorded in the last hour.
 BEATS_PER_HOUR = 240
 MOST_SIMULATED = 2_000
+MOST_KEYS = 20
 RECENT = timedelta(days=1)
 WORKERS_PATH = "/api/workers/beat"
 # Addresses all over the internet, and those that private networks have.
@@ -156,25 +157,26 @@ def _of_stranger(policy: PolicySnapshot, address: Address, *, people: bool) -> _
 
 
 def _refuses_workers(policy: PolicySnapshot) -> bool:
-    """Tell whether workers whose keys were used lately are refused: at their rate of the last hour, or where they may be."""
+    """Tell whether workers whose keys were used lately are refused."""
     keys = ApiKey.objects.valid().filter(scopes__contains=[Scope.WORKER], last_used_at__gt=Now() - RECENT)
-    for key in keys:
-        named = key.policy == policy.name
-        if not named and not policy.covers(WORKERS_PATH, "POST"):
-            continue
-        by_key = policy.key in {"default", "api_key"}
-        requests = _requests_in_last_hour(f"key:{key.pk}") if by_key else BEATS_PER_HOUR
-        visits = [Visit("POST", WORKERS_PATH, 3600 / requests)] * min(requests, MOST_SIMULATED)
-        for address in PRIVATE:
-            if policy.denies(plain(address)) and not policy.exempts(plain(address)):
-                return True
-        for address in EVERYWHERE[0][:1]:
-            value = f"key:{key.pk}" if by_key else f"address:{address}"
-            if _Trial(replace(policy, deny=()), address, value, value, named=named).refuses(visits, 0.0):
-                return True
-        if _refuses_most(replace(policy, prefixes=("/",)) if named else policy, visits[:1]):
-            return True
-    return False
+    return any(_refuses_worker(policy, key) for key in keys.order_by("-last_used_at")[:MOST_KEYS])
+
+
+def _refuses_worker(policy: PolicySnapshot, key: ApiKey) -> bool:
+    """Tell whether a worker is refused from where it may be, or at the rate of its key in the last hour."""
+    if key.policy == policy.name:
+        # The policy that a key names covers all its requests, whatever its paths are.
+        policy = replace(policy, prefixes=("/",))
+    beat = Visit("POST", WORKERS_PATH)
+    if not policy.covers(beat.path, beat.method):
+        return False
+    if any(policy.denies(address) and not policy.exempts(address) for address in PRIVATE):
+        return True
+    by_key = policy.key in {"default", "api_key"}
+    requests = _requests_in_last_hour(f"key:{key.pk}") if by_key else BEATS_PER_HOUR
+    visits = [replace(beat, after=3600 / requests)] * min(requests, MOST_SIMULATED)
+    trial = _Trial(replace(policy, deny=()), None, f"key:{key.pk}", f"key:{key.pk}")
+    return _refuses_most(policy, [beat]) or trial.refuses(visits, 0.0)
 
 
 def _requests_in_last_hour(key: str) -> int:
@@ -187,18 +189,12 @@ def _requests_in_last_hour(key: str) -> int:
 
 
 class _Trial:
-    """One policy and one client, on a clock and with counts of their own. ``named``: a view names the policy, so it covers all."""
+    """One policy and one client, on a clock and with counts of their own."""
 
     def __init__(
-        self,
-        policy: PolicySnapshot,
-        address: Address | None,
-        signed_in: str,
-        anonymous: str,
-        *,
-        named: bool = False,
+        self, policy: PolicySnapshot, address: Address | None, signed_in: str, anonymous: str
     ) -> None:
-        self.policy, self.address, self.named = policy, address, named
+        self.policy, self.address = policy, address
         self.signed_in, self.anonymous = signed_in, anonymous
         self.now = 0.0
         self.engine = Engine(None, clock=lambda: self.now)
@@ -215,9 +211,7 @@ class _Trial:
         """Tell whether one of these visits is refused, or all of them together have to wait for longer than this."""
         for visit in visits:
             self.now += visit.after
-            if not (self.named or self.policy.covers(visit.path, visit.method)) or self.policy.exempts(
-                self.address
-            ):
+            if not self.policy.covers(visit.path, visit.method) or self.policy.exempts(self.address):
                 continue
             if self.policy.denies(self.address):
                 return True

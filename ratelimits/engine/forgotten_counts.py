@@ -1,0 +1,38 @@
+"""Counts that are forgotten because an operator frees a client: in the store, and in the memory of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from redis.exceptions import RedisError
+
+from opsconsole.kit.errors import OpsConsoleError
+from ratelimits.engine.store_client import PolicyAndKey, Store
+
+
+class StoreAway(OpsConsoleError):
+    """What was asked for needs the shared store, which does not answer; the message says what was not done."""
+
+
+class Memory(Protocol):
+    def forget(self, key: str) -> None: ...
+
+
+def forget(store: Store | None, memories: Sequence[Memory], counted: Sequence[PolicyAndKey]) -> list[int]:
+    """Forget what a client used under each policy, and return how much that was. Raise ``StoreAway``.
+
+    The store is asked also during an outage: somebody waits for the answer.
+    """
+    try:
+        used = [store.ask([each], 0).numbers[1] for each in counted] if store else [0 for _ in counted]
+        if store:
+            store.delete([key for _, key in counted])
+    except RedisError as error:
+        raise StoreAway(
+            f"The store does not answer, so nothing was freed in it: {type(error).__name__}. Try again."
+        ) from error
+    for memory in memories:
+        for _, key in counted:
+            memory.forget(key)
+    return used
