@@ -1,6 +1,6 @@
-"""Requests whose body came in chunks and was passed on as such: refused with 411, never taken as empty.
+"""The lengths of bodies: a request's is stated or refused with 411, never taken as empty; a response's is always stated.
 
-The shipped server (``opsconsole.serving``) puts the chunks together and states the length, so it never passes them on. Other
+The shipped server (``opsconsole.serving``) puts chunks together and states their length, so it never passes them on. Other
 servers do: under WSGI, Django would see no body, and under ASGI one without a limit.
 """
 
@@ -14,9 +14,12 @@ from django.http.response import HttpResponseBase
 from opsconsole.kit import problems
 
 HEADER = "HTTP_TRANSFER_ENCODING"
+WITHOUT_BODY = {204, 304}
 
 
-class BodyLengthMiddleware:
+class RequestLengthMiddleware:
+    """Refuses requests whose body came in chunks and was passed on as such."""
+
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
@@ -26,3 +29,16 @@ class BodyLengthMiddleware:
             problems.replace_body(response, problems.SENTENCES[411], "text/plain")
             return response
         return self.get_response(request)
+
+
+class ResponseLengthMiddleware:
+    """States the length of responses that others made before Django's CommonMiddleware, so that connections are kept."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if isinstance(response, HttpResponse) and response.status_code not in WITHOUT_BODY:
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+        return response

@@ -181,6 +181,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
+    # Around all others, some of which answer.
+    "opsconsole.body_length.ResponseLengthMiddleware",
     # Before everything that asks whether the request is secure.
     "opsconsole.forwarded_scheme.ForwardedSchemeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -189,7 +191,7 @@ MIDDLEWARE = [
     "opsconsole.health.ProbeMiddleware",
     "opsconsole.kit.problems.ApiMiddleware",
     # Before everything that reads a body.
-    "opsconsole.body_length.BodyLengthMiddleware",
+    "opsconsole.body_length.RequestLengthMiddleware",
     "opsconsole.unavailable.NotMigratedMiddleware",
     "opsconsole.kit.request_text.PlainAddressMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.field.visitor import FORM, Visitor
 JSON = {"Content-Type": "application/json"}
 NEW_JOB = json.dumps({"customer_id": "c-1", "package_size": 3})
 CLAIM = json.dumps({"worker_id": "w-1"})
+PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # Method, path, body, headers, and the status of the answer.
 Request = tuple[str, str, str | None, dict[str, str], int]
 FAILURE = """
@@ -69,6 +71,72 @@ def test_every_api_error_is_complete_on_a_kept_connection(console: Console, prox
             assert json.loads(received)["status"] == status
             assert client.sock is kept, f"the connection was closed after {path}"
         client.close()
+
+
+def test_pipelined_answer_after_each_error_is_whole(console: Console) -> None:
+    """Send all at once: each error is followed by a request whose answer must start right after it."""
+    console.database.sql(
+        FAILURE + """UPDATE rate_limit_policies SET "limit" = 1 WHERE name = 'limits-check';"""
+    )
+    may = {"Authorization": f"Bearer {console.key('jobs:write', 'worker', 'limits:check')}"} | JSON
+    strict = {"Authorization": f"Bearer {console.key('jobs:write', policy='strict')}"} | JSON
+    theirs = json.dumps({"customer_id": "theirs", "package_size": 3})
+    check = json.dumps({"policy": "standard", "identity": "a"})
+    chunks = {"Transfer-Encoding": "chunked"}
+    with console.served() as proxy:
+        with Visitor(proxy) as visitor:
+            job = visitor.ask("POST", "/api/jobs", NEW_JOB, may).json()["id"]
+            claim = f"/api/jobs/{job}/claim"
+            assert visitor.ask("POST", claim, CLAIM, may).status == 200
+            assert visitor.ask("POST", "/api/limits/check", check, may).status == 200
+        errors: list[Request] = [
+            ("GET", "/api/queue/%00", None, {}, 400),
+            ("POST", "/api/jobs", "", JSON, 401),
+            ("POST", "/api/docs", "", FORM, 403),
+            ("POST", "/admin/login/", "username=olga", FORM, 403),
+            ("POST", "/admin/login/", "6\r\nuserna\r\n3\r\nme=\r\n0\r\n\r\n", FORM | chunks, 403),
+            ("GET", "/api/nothing", None, {}, 404),
+            ("GET", "/nothing", None, {}, 404),
+            ("DELETE", "/api/queue/X", None, {}, 405),
+            ("POST", "/healthz", "x", {}, 405),
+            ("POST", claim, CLAIM, may, 409),
+            ("POST", "/api/jobs", "x" * 3_000_000, may, 413),
+            ("POST", "/api/jobs", "{}", may, 422),
+            ("POST", "/api/jobs", "2\r\n{}\r\n0\r\n\r\n", may | chunks, 422),
+            *[("POST", "/api/jobs", "{}", strict, 422)] * 10,
+            ("POST", "/api/jobs", "{}", strict, 429),
+            ("POST", "/api/jobs", theirs, may, 500),
+            ("POST", "/api/limits/check", check, may, 503),
+        ]
+        last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", proxy.console), timeout=30) as plain:
+            plain.sendall(b"".join(as_sent(*each) + PROBE for each in errors) + last)
+            with plain.makefile("rb") as received:
+                for method, path, _, _, status in errors:
+                    assert (*next_response(received)[:1], method, path) == (status, method, path)
+                    assert next_response(received) == (200, b"ok"), path
+                assert next_response(received) == (200, b"ok")
+                assert received.read() == b""
+
+
+def as_sent(method: str, path: str, body: str | None, headers: dict[str, str], _status: int) -> bytes:
+    length = {} if body is None or "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
+    fields = {"Host": "localhost"} | headers | length
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in fields.items()),
+        "",
+        body or "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+def next_response(received: BinaryIO) -> tuple[int, bytes]:
+    """Return the status and the body of the response that starts here."""
+    status = received.readline().split()
+    assert status[0] == b"HTTP/1.1", status
+    headers = http.client.parse_headers(received)
+    return int(status[1]), received.read(int(headers["Content-Length"]))
 
 
 def test_answers_to_head_have_no_body(proxy: Proxy) -> None:
