@@ -18,6 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
 _django = get_asgi_application()
 limit_statements()
 call_command("check", tags=["opsconsole"])
+call_command("check", tags=["store"], deploy=True)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]

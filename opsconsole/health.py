@@ -15,7 +15,7 @@ from alerts.watch import monitor_alerts
 from jobs.messaging import queue_depths
 from jobs.models import QueueState
 from jobs.recovery import surroundings
-from opsconsole.kit import schema_version
+from opsconsole.kit import full_disk, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.lateness import late_after
 
@@ -63,13 +63,19 @@ def _checks() -> dict[str, str]:
             if schema_version.is_behind():
                 return _without_database(Trouble.NOT_MIGRATED.word)
             return {
-                "database": Trouble.READ_ONLY.word if refuses_changes() else OK,
+                "database": _state_for_writes(),
                 "queue": OK if _queues_were_read() else FAILING,
                 "sweep": OK if _sweep_is_fresh() else FAILING,
             }
     except DatabaseError as error:
         trouble = trouble_behind(error)
         return _without_database(trouble.word if trouble else FAILING)
+
+
+def _state_for_writes() -> str:
+    if refuses_changes():
+        return Trouble.READ_ONLY.word
+    return Trouble.DISK_FULL.word if full_disk.is_full() else OK
 
 
 def _without_database(word: str) -> dict[str, str]:

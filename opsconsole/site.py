@@ -23,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import overview, unavailable
-from opsconsole.kit import audit
+from opsconsole.kit import audit, full_disk
 from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.overview import Finding
@@ -91,7 +91,7 @@ class ConsoleSite(AdminSite):
 
     def _banners(self, request: HttpRequest) -> dict[str, Any]:
         """Return the banners of every page. Each quotes a page, and is for those who may open it."""
-        context: dict[str, Any] = {"read_only": unavailable.is_read_only()}
+        context: dict[str, Any] = {"read_only": unavailable.is_read_only(), "disk_full": full_disk.is_full()}
         context["session_limits"] = sessions.limits(request)
         if may_see(request.user, "ratelimits_limitercontrol"):
             context["limiter_mode"] = policy_cache.current().mode
@@ -114,7 +114,11 @@ class ConsoleSite(AdminSite):
         if super().has_permission(request) and second_factor.missing(request):
             query = urlencode({"next": request.GET.get("next", "")})
             return redirect(f"{reverse('second_factor_prove')}?{query}")
-        context = {"read_only": unavailable.is_read_only(), "session_ended": sessions.why_ended(request)}
+        context = {
+            "read_only": unavailable.is_read_only(),
+            "disk_full": full_disk.is_full(),
+            "session_ended": sessions.why_ended(request),
+        }
         return super().login(request, context | (extra_context or {}))
 
     def password_change(  # type: ignore[override]  # a redirect, too

@@ -10,13 +10,16 @@ from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from opsconsole.kit.answer_limit import limit_answers
+
 
 def limit_statements() -> None:
     """Cancel each statement of this process after the configured time; for processes that serve pages.
 
-    Sweeps, commands and migrations are not limited.
+    Where nothing answers, not even that it was cancelled, stop waiting. Sweeps, commands and migrations are not limited.
     """
     if settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS:
+        limit_answers(settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS)
         connection_created.connect(_limit_statements_of)
 
 

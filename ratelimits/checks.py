@@ -42,9 +42,9 @@ def _errors() -> Iterator[CheckMessage]:
         )
 
 
-@register("opsconsole", deploy=True)
+@register("opsconsole", "store", deploy=True)
 def check_store(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """Warn about a store that evicts keys. Only ``check --deploy`` asks the store; processes ask it while they run."""
+    """Warn about a store that evicts keys. ``check --deploy`` asks the store, and so does each server at its start."""
     policy = store.eviction()
     if not policy:
         return []

@@ -65,9 +65,11 @@ def last_seen_of(run: RunRow) -> datetime:
     signs: list[datetime | None] = [getattr(run, sign) for sign in _BY_OUR_CLOCK]
     signs += [sign for sign in (run.started_at, run.updated_at) if sign and not is_from_the_future(sign, run)]
     known = [sign for sign in signs if sign]
-    # A row of a page of stale runs has no time of creation, and none of its changes is from the future.
-    created_at: datetime = run.created_at if not known else known[0]  # type: ignore[attr-defined]  # see above
-    return max(known, default=created_at)
+    if known:
+        return max(known)
+    # A row of a page of stale runs always has a sign, as none of its changes is from the future. So this is a Job.
+    created_at: datetime = run.created_at  # type: ignore[attr-defined]  # a column of jobs
+    return created_at
 
 
 def _believed(time: str) -> Case:

@@ -37,7 +37,7 @@ SELECT max(started_at) AS last_ended_at
          UNION ALL
         SELECT 0, statement_timestamp(), statement_timestamp() - max(started_at) FROM sweeps) AS sweep
  -- Nothing was before the first sweep of all. The first one that is left may have followed another.
- WHERE CASE WHEN pause IS NULL THEN id <= 1 ELSE pause > %s END
+ WHERE CASE WHEN pause IS NULL THEN id <= 1 ELSE pause > make_interval(secs => %s) END
 ), ahead AS (
 SELECT seen.who, seen.epoch, job.id, job.run_epoch, seen.proves,
        seen.who LIKE '%% sends heartbeats for' AS is_heartbeat, gaps.last_ended_at > job.updated_at AS may_be_lost
@@ -116,8 +116,9 @@ def _found(mark: ServerMark) -> list[str]:
 
 
 def _epochs_ahead() -> list[str]:
+    gap = control.longest_normal_gap(control.configured_interval())
     with connection.cursor() as cursor:
-        cursor.execute(_AHEAD, [control.longest_normal_gap(control.configured_interval()), SEVERAL, SHOWN])
+        cursor.execute(_AHEAD, [gap.total_seconds(), SEVERAL, SHOWN])
         return [
             f"{who} run {epoch} of job {job_id}, whose row is at run {row_epoch}."
             for who, epoch, job_id, row_epoch in cursor.fetchall()

@@ -167,6 +167,33 @@ def test_worker_is_told_that_its_report_can_be_repeated(server: Server, proxy: C
     assert job.status == Status.COMPLETED
 
 
+def test_claim_whose_answer_is_lost_finds_its_run_again(server: Server, proxy: CuttingProxy) -> None:
+    _, secret = key()
+    job = factories.job(payload={"site": "example.org"})
+    claim = {"worker_id": "worker-1", "run_epoch": 1}
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+
+    def ask(**more: object) -> tuple[int, Any]:
+        path = f"/api/jobs/{job.pk}/claim"
+        status, _, text = server.ask("POST", path, json.dumps(claim | more), **headers)
+        return status, json.loads(text)
+
+    # The claim is one round trip without a COMMIT of its own.
+    proxy.cut((b"'claimed'",), answer=True)
+    status, problem = ask()
+    assert (status, problem["outcome"], proxy.cuts) == (503, "unknown", 1)
+    assert "asked_before" in problem["detail"]
+    assert Job.objects.values_list("status", "worker_id").get() == (Status.IN_PROGRESS, "worker-1")
+
+    status, problem = ask(worker_id="worker-2", asked_before=True)
+    assert (status, problem["reason"]) == (409, "already_claimed")
+    for _ in range(2):
+        status, run = ask(asked_before=True)
+        assert (status, run["job_id"], run["payload"]) == (200, str(job.pk), {"site": "example.org"})
+    status, problem = ask()
+    assert (status, problem["reason"], problem["settled"]) == (409, "already_claimed", True)
+
+
 def test_form_says_that_its_outcome_is_unknown(server: Server, proxy: CuttingProxy) -> None:
     log_in(server)
     proxy.cut((b'INSERT INTO "pauses"', b"COMMIT"), answer=True)

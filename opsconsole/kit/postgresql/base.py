@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
+from psycopg.errors import DiskFull
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable
 
-from opsconsole.kit import own_schema
+from opsconsole.kit import answer_limit, full_disk, own_schema
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.postgresql.schema import DatabaseSchemaEditor
 
@@ -34,6 +35,9 @@ _MAY_WRITE = re.compile(
 )
 # No transaction may contain these.
 _ALONE = re.compile(r"\s*(VACUUM\b|(CREATE|DROP|RE)\s*(UNIQUE\s+)?INDEX\s+CONCURRENTLY\b)", re.IGNORECASE)
+
+
+_INSERTS = re.compile(r"\s*INSERT\b", re.IGNORECASE)
 
 
 def writes(statement: object) -> bool:
@@ -101,13 +105,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         context["cursor"].cursor.nextset()
         return answer
 
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        session = super().get_new_connection(conn_params)
+        answer_limit.guard(session)
+        return session
+
     def _follow(self, execute: Callable[..., Any], statement: Any, *others: Any) -> Any:
         if not writes(statement):
             return execute(statement, *others)
         if self.in_atomic_block:
             self._unsaved = True
-            return execute(statement, *others)
-        with self._doubting():
+            with _noting_a_full_disk(statement):
+                return execute(statement, *others)
+        with self._doubting(), _noting_a_full_disk(statement):
             result = execute(statement, *others)
         self.saved_changes += 1
         return result
@@ -133,3 +143,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 self._unsaved = False
                 raise OutcomeUnknown(*error.args) from error.__cause__
             raise
+
+
+@contextmanager
+def _noting_a_full_disk(statement: object) -> Iterator[None]:
+    """Note a change that is refused because the disk is full, and one that needed room and was accepted."""
+    try:
+        yield
+    except DatabaseError as error:
+        if isinstance(error.__cause__, DiskFull):
+            full_disk.note_refused_write()
+        raise
+    if _INSERTS.match(str(statement)):
+        full_disk.note_write()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from opsconsole.cluster import supervised
@@ -18,5 +19,6 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        call_command("check", tags=["store"], deploy=True)
         with StopRequests() as stop:
             supervised.run(stop)

@@ -1,0 +1,42 @@
+"""Tests of processes that stop waiting for a database that does not answer."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from django.db import OperationalError, connection
+
+from opsconsole.kit import answer_limit
+from opsconsole.kit.answer_limit import AnswerLimit
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
+from tests.waiting import wait_until
+
+SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(5)%' AND state = 'active'"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_answer_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_limit, "MARGIN_SECONDS", 0.5)
+    monkeypatch.setattr(answer_limit, "_of_process", AnswerLimit(0.5))
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        time.sleep(2)
+        cursor.execute("SELECT 2")
+        assert cursor.fetchone() == (2,), "an answer in time ends nothing"
+        with pytest.raises(OperationalError) as raised:
+            cursor.execute("SELECT pg_sleep(5)")
+    assert trouble_behind(raised.value) is Trouble.AWAY
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 3")
+        assert cursor.fetchone() == (3,)
+
+    def sleeps() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(SLEEPING)
+            return bool(cursor.fetchone()[0])
+
+    # The server notices only when it answers.
+    wait_until(lambda: not sleeps(), timeout=30)
