@@ -1,6 +1,8 @@
 """Redaction: bodies are shown without the values at the configured JSON paths.
 
-These paths can't be found in a body that is not JSON: while any are configured, such a body is not shown at all.
+These paths can't be found in a body that is not JSON: while any are configured, such a body is not shown at all. A text
+inside a body that is JSON itself, as SNS and EventBridge put messages into envelopes, is a document of its own: each path
+is looked for in it, too.
 """
 
 from __future__ import annotations
@@ -51,19 +53,57 @@ def put_back(edited: str, original: str) -> str:
     (new, new_is_json), (old, old_is_json) = read(edited), read(original)
     if not (settings.OPSCONSOLE_REDACT_PATHS and new_is_json and old_is_json):
         return edited
+    return json.dumps(_restored(new, old), ensure_ascii=False)
+
+
+def _restored(new: Any, old: Any) -> Any:
     for path in _paths(*settings.OPSCONSOLE_REDACT_PATHS):
         for secret in path.find(old):
             for placeholder in secret.full_path.find(new):
                 if placeholder.value == PLACEHOLDER:
                     new = secret.full_path.update(new, secret.value)
-    return json.dumps(new, ensure_ascii=False)
+    return _restored_inside(new, old)
+
+
+def _restored_inside(new: Any, old: Any) -> Any:
+    """Put the values back in texts that are documents in both, at the same place."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        return {name: _restored_inside(value, old.get(name)) for name, value in new.items()}
+    if isinstance(new, list) and isinstance(old, list):
+        return [
+            _restored_inside(value, old[place] if place < len(old) else None)
+            for place, value in enumerate(new)
+        ]
+    if not (isinstance(new, str) and isinstance(old, str)):
+        return new
+    (inner_new, new_is_json), (inner_old, old_is_json) = read(new), read(old)
+    if not (new_is_json and old_is_json):
+        return new
+    restored = _restored(inner_new, inner_old)
+    return old if restored == inner_old else json.dumps(restored, ensure_ascii=False)
 
 
 def redact(document: Any) -> Any:
     """Return the document with a placeholder at each configured path. The document passed in may be changed."""
+    if not settings.OPSCONSOLE_REDACT_PATHS:
+        return document
     for path in _paths(*settings.OPSCONSOLE_REDACT_PATHS):
         document = path.update(document, PLACEHOLDER)
-    return document
+    return _redacted_inside(document)
+
+
+def _redacted_inside(document: Any) -> Any:
+    """Redact the texts that are documents. One without anything to redact stays as it is written."""
+    if isinstance(document, dict):
+        return {name: _redacted_inside(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [_redacted_inside(value) for value in document]
+    inner, is_json = read(document) if isinstance(document, str) else (None, False)
+    if not is_json:
+        return document
+    before = json.dumps(inner)
+    redacted = redact(inner)
+    return document if json.dumps(redacted) == before else json.dumps(redacted, ensure_ascii=False)
 
 
 def redact_attributes(attributes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -81,8 +121,10 @@ def words(body: str) -> str:
 
 
 def version() -> str:
-    """Return a digest of the configured paths. Text indexed under other paths is not searched."""
-    return hashlib.sha256("\n".join(settings.OPSCONSOLE_REDACT_PATHS).encode()).hexdigest()[:12]
+    """Return a digest of the configured paths, and of how they are applied. Text indexed under another one is not searched."""
+    paths = settings.OPSCONSOLE_REDACT_PATHS
+    rules = [*paths, "also in texts"] if paths else []
+    return hashlib.sha256("\n".join(rules).encode()).hexdigest()[:12]
 
 
 def read(body: str) -> tuple[Any, bool]:

@@ -46,6 +46,9 @@ class EditForm(ReasonForm):
         typed = self.cleaned_data["body"]
         if "\r\n" not in self.letter.body:
             typed = typed.replace("\r\n", "\n")
+        offered = redaction.as_it_is(self.letter.body).replace("\r\n", "\n")
+        if typed.replace("\r\n", "\n") == offered:
+            raise forms.ValidationError(editing.UNCHANGED)
         body = redaction.put_back(typed, self.letter.body)
         if problem := editing.problem_with(self.letter, body):
             raise forms.ValidationError(problem)

@@ -75,6 +75,7 @@ def letter_page(
         "letter": letter,
         "body": redaction.show(letter.body),
         "attributes": redaction.redact_attributes(letter.attributes),
+        "system_attributes": redaction.redact(dict(letter.system_attributes)),
         **_about_job(job if sees_jobs else None),
         "sees_jobs": sees_jobs,
         "ledger": [_entry(row, letter) for row in letter.ledger],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs.admin.dead_letters.edit import EditForm
 from jobs.dead_letters import editing, redaction, search_text
 from jobs.models import DeadLetter
 from opsconsole.kit import env
@@ -154,3 +155,48 @@ def test_invalid_paths_are_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setenv("OPSCONSOLE_REDACT_PATHS", "$.a, $..b")
     assert env.json_paths("OPSCONSOLE_REDACT_PATHS") == ["$.a", "$..b"]
+
+
+NESTED = json.dumps(
+    {"Type": "Notification", "Message": json.dumps({"customer": {"email": "ada@example.com"}, "n": 1})}
+)
+
+
+@pytest.mark.usefixtures("paths")
+def test_values_in_texts_that_are_documents_are_hidden() -> None:
+    """Hide what SNS, EventBridge or a producer put into an envelope as text, also two envelopes deep."""
+    for body in (NESTED, json.dumps({"detail": NESTED}), json.dumps([NESTED])):
+        assert "ada@example.com" in body
+        assert "ada@example.com" not in redaction.show(body).text
+        assert "ada@example.com" not in redaction.words(body)
+
+
+@pytest.mark.usefixtures("paths")
+def test_texts_without_anything_to_hide_stay_as_they_are() -> None:
+    body = {"Message": '{"n":   1}', "other": "{ not JSON"}
+    assert json.loads(redaction.show(json.dumps(body)).text) == body
+
+
+@pytest.mark.usefixtures("paths")
+def test_values_in_texts_are_put_back() -> None:
+    offered = redaction.as_it_is(NESTED)
+    assert json.loads(redaction.put_back(offered, NESTED)) == json.loads(NESTED)
+
+    typed = json.loads(offered)
+    typed["Message"] = typed["Message"].replace('"n": 1', '"n": 2')
+    again = json.loads(redaction.put_back(json.dumps(typed), NESTED))
+    assert json.loads(again["Message"]) == {"customer": {"email": "ada@example.com"}, "n": 2}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("paths")
+def test_editor_tells_nobody_whether_a_guess_is_right() -> None:
+    """Type a guess in place of the placeholder: before, a right one was called unchanged."""
+    made = dead_letter(body=json.dumps({"customer": {"email": "ada@example.com"}}))
+    told = []
+    for guess in ("ada@example.com", "bob@example.com"):
+        form = EditForm(made, {"body": made.body.replace("ada@example.com", guess), "reason": "x"})
+        told.append((form.is_valid(), form.errors))
+    assert told[0] == told[1]
+    unchanged = EditForm(made, {"body": redaction.as_it_is(made.body), "reason": "x"})
+    assert "The body is unchanged" in str(unchanged.errors)
