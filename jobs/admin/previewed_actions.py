@@ -94,6 +94,10 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         """Return what the model's preview_lines.html shows per row."""
         raise NotImplementedError
 
+    def beyond(self, action: Choice, rows: Mapping[UUID, Row]) -> Sequence[str]:
+        """Return what these rows leave to be done, in sentences."""
+        return ()
+
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         """Return the ids to preview out of those in an address, which could name any number."""
         raise NotImplementedError
@@ -155,6 +159,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             "done_word": done_word,
             "will": self.lines(rows, will),
             "skipped": self.lines(rows, [step for step in known if not step.will]),
+            "beyond": self.beyond(action, rows),
             "form": form,
         }
         return self._page(request, "preview", action, context)
@@ -171,6 +176,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             "title": f"{self._count(done)} {done_word}",
             "done": self.lines(rows, done),
             "skipped": self.lines(rows, [outcome for outcome in known if not outcome.done]),
+            "beyond": self.beyond(action, rows),
             "reason": reason,
             "by_cluster": action in self.by_cluster,
         }

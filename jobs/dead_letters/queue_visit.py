@@ -148,6 +148,16 @@ def unseen_in_words(dlq: DeadLetterQueue) -> str:
     return f"About {count:,} more in the dead letter queue of {dlq} were not seen. {why}."
 
 
+def next_step(dlq: DeadLetterQueue) -> str:
+    """Return what to do about the letters behind the first ten of each group, or '' when there are none."""
+    if not sqs.is_fifo(dlq.url) or not (behind := unseen_in_words(dlq)):
+        return ""
+    return (
+        f"{behind} Once these have left, the list shows the next ones: choose them there. To replay all in turn, run: python "
+        f'manage.py redrive_dlq --queue {dlq.queues[0]} --reason "..."'
+    )
+
+
 def coverage(dlq: DeadLetterQueue) -> str:
     """Return how much of the queue the last scan saw, such as "1,200 of about 5,000 seen"."""
     if dlq.seen is None or dlq.about is None:

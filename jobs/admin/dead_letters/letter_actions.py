@@ -13,8 +13,9 @@ from django_q.tasks import async_task
 from jobs.admin import previewed_actions
 from jobs.bulk import letter_actions
 from jobs.dead_letters import operations
+from jobs.dead_letters.queue_visit import next_step
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter
+from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
 
@@ -54,6 +55,12 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
 
     def lines(self, rows: Mapping[UUID, DeadLetter], told: Sequence[Step | Outcome]) -> Sequence[LetterLine]:
         return [LetterLine(rows[each.job_id], each.sentence) for each in told]
+
+    def beyond(self, action: LetterAction, rows: Mapping[UUID, DeadLetter]) -> Sequence[str]:
+        if action not in {LetterAction.REPLAY, LetterAction.DISCARD}:
+            return ()
+        queues = DeadLetterQueue.objects.filter(pk__in={letter.dlq_id for letter in rows.values()})
+        return [sentence for dlq in queues.order_by("pk") if (sentence := next_step(dlq))]
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         return ids[:MOST_LETTERS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from io import StringIO
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from jobs.dead_letters import check, fulfilment, origins, queue_visit, scan
 from jobs.dead_letters.scan import Budget
@@ -72,6 +74,22 @@ def test_redrive_replays_what_waits_behind_the_first_ten_of_a_group(fifo_queue: 
     assert sorted(arrived) == sorted(sent)
     assert [body for body in arrived if body.startswith("one")] == sent[:25]
     assert DeadLetter.objects.filter(state=State.REPLAYED).count() == 30
+
+
+def test_pages_say_how_many_wait_behind_the_letters_and_what_comes_next(
+    fifo_queue: TestQueue, operator: Client
+) -> None:
+    bury(fifo_queue, "one", 13)
+    check.check()
+    chosen = "&".join(f"id={pk}" for pk in DeadLetter.objects.values_list("pk", flat=True))
+    preview = operator.get(f"/admin/jobs/deadletter/operate/replay/?{chosen}")
+    told = "About 3 more in the dead letter queue of default were not seen."
+    assert told in preview.text
+    assert "manage.py redrive_dlq --queue default" in preview.text
+    plan = re.search(r'name="plan" value="([^"]+)"', preview.text)
+    assert plan
+    done = operator.post("/admin/jobs/deadletter/operate/replay/", {"plan": plan[1], "reason": "mended"})
+    assert "10 dead letters" in done.text and told in done.text
 
 
 def test_check_says_why_it_did_not_see_all(fifo_queue: TestQueue) -> None:
