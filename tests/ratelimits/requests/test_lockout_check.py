@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
 from opsconsole.kit import audit
+from opsconsole.sign_in import failures
 from ratelimits.engine import store
 from ratelimits.models import ApiKey, LimiterControl, Policy
 from ratelimits.policies import policy_cache
@@ -177,3 +178,18 @@ def test_undo_is_possible_after_being_locked_out(client: Client, operator: Clien
     assert line.user.username == "olga"
     assert audit.told(line) == audit.Told("Mode: enforce to off. By olga with a command.", "nobody gets in")
     assert "olga, as " in audit.who(line), "the user of the operating system, too"
+
+
+def test_client_behind_nat64_is_denied_and_counted_by_its_address(client: Client) -> None:
+    """One test for all places: the middleware's lists, the client's identity, and the lock-outs of the log-in."""
+    Policy.objects.create(
+        name="new", limit=1, path_prefixes=["/admin/login/"], deny_networks=["::ffff:9.9.9.9"]
+    )
+    login = reverse("admin:login")
+
+    assert client.get(login, REMOTE_ADDR="64:ff9b::9.9.9.9").status_code == 403
+    assert client.get(login, REMOTE_ADDR="8.8.8.8").status_code == 200
+    assert client.get(login, REMOTE_ADDR="64:ff9b::8.8.8.8").status_code == 429
+    assert client.get(login, REMOTE_ADDR="64:ff9b::8.8.4.4").status_code == 200
+    request = RequestFactory().get("/", REMOTE_ADDR="64:ff9b::8.8.8.8")
+    assert failures.address(request) == "8.8.8.8"
