@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core import checks
 
 from opsconsole import secret_strength
-from opsconsole.kit import env, intervals, schema_version, session_defaults
+from opsconsole.kit import env, intervals, redis_url_check, schema_version, session_defaults
 from opsconsole.seals import checking, verification
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
@@ -192,6 +192,18 @@ def _open_doors() -> Iterator[checks.CheckMessage]:
             hint="Set it to required, or at least to optional, which is the default.",
             id="opsconsole.W009",
         )
+    # The second is the first unless it was set.
+    stores = {
+        settings.OPSCONSOLE_RATE_LIMIT_STORE: "OPSCONSOLE_RATE_LIMIT_STORE",
+        settings.CACHE_URL: "CACHE_URL",
+    }
+    for address, name in stores.items():
+        if address and redis_url_check.has_no_secret(address):
+            yield checks.Warning(
+                f"{name} has no password: whoever reaches the store can lift every rate limit.",
+                hint="Give the store a password (requirepass), and write redis://:PASSWORD@HOST:6379/0.",
+                id="opsconsole.W010",
+            )
 
 
 @checks.register("sessions")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# A client's certificate proves as much as a password.
+SECRETS = {"password", "ssl_certfile"}
 
 
 def refusal(address: str) -> str:
@@ -23,6 +27,14 @@ def refusal(address: str) -> str:
         else ""
     )
     return f"without the parameter '{names[0][:40]}', whose value or name the client refuses{tls}"
+
+
+def has_no_secret(address: str) -> bool:
+    """Tell whether this URL reaches a store over the network without a password or a certificate."""
+    parts = urlsplit(address)
+    if parts.scheme == "unix" or parts.hostname in LOOPBACK:
+        return False
+    return not parts.password and not SECRETS & parse_qs(parts.query).keys()
 
 
 def _client_accepts(address: str) -> bool:

@@ -132,6 +132,25 @@ def test_open_doors_are_warned_of_in_production(settings: Any) -> None:
     assert not found(checks.check_doors)
 
 
+@pytest.mark.parametrize(
+    ("address", "open_to_all"),
+    [
+        ("redis://cache:6379/0", True),
+        ("rediss://user@cache:6379/0", True),
+        ("redis://:secret@cache:6379/0", False),
+        ("redis://cache:6379/0?password=secret", False),
+        ("rediss://cache:6379/0?ssl_certfile=/etc/client.pem", False),
+        ("redis://127.0.0.1:6379/0", False),
+        ("unix:///run/valkey.sock", False),
+    ],
+)
+def test_store_without_a_password_is_warned_of(settings: Any, address: str, open_to_all: bool) -> None:
+    settings.SECRET_KEY = "vX3kQz9-Rt7LmN2_pW8sYb4HcJ6gDf1Ae5Tu0oViKxZ"
+    settings.OPSCONSOLE_ENV, settings.ALLOWED_HOSTS = "production", ["ops.example.com"]
+    settings.CACHE_URL = address
+    assert found(checks.check_doors) == ({"opsconsole.W010"} if open_to_all else set())
+
+
 def test_random_secrets_are_not_warned_of() -> None:
     for make in (secrets.token_hex, secrets.token_urlsafe):
         assert not any(secret_strength.is_weak(make(length)) for length in (24, 32, 48) for _ in range(200))

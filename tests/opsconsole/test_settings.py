@@ -269,7 +269,7 @@ def test_entry_points_do_not_serve_what_the_checks_refuse(entry_point: str) -> N
 def test_whole_production_environment_passes_djangos_own_deployment_checks() -> None:
     answer = python(
         *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
-        **SERVICES,
+        **(SERVICES | {"CACHE_URL": "redis://:secret@cache.example.com"}),
         OPSCONSOLE_SECRET_KEY="".join(chr(ord("a") + number % 26) + str(number) for number in range(40)),
         OPSCONSOLE_ALLOWED_HOSTS="ops.example.com",
         SQS_QUEUE_URL=QUEUE + "jobs",
