@@ -27,7 +27,7 @@ from opsconsole.kit import audit, full_disk
 from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.overview import Finding
-from opsconsole.sign_in import second_factor, sessions
+from opsconsole.sign_in import password_guesses, second_factor, sessions
 from ratelimits.policies import policy_cache
 
 # The groups of the navigation, in order. A model that is not named here goes to the last group.
@@ -124,6 +124,9 @@ class ConsoleSite(AdminSite):
     def password_change(  # type: ignore[override]  # a redirect, too
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """Bound the guesses of the old password, by which a stolen session could become the account's."""
+        if request.method == "POST" and (refused := password_guesses.refuse_guess(request)):
+            return refused
         with transaction.atomic():
             response: HttpResponse = super().password_change(request, extra_context)
             if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
@@ -133,6 +136,7 @@ class ConsoleSite(AdminSite):
                     "Changed their own password.",
                     why=audit.NOT_ASKED,
                 )
+        password_guesses.count_wrong_old_password(request, response)
         return response
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:

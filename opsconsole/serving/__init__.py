@@ -23,6 +23,8 @@ graceful_timeout = 30
 limit_request_line = 8_190
 limit_request_fields = 100
 control_socket_disable = True
+# With another worker class, no header of a client or proxy sets the path (SCRIPT_NAME, PATH_INFO).
+forwarder_headers = ""
 
 
 def on_starting(server: Any) -> None:

@@ -21,7 +21,10 @@ from django.http import HttpRequest
 
 from ratelimits.identity import client_ip
 
-PASSWORD, CODE = "Password", "Second factor"
+# A code is tried after the password, or before it where only a second factor opens a lock-out. These count apart, so that
+# somebody without the password can't keep those out who have it.
+PASSWORD, CODE, EARLY_CODE = "Password", "Second factor", "Second factor first"
+STEPS = (PASSWORD, CODE, EARLY_CODE)
 UNKNOWN_BROWSER = "unknown browser"
 # What stands for the address of a client on a Unix socket, which has none.
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing listens there
@@ -153,7 +156,7 @@ def _counting(step: str, kind: str) -> QuerySet[AccessAttempt]:
 
 
 def _still_counts() -> Q:
-    codes = Q(user_agent__startswith=f"{CODE}, ", attempt_time__gte=Now() - _memory(CODE))
+    codes = Q(user_agent__startswith=CODE, attempt_time__gte=Now() - _memory(CODE))
     return codes | Q(attempt_time__gte=Now() - _memory(PASSWORD))
 
 
@@ -190,7 +193,7 @@ def source_of_row(attempt: AccessAttempt) -> Source:
     step, _, browser = attempt.user_agent.partition(", ")
     known = browser.removeprefix("known browser ") if browser != UNKNOWN_BROWSER else ""
     return Source(
-        step if step == CODE else PASSWORD, attempt.username or "", attempt.ip_address or NO_ADDRESS, known
+        step if step in STEPS else PASSWORD, attempt.username or "", attempt.ip_address or NO_ADDRESS, known
     )
 
 
@@ -198,7 +201,7 @@ def free(attempt: AccessAttempt) -> None:
     """Delete what locks out this row's user at its client, also where either of them is locked out as a whole."""
     rows = Q(pk=attempt.pk)
     own = source_of_row(attempt)
-    for step in (PASSWORD, CODE):
+    for step in STEPS:
         source = source_of(step, own.username, own.address, own.browser)
         for scope in ("pair", *(each.scope for each in lockouts(source))):
             rows |= Q(user_agent=source.kind) & _covered(scope, source.username, source.address)

@@ -90,7 +90,10 @@ def confirm(request: HttpRequest, token: str) -> list[str]:
 def verify(request: HttpRequest, token: str) -> Verdict:
     """Verify the person of this session with a token or a backup code, which is then used up."""
     browser = known_browsers.identify(request, request.user)
-    verdict = _judge(request, request.user, _source(request, request.user.get_username(), browser), token)
+    source = failures.source_of(
+        failures.CODE, request.user.get_username(), failures.address(request), browser
+    )
+    verdict = _judge(request, request.user, source, token)
     if verdict.device:
         django_otp.login(request, verdict.device)
     return verdict
@@ -101,7 +104,8 @@ def judge_early(request: HttpRequest, username: str, token: str) -> Verdict:
     if settings.OPSCONSOLE_SECOND_FACTOR == "off":
         return Verdict()
     user = get_user_model().objects.filter(username=username, is_active=True).first()
-    return _judge(request, user or AnonymousUser(), _source(request, username), token)
+    source = failures.source_of(failures.EARLY_CODE, username, failures.address(request))
+    return _judge(request, user or AnonymousUser(), source, token)
 
 
 def refusal(lockout: Lockout | None) -> str:
@@ -132,10 +136,6 @@ def devices_of(user: User | AnonymousUser) -> list[str]:
 def delete_unconfirmed() -> None:
     """Delete devices that were set up before their keys were kept in the session."""
     TOTPDevice.objects.filter(confirmed=False).delete()
-
-
-def _source(request: HttpRequest, username: str, browser: str = "") -> Source:
-    return failures.source_of(failures.CODE, username, failures.address(request), browser)
 
 
 def _judge(request: HttpRequest, user: User | AnonymousUser, source: Source, token: str) -> Verdict:

@@ -58,13 +58,18 @@ class IdleSessionMiddleware:
                 # Written with the log-in, or once for a session that was made elsewhere.
                 begin(request, request.session.get(LAST_SEEN, now))
             is_new = not had_user or cookie_name(COOKIE) not in request.COOKIES
-            if (is_new or idle >= GRAIN_SECONDS) and POLL_HEADER not in request.headers:
+            if (is_new or idle >= GRAIN_SECONDS) and not _is_poll(request):
                 _remember(request, response, now)
             known_browsers.remember(request, response)
         elif had_user and not is_over:
             # Logged out: nothing is left that ``why_ended`` would explain.
             response.delete_cookie(cookie_name(COOKIE))
         return response
+
+
+def _is_poll(request: HttpRequest) -> bool:
+    """Tell whether a script of a page sent this request, by its own header or by the one that browsers add."""
+    return POLL_HEADER in request.headers or request.headers.get("Sec-Fetch-Dest") == "empty"
 
 
 def begin(request: HttpRequest, at: int | None = None) -> None:

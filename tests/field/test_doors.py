@@ -38,7 +38,12 @@ MOVES = [
 ]
 SERVERS = pytest.mark.parametrize(
     ("serve", "options"),
-    [(gunicorn, ()), (gunicorn, ("--worker-class", "gthread")), (uvicorn, ())],
+    [
+        (gunicorn, ()),
+        # With gunicorn's own default.
+        (gunicorn, ("--worker-class", "gthread", "--forwarder-headers", "SCRIPT_NAME,PATH_INFO")),
+        (uvicorn, ()),
+    ],
     ids=["gunicorn as shipped", "gunicorn", "uvicorn"],
 )
 GUESSES, THREADS = 40, 4

@@ -283,6 +283,20 @@ def test_administrator_frees_an_address_that_is_locked_out_as_a_whole(client: Cl
     assert log_in(people.PASSWORD, **MALLORY).status_code == 302
 
 
+def test_old_password_is_guessed_as_rarely_as_at_the_login() -> None:
+    browser = Client(**OFFICE)
+    log_in_with(browser, people.PASSWORD)
+    change = reverse("admin:password_change")
+    form = {"old_password": "wrong", "new_password1": NEW, "new_password2": NEW}
+    assert [browser.post(change, form).status_code for _ in range(6)] == [200] * 5 + [302]
+    refused = browser.post(change, form | {"old_password": people.PASSWORD}, follow=True)
+
+    assert "Too many wrong passwords were entered in this browser." in refused.content.decode()
+    assert User.objects.get().check_password(people.PASSWORD)
+    assert browser.get(INDEX).status_code == 200
+    assert log_in(people.PASSWORD, **MALLORY).status_code == 302
+
+
 def _known() -> Client:
     browser = Client(**OFFICE)
     log_in_with(browser, people.PASSWORD)

@@ -173,6 +173,20 @@ def test_second_factor_opens_a_lockout_by_others(client: Client, olga: User) -> 
     assert owner.get(JOBS).status_code == 200
 
 
+def test_codes_without_the_password_keep_nobody_out_who_has_it(client: Client, olga: User) -> None:
+    log_in(client, olga)
+    codes = set_up(client)
+    wrong = {"username": olga.username, "password": "wrong"}
+    for number in range(5):
+        guesser = Client(REMOTE_ADDR=f"203.0.113.{number}")
+        for _ in range(10):
+            guesser.post(reverse("admin:login"), wrong | {"token": "000000"})
+    owner = Client(REMOTE_ADDR="198.51.100.1")
+    log_in(owner, olga)
+
+    assert owner.post(PROVE, {"token": codes[0]}).status_code == 302
+
+
 def test_code_does_not_open_a_lockout_to_password_guessing(client: Client, olga: User) -> None:
     log_in(client, olga)
     codes = set_up(client)
@@ -334,15 +348,19 @@ def test_redirect_after_sign_in_stays_on_site(client: Client, olga: User) -> Non
     assert answer.headers["Location"] == INDEX
 
 
-def test_polling_does_not_extend_session(client: Client, olga: User, settings: Any) -> None:
+@pytest.mark.parametrize("poll", [{sessions.POLL_HEADER: "1"}, {"Sec-Fetch-Dest": "empty"}])
+def test_polling_does_not_extend_session(
+    client: Client, olga: User, settings: Any, poll: dict[str, str]
+) -> None:
     settings.OPSCONSOLE_IDLE_SECONDS = 600
     client.force_login(olga)
     client.get(JOBS)
     _last_click(client, ago=500)
-    assert client.get(JOBS, headers={sessions.POLL_HEADER: "1"}).status_code == 200
+    assert client.get(JOBS, headers=poll).status_code == 200
+    assert sessions.COOKIE not in client.cookies
 
     _last_click(client, ago=601)
-    assert client.get(JOBS, headers={sessions.POLL_HEADER: "1"}).status_code == 302
+    assert client.get(JOBS, headers=poll).status_code == 302
     assert client.get(JOBS).status_code == 302
 
 
