@@ -63,7 +63,10 @@ def _unknown_origin(letter: DeadLetter) -> str:
             "it again, or send it to the subscriber, then discard the letter."
         )
     if not letter.queue:
-        return "The queue it came from is not known, because several queues share this dead letter queue."
+        return (
+            "The queue it came from is not known, because several queues share this dead letter queue: send its body to the right "
+            "queue yourself, then discard the letter. A dead letter queue per queue avoids this."
+        )
     return f"The queue '{letter.queue}' it came from is not configured: add it to OPSCONSOLE_QUEUES, or discard the letter."
 
 
