@@ -1,7 +1,7 @@
 """The packages in the cluster's queue: a task as signed JSON.
 
-django-q2 signs a pickle, with a key that other text of its own is signed with too. Here a task is JSON, is signed for
-this purpose alone, and names a function of the task table; nothing else of a row is believed.
+django-q2 signs a pickle, and signs the state of its clusters in the same way, so that one could stand for the other. Here a
+task is JSON, is signed for this purpose alone, and names a function of the task table; nothing else of a row is believed.
 """
 
 from __future__ import annotations
