@@ -59,7 +59,7 @@ def test_runtime_role_is_refused(sealed: Database) -> None:
                 with pytest.raises(InsufficientPrivilege):
                     session.execute(statement.format(table=table, column=column))
         # It can write a line in another's name, as the console does, but not into the past.
-        assert session.execute(LINE, ["2001-01-01"]).fetchone()[1]  # type: ignore[index]
+        assert session.execute(LINE, ["2001-01-01"]).fetchone()[1]  # type: ignore[index]  # it returns a row
     with sealed.as_default():
         assert verification.verify().breaks == []
 

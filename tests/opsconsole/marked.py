@@ -89,7 +89,7 @@ def _lines(page: str) -> None:
 def _monitor(page: str) -> None:
     Monitor.objects.update_or_create(
         name=mark(page),
-        defaults={"last_ok_at": Now(), "interval": Monitor.objects.first().interval},  # type: ignore[union-attr]
+        defaults={"last_ok_at": Now(), "interval": Monitor.objects.first().interval},  # type: ignore[union-attr]  # there is one
     )
 
 

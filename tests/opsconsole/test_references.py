@@ -40,8 +40,11 @@ def test_named_modules_and_members_exist() -> None:
 
 
 def exists(name: str) -> bool:
-    """Return whether a dotted name is a module, a member of one, a table column, or a system check ID."""
+    """Return whether a dotted name is a module, a member of one, a table or its column, or a system check ID."""
     table, _, column = name.partition(".")
+    # The console's tables are in the schema of its name.
+    if table == "opsconsole" and columns_of(column):
+        return True
     if column in columns_of(table) or (re.fullmatch(r"\w+\.[EW]\d{3}", name) and name in check_ids()):
         return True
     try:

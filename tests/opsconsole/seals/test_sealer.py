@@ -92,10 +92,10 @@ def test_row_that_commits_late_goes_into_the_next_seal() -> None:
     """One transaction stays open over many turns, another is rolled back, and ids commit out of order."""
     event()
     with elsewhere() as long, elsewhere() as other, elsewhere() as undone:
-        late = [long.execute(EVENT).fetchone()[0]]  # type: ignore[index]
+        late = [long.execute(EVENT).fetchone()[0]]  # type: ignore[index]  # it returns a row
         early = event()
-        [late_too] = other.execute(EVENT).fetchone()  # type: ignore[misc]
-        [never] = undone.execute(EVENT).fetchone()  # type: ignore[misc]
+        [late_too] = other.execute(EVENT).fetchone()  # type: ignore[misc]  # it returns a row
+        [never] = undone.execute(EVENT).fetchone()  # type: ignore[misc]  # it returns a row
         after = event()
         sealer.seal()
         assert not {late[0], late_too, never} & set(covered("timeline"))
@@ -110,7 +110,7 @@ def test_row_that_commits_late_goes_into_the_next_seal() -> None:
         # The gap stays open for as long as the transaction is.
         gaps = UnsealedRange.objects.filter(source="timeline", last_id__isnull=False)
         assert [(gap.first_id, gap.last_id) for gap in gaps if gap.first_id <= late[0] <= (gap.last_id or 0)]
-        late.append(long.execute(EVENT).fetchone()[0])  # type: ignore[index]
+        late.append(long.execute(EVENT).fetchone()[0])  # type: ignore[index]  # it returns a row
         long.commit()
     sealer.seal()
     assert covered("timeline") == Counter(JobEvent.objects.values_list("pk", flat=True))
