@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Severity", "blockers", "inspect_database"]
 
+# The migration that adds the last of our columns to each table: before it, a missing one is no fault.
 COMPLETED_BY = {
-    "jobs": ("jobs", "0001_contract_tables"),
+    "jobs": ("jobs", "0016_claimed_by_key"),
     "worker_heartbeats": ("jobs", "0001_contract_tables"),
     "rate_limit_requests": ("ratelimits", "0001_contract_table"),
 }
