@@ -104,12 +104,13 @@ def log_command(said: str, rows: Iterable[models.Model], did: str, *, why: str, 
 
 def command_actor(said: str) -> str:
     """Return who runs a management command: the user of the operating system, and who they ``said`` they are."""
-    user = _system_user()
+    user = system_user()
     actual = f"{user} at {socket.gethostname()}"
     return f"{actual if said in {'', user} else f'{said}, as {actual} says'} (command)"
 
 
-def _system_user() -> str:
+def system_user() -> str:
+    """Return the user of the operating system."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # In a container, the number of a user often has no name.

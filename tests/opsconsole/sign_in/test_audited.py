@@ -186,3 +186,16 @@ def test_older_lines_have_no_details() -> None:
         )
     entry = LogEntry.objects.get()
     assert audit.told(entry) == Told("Requeued.", "she called") and audit.who(entry) == "olga"
+
+
+def test_accounts_and_passwords_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "deploy")
+    monkeypatch.setattr("getpass.getpass", lambda *_, **__: "another-horse-battery")
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", people.PASSWORD)
+    call_command("createsuperuser", "--noinput", "--username", "root", "--email", "", verbosity=0)
+    call_command("changepassword", "root", verbosity=0)
+    assert [(who.partition(" at ")[0], did) for who, did, _ in lines()] == [
+        ("deploy", "Added: is superuser, is staff."),
+        ("deploy", "Set a new password."),
+    ]
+    assert {entry.object_repr for entry in LogEntry.objects.all()} == {"root"}
