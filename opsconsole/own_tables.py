@@ -13,8 +13,9 @@ from psycopg.errors import LockNotAvailable
 from jobs.inspection import names
 from opsconsole.kit import inherited_grants, own_schema
 
-# Tries that don't wait, and then some that wait for a shorter time than others wait before they look for a deadlock.
-TRIES, PATIENT_TRIES, PAUSE_SECONDS, WAIT_MS = 40, 10, 0.1, 800
+# Tries that hardly wait, and then some that wait for a shorter time than others wait before they look for a deadlock.
+TRIES, PATIENT_TRIES, PAUSE_SECONDS = 40, 10, 0.1
+HARDLY_MS, WAIT_MS = 1, 800
 
 # Tables with their partitions, in an order that everybody could follow who locks several of them.
 _TABLES = """
@@ -89,7 +90,7 @@ def move(target: str, *, runtime_role: str) -> Moved | None:
             f"The console's processes look into the schemas {', '.join([own_schema.name(), *_searched()])}, and would not find "
             f"their tables in {target}. Nothing was moved."
         )
-    tries = [0] * TRIES + [WAIT_MS] * PATIENT_TRIES
+    tries = [HARDLY_MS] * TRIES + [WAIT_MS] * PATIENT_TRIES
     for wait_ms in tries:
         try:
             with transaction.atomic():
@@ -124,9 +125,10 @@ def _move(source: str, target: str, wait_ms: int, runtime_role: str) -> Moved:
     with connection.cursor() as cursor:
         cursor.execute(_TABLES, {"source": source, "tables": list(names.own_tables())})
         tables = dict(cursor.fetchall())
+        cursor.execute(f"SET LOCAL lock_timeout = {wait_ms}")
+        cursor.execute(f"LOCK TABLE {', '.join(tables.values())} IN ACCESS EXCLUSIVE MODE")
+        # They refer to others, which may be locked too.
         cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MS}")
-        nowait = "" if wait_ms else " NOWAIT"
-        cursor.execute(f"LOCK TABLE {', '.join(tables.values())} IN ACCESS EXCLUSIVE MODE{nowait}")
         for name in tables.values():
             cursor.execute(f"ALTER TABLE {name} SET SCHEMA {new}")
         cursor.execute(_FUNCTIONS, {"source": source, "oids": list(tables)})
