@@ -21,9 +21,10 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp.util import random_hex
 
+from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.durations import spell
 from opsconsole.kit.row_locks import locked
-from opsconsole.sign_in import failures, known_browsers
+from opsconsole.sign_in import failures, known_browsers, refusals
 from opsconsole.sign_in.failures import Lockout, Source
 
 BACKUP_CODES = 8
@@ -139,6 +140,13 @@ def delete_unconfirmed() -> None:
 
 
 def _judge(request: HttpRequest, user: User | AnonymousUser, source: Source, token: str) -> Verdict:
+    verdict = _verdict(request, user, source, token)
+    if not verdict.device:
+        refusals.count(Refusal.Kind.LOG_IN, who=source.username, address=source.address)
+    return verdict
+
+
+def _verdict(request: HttpRequest, user: User | AnonymousUser, source: Source, token: str) -> Verdict:
     with transaction.atomic():
         # Codes for one user are judged one after the other, so that parallel guesses are counted as well.
         _lock(user)

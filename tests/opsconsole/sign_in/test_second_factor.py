@@ -24,6 +24,7 @@ from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit
+from opsconsole.kit.audit_models import Refusal
 from opsconsole.sign_in import second_factor, sessions
 from opsconsole.sign_in.session_store import STARTED
 from tests import people
@@ -108,6 +109,8 @@ def test_wrong_code_is_refused_and_guessing_is_told_to_wait(client: Client, olga
         refused.content.decode()
     )
     assert guesser.get(JOBS).status_code == 302
+    # For the audit.
+    assert sum(Refusal.objects.filter(who=olga.username).values_list("times", flat=True)) == 6
 
 
 def test_guesser_with_the_password_does_not_lock_out_the_owner(client: Client, olga: User) -> None:
