@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from opsconsole.kit.problems import Problem
 from ratelimits.engine import store
 from ratelimits.engine.decision import Decision, Outcome
-from ratelimits.identity import caller
+from ratelimits.identity import caller, client_ip
 from ratelimits.policies.policy_snapshot import CHECK_QUOTA, PolicySnapshot
 from ratelimits.records import recording
 from ratelimits.requests import limiting
@@ -33,6 +33,10 @@ def decide(request: HttpRequest, policy: str, identity: str, cost: int) -> Decis
     key = caller.identify(request, quota.key)
     if limiting.is_exempt(request, quota):
         return store.check(asked, identity, cost=cost)
+    if quota.denies(client_ip.client_address(request.META)):
+        raise Problem(
+            403, "The rate limit policy of this route denies your address.", reason="denied_address"
+        )
     decisions = store.check_all([asked, quota], [identity, key.value], cost=cost)
     about_client = next((each for each in decisions if each.snapshot is asked), None)
     about_key = next((each for each in decisions if each.snapshot is quota), None)

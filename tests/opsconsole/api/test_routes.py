@@ -402,6 +402,14 @@ def test_key_without_quota_gets_an_answer_that_is_no_refusal_of_the_client(clien
     assert check(client, text).json()["client"]["remaining"] == 0
 
 
+def test_networks_of_the_quota_hold(client: Client) -> None:
+    limit("limits-check", 1, key="api_key", allow_networks=["127.0.0.0/8"])
+    text = key()[1]
+    assert [check(client, text).status_code for _ in range(3)] == [200] * 3
+    limit("limits-check", 1, key="api_key", allow_networks=[], deny_networks=["127.0.0.0/8"])
+    assert check(client, text).json()["reason"] == "denied_address"
+
+
 def test_quota_of_keys_is_no_policy_for_clients(client: Client) -> None:
     assert is_problem(check(client, key()[1], policy="limits-check"), 422)
 
