@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core import signing
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
@@ -159,3 +160,9 @@ def test_hook_of_a_task_is_not_called(tmp_path: Path, monkeypatch: pytest.Monkey
     task.hook = "opsconsole.cluster.packages.pack"
     task.save()
     assert called == []
+
+
+@pytest.mark.parametrize("command", ["qinfo", "qmonitor", "qmemory"])
+def test_commands_about_clusters_do_not_say_that_there_is_none(command: str) -> None:
+    with pytest.raises(CommandError, match="judge_monitors"):
+        call_command(command)
