@@ -38,16 +38,23 @@ def connected(database: Database, role: str) -> psycopg.Connection[tuple[object,
     return database.connect(user=role)
 
 
+def seal(database: Database) -> int:
+    """Seal as the cluster does, with the role that it has; return the number of rows."""
+    with database.as_default():
+        connections["default"].settings_dict["USER"] = RUNTIME
+        return sealer.seal().rows
+
+
 @pytest.fixture
 def sealed(database: Database) -> Database:
     """Write lines and events as the console does, and seal them."""
+    # What is there before, such as the line about the first account.
+    seal(database)
     for _ in range(3):
         with connected(database, RUNTIME) as session:
             session.execute(LINE, ["now"])
             session.execute(EVENT)
-        with database.as_default():
-            connections["default"].settings_dict["USER"] = RUNTIME
-            assert sealer.seal().rows == 2
+        assert seal(database) == 2
     return database
 
 
