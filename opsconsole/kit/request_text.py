@@ -6,6 +6,7 @@ from headers, cookies and form fields. For the API's documents see ``opsconsole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -16,6 +17,8 @@ from django.http.response import HttpResponseBase
 
 from opsconsole.kit.storable import is_storable, plain_text
 
+_KEPT_BYTES = re.compile("(?:%[89A-F][0-9A-F])+")
+
 
 class PlainAddressMiddleware:
     """Refuses addresses with 400, and cleans headers and cookies. It comes before everything that reads them."""
@@ -24,7 +27,7 @@ class PlainAddressMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not is_storable(request.path_info) or not _is_text(request.META.get("QUERY_STRING", "")):
+        if not (_path_is_text(request) and _is_text(request.META.get("QUERY_STRING", ""))):
             raise BadRequest("The address has a NUL character or invalid UTF-8.")
         for name, value in request.META.items():
             if name.startswith("HTTP_") and isinstance(value, str) and not is_storable(value):
@@ -34,9 +37,21 @@ class PlainAddressMiddleware:
         return self.get_response(request)
 
 
-def _is_text(query: str) -> bool:
+def _path_is_text(request: HttpRequest) -> bool:
+    """Tell whether the path was sent as UTF-8 without NUL, lone surrogates included, which are no UTF-8.
+
+    Django keeps the bytes of other paths as they were sent, such as '%ED%A0%80', and finds nothing under them.
+    """
+    if not is_storable(request.path_info):
+        return False
+    sent = getattr(request, "scope", {}).get("raw_path") or request.META.get("RAW_URI", "").partition("?")[0]
+    # Where the server doesn't tell what was sent, what Django kept of it is judged.
+    return all(map(_is_text, [sent] if sent else _KEPT_BYTES.findall(request.path_info)))
+
+
+def _is_text(encoded: str | bytes) -> bool:
     try:
-        return "\x00" not in unquote_to_bytes(query).decode()
+        return "\x00" not in unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
         return False
 
