@@ -45,8 +45,11 @@ SELECT seen.who, seen.epoch, job.id, job.run_epoch, seen.proves,
                current_run_epoch AS epoch, true AS proves
           FROM worker_heartbeats WHERE current_job_id IS NOT NULL
          UNION ALL
-        SELECT 'Worker ' || worker_id || ' received a message for', (metadata #>> '{epoch_ahead,job_id}')::uuid,
-               (metadata #>> '{epoch_ahead,epoch}')::int, false
+        SELECT 'Worker ' || worker_id || ' received a message for',
+               CASE WHEN metadata #>> '{epoch_ahead,job_id}' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                    THEN (metadata #>> '{epoch_ahead,job_id}')::uuid END,
+               CASE jsonb_typeof(metadata #> '{epoch_ahead,epoch}') WHEN 'number'
+                    THEN (metadata #>> '{epoch_ahead,epoch}')::numeric END, false
           FROM worker_heartbeats WHERE metadata -> 'epoch_ahead' IS NOT NULL
          UNION ALL
        (SELECT 'A dead letter is about', job_id, run_epoch,

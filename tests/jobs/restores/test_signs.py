@@ -159,6 +159,12 @@ class TestEpochsAhead:
             for number, job in enumerate(jobs)
         ]
 
+    def test_metadata_that_others_wrote_breaks_nothing(self) -> None:
+        heartbeats.say(Worker("w1"))
+        for ahead in ({"job_id": "x", "epoch": "y"}, {"job_id": str(uuid4()), "epoch": 1e300}, "text", []):
+            WorkerHeartbeat.objects.update(metadata={"epoch_ahead": ahead})
+            assert signs.watch() == "no sign of a restore"
+
     def test_dead_letters(self) -> None:
         first, *others = [factories.job(status=Status.FAILED, run_epoch=2) for _ in range(signs.SEVERAL)]
         for _ in range(signs.SEVERAL):
