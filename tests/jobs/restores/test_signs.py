@@ -161,7 +161,13 @@ class TestEpochsAhead:
 
     def test_metadata_that_others_wrote_breaks_nothing(self) -> None:
         heartbeats.say(Worker("w1"))
-        for ahead in ({"job_id": "x", "epoch": "y"}, {"job_id": str(uuid4()), "epoch": 1e300}, "text", []):
+        noted: list[Any] = [
+            {"job_id": "x", "epoch": "y"},
+            {"job_id": str(uuid4()), "epoch": 1e300},
+            "text",
+            [],
+        ]
+        for ahead in noted:
             WorkerHeartbeat.objects.update(metadata={"epoch_ahead": ahead})
             assert signs.watch() == "no sign of a restore"
 
