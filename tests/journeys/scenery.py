@@ -400,7 +400,7 @@ def _limits() -> None:
     AccessAttempt.objects.create(
         username="olga",
         ip_address="203.0.113.7",
-        user_agent="python-requests/2.34",
+        user_agent="Password, unknown browser",
         failures_since_start=5,
         path_info="/admin/login/",
     )
