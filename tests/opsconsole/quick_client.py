@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
@@ -28,7 +29,8 @@ class AsUserMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.user = request.META["quick_client.user"]
-        request.session = {}  # type: ignore[assignment]  # nothing is kept in it
+        # Without a key it loads and keeps nothing.
+        request.session = SessionBase()
         response: HttpResponse = self.get_response(request)
         return response
 
