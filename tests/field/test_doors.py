@@ -46,7 +46,7 @@ SERVERS = pytest.mark.parametrize(
     ],
     ids=["gunicorn as shipped", "gunicorn", "uvicorn"],
 )
-GUESSES, THREADS = 40, 4
+GUESSES, THREADS = 32, 4
 SESSION = "__Host-sessionid"
 
 
@@ -129,9 +129,9 @@ def test_storm_keeps_out_no_browser_that_is_known(console: Console, serve: Serve
                 answer = latecomer.log_in(NAME, PASSWORD)
                 assert answer.status == 429 and "locked out" in answer.text.lower()
             # All but the first few were refused without a look at the password, and left no row.
-            assert guesses[429] >= GUESSES - 10 - THREADS
+            assert guesses[429] >= GUESSES - 2 * THREADS
             failed = counted(console)
-            assert sum(failed.values()) <= 10 + THREADS, failed
+            assert sum(failed.values()) <= 2 * THREADS, failed
             console.database.sql("DELETE FROM axes_accessattempt")
 
 
@@ -145,7 +145,8 @@ def storm(visit: Callable[[], Visitor]) -> Iterator[Counter[int]]:
             token = TOKEN.search(guesser.get(LOGIN).text)
             assert token
             for each in range(GUESSES // THREADS):
-                name = NAME if each % 2 else f"user-{number}-{each}"
+                # One other name, because every new one costs a check of a password, which is slow on purpose.
+                name = f"user-{number}" if each == 0 else NAME
                 fields = {"csrfmiddlewaretoken": token[1], "username": name, "password": f"guess {each}"}
                 answer: Answer = guesser.ask("POST", LOGIN, urlencode(fields), FORM)
                 statuses[answer.status] += 1
