@@ -147,7 +147,7 @@ def who(entry: LogEntry) -> str:
 
 def _detail(entry: LogEntry) -> AuditDetail | None:
     try:
-        detail: AuditDetail = entry.detail  # type: ignore[attr-defined]  # the other side of its key
+        detail: AuditDetail = entry.detail
     except AuditDetail.DoesNotExist:
         return None
     return detail
