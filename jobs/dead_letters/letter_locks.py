@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from django.db import OperationalError
 from django.db.models import QuerySet
 
 from jobs.models import DeadLetter, Job
-from jobs.operations.steps import Step
-from opsconsole.kit.row_locks import WaitBudget
+from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Step
+from opsconsole.kit.row_locks import WaitBudget, locked, waited_in_vain
 
 
 def named(steps: Sequence[Step]) -> QuerySet[DeadLetter]:
@@ -28,6 +29,17 @@ def lock(steps: Sequence[Step], budget: WaitBudget) -> dict[UUID, DeadLetter]:
     # A letter may name a job that does not exist: nobody holds it.
     letters = letters.exclude(job_id__in=jobs.exclude(pk__in=held).values("pk"))
     return {letter.pk: letter for letter in budget.lock(letters.order_by("pk"), of=("self",))}
+
+
+def lock_one(letter_id: UUID) -> DeadLetter:
+    """Lock the letter, and return it as it is now. Raise ``OperationRefused`` while somebody else has it locked."""
+    try:
+        locked(DeadLetter.objects.only("pk")).get(pk=letter_id)
+    except OperationalError as error:
+        if waited_in_vain(error):
+            raise OperationRefused(LOCKED_BY_OTHERS) from error
+        raise
+    return DeadLetter.objects.select_related("group", "dlq").defer("words").get(pk=letter_id)
 
 
 def existing(steps: Sequence[Step]) -> set[UUID]:

@@ -21,6 +21,8 @@ OF_EVENTBRIDGE = (
     "EXHAUSTED_RETRY_CONDITION",
     "RETRY_ATTEMPTS",
 )
+# Of Lambda and, beside a notification, of SNS.
+OF_OTHERS = ("RequestID", "ErrorCode", "ErrorMessage")
 LAMBDA = "Lambda"
 
 
@@ -68,7 +70,10 @@ def is_topic(addressee: str) -> bool:
 
 def without_service_attributes(attributes: Mapping[str, Any], addressee: str) -> dict[str, Any]:
     """Return the attributes of a message that is sent to its addressee after all, without those about the failure."""
-    return {name: value for name, value in attributes.items() if not (addressee and name in OF_EVENTBRIDGE)}
+    about_failure: tuple[str, ...] = OF_EVENTBRIDGE if addressee else ()
+    if addressee == LAMBDA or is_topic(addressee):
+        about_failure += OF_OTHERS
+    return {name: value for name, value in attributes.items() if name not in about_failure}
 
 
 def _topic(document: Any) -> str:

@@ -13,6 +13,7 @@ from jobs.models import DeadLetter
 
 State = DeadLetter.State
 Verdict = tuple[bool, str]
+CHOICE = "If a queue of the console is the right one, choose it with “Send to a queue” on the page of the dead letter."
 
 
 def judge(action: LetterAction, letter: DeadLetter, job: NamedJob | None) -> Verdict:
@@ -44,15 +45,15 @@ def _will_be_sent(letter: DeadLetter) -> str:
 
 
 def _to_others(letter: DeadLetter, job: NamedJob | None) -> str:
-    about_job = " If its job should run again, requeue it on its page." if job else ""
+    more = " If its job should run again, requeue it on its page." if job else f" {CHOICE}"
     if letter.addressee == undelivered.LAMBDA:
         return (
             "A Lambda function could not process it, and the message does not say which: invoke the function again with this "
-            f"body, then discard the letter.{about_job}"
+            f"body, then discard the letter.{more}"
         )
     return (
         f"It was on its way to {letter.addressee}, which is no queue of the console: send it there again, then discard the "
-        f"letter.{about_job}"
+        f"letter.{more}"
     )
 
 
@@ -60,14 +61,14 @@ def _unknown_origin(letter: DeadLetter) -> str:
     if undelivered.is_topic(letter.addressee):
         return (
             f"SNS could not deliver it to a subscriber of {letter.addressee}, and the message does not say to which: publish "
-            "it again, or send it to the subscriber, then discard the letter."
+            f"it again, or send it to the subscriber, then discard the letter. {CHOICE}"
         )
     if not letter.queue:
         return (
-            "The queue it came from is not known, because several queues share this dead letter queue: send its body to the right "
-            "queue yourself, then discard the letter. A dead letter queue per queue avoids this."
+            "The queue it came from is not known, because several queues share this dead letter queue. "
+            f"{CHOICE} A dead letter queue per queue avoids this."
         )
-    return f"The queue '{letter.queue}' it came from is not configured: add it to OPSCONSOLE_QUEUES, or discard the letter."
+    return f"The queue '{letter.queue}' it came from is not configured: add it to OPSCONSOLE_QUEUES, or discard the letter. {CHOICE}"
 
 
 _NOT_TO_BE_REPLAYED: dict[str, str] = {

@@ -44,6 +44,7 @@ NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
     "jobs_deadletter_check": {"jobs.view_deadletter", "jobs.replay_deadletter"},
     "jobs_deadletter_edit": {"jobs.view_deadletter", "jobs.replay_deadletter", "jobs.edit_deadletter"},
     "jobs_deadletter_operate": {"jobs.view_deadletter", "jobs.replay_deadletter"},
+    "jobs_deadletter_queue": {"jobs.view_deadletter", "jobs.replay_deadletter"},
     "jobs_failuregroup_bulk": {"jobs.view_failuregroup", "jobs.view_deadletter", "jobs.replay_deadletter"},
     "jobs_job_operate": {"jobs.view_job", "jobs.requeue_job"},
     "jobs_job_whole": {"jobs.view_job"},

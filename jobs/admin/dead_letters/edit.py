@@ -6,21 +6,20 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
-from jobs.dead_letters import editing, operations, redaction, requeue
+from jobs.dead_letters import editing, letter_locks, operations, redaction, requeue
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
-from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused
+from jobs.operations.steps import OperationRefused
 from opsconsole.kit import form_versions
 from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.reasons import ReasonField, ReasonForm
-from opsconsole.kit.row_locks import locked, waited_in_vain
 
 PREVIEW, SEND = "preview", "send"
 
@@ -89,7 +88,7 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
     form = EditForm(letter, request.POST)
     try:
         with transaction.atomic():
-            letter = _locked(letter)
+            letter = letter_locks.lock_one(letter.pk)
             form = EditForm(letter, request.POST)
             if not form.is_valid():
                 return _page(admin, request, letter, form)
@@ -100,17 +99,6 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
         return _page(admin, request, letter, form)
     ask_cluster("jobs.tasks.work_dead_letters")
     return admin.result_page(request, LetterAction.REPLAY, [outcome], reason)
-
-
-def _locked(letter: DeadLetter) -> DeadLetter:
-    """Lock the letter, and return it as it is now. Raise ``OperationRefused`` while somebody else has it locked."""
-    try:
-        locked(DeadLetter.objects.only("pk")).get(pk=letter.pk)
-    except OperationalError as error:
-        if waited_in_vain(error):
-            raise OperationRefused(LOCKED_BY_OTHERS) from error
-        raise
-    return DeadLetter.objects.select_related("group", "dlq").defer("words").get(pk=letter.pk)
 
 
 def _page(

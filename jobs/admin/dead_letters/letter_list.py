@@ -19,10 +19,10 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
-from jobs.admin.dead_letters import coverage, edit, filters, letter_badges
+from jobs.admin.dead_letters import choose_queue, coverage, edit, filters, letter_badges
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
-from jobs.dead_letters import replay_results, requeue, search_text
+from jobs.dead_letters import chosen_queue, replay_results, requeue, search_text
 from jobs.dead_letters.replay_results import Followed
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
@@ -177,6 +177,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         return [
             path("check/", wrap(self.check_view), name="jobs_deadletter_check"),
             path("<uuid:letter_id>/edit/", wrap(self.edit_view), name="jobs_deadletter_edit"),
+            path("<uuid:letter_id>/queue/", wrap(self.queue_view), name="jobs_deadletter_queue"),
             path("<uuid:letter_id>/body/", wrap(self.body_view), name="jobs_deadletter_body"),
             *super().get_urls(),
         ]
@@ -198,6 +199,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
             "returns": letter_badges.returns(row),
             "time_left": letter_badges.time_left(row, row.db_now),
             "may_edit": self.may_edit(request) and edit.offered(row, job),
+            "may_choose": LetterAction.REPLAY in permitted and chosen_queue.is_offered(row, job),
         }
         return self.render(request, "admin/jobs/deadletter/page.html", context)
 
@@ -232,6 +234,11 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         if not self.may_edit(request):
             raise PermissionDenied
         return edit.view(self, request, letter_id)
+
+    def queue_view(self, request: HttpRequest, letter_id: UUID) -> HttpResponse:
+        if not self.may(request, LetterAction.REPLAY):
+            raise PermissionDenied
+        return choose_queue.view(self, request, letter_id)
 
     def body_view(self, request: HttpRequest, letter_id: UUID) -> HttpResponse:
         if not self.has_view_permission(request):
