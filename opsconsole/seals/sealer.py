@@ -33,7 +33,8 @@ SETTLED_AFTER = timedelta(minutes=2)
 # A gap as wide as this was never a transaction that was rolled back: somebody wrote an id of their own. It stays open,
 # because the sequence will fill it.
 WIDEST_GAP = 100_000
-END = 2**63 - 1
+# The last id that is sealed: PostgreSQL needs a number above it for ranges.
+END = 2**63 - 2
 
 
 @dataclass
@@ -108,11 +109,11 @@ def _open(source: AuditSeal.Source) -> None:
         UnsealedRange.objects.create(
             source=source,
             first_id=rows.lowest_id(source) or 1,
-            last_id=highest,
+            last_id=min(highest, END),
             existing=True,
             horizon=_snapshot().next,
         )
-        sealed_up_to = highest
+        sealed_up_to = min(highest, END)
     UnsealedRange.objects.create(source=source, first_id=(sealed_up_to or 0) + 1)
 
 

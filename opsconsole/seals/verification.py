@@ -163,7 +163,10 @@ def check_strangers(
     clock = _Clock(source)
     start = rows.lowest_id(source, None if first is None else first - 1)
     while start is not None and windows != 0:
-        end = start + WINDOW - 1
+        if start > sealer.END:
+            _report_strangers(report, source, [start], [])
+            break
+        end = min(start + WINDOW - 1, sealer.END)
         known = _joined(
             [part for covered in chain.overlapping(source, start, end) for part in covered], pending
         )

@@ -107,6 +107,32 @@ def test_line_in_the_place_of_a_closed_gap_is_found(sealed: list[int]) -> None:
     assert "no seal covers audit row -1" in found.sentence
 
 
+def test_event_that_shares_an_id_is_found_at_every_place_of_a_page(
+    sealed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "ROWS_PER_PAGE", 2)
+    tamper(
+        "INSERT INTO job_events (id, job_id, at, kind, actor)"
+        " SELECT min(id) + 1, gen_random_uuid(), max(at) + interval '1 day', 'claimed', 'x' FROM job_events"
+    )
+    assert kinds() == {"inserted"}
+
+
+@pytest.mark.parametrize("number", [2**63 - 2, 2**63 - 1])
+def test_event_with_the_highest_id_stops_neither_seals_nor_their_verification(
+    sealed: list[int], number: int
+) -> None:
+    tamper(
+        "INSERT INTO job_events (id, job_id, kind, actor) VALUES (%s, gen_random_uuid(), 'claimed', 'x')",
+        number,
+    )
+    for _ in range(2):
+        sealer.seal()
+    line()
+    assert sealer.seal().rows == 1
+    assert kinds() == ({"inserted"} if number > sealer.END else set())
+
+
 SEAL_CASES: dict[str, tuple[str, set[str]]] = {
     "removed": ("DELETE FROM audit_seals WHERE number = 3", {"seal missing", "inserted"}),
     "altered": ("UPDATE audit_seals SET content = 'x' WHERE number = 3", {"seal altered", "altered"}),
