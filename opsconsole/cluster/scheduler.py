@@ -37,6 +37,7 @@ def run(broker: Any = None) -> None:
 
 def queue_due(broker: Any = None) -> None:
     """Queue the tasks of schedules that are due and free, and log each refused schedule once."""
+    schedules.mend_times()
     with transaction.atomic():
         for schedule in row_locks.locked_if_free(schedules.due()):
             _queue(schedule, broker)

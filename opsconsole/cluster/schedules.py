@@ -16,6 +16,7 @@ from django_q.models import Schedule
 
 from opsconsole.cluster.task_table import PREFIX, Entry, every_entry, table, with_own_interval
 from opsconsole.kit.advisory_locks import AdvisoryLock
+from opsconsole.kit.readable_times import unreadable
 
 PAUSED, FOR_EVER = 0, -1
 
@@ -47,6 +48,11 @@ def _as_in(entries: tuple[Entry, ...]) -> Q:
     return Q(*(Q(name=entry.full_name, func=entry.task) for entry in entries), _connector=Q.OR)
 
 
+def mend_times() -> None:
+    """Let our schedules be due now whose time is missing or can't be read, such as '-infinity': one would stop them all."""
+    ours().filter(unreadable("next_run") | Q(next_run=None)).update(next_run=timezone.now())
+
+
 def sync() -> list[str]:
     """Make the schedules in the database equal to the table; return a sentence per change.
 
@@ -56,6 +62,7 @@ def sync() -> list[str]:
     with transaction.atomic(), connection.cursor() as cursor:
         # Two processes that synchronise at the same time take turns.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.SCHEDULES])
+        mend_times()
         done = [sentence for entry in table() for sentence in _sync(entry)]
         return done + list(_remove_unknown())
 
@@ -64,6 +71,7 @@ def sync_intervals() -> list[str]:
     """Make only the schedules whose interval is a setting equal to the settings, when a cluster starts with them."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.SCHEDULES])
+        mend_times()
         done = [sentence for entry in with_own_interval() if entry.minutes for sentence in _sync(entry)]
         by_loop = [entry.full_name for entry in with_own_interval() if not entry.minutes]
         return done + list(_remove(ours().filter(name__in=by_loop)))

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.core import signing
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
@@ -98,6 +99,17 @@ def test_forged_rows_are_put_aside_and_told(tmp_path: Path, caplog: pytest.LogCa
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == len(forged)
     assert any("names a function that is not in the task table: os.system" in text for text in errors)
+
+
+@pytest.mark.parametrize("time", ["-infinity", "0044-03-15 BC"])
+def test_row_with_a_time_that_python_cannot_hold_stops_no_other(time: str) -> None:
+    row = queue("x")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE django_q_ormq SET lock = %s::timestamptz WHERE id = %s", [time, row.pk])
+    async_task(PROBE)
+    assert get_broker().dequeue() is None
+    assert [task["func"] for task in taken()] == [PROBE]
+    assert OrmQ.objects.get(pk=row.pk).key == broker.REFUSED
 
 
 def test_package_of_an_earlier_version_is_dropped_unread(

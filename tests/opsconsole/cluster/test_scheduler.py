@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ, Schedule, Task
 
@@ -58,6 +59,17 @@ def test_downtime_is_made_up_for_by_one_run(sweep: Schedule) -> None:
     after = Schedule.objects.get(pk=sweep.pk).next_run
     assert timezone.now() < after <= timezone.now() + timedelta(minutes=2)
     assert (after - began) % timedelta(minutes=2) == timedelta(0)
+
+
+@pytest.mark.parametrize("time", ["-infinity", "infinity", "0044-03-15 BC", None])
+def test_schedule_whose_time_is_missing_or_unreadable_is_due_now(sweep: Schedule, time: str | None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_q_schedule SET next_run = %s::timestamptz WHERE name = %s", [time, SWEEP]
+        )
+    scheduler.queue_due()
+    assert [task["func"] for task in queued()] == ["jobs.tasks.sweep"]
+    schedules.sync()
 
 
 def test_paused_schedule_is_not_queued(sweep: Schedule) -> None:
