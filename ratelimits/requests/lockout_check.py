@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import ip_address
 
+from django.conf import settings
+from django.contrib import admin
 from django.db.models import Sum
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.ip_addresses import Address
@@ -108,34 +110,60 @@ def locked_out(policy: PolicySnapshot, requester: Requester | None) -> list[str]
         return []
     found = [
         ("your own requests to undo this", requester is not None and _refuses_requester(policy, requester)),
-        ("most people at the log-in and in the console", _refuses_most(policy, _way_back(), people=True)),
+        (
+            "most people at the log-in and in the console",
+            _refuses_most(policy, _of_people(policy), people=True),
+        ),
         (
             "Amazon SNS at the hook",
-            _refuses_most(policy, [Visit("POST", reverse("hooks-sns"), 6.0, signed_in=False)] * 5),
+            _refuses_most(policy, [Visit("POST", _path("hooks-sns"), 6.0, signed_in=False)] * 5),
         ),
         ("running workers at the API", _refuses_workers(policy)),
     ]
     return [who for who, refused in found if refused]
 
 
+def _path(name: str, *args: object) -> str:
+    """Return the path as policies see it, which is without the one under which the console is mounted."""
+    return "/" + reverse(name, args=args).removeprefix(get_script_prefix())
+
+
+def _of_people(policy: PolicySnapshot) -> list[Visit]:
+    """Return what people ask for: the way back, and one of the console's pages that a denying policy covers."""
+    pages = [
+        _path(f"admin:{each.opts.app_label}_{each.opts.model_name}_changelist")
+        for each in (admin.site._registry.values() if policy.deny else ())  # noqa: SLF001 - there is no other list
+    ]
+    visits = [Visit(method, page) for page in pages for method in ("GET", "POST")]
+    return _way_back() + [visit for visit in visits if policy.covers(visit.path, visit.method)][:1]
+
+
 def _way_back() -> list[Visit]:
     """Return the requests of somebody who logs in and changes a policy back."""
-    login, policies = reverse("admin:login"), reverse("admin:ratelimits_policy_changelist")
-    change = reverse("admin:ratelimits_policy_change", args=[1])
+    login, policies = _path("admin:login"), _path("admin:ratelimits_policy_changelist")
+    change = _path("admin:ratelimits_policy_change", 1)
     return [
         Visit("GET", login, signed_in=False),
         Visit("POST", login, signed_in=False),
-        *(Visit("GET", path) for path in (reverse("admin:index"), policies, change, reverse("admin:jsi18n"))),
+        *_second_factor(),
+        *(Visit("GET", path) for path in (_path("admin:index"), policies, change, _path("admin:jsi18n"))),
         Visit("POST", change),
         Visit("GET", policies),
     ]
+
+
+def _second_factor() -> list[Visit]:
+    if settings.OPSCONSOLE_SECOND_FACTOR == "off":
+        return []
+    prove = _path("second_factor_prove")
+    return [Visit("GET", prove), Visit("POST", prove)]
 
 
 def _refuses_requester(policy: PolicySnapshot, requester: Requester) -> bool:
     """Tell whether the person's own next requests are refused, with what the store counts of theirs already."""
     trial = _Trial(policy, requester.address, requester.signed_in[policy.key], requester.anonymous)
     trial.begin_with_present_counts()
-    return trial.refuses(_way_back(), PATIENCE)
+    return trial.refuses(_of_people(policy), PATIENCE)
 
 
 def _refuses_most(policy: PolicySnapshot, visits: Sequence[Visit], *, people: bool = False) -> bool:

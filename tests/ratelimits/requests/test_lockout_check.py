@@ -8,7 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.test import Client, RequestFactory
-from django.urls import reverse
+from django.urls import clear_script_prefix, reverse, set_script_prefix
 from django.utils import timezone
 
 from opsconsole.kit import audit
@@ -50,6 +50,11 @@ def refused(answer: Any, name: str = "new") -> bool:
         {"path_prefixes": "/", "deny_networks": "0.0.0.0/0,::/0", "allow_networks": "203.0.113.0/24"},
         {"path_prefixes": "/hooks/", "deny_networks": "0.0.0.0/0"},
         {"path_prefixes": "/hooks/", "limit": 1, "window_seconds": HOUR},
+        # The pages of the second factor, which come after the log-in, and any page of the console.
+        {"path_prefixes": "/admin/second-factor/", "deny_networks": "0.0.0.0/0,::/0"},
+        {"path_prefixes": "/admin/second-factor/prove/", "limit": 1, "window_seconds": HOUR},
+        {"path_prefixes": "/admin/jobs/", "deny_networks": "203.0.113.7"},
+        {"path_prefixes": "/admin/alerts/alert/", "methods": "POST", "deny_networks": "0.0.0.0/0"},
         # Too few requests to undo it, by user or by address, in some methods only.
         {"path_prefixes": "/admin", "limit": 1, "window_seconds": HOUR},
         {"path_prefixes": "/admin", "limit": 3, "window_seconds": HOUR, "key": "address"},
@@ -87,6 +92,17 @@ def test_policy_that_locks_out_is_refused_unless_confirmed(
 def test_policy_that_locks_nobody_out_needs_no_confirmation(operator: Client, fields: dict[str, Any]) -> None:
     answer = operator.post(ADD, FORM | {"name": "new"} | fields, REMOTE_ADDR="203.0.113.7")
     assert answer.status_code == 302, answer.content.decode()[:3000]
+
+
+def test_path_of_a_mounted_console_is_not_part_of_what_policies_cover() -> None:
+    policy = snapshot_of(Policy(name="new", limit=1, path_prefixes=["/admin/"], deny_networks=["0.0.0.0/0"]))
+    hooks = snapshot_of(Policy(name="hooks", limit=1, path_prefixes=["/hooks/"], deny_networks=["0.0.0.0/0"]))
+    try:
+        set_script_prefix("/ops/")
+        assert lockout_check.locked_out(policy, None) == ["most people at the log-in and in the console"]
+        assert lockout_check.locked_out(hooks, None) == ["Amazon SNS at the hook"]
+    finally:
+        clear_script_prefix()
 
 
 def test_health_checks_are_answered_whatever_the_policies_say(client: Client) -> None:
