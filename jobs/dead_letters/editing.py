@@ -21,6 +21,10 @@ from opsconsole.kit.row_locks import locked, waited_in_vain
 
 MOST_DIFF_LINES = 400
 UNCHANGED = "The body is unchanged: replay the letter without editing it."
+WOULD_SHOW = (
+    "The edit changes what decides which values are hidden, so a value kept as [redacted] would be shown. Undo that change, "
+    "or enter a value in place of the placeholder."
+)
 # The characters that SQS refuses in a body: those that XML does not allow.
 FOREIGN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -83,6 +83,25 @@ def _restored_inside(new: Any, old: Any) -> Any:
     return old if restored == inner_old else json.dumps(restored, ensure_ascii=False)
 
 
+def shows_hidden(edited: str, restored: str) -> bool:
+    """Tell whether ``put_back`` put a value where no path hides it.
+
+    Whether a path with a condition, such as ``$.items[?(@.type=="card")].number``, hides a value depends on others beside it.
+    """
+    (typed, typed_is_json), (new, new_is_json) = read(edited), read(restored)
+    return typed_is_json and new_is_json and _opened(redact(typed)) != _opened(redact(new))
+
+
+def _opened(document: Any) -> Any:
+    """Return the document with the texts in it that are documents read, so that their spacing means nothing."""
+    if isinstance(document, dict):
+        return {name: _opened(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [_opened(value) for value in document]
+    inner, is_json = read(document) if isinstance(document, str) else (None, False)
+    return _opened(inner) if is_json else document
+
+
 def redact(document: Any) -> Any:
     """Return the document with a placeholder at each configured path. The document passed in may be changed."""
     if not settings.OPSCONSOLE_REDACT_PATHS:

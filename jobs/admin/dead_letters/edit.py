@@ -49,6 +49,8 @@ class EditForm(ReasonForm):
         if typed.replace("\r\n", "\n") == offered:
             raise forms.ValidationError(editing.UNCHANGED)
         body = redaction.put_back(typed, self.letter.body)
+        if redaction.shows_hidden(typed, body):
+            raise forms.ValidationError(editing.WOULD_SHOW)
         if problem := editing.problem_with(self.letter, body):
             raise forms.ValidationError(problem)
         return body

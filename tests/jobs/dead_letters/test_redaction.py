@@ -200,3 +200,19 @@ def test_editor_tells_nobody_whether_a_guess_is_right() -> None:
     assert told[0] == told[1]
     unchanged = EditForm(made, {"body": redaction.as_it_is(made.body), "reason": "x"})
     assert "The body is unchanged" in str(unchanged.errors)
+
+
+@pytest.mark.django_db
+def test_editor_shows_no_value_whose_condition_was_edited_away(settings: Any) -> None:
+    """Change what a path depends on and keep the placeholder: before, the preview showed the value that was put back."""
+    settings.OPSCONSOLE_REDACT_PATHS = ['$.items[?(@.type=="card")].number']
+    document = {"items": [{"type": "card", "number": "4111"}], "n": 1}
+    for body in (json.dumps(document), json.dumps({"Message": json.dumps(document)})):
+        made = dead_letter(body=body)
+        offered = redaction.as_it_is(body)
+
+        form = EditForm(made, {"body": offered.replace("card", "other"), "reason": "x"})
+        assert form.errors["body"] == [editing.WOULD_SHOW]
+        kept = offered.replace(": 1", ": 2")
+        assert kept != offered
+        assert "body" not in EditForm(made, {"body": kept, "reason": "x"}).errors
