@@ -239,7 +239,7 @@ GIVE_BACK = f"""
 WITH back AS (
     UPDATE jobs AS job SET {restart_in_statement("job")}
      WHERE id = %(job_id)s AND status::text = 'in_progress' AND worker_id::text = %(worker)s
-       AND claimed_epoch = run_epoch
+       AND claimed_epoch = run_epoch AND {fence.key_in_statement()}
     RETURNING id, run_epoch, queue
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry)

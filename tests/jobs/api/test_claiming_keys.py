@@ -72,6 +72,12 @@ def test_another_key_ends_nothing(claimed: Job, client: Client, what: str, field
     assert JobEvent.objects.filter(kind=JobEvent.Kind.LATE_RESULT_REJECTED).count() == 1
 
 
+def test_worker_without_the_key_gives_nothing_back(claimed: Job, shop: Caller) -> None:
+    assert not lifecycle.give_back(claimed.pk, Worker("node-1"))
+    assert Job.objects.get().status == Status.IN_PROGRESS
+    assert lifecycle.give_back(claimed.pk, Worker("node-1", key=str(shop.key.lineage)))
+
+
 def test_the_claiming_key_ends_it(claimed: Job, shop: Caller) -> None:
     assert shop.post(claimed, "beat")[1] == {"verdict": "continue"}
     assert shop.post(claimed, "complete") == (200, {"outcome": "completed"})
