@@ -127,10 +127,13 @@ def _uuid(term: str) -> UUID | None:
 def _clients(term: str, user: Person) -> Found:
     """Find API clients by address, or by the name, id or last characters of an API key."""
     page = reverse("admin:ratelimits_ratelimithour_client")
+    found_clients = client_names.find(
+        term, sees_api_keys=may_see(user, "ratelimits_apikey"), sees_users=may_see(user, "auth_user")
+    )
     # Names that other services gave to their clients may be anything: only known ones are offered.
     hits = [
         Hit(f"Client {found.name}", "its requests and refusals", f"{page}?{urlencode({'key': found.key})}")
-        for found in client_names.find(term, sees_api_keys=may_see(user, "ratelimits_apikey"))
+        for found in found_clients
         if not found.key.startswith("check:")
     ]
     return _group("Clients", hits, "ratelimits_ratelimithour", q=term)

@@ -69,7 +69,9 @@ class LimitedRequestsAdmin(OnePageAdmin):
 
     def show(self, request: HttpRequest) -> HttpResponse:
         term = request.GET.get("q", "")
-        matches = client_names.find(term, sees_api_keys=_sees_api_keys(request))
+        matches = client_names.find(
+            term, sees_api_keys=_sees_api_keys(request), sees_users=_sees_users(request)
+        )
         if len(matches) == 1:
             return redirect(_client_url(key=matches[0].key))
         period, query = _report_query(request)
@@ -126,7 +128,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
         if not key:
             key = report.pop("known_key", "")
         context = {
-            "title": names([key])[key] if key else f"Client {digest[:12]}",
+            "title": _title(request, key, names) if key else f"Client {digest[:12]}",
             "key": key,
             "free_form": form or _free_form(request, key),
             "free_url": f"{reverse('admin:ratelimits_ratelimithour_free')}?{urlencode({'key': key})}",
@@ -161,6 +163,14 @@ class LimitedRequestsAdmin(OnePageAdmin):
 
 def _sees_api_keys(request: HttpRequest) -> bool:
     return may_see(request.user, "ratelimits_apikey")
+
+
+def _sees_users(request: HttpRequest) -> bool:
+    return may_see(request.user, "auth_user")
+
+
+def _title(request: HttpRequest, key: str, names: Names) -> str:
+    return names([key])[key] if client_names.may_name(key, sees_users=_sees_users(request)) else key
 
 
 def _names_for(request: HttpRequest) -> Names:

@@ -13,7 +13,8 @@ from django.db.models.functions import Cast, Concat
 
 from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_ip
-from ratelimits.models import ApiKey
+from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
+from ratelimits.models.hour import hash_key
 
 MAX_MATCHES = 20
 
@@ -26,19 +27,29 @@ class NamedClient:
     name: str
 
 
-def find(term: str, *, sees_api_keys: bool = True) -> list[NamedClient]:
+def find(term: str, *, sees_api_keys: bool = True, sees_users: bool = True) -> list[NamedClient]:
     """Find the clients that a search term may mean.
 
     The term may be an address, a user's name, an API key's name, id or last characters, or a key of the records.
-    Without ``sees_api_keys`` an API key is neither found nor called by what its own page shows.
+    Without ``sees_api_keys`` an API key is neither found nor called by what its own page shows. Without ``sees_users``
+    a user is found only once a request was counted: the list of all users is another page.
     """
     term = plain_text(term).strip()[:200]
     if not term:
         return []
     api_keys = _api_keys(term) if sees_api_keys else []
     keys = [*_address_keys(term), *_user_keys(term), *api_keys, *_literal_keys(term)]
+    keys = [key for key in keys if may_name(key, sees_users=sees_users)]
     name_by_key = names(keys, sees_api_keys=sees_api_keys)
     return [NamedClient(key, name_by_key[key]) for key in dict.fromkeys(keys)]
+
+
+def may_name(key: str, *, sees_users: bool) -> bool:
+    """Tell whether a person who may or may not see users may learn the name that belongs to a key that they entered."""
+    if sees_users or not key.startswith("user:"):
+        return True
+    recent = RateLimitRequest.objects.filter(key=key)
+    return recent.exists() or RateLimitHour.objects.filter(key_hash=hash_key(key)).exists()
 
 
 def _address_keys(term: str) -> list[str]:

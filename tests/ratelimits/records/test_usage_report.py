@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
@@ -207,6 +207,20 @@ def test_search_with_one_match_opens_its_page(operator: Client, busy: None) -> N
     page = operator.get(LIST, {"q": "customer-7"}, follow=True)
     assert page.redirect_chain
     assert "No requests in the last 24 hours." in page.content.decode()
+
+
+def test_page_lists_no_users_of_whom_nothing_was_counted(client: Client) -> None:
+    """Count up ``user:1``, ``user:2`` and so on: before, a viewer read the names of all accounts."""
+    olga, vera = people.operator(), people.viewer()
+    vera.user_permissions.remove(Permission.objects.get(codename="view_user"))
+    client.force_login(vera)
+    asked = [(LIST, {"q": "OLGA"}), (LIST, {"q": f"user:{olga.pk}"}), (CLIENT, {"key": f"user:{olga.pk}"})]
+    for page, query in [*asked, (reverse("search"), {"q": f"user:{olga.pk}"})]:
+        assert "user olga" not in client.get(page, query, follow=True).content.decode()
+
+    record(f"user:{olga.pk}", "limited", 3)
+    for page, query in asked:
+        assert "user olga" in client.get(page, query, follow=True).content.decode()
 
 
 def test_client_page_is_found_by_key_and_by_hash(operator: Client, busy: None) -> None:
