@@ -12,6 +12,7 @@ from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
 from opsconsole.serving.connections import Connection
+from ratelimits.identity import client_ip
 
 # Django refuses bodies above DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MiB) in the console's own words; above this, it isn't asked.
 LARGEST_BODY = 4 * 1_048_576
@@ -75,10 +76,10 @@ class _Bounded:
             return
         newest = next(reversed(self.active_channels.values()))
         waiting = [each for each in self.active_channels.values() if not each.requests and each is not newest]
-        peers = Counter(each.addr[0] for each in waiting)
+        peers = Counter(_peer(each) for each in waiting)
         if waiting:
             max(
-                waiting, key=lambda each: (peers[each.addr[0]], -each.current_phase, -each.since)
+                waiting, key=lambda each: (peers[_peer(each)], -each.current_phase, -each.since)
             ).handle_close()
 
     def stop_accepting(self) -> None:
@@ -94,6 +95,12 @@ class TcpServer(_Bounded, TcpWSGIServer):  # type: ignore[misc]  # waitress has 
 
 class UnixServer(_Bounded, UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
     """A listening Unix socket."""
+
+
+def _peer(connection: Connection) -> str:
+    """Return what counts as one peer, as for rate limits: an address, or the /64 network of an IPv6 address."""
+    address = client_ip.parse(str(connection.addr[0]))
+    return client_ip.group(address) if address else ""
 
 
 def serve(

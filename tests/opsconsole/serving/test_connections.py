@@ -106,6 +106,19 @@ def test_new_connection_replaces_one_that_waits(served: Served) -> None:
         client.close()
 
 
+def test_stranger_with_a_network_of_ipv6_addresses_loses_the_own_connections(served: Served) -> None:
+    clients = [served.connect() for _ in range(MOST)]
+    wait_until(lambda: len(served.server.active_channels) == MOST, timeout=5, what="connections")
+    for number, kept in enumerate(list(served.server.active_channels.values())):
+        kept.addr = ("192.0.2.1", 1) if number < 3 else (f"2001:db8::{number}", 1)
+    clients.append(served.connect())
+    assert answered(served)
+    left = [kept.addr[0] for kept in list(served.server.active_channels.values())]
+    assert left.count("192.0.2.1") == 3
+    for client in clients:
+        client.close()
+
+
 def test_requests_in_work_are_not_given_up_for_new_connections(served: Served) -> None:
     busy = [served.connect() for _ in range(MOST)]
     for client in busy:
