@@ -65,6 +65,15 @@ class LocalWindows:
             free = times[leaving] + length - now + 1 if times else length
             return LocalCount(fits=fits, used=len(times), free=free / MICROSECONDS)
 
+    def take_back(self, key: str, cost: int) -> None:
+        """Count ``cost`` requests less, which were just counted and are refused by another limit."""
+        with self._lock:
+            kept = key if key in self._windows else _overflow(key)
+            _, times = self._windows.get(kept, (0, deque[int]()))
+            for _ in range(min(cost, len(times))):
+                times.pop()
+                self._requests -= 1
+
     def forget(self, key: str) -> None:
         """Forget the requests counted under this key."""
         with self._lock:
@@ -75,7 +84,7 @@ class LocalWindows:
         if key not in self._windows and len(self._windows) >= self._max_keys:
             self._sweep(now)
             if len(self._windows) >= self._max_keys:
-                key = key.split(":", 2)[1] + OVERFLOW_SUFFIX
+                key = _overflow(key)
         _, times = self._windows.get(key, (length, None))
         times = deque() if times is None else times
         self._windows[key] = (length, times)
@@ -95,3 +104,8 @@ class LocalWindows:
             self._drop_before(times, now - length)
             if not times:
                 del self._windows[key]
+
+
+def _overflow(key: str) -> str:
+    """Return the key of all clients of the same policy for whom there is no room."""
+    return key.split(":", 2)[1] + OVERFLOW_SUFFIX

@@ -150,12 +150,7 @@ class Engine:
     def _decide(self, counted: Sequence[PolicyAndKey], cost: int) -> list[Decision]:
         if refusals := self._known_to_be_blocked(counted):
             return refusals
-        if self.store is None:
-            return [
-                self._count_locally(policy, key, cost, policy.limit, degraded=False)
-                for policy, key in counted
-            ]
-        if self._store_works():
+        if self.store is not None and self._store_works():
             asked_at = self.clock()
             try:
                 answer = self.told.ask(self.store, counted, cost)
@@ -166,7 +161,7 @@ class Engine:
                 self._note_failure(error)
             else:
                 return self._decisions_of_store(counted, answer, cost, asked_at)
-        return [self._decide_without_store(policy, key, cost) for policy, key in counted]
+        return self._decide_alone(counted, cost)
 
     def free(self, policies: Sequence[PolicySnapshot], identity: str) -> list[int]:
         """Forget a client's counts in the store and in this process."""
@@ -254,6 +249,27 @@ class Engine:
                 self.blocked.add(key, policy, asked_at + seconds)
         return decisions
 
+    def _decide_alone(self, counted: Sequence[PolicyAndKey], cost: int) -> list[Decision]:
+        """Decide within this process, up to the first policy that refuses the request; then none counts it."""
+        decisions: list[Decision] = []
+        counting: list[PolicyAndKey] = []
+        for policy, key in counted:
+            if self.store is None:
+                decision = self._count_locally(policy, key, cost, policy.limit, degraded=False)
+            else:
+                decision = self._decide_without_store(policy, key, cost)
+            decisions.append(decision)
+            if not decision.allowed:
+                for _, earlier in counting:
+                    self.local.take_back(earlier, cost)
+                return decisions
+            if not decision.exceeded and (self.store is None or policy.away != "open"):
+                counting.append((policy, key))
+        if self.store is not None:
+            for policy, key in counting:
+                self.admissions.add(key, policy, cost)
+        return decisions
+
     def _decide_without_store(self, policy: PolicySnapshot, key: str, cost: int) -> Decision:
         """Decide as the policy says for an outage of the store. Shadow mode refuses nothing."""
         if policy.away == "open":
@@ -267,10 +283,7 @@ class Engine:
                 reset_after=self.breaker.seconds_until_retry,
                 degraded=True,
             )
-        decision = self._count_locally(policy, key, cost, self._share(policy, key), degraded=True)
-        if not decision.exceeded:
-            self.admissions.add(key, policy, cost)
-        return decision
+        return self._count_locally(policy, key, cost, self._share(policy, key), degraded=True)
 
     def _share(self, policy: PolicySnapshot, key: str) -> int:
         """Return how many requests this process admits: its share of the limit, or of what was left of it a moment ago."""

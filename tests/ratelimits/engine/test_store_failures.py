@@ -254,3 +254,20 @@ def test_store_that_restarts_empty_admits_no_second_limit(
     assert PROCESSES <= outage <= 2 * PROCESSES
     total = before + outage + sum(map(admitted, after))
     assert 100 <= total <= STANDARD.limit + 2 * PROCESSES
+
+
+@pytest.mark.parametrize("address", [None, "redis://127.0.0.1:1"])
+def test_without_a_store_a_request_counts_under_all_policies_or_none(address: str | None) -> None:
+    engine = Engine(Store(address) if address else None)
+    quota = replace(POLICY, name="failing-quota", limit=6)
+    both = [POLICY, quota]
+    for _ in range(POLICY.limit):
+        assert all(each.allowed for each in engine.check_all(both, ["noisy", "key"]))
+    for _ in range(20):
+        [refused] = engine.check_all(both, ["noisy", "key"])
+        assert refused.snapshot == POLICY and not refused.allowed
+    assert all(each.allowed for each in engine.check_all(both, ["another", "key"]))
+    for _ in range(20):
+        assert not engine.check_all(both, ["third", "key"])[-1].allowed
+    [decision] = engine.check_all([POLICY], ["third"])
+    assert (decision.allowed, decision.remaining) == (True, POLICY.limit - 1)
