@@ -102,6 +102,9 @@ class SealCheck(models.Model):
     round = models.IntegerField(db_default=1)
     round_ended_at = models.DateTimeField(null=True, help_text="When all seals had last been checked.")
     breaks = models.JSONField(db_default=[])
+    events_from = models.BigIntegerField(
+        db_default=0, help_text="Events below this id were dropped on purpose, with their month."
+    )
 
     class Meta:
         app_label = "opsconsole"

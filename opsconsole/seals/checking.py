@@ -47,13 +47,14 @@ def check_next() -> str:
 
 
 def record(report: Report) -> None:
-    """Keep what a complete verification found, and forget what it did not find any more."""
+    """Keep what a complete verification found, and which events it left out; forget what it did not find any more."""
     SealCheck.objects.bulk_create([SealCheck(pk=1)], ignore_conflicts=True)
     with transaction.atomic():
         state = locked_if_free(SealCheck.objects.all()).first()
         if state is None:
             return
         state.newest_seal = max(state.newest_seal, report.newest.number if report.newest else 0)
+        state.events_from = report.events_from or state.events_from
         _remember(state, report.breaks)
         _end_round(state)
         state.save()

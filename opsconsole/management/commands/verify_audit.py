@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly
 from opsconsole.seals import checking, verification
 from opsconsole.seals.chain import Seal
@@ -33,12 +34,19 @@ class Command(BaseCommand):
             type=int,
             default=0,
             metavar="ID",
-            help="do not read events below this id: their month was dropped on purpose",
+            help="do not compare events below this id, whose month was dropped on purpose; the checks of each minute, "
+            "and check --deploy, leave them out from now on, and the audit says so",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = verification.verify(anchor=options["anchor"], events_from=options["events_from"])
         checking.record(report)
+        if report.events_from:
+            audit.log_without_user(
+                audit.command_actor(""),
+                f"Left events below {report.events_from:,} out of the checks of seals, as dropped on purpose.",
+                why=audit.NOT_ASKED,
+            )
         self.stdout.write(_as_json(report) if options["json"] else _as_text(report))
         if report.break_count:
             sys.exit(1)
@@ -50,6 +58,7 @@ def _as_json(report: Report) -> str:
         "intact": not report.break_count,
         "seals": report.seals,
         "rows": report.rows,
+        "events_from": report.events_from,
         "newest": {"number": newest.number, "hash": newest.hash, "sealed_at": f"{newest.sealed_at}Z"}
         if newest
         else None,
@@ -64,6 +73,10 @@ def _as_text(report: Report) -> str:
     if len(lines) < report.break_count:
         lines.append(f"And {report.break_count - len(lines):,} more.")
     lines.append(f"{exactly(report.seals, 'seal')} and {exactly(report.rows, 'row')} were read.")
+    if report.events_from:
+        lines.append(
+            f"Seals that reach below event {report.events_from:,} were not compared with their rows."
+        )
     if report.newest:
         lines.append(_newest(report.newest))
     lines.append(

@@ -171,6 +171,22 @@ def test_dropped_month_can_be_left_out(sealed: list[int]) -> None:
     tamper("DELETE FROM job_events WHERE id <= %s", first.last_id)
     assert kinds() == {"deleted"}
     assert verification.verify(events_from=first.last_id + 1).breaks == []
+    checking.check_next()
+    assert [each.kind for each in checking.known_breaks()] == ["deleted"]
+    call_command("verify_audit", "--events-from", str(first.last_id + 1), stdout=StringIO())
+    assert "out of the checks of seals" in LogEntry.objects.latest("id").change_message
+    for _ in range(2):
+        checking.check_next()
+        assert checking.known_breaks() == check_seals(["default"]) == []
+    tamper("UPDATE job_events SET reason = 'x' WHERE id = (SELECT max(id) FROM job_events)")
+    checking.check_next()
+    assert [each.kind for each in checking.known_breaks()] == ["altered"]
+
+
+def test_seal_over_the_end_of_a_dropped_month_is_left_out(sealed: list[int]) -> None:
+    first = AuditSeal.objects.filter(source="timeline").order_by("number")[0]
+    tamper("DELETE FROM job_events WHERE id = %s", first.first_id)
+    assert verification.verify(events_from=first.first_id + 1).breaks == []
 
 
 REFUSED = [
