@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +20,7 @@ from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit, form_versions
-from opsconsole.kit.form_versions import VersionedForm
+from opsconsole.kit.form_versions import Value, Version, VersionedForm
 from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.row_locks import locked
@@ -78,6 +79,12 @@ class RolesAdmin(Ticked, GroupAdmin):
         said = f"Deleted. Members: {members}; permissions: {had}"
         audit.log(request.user, [obj], said, why=audit.NOT_ASKED)
         super().delete_model(request, obj)
+
+    def _whole(self, row: Any) -> Version:
+        """Return also who has the role: those who were given it meanwhile would lose it unseen."""
+        whole = super()._whole(row)
+        members = list(row.user_set.order_by("username").values_list("username", flat=True))
+        return replace(whole, values={**whole.values, "members": Value.of(members)})
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow only those who hold every permission of the role."""

@@ -33,6 +33,7 @@ RESULT = "\nResult: "
 # For what nobody is asked a reason for, such as a log-in.
 NOT_ASKED = ""
 LONGEST = 2_000
+LOGGED_IN, LOGGED_OUT, DOWNLOADED = "Logged in.", "Logged out.", "Downloaded "
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def log_download(
 ) -> None:
     """Write that somebody took data out of the console. Without ``rows``, the line is about the person."""
     about = list(rows) or list(User.objects.filter(username=user.get_username()))
-    log(user, about, f"Downloaded {what}.", why=NOT_ASKED)
+    log(user, about, f"{DOWNLOADED}{what}.", why=NOT_ASKED)
 
 
 def log_without_user(
@@ -120,6 +121,12 @@ def system_user() -> str:
 def nobody() -> User:
     """Return the account that stands for whoever is no user of the console."""
     return account_of(PROGRAM)
+
+
+def changes() -> models.QuerySet[LogEntry]:
+    """Return the lines about changes: a log-in or a download is about a row, too, and changes nothing of it."""
+    others = models.Q(change_message__in=[LOGGED_IN, LOGGED_OUT])
+    return LogEntry.objects.exclude(others | models.Q(change_message__startswith=DOWNLOADED))
 
 
 def with_details(entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:

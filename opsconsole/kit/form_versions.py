@@ -22,6 +22,7 @@ from django.core import signing
 from django.db.models import Model, QuerySet
 from django.utils.crypto import salted_hmac
 
+from opsconsole.kit import audit
 from opsconsole.kit.durations import spell
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ def of_something(label: str, name: str, values: Mapping[str, Any], told_by: Iter
 def last_change(row: Model) -> Value:
     """Return the last decision of a person about a row, as the audit tells of it."""
     kind = ContentType.objects.get_for_model(row)
-    lines = LogEntry.objects.filter(content_type=kind, object_id=str(row.pk)).select_related("user")
+    lines = audit.changes().filter(content_type=kind, object_id=str(row.pk)).select_related("user")
     last = lines.order_by("-pk").first()
-    text = f"{shown(last.action_time)} by {last.user.get_username()}" if last else ""
+    text = f"{shown(last.action_time)} by {audit.who(last)}" if last else ""
     return Value.of(last and last.pk, text)
 
 
@@ -151,7 +152,7 @@ def conflict(now: Version, token: str, entered: Mapping[str, Value] | None = Non
     if not differences:
         return None
     changes = _changes(shown_rows.union(now.told_by), newest)
-    who = f"{changes[0].user.get_username()} changed this" if changes else "This was changed"
+    who = f"{audit.who(changes[0])} changed this" if changes else "This was changed"
     return Conflict(
         f"Nothing was saved. {who} after you opened the page. Read what changed and check your entries, then send the "
         "form again.",
@@ -202,7 +203,7 @@ def _difference(name: str, was: Value | None, now: Value | None, entered: Value 
 
 def _changes(rows: Iterable[tuple[str, str]], newest: int) -> list[LogEntry]:
     """Return the lines of the audit about these rows since then, newest first."""
-    lines = LogEntry.objects.filter(pk__gt=newest).select_related("user").order_by("-pk")
+    lines = audit.changes().filter(pk__gt=newest).select_related("user").order_by("-pk")
     pks_by_label: dict[str, list[str]] = {}
     for label, pk in rows:
         pks_by_label.setdefault(label, []).append(pk)

@@ -55,12 +55,12 @@ class RefusalMiddleware:
 
 
 def _logged_in(request: HttpRequest | None, user: Any, **_: Any) -> None:
-    _note(request, user, "Logged in.")
+    _note(request, user, audit.LOGGED_IN)
 
 
 def _logged_out(request: HttpRequest | None, user: Any, **_: Any) -> None:
     if user is not None:
-        _note(request, user, "Logged out.")
+        _note(request, user, audit.LOGGED_OUT)
 
 
 def _refused(request: HttpRequest | None = None, credentials: Any = None, **_: Any) -> None:

@@ -159,6 +159,34 @@ def test_role_is_deleted_only_as_it_was_shown(db: None) -> None:
     assert not Group.objects.filter(pk=role.pk).exists()
 
 
+def test_role_is_not_deleted_with_members_that_the_page_did_not_show(db: None) -> None:
+    ann, role, vera = signed_in("ann"), Group.objects.create(name="Night shift"), people.viewer()
+    address = reverse("admin:auth_group_delete", args=[role.pk])
+    older = opened(ann, address, "post")
+    vera.groups.add(role)
+
+    assert ann.post(address, older).status_code == 409
+    assert list(vera.groups.all()) == [role]
+
+
+def test_conflict_names_who_changed_it_not_who_logged_in(db: None) -> None:
+    vera = people.viewer()
+    before = form_versions.of_row(vera, ["first_name"])
+    token, decided = before.token(), form_versions.last_change(vera)
+    audit.log(vera, [vera], audit.LOGGED_IN, why=audit.NOT_ASKED)
+    audit.log_download(vera, "something")
+    assert form_versions.last_change(vera) == decided
+
+    User.objects.filter(pk=vera.pk).update(first_name="Vera")
+    audit.log_command("ann", [vera], "Renamed.", why="because")
+    audit.log(vera, [vera], audit.LOGGED_OUT, why=audit.NOT_ASKED)
+    vera.refresh_from_db()
+    found = form_versions.conflict(form_versions.of_row(vera, ["first_name"]), token)
+
+    assert found and [line.change_message for line in found.changes] == ["Renamed."]
+    assert "ann, as " in found.sentence and "(command) changed this" in found.sentence
+
+
 def test_secrets_do_not_travel_in_a_version(db: None) -> None:
     ann, vera = signed_in("ann"), people.viewer()
     page = ann.get(reverse("admin:auth_user_password_change", args=[vera.pk])).content.decode()
