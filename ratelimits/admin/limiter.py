@@ -30,7 +30,7 @@ RESULTS = {
 class LimiterModeForm(ReasonForm):
     mode = forms.ChoiceField(choices=Mode, widget=forms.RadioSelect)
     confirm = forms.CharField(
-        required=False, max_length=50, widget=forms.TextInput(attrs={"autocomplete": "off", "size": 30})
+        required=False, max_length=5_000, widget=forms.TextInput(attrs={"autocomplete": "off", "size": 30})
     )
     field_order = ("mode", "reason", "confirm")
 

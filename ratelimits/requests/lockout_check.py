@@ -82,19 +82,22 @@ def refuse_unconfirmed(
 ) -> None:
     """Raise ``LocksOut`` if the policies as changed lock somebody out whom they did not before, unless that is confirmed.
 
-    It is confirmed by the name of the first policy that does. ``requester`` is None for a command.
+    It is confirmed by the names of all policies that do, separated by commas. ``requester`` is None for a command.
     """
     known = {policy.name: policy for policy in before}
+    names = {name.strip() for name in confirmed.split(",")}
+    found: dict[str, list[str]] = {}
     for policy in after:
-        if confirmed == policy.name:
-            continue
         earlier = known.get(policy.name)
         present = set(locked_out(earlier, requester)) if earlier else set()
-        if found := [who for who in locked_out(policy, requester) if who not in present]:
-            raise LocksOut(
-                f"The policy '{policy.name}' would refuse {'; '.join(found)}. Nothing was changed. If you mean that, "
-                f"confirm it by typing the name of the policy: {policy.name}"
-            )
+        if new := [who for who in locked_out(policy, requester) if who not in present]:
+            found[policy.name] = new
+    if found.keys() - names:
+        told = "; ".join(f"the policy '{name}' would refuse {'; '.join(new)}" for name, new in found.items())
+        raise LocksOut(
+            f"{told[0].upper()}{told[1:]}. Nothing was changed. If you mean that, confirm it by typing the name of the "
+            f"policy: {', '.join(found)}"
+        )
 
 
 def refuse_unconfirmed_mode(mode: str, requester: Requester | None, confirmed: str) -> None:

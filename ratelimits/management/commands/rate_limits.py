@@ -67,7 +67,7 @@ class Command(BaseCommand):
                 "--confirm",
                 default="",
                 metavar="NAME",
-                help="the policy's name, if it is meant to lock people out",
+                help="the policy's name, if it is meant to lock people out; several are separated by commas",
             )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -141,6 +141,20 @@ def test_enabling_widening_and_switching_are_judged_too(operator: Client) -> Non
     assert send(operator, SWITCH, entries | {"confirm": "new"}).status_code == 302
 
 
+def test_several_policies_that_lock_out_are_confirmed_together(operator: Client) -> None:
+    for name in ("new", "other"):
+        Policy.objects.create(name=name, limit=10, path_prefixes=["/"], deny_networks=["127.0.0.1"])
+    LimiterControl.objects.update(mode="off")
+    entries = {"mode": "enforce", "reason": "x"}
+
+    answer = send(operator, SWITCH, entries | {"confirm": "new"}).content.decode()
+    assert "typing the name of the policy: new, other" in answer
+    assert LimiterControl.load().mode == "off"
+    assert send(operator, SWITCH, entries | {"confirm": "new, other"}).status_code == 302
+    LimiterControl.objects.update(mode="off")
+    call_command("rate_limits", "mode", "enforce", reason="x", confirm="other,new")
+
+
 def test_running_workers_are_not_slowed_by_accident(operator: Client) -> None:
     api_key, _ = key(scopes=["worker"])
     tight = FORM | {"name": "new", "path_prefixes": "/api/", "limit": 60, "window_seconds": HOUR}
