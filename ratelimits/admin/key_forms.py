@@ -61,8 +61,12 @@ class KeyForm(ReasonForm):
     )
     field_order = ("key_id", "name", "scopes", "policy", "succeeds", "expires_on", "reason")
 
-    def __init__(self, data: Any = None, *, sees_policies: bool = True) -> None:
+    def __init__(self, data: Any = None, *, sees_policies: bool = True, may_free: bool = True) -> None:
         super().__init__(data)
+        if not may_free:
+            # Nobody gives a key what they may not do themselves.
+            scopes = [choice for choice in Scope.choices if choice[0] != Scope.LIMITS_FREE]
+            cast(forms.MultipleChoiceField, self.fields["scopes"]).choices = scopes
         policies = Policy.objects.order_by("name")
         choices = [
             (policy.name, f"{policy.name}: {wording.rate(policy)}" if sees_policies else policy.name)

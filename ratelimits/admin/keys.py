@@ -142,8 +142,11 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         """Show the form or, after it was submitted, the new key. No other response contains the key."""
         if not self.has_create_permission(request):
             raise PermissionDenied
-        sees_policies = may_see(request.user, "ratelimits_policy")
-        form = KeyForm(request.POST if request.method == "POST" else None, sees_policies=sees_policies)
+        form = KeyForm(
+            request.POST if request.method == "POST" else None,
+            sees_policies=may_see(request.user, "ratelimits_policy"),
+            may_free=request.user.has_perm("ratelimits.free_client"),
+        )
         if not form.is_valid():
             return self._render(request, "create", title="Create API key", form=form)
         by = request.user.get_username()

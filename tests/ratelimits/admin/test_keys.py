@@ -161,6 +161,17 @@ def test_creating_and_revoking_need_separate_permissions(client: Client) -> None
     assert ApiKey.objects.get().revoked_at is not None
 
 
+def test_key_may_free_clients_only_if_its_maker_may(client: Client) -> None:
+    client.force_login(people.allowed("add_apikey"))
+    assert "limits:free" not in client.get(MAKE).content.decode()
+    client.post(MAKE, form_fields(scopes=["limits:check", "limits:free"]))
+    assert not ApiKey.objects.exists()
+
+    client.force_login(people.allowed("add_apikey", "free_client", name="pia"))
+    client.post(MAKE, form_fields(scopes=["limits:check", "limits:free"]))
+    assert ApiKey.objects.get().scopes == ["limits:check", "limits:free"]
+
+
 def test_viewer_can_neither_create_nor_revoke_keys(client: Client) -> None:
     api_key, _ = key()
     client.force_login(people.viewer())
