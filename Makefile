@@ -12,7 +12,8 @@ NEXT_PYTHON ?= $(firstword $(foreach name,python3.13 $(wildcard $(HOME)/.pyenv/v
 NEXT_DJANGO := 6.1.3
 
 BIN := .venv/bin
-PYTEST_WORKERS ?= 2
+# More than there are cores, because many tests wait for processes.
+PYTEST_WORKERS ?= 3
 # Addresses that are never opened: without them, reading the settings would start the embedded services.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
@@ -26,9 +27,12 @@ demo: .venv/installed ## run the whole console on this machine; DEMO_SECONDS=n e
 	$(BIN)/python manage.py demo
 
 test: .venv/installed ## run all tests on embedded PostgreSQL, Valkey and SQS
-	$(BIN)/pytest -n $(PYTEST_WORKERS)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal
 
-check: lint types imports test soak-briefly ## run every check that CI runs
+# The soak mostly waits, so it runs beside the checks of the code.
+check: .venv/installed ## run every check that CI runs
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target soak-briefly lint imports types
+	$(MAKE) --no-print-directory test
 
 lint: .venv/installed ## check style and rules (ruff)
 	$(BIN)/ruff check .
@@ -55,7 +59,7 @@ ifeq ($(NEXT_PYTHON),)
 	@echo "Python 3.13 was not found, so nothing was tested. Install it, or set NEXT_PYTHON=/path/to/python3.13."
 else
 	@$(MAKE) --no-print-directory .venv-next/installed
-	.venv-next/bin/pytest -n $(PYTEST_WORKERS)
+	.venv-next/bin/pytest -n $(PYTEST_WORKERS) --dist worksteal
 endif
 
 MINUTES ?= 30
