@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DataError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from jobs.models import Job, Status, WorkerHeartbeat, evidence_of_death
 from jobs.models.staleness import last_seen_of
@@ -131,11 +132,18 @@ class StaleRuns:
 
     def lock(self, size: int, behind: Place) -> Page:
         """Read the next ``size`` runs after this place, and lock those that are free."""
-        with binary_cursor() as cursor:
-            cursor.execute(self._statement, [*self._parameters, *behind, size])
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        try:
+            rows = self._read(binary_cursor(), size, behind)
+        except DataError:
+            # A time that Python can't hold, which only Django's own cursor bounds.
+            rows = self._read(connection.cursor(), size, behind)
         runs = [StaleRun(*values) for _, *values in rows]
         return Page.of(runs, {run.pk for run, (held, *_) in zip(runs, rows, strict=True) if held})
+
+    def _read(self, cursor: CursorWrapper, size: int, behind: Place) -> list[tuple[Any, ...]]:
+        with cursor:
+            cursor.execute(self._statement, [*self._parameters, *behind, size])
+            return list(cursor.fetchall())
 
 
 def lock_again(runs: Sequence[StaleRun]) -> Page:

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from jobs.models.columns import column
 from opsconsole.kit.advisory_locks import AdvisoryLock
+from opsconsole.kit.postgresql.timestamps import finite_in_statement
 
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
@@ -29,7 +30,7 @@ _LOOK_AT_BEATS = """
 WITH look AS (
     SELECT statement_timestamp() AS at, coalesce(beats_looked_at, '-infinity') AS looked_at FROM recovery_control
 ), beats AS (
-    SELECT beat.worker_id, beat."{beat}" AS beat_at, beat.current_job_id, beat.current_run_epoch,
+    SELECT beat.worker_id, beat."{beat}" AS beat_at, {written_at} AS written_at, beat.current_job_id, beat.current_run_epoch,
            left(concat_ws(' ', beat.pid, beat.started_at, beat.hostname), 300) AS process,
            seen.worker_id IS NOT NULL AS known, seen.seen_at, seen.clock_offset,
            seen.process AS last_process, seen.process_before, seen.shared_at,
@@ -51,8 +52,9 @@ WITH look AS (
     SELECT *,
            CASE WHEN NOT is_off THEN NULL
                 WHEN NOT changed THEN clock_offset
-                WHEN NOT isfinite(looked_at) THEN beat_at - at
-                ELSE greatest(beat_at - at, least(coalesce(clock_offset, beat_at - at), beat_at - looked_at)) END AS is_ahead_by
+                WHEN NOT isfinite(looked_at) THEN written_at - at
+                ELSE greatest(written_at - at,
+                              least(coalesce(clock_offset, written_at - at), written_at - looked_at)) END AS is_ahead_by
       FROM judged
      WHERE known AND (other_process OR changed AND (is_off OR seen_at IS NOT NULL OR beat_at < at - interval '1 minute'))
         OR NOT known AND (is_off OR current_job_id IS NULL OR beat_at >= at - interval '1 minute'
@@ -63,7 +65,7 @@ WITH look AS (
 )
 INSERT INTO worker_observations AS seen
        (worker_id, beat_at, seen_at, clock_offset, process, process_before, shared_at)
-SELECT worker_id, beat_at, CASE WHEN NOT is_off THEN NULL WHEN changed THEN beat_at - is_ahead_by ELSE seen_at END,
+SELECT worker_id, beat_at, CASE WHEN NOT is_off THEN NULL WHEN changed THEN written_at - is_ahead_by ELSE seen_at END,
        is_ahead_by, process, CASE WHEN other_process THEN last_process ELSE process_before END,
        CASE WHEN other_process AND process = process_before THEN at ELSE shared_at END
   FROM chosen
@@ -133,7 +135,14 @@ def look_at_beats() -> None:
     beat = column("worker_heartbeats.last_heartbeat")
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
-            cursor.execute(_LOOK_AT_BEATS.format(beat=beat, most=MOST_NEW_WORKERS, longest_id=LONGEST_ID))
+            cursor.execute(
+                _LOOK_AT_BEATS.format(
+                    beat=beat,
+                    written_at=finite_in_statement(f'beat."{beat}"'),
+                    most=MOST_NEW_WORKERS,
+                    longest_id=LONGEST_ID,
+                )
+            )
             cursor.execute(_LOOKED)
 
 

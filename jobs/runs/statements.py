@@ -12,6 +12,7 @@ from jobs.models.columns import column
 from jobs.runs import fence
 from jobs.runs.restart import new_deadline_in_statement, restart_in_statement
 from opsconsole.kit import row_locks
+from opsconsole.kit.postgresql.timestamps import finite_in_statement
 
 _LAST_HEARTBEAT = f'"{column("worker_heartbeats.last_heartbeat")}"'
 
@@ -128,7 +129,8 @@ WITH run AS (
 ), {_beat("won")}
 SELECT run_epoch FROM won;
 
-SELECT status::text, run_epoch, claimed_epoch, not_before - statement_timestamp() FROM jobs WHERE id = %(job_id)s
+SELECT status::text, run_epoch, claimed_epoch,
+       {finite_in_statement("not_before")} - statement_timestamp() FROM jobs WHERE id = %(job_id)s
 """
 
 # The next statement after this one sees the row as it is, however long this one waited.

@@ -20,6 +20,7 @@ from psycopg.sql import Composable
 from opsconsole.kit import answer_limit, full_disk, own_schema
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.postgresql.schema import DatabaseSchemaEditor
+from opsconsole.kit.postgresql.timestamps import BoundedTimeLoader
 
 _LITERALS = re.compile(r"'[^']*'")
 _READS = re.compile(
@@ -108,6 +109,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         session = super().get_new_connection(conn_params)
         answer_limit.guard(session)
+        session.adapters.register_loader("timestamptz", BoundedTimeLoader)
         return session
 
     def _follow(self, execute: Callable[..., Any], statement: Any, *others: Any) -> Any:
