@@ -16,7 +16,6 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from django.db import DataError
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.brokers.orm import ORM
@@ -25,7 +24,7 @@ from django_q.signing import SignedPackage
 
 from opsconsole.cluster import packages
 from opsconsole.cluster.packages import PackageRefused
-from opsconsole.kit.readable_times import unreadable
+from opsconsole.kit.postgresql.timestamps import far
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +55,10 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
 
     def dequeue(self) -> list[tuple[int, str]] | None:
         """Return up to ``bulk`` tasks as (id, package), or None after an idle pause when there are none."""
-        try:
-            taken: list[tuple[int, str]] | None = self._take_probe() or super().dequeue()
-        except DataError:
-            # A time such as '-infinity' would stop the whole queue.
-            unreadable_rows = OrmQ.objects.exclude(key=REFUSED).filter(unreadable("lock"))
-            count = unreadable_rows.update(key=REFUSED, lock=timezone.now())
-            logger.exception("%s queued tasks can't be read and are put aside.", count)
-            return None
+        taken: list[tuple[int, str]] | None = self._take_probe() or super().dequeue()
+        if not taken and taken is not None:
+            # Other clusters were faster, or a row has a time such as '-infinity', which django-q2 can't compare.
+            OrmQ.objects.exclude(key=REFUSED).filter(far("lock")).update(key=REFUSED, lock=timezone.now())
         if taken is None:
             return None
         tasks = [(pk, task) for pk, payload in taken if (task := _verified(pk, payload))]

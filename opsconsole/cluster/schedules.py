@@ -16,7 +16,7 @@ from django_q.models import Schedule
 
 from opsconsole.cluster.task_table import PREFIX, Entry, every_entry, table, with_own_interval
 from opsconsole.kit.advisory_locks import AdvisoryLock
-from opsconsole.kit.readable_times import unreadable
+from opsconsole.kit.postgresql.timestamps import far
 
 PAUSED, FOR_EVER = 0, -1
 
@@ -49,8 +49,8 @@ def _as_in(entries: tuple[Entry, ...]) -> Q:
 
 
 def mend_times() -> None:
-    """Let our schedules be due now whose time is missing or can't be read, such as '-infinity': one would stop them all."""
-    ours().filter(unreadable("next_run") | Q(next_run=None)).update(next_run=timezone.now())
+    """Let our schedules be due now whose time is missing or such as Python can't hold ('-infinity')."""
+    ours().filter(far("next_run") | Q(next_run=None)).update(next_run=timezone.now())
 
 
 def sync() -> list[str]:

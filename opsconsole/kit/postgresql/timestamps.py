@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db.backends.postgresql.psycopg_any import BaseTzLoader
+from django.db.models import Q
 from psycopg import DataError
 
 EARLIEST = datetime(1000, 1, 1, tzinfo=UTC)
@@ -29,6 +30,11 @@ class BoundedTimeLoader(BaseTzLoader):
         except DataError:
             text = bytes(data)
             return EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
+
+
+def far(field: str) -> Q:
+    """Return the condition that this field of a row has such a time."""
+    return Q(**{f"{field}__lt": EARLIEST}) | Q(**{f"{field}__gt": LATEST})
 
 
 def finite_in_statement(time: str) -> str:

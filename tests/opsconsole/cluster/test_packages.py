@@ -107,7 +107,7 @@ def test_row_with_a_time_that_python_cannot_hold_stops_no_other(time: str) -> No
     with connection.cursor() as cursor:
         cursor.execute("UPDATE django_q_ormq SET lock = %s::timestamptz WHERE id = %s", [time, row.pk])
     async_task(PROBE)
-    assert get_broker().dequeue() is None
+    assert not get_broker().dequeue()
     assert [task["func"] for task in taken()] == [PROBE]
     assert OrmQ.objects.get(pk=row.pk).key == broker.REFUSED
 
