@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,10 +18,13 @@ from typing import Any
 from django.conf import settings
 from jsonpath_ng.ext.parser import parse
 
+from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import is_too_deep, plain_text
 
 PLACEHOLDER = "[redacted]"
 HIDDEN = "[Hidden: this body is not JSON, so the values to redact can't be found in it.]"
+# How ``jobs.messaging.format`` ends a sentence about a value that a message must not have.
+QUOTED = re.compile("(, not |surrogate pair: ).*", re.DOTALL)
 MOST_SHOWN = 65_536
 MOST_INDEXED = 65_536
 
@@ -128,7 +132,14 @@ def _redacted_inside(document: Any) -> Any:
 def redact_attributes(attributes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return the values of message attributes by name. A path such as ``$.token`` hides the attribute ``token``."""
     values = {name: each.get("value", each.get("base64", "")) for name, each in attributes.items()}
+    if POISON_ATTRIBUTE in values:
+        values[POISON_ATTRIBUTE] = unread_reason(values[POISON_ATTRIBUTE])
     return {name: str(value) for name, value in redact(values).items()}
+
+
+def unread_reason(reason: str) -> str:
+    """Return why a worker could not read a message, without the value that it quotes from the body while any path is set."""
+    return QUOTED.sub(rf'\1"{PLACEHOLDER}".', reason) if settings.OPSCONSOLE_REDACT_PATHS else reason
 
 
 def words(body: str) -> str:

@@ -134,7 +134,7 @@ def _fingerprint(read: ReadMessage, job: Job | None) -> Fingerprint:
     document = read.document
     is_copy = read.message is not None and read.message.dead_letter_id is not None
     return fingerprint(
-        poison=str(poison.value) if poison else "",
+        poison=redaction.unread_reason(str(poison.value)) if poison else "",
         undelivered=_redacted(read),
         error=(job.error_message or "") if job else "",
         given=str(document.get("reason") or "") if is_copy and isinstance(document, dict) else "",

@@ -9,7 +9,9 @@ import pytest
 
 from jobs.admin.dead_letters.edit import EditForm
 from jobs.dead_letters import editing, redaction, search_text
+from jobs.messaging.format import MalformedMessage, parse_body
 from jobs.models import DeadLetter
+from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit import env
 from tests.factories import dead_letter
 from tests.jobs.dead_letters.account import Account, letter
@@ -216,3 +218,25 @@ def test_editor_shows_no_value_whose_condition_was_edited_away(settings: Any) ->
         kept = offered.replace(": 1", ": 2")
         assert kept != offered
         assert "body" not in EditForm(made, {"body": kept, "reason": "x"}).errors
+
+
+@pytest.mark.django_db
+def test_reason_of_an_unreadable_message_quotes_nothing_from_its_body(
+    account: Account, settings: Any
+) -> None:
+    """Send a job whose customer is no text: before, the attribute told the value, and a long one stood in the title."""
+    settings.OPSCONSOLE_REDACT_PATHS = ["$.customer_id"]
+    for secret in (True, {"email": "ada@example.com"}, ["ada " * 100]):
+        body = json.dumps({"job_id": "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901", "customer_id": secret})
+        with pytest.raises(MalformedMessage) as error:
+            parse_body(body, len(body))
+        why = {"DataType": "String", "StringValue": str(error.value)}
+        [message_id] = account.die(body, MessageAttributes={POISON_ATTRIBUTE: why})
+        account.check()
+        made = letter(message_id)
+
+        assert made.group.title == 'customer_id must be text, not "…".'
+        shown = redaction.redact_attributes(made.attributes)
+        assert shown == {POISON_ATTRIBUTE: 'customer_id must be text, not "[redacted]".'}
+    settings.OPSCONSOLE_REDACT_PATHS = []
+    assert "ada" in redaction.redact_attributes(made.attributes)[POISON_ATTRIBUTE]
