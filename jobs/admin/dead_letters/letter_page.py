@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
-from jobs.admin.previewed_actions import button
+from jobs.admin.previewed_actions import Button, button
 from jobs.dead_letters import editing, operations, redaction
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction, State
@@ -26,6 +26,7 @@ from opsconsole.kit.short_ids import short_id
 EVENTS_SHOWN = 8
 RETURNS_SHOWN = 20
 WHOLE = 4 * 1_048_576
+HIDDEN_REFUSAL = "to see why, you need the permission “Can view job”."
 LABELS: dict[str, str] = {
     LetterAction.REPLAY: "Replay",
     LetterAction.DISCARD: "Discard",
@@ -81,9 +82,18 @@ def letter_page(
         "ledger": [_entry(row, letter) for row in letter.ledger],
         "came_back_as": DeadLetter.objects.light().filter(returned_from=letter)[:RETURNS_SHOWN],
         "buttons": [b for b in buttons if b.enabled],
-        "refusal": next((b.why for b in buttons if b.action == LetterAction.REPLAY and not b.enabled), ""),
+        "refusal": _refusal(letter, buttons, sees_jobs=sees_jobs),
         "unknown": letter.state == DeadLetter.State.OUTCOME_UNKNOWN,
     }
+
+
+def _refusal(letter: DeadLetter, buttons: Sequence[Button], *, sees_jobs: bool) -> str:
+    """Return why the letter can't be replayed, without what only the page of its job may tell."""
+    why = next((b.why for b in buttons if b.action == LetterAction.REPLAY and not b.enabled), "")
+    if not why or sees_jobs:
+        return why
+    apart_from_job = operations.step_for(LetterAction.REPLAY, letter, None)
+    return HIDDEN_REFUSAL if apart_from_job.will else apart_from_job.sentence
 
 
 def _about_job(job: NamedJob | None) -> dict[str, Any]:

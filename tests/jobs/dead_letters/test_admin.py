@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
@@ -537,3 +538,16 @@ def test_preview_for_a_group_says_what_was_not_seen(operator: Client) -> None:
     )
 
     assert "About 15 more in the dead letter queue of default were not seen." in page.content.decode()
+
+
+def test_page_does_not_tell_the_state_of_a_job_to_somebody_who_may_not_see_it(client: Client) -> None:
+    made = dead_letter(job(status=Status.COMPLETED))
+    paul = people.allowed("replay_deadletter")
+    client.force_login(paul)
+    assert "Its job is completed" in client.get(page_of(made)).content.decode()
+
+    paul.user_permissions.remove(Permission.objects.get(codename="view_job"))
+    page = client.get(page_of(made)).content.decode()
+    assert "It cannot be replayed" in page and "completed" not in page
+    DeadLetter.objects.update(state=State.DISCARDED)
+    assert "It was discarded" in client.get(page_of(made)).content.decode()
