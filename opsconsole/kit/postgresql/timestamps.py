@@ -19,17 +19,18 @@ LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 FAR = "interval '1000 years'"
 
 
-class BoundedTimeLoader(BaseTzLoader):
+class BoundedTimeLoader(BaseTzLoader):  # type: ignore[misc]  # missing in the stubs
     """Loads a timestamptz in UTC, as Django does."""
 
     timezone = UTC
 
     def load(self, data: Any) -> datetime:
         try:
-            return super().load(data)
+            loaded: datetime = super().load(data)
         except DataError:
             text = bytes(data)
             return EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
+        return loaded
 
 
 def far(field: str) -> Q:
