@@ -62,6 +62,7 @@ def free_client(request: HttpRequest, wanted: FreeRequest) -> Any:
             account=audit.account_of(audit.PROGRAM),
             by=by,
             reason=wanted.reason,
+            actor=by,
         )
     except StoreAway as error:
         raise Problem(503, str(error), reason="store_away", headers={"Retry-After": "5"}) from error

@@ -39,10 +39,13 @@ class Freed:
     requests: int
 
 
-def free(client: str, *, policy: str = "", account: User, by: str, reason: str) -> list[Freed]:
+def free(
+    client: str, *, policy: str = "", account: User, by: str, reason: str, actor: str = ""
+) -> list[Freed]:
     """Forget what a client used under one policy, or under all of them. Return the policies under which it had used any.
 
-    ``client`` is its key in the records, such as "address:203.0.113.7". Every process lets its next request through
+    ``client`` is its key in the records, such as "address:203.0.113.7"; ``actor`` says who it was if it was not the
+    account alone. Every process lets its next request through
     within two seconds. Raise ``FreeRefused`` without a reason or a client, ``UnknownPolicy``, or ``StoreAway``.
     """
     reason = reasons.required(reason, FreeRefused)
@@ -58,7 +61,9 @@ def free(client: str, *, policy: str = "", account: User, by: str, reason: str) 
         freed = [Freed(each.name, used) for each, used in zip(policies, counts, strict=True) if used]
         did = f"Freed by {by} under {policy or 'all policies'}."
         told = Told(did, reason, in_words(freed))
-        audit.log_of(account.pk, RateLimitHour, client, client_names.names([client])[client], told)
+        audit.log_of(
+            account.pk, RateLimitHour, client, client_names.names([client])[client], told, actor=actor
+        )
     policy_cache.clear()
     return freed
 

@@ -133,7 +133,12 @@ class Command(BaseCommand):
         by = options["operator"]
         client = freed_clients.key_of(options["client"])
         freed = freed_clients.free(
-            client, policy=options["policy"], account=audit.account_of(by), by=by, reason=options["reason"]
+            client,
+            policy=options["policy"],
+            account=audit.account_of(by),
+            by=by,
+            reason=options["reason"],
+            actor=audit.command_actor(by),
         )
         counts = {each.policy: each.requests for each in freed}
         return {"client": client, "freed": counts, "lines": [f"{client}: {freed_clients.in_words(freed)}"]}

@@ -152,6 +152,15 @@ def test_client_is_freed_by_command(capsys: pytest.CaptureFixture[str], written:
     assert lines()[0].endswith(told)
 
 
+def test_freeing_by_command_in_the_name_of_a_user_names_the_user_of_the_operating_system(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    User.objects.create_user("ada")
+    use_up()
+    run(capsys, "free", ADDRESS, "--as", "ada", "--reason", "x")
+    assert audit.who(LogEntry.objects.latest("pk")) == f"ada, {audit.command_actor('ada')}"
+
+
 def test_client_is_freed_under_one_policy_only(capsys: pytest.CaptureFixture[str]) -> None:
     use_up(ADDRESS, "strict", "standard")
     assert run(capsys, "free", ADDRESS, "--policy", "strict", "--reason", "x")["freed"] == {"strict": 10}
