@@ -12,7 +12,7 @@ from pathlib import Path
 import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
 
-from opsconsole import content_security, logs, paths
+from opsconsole import content_security, logs, middleware, paths
 from opsconsole.cluster import configuration
 from opsconsole.kit import database_url, env
 
@@ -180,38 +180,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
 ]
-MIDDLEWARE = [
-    # Around all others, some of which answer.
-    "opsconsole.body_length.ResponseLengthMiddleware",
-    # Before everything that asks whether the request is secure.
-    "opsconsole.forwarded_scheme.ForwardedSchemeMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "opsconsole.health.ProbeMiddleware",
-    "opsconsole.kit.problems.ApiMiddleware",
-    # Before everything that reads a body.
-    "opsconsole.body_length.RequestLengthMiddleware",
-    "opsconsole.unavailable.NotMigratedMiddleware",
-    "opsconsole.kit.request_text.PlainAddressMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "opsconsole.kit.request_text.PlainFormMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "opsconsole.sign_in.proxy_header.ProxySignInMiddleware",
-    "opsconsole.sign_in.sessions.IdleSessionMiddleware",
-    "django_otp.middleware.OTPMiddleware",
-    "opsconsole.sign_in.lockouts.TooManyMiddleware",
-    # After authentication, because it may count by user. A refused request does not reach what follows.
-    "ratelimits.requests.middleware.RateLimitMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "opsconsole.sign_in.audited.RefusalMiddleware",
-    "opsconsole.database_failures.DatabaseFailureMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # The last one, as django-axes requires: it turns a lock-out into its page.
-    "axes.middleware.AxesMiddleware",
-]
+MIDDLEWARE = middleware.MIDDLEWARE
 ROOT_URLCONF = "opsconsole.urls"
 WSGI_APPLICATION = "opsconsole.wsgi.application"
 TEMPLATES = [

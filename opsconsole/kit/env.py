@@ -20,6 +20,7 @@ from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext import parser as jsonpath
 
 from opsconsole.kit import redis_url_check
+from opsconsole.kit.url_check import is_url
 
 FEWEST_SECRET_CHARACTERS = 32
 _REDIS_EXAMPLE = "redis://host:6379/0"
@@ -136,7 +137,7 @@ def topics(name: str) -> list[str]:
 def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     """Read a URL with a host or of a Unix socket; None when it isn't set. It may contain a password and is never shown."""
     value = text(name)
-    if value and not _is_url(value, schemes):
+    if value and not is_url(value, schemes):
         refuse(name, f"a URL such as {example}")
     return value or None
 
@@ -144,9 +145,9 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
 def webhook(name: str, example: str, *, loopback: bool) -> str | None:
     """Read a secret HTTPS address, or None. ``loopback`` also allows plain HTTP on this machine."""
     value = text(name)
-    if not value or _is_url(value, ("https",)):
+    if not value or is_url(value, ("https",)):
         return value or None
-    if not loopback or not _is_url(value, ("http",)) or urlsplit(value).hostname not in _LOOPBACK:
+    if not loopback or not is_url(value, ("http",)) or urlsplit(value).hostname not in _LOOPBACK:
         refuse(name, f"a URL such as {example}")
     return value
 
@@ -179,7 +180,7 @@ def store(name: str, default: str | None) -> str | None:
     value = text(name)
     if value == "memory":
         return None
-    if value and not _is_url(value, ("redis", "rediss", "unix")):
+    if value and not is_url(value, ("redis", "rediss", "unix")):
         refuse(name, f'a URL such as {_REDIS_EXAMPLE}, or "memory"')
     return redis_url(name) or default
 
@@ -213,7 +214,7 @@ def database(name: str, example: str) -> str | None:
     value = text(name)
     if not value:
         return None
-    if not _is_url(value, ("postgres", "postgresql")) or not urlsplit(value).path.strip("/"):
+    if not is_url(value, ("postgres", "postgresql")) or not urlsplit(value).path.strip("/"):
         refuse(name, f"a PostgreSQL URL with the name of a database, such as {example}")
     return value
 
@@ -265,8 +266,6 @@ def queues(main: str, main_dlq: str, others: str) -> dict[str, QueueConfig]:
     return configured
 
 
-# URLs of these schemes may name a Unix socket in their path or query instead of a host.
-_SOCKET_SCHEMES = frozenset({"postgres", "postgresql", "unix"})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _QUEUES_EXAMPLE = '{"slow": {"url": "https://...", "dlq_url": "https://..."}}'
 
@@ -279,7 +278,7 @@ def _queue(variable: str, queue_name: str, entry: Any) -> QueueConfig:
 
 
 def _queue_url(variable: str, value: object) -> str | None:
-    if value and not _is_url(value, ("http", "https")):
+    if value and not is_url(value, ("http", "https")):
         refuse(variable, "a queue's URL such as https://sqs.us-east-1.amazonaws.com/123456789012/jobs", value)
     return str(value) if value else None
 
@@ -291,15 +290,3 @@ def _refuse_shared_urls(configured: dict[str, QueueConfig], variables: str) -> N
     twice = next((url for url in urls if urls.count(url) > 1), None)
     if twice:
         refuse(variables, "different URLs for different queues", twice)
-
-
-def _is_url(value: object, schemes: Sequence[str]) -> bool:
-    if not isinstance(value, str) or re.search(r"\s", value):
-        return False
-    try:
-        parts = urlsplit(value)
-        usable_port = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    on_a_socket = parts.scheme in _SOCKET_SCHEMES and parts.path.strip("/")
-    return parts.scheme in schemes and usable_port and bool(parts.hostname or on_a_socket)

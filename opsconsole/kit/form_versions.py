@@ -8,10 +8,8 @@ when. Fields that they left alone then show what is now; what they entered stays
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,7 @@ from django.db.models import Model, QuerySet
 from django.utils.crypto import salted_hmac
 
 from opsconsole.kit import audit
-from opsconsole.kit.durations import spell
+from opsconsole.kit.form_values import canonical, shown
 
 if TYPE_CHECKING:
     from django.utils.datastructures import MultiValueDict
@@ -52,7 +50,7 @@ class Value:
     @classmethod
     def of(cls, raw: Any, text: str = "") -> Value:
         """Return the value, with another text than its own where that says more or must not be shown."""
-        digest = salted_hmac(SALT, _canonical(raw), algorithm="sha256").hexdigest()[:32]
+        digest = salted_hmac(SALT, canonical(raw), algorithm="sha256").hexdigest()[:32]
         return cls(text or shown(raw), digest, raw)
 
 
@@ -212,37 +210,6 @@ def _changes(rows: Iterable[tuple[str, str]], newest: int) -> list[LogEntry]:
         kind = ContentType.objects.get_by_natural_key(*label.split("."))
         found += lines.filter(content_type=kind, object_id__in=pks)[:MOST_CHANGES]
     return sorted(found, key=lambda line: -line.pk)[:MOST_CHANGES]
-
-
-def shown(raw: Any) -> str:
-    """Return a value as the audit and the conflict page show it."""
-    match raw:
-        case bool():
-            text = "yes" if raw else "no"
-        case datetime():
-            text = f"{raw.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        case timedelta():
-            text = spell(raw)
-        case float():
-            text = f"{raw:g}"
-        case list() | tuple() | set() | QuerySet():
-            text = ", ".join(sorted(map(str, raw)) if _are_rows(raw) else map(str, raw))
-        case _:
-            text = "" if raw is None else str(raw)
-    return text or "none"
-
-
-def _canonical(raw: Any) -> str:
-    """Return a text that is equal for equal values only."""
-    if isinstance(raw, QuerySet | list | tuple | set):
-        each = [str(item.pk) if isinstance(item, Model) else _canonical(item) for item in raw]
-        return json.dumps(sorted(each) if _are_rows(raw) else each)
-    return f"{type(raw).__name__} {raw.isoformat() if isinstance(raw, datetime) else raw}"
-
-
-def _are_rows(raw: Iterable[Any]) -> bool:
-    """Tell whether this is a set of related rows, whose order means nothing."""
-    return isinstance(raw, QuerySet | set) or any(isinstance(item, Model) for item in raw)
 
 
 class VersionedForm(forms.BaseForm):

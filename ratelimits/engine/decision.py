@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from opsconsole.kit.errors import OpsConsoleError
-from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
+from ratelimits.engine.local_counter import LocalCount
+from ratelimits.policies.policy_snapshot import ENFORCE, SHADOW, PolicySnapshot
 
 
 class Outcome(StrEnum):
@@ -78,4 +79,31 @@ def unlimited(policy: PolicySnapshot, *, degraded: bool = False) -> Decision:
     """Return the decision that allows a request without counting it."""
     return Decision(
         policy, allowed=True, exceeded=False, remaining=policy.limit, reset_after=0, degraded=degraded
+    )
+
+
+def closed(policy: PolicySnapshot, seconds: float) -> Decision:
+    """Return the decision that refuses every request while the store is away: it may be tried again in ``seconds``.
+
+    Shadow mode refuses nothing.
+    """
+    return Decision(
+        policy,
+        allowed=policy.mode != ENFORCE,
+        exceeded=True,
+        remaining=0,
+        reset_after=seconds,
+        degraded=True,
+    )
+
+
+def counted_locally(policy: PolicySnapshot, count: LocalCount, limit: int, *, degraded: bool) -> Decision:
+    """Return the decision of a process that counts on its own, up to ``limit``. Shadow mode refuses nothing."""
+    return Decision(
+        policy,
+        allowed=count.fits or policy.mode != ENFORCE,
+        exceeded=not count.fits,
+        remaining=max(0, limit - count.used),
+        reset_after=count.free,
+        degraded=degraded,
     )

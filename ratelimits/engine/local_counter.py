@@ -109,3 +109,8 @@ class LocalWindows:
 def _overflow(key: str) -> str:
     """Return the key of all clients of the same policy for whom there is no room."""
     return key.split(":", 2)[1] + OVERFLOW_SUFFIX
+
+
+def local_limit(limit: int, processes: int) -> int:
+    """Return how many requests each process admits while the store is unavailable: its share, but at least one."""
+    return max(1, limit // processes)

@@ -20,8 +20,8 @@ from ratelimits.engine import forgotten_counts
 from ratelimits.engine.admissions import Admissions
 from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
-from ratelimits.engine.decision import CostAboveLimit, Decision, unlimited
-from ratelimits.engine.local_counter import LocalWindows
+from ratelimits.engine.decision import CostAboveLimit, Decision, closed, counted_locally, unlimited
+from ratelimits.engine.local_counter import LocalWindows, local_limit
 from ratelimits.engine.store_client import PREFIX, Answer, PolicyAndKey, Store
 from ratelimits.engine.told_store import ToldStore
 from ratelimits.policies import policy_cache
@@ -83,12 +83,7 @@ def keep_store_informed() -> None:
 
 def eviction() -> str:
     """Return the ``maxmemory-policy`` of a store that evicts keys, which loses counts; '' for any other."""
-    return _engine.eviction()
-
-
-def local_limit(limit: int, processes: int) -> int:
-    """Return how many requests each process admits while the store is unavailable: its share, but at least one."""
-    return max(1, limit // processes)
+    return _engine.store.eviction() if _engine.store else ""
 
 
 class Engine:
@@ -185,12 +180,8 @@ class Engine:
 
     def probe(self) -> None:
         """Try the store again if it was unavailable and the pause is over."""
-        if (
-            self.store is not None
-            and self.breaker.error
-            and self.breaker.allows_attempt()
-            and self._passes_probe(self.store)
-        ):
+        due = bool(self.breaker.error) and self.breaker.allows_attempt()
+        if self.store is not None and due and self._passes_probe(self.store):
             self._note_success()
 
     def _passes_probe(self, store: Store) -> bool:
@@ -211,14 +202,6 @@ class Engine:
                 "The rate limit store refuses the requests of a client, who is counted locally: %s", error
             )
         return True
-
-    def eviction(self) -> str:
-        """Return the ``maxmemory-policy`` of a store that evicts keys; '' for any other and while it does not answer."""
-        try:
-            policy = self.store.maxmemory_policy() if self.store else ""
-        except RedisError:
-            return ""
-        return "" if policy == "noeviction" else policy
 
     def _known_to_be_blocked(self, counted: Sequence[PolicyAndKey]) -> list[Decision]:
         return [
@@ -275,14 +258,7 @@ class Engine:
         if policy.away == "open":
             return unlimited(policy, degraded=True)
         if policy.away == "closed":
-            return Decision(
-                policy,
-                allowed=policy.mode != ENFORCE,
-                exceeded=True,
-                remaining=0,
-                reset_after=self.breaker.seconds_until_retry,
-                degraded=True,
-            )
+            return closed(policy, self.breaker.seconds_until_retry)
         return self._count_locally(policy, key, cost, self._share(policy, key), degraded=True)
 
     def _share(self, policy: PolicySnapshot, key: str) -> int:
@@ -294,14 +270,7 @@ class Engine:
         self, policy: PolicySnapshot, key: str, cost: int, limit: int, *, degraded: bool
     ) -> Decision:
         count = self.local.count(key, limit, policy.window, cost)
-        return Decision(
-            policy,
-            allowed=count.fits or policy.mode != ENFORCE,
-            exceeded=not count.fits,
-            remaining=max(0, limit - count.used),
-            reset_after=count.free,
-            degraded=degraded,
-        )
+        return counted_locally(policy, count, limit, degraded=degraded)
 
     def _note_failure(self, error: RedisError) -> None:
         if self.breaker.record_failure(f"{type(error).__name__}: {error}"):

@@ -80,6 +80,14 @@ class Store:
         """Count a request under a key of our own, as for a client. This needs all that the limiter needs, such as writing."""
         self.ask([(PROBE, f"{PREFIX}{PROBE.name}")], 1)
 
+    def eviction(self) -> str:
+        """Return the ``maxmemory-policy`` of a store that evicts keys; '' for any other and while it does not answer."""
+        try:
+            policy = self.maxmemory_policy()
+        except RedisError:
+            return ""
+        return "" if policy == "noeviction" else policy
+
     def maxmemory_policy(self) -> str:
         """Return what the store does when its memory is full, or '' if it does not say."""
         connection = self._factory.make_connection()

@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import F
 
-from opsconsole.kit import audit, form_versions, reasons
+from opsconsole.kit import audit, form_values, form_versions, reasons
 from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
@@ -99,6 +99,6 @@ def version_of(client: str) -> Version:
     """Return the version of a form that frees this client: when it was freed last."""
     kind = ContentType.objects.get_for_model(RateLimitHour)
     last = LogEntry.objects.filter(content_type=kind, object_id=client).order_by("-pk").first()
-    text = f"{form_versions.shown(last.action_time)} by {audit.who(last)}" if last else "never"
+    text = f"{form_values.shown(last.action_time)} by {audit.who(last)}" if last else "never"
     label = RateLimitHour._meta.label_lower  # noqa: SLF001 - Django documents it
     return form_versions.of_something(label, client, {"freed": Value.of(last and last.pk, text)})

@@ -15,7 +15,8 @@ from redis.exceptions import TimeoutError as StoreTimeoutError
 
 from ratelimits.engine.admissions import NOTHING, Owed
 from ratelimits.engine.decision import Decision
-from ratelimits.engine.store import Engine, local_limit
+from ratelimits.engine.local_counter import local_limit
+from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import Answer, PolicyAndKey, Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, simulated_store

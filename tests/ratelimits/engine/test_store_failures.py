@@ -172,12 +172,12 @@ def test_timeouts_in_the_url_do_not_make_requests_wait() -> None:
 
 
 def test_store_that_evicts_keys_is_named(valkey: embedded.Service) -> None:
-    engine = Engine(Store(valkey.url, timeout=10))
-    assert engine.eviction() == ""
+    store = Store(valkey.url, timeout=10)
+    assert store.eviction() == ""
     with connected(valkey.url) as connection:
         connection.config_set("maxmemory-policy", "allkeys-lru")
-    assert engine.eviction() == "allkeys-lru"
-    assert Engine(Store("redis://127.0.0.1:1")).eviction() == ""
+    assert store.eviction() == "allkeys-lru"
+    assert Store("redis://127.0.0.1:1").eviction() == ""
 
 
 # --- a store that restarts empty, under several processes ---

@@ -1,0 +1,36 @@
+"""The middleware and its order, as the settings pass it on. Nothing of it depends on the environment."""
+
+from __future__ import annotations
+
+MIDDLEWARE = [
+    # Around all others, some of which answer.
+    "opsconsole.body_length.ResponseLengthMiddleware",
+    # Before everything that asks whether the request is secure.
+    "opsconsole.forwarded_scheme.ForwardedSchemeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "opsconsole.health.ProbeMiddleware",
+    "opsconsole.kit.problems.ApiMiddleware",
+    # Before everything that reads a body.
+    "opsconsole.body_length.RequestLengthMiddleware",
+    "opsconsole.unavailable.NotMigratedMiddleware",
+    "opsconsole.kit.request_text.PlainAddressMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "opsconsole.kit.request_text.PlainFormMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "opsconsole.sign_in.proxy_header.ProxySignInMiddleware",
+    "opsconsole.sign_in.sessions.IdleSessionMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "opsconsole.sign_in.lockouts.TooManyMiddleware",
+    # After authentication, because it may count by user. A refused request does not reach what follows.
+    "ratelimits.requests.middleware.RateLimitMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "opsconsole.sign_in.audited.RefusalMiddleware",
+    "opsconsole.database_failures.DatabaseFailureMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # The last one, as django-axes requires: it turns a lock-out into its page.
+    "axes.middleware.AxesMiddleware",
+]
