@@ -20,6 +20,7 @@ from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit, form_versions
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.form_versions import Value, Version, VersionedForm
 from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.reasons import ReasonField
@@ -84,7 +85,9 @@ class RolesAdmin(Ticked, GroupAdmin):
         """Return also who has the role: those who were given it meanwhile would lose it unseen."""
         whole = super()._whole(row)
         members = list(row.user_set.order_by("username").values_list("username", flat=True))
-        return replace(whole, values={**whole.values, "members": Value.of(members)})
+        # Their number only: the page does not show who they are.
+        shown = Value.of(members, exactly(len(members), "user"))
+        return replace(whole, values={**whole.values, "members": shown})
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow only those who hold every permission of the role."""

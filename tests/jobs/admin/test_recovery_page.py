@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from jobs.admin.recovery import recovery_page as page
-from jobs.models import QueueNaming, RecoveryControl, WorkerObservation
+from jobs.models import QueueNaming, RecoveryControl, ServerMark, Sweep, WorkerObservation
 from jobs.operations import previews
 from jobs.recovery import sweeps
 from opsconsole.kit import audit, pauses
@@ -334,3 +335,18 @@ def test_other_pages_link_to_recovery_page(operator: Client) -> None:
         response = operator.get(reverse(f"admin:jobs_recoverycontrol_{name}", args=[1]))
         assert response.headers["Location"] == PAGE
     assert operator.post(PAGE, {"decision": "nonsense"}).headers["Location"] == PAGE
+
+
+def test_page_names_no_job_to_somebody_who_may_not_see_jobs(client: Client) -> None:
+    said = {"Rule check_customer": {"runs": 1, "jobs": [], "said": "Failing row contains (CUST-00417)."}}
+    Sweep.objects.create(mode=MODE.ARMED, finished_at=Now(), details={"refused": said})
+    ServerMark.objects.update_or_create(pk=1, defaults={"signs": ["Worker w1 told of run 3 of job j-1."]})
+    vera = people.viewer()
+    client.force_login(vera)
+    page = client.get(PAGE).content.decode()
+    assert "CUST-00417" in page and "job j-1" in page
+
+    vera.user_permissions.remove(Permission.objects.get(codename="view_job"))
+    page = client.get(PAGE).content.decode()
+    assert "refused to let the last sweep recover 1 run" in page and "seems to have been restored" in page
+    assert "CUST-00417" not in page and "job j-1" not in page
