@@ -16,7 +16,7 @@ from django.core import checks
 
 from opsconsole import secret_strength
 from opsconsole.kit import env, intervals, redis_url_check, schema_version, session_defaults
-from opsconsole.seals import checking, verification
+from opsconsole.seals import checking, state, verification
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
 PREFIX = "OPSCONSOLE_"
@@ -224,11 +224,19 @@ def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[che
 
 @checks.register("seals", deploy=True)
 def check_seals(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
-    """Tell of rows of the audit and the timeline that are not as they were sealed. Only the newest seals are read."""
+    """Tell of rows of the audit and the timeline that are not as they were sealed, or that nothing seals.
+
+    Only the newest seals are read.
+    """
     if not databases or "default" not in databases or schema_version.is_behind():
         return []
     found = dict.fromkeys([*verification.verify_recent().breaks, *checking.known_breaks()])
-    return [
+    unsealed = checks.Warning(
+        "Lines of the audit have waited for more than 10 minutes to be sealed: until then, nothing shows changes of them.",
+        hint="Run the cluster, and resume the schedule 'seals' if it is paused.",
+        id="opsconsole.W011",
+    )
+    return [unsealed] * state.is_behind() + [
         checks.Error(
             each.sentence,
             hint="Run manage.py verify_audit, which reads everything, and follow docs/runbooks/audit-broken.md.",

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.contrib.admin.models import LogEntry
 from django.db import connection
+from django.db.models.functions import Now
 
-from opsconsole.kit.audit_models import AuditSeal
+from opsconsole.kit.audit_models import AuditSeal, UnsealedRange
 from opsconsole.kit.counting import figure, plural
 from opsconsole.seals import checking, rows, sealer
 from opsconsole.seals.verification import Break
@@ -18,6 +20,8 @@ from opsconsole.seals.verification import Break
 MOST_RANGES = 200
 # More waiting rows are shown as "500+".
 MOST_COUNTED = 500
+# The cluster seals each minute, unless it is stopped or the schedule is paused.
+LONGEST_WAIT = timedelta(minutes=10)
 NOUNS = {AuditSeal.Source.AUDIT: "line", AuditSeal.Source.TIMELINE: "event"}
 
 
@@ -41,6 +45,13 @@ def read() -> State:
         events_waiting=_waiting(AuditSeal.Source.TIMELINE),
         breaks=checking.known_breaks(),
     )
+
+
+def is_behind() -> bool:
+    """Tell whether a line of the audit waits for its seal for so long that nothing seals any more."""
+    head = UnsealedRange.objects.filter(source=AuditSeal.Source.AUDIT, last_id=None)
+    sealed_up_to = head.values_list("first_id", flat=True).first() or 1
+    return LogEntry.objects.filter(pk__gte=sealed_up_to, action_time__lt=Now() - LONGEST_WAIT).exists()
 
 
 def _waiting(source: AuditSeal.Source) -> str:

@@ -183,6 +183,17 @@ def test_dropped_month_can_be_left_out(sealed: list[int]) -> None:
     assert [each.kind for each in checking.known_breaks()] == ["altered"]
 
 
+def test_check_tells_that_nothing_seals_any_more(sealed: list[int]) -> None:
+    line()
+    assert check_seals(["default"]) == []
+    tamper(
+        "UPDATE django_admin_log SET action_time = now() - interval '11 minutes' WHERE id > %s", sealed[-1]
+    )
+    assert "opsconsole.W011" in {each.id for each in check_seals(["default"])}
+    sealer.seal()
+    assert "opsconsole.W011" not in {each.id for each in check_seals(["default"])}
+
+
 def test_seal_over_the_end_of_a_dropped_month_is_left_out(sealed: list[int]) -> None:
     first = AuditSeal.objects.filter(source="timeline").order_by("number")[0]
     tamper("DELETE FROM job_events WHERE id = %s", first.first_id)
