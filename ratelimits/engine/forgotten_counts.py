@@ -15,6 +15,12 @@ class StoreAway(OpsConsoleError):
     """What was asked for needs the shared store, which does not answer; the message says what was not done."""
 
 
+ALONE = (
+    "Each process counts for itself (OPSCONSOLE_RATE_LIMIT_STORE=memory), and no other one can make it forget. Nothing was "
+    "freed. Restart the web processes, or wait until the window is over."
+)
+
+
 class Memory(Protocol):
     def forget(self, key: str) -> None: ...
 

@@ -159,7 +159,9 @@ class Engine:
         return self._decide_alone(counted, cost)
 
     def free(self, policies: Sequence[PolicySnapshot], identity: str) -> list[int]:
-        """Forget a client's counts in the store and in this process."""
+        """Forget a client's counts in the store and in this process. Raise ``StoreAway`` where others count for themselves."""
+        if self.store is None and self.processes > 1:
+            raise forgotten_counts.StoreAway(forgotten_counts.ALONE)
         counted = [(policy, f"{PREFIX}{policy.name}:{identity}") for policy in policies]
         return forgotten_counts.forget(self.store, (self.admissions, self.local, self.blocked), counted)
 

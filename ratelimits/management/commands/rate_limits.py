@@ -7,11 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from opsconsole.kit import audit, commands
 from opsconsole.kit.errors import OpsConsoleError
+from ratelimits.engine.forgotten_counts import ALONE
 from ratelimits.models import LimiterControl, Mode, Policy
 from ratelimits.policies import changes, global_switch, wording
 from ratelimits.requests import freed_clients, lockout_check
@@ -130,6 +132,8 @@ class Command(BaseCommand):
         }
 
     def _free(self, options: dict[str, Any]) -> dict[str, Any]:
+        if settings.OPSCONSOLE_RATE_LIMIT_STORE is None:
+            raise CommandError(ALONE)
         by = options["operator"]
         client = freed_clients.key_of(options["client"])
         freed = freed_clients.free(

@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from opsconsole.kit import audit
 from ratelimits.engine import store
+from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.models import LimiterControl, Policy
 from ratelimits.policies import policy_cache
 from tests import people
@@ -182,6 +183,19 @@ def test_other_processes_stop_refusing_a_freed_client(capsys: pytest.CaptureFixt
     memory.add(f"rl:strict:{ADDRESS}", policy, store._engine.clock() + 60)
     policy_cache.refresh()
     assert store.check("strict", ADDRESS).allowed
+
+
+def test_client_is_not_freed_where_each_process_counts_for_itself(settings: Any) -> None:
+    """Free without a shared store: before, the command said that it was done, and no web process had heard of it."""
+    strict = policy_cache.current().get("strict")
+    with pytest.raises(StoreAway, match="Nothing was freed"):
+        store.Engine(None, processes=2).free([strict], ADDRESS)
+    assert store.Engine(None, processes=1).free([strict], ADDRESS) == [0]
+
+    settings.OPSCONSOLE_RATE_LIMIT_STORE = None
+    with pytest.raises(CommandError, match="Nothing was freed"):
+        call_command("rate_limits", "free", ADDRESS, reason="x")
+    assert not LogEntry.objects.exists()
 
 
 def test_client_is_freed_on_its_page_with_a_reason(operator: Client) -> None:
