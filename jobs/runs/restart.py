@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Case, DateTimeField, ExpressionWrapper, F, When
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Now
 
 from jobs.models import Status
 from jobs.models.job import JobQuerySet
+from opsconsole.kit.postgresql.timestamps import far
 
 # The columns that belong to the previous run.
 CLEARED = ("claimed_epoch", "worker_id", "started_at", "completed_at", "not_before")
 
 
 # A deadline of the job's own gives the new run as much time as the last one had, from now on. Without a start of the last
-# run, a deadline that has passed is dropped, and the configured time counts.
+# run, a deadline that has passed is dropped, and the configured time counts. Before version 17, PostgreSQL refuses to
+# subtract infinite times.
 _NEW_DEADLINE = (
-    "CASE WHEN {job}.deadline_at > {job}.started_at"
+    "CASE WHEN {job}.deadline_at > {job}.started_at AND isfinite({job}.deadline_at) AND isfinite({job}.started_at)"
     " THEN statement_timestamp() + ({job}.deadline_at - {job}.started_at)"
     " WHEN {job}.deadline_at > statement_timestamp() THEN {job}.deadline_at END"
 )
@@ -27,7 +29,10 @@ def _new_deadline() -> Case:
     """Return the same as an expression."""
     as_long = ExpressionWrapper(Now() + (F("deadline_at") - F("started_at")), DateTimeField())
     return Case(
-        When(deadline_at__gt=F("started_at"), then=as_long),
+        When(
+            Q(deadline_at__gt=F("started_at")) & ~far("deadline_at") & ~far("started_at"),
+            then=as_long,
+        ),
         When(deadline_at__gt=Now(), then=F("deadline_at")),
         output_field=DateTimeField(),
     )

@@ -14,6 +14,7 @@ from jobs.models import Job, RecoveryControl, Status
 from jobs.recovery import sweeps
 from jobs.runs import heartbeats, lifecycle, observations
 from jobs.runs.lifecycle import Refusal, Refused
+from jobs.runs.restart import restart
 from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.postgresql.timestamps import EARLIEST, LATEST
 from tests.factories import beat, job, run
@@ -73,6 +74,25 @@ def test_run_whose_start_python_cannot_hold_is_recovered_beside_others() -> None
     write("jobs", "started_at", "-infinity")
 
     assert sweeps.sweep("test").requeued == 2
+
+
+@pytest.mark.parametrize("deadline", ["infinity", "2100-01-01"])
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_deadline_stays_where_the_length_of_the_last_run_is_not_known(
+    deadline: str, *, by_hand: bool
+) -> None:
+    stale = run(age=2 * HOUR, silent=HOUR)
+    write("jobs", "started_at", "-infinity")
+    write("jobs", "deadline_at", deadline)
+
+    if by_hand:
+        restart(Job.objects.all())
+    else:
+        sweeps.sweep("test")
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT run_epoch, deadline_at = %s FROM jobs", [deadline])
+        assert cursor.fetchone() == (stale.run_epoch + 1, True)
 
 
 @pytest.mark.parametrize("value", ["infinity", "-infinity"])
