@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.models import Schedule
 
@@ -19,6 +20,8 @@ from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.postgresql.timestamps import far
 
 PAUSED, FOR_EVER = 0, -1
+# How much later than its interval a schedule may be planned: the clocks of hosts differ.
+MOST_AHEAD = timedelta(days=1)
 
 
 def ours() -> QuerySet[Schedule]:
@@ -49,8 +52,17 @@ def _as_in(entries: tuple[Entry, ...]) -> Q:
 
 
 def mend_times() -> None:
-    """Let our schedules be due now whose time is missing or such as Python can't hold ('-infinity')."""
-    ours().filter(far("next_run") | Q(next_run=None)).update(next_run=timezone.now())
+    """Let our schedules be due now whose time is missing, such as Python can't hold ('-infinity'), or much later than planned.
+
+    A clock that was days ahead for a moment would otherwise stop them for as long. The database's clock judges, so that a
+    host with a wrong one does not.
+    """
+    late = (
+        Q(name=each.full_name, next_run__gt=Now() + timedelta(minutes=each.minutes) + MOST_AHEAD)
+        for each in table()
+    )
+    wrong = Q(far("next_run"), Q(next_run=None), *late, _connector=Q.OR)
+    ours().filter(wrong).update(next_run=Now())
 
 
 def sync() -> list[str]:

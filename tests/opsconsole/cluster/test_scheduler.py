@@ -61,12 +61,13 @@ def test_downtime_is_made_up_for_by_one_run(sweep: Schedule) -> None:
     assert (after - began) % timedelta(minutes=2) == timedelta(0)
 
 
-@pytest.mark.parametrize("time", ["-infinity", "infinity", "0044-03-15 BC", None])
-def test_schedule_whose_time_is_missing_or_unreadable_is_due_now(sweep: Schedule, time: str | None) -> None:
+@pytest.mark.parametrize("time", ["-infinity", "infinity", "0044-03-15 BC", "2999-01-01", None])
+def test_schedule_whose_time_is_missing_or_far_away_is_due_now(sweep: Schedule, time: str | None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE django_q_schedule SET next_run = %s::timestamptz WHERE name = %s", [time, SWEEP]
         )
+    scheduler.queue_due()
     scheduler.queue_due()
     assert [task["func"] for task in queued()] == ["jobs.tasks.sweep"]
     schedules.sync()
