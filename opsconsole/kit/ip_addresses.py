@@ -18,6 +18,8 @@ NAT64 = IPv6Network("64:ff9b::/96")
 NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 # Of a network that embeds all of IPv4, or more, nothing can be read.
 EMBEDS_ALL = 96
+# A shorter prefix means a large part of IPv6, and not its translated addresses.
+FEWEST_BITS = 16
 # Where RFC 6052 puts the four bytes for each length of the prefix within NAT64_LOCAL, and where the rest begins, which is zero.
 LAYOUTS = (((6, 7, 9, 10), 11), ((7, 9, 10, 11), 12), ((9, 10, 11, 12), 13))
 
@@ -61,9 +63,16 @@ def plain_network(text: str) -> Network:
 
 
 def embeds_everybody(text: str) -> bool:
-    """Tell whether a network is a whole prefix of translated addresses, which count by their IPv4 addresses instead."""
+    """Tell whether a network holds translated addresses, which count by their IPv4 addresses instead, and is not one of IPv4."""
     network = ip_network(text)
+    if isinstance(network, IPv4Network):
+        return False
+    if network.subnet_of(NAT64_LOCAL):
+        # How long the translator's prefix is, a single address tells and a network does not.
+        return network.num_addresses > 1
     translated = (MAPPED, NAT64, NAT64_LOCAL)
-    return isinstance(network, IPv6Network) and any(
-        network.subnet_of(prefix) and network.prefixlen <= EMBEDS_ALL for prefix in translated
+    return any(
+        (network.subnet_of(prefix) and network.prefixlen <= EMBEDS_ALL)
+        or (prefix.subnet_of(network) and network.prefixlen >= FEWEST_BITS)
+        for prefix in translated
     )

@@ -63,6 +63,11 @@ def test_network_is_read_as_its_addresses_are(written: str, read: str) -> None:
         ("::ffff:0:0/96", True),
         ("64:ff9b:1::/48", True),
         ("64:ff9b::/97", False),
+        ("64:ff9b::/64", True),
+        # Nobody knows which bytes of these are the IPv4 address: they would match no client.
+        ("64:ff9b:1::808:800/120", True),
+        ("64:ff9b:1::808:808", False),
+        ("8.8.8.0/24", False),
         ("::/0", False),
     ],
 )
