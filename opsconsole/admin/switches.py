@@ -116,7 +116,8 @@ def _form(switch: Switch, held: dict[Switch, Pause]) -> ReasonForm:
 
 
 def _locked_version(switch: Switch) -> Version:
-    """Return the version as it is now. An open pause is locked; two that begin at once are decided by the database."""
+    """Return the version as it is now, which nobody else changes until the transaction ends."""
+    pauses.take_turns()
     pause = locked(Pause.objects.active().filter(name=switch.name)).first()
     return _version(switch, pause, Pause.objects.filter(name=switch.name).order_by("-pk")[:1])
 

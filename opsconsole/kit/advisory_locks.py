@@ -20,3 +20,4 @@ class AdvisoryLock(IntEnum):
     RESTORES = 7_340_118
     SEALS = 7_340_119
     RULES = 7_340_121
+    PAUSES = 7_340_122

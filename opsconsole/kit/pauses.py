@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
 from opsconsole.kit import reasons
+from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.models import Pause
 from opsconsole.kit.row_locks import locked
@@ -37,6 +38,12 @@ def active(name: str) -> Pause | None:
     return Pause.objects.active().filter(name=name).first()
 
 
+def take_turns() -> None:
+    """Let decisions about pauses wait for each other until their transactions end: before the first pause there is no row to lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.PAUSES])
+
+
 def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) -> Pause:
     """Pause ``name`` for this long, or until somebody resumes it. A pause in force is replaced.
 
@@ -46,6 +53,7 @@ def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) 
     if lasting is not None and not timedelta(0) < lasting <= LONGEST:
         raise PauseRefused(f"A pause lasts at least a minute and at most {LONGEST.days} days, or has no end.")
     with transaction.atomic():
+        take_turns()
         _end(name, by=by, reason="Replaced by another pause.")
         until = None if lasting is None else Now() + lasting
         begun = Pause(name=name, began_by=by, reason=reason, until=until)
