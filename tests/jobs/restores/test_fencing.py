@@ -216,6 +216,7 @@ class TestAgain:
 
     @pytest.mark.django_db(transaction=True)
     def test_locked_job_is_counted_and_fenced_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        RecoveryControl.objects.get_or_create(pk=1)
         control.arm(OLGA, "tested", None)
         monkeypatch.setattr(row_locks, "WAIT", timedelta(milliseconds=100))
         locked, free = factories.job(), factories.job()
@@ -268,6 +269,7 @@ class TestOperatorTells:
 
     @pytest.mark.django_db(transaction=True)
     def test_locked_job_refuses_no_other(self, tmp_path: Path) -> None:
+        RecoveryControl.objects.get_or_create(pk=1)
         control.arm(OLGA, "tested", None)
         locked, free, waiting = factories.job(), factories.run(), factories.job()
         file = tmp_path / "ids"

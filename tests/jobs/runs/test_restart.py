@@ -40,6 +40,7 @@ def dead(worker: str) -> Job:
         attempts=2,
         recovery_count=1,
         payload={"x": 1},
+        claimed_by_key="4:1",
     )
 
 

@@ -24,7 +24,7 @@ from alerts.models import Monitor
 from jobs.models import JobEvent, RecoveryControl, Sweep
 from jobs.recovery import control
 from jobs.runs.timeline import Actor
-from opsconsole.cluster import task_table
+from opsconsole.cluster import packages, task_table
 from opsconsole.kit.models import ClusterProgress
 from tests import factories
 from tests.conftest import TestQueue
@@ -252,7 +252,8 @@ def test_sigterm_finishes_task_and_leaves_no_process(cluster: Cluster, tmp_path:
     assert (tmp_path / "ended").exists()
     assert Success.objects.filter(func=GATE).exists()
     assert not cluster.mark.pids()
-    assert not OrmQ.objects.exists()
+    # A schedule that came due meanwhile may be queued for the next cluster.
+    assert GATE not in [packages.unpack(row.payload)["func"] for row in OrmQ.objects.all()]
     assert not ClusterProgress.objects.exists()
 
 
