@@ -204,6 +204,13 @@ def test_invalid_addresses_do_not_fail(operator: Client) -> None:
     assert operator.get(reverse("admin:alerts_channel_change", args=["nonsense"])).status_code == 302
 
 
+def queries_of(client: Client, address: str) -> int:
+    banner.memory.clear()
+    with CaptureQueriesContext(connection) as captured:
+        client.get(address)
+    return len(captured)
+
+
 @pytest.mark.usefixtures("rules_without_delay")
 def test_number_of_queries_does_not_grow_with_the_timeline(
     operator: Client, slack: FakeSlack, later: Later
@@ -219,10 +226,8 @@ def test_number_of_queries_does_not_grow_with_the_timeline(
             )
             delivery.deliver()
             later(2)
-        banner.memory.clear()
-        with CaptureQueriesContext(connection) as captured:
-            operator.get(page_of(alert))
-        counts.append(len(captured))
+        # What the process remembers for some seconds may end during any of these requests.
+        counts.append(min(queries_of(operator, page_of(alert)) for _ in range(3)))
     assert counts[0] == counts[1] < 30
 
 
