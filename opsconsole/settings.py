@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from opsconsole import content_security, logs, middleware, paths
 from opsconsole.cluster import configuration
-from opsconsole.kit import database_url, env
+from opsconsole.kit import database_url, env, mapping_file
 
 # Lets Django's generic classes name their types at run time, as in ``ModelAdmin[Job]``.
 django_stubs_ext.monkeypatch()
@@ -114,9 +114,13 @@ OPSCONSOLE_RETRY_BACKOFF_SECONDS = env.seconds("OPSCONSOLE_RETRY_BACKOFF_SECONDS
 OPSCONSOLE_RUN_DEADLINE_SECONDS = env.seconds("OPSCONSOLE_RUN_DEADLINE_SECONDS", 3_600)
 OPSCONSOLE_BEAT_INTERVAL_SECONDS = env.seconds("OPSCONSOLE_BEAT_INTERVAL_SECONDS", 15)
 OPSCONSOLE_BODY_LIMIT_BYTES = env.integer("OPSCONSOLE_BODY_LIMIT_BYTES", 1_048_576, at_most=1_048_576)
-OPSCONSOLE_COLUMNS = env.columns(
-    "OPSCONSOLE_COLUMNS",
-    ("jobs.customer_id", "jobs.package_size", "jobs.priority_level", "worker_heartbeats.last_heartbeat"),
+# How the contract tables are shaped in this database: an object, which ``opsconsole.kit.mapping`` returns.
+OPSCONSOLE_MAPPING = mapping_file.read(
+    env.text("OPSCONSOLE_MAPPING"),
+    env.columns(
+        "OPSCONSOLE_COLUMNS",
+        ("jobs.customer_id", "jobs.package_size", "jobs.priority_level", "worker_heartbeats.last_heartbeat"),
+    ),
 )
 
 # --- dead letters ---

@@ -1,18 +1,18 @@
-"""Contract columns that may have another name in an existing database (setting OPSCONSOLE_COLUMNS)."""
+"""Contract columns that may have another name or type in an existing database."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.conf import settings
 from django.db import models
 
+from opsconsole.kit import mapping
 from opsconsole.kit.bounded_columns import LONGEST_NAME, BoundedName, cut_when_read
 
 
 def column(contract_name: str) -> str:
     """Return the database's name for a contract column, e.g. ``worker_heartbeats.last_heartbeat`` -> ``last_seen``."""
-    mapped: str | None = settings.OPSCONSOLE_COLUMNS.get(contract_name)
-    return mapped or contract_name.partition(".")[2]
+    table, _, name = contract_name.partition(".")
+    return mapping.current().table(table).column(name)
 
 
 class ContractText(BoundedName[str, str]):

@@ -1,0 +1,203 @@
+"""Tests of the mapping: what the file may say, what it means in statements, and how wrong files are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+
+from opsconsole.kit import mapping, mapping_file
+from opsconsole.kit.mapping import Life, Mapping, Time
+from opsconsole.kit.mapping_file import MappingError
+
+WHOLE = """
+[jobs]
+schema = "JobManager"
+table = "Job"
+id_type = "bigint"
+[jobs.columns]
+id = "jobId"
+status = "state"
+customer_id = "customer_id"
+updated_at = false
+[jobs.times]
+created_at = "epoch_milliseconds"
+started_at = "without_zone"
+completed_at = "without_zone:Europe/Berlin"
+[jobs.statuses]
+pending = ["queued", "scheduled"]
+in_progress = ["running"]
+completed = ["completed"]
+failed = ["failed", "it's over"]
+cancelled = []
+quarantined = []
+[jobs.life]
+told_by = "job_column"
+column = "lockedAt"
+[worker_heartbeats]
+table = "order"
+[rate_limit_requests]
+absent = true
+"""
+
+
+def test_nothing_differs_without_a_file() -> None:
+    assert mapping_file.read("", {}) == mapping_file.parse("") == Mapping()
+    nothing = Mapping()
+    assert nothing.unsupported() == []
+    assert [(table.sql, table.aliased, table.db_table) for table in nothing.tables] == [
+        (name, name, name) for name in ("jobs", "worker_heartbeats", "rate_limit_requests")
+    ]
+    assert nothing.jobs.sql_column("status", "job") == "job.status"
+    assert nothing.jobs.is_status("in_progress", of="job") == "job.status = 'in_progress'"
+    assert [nothing.jobs.written(status) for status in mapping.STATUSES] == [*mapping.STATUSES]
+
+
+def test_whole_file_becomes_one_object() -> None:
+    found = mapping_file.parse(WHOLE)
+    jobs = found.jobs
+    assert (jobs.sql, jobs.id_type) == ('"JobManager"."Job"', "bigint")
+    assert jobs.db_table == jobs.sql
+    assert jobs.aliased == '"JobManager"."Job" AS jobs'
+    assert jobs.columns == {"id": "jobId", "status": "state"}
+    assert jobs.sql_column("status", "job") == 'job."state"'
+    assert jobs.sql_column("customer_id") == "customer_id"
+    assert (jobs.has("updated_at"), jobs.has("created_at")) == (False, True)
+    assert jobs.times == {
+        "created_at": Time("epoch_milliseconds"),
+        "started_at": Time("without_zone"),
+        "completed_at": Time("without_zone", "Europe/Berlin"),
+    }
+    assert jobs.life == Life("job_column", "lockedAt")
+    assert (found.worker_heartbeats.sql, found.worker_heartbeats.db_table) == ("order", "order")
+    assert found.rate_limit_requests.absent
+    assert found.table("jobs") is jobs
+
+
+def test_status_words_are_read_and_written() -> None:
+    jobs = mapping_file.parse(WHOLE).jobs
+    assert jobs.is_status("pending") == "\"state\" IN ('queued', 'scheduled')"
+    assert (
+        jobs.is_status("in_progress", "failed", of="j")
+        == "j.\"state\" IN ('running', 'failed', 'it''s over')"
+    )
+    assert jobs.is_status("cancelled") == "false"
+    assert [jobs.status_of(word) for word in ("scheduled", "it's over", "cancelled", "Running")] == [
+        "pending",
+        "failed",
+        "cancelled",
+        "Running",
+    ]
+    assert [jobs.written(status) for status in ("pending", "cancelled", "quarantined")] == [
+        "queued",
+        "failed",
+        "failed",
+    ]
+    without_failed = mapping_file.parse(
+        '[jobs.statuses]\nfailed = []\ncancelled = []\nquarantined = ["dead"]'
+    ).jobs
+    assert [without_failed.written(status) for status in ("failed", "cancelled", "quarantined")] == [
+        None,
+        None,
+        "dead",
+    ]
+
+
+def test_short_form_gives_the_same_object() -> None:
+    short = mapping_file.read(
+        "", {"jobs.customer_id": "client", "worker_heartbeats.last_heartbeat": "last_seen"}
+    )
+    assert short == mapping_file.parse(
+        '[jobs.columns]\ncustomer_id = "client"\n[worker_heartbeats.columns]\nlast_heartbeat = "last_seen"'
+    )
+    with pytest.raises(
+        MappingError, match=r"OPSCONSOLE_COLUMNS can't be used.*customer_id.*both name the column 'x'"
+    ):
+        mapping_file.read("", {"jobs.customer_id": "x", "jobs.priority_level": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("jobs = 1", "[jobs] must be a table of keys and values, not 1."),
+        ("[job]", "It has an unknown key 'job'. Accepted: jobs, worker_heartbeats, rate_limit_requests."),
+        ("[jobs]\nabsent = true", "[jobs] has an unknown key 'absent'."),
+        ("[jobs.columns]\nqueue = 'q'", "[jobs.columns] has an unknown key 'queue'."),
+        ("[jobs]\nschema = ''", "[jobs] schema must be a name of 1 to 63 bytes"),
+        ("[jobs]\ntable = 'a\"b'", "without the characters"),
+        ("[jobs]\ntable = 'a%b'", "without the characters"),
+        ("[jobs]\ntable = 'ääääääääääääääääääääääääääääääää'", "of 1 to 63 bytes"),
+        ("[jobs]\ntable = 'worker_heartbeats'", "[worker_heartbeats] names worker_heartbeats, the table that [jobs] has"),
+        ("[jobs]\nid_type = 'serial'", "[jobs] id_type must be one of uuid, bigint, integer, text, not 'serial'."),
+        ("[jobs.columns]\nid = false", "[jobs.columns] id can't be false"),
+        ("[jobs.columns]\nupdated_at = true", "[jobs.columns] updated_at must be a name, not True."),
+        ("[jobs.columns]\nstatus = 'x'\nid = 'x'", "[jobs.columns] status and id both name the column 'x'."),
+        ("[jobs.columns]\nupdated_at = 'created_at'", "both name the column 'created_at'."),
+        ("[jobs.columns]\nstatus = 'queue'", "status names 'queue', a column that the console adds itself."),
+        ("[jobs.times]\nstatus = 'epoch_seconds'", "[jobs.times] has an unknown key 'status'."),
+        ("[jobs.times]\ncreated_at = 'epoch'", '[jobs.times] created_at must be "without_zone", '),
+        ("[jobs.times]\ncreated_at = 'epoch_seconds:UTC'", "[jobs.times] created_at must be"),
+        ("[jobs.times]\ncreated_at = 'without_zone:'", "[jobs.times] created_at must be"),
+        ("[jobs.times]\ncreated_at = 'without_zone:Mars/Base'", "'Mars/Base', which is no time zone"),
+        ("[jobs.times]\ncreated_at = 'without_zone:../etc'", "'../etc', which is no time zone"),
+        ("[jobs.columns]\nupdated_at = false\n[jobs.times]\nupdated_at = 'epoch_seconds'", "says that there is none."),
+        ("[jobs.statuses]\nerror = ['error']", "[jobs.statuses] has an unknown key 'error'."),
+        ("[jobs.statuses]\nfailed = 'error'", '[jobs.statuses] failed must be a list of words such as ["queued"'),
+        ("[jobs.statuses]\nfailed = [1]", "[jobs.statuses] failed must be a list of words"),
+        ("[jobs.statuses]\nfailed = ['']", "[jobs.statuses] failed must consist of words of 1 to 200 characters."),
+        ("[jobs.statuses]\nin_progress = []", "[jobs.statuses] in_progress is empty. At least one word is needed"),
+        ("[jobs.statuses]\nfailed = ['x', 'x']", "[jobs.statuses] failed names a word twice."),
+        ("[jobs.statuses]\nfailed = ['x']\npending = ['x']", "The word 'x' stands for pending and for failed."),
+        ("[jobs.statuses]\nfailed = ['pending']", "The word 'pending' stands for pending and for failed."),
+        ("[jobs.life]\ntold_by = 'love'", "[jobs.life] told_by must be one of beats, worker_beats, "),
+        ("[jobs.life]\ntold_by = 'job_column'", "[jobs.life] column belongs to told_by"),
+        ("[jobs.life]\ncolumn = 'x'", "[jobs.life] column belongs to told_by"),
+        ("[worker_heartbeats]\nabsent = 'yes'", "[worker_heartbeats] absent must be true or false, not 'yes'."),
+        ("[worker_heartbeats]\nabsent = true\ntable = 'x'", "Leave out the other keys."),
+        ("[jobs", "It is not TOML: "),
+        ("x = " + "[" * 50_000, "It is not TOML: "),
+    ],
+)  # fmt: skip
+def test_wrong_files_are_refused_with_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(MappingError) as refusal:
+        mapping_file.parse(text)
+    assert sentence in str(refusal.value)
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "It can't be read: No such file or directory."),
+        (b"\xff", "It can't be read: it is not text in UTF-8."),
+        (b"#" * 100_001, "It is larger than 100000 bytes."),
+        (b"[jobs", "It is not TOML: "),
+        (WHOLE.encode(), "not supported yet."),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused(tmp_path: Path, content: bytes | None, sentence: str) -> None:
+    path = tmp_path / "mapping.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MappingError) as refusal:
+        mapping_file.read(str(path), {})
+    assert str(refusal.value).startswith(f"OPSCONSOLE_MAPPING names '{path}', which can't be used. ")
+    assert str(refusal.value).endswith(".") and sentence in str(refusal.value)
+
+
+def test_folder_and_both_variables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match="It can't be read: Is a directory"):
+        mapping_file.read(str(tmp_path), {})
+    with pytest.raises(MappingError, match="OPSCONSOLE_MAPPING and OPSCONSOLE_COLUMNS are both set"):
+        mapping_file.read(str(tmp_path), {"jobs.customer_id": "x"})
+
+
+@pytest.mark.parametrize("model", ["jobs.Job", "jobs.WorkerHeartbeat", "ratelimits.RateLimitRequest"])
+def test_columns_of_the_contract_and_of_the_console_are_those_of_the_models(model: str) -> None:
+    found = apps.get_model(model)
+    table = found._meta.db_table
+    assert {field.name for field in found._meta.concrete_fields} == {
+        *mapping.CONTRACT_COLUMNS[table],
+        *mapping.OWN_COLUMNS[table],
+    }
