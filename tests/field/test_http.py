@@ -6,13 +6,13 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import pytest
 
 from tests.field.console import Console
 from tests.field.proxy import Proxy
 from tests.field.visitor import FORM, Visitor
+from tests.responses import next_response, whole_response
 
 JSON = {"Content-Type": "application/json"}
 NEW_JOB = json.dumps({"customer_id": "c-1", "package_size": 3})
@@ -113,9 +113,9 @@ def test_pipelined_answer_after_each_error_is_whole(console: Console) -> None:
             plain.sendall(b"".join(as_sent(*each) + PROBE for each in errors) + last)
             with plain.makefile("rb") as received:
                 for method, path, _, _, status in errors:
-                    assert (*next_response(received)[:1], method, path) == (status, method, path)
-                    assert next_response(received) == (200, b"ok"), path
-                assert next_response(received) == (200, b"ok")
+                    assert (next_response(received).status, method, path) == (status, method, path)
+                    assert next_response(received).body == b"ok", path
+                assert next_response(received).body == b"ok"
                 assert received.read() == b""
 
 
@@ -129,14 +129,6 @@ def as_sent(method: str, path: str, body: str | None, headers: dict[str, str], _
         body or "",
     ]
     return "\r\n".join(lines).encode()
-
-
-def next_response(received: BinaryIO) -> tuple[int, bytes]:
-    """Return the status and the body of the response that starts here."""
-    status = received.readline().split()
-    assert status[0] == b"HTTP/1.1", status
-    headers = http.client.parse_headers(received)
-    return int(status[1]), received.read(int(headers["Content-Length"]))
 
 
 def test_answers_to_head_have_no_body(proxy: Proxy) -> None:
@@ -155,11 +147,6 @@ def test_pipelined_responses_arrive_in_order(proxy: Proxy) -> None:
     last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", proxy.console), timeout=10) as plain:
         plain.sendall(request + last)
-        received = b""
-        while piece := plain.recv(65_536):
-            received += piece
-    head, _, rest = received.partition(b"\r\n\r\n")
-    lines = [line.lower() for line in head.split(b"\r\n")]
-    [length] = [int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")]
-    assert json.loads(rest[:length])["status"] == 404
-    assert rest[length:].startswith(b"HTTP/1.1 200")
+        assert json.loads(whole_response(plain).body)["status"] == 404
+        assert whole_response(plain).body == b"ok"
+        assert plain.recv(1) == b""

@@ -6,7 +6,10 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
+
+from tests.waiting import wait_until
 
 # A slow request waits for it.
 released = threading.Event()
@@ -15,11 +18,16 @@ PROCESSES = "OPSCONSOLE_WEB_PROCESSES"
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Tell what the server says about the request; ``/big`` is large, and ``/slow`` takes a second or until released."""
+    """Tell what the server says about the request.
+
+    ``/big`` is large; ``/slow`` takes a second or until released; ``/held?FILE`` takes until the file exists.
+    """
     body = environ["wsgi.input"].read()
     path = environ["PATH_INFO"]
     if path == "/slow":
         released.wait(1)
+    elif path == "/held":
+        wait_until(Path(environ["QUERY_STRING"]).exists, timeout=60)
     told = {name: value for name, value in environ.items() if isinstance(value, str | bool)}
     told |= {"body": body.decode("latin-1"), PROCESSES: os.environ.get(PROCESSES, "")}
     answer = BIG if path == "/big" else json.dumps(told).encode()
