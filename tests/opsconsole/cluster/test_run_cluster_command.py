@@ -233,10 +233,8 @@ def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Pat
         swept = Sweep.objects.count()
         wait_until(lambda: Sweep.objects.finished().count() >= swept + 2, BACK_SECONDS)
         dead = factories.run(silent=timedelta(0))
-        began = time.monotonic()
-        wait_until(lambda: JobEvent.objects.filter(job=dead, kind="recovered").exists(), 2 * SECONDS)
         # The threshold, the interval, and what a busy machine needs.
-        assert time.monotonic() - began < 20 + 5 + 10
+        wait_until(lambda: JobEvent.objects.filter(job=dead, kind="recovered").exists(), 20 + 5 + 40)
         assert Monitor.objects.get(pk="sweep").interval == timedelta(seconds=5)
         wait_until(Monitor.objects.filter(name__startswith="dead letter check").exists, SECONDS)
 

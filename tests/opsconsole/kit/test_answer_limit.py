@@ -10,7 +10,10 @@ from opsconsole.kit.answer_limit import AnswerLimit
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from tests.waiting import wait_until
 
-SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(5)%' AND state = 'active'"
+SLEEPING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep(5)%' AND state = 'active'"
+)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -115,7 +115,7 @@ def test_processes_share_a_limit_while_other_policies_are_edited(
             headers_seen.append(
                 ProxiedClient(path, f"198.51.100.{len(headers_seen) % 250}").get(view)[1]["RateLimit-Policy"]
             )
-            assert time.monotonic() - edited < 10
+            assert time.monotonic() - edited < 60
         # The counts are kept: 100 of the 200 are used.
         assert ProxiedClient(path, "203.0.113.7").get(view)[1]["RateLimit"].startswith('"standard";r=99;')
 
