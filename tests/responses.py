@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
+
+Stream: TypeAlias = BinaryIO | socket.SocketIO
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Response:
     body: bytes
 
 
-def next_response(received: BinaryIO) -> Response:
+def next_response(received: Stream) -> Response:
     """Read the response to a GET or POST that starts here, and nothing of what follows it."""
     version, status, *_ = received.readline().split() or (b"nothing", b"0")
     assert version == b"HTTP/1.1", version
@@ -34,7 +36,7 @@ def whole_response(client: socket.socket) -> Response:
         return next_response(received)
 
 
-def _chunks(received: BinaryIO) -> list[bytes]:
+def _chunks(received: Stream) -> list[bytes]:
     chunks = [b"start"]
     while chunks[-1]:
         chunks.append(_exactly(received, int(received.readline(), 16)))
@@ -42,7 +44,7 @@ def _chunks(received: BinaryIO) -> list[bytes]:
     return chunks[1:]
 
 
-def _exactly(received: BinaryIO, length: int) -> bytes:
+def _exactly(received: Stream, length: int) -> bytes:
     body = b""
     while len(body) < length:
         piece = received.read(length - len(body))

@@ -51,7 +51,7 @@ def page(
         "title": "Locked out for a while",
         "sentence": _SENTENCES[lockout.scope if lockout else "pair"],
         "left": spell(left),
-        "refused_code": second_factor.refusal(verdict.lockout) if verdict and not verdict.device else "",
+        "refused_code": second_factor.refusal(verdict) if verdict and not verdict.device else "",
         "second_factor": settings.OPSCONSOLE_SECOND_FACTOR != "off",
         "username": (credentials or {}).get("username") or "",
         "next": request.POST.get("next", ""),

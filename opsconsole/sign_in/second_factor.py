@@ -1,8 +1,9 @@
 """The second factor: a token from an authenticator app (TOTP, RFC 6238), or one of eight backup codes.
 
 django-otp stores the secrets. This module decides when a second factor is required. Wrong codes are counted as failed
-log-ins are (``opsconsole.sign_in.failures``), not per device: somebody who only knows the password can't lock out the
-owner, whose browser is known. A secret that is being set up is kept in the session that asked for it, and nowhere else.
+log-ins are (``opsconsole.sign_in.failures``), not per device, and a lock-out only asks for what can't be guessed
+(``opsconsole.sign_in.codes``): somebody who knows the password can't lock out the owner of the device. A secret that is
+being set up is kept in the session that asked for it, and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.http import HttpRequest
-from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
+from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp.util import random_hex
 
 from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.durations import spell
 from opsconsole.kit.row_locks import locked
-from opsconsole.sign_in import failures, known_browsers, refusals
+from opsconsole.sign_in import codes, failures, known_browsers, refusals
 from opsconsole.sign_in.failures import Lockout, Source
 
-BACKUP_CODES = 8
-DIGITS = 6
 WRONG = "That code is wrong. It changes every 30 seconds."
+INSTEAD = (
+    "You need not wait: enter a code of your app and then the next one that it shows, such as 123456 654321, "
+    "or one of your backup codes."
+)
 # The secret that is being set up, in the session; it must be confirmed within this many seconds.
 PENDING = "pending_second_factor"
 PENDING_SECONDS = 1_800
@@ -44,10 +47,11 @@ class MaybeProved(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The device that accepted a code, or None. ``lockout``: how long no further code is accepted from there."""
+    """The device that accepted a code, or None. ``lockout``: how long no single code of the app is looked at from there."""
 
     device: Any = None
     lockout: Lockout | None = None
+    was_checked: bool = True
 
 
 def missing(request: HttpRequest) -> bool:
@@ -78,14 +82,14 @@ def confirm(request: HttpRequest, token: str) -> list[str]:
         # Two sessions of one user take turns, so that only the first gets its device.
         _lock(request.user)
         device = pending(request)
-        if has_device(request.user) or not device.verify_token(_plain(token)):
+        if has_device(request.user) or not device.verify_token(codes.plain(token)):
             # django-otp stores a device also to count a wrong token.
             transaction.set_rollback(True)
             return []
-        codes = _backup_codes(request.user)
+        backup_codes = codes.new_backup_codes(request.user)
     del request.session[PENDING]
     django_otp.login(request, device)
-    return codes
+    return backup_codes
 
 
 def verify(request: HttpRequest, token: str) -> Verdict:
@@ -109,15 +113,19 @@ def judge_early(request: HttpRequest, username: str, token: str) -> Verdict:
     return _judge(request, user or AnonymousUser(), source, token)
 
 
-def refusal(lockout: Lockout | None) -> str:
+def refusal(verdict: Verdict) -> str:
     """Return what a person is told about a code that was not accepted."""
-    if lockout is None:
-        return WRONG
-    where = {
-        "browser": "in this browser",
-        "user": "for this user today, in browsers that are new to the console",
-    }.get(lockout.scope, "from this address")
-    return f"Too many wrong codes were entered {where}. You can try again in {spell(lockout.left)}."
+    sentences = [WRONG] if verdict.was_checked else []
+    if verdict.lockout:
+        where = {
+            "browser": "in this browser",
+            "user": "for this user today, in browsers that are new to the console",
+        }.get(verdict.lockout.scope, "from this address")
+        sentences += [
+            f"Too many wrong codes were entered {where}. You can try again in {spell(verdict.lockout.left)}.",
+            INSTEAD,
+        ]
+    return " ".join(sentences)
 
 
 def remove(user: User | AnonymousUser) -> bool:
@@ -140,44 +148,37 @@ def delete_unconfirmed() -> None:
 
 
 def _judge(request: HttpRequest, user: User | AnonymousUser, source: Source, token: str) -> Verdict:
-    verdict = _verdict(request, user, source, token)
+    verdict = _verdict(request, user, source, codes.plain(token))
     if not verdict.device:
         refusals.count(Refusal.Kind.LOG_IN, who=source.username, address=source.address)
     return verdict
 
 
-def _verdict(request: HttpRequest, user: User | AnonymousUser, source: Source, token: str) -> Verdict:
+def _verdict(request: HttpRequest, user: User | AnonymousUser, source: Source, code: str) -> Verdict:
+    """Judge a code. What can't be guessed is looked at during a lock-out, too; wrong codes then count no further."""
+    if refused := _refused(user, source, code):
+        return refused
     with transaction.atomic():
         # Codes for one user are judged one after the other, so that parallel guesses are counted as well.
         _lock(user)
-        if lockout := failures.lockout(source):
-            return Verdict(lockout=lockout)
-        device = _matching(user, _plain(token))
-        if device:
+        if refused := _refused(user, source, code):
+            return refused
+        if device := codes.use(user, code):
             failures.forget(source)
             return Verdict(device)
         failures.count(source, request.path)
         return Verdict(lockout=failures.lockout(source))
 
 
-def _matching(user: User | AnonymousUser, token: str) -> Any:
-    kind = TOTPDevice if token.isdecimal() and len(token) == DIGITS else StaticDevice
-    device = locked(kind.objects.filter(user_id=user.pk, confirmed=True)).first()
-    return device if device is not None and device.verify_token(token) else None
+def _refused(user: User | AnonymousUser, source: Source, code: str) -> Verdict | None:
+    """Return the refusal during a lock-out, or None where the code must be judged. Asked before any lock is taken."""
+    is_guessable = codes.is_guessable(code)
+    if not is_guessable and codes.is_right(user, code):
+        return None
+    lockout = failures.lockout(source)
+    return Verdict(lockout=lockout, was_checked=not is_guessable) if lockout else None
 
 
 def _lock(user: User | AnonymousUser) -> None:
     if user.pk is not None:
         locked(get_user_model().objects.filter(pk=user.pk)).first()
-
-
-def _backup_codes(user: User | AnonymousUser) -> list[str]:
-    StaticDevice.objects.filter(user_id=user.pk).delete()
-    device = StaticDevice.objects.create(user_id=user.pk, name="Backup codes", confirmed=True)
-    codes = [StaticToken.random_token() for _ in range(BACKUP_CODES)]
-    StaticToken.objects.bulk_create([StaticToken(device=device, token=code) for code in codes])
-    return codes
-
-
-def _plain(token: str) -> str:
-    return "".join(token.split()).lower()

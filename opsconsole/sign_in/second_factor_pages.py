@@ -40,7 +40,7 @@ def prove(request: HttpRequest) -> HttpResponse:
         verdict = second_factor.verify(request, request.POST.get("token", ""))
         if verdict.device:
             return redirect(_next(request))
-        messages.error(request, second_factor.refusal(verdict.lockout))
+        messages.error(request, second_factor.refusal(verdict))
         lockout = verdict.lockout
     response = _page(request, "admin/second_factor/prove.html", "Second factor", next=_next(request))
     if lockout:
@@ -90,7 +90,7 @@ def remove(request: HttpRequest) -> HttpResponse:
         return redirect("second_factor")
     verdict = second_factor.verify(request, request.POST.get("token", ""))
     if not verdict.device:
-        messages.error(request, second_factor.refusal(verdict.lockout))
+        messages.error(request, second_factor.refusal(verdict))
         return redirect("second_factor")
     second_factor.remove(request.user)
     _log(request, "Removed the second factor.")

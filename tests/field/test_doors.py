@@ -10,9 +10,13 @@ from functools import partial
 from urllib.parse import urlencode
 
 import pytest
+from django.contrib.auth.models import User
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from opsconsole.sign_in import failures
 from tests.field.console import NAME, PASSWORD, Console, Serve
 from tests.field.visitor import FORM, TOKEN, Answer, Visitor
+from tests.opsconsole.sign_in.test_second_factor import token_of
 from tests.serving import gunicorn, uvicorn
 
 # Each address of this network is a client of its own; only nginx connects from 127.0.0.1.
@@ -128,11 +132,29 @@ def test_storm_keeps_out_no_browser_that_is_known(console: Console, serve: Serve
             with visit() as latecomer:
                 answer = latecomer.log_in(NAME, PASSWORD)
                 assert answer.status == 429 and "locked out" in answer.text.lower()
+                assert_second_factor_opens(console, latecomer)
             # All but the first few were refused without a look at the password, and left no row.
             assert guesses[429] >= GUESSES - 2 * THREADS
             failed = counted(console)
             assert sum(failed.values()) <= 2 * THREADS, failed
             console.database.sql("DELETE FROM axes_accessattempt")
+
+
+def assert_second_factor_opens(console: Console, visitor: Visitor) -> None:
+    """Enter a code of the app, which is not looked at any more after others' wrong ones, and then two in a row."""
+    with console.database.as_default():
+        device = TOTPDevice.objects.create(user=User.objects.get(username=NAME), confirmed=True)
+        for number in range(failures.CODES_PER_DAY):
+            failures.count(failures.source_of(failures.EARLY_CODE, NAME, f"203.0.113.{number}"), LOGIN)
+    older, newer = token_of(device, ahead=-1), token_of(device)
+    right = {"username": NAME, "password": PASSWORD}
+    refused = visitor.post(LOGIN, right | {"token": newer})
+    assert refused.status == 429 and "You need not wait" in refused.text
+    assert visitor.post(LOGIN, right | {"token": f"{older} {newer}"}).status == 302
+    assert visitor.get("/admin/").status == 200
+    console.database.sql(
+        "DELETE FROM otp_totp_totpdevice; DELETE FROM axes_accessattempt WHERE user_agent ~ 'first'"
+    )
 
 
 @contextmanager
@@ -164,6 +186,6 @@ def counted(console: Console) -> dict[tuple[str, str], int]:
         "SELECT coalesce(json_agg(json_build_array(username, host(ip_address), failures_since_start)), '[]') FROM axes_accessattempt"
     )
     found: Counter[tuple[str, str]] = Counter()
-    for username, address, failures in rows:
-        found[username, address] += failures
+    for username, address, times in rows:
+        found[username, address] += times
     return dict(found)

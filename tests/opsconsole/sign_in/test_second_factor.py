@@ -25,7 +25,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit
 from opsconsole.kit.audit_models import Refusal
-from opsconsole.sign_in import second_factor, sessions
+from opsconsole.sign_in import codes, failures, second_factor, sessions
 from opsconsole.sign_in.session_store import STARTED
 from tests import people
 from tests.sending import versions_on
@@ -67,8 +67,8 @@ def set_up(client: Client) -> list[str]:
 
 def test_set_up_second_factor_and_sign_in_with_it(client: Client, olga: User) -> None:
     log_in(client, olga)
-    codes = set_up(client)
-    assert len(codes) == 8
+    backup_codes = set_up(client)
+    assert len(backup_codes) == 8
     assert client.get(JOBS).status_code == 200
 
     client.logout()
@@ -130,7 +130,7 @@ def test_guesser_with_the_password_does_not_lock_out_the_owner(client: Client, o
 
 def test_codes_are_bounded_over_all_clients_and_sessions(client: Client, olga: User) -> None:
     log_in(client, olga)
-    codes = set_up(client)
+    set_up(client)
     statuses = []
     for number in range(6):
         guesser = Client(REMOTE_ADDR=f"203.0.113.{number}")
@@ -140,11 +140,55 @@ def test_codes_are_bounded_over_all_clients_and_sessions(client: Client, olga: U
     AccessAttempt.objects.update(attempt_time=Now() - timedelta(hours=23))
     latest = Client(REMOTE_ADDR="198.51.100.1")
     log_in(latest, olga)
-    refused = latest.post(PROVE, {"token": codes[0]})
+    right = token_of(TOTPDevice.objects.get(), ahead=1)
+    refused = latest.post(PROVE, {"token": right})
     assert refused.status_code == 429 and "for this user today" in refused.content.decode()
 
     AccessAttempt.objects.update(attempt_time=Now() - timedelta(hours=25))
-    assert latest.post(PROVE, {"token": codes[0]}).status_code == 302
+    assert latest.post(PROVE, {"token": right}).status_code == 302
+
+
+@pytest.mark.parametrize("step", ["first", "second"])
+def test_strangers_never_keep_out_who_has_both_factors(olga: User, step: str) -> None:
+    """They guess at this user in all ways, also from the same address and with the password; the browser is a new one."""
+    device = TOTPDevice.objects.create(user=olga, confirmed=True)
+    backup_codes = codes.new_backup_codes(olga)
+    kinds = [failures.CODE, failures.EARLY_CODE] + [failures.PASSWORD] * (step == "first")
+    for address in ("127.0.0.1", *(f"203.0.113.{number}" for number in range(12))):
+        for kind in kinds:
+            for _ in range(5):
+                failures.count(failures.source_of(kind, olga.username, address), "/")
+
+    def enter(token: str) -> tuple[str, int]:
+        browser = Client()
+        right = {"username": olga.username, "password": people.PASSWORD}
+        answer = browser.post(reverse("admin:login"), right)
+        assert answer.status_code == (429 if step == "first" else 302)
+        address, fields = (PROVE, {}) if step == "second" else (reverse("admin:login"), right)
+        text = browser.post(address, {"token": token, **fields}).content.decode()
+        return text, browser.get(JOBS).status_code
+
+    older, newer = token_of(device, ahead=-1), token_of(device)
+    refused = [newer, f"{newer}{older}", f"{older}000000", "a" * codes.BACKUP_CODE_CHARACTERS, ""]
+    assert {enter(token)[1] for token in refused} == {302}
+    assert "a code of your app and then the next one" in enter(newer)[0]
+    assert "It changes every 30 seconds. Too many" in enter(f"{newer}{older}")[0]
+    two = f"{older} {newer}"
+    entered = [enter(token)[1] for token in (two, two, backup_codes[0], backup_codes[0], backup_codes[1])]
+    assert entered == [200, 302, 200, 302, 200]
+
+
+def test_two_codes_must_follow_each_other_and_be_recent(olga: User) -> None:
+    device = TOTPDevice.objects.create(user=olga, confirmed=True)
+    right = [
+        (first, second)
+        for first in range(-4, 5)
+        for second in range(-4, 5)
+        if codes.is_right(olga, token_of(device, ahead=first) + token_of(device, ahead=second))
+    ]
+    # A step may have ended since the first pair was computed.
+    assert right[:2] in ([(-2, -1), (-1, 0)], [(-1, 0), (0, 1)]) and len(right) <= 4
+    assert all(second == first + 1 for first, second in right)
 
 
 def test_known_browser_guesses_codes_within_its_own_limit(client: Client, olga: User) -> None:
@@ -178,7 +222,7 @@ def test_second_factor_opens_a_lockout_by_others(client: Client, olga: User) -> 
 
 def test_codes_without_the_password_keep_nobody_out_who_has_it(client: Client, olga: User) -> None:
     log_in(client, olga)
-    codes = set_up(client)
+    backup_codes = set_up(client)
     wrong = {"username": olga.username, "password": "wrong"}
     for number in range(5):
         guesser = Client(REMOTE_ADDR=f"203.0.113.{number}")
@@ -187,20 +231,20 @@ def test_codes_without_the_password_keep_nobody_out_who_has_it(client: Client, o
     owner = Client(REMOTE_ADDR="198.51.100.1")
     log_in(owner, olga)
 
-    assert owner.post(PROVE, {"token": codes[0]}).status_code == 302
+    assert owner.post(PROVE, {"token": backup_codes[0]}).status_code == 302
 
 
 def test_code_does_not_open_a_lockout_to_password_guessing(client: Client, olga: User) -> None:
     log_in(client, olga)
-    codes = set_up(client)
+    backup_codes = set_up(client)
     login = reverse("admin:login")
     wrong = {"username": olga.username, "password": "wrong"}
     for _ in range(5):
         Client().post(login, wrong)
 
-    answers = [Client().post(login, wrong | {"token": code}).status_code for code in codes[:5]]
+    answers = [Client().post(login, wrong | {"token": code}).status_code for code in backup_codes[:5]]
     assert answers == [200] * 4 + [429]
-    right = wrong | {"password": people.PASSWORD, "token": codes[5]}
+    right = wrong | {"password": people.PASSWORD, "token": backup_codes[5]}
     assert Client().post(login, right).status_code == 429
     # It was not even looked at.
     assert StaticToken.objects.count() == 3
@@ -255,11 +299,11 @@ def test_token_that_confirmed_the_device_is_used_up(client: Client, olga: User) 
 def test_sessions_of_a_removed_device_need_the_new_one(client: Client, olga: User) -> None:
     other = Client()
     log_in(client, olga)
-    codes = set_up(client)
+    backup_codes = set_up(client)
     log_in(other, olga)
-    other.post(PROVE, {"token": codes[0]})
+    other.post(PROVE, {"token": backup_codes[0]})
     assert other.get(JOBS).status_code == 200
-    client.post(reverse("second_factor_remove"), {"token": codes[1]})
+    client.post(reverse("second_factor_remove"), {"token": backup_codes[1]})
     set_up(client)
 
     assert other.get(JOBS, follow=True).redirect_chain[-1][0].startswith(PROVE)
@@ -311,9 +355,9 @@ def test_qr_code_shows_only_own_unconfirmed_device(client: Client, olga: User) -
 
 def test_removal_requires_code(client: Client, olga: User) -> None:
     log_in(client, olga)
-    codes = set_up(client)
+    backup_codes = set_up(client)
 
-    client.post(reverse("second_factor_remove"), {"token": codes[0]})
+    client.post(reverse("second_factor_remove"), {"token": backup_codes[0]})
 
     assert not TOTPDevice.objects.exists()
     changes = LogEntry.objects.exclude(change_message="Logged in.").order_by("pk")
@@ -342,11 +386,11 @@ def test_administrator_removes_a_lost_one_with_a_reason(client: Client, olga: Us
 
 def test_redirect_after_sign_in_stays_on_site(client: Client, olga: User) -> None:
     log_in(client, olga)
-    codes = set_up(client)
+    backup_codes = set_up(client)
     client.logout()
     log_in(client, olga)
 
-    answer = client.post(PROVE, {"token": codes[0], "next": "https://evil.example/"})
+    answer = client.post(PROVE, {"token": backup_codes[0], "next": "https://evil.example/"})
 
     assert answer.headers["Location"] == INDEX
 
