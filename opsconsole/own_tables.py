@@ -12,6 +12,7 @@ from psycopg.errors import LockNotAvailable
 
 from jobs.inspection import names
 from opsconsole.kit import inherited_grants, own_schema
+from opsconsole.kit.inherited_grants import Grant
 
 # Tries that hardly wait, and then some that wait for a shorter time than others wait before they look for a deadlock.
 TRIES, PATIENT_TRIES, PAUSE_SECONDS = 40, 10, 0.1
@@ -160,15 +161,32 @@ def _let_in(target: str, oids: list[int], runtime_role: str) -> list[str]:
     with connection.cursor() as cursor:
         for role in sorted(users):
             cursor.execute(f"GRANT USAGE ON SCHEMA {own_schema.quoted(target)} TO {role}")
-        cursor.execute("SELECT quote_ident(%s)", [runtime_role])
-        return sorted(users - {cursor.fetchone()[0]})
+    return sorted(users - {_quoted_role(runtime_role)})
 
 
 def close(runtime_role: str) -> None:
     """Take back what default privileges gave to others on the console's own tables, sequences and functions.
 
-    What an earlier version created is meant: since then nothing is inherited. ``runtime_role`` keeps what it has.
+    What an earlier version created is meant: since then nothing is inherited. What was granted by name stays, and
+    ``runtime_role`` keeps what it has.
     """
+    own, kept = _objects(), _quoted_role(runtime_role)
+    found = inherited_grants.inherited(connection, own, peers=own)
+    inherited_grants.take_back(connection, [grant for grant in found if grant.grantee != kept])
+
+
+def grants_of_others(runtime_role: str) -> list[Grant]:
+    """Return what others than the owner and the console's role may do with what belongs to the console."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regprocedure(name)::oid::bigint FROM unnest(%s::text[]) AS name", [CALLED])
+        functions = [oid for (oid,) in cursor.fetchall() if oid is not None]
+    kept = _quoted_role(runtime_role)
+    found = inherited_grants.grants(connection, [*_objects(), *functions])
+    return [grant for grant in found if grant.grantee != kept]
+
+
+def _objects() -> list[int]:
+    """Return the oids of the console's own tables, and of their sequences and functions."""
     source = names.history_place()
     with connection.cursor() as cursor:
         cursor.execute(_TABLES, {"source": source, "tables": list(names.own_tables())})
@@ -177,8 +195,10 @@ def close(runtime_role: str) -> None:
         sequences = [oid for (oid,) in cursor.fetchall()]
         cursor.execute(_FUNCTIONS, {"source": source, "oids": tables})
         functions = [oid for oid, _ in cursor.fetchall()]
-        cursor.execute("SELECT quote_ident(%s)", [runtime_role])
-        kept = cursor.fetchone()[0]
-    inherited = inherited_grants.named_by_defaults(connection) | {"PUBLIC"}
-    found = inherited_grants.grants(connection, tables + sequences + functions)
-    inherited_grants.revoke(connection, [grant for grant in found if grant.grantee in inherited - {kept}])
+    return [*tables, *sequences, *functions]
+
+
+def _quoted_role(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT quote_ident(%s)", [name])
+        return str(cursor.fetchone()[0])

@@ -39,10 +39,12 @@ class Supabase:
         self.database = database
         self.strangers = {name: f"{name}_{database.name}" for name in STRANGERS}
         self.owner, self.runtime = f"owner_{database.name}", f"runtime_{database.name}"
+        # Of programs that use SQL. Nothing is given to them at first.
+        self.worker, self.reader = f"worker_{database.name}", f"reader_{database.name}"
 
     @property
     def roles(self) -> list[str]:
-        return [*self.strangers.values(), self.owner, self.runtime]
+        return [*self.strangers.values(), self.owner, self.runtime, self.worker, self.reader]
 
     def create(self) -> None:
         given = ", ".join(self.strangers.values())

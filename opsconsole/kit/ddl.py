@@ -17,7 +17,7 @@ from django.db import OperationalError, transaction
 from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
 
-from opsconsole.kit import inherited_grants, own_schema
+from opsconsole.kit import function_grants, inherited_grants, own_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -139,7 +139,7 @@ class ReplaceFunction(Operation):
     statement, with ``{schema}`` for the schema of the table ``beside`` and ``{search_path}`` for the path to pin.
 
     Whoever was granted the replaced function by name may execute the new one; nobody else may, neither PUBLIC nor roles
-    that default privileges name. ``inherited``: those roles lose it also if the replaced function is the console's own.
+    that have it by default privileges. ``inherited``: those roles lose it also if the replaced function is the console's own.
     Reversing restores ``before``, the statement of an earlier migration, or drops the function.
     """
 
@@ -180,18 +180,12 @@ class ReplaceFunction(Operation):
         with transaction.atomic(using=connection.alias):
             schema, search_path = self._place(connection)
             routine = f"{schema}.{self.name}({self.arguments})"
-            allowed = self._grantees(connection, routine)
-            if self.inherited:
-                allowed -= inherited_grants.named_by_defaults(connection)
+            allowed = function_grants.by_name(connection, routine, inherited=self.inherited)
             schema_editor.execute(f"DROP ROUTINE IF EXISTS {routine}")
             create = self._qualified(statement.format(schema=schema, search_path=search_path), connection)
             schema_editor.execute(create, params=None)
             schema_editor.execute(f"ALTER FUNCTION {routine} SECURITY DEFINER")
-            for role in ["PUBLIC", *sorted(self._grantees(connection, routine))]:
-                schema_editor.execute(f"REVOKE ALL ON FUNCTION {routine} FROM {role}")
-            for role in sorted(allowed):
-                schema_editor.execute(f"GRANT EXECUTE ON FUNCTION {routine} TO {role}")
-            self._keep_grants(schema_editor, routine)
+            function_grants.settle(schema_editor, routine, allowed)
 
     def database_backwards(
         self,
@@ -235,23 +229,6 @@ class ReplaceFunction(Operation):
             for table, schema in cursor.fetchall():
                 statement = re.sub(rf"\bFROM {table}\b", f"FROM {schema}.{table}", statement)
         return statement
-
-    def _grantees(self, connection: BaseDatabaseWrapper, routine: str) -> set[str]:
-        """Return the roles, other than the owner, that were granted the function by name, quoted."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT DISTINCT quote_ident(rolname) FROM pg_proc, aclexplode(proacl) JOIN pg_roles r ON r.oid = grantee"
-                " WHERE pg_proc.oid = to_regprocedure(%s) AND grantee <> proowner",
-                [routine],
-            )
-            return {role for (role,) in cursor.fetchall()}
-
-    def _keep_grants(self, schema_editor: BaseDatabaseSchemaEditor, routine: str) -> None:
-        creations: inherited_grants.Creations | None = getattr(schema_editor, "creations", None)
-        if creations:
-            with schema_editor.connection.cursor() as cursor:
-                cursor.execute("SELECT to_regprocedure(%s)::oid::bigint", [routine])
-                creations.keep("ROUTINE", cursor.fetchone()[0])
 
 
 def _exists(connection: BaseDatabaseWrapper, relation: str) -> bool:

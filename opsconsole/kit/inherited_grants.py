@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _PATH = "WITH path AS (SELECT oid AS schema, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))"
 _OBJECTS = """
 SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, oid, relowner AS owner, relacl AS acl,
-       quote_ident(nspname) || '.' || quote_ident(relname) AS name
+       quote_ident(nspname) || '.' || quote_ident(relname) AS name, schema
   FROM pg_class JOIN path ON schema = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 UNION ALL
 SELECT 'ROUTINE', oid, proowner, coalesce(proacl, acldefault('f', proowner)),
-       quote_ident(nspname) || '.' || quote_ident(proname) || '(' || pg_get_function_identity_arguments(oid) || ')'
+       quote_ident(nspname) || '.' || quote_ident(proname) || '(' || pg_get_function_identity_arguments(oid) || ')', schema
   FROM pg_proc JOIN path ON schema = pronamespace
 UNION ALL
-SELECT 'SCHEMA', schema, nspowner, nspacl, quote_ident(nspname) FROM path
+SELECT 'SCHEMA', schema, nspowner, nspacl, quote_ident(nspname), NULL FROM path
 """
 _PRESENT = f"{_PATH} SELECT kind, oid::bigint FROM ({_OBJECTS}) AS object"  # noqa: S608 - constants
 _COLUMNS = (
@@ -43,11 +43,45 @@ SELECT kind, object.oid::bigint, object.name, coalesce(quote_ident(rolname), 'PU
  CROSS JOIN LATERAL (SELECT acl UNION ALL ({_COLUMNS})) AS list (entries)
  CROSS JOIN LATERAL aclexplode(entries)
   LEFT JOIN pg_roles ON pg_roles.oid = grantee
- WHERE grantee <> owner AND (%(all)s OR object.oid = ANY (%(oids)s::oid[]))
+ WHERE grantee <> owner AND (%(all)s OR object.oid = ANY (%(oids)s::oid[])) AND (NOT %(by_owner)s OR grantor = owner)
  GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 4
 """  # noqa: S608 - constants
-_DEFAULTS = """
-SELECT CASE defaclobjtype WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'ROUTINE' WHEN 'n' THEN 'SCHEMA' END,
+_KIND = "CASE defaclobjtype WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'ROUTINE' WHEN 'n' THEN 'SCHEMA' END"
+# Roles that have on an object nothing but what default privileges give on one of its kind and schema.
+_INHERITED = f"""
+{_PATH},
+object AS ({_OBJECTS}),
+held AS (
+    SELECT kind, oid, owner, schema, name, grantee, privilege_type, grantor <> owner OR is_column AS is_special
+      FROM object
+     CROSS JOIN LATERAL (SELECT acl, false UNION ALL SELECT attacl, true FROM ({_COLUMNS}) AS own) AS list (entries, is_column)
+     CROSS JOIN LATERAL aclexplode(entries) WHERE grantee <> owner),
+given AS (
+    SELECT {_KIND} AS kind, defaclrole AS giver, defaclnamespace AS schema, grantee, privilege_type
+      FROM pg_default_acl CROSS JOIN LATERAL aclexplode(defaclacl)
+    UNION ALL SELECT 'ROUTINE', NULL, 0, 0, 'EXECUTE'),
+peer AS (SELECT kind, count(*) AS total FROM object WHERE oid = ANY (%(peers)s::oid[]) GROUP BY kind),
+common AS (
+    SELECT kind, grantee, privilege_type, count(*) AS times
+      FROM held WHERE oid = ANY (%(peers)s::oid[]) AND NOT is_special GROUP BY kind, grantee, privilege_type)
+SELECT held.kind, held.oid::bigint, name, coalesce(quote_ident(rolname), 'PUBLIC'),
+       string_agg(DISTINCT held.privilege_type, ', ')
+  FROM held LEFT JOIN peer USING (kind) LEFT JOIN common USING (kind, grantee, privilege_type)
+  LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE held.oid = ANY (%(oids)s::oid[])
+ GROUP BY 1, 2, 3, 4
+HAVING bool_and(
+    NOT is_special
+    AND (total IS NULL OR 2 * coalesce(times, 0) > total)
+    AND EXISTS (SELECT FROM given
+                 WHERE given.kind = held.kind AND given.schema IN (0, held.schema) AND given.grantee = held.grantee
+                   AND given.privilege_type = held.privilege_type
+                   -- The owner may have been another when the object was created: then its peers show it.
+                   AND (giver IS NULL OR giver = owner OR total IS NOT NULL)))
+ ORDER BY 1, 3, 4
+"""  # noqa: S608 - constants
+_DEFAULTS = f"""
+SELECT {_KIND},
        coalesce(quote_ident(grantees.rolname), 'PUBLIC'), quote_ident(givers.rolname), quote_ident(nspname)
   FROM pg_default_acl CROSS JOIN LATERAL aclexplode(defaclacl)
   JOIN pg_roles AS givers ON givers.oid = defaclrole
@@ -58,7 +92,7 @@ SELECT CASE defaclobjtype WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' WHEN 'f
    AND NOT (defaclobjtype = 'f' AND grantee = 0)
    AND (defaclnamespace = 0 OR nspname = ANY (current_schemas(false)))
  GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-"""
+"""  # noqa: S608 - constants
 _EVENT_TRIGGERS = "SELECT quote_ident(evtname) FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
 
 
@@ -74,7 +108,7 @@ class Grant:
 
     @property
     def revoke(self) -> str:
-        return f"REVOKE ALL ON {self.kind} {self.object} FROM {self.grantee} CASCADE"
+        return f"REVOKE {self.privileges} ON {self.kind} {self.object} FROM {self.grantee} CASCADE"
 
 
 @dataclass(frozen=True)
@@ -109,8 +143,7 @@ class Creations:
         if not new:
             return
         revoke(self.connection, self._grants(new))
-        if left := self._grants(new):
-            raise CommandError(_refusal(self.connection, left[0]))
+        refuse_if_any(self.connection, self._grants(new))
 
     def _objects(self) -> set[tuple[str, int]]:
         return {(kind, oid) for kind, oid in _rows(self.connection, _PRESENT)}
@@ -130,9 +163,47 @@ def taken_back(connection: BaseDatabaseWrapper) -> Iterator[None]:
         creations.take_back()
 
 
-def grants(connection: BaseDatabaseWrapper, oids: list[int] | None = None) -> list[Grant]:
-    """Return what others than the owners may do with the objects in the schemas of the search path, or with some of them."""
-    return [Grant(*row) for row in _rows(connection, _GRANTS, {"all": oids is None, "oids": oids or []})]
+def grants(
+    connection: BaseDatabaseWrapper, oids: list[int] | None = None, *, by_owner: bool = False
+) -> list[Grant]:
+    """Return what others than the owners may do with the objects in the schemas of the search path, or with some of them.
+
+    ``by_owner``: without what others passed on.
+    """
+    given = {"all": oids is None, "oids": oids or [], "by_owner": by_owner}
+    return [Grant(*row) for row in _rows(connection, _GRANTS, given)]
+
+
+def inherited(connection: BaseDatabaseWrapper, oids: list[int], *, peers: list[int]) -> list[Grant]:
+    """Return what default privileges gave to others on these existing objects.
+
+    PostgreSQL does not note what was granted by name. But a default gives a privilege on each new object of a kind, so a
+    role that lacks it on most ``peers``, which are such objects, did not get it that way. And a role that has more on an
+    object than a default gives (another privilege, a single column, something that a third role passed on) was named for
+    that object: then all that it has there is left out.
+    """
+    return [Grant(*row) for row in _rows(connection, _INHERITED, {"oids": oids, "peers": peers})]
+
+
+def take_back(connection: BaseDatabaseWrapper, found: list[Grant]) -> None:
+    """Revoke these privileges, and look again. Raise ``CommandError`` if any of them stays."""
+    revoke(connection, found)
+    taken = {(grant.kind, grant.oid, grant.grantee): set(grant.privileges.split(", ")) for grant in found}
+    left = grants(connection, [grant.oid for grant in found], by_owner=True)
+    refuse_if_any(
+        connection,
+        [
+            grant
+            for grant in left
+            if taken.get((grant.kind, grant.oid, grant.grantee), set()) & set(grant.privileges.split(", "))
+        ],
+    )
+
+
+def refuse_if_any(connection: BaseDatabaseWrapper, left: list[Grant]) -> None:
+    """Raise ``CommandError`` if there is a privilege that came back, and name the cause."""
+    if left:
+        raise CommandError(_refusal(connection, left[0]))
 
 
 def revoke(connection: BaseDatabaseWrapper, found: Iterable[Grant]) -> None:
@@ -167,7 +238,7 @@ def _refusal(connection: BaseDatabaseWrapper, grant: Grant) -> str:
     ] or [f"ALTER EVENT TRIGGER {name} DISABLE" for (name,) in _rows(connection, _EVENT_TRIGGERS)]
     advice = "; ".join(causes) or grant.revoke
     return (
-        f"{grant.grantee} would be able to {grant.privileges} on {grant.object}, which this migration creates: the "
+        f"{grant.grantee} would be able to {grant.privileges} on {grant.object}, which this migration creates or closes: the "
         f"privilege came back after it was revoked. The migration was undone. Run: {advice}; then run migrate again."
     )
 

@@ -8,15 +8,19 @@ import subprocess
 import sys
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 
 from tests.databases import CONTRACT, Database
 from tests.supabase import Supabase
 from tests.upgrade.test_migrations import BASE, git
+from tests.waiting import wait_until
 
 # Whose a contract table is, an upgrade can't tell: the inspection names it.
 THEIRS = ("jobs", "worker_heartbeats", "rate_limit_requests")
@@ -26,7 +30,13 @@ VALUES ('acme', 1, 'in_progress', now() - interval '1 day', now() - interval '1 
 INSERT INTO job_events (job_id, run_epoch, kind, actor) SELECT id, 1, 'claimed', 'w' FROM jobs;
 INSERT INTO outbox (job_id, run_epoch, queue, available_at) SELECT id, 1, 'default', now() FROM jobs;
 """
-COUNTS = "SELECT (SELECT count(*) FROM job_events), (SELECT count(*) FROM outbox), (SELECT count(*) FROM auth_user)"
+COUNTS = "SELECT (SELECT count(*) FROM job_events), (SELECT count(*) FROM outbox), (SELECT count(*) FROM auth_user WHERE is_active)"
+# What a worker that uses SQL writes when it takes a job.
+CLAIM = (
+    "INSERT INTO jobs (customer_id, package_size) VALUES (%(who)s, 1)",
+    "INSERT INTO job_events (job_id, run_epoch, kind, actor) VALUES (gen_random_uuid(), 1, 'progress', %(who)s)",
+)
+WRITTEN = "SELECT (SELECT count(*) FROM jobs WHERE customer_id = %(who)s), count(*) FROM job_events WHERE actor = %(who)s"
 PLACE = "SELECT DISTINCT relnamespace::regnamespace::text FROM pg_class WHERE relname ~ '^(auth|job_events|sweeps|django_m)'"
 
 
@@ -38,12 +48,62 @@ def called(database: Database, *words: str) -> str:
     return said.getvalue()
 
 
+def by_earlier_version(
+    database: Database, code: Path, *words: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=code,
+        env=os.environ | {"DATABASE_URL": database.url()} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+class Writer:
+    """A program of others that writes to the console's tables all the time, with a search path of its own."""
+
+    def __init__(self, database: Database, who: str, path: str) -> None:
+        self.connection = database.connect()
+        self.connection.execute(f"SET search_path = {path}".encode())
+        self.who = who
+        self.written = 0
+        self.errors: Counter[str] = Counter()
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                with self.connection.transaction():
+                    for statement in CLAIM:
+                        self.connection.execute(statement, {"who": self.who})
+                self.written += 1
+            except psycopg.Error as error:
+                self.errors[type(error).__name__] += 1
+                self.stopped.wait(0.01)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join(30)
+        self.connection.close()
+
+
 @pytest.fixture
 def upgraded(theirs: Database, tmp_path: Path) -> Iterator[Supabase]:
     """Install the console of the commit in BASE, with rows, and migrate with this one."""
     supabase = Supabase(theirs)
     supabase.create()
-    theirs.sql(CONTRACT)
+    # The worker may read every table of the console, without having been named for any.
+    theirs.sql(
+        f"{CONTRACT} ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT SELECT ON TABLES TO {supabase.worker}"
+    )
     with tarfile.open(fileobj=io.BytesIO(git("archive", BASE).stdout)) as archive:
         archive.extractall(tmp_path, filter="data")
     user = {
@@ -52,17 +112,17 @@ def upgraded(theirs: Database, tmp_path: Path) -> Iterator[Supabase]:
         "DJANGO_SUPERUSER_EMAIL": "a@example.com",
     }
     for words in (["migrate", "-v0"], ["createsuperuser", "--noinput"]):
-        done = subprocess.run(
-            [sys.executable, "manage.py", *words],
-            cwd=tmp_path,
-            env=os.environ | {"DATABASE_URL": theirs.url()} | user,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = by_earlier_version(theirs, tmp_path, *words, **user)
         assert done.returncode == 0, done.stderr
-    theirs.sql(ROWS + f"GRANT SELECT, INSERT ON job_events TO {supabase.runtime}")
+    theirs.sql(
+        ROWS
+        + f"GRANT SELECT, INSERT ON job_events TO {supabase.runtime}, {supabase.worker}, {supabase.reader};"
+        + f"GRANT EXECUTE ON FUNCTION find_stale_jobs TO {supabase.reader} WITH GRANT OPTION;"
+        + f"GRANT SELECT (job_id) ON outbox TO {supabase.reader};"
+        # Later than the installation: nothing was inherited by this role.
+        + f"ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT ALL ON TABLES TO {supabase.reader};"
+        + f"ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT EXECUTE ON FUNCTIONS TO {supabase.reader}"
+    )
     assert (supabase.strangers["anon"], "auth_user", "UPDATE") in supabase.allowed(
         schema="public", without=THEIRS
     )
@@ -70,7 +130,7 @@ def upgraded(theirs: Database, tmp_path: Path) -> Iterator[Supabase]:
     supabase.drop()
 
 
-def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase) -> None:
+def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase, tmp_path: Path) -> None:
     theirs = upgraded.database
     before = theirs.sql(COUNTS)
 
@@ -79,8 +139,8 @@ def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase)
     assert done.returncode == 0, done.stderr
     assert "python manage.py move_tables" in done.stderr
     assert upgraded.allowed(schema="public", without=THEIRS) == []
-    open_tables = {finding["subject"] for finding in theirs.inspect()[1] if finding["id"] == "table-open"}
-    assert open_tables == set(THEIRS)
+    _named_grants_stay(upgraded, done.stderr)
+    _contract_tables_are_closed(upgraded)
     assert theirs.sql(PLACE) == [("public",)]
     assert theirs.sql(COUNTS) == before == [(1, 1, 1)]
     _works(upgraded, "public")
@@ -91,8 +151,19 @@ def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase)
         older.execute("SELECT count(*) FROM auth_user")
         releasing = threading.Timer(2, older.rollback)
         releasing.start()
-        moved = called(theirs, "move_tables")
+        with Writer(theirs, "old", "public") as old, Writer(theirs, "new", "opsconsole, public") as new:
+            moved = called(theirs, "move_tables")
+            written = new.written
+            wait_until(lambda: old.errors and new.written > written)
         releasing.join()
+    _programs_went_on(upgraded, old, new)
+    # The role serves only the console, so that ``migrate`` gave it the search path: new connections have it.
+    assert by_earlier_version(theirs, tmp_path, "recover_stale_jobs").returncode == 0
+    elsewhere = {"DATABASE_URL": theirs.url(search_path="public")}
+    swept = by_earlier_version(theirs, tmp_path, "recover_stale_jobs", **elsewhere)
+    assert swept.returncode != 0 and "does not exist" in swept.stderr
+    assert theirs.sql("SELECT status, run_epoch FROM jobs") == [("in_progress", 1)]
+    before = theirs.sql(COUNTS)
     assert (
         f"ALTER ROLE {upgraded.runtime} IN DATABASE {theirs.name} SET search_path = opsconsole, public;"
         in moved
@@ -106,7 +177,7 @@ def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase)
     # Who was granted something by name keeps it, and can reach it.
     assert theirs.value("SELECT has_table_privilege(%s, 'job_events', 'INSERT')", [upgraded.runtime])
     assert theirs.value("SELECT has_schema_privilege(%s, 'opsconsole', 'USAGE')", [upgraded.runtime])
-    assert upgraded.allowed(without=THEIRS) == []
+    assert upgraded.allowed() == []
     _works(upgraded, "opsconsole")
     assert "Nothing was changed" in called(theirs, "move_tables")
 
@@ -116,6 +187,54 @@ def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase)
     assert theirs.sql(PLACE) == [("public",)]
     assert theirs.sql(COUNTS) == before
     _works(upgraded, "public")
+
+
+def _named_grants_stay(upgraded: Supabase, said: str) -> None:
+    """Check that the upgrade takes what nobody was named for, and says what it took and what it left."""
+    theirs, worker, reader = upgraded.database, upgraded.worker, upgraded.reader
+    may = "SELECT has_table_privilege(%s, %s, 'SELECT'), has_table_privilege(%s, %s, 'INSERT')"
+    for role in (worker, reader):
+        assert theirs.sql(may, [role, "job_events"] * 2) == [(True, True)], role
+        assert theirs.sql(may, [role, "auth_user"] * 2) == [(False, False)], role
+    assert theirs.value("SELECT has_column_privilege(%s, 'outbox', 'job_id', 'SELECT')", [reader])
+    execute = "SELECT has_function_privilege(%s, 'find_stale_jobs(timestamptz)', %s)"
+    assert theirs.value(execute, [reader, "EXECUTE WITH GRANT OPTION"])
+    assert not theirs.value(execute, [worker, "EXECUTE"])
+
+    lines = [line.strip() for line in said.splitlines()]
+    assert any(line.startswith(f"{worker}: SELECT on ") and "(public.alert" in line for line in lines)
+    assert any(line.startswith(f"{upgraded.strangers['anon']}: EXECUTE on ") for line in lines)
+    revoked = [line for line in lines if line.startswith("REVOKE ")]
+    named = {worker: 1, reader: 3, upgraded.runtime: 1}
+    assert Counter(line.removesuffix(" CASCADE;").rpartition(" ")[2] for line in revoked) == named
+    with theirs.connect() as session:
+        session.autocommit = False
+        for statement in revoked:
+            session.execute(statement.encode())
+        cursor = session.execute(may, [worker, "job_events"] * 2)
+        assert cursor.fetchone() == (False, False)
+        session.rollback()
+
+
+def _contract_tables_are_closed(upgraded: Supabase) -> None:
+    """Run what the inspection says about the contract tables, which may be somebody's own."""
+    theirs = upgraded.database
+    found = [finding for finding in theirs.inspect()[1] if finding["id"] == "table-open"]
+    assert {finding["subject"] for finding in found} == set(THEIRS)
+    for finding in found:
+        theirs.sql(finding["action"].partition("; or: ")[0])
+    assert not [finding for finding in theirs.inspect()[1] if finding["id"] == "table-open"]
+    assert upgraded.allowed(schema="public") == []
+
+
+def _programs_went_on(upgraded: Supabase, old: Writer, new: Writer) -> None:
+    """Check what programs saw that wrote while the tables moved. A transaction is written as a whole, or not at all."""
+    theirs = upgraded.database
+    assert not new.errors, "it has the search path of this version"
+    assert set(old.errors) == {"UndefinedTable"}
+    for writer in (old, new):
+        assert theirs.sql(WRITTEN, {"who": writer.who}) == [(writer.written, writer.written)]
+    theirs.sql("DELETE FROM jobs WHERE customer_id IN ('old', 'new')")
 
 
 def _works(upgraded: Supabase, schema: str) -> None:

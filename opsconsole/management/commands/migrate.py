@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.commands import migrate
 from django.db import Error, connection
 
-from opsconsole import database_roles, own_tables
+from opsconsole import database_roles, own_tables, upgraded_grants
 from opsconsole.kit import schema_version
 from opsconsole.kit.errors import first_line
 
@@ -27,9 +27,13 @@ class Command(migrate.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:
         looks_only = options["plan"] or options["check_unapplied"]
+        had = None
         if not looks_only:
+            had = upgraded_grants.before(self.role)
             own_tables.prepare()
         super().handle(*args, **options)
+        for sentence in upgraded_grants.sentences(had, self.role) if had else ():
+            self.stderr.write(sentence)
         self.complete = not (looks_only or self._is_incomplete())
         if self.complete:
             self._carry_out(database_roles.missing_grants(self.role), options["verbosity"])
