@@ -18,7 +18,7 @@ PYTEST_WORKERS ?= 3
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
-.PHONY: bench-recovery bench-pages bench-dlq bench-bulk bench-ratelimit
+.PHONY: bench-recovery bench-pages bench-layouts bench-dlq bench-bulk bench-ratelimit
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ bench-recovery: .venv-bench/installed ## measure how fast stale runs are found a
 
 bench-pages: .venv-bench/installed ## measure every page with a million jobs, compared with stock admin lists
 	.venv-bench/bin/python -m bench.pages
+
+bench-layouts: .venv/installed ## measure the console's facts about jobs as columns of your table, and in a table of its own
+	$(BIN)/python -m bench.fact_layouts
 
 bench-dlq: .venv/installed ## measure scanning, replaying and listing 10,000 dead letters
 	$(BIN)/python -m bench.dlq

@@ -44,6 +44,14 @@ class Cluster:
     def copy_of(self, database: str) -> Iterator[str]:
         """Yield the URL of a copy of the database, fully written to disk; drop the copy at the end."""
         copy = f"{database}_run"
+        self.duplicate(database, copy)
+        try:
+            yield self.url(copy)
+        finally:
+            self._run(f"DROP DATABASE {copy} WITH (FORCE)")
+
+    def duplicate(self, database: str, copy: str) -> str:
+        """Make a copy of the database with its settings, fully written to disk; return its URL."""
         self._run(
             f"DROP DATABASE IF EXISTS {copy}",
             f"CREATE DATABASE {copy} TEMPLATE {database} STRATEGY file_copy",
@@ -54,10 +62,7 @@ class Cluster:
                    AND setdatabase = (SELECT oid FROM pg_database WHERE datname = '{database}')""",
             "CHECKPOINT",
         )
-        try:
-            yield self.url(copy)
-        finally:
-            self._run(f"DROP DATABASE {copy} WITH (FORCE)")
+        return self.url(copy)
 
     def set(self, parameters: Mapping[str, str]) -> None:
         """Set parameters of the server; they apply from its next start."""

@@ -98,18 +98,20 @@ def measure(client: Any, pages: Mapping[str, str], times: int) -> dict[str, Take
     for number in range(WARM_UP + times):
         for name, address in pages.items():
             if name in FORGETFUL:
-                _forget()
-            _ask(client, address, taken[name], kept=number >= WARM_UP)
+                forget()
+            ask(client, address, taken[name], kept=number >= WARM_UP)
     return taken
 
 
-def _forget() -> None:
+def forget() -> None:
+    """Empty the cache of the overview."""
     from opsconsole import overview  # noqa: PLC0415
 
     overview.memory.clear()
 
 
-def _ask(client: Any, address: str, taken: Taken, *, kept: bool) -> None:
+def ask(client: Any, address: str, taken: Taken, *, kept: bool) -> None:
+    """Request a page; add its times to ``taken``, if they are to be kept."""
     from django.db import connection  # noqa: PLC0415
 
     spent: list[float] = []

@@ -12,12 +12,13 @@ STATUS = """CASE WHEN n <= {rows} / 200 AND n % 2 = 0 THEN 'in_progress' WHEN n 
                  ELSE 'completed' END"""
 JOBS = """
 INSERT INTO jobs (id, customer_id, package_size, priority_level, status, error_message, created_at, updated_at,
-                  started_at, completed_at, run_epoch, claimed_epoch, worker_id)
+                  started_at, completed_at, run_epoch, claimed_epoch, worker_id, queue)
 SELECT md5('job ' || n)::uuid, 'customer-' || n %% 5000, 50,
        CASE WHEN n %% 5000 = 17 THEN 'rare' WHEN n %% 3 = 0 THEN 'growth' ELSE 'starter' END, status,
        CASE WHEN status IN ('failed', 'quarantined') THEN 'the directory did not answer' END, at, at,
        CASE WHEN status <> 'pending' THEN at END, CASE WHEN status = 'completed' THEN at END, 1,
-       CASE WHEN status <> 'pending' THEN 1 END, CASE WHEN status <> 'pending' THEN 'worker-' || n %% 300 END
+       CASE WHEN status <> 'pending' THEN 1 END, CASE WHEN status <> 'pending' THEN 'worker-' || n %% 300 END,
+       {queue}
   FROM (SELECT n, now() - n * {apart} AS at, {status} AS status FROM generate_series({begin}, {end}) AS n) AS job
  ORDER BY n DESC
 """
@@ -52,11 +53,14 @@ REST = (
 )
 
 
-def fill(url: str, rows: int) -> None:
+def fill(url: str, rows: int, *, queue: str = "'default'", peers: bool = True) -> None:
+    """Fill the tables. ``queue``: the queue of job ``n``, as SQL. ``peers``: also the tables of other job queues."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        connection.execute(_jobs(1, rows, rows))
+        connection.execute(_jobs(1, rows, rows, queue))
         for statement in REST:
+            if not peers and "procrastinate" in statement:
+                continue
             connection.execute(statement.format(rows=rows, apart=APART))
         connection.execute("VACUUM (ANALYZE)")
 
@@ -70,6 +74,6 @@ def grow(url: str, rows: int, grown: int) -> None:
         connection.execute("VACUUM (ANALYZE)")
 
 
-def _jobs(begin: int, end: int, rows: int) -> str:
-    statement = JOBS.format(begin=begin, end=end, apart=APART, status=STATUS.format(rows=rows))
+def _jobs(begin: int, end: int, rows: int, queue: str = "'default'") -> str:
+    statement = JOBS.format(begin=begin, end=end, apart=APART, status=STATUS.format(rows=rows), queue=queue)
     return statement.replace("%%", "%")
