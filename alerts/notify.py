@@ -21,12 +21,13 @@ from alerts.models import Alert, Gauge, Monitor, Rule
 from alerts.models.alert import DatedAlert, Severity
 from alerts.notification_policy import HeldNews, PlannedNotification
 from alerts.rules import Judgement
-from alerts.trouble import UNTITLED, Trouble, storable
+from alerts.trouble import UNTITLED, Fact, Trouble, storable
 from opsconsole.kit.row_locks import locked
 
-# Trouble and UNTITLED are part of the interface, since other apps import only this module.
+# Trouble, Fact and UNTITLED are part of the interface, since other apps import only this module.
 __all__ = [
     "UNTITLED",
+    "Fact",
     "Trouble",
     "clear",
     "end_other_scopes",

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from alerts.models.alert import Severity
+from opsconsole.kit import redaction_version
 from opsconsole.kit.storable import plain_text
 
 Pairs = Sequence[tuple[str, str]]
+# A label and a text, and the redaction under which the text was read if that may hide more later.
+Fact = tuple[str, str] | tuple[str, str, str]
 
 MAX_PAIRS = 20
 
@@ -19,8 +22,8 @@ class Trouble:
 
     ``severity`` is a ``Severity``. For a measured value, ``title`` and ``severity`` may be left to the rule, and
     ``value`` and ``threshold`` come from the measurement. Otherwise, they are in the unit that the title names.
-    ``link`` is the path of a console page, ``facts`` are pairs of a label and a text, and ``links`` are pairs of a label
-    and a URL or path.
+    ``link`` is the path of a console page, ``facts`` are labels with a text, and ``links`` are pairs of a label and a
+    URL or path.
 
     While the alert is open, another notification is sent only if ``news`` says what is new, if the value has grown
     tenfold, if the severity has risen, or if a reminder is due. News waits until the rule allows another update. With
@@ -33,7 +36,7 @@ class Trouble:
     value: float | None = None
     threshold: float | None = None
     link: str = ""
-    facts: Pairs = ()
+    facts: Sequence[Fact] = ()
     links: Pairs = ()
     news: str = ""
     breaks_through: bool = False
@@ -46,7 +49,7 @@ class Trouble:
             severity=Severity(self.severity),
             summary=storable(self.summary, 3_000),
             link=storable(self.link, 1_000),
-            facts=[(storable(label, 100), storable(text, 1_000)) for label, text in self.facts[:MAX_PAIRS]],
+            facts=[_stored(fact) for fact in self.facts[:MAX_PAIRS]],
             links=[(storable(label, 100), storable(to, 2_900)) for label, to in self.links[:MAX_PAIRS]],
             news=storable(self.news, 1_000),
         )
@@ -54,6 +57,20 @@ class Trouble:
 
 # For a measured value that needs no more description than its rule gives.
 UNTITLED = Trouble()
+
+
+def _stored(fact: Fact) -> Fact:
+    label, text, *version = fact
+    pair = storable(label, 100), storable(text, 1_000)
+    return (*pair, version[0]) if version else pair
+
+
+def shown_facts(facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
+    """Return stored facts with a sentence in place of each text that may show what is hidden now."""
+    return tuple(
+        (str(label), redaction_version.shown(str(text), version[0]) if version else str(text))
+        for label, text, *version in facts
+    )
 
 
 def storable(text: str, length: int) -> str:

@@ -104,11 +104,13 @@ def _message(row: Outbox, user: Person) -> Hit:
 
 
 def _letters(term: str, user: Person) -> Found:
-    """Find dead letters by their message id, or by the id of their job."""
+    """Find dead letters by their id, by that of their message, or by that of their job for those who may see jobs."""
     # With the queue, which is the first column of the index; there are few queues.
     by = Q(dlq__in=DeadLetterQueue.objects.values("pk"), message_id=term)
     if (as_uuid := _uuid(term)) is not None:
-        by |= Q(job_id=as_uuid) | Q(pk=as_uuid)
+        by |= Q(pk=as_uuid)
+        if may_see(user, "jobs_job"):
+            by |= Q(job_id=as_uuid)
     rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]
     hits = [
         Hit(f"Dead letter {row.message_id}", row.get_state_display(), _page("jobs_deadletter", row.pk))

@@ -18,6 +18,7 @@ from alerts.admin.decisions import Decision
 from alerts.catalog import RULES
 from alerts.models import Alert, Attempt, Delivery, Notification
 from alerts.models.alert import DatedAlert
+from alerts.trouble import shown_facts
 from opsconsole.kit import audit
 from opsconsole.kit.display import badge
 from opsconsole.kit.page_permissions import Person, may_see
@@ -54,6 +55,7 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -
     return {
         "title": alert.title,
         "alert": alert,
+        "facts": shown_facts(alert.facts),
         "severity": labels.severity(alert.severity),
         "state": labels.state(alert),
         "value": labels.value_and_threshold(alert),

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from alerts.catalog import RULES
 from alerts.models import Alert, Delivery, Notification
+from alerts.trouble import shown_facts
 from opsconsole.kit.durations import spell
 
 Kind = Notification.Kind
@@ -86,7 +87,7 @@ def _item(notifications: Sequence[Notification], now: datetime) -> MessageItem:
         title=last.title,
         headline=f"{_opening(kinds, last.alert, now)}: {last.title}",
         lines=tuple(_lines(notifications, last.alert)),
-        facts=tuple((str(label), str(text)) for label, text in last.facts),
+        facts=shown_facts(last.facts),
         links=_links(last, last.alert),
         incident=f"opsconsole-{last.alert.incident_key}",
     )

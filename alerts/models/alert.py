@@ -69,7 +69,9 @@ class Alert(models.Model):
     value = models.FloatField(null=True, help_text="The value last measured.")
     threshold = models.FloatField(null=True, help_text="The alert fires above this value.")
     link = models.TextField(blank=True, db_default="", help_text="The path of the console page to look at.")
-    facts = models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and a text.")
+    facts = models.JSONField(
+        blank=True, db_default=[], help_text="Labels with a text, and the redaction under which it was read."
+    )
     links = models.JSONField(blank=True, db_default=[], help_text="Pairs of a label and a URL.")
     since = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())

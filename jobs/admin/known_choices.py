@@ -15,7 +15,9 @@ Choices = Iterable[tuple[str, str]]
 
 
 class KnownFilter(admin.SimpleListFilter):
-    """A filter that ignores values outside its choices."""
+    """A filter that ignores values outside its choices. ``by_number``: what is stored names a choice by its value."""
+
+    by_number = False
 
     def apply(self, rows: Any, value: str) -> QuerySet[Any]:
         filtered: QuerySet[Any] = rows.filter(**{str(self.parameter_name): value})

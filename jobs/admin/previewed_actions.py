@@ -1,6 +1,6 @@
 """Actions on a few selected rows: a preview per row, a reason, and a result per row.
 
-The preview is signed and returned with the reason, so that exactly what was previewed is done. The duty's
+The preview is encrypted and returned with the reason, so that exactly what was previewed is done. The duty's
 ``carry_out`` skips what changed in between, also when the form is submitted twice.
 """
 
@@ -26,7 +26,7 @@ from jobs.bulk.registry import kind_of
 from jobs.operations import previews
 from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit
+from opsconsole.kit import audit, encrypted_fields
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
@@ -36,6 +36,7 @@ MOST = 500
 
 Choice = TypeVar("Choice", bound=TextChoices)
 Row = TypeVar("Row", bound=Model)
+Told = TypeVar("Told", Step, Outcome)
 
 
 class PreviewForm(ReasonForm):
@@ -94,6 +95,12 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         """Return what the model's preview_lines.html shows per row."""
         raise NotImplementedError
 
+    def as_far_as_seen(
+        self, request: HttpRequest, action: Choice, rows: Mapping[UUID, Row], told: Sequence[Told]
+    ) -> Sequence[Told]:
+        """Return what is told without what this person may not see."""
+        return told
+
     def beyond(self, action: Choice, rows: Mapping[UUID, Row]) -> Sequence[str]:
         """Return what these rows leave to be done, in sentences."""
         return ()
@@ -151,7 +158,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     ) -> HttpResponse:
         verb, done_word = self.words[action]
         rows = self.rows([step.job_id for step in steps])
-        known = [step for step in steps if step.job_id in rows]
+        known = self.as_far_as_seen(request, action, rows, [step for step in steps if step.job_id in rows])
         will = [step for step in known if step.will]
         context = {
             "title": f"{verb} {self._count(known)}?",
@@ -169,9 +176,11 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     ) -> HttpResponse:
         _, done_word = self.words[action]
         rows = self.rows([outcome.job_id for outcome in outcomes])
-        known = [outcome for outcome in outcomes if outcome.job_id in rows]
+        told = [outcome for outcome in outcomes if outcome.job_id in rows]
+        logged = [(rows[outcome.job_id], outcome.sentence) for outcome in told if outcome.done]
+        self._log(request, action, logged, reason)
+        known = self.as_far_as_seen(request, action, rows, told)
         done = [outcome for outcome in known if outcome.done]
-        self._log(request, action, [(rows[outcome.job_id], outcome.sentence) for outcome in done], reason)
         context = {
             "title": f"{self._count(done)} {done_word}",
             "done": self.lines(rows, done),
@@ -214,13 +223,12 @@ def _ids(values: Iterable[str]) -> list[UUID]:
 
 def _freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:
     rows = [asdict(step) | {"job_id": str(step.job_id)} for step in steps]
-    return signing.dumps(
-        {"action": action, "user": request.user.pk, "steps": rows}, salt=__name__, compress=True
-    )
+    # A letter's step says what was seen of its job, which not everybody may see.
+    return encrypted_fields.encrypt({"action": action, "user": request.user.pk, "steps": rows}, __name__)
 
 
 def _thaw(request: HttpRequest, action: str, frozen: str) -> list[Step]:
-    said = signing.loads(frozen, salt=__name__, max_age=previews.PREVIEW_LASTS)
+    said = encrypted_fields.decrypt(frozen, __name__, max_age=previews.PREVIEW_LASTS)
     if said["action"] != action or said["user"] != request.user.pk:
         raise signing.BadSignature("This preview belongs to another action or user.")
     return [Step(**row | {"job_id": UUID(row["job_id"])}) for row in said["steps"]]

@@ -11,17 +11,17 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from alerts import notify
-from alerts.notify import Trouble
+from alerts.notify import Fact, Trouble
 from alerts.watch import monitor_alerts
 from jobs import sqs
-from jobs.dead_letters import origins, removed_queues, search_text
+from jobs.dead_letters import origins, removed_queues, search_text, titles
 from jobs.dead_letters.affected_customers import AffectedCustomers, affected_by, failures_in
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.models.dead_letter import DeadLetterQuerySet
-from opsconsole.kit import figures, intervals, pauses
+from opsconsole.kit import figures, intervals, pauses, redaction_version
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.row_locks import locked, waited_in_vain
 from opsconsole.kit.short_ids import short_id
@@ -64,6 +64,7 @@ def check(every: timedelta | None = None) -> list[CheckedQueue]:
     removed_queues.end_alerts()
     seconds = min(SECONDS_EACH, SECONDS_FOR_ALL / max(1, len(queues)))
     checked = [_check_if_free(dlq, Budget(seconds=seconds), every) for dlq in queues]
+    titles.catch_up()
     search_text.catch_up()
     return checked
 
@@ -163,9 +164,10 @@ class _NewLetters:
         return f"{', '.join(parts)}."
 
 
-def _facts(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator[tuple[str, str]]:
+def _facts(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator[Fact]:
     if failures := failures_in(dlq):
-        yield "Newest failures", "\n".join(f"{count:,} × {title}" for title, count in failures)  # noqa: RUF001 - a times sign
+        told = "\n".join(f"{count:,} × {title}" for title, count in failures)  # noqa: RUF001 - a times sign
+        yield "Newest failures", told, redaction_version.current()
     if affected:
         yield "Affected customers", affected.sentence()
         yield "Longest overdue", affected.longest()

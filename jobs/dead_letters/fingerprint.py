@@ -96,6 +96,8 @@ def _shape(document: Any) -> str:
         return "Not JSON"
     if isinstance(document, list):
         return "A JSON list"
+    if not isinstance(document, dict):
+        return "A JSON object that is hidden"
     names = sorted(str(name)[:LONGEST_NAME] for name in document)
     more = f" and {len(names) - FIELDS_NAMED} more" if len(names) > FIELDS_NAMED else ""
     if not names:

@@ -9,22 +9,33 @@ from django.db.models.functions import Now
 
 from jobs.dead_letters.fingerprint import Fingerprint
 from jobs.models import FailureGroup
+from opsconsole.kit import redaction_version
 from opsconsole.kit.row_locks import locked_if_free
 
 
 def of(prints: Iterable[Fingerprint]) -> dict[str, FailureGroup]:
-    """Return the group of each fingerprint by its key, and record that a letter of it was just seen."""
+    """Return the group of each fingerprint by its key, and record that a letter of it was just seen.
+
+    The key was made from the title, so a group that has it was read under a redaction that shows the same.
+    """
     wanted = {each.key: each for each in prints}
     groups = FailureGroup.objects.filter(fingerprint__in=wanted)
     with transaction.atomic():
         # Of a group that others keep locked, only this time is not recorded.
         free = list(locked_if_free(groups.order_by("pk")).values_list("pk", flat=True))
-        FailureGroup.objects.filter(pk__in=free).update(last_seen_at=Now())
+        FailureGroup.objects.filter(pk__in=free).update(
+            last_seen_at=Now(), title_of=redaction_version.current()
+        )
     groups_by_key = {group.fingerprint: group for group in groups}
     if missing := [each for key, each in wanted.items() if key not in groups_by_key]:
         FailureGroup.objects.bulk_create(
-            [FailureGroup(fingerprint=each.key, kind=each.kind, title=each.title) for each in missing],
+            [_new(each) for each in missing],
             ignore_conflicts=True,
         )
         groups_by_key = {group.fingerprint: group for group in groups.all()}
     return groups_by_key
+
+
+def _new(of: Fingerprint) -> FailureGroup:
+    version = redaction_version.current()
+    return FailureGroup(fingerprint=of.key, kind=of.kind, title=of.title, title_of=version)

@@ -7,9 +7,7 @@ is looked for in it, too.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,13 +16,11 @@ from typing import Any
 from django.conf import settings
 from jsonpath_ng.ext.parser import parse
 
+from jobs.messaging.quoted_values import PLACEHOLDER, unread_reason
 from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import is_too_deep, plain_text
 
-PLACEHOLDER = "[redacted]"
 HIDDEN = "[Hidden: this body is not JSON, so the values to redact can't be found in it.]"
-# How ``jobs.messaging.format`` ends a sentence about a value that a message must not have.
-QUOTED = re.compile("(, not |surrogate pair: ).*", re.DOTALL)
 MOST_SHOWN = 65_536
 MOST_INDEXED = 65_536
 
@@ -137,24 +133,12 @@ def redact_attributes(attributes: Mapping[str, Mapping[str, str]]) -> dict[str, 
     return {name: str(value) for name, value in redact(values).items()}
 
 
-def unread_reason(reason: str) -> str:
-    """Return why a worker could not read a message, without the value that it quotes from the body while any path is set."""
-    return QUOTED.sub(rf'\1"{PLACEHOLDER}".', reason) if settings.OPSCONSOLE_REDACT_PATHS else reason
-
-
 def words(body: str) -> str:
     """Return the text to index for searches: the beginning of the redacted body."""
     document, is_json = read(body)
     if not is_json:
         return _plain(body)[:MOST_INDEXED]
     return json.dumps(redact(document), ensure_ascii=False)[:MOST_INDEXED]
-
-
-def version() -> str:
-    """Return a digest of the configured paths, and of how they are applied. Text indexed under another one is not searched."""
-    paths = settings.OPSCONSOLE_REDACT_PATHS
-    rules = [*paths, "also in texts"] if paths else []
-    return hashlib.sha256("\n".join(rules).encode()).hexdigest()[:12]
 
 
 def read(body: str) -> tuple[Any, bool]:

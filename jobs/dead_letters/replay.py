@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs import sqs
-from jobs.dead_letters import sending, snapshot
+from jobs.dead_letters import reading, sending, snapshot
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.sending import Parcel, QueueAndGroup
 from jobs.letter_ledger import entries, settlement
@@ -199,6 +199,6 @@ def _parcel_of_copy(row: ReplayAttempt) -> Parcel:
         attempt=row,
         letter=row.letter,
         body=row.letter.body,
-        attributes=snapshot.attributes_of(row.letter),
+        attributes=reading.attributes_of(row.letter),
         system_attributes=row.letter.system_attributes,
     )

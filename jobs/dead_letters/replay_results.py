@@ -42,6 +42,13 @@ class Followed:
     again: UUID | None
 
 
+def as_far_as_seen(followed: Followed | None, *, sees_jobs: bool) -> Followed | None:
+    """Return the result without what only the job tells: then that the letter came back is known, and nothing else."""
+    if followed is None or sees_jobs:
+        return followed
+    return Followed(ReplayResult.FAILED_AGAIN, followed.again) if followed.again else None
+
+
 class ResultColumns(TypedDict):
     """``result`` is None for letters that nobody has replayed."""
 

@@ -12,6 +12,7 @@ from django.db.models import Q, Value
 from jobs.dead_letters import redaction
 from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
+from opsconsole.kit import redaction_version
 from opsconsole.kit.row_locks import locked_if_free
 from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
@@ -20,8 +21,8 @@ BATCH = 200
 PAGE_BYTES = 4_000_000
 
 
-def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
-    """Find letters by their id, by the id of their job or message, or by words of their redacted bodies.
+def search(letters: DeadLetterQuerySet, term: str, *, by_job: bool) -> DeadLetterQuerySet:
+    """Find letters by their id, by that of their message or (with ``by_job``) their job, or by words of their redacted bodies.
 
     Bodies whose words were read under another redaction are not searched.
     """
@@ -29,24 +30,27 @@ def search(letters: DeadLetterQuerySet, term: str) -> DeadLetterQuerySet:
     if not term:
         return letters
     matches = Q(
-        words=SearchQuery(term, config="simple", search_type="websearch"), words_of=redaction.version()
+        words=SearchQuery(term, config="simple", search_type="websearch"),
+        words_of=redaction_version.current(),
     )
-    matches |= Q(pk__in=_by_ids(term)) if _by_ids(term) else Q()
-    return letters.filter(matches)
+    named = _by_ids(term, by_job=by_job)
+    return letters.filter(matches | Q(pk__in=named) if named else matches)
 
 
-def _by_ids(term: str) -> list[UUID]:
+def _by_ids(term: str, *, by_job: bool) -> list[UUID]:
     """Return the letters with this id, or with an id that begins with these digits, through the indexes."""
     letter_ids = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])
     if span := ids_that_begin(term):
-        named = Q(pk__range=span) | Q(job_id__gte=span[0], job_id__lte=span[1])
+        named = Q(pk__range=span)
+        if by_job:
+            named |= Q(job_id__gte=span[0], job_id__lte=span[1])
         letter_ids += DeadLetter.objects.filter(named).values_list("pk", flat=True)[:BATCH]
     return letter_ids
 
 
 def catch_up(limit: int = BATCH) -> int:
     """Rebuild the words of some letters that were read under another redaction; return how many."""
-    version = redaction.version()
+    version = redaction_version.current()
     # Written as two ranges, for which the index can be used: most letters are up to date.
     other = Q(words_of__lt=version) | Q(words_of__gt=version)
     behind = DeadLetter.objects.filter(other).values_list("pk", "body_bytes")[:limit]

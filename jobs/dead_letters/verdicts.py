@@ -13,6 +13,8 @@ from jobs.models import DeadLetter
 
 State = DeadLetter.State
 Verdict = tuple[bool, str]
+# The sentences are stored with bulk operations, and the redaction may hide the name later.
+NAMED = "(see “Not delivered to” on its page)"
 CHOICE = "If a queue of the console is the right one, choose it with “Send to a queue” on the page of the dead letter."
 
 
@@ -52,7 +54,7 @@ def _to_others(letter: DeadLetter, job: NamedJob | None) -> str:
             f"body, then discard the letter.{more}"
         )
     return (
-        f"It was on its way to {letter.addressee}, which is no queue of the console: send it there again, then discard the "
+        f"It was on its way to a target {NAMED}, which is no queue of the console: send it there again, then discard the "
         f"letter.{more}"
     )
 
@@ -60,8 +62,8 @@ def _to_others(letter: DeadLetter, job: NamedJob | None) -> str:
 def _unknown_origin(letter: DeadLetter) -> str:
     if undelivered.is_topic(letter.addressee):
         return (
-            f"SNS could not deliver it to a subscriber of {letter.addressee}, and the message does not say to which: publish "
-            f"it again, or send it to the subscriber, then discard the letter. {CHOICE}"
+            f"SNS could not deliver it to a subscriber of a topic {NAMED}, and the message does not say to which: publish it "
+            f"again, or send it to the subscriber, then discard the letter. {CHOICE}"
         )
     if not letter.queue:
         return (

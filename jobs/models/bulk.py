@@ -29,6 +29,9 @@ class BulkOperationQuerySet(models.QuerySet["BulkOperation"]):
 class BulkOperation(models.Model):
     """A bulk operation, written only by ``jobs.bulk``. Its counts are updated in the transactions that settle its members."""
 
+    # Lines of the audit from before name it by its scope, which could quote the title of a failure group.
+    named_by_number = True
+
     class State(models.TextChoices):
         PREVIEW = "preview", "waiting for confirmation"
         RUNNING = "running"
@@ -88,7 +91,7 @@ class BulkOperation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.action} {self.scope}"
+        return f"bulk operation {self.pk} ({self.action})"
 
     @property
     def settled(self) -> int:

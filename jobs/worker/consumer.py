@@ -16,6 +16,7 @@ from django.db import Error, close_old_connections, connection
 
 from jobs import sqs
 from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
+from jobs.messaging.quoted_values import unread_reason
 from jobs.models import Job
 from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Worker
@@ -232,12 +233,12 @@ class Consumer:
 
     def _bury(self, received: Received, reason: str) -> None:
         """Move an unreadable message to the dead letter queue, unchanged, with the reason."""
-        problem = self._send_to_dlq(received, reason)
+        problem, shown = self._send_to_dlq(received, reason), unread_reason(reason)
         if problem:
-            logger.error("Message %s is malformed: %s %s", received.message_id, reason, problem)
+            logger.error("Message %s is malformed: %s %s", received.message_id, shown, problem)
             _release(received, release_delay(received.receive_count))
         else:
-            logger.error("Message %s is malformed, now a dead letter: %s", received.message_id, reason)
+            logger.error("Message %s is malformed, now a dead letter: %s", received.message_id, shown)
             sqs.delete(received)
 
     def _send_to_dlq(self, received: Received, reason: str) -> str | None:

@@ -180,8 +180,8 @@ class AuditAdmin(AgedAdmin):
         may_see = getattr(entry, "may_see", False) and not entry.is_deletion()
         url = entry.get_admin_url() if may_see else None
         if not url:
-            return format_html('<span class="quiet">{}</span> {}', kind, entry.object_repr)
-        return format_html('<span class="quiet">{}</span> <a href="{}">{}</a>', kind, url, entry.object_repr)
+            return format_html('<span class="quiet">{}</span> {}', kind, audit.named(entry))
+        return format_html('<span class="quiet">{}</span> <a href="{}">{}</a>', kind, url, audit.named(entry))
 
     @admin.display(description="why")
     def why(self, entry: LogEntry) -> str | SafeString:
@@ -207,4 +207,4 @@ def _exported(entry: LogEntry) -> tuple[str, ...]:
     told = _told(entry)
     kind = f"{entry.content_type.app_label}.{entry.content_type.model}" if entry.content_type else ""
     when, who = entry.action_time.isoformat(), audit.who(entry)
-    return when, who, told.did, kind, entry.object_id or "", entry.object_repr, told.why, told.result
+    return when, who, told.did, kind, entry.object_id or "", audit.named(entry), told.why, told.result

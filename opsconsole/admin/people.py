@@ -105,7 +105,7 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
 
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
     list_filter = ("is_active", "groups")
-    quotes = MappingProxyType({"roles": "auth_group", "groups": "auth_group"})
+    quotes = MappingProxyType({"roles": ("auth_group",), "groups": ("auth_group",)})
     actions = ("remove_second_factor",)
     change_password_form = PasswordForm
     form = PersonForm

@@ -38,7 +38,7 @@ class Letters:
             page = self.address + reverse("admin:jobs_deadletter_change", args=[letter.pk])
             say(
                 "letters",
-                f"dead letter {short_id(letter.pk)}: {letter.group.title.rstrip('.')}. Review and replay it at {page}",
+                f"dead letter {short_id(letter.pk)}: {letter.group.shown_title.rstrip('.')}. Review and replay it at {page}",
             )
         for row in ReplayAttempt.objects.filter(state=ReplayAttempt.State.DONE).order_by("pk"):
             if row.pk not in self.told_rows:

@@ -152,6 +152,14 @@ def who(entry: LogEntry) -> str:
     return detail.actor if name == PROGRAM else f"{name}, {detail.actor}"
 
 
+def named(entry: LogEntry) -> str:
+    """Return the object of a line as it was called, or by its number where its name could quote what is hidden now."""
+    kind = entry.content_type
+    if kind is not None and getattr(kind.model_class(), "named_by_number", False):
+        return f"{kind.name} {entry.object_id}"
+    return entry.object_repr
+
+
 def _detail(entry: LogEntry) -> AuditDetail | None:
     # The other side of a key between two apps, which mypy knows of or not, depending on what it reads first.
     return getattr(entry, "detail", None)

@@ -54,8 +54,8 @@ class TitledAdmin(admin.ModelAdmin[Any]):
 
     # Singular and plural on screen, for a model of another package with other names.
     shown_names: tuple[str, str] | None = None
-    # Columns, filters and fields that quote the page of another model, such as 'jobs_job', which not everybody may see.
-    quotes: Mapping[str, str] = MappingProxyType({})
+    # Columns, filters and fields that quote pages of other models, such as 'jobs_job', which not everybody may see.
+    quotes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     # Counting every choice of a filter would read the whole table.
     show_facets = admin.ShowFacets.NEVER
 
@@ -124,8 +124,8 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         return response
 
     def _may_quote(self, request: HttpRequest, name: Any) -> bool:
-        page = self.quotes.get(name) if isinstance(name, str) else None
-        return page is None or may_see(request.user, page)
+        pages = self.quotes.get(name, ()) if isinstance(name, str) else ()
+        return all(may_see(request.user, page) for page in pages)
 
     def render(
         self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = HTTPStatus.OK

@@ -79,6 +79,11 @@ def may_see(user: Person, page: str) -> bool:
     return page_permissions.may_see(user, page)
 
 
+@register.filter
+def object_name(entry: LogEntry) -> str:
+    return audit.named(entry)
+
+
 @register.simple_tag(takes_context=True)
 def tile(context: Context, label: str, count: int, model: str, query: str, tone_when_any: str) -> SafeString:
     """Show a figure that links to its list to those who may open it.

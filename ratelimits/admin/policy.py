@@ -69,7 +69,7 @@ class PolicyAdmin(VersionedAdmin):
     actions = None
     show_full_result_count = False
     readonly_fields = ("meaning", "clients")
-    quotes = MappingProxyType({"clients": "ratelimits_ratelimithour"})
+    quotes = MappingProxyType({"clients": ("ratelimits_ratelimithour",)})
     fieldsets = (
         (None, {"fields": ("meaning", "name", "limit", "window_seconds", "mode", "reason", "confirm")}),
         ("Requests", {"fields": ("path_prefixes", "methods", "position")}),

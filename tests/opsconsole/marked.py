@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django_q.models import Task
 
 from alerts.models import Monitor
+from jobs.bulk.registry import kind_of
 from jobs.models import Job, JobEvent, Outbox
 from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
@@ -27,7 +28,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "axes.AccessAttempt": ("user_agent",),
     "django_q.OrmQ": ("key",),
     "django_q.Schedule": ("func",),
-    "jobs.BulkOperation": ("scope", "reason"),
+    "jobs.BulkOperation": ("reason",),
     "jobs.FailureGroup": ("note",),
     "jobs.Job": ("customer_id", "error_message"),
     "jobs.Outbox": ("last_error", "message_id"),
@@ -73,9 +74,21 @@ def everything() -> set[str]:
     waiting = Job.objects.filter(status="pending")[0]
     JobEvent.objects.create(job=waiting, kind=JobEvent.Kind.PROGRESS, actor="x", reason=mark("jobs_job"))
     assert Outbox.objects.exists() and Pause.objects.exists() and AccessAttempt.objects.exists()
+    _members()
     # A preview is shown to nobody but the person who asked for it.
     apps.get_model("jobs.BulkOperation").objects.filter(state="preview").update(state="ended")
     return {_page(label) for label in COLUMNS} | set(others) | {"admin_logentry"}
+
+
+def _members() -> None:
+    """Mark what bulk operations keep of their members, and what they say of jobs."""
+    members = apps.get_model("jobs.BulkMember").objects
+    for operation in apps.get_model("jobs.BulkOperation").objects.all():
+        about = mark(kind_of(operation.action).page)
+        operation.scope = about
+        operation.save(update_fields=["scope"])
+        members.filter(operation=operation).update(sentence=about, seen_reason=mark("jobs_job"))
+    assert members.exists()
 
 
 def _lines(page: str) -> None:

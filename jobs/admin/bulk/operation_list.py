@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django import forms
@@ -75,6 +76,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     list_filter = (OperationStateFilter,)
     list_display_links = None
     ordering = ("-id",)
+    quotes = MappingProxyType({"scope": ("jobs_job", "jobs_deadletter")})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave out previews, which nobody has confirmed."""
@@ -208,7 +210,8 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             raise PermissionDenied
         audit.log_download(request.user, f"the members as {form.upper()}", [operation])
         members, name = operation.members.order_by("-id"), f"bulk-{operation.pk}-{operation.action}"
-        return exports.stream(members, EXPORTED, _exported, form=form, name=name)
+        exported = _exported if may_see(request.user, "jobs_job") else _exported_apart_from_jobs
+        return exports.stream(members, EXPORTED, exported, form=form, name=name)
 
 
 def _exported(member: BulkMember) -> tuple[str, ...]:
@@ -216,6 +219,11 @@ def _exported(member: BulkMember) -> tuple[str, ...]:
     epoch = "" if member.seen_epoch is None else str(member.seen_epoch)
     seen = member.seen_status, epoch, member.seen_reason
     return member.subject, member.outcome, member.sentence, settled, *seen
+
+
+def _exported_apart_from_jobs(letter: BulkMember) -> tuple[str, ...]:
+    subject, outcome, _, settled, status, *_ = _exported(letter)
+    return subject, outcome, operation_page.sentence_apart_from_job(letter), settled, status, "", ""
 
 
 def _version(operation: BulkOperation) -> Version:

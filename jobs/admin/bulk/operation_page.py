@@ -26,8 +26,13 @@ from opsconsole.kit.page_permissions import Person, may_see
 SAMPLE = 12
 MEMBERS_A_PAGE = 25
 REASONS_SHOWN = 8
-# What names members, in the contexts of both pages.
+# What names members or says something of them, in the contexts of both pages.
 MEMBER_LISTS = ("sample", "members", "failed_again")
+ABOUT_MEMBERS = (*MEMBER_LISTS, "will", "skipped", "why", "results")
+# What says something of the jobs that letters name.
+ABOUT_JOBS = ("failed_again", "why", "results")
+
+JOB_UNSEEN = "To see what its job has to do with it, you need the permission “Can view job”."
 
 State = BulkOperation.State
 Outcome = BulkMember.Outcome
@@ -55,8 +60,19 @@ class MemberLine:
     url: str
     about: str
     seen: SafeString
+    seen_epoch: int | None
     outcome: SafeString
     became: SafeString
+    sentence: str
+
+
+@dataclass(frozen=True)
+class CountedGroup:
+    """Members of which the same was seen, as a preview shows them."""
+
+    group: Group
+    what: SafeString
+    example: str
 
 
 @dataclass(frozen=True)
@@ -94,9 +110,8 @@ def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     }
 
 
-def _counted(group: Group, kind: Kind) -> dict[str, Any]:
-    seen = _seen(group.seen_status, group.seen_reason, kind)
-    return {"what": seen, "count": group.count, "example": group.example}
+def _counted(group: Group, kind: Kind) -> CountedGroup:
+    return CountedGroup(group, _seen(group.seen_status, group.seen_reason, kind), group.example)
 
 
 def _seen(status: str, reason: str, kind: Kind) -> SafeString:
@@ -168,14 +183,42 @@ def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict
 
 
 def as_far_as_seen(context: Mapping[str, Any], kind: Kind, user: Person) -> dict[str, Any]:
-    """Return the context without the members, unless this person may open their pages, and without the customers of unseen jobs."""
-    sees = may_see(user, kind.page)
-    named = {name: context[name] for name in MEMBER_LISTS if name in context}
+    """Return the context without what was chosen and what became of it, unless this person may open the members' pages.
+
+    Of letters, those who may not see jobs are told nothing that their jobs say.
+    """
+    sees, sees_jobs = may_see(user, kind.page), may_see(user, "jobs_job")
+    shown: dict[str, Any] = {name: context[name] for name in ABOUT_MEMBERS if name in context}
     if not sees:
-        named = {name: [] for name in named}
-    elif not may_see(user, "jobs_job"):
-        named = {name: [replace(line, about="") for line in lines] for name, lines in named.items()}
-    return {**context, **named, "sees_members": sees}
+        shown = {name: [] for name in shown}
+    elif not sees_jobs:
+        shown |= {name: [] for name in ABOUT_JOBS if name in shown}
+        shown |= {name: [_apart_from_job(line) for line in shown.get(name, ())] for name in MEMBER_LISTS}
+        shown |= {name: _by_state(shown[name], kind) for name in ("will", "skipped") if name in shown}
+    return {**context, **shown, "sees_members": sees, "sees_jobs": sees_jobs}
+
+
+def sentence_apart_from_job(member: BulkMember) -> str:
+    """Return what happens to a letter, or what happened, without what was seen of its job."""
+    return JOB_UNSEEN if member.seen_reason else member.sentence
+
+
+def _apart_from_job(line: MemberLine) -> MemberLine:
+    sentence = sentence_apart_from_job(line.member)
+    return replace(line, about="", seen_epoch=None, became=SafeString(""), sentence=sentence)
+
+
+def _by_state(counted: Sequence[CountedGroup], kind: Kind) -> list[CountedGroup]:
+    """Return the numbers of letters by their own state, with an example of one that names no known job."""
+    merged: dict[str, CountedGroup] = {}
+    for each in counted:
+        group = each.group
+        example = JOB_UNSEEN if group.seen_reason else group.example
+        if before := merged.get(group.seen_status):
+            group = replace(group, count=group.count + before.group.count)
+            example = before.example if example == JOB_UNSEEN else example
+        merged[group.seen_status] = CountedGroup(group, _seen(group.seen_status, "", kind), example)
+    return list(merged.values())
 
 
 def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
@@ -227,6 +270,5 @@ def _line(member: BulkMember, kind: Kind, about: str, result: MemberResult | Non
     outcome = badge(Outcome(member.outcome).label.capitalize(), tone)
     seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
     url = reverse(f"admin:{kind.page}_change", args=[member.subject])
-    return MemberLine(
-        member, url, about, seen, outcome, labels.result(result, kind.page) if result else SafeString("")
-    )
+    became = labels.result(result, kind.page) if result else SafeString("")
+    return MemberLine(member, url, about, seen, member.seen_epoch, outcome, became, member.sentence)

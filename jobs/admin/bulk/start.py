@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from psycopg.errors import QueryCanceled
 
+from jobs.admin.known_choices import KnownFilter
 from jobs.bulk import freezing
 from jobs.bulk.kinds import Kind
 from jobs.runs.timeline import Actor
@@ -82,4 +83,7 @@ def in_words(changelist: ChangeList) -> str:
 def _chosen(spec: ListFilter) -> str:
     if not isinstance(spec, SimpleListFilter):
         return ""
-    return next((str(label) for choice, label in spec.lookup_choices if str(choice) == spec.value()), "")
+    chosen = ((choice, label) for choice, label in spec.lookup_choices if str(choice) == spec.value())
+    # The scope is stored, and a title that was read from a letter may have to be hidden later.
+    by_number = isinstance(spec, KnownFilter) and spec.by_number
+    return next((str(choice if by_number else label) for choice, label in chosen), "")

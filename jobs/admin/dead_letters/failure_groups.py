@@ -83,16 +83,21 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     ordering = ("-last_seen_at", "-id")
     form = NoteForm
     quotes = MappingProxyType(
-        dict.fromkeys(("undecided", "letters", "newest_replays", "replayed"), "jobs_deadletter")
+        dict.fromkeys(("undecided", "letters"), ("jobs_deadletter",))
+        | dict.fromkeys(("newest_replays", "replayed"), ("jobs_deadletter", "jobs_job"))
     )
     change_form_template = "admin/jobs/failuregroup/change_form.html"
-    readonly_fields = ("title", "kind", "first_seen_at", "last_seen_at", "letters", "replayed")
-    fields = ("title", "kind", "letters", "replayed", "first_seen_at", "last_seen_at", "note")
+    readonly_fields = ("failure", "kind", "first_seen_at", "last_seen_at", "letters", "replayed")
+    fields = ("failure", "kind", "letters", "replayed", "first_seen_at", "last_seen_at", "note")
 
     @admin.display(description="failure")
     def name(self, group: FailureGroup) -> SafeString:
         url = reverse("admin:jobs_failuregroup_change", args=[group.pk])
-        return format_html('<a href="{}">{}</a>', url, group.title)
+        return format_html('<a href="{}">{}</a>', url, group.shown_title)
+
+    @admin.display(description="title")
+    def failure(self, group: FailureGroup) -> str:
+        return group.shown_title
 
     @admin.display(description="told by")
     def kind_shown(self, group: FailureGroup) -> str:
@@ -172,7 +177,7 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
             request,
             kind_of(action),
             DeadLetter.objects.open().filter(group=group),
-            scope=f"undecided letters with the failure: {group.title}",
+            scope=f"undecided letters of {group}",
             query=f"group={group.pk}",
             back=_list_of(group),
         )

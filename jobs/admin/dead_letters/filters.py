@@ -74,15 +74,16 @@ class LeftFilter(KnownFilter):
 class GroupFilter(KnownFilter):
     """Offers the newest groups and the chosen one."""
 
-    title = "failure"
+    title = "failure group"
     parameter_name = "group"
+    by_number = True
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         chosen = request.GET.get(self.parameter_name, "")
         newest = list(FailureGroup.objects.order_by("-last_seen_at", "-pk")[:GROUPS_OFFERED])
         if chosen.isascii() and chosen.isdecimal() and len(chosen) < 19:
             newest += FailureGroup.objects.filter(pk=chosen).exclude(pk__in=[group.pk for group in newest])
-        return [(str(group.pk), _short(group.title)) for group in newest]
+        return [(str(group.pk), _short(group.shown_title)) for group in newest]
 
 
 def _short(title: str) -> str:

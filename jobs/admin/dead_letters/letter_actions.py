@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django_q.tasks import async_task
 
 from jobs.admin import previewed_actions
+from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.previewed_actions import Told
 from jobs.bulk import letter_actions
 from jobs.dead_letters import operations
 from jobs.dead_letters.queue_visit import next_step
@@ -18,8 +20,11 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
+from opsconsole.kit.page_permissions import may_see
 
 MOST_LETTERS = previewed_actions.MOST
+WITH_JOB_UNSEEN = f"It is replayed: as a new run of its job, or unchanged. {JOB_UNSEEN}"
+NOT_WITH_JOB_UNSEEN = f"It cannot be replayed now. {JOB_UNSEEN}"
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,24 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
         return outcomes
 
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
-        return DeadLetter.objects.light().select_related("group").in_bulk(ids)
+        return DeadLetter.objects.light().select_related("group", "dlq").in_bulk(ids)
 
     def lines(self, rows: Mapping[UUID, DeadLetter], told: Sequence[Step | Outcome]) -> Sequence[LetterLine]:
         return [LetterLine(rows[each.job_id], each.sentence) for each in told]
+
+    def as_far_as_seen(
+        self,
+        request: HttpRequest,
+        action: LetterAction,
+        rows: Mapping[UUID, DeadLetter],
+        told: Sequence[Told],
+    ) -> Sequence[Told]:
+        if action != LetterAction.REPLAY or may_see(request.user, "jobs_job"):
+            return told
+        return [
+            replace(each, sentence=apart_from_job(rows[each.job_id], each.sentence, goes=_goes(each)))
+            for each in told
+        ]
 
     def beyond(self, action: LetterAction, rows: Mapping[UUID, DeadLetter]) -> Sequence[str]:
         if action not in {LetterAction.REPLAY, LetterAction.DISCARD}:
@@ -64,6 +83,20 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         return ids[:MOST_LETTERS]
+
+
+def _goes(told: Step | Outcome) -> bool:
+    return told.will if isinstance(told, Step) else told.done
+
+
+def apart_from_job(letter: DeadLetter, sentence: str, *, goes: bool) -> str:
+    """Return what a replay does, or why it does nothing (not ``goes``), without what only the page of its job may tell."""
+    if letter.job_id is None:
+        return sentence
+    if goes:
+        return WITH_JOB_UNSEEN
+    apart = operations.step_for(LetterAction.REPLAY, letter, None)
+    return NOT_WITH_JOB_UNSEEN if apart.will else apart.sentence
 
 
 def ask_cluster(task: str) -> None:

@@ -67,12 +67,13 @@ class LetterChangeList(DeclaredChangeList):
         letters = list(self.result_list)
         ids = {letter.job_id for letter in letters if letter.job_id}
         statuses = dict(Job.objects.filter(pk__in=ids).values_list("pk", "status")) if ids else {}
+        sees_jobs = may_see(request.user, "jobs_job")
         results = replay_results.of_letters(
             [letter.pk for letter in letters if letter.state == DeadLetter.State.REPLAYED]
         )
         for letter in letters:
             letter.job_status = statuses.get(letter.job_id)
-            letter.followed = results.get(letter.pk)
+            letter.followed = replay_results.as_far_as_seen(results.get(letter.pk), sees_jobs=sees_jobs)
         self.result_list = letters
 
 
@@ -92,7 +93,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         "source",
     )
     list_display_links = None
-    quotes = MappingProxyType({"of_job": "jobs_job"})
+    quotes = MappingProxyType({"of_job": ("jobs_job",)})
     paginator = StatesPaginator
     list_filter = (
         filters.LetterStateFilter,
@@ -116,7 +117,10 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     @admin.display(description="failure")
     def failure(self, letter: DeadLetter) -> SafeString:
         return format_html(
-            '<a href="?group={}">{}</a>{}', letter.group_id, letter.group.title, letter_badges.returns(letter)
+            '<a href="?group={}">{}</a>{}',
+            letter.group_id,
+            letter.group.shown_title,
+            letter_badges.returns(letter),
         )
 
     @admin.display(description="job")
@@ -164,7 +168,8 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        return search_text.search(queryset, search_term), False
+        by_job = may_see(request.user, "jobs_job")
+        return search_text.search(queryset, search_term, by_job=by_job), False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -193,9 +198,12 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
 
     def page(self, request: HttpRequest, row: ShownLetter) -> HttpResponse:
         job = requeue.jobs_of([row]).get(row.job_id)
+        sees_jobs = may_see(request.user, "jobs_job")
+        followed = replay_results.of_letters([row.pk]).get(row.pk)
+        followed = replay_results.as_far_as_seen(followed, sees_jobs=sees_jobs)
         permitted = [action for action in LetterAction if self.may(request, action)]
-        context = letter_page(row, job, permitted, sees_jobs=may_see(request.user, "jobs_job")) | {
-            "state": letter_badges.state(row, replay_results.of_letters([row.pk]).get(row.pk), linked=False),
+        context = letter_page(row, job, permitted, sees_jobs=sees_jobs) | {
+            "state": letter_badges.state(row, followed, linked=False),
             "returns": letter_badges.returns(row),
             "time_left": letter_badges.time_left(row, row.db_now),
             "may_edit": self.may_edit(request) and edit.offered(row, job),

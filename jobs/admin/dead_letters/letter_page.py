@@ -14,8 +14,9 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
+from jobs.admin.dead_letters.letter_actions import apart_from_job
 from jobs.admin.previewed_actions import Button, button
-from jobs.dead_letters import editing, operations, redaction
+from jobs.dead_letters import editing, operations, reading, redaction
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
@@ -26,7 +27,6 @@ from opsconsole.kit.short_ids import short_id
 EVENTS_SHOWN = 8
 RETURNS_SHOWN = 20
 WHOLE = 4 * 1_048_576
-HIDDEN_REFUSAL = "to see why, you need the permission “Can view job”."
 LABELS: dict[str, str] = {
     LetterAction.REPLAY: "Replay",
     LetterAction.DISCARD: "Discard",
@@ -75,6 +75,7 @@ def letter_page(
         "title": f"Dead letter {short_id(letter.pk)}",
         "letter": letter,
         "body": redaction.show(letter.body),
+        "addressee": reading.shown_addressee(letter),
         "attributes": redaction.redact_attributes(letter.attributes),
         "system_attributes": redaction.redact(dict(letter.system_attributes)),
         **_about_job(job if sees_jobs else None),
@@ -90,10 +91,7 @@ def letter_page(
 def _refusal(letter: DeadLetter, buttons: Sequence[Button], *, sees_jobs: bool) -> str:
     """Return why the letter can't be replayed, without what only the page of its job may tell."""
     why = next((b.why for b in buttons if b.action == LetterAction.REPLAY and not b.enabled), "")
-    if not why or sees_jobs:
-        return why
-    apart_from_job = operations.step_for(LetterAction.REPLAY, letter, None)
-    return HIDDEN_REFUSAL if apart_from_job.will else apart_from_job.sentence
+    return why if not why or sees_jobs else apart_from_job(letter, why, goes=False)
 
 
 def _about_job(job: NamedJob | None) -> dict[str, Any]:

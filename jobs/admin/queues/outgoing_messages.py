@@ -35,7 +35,7 @@ class OutboxAdmin(AgedAdmin):
         "last_error",
     )
     list_filter = (MessageStateFilter,)
-    quotes = MappingProxyType({"job_id_short": "jobs_job"})
+    quotes = MappingProxyType({"job_id_short": ("jobs_job",)})
     ordering = ("-id",)
     fields = (
         "condition",

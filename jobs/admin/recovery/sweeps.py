@@ -61,7 +61,7 @@ class WhenFilter(KnownFilter):
 @admin.register(Sweep)
 class SweepAdmin(AgedAdmin):
     list_filter = (OutcomeFilter, WhenFilter)
-    quotes = MappingProxyType({"lines": "jobs_job"})
+    quotes = MappingProxyType({"lines": ("jobs_job",)})
     list_display = (
         "when",
         "outcome",

@@ -181,7 +181,7 @@ def test_group_is_previewed_and_replayed_as_a_whole(client: Client, action: str,
     preview = client.get(address).content.decode()
     operation = BulkOperation.objects.get()
     assert set(operation.members.values_list("subject", flat=True)) == {str(each.pk) for each in undecided}
-    for said in ("3 dead letters?", "undecided letters with the failure: timeout", "Type 3 to confirm"):
+    for said in ("3 dead letters?", f"undecided letters of failure group {group.pk}", "Type 3 to confirm"):
         assert said in preview, said
     assert f"{LIST}?group={group.pk}" in preview
     assert dict(DeadLetter.objects.values_list("pk", "state")) == before

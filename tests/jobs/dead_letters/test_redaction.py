@@ -110,7 +110,7 @@ def test_search_finds_words_but_not_secrets(account: Account, settings: Any) -> 
     account.check()
 
     def found(term: str) -> list[str]:
-        return [each.message_id for each in search_text.search(DeadLetter.objects.all(), term)]
+        return [each.message_id for each in search_text.search(DeadLetter.objects.all(), term, by_job=True)]
 
     assert found("blüte") == found(message_id) == found(str(letter(message_id).pk)[:8]) == [message_id]
     assert found("4111222233334444") == found("nothing") == []
@@ -125,25 +125,25 @@ def test_job_is_found_by_its_id(account: Account) -> None:
     account.check()
 
     for term in (job_id, job_id[:8], job_id.replace("-", "")):
-        assert [each.message_id for each in search_text.search(DeadLetter.objects.all(), term)] == [
-            message_id
-        ]
+        assert [
+            each.message_id for each in search_text.search(DeadLetter.objects.all(), term, by_job=True)
+        ] == [message_id]
 
 
 @pytest.mark.django_db
 def test_letters_read_before_redaction_are_not_searched_until_rescanned(settings: Any) -> None:
     made = dead_letter(body='{"card": "4111", "business": "bakery"}')
     assert search_text.catch_up() == 1
-    assert search_text.search(DeadLetter.objects.all(), "4111").get() == made
+    assert search_text.search(DeadLetter.objects.all(), "4111", by_job=True).get() == made
 
     settings.OPSCONSOLE_REDACT_PATHS = ["$.card"]
-    assert not search_text.search(DeadLetter.objects.all(), "4111").exists()
-    assert not search_text.search(DeadLetter.objects.all(), "bakery").exists()
+    assert not search_text.search(DeadLetter.objects.all(), "4111", by_job=True).exists()
+    assert not search_text.search(DeadLetter.objects.all(), "bakery", by_job=True).exists()
 
     assert search_text.catch_up() == 1
     assert search_text.catch_up() == 0
-    assert not search_text.search(DeadLetter.objects.all(), "4111").exists()
-    assert search_text.search(DeadLetter.objects.all(), "bakery").get() == made
+    assert not search_text.search(DeadLetter.objects.all(), "4111", by_job=True).exists()
+    assert search_text.search(DeadLetter.objects.all(), "bakery", by_job=True).get() == made
 
 
 def test_invalid_paths_are_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:

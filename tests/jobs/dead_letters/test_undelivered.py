@@ -126,14 +126,14 @@ def test_schedule_is_read_like_a_rule(sqs_queue: TestQueue) -> None:
         (
             event(order=1),
             of_eventbridge(FUNCTION),
-            f"It was on its way to {FUNCTION}, which is no queue of the console: send it there again",
+            "It was on its way to a target (see “Not delivered to” on its page), which is no queue of the console: send it there",
         ),
         (
             event(order=1),
             of_eventbridge(f"{REGION}:theirs"),
-            f"It was on its way to {REGION}:theirs, which is no queue of the console",
+            "It was on its way to a target (see “Not delivered to” on its page), which is no queue of the console",
         ),
-        (notification("hello"), {}, f"SNS could not deliver it to a subscriber of {TOPIC}"),
+        (notification("hello"), {}, "SNS could not deliver it to a subscriber of a topic"),
         (
             {"order": 1},
             {"RequestID": "1", "ErrorCode": "200", "ErrorMessage": "boom"},

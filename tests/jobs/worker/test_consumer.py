@@ -297,6 +297,19 @@ class TestPoison:
         assert letter.body == body
         assert reason in str(letter.attributes[POISON_ATTRIBUTE].value)
 
+    def test_log_does_not_quote_a_malformed_message_while_redaction_paths_are_set(
+        self,
+        consumer: Consumer,
+        send: Callable[..., None],
+        settings: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        settings.OPSCONSOLE_REDACT_PATHS = ["$.customer_id"]
+        send(json.dumps({"job_id": str(uuid4()), "customer_id": {"email": "ada@example.com"}}))
+        consumer.poll()
+        assert "customer_id must be text" in caplog.text
+        assert "ada@example.com" not in caplog.text
+
     @pytest.mark.parametrize(("theirs", "kept"), [(3, 4), (9, 10), (10, 10)])
     def test_their_attributes_are_kept_and_the_reason_gives_way(
         self, consumer: Consumer, sqs_queue: TestQueue, theirs: int, kept: int

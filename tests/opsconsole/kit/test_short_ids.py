@@ -21,7 +21,7 @@ def test_shown_id_is_found() -> None:
     letter = dead_letter(made)
     dead_letter(other)
     for words in (shown, short_id(letter.pk)):
-        assert list(search_text.search(DeadLetter.objects.all(), words)) == [letter]
+        assert list(search_text.search(DeadLetter.objects.all(), words, by_job=True)) == [letter]
 
 
 def test_id_range_contains_every_id_with_the_prefix() -> None:
