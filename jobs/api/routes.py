@@ -21,6 +21,7 @@ from jobs.runs import heartbeats, lifecycle
 from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
 from jobs.runs.timeline import Actor
+from jobs.runs.worker_ids import WorkerIdTaken
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.round_trip import RowLocked
 from opsconsole.kit.storable import json_problem
@@ -166,7 +167,8 @@ def claim_run(request: _Called, job_id: UUID, said: schemas.ClaimRequest) -> Any
 def beat_run(request: _Called, job_id: UUID, said: schemas.RunSaid) -> Any:
     """Call this every `beat_every_seconds`, from a thread or timer that ends with the worker."""
     _known(job_id)
-    return {"verdict": _VERDICTS[heartbeats.beat(_worker(request, said), job_id, said.run_epoch)]}
+    with _own_id():
+        return {"verdict": _VERDICTS[heartbeats.beat(_worker(request, said), job_id, said.run_epoch)]}
 
 
 @workers.post(
@@ -230,15 +232,28 @@ def fail_run(request: _Called, job_id: UUID, said: schemas.FailRequest) -> Any:
 )
 def beat_idle(request: _Called, said: schemas.WorkerSaid) -> Any:
     """Idle workers send heartbeats too, so that pages and alerts count them as alive."""
-    heartbeats.say(_worker(request, said))
+    with _own_id():
+        heartbeats.say(_worker(request, said))
     return Status(204, None)
 
 
 @workers.post("workers/leave", response={204: None}, operation_id="leave", summary="Remove the worker's row")
 def leave(request: _Called, said: schemas.WorkerSaid) -> Any:
     """For a worker that ends normally. A killed worker leaves its row behind, which is how its death is noticed."""
-    heartbeats.leave(_worker(request, said))
+    with _own_id():
+        heartbeats.leave(_worker(request, said))
     return Status(204, None)
+
+
+@contextmanager
+def _own_id() -> Iterator[None]:
+    """Refuse what a worker says under the id of another key's worker."""
+    try:
+        yield
+    except WorkerIdTaken as error:
+        raise Problem(
+            409, error.sentence, reason=Refusal.WORKER_ID_TAKEN.name.lower(), settled=False
+        ) from error
 
 
 _VERDICTS = {

@@ -11,8 +11,10 @@ from typing import Any
 from uuid import UUID
 
 from jobs.models import Status
+from jobs.models.worker import stale_after
 from jobs.runs import statements
 from jobs.runs.timeline import Actor
+from jobs.runs.worker_ids import WorkerIdTaken
 from opsconsole.kit import round_trip
 from opsconsole.kit.round_trip import Rows
 
@@ -49,8 +51,10 @@ class Worker:
             "pid": self.pid,
             "process": self.process,
             "key": self.key,
+            "lives": stale_after(),
         }
-        return described | {"protocol": json.dumps(PROTOCOL), "actor": Actor.worker(self.id).name}
+        protocol = json.dumps(PROTOCOL | {"key": self.key})
+        return described | {"protocol": protocol, "actor": Actor.worker(self.id).name}
 
 
 class Verdict(StrEnum):
@@ -62,21 +66,32 @@ class Verdict(StrEnum):
 
 
 def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None) -> None:
-    """Write the worker's row: alive, and running this run or nothing."""
+    """Write the worker's row: alive, and running this run or nothing. Raise ``WorkerIdTaken`` if the id is another key's."""
     if job_id is None:
-        round_trip.run(statements.IDLE_BEAT, worker.parameters)
+        [[(taken,)]] = round_trip.run(statements.IDLE_BEAT, worker.parameters)
+        _refuse_if(taken)
     else:
         _beat(worker, job_id, run_epoch)
 
 
 def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
-    """Record that the run is alive, and return whether it should continue. The heartbeat of a superseded run does not count."""
+    """Record that the run is alive, and return whether it should continue. The heartbeat of a superseded run does not count.
+
+    Raise ``WorkerIdTaken`` if the worker's id is another key's.
+    """
     return _verdict(_beat(worker, job_id, run_epoch))
 
 
 def _beat(worker: Worker, job_id: UUID, run_epoch: int | None) -> Rows:
     [rows] = round_trip.run(statements.BEAT, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
+    [(_, _, taken)] = rows
+    _refuse_if(taken)
     return rows
+
+
+def _refuse_if(taken: bool) -> None:  # noqa: FBT001 - the answer of a statement
+    if taken:
+        raise WorkerIdTaken
 
 
 def verdict(job_id: UUID, run_epoch: int, worker: Worker) -> Verdict:
@@ -87,8 +102,8 @@ def verdict(job_id: UUID, run_epoch: int, worker: Worker) -> Verdict:
 
 
 def _verdict(rows: Rows) -> Verdict:
-    """Return the verdict from the status and whether the fence admits the worker. No row: the epoch is another one."""
-    status, admitted = rows[0] if rows else (None, True)
+    """Return the verdict from the status, None if the epoch is another one, and whether the fence admits the worker."""
+    [(status, admitted, _)] = rows
     if not admitted:
         return Verdict.SUPERSEDED
     if status == Status.IN_PROGRESS:
@@ -111,5 +126,9 @@ def note_ahead(worker: Worker, job_id: UUID, run_epoch: int | None) -> None:
 
 
 def leave(worker: Worker) -> None:
-    """Delete the row of a worker that ends normally; a killed worker leaves its row behind."""
-    round_trip.run(statements.LEAVE, worker.parameters)
+    """Delete the row of a worker that ends normally; a killed worker leaves its row behind.
+
+    Raise ``WorkerIdTaken`` if the worker's id is another key's.
+    """
+    [[(taken,)]] = round_trip.run(statements.LEAVE, worker.parameters)
+    _refuse_if(taken)

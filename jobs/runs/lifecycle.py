@@ -45,6 +45,7 @@ class Refusal(StrEnum):
     UNREADABLE = "the job's payload can't be read, so the job has failed"
     AHEAD = "the message is about a later run than the row, as after a restore of the database"
     LOCKED = "another transaction locks the job's row"
+    WORKER_ID_TAKEN = "another API key reports under this worker_id, and its worker is alive"
     REFUSED_BY_DATABASE = "a rule of the database refuses the claim"
 
     @property
@@ -155,16 +156,21 @@ def _refusal(run_epoch: int | None, rows: Rows) -> Refused:
     """Return why a claim was refused, from the row that it met. Pure."""
     if not rows:
         return Refused(Refusal.UNKNOWN_JOB)
-    status, current_epoch, claimed_epoch, wait = rows[0]
+    status, current_epoch, claimed_epoch, wait, id_is_taken = rows[0]
     if status in {Status.COMPLETED, Status.CANCELLED}:
         return Refused(Refusal.ENDED)
     if run_epoch is not None and run_epoch != current_epoch:
         return Refused(Refusal.SUPERSEDED if run_epoch < current_epoch else Refusal.AHEAD)
     if claimed_epoch == current_epoch:
         return Refused(Refusal.ALREADY_CLAIMED)
-    if status == Status.PENDING and wait is not None:
-        return Refused(Refusal.TOO_EARLY, max(wait, timedelta(seconds=1)))
-    return Refused(Refusal.NOT_WAITING)
+    if id_is_taken:
+        return Refused(Refusal.WORKER_ID_TAKEN, FIRST_LOCKED_RELEASE)
+    is_early = status == Status.PENDING and wait is not None
+    return (
+        Refused(Refusal.TOO_EARLY, max(wait, timedelta(seconds=1)))
+        if is_early
+        else Refused(Refusal.NOT_WAITING)
+    )
 
 
 def put_off(job_id: UUID, run_epoch: int | None, delay: timedelta) -> bool:

@@ -11,6 +11,7 @@ from jobs.models import earlier_beats
 from jobs.models.columns import column
 from jobs.runs import fence
 from jobs.runs.restart import new_deadline_in_statement, restart_in_statement
+from jobs.runs.worker_ids import FREE, TAKEN
 from opsconsole.kit import row_locks
 from opsconsole.kit.postgresql.timestamps import finite_in_statement
 
@@ -20,6 +21,8 @@ _LAST_HEARTBEAT = f'"{column("worker_heartbeats.last_heartbeat")}"'
 _LONGEST_SILENCE = f"""greatest((metadata ->> 'longest_silence')::float8,
                       extract(epoch FROM statement_timestamp() - {_LAST_HEARTBEAT})::float8)"""
 
+# Whose the id is, see ``jobs.runs.worker_ids``.
+_KEY = "jsonb_build_object('key', %(key)s::text)"
 # Which process sends the heartbeats, so that two under one id are noticed.
 _PROCESS = "hostname = coalesce(%(hostname)s, hostname), pid = coalesce(%(pid)s, pid)"
 
@@ -38,7 +41,8 @@ beat AS (
                CASE WHEN current_job_id = run.id AND current_run_epoch = run.run_epoch
                     THEN {_LONGEST_SILENCE} ELSE 0.0 END)
            || {earlier_beats.note_in_statement("run.id", "run.run_epoch")}
-      FROM {run} AS run WHERE worker_heartbeats.worker_id = %(worker)s
+           || {_KEY}
+      FROM {run} AS run WHERE worker_heartbeats.worker_id = %(worker)s AND {FREE}
     RETURNING worker_heartbeats.worker_id
 ), first_beat AS (
     INSERT INTO worker_heartbeats (worker_id, current_job_id, current_run_epoch, {_LAST_HEARTBEAT},
@@ -46,7 +50,7 @@ beat AS (
     SELECT %(worker)s, id, run_epoch, statement_timestamp(),
            least(statement_timestamp(), (SELECT started_at FROM jobs WHERE jobs.id = run.id AND jobs.run_epoch = run.run_epoch)),
            %(hostname)s, %(pid)s, %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
-      FROM {run} AS run WHERE NOT EXISTS (SELECT FROM beat)
+      FROM {run} AS run WHERE NOT EXISTS (SELECT FROM beat) AND NOT {TAKEN}
     ON CONFLICT DO NOTHING
 )"""
 
@@ -60,14 +64,14 @@ def _idle_beat(condition: str = "true", *, ended: tuple[str, str] = ("NULL::uuid
 beat AS (
     UPDATE worker_heartbeats
        SET current_job_id = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = statement_timestamp(), {_PROCESS},
-           metadata = metadata || {earlier_beats.note_in_statement(*ended)}
-     WHERE worker_id = %(worker)s AND {condition}
+           metadata = metadata || {earlier_beats.note_in_statement(*ended)} || {_KEY}
+     WHERE worker_id = %(worker)s AND {FREE} AND {condition}
     RETURNING worker_id
 ), first_beat AS (
     INSERT INTO worker_heartbeats (worker_id, {_LAST_HEARTBEAT}, started_at, hostname, pid, metadata)
     SELECT %(worker)s, statement_timestamp(), statement_timestamp(), %(hostname)s, %(pid)s,
            %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
-     WHERE NOT EXISTS (SELECT FROM beat) AND {condition}
+     WHERE NOT EXISTS (SELECT FROM beat) AND NOT {TAKEN} AND {condition}
     ON CONFLICT DO NOTHING
 )"""
 
@@ -77,10 +81,11 @@ _THIS_RUN = f"""
        id = %(job_id)s AND status::text = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
 """
 VERDICT = f"""
-SELECT status::text, {fence.in_statement()} FROM jobs WHERE id = %(job_id)s AND run_epoch = %(epoch)s
+SELECT status::text, {fence.in_statement()}, {TAKEN}
+  FROM (SELECT) AS asked LEFT JOIN jobs ON id = %(job_id)s AND run_epoch = %(epoch)s
 """
 
-IDLE_BEAT = f"WITH {_idle_beat()} SELECT"
+IDLE_BEAT = f"WITH {_idle_beat()} SELECT {TAKEN}"
 # The heartbeat of a worker that the row does not name leaves the epoch out: it must not keep another worker's run alive.
 BEAT = f"""
 WITH run AS (
@@ -109,6 +114,7 @@ WITH run AS (
      WHERE id = %(job_id)s AND run_epoch = coalesce(%(epoch)s, run_epoch)
        AND (status::text = 'pending' AND coalesce(not_before, statement_timestamp()) <= statement_timestamp()
             OR %(redriven)s AND status::text IN ('failed', 'quarantined'))
+       AND NOT {TAKEN}
     RETURNING id, run_epoch
 ), mine AS (
     SELECT id, run_epoch FROM jobs
@@ -130,7 +136,7 @@ WITH run AS (
 SELECT run_epoch FROM won;
 
 SELECT status::text, run_epoch, claimed_epoch,
-       {finite_in_statement("not_before")} - statement_timestamp() FROM jobs WHERE id = %(job_id)s
+       {finite_in_statement("not_before")} - statement_timestamp(), {TAKEN} FROM jobs WHERE id = %(job_id)s
 """
 
 # The next statement after this one sees the row as it is, however long this one waited.
@@ -282,7 +288,10 @@ WITH run AS (
 SELECT times, statement_timestamp() - coalesce(first, statement_timestamp()) FROM run
 """
 
-LEAVE = "DELETE FROM worker_heartbeats WHERE worker_id = %(worker)s"
+LEAVE = f"""
+WITH gone AS (DELETE FROM worker_heartbeats WHERE worker_id = %(worker)s AND {FREE})
+SELECT {TAKEN}
+"""
 
 NOTE_AHEAD = """
 UPDATE worker_heartbeats
