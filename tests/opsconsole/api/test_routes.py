@@ -12,16 +12,17 @@ from django.test import Client
 from django.utils.html import escape
 
 from jobs.intake import queue_position
-from jobs.models import Job
+from jobs.models import Job, WorkerHeartbeat
 from opsconsole.api.routes import api
 from opsconsole.kit.env import QueueConfig
 from ratelimits.engine import store
 from ratelimits.keys import api_keys
 from ratelimits.models import Policy, RateLimitRequest
+from ratelimits.models.api_key import Scope
 from ratelimits.policies import policy_cache
 from ratelimits.records import recording
 from tests import people
-from tests.keys import key, sent
+from tests.keys import ALL, key, sent
 
 pytestmark = pytest.mark.django_db
 
@@ -100,13 +101,41 @@ def test_key_without_the_scope_is_refused(client: Client) -> None:
     assert not Job.objects.exists()
 
 
-def test_each_scope_allows_only_its_routes(client: Client) -> None:
-    producer, worker = sent(key("p", ["jobs:write"])[1]), sent(key("w", ["worker"])[1])
+# The routes of each scope, by the beginning of their path: a new one fails until it stands here.
+SCOPES = {
+    "/api/jobs": "jobs:write",
+    "/api/jobs/": "worker",
+    "/api/workers/": "worker",
+    "/api/limits/check": "limits:check",
+    "/api/limits/free": "limits:free",
+}
+OTHER_METHODS = ("get", "put", "delete")
 
-    assert call(client, "post", "/api/jobs", headers=producer).status_code == 422
-    assert call(client, "post", "/api/jobs", headers=worker).status_code == 403
-    assert call(client, "post", "/api/workers/beat", headers=worker).status_code == 422
-    assert call(client, "post", "/api/workers/beat", headers=producer).status_code == 403
+
+def scope_of(path: str) -> str:
+    return SCOPES[max((begin for begin in SCOPES if path.startswith(begin)), key=len)]
+
+
+def test_each_scope_opens_its_routes_and_no_other(client: Client) -> None:
+    """Ask every route with a session, with a key of each scope, with one of all others, and with other methods."""
+    only = {scope: sent(key(scope, [scope])[1]) for scope in ALL}
+    others = {scope: sent(key(f"not {scope}", [each for each in ALL if each != scope])[1]) for scope in ALL}
+    assert set(SCOPES.values()) == set(ALL) == set(Scope.values)
+    client.force_login(people.operator())
+    for method, path, operation in routes(client):
+        if "security" not in operation:
+            assert path.startswith("/api/queue/"), path
+            continue
+        scope = scope_of(path)
+        assert call(client, method, path).status_code == 401, path
+        for asked, headers in only.items():
+            status = call(client, method, path, headers=headers).status_code
+            assert (status == 403) == (asked != scope), (path, asked, status)
+            assert status in {403, 422}, (path, asked, status)
+        assert call(client, method, path, headers=others[scope]).status_code == 403, path
+        for other in OTHER_METHODS:
+            assert call(client, other, path, headers=only[scope]).status_code == 405, (other, path)
+    assert not Job.objects.exists() and not WorkerHeartbeat.objects.exists()
 
 
 def test_revoked_key_is_refused(client: Client) -> None:
