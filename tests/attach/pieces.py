@@ -3,7 +3,7 @@
 ``gallery/NAME.sql`` makes the tables of a piece, with rows. ``NAME.toml`` declares it: ``verdict`` is ``supported`` or
 ``refused``; of a refused one, ``table`` and ``column`` say which, and ``reason`` is a word of the sentence. ``NAME.mapping.toml``
 is the mapping of a supported one, as OPSCONSOLE_MAPPING names it. ``doubts`` are the words of a status about which a proposal
-must say that it is not sure.
+must say that it is not sure. ``beats = "rows"``: each heartbeat is a row of its own.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from opsconsole.kit import mapping_file
 from opsconsole.kit.mapping import Mapping
-from tests.databases import Database
+
+if TYPE_CHECKING:
+    from tests.databases import Database
 
 FOLDER = Path(__file__).parent / "gallery"
-KEYS = {"title", "verdict", "table", "column", "reason", "doubts", "owner", "publications"}
+KEYS = {"title", "verdict", "table", "column", "reason", "doubts", "owner", "publications", "beats"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ class Piece:
 
 
 def pieces() -> list[Piece]:
-    return [
-        Piece(path.stem, tomllib.loads(path.read_text()))
-        for path in sorted(FOLDER.glob("*.toml"))
-        if not path.name.endswith(".mapping.toml")
-    ]
+    names = {path.name.removesuffix(".sql") for path in FOLDER.glob("*.sql")}
+    return [piece_of(name) for name in sorted(names)]
+
+
+def piece_of(name: str) -> Piece:
+    return Piece(name, tomllib.loads((FOLDER / f"{name}.toml").read_text()))
