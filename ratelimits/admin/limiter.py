@@ -16,7 +16,8 @@ from opsconsole.kit.row_locks import locked
 from ratelimits.models import LimiterControl, LimiterTrouble, Mode
 from ratelimits.policies import global_switch
 from ratelimits.requests import lockout_check
-from ratelimits.requests.lockout_check import LocksOut, Requester
+from ratelimits.requests.lockout_check import LocksOut
+from ratelimits.requests.lockout_trial import Requester
 
 PAGE = "admin:ratelimits_limitercontrol_changelist"
 PERMISSION = "ratelimits.switch_limiter"

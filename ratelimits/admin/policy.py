@@ -20,7 +20,8 @@ from ratelimits.policies import wording
 from ratelimits.policies.policy_snapshot import snapshot_of
 from ratelimits.records import top_clients
 from ratelimits.requests import lockout_check
-from ratelimits.requests.lockout_check import LocksOut, Requester
+from ratelimits.requests.lockout_check import LocksOut
+from ratelimits.requests.lockout_trial import Requester
 
 TONES = {Mode.ENFORCE: "good", Mode.SHADOW: "warning", Mode.OFF: "quiet"}
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.test import Client, RequestFactory
-from django.urls import clear_script_prefix, reverse, set_script_prefix
+from django.urls import clear_script_prefix, resolve, reverse, set_script_prefix
 from django.utils import timezone
 
 from opsconsole.kit import audit
 from opsconsole.sign_in import failures
 from ratelimits.engine import store
-from ratelimits.models import ApiKey, LimiterControl, Policy
+from ratelimits.models import ApiKey, LimiterControl, Policy, RateLimitRequest
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import snapshot_of
-from ratelimits.requests import lockout_check
+from ratelimits.requests import known_callers, lockout_check
+from ratelimits.requests.lockout_hits import Hit
+from ratelimits.requests.lockout_trial import Requester
 from tests.keys import key
 from tests.ratelimits.admin.test_policy import ADD, FORM, SWITCH, change
 from tests.sending import send
@@ -94,13 +97,17 @@ def test_policy_that_locks_nobody_out_needs_no_confirmation(operator: Client, fi
     assert answer.status_code == 302, answer.content.decode()[:3000]
 
 
+def whom(policies: list[Any]) -> list[str]:
+    return [hit.who for hit in lockout_check.hits(policies, None)]
+
+
 def test_path_of_a_mounted_console_is_not_part_of_what_policies_cover() -> None:
     policy = snapshot_of(Policy(name="new", limit=1, path_prefixes=["/admin/"], deny_networks=["0.0.0.0/0"]))
     hooks = snapshot_of(Policy(name="hooks", limit=1, path_prefixes=["/hooks/"], deny_networks=["0.0.0.0/0"]))
     try:
         set_script_prefix("/ops/")
-        assert lockout_check.locked_out(policy, None) == ["most people at the log-in and in the console"]
-        assert lockout_check.locked_out(hooks, None) == ["Amazon SNS at the hook"]
+        assert whom([policy]) == ["people at the log-in and in the console"]
+        assert whom([hooks]) == ["Amazon SNS at the hook"]
     finally:
         clear_script_prefix()
 
@@ -174,6 +181,115 @@ def test_running_workers_are_not_slowed_by_accident(operator: Client) -> None:
     assert api_key.policy == "api-key"
 
 
+def test_policies_that_lock_out_only_together_are_judged_together(operator: Client) -> None:
+    """Each denies a part of the internet, or makes the way back a bit slower."""
+    whole = FORM | {"name": "new", "path_prefixes": "/admin/"}
+    one = whole | {"deny_networks": "0.0.0.0/5", "confirm": ""}
+    for number, network in enumerate(("0.0.0.0/6", "4.0.0.0/6")):
+        Policy.objects.create(
+            name=f"part-{number}", limit=100, path_prefixes=["/admin/"], deny_networks=[network]
+        )
+    asked = operator.post(ADD, one | {"deny_networks": "8.0.0.0/5"}).content.decode()
+    assert (
+        "together with part-0, part-1, would refuse people at the log-in and in the console (from 7% of"
+        in asked
+    )
+    # What is refused already is no news, in part or as a whole.
+    assert operator.post(ADD, one).status_code == 302
+    Policy.objects.filter(name__in=("new", "part-0", "part-1")).delete()
+
+    # Each lets somebody wait for less than the time that the way back may take.
+    wait = whole | {"path_prefixes": "/admin/ratelimits/", "limit": 2, "key": "address"}
+    Policy.objects.create(name="slow", limit=1, path_prefixes=["/admin/login/"], key="address")
+    assert whom([snapshot_of(Policy.objects.get(name="slow"))]) == []
+    asked = operator.post(ADD, wait).content.decode()
+    assert (
+        "The policy &#x27;new&#x27;, together with slow, would refuse your own requests to undo this" in asked
+    )
+    Policy.objects.filter(name="slow").update(mode="off")
+    assert operator.post(ADD, wait).status_code == 302
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/1", "96.0.0.0/4", "2000::/4"])
+@pytest.mark.parametrize(
+    ("paths", "who"),
+    [
+        ("/admin/", "people at the log-in"),
+        ("/hooks/", "Amazon SNS"),
+        ("/api/queue/", "customers who ask"),
+        ("/api/jobs", "programs that submit jobs (produce"),
+        ("/api/jobs/", "running workers at the API (work"),
+        ("/api/limits/", "services that have their clients checked (ask"),
+    ],
+)
+def test_denying_a_large_part_of_the_internet_is_asked_about(paths: str, who: str, network: str) -> None:
+    for name, scope in (("work", "worker"), ("produce", "jobs:write"), ("ask", "limits:check")):
+        key(name, scopes=[scope])
+    ApiKey.objects.update(last_used_at=timezone.now())
+    Policy.objects.create(name="new", limit=100, path_prefixes=[paths])
+
+    def deny(networks: str, **confirm: str) -> None:
+        call_command("rate_limits", "edit", "new", set=[f"deny_networks={networks}"], reason="x", **confirm)
+
+    with pytest.raises(CommandError, match=re.escape(who)):
+        deny(network)
+    deny(network, confirm="new")
+    deny("198.51.100.0/24,2001:db8::/32")
+
+
+def test_limit_of_a_service_that_has_its_clients_checked_is_judged() -> None:
+    checker, _ = key("shop", scopes=["limits:check"])
+    ApiKey.objects.update(last_used_at=timezone.now())
+    for name, hits in (("limits-check", 900), ("standard", 40)):
+        RateLimitRequest.objects.create(
+            key=f"key:{checker.pk}", endpoint="/api/limits/check", method="POST", hits=hits, policy=name
+        )
+    tight = ["limit=600", "window_seconds=3600"]
+    with pytest.raises(CommandError, match=r"services that have their clients checked \(shop\)"):
+        call_command("rate_limits", "edit", "limits-check", set=tight, reason="x")
+    call_command("rate_limits", "edit", "api-key", set=tight, reason="x")
+    call_command("rate_limits", "edit", "limits-check", set=["limit=1000", "window_seconds=3600"], reason="x")
+
+
+def test_clients_of_the_last_hour_are_named_where_a_network_is_denied(operator: Client) -> None:
+    rows = [
+        ("address:198.51.100.20", "/api/queue/<anything:customer_id>", "standard"),
+        ("user:7", "/admin/", "x"),
+    ]
+    for number, (client, endpoint, counted_by) in enumerate([*rows, *rows[:1]]):
+        RateLimitRequest.objects.create(
+            key=client, endpoint=endpoint, method="GET", hits=number + 1, policy=counted_by
+        )
+    entries = FORM | {"name": "new", "path_prefixes": "/api/", "deny_networks": "198.51.100.0/24"}
+
+    assert (
+        "clients that called in the last hour (198.51.100.20)" in operator.post(ADD, entries).content.decode()
+    )
+    elsewhere = {"path_prefixes": "/shop/", "name": "other"}
+    assert operator.post(ADD, entries | elsewhere).status_code == 302
+    # Whoever denies one address means it.
+    assert operator.post(ADD, entries | {"deny_networks": "198.51.100.20"}).status_code == 302
+    # The policy is named by the view that counted the client.
+    with pytest.raises(CommandError, match="clients that called"):
+        call_command("rate_limits", "edit", "standard", set=["deny_networks=198.51.0.0/16"], reason="x")
+
+
+def test_names_are_told_to_those_only_who_may_see_them() -> None:
+    hit = Hit("clients", frozenset(), names=("a", "b", "c", "d"), kind="client")
+    assert hit.in_words(None) == "clients (a, b, c and 1 more)"
+    for sees, words in (
+        ({"client": False, "key": True}, "4 of them"),
+        ({"client": True, "key": False}, "a, b, c and 1 more"),
+    ):
+        assert hit.in_words(Requester(None, {}, "", sees)) == f"clients ({words})"
+
+
+def test_paths_of_callers_are_those_of_the_api() -> None:
+    for _, paths in known_callers.CALLERS.values():
+        for path in paths:
+            assert resolve(path).namespace == "api"
+
+
 def test_commands_ask_for_the_same_confirmation() -> None:
     Policy.objects.create(name="new", limit=100, path_prefixes=["/"], mode="off", deny_networks=["0.0.0.0/0"])
     with pytest.raises(CommandError, match="typing the name of the policy: new"):
@@ -185,7 +301,7 @@ def test_commands_ask_for_the_same_confirmation() -> None:
 
 def test_presets_lock_nobody_out() -> None:
     for policy in Policy.objects.all():
-        assert lockout_check.locked_out(snapshot_of(policy), None) == []
+        assert lockout_check.hits([snapshot_of(policy)], None) == []
     policy_cache.clear()
 
 
