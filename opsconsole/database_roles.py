@@ -148,13 +148,13 @@ def _privileges() -> dict[str, tuple[str, ...]]:
     ours = {table: ("SELECT", "INSERT") if table in INSERT_ONLY else ALL for table in _tables()}
     return (
         ours
-        | {contract.table: contract.privileges for contract in CONTRACTS}
+        | {contract.sql: contract.privileges for contract in CONTRACTS}
         | {"django_migrations": ("SELECT",)}
     )
 
 
 def _tables() -> Iterator[str]:
-    contracts = {contract.table for contract in CONTRACTS}
+    contracts = {contract.sql for contract in CONTRACTS}
     for model in apps.get_models(include_auto_created=True):
         table = model._meta.db_table  # noqa: SLF001 - Django's documented interface to the name of a table
         if model._meta.managed or table in contracts:  # noqa: SLF001

@@ -21,7 +21,7 @@ from django.urls import reverse
 from alerts.models import Alert
 from jobs.admin.jobs.changelist import by_id, first_of_customer
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
-from opsconsole.kit import audit
+from opsconsole.kit import audit, job_ids
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_names
@@ -109,8 +109,8 @@ def _letters(term: str, user: Person) -> Found:
     by = Q(dlq__in=DeadLetterQueue.objects.values("pk"), message_id=term)
     if (as_uuid := _uuid(term)) is not None:
         by |= Q(pk=as_uuid)
-        if may_see(user, "jobs_job"):
-            by |= Q(job_id=as_uuid)
+    if may_see(user, "jobs_job") and (job_id := job_ids.parse(term)) is not None:
+        by |= Q(job_id=job_id)
     rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]
     hits = [
         Hit(f"Dead letter {row.message_id}", row.get_state_display(), _page("jobs_deadletter", row.pk))

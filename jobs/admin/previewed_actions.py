@@ -14,7 +14,7 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.core import signing
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet, TextChoices
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
@@ -134,7 +134,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             raise PermissionDenied
         if request.method == "POST":
             return self._do(request, chosen)
-        return self.preview(request, chosen, self.asked_for(_ids(request.GET.getlist("id"))))
+        return self.preview(request, chosen, self.asked_for(_ids(self.model, request.GET.getlist("id"))))
 
     def preview(self, request: HttpRequest, action: Choice, ids: Sequence[UUID]) -> HttpResponse:
         """Show what would happen to each row; nothing is changed."""
@@ -145,7 +145,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def _do(self, request: HttpRequest, action: Choice) -> HttpResponse:
         form = PreviewForm(self.kept, request.POST)
         try:
-            steps = _thaw(request, action, request.POST.get("plan", ""))
+            steps = _thaw(self.model, request, action, request.POST.get("plan", ""))
         except signing.BadSignature:
             return self._page(request, "expired", action, {"title": "Nothing was done"}, status=400)
         if not form.is_valid():
@@ -214,10 +214,10 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         return exactly(len(some), str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
 
 
-def _ids(values: Iterable[str]) -> list[UUID]:
+def _ids(model: type[Model], values: Iterable[str]) -> list[Any]:
     try:
-        return [UUID(value) for value in values]
-    except ValueError as error:
+        return [model._meta.pk.to_python(value) for value in values]  # noqa: SLF001 - documented
+    except (ValueError, ValidationError) as error:
         raise Http404 from error
 
 
@@ -227,8 +227,9 @@ def _freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:
     return encrypted_fields.encrypt({"action": action, "user": request.user.pk, "steps": rows}, __name__)
 
 
-def _thaw(request: HttpRequest, action: str, frozen: str) -> list[Step]:
+def _thaw(model: type[Model], request: HttpRequest, action: str, frozen: str) -> list[Step]:
     said = encrypted_fields.decrypt(frozen, __name__, max_age=previews.PREVIEW_LASTS)
     if said["action"] != action or said["user"] != request.user.pk:
         raise signing.BadSignature("This preview belongs to another action or user.")
-    return [Step(**row | {"job_id": UUID(row["job_id"])}) for row in said["steps"]]
+    ids = _ids(model, (row["job_id"] for row in said["steps"]))
+    return [Step(**row | {"job_id": job_id}) for row, job_id in zip(said["steps"], ids, strict=True)]

@@ -22,6 +22,8 @@ from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
 from jobs.runs.timeline import Actor
 from jobs.runs.worker_ids import WorkerIdTaken
+from opsconsole.kit import job_ids
+from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.round_trip import RowLocked
 from opsconsole.kit.storable import json_problem
@@ -48,6 +50,7 @@ class AnythingConverter:
 
 
 register_converter(AnythingConverter, "anything")
+register_converter(job_ids.NumberConverter, "job_number")
 
 
 class Caller(Protocol):
@@ -123,12 +126,12 @@ def _accept(request: _Called, asked: schemas.JobRequest) -> dict[str, Any]:
 
 
 @workers.post(
-    "jobs/{uuid:job_id}/claim",
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/claim",
     response=schemas.ClaimedRun,
     operation_id="claim_run",
     summary="Claim the run, then delete the message",
 )
-def claim_run(request: _Called, job_id: UUID, said: schemas.ClaimRequest) -> Any:
+def claim_run(request: _Called, job_id: JobId, said: schemas.ClaimRequest) -> Any:
     """200: the run belongs to this worker alone. Delete the message; from now on the database owns the run.
 
     409 and 404: `reason` says why the claim was refused. With `settled: true`, delete the message too. Otherwise
@@ -159,12 +162,12 @@ def claim_run(request: _Called, job_id: UUID, said: schemas.ClaimRequest) -> Any
 
 
 @workers.post(
-    "jobs/{uuid:job_id}/beat",
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/beat",
     response=schemas.Verdict,
     operation_id="beat_run",
     summary="Report that the run is alive, and learn whether to continue",
 )
-def beat_run(request: _Called, job_id: UUID, said: schemas.RunSaid) -> Any:
+def beat_run(request: _Called, job_id: JobId, said: schemas.RunSaid) -> Any:
     """Call this every `beat_every_seconds`, from a thread or timer that ends with the worker."""
     _known(job_id)
     with _own_id():
@@ -172,12 +175,12 @@ def beat_run(request: _Called, job_id: UUID, said: schemas.RunSaid) -> Any:
 
 
 @workers.post(
-    "jobs/{uuid:job_id}/progress",
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/progress",
     response=schemas.Verdict,
     operation_id="note_progress",
     summary="Record what the run has done",
 )
-def note_progress(request: _Called, job_id: UUID, said: schemas.ProgressRequest) -> Any:
+def note_progress(request: _Called, job_id: JobId, said: schemas.ProgressRequest) -> Any:
     """Operators read the notes before they requeue the job. A note is kept whatever the verdict."""
     _known(job_id)
     lifecycle.progress(_run(request, job_id, said), said.note, reference=said.reference)
@@ -185,12 +188,12 @@ def note_progress(request: _Called, job_id: UUID, said: schemas.ProgressRequest)
 
 
 @workers.post(
-    "jobs/{uuid:job_id}/complete",
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/complete",
     response=schemas.Ending,
     operation_id="complete_run",
     summary="Complete the run",
 )
-def complete_run(request: _Called, job_id: UUID, said: schemas.CompleteRequest) -> Any:
+def complete_run(request: _Called, job_id: JobId, said: schemas.CompleteRequest) -> Any:
     """409: the run was superseded or cancelled. The result is recorded on the timeline and changes nothing.
 
     Repeating the request is harmless: do so when the connection breaks.
@@ -206,12 +209,12 @@ def complete_run(request: _Called, job_id: UUID, said: schemas.CompleteRequest) 
 
 
 @workers.post(
-    "jobs/{uuid:job_id}/fail",
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/fail",
     response=schemas.Ending,
     operation_id="fail_run",
     summary="Report that the run failed",
 )
-def fail_run(request: _Called, job_id: UUID, said: schemas.FailRequest) -> Any:
+def fail_run(request: _Called, job_id: JobId, said: schemas.FailRequest) -> Any:
     """While attempts are left, the job runs again after a backoff. Otherwise it has failed permanently.
 
     409: the run was superseded or cancelled. The report is recorded on the timeline and changes nothing.
@@ -268,7 +271,7 @@ def _worker(request: _Called, said: schemas.WorkerSaid) -> Worker:
     return Worker(said.worker_id, hostname=said.hostname, pid=said.pid, start=said.start, key=key)
 
 
-def _run(request: _Called, job_id: UUID, said: schemas.RunSaid) -> Run:
+def _run(request: _Called, job_id: JobId, said: schemas.RunSaid) -> Run:
     return Run(job_id, said.run_epoch, _worker(request, said))
 
 
@@ -286,7 +289,7 @@ def _locked_is_told() -> Iterator[None]:
         ) from error
 
 
-def _known(job_id: UUID) -> None:
+def _known(job_id: JobId) -> None:
     if not Job.objects.filter(pk=job_id).exists():
         _refuse(Refused(Refusal.UNKNOWN_JOB))
 
@@ -305,7 +308,7 @@ def _refuse(refused: Refused) -> NoReturn:
     )
 
 
-def _refuse_late(request: _Called, job_id: UUID, said: schemas.RunSaid) -> NoReturn:
+def _refuse_late(request: _Called, job_id: JobId, said: schemas.RunSaid) -> NoReturn:
     verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]
     why = "cancelled" if verdict == "cancelled" else "superseded"
     raise Problem(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from ninja import Field, Schema
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StrictBool, StrictInt, StringConstraints
 
 from jobs.runs.lifecycle import ERROR_LENGTH
 from opsconsole.kit.api_text import FreeText, Identifier
+from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.storable import LARGEST_INTEGER
 
 LongText = Annotated[FreeText, StringConstraints(max_length=ERROR_LENGTH)]
@@ -44,7 +44,7 @@ class JobRequest(_Asked):
 
 
 class JobAccepted(Schema):
-    id: UUID
+    id: JobId
     status: str = Field(examples=["pending"])
     run_epoch: int = Field(examples=[1])
     queue: str = Field(examples=["default"])
@@ -52,7 +52,7 @@ class JobAccepted(Schema):
 
 
 class QueuePlace(Schema):
-    id: UUID
+    id: JobId
     status: Literal["pending", "in_progress", "completed", "failed", "cancelled", "on_hold", "other"]
     position: int | None = Field(
         description="1: the job that has waited longest. Null: the job is not waiting, or its message is not on its way to a worker."
@@ -103,7 +103,7 @@ class ClaimRequest(WorkerSaid):
 
 
 class ClaimedRun(Schema):
-    job_id: UUID
+    job_id: JobId
     run_epoch: int = Field(examples=[1], description="Identifies the run in all later calls.")
     customer_id: str | None = Field(examples=["TEST-001"], description="Null where the row has none.")
     package_size: int | str | None = Field(

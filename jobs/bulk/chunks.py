@@ -139,7 +139,7 @@ def _do_chunk(operation: BulkOperation, kind: Kind, size: int) -> None:
     waiting = operation.members.waiting().order_by("id")
     # Locked where the record is part of the change, so that a runner that stalled for long can't overwrite it.
     members = list((locked(waiting) if kind.atomic else waiting)[:size])
-    results = kind.carry_out(Order(operation, members)) if members else []
+    results = kind.carry_out(Order(operation, members, kind)) if members else []
     with transaction.atomic():
         counts = _settle(members, results)
         _change(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import EmptyResultSet
@@ -60,7 +59,7 @@ def freeze(kind: Kind, chosen: QuerySet[Any], actor: Actor, *, scope: str, query
         )
         _take(operation, chosen.order_by(*kind.order).values("pk"))
         for page in _pages(operation):
-            steps = kind.plan([UUID(subject) for subject in page.values()])
+            steps = kind.plan([kind.subject_id(subject) for subject in page.values()])
             _write_plans(page, {str(step.job_id): step for step in steps})
         will = operation.members.filter(will=True).count()
         BulkOperation.objects.filter(pk=operation.pk).update(

@@ -46,6 +46,7 @@ class Order:
 
     operation: BulkOperation
     members: Sequence[BulkMember]
+    kind: Kind
 
     @property
     def actor(self) -> Actor:
@@ -60,7 +61,7 @@ class Order:
         """Return what was planned for each member, with what was seen of it."""
         return [
             Step(
-                job_id=UUID(member.subject),
+                job_id=self.kind.subject_id(member.subject),
                 action=self.operation.action,
                 seen_status=member.seen_status,
                 seen_epoch=member.seen_epoch or 0,
@@ -134,6 +135,10 @@ class Kind:
     caveats: Callable[[], Sequence[str]] = tuple
     atomic: bool = True
     most_a_chunk: int = MOST_A_CHUNK
+
+    def subject_id(self, subject: str) -> Any:
+        """Return the key of a subject from its text."""
+        return self.model._meta.pk.to_python(subject)  # noqa: SLF001 - documented
 
     def count(self, number: int) -> str:
         """Return the count in words: '1 job', '4,812 jobs'."""

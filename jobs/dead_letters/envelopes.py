@@ -11,7 +11,7 @@ from uuid import UUID
 
 from jsonpath_ng.ext.parser import parse
 
-from jobs.messaging.format import as_job_id
+from opsconsole.kit import job_ids
 from opsconsole.kit.storable import LARGEST_INTEGER, is_too_deep
 
 NAMES = ("job_id", "jobId")
@@ -40,11 +40,11 @@ def run_in(document: Any, paths: Sequence[str] = ()) -> NamedRun | None:
     for path in _paths(*paths):
         for content in contents:
             for match in path.find(content):
-                if job_id := as_job_id(match.value):
+                if job_id := job_ids.parse(match.value):
                     return NamedRun(job_id, _epoch(content))
     for content in contents:
         for name in NAMES:
-            if isinstance(content, dict) and (job_id := as_job_id(content.get(name))):
+            if isinstance(content, dict) and (job_id := job_ids.parse(content.get(name))):
                 return NamedRun(job_id, _epoch(content))
     return None
 

@@ -12,7 +12,7 @@ from django.db.models import Q, Value
 from jobs.dead_letters import redaction
 from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
-from opsconsole.kit import redaction_version
+from opsconsole.kit import job_ids, redaction_version
 from opsconsole.kit.row_locks import locked_if_free
 from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
@@ -42,9 +42,11 @@ def _by_ids(term: str, *, by_job: bool) -> list[UUID]:
     letter_ids = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])
     if span := ids_that_begin(term):
         named = Q(pk__range=span)
-        if by_job:
+        if by_job and job_ids.TYPE == "uuid":
             named |= Q(job_id__gte=span[0], job_id__lte=span[1])
         letter_ids += DeadLetter.objects.filter(named).values_list("pk", flat=True)[:BATCH]
+    if by_job and job_ids.TYPE != "uuid" and (job_id := job_ids.parse(term)) is not None:
+        letter_ids += DeadLetter.objects.filter(job_id=job_id).values_list("pk", flat=True)[:BATCH]
     return letter_ids
 
 

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from jobs.inspection import access, catalog, grants, names, partitions, server, shape, statuses, workers
 from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
+from jobs.models.columns import column
 from jobs.restores import signs
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _findings() -> Iterator[Finding]:
             cursor.execute("SET TRANSACTION READ ONLY")
         history = names.loader()
         if history.disk_migrations.keys() - history.applied_migrations.keys():
-            missing = [each.table for each in CONTRACTS if catalog.table(each.table) is None]
+            missing = [each.table for each in CONTRACTS if catalog.table(each.sql) is None]
             yield from access.inspect_schema(names.place(), missing=missing)
         yield from names.inspect(history)
         yield from grants.inspect_defaults()
@@ -52,7 +53,7 @@ def _findings() -> Iterator[Finding]:
             yield from _restores()
         for contract in CONTRACTS:
             attached = COMPLETED_BY[contract.table] in history.applied_migrations
-            yield from _table(contract, catalog.table(contract.table), attached=attached)
+            yield from _table(contract, catalog.table(contract.sql), attached=attached)
 
 
 def _restores() -> Iterator[Finding]:
@@ -72,7 +73,7 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
         return
     yield from access.inspect(contract, table, attached=attached)
     yield from grants.inspect(contract, table)
-    if contract is JOBS and "status" in table.columns:
+    if contract is JOBS and column("jobs.status") in table.columns:
         yield from statuses.inspect(table)
     if contract is HEARTBEATS:
         yield from workers.inspect(table, attached=attached)

@@ -5,14 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.models.columns import column
+from opsconsole.kit import job_ids, mapping
 
 TEXT = ("text", "character varying", "character", "citext")
 AS_TEXT = (*TEXT, "uuid", "smallint", "integer", "bigint", "enum")
 STATUS = (*TEXT, "enum")
 WHOLE = ("integer", "smallint", "bigint")
 TIME = ("timestamp with time zone",)
+TIMES = {
+    mapping.WITHOUT_ZONE: ("timestamp without time zone",),
+    mapping.EPOCH_SECONDS: ("bigint", "integer"),
+    mapping.EPOCH_MILLISECONDS: ("bigint",),
+}
 UUID = ("uuid",)
+# Any length of text is an id.
+JOB_ID = TEXT if job_ids.TYPE == "text" else (job_ids.TYPE,)
 JSONB = ("jsonb",)
+# The console makes a text id itself; a number only the database can give.
+_ID_DEFAULT = {"uuid": "gen_random_uuid()", "text": ""}.get(job_ids.TYPE, "nextval(...)")
 
 
 @dataclass(frozen=True)
@@ -37,15 +47,25 @@ class Contract:
     columns: tuple[WantedColumn, ...]
     privileges: tuple[str, ...]
 
+    @property
+    def sql(self) -> str:
+        """Return the table for a statement, as this database calls it."""
+        return mapping.current().sql(self.table)
+
+    def accepted(self, wanted: WantedColumn) -> tuple[str, ...]:
+        """Return the types that the column may have in this database."""
+        time = mapping.current().table(self.table).times.get(wanted.name)
+        return wanted.types if time is None else TIMES[time.kind]
+
     def actual(self, wanted: WantedColumn) -> str:
-        """Return the name of the column in this database, according to OPSCONSOLE_COLUMNS."""
+        """Return the name of the column in this database, according to the mapping."""
         return column(f"{self.table}.{wanted.name}")
 
 
 JOBS = Contract(
     "jobs",
     (
-        WantedColumn("id", UUID, null=False, default="gen_random_uuid()"),
+        WantedColumn("id", JOB_ID, null=False, default=_ID_DEFAULT),
         WantedColumn(
             "customer_id", AS_TEXT, otherwise=("client_ref", "client_id", "customer", "account_id", "user_id")
         ),
@@ -77,7 +97,7 @@ HEARTBEATS = Contract(
     "worker_heartbeats",
     (
         WantedColumn("worker_id", TEXT, null=False),
-        WantedColumn("current_job_id", UUID, null=True),
+        WantedColumn("current_job_id", JOB_ID, null=True),
         WantedColumn(
             "last_heartbeat",
             TIME,

@@ -51,7 +51,7 @@ def place() -> str:
 
 def own_tables() -> dict[str, str]:
     """Return the tables of the console's models, without contract tables, with the label of the app of each."""
-    contract = {contract.table for contract in CONTRACTS}
+    contract = {contract.sql for contract in CONTRACTS}
     return {
         model._meta.db_table: model._meta.app_label
         for model in apps.get_models(include_auto_created=True)

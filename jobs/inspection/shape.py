@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from jobs.inspection import catalog
-from jobs.inspection.contract import TIME, Contract, WantedColumn
+from jobs.inspection.contract import TEXT, TIME, Contract, WantedColumn
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.columns import column
+from opsconsole.kit import mapping, own_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,17 +29,32 @@ MEANING = {
     "metadata": "what the worker reports about itself",
 }
 
+# What is lost without a column that the mapping calls absent.
+LOST = {
+    "customer_id": "jobs are shown without their customer, can't be searched by one, and messages name none",
+    "package_size": "jobs and messages have no size",
+    "priority_level": "jobs and messages have no priority",
+    "error_message": "why a job failed, or was recovered, stands on its timeline only",
+    "updated_at": "a change of the row is no sign of life; a run counts from its start, a waiting job from its creation",
+    "started_at": "a run counts from the last change of its row, so that one that changes often is found stale later",
+    "completed_at": "when a job ended stands on its timeline only",
+}
+
 
 def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
     """Check the table and its columns. ``attached``: migrate has already completed the table."""
-    name = contract.table
+    name, differs = contract.table, _is_theirs(contract)
     if table is None:
         yield Finding(
             id="table-missing",
-            severity=Severity.INFO,
+            severity=Severity.BLOCKER if differs else Severity.INFO,
             subject=name,
-            found="there is no such table on the search path",
-            action="migrate creates it. If yours is in another schema, add that to the search path of the console's roles: "
+            found=f"there is no table {contract.sql}, as the mapping names it"
+            if differs
+            else "there is no such table on the search path",
+            action="Correct the schema and the name in the file that OPSCONSOLE_MAPPING names."
+            if differs
+            else "migrate creates it. If yours is in another schema, add that to the search path of the console's roles: "
             "ALTER ROLE ... IN DATABASE ... SET search_path = YOUR_SCHEMA;",
         )
         return
@@ -47,7 +63,7 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
             id="table-kind",
             severity=Severity.BLOCKER,
             subject=name,
-            found=f"{table.schema}.{name} is {KINDS.get(table.kind, 'not a table')}",
+            found=f"{table.schema}.{table.name} is {KINDS.get(table.kind, 'not a table')}",
             wanted="an ordinary table, to which columns can be added and on which indexes can be built concurrently",
             action="Put the schema of the table itself first in the search path.",
         )
@@ -56,33 +72,59 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
         id="table-found",
         severity=Severity.OK,
         subject=name,
-        found=f"found as {table.schema}.{name}, owner {table.owner}, about {table.estimate:,} rows",
+        found=f"found as {table.schema}.{table.name}, owner {table.owner}, about {table.estimate:,} rows",
     )
     for wanted in contract.columns:
         yield from _column(contract, wanted, table, attached)
     yield from _not_ours(contract, table)
 
 
+def _is_theirs(contract: Contract) -> bool:
+    """Tell whether the mapping says that this table exists: migrate does not create it."""
+    table = mapping.current().table(contract.table)
+    return table.differs and not table.absent
+
+
+def _quoted(name: str) -> str:
+    """Return a column for a sentence that advises SQL: with quotes only where it needs them."""
+    return str(catalog.value("SELECT quote_ident(%s)", [name]))
+
+
 def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bool) -> Iterator[Finding]:
     present = table.columns.get(contract.actual(wanted))
+    mapped = mapping.current().table(contract.table)
+    if wanted.name in mapped.absent_columns:
+        yield _absent(contract, wanted)
+        return
     if present is None:
         if attached or not wanted.ours:
             yield _missing(contract, wanted, table)
         return
     if wanted.ours and not attached:
-        yield _taken(contract.table, present)
-    if present.type not in wanted.types:
-        yield _other_type(contract.table, wanted, present)
+        yield _taken(contract, present)
+    if present.type not in contract.accepted(wanted):
+        yield _other_type(contract, wanted, present)
         return
-    yield from _nulls(contract.table, wanted, present)
-    yield from _default(contract.table, wanted, present)
-    yield from _length(contract.table, wanted, present)
+    yield from _nulls(contract, wanted, present)
+    if wanted.name not in mapped.times:
+        yield from _default(contract, wanted, present)
+    yield from _length(contract, wanted, present)
+
+
+def _absent(contract: Contract, wanted: WantedColumn) -> Finding:
+    return Finding(
+        id="column-absent",
+        severity=Severity.INFO,
+        subject=f"{contract.table}.{wanted.name}",
+        found=f"the mapping says that there is none: {LOST[wanted.name]}",
+        action="Nothing, if that is acceptable.",
+    )
 
 
 def _missing(contract: Contract, wanted: WantedColumn, table: Table) -> Finding:
     actual = contract.actual(wanted)
     subject = f"{contract.table}.{wanted.name}"
-    add = f"ALTER TABLE {contract.table} ADD COLUMN {actual} {_declaration(wanted)};"
+    add = f"ALTER TABLE {contract.sql} ADD COLUMN {_quoted(actual)} {_declaration(wanted)};"
     candidates = [
         name
         for name in wanted.otherwise
@@ -90,7 +132,7 @@ def _missing(contract: Contract, wanted: WantedColumn, table: Table) -> Finding:
     ]
     if candidates:
         add = f"OPSCONSOLE_COLUMNS='{json.dumps({subject: candidates[0]})}' if that column means the same. Otherwise: {add}"
-    mapped = f" (OPSCONSOLE_COLUMNS names '{actual}' for it)" if actual != wanted.name else ""
+    mapped = f" (the mapping names '{actual}' for it)" if actual != wanted.name else ""
     return Finding(
         id="column-missing",
         severity=Severity.BLOCKER,
@@ -108,52 +150,60 @@ def _declaration(wanted: WantedColumn) -> str:
     return declaration
 
 
-def _taken(table: str, present: Column) -> Finding:
+def _taken(contract: Contract, present: Column) -> Finding:
     meaning = MEANING.get(present.name, "see docs/attaching.md")
     return Finding(
         id="column-taken",
         severity=Severity.WARNING,
-        subject=f"{table}.{present.name}",
+        subject=f"{contract.table}.{present.name}",
         found=f"your table already has a column of this name ({present.declared})",
         wanted=f"a column that the console reads and writes: {meaning}",
         action="Nothing, if yours means the same. Otherwise rename yours before migrate: "
-        f"ALTER TABLE {table} RENAME COLUMN {present.name} TO your_{present.name};",
+        f"ALTER TABLE {contract.sql} RENAME COLUMN {_quoted(present.name)} TO {_quoted(f'your_{present.name}')};",
     )
 
 
-def _other_type(table: str, wanted: WantedColumn, present: Column) -> Finding:
+def _other_type(contract: Contract, wanted: WantedColumn, present: Column) -> Finding:
     return Finding(
         id="column-type",
         severity=Severity.BLOCKER,
-        subject=f"{table}.{present.name}",
+        subject=f"{contract.table}.{present.name}",
         found=f"its type is {present.declared}",
-        wanted=" or ".join(wanted.types),
-        action=_conversion(table, wanted, present),
+        wanted=" or ".join(contract.accepted(wanted)),
+        action=_conversion(contract, wanted, present),
     )
 
 
-def _conversion(table: str, wanted: WantedColumn, present: Column) -> str:
-    alter = f"ALTER TABLE {table} ALTER COLUMN {present.name} TYPE {wanted.types[0]}"
+def _conversion(contract: Contract, wanted: WantedColumn, present: Column) -> str:
+    alter = f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} TYPE {wanted.types[0]}"
     if wanted.types == TIME and present.type == "timestamp without time zone":
         return (
             "Without a time zone, the same value means a different time in each session, so stale runs can't be found. "
             f"If the values are UTC: SET timezone = 'UTC'; {alter}; (this rewrites no row)."
         )
     if wanted.name == "id":
+        kind = "text" if present.type in TEXT else present.type
+        if contract.table == "jobs" and kind in mapping.ID_TYPES:
+            return (
+                f'Before the first migrate, set OPSCONSOLE_MAPPING to a file with: [jobs] id_type = "{kind}"'
+            )
         return (
-            "Job ids in the contract are uuids: messages, heartbeats and the timeline refer to them. "
-            "Add a uuid key and make it the table's id, and do the same for current_job_id of worker_heartbeats. "
+            "The ids of jobs are of one of these types: messages, heartbeats and the timeline refer to them. "
+            "Add such a key and make it the table's id, and do the same for current_job_id of worker_heartbeats. "
             "The console can't do this for you, because your workers must use it too."
         )
     # A fraction is converted directly: its text, with decimal places, would not be accepted as a whole number.
-    value = present.name if present.type in FRACTIONS else f"{present.name}::text"
+    value = _quoted(present.name) if present.type in FRACTIONS else f"{_quoted(present.name)}::text"
     return (
         f"{alter} USING {value}::{wanted.types[0]}; (rewrites the table, which is locked until it is done)."
     )
 
 
-def _nulls(table: str, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
-    subject, alter = f"{table}.{present.name}", f"ALTER TABLE {table} ALTER COLUMN {present.name}"
+def _nulls(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
+    subject, alter = (
+        f"{contract.table}.{present.name}",
+        f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)}",
+    )
     if wanted.null is True and not present.nullable:
         yield Finding(
             id="column-not-null",
@@ -168,9 +218,9 @@ def _nulls(table: str, wanted: WantedColumn, present: Column) -> Iterator[Findin
             id="column-nullable",
             severity=_severity_of_nulls(wanted),
             subject=subject,
-            found=f"it accepts NULL{_nulls_seen(table, present)}",
+            found=f"it accepts NULL{_nulls_seen(contract, present)}",
             wanted="no NULL: a row with NULL may never be found stale or may be counted wrongly",
-            action=_fill(table, wanted, present),
+            action=_fill(contract, wanted, present),
         )
 
 
@@ -178,46 +228,46 @@ def _severity_of_nulls(wanted: WantedColumn) -> Severity:
     return Severity.BLOCKER if wanted.ours and wanted.types[0] == "integer" else Severity.WARNING
 
 
-def _nulls_seen(table: str, present: Column) -> str:
-    seen = catalog.look(f'SELECT 1 FROM {table} WHERE "{present.name}" IS NULL LIMIT 1')
+def _nulls_seen(contract: Contract, present: Column) -> str:
+    seen = catalog.look(
+        f"SELECT 1 FROM {contract.sql} WHERE {own_schema.quoted(present.name)} IS NULL LIMIT 1"
+    )
     if seen is None:
         return " (a query of two seconds did not show whether there are any)"
     return ", and there are rows with NULL" if seen else ", although no row has it now"
 
 
-def _fill(table: str, wanted: WantedColumn, present: Column) -> str:
+def _fill(contract: Contract, wanted: WantedColumn, present: Column) -> str:
     if not wanted.default:
-        return (
-            f"ALTER TABLE {table} ALTER COLUMN {present.name} SET NOT NULL; (after giving every row a value)."
-        )
+        return f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET NOT NULL; (after giving every row a value)."
     return (
-        f"ALTER TABLE {table} ALTER COLUMN {present.name} SET DEFAULT {wanted.default}; "
-        f"UPDATE {table} SET {present.name} = {wanted.default} WHERE {present.name} IS NULL; (in batches) "
-        f"ALTER TABLE {table} ALTER COLUMN {present.name} SET NOT NULL;"
+        f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET DEFAULT {wanted.default}; "
+        f"UPDATE {contract.sql} SET {_quoted(present.name)} = {wanted.default} WHERE {_quoted(present.name)} IS NULL; (in batches) "
+        f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET NOT NULL;"
     )
 
 
-def _default(table: str, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
+def _default(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     if wanted.default and present.default is None:
         yield Finding(
             id="column-default",
             severity=Severity.WARNING,
-            subject=f"{table}.{present.name}",
+            subject=f"{contract.table}.{present.name}",
             found="it has no default",
             wanted=f"DEFAULT {wanted.default}, on which the console relies when it inserts rows",
-            action=f"ALTER TABLE {table} ALTER COLUMN {present.name} SET DEFAULT {wanted.default};",
+            action=f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET DEFAULT {wanted.default};",
         )
 
 
-def _length(table: str, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
+def _length(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     if wanted.name in {"error_message", "worker_id"} and "(" in present.declared:
         yield Finding(
             id="column-short",
             severity=Severity.WARNING,
-            subject=f"{table}.{present.name}",
+            subject=f"{contract.table}.{present.name}",
             found=f"its type is {present.declared}: a longer text is refused, and with it the change that wrote it",
             wanted="text",
-            action=f"ALTER TABLE {table} ALTER COLUMN {present.name} TYPE text; (no row is rewritten).",
+            action=f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} TYPE text; (no row is rewritten).",
         )
 
 
@@ -232,5 +282,5 @@ def _not_ours(contract: Contract, table: Table) -> Iterator[Finding]:
                 subject=f"{contract.table}.{other.name}",
                 found="it refuses NULL and has no default, and the console does not know it",
                 wanted="a default, or NULL accepted; until then only your programs can insert rows",
-                action=f"ALTER TABLE {contract.table} ALTER COLUMN {other.name} SET DEFAULT ...;",
+                action=f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(other.name)} SET DEFAULT ...;",
             )

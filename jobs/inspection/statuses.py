@@ -15,8 +15,9 @@ from django.db import DataError, IntegrityError, transaction
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
 from jobs.models import Status
-from jobs.models.columns import column
+from jobs.models.columns import JOBS
 from opsconsole.kit.bounded_columns import cut_in_statement
+from opsconsole.kit.mapping import WITHOUT_ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +31,13 @@ DISPENSABLE = {Status.QUARANTINED, Status.CANCELLED}
 STARTED = {Status.IN_PROGRESS, Status.COMPLETED, Status.FAILED, Status.QUARANTINED}
 EXPLAINED = {Status.FAILED, Status.QUARANTINED}
 
+_STATUS = JOBS.sql_column("status")
+
 
 def inspect(table: Table) -> Iterator[Finding]:
-    accepted = [status for status in Status if _type_accepts(status)]
-    refused = [status for status in Status if status not in accepted]
+    written = [status for status in Status if JOBS.written(status) is not None]
+    accepted = [status for status in written if _type_accepts(status)]
+    refused = [status for status in written if status not in accepted]
     if refused:
         yield _refused_by_type(table, refused)
     yield from _refused_by_checks(table, accepted)
@@ -42,33 +46,55 @@ def inspect(table: Table) -> Iterator[Finding]:
     yield from _unknown(table)
 
 
-def _row(status: str) -> str:
+def _word(status: str) -> str:
+    """Return how the console writes a status; any other text is a word of theirs."""
+    return JOBS.written(status) or status
+
+
+def _row(status: Status) -> str:
     """Return the columns of a job with this status, as the console would write them, as JSON."""
-    row = {"status": status, "created_at": EPOCH, "updated_at": EPOCH, column("jobs.package_size"): 1}
+    row: dict[str, object] = {
+        "status": _word(status),
+        "created_at": EPOCH,
+        "updated_at": EPOCH,
+        "package_size": 1,
+    }
     if status in STARTED:
         row["started_at"] = EPOCH
     if status == Status.COMPLETED:
         row["completed_at"] = EPOCH
     if status in EXPLAINED:
         row["error_message"] = "What went wrong."
-    return json.dumps(row)
+    return json.dumps(
+        {
+            JOBS.column(name): _as_held(name, value)
+            for name, value in row.items()
+            if name not in JOBS.absent_columns
+        }
+    )
 
 
-def _type_accepts(status: str) -> bool:
+def _as_held(name: str, value: object) -> object:
+    """Return a time as a number where the column holds one."""
+    held_as = JOBS.times.get(name)
+    return value if held_as is None or held_as.kind == WITHOUT_ZONE else 1
+
+
+def _type_accepts(status: Status) -> bool:
     try:
         with transaction.atomic():
-            catalog.rows("SELECT (jsonb_populate_record(NULL::jobs, %s)).status", [_row(status)])
+            catalog.rows(f"SELECT (jsonb_populate_record(NULL::{JOBS.sql}, %s)).{_STATUS}", [_row(status)])
     except (DataError, IntegrityError):
         return False
     return True
 
 
 def _refused_by_type(table: Table, refused: list[Status]) -> Finding:
-    present = table.columns["status"]
+    present = table.columns[JOBS.column("status")]
     if present.type == "enum":
-        action = " ".join(f"ALTER TYPE {present.declared} ADD VALUE '{status}';" for status in refused)
+        action = " ".join(f"ALTER TYPE {present.declared} ADD VALUE '{_word(status)}';" for status in refused)
     else:
-        action = "ALTER TABLE jobs ALTER COLUMN status TYPE text;"
+        action = f"ALTER TABLE {JOBS.sql} ALTER COLUMN {_STATUS} TYPE text;"
     return Finding(
         id="status-type",
         severity=Severity.BLOCKER,
@@ -83,9 +109,9 @@ def _refused_by_checks(table: Table, statuses: list[Status]) -> Iterator[Finding
     checks = catalog.rows(
         "SELECT quote_ident(conname), pg_get_expr(conbin, conrelid) FROM pg_constraint"
         " WHERE conrelid = %s AND contype = 'c'"
-        "   AND (SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = 'status') = ANY (conkey)"
+        "   AND (SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = %s) = ANY (conkey)"
         " ORDER BY conname",
-        [table.oid],
+        [table.oid, JOBS.column("status")],
     )
     for name, expression in checks:
         refused = [status for status in statuses if _refuses(expression, status)]
@@ -96,15 +122,15 @@ def _refused_by_checks(table: Table, statuses: list[Status]) -> Iterator[Finding
                 subject="jobs.status",
                 found=f"the constraint {name} refuses {_list(refused)} as written by the console: {expression}",
                 wanted=f"{_list(refused)} accepted",
-                action=f"ALTER TABLE jobs DROP CONSTRAINT {name}, ADD CONSTRAINT {name} "
-                f"CHECK (({expression}) OR status::text IN ({_list(refused)})) NOT VALID; "
-                f"ALTER TABLE jobs VALIDATE CONSTRAINT {name};",
+                action=f"ALTER TABLE {JOBS.sql} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} "
+                f"CHECK (({expression}) OR {_STATUS}::text IN ({_list(refused)})) NOT VALID; "
+                f"ALTER TABLE {JOBS.sql} VALIDATE CONSTRAINT {name};",
             )
 
 
-def _refuses(expression: str, status: str) -> bool:
+def _refuses(expression: str, status: Status) -> bool:
     # A CHECK that is NULL accepts the row. The expression comes from the catalogue and may contain %: pass no parameters.
-    made_up = f"SELECT (jsonb_populate_record(NULL::jobs, '{_row(status)}')).*"
+    made_up = f"SELECT (jsonb_populate_record(NULL::{JOBS.sql}, '{_row(status)}')).*"
     return bool(catalog.value(f"SELECT ({expression}) IS FALSE FROM ({made_up}) AS jobs"))
 
 
@@ -113,14 +139,14 @@ def _refused_by_lookup(table: Table, statuses: list[Status]) -> Iterator[Finding
         "SELECT c.confrelid::regclass::text, quote_ident(a.attname) FROM pg_constraint c"
         "  JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]"
         " WHERE c.conrelid = %s AND c.contype = 'f' AND c.conkey ="
-        "       ARRAY[(SELECT attnum FROM pg_attribute WHERE attrelid = c.conrelid AND attname = 'status')]",
-        [table.oid],
+        "       ARRAY[(SELECT attnum FROM pg_attribute WHERE attrelid = c.conrelid AND attname = %s)]",
+        [table.oid, JOBS.column("status")],
     )
     for lookup, key in references:
         known = catalog.look(f"SELECT {key}::text FROM {lookup}") or []
-        refused = [status for status in statuses if (status,) not in known]
+        refused = [status for status in statuses if (_word(status),) not in known]
         if refused:
-            values = ", ".join(f"('{status}')" for status in refused)
+            values = ", ".join(f"('{_word(status)}')" for status in refused)
             yield Finding(
                 id="status-lookup",
                 severity=_severity(refused),
@@ -132,30 +158,31 @@ def _refused_by_lookup(table: Table, statuses: list[Status]) -> Iterator[Finding
 
 
 def _initial(table: Table) -> Iterator[Finding]:
-    default = table.columns["status"].default
-    if default and "'pending'" not in default:
+    default = table.columns[JOBS.column("status")].default
+    waiting = JOBS.words(Status.PENDING)
+    if default and not any(f"'{word}'" in default for word in waiting):
         yield Finding(
             id="status-default",
             severity=Severity.WARNING,
             subject="jobs.status",
             found=f"its default is {default}: no worker of the console claims a job that is inserted without a status",
-            wanted="DEFAULT 'pending'",
-            action="ALTER TABLE jobs ALTER COLUMN status SET DEFAULT 'pending'; or insert the status.",
+            wanted=f"DEFAULT '{waiting[0]}'",
+            action=f"ALTER TABLE {JOBS.sql} ALTER COLUMN {_STATUS} SET DEFAULT '{waiting[0]}'; or insert the status.",
         )
 
 
 def _unknown(table: Table) -> Iterator[Finding]:
     seen = _present(table)
-    unknown = sorted(status for status in seen if status not in set(Status))
+    known = {word: JOBS.status_of(word) for word in seen}
+    unknown = sorted(word for word, status in known.items() if status not in set(Status))
+    running = Status.IN_PROGRESS in known.values()
     if unknown:
         yield Finding(
             id="status-unknown",
-            severity=Severity.INFO if Status.IN_PROGRESS in seen else Severity.WARNING,
+            severity=Severity.INFO if running else Severity.WARNING,
             subject="jobs.status",
             found=f"there are jobs with {_list(unknown)}: the console shows them as they are and leaves them alone"
-            + (
-                "" if Status.IN_PROGRESS in seen else "; none is in_progress, the status that recovery checks"
-            ),
+            + ("" if running else "; none is in_progress, the status that recovery checks"),
             action="Nothing, if the status is in_progress during every run.",
         )
 
@@ -165,8 +192,8 @@ def _present(table: Table) -> set[str]:
     if _index_leads_with_status(table):
         steps = catalog.look(
             "WITH RECURSIVE seen (status, n) AS ("
-            "  (SELECT status, 1 FROM jobs ORDER BY status LIMIT 1)"
-            "  UNION ALL SELECT (SELECT j.status FROM jobs j WHERE j.status > seen.status ORDER BY j.status LIMIT 1),"
+            f"  (SELECT {_STATUS}, 1 FROM {JOBS.sql} ORDER BY {_STATUS} LIMIT 1)"
+            f"  UNION ALL SELECT (SELECT j.{_STATUS} FROM {JOBS.sql} j WHERE j.{_STATUS} > seen.status ORDER BY j.{_STATUS} LIMIT 1),"
             "                   n + 1 FROM seen WHERE seen.status IS NOT NULL AND n < %s"
             f") SELECT {cut_in_statement('status')} FROM seen WHERE status IS NOT NULL",
             [MOST_STATUSES],
@@ -175,8 +202,8 @@ def _present(table: Table) -> set[str]:
             return {status for (status,) in steps}
     common = catalog.rows(
         "SELECT unnest(most_common_vals::text::text[]) FROM pg_stats"
-        " WHERE schemaname = %s AND tablename = %s AND attname = 'status'",
-        [table.schema, table.name],
+        " WHERE schemaname = %s AND tablename = %s AND attname = %s",
+        [table.schema, table.name, JOBS.column("status")],
     )
     return {status for (status,) in common}
 
@@ -185,8 +212,8 @@ def _index_leads_with_status(table: Table) -> bool:
     return bool(
         catalog.rows(
             "SELECT 1 FROM pg_index WHERE indrelid = %s AND indisvalid AND indpred IS NULL AND indkey[0] ="
-            " (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = 'status')",
-            [table.oid],
+            " (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = %s)",
+            [table.oid, JOBS.column("status")],
         )
     )
 
@@ -196,4 +223,4 @@ def _severity(refused: list[Status]) -> Severity:
 
 
 def _list(statuses: list[Status] | list[str]) -> str:
-    return ", ".join(f"'{status}'" for status in statuses)
+    return ", ".join(f"'{_word(status)}'" for status in statuses)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
-from jobs.models.columns import column
+from jobs.models.columns import HEARTBEATS, JOBS, column
 from jobs.models.worker import OLD_KIND_SEEN_WITHIN
 from jobs.models.worker_observation import NAMED_SHARE
 from jobs.runs import worker_kinds
@@ -19,30 +19,33 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 1_000
 
+_JOB, _BEAT = HEARTBEATS.sql_column("current_job_id"), HEARTBEATS.read("last_heartbeat")
+
 
 def inspect(table: Table, *, attached: bool) -> Iterator[Finding]:
     yield from _key(table)
     beat = column("worker_heartbeats.last_heartbeat")
     if beat in table.columns:
-        yield from _old_kind(beat, attached=attached)
-    if {"current_job_id", beat} <= table.columns.keys():
-        yield from _naming(beat, attached=attached)
+        yield from _old_kind(attached=attached)
+    if {column("worker_heartbeats.current_job_id"), beat} <= table.columns.keys():
+        yield from _naming(attached=attached)
     if catalog.table("worker_observations") is not None:
         yield from _seen()
 
 
-def _naming(beat: str, *, attached: bool) -> Iterator[Finding]:
+def _naming(*, attached: bool) -> Iterator[Finding]:
     """Find workers that send heartbeats without naming the running jobs; not judged while no worker does."""
-    jobs = catalog.table("jobs")
-    if jobs is None or not {"id", "status"} <= jobs.columns.keys():
+    jobs = catalog.table(JOBS.sql)
+    if jobs is None or not {JOBS.column("id"), JOBS.column("status")} <= jobs.columns.keys():
         return
     foreign = " AND claimed_epoch IS DISTINCT FROM run_epoch" if attached else ""
     within = OLD_KIND_SEEN_WITHIN.total_seconds()
     seen = catalog.look(
-        "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM worker_heartbeats AS beat"
-        f" WHERE beat.current_job_id::text = running.id::text)) FROM (SELECT id FROM jobs WHERE status = 'in_progress'{foreign}"
+        f"SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {HEARTBEATS.sql} AS beat"
+        f" WHERE beat.{_JOB}::text = running.id::text)) FROM (SELECT {JOBS.returned('id')} FROM {JOBS.sql}"
+        f" WHERE {JOBS.is_status('in_progress')}{foreign}"
         f" LIMIT {MOST_WORKERS}) AS running"
-        f' WHERE EXISTS (SELECT FROM worker_heartbeats WHERE "{beat}" > now() - make_interval(secs => {within}))'
+        f" WHERE EXISTS (SELECT FROM {HEARTBEATS.sql} WHERE {_BEAT} > now() - make_interval(secs => {within}))"
     )
     running, named = seen[0] if seen else (0, 0)
     if running and named < running * NAMED_SHARE:
@@ -76,8 +79,8 @@ def _key(table: Table) -> Iterator[Finding]:
     unique = catalog.rows(
         "SELECT 1 FROM pg_index WHERE indrelid = %s AND indisunique AND indisvalid AND indpred IS NULL"
         " AND indnkeyatts = 1 AND indkey[0] ="
-        " (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = 'worker_id')",
-        [table.oid],
+        " (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = %s)",
+        [table.oid, HEARTBEATS.column("worker_id")],
     )
     if not unique:
         yield Finding(
@@ -86,15 +89,16 @@ def _key(table: Table) -> Iterator[Finding]:
             subject="worker_heartbeats.worker_id",
             found="a worker can have several rows; the latest heartbeat for a job counts",
             wanted="one row per worker",
-            action="CREATE UNIQUE INDEX CONCURRENTLY worker_heartbeats_one_row ON worker_heartbeats (worker_id);",
+            action="CREATE UNIQUE INDEX CONCURRENTLY worker_heartbeats_one_row"
+            f" ON {HEARTBEATS.sql} ({HEARTBEATS.sql_column('worker_id')});",
         )
 
 
-def _old_kind(beat: str, *, attached: bool) -> Iterator[Finding]:
+def _old_kind(*, attached: bool) -> Iterator[Finding]:
     ours = " AND current_run_epoch IS NULL AND NOT metadata ? 'protocol'" if attached else ""
     within = OLD_KIND_SEEN_WITHIN.total_seconds()
     seen = catalog.look(
-        f'SELECT count(*) FROM (SELECT 1 FROM worker_heartbeats WHERE "{beat}" > now() - make_interval(secs => {within}){ours}'
+        f"SELECT count(*) FROM (SELECT 1 FROM {HEARTBEATS.sql} WHERE {_BEAT} > now() - make_interval(secs => {within}){ours}"
         f" LIMIT {MOST_WORKERS}) AS beating"
     )
     if seen and seen[0][0]:

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
-from jobs.models import Job, JobEvent, Outbox
+from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.models.columns import JOBS
 from jobs.runs.timeline import CONSOLE, Actor
+from opsconsole.kit import job_ids
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import LARGEST_INTEGER, is_storable, json_problem
 
@@ -38,23 +41,25 @@ class NewJob:
     queue: str = "default"
     not_before: datetime | None = None
     deadline_at: datetime | None = None
-    id: UUID = field(default_factory=uuid4)
+    # None: the database numbers its jobs.
+    id: UUID | None = field(default_factory=job_ids.new)
 
 
 def enqueue(new: NewJob, *, actor: Actor = CONSOLE) -> Job:
     """Accept one job; the dispatcher sends its message. Raise ``InvalidJob`` when it can't be accepted."""
-    enqueue_many([new], actor=actor)
-    return Job.objects.get(pk=new.id)
+    [job_id] = enqueue_many([new], actor=actor)
+    return Job.objects.get(pk=job_id)
 
 
-def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> None:
-    """Accept all of these jobs, or none when one is invalid. Raise ``InvalidJob`` then."""
+def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> list[UUID]:
+    """Accept all of these jobs, or none when one is invalid; return their ids. Raise ``InvalidJob`` then."""
     for new in new_jobs:
         validate(new)
     with transaction.atomic():
-        Job.objects.bulk_create([_row(new) for new in new_jobs], batch_size=BATCH)
-        JobEvent.objects.bulk_create([_event(new, actor) for new in new_jobs], batch_size=BATCH)
-        Outbox.objects.bulk_create([_message(new) for new in new_jobs], batch_size=BATCH)
+        jobs = Job.objects.bulk_create([_row(new) for new in new_jobs], batch_size=BATCH)
+        JobEvent.objects.bulk_create([_event(job, actor) for job in jobs], batch_size=BATCH)
+        Outbox.objects.bulk_create(map(_message, jobs, new_jobs), batch_size=BATCH)
+    return [job.pk for job in jobs]
 
 
 def first_refused(new_jobs: Sequence[NewJob]) -> int | None:
@@ -119,21 +124,26 @@ def _row(new: NewJob) -> Job:
         not_before=new.not_before,
         deadline_at=new.deadline_at,
     )
+    for name, now in JOBS.times_of_new_row().items():
+        setattr(job, name, RawSQL(now, ()))  # noqa: S611 - made of the mapping
+    if JOBS.has_own_words:
+        # Their default may be another of their words that wait.
+        job.status = Status.PENDING
     if new.priority is not None:
         job.priority_level = new.priority
     return job
 
 
-def _event(new: NewJob, actor: Actor) -> JobEvent:
+def _event(job: Job, actor: Actor) -> JobEvent:
     return JobEvent(
-        job_id=new.id, kind=JobEvent.Kind.ENQUEUED, run_epoch=1, actor=actor.name, user_id=actor.user_id
+        job_id=job.pk, kind=JobEvent.Kind.ENQUEUED, run_epoch=1, actor=actor.name, user_id=actor.user_id
     )
 
 
-def _message(new: NewJob) -> Outbox:
+def _message(job: Job, new: NewJob) -> Outbox:
     # The outgoing message must not be due before the job itself.
     return Outbox(
-        job_id=new.id,
+        job_id=job.pk,
         run_epoch=1,
         queue=new.queue,
         available_at=new.not_before or Now(),

@@ -8,15 +8,15 @@ from typing import Any
 import psycopg
 
 from jobs.intake.enqueue import NewJob, validate
-from jobs.models.columns import column
+from jobs.models.columns import JOBS, column
 from jobs.runs.timeline import CONSOLE, Actor
 from opsconsole.kit import own_schema
 
 # docs/workers.md has the same statement for producers in other languages.
 _ENQUEUE = """
 WITH job AS (
-    INSERT INTO jobs ({columns}) VALUES ({values})
-    RETURNING id, run_epoch, queue, not_before
+    INSERT INTO {jobs} ({columns}) VALUES ({values})
+    RETURNING {id}, run_epoch, queue, not_before
 ), told AS (
     INSERT INTO {own}job_events (job_id, run_epoch, kind, actor, user_id)
     SELECT id, run_epoch, 'enqueued', %(actor)s, %(user_id)s FROM job
@@ -34,7 +34,6 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
     """
     validate(new)
     columns = {
-        "id": new.id,
         "customer_id": new.customer_id,
         "package_size": new.package_size,
         "payload": json.dumps(new.payload),
@@ -42,12 +41,21 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
         "not_before": new.not_before,
         "deadline_at": new.deadline_at,
     }
+    if new.id is not None:
+        columns["id"] = new.id
+    if JOBS.has_own_words:
+        columns["status"] = JOBS.word_for("pending")
     if new.priority is not None:
         columns["priority_level"] = new.priority
-    names = [f'"{column(f"jobs.{name}")}"' for name in columns]
+    columns = {name: value for name, value in columns.items() if name not in JOBS.absent_columns}
+    # Their defaults, if there are any, are those of a timestamptz only in the contract.
+    written = {name: f"%({name})s" for name in columns} | JOBS.times_of_new_row()
+    names = [f'"{column(f"jobs.{name}")}"' for name in written]
     statement = _ENQUEUE.format(
+        jobs=JOBS.sql,
+        id=JOBS.returned("id"),
         columns=", ".join(names),
-        values=", ".join(f"%({name})s" for name in columns),
+        values=", ".join(written.values()),
         # Sessions of other programs rarely have the console's search path.
         own=own_schema.qualifier(connection),
     )

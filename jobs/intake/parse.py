@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_aware
 
 from jobs.intake.enqueue import InvalidJob, NewJob, validate
+from opsconsole.kit import job_ids
 
 REQUIRED = {"customer_id", "package_size"}
 
@@ -41,7 +42,7 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[NewJob], list[BadLine]]:
         except InvalidJob as error:
             bad.append(BadLine(number, str(error)))
             continue
-        first = first_line.setdefault(job.id, number)
+        first = number if job.id is None else first_line.setdefault(job.id, number)
         if first == number:
             jobs.append(job)
         else:
@@ -93,10 +94,10 @@ def _object(name: str, value: object) -> dict[str, Any]:
 
 
 def _id(name: str, value: object) -> UUID:
-    try:
-        return UUID(_text(name, value))
-    except ValueError as error:
-        raise InvalidJob(f"{name} must be a UUID.") from error
+    job_id = job_ids.parse(value)
+    if job_id is None:
+        raise InvalidJob(f"{name} must be {job_ids.WANTED}.")
+    return job_id
 
 
 def _time(name: str, value: object) -> datetime:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from opsconsole.kit import job_ids
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import LARGEST_INTEGER, is_storable
 
@@ -97,22 +98,10 @@ def _job_id(fields: dict[str, Any]) -> UUID:
     value = fields.get("job_id")
     if value is None:
         raise MalformedMessage("job_id is missing.")
-    job_id = as_job_id(value)
+    job_id = job_ids.parse(value)
     if job_id is None:
-        raise MalformedMessage(f"job_id must be a UUID, not {_quote(value)}.")
+        raise MalformedMessage(f"job_id must be {job_ids.WANTED}, not {_quote(value)}.")
     return job_id
-
-
-def as_job_id(value: object) -> UUID | None:
-    """Return the id of a job as a message writes it, or None when the value is none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        job_id = UUID(value)
-    except ValueError:
-        return None
-    # UUID() alone also accepts braces, underscores and digits of other scripts, which PostgreSQL does not.
-    return job_id if value.lower() in {str(job_id), job_id.hex} else None
 
 
 def _text(fields: dict[str, Any], name: str) -> str | None:

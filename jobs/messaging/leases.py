@@ -15,7 +15,7 @@ from django.db import connection
 
 from jobs.messaging.format import JobMessage
 from jobs.models import Outbox
-from jobs.models.columns import as_whole, column
+from jobs.models.columns import JOBS, as_whole
 from jobs.sqs import BATCH_BYTES
 from opsconsole.kit.row_locks import if_free_in_statement
 
@@ -35,15 +35,15 @@ WITH due AS MATERIALIZED (
      LIMIT %(limit)s
        {if_free}
 ), judged AS (
-    SELECT due.id, due.available_at AS place, job.not_before, left(job."{customer_id}"::text, {most}) AS customer_id,
-           left(job."{package_size}"::text, {most}) AS package_size, left(job."{priority_level}"::text, {most}) AS priority,
+    SELECT due.id, due.available_at AS place, job.not_before, left(job.customer_id::text, {most}) AS customer_id,
+           left(job.package_size::text, {most}) AS package_size, left(job.priority_level::text, {most}) AS priority,
            CASE WHEN job.run_epoch IS DISTINCT FROM due.run_epoch
-                  OR due.destination = 'queue' AND job.status::text <> 'pending'
-                  OR due.destination = 'dlq' AND job.status::text NOT IN ('failed', 'quarantined')
+                  OR due.destination = 'queue' AND {status} <> 'pending'
+                  OR due.destination = 'dlq' AND {status} NOT IN ('failed', 'quarantined')
                 THEN 'dropped'
                 WHEN due.destination = 'queue' AND job.not_before > statement_timestamp() THEN 'held'
                 ELSE 'leased' END AS verdict
-      FROM due LEFT JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = due.job_id LIMIT 1) AS job ON true
+      FROM due LEFT JOIN LATERAL (SELECT * FROM {jobs} WHERE jobs.id = due.job_id LIMIT 1) AS job ON true
 ), taken AS (
     UPDATE outbox AS letter
        SET state = CASE verdict WHEN 'dropped' THEN 'dropped' ELSE letter.state END,
@@ -121,9 +121,8 @@ def take(limit: int, *, without: Iterable[str] = ()) -> Page:
     statement = _TAKE.format(
         most=BATCH_BYTES + 1,
         if_free=if_free_in_statement(),
-        customer_id=column("jobs.customer_id"),
-        package_size=column("jobs.package_size"),
-        priority_level=column("jobs.priority_level"),
+        jobs=JOBS.aliased_rows,
+        status=JOBS.our_status("job"),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, {"limit": limit, "without": list(without), "lease": LEASE.total_seconds()})

@@ -8,11 +8,21 @@ from django.db import models
 from opsconsole.kit import mapping
 from opsconsole.kit.bounded_columns import LONGEST_NAME, BoundedName, cut_when_read
 
+# The contract tables as this database has them, for handwritten statements.
+JOBS = mapping.current().jobs
+HEARTBEATS = mapping.current().worker_heartbeats
+
 
 def column(contract_name: str) -> str:
     """Return the database's name for a contract column, e.g. ``worker_heartbeats.last_heartbeat`` -> ``last_seen``."""
     table, _, name = contract_name.partition(".")
     return mapping.current().table(table).column(name)
+
+
+def renamed(contract_name: str) -> str | None:
+    """Return the database's name for a contract column if it has another one, as the argument ``db_column`` of a field."""
+    actual = column(contract_name)
+    return None if contract_name.endswith(f".{actual}") else actual
 
 
 class ContractText(BoundedName[str, str]):

@@ -20,15 +20,15 @@ from django.db.models import DateTimeField, F, Func
 from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 
-from jobs.models.columns import column
+from jobs.models.columns import HEARTBEATS, JOBS
 
 # Of the heartbeats of one id, the latest ones are kept. A run of which none is left is unknown again.
 MOST_KEPT = 50
 # Anything else is not a time that this module wrote.
 _LATEST = 4_000_000_000
 
-_BEAT = f'"{column("worker_heartbeats.last_heartbeat")}"'
-_NOW = "extract(epoch FROM statement_timestamp())"
+_BEAT = HEARTBEATS.read("last_heartbeat", "worker_heartbeats")
+_NOW = f"extract(epoch FROM {HEARTBEATS.now('last_heartbeat')})"
 _EARLIER = (
     "jsonb_array_elements(CASE jsonb_typeof({metadata} -> 'earlier_beats') WHEN 'array'"
     " THEN {metadata} -> 'earlier_beats' ELSE '[]' END) AS beat"
@@ -36,7 +36,9 @@ _EARLIER = (
 _IS_NOTED = "coalesce({metadata} -> 'noted_at' = to_jsonb(extract(epoch FROM {beat})), false)"
 _RUN = "{job}::text || ' ' || {epoch}"
 _WANTED = _RUN.format(job="{of_job}", epoch="{of_epoch}")
-_LAST_RUN = _RUN.format(job="current_job_id", epoch="current_run_epoch")
+# Of the row that is written, whose name no column of a nested query takes.
+_JOB = HEARTBEATS.sql_column("current_job_id", "worker_heartbeats")
+_LAST_RUN = _RUN.format(job=_JOB, epoch="current_run_epoch")
 
 # The last heartbeat of the processes that named a run. A migration repeats this for ``find_stale_jobs``.
 _LAST_OF_PROCESSES = f"""(CASE WHEN {_IS_NOTED} THEN (
@@ -86,10 +88,10 @@ def note_in_statement(job: str, epoch: str) -> str:
     """
     noted = _IS_NOTED.format(metadata="metadata", beat=_BEAT)
     goes_on = (
-        "EXISTS (SELECT FROM jobs WHERE jobs.id = current_job_id AND jobs.run_epoch = current_run_epoch"
-        " AND jobs.status::text = 'in_progress')"
+        f"EXISTS (SELECT FROM {JOBS.aliased_rows} WHERE jobs.id = {_JOB} AND jobs.run_epoch = current_run_epoch"
+        f" AND {JOBS.our_status('jobs')} = 'in_progress')"
     )
-    other_run = f"(current_job_id, current_run_epoch) IS DISTINCT FROM ({job}, {epoch}) AND {goes_on}"
+    other_run = f"({_JOB}, current_run_epoch) IS DISTINCT FROM ({job}, {epoch}) AND {goes_on}"
     return f"""{FIRST_IN_STATEMENT}
            || CASE WHEN %(process)s = '' OR NOT {noted} THEN jsonb_build_object('unnoted_at', {_NOW}) ELSE '{{}}' END
            || CASE WHEN {noted} AND (metadata ->> 'process' <> %(process)s OR {other_run})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Self, TypeAlias, cast
 
-from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import (
     DateTimeField,
@@ -26,10 +26,11 @@ from django_stubs_ext import WithAnnotations
 
 from jobs.models import evidence_of_death, staleness
 from jobs.models.annotations import EvidenceColumns, MessageColumns
-from jobs.models.columns import ContractNumber, ContractText, column
+from jobs.models.columns import ContractNumber, ContractText, column, renamed
 from jobs.models.control import RecoveryControl
 from jobs.models.event import recent_recoveries
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
+from jobs.models.status_words import StatusField
 from jobs.models.waiting_message import (
     MessageTrouble,
     lost_after,
@@ -40,7 +41,9 @@ from jobs.models.waiting_message import (
 )
 from jobs.models.worker import WorkerHeartbeat, stale_after
 from jobs.models.worker_observation import CountedBeat
+from opsconsole.kit import job_ids, mapping
 from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText, read_document, whole
+from opsconsole.kit.mapped_fields import fit
 
 
 class Status(models.TextChoices):
@@ -231,17 +234,33 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(behind, updated_at__gte=updated_at)
 
 
+_of = partial(fit, "jobs")
+
+
 class Job(models.Model):
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
-    customer_id = ContractText(db_column=column("jobs.customer_id"))
-    package_size = ContractNumber(db_column=column("jobs.package_size"))
-    priority_level = ContractText("priority", db_column=column("jobs.priority_level"), db_default="starter")
-    status = ContractText(db_default=Status.PENDING)
-    error_message = BoundedText(null=True, blank=True)
-    created_at = models.DateTimeField(db_default=Now())
-    updated_at = models.DateTimeField(db_default=Now())
-    started_at = models.DateTimeField(null=True, blank=True)
-    completed_at = models.DateTimeField(null=True, blank=True)
+    id = job_ids.primary_key(db_column=renamed("jobs.id"))
+    customer_id = _of("customer_id", ContractText(db_column=column("jobs.customer_id")))
+    package_size = _of("package_size", ContractNumber(db_column=column("jobs.package_size")))
+    priority_level = _of(
+        "priority_level",
+        ContractText("priority", db_column=column("jobs.priority_level"), db_default="starter"),
+    )
+    status = StatusField(db_column=renamed("jobs.status"), db_default=Status.PENDING)
+    error_message = _of(
+        "error_message", BoundedText(db_column=renamed("jobs.error_message"), null=True, blank=True)
+    )
+    created_at = _of(
+        "created_at", models.DateTimeField(db_column=renamed("jobs.created_at"), db_default=Now())
+    )
+    updated_at = _of(
+        "updated_at", models.DateTimeField(db_column=renamed("jobs.updated_at"), db_default=Now())
+    )
+    started_at = _of(
+        "started_at", models.DateTimeField(db_column=renamed("jobs.started_at"), null=True, blank=True)
+    )
+    completed_at = _of(
+        "completed_at", models.DateTimeField(db_column=renamed("jobs.completed_at"), null=True, blank=True)
+    )
 
     queue = BoundedName(db_default="default")
     run_epoch = models.IntegerField("epoch", db_default=1)
@@ -258,7 +277,7 @@ class Job(models.Model):
     objects = JobQuerySet.as_manager()
 
     class Meta:
-        db_table = "jobs"
+        db_table = mapping.current().jobs.sql
         ordering = ["-created_at", "-id"]
         permissions = [
             ("requeue_job", "Can requeue a job"),

@@ -14,10 +14,12 @@ from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import IsNull
 
-from jobs.models.columns import column
+from jobs.models.columns import JOBS, column, renamed
 from jobs.models.earlier_beats import LastOfProcesses
 from jobs.models.worker_observation import CountedBeat
+from opsconsole.kit import job_ids, mapping
 from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName
+from opsconsole.kit.mapped_fields import fit
 
 SILENT_AFTER_BEATS = 3
 # Workers without epochs that sent a heartbeat within this time may come back: they count as in use.
@@ -46,7 +48,7 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
 
     def of_run_in_statement(self, job: str) -> Self:
         """Return the same condition for a handwritten statement in which ``job`` names the run's row."""
-        return self.of_run(*(_column(f"{job}.{name}") for name in ("id", "run_epoch", "claimed_epoch")))
+        return self.of_run(*(_column(job, name) for name in ("id", "run_epoch", "claimed_epoch")))
 
     def last_of_processes(
         self, worker_id: str | Combinable, job_id: UUID | Combinable, run_epoch: int | Combinable
@@ -56,9 +58,7 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
 
     def last_of_processes_in_statement(self, job: str) -> models.QuerySet[WorkerHeartbeat, Any]:
         """Return the same for a handwritten statement in which ``job`` names the run's row."""
-        return self.last_of_processes(
-            *(_column(f"{job}.{name}") for name in ("worker_id", "id", "run_epoch"))
-        )
+        return self.last_of_processes(*(_column(job, name) for name in ("worker_id", "id", "run_epoch")))
 
     def with_counted_beat(self) -> Self:
         """Annotate ``counted_at``: when the last heartbeat was sent, as far as the worker's clock can be believed."""
@@ -120,9 +120,9 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         return self.beating(OLD_KIND_SEEN_WITHIN).without_epochs()
 
 
-def _column(name: str) -> RawSQL:
-    """Return a column of the statement around a query; the name is trusted."""
-    return RawSQL(name, ())  # noqa: S611
+def _column(job: str, name: str) -> RawSQL:
+    """Return a column of the statement around a query, in which ``job`` names the run's row."""
+    return RawSQL(JOBS.sql_column(name, job), ())  # noqa: S611 - the name is trusted
 
 
 def stale_after() -> timedelta:
@@ -136,10 +136,14 @@ def silent_after() -> timedelta:
 
 
 class WorkerHeartbeat(models.Model):
-    worker_id = BoundedName(primary_key=True)
-    current_job_id = models.UUIDField(null=True, blank=True)
-    last_heartbeat = models.DateTimeField(
-        db_column=column("worker_heartbeats.last_heartbeat"), db_default=Now()
+    worker_id = BoundedName(primary_key=True, db_column=renamed("worker_heartbeats.worker_id"))
+    current_job_id = job_ids.reference(
+        db_column=renamed("worker_heartbeats.current_job_id"), null=True, blank=True
+    )
+    last_heartbeat = fit(
+        "worker_heartbeats",
+        "last_heartbeat",
+        models.DateTimeField(db_column=column("worker_heartbeats.last_heartbeat"), db_default=Now()),
     )
 
     current_run_epoch = models.IntegerField(null=True, blank=True)
@@ -151,7 +155,7 @@ class WorkerHeartbeat(models.Model):
     objects = WorkerHeartbeatQuerySet.as_manager()
 
     class Meta:
-        db_table = "worker_heartbeats"
+        db_table = mapping.current().worker_heartbeats.sql
         verbose_name = "worker"
         indexes = [
             models.Index(

@@ -15,6 +15,7 @@ from django.db.models import DateTimeField, F, Func, Q
 from django.db.models.functions import Now
 from django.db.models.sql.compiler import SQLCompiler
 
+from opsconsole.kit import job_ids
 from opsconsole.kit.bounded_columns import BoundedName
 
 # A clock that differs from the database's by more than this is not believed.
@@ -136,7 +137,7 @@ class QueueNaming(models.Model):
 class MeasuredRun(models.Model):
     """A run that counts in ``queue_naming``: once, however long it lasts or lies dead. ``named``: a heartbeat has named it."""
 
-    job_id = models.UUIDField(primary_key=True)
+    job_id = job_ids.reference(primary_key=True)
     run_epoch = models.IntegerField()
     named = models.BooleanField()
 

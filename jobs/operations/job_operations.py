@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from jobs.letter_ledger.settlement import follow_requeues
 from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step
 from jobs.operations.verdicts import step_for
@@ -151,6 +152,9 @@ def _changed(now: tuple[str, int] | None) -> str:
 
 
 def _requeue(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+    if not JOBS.words(Status.QUARANTINED):
+        # A quarantined job is one of the failed ones: without a new beginning it would end there again.
+        return _release(jobs, decision)
     restart(_locked(jobs), attempts=0)
     return _send_again(jobs, JobEvent.Kind.REQUEUED, decision)
 

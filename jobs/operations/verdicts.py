@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.conf import settings
 
 from jobs.models import Status
+from jobs.models.columns import JOBS
 from jobs.models.job import JobWithEvidence
 from jobs.operations.steps import JobAction, Step
 from jobs.runs.diagnosis import Reason, diagnose
@@ -52,6 +53,8 @@ def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, s
 
 
 def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
+    if JOBS.written(Status.CANCELLED) is None:
+        return False, JOBS.no_word(Status.CANCELLED)
     if job.status == Status.PENDING:
         return True, "Will not run."
     if job.status == Status.IN_PROGRESS and job.claimed_epoch is None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from jobs.models import RecoveryControl, Status
+from jobs.models.columns import JOBS
 from jobs.models.staleness import began_at
 from jobs.runs.diagnosis import Diagnosis, Reason, diagnose
 from jobs.runs.evidence import RecoverableRun
@@ -37,6 +38,7 @@ class Why(StrEnum):
     UNKNOWN = "unknown"
     BEFORE_CUTOFF = "before_cutoff"
     UNKNOWN_QUEUE = "unknown_queue"
+    NO_WORD = "no_word"
 
 
 class Decision(NamedTuple):
@@ -98,7 +100,12 @@ def _choose(
         return Why.STALE, SweepAction.REQUEUE, seen
     if not counted:
         return Why.FORGIVEN, SweepAction.REQUEUE, seen
-    sentence = f"{seen} It has had {recoveries(run)}."
+    return _used_up(f"{seen} It has had {recoveries(run)}.")
+
+
+def _used_up(sentence: str) -> tuple[Why, SweepAction, str]:
+    if JOBS.written(Status.QUARANTINED) is None:
+        return Why.NO_WORD, SweepAction.NOTHING, f"{sentence} {JOBS.no_word(Status.QUARANTINED)}"
     return Why.USED_UP, SweepAction.QUARANTINE, sentence
 
 

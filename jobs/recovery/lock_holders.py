@@ -17,12 +17,15 @@ from uuid import UUID
 from django.db import OperationalError, connection
 from psycopg import sql
 
+from jobs.models.columns import JOBS
 from opsconsole.kit.durations import spell
 from opsconsole.kit.row_locks import NO_KEY_UPDATE
 
 # Rows that one transaction locked are asked about once; this is how many transactions are asked about at most.
 MOST_ASKED = 5
 LONGEST_WAIT_SECONDS = 0.5
+
+_ID = JOBS.sql_column("id")
 
 # The beginning of the queue: who waits for nobody. 0 is a prepared transaction, which no session belongs to.
 _BLOCKERS = """
@@ -75,7 +78,8 @@ def holders_of(job_ids: Sequence[UUID]) -> dict[UUID, LockHolder]:
         return {}
     by_transaction: dict[str, list[UUID]] = {}
     for transaction_id, job_id in _rows(
-        "SELECT xmax::text, id FROM jobs WHERE id = ANY(%s)", [list(job_ids)]
+        f"SELECT xmax::text, {_ID} FROM {JOBS.sql} WHERE {_ID} = ANY(%s)",  # noqa: S608 - names
+        [list(job_ids)],
     ):
         by_transaction.setdefault(transaction_id, []).append(job_id)
     holders: dict[UUID, LockHolder] = {}
@@ -109,7 +113,9 @@ def _waiting_for(job_id: UUID) -> Iterator[int]:
             )
             cursor.nextset()
             waiter: int = cursor.fetchone()[1]
-        wait = sql.SQL("SELECT FROM jobs WHERE id = {} ").format(job_id) + sql.SQL(NO_KEY_UPDATE)
+        wait = sql.SQL("SELECT FROM {} WHERE {} = {} {}").format(
+            sql.SQL(JOBS.sql), sql.SQL(_ID), job_id, sql.SQL(NO_KEY_UPDATE)
+        )
         second.connection.pgconn.send_query(wait.as_bytes(second.connection))
         yield waiter
         second.connection.cancel_safe()

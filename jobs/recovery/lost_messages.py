@@ -24,6 +24,7 @@ from django.db.models import Count, Q
 
 from jobs.messaging.outbox import LOST_MESSAGE
 from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartbeat
+from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.waiting_message import lost_after
 from jobs.runs.timeline import SWEEP
@@ -40,12 +41,12 @@ SETTLING = timedelta(minutes=1)
 # Re-arm only what is still as it was seen: pending at that epoch, and with the same number of re-sends.
 _ARM_AGAIN = """
 WITH wanted AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::int[], %(resends)s::int[], %(sentences)s::text[],
+    SELECT * FROM unnest(%(ids)s::{id_type}[], %(epochs)s::int[], %(resends)s::int[], %(sentences)s::text[],
                          %(details)s::jsonb[]) AS wanted (id, epoch, resends, sentence, details)
 ), pending AS MATERIALIZED (
     SELECT job.id, job.queue, wanted.epoch, wanted.resends
-      FROM jobs AS job JOIN wanted ON wanted.id = job.id
-     WHERE job.status::text = 'pending' AND job.run_epoch = wanted.epoch
+      FROM {jobs} AS job JOIN wanted ON wanted.id = job.id
+     WHERE {status} = 'pending' AND job.run_epoch = wanted.epoch
        {job_if_free}
 ), armed AS (
     INSERT INTO outbox AS letter (job_id, run_epoch, queue, destination, dead_letter_id, reason, retry, resends)
@@ -254,7 +255,12 @@ def _arm_again(lost: Sequence[Lost]) -> int:
         return 0
     with connection.cursor() as cursor:
         cursor.execute(
-            _ARM_AGAIN.format(job_if_free=if_free_in_statement(of="job")),
+            _ARM_AGAIN.format(
+                id_type=JOBS.id_type,
+                jobs=JOBS.rows,
+                status=JOBS.our_status("job"),
+                job_if_free=if_free_in_statement(of="job"),
+            ),
             {
                 "ids": [job.job_id for job in lost],
                 "epochs": [job.epoch for job in lost],

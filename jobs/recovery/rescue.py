@@ -13,6 +13,7 @@ from uuid import UUID
 
 from jobs.messaging.outbox import REASON_LENGTH, STALE_JOB_RECOVERY
 from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models.columns import JOBS
 from jobs.models.worker_observation import SHARED_IN_STATEMENT, CountedBeat
 from jobs.recovery.binary_values import binary_cursor
 from jobs.runs.restart import restart_in_statement
@@ -26,19 +27,19 @@ QUARANTINED_MESSAGE = "Quarantined: its runs kept losing their worker"
 
 _TAKE = """
 WITH wanted AS (
-    SELECT * FROM unnest(%(ids)b::uuid[], %(epochs)b::int[], %(stale_before)b::timestamptz[], %(counted)b::bool[],
+    SELECT * FROM unnest(%(ids)b::{id_type}[], %(epochs)b::int[], %(stale_before)b::timestamptz[], %(counted)b::bool[],
                          %(reasons)b::text[], %(sentences)b::text[], %(workers)b::text[],
                          %(last_seen)b::timestamptz[], %(silent_seconds)b::float8[], %(proven)b::bool[])
                   AS wanted (id, epoch, stale_before, counted, reason, sentence, worker, last_seen, silent_seconds, proven)
 ), taken AS (
-    UPDATE jobs AS job
-       SET {changes}, error_message = %(message)s
+    UPDATE {jobs} AS job
+       SET {changes}{error_message}
       FROM wanted
-     WHERE job.id = wanted.id AND job.status = 'in_progress' AND job.run_epoch = wanted.epoch
+     WHERE {job_id} = wanted.id AND {is_running} AND job.run_epoch = wanted.epoch
        AND NOT EXISTS (SELECT FROM ({beats}) AS beat WHERE beat.last >= wanted.stale_before)
        AND NOT (wanted.proven AND job.worker_id IN ({shared})
                 AND EXISTS (SELECT FROM ({processes}) AS process WHERE process.last >= wanted.stale_before))
-    RETURNING job.id, job.run_epoch, job.queue, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
+    RETURNING {returned_id}, job.run_epoch, job.queue, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
               wanted.worker, wanted.last_seen, wanted.silent_seconds
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
@@ -70,7 +71,9 @@ def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
     """Quarantine these jobs for an operator, with a dead letter as the sign outside (I5); return those left alone."""
     return _take(
         decisions,
-        changes=f"status = '{Status.QUARANTINED}', updated_at = statement_timestamp()",
+        changes=JOBS.assignments(
+            status=JOBS.status_written(Status.QUARANTINED), updated_at="statement_timestamp()"
+        ),
         message=QUARANTINED_MESSAGE,
         kind=JobEvent.Kind.QUARANTINED,
         letter=f"'{Outbox.Destination.DLQ}', gen_random_uuid(), left(sentence, {REASON_LENGTH})",
@@ -91,7 +94,18 @@ def _beats() -> dict[str, str]:
 def _take(
     decisions: Sequence[Decision], *, changes: str, message: str, kind: JobEvent.Kind, letter: str
 ) -> set[UUID]:
-    statement = _TAKE.format(changes=changes, shared=SHARED_IN_STATEMENT, letter=letter, **_beats())
+    statement = _TAKE.format(
+        jobs=JOBS.sql,
+        id_type=JOBS.id_type,
+        job_id=JOBS.sql_column("id", "job"),
+        is_running=JOBS.is_status(Status.IN_PROGRESS, of="job"),
+        error_message=f", {told}" if (told := JOBS.assignments(error_message="%(message)s")) else "",
+        returned_id=JOBS.returned("id", "job"),
+        changes=changes,
+        shared=SHARED_IN_STATEMENT,
+        letter=letter,
+        **_beats(),
+    )
     with binary_cursor() as cursor:
         cursor.execute(
             statement,

@@ -16,14 +16,16 @@ from django.db import DataError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from jobs.models import Job, Status, WorkerHeartbeat, evidence_of_death
+from jobs.models.columns import JOBS
 from jobs.models.staleness import last_seen_of
 from jobs.models.worker_observation import CountedBeat
 from jobs.recovery.binary_values import binary_cursor
+from opsconsole.kit import job_ids
 from opsconsole.kit.row_locks import if_free_in_statement, locked_if_free
 
 # The end of a page, in the order (updated_at, id).
 Place = tuple[datetime, UUID]
-BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), job_ids.BEFORE_ALL)
 
 # The candidates come in order, and a filter keeps it: sorting once more here would hide the limit from the planner, which
 # then reads the evidence of all candidates. A run that changed after the page was read is not locked either.
@@ -37,9 +39,9 @@ WITH page ({columns}) AS MATERIALIZED (
      LIMIT %s
 ), held AS (
     SELECT job.id
-      FROM jobs AS job
+      FROM {jobs} AS job
       JOIN page ON job.id = page.pk AND job.run_epoch = page.run_epoch AND job.updated_at = page.updated_at
-     WHERE job.status = 'in_progress'
+     WHERE {is_running}
        {job_if_free}
 )
 SELECT pk IN (SELECT id FROM held), page.* FROM page ORDER BY updated_at, pk
@@ -124,6 +126,8 @@ class StaleRuns:
         candidates = Job.objects.old_enough().with_evidence().order_by().values_list(*columns)
         statement, self._parameters = candidates.query.sql_with_params()
         self._statement = _PAGE.format(
+            jobs=JOBS.rows,
+            is_running=JOBS.is_status(Status.IN_PROGRESS, of="job"),
             columns=", ".join(columns),
             candidates=statement,
             stale=evidence_of_death.STALE_IN_STATEMENT,

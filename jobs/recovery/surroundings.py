@@ -19,7 +19,7 @@ from jobs.models.job import JobQuerySet
 from jobs.recovery import control
 from jobs.recovery.control import HoldStep
 from jobs.recovery.decision import Policy
-from opsconsole.kit import pauses
+from opsconsole.kit import job_ids, pauses
 from opsconsole.kit.models import Pause
 
 SWEEP_TASK, BY_SCHEDULE = "jobs.tasks.sweep", "schedule"
@@ -158,9 +158,12 @@ def glance() -> Surroundings:
         last_sweep_at=state.last_sweep_at,
         sweep_interval=state.sweep_interval or control.configured_interval(),
         schedule_paused=by_schedule and state.scheduled and not state.schedule_on,
-        locked=frozenset(map(UUID, state.last_locked or {})),
+        locked=frozenset(filter(None, map(job_ids.parse, state.last_locked or {}))),
         refused={
-            UUID(job_id): rule for rule, kept in (state.last_refused or {}).items() for job_id in kept["jobs"]
+            known: rule
+            for rule, kept in (state.last_refused or {}).items()
+            for job_id in kept["jobs"]
+            if (known := job_ids.parse(job_id)) is not None
         },
         more_in_the_way=(state.last_locked_count or 0) > len(state.last_locked or {})
         or any(kept["runs"] > len(kept["jobs"]) for kept in refusals),

@@ -22,10 +22,11 @@ from django.utils import timezone
 from jobs import sqs
 from jobs.messaging.outbox import RESTORED
 from jobs.models import Job, Restore, Status
+from jobs.models.columns import JOBS
 from jobs.recovery import control
 from jobs.restores import signs
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons, round_trip
+from opsconsole.kit import job_ids, reasons, round_trip
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.row_locks import if_free_in_statement
@@ -37,9 +38,11 @@ FENCES_SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 FENCE_SECONDS = 10
 # One new run every twelve seconds for the fourteen days that SQS keeps a message.
 FURTHEST_BACK = 100_000
-BEGINNING = UUID(int=0)
+BEGINNING: UUID = job_ids.BEFORE_ALL
 # A completed job never runs again.
 FENCED = tuple(status.value for status in Status if status != Status.COMPLETED)
+
+_JOBS, _STATUS, _ID = JOBS.aliased_rows, JOBS.our_status(), JOBS.sql_column("id", "job")
 
 # Their times are not trusted: an epoch below the fence is from before. Only a later call, which goes on with a fencing, leaves
 # runs alone that seem to have been created since it began. A pending job is sent again in any case, which is harmless.
@@ -47,26 +50,26 @@ FENCED = tuple(status.value for status in Status if status != Status.COMPLETED)
 _FENCE = f"""
 WITH candidates AS MATERIALIZED (
     SELECT id
-      FROM jobs
-     WHERE id > %(behind)s AND run_epoch < %(fence)s AND status::text = ANY(%(fenced)s)
-       AND id <> ALL(%(told)s::uuid[])
-       AND (%(begun)s OR status::text = 'pending'
+      FROM {_JOBS}
+     WHERE id > %(behind)s AND run_epoch < %(fence)s AND {_STATUS} = ANY(%(fenced)s)
+       AND id <> ALL(%(told)s::{JOBS.id_type}[])
+       AND (%(begun)s OR {_STATUS} = 'pending'
             OR created_at <= %(began_at)s OR created_at > statement_timestamp())
      ORDER BY id LIMIT %(size)s
 ), page AS MATERIALIZED (
-    SELECT id, status::text AS was, run_epoch AS from_epoch, worker_id::text AS worker
-      FROM jobs
+    SELECT id, {_STATUS} AS was, run_epoch AS from_epoch, worker_id::text AS worker
+      FROM {_JOBS}
      WHERE id = ANY(ARRAY(SELECT id FROM candidates))
-       AND run_epoch < %(fence)s AND status::text = ANY(%(fenced)s)
+       AND run_epoch < %(fence)s AND {_STATUS} = ANY(%(fenced)s)
      ORDER BY id
        {if_free_in_statement()}
 ), fenced AS (
-    UPDATE jobs AS job
+    UPDATE {JOBS.sql} AS job
        SET run_epoch = %(fence)s,
            claimed_epoch = CASE WHEN page.was = 'in_progress' AND job.claimed_epoch = page.from_epoch
                                 THEN %(fence)s ELSE job.claimed_epoch END
-      FROM page WHERE job.id = page.id
-    RETURNING job.id, job.queue, job.not_before, page.was, page.from_epoch, page.worker
+      FROM page WHERE {_ID} = page.id
+    RETURNING {JOBS.returned("id", "job")}, job.queue, job.not_before, page.was, page.from_epoch, page.worker
 ), armed AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
     SELECT id, %(fence)s, 'queue', NULL, queue, %(why)s, true,
@@ -90,21 +93,29 @@ SELECT id, page.was FROM candidates LEFT JOIN page USING (id) ORDER BY id
 _COMPLETE = f"""
 WITH candidates AS MATERIALIZED (
     SELECT id
-      FROM jobs
-     WHERE id = ANY(%(ids)s::uuid[]) AND status::text IN ('pending', 'in_progress', 'failed', 'quarantined')
+      FROM {_JOBS}
+     WHERE id = ANY(%(ids)s::{JOBS.id_type}[]) AND {
+    _STATUS
+} IN ('pending', 'in_progress', 'failed', 'quarantined')
 ), page AS MATERIALIZED (
-    SELECT id, status::text AS was, run_epoch AS from_epoch, worker_id::text AS worker
-      FROM jobs
+    SELECT id, {_STATUS} AS was, run_epoch AS from_epoch, worker_id::text AS worker
+      FROM {_JOBS}
      WHERE id = ANY(ARRAY(SELECT id FROM candidates))
-       AND status::text IN ('pending', 'in_progress', 'failed', 'quarantined')
+       AND {_STATUS} IN ('pending', 'in_progress', 'failed', 'quarantined')
      ORDER BY id
        {if_free_in_statement()}
 ), ended AS (
-    UPDATE jobs AS job
-       SET status = 'completed', run_epoch = greatest(job.run_epoch, %(fence)s), error_message = NULL,
-           completed_at = statement_timestamp(), updated_at = statement_timestamp()
-      FROM page WHERE job.id = page.id
-    RETURNING job.id, job.run_epoch, page.was, page.from_epoch, page.worker
+    UPDATE {JOBS.sql} AS job
+       SET run_epoch = greatest(job.run_epoch, %(fence)s), {
+    JOBS.assignments(
+        status=JOBS.status_written(Status.COMPLETED),
+        error_message="NULL",
+        completed_at="statement_timestamp()",
+        updated_at="statement_timestamp()",
+    )
+}
+      FROM page WHERE {_ID} = page.id
+    RETURNING {JOBS.returned("id", "job")}, job.run_epoch, page.was, page.from_epoch, page.worker
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
     SELECT id, run_epoch, 'completed', %(actor)s, %(reason)s, jsonb_build_object(

@@ -17,6 +17,7 @@ from django.urls import reverse
 from alerts import notify
 from alerts.notify import Trouble
 from jobs.models import Restore, ServerMark
+from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.recovery import control
 from jobs.restores import server
 from jobs.restores.server import Position
@@ -29,6 +30,12 @@ SHOWN = 5
 # How many jobs messages must be about. One message with a mistyped or foreign number proves nothing.
 SEVERAL = 3
 
+_JOB_ID = {
+    "uuid": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    "bigint": "^-?[0-9]{1,18}$",
+    "integer": "^-?[0-9]{1,9}$",
+    "text": "",
+}
 # Completed jobs never run again, so nothing has to be fenced there. Of many dead letters, the newest are enough.
 _AHEAD = """
 WITH gaps AS (
@@ -43,21 +50,21 @@ SELECT seen.who, seen.epoch, job.id, job.run_epoch, seen.proves,
        seen.who LIKE '%% sends heartbeats for' AS is_heartbeat, gaps.last_ended_at > job.updated_at AS may_be_lost
   FROM (SELECT 'Worker ' || worker_id || ' sends heartbeats for' AS who, current_job_id AS job_id,
                current_run_epoch AS epoch, true AS proves
-          FROM worker_heartbeats WHERE current_job_id IS NOT NULL
+          FROM {beats} AS beat WHERE current_job_id IS NOT NULL
          UNION ALL
         SELECT 'Worker ' || worker_id || ' received a message for',
-               CASE WHEN metadata #>> '{epoch_ahead,job_id}' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                    THEN (metadata #>> '{epoch_ahead,job_id}')::uuid END,
-               CASE jsonb_typeof(metadata #> '{epoch_ahead,epoch}') WHEN 'number'
-                    THEN (metadata #>> '{epoch_ahead,epoch}')::numeric END, false
-          FROM worker_heartbeats WHERE metadata -> 'epoch_ahead' IS NOT NULL
+               CASE WHEN metadata #>> '{{epoch_ahead,job_id}}' ~ '{is_job_id}'
+                    THEN (metadata #>> '{{epoch_ahead,job_id}}')::{id_type} END,
+               CASE jsonb_typeof(metadata #> '{{epoch_ahead,epoch}}') WHEN 'number'
+                    THEN (metadata #>> '{{epoch_ahead,epoch}}')::numeric END, false
+          FROM {beats} AS beat WHERE metadata -> 'epoch_ahead' IS NOT NULL
          UNION ALL
        (SELECT 'A dead letter is about', job_id, run_epoch,
-               dead_letter_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+               dead_letter_id ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$'
           FROM dead_letters WHERE state = 'in_queue' AND job_id IS NOT NULL ORDER BY id DESC LIMIT 1000)) AS seen
-  JOIN jobs AS job ON job.id = seen.job_id AND seen.epoch > job.run_epoch
+  JOIN {jobs} AS job ON job.id = seen.job_id AND seen.epoch > job.run_epoch
  CROSS JOIN gaps
- WHERE job.status::text <> 'completed'
+ WHERE {status} <> 'completed'
 ), counted AS (
 SELECT * FROM ahead WHERE may_be_lost OR is_heartbeat
 )
@@ -121,7 +128,14 @@ def _found(mark: ServerMark) -> list[str]:
 def _epochs_ahead() -> list[str]:
     gap = control.longest_normal_gap(control.configured_interval())
     with connection.cursor() as cursor:
-        cursor.execute(_AHEAD, [gap.total_seconds(), SEVERAL, SHOWN])
+        statement = _AHEAD.format(
+            beats=HEARTBEATS.rows,
+            jobs=JOBS.rows,
+            status=JOBS.our_status("job"),
+            id_type=JOBS.id_type,
+            is_job_id=_JOB_ID[JOBS.id_type],
+        )
+        cursor.execute(statement, [gap.total_seconds(), SEVERAL, SHOWN])
         return [
             f"{who} run {epoch} of job {job_id}, whose row is at run {row_epoch}."
             for who, epoch, job_id, row_epoch in cursor.fetchall()

@@ -15,17 +15,18 @@ from uuid import UUID
 from django.db import connection
 
 from jobs.models import Restore
+from jobs.models.columns import HEARTBEATS, JOBS
 
 # Of several pieces of evidence about one job, the newest of each kind.
 _EVIDENCE = """
-SELECT job.id, job.queue, job.status::text, fenced.was, fenced.from_epoch, fenced.worker,
+SELECT job.id, job.queue, {status}, fenced.was, fenced.from_epoch, fenced.worker,
        (SELECT late.actor FROM job_events AS late
          WHERE late.job_id = job.id AND late.kind = 'late_result_rejected' AND late.at >= %(began_at)s
            AND late.details ->> 'tried' = 'completed' ORDER BY late.id DESC LIMIT 1) AS late_result,
        (SELECT max(letter.run_epoch) FROM dead_letters AS letter
          WHERE letter.job_id = job.id AND letter.run_epoch >= fenced.from_epoch AND letter.run_epoch < %(fence)s
            AND (letter.run_epoch > fenced.from_epoch OR fenced.was IN ('pending', 'in_progress'))) AS letter_epoch,
-       (SELECT max(beat.worker_id) FROM worker_heartbeats AS beat
+       (SELECT max(beat.worker_id) FROM {beats} AS beat
          WHERE beat.current_job_id = job.id AND beat.current_run_epoch < %(fence)s
            AND (beat.current_run_epoch > fenced.from_epoch
                 OR beat.current_run_epoch = fenced.from_epoch AND fenced.was = 'pending')) AS beating_worker,
@@ -36,8 +37,8 @@ SELECT job.id, job.queue, job.status::text, fenced.was, fenced.from_epoch, fence
                details ->> 'worker' AS worker
           FROM job_events
          WHERE kind = 'fenced' AND at >= %(began_at)s AND (details ->> 'restore')::bigint = %(restore)s) AS fenced
-  JOIN jobs AS job ON job.id = fenced.job_id
- WHERE job.status::text <> 'completed'
+  JOIN {jobs} AS job ON job.id = fenced.job_id
+ WHERE {status} <> 'completed'
  ORDER BY job.id
 """
 
@@ -107,7 +108,8 @@ def of(restore: Restore) -> Suspicion:
     """Return what may have been completed between the backup and this restore."""
     parameters: dict[str, Any] = {"began_at": restore.began_at, "fence": restore.fence, "restore": restore.pk}
     with connection.cursor() as cursor:
-        cursor.execute(_EVIDENCE, parameters)
+        statement = _EVIDENCE.format(beats=HEARTBEATS.rows, jobs=JOBS.rows, status=JOBS.our_status("job"))
+        cursor.execute(statement, parameters)
         fenced = [FencedJob(*row) for row in cursor.fetchall()]
     depths: Mapping[str, int | None] = restore.depths
     return judge(fenced, depths)

@@ -16,11 +16,13 @@ from django.db import Error
 
 from jobs.messaging import outbox
 from jobs.models import Job, Status
+from jobs.models.columns import JOBS
 from jobs.runs import heartbeats, statements
 from jobs.runs.heartbeats import Worker
 from opsconsole.kit import refusals, round_trip
 from opsconsole.kit.bounded_columns import UnreadableDocument
 from opsconsole.kit.doubling import MOST_DOUBLINGS, doubled
+from opsconsole.kit.mapping import NoWord
 from opsconsole.kit.round_trip import RowLocked, Rows
 from opsconsole.kit.storable import plain_text
 
@@ -201,7 +203,10 @@ def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
 
 
 def fail(run: Run, error: str, *, retryable: bool = True) -> Failure:
-    """Record a failure: another run follows after a backoff, or a dead letter when the attempts are used up."""
+    """Record a failure: another run follows after a backoff, or a dead letter when the attempts are used up.
+
+    Raise ``NoWord`` where the run can't end, because the database has no word for a failed job.
+    """
     stored = {
         "error": plain_text(error)[:ERROR_LENGTH],
         "tried": "failed",
@@ -210,7 +215,10 @@ def fail(run: Run, error: str, *, retryable: bool = True) -> Failure:
         "delays": [backoff(failures).total_seconds() for failures in range(1, MOST_DOUBLINGS + 2)],
         "reason_length": outbox.REASON_LENGTH,
     }
-    return _FAILURES[_end(statements.FAIL, run, stored)]
+    outcome = _end(statements.FAIL, run, stored)
+    if outcome == statements.NO_WORD:
+        raise NoWord(f"{JOBS.no_word(Status.FAILED)} The run was not ended.")
+    return _FAILURES[outcome]
 
 
 _FAILURES = {

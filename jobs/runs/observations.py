@@ -3,6 +3,7 @@
 A look compares each row with what the last look saw, and writes only what a verdict needs later. It runs with each sweep
 and each minute.
 """
+# ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
-from jobs.models.columns import column
+from jobs.models import Status
+from jobs.models.columns import HEARTBEATS, JOBS
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.postgresql.timestamps import finite_in_statement
 
@@ -30,14 +32,14 @@ _LOOK_AT_BEATS = """
 WITH look AS (
     SELECT statement_timestamp() AS at, coalesce(beats_looked_at, '-infinity') AS looked_at FROM recovery_control
 ), beats AS (
-    SELECT beat.worker_id, beat."{beat}" AS beat_at, {written_at} AS written_at, beat.current_job_id, beat.current_run_epoch,
+    SELECT beat.worker_id, beat.last_heartbeat AS beat_at, {written_at} AS written_at, beat.current_job_id, beat.current_run_epoch,
            left(concat_ws(' ', beat.pid, beat.started_at, beat.hostname), 300) AS process,
            seen.worker_id IS NOT NULL AS known, seen.seen_at, seen.clock_offset,
            seen.process AS last_process, seen.process_before, seen.shared_at,
-           seen.beat_at IS DISTINCT FROM beat."{beat}" AS changed, look.at, look.looked_at
-      FROM look, worker_heartbeats AS beat
+           seen.beat_at IS DISTINCT FROM beat.last_heartbeat AS changed, look.at, look.looked_at
+      FROM look, {beats} AS beat
       LEFT JOIN worker_observations AS seen ON seen.worker_id = beat.worker_id
-     WHERE beat.worker_id NOT IN (SELECT worker_id FROM worker_heartbeats GROUP BY worker_id HAVING count(*) > 1)
+     WHERE beat.worker_id NOT IN (SELECT worker_id FROM {beats} AS beat GROUP BY worker_id HAVING count(*) > 1)
        AND octet_length(beat.worker_id) <= {longest_id}
 ), judged AS (
     SELECT *,
@@ -58,8 +60,8 @@ WITH look AS (
       FROM judged
      WHERE known AND (other_process OR changed AND (is_off OR seen_at IS NOT NULL OR beat_at < at - interval '1 minute'))
         OR NOT known AND (is_off OR current_job_id IS NULL OR beat_at >= at - interval '1 minute'
-                          OR EXISTS (SELECT FROM jobs WHERE jobs.id = current_job_id AND jobs.status = 'in_progress'
-                                        AND jobs.run_epoch = coalesce(current_run_epoch, jobs.run_epoch)))
+                          OR EXISTS (SELECT FROM {jobs} WHERE jobs.id = judged.current_job_id AND {is_running}
+                                        AND jobs.run_epoch = coalesce(judged.current_run_epoch, jobs.run_epoch)))
      ORDER BY known DESC, beat_at DESC
      LIMIT {most} + (SELECT count(*) FROM worker_observations)
 )
@@ -79,9 +81,9 @@ _LOOKED = "UPDATE recovery_control SET beats_looked_at = statement_timestamp() W
 # An id with several runs at once. A run that began before the process did is one that it has left.
 _NOTE_SHARED_IDS = """
 INSERT INTO worker_observations AS seen (worker_id, beat_at, shared_at)
-SELECT worker_id, min(beat."{beat}"), statement_timestamp()
-  FROM jobs JOIN worker_heartbeats AS beat USING (worker_id)
- WHERE jobs.status = 'in_progress' AND octet_length(worker_id) <= {longest_id}
+SELECT worker_id, min(beat.last_heartbeat), statement_timestamp()
+  FROM {jobs} JOIN {beats} AS beat USING (worker_id)
+ WHERE {is_running} AND octet_length(worker_id) <= {longest_id}
    AND CASE WHEN jobs.started_at <= statement_timestamp() + interval '1 minute' THEN jobs.started_at ELSE jobs.updated_at END
        >= coalesce(beat.started_at - interval '1 minute', '-infinity')
  GROUP BY worker_id HAVING count(DISTINCT jobs.id) > 1
@@ -93,10 +95,10 @@ SELECT worker_id, min(beat."{beat}"), statement_timestamp()
 _MEASURE_NAMING = """
 WITH running AS (
     SELECT jobs.id, jobs.run_epoch, jobs.queue, measured.named AS named_before,
-           EXISTS (SELECT FROM worker_heartbeats AS beat WHERE beat.current_job_id = jobs.id) AS named
-      FROM jobs
+           EXISTS (SELECT FROM {beats} AS beat WHERE beat.current_job_id = jobs.id) AS named
+      FROM {jobs}
       LEFT JOIN measured_runs AS measured ON measured.job_id = jobs.id AND measured.run_epoch = jobs.run_epoch
-     WHERE jobs.status = 'in_progress' AND jobs.claimed_epoch IS DISTINCT FROM jobs.run_epoch
+     WHERE {is_running} AND jobs.claimed_epoch IS DISTINCT FROM jobs.run_epoch
        AND octet_length(jobs.queue) <= {longest_id}
        AND coalesce(jobs.started_at, jobs.updated_at) BETWEEN statement_timestamp() - interval '1 day'
                                                           AND statement_timestamp() - interval '1 minute'
@@ -118,13 +120,19 @@ SELECT queue, count(*) FILTER (WHERE named_before IS NULL), count(*) FILTER (WHE
 """
 
 
+_TABLES = {
+    "jobs": JOBS.aliased_rows,
+    "beats": HEARTBEATS.rows,
+    "is_running": JOBS.is_status(Status.IN_PROGRESS, of="jobs"),
+}
+
+
 def look_at_workers() -> None:
     """Note which ids serve several jobs at once, and how many runs a heartbeat has named."""
-    beat = column("worker_heartbeats.last_heartbeat")
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
-            cursor.execute(_NOTE_SHARED_IDS.format(beat=beat, longest_id=LONGEST_ID))
-            cursor.execute(_MEASURE_NAMING.format(longest_id=LONGEST_ID))
+            cursor.execute(_NOTE_SHARED_IDS.format(**_TABLES, longest_id=LONGEST_ID))
+            cursor.execute(_MEASURE_NAMING.format(**_TABLES, longest_id=LONGEST_ID))
 
 
 def look_at_beats() -> None:
@@ -132,13 +140,12 @@ def look_at_beats() -> None:
 
     Two looks at once would measure from different beginnings, so the second one is left out.
     """
-    beat = column("worker_heartbeats.last_heartbeat")
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
             cursor.execute(
                 _LOOK_AT_BEATS.format(
-                    beat=beat,
-                    written_at=finite_in_statement(f'beat."{beat}"'),
+                    **_TABLES,
+                    written_at=finite_in_statement("beat.last_heartbeat"),
                     most=MOST_NEW_WORKERS,
                     longest_id=LONGEST_ID,
                 )
@@ -156,7 +163,7 @@ def forget_gone_workers() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM worker_observations AS seen"
-            " WHERE NOT EXISTS (SELECT FROM worker_heartbeats AS beat WHERE beat.worker_id = seen.worker_id)"
+            f" WHERE NOT EXISTS (SELECT FROM {HEARTBEATS.rows} AS beat WHERE beat.worker_id = seen.worker_id)"
         )
         forgotten: int = cursor.rowcount
         return forgotten
@@ -167,7 +174,7 @@ def forget_ended_runs() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM measured_runs AS measured"
-            " WHERE NOT EXISTS (SELECT FROM jobs WHERE jobs.id = measured.job_id AND jobs.status = 'in_progress'"
+            f" WHERE NOT EXISTS (SELECT FROM {JOBS.aliased_rows} WHERE jobs.id = measured.job_id AND {_TABLES['is_running']}"
             "                      AND jobs.run_epoch = measured.run_epoch)"
         )
         forgotten: int = cursor.rowcount

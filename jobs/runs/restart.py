@@ -8,6 +8,7 @@ from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Now
 
 from jobs.models import Status
+from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet
 from opsconsole.kit.postgresql.timestamps import far
 
@@ -19,8 +20,8 @@ CLEARED = ("claimed_epoch", "worker_id", "started_at", "completed_at", "not_befo
 # run, a deadline that has passed is dropped, and the configured time counts. Before version 17, PostgreSQL refuses to
 # subtract infinite times.
 _NEW_DEADLINE = (
-    "CASE WHEN {job}.deadline_at > {job}.started_at AND isfinite({job}.deadline_at) AND isfinite({job}.started_at)"
-    " THEN statement_timestamp() + ({job}.deadline_at - {job}.started_at)"
+    "CASE WHEN {job}.deadline_at > {started} AND isfinite({job}.deadline_at) AND isfinite({started})"
+    " THEN statement_timestamp() + ({job}.deadline_at - {started})"
     " WHEN {job}.deadline_at > statement_timestamp() THEN {job}.deadline_at END"
 )
 
@@ -54,14 +55,14 @@ def restart_in_statement(job: str, **changes: str) -> str:
     """Return the same changes as SQL for the SET clause of a statement in which ``job`` names the row."""
     cleared = dict.fromkeys(CLEARED, "NULL")
     anew = {
-        "status": f"'{Status.PENDING}'",
+        "status": JOBS.status_written(Status.PENDING),
         "run_epoch": f"{job}.run_epoch + 1",
         "updated_at": "statement_timestamp()",
         "deadline_at": new_deadline_in_statement(job),
     }
-    return ", ".join(f"{column} = {value}" for column, value in (cleared | anew | changes).items())
+    return JOBS.assignments(**cleared | anew | changes)
 
 
 def new_deadline_in_statement(job: str) -> str:
     """Return the deadline of the new run as SQL."""
-    return _NEW_DEADLINE.format(job=job)
+    return _NEW_DEADLINE.format(job=job, started=JOBS.read("started_at", job))

@@ -8,18 +8,23 @@ other languages; tests/jobs/worker/test_documented_sql.py holds the two together
 from __future__ import annotations
 
 from jobs.models import earlier_beats
-from jobs.models.columns import column
+from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.runs import fence
 from jobs.runs.restart import new_deadline_in_statement, restart_in_statement
 from jobs.runs.worker_ids import FREE, TAKEN
 from opsconsole.kit import row_locks
 from opsconsole.kit.postgresql.timestamps import finite_in_statement
 
-_LAST_HEARTBEAT = f'"{column("worker_heartbeats.last_heartbeat")}"'
+_ID, _STATUS = JOBS.sql_column("id"), JOBS.our_status()
+_JOBS = JOBS.aliased_rows
+_WORKER, _BEAT_JOB = HEARTBEATS.sql_column("worker_id"), HEARTBEATS.sql_column("current_job_id")
+_LAST_HEARTBEAT = HEARTBEATS.sql_column("last_heartbeat")
+_NOW = "statement_timestamp()"
+_BEATS_NOW = HEARTBEATS.to_write("last_heartbeat", HEARTBEATS.now("last_heartbeat"))
 
 # The longest silence of the run in seconds, including the current one. GREATEST ignores nulls.
-_LONGEST_SILENCE = f"""greatest((metadata ->> 'longest_silence')::float8,
-                      extract(epoch FROM statement_timestamp() - {_LAST_HEARTBEAT})::float8)"""
+_LONGEST_SILENCE = """greatest((metadata ->> 'longest_silence')::float8,
+                      extract(epoch FROM statement_timestamp() - {last})::float8)"""
 
 # Whose the id is, see ``jobs.runs.worker_ids``.
 _KEY = "jsonb_build_object('key', %(key)s::text)"
@@ -34,42 +39,44 @@ def _beat(run: str) -> str:
     """
     return f"""
 beat AS (
-    UPDATE worker_heartbeats
-       SET current_job_id = run.id, current_run_epoch = run.run_epoch, {_LAST_HEARTBEAT} = statement_timestamp(),
+    UPDATE {HEARTBEATS.aliased}
+       SET {_BEAT_JOB} = run.id, current_run_epoch = run.run_epoch, {_LAST_HEARTBEAT} = {_BEATS_NOW},
            {_PROCESS},
            metadata = metadata || jsonb_build_object('longest_silence',
-               CASE WHEN current_job_id = run.id AND current_run_epoch = run.run_epoch
-                    THEN {_LONGEST_SILENCE} ELSE 0.0 END)
+               CASE WHEN {_BEAT_JOB} = run.id AND current_run_epoch = run.run_epoch
+                    THEN {_LONGEST_SILENCE.format(last=HEARTBEATS.read("last_heartbeat", "worker_heartbeats"))} ELSE 0.0 END)
            || {earlier_beats.note_in_statement("run.id", "run.run_epoch")}
            || {_KEY}
-      FROM {run} AS run WHERE worker_heartbeats.worker_id = %(worker)s AND {FREE}
-    RETURNING worker_heartbeats.worker_id
+      FROM {run} AS run WHERE {HEARTBEATS.sql_column("worker_id", "worker_heartbeats")} = %(worker)s AND {FREE}
+    RETURNING {HEARTBEATS.returned("worker_id", "worker_heartbeats")}
 ), first_beat AS (
-    INSERT INTO worker_heartbeats (worker_id, current_job_id, current_run_epoch, {_LAST_HEARTBEAT},
+    INSERT INTO {HEARTBEATS.sql} ({_WORKER}, {_BEAT_JOB}, current_run_epoch, {_LAST_HEARTBEAT},
                                    started_at, hostname, pid, metadata)
-    SELECT %(worker)s, id, run_epoch, statement_timestamp(),
-           least(statement_timestamp(), (SELECT started_at FROM jobs WHERE jobs.id = run.id AND jobs.run_epoch = run.run_epoch)),
+    SELECT %(worker)s, id, run_epoch, {_BEATS_NOW},
+           least(statement_timestamp(), (SELECT started_at FROM {_JOBS} WHERE jobs.id = run.id AND jobs.run_epoch = run.run_epoch)),
            %(hostname)s, %(pid)s, %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
       FROM {run} AS run WHERE NOT EXISTS (SELECT FROM beat) AND NOT {TAKEN}
     ON CONFLICT DO NOTHING
 )"""
 
 
-def _idle_beat(condition: str = "true", *, ended: tuple[str, str] = ("NULL::uuid", "NULL::int")) -> str:
+def _idle_beat(
+    condition: str = "true", *, ended: tuple[str, str] = (f"NULL::{JOBS.id_type}", "NULL::int")
+) -> str:
     """Return the parts of a WITH clause that write the row of a worker that runs nothing, under a condition.
 
     ``ended``: the job and the epoch of the run that this statement ends.
     """
     return f"""
 beat AS (
-    UPDATE worker_heartbeats
-       SET current_job_id = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = statement_timestamp(), {_PROCESS},
+    UPDATE {HEARTBEATS.aliased}
+       SET {_BEAT_JOB} = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = {_BEATS_NOW}, {_PROCESS},
            metadata = metadata || {earlier_beats.note_in_statement(*ended)} || {_KEY}
-     WHERE worker_id = %(worker)s AND {FREE} AND {condition}
-    RETURNING worker_id
+     WHERE {_WORKER} = %(worker)s AND {FREE} AND {condition}
+    RETURNING {_WORKER}
 ), first_beat AS (
-    INSERT INTO worker_heartbeats (worker_id, {_LAST_HEARTBEAT}, started_at, hostname, pid, metadata)
-    SELECT %(worker)s, statement_timestamp(), statement_timestamp(), %(hostname)s, %(pid)s,
+    INSERT INTO {HEARTBEATS.sql} ({_WORKER}, {_LAST_HEARTBEAT}, started_at, hostname, pid, metadata)
+    SELECT %(worker)s, {_BEATS_NOW}, statement_timestamp(), %(hostname)s, %(pid)s,
            %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
      WHERE NOT EXISTS (SELECT FROM beat) AND NOT {TAKEN} AND {condition}
     ON CONFLICT DO NOTHING
@@ -78,11 +85,11 @@ beat AS (
 
 _ENDED = ("%(job_id)s", "%(epoch)s")
 _THIS_RUN = f"""
-       id = %(job_id)s AND status::text = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
+       {_ID} = %(job_id)s AND {_STATUS} = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
 """
 VERDICT = f"""
-SELECT status::text, {fence.in_statement()}, {TAKEN}
-  FROM (SELECT) AS asked LEFT JOIN jobs ON id = %(job_id)s AND run_epoch = %(epoch)s
+SELECT {_STATUS}, {fence.in_statement()}, {TAKEN}
+  FROM (SELECT) AS asked LEFT JOIN {_JOBS} ON {_ID} = %(job_id)s AND run_epoch = %(epoch)s
 """
 
 IDLE_BEAT = f"WITH {_idle_beat()} SELECT {TAKEN}"
@@ -90,7 +97,7 @@ IDLE_BEAT = f"WITH {_idle_beat()} SELECT {TAKEN}"
 BEAT = f"""
 WITH run AS (
     SELECT %(job_id)s AS id,
-           CASE WHEN NOT EXISTS (SELECT FROM jobs
+           CASE WHEN NOT EXISTS (SELECT FROM {_JOBS}
                                   WHERE id = %(job_id)s AND run_epoch = %(epoch)s AND NOT {fence.in_statement()})
                 THEN %(epoch)s::int END AS run_epoch
 ), {_beat("run")}
@@ -101,24 +108,24 @@ WITH run AS (
 # without an answer, ``mine`` is the run that it got. The last statement says why a claim was refused.
 CLAIM = f"""
 WITH run AS (
-    UPDATE jobs
-       SET status = 'in_progress', worker_id = %(worker)s,
-           run_epoch = run_epoch + (status::text <> 'pending')::int,
-           claimed_epoch = run_epoch + (status::text <> 'pending')::int,
-           claimed_by_key = run_epoch + (status::text <> 'pending')::int || ':' || %(key)s::text,
-           recovery_count = CASE status::text WHEN 'pending' THEN recovery_count ELSE 0 END,
-           attempts = CASE status::text WHEN 'pending' THEN attempts ELSE 0 END,
-           not_before = CASE status::text WHEN 'pending' THEN not_before END,
-           deadline_at = CASE status::text WHEN 'pending' THEN deadline_at ELSE {new_deadline_in_statement("jobs")} END,
-           started_at = statement_timestamp(), completed_at = NULL, updated_at = statement_timestamp()
-     WHERE id = %(job_id)s AND run_epoch = coalesce(%(epoch)s, run_epoch)
-       AND (status::text = 'pending' AND coalesce(not_before, statement_timestamp()) <= statement_timestamp()
-            OR %(redriven)s AND status::text IN ('failed', 'quarantined'))
+    UPDATE {JOBS.aliased}
+       SET {JOBS.assignments(status=JOBS.status_written("in_progress"))}, worker_id = %(worker)s,
+           run_epoch = run_epoch + ({_STATUS} <> 'pending')::int,
+           claimed_epoch = run_epoch + ({_STATUS} <> 'pending')::int,
+           claimed_by_key = run_epoch + ({_STATUS} <> 'pending')::int || ':' || %(key)s::text,
+           recovery_count = CASE {_STATUS} WHEN 'pending' THEN recovery_count ELSE 0 END,
+           attempts = CASE {_STATUS} WHEN 'pending' THEN attempts ELSE 0 END,
+           not_before = CASE {_STATUS} WHEN 'pending' THEN not_before END,
+           deadline_at = CASE {_STATUS} WHEN 'pending' THEN deadline_at ELSE {new_deadline_in_statement("jobs")} END,
+           {JOBS.assignments(started_at=_NOW, completed_at="NULL", updated_at=_NOW)}
+     WHERE {_ID} = %(job_id)s AND run_epoch = coalesce(%(epoch)s, run_epoch)
+       AND ({_STATUS} = 'pending' AND coalesce(not_before, statement_timestamp()) <= statement_timestamp()
+            OR %(redriven)s AND {_STATUS} IN ('failed', 'quarantined'))
        AND NOT {TAKEN}
-    RETURNING id, run_epoch
+    RETURNING {JOBS.returned("id")}, run_epoch
 ), mine AS (
-    SELECT id, run_epoch FROM jobs
-     WHERE %(asked_before)s AND id = %(job_id)s AND status::text = 'in_progress' AND worker_id::text = %(worker)s
+    SELECT id, run_epoch FROM {_JOBS}
+     WHERE %(asked_before)s AND id = %(job_id)s AND {_STATUS} = 'in_progress' AND worker_id::text = %(worker)s
        AND claimed_epoch = run_epoch
        AND {fence.key_in_statement()}
        AND run_epoch - coalesce(%(epoch)s, run_epoch) BETWEEN 0 AND %(redriven)s::int
@@ -135,12 +142,12 @@ WITH run AS (
 ), {_beat("won")}
 SELECT run_epoch FROM won;
 
-SELECT status::text, run_epoch, claimed_epoch,
-       {finite_in_statement("not_before")} - statement_timestamp(), {TAKEN} FROM jobs WHERE id = %(job_id)s
+SELECT {_STATUS}, run_epoch, claimed_epoch,
+       {finite_in_statement("not_before")} - statement_timestamp(), {TAKEN} FROM {_JOBS} WHERE id = %(job_id)s
 """
 
 # The next statement after this one sees the row as it is, however long this one waited.
-_LOCK = f"SELECT FROM jobs WHERE id = %(job_id)s {row_locks.in_statement()};"
+_LOCK = f"SELECT FROM {_JOBS} WHERE id = %(job_id)s {row_locks.in_statement()};"
 
 # How this worker has already ended this run: it asks again when the connection broke before our answer.
 _ENDED_BEFORE = """
@@ -150,29 +157,33 @@ _ENDED_BEFORE = """
      ORDER BY id LIMIT 1"""
 
 _SILENCE = f"""
-    SELECT jsonb_build_object('longest_silence_seconds', round({_LONGEST_SILENCE}::numeric, 1)) AS details
-      FROM worker_heartbeats
+    SELECT jsonb_build_object('longest_silence_seconds', round(
+               {_LONGEST_SILENCE.format(last="last_heartbeat")}::numeric, 1)) AS details
+      FROM {HEARTBEATS.rows} AS beat
      WHERE worker_id = %(worker)s AND current_job_id = %(job_id)s AND current_run_epoch = %(epoch)s LIMIT 1"""
 
 # The row names the worker only where the epoch is the same and the run goes on: then another worker holds it.
-_LATE = """
+_LATE = f"""
     SELECT %(job_id)s, %(epoch)s, 'late_result_rejected', %(actor)s, %(error)s,
            jsonb_build_object('tried', %(tried)s::text, 'job', coalesce(
-               (SELECT jsonb_build_object('status', status::text, 'epoch', run_epoch)
-                       || CASE WHEN run_epoch = %(epoch)s AND status::text = 'in_progress'
-                               THEN jsonb_build_object('worker', worker_id) ELSE '{}' END
-                  FROM jobs WHERE id = %(job_id)s),
-               '{"status": null}'))
+               (SELECT jsonb_build_object('status', {_STATUS}, 'epoch', run_epoch)
+                       || CASE WHEN run_epoch = %(epoch)s AND {_STATUS} = 'in_progress'
+                               THEN jsonb_build_object('worker', worker_id) ELSE '{{}}' END
+                  FROM {_JOBS} WHERE id = %(job_id)s),
+               '{{"status": null}}'))
       FROM answer WHERE outcome = 'late'"""
 
 COMPLETE = f"""
 {_LOCK}
 WITH ended AS (
-    UPDATE jobs
-       SET status = 'completed', completed_at = statement_timestamp(), updated_at = statement_timestamp(),
-           error_message = NULL
+    UPDATE {JOBS.aliased}
+       SET {
+    JOBS.assignments(
+        status=JOBS.status_written("completed"), completed_at=_NOW, updated_at=_NOW, error_message="NULL"
+    )
+}
      WHERE {_THIS_RUN}
-    RETURNING id
+    RETURNING {JOBS.returned("id")}
 ), answer AS (
     SELECT CASE WHEN EXISTS (SELECT FROM ended) THEN 'completed'
                 WHEN ({_ENDED_BEFORE}) = 'completed' THEN 'before'
@@ -187,11 +198,20 @@ WITH ended AS (
 SELECT outcome FROM answer
 """
 
+# It changes nothing, like a report that was counted before.
+NO_WORD = "no word before"
+# Where their table has no word for a failed job, such a run can't end: nothing is written.
+_CAN_FAIL, _WITHOUT_WORD = (
+    ("", "")
+    if JOBS.written("failed")
+    else ("false AND ", f"WHEN EXISTS (SELECT FROM {_JOBS} WHERE {_THIS_RUN}) THEN '{NO_WORD}' ")
+)
+
 # The delays are those after the first, second, ... failure; later ones are as long as the last.
 FAIL = f"""
 {_LOCK}
 WITH again AS (
-    UPDATE jobs AS job
+    UPDATE {JOBS.sql} AS job
        SET {
     restart_in_statement(
         "job",
@@ -202,12 +222,14 @@ WITH again AS (
     )
 }
      WHERE {_THIS_RUN} AND %(retryable)s AND attempts + 1 < %(max_attempts)s
-    RETURNING id, run_epoch, queue, not_before
+    RETURNING {JOBS.returned("id")}, run_epoch, queue, not_before
 ), for_good AS (
-    UPDATE jobs
-       SET status = 'failed', attempts = attempts + 1, error_message = %(error)s, updated_at = statement_timestamp()
-     WHERE {_THIS_RUN} AND NOT (%(retryable)s AND attempts + 1 < %(max_attempts)s)
-    RETURNING id, queue
+    UPDATE {JOBS.aliased}
+       SET attempts = attempts + 1, {
+    JOBS.assignments(status=JOBS.status_written("failed"), error_message="%(error)s", updated_at=_NOW)
+}
+     WHERE {_CAN_FAIL}{_THIS_RUN} AND NOT (%(retryable)s AND attempts + 1 < %(max_attempts)s)
+    RETURNING {JOBS.returned("id")}, queue
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
     SELECT id, run_epoch, 'queue', NULL, queue, 'retry_after_failure', true, not_before FROM again
@@ -220,7 +242,7 @@ WITH again AS (
                 WHEN EXISTS (SELECT FROM for_good) THEN 'failed'
                 WHEN ({_ENDED_BEFORE}) = 'retry_scheduled' THEN 'retry before'
                 WHEN ({_ENDED_BEFORE}) = 'failed' THEN 'failed before'
-                ELSE 'late' END AS outcome
+                {_WITHOUT_WORD}ELSE 'late' END AS outcome
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
     SELECT %(job_id)s, %(epoch)s, outcome, %(actor)s, %(error)s,
@@ -239,16 +261,16 @@ NOTE = f"""
 INSERT INTO job_events (job_id, run_epoch, kind, actor, details)
 SELECT %(job_id)s, %(epoch)s, 'progress', %(actor)s,
        jsonb_build_object('note', %(note)s::text, 'reference', %(reference)s::text,
-                          'late', NOT EXISTS (SELECT FROM jobs WHERE {_THIS_RUN}))
+                          'late', NOT EXISTS (SELECT FROM {_JOBS} WHERE {_THIS_RUN}))
 RETURNING NOT (details ->> 'late')::bool
 """
 
 GIVE_BACK = f"""
 WITH back AS (
-    UPDATE jobs AS job SET {restart_in_statement("job")}
-     WHERE id = %(job_id)s AND status::text = 'in_progress' AND worker_id::text = %(worker)s
+    UPDATE {JOBS.sql} AS job SET {restart_in_statement("job")}
+     WHERE {_ID} = %(job_id)s AND {_STATUS} = 'in_progress' AND worker_id::text = %(worker)s
        AND claimed_epoch = run_epoch AND {fence.key_in_statement()}
-    RETURNING id, run_epoch, queue
+    RETURNING {JOBS.returned("id")}, run_epoch, queue
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry)
     SELECT id, run_epoch, 'queue', NULL, queue, 'given_back', true FROM back
@@ -261,24 +283,24 @@ SELECT id FROM back
 """
 
 # It reads the job's row as it was before the transaction that locks it. If that ends the wait, the message is dropped.
-PUT_OFF = """
+PUT_OFF = f"""
 INSERT INTO outbox AS letter (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
 SELECT id, run_epoch, 'queue', NULL, queue, %(reason)s, true, statement_timestamp() + %(delay)s
-  FROM jobs
- WHERE id = %(job_id)s AND status::text = 'pending' AND run_epoch = coalesce(%(epoch)s, run_epoch)
+  FROM {_JOBS}
+ WHERE id = %(job_id)s AND {_STATUS} = 'pending' AND run_epoch = coalesce(%(epoch)s, run_epoch)
     ON CONFLICT (job_id, run_epoch, destination) DO UPDATE
    SET state = 'waiting', available_at = excluded.available_at, attempts = 0, last_error = ''
 RETURNING letter.id
 """
 
 # Of a run whose claims are refused again and again, not every one is told: workers may ask often.
-NOTE_REFUSED = """
+NOTE_REFUSED = f"""
 WITH run AS (
     SELECT job.id, job.run_epoch, count(event.id) AS times, min(event.at) AS first, max(event.at) AS last
-      FROM jobs AS job
+      FROM {JOBS.rows} AS job
       LEFT JOIN job_events AS event ON event.job_id = job.id AND event.run_epoch = job.run_epoch
                                    AND event.kind = 'claim_refused'
-     WHERE job.id = %(job_id)s AND job.status::text = 'pending' AND job.run_epoch = coalesce(%(epoch)s, job.run_epoch)
+     WHERE job.id = %(job_id)s AND {JOBS.our_status("job")} = 'pending' AND job.run_epoch = coalesce(%(epoch)s, job.run_epoch)
      GROUP BY job.id, job.run_epoch
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
@@ -289,19 +311,19 @@ SELECT times, statement_timestamp() - coalesce(first, statement_timestamp()) FRO
 """
 
 LEAVE = f"""
-WITH gone AS (DELETE FROM worker_heartbeats WHERE worker_id = %(worker)s AND {FREE})
+WITH gone AS (DELETE FROM {HEARTBEATS.aliased} WHERE {_WORKER} = %(worker)s AND {FREE})
 SELECT {TAKEN}
 """
 
-NOTE_AHEAD = """
-UPDATE worker_heartbeats
+NOTE_AHEAD = f"""
+UPDATE {HEARTBEATS.sql}
    SET metadata = metadata || jsonb_build_object('epoch_ahead', jsonb_build_object('job_id', %(job_id)s, 'epoch', %(epoch)s))
- WHERE worker_id = %(worker)s
+ WHERE {_WORKER} = %(worker)s
 """
 
-COUNT_GIVEN_BACK = """
-UPDATE worker_heartbeats
+COUNT_GIVEN_BACK = f"""
+UPDATE {HEARTBEATS.sql}
    SET metadata = metadata || jsonb_build_object('messages_given_back_locked', %(locked)s::int,
                                                  'messages_given_back_refused', %(refused)s::int)
- WHERE worker_id = %(worker)s
+ WHERE {_WORKER} = %(worker)s
 """

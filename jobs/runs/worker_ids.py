@@ -7,7 +7,7 @@ a row of a program that knows nothing of keys belongs to the first key that repo
 
 from __future__ import annotations
 
-from jobs.models.columns import column
+from jobs.models.columns import HEARTBEATS
 from opsconsole.kit.errors import OpsConsoleError
 
 
@@ -23,8 +23,7 @@ class WorkerIdTaken(OpsConsoleError):
         super().__init__(self.sentence)
 
 
-def _free(row: str) -> str:
-    beat = f'{row}."{column("worker_heartbeats.last_heartbeat")}"'
+def _free(row: str, beat: str) -> str:
     return (
         f"(%(key)s::text = '' OR coalesce({row}.metadata ->> 'key', %(key)s::text) = %(key)s::text"
         f" OR {beat} < statement_timestamp() - %(lives)s::interval)"
@@ -32,5 +31,8 @@ def _free(row: str) -> str:
 
 
 # Conditions of statements about one worker. The first is about the row that it writes; the second is for the rest.
-FREE = _free("worker_heartbeats")
-TAKEN = f"EXISTS (SELECT FROM worker_heartbeats AS theirs WHERE theirs.worker_id = %(worker)s AND NOT {_free('theirs')})"
+FREE = _free("worker_heartbeats", HEARTBEATS.read("last_heartbeat", "worker_heartbeats"))
+TAKEN = (
+    f"EXISTS (SELECT FROM {HEARTBEATS.rows} AS theirs"
+    f" WHERE theirs.worker_id = %(worker)s AND NOT {_free('theirs', 'theirs.last_heartbeat')})"
+)

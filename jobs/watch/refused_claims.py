@@ -2,6 +2,7 @@
 
 Some rules refuse a run for a while, such as one run at a time per customer. Only what stays refused is trouble.
 """
+# ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from django.urls import reverse
 
 from alerts.notify import Trouble
 from jobs.models import JobEvent
+from jobs.models.columns import JOBS
 from jobs.runs.lifecycle import LONGEST_REFUSED
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
@@ -27,11 +29,11 @@ ADVICE = (
     f"cancel these jobs. A run that is refused for {spell(LONGEST_REFUSED)} becomes a dead letter."
 )
 
-_PRESENT = """
+_PRESENT = f"""
 SELECT rule, count(*), (array_agg(job_id ORDER BY first))[:%(jobs)s]
   FROM (SELECT job.id AS job_id, min(event.at) AS first, max(event.details ->> 'rule') AS rule
           FROM job_events AS event
-          JOIN jobs AS job ON job.id = event.job_id AND job.run_epoch = event.run_epoch AND job.status::text = 'pending'
+          JOIN {JOBS.rows} AS job ON job.id = event.job_id AND job.run_epoch = event.run_epoch AND {JOBS.our_status("job")} = 'pending'
          WHERE event.kind = %(kind)s AND event.at >= statement_timestamp() - make_interval(secs => %(within)s)
          GROUP BY job.id
         HAVING min(event.at) < statement_timestamp() - make_interval(secs => %(told_after)s)) AS refused

@@ -3,21 +3,23 @@
 Contract tables belong to others. Locks on them are short and abandoned rather than waited for, indexes are built
 concurrently, and nothing of theirs is dropped or altered, forwards or backwards.
 """
+# ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
 
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.core.management.base import CommandError
 from django.db import OperationalError, transaction
 from django.db.migrations.operations.base import Operation
+from django.db.models import NOT_PROVIDED, Index
 from psycopg.errors import LockNotAvailable
 
-from opsconsole.kit import function_grants, inherited_grants, own_schema
+from opsconsole.kit import function_grants, inherited_grants, job_ids, mapping, own_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,6 +42,9 @@ class EnsureTable(Operation):
     ``create`` is the CREATE TABLE statement of the contract's own columns; ``columns`` maps each column of ours to its
     type and default. Defaults are constants, which PostgreSQL stores in the catalogue without rewriting rows. The
     reverse operation does nothing: our columns may stay, and their rows must.
+
+    A table to which OPSCONSOLE_MAPPING gives another name or other columns is somebody else's: it is never created. One that
+    it calls absent is the console's own, in the console's schema.
     """
 
     reduces_to_sql = True
@@ -62,21 +67,31 @@ class EnsureTable(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
+        table = mapping.current().table(self.table)
         if schema_editor.collect_sql:
-            for statement in (self.create, self._add_columns(self.columns)):
-                schema_editor.execute(statement, params=None)
+            if table.absent or not table.differs:
+                schema_editor.execute(self.create, params=None)
+            schema_editor.execute(self._add_columns(self.columns), params=None)
             return
         # The table may be in any schema of the search path, where CREATE TABLE IF NOT EXISTS would not find it.
-        if not _exists(schema_editor.connection, self.table):
+        if not _exists(schema_editor.connection, table.sql):
+            if table.differs and not table.absent:
+                raise CommandError(
+                    f"OPSCONSOLE_MAPPING names the table {table.sql} for {table.contract}, and there is none. "
+                    "Nothing was changed. Correct its schema and its name."
+                )
             self._create(schema_editor)
         missing = self._missing(schema_editor.connection)
         if missing:
-            _alter_patiently(schema_editor.connection, self.table, self._add_columns(missing))
+            _alter_patiently(schema_editor.connection, table.sql, self._add_columns(missing))
 
     def _create(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
         connection = schema_editor.connection
-        with inherited_grants.taken_back(connection), own_schema.contract_first(connection):
-            schema_editor.execute(self.create, params=None)
+        create = self.create.replace("current_job_id uuid", f"current_job_id {job_ids.TYPE}")
+        own = mapping.current().table(self.table).absent
+        place = nullcontext() if own else own_schema.contract_first(connection)
+        with inherited_grants.taken_back(connection), place:
+            schema_editor.execute(create, params=None)
 
     def database_backwards(self, *_: Any) -> None:
         """Do nothing; see the class."""
@@ -85,19 +100,96 @@ class EnsureTable(Operation):
         return f"Create {self.table}, or add the columns that it lacks"
 
     def _missing(self, connection: BaseDatabaseWrapper) -> dict[str, str]:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT attname FROM pg_attribute"
-                " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-                [self.table],
-            )
-            present = {name for (name,) in cursor.fetchall()}
+        present = _columns(connection, mapping.current().sql(self.table))
         return {name: kind for name, kind in self.columns.items() if name not in present}
 
     def _add_columns(self, columns: Mapping[str, str]) -> str:
         # IF NOT EXISTS: another migrate may have been faster.
         added = ", ".join(f"ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in columns.items())
-        return f"ALTER TABLE {self.table} {added}"
+        return f"ALTER TABLE {mapping.current().sql(self.table)} {added}"
+
+
+class NameAsMapped(Operation):
+    """Give a model the names that its contract table has in this database. The database has them already."""
+
+    reversible = True
+
+    def __init__(self, model: str, table: str) -> None:
+        self.model = model
+        self.table = table
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Change what the model of later migrations is called, and nothing where the table is as in the contract."""
+        table = mapping.current().table(self.table)
+        if not table.differs:
+            return
+        model = state.models[app_label, self.model]
+        model.options["db_table"] = table.sql
+        for name in {*table.columns, *table.absent_columns}:
+            field = model.fields[name].clone()
+            field.db_column = table.columns.get(name, field.db_column)
+            if name in table.absent_columns:
+                field.db_default = NOT_PROVIDED
+            model.fields[name] = field
+        state.reload_model(app_label, self.model, delay=True)
+
+    def database_forwards(self, *_: Any) -> None:
+        """Do nothing; see the class."""
+
+    def database_backwards(self, *_: Any) -> None:
+        """Do nothing; see the class."""
+
+    def describe(self) -> str:
+        return f"Name {self.table} as OPSCONSOLE_MAPPING does"
+
+
+class RetypeJobIds(Operation):
+    """Give columns that hold ids of jobs the type that these have in this database.
+
+    ``columns``: those of the console's own tables, ``table`` -> ``column``; ``references``: the fields of models that hold
+    ids of jobs and are no foreign keys. Where ids are uuids, as everywhere before, nothing happens.
+    """
+
+    reversible = True
+
+    def __init__(self, *, columns: Mapping[str, str], references: Mapping[str, str]) -> None:
+        self.columns = columns
+        self.references = references
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Change the fields of the models in the same way."""
+        if job_ids.TYPE == "uuid":
+            return
+        jobs = mapping.current().jobs
+        state.models[app_label, "job"].fields["id"] = job_ids.primary_key(
+            db_column=jobs.columns.get("id"), serialize=False
+        )
+        for model, name in self.references.items():
+            before = state.models[app_label, model].fields[name]
+            _, _, _, options = before.deconstruct()
+            state.models[app_label, model].fields[name] = job_ids.reference(**options)
+        for model in ("job", *self.references):
+            state.reload_model(app_label, model)
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        if job_ids.TYPE == "uuid":
+            return
+        for table, column in self.columns.items():
+            schema_editor.execute(
+                f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {job_ids.TYPE} USING {column}::text::{job_ids.TYPE}"
+            )
+
+    def database_backwards(self, *_: Any) -> None:
+        """Do nothing: earlier versions can't be used with such ids."""
+
+    def describe(self) -> str:
+        return "Give ids of jobs their type"
 
 
 class AddIndexOnline(AddIndexConcurrently):
@@ -110,25 +202,39 @@ class AddIndexOnline(AddIndexConcurrently):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        valid = self._existing_is_valid(schema_editor.connection)
+        model = to_state.apps.get_model(app_label, self.model_name)
+        table = _contract_table(model._meta.db_table)  # noqa: SLF001 - documented
+        statement = _create_index(self.index, table) if table and table.differs else None
+        if statement == "":
+            return
+        name, valid = self._existing(
+            schema_editor.connection,
+            table.sql if table else model._meta.db_table,  # noqa: SLF001 - documented
+        )
         if valid:
             return
         # The build waits for every older transaction without blocking anybody: a time limit would leave half an index.
         with _session(schema_editor.connection, lock_timeout=0, statement_timeout=0):
             if valid is False:
-                schema_editor.execute(f"DROP INDEX CONCURRENTLY {schema_editor.quote_name(self.index.name)}")
-            super().database_forwards(app_label, schema_editor, from_state, to_state)
+                schema_editor.execute(f"DROP INDEX CONCURRENTLY {name}")
+            if statement:
+                self._ensure_not_in_transaction(schema_editor)
+                schema_editor.execute(statement, params=None)
+            else:
+                super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, *_: Any) -> None:
         """Keep the index: dropping it would slow down other people's queries."""
 
-    def _existing_is_valid(self, connection: BaseDatabaseWrapper) -> bool | None:
+    def _existing(self, connection: BaseDatabaseWrapper, table: str) -> tuple[str, bool | None]:
+        """Return the name of the index for a statement, and whether it is valid; None: there is none."""
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [self.index.name]
+                "SELECT indexrelid::regclass::text, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+                " WHERE indrelid = to_regclass(%s) AND relname = %s",
+                [table, self.index.name],
             )
-            row = cursor.fetchone()
-        return row[0] if row else None
+            return cursor.fetchone() or ("", None)
 
 
 class ReplaceFunction(Operation):
@@ -213,22 +319,88 @@ class ReplaceFunction(Operation):
                 "          FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)"
                 "         WHERE name = %s OR name = (SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
                 "                                     WHERE pg_class.oid = to_regclass('django_migrations')))",
-                [self.beside, own_schema.name()],
+                [mapping.current().sql(self.beside), own_schema.name()],
             )
             schema, path = cursor.fetchone()
         return schema, f"pg_catalog, {path}, pg_temp"
 
     def _qualified(self, statement: str, connection: BaseDatabaseWrapper) -> str:
-        """Complete the names of contract tables: strangers may be able to create objects in their schema."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT relname, quote_ident(nspname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-                " WHERE pg_class.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)",
-                [sorted(_contract_tables)],
-            )
-            for table, schema in cursor.fetchall():
-                statement = re.sub(rf"\bFROM {table}\b", f"FROM {schema}.{table}", statement)
+        """Complete the names of contract tables: strangers may be able to create objects in their schema.
+
+        Where a table differs from the contract, the statement reads its rows as the contract has them.
+        """
+        for contract in sorted(_contract_tables):
+            table = mapping.current().table(contract)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT quote_ident(nspname) || '.' || quote_ident(relname)"
+                    "  FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = to_regclass(%s)",
+                    [table.sql],
+                )
+                named = cursor.fetchone()
+            if named:
+                statement = _of_this_database(statement, table, named[0], _columns(connection, table.sql))
         return statement
+
+
+def _of_this_database(statement: str, table: mapping.Table, name: str, present: set[str]) -> str:
+    """Return a statement on the contract for a table that this database calls ``name``."""
+    if not table.differs:
+        return re.sub(rf"\bFROM {table.contract}\b", f"FROM {name}", statement)
+    rows = table.rows_of(name, present)
+    # The only statement that deletes is that of one function, and it returns whole rows.
+    statement = re.sub(rf"\bDELETE FROM {table.contract}\b", f"DELETE FROM {name}", statement)
+    statement = statement.replace("RETURNING *", f"RETURNING {table.returned_row(present)}")
+    statement = re.sub(rf"(?<!DELETE )\bFROM {table.contract} AS\b", f"FROM {rows} AS", statement)
+    statement = re.sub(
+        rf"(?<!DELETE )\bFROM {table.contract}\b", f"FROM {rows} AS {table.contract}", statement
+    )
+    if isinstance(table, mapping.Jobs):
+        statement = re.sub(
+            r"\bjob\.status = '(\w+)'", lambda asked: table.is_status(asked[1], of="job"), statement
+        )
+    typed = rf'\b{table.contract}\.(?:"([^"]+)"|(\w+))%TYPE'
+    return re.sub(typed, lambda found: _type(table, name, found[1] or found[2]), statement)
+
+
+def _type(table: mapping.Table, name: str, column: str) -> str:
+    """Return the type of a column, which the statement calls by its name in the contract or by theirs."""
+    if column in table.absent_columns:
+        return table.read(column).rpartition("::")[2]
+    return f"{name}.{mapping.quoted(table.column(column))}%TYPE"
+
+
+def _contract_table(name: str) -> mapping.Table | None:
+    return next((table for table in mapping.current().tables if name in {table.contract, table.sql}), None)
+
+
+def _create_index(index: Index, table: mapping.Table) -> str:
+    """Return the statement that creates an index on a table that differs from the contract; '' where it can't be of use."""
+    columns = []
+    for name, order in index.fields_orders:
+        if name in table.absent_columns and name != "updated_at":
+            return ""
+        read = table.read(name)
+        columns.append(f"{read if read == table.sql_column(name) else f'({read})'} {order}".rstrip())
+    condition = f" WHERE {_condition(index.condition, table)}" if index.condition else ""
+    return f"CREATE INDEX CONCURRENTLY {index.name} ON {table.sql} ({', '.join(columns)}){condition}"
+
+
+def _condition(condition: Any, table: mapping.Table) -> str:
+    """Return the condition of a partial index: the few kinds that there are."""
+    [(name, value)] = condition.children
+    if name == "status" and isinstance(table, mapping.Jobs):
+        return table.is_status(value)
+    return f"{table.sql_column(name.removesuffix('__isnull'))} IS {'' if value else 'NOT '}NULL"
+
+
+def _columns(connection: BaseDatabaseWrapper, relation: str) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+            [relation],
+        )
+        return {name for (name,) in cursor.fetchall()}
 
 
 def _exists(connection: BaseDatabaseWrapper, relation: str) -> bool:

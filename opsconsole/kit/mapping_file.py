@@ -22,6 +22,8 @@ LONGEST_NAME_BYTES = 63
 _INDISPENSABLE = frozenset({"jobs.id", "jobs.status", "worker_heartbeats.worker_id"})
 # A status without any word would make a whole page or duty mean nothing.
 _NEEDS_A_WORD = (mapping.PENDING, mapping.IN_PROGRESS, mapping.COMPLETED)
+# What some way of quoting a name would not survive.
+_AMBIGUOUS = frozenset('"%\0{}\\')
 _TABLE_KEYS = ("schema", "table", "columns", "times")
 _KEYS: Dictionary[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -223,8 +225,10 @@ def _words(status: str, value: object) -> tuple[str, ...]:
     if not value and status in _NEEDS_A_WORD:
         raise MappingError(f"{place} is empty. At least one word is needed: the first one is written.")
     for word in value:
-        if not word or "\0" in word or len(word) > mapping.LONGEST_WORD:
-            raise MappingError(f"{place} must consist of words of 1 to {mapping.LONGEST_WORD} characters.")
+        if not word or len(word) > mapping.LONGEST_WORD or set(word) & set("%\0{}"):
+            raise MappingError(
+                f"{place} must consist of words of 1 to {mapping.LONGEST_WORD} characters other than % {{ }}."
+            )
     if len(set(value)) < len(value):
         raise MappingError(f"{place} names a word twice.")
     return tuple(value)
@@ -244,10 +248,11 @@ def _life(content: dict[str, Any]) -> Life:
 
 
 def _refuse_one_table_for_two(found: Mapping) -> None:
-    for one, other in (pair for pair in _pairs(found.tables) if pair[0].sql == pair[1].sql):
-        if not one.absent and not other.absent:
+    for one, other in _pairs(found.tables):
+        same = (one.schema, one.name) == (other.schema, other.name)
+        if same and not one.absent and not other.absent:
             raise MappingError(
-                f"[{other.contract}] names {other.sql}, the table that [{one.contract}] has already."
+                f"[{other.contract}] names {other.name}, the table that [{one.contract}] has already."
             )
 
 
@@ -272,9 +277,9 @@ def _name(place: str, value: object) -> str:
     """Return the name of a schema, table or column: neither of the excluded characters survives all quoting."""
     if not isinstance(value, str):
         raise MappingError(f"{place} must be a name, not {_shown(value)}.")
-    if not value or len(value.encode()) > LONGEST_NAME_BYTES or set(value) & set('"%\0{}'):
+    if not value or len(value.encode()) > LONGEST_NAME_BYTES or set(value) & _AMBIGUOUS:
         raise MappingError(
-            f'{place} must be a name of 1 to {LONGEST_NAME_BYTES} bytes without the characters " % {{ }}, not {_shown(value)}.'
+            f'{place} must be a name of 1 to {LONGEST_NAME_BYTES} bytes without the characters " % \\ {{ }}, not {_shown(value)}.'
         )
     return value
 

@@ -10,9 +10,12 @@ from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models.functions import Now
 
+from opsconsole.kit import mapping
 from opsconsole.kit.bounded_columns import BoundedName
+from opsconsole.kit.mapped_fields import fit
 
 KEPT = timedelta(hours=1)
+TABLE = mapping.current().rate_limit_requests
 
 
 class RateLimitRequestQuerySet(models.QuerySet["RateLimitRequest"]):
@@ -32,11 +35,21 @@ class RateLimitRequestQuerySet(models.QuerySet["RateLimitRequest"]):
 class RateLimitRequest(models.Model):
     """A record of one or more similar requests."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
-    key = BoundedName()
-    endpoint = BoundedName()
-    method = BoundedName()
-    created_at = models.DateTimeField(db_default=Now())
+    id = models.UUIDField(
+        primary_key=True,
+        default=uuid.uuid4,
+        db_default=RandomUUID(),
+        editable=False,
+        db_column=TABLE.columns.get("id"),
+    )
+    key = BoundedName(db_column=TABLE.columns.get("key"))
+    endpoint = BoundedName(db_column=TABLE.columns.get("endpoint"))
+    method = BoundedName(db_column=TABLE.columns.get("method"))
+    created_at = fit(
+        "rate_limit_requests",
+        "created_at",
+        models.DateTimeField(db_column=TABLE.columns.get("created_at"), db_default=Now()),
+    )
 
     hits = models.IntegerField(db_default=1, help_text="The number of requests that this row counts.")
     outcome = BoundedName(blank=True, db_default="")
@@ -45,7 +58,7 @@ class RateLimitRequest(models.Model):
     objects = RateLimitRequestQuerySet.as_manager()
 
     class Meta:
-        db_table = "rate_limit_requests"
+        db_table = TABLE.sql
         verbose_name = "rate limit record"
         default_permissions = ("view",)
         indexes = [

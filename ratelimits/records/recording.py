@@ -2,6 +2,7 @@
 
 A request never writes to the database. A process that is killed loses at most the last five seconds of its counts.
 """
+# ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.row_locks import TO_DELETE_IF_FREE
 from opsconsole.kit.storable import plain_text
 from ratelimits.models import KEPT, RateLimitHour
+from ratelimits.models.record import TABLE
 from ratelimits.records.pending_counts import CountKey, PendingCounts
 
 log = logging.getLogger(__name__)
@@ -21,23 +23,24 @@ log = logging.getLogger(__name__)
 BATCH = 5_000
 LONGEST_TEXT = 200
 # The id of a row is a hash of what it counts, so that all processes add to the same row.
-WRITE = """
-INSERT INTO rate_limit_requests (id, key, endpoint, method, created_at, hits, outcome, policy)
+WRITE = f"""
+INSERT INTO {TABLE.aliased} ({", ".join(map(TABLE.sql_column, ("id", "key", "endpoint", "method", "created_at")))},
+                             hits, outcome, policy)
 SELECT md5(concat_ws(E'\\n', minute, policy, key, endpoint, method, outcome))::uuid AS row_id,
-       key, endpoint, method, to_timestamp(minute * 60), hits, outcome, policy
+       key, endpoint, method, {TABLE.to_write("created_at", "to_timestamp(minute * 60)")}, hits, outcome, policy
   FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[])
        AS counted (minute, policy, key, endpoint, method, outcome, hits)
  ORDER BY row_id
-    ON CONFLICT (id) DO UPDATE SET hits = rate_limit_requests.hits + EXCLUDED.hits
+    ON CONFLICT ({TABLE.sql_column("id")}) DO UPDATE SET hits = rate_limit_requests.hits + EXCLUDED.hits
 """
 # Deleted rows are added to their hour in the same statement, so that a request is counted in exactly one of the two
 # tables. Texts are cut, because rows from other programs may hold more than fits into an index.
 _ROLL_UP = """
 WITH oldest AS MATERIALIZED (
-    SELECT ctid FROM rate_limit_requests WHERE created_at < statement_timestamp() - %s * interval '1 second'
+    SELECT ctid FROM {rows} WHERE created_at < statement_timestamp() - %s * interval '1 second'
      ORDER BY created_at LIMIT %s {to_delete_if_free}
 ), gone AS (
-    DELETE FROM rate_limit_requests WHERE ctid IN (SELECT ctid FROM oldest) RETURNING *
+    DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM oldest) RETURNING {row}
 ), rolled_up AS (
     INSERT INTO rate_limit_hours (hour, policy, key_hash, endpoint, method, outcome, hits)
     SELECT date_trunc('hour', created_at, 'UTC'), left(policy, 50),
@@ -124,7 +127,12 @@ def _roll_up_batch() -> int:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.CLEANUP_RATE_LIMIT_REQUESTS])
         if not cursor.fetchone()[0]:
             return 0
-        statement = _ROLL_UP.format(to_delete_if_free=TO_DELETE_IF_FREE)
+        statement = _ROLL_UP.format(
+            table=TABLE.sql,
+            rows=TABLE.aliased_rows,
+            row=TABLE.returned_row(),
+            to_delete_if_free=TO_DELETE_IF_FREE,
+        )
         cursor.execute(statement, [KEPT.total_seconds(), BATCH])
         return int(cursor.fetchone()[0])
 

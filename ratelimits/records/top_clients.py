@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from django.db import connection
 
 from opsconsole.kit.bounded_columns import cut_in_statement
+from ratelimits.models.record import TABLE
 
 MAX_CLIENTS = 10
 # Records are kept per minute, so a client's busiest minute is the finest figure that they give.
 BUSIEST_CLIENTS = f"""
 WITH minutes AS (
     SELECT key, created_at, sum(hits) AS asked, sum(hits) FILTER (WHERE outcome IN ('limited', 'shadow')) AS too_many
-      FROM rate_limit_requests
+      FROM {TABLE.aliased_rows}
      WHERE policy = %s AND created_at >= statement_timestamp() - interval '1 hour'
      GROUP BY key, created_at
 )

@@ -19,6 +19,7 @@ from psycopg.errors import QueryCanceled
 
 from opsconsole.kit.bounded_columns import cut_in_statement
 from opsconsole.kit.errors import OpsConsoleError
+from ratelimits.models.record import TABLE
 
 TIMEOUT_MS = 5_000
 MAX_LINES = 10
@@ -110,7 +111,7 @@ counted AS (
     UNION ALL
     SELECT created_at, {cut_in_statement("policy")}, encode(sha256(convert_to(salt || key, 'UTF8')), 'hex'),
            {cut_in_statement("key")}, {NAMES}, hits
-      FROM rate_limit_requests, salted
+      FROM {TABLE.aliased_rows}, salted
      WHERE created_at >= {SINCE}
 ), matching AS (
     SELECT * FROM counted

@@ -18,7 +18,8 @@ from jobs.admin import labels
 from jobs.bulk import freezing
 from jobs.bulk.freezing import Group
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
-from jobs.models import BulkMember, BulkOperation
+from jobs.models import BulkMember, BulkOperation, Job
+from opsconsole.kit import job_ids
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.page_permissions import Person, may_see
@@ -226,7 +227,9 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     if kind.results is None or not operation.done:
         return {"results": [], "failed_again": []}
     done = operation.members.filter(outcome=Outcome.DONE)
-    subjects = done.annotate(key=Cast("subject", UUIDField())).values("key")
+    subjects = done.annotate(
+        key=Cast("subject", job_ids.reference() if kind.model is Job else UUIDField())
+    ).values("key")
     failed = kind.results.failed(subjects)
     members = operation.members.filter(subject__in=failed).order_by("id") if failed else []
     return {

@@ -17,7 +17,7 @@ from jobs.models import Job, MessageTrouble
 from jobs.models.job import JobQuerySet
 from jobs.recovery import waiting
 from jobs.runs.evidence import Evidence
-from opsconsole.kit import capped_paginator
+from opsconsole.kit import capped_paginator, job_ids
 from opsconsole.kit.capped_paginator import CappedPaginator
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.short_ids import ids_that_begin
@@ -128,5 +128,8 @@ def first_of_customer(jobs: JobQuerySet, customer_id: str, most: int) -> list[Jo
 
 def by_id(jobs: JobQuerySet, term: str) -> JobQuerySet:
     """Find the job with this id, or those whose id begins with it."""
+    if job_ids.TYPE != "uuid":
+        job_id = job_ids.parse(term)
+        return jobs.none() if job_id is None else jobs.filter(pk=job_id)
     span = ids_that_begin(term)
     return jobs.filter(pk__range=span) if span else jobs.none()

@@ -39,10 +39,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, json: bool, **options: Any) -> None:
         new_jobs = _from_file(options) if options["from_file"] else _from_options(options)
         try:
-            enqueue_many(new_jobs)
+            ids = [str(job_id) for job_id in enqueue_many(new_jobs)]
         except OutcomeUnknown as error:
             raise CommandError(
-                f"{Kept.UNKNOWN.sentence} All of the jobs were enqueued or none: look for the job {new_jobs[0].id}."
+                f"{Kept.UNKNOWN.sentence} All of the jobs were enqueued or none: {_look_for(new_jobs[0])}."
             ) from error
         except DatabaseError as error:
             # The table may have constraints, column types and triggers that only the database knows.
@@ -51,8 +51,15 @@ class Command(BaseCommand):
                 raise
             which = _which(new_jobs, options["from_file"])
             raise CommandError(f"Nothing was enqueued. {which}{refusal.sentence}") from error
-        ids = [str(new.id) for new in new_jobs]
         self.stdout.write(_as_json(ids) if json else "\n".join(ids))
+
+
+def _look_for(new: NewJob) -> str:
+    return (
+        f"look for the job {new.id}"
+        if new.id is not None
+        else f"look at the newest jobs of {new.customer_id}"
+    )
 
 
 def _which(new_jobs: list[NewJob], file: str | None) -> str:

@@ -18,7 +18,7 @@ from jobs.recovery import control, outlook, outlook_wording, surroundings
 from jobs.restores import fencing, signs, suspects
 from jobs.runs import worker_kinds
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit, commands
+from opsconsole.kit import audit, commands, job_ids
 from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
@@ -176,12 +176,10 @@ def _ids(file: Path) -> set[UUID]:
         raise CommandError(f"{file} can't be read: {error}. Nothing was changed.") from error
     ids = set()
     for line in lines:
-        try:
-            ids.add(UUID(line))
-        except ValueError as error:
-            raise CommandError(
-                f"{file} has a line that is no job id: {line}. Nothing was changed."
-            ) from error
+        job_id = job_ids.parse(line)
+        if job_id is None:
+            raise CommandError(f"{file} has a line that is no job id: {line}. Nothing was changed.")
+        ids.add(job_id)
     return ids
 
 

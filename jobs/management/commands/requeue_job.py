@@ -12,7 +12,7 @@ from jobs.models import Job
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit, commands
+from opsconsole.kit import audit, commands, job_ids
 
 
 class Command(BaseCommand):
@@ -54,7 +54,7 @@ class Command(BaseCommand):
 
 
 def _parse(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise CommandError(f"'{text}' is not a job id: ids are UUIDs. Nothing was changed.") from error
+    job_id = job_ids.parse(text)
+    if job_id is None:
+        raise CommandError(f"'{text}' is not a job id, which must be {job_ids.WANTED}. Nothing was changed.")
+    return job_id

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from django.db.backends.postgresql import schema
 
+from opsconsole.kit import mapping
 from opsconsole.kit.inherited_grants import Creations
 
 
@@ -20,6 +21,10 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
             self.creations = Creations(self.connection)
         super().__enter__()
         return self
+
+    def execute(self, sql: Any, params: Any = ()) -> None:
+        """Execute a statement. Those of migrations ask the contract tables by their names in the contract."""
+        super().execute(mapping.current().named(sql) if isinstance(sql, str) else sql, params)
 
     def __exit__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from opsconsole.kit import mapping, mapping_file
 from opsconsole.kit.mapping import Life, Mapping, Time
 from opsconsole.kit.mapping_file import MappingError
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 WHOLE = """
 [jobs]
 schema = "JobManager"
@@ -46,7 +48,7 @@ def test_nothing_differs_without_a_file() -> None:
     assert mapping_file.read("", {}) == mapping_file.parse("") == Mapping()
     nothing = Mapping()
     assert nothing.unsupported() == []
-    assert [(table.sql, table.aliased, table.db_table) for table in nothing.tables] == [
+    assert [(table.sql, table.aliased, table.aliased_rows) for table in nothing.tables] == [
         (name, name, name) for name in ("jobs", "worker_heartbeats", "rate_limit_requests")
     ]
     assert nothing.jobs.sql_column("status", "job") == "job.status"
@@ -58,7 +60,6 @@ def test_whole_file_becomes_one_object() -> None:
     found = mapping_file.parse(WHOLE)
     jobs = found.jobs
     assert (jobs.sql, jobs.id_type) == ('"JobManager"."Job"', "bigint")
-    assert jobs.db_table == jobs.sql
     assert jobs.aliased == '"JobManager"."Job" AS jobs'
     assert jobs.columns == {"id": "jobId", "status": "state"}
     assert jobs.sql_column("status", "job") == 'job."state"'
@@ -70,7 +71,7 @@ def test_whole_file_becomes_one_object() -> None:
         "completed_at": Time("without_zone", "Europe/Berlin"),
     }
     assert jobs.life == Life("job_column", "lockedAt")
-    assert (found.worker_heartbeats.sql, found.worker_heartbeats.db_table) == ("order", "order")
+    assert found.worker_heartbeats.sql == '"order"'
     assert found.rate_limit_requests.absent
     assert found.table("jobs") is jobs
 
@@ -86,7 +87,7 @@ def test_status_words_are_read_and_written() -> None:
     assert [jobs.status_of(word) for word in ("scheduled", "it's over", "cancelled", "Running")] == [
         "pending",
         "failed",
-        "cancelled",
+        "cancelled (theirs)",
         "Running",
     ]
     assert [jobs.written(status) for status in ("pending", "cancelled", "quarantined")] == [
@@ -145,7 +146,7 @@ def test_short_form_gives_the_same_object() -> None:
         ("[jobs.statuses]\nerror = ['error']", "[jobs.statuses] has an unknown key 'error'."),
         ("[jobs.statuses]\nfailed = 'error'", '[jobs.statuses] failed must be a list of words such as ["queued"'),
         ("[jobs.statuses]\nfailed = [1]", "[jobs.statuses] failed must be a list of words"),
-        ("[jobs.statuses]\nfailed = ['']", "[jobs.statuses] failed must consist of words of 1 to 200 characters."),
+        ("[jobs.statuses]\nfailed = ['']", "[jobs.statuses] failed must consist of words of 1 to 200 characters other than"),
         ("[jobs.statuses]\nin_progress = []", "[jobs.statuses] in_progress is empty. At least one word is needed"),
         ("[jobs.statuses]\nfailed = ['x', 'x']", "[jobs.statuses] failed names a word twice."),
         ("[jobs.statuses]\nfailed = ['x']\npending = ['x']", "The word 'x' stands for pending and for failed."),
@@ -201,3 +202,61 @@ def test_columns_of_the_contract_and_of_the_console_are_those_of_the_models(mode
         *mapping.CONTRACT_COLUMNS[table],
         *mapping.OWN_COLUMNS[table],
     }
+
+
+TIMES = """
+[jobs.columns]
+updated_at = false
+error_message = false
+created_at = "createdAt"
+[jobs.times]
+created_at = "epoch_milliseconds"
+started_at = "without_zone:Europe/Berlin"
+[rate_limit_requests]
+absent = true
+"""
+
+
+def test_times_and_absent_columns_become_those_of_the_contract() -> None:
+    found = mapping_file.parse(TIMES)
+    jobs = found.jobs
+    created = 'to_timestamp(nullif(job."createdAt", 0)::float8 / 1000)'
+    started = "(job.started_at AT TIME ZONE 'Europe/Berlin')"
+    assert jobs.read("created_at", "job") == created
+    assert jobs.read("started_at", "job") == started
+    assert jobs.read("updated_at", "job") == f"coalesce({started}, {created})"
+    assert jobs.read("error_message", "job") == "NULL::text"
+    assert jobs.assignments(
+        updated_at="now()", error_message="NULL", started_at="NULL", created_at="now()"
+    ) == ('started_at = NULL, "createdAt" = floor(extract(epoch FROM now()) * 1000)::bigint')
+    assert jobs.aliased_rows.endswith("FROM jobs) AS jobs") and "NULL::text AS error_message" in jobs.rows
+    assert found.rate_limit_requests.aliased_rows == "rate_limit_requests"
+    assert found.unsupported() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[jobs.columns]\nupdated_at = false\nstarted_at = false", "nothing would tell when a run began"),
+        ("[jobs.columns]\ncreated_at = false", "[jobs.columns] created_at = false: a table without it is not supported"),
+        ("[worker_heartbeats.columns]\ncurrent_job_id = false", "current_job_id = false: a table without it"),
+        ("[jobs.life]\ntold_by = 'updated_at'", '[jobs.life] told_by: "updated_at" is not supported yet'),
+    ],
+)  # fmt: skip
+def test_what_is_not_supported_is_said(text: str, sentence: str) -> None:
+    assert sentence in "".join(mapping_file.parse(text).unsupported())
+
+
+def test_no_statement_names_a_contract_table_or_a_status_itself() -> None:
+    """Old migrations speak of the contract: the operations of ``opsconsole.kit.ddl`` translate."""
+    names = re.compile(rf"\b(FROM|JOIN|UPDATE|INTO|TABLE) ({'|'.join(mapping.CONTRACT_COLUMNS)})\b(?!\.)")
+    words = re.compile(rf"\bstatus(::text)? (=|<>|IN|NOT IN) \(?'({'|'.join(mapping.STATUSES)})'")
+    named = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for app in ("jobs", "ratelimits", "alerts", "opsconsole")
+        for path in (REPOSITORY / app).rglob("*.py")
+        if path.parent.name != "migrations"
+        for line in path.read_text().splitlines()
+        if names.search(line) or words.search(line)
+    ]
+    assert named == []

@@ -1,0 +1,147 @@
+"""The whole console on contract tables of other schemas, names and columns, quoted ones among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attach.mapped import NAMES, TABLES, Mapped, mapped
+
+LIFE = """
+from datetime import timedelta
+from uuid import uuid4
+from django.core.management import call_command
+from django.db import connection
+from django.db.models.functions import Now
+from jobs.intake.enqueue import NewJob, enqueue
+from jobs.intake.enqueue_elsewhere import enqueue_on
+from jobs.messaging import leases
+from jobs.models import Job, JobEvent, Outbox, RecoveryControl, WorkerHeartbeat
+from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
+from jobs.recovery.sweeps import sweep
+from jobs.restores import fencing, signs, suspects
+from jobs.runs import heartbeats, lifecycle, observations
+from jobs.runs.lifecycle import Run
+from jobs.runs.timeline import Actor
+from jobs.watch import refused_claims
+from ratelimits.models import RateLimitHour, RateLimitRequest
+from ratelimits.records import recording, top_clients, usage_report
+
+ada, worker, other = Actor("operator:ada"), heartbeats.Worker("w-1"), heartbeats.Worker("w-2")
+
+def new(customer):
+    return enqueue(NewJob(customer_id=customer, package_size=5))
+
+def status(job):
+    return Job.objects.values_list("status", flat=True).get(pk=job.pk)
+
+# A run that completes, one that fails and is tried again, and one that is given back.
+done = new("done")
+assert lifecycle.claim(done.pk, None, worker).customer_id == "done"
+assert heartbeats.beat(worker, done.pk, 1) == heartbeats.Verdict.GO_ON
+assert lifecycle.progress(Run(done.pk, 1, worker), "half of it")
+assert lifecycle.complete(Run(done.pk, 1, worker)) and status(done) == "completed"
+assert not lifecycle.complete(Run(done.pk, 1, other))
+failing = new("failing")
+lifecycle.claim(failing.pk, 1, worker)
+assert lifecycle.fail(Run(failing.pk, 1, worker), "no", retryable=True) == lifecycle.Failure.RETRY
+Job.objects.filter(pk=failing.pk).update(not_before=None)
+lifecycle.claim(failing.pk, 2, worker)
+assert lifecycle.fail(Run(failing.pk, 2, worker), "no", retryable=False) == lifecycle.Failure.FAILED
+assert Job.objects.get(pk=failing.pk).error_message == "no" and status(failing) == "failed"
+back = new("back")
+lifecycle.claim(back.pk, 1, other)
+assert lifecycle.give_back(back.pk, other) and status(back) == "pending"
+enqueue_on(connection.connection, NewJob(customer_id="elsewhere", package_size=1))
+assert {letter.message.customer_id for letter in leases.take(10).letters} >= {"back", "elsewhere"}
+
+# A worker that dies: it is found stale by every form of the question, and recovered; in the end it is quarantined.
+stale = new("stale")
+lifecycle.claim(stale.pk, 1, worker)
+observations.look_at_beats(), observations.look_at_workers()
+assert not Job.objects.stale().exists()
+RecoveryControl.objects.update(mode="armed", beats_looked_at=None)
+long_ago = Now() - timedelta(days=1)
+def dies(job):
+    Job.objects.filter(pk=job.pk).update(started_at=long_ago, updated_at=long_ago)
+    WorkerHeartbeat.objects.update(last_heartbeat=long_ago)
+    connection.cursor().execute("DELETE FROM worker_observations")
+dies(stale)
+assert Job.objects.stale().get().pk == stale.pk
+call_command("find_stale_jobs")
+with connection.cursor() as cursor:
+    cursor.execute('''SELECT id, customer_id FROM @FUNCTIONS@find_stale_jobs(now() - interval '10 minutes')''')
+    assert cursor.fetchall() == [(stale.pk, "stale")]
+assert sweep("command").requeued == 1
+row = Job.objects.get(pk=stale.pk)
+assert (row.status, row.run_epoch, row.error_message[:9], row.started_at) == ("pending", 2, "Recovered", None), row
+lifecycle.claim(stale.pk, 2, worker)
+Job.objects.filter(pk=stale.pk).update(recovery_count=3)
+JobEvent.objects.bulk_create([JobEvent(job_id=stale.pk, kind="recovered", actor="x", details={"counted": True})] * 3)
+dies(stale)
+assert sweep("command").quarantined == 1 and status(stale) == "quarantined"
+
+# Operators, a restore, and the reports.
+for action, job, after in [
+    (JobAction.RELEASE, stale, "pending"), (JobAction.REQUEUE, failing, "pending"), (JobAction.CANCEL, back, "cancelled"),
+]:
+    [outcome] = job_operations.carry_out(job_operations.plan(action, [job.pk]), ada, "because")
+    assert status(job) == after, outcome
+restore = fencing.restored(ada, "the disk burnt", completed=[failing.pk])
+assert status(failing) == "completed" and suspects.of(restore.restore).queues is not None
+signs.watch(), refused_claims.present()
+recording.note("standard", "address:203.0.113.7", "/x", "GET", "limited")
+recording.flush(), recording.note("standard", "address:203.0.113.7", "/x", "GET", "limited"), recording.flush()
+assert RateLimitRequest.objects.limited().requests() == 2
+assert [client.key for client in top_clients.busiest_clients("standard")] == ["address:203.0.113.7"]
+assert recording.cleanup() == 1 and RateLimitHour.objects.get().endpoint == "/"
+call_command("enqueue_jobs", customer="acme", package_size=5)
+call_command("inspect_database")
+
+# Pages, addresses and messages.
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import resolve
+from jobs.messaging.format import parse_body
+admin = get_user_model().objects.create_superuser("ada", "", "x")
+client = Client(headers={"host": "localhost"})
+client.force_login(admin)
+for page in ["", f"{stale.pk}/change/", f"?q={stale.pk}", "?q=stale", "?status=failed", "?status=other"]:
+    answer = client.get(f"/admin/jobs/job/{page}", secure=True)
+    assert answer.status_code == 200 and b"stale" in answer.content or page.startswith("?status"), (page, answer.status_code)
+for page in ["jobs/workerheartbeat/", "jobs/outbox/", "jobs/sweep/", ""]:
+    assert client.get(f"/admin/{page}", secure=True).status_code == 200, page
+assert resolve(f"/api/jobs/{stale.pk}/claim").kwargs == {"job_id": stale.pk}
+assert parse_body(f'{{"job_id": "{stale.pk}", "customer_id": "c"}}', 1000).job_id == stale.pk
+print("lived")
+"""
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Mapped]:
+    with mapped(tmp_path_factory.mktemp("names"), NAMES, TABLES) as found:
+        yield found
+
+
+def test_console_lives_on_tables_of_other_names(there: Mapped) -> None:
+    there.database.sql("INSERT INTO \"ApiCall\" (caller, path, verb) VALUES ('k', '/', 'GET')")
+    life = LIFE.replace("@FUNCTIONS@", '"JobManager".')
+    assert there.run(life).strip().endswith("lived")
+
+
+def test_nothing_is_created_beside_the_mapped_tables(there: Mapped) -> None:
+    names = there.database.sql(
+        "SELECT nspname || '.' || relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE relname IN ('jobs', 'worker_heartbeats', 'rate_limit_requests')"
+    )
+    assert names == []
+    conditions = there.database.sql(
+        "SELECT tablename, indexdef FROM pg_indexes WHERE indexname LIKE 'opsconsole%' AND indexdef LIKE '%WHERE%'"
+    )
+    assert {table for table, _ in conditions} == {"Job", "order"}
+
+
+def test_models_are_as_the_migrations_left_them(there: Mapped) -> None:
+    there.manage("makemigrations", "--check", "--dry-run")
