@@ -32,20 +32,20 @@ def requests_a_second(environ: Mapping[str, str], seconds: float, *, refused: bo
         [sys.executable, *command], end_signal=signal.SIGTERM, env=environ, stderr=subprocess.DEVNULL
     )
     with served:
-        _wait_for(port)
+        wait_for(port)
         asked = [str(port), str(seconds), "refused" if refused else "allowed"]
         load = [sys.executable, "-m", "bench.ratelimit_load", *asked]
         return float(subprocess.run(load, check=True, stdout=subprocess.PIPE, timeout=120).stdout)
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     """Wait until the server answers, because the port opens before Django is loaded."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
                 connection.sendall(REQUEST.format("10.0.0.1").encode())
-                _read(connection)
+                read_head(connection)
                 return
         except ConnectionError:
             if time.monotonic() > deadline:
@@ -80,7 +80,7 @@ class Load:
         with closing(socket.create_connection(("127.0.0.1", self.port), timeout=30)) as connection:
             while (now := time.monotonic()) < self.end:
                 connection.sendall(REQUEST.format(self._address(number, asked)).encode())
-                answer = _read(connection)
+                answer = read_head(connection)
                 asked += 1
                 if now >= self.began:
                     assert wanted in answer[:20], answer
@@ -94,8 +94,8 @@ class Load:
         return f"{11 + number}.{os.getpid() & 255}.{client >> 8 & 255}.{client & 255}"
 
 
-def _read(connection: socket.socket) -> bytes:
-    """Read one complete response: its head, and a body of the length it declares."""
+def read_head(connection: socket.socket) -> bytes:
+    """Read one complete response: its head, which is returned, and a body of the length it declares."""
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += _more(connection)

@@ -10,7 +10,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.task import WSGITask
 
-from opsconsole.serving.requests import Request
+from opsconsole.serving.requests import Overloaded, Request
 
 # A client that sends a request, or reads a response, at less than LOWEST_RATE bytes a second for this long is cut off.
 PATIENCE_SECONDS = 20.0
@@ -19,6 +19,8 @@ LOWEST_RATE = 500
 IDLE_SECONDS = 75.0
 # After the last response, so that a client that is still sending can read it before the connection is reset.
 PARTING_SECONDS = 5.0
+# A request that waited for a thread for longer than this is not run: its client has probably given up, and would ask again.
+LONGEST_WAIT_SECONDS = 20.0
 
 
 class Phase(IntEnum):
@@ -76,6 +78,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.phase, self.since, self.moved = Phase.RECEIVING, time.monotonic(), 0
         self.is_parting = False
+        self.waits_since = self.since
         super().__init__(*args, **kwargs)
 
     def is_overdue(self, now: float) -> bool:
@@ -105,6 +108,14 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         # A new connection is expected to send a request.
         began = self.request is not None or self.last_activity == self.creation_time
         return Phase.RECEIVING if began else Phase.IDLE
+
+    def service(self) -> None:
+        """Answer the next request, in a thread."""
+        if time.monotonic() - self.waits_since > LONGEST_WAIT_SECONDS:
+            self.requests[0].error = Overloaded(
+                "The console is busy. Nothing was done. Try again in a minute."
+            )
+        super().service()
 
     def handle_read(self) -> None:
         if not self.is_parting:

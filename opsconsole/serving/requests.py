@@ -14,9 +14,20 @@ class URITooLong(Error):  # type: ignore[misc]  # waitress has no types
     reason = "URI Too Long"
 
 
+class Overloaded(Error):  # type: ignore[misc]  # waitress has no types
+    code = 503
+    reason = "Service Unavailable"
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        status, headers, body = super().to_response(ident)
+        return status, [*headers, ("Retry-After", "60")], body
+
+
 class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     """A request that is being received. Once its head is refused, its body is not waited for."""
 
+    # Of a request whose head could not be read.
+    path = ""
     longest_line: int
     most_fields: int
 

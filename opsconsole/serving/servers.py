@@ -9,9 +9,9 @@ from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ThreadedTaskDispatcher
 
 from opsconsole.serving.connections import Connection
+from opsconsole.serving.request_threads import Threads
 from ratelimits.identity import client_ip
 
 # Django refuses bodies above DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MiB) in the console's own words; above this, it isn't asked.
@@ -107,7 +107,7 @@ def serve(
     application: Any,
     listener: socket.socket,
     connections: dict[int, Any],
-    threads: ThreadedTaskDispatcher,
+    threads: Threads,
     **limits: int,
 ) -> _Bounded:
     """Accept connections into ``connections``, the map of the event loop. ``limits``: backlog and connection_limit."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from gunicorn.workers.base import Worker as ProcessOfGunicorn
 from waitress import wasyncore
-from waitress.task import ThreadedTaskDispatcher
 
 from opsconsole.serving import servers
+from opsconsole.serving.request_threads import Threads
 from opsconsole.serving.requests import Request
 
 # How long the loop waits for something to do. gunicorn hears from the process, and slow clients are looked for, as often.
@@ -30,8 +30,7 @@ class Worker(ProcessOfGunicorn):  # type: ignore[misc]  # gunicorn has no types
         Request.longest_line = self.cfg.limit_request_line
         Request.most_fields = self.cfg.limit_request_fields
         self.connections: dict[int, Any] = {}
-        self.threads = ThreadedTaskDispatcher()
-        self.threads.set_thread_count(self.cfg.threads)
+        self.threads = Threads(self.cfg.threads)
         self.servers = [self._serve(listener.sock) for listener in self.sockets]
         self.looked_at = 0.0
         while self.alive and os.getppid() == self.ppid:

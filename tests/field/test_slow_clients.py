@@ -11,17 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+import psycopg
 import pytest
 
 from tests.field.console import NAME, PASSWORD, Console
 from tests.field.proxy import Proxy
 from tests.field.visitor import Visitor
 from tests.responses import whole_response
+from tests.waiting import wait_until
 
 MANY = 200
 # Each of them holds as much as the kernel's buffers take.
 READERS = 40
 TRIES = 8
+# Of both processes together.
+THREADS = 8
 # Less than the patience of the server with those who send or read nothing (20 s).
 LONGEST_SECONDS = 15
 FORM = (
@@ -29,6 +33,7 @@ FORM = (
     b"Content-Length: 1000\r\n\r\nusername="
 )
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PAGE = b"GET /admin/ HTTP/1.1\r\nHost: localhost\r\nCookie: __Host-sessionid=" + b"x" * 32 + b"\r\n\r\n"
 STATES = {
     "nothing": b"",
     "half a line": PROBE[:9],
@@ -46,7 +51,7 @@ def proxy(console: Console) -> Iterator[Proxy]:
         yield served
 
 
-def test_two_hundred_slow_clients_stop_nobody(proxy: Proxy) -> None:
+def test_two_hundred_slow_clients_stop_nobody(console: Console, proxy: Proxy) -> None:
     with Visitor(proxy) as visitor:
         assert visitor.log_in(NAME, PASSWORD).status == 302
         script = longest_script(visitor)
@@ -57,6 +62,9 @@ def test_two_hundred_slow_clients_stop_nobody(proxy: Proxy) -> None:
                     assert_all_is_well(proxy, visitor, f"{state}, at {door}")
             with slow_readers(connect, script):
                 assert_all_is_well(proxy, visitor, f"slow readers, at {door}")
+            with slow_pages(console, connect):
+                assert shortest(lambda: probe(proxy)) < 1, f"slow pages, at {door}"
+            see_jobs(visitor)
 
 
 def assert_all_is_well(proxy: Proxy, visitor: Visitor, meanwhile: str) -> None:
@@ -125,6 +133,19 @@ def slow_readers(connect: Connect, path: str) -> Iterator[None]:
         for client in clients:
             client.sendall(request * 30)
         assert select.select(clients, [], [], 30)[0]
+        yield
+
+
+@contextmanager
+def slow_pages(console: Console, connect: Connect) -> Iterator[None]:
+    """Ask for pages that wait, all of them, because a stranger's transaction has locked the table of sessions."""
+    database = console.database
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(**database.server, dbname=database.name) as stranger, ExitStack() as opened:
+        stranger.execute("LOCK TABLE opsconsole.django_session")
+        for _ in range(MANY):
+            opened.enter_context(connect()).sendall(PAGE)
+        wait_until(lambda: database.value(waiting) >= THREADS, timeout=30)
         yield
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from waitress import wasyncore
-from waitress.task import ThreadedTaskDispatcher
 
 from opsconsole.serving import servers
+from opsconsole.serving.request_threads import Threads
 from opsconsole.serving.requests import Request
 from tests.opsconsole.serving.application import application, released
 
@@ -53,8 +53,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(Request, "most_fields", 100, raising=False)
     released.clear()
     connections: dict[int, Any] = {}
-    threads = ThreadedTaskDispatcher()
-    threads.set_thread_count(THREADS)
+    threads = Threads(THREADS)
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = servers.serve(application, listener, connections, threads, backlog=64, connection_limit=MOST)

@@ -6,6 +6,8 @@ import http.client
 import select
 import socket
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.responses import whole_response
 from tests.waiting import wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+PROBE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture
@@ -134,7 +137,7 @@ def test_requests_in_work_are_not_given_up_for_new_connections(served: Served) -
     for client in busy:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     wait_until(
-        lambda: sum(bool(each.requests) for each in list(served.server.active_channels.values())) == MOST,
+        lambda: in_work(served) == MOST,
         timeout=20,
         what="requests in work",
     )
@@ -145,6 +148,47 @@ def test_requests_in_work_are_not_given_up_for_new_connections(served: Served) -
     assert whole_response(late).status == 200
     for client in [*busy, late]:
         client.close()
+
+
+def test_probe_is_answered_while_slow_requests_occupy_all_threads(served: Served) -> None:
+    """Also where its connection then asks for a slow page: that waits for a thread as all others do."""
+    busy = [served.connect() for _ in range(THREADS + 1)]
+    slow = b"GET /held?%s HTTP/1.1\r\nHost: x\r\n\r\n"
+    with TemporaryDirectory() as folder:
+        release = Path(folder) / "released"
+        for client in busy:
+            client.sendall(PROBE + slow % bytes(release))
+            assert whole_response(client).status == 200
+        wait_until(lambda: in_work(served) == len(busy))
+        for _ in range(2):
+            with served.connect() as prober:
+                prober.sendall(PROBE)
+                assert whole_response(prober).status == 200
+        assert in_work(served) == len(busy)
+        release.touch()
+        assert [whole_response(client).status for client in busy] == [200] * len(busy)
+    for client in busy:
+        client.close()
+
+
+def test_request_that_waited_too_long_for_a_thread_is_refused(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends slow requests and leaves would otherwise stop the console for as long as all of them take."""
+    monkeypatch.setattr(connections, "LONGEST_WAIT_SECONDS", 0.0)
+    with served.connect() as client:
+        client.sendall(GET)
+        refused = whole_response(client)
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "60")
+    assert b"Nothing was done" in refused.body
+    with served.connect() as client:
+        monkeypatch.setattr(connections, "LONGEST_WAIT_SECONDS", 20.0)
+        client.sendall(GET)
+        assert whole_response(client).status == 200
+
+
+def in_work(served: Served) -> int:
+    return sum(bool(each.requests) for each in list(served.server.active_channels.values()))
 
 
 def test_responses_to_pipelined_requests_come_in_order(served: Served) -> None:

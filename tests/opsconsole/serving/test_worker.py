@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opsconsole.serving.connections import PATIENCE_SECONDS
+from opsconsole.serving.worker import LAST_REQUESTS_SECONDS
 from tests.opsconsole.serving.conftest import rest_of
 from tests.programs import program
 from tests.repository import REPOSITORY
@@ -76,6 +77,18 @@ def test_processes_that_end_finish_what_they_began(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def ask(client: http.client.HTTPConnection, answered: float) -> bytes:
+    """Send a slow request on the kept connection; on a new one where this test was late after the last answer."""
+    try:
+        client.request("GET", "/slow")
+        return client.getresponse().read()
+    except ConnectionError:
+        if time.monotonic() - answered < LAST_REQUESTS_SECONDS:
+            raise
+    client.close()
+    return ask(client, time.monotonic())
+
+
 def says_that_it_closes(client: socket.socket) -> bool:
     """Ask on this kept connection; tell whether the answer says that the server closes it now."""
     client.sendall(GET)
@@ -88,9 +101,10 @@ def test_reload_loses_no_request_and_processes_know_how_many_they_are(tmp_path: 
     with processes(tmp_path, "--workers", "2") as (port, gunicorn):
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         gunicorn.send_signal(signal.SIGHUP)
+        answered = time.monotonic()
         for _ in range(3):
-            client.request("GET", "/slow")
-            told = json.loads(client.getresponse().read())
+            told = json.loads(ask(client, answered))
+            answered = time.monotonic()
             assert (told["wsgi.multiprocess"], told["OPSCONSOLE_WEB_PROCESSES"]) == (True, "2")
         client.close()
         wait_until(lambda: (tmp_path / "log").read_text().count("Booting worker") >= 4, timeout=60)
