@@ -97,6 +97,26 @@ recording.flush(), recording.note("standard", "address:203.0.113.7", "/x", "GET"
 assert RateLimitRequest.objects.limited().requests() == 2
 assert [client.key for client in top_clients.busiest_clients("standard")] == ["address:203.0.113.7"]
 assert recording.cleanup() == 1 and RateLimitHour.objects.get().endpoint == "/"
+# The printed protocol.
+import io, re
+printed = io.StringIO()
+call_command("worker_sql", stdout=printed)
+blocks = dict(re.findall(r"-- ([a-z ]+)\\n(.*?;)(?=\\n\\n--|\\s*$)", printed.getvalue(), re.DOTALL))
+def say(name, job, **given):
+    statement = re.sub(r"(?<!:):([a-z_]+)", r"%(\\1)s", blocks[name].replace("%", "%%"))
+    given |= dict(job_id=job.pk, worker="sql-1", process="sql-1 1", hostname=None, pid=None, actor="worker:sql-1")
+    with connection.cursor() as cursor:
+        cursor.execute(statement, given)
+        first = cursor.fetchall() if cursor.description else []
+        while cursor.nextset():
+            last = cursor.fetchall() if cursor.description else []
+        return first
+by_sql = new("by sql")
+assert say("claim", by_sql, epoch=1) == [(1,)] and status(by_sql) == "in_progress"
+say("heartbeat", by_sql, epoch=1), say("progress", by_sql, epoch=1, note="half", reference=None)
+say("complete", by_sql, epoch=1, details="{}")
+assert status(by_sql) == "completed"
+assert "GRANT SELECT, UPDATE ON \"JobManager\".\"Job\" TO your_worker;" in printed.getvalue()
 call_command("enqueue_jobs", customer="acme", package_size=5)
 call_command("inspect_database")
 
