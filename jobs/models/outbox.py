@@ -92,7 +92,8 @@ class Outbox(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.job_id} run {self.run_epoch} to {self.destination}"
+        # Its page names the job only to those who may see jobs.
+        return f"message {self.pk} to {self.destination}"
 
 
 def stuck(row: str = "") -> Q:

@@ -100,16 +100,16 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         return may_see_rows(request.user, self.opts)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return [name for name in super().get_list_display(request) if self._may_quote(request, name)]
+        return [name for name in super().get_list_display(request) if self.may_quote(request, name)]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        return [each for each in super().get_list_filter(request) if self._may_quote(request, each)]
+        return [each for each in super().get_list_filter(request) if self.may_quote(request, each)]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return [
             (heading, {**options, "fields": shown})
             for heading, options in super().get_fieldsets(request, obj)
-            if (shown := [name for name in options["fields"] if self._may_quote(request, name)])
+            if (shown := [name for name in options["fields"] if self.may_quote(request, name)])
         ]
 
     def history_view(
@@ -123,7 +123,8 @@ class TitledAdmin(admin.ModelAdmin[Any]):
             prefetch_related_objects(list(response.context_data["action_list"].object_list), "detail")
         return response
 
-    def _may_quote(self, request: HttpRequest, name: Any) -> bool:
+    def may_quote(self, request: HttpRequest, name: Any) -> bool:
+        """Tell whether this person may see a column, filter or field, as far as it quotes other pages."""
         pages = self.quotes.get(name, ()) if isinstance(name, str) else ()
         return all(may_see(request.user, page) for page in pages)
 

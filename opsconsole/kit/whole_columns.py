@@ -28,7 +28,7 @@ class WholeColumns(ReadOnlyAdmin):
 
     def whole_view(self, request: HttpRequest, object_id: str, column: str) -> StreamingHttpResponse:
         """Return the column of one row as a file, read and sent in parts."""
-        if not self.has_view_permission(request):
+        if not (self.has_view_permission(request) and self.may_quote(request, column)):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
         if row is None or column not in self.whole_columns:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 from django.urls import Resolver404, resolve, reverse
 
+from jobs.models import Job
 from opsconsole.kit.read_only_admin import OnePageAdmin, PageAdmin, ReadOnlyAdmin
+from opsconsole.kit.short_ids import short_id
 from opsconsole.sign_in import roles
 from tests import people
 from tests.opsconsole import everything, marked, quick_client
@@ -50,7 +53,7 @@ NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
     "jobs_job_whole": {"jobs.view_job"},
     "jobs_jobevent_whole": {"jobs.view_job"},
     "jobs_recovery_hindsight": {"jobs.view_recoverycontrol"},
-    "jobs_workerheartbeat_whole": {"jobs.view_workerheartbeat"},
+    "jobs_workerheartbeat_whole": {"jobs.view_workerheartbeat", "jobs.view_job"},
     "ratelimits_apikey_make": {"ratelimits.view_apikey", "ratelimits.add_apikey"},
     "ratelimits_ratelimithour_client": {"ratelimits.view_ratelimithour"},
     "ratelimits_ratelimithour_export": {"ratelimits.view_ratelimithour"},
@@ -58,6 +61,17 @@ NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
 }
 NOBODY = {"nobody's permission"}
 REFUSED = {400, 401, 403, 404, 405}
+# The pages that name jobs by their ids to those who may see the page, because its own subject names them: what a message
+# says, what was done to a job, what people are alerted to.
+NAME_JOBS = {
+    "jobs_deadletter": "jobs.view_deadletter",
+    "admin_logentry": "admin.view_logentry",
+    "audit_export": "admin.view_logentry",
+    # What people did last.
+    "index": "admin.view_logentry",
+    "alerts_alert": "alerts.view_alert",
+}
+JOB_ID = re.compile(r"\b[0-9a-f]{8}(?:-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})?\b")
 MARK = re.compile(r"mark-of-([a-z-]+)-rows")
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 # Somebody who may open nothing tries every method everywhere; the others on every so many pages, which takes long.
@@ -161,11 +175,31 @@ def told(user: Any, address: str, answer: Any, *, judged: bool = True) -> Iterat
             yield f"{address}: {answer.status_code}, though {sorted(asked)} are held"
         if not may and answer.status_code not in REFUSED | {301, 302}:
             yield f"{address}: {answer.status_code} without {sorted(asked)}"
-    for page in {name.replace("-", "_") for name in MARK.findall(body(answer))}:
+    text = body(answer)
+    if names_job(user, address, text):
+        yield f"{address} names a job"
+    for page in {name.replace("-", "_") for name in MARK.findall(text)}:
         label, _, word = page.rpartition("_")
         deletes = address.endswith("/delete/") and user.has_perm(f"{label}.delete_{word}")
         if not (deletes or holds(user, f"{label}.view_{word}") or marked.mark(page) in address):
             yield f"{address} quotes {page}"
+
+
+def names_job(user: Any, address: str, text: str) -> bool:
+    """Tell whether a page names a job to somebody who may see neither jobs nor a page whose subject names it."""
+    if holds(user, "jobs.view_job"):
+        return False
+    name = resolve(address.partition("?")[0]).url_name or ""
+    if any(name.startswith(page) and holds(user, needed) for page, needed in NAME_JOBS.items()):
+        return False
+    return any(found in job_ids() and found not in address for found in JOB_ID.findall(text))
+
+
+@cache
+def job_ids() -> frozenset[str]:
+    """Return the ids of all jobs, whole and as lists show them."""
+    ids = [str(pk) for pk in Job.objects.values_list("pk", flat=True)]
+    return frozenset([*ids, *(short_id(each) for each in ids)])
 
 
 def walk(user: Any, addresses: list[str]) -> list[str]:

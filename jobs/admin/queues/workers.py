@@ -56,7 +56,8 @@ class LifeFilter(KnownFilter):
 @admin.register(WorkerHeartbeat)
 class WorkerAdmin(WholeColumns, AgedAdmin):
     whole_columns = ("worker_id", "hostname", "metadata")
-    quotes = MappingProxyType({"current_job": ("jobs_job",)})
+    # The metadata names the runs of earlier heartbeats.
+    quotes = MappingProxyType(dict.fromkeys(("current_job", "run", "told", "metadata"), ("jobs_job",)))
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
