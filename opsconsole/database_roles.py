@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import Error, connection, connections, transaction
 
 from jobs.inspection.contract import CONTRACTS
-from opsconsole.kit import session_defaults
+from opsconsole.kit import attachment, session_defaults
+from opsconsole.kit.attachment import Kind
 from opsconsole.kit.database_url import to_database
 
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -56,6 +57,31 @@ SELECT format('REVOKE %%s ON %%s FROM %%I', string_agg(privilege_type, ', ' ORDE
    AND grantee = (SELECT oid FROM pg_roles WHERE rolname = %(role)s) AND grantee <> relowner
    AND privilege_type NOT IN ('SELECT', 'INSERT')
  GROUP BY oid ORDER BY oid::regclass::text
+"""
+# What roles may do with contract tables, their sequences, and the schemas of all tables.
+_HELD = """
+WITH tables AS (SELECT to_regclass(name) AS oid, contract
+                  FROM unnest(%(tables)s::text[], %(contract)s::bool[]) AS given (name, contract)),
+objects AS (
+    SELECT 'TABLE' AS kind, oid::oid, relacl AS acl FROM pg_class WHERE oid IN (SELECT oid FROM tables WHERE contract)
+    UNION ALL
+    SELECT 'SEQUENCE', sequence.oid, relacl FROM pg_class AS sequence JOIN pg_depend ON objid = sequence.oid AND deptype = 'a'
+     WHERE relkind = 'S' AND refobjid IN (SELECT oid FROM tables WHERE contract)
+    UNION ALL
+    SELECT 'SCHEMA', oid, nspacl FROM pg_namespace
+     WHERE oid IN (SELECT relnamespace FROM pg_class WHERE oid IN (SELECT oid FROM tables))
+)
+SELECT kind, CASE kind WHEN 'SCHEMA' THEN (SELECT quote_ident(nspname) FROM pg_namespace WHERE pg_namespace.oid = objects.oid)
+       ELSE (SELECT format('%%I.%%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+              WHERE pg_class.oid = objects.oid) END,
+       ARRAY(SELECT privilege_type FROM aclexplode(acl)
+              WHERE grantee = (SELECT oid FROM pg_roles WHERE rolname = %(role)s) ORDER BY privilege_type)
+  FROM objects ORDER BY 1, 2
+"""
+_SETTINGS = """
+SELECT unnest(setconfig) FROM pg_db_role_setting
+ WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)
 """
 _FOREIGN_TABLES = """
 SELECT count(*)
@@ -109,12 +135,39 @@ def missing_grants(role: str) -> list[str]:
         return found + [statement for (statement,) in cursor.fetchall()]
 
 
+def held_privileges(role: str) -> dict[tuple[str, str], list[str]]:
+    """Return what was granted to this role on contract tables, on their sequences and on the schemas: by kind and quoted name."""
+    contract = {contract.sql for contract in CONTRACTS}
+    tables = list(_privileges())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _HELD, {"role": role, "tables": tables, "contract": [table in contract for table in tables]}
+        )
+        return {(kind, name): held for kind, name, held in cursor.fetchall()}
+
+
+def session_settings(role: str) -> dict[str, str]:
+    """Return the defaults that this role has in this database."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTINGS, [role])
+        pairs = [setting.partition("=") for (setting,) in cursor.fetchall()]
+    return {name: value for name, _, value in pairs}
+
+
+def note_before(role: str) -> None:
+    """Record what this role may do and which settings it has, before it is given more; what was recorded earlier stays."""
+    for (kind, name), held in held_privileges(role).items():
+        content = {"role": role, "kind": kind, "object": name, "before": held}
+        attachment.note(connection, Kind.PRIVILEGES, f"{role} on {kind} {name}", content)
+    attachment.note(connection, Kind.SETTINGS, role, {"before": session_settings(role)})
+
+
 def is_ours_alone() -> bool:
     """Tell whether the connection's role serves only the console, so that its defaults are ours to set."""
     if settings.OPSCONSOLE_OWNER_DATABASE_URL:
         return True
     with connection.cursor() as cursor:
-        cursor.execute(_FOREIGN_TABLES, [list(_privileges())])
+        cursor.execute(_FOREIGN_TABLES, [[*_privileges(), attachment.TABLE]])
         return bool(cursor.fetchone() == (0,))
 
 
@@ -151,6 +204,11 @@ def _privileges() -> dict[str, tuple[str, ...]]:
         | {contract.sql: contract.privileges for contract in CONTRACTS}
         | {"django_migrations": ("SELECT",)}
     )
+
+
+def contract_privileges() -> frozenset[str]:
+    """Return everything that is ever granted to the runtime role on a contract table, its sequence or its schema."""
+    return frozenset({"USAGE", *(name for contract in CONTRACTS for name in contract.privileges)})
 
 
 def _tables() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.core.management.base import CommandError
@@ -11,7 +12,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from psycopg.errors import LockNotAvailable
 
 from jobs.inspection import names
-from opsconsole.kit import inherited_grants, own_schema
+from opsconsole.kit import attachment, inherited_grants, own_schema
+from opsconsole.kit.attachment import Kind
 from opsconsole.kit.inherited_grants import Grant
 
 # Tries that hardly wait, and then some that wait for a shorter time than others wait before they look for a deadlock.
@@ -65,9 +67,12 @@ def prepare() -> None:
     if names.history_place() is not None:
         return
     with inherited_grants.taken_back(connection):
-        _ensure(own_schema.name())
+        is_new = _ensure(own_schema.name())
         with connection.schema_editor() as editor:
             editor.create_model(MigrationRecorder.Migration)
+        attachment.create(connection)
+        if is_new:
+            attachment.note(connection, Kind.SCHEMA, own_schema.quoted(own_schema.name()))
 
 
 def elsewhere() -> str | None:
@@ -112,32 +117,35 @@ def _searched() -> list[str]:
         return [schema for (schema,) in cursor.fetchall() if schema != own_schema.name()]
 
 
-def _ensure(schema: str) -> None:
+def _ensure(schema: str) -> bool:
+    """Create the schema if it is missing; tell whether it was."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regnamespace(%s) IS NULL", [own_schema.quoted(schema)])
-        if cursor.fetchone()[0]:
+        is_new: bool = cursor.fetchone()[0]
+        if is_new:
             cursor.execute(f"CREATE SCHEMA {own_schema.quoted(schema)}")
+    return is_new
 
 
 def _move(source: str, target: str, wait_ms: int, runtime_role: str) -> Moved:
     new = own_schema.quoted(target)
     with inherited_grants.taken_back(connection):
-        _ensure(target)
+        if _ensure(target):
+            attachment.note(connection, Kind.SCHEMA, new)
+    moving = tables(source)
     with connection.cursor() as cursor:
-        cursor.execute(_TABLES, {"source": source, "tables": list(names.own_tables())})
-        tables = dict(cursor.fetchall())
         cursor.execute(f"SET LOCAL lock_timeout = {wait_ms}")
-        cursor.execute(f"LOCK TABLE {', '.join(tables.values())} IN ACCESS EXCLUSIVE MODE")
+        cursor.execute(f"LOCK TABLE {', '.join(moving.values())} IN ACCESS EXCLUSIVE MODE")
         # They refer to others, which may be locked too.
         cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MS}")
-        for name in tables.values():
+        for name in moving.values():
             cursor.execute(f"ALTER TABLE {name} SET SCHEMA {new}")
-        cursor.execute(_FUNCTIONS, {"source": source, "oids": list(tables)})
-        functions = dict(cursor.fetchall())
-        for routine in functions.values():
+        cursor.execute(_FUNCTIONS, {"source": source, "oids": list(moving)})
+        routines = dict(cursor.fetchall())
+        for routine in routines.values():
             cursor.execute(f"ALTER FUNCTION {routine} SET SCHEMA {new}")
-    _pin(source, target, list(functions))
-    return Moved(len(tables), source, _let_in(target, list(tables), runtime_role))
+    _pin(source, target, list(routines))
+    return Moved(len(moving), source, _let_in(target, list(moving), runtime_role))
 
 
 def _pin(source: str, target: str, oids: list[int]) -> None:
@@ -164,6 +172,22 @@ def _let_in(target: str, oids: list[int], runtime_role: str) -> list[str]:
     return sorted(users - {_quoted_role(runtime_role)})
 
 
+def tables(place: str) -> dict[int, str]:
+    """Return the console's own tables and their partitions in this schema: oid -> quoted name."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLES, {"source": place, "tables": list(names.own_tables())})
+        return dict(cursor.fetchall())
+
+
+def functions(place: str, own: Sequence[str]) -> list[str]:
+    """Return the functions that only these tables have, in the schema ``place``."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT unnest(%s::regclass[])::oid::bigint", [list(own)])
+        oids = [oid for (oid,) in cursor.fetchall()]
+        cursor.execute(_FUNCTIONS, {"source": place, "oids": oids})
+        return [routine for _, routine in cursor.fetchall()]
+
+
 def close(runtime_role: str) -> None:
     """Take back what default privileges gave to others on the console's own tables, sequences and functions.
 
@@ -179,23 +203,22 @@ def grants_of_others(runtime_role: str) -> list[Grant]:
     """Return what others than the owner and the console's role may do with what belongs to the console."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regprocedure(name)::oid::bigint FROM unnest(%s::text[]) AS name", [CALLED])
-        functions = [oid for (oid,) in cursor.fetchall() if oid is not None]
+        routines = [oid for (oid,) in cursor.fetchall() if oid is not None]
     kept = _quoted_role(runtime_role)
-    found = inherited_grants.grants(connection, [*_objects(), *functions])
+    found = inherited_grants.grants(connection, [*_objects(), *routines])
     return [grant for grant in found if grant.grantee != kept]
 
 
 def _objects() -> list[int]:
     """Return the oids of the console's own tables, and of their sequences and functions."""
-    source = names.history_place()
+    source = names.history_place() or ""
+    own = list(tables(source))
     with connection.cursor() as cursor:
-        cursor.execute(_TABLES, {"source": source, "tables": list(names.own_tables())})
-        tables = [oid for oid, _ in cursor.fetchall()]
-        cursor.execute(_SEQUENCES, [tables])
+        cursor.execute(_SEQUENCES, [own])
         sequences = [oid for (oid,) in cursor.fetchall()]
-        cursor.execute(_FUNCTIONS, {"source": source, "oids": tables})
-        functions = [oid for oid, _ in cursor.fetchall()]
-    return [*tables, *sequences, *functions]
+        cursor.execute(_FUNCTIONS, {"source": source, "oids": own})
+        routines = [oid for oid, _ in cursor.fetchall()]
+    return [*own, *sequences, *routines]
 
 
 def _quoted_role(name: str) -> str:

@@ -11,7 +11,7 @@ from django.db.migrations.loader import MigrationLoader
 from jobs.inspection import catalog
 from jobs.inspection.contract import CONTRACTS
 from jobs.inspection.finding import Finding, Severity
-from opsconsole.kit import own_schema
+from opsconsole.kit import attachment, own_schema
 
 OWN_SCHEMA = "Let the console have a schema of its own, which migrate creates: unset OPSCONSOLE_SCHEMA, or name one that is new."
 ATTACHED_BY = ("jobs", "0001_contract_tables")
@@ -44,6 +44,11 @@ def history_place() -> str | None:
     return str(schema)
 
 
+def is_attached() -> bool:
+    """Tell whether a migration of the console was ever applied here."""
+    return history_place() is not None and bool(catalog.rows(_OUR_MIGRATIONS))
+
+
 def place() -> str:
     """Return the schema in which migrate creates the console's own tables."""
     return own_schema.name() if history_place() is None else str(catalog.value("SELECT current_schema()"))
@@ -56,7 +61,7 @@ def own_tables() -> dict[str, str]:
         model._meta.db_table: model._meta.app_label
         for model in apps.get_models(include_auto_created=True)
         if model._meta.managed and not model._meta.proxy and model._meta.db_table not in contract
-    } | {"django_migrations": ""}
+    } | {"django_migrations": "", attachment.TABLE: ""}
 
 
 def loader() -> MigrationLoader:

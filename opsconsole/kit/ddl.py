@@ -1,36 +1,42 @@
 """Migration operations that are safe on other people's live tables.
 
 Contract tables belong to others. Locks on them are short and abandoned rather than waited for, indexes are built
-concurrently, and nothing of theirs is dropped or altered, forwards or backwards.
+concurrently, and nothing of theirs is dropped or altered, forwards or backwards. What they add is recorded
+(``opsconsole.kit.attachment``), so that ``uninstall`` can take it away again.
 """
 # ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
 
 import re
-import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.core.management.base import CommandError
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.db.migrations.operations.base import Operation
 from django.db.models import NOT_PROVIDED, Index
-from psycopg.errors import LockNotAvailable
 
-from opsconsole.kit import function_grants, inherited_grants, job_ids, mapping, own_schema
+from opsconsole.kit import (
+    attachment,
+    function_grants,
+    inherited_grants,
+    job_ids,
+    kept_functions,
+    mapping,
+    own_schema,
+    short_locks,
+)
+from opsconsole.kit.attachment import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
     from django.db.migrations.state import ProjectState
 
-LOCK_TIMEOUT_MS = 2_000
-LOCK_TRIES = 10
-PAUSE_SECONDS = 1.0
 # Those that migrations have named so far; a migration is imported with all those before it.
 _contract_tables: set[str] = set()
 
@@ -83,15 +89,27 @@ class EnsureTable(Operation):
             self._create(schema_editor)
         missing = self._missing(schema_editor.connection)
         if missing:
-            _alter_patiently(schema_editor.connection, table.sql, self._add_columns(missing))
+            self._add(schema_editor.connection, table.sql, missing)
+
+    def _add(self, connection: BaseDatabaseWrapper, table: str, missing: Mapping[str, str]) -> None:
+        def change() -> None:
+            place = attachment.relation(connection, table)
+            for name in missing:
+                attachment.note(connection, Kind.COLUMN, f"{place}.{name}", {"table": place, "column": name})
+            with connection.cursor() as cursor:
+                cursor.execute(self._add_columns(missing))
+
+        short_locks.change_patiently(connection, table, change)
 
     def _create(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
         connection = schema_editor.connection
+        table = mapping.current().table(self.table)
         create = self.create.replace("current_job_id uuid", f"current_job_id {job_ids.TYPE}")
-        own = mapping.current().table(self.table).absent
-        place = nullcontext() if own else own_schema.contract_first(connection)
-        with inherited_grants.taken_back(connection), place:
-            schema_editor.execute(create, params=None)
+        with inherited_grants.taken_back(connection):
+            with nullcontext() if table.absent else own_schema.contract_first(connection):
+                schema_editor.execute(create, params=None)
+            place = attachment.relation(connection, table.sql)
+            attachment.note(connection, Kind.TABLE, place, {"own": table.absent})
 
     def database_backwards(self, *_: Any) -> None:
         """Do nothing; see the class."""
@@ -213,8 +231,13 @@ class AddIndexOnline(AddIndexConcurrently):
         )
         if valid:
             return
+        if not schema_editor.collect_sql:
+            self._note(
+                schema_editor.connection,
+                table.sql if table else model._meta.db_table,  # noqa: SLF001 - documented
+            )
         # The build waits for every older transaction without blocking anybody: a time limit would leave half an index.
-        with _session(schema_editor.connection, lock_timeout=0, statement_timeout=0):
+        with short_locks.session(schema_editor.connection, lock_timeout=0, statement_timeout=0):
             if valid is False:
                 schema_editor.execute(f"DROP INDEX CONCURRENTLY {name}")
             if statement:
@@ -222,6 +245,10 @@ class AddIndexOnline(AddIndexConcurrently):
                 schema_editor.execute(statement, params=None)
             else:
                 super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def _note(self, connection: BaseDatabaseWrapper, table: str) -> None:
+        on, name = attachment.relation(connection, table), self.index.name
+        attachment.note(connection, Kind.INDEX, f"{on}.{name}", {"table": on, "index": name})
 
     def database_backwards(self, *_: Any) -> None:
         """Keep the index: dropping it would slow down other people's queries."""
@@ -246,7 +273,8 @@ class ReplaceFunction(Operation):
 
     Whoever was granted the replaced function by name may execute the new one; nobody else may, neither PUBLIC nor roles
     that have it by default privileges. ``inherited``: those roles lose it also if the replaced function is the console's own.
-    Reversing restores ``before``, the statement of an earlier migration, or drops the function.
+    Reversing restores ``before``, the statement of an earlier migration; without one, it drops the function and puts back
+    the one that was replaced, as it was.
     """
 
     reduces_to_sql = True
@@ -287,6 +315,8 @@ class ReplaceFunction(Operation):
             schema, search_path = self._place(connection)
             routine = f"{schema}.{self.name}({self.arguments})"
             allowed = function_grants.by_name(connection, routine, inherited=self.inherited)
+            if not self.before and not schema_editor.collect_sql:
+                kept_functions.keep(connection, routine)
             schema_editor.execute(f"DROP ROUTINE IF EXISTS {routine}")
             create = self._qualified(statement.format(schema=schema, search_path=search_path), connection)
             schema_editor.execute(create, params=None)
@@ -304,7 +334,11 @@ class ReplaceFunction(Operation):
             self._replace_by(self.before, schema_editor)
             return
         schema, _ = self._place(schema_editor.connection)
-        schema_editor.execute(f"DROP FUNCTION IF EXISTS {schema}.{self.name}({self.arguments})")
+        routine = f"{schema}.{self.name}({self.arguments})"
+        if schema_editor.collect_sql:
+            schema_editor.execute(f"DROP FUNCTION IF EXISTS {routine}")
+        else:
+            kept_functions.put_back(schema_editor.connection, routine)
 
     def describe(self) -> str:
         return f"Create or replace the function {self.name}"
@@ -407,39 +441,3 @@ def _exists(connection: BaseDatabaseWrapper, relation: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [relation])
         return bool(cursor.fetchone()[0])
-
-
-def _alter_patiently(connection: BaseDatabaseWrapper, table: str, statement: str) -> None:
-    """Wait at most two seconds per try for the lock, because everybody else queues behind a waiting ALTER TABLE."""
-    with (
-        _session(connection, lock_timeout=LOCK_TIMEOUT_MS, statement_timeout=0),
-        connection.cursor() as cursor,
-    ):
-        for attempt in range(1, LOCK_TRIES + 1):
-            try:
-                cursor.execute(statement)
-            except OperationalError as error:
-                if not isinstance(error.__cause__, LockNotAvailable):
-                    raise
-                if attempt == LOCK_TRIES:
-                    raise CommandError(
-                        f"Table {table} could not be locked in {LOCK_TRIES} tries: another transaction holds it. "
-                        "It was not changed. Find the transaction in pg_stat_activity (the oldest xact_start), "
-                        "let it end, and run migrate again."
-                    ) from error
-                time.sleep(PAUSE_SECONDS)
-            else:
-                return
-
-
-@contextmanager
-def _session(connection: BaseDatabaseWrapper, **milliseconds: int) -> Iterator[None]:
-    with connection.cursor() as cursor:
-        for name, value in milliseconds.items():
-            cursor.execute(f"SET {name} = {value}")
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            for name in milliseconds:
-                cursor.execute(f"RESET {name}")

@@ -114,6 +114,13 @@ def missing_search_path() -> list[Difference]:
     return [] if value == current else [found]
 
 
+def is_given(name: str, value: str) -> bool:
+    """Tell whether a default of a role is one that ``migrate`` gives."""
+    if name == "search_path":
+        return own_schema.search_path(value, "") == value
+    return any(each.name == name and _plain(each.value) == _plain(value) for each in (*DEFAULTS, *wanted()))
+
+
 def statements(found: list[Difference]) -> list[str]:
     """Return the SQL that gives the role of this connection the defaults, for its database only."""
     with connection.cursor() as cursor:

@@ -9,8 +9,8 @@ import pytest
 from tests.repository import REPOSITORY, tracked
 
 ALLOWED = (
-    # migrate and its operations use a connection to the server itself.
-    "opsconsole/kit/ddl.py",
+    # migrate, its operations and uninstall use a connection to the server itself.
+    "opsconsole/kit/short_locks.py",
     "/migrations/",
     # For roles without defaults of their own. It sets what the defaults are, so that a pooler passes on nothing else.
     "jobs/worker/session.py",

@@ -31,3 +31,7 @@ def test_existing_rows_stay_and_an_existing_function_is_replaced(theirs: Databas
 
     assert theirs.value("SELECT count(*) FROM rate_limit_requests WHERE country = 'nl'") == 59
     assert theirs.value("SELECT to_regclass('theirs_idx') IS NOT NULL")
+    # Theirs, which returns nothing, is back.
+    assert (
+        theirs.value("SELECT prorettype::regtype::text FROM pg_proc WHERE proname LIKE 'cleanup%'") == "void"
+    )

@@ -17,6 +17,8 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 
+from opsconsole.kit.mapping import CONTRACT_COLUMNS
+from tests import dumps
 from tests.databases import CONTRACT, Database
 from tests.supabase import Supabase
 from tests.upgrade.test_migrations import BASE, git
@@ -187,6 +189,22 @@ def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase,
     assert theirs.sql(PLACE) == [("public",)]
     assert theirs.sql(COUNTS) == before
     _works(upgraded, "public")
+    _leaves(theirs)
+
+
+def _leaves(theirs: Database) -> None:
+    """Uninstall a console whose first version kept no record of what it changed: contract tables stay."""
+    said = called(theirs, "uninstall", "--yes")
+    assert "An earlier version attached the console and kept no record." in said
+    assert theirs.sql("SELECT customer_id FROM jobs") == [("acme",)]
+    left = dumps.schema(theirs)
+    assert not [line for line in left if "opsconsole" in line or "find_stale_jobs" in line]
+    tables = [line.split()[2] for line in left if line.startswith("CREATE TABLE")]
+    assert tables == ["public.jobs", "public.rate_limit_requests", "public.worker_heartbeats"]
+    columns = theirs.sql(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    assert [name for (name,) in columns] == list(CONTRACT_COLUMNS["jobs"])
 
 
 def _named_grants_stay(upgraded: Supabase, said: str) -> None:

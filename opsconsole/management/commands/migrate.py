@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import Error, connection
 
 from opsconsole import database_roles, own_tables, upgraded_grants
-from opsconsole.kit import schema_version
+from opsconsole.kit import attachment, schema_version
+from opsconsole.kit.attachment import Kind
 from opsconsole.kit.errors import first_line
+from opsconsole.leaving import derivation
 
 
 class Command(migrate.Command):
@@ -31,17 +34,28 @@ class Command(migrate.Command):
         if not looks_only:
             had = upgraded_grants.before(self.role)
             own_tables.prepare()
+            self._keep_record()
         super().handle(*args, **options)
         for sentence in upgraded_grants.sentences(had, self.role) if had else ():
             self.stderr.write(sentence)
         self.complete = not (looks_only or self._is_incomplete())
         if self.complete:
+            database_roles.note_before(self.role)
             self._carry_out(database_roles.missing_grants(self.role), options["verbosity"])
             if place := own_tables.elsewhere():
                 self.stderr.write(
                     f"The console's own tables are in the schema {place}, beside yours. To move them to a schema of their own: "
                     "python manage.py move_tables (docs/attaching.md)."
                 )
+
+    def _keep_record(self) -> None:
+        """Let it be known what was there before, so that uninstall can leave it behind."""
+        derivation.complete(self.role)
+        if any(record.kind == Kind.LEAVING for record in attachment.read(connection)):
+            raise CommandError(
+                "An uninstall of the console began in this database and did not finish. Run uninstall again; afterwards migrate "
+                "installs the console anew."
+            )
 
     def _is_incomplete(self) -> bool:
         schema_version.look_again()

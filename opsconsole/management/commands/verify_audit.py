@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly
-from opsconsole.seals import checking, verification
+from opsconsole.seals import checking, exported, verification
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.verification import Report
 
@@ -38,7 +39,16 @@ class Command(BaseCommand):
             "and check --deploy, leave them out from now on, and the audit says so",
         )
 
+        parser.add_argument(
+            "--folder",
+            type=Path,
+            help="verify what uninstall --export wrote to this folder; the database is not asked",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["folder"]:
+            self._tell(_exported(options["folder"], options["anchor"]), as_json=options["json"])
+            return
         report = verification.verify(anchor=options["anchor"], events_from=options["events_from"])
         checking.record(report)
         if report.events_from:
@@ -47,9 +57,19 @@ class Command(BaseCommand):
                 f"Left events below {report.events_from:,} out of the checks of seals, as dropped on purpose.",
                 why=audit.NOT_ASKED,
             )
-        self.stdout.write(_as_json(report) if options["json"] else _as_text(report))
+        self._tell(report, as_json=options["json"])
+
+    def _tell(self, report: Report, *, as_json: bool) -> None:
+        self.stdout.write(_as_json(report) if as_json else _as_text(report))
         if report.break_count:
             sys.exit(1)
+
+
+def _exported(folder: Path, anchor: str) -> Report:
+    try:
+        return exported.verify(folder, anchor=anchor)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandError(f"{folder} holds no whole export: {error}.") from error
 
 
 def _as_json(report: Report) -> str:

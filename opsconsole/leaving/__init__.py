@@ -1,0 +1,1 @@
+"""Leaving a database: what the console added to it is found, exported where asked, and taken away."""

@@ -1,0 +1,121 @@
+"""Verification of what ``uninstall --export`` wrote: from files alone, without a database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from opsconsole.kit.audit_models import AuditSeal
+from opsconsole.seals import verification
+from opsconsole.seals.chain import Seal
+from opsconsole.seals.id_ranges import Range
+from opsconsole.seals.rows import SealedRow
+from opsconsole.seals.verification import Report
+
+SEALS = "seals.jsonl"
+
+
+class ExportFile(NamedTuple):
+    """A file of rows. ``columns`` are the sealed texts, in the order of ``opsconsole.seals.rows.TABLES``."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+FILES = {
+    AuditSeal.Source.AUDIT: ExportFile(
+        "audit.jsonl",
+        (
+            *("id", "action_time", "user_id", "content_type_id", "object_id", "object_repr", "action_flag"),
+            *("change_message", "reason", "result", "actor"),
+        ),
+    ),
+    AuditSeal.Source.TIMELINE: ExportFile(
+        "timeline.jsonl",
+        ("id", "at", "job_id", "kind", "run_epoch", "actor", "user_id", "reason", "details"),
+    ),
+}
+
+
+class Rows:
+    """A file of rows in the order of their ids. A row is found by halving the file, so that nothing is kept in memory."""
+
+    def __init__(self, file: BinaryIO, columns: Sequence[str]) -> None:
+        self.file = file
+        self.columns = columns
+        self.size = file.seek(0, 2)
+
+    def read(self, _source: str, ranges: Sequence[Range], page: int) -> Iterator[list[SealedRow]]:
+        """Yield the rows in these ascending ranges in pages, as ``opsconsole.seals.rows.read_all`` does."""
+        rows: list[SealedRow] = []
+        for first, last in ranges:
+            self.file.seek(self._offset(first))
+            for line in self.file:
+                row = self._row(line)
+                if row.id > last:
+                    break
+                rows.append(row)
+                if len(rows) == page:
+                    yield rows
+                    rows = []
+        yield rows
+
+    def _row(self, line: bytes) -> SealedRow:
+        told: dict[str, Any] = json.loads(line)
+        return SealedRow(int(told["id"]), [told[column] for column in self.columns])
+
+    def _offset(self, first: int) -> int:
+        """Return where the first line with this id or a higher one begins."""
+        low, high = 0, self.size
+        while low < high:
+            middle = (low + high) // 2
+            begin = self._line_from(middle)
+            line = self.file.readline()
+            if line and self._row(line).id < first:
+                low = begin + len(line)
+            else:
+                high = middle
+        return self._line_from(low)
+
+    def _line_from(self, offset: int) -> int:
+        """Go to the first line that begins at this offset or behind it."""
+        self.file.seek(max(offset - 1, 0))
+        if offset:
+            self.file.readline()
+        return self.file.tell()
+
+
+def verify(folder: Path, *, anchor: str = "") -> Report:
+    """Verify the chain of the exported seals, and the rows that each of them covers. ``anchor``: as ``verification.verify``."""
+    report = Report()
+    wanted = anchor.strip().lower().rpartition(":")[2]
+    with ExitStack() as opened:
+        sources = {
+            source: Rows(opened.enter_context((folder / name).open("rb")), columns)
+            for source, (name, columns) in FILES.items()
+        }
+        seals = opened.enter_context((folder / SEALS).open(encoding="utf-8"))
+        for line in seals:
+            seal = Seal(**json.loads(line))
+            _check_link(report, seal)
+            if seal.source in sources:
+                verification.check_rows(report, seal, sources[AuditSeal.Source(seal.source)].read)
+            report.newest = seal
+            wanted = "" if seal.hash == wanted else wanted
+    if wanted:
+        report.add("anchor missing", 0, "The seal that was kept elsewhere is not among the exported ones.")
+    return report
+
+
+def _check_link(report: Report, seal: Seal) -> None:
+    report.seals += 1
+    if fault := seal.fault():
+        report.add("seal altered", seal.number, f"The {seal.name} {fault}.")
+    number, before = (report.newest.number, report.newest.hash) if report.newest else (0, "")
+    if seal.number != number + 1:
+        report.add("seal missing", number + 1, f"Seal {number + 1} is missing.")
+    elif seal.previous != before:
+        report.add("chain broken", seal.number, f"The {seal.name} does not continue the seal before it.")
