@@ -273,6 +273,7 @@ OPSCONSOLE_COOKIE_PREFIX = "__Host-" if _production else ""
 SESSION_COOKIE_NAME = f"{OPSCONSOLE_COOKIE_PREFIX}sessionid"
 CSRF_COOKIE_NAME = f"{OPSCONSOLE_COOKIE_PREFIX}csrftoken"
 CSRF_COOKIE_HTTPONLY = True
+MESSAGE_STORAGE = "opsconsole.message_storage.MessageStorage"
 SECURE_HSTS_SECONDS = 365 * 86_400 if _production else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False
 # W005, W021: we can't decide for other hosts of the domain. W008: the proxy with the certificate redirects to HTTPS;

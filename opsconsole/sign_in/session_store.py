@@ -1,18 +1,20 @@
-"""Sessions in the database. They end at a time after the log-in, and no later save extends them.
+"""Sessions in the database. They end at a time after the log-in, by its clock, and no later save extends them.
+
+The clock of this host could be fast when a session begins, and be set right later. The database's time comes with the row.
 
 A session that can't be stored because the database refuses it is no fault of the request.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import UpdateError
-from django.db import Error
-from django.utils import timezone
+from django.db import Error, connection
+from django.db.models.functions import Now
 
 from opsconsole.kit.database_troubles import trouble_behind
 
@@ -22,6 +24,27 @@ STARTED = "started"
 
 class SessionStore(db.SessionStore):
     """Django's store, which takes every refused write for a session that was ended elsewhere, and answers 400."""
+
+    _now: datetime | None = None
+
+    @property
+    def now(self) -> int:
+        """Return the database's time in seconds, as of when the session was read, or else asked now."""
+        if self._now is None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT statement_timestamp()")
+                self._now = cursor.fetchone()[0]
+        return int(self._now.timestamp())
+
+    def _get_session_from_db(self) -> Any:
+        """Return the row if it has not ended, with the time, in one query."""
+        rows = self.model.objects.filter(session_key=self.session_key, expire_date__gt=Now())
+        row = rows.annotate(db_now=Now()).first()
+        if row is None:
+            self._session_key = None
+            return None
+        self._now = row.db_now
+        return row
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
         try:
@@ -38,10 +61,9 @@ class SessionStore(db.SessionStore):
         started: int | None = self.get(STARTED)
         if started is None:
             return age
-        left = started + settings.OPSCONSOLE_SESSION_SECONDS - int(timezone.now().timestamp())
-        return max(0, min(age, left))
+        return max(0, min(age, started + settings.OPSCONSOLE_SESSION_SECONDS - self.now))
 
     def get_expiry_date(self, **kwargs: Any) -> datetime:
         if self.get(STARTED) is None:
             return super().get_expiry_date(**kwargs)
-        return timezone.now() + timedelta(seconds=self.get_expiry_age(**kwargs))
+        return datetime.fromtimestamp(self.now + self.get_expiry_age(**kwargs), UTC)

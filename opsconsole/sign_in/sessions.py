@@ -8,10 +8,10 @@ the limit since then, which no click extends (``opsconsole.sign_in.session_store
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from django.conf import settings
 from django.contrib.auth import logout
@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse
 
 from opsconsole.kit.durations import spell
 from opsconsole.sign_in import known_browsers
-from opsconsole.sign_in.session_store import STARTED
+from opsconsole.sign_in.session_store import STARTED, SessionStore
 
 # Requests that the page makes by itself carry this header; they do not show that a person is there.
 POLL_HEADER = "X-Poll"
@@ -45,15 +45,16 @@ class IdleSessionMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        now = int(time.time())
         idle, is_over, had_user = 0, False, request.user.is_authenticated
         if had_user:
+            now = now_of(request)
             idle = now - last_seen(request, now)
-            is_over = idle > settings.OPSCONSOLE_IDLE_SECONDS or limits(request).ends_at.timestamp() <= now
+            is_over = idle > settings.OPSCONSOLE_IDLE_SECONDS or not _is_within(limits(request), now)
             if is_over:
                 logout(request)
         response = self.get_response(request)
         if request.user.is_authenticated:
+            now = now_of(request)
             if STARTED not in request.session:
                 # Written with the log-in, or once for a session that was made elsewhere.
                 begin(request, request.session.get(LAST_SEEN, now))
@@ -74,11 +75,22 @@ def _is_poll(request: HttpRequest) -> bool:
 
 def begin(request: HttpRequest, at: int | None = None) -> None:
     """Let the limits of this session count from its log-in."""
-    request.session[STARTED] = request.session[LAST_SEEN] = int(time.time()) if at is None else at
+    request.session[STARTED] = request.session[LAST_SEEN] = now_of(request) if at is None else at
+
+
+def now_of(request: HttpRequest) -> int:
+    """Return the database's time of this request, in seconds."""
+    return cast(SessionStore, request.session).now
+
+
+def _is_within(session: Limits, now: int) -> bool:
+    """Tell whether the session has not ended, and did not begin in the future, as one of a host with a fast clock did."""
+    left = session.ends_at.timestamp() - now
+    return 0 < left <= settings.OPSCONSOLE_SESSION_SECONDS + GRAIN_SECONDS
 
 
 def limits(request: HttpRequest) -> Limits:
-    started = request.session.get(STARTED) or int(time.time())
+    started = request.session.get(STARTED) or now_of(request)
     ends_at = datetime.fromtimestamp(started + settings.OPSCONSOLE_SESSION_SECONDS, UTC)
     return Limits(ends_at, timedelta(seconds=settings.OPSCONSOLE_IDLE_SECONDS))
 

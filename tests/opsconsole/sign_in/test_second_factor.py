@@ -14,6 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
+from django.db.models import F
 from django.db.models.functions import Now
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -351,6 +352,50 @@ def test_qr_code_shows_only_own_unconfirmed_device(client: Client, olga: User) -
     assert answer.headers["Content-Type"] == "image/svg+xml"
     assert "no-store" in answer.headers["Cache-Control"]
     assert client.post(reverse("second_factor_remove"), {"token": "000000"}).status_code == 302
+
+
+def test_cookie_of_messages_is_as_well_kept_as_the_others(client: Client, olga: User, settings: Any) -> None:
+    log_in(client, olga)
+    set_up(client)
+    settings.OPSCONSOLE_COOKIE_PREFIX, settings.SESSION_COOKIE_SECURE = "__Host-", True
+    client.post(reverse("second_factor_remove"), {"token": "000000"})
+
+    cookie = client.cookies["__Host-messages"]
+    kept = [cookie[name] for name in ("secure", "httponly", "samesite", "path", "domain")]
+    assert kept == [True, True, "Lax", "/", ""]
+    assert "messages" not in client.cookies
+    assert "That code is wrong" in client.get(MANAGE).content.decode()
+    assert not client.cookies["__Host-messages"].value and client.cookies["__Host-messages"]["secure"]
+
+
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_session_lasts_by_the_clock_of_the_database(
+    client: Client, olga: User, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """A host whose clock is wrong begins and judges sessions as all others do."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + hours * 3_600)
+    client.force_login(olga)
+    assert client.get(JOBS).status_code == 200
+    assert abs(client.session[STARTED] - real()) < 600
+    assert client.get(JOBS).status_code == 200
+    stored = Session.objects.annotate(left=F("expire_date") - Now()).get()
+    assert timedelta(hours=11) < stored.left <= timedelta(hours=12)
+    assert last_seen_of(client) - real() < 600
+
+
+def test_session_that_began_in_the_future_is_refused(client: Client, olga: User) -> None:
+    """One that was begun before the database's clock counted, on a host with a fast clock."""
+    client.force_login(olga)
+    _started(client, ago=-7_200)
+    assert client.get(JOBS).status_code == 302
+
+
+def last_seen_of(client: Client) -> int:
+    request = RequestFactory().get("/")
+    request.session = client.session
+    request.COOKIES = {sessions.COOKIE: client.cookies[sessions.COOKIE].value}
+    return sessions.last_seen(request, 0)
 
 
 def test_removal_requires_code(client: Client, olga: User) -> None:
