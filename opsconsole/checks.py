@@ -9,6 +9,7 @@ import difflib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -174,12 +175,7 @@ def check_doors(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[check
 
 
 def _open_doors() -> Iterator[checks.CheckMessage]:
-    if secret_strength.is_weak(settings.SECRET_KEY):
-        yield checks.Warning(
-            "OPSCONSOLE_SECRET_KEY can be guessed: it is a pattern, a few words or a placeholder.",
-            hint='Make a random one: python -c "import secrets; print(secrets.token_urlsafe(48))". It ends all sessions.',
-            id="opsconsole.W007",
-        )
+    yield from _weak_secrets()
     if "*" in settings.ALLOWED_HOSTS:
         yield checks.Warning(
             "OPSCONSOLE_ALLOWED_HOSTS allows every host: links and checks of forms follow whatever Host a client sends.",
@@ -204,6 +200,34 @@ def _open_doors() -> Iterator[checks.CheckMessage]:
                 hint="Give the store a password (requirepass), and write redis://:PASSWORD@HOST:6379/0.",
                 id="opsconsole.W010",
             )
+
+
+def _weak_secrets() -> Iterator[checks.CheckMessage]:
+    """Refuse secrets that somebody with a signature or a hash finds at home, and warn of passwords that a server compares."""
+    peppers = "OPSCONSOLE_API_KEY_PEPPERS"
+    for name, values, consequence in (
+        ("OPSCONSOLE_SECRET_KEY", [settings.SECRET_KEY], "A new one ends all sessions."),
+        (peppers, settings.OPSCONSOLE_API_KEY_PEPPERS, "Put it in front, and see docs/settings.md."),
+    ):
+        if any(map(secret_strength.is_weak, values)):
+            yield checks.Error(
+                f"{name} can be guessed: it is a pattern, a few words or a placeholder.",
+                hint=f'Make a random one: python -c "import secrets; print(secrets.token_urlsafe(48))". {consequence}',
+                id="opsconsole.E032" if name == peppers else "opsconsole.E033",
+            )
+    for name in ("DATABASE_URL", "OPSCONSOLE_OWNER_DATABASE_URL", "CACHE_URL", "OPSCONSOLE_RATE_LIMIT_STORE"):
+        password = _password_in(env.text(name))
+        if password and secret_strength.is_weak_password(password):
+            yield checks.Warning(
+                f"The password in {name} can be guessed.",
+                hint='Make a random one: python -c "import secrets; print(secrets.token_urlsafe(24))".',
+                id="opsconsole.W012",
+            )
+
+
+def _password_in(address: str) -> str:
+    parts = urlsplit(address)
+    return unquote(parts.password or "") or parse_qs(parts.query).get("password", [""])[0]
 
 
 @checks.register("sessions")

@@ -16,11 +16,17 @@ PLACEHOLDERS = re.compile(
 # A word of a passphrase, from a list of some thousand words.
 BITS_PER_WORD = 11
 ENOUGH_BITS = 100
+# For a password that a server compares, which can be tried some thousand times a second.
+ENOUGH_BITS_OF_PASSWORD = 40
 
 
 def is_weak(secret: str) -> bool:
     """Tell whether a secret could be guessed: a placeholder, a pattern, or too few different characters."""
     return bool(PLACEHOLDERS.search(secret)) or bits(secret) < ENOUGH_BITS
+
+
+def is_weak_password(password: str) -> bool:
+    return bool(PLACEHOLDERS.search(password)) or bits(password) < ENOUGH_BITS_OF_PASSWORD
 
 
 def bits(secret: str) -> float:

@@ -86,7 +86,8 @@ def test_recipes_name_their_proxies() -> None:
     unit = (DEPLOY / "systemd" / "opsconsole-web.service").read_text()
     assert "\nEnvironment=OPSCONSOLE_TRUSTED_PROXIES=127.0.0.1\n" in unit
     nginx = (DEPLOY / "README.md").read_text()
-    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP"):
+    identities = ("X-Forwarded-User", "X-Auth-Request-User", "X-Remote-User", "Remote-User")
+    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", *identities):
         assert f"proxy_set_header {name} " in nginx
 
 

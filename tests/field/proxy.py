@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -20,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.field.installed import installed
 from tests.programs import program
+from tests.repository import REPOSITORY
 from tests.serving import free_port
 from tests.waiting import wait_until
 
@@ -51,10 +53,7 @@ http {{
         location / {{
             proxy_pass http://console;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
+            {headers}
         }}
     }}
 }}
@@ -89,7 +88,9 @@ def nginx(folder: Path, console: int) -> Iterator[Proxy]:
     configuration = own / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
     configuration.write_text(
-        CONFIGURATION.format(folder=own, user=user, console=console, port=port, host=HOST)
+        CONFIGURATION.format(
+            folder=own, user=user, console=console, port=port, host=HOST, headers=documented_headers()
+        )
     )
     server = program(
         [command, "-p", own, "-c", configuration, "-e", own / "error.log"],
@@ -101,6 +102,12 @@ def nginx(folder: Path, console: int) -> Iterator[Proxy]:
     with server:
         wait_until(lambda: _listens(port), timeout=30, what=f"nginx: {own / 'error.log'}")
         yield Proxy(port, own / "certificate.pem", console)
+
+
+def documented_headers() -> str:
+    """Return the lines by which the documented nginx sets and empties headers."""
+    sample = (REPOSITORY / "deploy" / "README.md").read_text()
+    return "\n".join(re.findall(r"^ +(proxy_set_header .*;)$", sample, re.MULTILINE))
 
 
 def _write_certificate(folder: Path) -> None:

@@ -19,6 +19,8 @@ GOOD = {
     "QUEUES": {"default": object()},
 }
 
+RANDOM = "vX3kQz9-Rt7LmN2_pW8sYb4HcJ6gDf1Ae5Tu0oViKxZ"
+
 
 @pytest.fixture
 def production(settings: Settings) -> Settings:
@@ -117,13 +119,38 @@ def test_production_warns_without_alert_channels(production: Settings) -> None:
         ("0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978", False),
     ],
 )
-def test_secret_that_can_be_guessed_is_warned_of(settings: Any, secret: str, weak: bool) -> None:
+def test_secret_that_can_be_guessed_is_refused(settings: Any, secret: str, weak: bool) -> None:
     settings.OPSCONSOLE_ENV, settings.SECRET_KEY = "production", secret
-    assert ("opsconsole.W007" in found(checks.check_doors)) is weak
+    assert ("opsconsole.E033" in found(checks.check_doors)) is weak
+    settings.OPSCONSOLE_API_KEY_PEPPERS = [RANDOM, secret]
+    assert ("opsconsole.E032" in found(checks.check_doors)) is weak
+
+
+@pytest.mark.parametrize(
+    ("address", "weak"),
+    [
+        ("postgres://console:secret@host/console", True),
+        ("postgres://console:opsconsole1@host/console", True),
+        ("redis://:change-me-please-now-1234@cache:6379/0", True),
+        ("redis://cache:6379/0?password=aaaaaaaaaaaaaaaa", True),
+        ("postgres://console:Yx3%2FkQ9wTz7Lm2Np@host/console", False),
+        ("postgres:///console?host=/run/postgresql", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "CACHE_URL"])
+def test_password_that_can_be_guessed_is_warned_of(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, name: str, address: str, weak: bool
+) -> None:
+    settings.OPSCONSOLE_ENV, settings.SECRET_KEY = "production", RANDOM
+    for each in ("DATABASE_URL", "CACHE_URL"):
+        monkeypatch.setenv(each, address if each == name else "")
+    messages = [each.msg for each in checks.check_doors(None) if each.id == "opsconsole.W012"]
+    assert messages == [f"The password in {name} can be guessed."] * weak
 
 
 def test_open_doors_are_warned_of_in_production(settings: Any) -> None:
-    settings.SECRET_KEY = "vX3kQz9-Rt7LmN2_pW8sYb4HcJ6gDf1Ae5Tu0oViKxZ"
+    settings.SECRET_KEY = RANDOM
     settings.ALLOWED_HOSTS, settings.OPSCONSOLE_SECOND_FACTOR = ["*"], "off"
     assert not found(checks.check_doors)
     settings.OPSCONSOLE_ENV = "production"
@@ -145,7 +172,7 @@ def test_open_doors_are_warned_of_in_production(settings: Any) -> None:
     ],
 )
 def test_store_without_a_password_is_warned_of(settings: Any, address: str, open_to_all: bool) -> None:
-    settings.SECRET_KEY = "vX3kQz9-Rt7LmN2_pW8sYb4HcJ6gDf1Ae5Tu0oViKxZ"
+    settings.SECRET_KEY = RANDOM
     settings.OPSCONSOLE_ENV, settings.ALLOWED_HOSTS = "production", ["ops.example.com"]
     settings.CACHE_URL = address
     assert found(checks.check_doors) == ({"opsconsole.W010"} if open_to_all else set())

@@ -21,6 +21,10 @@ from tests.chaos.cuts import CuttingProxy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVICES = {"DATABASE_URL": "postgres://u:p@db:5432/app", "CACHE_URL": "redis://cache:6379/0"}
+STRONG = {
+    "DATABASE_URL": "postgres://u:Yx3kQ9wTz7Lm2Np@db:5432/app",
+    "CACHE_URL": "redis://:Yx3kQ9wTz7Lm2Np@cache.example.com",
+}
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
 # Their defaults depend on other settings, as docs/settings.md explains.
 DEPENDENT_DEFAULTS = {
@@ -269,7 +273,7 @@ def test_entry_points_do_not_serve_what_the_checks_refuse(entry_point: str) -> N
 def test_whole_production_environment_passes_djangos_own_deployment_checks() -> None:
     answer = python(
         *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
-        **(SERVICES | {"CACHE_URL": "redis://:secret@cache.example.com"}),
+        **(SERVICES | STRONG),
         OPSCONSOLE_SECRET_KEY="".join(chr(ord("a") + number % 26) + str(number) for number in range(40)),
         OPSCONSOLE_ALLOWED_HOSTS="ops.example.com",
         SQS_QUEUE_URL=QUEUE + "jobs",
