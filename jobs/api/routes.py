@@ -181,9 +181,10 @@ def beat_run(request: _Called, job_id: JobId, said: schemas.RunSaid) -> Any:
     summary="Record what the run has done",
 )
 def note_progress(request: _Called, job_id: JobId, said: schemas.ProgressRequest) -> Any:
-    """Operators read the notes before they requeue the job. A note is kept whatever the verdict."""
+    """Operators read the notes before they requeue the job. A note is kept whatever the verdict is."""
     _known(job_id)
-    lifecycle.progress(_run(request, job_id, said), said.note, reference=said.reference)
+    with _own_id():
+        lifecycle.progress(_run(request, job_id, said), said.note, reference=said.reference)
     return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]}
 
 

@@ -19,6 +19,7 @@ from jobs.models import Job, Status
 from jobs.models.columns import JOBS
 from jobs.runs import heartbeats, statements
 from jobs.runs.heartbeats import Worker
+from jobs.runs.worker_ids import WorkerIdTaken
 from opsconsole.kit import refusals, round_trip
 from opsconsole.kit.bounded_columns import UnreadableDocument
 from opsconsole.kit.doubling import MOST_DOUBLINGS, doubled
@@ -245,11 +246,14 @@ def backoff(failures: int) -> timedelta:
 def progress(run: Run, note: str, *, reference: str = "") -> bool:
     """Record what the run has done outside (an id, a link), which is shown before anybody requeues it.
 
-    Return False when the run no longer counts; the note is stored nevertheless, as an act of a superseded run.
+    Return False when the run no longer counts; the note is stored nevertheless, as an act of a superseded run. Raise
+    ``WorkerIdTaken`` if the worker's id is another key's.
     """
     stored = {
         "note": plain_text(note)[:ERROR_LENGTH],
         "reference": plain_text(reference)[:ERROR_LENGTH],
     }
-    [[[current]]] = round_trip.run(statements.NOTE, run.parameters | stored)
-    return bool(current)
+    [rows] = round_trip.run(statements.NOTE, run.parameters | stored)
+    if not rows:
+        raise WorkerIdTaken
+    return bool(rows[0][0])

@@ -257,11 +257,13 @@ SELECT outcome FROM answer
 """
 
 # It locks nothing, so that a handler may note what it does while its own transaction holds the row.
+# No row: the worker's id is another key's, and the timeline says nothing in its name.
 NOTE = f"""
 INSERT INTO job_events (job_id, run_epoch, kind, actor, details)
 SELECT %(job_id)s, %(epoch)s, 'progress', %(actor)s,
        jsonb_build_object('note', %(note)s::text, 'reference', %(reference)s::text,
                           'late', NOT EXISTS (SELECT FROM {_JOBS} WHERE {_THIS_RUN}))
+ WHERE NOT {TAKEN}
 RETURNING NOT (details ->> 'late')::bool
 """
 

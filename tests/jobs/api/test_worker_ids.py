@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from jobs.models import Job, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
 from jobs.runs import heartbeats
 from jobs.runs.heartbeats import Worker
 from opsconsole.kit.env import QueueConfig
@@ -73,6 +73,8 @@ def test_another_key_changes_nothing_under_a_living_id(shop: Caller, client: Cli
     assert mallory.post(f"jobs/{running.pk}/beat", run_epoch=1) == TAKEN
     assert mallory.post(f"jobs/{waiting.pk}/beat", run_epoch=1) == TAKEN
     assert mallory.post(f"jobs/{waiting.pk}/claim", run_epoch=1) == TAKEN
+    assert mallory.post(f"jobs/{running.pk}/progress", run_epoch=1, note="all is well") == TAKEN
+    assert not JobEvent.objects.filter(kind=JobEvent.Kind.PROGRESS).exists()
     # A late result is recorded on the job's timeline, and says nothing of the worker.
     assert mallory.post(f"jobs/{running.pk}/complete", run_epoch=1) == (409, "superseded")
     assert mallory.post(f"jobs/{running.pk}/fail", run_epoch=1, error="x") == (409, "superseded")
