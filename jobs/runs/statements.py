@@ -171,6 +171,9 @@ _LATE = f"""
                                THEN jsonb_build_object('worker', worker_id) ELSE '{{}}' END
                   FROM {_JOBS} WHERE id = %(job_id)s),
                '{{"status": null}}'))
+           || CASE WHEN EXISTS (SELECT FROM {_JOBS} WHERE {_ID} = %(job_id)s AND run_epoch = %(epoch)s
+                                                      AND NOT {fence.key_in_statement()})
+                   THEN '{{"told_by": "another API key than the one that claimed the run"}}'::jsonb ELSE '{{}}' END
       FROM answer WHERE outcome = 'late'"""
 
 COMPLETE = f"""

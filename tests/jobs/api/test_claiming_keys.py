@@ -70,7 +70,8 @@ def test_another_key_ends_nothing(claimed: Job, client: Client, what: str, field
 
     assert (status, answer["reason"]) == (409, "superseded")
     assert Job.objects.get().status == Status.IN_PROGRESS
-    assert JobEvent.objects.filter(kind=JobEvent.Kind.LATE_RESULT_REJECTED).count() == 1
+    [late] = JobEvent.objects.filter(kind=JobEvent.Kind.LATE_RESULT_REJECTED)
+    assert late.details["told_by"] == "another API key than the one that claimed the run"
 
 
 def test_worker_without_the_key_gives_nothing_back(claimed: Job, shop: Caller) -> None:
