@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -9,6 +10,8 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
+
+from opsconsole.sign_in.session_store import STARTED
 
 # What a signed-in person's request passes, without the queries of sessions and log-ins.
 SETTINGS = {
@@ -31,6 +34,7 @@ class AsUserMiddleware:
         request.user = request.META["quick_client.user"]
         # Without a key it loads and keeps nothing.
         request.session = SessionBase()
+        request.session[STARTED] = int(time.time())
         response: HttpResponse = self.get_response(request)
         return response
 
