@@ -1,0 +1,161 @@
+"""The snapshot of a database: its catalogue, and a few rows of each table that may be a queue or hold heartbeats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from types import MappingProxyType
+
+from django.db import connection, transaction
+
+from jobs.inspection import catalog
+from jobs.inspection.proposal import synonyms
+from jobs.inspection.proposal.queue_table import status_columns
+from jobs.inspection.proposal.snapshot import ColumnFacts, TableFacts
+from opsconsole.kit import own_schema
+
+MOST_COLUMNS = 20_000
+MOST_SAMPLED_TABLES = 40
+ROWS_OF_EACH_END = 150
+MOST_SAMPLED_COLUMNS = 60
+LONGEST_VALUE = 200
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
+_COLUMNS = """
+SELECT n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid), greatest(c.reltuples, 0)::bigint, a.attname,
+       CASE WHEN base.typtype = 'e' THEN 'enum' ELSE format_type(base.oid, NULL) END,
+       a.attgenerated <> '',
+       (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = base.oid),
+       (SELECT string_agg(pg_get_expr(k.conbin, k.conrelid), ' ') FROM pg_constraint k
+         WHERE k.contype = 'c' AND k.conrelid = c.oid AND k.conkey = ARRAY[a.attnum]),
+       (SELECT string_agg(pg_get_constraintdef(k.oid), ' ') FROM pg_constraint k WHERE k.contypid = t.oid AND t.typtype = 'd'),
+       (SELECT ARRAY[quote_ident(fn.nspname) || '.' || quote_ident(f.relname), quote_ident(fa.attname),
+                     '"' || replace(fn.nspname, '"', '""') || '"."' || replace(f.relname, '"', '""') || '"']
+          FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
+          JOIN pg_attribute fa ON fa.attrelid = k.confrelid AND fa.attnum = k.confkey[1]
+         WHERE k.contype = 'f' AND k.conrelid = c.oid AND k.conkey = ARRAY[a.attnum] LIMIT 1),
+       (SELECT array_position(i.indkey::int2[], a.attnum) FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_type t ON t.oid = a.atttypid
+  JOIN pg_type base ON base.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+   AND n.nspname NOT IN ('information_schema', %s) AND n.nspname NOT LIKE 'pg\\_%%'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')
+ ORDER BY n.nspname, c.relname, a.attnum LIMIT %s
+"""
+
+
+def read() -> list[TableFacts]:
+    """Return all tables but those of the system and of the console, in one read-only transaction."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+        return snapshot()
+
+
+def snapshot() -> list[TableFacts]:
+    """Return the same in the transaction of the caller."""
+    tables: dict[tuple[str, str], TableFacts] = {}
+    columns: dict[tuple[str, str], dict[str, ColumnFacts]] = {}
+    keys: dict[tuple[str, str], dict[int, str]] = {}
+    for row in catalog.rows(_COLUMNS, [own_schema.name(), MOST_COLUMNS]):
+        (
+            schema,
+            name,
+            kind,
+            on_path,
+            estimate,
+            column,
+            type_,
+            generated,
+            labels,
+            check,
+            domain,
+            lookup,
+            place,
+        ) = row
+        of = (schema, name)
+        tables.setdefault(of, TableFacts(name, {}, schema, (), kind, on_path, estimate))
+        accepted, source = _words(column, type_, labels, check, domain)
+        if lookup and not accepted and synonyms.spelled(column) in synonyms.STATUS:
+            found = catalog.look(f"SELECT {lookup[1]}::text FROM {lookup[0]} LIMIT 100") or []
+            accepted, source = tuple(word for (word,) in found if word is not None), "lookup"
+        columns.setdefault(of, {})[column] = ColumnFacts(
+            column, type_, generated, accepted, source, lookup[2] if lookup else ""
+        )
+        if place is not None:
+            keys.setdefault(of, {})[place] = column
+    described = [
+        TableFacts(
+            each.name,
+            MappingProxyType(columns[of]),
+            each.schema,
+            tuple(name for _, name in sorted(keys.get(of, {}).items())),
+            each.kind,
+            each.on_path,
+            each.estimate,
+        )
+        for of, each in tables.items()
+    ]
+    return list(_with_samples(described))
+
+
+def _words(
+    column: str, type_: str, labels: list[str] | None, check: str | None, domain: str | None
+) -> tuple[tuple[str, ...], str]:
+    """Return the words that a column accepts, and what says so."""
+    if labels:
+        return tuple(labels), "enum"
+    if synonyms.spelled(column) in synonyms.STATUS and (check or domain):
+        found = _LITERAL.findall(f"{check or ''} {domain or ''}")
+        return tuple(dict.fromkeys(word.replace("''", "'") for word in found)), "check"
+    return (), ""
+
+
+def _with_samples(tables: Iterable[TableFacts]) -> Iterable[TableFacts]:
+    sampled = 0
+    for table in tables:
+        if (status_columns(table) or synonyms.find(table, synonyms.BEAT)) and sampled < MOST_SAMPLED_TABLES:
+            sampled += 1
+            sample = tuple(MappingProxyType(row) for row in _sample(table))
+            yield TableFacts(
+                table.name,
+                table.columns,
+                table.schema,
+                table.key,
+                table.kind,
+                table.on_path,
+                table.estimate,
+                sample,
+            )
+        else:
+            yield table
+
+
+def _sample(table: TableFacts) -> list[dict[str, str | None]]:
+    """Return rows of both ends of the key: jobs that run are usually new ones. Nothing is counted or sorted without an index."""
+    names = list(table.columns)[:MOST_SAMPLED_COLUMNS]
+    shown = ", ".join(f"left({own_schema.quoted(name)}::text, {LONGEST_VALUE})" for name in names)
+    ends = [""]
+    if table.key and table.kind in "rp":
+        newest = ", ".join(f"{own_schema.quoted(name)} DESC" for name in table.key)
+        ends.insert(0, f" ORDER BY {newest}")
+    found: list[dict[str, str | None]] = []
+    for end in ends:
+        rows = catalog.look(f"SELECT {shown} FROM {table.sql}{end} LIMIT {ROWS_OF_EACH_END}")
+        found += [dict(zip(names, row, strict=True)) for row in rows or []]
+    return found + _usual_words(table)
+
+
+def _usual_words(table: TableFacts) -> list[dict[str, str | None]]:
+    """Return the common statuses of the statistics, each as a row that has nothing else."""
+    return [
+        {status.name: word}
+        for status in status_columns(table)
+        for (word,) in catalog.rows(
+            "SELECT left(unnest(most_common_vals::text::text[]), %s) FROM pg_stats"
+            " WHERE schemaname = %s AND tablename = %s AND attname = %s",
+            [LONGEST_VALUE, table.schema, table.name, status.name],
+        )
+    ]

@@ -1,0 +1,143 @@
+"""Proposals for the pieces of the gallery, read from real tables, against the mappings declared for them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection, transaction
+from pytest_django.plugin import DjangoDbBlocker
+
+from jobs.inspection.proposal import Proposal, propose_mapping, render
+from jobs.inspection.proposal.queue_table import NONE_IS_A_QUEUE
+from opsconsole.kit import mapping_file
+from opsconsole.kit.mapping import CONTRACT_COLUMNS, STATUSES
+from tests import databases
+from tests.attach.pieces import Piece, piece_of, pieces
+from tests.databases import Database
+
+ALL = pieces()
+# What a person knows to be the size of a job; no proposal guesses it.
+GUESSED = {"enum_without_failed": {"package_size"}, "words_in_a_table": {"package_size"}}
+
+
+@pytest.fixture(scope="module")
+def empty(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """Yield an empty database that is Django's default: each piece is loaded in a transaction that is undone."""
+    database = databases.create(settings.DATABASES["default"])
+    with django_db_blocker.unblock(), database.as_default():
+        yield database
+    databases.drop(database)
+
+
+@contextmanager
+def loaded(piece: Piece, further: str = "") -> Iterator[None]:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL search_path = public")
+            cursor.execute(piece.sql + further)
+        yield
+        transaction.set_rollback(True)
+
+
+def proposed(piece: Piece, further: str = "") -> Proposal:
+    with loaded(piece, further):
+        return propose_mapping()
+
+
+@pytest.mark.parametrize("piece", ALL, ids=lambda piece: piece.name)
+def test_proposal_is_what_the_gallery_declares(piece: Piece, empty: Database) -> None:
+    found = proposed(piece)
+    if not piece.supported:
+        assert found.refused
+        text = render(found)
+        assert all(str(piece.declared[key]) in text for key in ("table", "column", "reason"))
+        return
+    assert not found.refused
+    declared, mapped = piece.mapping(), mapping_file.parse(render(found))
+    for ours, theirs in zip(mapped.tables, declared.tables, strict=True):
+        assert (ours.schema, ours.name, ours.absent) == (theirs.schema, theirs.name, theirs.absent)
+        assert ours.times == theirs.times
+        for column in CONTRACT_COLUMNS[ours.contract]:
+            if ours.has(column) or column not in GUESSED.get(piece.name, ()):
+                assert (ours.has(column), ours.column(column)) == (theirs.has(column), theirs.column(column))
+    assert mapped.jobs.id_type == declared.jobs.id_type
+    if piece.name != "words_in_a_table":
+        # Its rows change after the start of a run, although nothing beats.
+        assert mapped.jobs.life == declared.jobs.life
+    for status in STATUSES:
+        assert mapped.jobs.written(status) == declared.jobs.written(status), status
+        for word in declared.jobs.words(status):
+            assert word in mapped.jobs.words(status) or repr(word) in " ".join(found.doubts)
+
+
+def test_none_is_a_queue_where_nothing_runs_and_the_command_says_so(empty: Database) -> None:
+    vacancies = piece_of("vacancies")
+    found = proposed(vacancies)
+
+    assert found.refused == [NONE_IS_A_QUEUE]
+    assert "told_by" not in render(found)
+
+
+def test_view_that_looks_like_the_queue_is_told_from_its_table(empty: Database) -> None:
+    piece = piece_of("camel_case")
+    found = proposed(piece, 'CREATE VIEW task_queue AS SELECT * FROM "Jobs"')
+
+    assert found.jobs.facts is not None
+    assert found.jobs.facts.name == "Jobs"
+    assert found.considered == ['"public"."task_queue" looks like a queue too: check which one is meant']
+
+
+def test_names_and_words_that_quoting_must_survive(empty: Database) -> None:
+    found = proposed(
+        piece_of("vacancies"),
+        """CREATE SCHEMA "Über's"; CREATE TABLE "Über's"."task 100% #1" ("job's id" bigint PRIMARY KEY, "State" text,
+        "createdAt" timestamptz, "startedAt" timestamptz);
+        INSERT INTO "Über's"."task 100% #1" VALUES (1, 'queued', now()), (2, 'running', now()), (3, 'done', now()),
+        (4, E'odd "word"\n[jobs]\nid_type = "text"', now());""",
+    )
+
+    text = render(found)
+    assert tomllib.loads(text)["jobs"]["schema"] == "Über's"
+    assert tomllib.loads(text)["jobs"]["table"] == "task 100% #1"
+    assert tomllib.loads(text)["jobs"]["columns"]["id"] == "job's id"
+
+
+def printed(*options: str) -> tuple[int, str]:
+    output = StringIO()
+    try:
+        call_command("inspect_database", "--propose", *options, stdout=output)
+    except SystemExit as end:
+        return int(str(end.code)), output.getvalue()
+    return 0, output.getvalue()
+
+
+def test_command_prints_a_file_ready_to_paste_and_as_json(empty: Database) -> None:
+    with loaded(piece_of("camel_case")):
+        code, text = printed()
+        as_json = json.loads(printed("--json")[1])
+        with connection.cursor() as cursor:
+            cursor.execute('SELECT count(*) FROM "Jobs"')
+
+    assert code == 0
+    assert mapping_file.parse(text) == mapping_file.parse(as_json["mapping"])
+    assert as_json["table"] == '"public"."Jobs"'
+    assert as_json["promise"] in text
+    assert "# doubt: 'error' is left out" in text
+
+
+def test_command_fails_and_prints_no_mapping_where_none_fits(empty: Database) -> None:
+    with loaded(piece_of("derived_status")):
+        code, text = printed()
+        as_json = json.loads(printed("--json")[1])
+
+    assert code == 1
+    assert tomllib.loads(text) == {}
+    assert as_json["mapping"] is None
+    assert "is generated" in as_json["refused"][0]
