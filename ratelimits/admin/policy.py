@@ -33,9 +33,9 @@ class PolicyForm(forms.ModelForm[Policy]):
     reason = ReasonField()
     confirm = forms.CharField(
         required=False,
-        max_length=50,
+        max_length=500,
         widget=forms.TextInput(attrs={"autocomplete": "off", "size": 30}),
-        help_text="Type the policy's name here if it is meant to refuse your own requests, the log-in, the hooks or the workers.",
+        help_text="Type the policy's name here if it is meant to refuse people, the hooks or programs; add “me” for yourself.",
     )
     # Who asks, from the request.
     requester: Requester

@@ -19,6 +19,10 @@ from ratelimits.requests import known_callers
 from ratelimits.requests.lockout_hits import Hit
 from ratelimits.requests.lockout_trial import Requester, Trial, Visit, covering_any, refused_share
 
+OWN = "your own requests to undo this"
+# Confirms that somebody means to lock out themselves.
+MYSELF = "me"
+
 
 class LocksOut(OpsConsoleError):
     """The change would lock people out, and was not confirmed. The message says whom, and how to confirm it."""
@@ -32,7 +36,8 @@ def refuse_unconfirmed(
 ) -> None:
     """Raise ``LocksOut`` if all policies, with these as changed, lock somebody out whom they did not before.
 
-    It is confirmed by the names of the changed policies that do, separated by commas. ``requester`` is None for a command.
+    It is confirmed by the names of the changed policies that do, separated by commas, and by MYSELF where the requester is
+    among those. ``requester`` is None for a command, which no policy refuses.
     """
     changed = [policy.name for policy in after]
     others = [snapshot_of(policy) for policy in Policy.objects.exclude(name__in=changed)]
@@ -40,10 +45,11 @@ def refuse_unconfirmed(
     new = [hit for hit in hits([*others, *after], requester) if hit.goes_beyond(earlier.get(hit.who))]
     refusing = set().union(*(hit.by for hit in new))
     to_confirm = [name for name in changed if name in refusing] or changed
-    if new and not set(to_confirm) <= {name.strip() for name in confirmed.split(",")}:
+    needed = to_confirm + [MYSELF] * any(hit.who == OWN for hit in new)
+    if new and not set(needed) <= {name.strip() for name in confirmed.split(",")}:
         raise LocksOut(
             f"{_sentence(new, to_confirm, requester)} Nothing was changed. If you mean that, confirm it by typing the name "
-            f"of the policy: {', '.join(to_confirm)}"
+            f"of the policy{f', and {MYSELF!r} for yourself' if needed != to_confirm else ''}: {', '.join(needed)}"
         )
 
 
@@ -81,7 +87,7 @@ def _requester(policies: Sequence[PolicySnapshot], requester: Requester | None) 
     trial = Trial(covering_any(policies, visits), requester)
     trial.begin_with_present_counts()
     if trial.refuses(visits):
-        yield Hit("your own requests to undo this", frozenset(trial.refused_by))
+        yield Hit(OWN, frozenset(trial.refused_by))
 
 
 def _strangers(policies: Sequence[PolicySnapshot]) -> Iterator[Hit]:

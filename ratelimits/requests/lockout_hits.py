@@ -33,7 +33,7 @@ class Hit:
         """Say who it is; the names only to somebody who may see them."""
         details = [f"from {self.share:.0%} of the addresses of the internet"] * (0 < self.share < 1)
         sees = {"client": True, "key": True} if requester is None else requester.sees
-        if self.names and sees[self.kind]:
+        if self.names and sees.get(self.kind):
             more = len(self.names) - SHOWN
             details.append(", ".join(self.names[:SHOWN]) + (f" and {more} more" if more > 0 else ""))
         elif self.names:

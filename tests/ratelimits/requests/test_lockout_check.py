@@ -73,7 +73,13 @@ def test_policy_that_locks_out_is_refused_unless_confirmed(
 
     assert refused(operator.post(ADD, entries, **peer))
     assert refused(operator.post(ADD, entries | {"confirm": "yes"}, **peer))
-    assert operator.post(ADD, entries | {"confirm": "new"}, **peer).status_code == 302
+    answer = operator.post(ADD, entries | {"confirm": "me"}, **peer)
+    assert refused(answer)
+    if "your own requests" in answer.content.decode():
+        assert "and &#x27;me&#x27; for yourself: new, me" in answer.content.decode()
+        assert refused(operator.post(ADD, entries | {"confirm": "new"}, **peer))
+        entries["confirm"] = "new, me"
+    assert operator.post(ADD, {"confirm": "new"} | entries, **peer).status_code == 302
     assert Policy.objects.filter(name="new").exists()
 
 
@@ -145,7 +151,7 @@ def test_enabling_widening_and_switching_are_judged_too(operator: Client) -> Non
     entries = {"mode": "enforce", "reason": "x"}
     assert "would refuse your own requests" in send(operator, SWITCH, entries).content.decode()
     assert LimiterControl.load().mode == "off"
-    assert send(operator, SWITCH, entries | {"confirm": "new"}).status_code == 302
+    assert send(operator, SWITCH, entries | {"confirm": "new,me"}).status_code == 302
 
 
 def test_several_policies_that_lock_out_are_confirmed_together(operator: Client) -> None:
@@ -155,9 +161,9 @@ def test_several_policies_that_lock_out_are_confirmed_together(operator: Client)
     entries = {"mode": "enforce", "reason": "x"}
 
     answer = send(operator, SWITCH, entries | {"confirm": "new"}).content.decode()
-    assert "typing the name of the policy: new, other" in answer
+    assert "typing the name of the policy, and &#x27;me&#x27; for yourself: new, other, me" in answer
     assert LimiterControl.load().mode == "off"
-    assert send(operator, SWITCH, entries | {"confirm": "new, other"}).status_code == 302
+    assert send(operator, SWITCH, entries | {"confirm": "new, other, me"}).status_code == 302
     LimiterControl.objects.update(mode="off")
     call_command("rate_limits", "mode", "enforce", reason="x", confirm="other,new")
 
@@ -311,7 +317,7 @@ def test_undo_is_possible_after_being_locked_out(client: Client, operator: Clien
         "name": "all",
         "path_prefixes": "/",
         "deny_networks": "0.0.0.0/0,::/0",
-        "confirm": "all",
+        "confirm": "all, me",
     }
     assert operator.post(ADD, entries).status_code == 302
     policy_cache.clear()
