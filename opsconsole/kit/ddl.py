@@ -382,6 +382,10 @@ def _of_this_database(statement: str, table: mapping.Table, name: str, present: 
     if not table.differs:
         return re.sub(rf"\bFROM {table.contract}\b", f"FROM {name}", statement)
     rows = table.rows_of(name, present)
+    # Statements on heartbeats call their time by its name in this database, where it may be no timestamptz.
+    for time in table.times:
+        theirs = re.escape(mapping.quoted(table.column(time)))
+        statement = re.sub(rf"\b(beat|own)\.{theirs}", rf"\1.{time}", statement)
     # The only statement that deletes is that of one function, and it returns whole rows.
     statement = re.sub(rf"\bDELETE FROM {table.contract}\b", f"DELETE FROM {name}", statement)
     statement = statement.replace("RETURNING *", f"RETURNING {table.returned_row(present)}")

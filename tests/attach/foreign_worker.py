@@ -1,7 +1,7 @@
 """A worker that has never heard of the console: it claims a job by plain SQL, and beats as its kind does until it ends.
 
 ``python -m tests.attach.foreign_worker NAME URL`` runs one for a piece of the gallery, of which it uses the names, words and
-times that its mapping declares. It writes the id of its job once it has claimed one.
+times that its mapping declares. It writes the id of its job once it has claimed one and beaten for it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main(name: str, url: str) -> None:
     piece = piece_of(name)
     with psycopg.connect(url, autocommit=True) as connection:
         job_id = claim(connection, piece.mapping())
+        beat(connection, piece, job_id)
         sys.stdout.write(f"{job_id}\n")
         sys.stdout.flush()
         while True:
