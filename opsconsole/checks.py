@@ -248,7 +248,7 @@ def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[che
 
 @checks.register("seals", deploy=True)
 def check_seals(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
-    """Tell of rows of the audit and the timeline that are not as they were sealed, or that nothing seals.
+    """Tell of rows of the audit, the timeline and the ledgers that are not as they were sealed, or that nothing seals.
 
     Only the newest seals are read.
     """

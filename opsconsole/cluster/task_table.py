@@ -90,7 +90,7 @@ def _fixed() -> tuple[Entry, ...]:
             "ping the dead-man's switch",
         ),
         Entry(
-            "seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timeline, and check the seals"
+            "seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timelines, and check the seals"
         ),
         Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),

@@ -31,7 +31,7 @@ class AuditDetail(models.Model):
 
 
 class AuditSeal(models.Model):
-    """A seal over rows of the audit or the timeline, chained to the seal before it.
+    """A seal over rows of one source, such as the audit, chained to the seal before it.
 
     Insert-only; written only by ``opsconsole.seals.sealer``. ``opsconsole.seals.canonical`` says what is hashed.
     """
@@ -39,6 +39,8 @@ class AuditSeal(models.Model):
     class Source(models.TextChoices):
         AUDIT = "audit"
         TIMELINE = "timeline"
+        BULK = "bulk", "bulk operations"
+        LETTERS = "letters", "dead letters"
 
     number = models.BigIntegerField(primary_key=True)
     previous = models.TextField(blank=True, help_text="The hash of the seal before it; empty for the first.")
@@ -124,6 +126,7 @@ class Refusal(models.Model):
     class Kind(models.TextChoices):
         LOG_IN = "log-in"
         PERMISSION = "permission"
+        SCOPE = "scope", "scope of an API key"
 
     minute = models.DateTimeField()
     kind = models.TextField(choices=Kind)

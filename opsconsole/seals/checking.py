@@ -110,7 +110,7 @@ def _tell(state: SealCheck) -> None:
     notify.fire(
         ALERT,
         Trouble(
-            title="The audit or the timeline was changed behind the console's back",
+            title="The audit, the timeline or a ledger was changed behind the console's back",
             severity="critical",
             summary=" ".join(new[:SENTENCES_TOLD]),
             value=len(new),

@@ -1,4 +1,4 @@
-"""The rows that are sealed, read as the texts of their canonical form: lines of the audit, events of the timeline."""
+"""The rows that are sealed, read as the texts of their canonical form: whatever says who did what and why."""
 
 # ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
 
@@ -60,6 +60,36 @@ TABLES = {
             "entry.user_id::text",
             "entry.reason",
             "entry.details::text",
+        ),
+    ),
+    AuditSeal.Source.BULK: Table(
+        "bulk_events",
+        "at",
+        (
+            "entry.id::text",
+            SAFE_TIME.format("entry.at"),
+            "entry.operation_id::text",
+            "entry.kind",
+            "entry.actor",
+            "entry.user_id::text",
+            "entry.reason",
+        ),
+    ),
+    # Without the steps and the result, which are filled in later.
+    AuditSeal.Source.LETTERS: Table(
+        "dead_letter_ledger",
+        "wanted_at",
+        (
+            "entry.id::text",
+            SAFE_TIME.format("entry.wanted_at"),
+            "entry.letter_id::text",
+            "entry.action",
+            "entry.actor",
+            "entry.user_id::text",
+            "entry.reason",
+            "entry.from_copy::text",
+            "entry.edited_body",
+            "entry.job_epoch::text",
         ),
     ),
 }

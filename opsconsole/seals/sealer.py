@@ -1,4 +1,4 @@
-"""The sealer: chains what was committed to the audit and the timeline since its last turn (docs/decisions/0032-seals.md).
+"""The sealer: chains what was committed to the sealed tables since its last turn (docs/decisions/0032-seals.md).
 
 Ids come from a sequence before their transactions commit, so rows become visible out of order. What no seal covers is
 kept as ranges of ids: what comes next, and the gaps below it. A row that appears in a gap goes into the next seal. A
@@ -27,7 +27,7 @@ from opsconsole.seals.rows import SealedRow
 
 BUDGET = timedelta(seconds=20)
 # Rows per seal. A line of the audit is found by its seal, an event by its minute.
-MOST_ROWS = {AuditSeal.Source.AUDIT: 1_000, AuditSeal.Source.TIMELINE: 20_000}
+MOST_ROWS = dict.fromkeys(AuditSeal.Source, 1000) | {AuditSeal.Source.TIMELINE: 20_000}
 # An id may be taken from the sequence a while before its transaction gets the number by which it is waited for.
 SETTLED_AFTER = timedelta(minutes=2)
 # A gap as wide as this was never a transaction that was rolled back: somebody wrote an id of their own. It stays open,

@@ -22,7 +22,13 @@ MOST_RANGES = 200
 MOST_COUNTED = 500
 # The cluster seals each minute, unless it is stopped or the schedule is paused.
 LONGEST_WAIT = timedelta(minutes=10)
-NOUNS = {AuditSeal.Source.AUDIT: "line", AuditSeal.Source.TIMELINE: "event"}
+WAITING = {
+    AuditSeal.Source.AUDIT: ("line", "of the audit"),
+    AuditSeal.Source.TIMELINE: ("event", "of the timeline"),
+    AuditSeal.Source.BULK: ("event", "of bulk operations"),
+    AuditSeal.Source.LETTERS: ("entry", "of the ledger of dead letters"),
+}
+PLURALS = {"entry": "entries"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,7 @@ class State:
     number: int
     hash: str
     sealed_at: datetime | None
-    audit_waiting: str
-    events_waiting: str
+    waiting: str
     breaks: list[Break]
 
 
@@ -41,8 +46,7 @@ def read() -> State:
         number=newest.number if newest else 0,
         hash=newest.hash if newest else "",
         sealed_at=newest.sealed_at if newest else None,
-        audit_waiting=_waiting(AuditSeal.Source.AUDIT),
-        events_waiting=_waiting(AuditSeal.Source.TIMELINE),
+        waiting=", ".join(_waiting(source) for source in AuditSeal.Source),
         breaks=checking.known_breaks(),
     )
 
@@ -55,7 +59,7 @@ def is_behind() -> bool:
 
 
 def _waiting(source: AuditSeal.Source) -> str:
-    """Count the rows that no seal covers yet, such as "12 lines" or "500+ lines"."""
+    """Count the rows that no seal covers yet, such as "12 lines of the audit" or "500+ lines of the audit"."""
     ranges = list(sealer.unsealed_ids(source))[-MOST_RANGES:] or [(-sealer.END, sealer.END)]
     table = rows.TABLES[source].name
     with connection.cursor() as cursor:
@@ -66,4 +70,5 @@ def _waiting(source: AuditSeal.Source) -> str:
             [[first for first, _ in ranges], [last for _, last in ranges]],
         )
         counted: int = cursor.fetchone()[0]
-    return f"{figure(counted, MOST_COUNTED)} {plural(counted, NOUNS[source])}"
+    noun, place = WAITING[source]
+    return f"{figure(counted, MOST_COUNTED)} {plural(counted, noun, PLURALS.get(noun, ''))} {place}"

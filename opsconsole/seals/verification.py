@@ -1,4 +1,4 @@
-"""Verification: do the audit and the timeline still hold what was sealed, and is the chain whole?
+"""Verification: do the sealed tables still hold what was sealed, and is the chain whole?
 
 Everything is read in pages, so the memory does not grow with the tables.
 """
@@ -30,7 +30,12 @@ MOST_NAMED = 100
 IDS_NAMED = 10
 # Yields the rows of a source in these ranges, in pages of this size.
 Reader = Callable[[str, Sequence[Range], int], Iterator[list[rows.SealedRow]]]
-SINGULAR = {AuditSeal.Source.AUDIT: "audit row", AuditSeal.Source.TIMELINE: "timeline event"}
+SINGULAR = {
+    AuditSeal.Source.AUDIT: "audit row",
+    AuditSeal.Source.TIMELINE: "timeline event",
+    AuditSeal.Source.BULK: "bulk event",
+    AuditSeal.Source.LETTERS: "ledger row",
+}
 
 
 class Break(NamedTuple):

@@ -1,4 +1,4 @@
-"""The command that verifies the seals of the audit and the timeline."""
+"""The command that verifies the seals of the audit, the timeline, and the ledgers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from opsconsole.seals.verification import Report
 
 class Command(BaseCommand):
     help = (
-        "Verify that the audit and the timeline still hold what was sealed, and that the chain of seals is whole. "
+        "Verify that the audit, the timeline, and the ledgers of bulk operations and dead letters still hold what was sealed, "
+        "and that the chain of seals is whole. "
         "Changes no row of them. Exit code 1: something does not match."
     )
 

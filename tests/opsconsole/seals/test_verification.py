@@ -10,16 +10,18 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
 from alerts.models import Alert
-from jobs.models import JobEvent
+from jobs.models import BulkEvent, BulkOperation, JobEvent, ReplayAttempt
 from opsconsole.checks import check_seals
 from opsconsole.kit import newest_seal
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
 from opsconsole.seals import checking, sealer, tasks, verification
 from tests.audit_tables import tamper
+from tests.factories import dead_letter
 from tests.opsconsole.seals.test_sealer import event, line
 
 pytestmark = pytest.mark.django_db
@@ -83,6 +85,38 @@ def test_changed_lines_are_found(sealed: list[int], name: str) -> None:
 def test_changed_events_are_found(sealed: list[int], statement: str, expected: set[str]) -> None:
     tamper(statement)
     assert kinds() == expected
+
+
+LEDGER_CASES = {
+    "UPDATE bulk_events SET reason = 'x'": {"altered"},
+    "DELETE FROM bulk_events": {"deleted"},
+    "INSERT INTO bulk_events (id, operation_id, kind, actor) SELECT -1, operation_id, 'begun', 'x' FROM bulk_events": {
+        "inserted"
+    },
+    "UPDATE dead_letter_ledger SET actor = 'operator:eve'": {"altered"},
+    "UPDATE dead_letter_ledger SET edited_body = ''": {"altered"},
+    "DELETE FROM dead_letter_ledger": {"deleted"},
+    "UPDATE dead_letter_ledger SET id = -1": {"deleted", "inserted"},
+}
+
+
+def test_changed_ledgers_are_found() -> None:
+    """Seal a decision about a bulk operation and one about a letter, then try one change after the other."""
+    operation = BulkOperation.objects.create(action="requeue", scope="all", actor="operator:ada")
+    BulkEvent.objects.create(operation=operation, kind="begun", actor="operator:ada", reason="because")
+    wanted = {"action": "replay", "state": "wanted", "actor": "operator:ada", "reason": "because"}
+    attempt = ReplayAttempt.objects.create(letter=dead_letter(), **wanted)
+    assert sealer.seal().rows == 2
+    # Its steps are filled in as it goes on.
+    attempt.state, attempt.sent_at, attempt.ended_at, attempt.outcome = "done", Now(), Now(), "Sent."
+    attempt.save()
+    assert kinds() == set()
+    for statement, expected in LEDGER_CASES.items():
+        with transaction.atomic():
+            tamper(statement)
+            assert kinds() == expected, statement
+            transaction.set_rollback(True)
+    assert kinds() == set()
 
 
 @pytest.mark.parametrize("is_sealed", [False, True])
