@@ -46,6 +46,9 @@ def _run_django() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
     try:
         execute_from_command_line(sys.argv)
+        from opsconsole import foreign_commands  # noqa: PLC0415 - only the command has read the settings
+
+        foreign_commands.note(sys.argv[1:])
     except ImproperlyConfigured as error:
         # The sentence names the setting; a traceback would hide it.
         sys.exit(str(error))

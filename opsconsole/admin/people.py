@@ -20,6 +20,7 @@ from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from opsconsole.kit import audit, form_versions
+from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.form_versions import Value, Version, VersionedForm
 from opsconsole.kit.read_only_admin import Question
@@ -34,6 +35,8 @@ admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
 class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
     """Sets a password, unless somebody has set one since the form was opened."""
+
+    reason = ReasonField()
 
     def __init__(self, user: User, *args: Any, **options: Any) -> None:
         now = form_versions.of_row(user, ["password", "is_active"], secret=["password"])
@@ -73,13 +76,10 @@ class RolesAdmin(Ticked, GroupAdmin):
     actions = None
     form = RoleForm
 
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Say in the audit what the role had: Django's own line names only the role."""
-        had = ", ".join(sorted(obj.permissions.values_list("codename", flat=True))) or "none"
-        members = ", ".join(obj.user_set.order_by("username").values_list("username", flat=True)) or "none"
-        said = f"Deleted. Members: {members}; permissions: {had}"
-        audit.log(request.user, [obj], said, why=audit.NOT_ASKED)
-        super().delete_model(request, obj)
+    def last_words(self, row: Any) -> str:
+        had = ", ".join(sorted(row.permissions.values_list("codename", flat=True))) or "none"
+        members = ", ".join(row.user_set.order_by("username").values_list("username", flat=True)) or "none"
+        return f"Deleted. Members: {members}; permissions: {had}"
 
     def _whole(self, row: Any) -> Version:
         """Return also who has the role: those who were given it meanwhile would lose it unseen."""
@@ -135,6 +135,20 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         if isinstance(form, VersionedForm):
             response.status_code = form.status
         return response
+
+    def construct_change_message(
+        self,
+        request: HttpRequest,
+        form: Any,
+        formsets: Any,
+        add: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+    ) -> Any:
+        if not isinstance(form, PasswordForm):
+            return super().construct_change_message(request, form, formsets, add)
+        taken = not form.cleaned_data["set_usable_password"]
+        return Told(
+            "Took the password away." if taken else "Set a new password.", form.cleaned_data["reason"]
+        )
 
     @admin.action(description="Remove second factor", permissions=["change"])
     @transaction.atomic

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.contrib.admin.models import DELETION, LogEntry
 from django.db import connection, transaction
 from django.db.models import Model
-from django.forms import ModelForm
+from django.forms import Form, ModelForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.text import capfirst
 
-from opsconsole.kit import form_versions
+from opsconsole.kit import audit, form_versions
 from opsconsole.kit.audit import Told
 from opsconsole.kit.form_versions import FIELD, STATUS, Version, VersionedForm
 from opsconsole.kit.read_only_admin import TitledAdmin
+from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.row_locks import locked
+
+
+class DeletionForm(Form):
+    """What the page that deletes a row asks."""
+
+    reason = ReasonField()
 
 
 class VersionedAdmin(TitledAdmin):
@@ -67,7 +75,7 @@ class VersionedAdmin(TitledAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Delete the row as it was shown, or show it again with what has changed since."""
+        """Delete the row as it was shown and for a reason, or show it again with what has changed since."""
         with transaction.atomic():
             row = self.get_object(request, object_id)
             if row is None:
@@ -76,13 +84,28 @@ class VersionedAdmin(TitledAdmin):
             found = (
                 form_versions.conflict(now, request.POST.get(FIELD, "")) if request.method == "POST" else None
             )
-            if found:
+            form = DeletionForm(request.POST if request.method == "POST" else None, label_suffix="")
+            if found or not form.is_valid():
                 request.POST = QueryDict()  # Django asks again where nothing was sent.
-            context = {"conflict": found, "version": now.token()}
+            context = {"conflict": found, "version": now.token(), "form": form}
             response = super().delete_view(request, object_id, context | (extra_context or {}))
             if found:
                 response.status_code = STATUS
             return response
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
+        """Write why each row is deleted, and what it was."""
+        form = DeletionForm(request.POST)
+        why = form.cleaned_data["reason"] if form.is_valid() else audit.NOT_ASKED
+        return [
+            entry
+            for row in queryset
+            for entry in audit.log(request.user, [row], self.last_words(row), why=why, flag=DELETION)
+        ]
+
+    def last_words(self, row: Any) -> str:
+        """Return what the audit says of a row that is deleted."""
+        return "Deleted."
 
     def _whole(self, row: Model) -> Version:
         fields = (*row._meta.concrete_fields, *row._meta.many_to_many)  # noqa: SLF001 - Django documents it

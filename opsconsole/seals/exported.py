@@ -37,6 +37,26 @@ FILES = {
         "timeline.jsonl",
         ("id", "at", "job_id", "kind", "run_epoch", "actor", "user_id", "reason", "details"),
     ),
+    AuditSeal.Source.BULK: ExportFile(
+        "bulk_events.jsonl", ("id", "at", "operation_id", "kind", "actor", "user_id", "reason")
+    ),
+    AuditSeal.Source.LETTERS: ExportFile(
+        "letter_ledger.jsonl",
+        (
+            *(
+                "id",
+                "wanted_at",
+                "letter_id",
+                "action",
+                "actor",
+                "user_id",
+                "reason",
+                "from_copy",
+                "edited_body",
+            ),
+            "job_epoch",
+        ),
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.errors import first_line
 from opsconsole.sign_in import refusals
 from ratelimits.identity import client_ip
+from ratelimits.keys import api_keys
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +33,25 @@ def connect() -> None:
 
 
 class RefusalMiddleware:
-    """Counts the changes that a signed-in person was refused."""
+    """Counts the changes that a signed-in person was refused, and the calls that an API key was refused for want of a scope."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if (
-            response.status_code == FORBIDDEN
-            and request.method not in SAFE
+        if response.status_code != FORBIDDEN:
+            return response
+        if scope := api_keys.refused_scope(request):
+            # The pattern, not the address: a key asks for as many jobs as there are.
+            route = request.resolver_match.route if request.resolver_match else request.path_info
+            refusals.count(
+                Refusal.Kind.SCOPE,
+                address=_address(request),
+                subject=f"{api_keys.authenticate(request)} lacks {scope}: {request.method} /{route.lstrip('/')}",
+            )
+        elif (
+            request.method not in SAFE
             and request.path_info.startswith(PAGES)
             and request.user.is_authenticated
         ):

@@ -1,4 +1,4 @@
-"""Refused log-ins and refused changes in the audit: counted per minute, person and client, and written down as sums."""
+"""Refused log-ins, changes and API keys in the audit: counted per minute, person and client, and written down as sums."""
 
 from __future__ import annotations
 
@@ -70,6 +70,13 @@ def _write(row: Refusal, person: User | None) -> None:
     if row.kind == Refusal.Kind.PERMISSION and person:
         said = f"Refused for want of permission: {row.subject}, {times} {at}."
         audit.log(person, [person], said, why=audit.NOT_ASKED, result=f"From {client}.")
+        return
+    if row.kind == Refusal.Kind.SCOPE:
+        # Without a subject there were too many different ones.
+        key, _, asked = row.subject.partition(" lacks ")
+        said = f"Refused for want of the scope {asked}" if asked else "Refused for want of a scope"
+        actor = f"the API key {key} at {client}" if asked else "API keys"
+        audit.log_without_user(actor, f"{said}, {times} {at}.", why=audit.NOT_ASKED)
         return
     what = "Log-in refused" if row.kind == Refusal.Kind.LOG_IN else "Change refused"
     whose = "" if person else " as others"

@@ -22,7 +22,9 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp.util import random_hex
 
+from opsconsole.kit import audit
 from opsconsole.kit.audit_models import Refusal
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.row_locks import locked
 from opsconsole.sign_in import codes, failures, known_browsers, refusals
@@ -165,6 +167,7 @@ def _verdict(request: HttpRequest, user: User | AnonymousUser, source: Source, c
             return refused
         if device := codes.use(user, code):
             failures.forget(source)
+            _note_backup_code(device, source)
             return Verdict(device)
         failures.count(source, request.path)
         return Verdict(lockout=failures.lockout(source))
@@ -177,6 +180,14 @@ def _refused(user: User | AnonymousUser, source: Source, code: str) -> Verdict |
         return None
     lockout = failures.lockout(source)
     return Verdict(lockout=lockout, was_checked=not is_guessable) if lockout else None
+
+
+def _note_backup_code(device: Any, source: Source) -> None:
+    """Write to the audit that a backup code was used up. An app's codes are part of every log-in."""
+    if isinstance(device, StaticDevice):
+        left = exactly(device.token_set.count(), "backup code")
+        said = f"Used a backup code instead of the app; {left} left."
+        audit.log(device.user, [device.user], said, why=audit.NOT_ASKED, result=f"From {source.address}.")
 
 
 def _lock(user: User | AnonymousUser) -> None:

@@ -37,6 +37,7 @@ class _WithScope:
                 headers={"Retry-After": "5"},
             )
         if key is not None and self.scope not in key.scopes:
+            api_keys.refuse_scope(request, self.scope)
             raise Problem(
                 403, f"This API key does not have the scope '{self.scope}'.", reason="scope", scope=self.scope
             )

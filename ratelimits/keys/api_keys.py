@@ -134,6 +134,16 @@ def authenticate(request: HttpRequest) -> ApiKey | None:
     return key
 
 
+def refuse_scope(request: HttpRequest, scope: str) -> None:
+    """Note that the request's key lacks this scope, for whoever counts refusals."""
+    request._api_key_scope_refused = scope  # type: ignore[attr-defined]  # noqa: SLF001 - our own attribute
+
+
+def refused_scope(request: HttpRequest) -> str:
+    """Return the scope for want of which the request's key was refused, or ''."""
+    return str(getattr(request, "_api_key_scope_refused", ""))
+
+
 def lookup_failed(request: HttpRequest) -> bool:
     """Tell whether the request's key could not be checked because the database was unavailable."""
     return getattr(request, "_api_key_lookup_failed", False)

@@ -10,8 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from alerts.channels.targets import all_targets
-from alerts.models import Delivery
+from alerts.models import Channel, Delivery
 from alerts.sending import channel_test, delivery
+from opsconsole.kit import audit
 from opsconsole.kit.errors import OpsConsoleError
 
 MAX_WAIT_SECONDS = 30.0
@@ -34,6 +35,7 @@ class Command(BaseCommand):
             deliveries = [channel_test.send(name, _user()) for name in names]
         except OpsConsoleError as error:
             raise CommandError(str(error)) from error
+        audit.log_command("", Channel.objects.filter(pk__in=names), "Test sent.", why=audit.NOT_ASKED)
         self._deliver(deliveries)
         failed = [name for name, row in zip(names, deliveries, strict=True) if not self._report(name, row)]
         if failed:

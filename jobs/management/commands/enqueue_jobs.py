@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many, first_refused
 from jobs.intake.parse import parse_job, parse_lines, parse_payload
-from opsconsole.kit import refusals
+from jobs.models import Job
+from opsconsole.kit import audit, commands, refusals
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 
 LINES_SHOWN = 20
@@ -35,11 +37,15 @@ class Command(BaseCommand):
             help="a file with one JSON object per line; '-': standard input",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of ids")
+        parser.add_argument("--reason", default="", help="the reason, stored in the audit")
+        commands.add_operator(parser)
 
     def handle(self, *args: Any, json: bool, **options: Any) -> None:
         new_jobs = _from_file(options) if options["from_file"] else _from_options(options)
         try:
-            ids = [str(job_id) for job_id in enqueue_many(new_jobs)]
+            with transaction.atomic():
+                ids = [str(job_id) for job_id in enqueue_many(new_jobs)]
+                _log(new_jobs, ids, options["operator"], options["reason"])
         except OutcomeUnknown as error:
             raise CommandError(
                 f"{Kept.UNKNOWN.sentence} All of the jobs were enqueued or none: {_look_for(new_jobs[0])}."
@@ -60,6 +66,16 @@ def _look_for(new: NewJob) -> str:
         if new.id is not None
         else f"look at the newest jobs of {new.customer_id}"
     )
+
+
+def _log(new_jobs: list[NewJob], ids: list[str], said: str, reason: str) -> None:
+    """Write one line, however many jobs there are. Each has a timeline of its own."""
+    first, several = ids[0], len(ids) > 1
+    queues = " and ".join(sorted({new.queue for new in new_jobs}))
+    which = f"{exactly(len(ids), 'job')}, the first is {first}," if several else f"the job {first}"
+    rows = Job.objects.none() if several else Job.objects.filter(pk=first)
+    actor = audit.command_actor(said)
+    audit.log_without_user(actor, f"Enqueued {which} for the queue {queues}.", why=reason, rows=rows)
 
 
 def _which(new_jobs: list[NewJob], file: str | None) -> str:

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
-from opsconsole.kit import commands, intervals
+from opsconsole.kit import audit, commands, intervals
 
 
 class Command(BaseCommand):
@@ -70,7 +70,11 @@ class Command(BaseCommand):
 
     def _once(self) -> Sweep:
         queue_depths.refresh_queue_states()
-        return self._sweep(intervals.of_sweeps().every)
+        sweep = self._sweep(intervals.of_sweeps().every)
+        if sweep.requeued or sweep.quarantined or sweep.resent:
+            said = f"Swept: {sweep.totals}; lost messages re-sent {sweep.resent:,}."
+            audit.log_command("", [sweep], said, why=audit.NOT_ASKED)
+        return sweep
 
     def _sweep(self, every: timedelta) -> Sweep:
         sweep = sweeps.sweep("command", every=every)

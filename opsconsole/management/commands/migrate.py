@@ -7,10 +7,13 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import Error, connection
+from django.db.migrations.recorder import MigrationRecorder
 
+from jobs.inspection import names
 from opsconsole import database_roles, own_tables, upgraded_grants
-from opsconsole.kit import attachment, schema_version
+from opsconsole.kit import attachment, audit, schema_version
 from opsconsole.kit.attachment import Kind
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import first_line
 from opsconsole.leaving import derivation
 
@@ -31,11 +34,14 @@ class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         looks_only = options["plan"] or options["check_unapplied"]
         had = None
+        before = self._applied()
         if not looks_only:
             had = upgraded_grants.before(self.role)
             own_tables.prepare()
             self._keep_record()
         super().handle(*args, **options)
+        if before:  # With the first migration begins the audit.
+            self._log(before, self._applied())
         for sentence in upgraded_grants.sentences(had, self.role) if had else ():
             self.stderr.write(sentence)
         self.complete = not (looks_only or self._is_incomplete())
@@ -56,6 +62,26 @@ class Command(migrate.Command):
                 "An uninstall of the console began in this database and did not finish. Run uninstall again; afterwards migrate "
                 "installs the console anew."
             )
+
+    def _applied(self) -> set[str]:
+        place = names.history_place()
+        found = MigrationRecorder(connection).applied_migrations() if place else {}
+        return {f"{app}.{name}" for app, name in found}
+
+    def _log(self, before: set[str], after: set[str]) -> None:
+        """Write to the audit which migrations were applied, and which were undone."""
+        parts = {"Applied": sorted(after - before), "Undid": sorted(before - after)}
+        said = [
+            f"{verb} {exactly(len(done), 'migration')}: {', '.join(done)}."
+            for verb, done in parts.items()
+            if done
+        ]
+        if not said:
+            return
+        try:
+            audit.log_without_user(audit.command_actor(""), " ".join(said), why=audit.NOT_ASKED)
+        except Error as error:
+            self.stderr.write(f"migrate was not written to the audit: {first_line(error)}")
 
     def _is_incomplete(self) -> bool:
         schema_version.look_again()

@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 
 from opsconsole import database_roles, own_tables
-from opsconsole.kit import own_schema
+from opsconsole.kit import audit, own_schema
+from opsconsole.kit.counting import exactly
 
 
 class Command(BaseCommand):
@@ -26,6 +27,9 @@ class Command(BaseCommand):
         runtime_role = str(connection.settings_dict["USER"])
         with database_roles.as_owner():
             moved = own_tables.move(target, runtime_role=runtime_role)
+            if moved:
+                said = f"Moved {exactly(moved.tables, 'table')} from the schema {moved.source} to {target}."
+                audit.log_without_user(audit.command_actor(""), said, why=audit.NOT_ASKED)
         if moved is None:
             self.stdout.write(f"The console's own tables are in the schema {target}. Nothing was changed.")
             return

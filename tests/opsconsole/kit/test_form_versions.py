@@ -155,7 +155,7 @@ def test_role_is_deleted_only_as_it_was_shown(db: None) -> None:
 
     assert answer.status_code == 409 and "Nothing was saved. This was changed" in answer.content.decode()
     assert Group.objects.filter(pk=role.pk).exists()
-    ann.post(address, opened(ann, address, "post"))
+    ann.post(address, opened(ann, address, "post") | {"reason": "no night shift"})
     assert not Group.objects.filter(pk=role.pk).exists()
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from io import StringIO
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command, get_commands
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from opsconsole import foreign_commands
 from opsconsole.kit import audit
 from opsconsole.kit.audit import Told
 from opsconsole.kit.audit_models import Refusal
+from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.pauses import active
 from opsconsole.sign_in import refusals
-from tests import people
+from tests import keys, people
 from tests.factories import job
 from tests.racing import race
 from tests.sending import send
@@ -133,20 +139,62 @@ def test_passwords(client: Client) -> None:
     olga, vera = people.operator(), people.viewer()
     client.force_login(olga)
     new = {"password1": "another-horse-battery", "password2": "another-horse-battery"}
-    send(
-        client, reverse("admin:auth_user_password_change", args=[vera.pk]), new | {"usable_password": "true"}
-    )
+    hers = reverse("admin:auth_user_password_change", args=[vera.pk])
+    assert send(client, hers, new | {"usable_password": "true"}).status_code == 200, "without a reason"
+    send(client, hers, new | {"usable_password": "true", "reason": "she forgot it"})
+    send(client, hers, {"usable_password": "false", "reason": "she left", "unset-password": "x"})
     own = {
         "old_password": people.PASSWORD,
         "new_password1": new["password1"],
         "new_password2": new["password1"],
     }
     client.post(reverse("admin:password_change"), own)
-    assert [(who, did) for who, did, _ in lines()] == [
-        ("olga", "Changed password."),
-        ("olga", "Changed their own password."),
+    assert lines() == [
+        ("olga", "Set a new password.", "she forgot it"),
+        ("olga", "Took the password away.", "she left"),
+        ("olga", "Changed their own password.", ""),
     ]
     assert "battery" not in str(list(LogEntry.objects.values()))
+
+
+def test_role_is_deleted_for_a_reason(client: Client) -> None:
+    client.force_login(people.operator())
+    role = Group.objects.create(name="Night shift")
+    role.user_set.add(people.viewer())
+    address = reverse("admin:auth_group_delete", args=[role.pk])
+    asked = send(client, address, {"post": "yes"}).content.decode()
+    assert "Give a reason" in asked and Group.objects.filter(pk=role.pk).exists() and lines() == []
+    assert send(client, address, {"post": "yes", "reason": "no night shift any more"}).status_code == 302
+    assert lines() == [("olga", "Deleted. Members: vera; permissions: none", "no night shift any more")]
+    assert not Group.objects.filter(pk=role.pk).exists()
+
+
+def test_backup_code_that_is_used_up(client: Client) -> None:
+    vera = people.viewer()
+    TOTPDevice.objects.create(user=vera, name="App", confirmed=True)
+    codes = StaticDevice.objects.create(user=vera, name="Backup codes", confirmed=True)
+    codes.token_set.create(token="abcdefgh")
+    codes.token_set.create(token="ijklmnop")
+    client.force_login(vera)
+    for token in ("wrong-one", "abcdefgh"):
+        client.post(reverse("second_factor_prove"), {"token": token}, REMOTE_ADDR="10.0.0.9")
+    assert lines() == [("vera", "Used a backup code instead of the app; 1 backup code left.", "")]
+    assert audit.told(LogEntry.objects.get()).result == "From 10.0.0.9."
+
+
+def test_refused_api_keys_are_sums_per_key_and_route(client: Client) -> None:
+    row, text = keys.key("shop", ["limits:check"])
+    for _ in range(3):
+        address = reverse("api:beat_run", args=[uuid4()])
+        answer = client.post(address, {}, "application/json", headers=keys.sent(text))
+        assert answer.status_code == 403
+    end_minute()
+    assert refusals.write_down() == 1
+    [(who, did, _)] = lines()
+    assert who == f"the API key {row} at 127.0.0.1"
+    assert (
+        did.startswith("Refused for want of the scope worker: POST /api/") and "3 times in the minute" in did
+    )
 
 
 def test_downloads(client: Client) -> None:
@@ -168,6 +216,65 @@ def test_commands_name_the_user_of_the_operating_system(monkeypatch: pytest.Monk
     assert re.fullmatch(r"ada, as deploy at \S+ says \(command\)", first)
     assert re.fullmatch(r"deploy at \S+ \(command\)", second)
     assert (did, why) == ("Recovery is paused.", "deploy 1.4") and active("recovery") is None
+
+
+def test_command_that_enqueues_writes_one_line(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.example/jobs", None)}
+    monkeypatch.setattr("getpass.getuser", lambda: "deploy")
+    given = ["--customer", "acme", "--package-size", "5", "--as", "ada", "--reason", "the form was down"]
+    call_command("enqueue_jobs", *given, stdout=(printed := StringIO()))
+    call_command("enqueue_jobs", *given, "--count", "20", stdout=StringIO())
+    [(who, one, why), (_, several, _)] = lines()
+    assert who.startswith("ada, as deploy at ") and why == "the form was down"
+    assert one == f"Enqueued the job {printed.getvalue().strip()} for the queue default."
+    assert several.startswith("Enqueued 20 jobs, the first is ")
+    with pytest.raises(CommandError):
+        call_command("enqueue_jobs", *given[:3], "0", stdout=StringIO())
+    assert len(lines()) == 2
+
+
+def test_commands_of_other_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    people.viewer()
+    for arguments in (
+        ["axes_reset_username", "vera"],
+        ["addstatictoken", "-t", "abcdefgh", "vera"],
+        ["axes_reset", "--help"],
+        ["check"],
+    ):
+        foreign_commands.note(arguments)
+    assert [did for _, did, _ in lines()] == [
+        "Ran the command axes_reset_username vera.",
+        "Ran the command addstatictoken.",
+    ]
+
+
+# What a person's command changed is in the audit. What a schedule does as well has records of its own, also when a
+# command does it: sweeps, timelines, deliveries, readings.
+AUDITED = {
+    "bulk_operation", "changepassword", "createsuperuser", "enqueue_jobs", "migrate", "move_tables", "pause", "rate_limits",
+    "recover_stale_jobs", "recovery_mode", "redrive_dlq", "requeue_job", "send_test_alert", "sync_roles", "sync_schedules",
+    "uninstall", "verify_audit",
+}  # fmt: skip
+WITH_RECORDS_OF_THEIR_OWN = {
+    "check_dlq", "cleanup_rate_limits", "dispatch_outbox", "judge_monitors", "qcluster", "run_cluster", "run_worker",
+    "send_alerts",
+}  # fmt: skip
+CHANGE_NOTHING = {
+    "axes_list_attempts", "check", "collectstatic", "compilemessages", "demo_story", "diffsettings", "dumpdata",
+    "export_openapi_schema", "find_stale_jobs", "findstatic", "inspect_database", "inspectdb", "makemessages", "makemigrations",
+    "optimizemigration", "qinfo", "qmemory", "qmonitor", "runserver", "sendtestemail", "showmigrations", "sqlflush", "sqlmigrate",
+    "sqlsequencereset", "squashmigrations", "startapp", "startproject", "test", "testserver",
+    "worker_sql",
+}  # fmt: skip
+# The triggers refuse TRUNCATE.
+REFUSED = {"flush"}
+
+
+def test_every_command_is_accounted_for() -> None:
+    ours = [AUDITED, WITH_RECORDS_OF_THEIR_OWN, CHANGE_NOTHING, REFUSED]
+    of_others = [set(foreign_commands.TOLD), set(foreign_commands.NAMED)]
+    assert get_commands().keys() == set().union(*ours, *of_others)
+    assert sum(map(len, [*ours, *of_others])) == len(get_commands())
 
 
 def test_account_of_nobody_can_not_log_in_and_is_not_listed(client: Client) -> None:

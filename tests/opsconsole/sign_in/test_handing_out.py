@@ -154,7 +154,7 @@ def test_whoever_edits_roles_edits_no_stronger_one(client: Client, stronger: Gro
     own = versions_on(client.get(reverse("admin:auth_group_change", args=[mine.pk])))
     weaker = {"name": "Stronger", "permissions": [], "reason": "x"}
     client.post(reverse("admin:auth_group_change", args=[stronger.pk]), own | weaker)
-    send(client, reverse("admin:auth_group_delete", args=[stronger.pk]), {"post": "yes"})
+    send(client, reverse("admin:auth_group_delete", args=[stronger.pk]), {"post": "yes", "reason": "x"})
     client.post(
         reverse("admin:auth_group_changelist"),
         {"action": "delete_selected", "_selected_action": [str(stronger.pk)], "index": "0", "post": "yes"},

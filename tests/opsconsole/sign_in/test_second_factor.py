@@ -408,6 +408,7 @@ def test_removal_requires_code(client: Client, olga: User) -> None:
     changes = LogEntry.objects.exclude(change_message="Logged in.").order_by("pk")
     assert [entry.change_message for entry in changes] == [
         "Set up a second factor.",
+        "Used a backup code instead of the app; 7 backup codes left.",
         "Removed the second factor.",
     ]
 
