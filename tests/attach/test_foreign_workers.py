@@ -62,7 +62,7 @@ def test_workers_claim_beat_and_die_with_their_job_running(django_db_setup: None
             beats = worker.piece.mapping().jobs.life.told_by != "visibility"
             before = worker.signs()
             if beats:
-                wait_until(lambda worker=worker, before=before: worker.signs() != before)  # type: ignore[misc]
+                wait_until(lambda worker=worker, before=before: worker.signs() != before)  # type: ignore[misc]  # mypy can't infer a lambda with defaults
             worker.kill()
 
             jobs = worker.piece.mapping().jobs
