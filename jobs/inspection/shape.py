@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jobs.inspection.catalog import Column, Table
 
-ORDINARY_TABLE = "r"
+ORDINARY_TABLE, PARTITIONED_TABLE = "r", "p"
 FRACTIONS = {"numeric", "real", "double precision"}
 KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
 MEANING = {
@@ -58,13 +58,14 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
             "ALTER ROLE ... IN DATABASE ... SET search_path = YOUR_SCHEMA;",
         )
         return
-    if table.kind != ORDINARY_TABLE:
+    if table.kind != ORDINARY_TABLE and not _has_partitions_that_fit(contract, table):
         yield Finding(
             id="table-kind",
             severity=Severity.BLOCKER,
             subject=name,
             found=f"{table.schema}.{table.name} is {KINDS.get(table.kind, 'not a table')}",
-            wanted="an ordinary table, to which columns can be added and on which indexes can be built concurrently",
+            wanted="an ordinary table, to which columns can be added and on which indexes can be built concurrently; jobs may "
+            "also be a partitioned table with a unique index on the id alone",
             action="Put the schema of the table itself first in the search path.",
         )
         return
@@ -77,6 +78,22 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
     for wanted in contract.columns:
         yield from _column(contract, wanted, table, attached)
     yield from _not_ours(contract, table)
+
+
+def _has_partitions_that_fit(contract: Contract, table: Table) -> bool:
+    """Tell whether this is a partitioned table of jobs in which an id names one row."""
+    mapped = mapping.current().jobs
+    return (
+        contract.table == mapped.contract
+        and table.kind == PARTITIONED_TABLE
+        and bool(
+            catalog.rows(
+                "SELECT 1 FROM pg_index WHERE indrelid = %s AND indisunique AND indpred IS NULL AND indnkeyatts = 1"
+                " AND indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = %s)",
+                [table.oid, mapped.column("id")],
+            )
+        )
+    )
 
 
 def _is_theirs(contract: Contract) -> bool:

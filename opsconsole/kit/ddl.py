@@ -4,19 +4,15 @@ Contract tables belong to others. Locks on them are short and abandoned rather t
 concurrently, and nothing of theirs is dropped or altered, forwards or backwards. What they add is recorded
 (``opsconsole.kit.attachment``), so that ``uninstall`` can take it away again.
 """
-# ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.core.management.base import CommandError
 from django.db import transaction
 from django.db.migrations.operations.base import Operation
-from django.db.models import NOT_PROVIDED, Index
 
 from opsconsole.kit import (
     attachment,
@@ -24,11 +20,13 @@ from opsconsole.kit import (
     inherited_grants,
     job_ids,
     kept_functions,
+    mapped_operations,
     mapping,
     own_schema,
     short_locks,
 )
 from opsconsole.kit.attachment import Kind
+from opsconsole.kit.online_indexes import AddIndexOnline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
     from django.db.migrations.state import ProjectState
 
+__all__ = ["AddIndexOnline", "EnsureTable", "ReplaceFunction"]
 # Those that migrations have named so far; a migration is imported with all those before it.
 _contract_tables: set[str] = set()
 
@@ -125,143 +124,6 @@ class EnsureTable(Operation):
         # IF NOT EXISTS: another migrate may have been faster.
         added = ", ".join(f"ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in columns.items())
         return f"ALTER TABLE {mapping.current().sql(self.table)} {added}"
-
-
-class NameAsMapped(Operation):
-    """Give a model the names that its contract table has in this database. The database has them already."""
-
-    reversible = True
-
-    def __init__(self, model: str, table: str) -> None:
-        self.model = model
-        self.table = table
-
-    def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Change what the model of later migrations is called, and nothing where the table is as in the contract."""
-        table = mapping.current().table(self.table)
-        if not table.differs:
-            return
-        model = state.models[app_label, self.model]
-        model.options["db_table"] = table.sql
-        for name in {*table.columns, *table.absent_columns}:
-            field = model.fields[name].clone()
-            field.db_column = table.columns.get(name, field.db_column)
-            if name in table.absent_columns:
-                field.db_default = NOT_PROVIDED
-            model.fields[name] = field
-        state.reload_model(app_label, self.model, delay=True)
-
-    def database_forwards(self, *_: Any) -> None:
-        """Do nothing; see the class."""
-
-    def database_backwards(self, *_: Any) -> None:
-        """Do nothing; see the class."""
-
-    def describe(self) -> str:
-        return f"Name {self.table} as OPSCONSOLE_MAPPING does"
-
-
-class RetypeJobIds(Operation):
-    """Give columns that hold ids of jobs the type that these have in this database.
-
-    ``columns``: those of the console's own tables, ``table`` -> ``column``; ``references``: the fields of models that hold
-    ids of jobs and are no foreign keys. Where ids are uuids, as everywhere before, nothing happens.
-    """
-
-    reversible = True
-
-    def __init__(self, *, columns: Mapping[str, str], references: Mapping[str, str]) -> None:
-        self.columns = columns
-        self.references = references
-
-    def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Change the fields of the models in the same way."""
-        if job_ids.TYPE == "uuid":
-            return
-        jobs = mapping.current().jobs
-        state.models[app_label, "job"].fields["id"] = job_ids.primary_key(
-            db_column=jobs.columns.get("id"), serialize=False
-        )
-        for model, name in self.references.items():
-            before = state.models[app_label, model].fields[name]
-            _, _, _, options = before.deconstruct()
-            state.models[app_label, model].fields[name] = job_ids.reference(**options)
-        for model in ("job", *self.references):
-            state.reload_model(app_label, model)
-
-    def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        if job_ids.TYPE == "uuid":
-            return
-        for table, column in self.columns.items():
-            schema_editor.execute(
-                f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {job_ids.TYPE} USING {column}::text::{job_ids.TYPE}"
-            )
-
-    def database_backwards(self, *_: Any) -> None:
-        """Do nothing: earlier versions can't be used with such ids."""
-
-    def describe(self) -> str:
-        return "Give ids of jobs their type"
-
-
-class AddIndexOnline(AddIndexConcurrently):
-    """Build an index without blocking writers, replacing a half-built leftover of an earlier try."""
-
-    def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        model = to_state.apps.get_model(app_label, self.model_name)
-        table = _contract_table(model._meta.db_table)  # noqa: SLF001 - documented
-        statement = _create_index(self.index, table) if table and table.differs else None
-        if statement == "":
-            return
-        name, valid = self._existing(
-            schema_editor.connection,
-            table.sql if table else model._meta.db_table,  # noqa: SLF001 - documented
-        )
-        if valid:
-            return
-        if not schema_editor.collect_sql:
-            self._note(
-                schema_editor.connection,
-                table.sql if table else model._meta.db_table,  # noqa: SLF001 - documented
-            )
-        # The build waits for every older transaction without blocking anybody: a time limit would leave half an index.
-        with short_locks.session(schema_editor.connection, lock_timeout=0, statement_timeout=0):
-            if valid is False:
-                schema_editor.execute(f"DROP INDEX CONCURRENTLY {name}")
-            if statement:
-                self._ensure_not_in_transaction(schema_editor)
-                schema_editor.execute(statement, params=None)
-            else:
-                super().database_forwards(app_label, schema_editor, from_state, to_state)
-
-    def _note(self, connection: BaseDatabaseWrapper, table: str) -> None:
-        on, name = attachment.relation(connection, table), self.index.name
-        attachment.note(connection, Kind.INDEX, f"{on}.{name}", {"table": on, "index": name})
-
-    def database_backwards(self, *_: Any) -> None:
-        """Keep the index: dropping it would slow down other people's queries."""
-
-    def _existing(self, connection: BaseDatabaseWrapper, table: str) -> tuple[str, bool | None]:
-        """Return the name of the index for a statement, and whether it is valid; None: there is none."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT indexrelid::regclass::text, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
-                " WHERE indrelid = to_regclass(%s) AND relname = %s",
-                [table, self.index.name],
-            )
-            return cursor.fetchone() or ("", None)
 
 
 class ReplaceFunction(Operation):
@@ -373,63 +235,10 @@ class ReplaceFunction(Operation):
                 )
                 named = cursor.fetchone()
             if named:
-                statement = _of_this_database(statement, table, named[0], _columns(connection, table.sql))
+                statement = mapped_operations.of_this_database(
+                    statement, table, named[0], _columns(connection, table.sql)
+                )
         return statement
-
-
-def _of_this_database(statement: str, table: mapping.Table, name: str, present: set[str]) -> str:
-    """Return a statement on the contract for a table that this database calls ``name``."""
-    if not table.differs:
-        return re.sub(rf"\bFROM {table.contract}\b", f"FROM {name}", statement)
-    rows = table.rows_of(name, present)
-    # Statements on heartbeats call their time by its name in this database, where it may be no timestamptz.
-    for time in table.times:
-        theirs = re.escape(mapping.quoted(table.column(time)))
-        statement = re.sub(rf"\b(beat|own)\.{theirs}", rf"\1.{time}", statement)
-    # The only statement that deletes is that of one function, and it returns whole rows.
-    statement = re.sub(rf"\bDELETE FROM {table.contract}\b", f"DELETE FROM {name}", statement)
-    statement = statement.replace("RETURNING *", f"RETURNING {table.returned_row(present)}")
-    statement = re.sub(rf"(?<!DELETE )\bFROM {table.contract} AS\b", f"FROM {rows} AS", statement)
-    statement = re.sub(
-        rf"(?<!DELETE )\bFROM {table.contract}\b", f"FROM {rows} AS {table.contract}", statement
-    )
-    if isinstance(table, mapping.Jobs):
-        statement = re.sub(
-            r"\bjob\.status = '(\w+)'", lambda asked: table.is_status(asked[1], of="job"), statement
-        )
-    typed = rf'\b{table.contract}\.(?:"([^"]+)"|(\w+))%TYPE'
-    return re.sub(typed, lambda found: _type(table, name, found[1] or found[2]), statement)
-
-
-def _type(table: mapping.Table, name: str, column: str) -> str:
-    """Return the type of a column, which the statement calls by its name in the contract or by theirs."""
-    if column in table.absent_columns:
-        return table.read(column).rpartition("::")[2]
-    return f"{name}.{mapping.quoted(table.column(column))}%TYPE"
-
-
-def _contract_table(name: str) -> mapping.Table | None:
-    return next((table for table in mapping.current().tables if name in {table.contract, table.sql}), None)
-
-
-def _create_index(index: Index, table: mapping.Table) -> str:
-    """Return the statement that creates an index on a table that differs from the contract; '' where it can't be of use."""
-    columns = []
-    for name, order in index.fields_orders:
-        if name in table.absent_columns and name != "updated_at":
-            return ""
-        read = table.read(name)
-        columns.append(f"{read if read == table.sql_column(name) else f'({read})'} {order}".rstrip())
-    condition = f" WHERE {_condition(index.condition, table)}" if index.condition else ""
-    return f"CREATE INDEX CONCURRENTLY {index.name} ON {table.sql} ({', '.join(columns)}){condition}"
-
-
-def _condition(condition: Any, table: mapping.Table) -> str:
-    """Return the condition of a partial index: the few kinds that there are."""
-    [(name, value)] = condition.children
-    if name == "status" and isinstance(table, mapping.Jobs):
-        return table.is_status(value)
-    return f"{table.sql_column(name.removesuffix('__isnull'))} IS {'' if value else 'NOT '}NULL"
 
 
 def _columns(connection: BaseDatabaseWrapper, relation: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from opsconsole.kit.ddl import NameAsMapped
+from opsconsole.kit.mapped_operations import NameAsMapped
 
 
 class Migration(migrations.Migration):

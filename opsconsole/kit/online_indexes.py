@@ -1,0 +1,137 @@
+"""Indexes on live tables of others: built without blocking writers, also on each partition of a partitioned table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.postgres.operations import AddIndexConcurrently
+from django.db.models import Index
+
+from opsconsole.kit import attachment, mapping, short_locks
+from opsconsole.kit.attachment import Kind
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+    from django.db.migrations.state import ProjectState
+
+
+class AddIndexOnline(AddIndexConcurrently):
+    """Build an index without blocking writers, replacing a half-built leftover of an earlier try."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        table = _contract_table(model._meta.db_table)  # noqa: SLF001 - documented
+        definition = _definition(self.index, table)
+        if definition is None:
+            return
+        connection = schema_editor.connection
+        name, valid = self._existing(connection, table.sql)
+        if valid:
+            return
+        self._ensure_not_in_transaction(schema_editor)
+        if not schema_editor.collect_sql:
+            _note(connection, table.sql, self.index.name)
+        # The build waits for every older transaction without blocking anybody: a time limit would leave half an index.
+        with short_locks.session(connection, lock_timeout=0, statement_timeout=0):
+            partitions = _partitions(connection, table.sql)
+            if partitions:
+                self._build_on_each(schema_editor, table.sql, name, partitions, definition)
+            else:
+                if valid is False:
+                    schema_editor.execute(f"DROP INDEX CONCURRENTLY {name}")
+                schema_editor.execute(
+                    f"CREATE INDEX CONCURRENTLY {self.index.name} ON {table.sql} {definition}", params=None
+                )
+
+    def _build_on_each(
+        self,
+        schema_editor: BaseDatabaseSchemaEditor,
+        table: str,
+        name: str,
+        partitions: list[tuple[int, str]],
+        definition: str,
+    ) -> None:
+        """Build the index on each partition, which PostgreSQL can't do online for the whole table, and join them.
+
+        It is valid as soon as all have joined; until then migrate goes on where it stopped.
+        """
+        if not name:
+            schema_editor.execute(f"CREATE INDEX {self.index.name} ON ONLY {table} {definition}", params=None)
+            name, _ = self._existing(schema_editor.connection, table)
+        for oid, partition in partitions:
+            part = f"{self.index.name}_{oid}"
+            if not schema_editor.collect_sql:
+                _note(schema_editor.connection, partition, part)
+            known, valid = self._existing(schema_editor.connection, partition, part)
+            if valid is False:
+                schema_editor.execute(f"DROP INDEX CONCURRENTLY {known}")
+            if not valid:
+                schema_editor.execute(
+                    f"CREATE INDEX CONCURRENTLY {part} ON {partition} {definition}", params=None
+                )
+                known, _ = self._existing(schema_editor.connection, partition, part)
+            schema_editor.execute(f"ALTER INDEX {name} ATTACH PARTITION {known}")
+
+    def database_backwards(self, *_: Any) -> None:
+        """Keep the index: dropping it would slow down other people's queries."""
+
+    def _existing(
+        self, connection: BaseDatabaseWrapper, table: str, index: str = ""
+    ) -> tuple[str, bool | None]:
+        """Return the name of the index for a statement, and whether it is valid; None: there is none."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT indexrelid::regclass::text, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+                " WHERE indrelid = to_regclass(%s) AND relname = %s",
+                [table, index or self.index.name],
+            )
+            return cursor.fetchone() or ("", None)
+
+
+def _note(connection: BaseDatabaseWrapper, table: str, index: str) -> None:
+    """Record the index before it exists, so that uninstall also finds a half-built one."""
+    on = attachment.relation(connection, table)
+    attachment.note(connection, Kind.INDEX, f"{on}.{index}", {"table": on, "index": index})
+
+
+def _contract_table(name: str) -> mapping.Table:
+    """Return the table; only contract tables have indexes of this kind."""
+    return next(table for table in mapping.current().tables if name in {table.contract, table.sql})
+
+
+def _definition(index: Index, table: mapping.Table) -> str | None:
+    """Return the columns and the condition of the index for this database; None where it can't be of use."""
+    columns = []
+    for name, order in index.fields_orders:
+        if name in table.absent_columns and name != "updated_at":
+            return None
+        read = table.read(name)
+        columns.append(f"{read if read == table.sql_column(name) else f'({read})'} {order}".rstrip())
+    condition = f" WHERE {_condition(index.condition, table)}" if index.condition else ""
+    return f"({', '.join(columns)}){condition}"
+
+
+def _partitions(connection: BaseDatabaseWrapper, table: str) -> list[tuple[int, str]]:
+    """Return the partitions of a partitioned table that hold rows, each with its name for a statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relid::oid::bigint, relid::regclass::text FROM pg_partition_tree(to_regclass(%s)) WHERE isleaf"
+            "   AND (SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)) = 'p' ORDER BY 1",
+            [table, table],
+        )
+        return list(cursor.fetchall())
+
+
+def _condition(condition: Any, table: mapping.Table) -> str:
+    """Return the condition of a partial index: the few kinds that there are."""
+    [(name, value)] = condition.children
+    if name == "status" and isinstance(table, mapping.Jobs):
+        return table.is_status(value)
+    return f"{table.sql_column(name.removesuffix('__isnull'))} IS {'' if value else 'NOT '}NULL"
