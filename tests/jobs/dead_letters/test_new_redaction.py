@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -17,7 +19,7 @@ from alerts.models import Alert, Notification
 from jobs.bulk import freezing
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import check, origins, titles
-from jobs.models import BulkOperation, DeadLetter, FailureGroup
+from jobs.models import BulkMember, BulkOperation, DeadLetter, FailureGroup
 from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit import audit, redaction_version
 from opsconsole.kit.redaction_version import NOT_READ_AGAIN
@@ -176,3 +178,53 @@ def test_check_reads_titles_again_and_leaves_those_of_jobs(account: Account, set
     assert {each.title_of for each in FailureGroup.objects.filter(letters__in=made)} == {
         redaction_version.current()
     }
+
+
+def test_upgrade_renames_what_was_stored_before() -> None:
+    titles_of = import_module("jobs.migrations.0018_titles_of_a_redaction")
+    facts_of = import_module("alerts.migrations.0013_facts_of_a_redaction")
+    rows = [
+        BulkOperation.objects.create(action="replay", scope=scope, query=query, actor="x")
+        for scope, query in (
+            (f"undecided letters with the failure: {SECRET}", "group=7"),
+            (f"state: Discarded, failure: {SECRET}, search: x", "state=discarded&group=71&q=x"),
+            ("search: failure: x", "q=failure%3A+x"),
+        )
+    ]
+    sentences = [
+        f"It was on its way to {SECRET}, which is no queue of the console: send it there again.",
+        f"SNS could not deliver it to a subscriber of {SECRET}, and the message does not say to which: publish it again.",
+        "It is already being replayed.",
+    ]
+    rows[0].members.bulk_create(
+        BulkMember(operation=rows[0], subject="x", sentence=each) for each in sentences
+    )
+    alert = Alert.objects.create(
+        fingerprint="x", severity="info", title="x", facts=[["Newest failures", SECRET], ["Coverage", "all"]]
+    )
+    with connection.cursor() as cursor:
+        for statement in (
+            titles_of.NO_TITLE_IN_SCOPE,
+            titles_of.NO_ADDRESSEE_IN_SENTENCE,
+            *2 * [facts_of.OF_AN_UNKNOWN_REDACTION.format(table="alerts")],
+        ):
+            cursor.execute(statement)
+
+    assert [row.scope for row in BulkOperation.objects.order_by("pk")] == [
+        "dead letters of failure group 7",
+        "dead letters of failure group 71",
+        "search: failure: x",
+    ]
+    now = [member.sentence for member in rows[0].members.order_by("pk")]
+    named = "a target (see “Not delivered to” on its page)"
+    assert now == [
+        f"It was on its way to {named}, which is no queue of the console: send it there again.",
+        f"SNS could not deliver it to a subscriber of {named}, and the message does not say to which: publish it again.",
+        "It is already being replayed.",
+    ]
+    alert.refresh_from_db()
+    assert alert.facts == [["Newest failures", SECRET, ""], ["Coverage", "all"]]
+    with connection.cursor() as cursor:
+        cursor.execute(facts_of.AS_BEFORE.format(table="alerts"))
+    alert.refresh_from_db()
+    assert alert.facts == [["Newest failures", SECRET], ["Coverage", "all"]]
