@@ -13,11 +13,12 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
-from django.db import connection, transaction
+from django.db import ProgrammingError, connection, transaction
 
 from opsconsole.kit import audit
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.errors import first_line
 from opsconsole.seals import chain, exported, rows, sealer
 
 PAGE = 2_000
@@ -47,12 +48,18 @@ def write(folder: Path) -> str:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             counts = {source: _write(folder / name, _lines(source)) for source, name in NAMES.items()}
             seals = _write(folder / exported.SEALS, _seals())
+    except ProgrammingError as error:
+        raise CommandError(
+            f"The export failed: {first_line(error)}. Nothing was uninstalled. If the database lacks migrations of this version, run "
+            "migrate first."
+        ) from error
     except OSError as error:
         raise CommandError(f"The export to {folder} failed: {error}. Nothing was uninstalled.") from error
     newest = chain.newest()
     return (
         f"Exported {exactly(counts[AuditSeal.Source.TIMELINE], 'event')} of the timeline, "
-        f"{exactly(counts[AuditSeal.Source.AUDIT], 'line')} of the audit and {exactly(seals, 'seal')} to {folder}. "
+        f"{exactly(counts[AuditSeal.Source.AUDIT], 'line')} of the audit, what was decided about bulk operations and dead letters, "
+        f"and {exactly(seals, 'seal')} to {folder}. "
         + (f"The newest seal is {newest.number}:{newest.hash}." if newest else "Nothing was ever sealed.")
     )
 

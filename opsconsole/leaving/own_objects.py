@@ -33,6 +33,10 @@ _SHARED_TRIGGERS = """
 SELECT quote_ident(tgname), tgrelid::regclass::text FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
  WHERE tgrelid = ANY (%s::regclass[]) AND NOT tgisinternal AND starts_with(proname, 'opsconsole_') ORDER BY 1
 """
+_SHARED_FUNCTIONS = """
+SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+ WHERE tgrelid = ANY (%s::regclass[]) AND NOT tgisinternal AND starts_with(proname, 'opsconsole_') ORDER BY 1
+"""
 _SHARED_INDEXES = """
 SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
  WHERE indrelid = ANY (%s::regclass[]) AND starts_with(relname, 'opsconsole_') ORDER BY 1
@@ -117,6 +121,10 @@ def shared_triggers(tables: Sequence[str]) -> list[str]:
     return [
         f"DROP TRIGGER {name} ON {table}" for name, table in catalog.rows(_SHARED_TRIGGERS, [list(tables)])
     ]
+
+
+def shared_functions(tables: Sequence[str]) -> list[str]:
+    return [name for (name,) in catalog.rows(_SHARED_FUNCTIONS, [list(tables)])]
 
 
 def shared_indexes(tables: Sequence[str]) -> list[str]:

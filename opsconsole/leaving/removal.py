@@ -87,11 +87,12 @@ def drop_own(plan: Plan) -> list[str]:
 
     def change() -> None:
         kept.clear()
+        functions = own_objects.shared_functions(plan.own.shared_tables)
         _leave_shared_tables(plan)
-        functions = own_tables.functions(plan.own.place, plan.own.tables)
+        functions += own_tables.functions(plan.own.place, plan.own.tables)
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE {', '.join(plan.own.tables)}")
-            for routine in functions:
+            for routine in sorted({*functions}):
                 cursor.execute(f"DROP FUNCTION {routine}")
             for schema in plan.own.schemas:
                 if left := own_objects.left_in(schema):

@@ -3,61 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from opsconsole.kit.audit_models import AuditSeal
+from opsconsole.kit.counting import exactly
 from opsconsole.seals import verification
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.id_ranges import Range
-from opsconsole.seals.rows import SealedRow
+from opsconsole.seals.rows import TABLES, SealedRow
 from opsconsole.seals.verification import Report
 
 SEALS = "seals.jsonl"
+_COLUMN = re.compile(r"(?:entry|detail)\.(\w+)")
 
 
 class ExportFile(NamedTuple):
-    """A file of rows. ``columns`` are the sealed texts, in the order of ``opsconsole.seals.rows.TABLES``."""
+    """A file of rows. ``columns`` are the names of the sealed texts, in their order."""
 
     name: str
     columns: tuple[str, ...]
 
 
-FILES = {
-    AuditSeal.Source.AUDIT: ExportFile(
-        "audit.jsonl",
-        (
-            *("id", "action_time", "user_id", "content_type_id", "object_id", "object_repr", "action_flag"),
-            *("change_message", "reason", "result", "actor"),
-        ),
-    ),
-    AuditSeal.Source.TIMELINE: ExportFile(
-        "timeline.jsonl",
-        ("id", "at", "job_id", "kind", "run_epoch", "actor", "user_id", "reason", "details"),
-    ),
-    AuditSeal.Source.BULK: ExportFile(
-        "bulk_events.jsonl", ("id", "at", "operation_id", "kind", "actor", "user_id", "reason")
-    ),
-    AuditSeal.Source.LETTERS: ExportFile(
-        "letter_ledger.jsonl",
-        (
-            *(
-                "id",
-                "wanted_at",
-                "letter_id",
-                "action",
-                "actor",
-                "user_id",
-                "reason",
-                "from_copy",
-                "edited_body",
-            ),
-            "job_epoch",
-        ),
-    ),
-}
+def _file(source: AuditSeal.Source) -> ExportFile:
+    names = [_COLUMN.search(expression) for expression in TABLES[source].columns]
+    return ExportFile(f"{source.value}.jsonl", tuple(name[1] for name in names if name))
+
+
+FILES = {source: _file(source) for source in TABLES}
 
 
 class Rows:
@@ -67,6 +43,7 @@ class Rows:
         self.file = file
         self.columns = columns
         self.size = file.seek(0, 2)
+        self.read_count = 0
 
     def read(self, _source: str, ranges: Sequence[Range], page: int) -> Iterator[list[SealedRow]]:
         """Yield the rows in these ascending ranges in pages, as ``opsconsole.seals.rows.read_all`` does."""
@@ -78,10 +55,15 @@ class Rows:
                 if row.id > last:
                     break
                 rows.append(row)
+                self.read_count += 1
                 if len(rows) == page:
                     yield rows
                     rows = []
         yield rows
+
+    def count(self) -> int:
+        self.file.seek(0)
+        return sum(1 for _ in self.file)
 
     def _row(self, line: bytes) -> SealedRow:
         told: dict[str, Any] = json.loads(line)
@@ -125,6 +107,11 @@ def verify(folder: Path, *, anchor: str = "") -> Report:
                 verification.check_rows(report, seal, sources[AuditSeal.Source(seal.source)].read)
             report.newest = seal
             wanted = "" if seal.hash == wanted else wanted
+        for source, rows in sources.items():
+            if (unsealed := rows.count() - rows.read_count) > 0:
+                report.add(
+                    "inserted", 0, f"No seal covers {exactly(unsealed, 'line')} of {FILES[source].name}."
+                )
     if wanted:
         report.add("anchor missing", 0, "The seal that was kept elsewhere is not among the exported ones.")
     return report

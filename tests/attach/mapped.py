@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from tests import databases
+from tests import databases, dumps
 from tests.databases import Database
 
 # Nothing answers there.
@@ -87,10 +87,11 @@ INSERT INTO "ApiCall" (caller, path, verb, "calledAt") VALUES ('k', '/', 'GET', 
 
 @dataclass(frozen=True)
 class Mapped:
-    """A database and the file that maps it."""
+    """A database and the file that maps it. ``before``: its schema before the console was attached."""
 
     database: Database
     file: Path
+    before: list[str]
 
     def manage(self, *words: str, **environment: str) -> str:
         """Run a command of the console there; return what it printed."""
@@ -99,6 +100,11 @@ class Mapped:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def leave(self) -> None:
+        """Uninstall the console, and check that nothing of it is left."""
+        self.manage("uninstall", "--yes")
+        assert dumps.schema(self.database) == self.before
 
     def run(self, program: str) -> str:
         """Run Python code there, as ``manage.py shell`` does."""
@@ -113,7 +119,7 @@ def mapped(folder: Path, mapping: str, tables: str) -> Iterator[Mapped]:
         database.sql(tables)
         file = folder / "mapping.toml"
         file.write_text(mapping)
-        there = Mapped(database, file)
+        there = Mapped(database, file, dumps.schema(database))
         there.manage("migrate", "-v0")
         yield there
     finally:

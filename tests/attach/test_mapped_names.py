@@ -165,3 +165,8 @@ def test_nothing_is_created_beside_the_mapped_tables(there: Mapped) -> None:
 
 def test_models_are_as_the_migrations_left_them(there: Mapped) -> None:
     there.manage("makemigrations", "--check", "--dry-run")
+
+
+def test_uninstall_leaves_nothing(there: Mapped) -> None:
+    """It comes last: the console is gone afterwards."""
+    there.leave()

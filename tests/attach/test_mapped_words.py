@@ -192,3 +192,8 @@ except NoWord as error:
     finally:
         there.file.write_text(MAPPING)
     assert said.strip() == ("This database has no word for 'failed' in jobs.status. Nothing was changed.")
+
+
+def test_uninstall_leaves_nothing(there: Mapped) -> None:
+    """It comes last: the console is gone afterwards."""
+    there.leave()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import IntegrityError, InternalError, NotSupportedError, ProgrammingError, connection
 
 from opsconsole import database_roles
 from opsconsole.kit import commands
+from opsconsole.kit.errors import first_line
 from opsconsole.leaving import derivation, export, objections, removal, sessions
 from opsconsole.leaving import plan as plans
 from opsconsole.leaving.plan import Plan
@@ -63,12 +64,21 @@ class Command(BaseCommand):
         refused = removal.give_settings_back(plan)
         connection.close()
         with database_roles.as_owner():
-            removal.leave_contract_tables(plan, self._say)
-            for sentence in removal.drop_own(plan):
-                self._say(sentence)
+            self._remove(plan)
         self._say("The console has left this database.")
         for statement in refused:
             self.stderr.write(f"The database refused this statement. Run it as a role that may: {statement};")
+
+    def _remove(self, plan: Plan) -> None:
+        try:
+            removal.leave_contract_tables(plan, self._say)
+            for sentence in removal.drop_own(plan):
+                self._say(sentence)
+        except (ProgrammingError, InternalError, IntegrityError, NotSupportedError) as error:
+            raise CommandError(
+                f"The database refused a step: {first_line(error)}. What was done before stays done. Once the reason is gone, run "
+                "uninstall again: it goes on there."
+            ) from error
 
     def _plan(self, drop_created: bool) -> Plan | None:  # noqa: FBT001 - an option
         return plans.find(self.role, drop_created=drop_created)

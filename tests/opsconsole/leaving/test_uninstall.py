@@ -20,8 +20,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from opsconsole.kit import kept_functions
+from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.leaving import removal
-from tests import dumps
+from opsconsole.seals import exported
+from tests import databases, dumps
 from tests.databases import REPOSITORY, Database
 from tests.waiting import wait_until
 
@@ -251,8 +253,15 @@ def _export_is_verifiable(installed: Installed, verifying: list[str], folder: Pa
     ]
     audit = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
     assert audit[-1]["change_message"].startswith("Uninstalled the console.")
+    with (folder / "letters.jsonl").open("a") as file:
+        file.write(
+            json.dumps({"id": "1"} | dict.fromkeys(exported.FILES[AuditSeal.Source.LETTERS].columns[1:]))
+            + "\n"
+        )
     events[1_700] = events[1_700].replace("event 1701", "event 1702")
     (folder / "timeline.jsonl").write_text("\n".join(events) + "\n")
+    report = exported.verify(folder, anchor="1:00")
+    assert [each.kind for each in report.breaks] == ["altered", "inserted", "anchor missing"]
     with pytest.raises(SystemExit):
         installed.call(*verifying)
 
@@ -268,14 +277,31 @@ def _attach_again(installed: Installed) -> None:
     )
     assert theirs.sql("SELECT mode, cutoff FROM public.recovery_control") == [("observe", None)]
     assert theirs.value("SELECT count(*) FROM public.job_events") == 0
-    theirs.sql("INSERT INTO public.django_migrations (app, name, applied) VALUES ('shop', '0001', now())")
-    planned = installed.call("uninstall", "--dry-run")
-    assert "Another Django project uses the same django_migrations." in planned
-    assert "public.auth_user" in planned.rpartition("Another Django project")[2]
-    theirs.sql("DELETE FROM public.django_migrations WHERE app = 'shop'")
+    _leaves_what_another_project_uses(installed)
 
     assert "The table app.rate_limit_requests, which the console created, is dropped." in installed.call(
         "uninstall", "--yes"
     )
 
     assert dumps.schema(theirs) == before
+
+
+def _leaves_what_another_project_uses(installed: Installed) -> None:
+    """Uninstall from a copy of the database, in which another Django project has the same history of migrations."""
+    theirs = installed.database
+    copy = Database(theirs.server, f"{theirs.name}_copy")
+    Database(theirs.server, "postgres").sql(f'CREATE DATABASE "{copy.name}" TEMPLATE "{theirs.name}"')
+    try:
+        copy.sql(
+            f'ALTER DATABASE "{copy.name}" SET search_path = app, public;'
+            "INSERT INTO public.django_migrations (app, name, applied) VALUES ('shop', '0001', now())"
+        )
+        said = replace(installed, database=copy).call("uninstall", "--yes")
+        assert "Another Django project uses the same django_migrations." in said
+        left = dumps.schema(copy)
+        assert "CREATE TABLE public.auth_user (" in left
+        assert not [line for line in left if "opsconsole" in line or "sweeps" in line]
+        apps = copy.sql("SELECT DISTINCT app FROM public.django_migrations")
+        assert ("shop",) in apps and not {("jobs",), ("alerts",), ("ratelimits",), ("opsconsole",)} & {*apps}
+    finally:
+        databases.drop(copy)
