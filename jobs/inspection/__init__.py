@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
-from jobs.inspection import access, catalog, grants, names, partitions, server, shape, statuses, workers
+from jobs.inspection import (
+    access,
+    catalog,
+    grants,
+    names,
+    obstacles,
+    partitions,
+    server,
+    shape,
+    statuses,
+    workers,
+)
 from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
 from jobs.models.columns import column
@@ -72,6 +83,7 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
     if table is None:
         return
     yield from access.inspect(contract, table, attached=attached)
+    yield from obstacles.inspect(contract, table, attached=attached)
     yield from grants.inspect(contract, table)
     if contract is JOBS and column("jobs.status") in table.columns:
         yield from statuses.inspect(table)

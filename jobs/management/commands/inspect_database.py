@@ -10,13 +10,16 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from jobs.inspection import Finding, blockers, inspect_database
+from jobs.inspection.proof import prove
 from jobs.inspection.proposal import Proposal, propose_mapping, render, unsupported
+from opsconsole.kit import schema_version
 
 
 class Command(BaseCommand):
     help = (
         "Report whether the console fits this database: what is missing or has another type, and what to do. "
-        "Changes nothing. Exit code 1: a person must act before migrate."
+        "Where migrate has run, the console's statements are tried on a job and undone. Changes nothing. "
+        "Exit code 1: a person must act first."
     )
     requires_system_checks = ()
 
@@ -28,11 +31,19 @@ class Command(BaseCommand):
             help="print a file for OPSCONSOLE_MAPPING instead, made of the catalogue and a sample of rows. Exit code 1: none fits",
         )
 
+        parser.add_argument(
+            "--yes-run-triggers",
+            action="store_true",
+            help="try the console's statements on a job although triggers of yours might act outside the transaction, which is undone",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         if options["propose"]:
             self._propose(as_json=options["json"])
             return
         findings = inspect_database()
+        if not blockers(findings) and not schema_version.is_behind():
+            findings += prove(run_triggers=options["yes_run_triggers"])
         self.stdout.write(_as_json(findings) if options["json"] else _as_text(findings))
         if blockers(findings):
             sys.exit(1)
@@ -73,10 +84,22 @@ def _as_text(findings: list[Finding]) -> str:
     lines = [line for finding in findings for line in _lines(finding)]
     stops = len(blockers(findings))
     if stops:
-        lines.append(f"\n{stops} of these must be resolved before migrate.")
+        lines.append(f"\n{stops} of these must be resolved first.")
     else:
-        lines.append("\nThe console fits this database.")
+        lines.append(f"\n{_verdict({finding.id for finding in findings})}")
     return "\n".join(lines)
+
+
+def _verdict(kinds: set[str]) -> str:
+    """Return the last sentence where nothing stands in the way: that it fits is only said where it was tried."""
+    if "proved" in kinds:
+        return "The console fits this database."
+    if "not-proved" in kinds:
+        return "Nothing was found that does not fit, but the console's statements were not tried on a job: see not-proved."
+    return (
+        "Nothing stands in the way of migrate. Run inspect_database again after it: "
+        "then the console's statements are tried on a job."
+    )
 
 
 def _lines(finding: Finding) -> list[str]:

@@ -1,0 +1,183 @@
+"""The proof that the console fits: its own statements on a real row, all of them undone.
+
+The catalogue can't tell what a trigger does with a row. So the statements of a claim, a completion, a failure, a recovery
+and a quarantine run on a job that nobody else has locked, with all constraints immediate, in a transaction that is undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from django.db import Error, connection, transaction
+
+from jobs.inspection import catalog, trigger_reach
+from jobs.inspection.finding import Finding, Severity
+from jobs.models import Job, Status
+from jobs.models.columns import HEARTBEATS, JOBS
+from jobs.recovery import rescue
+from jobs.recovery.decision import Decision, SweepAction, Why
+from jobs.runs import lifecycle, statements
+from jobs.runs.evidence import RecoverableRun
+from jobs.runs.heartbeats import Worker
+from jobs.runs.lifecycle import Failure, Run
+from jobs.runs.restart import restart_in_statement
+from opsconsole.kit import own_schema, round_trip, row_locks
+from opsconsole.kit.errors import first_line
+
+WORKER = Worker("opsconsole-inspection")
+ASK = "--yes-run-triggers"
+_TRIED_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change that is tried on the claimed run: what it is called, and the status that the row has afterwards."""
+
+    name: str
+    status: Status
+    change: Callable[[Run], bool]
+
+
+def prove(*, run_triggers: bool = False) -> list[Finding]:
+    """Return what the statements ran into. ``run_triggers``: also where triggers might act outside the transaction."""
+    reaching = (
+        [] if run_triggers else trigger_reach.reaching_outside([JOBS.sql, HEARTBEATS.sql], own_schema.name())
+    )
+    if reaching:
+        return [
+            Finding(
+                id="not-proved",
+                severity=Severity.WARNING,
+                subject="jobs",
+                found="the console's statements were not tried on a row, because "
+                f"{'; '.join(reaching)}: what it does outside might not be undone",
+                action=f"If that is harmless: python manage.py inspect_database {ASK}",
+            )
+        ]
+    with transaction.atomic():
+        findings = list(_tried())
+        transaction.set_rollback(True)
+    return findings
+
+
+def _tried() -> Iterator[Finding]:
+    row_locks.limit_transaction(timedelta(seconds=1), statement_timeout="5s")
+    job = _free_row()
+    if job is None:
+        yield Finding(
+            id="not-proved",
+            severity=Severity.INFO,
+            subject="jobs",
+            found="the console's statements were not tried, because there is no job that nobody has locked",
+            action="Run inspect_database again when there are jobs.",
+        )
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    refused = _try("requeue", job, lambda: _requeue(job), Status.PENDING)
+    if not refused:
+        run = Run(job.pk, job.run_epoch + 1, WORKER)
+        refused = _try("claim", job, lambda: _claim(run), Status.IN_PROGRESS)
+        if not refused:
+            refused = [finding for step in _STEPS for finding in _undone(step, job, run)]
+    yield from refused or [
+        Finding(
+            id="proved",
+            severity=Severity.OK,
+            subject="jobs",
+            found="requeue, claim, complete, fail, recovery and quarantine were run on a job, and undone",
+        )
+    ]
+
+
+def _free_row() -> Job | None:
+    """Lock one job that nobody else has locked: no program waits for more than these few statements."""
+    newest = Job.objects.only("id", "run_epoch").order_by("-created_at")[:_TRIED_ROWS]
+    keys = [job.pk for job in newest]
+    return row_locks.locked_if_free(Job.objects.only("id", "run_epoch").filter(pk__in=keys)).first()
+
+
+def _undone(step: Step, job: Job, run: Run) -> list[Finding]:
+    with transaction.atomic():
+        findings = _try(step.name, job, lambda: step.change(run), step.status)
+        transaction.set_rollback(True)
+    return findings
+
+
+def _try(name: str, job: Job, change: Callable[[], bool], status: Status) -> list[Finding]:
+    """Run one change; return a finding if the database refused it, ignored it or made something else of it."""
+    if JOBS.written(status) is None:
+        return []
+    try:
+        with transaction.atomic():
+            changed = change()
+            [(word,)] = catalog.rows(
+                f"SELECT {JOBS.sql_column('status')}::text FROM {JOBS.sql} WHERE {JOBS.sql_column('id')} = %s",
+                [job.pk],
+            )
+    except Error as error:
+        return [_refused(name, f"the database refuses it: {first_line(error)}")]
+    if not changed:
+        return [_refused(name, "no row was changed, as by a trigger that returns NULL")]
+    if word != JOBS.written(status):
+        return [_refused(name, f"afterwards the status is {word!r}, not {JOBS.written(status)!r}")]
+    return []
+
+
+def _refused(name: str, why: str) -> Finding:
+    return Finding(
+        id=f"refused-{name.replace(' ', '-')}",
+        severity=Severity.BLOCKER,
+        subject="jobs",
+        found=f"{name} was tried on a job and undone: {why}",
+        wanted="a row that the console can change",
+        action="Change the constraint, trigger or privilege that is named, and run inspect_database again.",
+    )
+
+
+def _requeue(job: Job) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {JOBS.sql} AS job SET {restart_in_statement('job')} WHERE {JOBS.sql_column('id', 'job')} = %s",
+            [job.pk],
+        )
+        return bool(cursor.rowcount == 1)
+
+
+def _claim(run: Run) -> bool:
+    """Run the statement of a claim itself: what follows a refused one is for workers."""
+    asked = {"redriven": False, "asked_before": False}
+    won, _ = round_trip.run(statements.CLAIM, run.parameters | asked)
+    return bool(won)
+
+
+def _decision(run: Run, action: SweepAction) -> Decision:
+    """Return what a sweep decides of a run that has been silent: no heartbeat is late enough to save this one."""
+    now = catalog.value("SELECT statement_timestamp()")
+    job = Job.objects.only("id", "run_epoch", "worker_id").get(pk=run.job_id)
+    vars(job).update(stale_before=now + timedelta(days=1), death_proven=False)
+    return Decision(
+        cast("RecoverableRun", job),
+        action,
+        Why.STALE,
+        None,
+        "Tried by inspect_database.",
+        now,
+        timedelta(0),
+        counted=True,
+    )
+
+
+_STEPS = (
+    Step("complete", Status.COMPLETED, lifecycle.complete),
+    Step("fail", Status.FAILED, lambda run: lifecycle.fail(run, "Tried.", retryable=False) is Failure.FAILED),
+    Step("recovery", Status.PENDING, lambda run: not rescue.requeue([_decision(run, SweepAction.REQUEUE)])),
+    Step(
+        "quarantine",
+        Status.QUARANTINED,
+        lambda run: not rescue.quarantine([_decision(run, SweepAction.QUARANTINE)]),
+    ),
+)

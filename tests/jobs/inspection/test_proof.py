@@ -1,0 +1,166 @@
+"""The verdict of ``inspect_database`` on real tables: obstacles in the catalogue, and what only running the statements shows."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from jobs.inspection import Finding, inspect_database, proof
+from tests.databases import CONTRACT, Database
+from tests.other_sessions import other_session
+
+NULL_TRIGGER = """
+CREATE FUNCTION ignore_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+CREATE TRIGGER ignores BEFORE UPDATE ON jobs FOR EACH ROW WHEN (NEW.status = '{status}') EXECUTE FUNCTION ignore_it();
+"""
+RAISING_TRIGGER = """
+CREATE FUNCTION refuse_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not like this'; END$$;
+CREATE TRIGGER refuses BEFORE UPDATE ON jobs FOR EACH ROW WHEN (NEW.status = '{status}') EXECUTE FUNCTION refuse_it();
+"""
+OTHER_WORD = """
+CREATE FUNCTION say_otherwise() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.status := 'busy'; RETURN NEW; END$$;
+CREATE TRIGGER changes BEFORE UPDATE ON jobs FOR EACH ROW WHEN (NEW.status = 'in_progress') EXECUTE FUNCTION say_otherwise();
+"""
+DEFERRED = """
+CREATE FUNCTION refuse_late() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+IF NEW.status = 'failed' THEN RAISE EXCEPTION 'too late'; END IF; RETURN NULL; END$$;
+CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_late();
+"""
+SEQUENCE = """
+SET LOCAL search_path = public, opsconsole;
+CREATE SEQUENCE "changes of jobs";
+CREATE FUNCTION counted() RETURNS bigint LANGUAGE sql AS $$SELECT nextval('"changes of jobs"')$$;
+CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM counted(); RETURN NEW; END$$;
+CREATE TRIGGER counts BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION count_it();
+"""
+
+
+@pytest.fixture
+def some_jobs(db: None) -> None:
+    change(
+        "INSERT INTO jobs (customer_id, package_size, status) SELECT 'acme', 5, word"
+        " FROM unnest(ARRAY['pending', 'in_progress', 'completed']) AS word"
+    )
+
+
+def change(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def only(findings: list[Finding], kind: str) -> Finding:
+    [finding] = [each for each in findings if each.id == kind]
+    return finding
+
+
+def rows() -> list[tuple[object, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT jobs::text FROM jobs UNION ALL SELECT worker_heartbeats::text FROM worker_heartbeats ORDER BY 1"
+        )
+        return list(cursor.fetchall())
+
+
+def test_statements_are_tried_and_leave_nothing_behind(some_jobs: None) -> None:
+    before = rows()
+
+    assert [finding.id for finding in proof.prove()] == ["proved"]
+    assert rows() == before
+
+
+def test_text_says_that_it_fits_only_after_the_trial(db: None) -> None:
+    before, after = StringIO(), StringIO()
+    call_command("inspect_database", stdout=before)
+    change("INSERT INTO jobs (customer_id, package_size) VALUES ('acme', 5)")
+    call_command("inspect_database", stdout=after)
+
+    assert "not tried on a job" in before.getvalue()
+    assert "The console fits this database." not in before.getvalue()
+    assert "The console fits this database." in after.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind", "said"),
+    [
+        (NULL_TRIGGER.format(status="completed"), "refused-complete", "a trigger that returns NULL"),
+        (NULL_TRIGGER.format(status="in_progress"), "refused-claim", "a trigger that returns NULL"),
+        (RAISING_TRIGGER.format(status="pending"), "refused-requeue", "not like this"),
+        (RAISING_TRIGGER.format(status="quarantined"), "refused-quarantine", "not like this"),
+        (OTHER_WORD, "refused-claim", "the status is 'busy'"),
+        (DEFERRED, "refused-fail", "too late"),
+        ("ALTER TABLE jobs ADD CHECK (status <> 'pending' OR error_message IS NULL)", "refused-recovery", "check"),
+        ("ALTER TABLE jobs ADD CONSTRAINT short CHECK (length(worker_id) < 5)", "refused-claim", "short"),
+        ("CREATE RULE quiet AS ON UPDATE TO jobs WHERE NEW.status = 'completed' DO INSTEAD NOTHING", "refused-claim", "RETURNING"),
+    ],
+)  # fmt: skip
+def test_what_only_a_trial_shows_is_a_blocker(some_jobs: None, sql: str, kind: str, said: str) -> None:
+    change(sql)
+
+    finding = only(proof.prove(), kind)
+    assert finding.severity == "blocker"
+    assert said in finding.found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job_that_another_transaction_has_locked_is_passed_over() -> None:
+    change("INSERT INTO jobs (customer_id, package_size) VALUES ('acme', 5)")
+    with other_session() as other:
+        other.execute("SET search_path = opsconsole, public")
+        other.execute("SELECT FROM jobs FOR UPDATE")
+        assert [finding.id for finding in proof.prove()] == ["not-proved"]
+    assert [finding.id for finding in proof.prove()] == ["proved"]
+
+
+def test_trigger_that_may_act_outside_is_asked_about_first(some_jobs: None) -> None:
+    change(SEQUENCE)
+
+    finding = only(proof.prove(), "not-proved")
+    assert "the trigger counts of jobs runs counted, which uses nextval" in finding.found
+    assert "--yes-run-triggers" in finding.action
+    with connection.cursor() as cursor:
+        cursor.execute('SELECT is_called FROM "changes of jobs"')
+        assert cursor.fetchone() == (False,)
+    assert [finding.id for finding in proof.prove(run_triggers=True)] == ["proved"]
+
+
+def test_rule_is_found_and_its_advice_removes_it(some_jobs: None) -> None:
+    change('CREATE RULE "Do not touch" AS ON UPDATE TO jobs DO INSTEAD NOTHING')
+
+    finding = only(inspect_database(), "rule")
+    assert finding.severity == "blocker"
+    change(finding.action)
+    assert "rule" not in {each.id for each in inspect_database()}
+
+
+def test_generated_column_is_found_and_its_advice_removes_it(some_jobs: None) -> None:
+    change("ALTER TABLE jobs DROP COLUMN error_message; "
+           "ALTER TABLE jobs ADD error_message text GENERATED ALWAYS AS (customer_id || '!') STORED")  # fmt: skip
+
+    finding = only(inspect_database(), "column-generated")
+    assert (finding.severity, finding.subject) == ("blocker", "jobs.error_message")
+    change(finding.action.partition(";")[0])
+    assert "column-generated" not in {each.id for each in inspect_database()}
+
+
+def test_partition_in_place_of_its_table_is_found(some_jobs: None) -> None:
+    change("""ALTER TABLE jobs RENAME TO "Jobs of July";
+              CREATE TABLE "All Jobs" (LIKE "Jobs of July") PARTITION BY LIST (queue);
+              ALTER TABLE "All Jobs" ATTACH PARTITION "Jobs of July" DEFAULT;
+              ALTER TABLE "Jobs of July" RENAME TO jobs""")  # fmt: skip
+
+    finding = only(inspect_database(), "table-partition")
+    assert finding.severity == "blocker"
+    assert 'is a partition of "All Jobs"' in finding.found
+
+
+def test_publication_names_the_columns_for_subscribers_before_migrate(theirs: Database) -> None:
+    theirs.sql(CONTRACT + 'CREATE PUBLICATION "Ware House" FOR TABLE jobs')
+    finding = next(each for each in theirs.inspect()[1] if each["id"] == "publication")
+    assert '"Ware House"' in finding["found"]
+
+    theirs.sql(finding["action"].partition("migrate: ")[2])
+
+    assert "publication" not in {each["id"] for each in theirs.inspect()[1]}
