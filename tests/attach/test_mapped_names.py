@@ -135,6 +135,15 @@ for page in ["jobs/workerheartbeat/", "jobs/outbox/", "jobs/sweep/", ""]:
     assert client.get(f"/admin/{page}", secure=True).status_code == 200, page
 assert resolve(f"/api/jobs/{stale.pk}/claim").kwargs == {"job_id": stale.pk}
 assert parse_body(f'{{"job_id": "{stale.pk}", "customer_id": "c"}}', 1000).job_id == stale.pk
+
+# The indexes serve the questions as they are asked, by querysets and by statements that read the contract's rows.
+from jobs.models.columns import JOBS
+with connection.cursor() as cursor:
+    cursor.execute("SET enable_seqscan = off")
+    running = f"SELECT id FROM {JOBS.rows} AS job WHERE {JOBS.is_status('in_progress', of='job')} AND job.updated_at < now()"
+    cursor.execute(f"EXPLAIN {running} ORDER BY job.updated_at LIMIT 1")
+    assert "Index Scan using opsconsole_jobs_running_idx" in str(cursor.fetchall())
+assert "opsconsole_jobs_running_idx" in Job.objects.old_enough().explain()
 print("lived")
 """
 

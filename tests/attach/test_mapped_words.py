@@ -130,6 +130,15 @@ again = act(JobAction.REQUEUE, stale)
 assert (again.status, again.recovery_count, word(stale)) == ("pending", 0, "queued")
 act(JobAction.CANCEL, stale)
 assert word(stale) == "failed"
+
+# The indexes serve the questions as they are asked, by querysets and by statements that read the contract's rows.
+from jobs.models.columns import JOBS
+with connection.cursor() as cursor:
+    cursor.execute("SET enable_seqscan = off")
+    running = f"SELECT id FROM {JOBS.rows} AS job WHERE {JOBS.is_status('in_progress', of='job')} AND job.updated_at < now()"
+    cursor.execute(f"EXPLAIN {running} ORDER BY job.updated_at LIMIT 1")
+    assert "Index Scan using opsconsole_jobs_running_idx" in str(cursor.fetchall())
+assert "opsconsole_jobs_running_idx" in Job.objects.old_enough().explain()
 print("lived")
 """
 
