@@ -27,6 +27,7 @@ def measure_pages(cluster: Cluster, rows: int, times: int) -> Turns:
     urls = {COLUMNS: cluster.create("pages_columns")}
     ours.use(urls[COLUMNS])
     client = pages_asked.prepare()
+    client.defaults["SERVER_NAME"] = "localhost"
     pages_data.fill(urls[COLUMNS], rows, queue=QUEUE, peers=False)
     connection.close()
     urls[FACTS] = cluster.url("pages_facts")

@@ -3,6 +3,9 @@
 Others' table has the columns of the contract only. A view named ``jobs``, first on the search path, joins both tables, so
 that everything that the console reads runs unchanged. What it writes is written here for two rows: others' row is locked
 first, then a statement with a snapshot of its own reads both, and changes both.
+
+A row exists from a job's first claim to its completion, when the timeline has all of it, and for ever where it names a queue
+or holds a payload. With a row per job for ever, PostgreSQL read the whole table for each question about all running jobs.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from jobs.models import Status
 from jobs.recovery import rescue, stale_pages
 from jobs.runs import fence, lifecycle, statements
 from jobs.runs.restart import new_deadline_in_statement
+from jobs.runs.worker_ids import TAKEN
 from opsconsole.kit import round_trip, row_locks
 from opsconsole.kit.round_trip import Rows
 
@@ -33,8 +37,9 @@ INSERT INTO opsconsole.job_facts
 SELECT id, nullif(queue, 'default'), run_epoch, claimed_epoch, recovery_count, attempts, not_before, deadline_at, worker_id,
        claimed_by_key, nullif(payload, '{}')
   FROM jobs_before
- WHERE queue <> 'default' OR run_epoch <> 1 OR claimed_epoch IS NOT NULL OR recovery_count <> 0 OR attempts <> 0
-    OR not_before IS NOT NULL OR deadline_at IS NOT NULL OR worker_id IS NOT NULL OR payload <> '{}'
+ WHERE queue <> 'default' OR payload <> '{}' OR status <> 'completed' AND (
+       run_epoch <> 1 OR claimed_epoch IS NOT NULL OR recovery_count <> 0 OR attempts <> 0
+       OR not_before IS NOT NULL OR deadline_at IS NOT NULL OR worker_id IS NOT NULL)
  ORDER BY created_at;
 ALTER TABLE opsconsole.job_facts ADD PRIMARY KEY (job_id);
 CREATE INDEX job_facts_queue_idx ON opsconsole.job_facts (queue) WHERE queue IS NOT NULL;
@@ -77,8 +82,7 @@ def split(url: str) -> None:
 # --- the sweep ---
 
 # That nobody changed the row since the page was read shows in its own time; the epoch is read again when it is held.
-_HELD_BEFORE = "FROM jobs AS job\n      JOIN page ON job.id = page.pk AND job.run_epoch = page.run_epoch AND job.updated_at"
-_HELD = "FROM public.jobs AS job\n      JOIN page ON job.id = page.pk AND job.updated_at"
+_SAME_EPOCH = " AND job.run_epoch = page.run_epoch"
 
 _WANTED, _REST = rescue._TAKE.split("), taken AS (")[0], rescue._TAKE.split("), told AS (")[1]
 _REQUEUE = f"""{_WANTED}), current AS MATERIALIZED (
@@ -107,8 +111,7 @@ _REQUEUE = f"""{_WANTED}), current AS MATERIALIZED (
 
 # --- what workers report ---
 
-_LOCK_BEFORE = f"SELECT FROM jobs WHERE id = %(job_id)s {row_locks.in_statement()};"
-_LOCK = _LOCK_BEFORE.replace("FROM jobs", "FROM public.jobs")
+_LOCK = f"SELECT FROM public.jobs WHERE id = %(job_id)s {row_locks.in_statement()};"
 _MINE, _CLAIM_REST = statements.CLAIM.split("), mine AS (")[1].split("), won AS (")
 
 _CLAIM = f"""
@@ -118,6 +121,7 @@ WITH before AS MATERIALIZED (
      WHERE id = %(job_id)s AND run_epoch = coalesce(%(epoch)s, run_epoch)
        AND (status = 'pending' AND coalesce(not_before, statement_timestamp()) <= statement_timestamp()
             OR %(redriven)s AND status IN ('failed', 'quarantined'))
+       AND NOT {TAKEN}
 ), theirs AS (
     UPDATE public.jobs AS job
        SET status = 'in_progress', started_at = statement_timestamp(), completed_at = NULL,
@@ -148,17 +152,20 @@ WITH ended AS (
            error_message = NULL
      WHERE id = (SELECT id FROM jobs WHERE {_THIS_RUN}) AND status = 'in_progress'
     RETURNING id
+), settled AS (
+    DELETE FROM job_facts USING ended WHERE job_id = ended.id AND queue IS NULL AND payload IS NULL
 ), answer AS ({statements.COMPLETE.split("), answer AS (")[1]}"""
 
 
 @contextmanager
 def two_tables() -> Iterator[None]:
     """Let the console's duties write this layout, for the statements that are measured."""
-    page = stale_pages._PAGE.replace(_HELD_BEFORE, _HELD)
-    assert page != stale_pages._PAGE
+    found, held = stale_pages._PAGE.split("), held AS (")
+    assert _SAME_EPOCH in held
+    held = held.replace(_SAME_EPOCH, "").replace("FROM {jobs} AS job", "FROM public.jobs AS job")
     with ExitStack() as stack:
         for module, name, statement in (
-            (stale_pages, "_PAGE", page),
+            (stale_pages, "_PAGE", f"{found}), held AS ({held}"),
             (rescue, "_TAKE", _REQUEUE),
             (statements, "CLAIM", _CLAIM),
             (statements, "COMPLETE", _COMPLETE),

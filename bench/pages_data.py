@@ -59,7 +59,7 @@ def fill(url: str, rows: int, *, queue: str = "'default'", peers: bool = True) -
         connection.execute("SET synchronous_commit = off")
         connection.execute(_jobs(1, rows, rows, queue))
         for statement in REST:
-            if not peers and "procrastinate" in statement:
+            if not peers and ("procrastinate" in statement or "django_q_task" in statement):
                 continue
             connection.execute(statement.format(rows=rows, apart=APART))
         connection.execute("VACUUM (ANALYZE)")

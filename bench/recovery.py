@@ -35,11 +35,11 @@ def main() -> None:
         print(report.table(shape, cluster.version, results))
 
 
-def set_up_django(cluster: Cluster) -> None:
+def set_up_django(cluster: Cluster, environment: str = "production") -> None:
     """Set up the console on this server, with a queue that sends nothing over a network."""
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "opsconsole.settings",
-        "OPSCONSOLE_ENV": "production",
+        "OPSCONSOLE_ENV": environment,
         "DATABASE_URL": cluster.url("ours"),
         "SQS_QUEUE_URL": QUEUE_URL,
         "AWS_ACCESS_KEY_ID": "bench",
