@@ -85,7 +85,7 @@ bom: .venv-supply/installed ## write a bill of materials of what the console run
 	.venv-supply/bin/cyclonedx-py requirements --output-reproducible --output-file dist/bom.json requirements.lock
 
 audit: .venv-supply/installed ## ask PyPI whether a package that the console runs on has a known vulnerability (needs the internet)
-	.venv-supply/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+	.venv-supply/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 dist: .venv/installed ## build the wheel and the source archive in dist/
 	rm -rf dist

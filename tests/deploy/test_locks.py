@@ -99,3 +99,9 @@ def test_everything_is_installed_from_locks() -> None:
         for line in installs:
             # The next versions of Python and Django are tried with whatever fits them.
             assert "--require-hashes" in line or ".venv-next" in line or "$(NEXT_DJANGO)" in line, line
+
+
+def test_audit_of_packages_fails_where_it_can_not_ask() -> None:
+    """Without --strict, pip-audit skips what it can't look up, says "No known vulnerabilities found" and ends with 0."""
+    [line] = re.findall(r"^\t.*pip-audit .*$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert {"--strict", "--require-hashes", "--disable-pip"} <= set(line.split())
