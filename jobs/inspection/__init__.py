@@ -13,6 +13,7 @@ from jobs.inspection import (
     names,
     obstacles,
     partitions,
+    queue_elsewhere,
     server,
     shape,
     statuses,
@@ -22,6 +23,7 @@ from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
 from jobs.models.columns import column
 from jobs.restores import signs
+from opsconsole.kit import mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +83,8 @@ def _restores() -> Iterator[Finding]:
 def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
     yield from shape.inspect(contract, table, attached=attached)
     if table is None:
+        if contract is JOBS and not attached and not mapping.current().jobs.differs:
+            yield from queue_elsewhere.inspect()
         return
     yield from access.inspect(contract, table, attached=attached)
     yield from obstacles.inspect(contract, table, attached=attached)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -164,3 +165,21 @@ def test_publication_names_the_columns_for_subscribers_before_migrate(theirs: Da
     theirs.sql(finding["action"].partition("migrate: ")[2])
 
     assert "publication" not in {each["id"] for each in theirs.inspect()[1]}
+
+
+def test_migrate_creates_no_jobs_beside_a_queue_that_the_search_path_misses(
+    theirs: Database, settings: Any
+) -> None:
+    theirs.sql('CREATE SCHEMA "Work"; SET search_path = "Work";' + CONTRACT)
+    theirs.sql(
+        """INSERT INTO "Work".jobs (customer_id, package_size, status) VALUES ('a', 1, 'pending'), ('a', 1, 'in_progress')"""
+    )
+    refused = theirs.manage("migrate")
+
+    assert refused.returncode == 1
+    assert '"Work"."jobs" looks like a queue of jobs' in refused.stderr
+    assert theirs.value(
+        "SELECT to_regclass('public.jobs') IS NULL AND to_regclass('django_migrations') IS NULL"
+    )
+    settings.OPSCONSOLE_CREATE_JOBS = True
+    assert theirs.inspect()[0] == 0
