@@ -152,7 +152,7 @@ def _let_tests_empty_tables_quickly() -> None:
         ]
 
     DatabaseOperations.sql_flush = sql_flush  # type: ignore[method-assign, assignment]  # for all tests
-    flush.emit_post_migrate_signal = lambda *_args, **_options: None
+    flush.emit_post_migrate_signal = lambda *_args, **_options: None  # type: ignore[attr-defined]  # for all tests
 
 
 @pytest.fixture(autouse=True)
