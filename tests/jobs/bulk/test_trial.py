@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db.models.functions import Now
@@ -172,7 +173,7 @@ def test_trial_verdict(
 
 
 def test_sentence_names_the_first_few() -> None:
-    failed = [str(number) * 12 for number in range(8)]
+    failed = [str(UUID(str(number) * 32)) for number in range(8)]
     operation: Any = SimpleNamespace(trial_passed=False, trial_until=None, db_now=timedelta(0))
 
     sentence = trial.decide(operation, 10, failed, 0).sentence
