@@ -11,6 +11,7 @@ from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
 from opsconsole.kit.answer_limit import limit_answers
+from opsconsole.kit.postgresql.base import ALONE
 
 
 def limit_statements() -> None:
@@ -43,7 +44,7 @@ def _limited(
     """
     session = context["connection"].connection
     begins = session is not None and session.info.transaction_status == TransactionStatus.IDLE
-    if many or not begins or not isinstance(sql, str):
+    if many or not begins or not isinstance(sql, str) or ALONE.match(sql):
         return execute(sql, params, many, context)
     limit = f"SET LOCAL statement_timeout = '{settings.OPSCONSOLE_PAGE_TIMEOUT_SECONDS}s'"
     answer = execute(f"{limit}; {sql}", params, many, context)

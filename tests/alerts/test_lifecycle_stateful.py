@@ -274,7 +274,7 @@ def test_every_episode_is_sent_once_in_any_order_of_events(slack_settings: Any) 
 PROFILE = settings(
     # Use the same sequences in each run, so that a failure is due to a change of the code.
     derandomize=True,
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=30,
     deadline=None,
     database=None,

@@ -27,6 +27,11 @@ SCREENS: Screens = (
     (390, "dark", ALL),
     (390, "light", None),
 )
+# For many pages in a row: axe takes longest, so each page is given to it on one screen, the next one on the other.
+IN_TURN: tuple[Screens, ...] = (
+    ((1440, "light", ALL), (1280, "dark", None), (390, "dark", None)),
+    ((1440, "light", None), (390, "dark", ALL)),
+)
 
 # Lists scroll content that is too wide, and forms hide it.
 CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')]

@@ -21,6 +21,9 @@ BUTTON = re.compile(
     r"<(?:button|input)\b(?![^>]*type=\"(?:button|hidden|search|text|checkbox)\")[^>]*>", re.IGNORECASE
 )
 LINK = re.compile(r'<a\b[^>]*\bhref="(/admin/[^"#]*)')
+# Pages that read which decision was made, and all decisions that there are.
+DECIDES = re.compile(r"/recoverycontrol/|/pause/")
+DECISIONS = ("disarm", "hold", "release", "off", "pause", "resume", "edit")
 # Pages of the user's own account.
 OWN = ("/admin/logout/", "/admin/password_change/", "/admin/second-factor/")
 
@@ -42,8 +45,9 @@ def posts(address: str) -> list[dict[str, Any]]:
         "token": "000000",
         "id": [str(Job.objects.earliest("created_at").pk)],
     }
-    decisions = ("disarm", "hold", "release", "off", "pause", "resume", "edit")
-    found = [form, *(form | {"decision": decision} for decision in decisions)]
+    found = [form]
+    if DECIDES.search(address):
+        found += [form | {"decision": decision} for decision in DECISIONS]
     for model, of_it in admin.site._registry.items():
         if address == reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"):
             chosen = [
@@ -80,10 +84,11 @@ def walk(
         answer = client.get(address)
         tried = [("GET", answer)]
         wrong += [f"GET {address}: {line}" for line in also(address, answer)]
-        tried += [
-            (f"POST {form.get('action', form['decision'])}", client.post(address, form))
-            for form in sent(address)
-        ]
+        for form in sent(address):
+            answer = client.post(address, form)
+            tried.append((f"POST {form.get('action', form['decision'])}", answer))
+            if answer.status_code == 405:  # whatever is sent
+                break
         if root and not address.startswith(OWN):
             tried += [each for form in forms_at(root, address) for each in send(client, form)]
         wrong += [f"{how} {address}: {each.status_code}" for how, each in tried if each.status_code >= 500]

@@ -35,7 +35,7 @@ _MAY_WRITE = re.compile(
     re.IGNORECASE,
 )
 # No transaction may contain these.
-_ALONE = re.compile(r"\s*(VACUUM\b|(CREATE|DROP|RE)\s*(UNIQUE\s+)?INDEX\s+CONCURRENTLY\b)", re.IGNORECASE)
+ALONE = re.compile(r"\s*(VACUUM\b|(CREATE|DROP|RE)\s*(UNIQUE\s+)?INDEX\s+CONCURRENTLY\b)", re.IGNORECASE)
 
 
 _INSERTS = re.compile(r"\s*INSERT\b", re.IGNORECASE)
@@ -94,7 +94,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with transaction.atomic(using=self.alias):
                 session.execute(f"SET LOCAL {path}")
                 return execute(statement, parameters, many, context)
-        if _ALONE.match(statement):
+        if ALONE.match(statement):
             session.execute(f"SET {path}")
             try:
                 return execute(statement, parameters, many, context)

@@ -347,7 +347,7 @@ def test_any_order_of_events(
 
 
 PROFILE = settings(
-    max_examples=30,
+    max_examples=15,
     stateful_step_count=30,
     deadline=None,
     database=None,

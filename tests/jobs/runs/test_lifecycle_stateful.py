@@ -203,7 +203,7 @@ def test_any_order_of_events(settings: Any) -> None:
 
 
 PROFILE = settings(
-    max_examples=20,
+    max_examples=10,
     stateful_step_count=25,
     deadline=None,
     database=None,
