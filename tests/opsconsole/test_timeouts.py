@@ -64,13 +64,13 @@ def test_limited_statements_answer_as_usual(limited: Callable[[], str]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.django_db(transaction=True)
 def test_statement_that_no_transaction_may_contain_runs_without_a_limit(limited: Callable[[], str]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX CONCURRENTLY IF EXISTS no_such_index")
     assert limited() == "7s"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_connection_without_a_database_has_no_limit(limited: Callable[[], str]) -> None:
     """Drop a database as Django does at the end of its tests; a limit would make it part of a transaction."""
     assert limited() == "7s"
