@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models.functions import Now
 
 from alerts import notifications
@@ -20,8 +20,27 @@ KEPT = "with the alert"
 LONGEST_SNOOZE = timedelta(days=30)
 
 
+class Decision(models.TextChoices):
+    ACKNOWLEDGE = "acknowledge"
+    SNOOZE = "snooze"
+    RESOLVE = "resolve"
+
+
+PAST_TENSE = {
+    Decision.ACKNOWLEDGE: "acknowledged",
+    Decision.SNOOZE: "snoozed",
+    Decision.RESOLVE: "resolved",
+}
+
+
 class DecisionRefused(OpsConsoleError):
     """The alert was not changed; the message says why."""
+
+
+def did(decision: Decision, until: datetime | None = None) -> str:
+    """Return what the audit says about a decision; ``until`` is the end of a snooze."""
+    end = f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+    return f"{PAST_TENSE[decision].capitalize()}{end}."
 
 
 def acknowledge(alert_id: int, who: str, reason: str) -> bool:

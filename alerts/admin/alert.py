@@ -12,10 +12,11 @@ from django.utils.safestring import SafeString
 
 from alerts.admin import decisions, labels
 from alerts.admin.alert_page import alert_page
-from alerts.admin.decisions import DecidableAlerts, Decision
+from alerts.admin.decisions import DecidableAlerts
 from alerts.admin.filters import StateFilter
 from alerts.models import Alert
 from alerts.models.alert import DatedAlert
+from alerts.operator_decisions import Decision
 from opsconsole.kit.display import age
 
 # The most urgent alerts come first.

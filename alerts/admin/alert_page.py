@@ -14,10 +14,10 @@ from django.utils.safestring import SafeString
 
 from alerts import rules, runbooks
 from alerts.admin import labels
-from alerts.admin.decisions import Decision
 from alerts.catalog import RULES
 from alerts.models import Alert, Attempt, Delivery, Notification
 from alerts.models.alert import DatedAlert
+from alerts.operator_decisions import Decision
 from alerts.trouble import shown_facts
 from opsconsole.kit import audit
 from opsconsole.kit.display import badge

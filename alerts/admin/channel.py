@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from alerts.admin import labels
-from alerts.channels.targets import Target, all_targets
+from alerts.channels.targets import all_targets
 from alerts.models import Channel, Delivery
-from alerts.sending import addressing, banner, channel_test
+from alerts.sending import addressing, banner, channel_state, channel_test
 from alerts.sending.channel_test import UnknownChannel
 from opsconsole.kit import audit
 from opsconsole.kit.db_clock import DbNow
@@ -54,7 +54,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
 
     @admin.display(description="kind")
     def kind(self, channel: Channel) -> str:
-        return target_kind(all_targets().get(channel.pk))
+        return channel_state.kind(all_targets().get(channel.pk))
 
     @admin.display(description="state")
     def condition(self, channel: Channel) -> SafeString:
@@ -88,7 +88,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
         context = {
             "title": f"Channel {row.pk}",
             "channel": row,
-            "kind": target_kind(target),
+            "kind": channel_state.kind(target),
             "state": labels.channel(row, target),
             "broken": target is not None and row.is_broken(target.digest),
             "may_test": target is not None and self.has_test_permission(request),
@@ -127,12 +127,6 @@ def _with_columns(channels: QuerySet[Channel]) -> QuerySet[ListedChannel]:
     waiting = Delivery.objects.waiting().filter(channel=OuterRef("pk")).order_by().values("channel")
     count = Subquery(waiting.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
     return channels.annotate(db_now=Now(), waiting_count=Coalesce(count, 0))
-
-
-def target_kind(target: Target | None) -> str:
-    if target is None:
-        return "not configured"
-    return f"{target.kind}, fallback" if target.is_fallback else target.kind
 
 
 def _deliveries(channel: Channel) -> list[tuple[Delivery, SafeString, SafeString]]:

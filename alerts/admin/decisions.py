@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
@@ -19,7 +19,7 @@ from alerts import operator_decisions
 from alerts.admin import labels
 from alerts.models import Alert
 from alerts.models.alert import DatedAlert
-from alerts.operator_decisions import DecisionRefused
+from alerts.operator_decisions import PAST_TENSE, Decision, DecisionRefused
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.form_versions import Version
@@ -30,17 +30,6 @@ from opsconsole.kit.row_locks import locked
 MAX_ALERTS = 200
 
 
-class Decision(models.TextChoices):
-    ACKNOWLEDGE = "acknowledge"
-    SNOOZE = "snooze"
-    RESOLVE = "resolve"
-
-
-PAST_TENSE = {
-    Decision.ACKNOWLEDGE: "acknowledged",
-    Decision.SNOOZE: "snoozed",
-    Decision.RESOLVE: "resolved",
-}
 EXPLANATIONS = {
     Decision.ACKNOWLEDGE: "You handle the alert: no reminders are sent until it resolves. You still hear of new failure "
     "groups, of a tenfold increase and of a higher severity.",
@@ -186,8 +175,7 @@ def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: Decision
 
 
 def _did(decision: Decision, form: DecisionForm) -> str:
-    until = f" until {form.end():%Y-%m-%d %H:%M} UTC" if isinstance(form, SnoozeForm) else ""
-    return f"{PAST_TENSE[decision].capitalize()}{until}."
+    return operator_decisions.did(decision, form.end() if isinstance(form, SnoozeForm) else None)
 
 
 def _report(request: HttpRequest, decision: Decision, changed: int, unchanged: int) -> None:

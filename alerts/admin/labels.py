@@ -7,11 +7,20 @@ from django.utils.safestring import SafeString
 
 from alerts.channels.targets import Target
 from alerts.models import Alert, Channel, Delivery, Notification
+from alerts.sending import channel_state
+from alerts.sending.channel_state import ChannelState
 from opsconsole.kit.display import NOTHING, badge
 
 SEVERITY = {"critical": "bad", "warning": "warning", "info": "quiet"}
 STATE = {"firing": "bad", "acknowledged": "running", "snoozed": "waiting", "resolved": "good"}
 KIND = {"firing": "bad", "news": "warning", "reminder": "waiting", "resolved": "good", "test": "quiet"}
+CHANNEL = {
+    ChannelState.NOT_CONFIGURED: "",
+    ChannelState.BROKEN: "bad",
+    ChannelState.FAILING: "warning",
+    ChannelState.WORKING: "good",
+    ChannelState.NOT_USED: "waiting",
+}
 DELIVERY = {"waiting": "waiting", "sent": "good", "handed_over": "warning"}
 
 
@@ -44,10 +53,5 @@ def delivery(row: Delivery) -> SafeString:
 
 
 def channel(row: Channel, target: Target | None) -> SafeString:
-    if target is None:
-        return badge("Not configured")
-    if row.is_broken(target.digest):
-        return badge("Broken", "bad")
-    if row.failures:
-        return badge("Failing", "warning")
-    return badge("Working", "good") if row.last_ok_at else badge("Not used yet", "waiting")
+    condition = channel_state.of(row, target)
+    return badge(condition.label, CHANNEL[condition])

@@ -1,15 +1,17 @@
-"""What management commands share: arguments, and loops that survive an outage of the database."""
+"""What management commands share: help, arguments, JSON, and loops that survive an outage of the database."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import signal
 import threading
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, ClassVar, TextIO
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
@@ -18,6 +20,83 @@ from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
 AWAY_SECONDS = 5.0
+# What each code means unless a command says more. A script may rely on them (docs/commands.md).
+EXIT_CODES: Mapping[int, str] = {
+    0: "done, or there was nothing to do",
+    1: "refused or failed; a sentence on standard error says why",
+    2: "the arguments are wrong",
+}
+
+
+class _HelpFormatter(DjangoHelpFormatter):
+    """Django's, but a text of several lines keeps its lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return "".join(f"{indent}{line}\n" for line in text.splitlines())
+        return super()._fill_text(text, width, indent)
+
+
+class ConsoleCommand(BaseCommand):
+    """A command of the console: its help ends with examples and with the exit codes that a script can rely on."""
+
+    # Without the program before them: 'pause recovery --minutes 20 --reason "deploy 1.4"'.
+    examples: ClassVar[tuple[str, ...]] = ()
+    # Where a code means more than it says in ``EXIT_CODES``.
+    exit_codes: ClassVar[Mapping[int, str]] = {}
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.setdefault("formatter_class", _HelpFormatter)
+        kwargs.setdefault("epilog", self._epilog(prog_name))
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    @classmethod
+    def all_exit_codes(cls) -> dict[int, str]:
+        """Return the meaning of each exit code, in their order."""
+        return dict(sorted({**EXIT_CODES, **cls.exit_codes}.items()))
+
+    def _epilog(self, program: str) -> str:
+        lines = (
+            ["examples:", *(f"  {program} {example}" for example in self.examples)] if self.examples else []
+        )
+        return "\n".join(
+            [*lines, "exit codes:", *(f"  {code}  {text}" for code, text in self.all_exit_codes().items())]
+        )
+
+    def tell(self, answer: object, lines: Iterable[str], *, as_json: bool) -> None:
+        """Print the answer as JSON, or as lines for people."""
+        self.stdout.write(json.dumps(answer, indent=2, default=str) if as_json else "\n".join(lines))
+
+
+class Progress:
+    """A line on a terminal that is written anew as work goes on. Nothing is written to a file or a pipe."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream if stream.isatty() else None
+
+    def show(self, sentence: str) -> None:
+        """Replace the line."""
+        self._write(f"\r\x1b[K{sentence}")
+
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """Add the option for programs that read the answer."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def refuse_json_in_loop(*, as_json: bool, loop: bool) -> None:
+    """Raise ``CommandError`` where both were asked for: a loop prints lines as it goes on."""
+    if as_json and loop:
+        raise CommandError("--json can't be combined with --loop. Nothing was done.")
 
 
 def add_operator(parser: ArgumentParser) -> None:

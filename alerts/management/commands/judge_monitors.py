@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import CommandParser
 
 from alerts.watch import monitor_alerts
+from opsconsole.kit import commands
 
 
-class Command(BaseCommand):
-    help = (
-        "Check whether sweeps, checks and senders still succeed on time, and fire or resolve their alerts. Exit with "
-        "status 1 if a monitor is late."
-    )
+class Command(commands.ConsoleCommand):
+    help = "Check whether sweeps, checks and senders still succeed on time, and fire or resolve their alerts."
+    examples = ("judge_monitors", "judge_monitors --json")
+    exit_codes: ClassVar = {0: "no monitor is late", 1: "a monitor is late"}
 
-    def handle(self, *_args: Any, **_options: Any) -> None:
-        late = monitor_alerts.judge()
-        self.stdout.write(f"Late: {', '.join(late)}." if late else "No monitor is late.")
+    def add_arguments(self, parser: CommandParser) -> None:
+        commands.add_json(parser)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        late = list(monitor_alerts.judge())
+        lines = [f"Late: {', '.join(late)}." if late else "No monitor is late."]
+        self.tell({"late": late}, lines, as_json=options["json"])
         if late:
             sys.exit(1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from argparse import ArgumentParser
-from typing import Any
+from dataclasses import asdict
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 
 from alerts.channels.targets import all_targets
@@ -21,18 +22,23 @@ INTERVAL_SECONDS = 1.0
 PERIODIC_WORK_SECONDS = 15.0
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "Send waiting alerts to their channels, send reminders of alerts that still fire, and judge monitors. Without "
         "--loop, stop when nothing is left to send. Any number of senders may run."
     )
+    examples = ("send_alerts", "send_alerts --loop")
+    exit_codes: ClassVar = {1: "some alerts were not delivered; the page Channels shows why"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--loop", action="store_true", help="keep sending until stopped by SIGTERM or SIGINT"
         )
 
-    def handle(self, *_args: Any, loop: bool, **_options: Any) -> None:
+        commands.add_json(parser)
+
+    def handle(self, *_args: Any, loop: bool, **options: Any) -> None:
+        commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
         if loop:
             self._loop()
             return
@@ -40,7 +46,7 @@ class Command(BaseCommand):
             counts = sender.send_until_idle()
         except Error as error:
             raise CommandError(f"The database does not answer: {first_line(error)}") from error
-        self.stdout.write(f"{counts}.")
+        self.tell(asdict(counts), [f"{counts}."], as_json=options["json"])
         if counts.again or counts.refused:
             raise CommandError("Some alerts were not delivered. The Channels page shows why.")
 

@@ -5,27 +5,30 @@ from __future__ import annotations
 import getpass
 import time
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from alerts.channels.targets import all_targets
 from alerts.models import Channel, Delivery
 from alerts.sending import channel_test, delivery
-from opsconsole.kit import audit
+from opsconsole.kit import audit, commands
 from opsconsole.kit.errors import OpsConsoleError
 
 MAX_WAIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.5
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Send a test message to one alert channel or to all of them, and print what each of them answered."
+    examples = ("send_test_alert", "send_test_alert --channel slack --json")
+    exit_codes: ClassVar = {1: "at least one channel did not accept the message, or none is configured"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--channel", help="the name of a channel (default: all)")
+        commands.add_json(parser)
 
-    def handle(self, *_args: Any, channel: str | None, **_options: Any) -> None:
+    def handle(self, *_args: Any, channel: str | None, **options: Any) -> None:
         names = [channel] if channel else list(all_targets())
         if not names:
             raise CommandError(
@@ -37,7 +40,10 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         audit.log_command("", Channel.objects.filter(pk__in=names), "Test sent.", why=audit.NOT_ASKED)
         self._deliver(deliveries)
-        failed = [name for name, row in zip(names, deliveries, strict=True) if not self._report(name, row)]
+        told = [_told(name, row) for name, row in zip(names, deliveries, strict=True)]
+        lines = [f"{each['channel']}: {each['answer']}" for each in told]
+        self.tell(told, lines, as_json=options["json"])
+        failed = [str(each["channel"]) for each in told if not each["delivered"]]
         if failed:
             raise CommandError(f"The test was not delivered to {', '.join(failed)}.")
 
@@ -50,11 +56,11 @@ class Command(BaseCommand):
             time.sleep(PAUSE_SECONDS)
             delivery.deliver()
 
-    def _report(self, name: str, row: Delivery) -> bool:
-        row.refresh_from_db()
-        attempt = row.attempts.last()
-        self.stdout.write(f"{name}: {attempt or 'not attempted yet; the test waits for its channel'}")
-        return row.state == Delivery.State.SENT
+
+def _told(name: str, row: Delivery) -> dict[str, object]:
+    row.refresh_from_db()
+    answer = str(row.attempts.last() or "not attempted yet; the test waits for its channel")
+    return {"channel": name, "delivered": row.state == Delivery.State.SENT, "answer": answer}
 
 
 def _user() -> str:

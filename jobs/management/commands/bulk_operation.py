@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import AnonymousUser
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
@@ -33,11 +34,17 @@ SAMPLE = 10
 _DECIDED = {"cancel": "stops after its current chunk", "resume": "continues"}
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "Carry out one action on many jobs or dead letters. The filters mean the same as those of the lists. "
         "Without --wait the cluster carries it out."
     )
+    examples = (
+        "bulk_operation cancel --customer TEST-001 --status pending --dry-run",
+        'bulk_operation requeue --status failed --age day --reason "the address service is back" --wait',
+        'bulk_operation --cancel 7 --reason "wrong customer"',
+    )
+    exit_codes: ClassVar = {1: "refused, or (--wait) not everything was done"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", nargs="?", help=f"the action: {', '.join(KINDS)}")
@@ -54,11 +61,14 @@ class Command(BaseCommand):
         parser.add_argument("--reason", help="the reason, kept with the operation and on each timeline")
         commands.add_operator(parser)
         commands.add_dry_run(parser)
+        commands.add_json(parser)
         parser.add_argument(
             "--wait", action="store_true", help="carry it out in this process and show the progress"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._as_json: bool = options["json"]
+        self._progress = commands.Progress(sys.stderr)
         wanted = [name for name in ("action", "cancel", "resume") if options[name] is not None]
         if len(wanted) != 1:
             raise CommandError(
@@ -72,6 +82,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if operation and options["wait"]:
             self._work(operation)
+        elif operation and self._as_json:
+            self.tell(_state(_existing(operation.pk)), (), as_json=True)
 
     def _decide(self, wanted: str, options: dict[str, Any]) -> BulkOperation | None:
         actor = Actor.operator(options["operator"], None)
@@ -82,7 +94,9 @@ class Command(BaseCommand):
         with transaction.atomic():
             after = decide(operation, actor, options["reason"])
             _log(options, after, {"cancel": "Cancelled", "resume": "Resumed"}[wanted])
-        self.stdout.write(f"Bulk operation {operation.pk} {_DECIDED[wanted]}.")
+        self._line(f"Bulk operation {operation.pk} {_DECIDED[wanted]}.")
+        if wanted == "cancel" and self._as_json:
+            self.tell(_state(after), (), as_json=True)
         return operation if wanted == "resume" else None
 
     def _begin(self, kind: Kind, actor: Actor, options: dict[str, Any]) -> BulkOperation | None:
@@ -90,39 +104,46 @@ class Command(BaseCommand):
         operation = freezing.freeze(kind, chosen, actor, scope=scope, query=query)
         self._show(operation, kind)
         if options["dry_run"]:
+            if self._as_json:
+                self.tell(_preview(operation), (), as_json=True)
             operation.delete()
-            self.stdout.write("Nothing was changed.")
+            self._line("Nothing was changed.")
             return None
         # The filters and the reason in the command are confirmation enough: no size has to be typed.
         with transaction.atomic():
             after = decisions.begin(operation, actor, options["reason"], typed=str(operation.will))
             _log(options, after, "Begun")
-        self.stdout.write(f"Bulk operation {operation.pk} has begun.")
+        self._line(f"Bulk operation {operation.pk} has begun.")
         return operation
 
+    def _line(self, sentence: str) -> None:
+        if not self._as_json:
+            self.stdout.write(sentence)
+
     def _show(self, operation: BulkOperation, kind: Kind) -> None:
-        self.stdout.write(
-            f"{kind.verb} ({operation.scope}): {kind.count(operation.will)} of {operation.total:,}."
-        )
+        self._line(f"{kind.verb} ({operation.scope}): {kind.count(operation.will)} of {operation.total:,}.")
         if operation.capped:
-            self.stdout.write(f"More rows match; the operation takes the oldest {operation.total:,}.")
+            self._line(f"More rows match; the operation takes the oldest {operation.total:,}.")
         for will, word in ((True, "will"), (False, "skip")):
             for group in freezing.groups(operation, will=will):
                 seen = f"{group.seen_status} {group.seen_reason}".strip()
-                self.stdout.write(f"{word}  {group.count:>9,}  {seen}: {group.example}")
+                self._line(f"{word}  {group.count:>9,}  {seen}: {group.example}")
         for member in freezing.sample(operation, SAMPLE):
-            self.stdout.write(f"      {member.subject}  {member.sentence}")
+            self._line(f"      {member.subject}  {member.sentence}")
 
     def _work(self, operation: BulkOperation) -> None:
         """Run chunks here, in parallel with the cluster, until the operation is no longer running."""
         shown = -1
         while (now := _existing(operation.pk)).state == BulkOperation.State.RUNNING:
             if now.settled != shown:
-                self.stdout.write(f"{now.settled:,} of {now.total:,} settled")
+                self._progress.show(f"{now.settled:,} of {now.total:,} settled")
                 shown = now.settled
             if not chunks.run(seconds=LOOK_SECONDS):
                 time.sleep(LOOK_SECONDS)
-        self.stdout.write(
+        self._progress.clear()
+        if self._as_json:
+            self.tell(_state(now), (), as_json=True)
+        self._line(
             f"{now.get_state_display().capitalize()}: {now.done:,} done, {now.skipped:,} skipped, "
             f"{now.failed:,} failed, {now.remaining:,} left. {now.sentence}".strip()
         )
@@ -130,6 +151,38 @@ class Command(BaseCommand):
             raise CommandError(
                 "Not everything was done. The page of the operation shows the outcome of each member."
             )
+
+
+def _state(operation: BulkOperation) -> dict[str, Any]:
+    counts = ("total", "done", "skipped", "failed", "remaining")
+    return {
+        "id": operation.pk,
+        "state": operation.state,
+        "scope": operation.scope,
+        **{name: getattr(operation, name) for name in counts},
+        "sentence": operation.sentence,
+    }
+
+
+def _preview(operation: BulkOperation) -> dict[str, Any]:
+    groups = {
+        word: [
+            {
+                "count": group.count,
+                "status": group.seen_status,
+                "reason": group.seen_reason,
+                "sentence": group.example,
+            }
+            for group in freezing.groups(operation, will=will)
+        ]
+        for will, word in ((True, "will"), (False, "skip"))
+    }
+    return {
+        "dry_run": True,
+        "scope": operation.scope,
+        "total": operation.total,
+        "capped": operation.capped,
+    } | groups
 
 
 def _log(options: dict[str, Any], operation: BulkOperation, word: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from jobs.dead_letters.check import CheckedQueue, check
 from opsconsole.kit import commands, intervals
@@ -14,13 +14,17 @@ from opsconsole.kit import commands, intervals
 UNREADABLE = 2
 
 
-class Command(BaseCommand):
-    help = (
-        "Scan every dead letter queue, store its messages, and raise or resolve its alerts. "
-        "Exit code 0: all queues are empty; 1: there are dead letters; 2: a queue could not be read."
-    )
+class Command(commands.ConsoleCommand):
+    help = "Scan every dead letter queue, store its messages, and raise or resolve its alerts."
+    examples = ("check_dlq", "check_dlq --json", "check_dlq --loop --interval 60")
+    exit_codes: ClassVar = {
+        0: "all queues are empty",
+        1: "there are dead letters",
+        UNREADABLE: "a queue could not be read, none is configured, or the arguments are wrong",
+    }
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        commands.add_json(parser)
         parser.add_argument("--loop", action="store_true", help="check until stopped by SIGTERM or SIGINT")
         parser.add_argument(
             "--interval",
@@ -30,30 +34,45 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, loop: bool, interval: float, **options: Any) -> None:
+        commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
         if interval <= 0:
             raise CommandError("--interval must be more than 0 seconds.")
         if loop:
             commands.repeat(
-                lambda: self._tell(check(timedelta(seconds=interval))),
+                lambda: self._say(check(timedelta(seconds=interval))),
                 interval,
                 lambda sentence: commands.say(self, sentence),
             )
         else:
-            self._once()
+            self._once(as_json=options["json"])
 
-    def _once(self) -> None:
+    def _once(self, *, as_json: bool) -> None:
         checked = check()
         if not checked:
             raise CommandError(
                 "No dead letter queue is configured: set SQS_DLQ_URL or OPSCONSOLE_QUEUES.",
                 returncode=UNREADABLE,
             )
-        self._tell(checked)
+        if as_json:
+            self.tell([_as_json(each) for each in checked], (), as_json=True)
+        else:
+            self._say(checked)
         if any(each.visited.problem for each in checked):
             raise CommandError("Some dead letter queues could not be read.", returncode=UNREADABLE)
         if any(each.visited.depth for each in checked):
             raise CommandError("There are dead letters.")
 
-    def _tell(self, checked: list[CheckedQueue]) -> None:
+    def _say(self, checked: list[CheckedQueue]) -> None:
         for each in checked:
             commands.say(self, str(each))
+
+
+def _as_json(each: CheckedQueue) -> dict[str, Any]:
+    """Return one queue; ``dead_letters`` is null where nobody could read how many there are."""
+    return {
+        "queue": str(each.dlq),
+        "dead_letters": each.visited.depth,
+        "new": each.new,
+        "problem": each.visited.problem or None,
+        "sentence": str(each),
+    }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error, close_old_connections, connection
 
 from jobs.messaging.dispatcher import Dispatched, dispatch
@@ -15,28 +15,33 @@ from opsconsole.kit.errors import first_line
 DATABASE = "the database"
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Send the messages in the outbox to SQS: one pass, or with --loop until stopped."
+    examples = ("dispatch_outbox --limit 500 --json", "dispatch_outbox --loop")
+    exit_codes: ClassVar = {1: "some messages could not be sent; their rows in the outbox say why"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=int, default=1_000, help="messages per pass (default 1000)")
         parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
+        commands.add_json(parser)
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes (default 1)")
 
-    def handle(self, *_args: Any, limit: int, loop: bool, interval: float, **_options: Any) -> None:
+    def handle(self, *_args: Any, limit: int, loop: bool, interval: float, **options: Any) -> None:
+        commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
         if limit <= 0 or interval <= 0:
             raise CommandError("--limit and --interval must be more than 0.")
         if loop:
             self._loop(limit, interval)
         else:
-            self._once(limit)
+            self._once(limit, as_json=options["json"])
 
-    def _once(self, limit: int) -> None:
+    def _once(self, limit: int, *, as_json: bool) -> None:
         try:
             result = dispatch(limit)
         except Error as error:
             raise CommandError(f"The database does not answer: {first_line(error)}") from error
-        self.stdout.write(f"{result}.")
+        counts = {name: getattr(result, name) for name in ("sent", "dropped", "held", "failed", "refused")}
+        self.tell(counts | {"waiting_on": result.waiting_on}, [f"{result}."], as_json=as_json)
         for target, reason in result.waiting_on.items():
             self.stderr.write(f"{target}: {reason}")
         if result.failed or result.refused:

@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError, transaction
 
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many, first_refused
@@ -21,8 +21,12 @@ from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 LINES_SHOWN = 20
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Enqueue one job, several identical jobs, or the jobs of a JSON Lines file: all of them or none."
+    examples = (
+        'enqueue_jobs --customer TEST-001 --package-size 50 --payload \'{"business": "Café Blüte"}\'',
+        "enqueue_jobs --from-file jobs.jsonl --json",
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--customer", help="id of the customer")

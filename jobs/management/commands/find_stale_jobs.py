@@ -6,17 +6,19 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from jobs.recovery import outlook, surroundings
 from jobs.recovery.outlook import Outlook
 from jobs.runs.diagnosis import diagnose
+from opsconsole.kit import commands
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "List stale runs, longest waiting first: job, customer, run, silence, reason, what sweeps will do, worker."
+    examples = ("find_stale_jobs", "find_stale_jobs --limit 20", "find_stale_jobs --json")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=int, default=100, help="the most rows to show (default 100)")

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from jobs.inspection import Finding, blockers, inspect_database
 from jobs.inspection.proof import prove
 from jobs.inspection.proposal import Proposal, propose_mapping, render, unsupported
-from opsconsole.kit import schema_version
+from opsconsole.kit import commands, schema_version
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "Report whether the console fits this database: what is missing or has another type, and what to do. "
-        "Where migrate has run, the console's statements are tried on a job and undone. Changes nothing. "
-        "Exit code 1: a person must act first."
+        "Where migrate has run, the console's statements are tried on a job and undone. Changes nothing."
     )
+    examples = ("inspect_database", "inspect_database --propose > mapping.toml", "inspect_database --json")
+    exit_codes: ClassVar = {1: "a person must act first, or (--propose) no table fits"}
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
@@ -14,14 +14,21 @@ from jobs.recovery import outlook, surroundings, sweeps
 from opsconsole.kit import audit, commands, intervals
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Find stale runs and recover them, as the scheduled sweep does."
+    examples = (
+        "recover_stale_jobs --dry-run",
+        "recover_stale_jobs --json",
+        "recover_stale_jobs --loop --interval 15",
+    )
+    exit_codes: ClassVar = {1: "some runs could not be recovered, or nothing was done; a sentence says why"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands.add_dry_run(parser)
         parser.add_argument(
             "--limit", type=int, default=500, help="the most rows shown by --dry-run (default 500)"
         )
+        commands.add_json(parser)
         parser.add_argument("--loop", action="store_true", help="sweep until stopped by SIGTERM or SIGINT")
         parser.add_argument(
             "--interval",
@@ -32,6 +39,8 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float | None, **options: Any
     ) -> None:
+        as_json: bool = options["json"]
+        commands.refuse_json_in_loop(as_json=as_json, loop=loop)
         if interval is None:
             interval = intervals.of_sweeps().seconds
         elif not loop or dry_run:
@@ -41,44 +50,70 @@ class Command(BaseCommand):
         if interval <= 0:
             raise CommandError("--interval must be more than 0 seconds.")
         if dry_run:
-            self._preview(limit)
+            self._preview(limit, as_json=as_json)
         elif loop:
             self._loop(interval)
-        elif self._once().errors:
+        elif self._once(as_json=as_json).errors:
             raise CommandError("Some runs could not be recovered. The page of the sweep lists them.")
 
-    def _preview(self, limit: int) -> None:
+    def _preview(self, limit: int, *, as_json: bool) -> None:
         around = surroundings.read()
-        if not around.armed:
-            self.stdout.write(f"{outlook.of_sweeps(around).sentence} If recovery were armed now:")
+        armed, lines = around.armed, []
+        if not armed:
+            lines.append(f"{outlook.of_sweeps(around).sentence} If recovery were armed now:")
             around = surroundings.if_armed(around, around.policy.cutoff)
         outlooks = outlook.preview(around, limit, probing=True)
-        for each in outlooks:
-            self.stdout.write(f"{each.verb:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}")
+        lines += [f"{each.verb:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}" for each in outlooks]
         if outlooks:
-            self.stdout.write(outlook.of_sweeps(around).sentence)
-        self.stdout.write(f"{outlook.totals(outlooks)}; nothing was changed.")
+            lines.append(outlook.of_sweeps(around).sentence)
+        lines.append(f"{outlook.totals(outlooks)}; nothing was changed.")
+        runs = [
+            {
+                "id": str(each.job.pk),
+                "run_epoch": each.job.run_epoch,
+                "action": each.verb,
+                "sentence": each.why,
+            }
+            for each in outlooks
+        ]
+        self.tell({"dry_run": True, "armed": armed, "runs": runs}, lines, as_json=as_json)
 
     def _loop(self, interval: float) -> None:
         reader = queue_depths.BackgroundReader()
 
         def turn() -> None:
             reader.read_if_due()
-            self._sweep(timedelta(seconds=interval))
+            self._say(self._sweep(timedelta(seconds=interval)))
 
         commands.repeat(turn, interval, lambda sentence: commands.say(self, sentence))
 
-    def _once(self) -> Sweep:
+    def _once(self, *, as_json: bool) -> Sweep:
         queue_depths.refresh_queue_states()
         sweep = self._sweep(intervals.of_sweeps().every)
         if sweep.requeued or sweep.quarantined or sweep.resent:
             said = f"Swept: {sweep.totals}; lost messages re-sent {sweep.resent:,}."
             audit.log_command("", [sweep], said, why=audit.NOT_ASKED)
+        if as_json:
+            self.tell(_as_json(sweep), (), as_json=True)
+        else:
+            self._say(sweep)
         return sweep
 
     def _sweep(self, every: timedelta) -> Sweep:
-        sweep = sweeps.sweep("command", every=every)
+        return sweeps.sweep("command", every=every)
+
+    def _say(self, sweep: Sweep) -> None:
         commands.say(self, f"{sweep.totals}; lost messages re-sent {sweep.resent:,}. {sweep.note}")
         for line in sweep.details["lines"]:
             commands.say(self, line)
-        return sweep
+
+
+def _as_json(sweep: Sweep) -> dict[str, Any]:
+    counts = ("found", "requeued", "quarantined", "skipped", "locked", "errors", "resent")
+    return {
+        "id": sweep.pk,
+        "mode": sweep.mode,
+        **{name: getattr(sweep, name) for name in counts},
+        "note": sweep.note,
+        "lines": sweep.details["lines"],
+    }

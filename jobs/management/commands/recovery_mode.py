@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobs.models import Restore
+    from jobs.recovery.outlook import Prospect
     from jobs.restores.fencing import Fencing
     from jobs.restores.suspects import Suspicion
 
@@ -33,12 +33,20 @@ SHOWN = 100
 UnknownRule = RecoveryControl.UnknownRule
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Show or change the mode of recovery: whether stale runs are recovered automatically."
+    examples = (
+        "recovery_mode show --json",
+        'recovery_mode arm --cutoff now --reason "workers were checked"',
+        'recovery_mode observe --reason "the plan\'s rollback"',
+        'recovery_mode restored --completed done.txt --reason "restored the backup of 03:00"',
+    )
+    exit_codes: ClassVar = {1: "refused, or (restored) some jobs are locked by others and not fenced yet"}
 
     def add_arguments(self, parser: CommandParser) -> None:
         steps = parser.add_subparsers(dest="step", required=True)
-        steps.add_parser("show", help="show the mode, the cutoff and who set them")
+        show = steps.add_parser("show", help="show the mode, the cutoff and who set them")
+        commands.add_json(show)
         arm = steps.add_parser("arm", help="recover stale runs automatically")
         arm.add_argument(
             "--cutoff",
@@ -65,7 +73,6 @@ class Command(BaseCommand):
         restored.add_argument(
             "--again", action="store_true", help="fence once more, even if no new restore was noticed"
         )
-        restored.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         changes += [
             restored,
             steps.add_parser(
@@ -86,6 +93,7 @@ class Command(BaseCommand):
         for change in changes:
             change.add_argument("--reason", required=True, help="the reason, kept with the change")
             commands.add_operator(change)
+            commands.add_json(change)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -97,7 +105,9 @@ class Command(BaseCommand):
                 _log(options)
         except OpsConsoleError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(_as_text(RecoveryControl.load()))
+        state = RecoveryControl.load()
+        prospect = outlook.of_sweeps(surroundings.read())
+        self.tell(_as_json(state, prospect), [_as_text(state, prospect)], as_json=options["json"])
 
     def _restored(self, options: dict[str, Any]) -> None:
         done = fencing.restored(
@@ -108,11 +118,8 @@ class Command(BaseCommand):
         )
         _log(options)
         suspicion = suspects.of(done.restore)
-        if options["json"]:
-            answer = suspects.as_json(done.restore, suspicion) | {"locked": done.locked}
-            self.stdout.write(json.dumps(answer, indent=2))
-        else:
-            self.stdout.write("\n".join(_restore_as_text(done, suspicion)))
+        answer = suspects.as_json(done.restore, suspicion) | {"locked": done.locked}
+        self.tell(answer, _restore_as_text(done, suspicion), as_json=options["json"])
         if done.locked:
             sys.exit(1)
 
@@ -218,8 +225,20 @@ def _what_was_done(restore: Restore, *, begun: bool) -> str:
     return "The fencing is not complete."
 
 
-def _as_text(state: RecoveryControl) -> str:
-    prospect = outlook.of_sweeps(surroundings.read())
+def _as_json(state: RecoveryControl, prospect: Prospect) -> dict[str, Any]:
+    return {
+        "armed": state.armed,
+        "cutoff": state.cutoff.isoformat() if state.cutoff else None,
+        "unknown_runs": outlook_wording.of_unknown_rule(state),
+        "when": prospect.when,
+        "sentence": prospect.sentence,
+        "changed_by": state.changed_by,
+        "changed_at": state.changed_at.isoformat() if state.changed_at else None,
+        "reason": state.reason,
+    }
+
+
+def _as_text(state: RecoveryControl, prospect: Prospect) -> str:
     lines = [prospect.headline, prospect.sentence] if state.armed else [prospect.sentence]
     if state.armed:
         lines.append(

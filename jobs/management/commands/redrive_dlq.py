@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import Count, Q
 
 from jobs.dead_letters import check, fulfilment, operations, origins
@@ -30,12 +31,16 @@ MOST_ROUNDS = 1_000
 MOST_TURNS_WITHOUT_PROGRESS = 3
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "Scan the dead letter queues, then replay their letters, in rounds until none is left: a letter of a known job "
-        "requeues the job, and any other is sent to its origin. Exit code 0: all replayed; 1: some were skipped, are not "
-        "done yet or were not seen."
+        "requeues the job, and any other is sent to its origin."
     )
+    examples = (
+        "redrive_dlq --dry-run",
+        'redrive_dlq --group 12 --limit 100 --reason "the address service is back"',
+    )
+    exit_codes: ClassVar = {0: "all were replayed", 1: "some were skipped, are not done yet or were not seen"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--queue", help="only letters from this queue")
@@ -46,8 +51,12 @@ class Command(BaseCommand):
         parser.add_argument("--reason", help="the reason, kept in each letter's ledger")
         commands.add_operator(parser)
         commands.add_dry_run(parser)
+        commands.add_json(parser)
 
     def handle(self, *args: Any, dry_run: bool, reason: str | None, **options: Any) -> None:
+        self._as_json: bool = options["json"]
+        self._progress = commands.Progress(sys.stderr)
+        self._skipped: list[dict[str, str]] = []
         if options["limit"] is not None and options["limit"] <= 0:
             raise CommandError("--limit must be more than 0.")
         if dry_run:
@@ -58,13 +67,12 @@ class Command(BaseCommand):
 
     def _preview(self, options: dict[str, Any]) -> None:
         chosen = _untried(options, {}, _chosen(options))
-        for step in _plans(chosen):
-            verb = "replay " if step.will else "skip   "
-            self.stdout.write(f"{verb}  {step.job_id}  {step.sentence}")
-        self.stdout.write(f"{exactly(len(chosen), 'dead letter')}; nothing was changed.")
-        for dlq in origins.known():
-            if _concerns(dlq, options) and (why := unseen_in_words(dlq)):
-                self.stdout.write(why)
+        steps = list(_plans(chosen))
+        unseen = [why for dlq in origins.known() if _concerns(dlq, options) and (why := unseen_in_words(dlq))]
+        lines = [f"{'replay ' if step.will else 'skip   '}  {step.job_id}  {step.sentence}" for step in steps]
+        lines += [f"{exactly(len(chosen), 'dead letter')}; nothing was changed.", *unseen]
+        letters = [{"id": str(step.job_id), "replay": step.will, "sentence": step.sentence} for step in steps]
+        self.tell({"dry_run": True, "letters": letters, "unseen": unseen}, lines, as_json=self._as_json)
 
     def _redrive(self, options: dict[str, Any], actor: Actor, reason: str) -> None:
         """Replay in rounds, because a FIFO queue shows more letters once those before them have left.
@@ -74,7 +82,6 @@ class Command(BaseCommand):
         chosen_letters = _chosen(options)
         tried: dict[UUID, None] = {}
         checked = self._look()
-        skipped = 0
         for _ in range(MOST_ROUNDS):
             chosen = _untried(options, tried, chosen_letters)
             if not chosen and _has_room(options, tried) and tried:
@@ -83,20 +90,26 @@ class Command(BaseCommand):
             if not chosen:
                 break
             tried |= dict.fromkeys(chosen)
-            skipped += self._replay(chosen, actor, reason)
+            self._replay(chosen, actor, reason)
         left = [each for each in checked if _concerns(each.dlq, options)]
-        self._account(list(tried), skipped, left if _has_room(options, tried) else [])
+        self._progress.clear()
+        self._account(list(tried), left if _has_room(options, tried) else [])
 
     def _look(self) -> list[CheckedQueue]:
         checked = check.check()
         for each in checked:
-            self.stdout.write(str(each))
+            self._line(str(each))
         return checked
 
-    def _replay(self, chosen: Sequence[UUID], actor: Actor, reason: str) -> int:
-        """Replay these letters as far as possible; return how many were skipped."""
-        skipped = 0
-        for page in _pages(chosen):
+    def _line(self, sentence: str) -> None:
+        if not self._as_json:
+            self._progress.clear()
+            self.stdout.write(sentence)
+
+    def _replay(self, chosen: Sequence[UUID], actor: Actor, reason: str) -> None:
+        """Replay these letters as far as possible, and keep which were skipped."""
+        for number, page in enumerate(_pages(chosen)):
+            self._progress.show(f"{number * PAGE:,} of {exactly(len(chosen), 'dead letter')} in this round")
             steps = operations.plan(LetterAction.REPLAY, page)
             try:
                 outcomes = operations.carry_out(steps, actor, reason)
@@ -109,10 +122,9 @@ class Command(BaseCommand):
             audit.log_command(said, decided, "Decided to be replayed.", why=reason)
             for outcome in outcomes:
                 if not outcome.done:
-                    skipped += 1
-                    self.stdout.write(f"skipped  {outcome.job_id}  {outcome.sentence}")
+                    self._skipped.append({"id": str(outcome.job_id), "sentence": outcome.sentence})
+                    self._line(f"skipped  {outcome.job_id}  {outcome.sentence}")
             self._work(page)
-        return skipped
 
     def _work(self, page: Sequence[UUID]) -> None:
         """Send and delete until the whole page is done or there is no more progress."""
@@ -124,11 +136,11 @@ class Command(BaseCommand):
             still = still + 1 if left == waiting else 0
             waiting = left
 
-    def _account(self, tried: Sequence[UUID], skipped: int, checked: Sequence[CheckedQueue]) -> None:
+    def _account(self, tried: Sequence[UUID], checked: Sequence[CheckedQueue]) -> None:
         states = _states(tried)
-        done = states.get(DeadLetter.State.REPLAYED, 0)
+        done, skipped = states.get(DeadLetter.State.REPLAYED, 0), len(self._skipped)
         for state, count in sorted(states.items()):
-            self.stdout.write(f"{count:>7,} {DeadLetter.State(state).label.lower()}")
+            self._line(f"{count:>7,} {DeadLetter.State(state).label.lower()}")
         problems = []
         if done < len(tried):
             problems.append(
@@ -136,9 +148,12 @@ class Command(BaseCommand):
                 "the page of each letter shows its state."
             )
         problems += [why for each in checked if (why := _why_not_all_seen(each))]
+        if self._as_json:
+            answer = {"tried": len(tried), "replayed": done, "skipped": self._skipped, "states": states}
+            self.tell(answer | {"problems": problems}, (), as_json=True)
         if problems:
             raise CommandError(" ".join(problems))
-        self.stdout.write(f"{done:,} replayed.")
+        self._line(f"{done:,} replayed.")
 
 
 def _why_not_all_seen(checked: CheckedQueue) -> str:

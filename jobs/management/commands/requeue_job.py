@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from jobs.models import Job
 from jobs.operations import job_operations
@@ -15,8 +15,13 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit import audit, commands, job_ids
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Requeue jobs that failed, were cancelled, or whose run is stale or hung (quarantined: --release)."
+    examples = (
+        'requeue_job 5a3c91d2-7c1b-4f0e-9a55-0d3f6a1b2c3d --dry-run --reason "looking"',
+        'requeue_job 5a3c91d2-7c1b-4f0e-9a55-0d3f6a1b2c3d --reason "address was mended"',
+    )
+    exit_codes: ClassVar = {1: "some jobs were skipped, or nothing was done; a sentence says why"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("job", nargs="+", help="id of a job")
@@ -24,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--release", action="store_true", help="release quarantined jobs")
         commands.add_operator(parser)
         commands.add_dry_run(parser)
+        commands.add_json(parser)
 
     def handle(self, *args: Any, job: list[str], **options: Any) -> None:
         ids = [_parse(text) for text in job]
@@ -43,14 +49,21 @@ class Command(BaseCommand):
             said = "Released." if options["release"] else "Requeued."
             audit.log_command(options["operator"], done, said, why=options["reason"])
         outcomes += [Outcome(job_id, done=False, sentence="There is no such job.") for job_id in unknown]
-        self._tell(outcomes)
+        self._tell_outcomes(outcomes, dry_run=options["dry_run"], as_json=options["json"])
 
-    def _tell(self, outcomes: list[Outcome]) -> None:
-        for outcome in outcomes:
-            verb = "done   " if outcome.done else "skipped"
-            self.stdout.write(f"{verb}  {outcome.job_id}  {outcome.sentence}")
+    def _tell_outcomes(self, outcomes: list[Outcome], *, dry_run: bool, as_json: bool) -> None:
+        answer = {
+            "dry_run": dry_run,
+            "jobs": [
+                {"id": str(each.job_id), "done": each.done, "sentence": each.sentence} for each in outcomes
+            ],
+        }
+        lines = [
+            f"{'done   ' if each.done else 'skipped'}  {each.job_id}  {each.sentence}" for each in outcomes
+        ]
+        self.tell(answer, lines, as_json=as_json)
         if skipped := sum(not outcome.done for outcome in outcomes):
-            raise CommandError(f"{skipped} of {len(outcomes)} skipped. The lines above say why.")
+            raise CommandError(f"{skipped} of {len(outcomes)} skipped. The answer above says why.")
 
 
 def _parse(text: str) -> UUID:

@@ -8,14 +8,19 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from jobs.worker import Consumer
 from jobs.worker.handlers import InvalidHandler, load
+from opsconsole.kit import commands
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Run the jobs of a queue with a handler. SIGTERM or Ctrl-C: finish the current run, then stop."
+    examples = (
+        "run_worker --handler shop.jobs.submit",
+        "run_worker --handler shop.jobs.submit --queue large --max-jobs 500",
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--handler", required=True, help="dotted path of the function that runs a job")

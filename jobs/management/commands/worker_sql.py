@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import CommandParser
 from psycopg import sql
 
 from jobs.messaging.outbox import REASON_LENGTH
@@ -15,7 +15,7 @@ from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.models.worker import stale_after
 from jobs.runs import lifecycle, statements
 from jobs.runs.heartbeats import PROTOCOL
-from opsconsole.kit import own_schema
+from opsconsole.kit import commands, own_schema
 from opsconsole.kit.doubling import MOST_DOUBLINGS
 
 STATEMENTS = {
@@ -30,18 +30,23 @@ STATEMENTS = {
 TRIED = {"complete": "completed", "fail": "failed"}
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "Print the statements of a worker in any language, with the names and status words of this database. :name stands for "
         "a parameter. Run each by the simple protocol, with autocommit; the last result is the answer."
     )
+    examples = ("worker_sql > protocol.sql", "worker_sql --json")
     # It needs no database, and no check of one.
     requires_system_checks = ()
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        commands.add_json(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"-- rights of the worker's role\n{_rights()}")
-        for name, statement in STATEMENTS.items():
-            self.stdout.write(f"\n-- {name}\n{_printed(statement, _settled(name))};")
+        texts = {name: f"{_printed(statement, _settled(name))};" for name, statement in STATEMENTS.items()}
+        lines = [f"-- rights of the worker's role\n{_rights()}"]
+        lines += [f"\n-- {name}\n{text}" for name, text in texts.items()]
+        self.tell({"rights": _rights(), "statements": texts}, lines, as_json=options["json"])
 
 
 def _rights() -> str:

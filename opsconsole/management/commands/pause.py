@@ -3,15 +3,24 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from opsconsole import switches
 from opsconsole.kit import audit, commands, pauses
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.models import Pause
 
 
-class Command(BaseCommand):
-    help = "Pause or resume recovery, the checks of dead letters or a queue, for example during a deploy."
+class Command(commands.ConsoleCommand):
+    help = (
+        "Pause or resume recovery, the checks of dead letters or a queue, for example during a deploy. "
+        "Without a name, list what is paused."
+    )
+    examples = (
+        'pause recovery --minutes 20 --reason "deploy 1.4"',
+        'pause recovery --resume --reason "deploy is done"',
+        "pause --json",
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -25,6 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--resume", action="store_true", help="let it go on")
         parser.add_argument("--reason", default="", help="the reason, stored with the change")
         commands.add_operator(parser)
+        commands.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["name"]:
@@ -32,10 +42,9 @@ class Command(BaseCommand):
                 self._change(options)
             except OpsConsoleError as error:
                 raise CommandError(str(error)) from error
-        for switch, pause in switches.in_force():
-            self.stdout.write(switches.sentence(switch, pause))
-        if not switches.in_force():
-            self.stdout.write("Nothing is paused.")
+        held = switches.in_force()
+        lines = [switches.sentence(switch, pause) for switch, pause in held] or ["Nothing is paused."]
+        self.tell([_as_json(switch, pause) for switch, pause in held], lines, as_json=options["json"])
 
     def _change(self, options: dict[str, Any]) -> None:
         switch = switches.find(options["name"])
@@ -52,3 +61,13 @@ class Command(BaseCommand):
         if ended is None:
             raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")
         audit.log_command(by, [ended], f"{switch.title}: resumed.", why=reason)
+
+
+def _as_json(switch: switches.Switch, pause: Pause) -> dict[str, Any]:
+    return {
+        "name": switch.name,
+        "until": pause.until.isoformat() if pause.until else None,
+        "by": pause.began_by,
+        "reason": pause.reason,
+        "sentence": switches.sentence(switch, pause),
+    }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import CommandParser
 from django.db import transaction
 
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PREFIX, table
-from opsconsole.kit import audit
+from opsconsole.kit import audit, commands
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = "Make the schedules in the database equal to the console's table. Pauses and next runs are kept."
+    examples = ("sync_schedules",)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        commands.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():
@@ -21,9 +25,9 @@ class Command(BaseCommand):
             if done:
                 said = f"Changed the schedules: {'; '.join(done)}."
                 audit.log_without_user(audit.command_actor(""), said, why=audit.NOT_ASKED)
-        for sentence in done:
-            self.stdout.write(sentence)
-        paused = schedules.ours().filter(repeats=schedules.PAUSED).values_list("name", flat=True)
-        for name in paused:
-            self.stdout.write(f"{name.removeprefix(PREFIX)}: paused, left so")
-        self.stdout.write(f"{len(table())} schedules, {len(done)} changes.")
+        names = schedules.ours().filter(repeats=schedules.PAUSED).values_list("name", flat=True)
+        paused = [name.removeprefix(PREFIX) for name in names]
+        lines = [*done, *(f"{name}: paused, left so" for name in paused)]
+        lines.append(f"{len(table())} schedules, {len(done)} changes.")
+        answer = {"schedules": len(table()), "changes": done, "paused": paused}
+        self.tell(answer, lines, as_json=options["json"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import IntegrityError, InternalError, NotSupportedError, ProgrammingError, connection
 
 from opsconsole import database_roles
@@ -18,12 +18,13 @@ from opsconsole.leaving import plan as plans
 from opsconsole.leaving.plan import Plan
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "Take the console out of the database: its tables, its columns and indexes on your tables, its functions, and what "
         "migrate granted. What it replaced is put back. Run it as the owner of the tables (OPSCONSOLE_OWNER_DATABASE_URL), once "
         "every process of the console is stopped. A run that was interrupted is finished by the next one."
     )
+    examples = ("uninstall --dry-run", "uninstall --export leaving/ --yes")
     # The console need not be able to serve any more.
     requires_system_checks = ()
 

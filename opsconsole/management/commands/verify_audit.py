@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from opsconsole.kit import audit
+from opsconsole.kit import audit, commands
 from opsconsole.kit.counting import exactly
 from opsconsole.seals import checking, exported, verification
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.verification import Report
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "Verify that the audit, the timeline, and the ledgers of bulk operations and dead letters still hold what was sealed, "
         "and that the chain of seals is whole. "
-        "Changes no row of them. Exit code 1: something does not match."
+        "Changes no row of them."
     )
+    examples = (
+        "verify_audit",
+        "verify_audit --anchor 812:ab12cd34 --json",
+        "verify_audit --folder exported/",
+    )
+    exit_codes: ClassVar = {1: "something does not match, or could not be read"}
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")

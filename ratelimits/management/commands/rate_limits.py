@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from opsconsole.kit import audit, commands
@@ -21,11 +20,18 @@ from ratelimits.requests import freed_clients, lockout_check
 LIST_FIELDS = ("name", *changes.FIELDS)
 
 
-class Command(BaseCommand):
+class Command(commands.ConsoleCommand):
     help = (
         "List, disable, enable and edit rate limit policies, switch all of them, and free a client. Needs the database, and only "
-        "'free' needs the store. Exit codes: 0 done or nothing to change, 1 refused."
+        "'free' needs the store."
     )
+    examples = (
+        "rate_limits list --json",
+        'rate_limits edit standard --set limit=200 --reason "a new partner"',
+        'rate_limits mode off --reason "incident 42"',
+        'rate_limits free 203.0.113.7 --policy strict --reason "their import is done"',
+    )
+    exit_codes: ClassVar = {1: "refused; a sentence says why"}
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -58,7 +64,7 @@ class Command(BaseCommand):
 
     def _action(self, actions: Any, name: str, text: str) -> CommandParser:
         parser: CommandParser = actions.add_parser(name, help=text, description=text)
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        commands.add_json(parser)
         return parser
 
     def _change(self, parser: CommandParser, *, confirm: bool = True) -> None:
@@ -86,7 +92,7 @@ class Command(BaseCommand):
         except OpsConsoleError as error:
             raise CommandError(str(error)) from error
         lines = result.pop("lines")
-        self.stdout.write(json.dumps(result, indent=2) if options["json"] else "\n".join(lines))
+        self.tell(result, lines, as_json=options["json"])
 
     def _list(self, _options: dict[str, Any]) -> dict[str, Any]:
         mode, policies = LimiterControl.load().mode, list(Policy.objects.all())

@@ -251,9 +251,9 @@ def test_commands_of_other_packages(capsys: pytest.CaptureFixture[str]) -> None:
 # What a person's command changed is in the audit. What a schedule does as well has records of its own, also when a
 # command does it: sweeps, timelines, deliveries, readings.
 AUDITED = {
-    "bulk_operation", "changepassword", "createsuperuser", "enqueue_jobs", "migrate", "move_tables", "pause", "rate_limits",
-    "recover_stale_jobs", "recovery_mode", "redrive_dlq", "requeue_job", "send_test_alert", "sync_roles", "sync_schedules",
-    "uninstall", "verify_audit",
+    "alerts", "api_keys", "bulk_operation", "changepassword", "channels", "createsuperuser", "enqueue_jobs", "migrate", "move_tables",
+    "pause", "rate_limits", "recover_stale_jobs", "recovery_mode", "redrive_dlq", "requeue_job", "send_test_alert", "sync_roles",
+    "sync_schedules", "uninstall", "verify_audit",
 }  # fmt: skip
 WITH_RECORDS_OF_THEIR_OWN = {
     "check_dlq", "cleanup_rate_limits", "dispatch_outbox", "judge_monitors", "qcluster", "run_cluster", "run_worker",
