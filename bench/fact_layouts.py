@@ -4,7 +4,7 @@ Both layouts hold the same jobs in databases of one PostgreSQL, and take turns: 
 copies (the shape of ``bench-recovery``), then pages and figures (the shape of ``bench-pages``). The other layout is
 ``bench.fact_layouts_sql``. Nothing vacuums by itself meanwhile, so that all WAL is that of the work. Environment:
 BENCH_ROWS (1000000), BENCH_REPEATS (6; 0 leaves out sweeps and workers), BENCH_TIMES (25; 0 leaves out pages),
-BENCH_MEMORY (1GB).
+BENCH_MEMORY (1GB), PREPARED (1 measures only claims and completions by prepared statements).
 """
 
 from __future__ import annotations
@@ -39,9 +39,14 @@ def main() -> None:
         print(f"{shape.rows:,} jobs, {shape.stale:,} of them stale; PostgreSQL {cluster.version}.\n")
         # These import models, which need the settings.
         from bench.fact_layouts_pages import measure_pages  # noqa: PLC0415
+        from bench.fact_layouts_prepared import measure_prepared  # noqa: PLC0415
         from bench.fact_layouts_work import measure_work  # noqa: PLC0415
 
-        if repeats := int(os.environ.get("BENCH_REPEATS", "6")):
+        repeats = int(os.environ.get("BENCH_REPEATS", "6"))
+        if os.environ.get("PREPARED"):
+            print(table("as a worker sends them", measure_prepared(cluster, shape, repeats)))
+            return
+        if repeats:
             print(table("sweeps and workers", measure_work(cluster, shape, repeats)))
         if times := int(os.environ.get("BENCH_TIMES", "25")):
             print(table("pages and figures, ms", measure_pages(cluster, shape.rows, times)))

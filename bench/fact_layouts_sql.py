@@ -114,7 +114,7 @@ _REQUEUE = f"""{_WANTED}), current AS MATERIALIZED (
 _LOCK = f"SELECT FROM public.jobs WHERE id = %(job_id)s {row_locks.in_statement()};"
 _MINE, _CLAIM_REST = statements.CLAIM.split("), mine AS (")[1].split("), won AS (")
 
-_CLAIM = f"""
+CLAIM = f"""
 {_LOCK}
 WITH before AS MATERIALIZED (
     SELECT *, (status <> 'pending')::int AS redriven, {new_deadline_in_statement("jobs")} AS new_deadline FROM jobs
@@ -144,7 +144,7 @@ WITH before AS MATERIALIZED (
 ), mine AS ({_MINE.replace(row_locks.in_statement(), "")}), won AS ({_CLAIM_REST}"""
 
 _THIS_RUN = f"id = %(job_id)s AND status = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}"
-_COMPLETE = f"""
+COMPLETE = f"""
 {_LOCK}
 WITH ended AS (
     UPDATE public.jobs
@@ -167,8 +167,8 @@ def two_tables() -> Iterator[None]:
         for module, name, statement in (
             (stale_pages, "_PAGE", f"{found}), held AS ({held}"),
             (rescue, "_TAKE", _REQUEUE),
-            (statements, "CLAIM", _CLAIM),
-            (statements, "COMPLETE", _COMPLETE),
+            (statements, "CLAIM", CLAIM),
+            (statements, "COMPLETE", COMPLETE),
         ):
             stack.enter_context(mock.patch.object(module, name, statement))
         stack.enter_context(mock.patch.object(lifecycle, "round_trip", SimpleNamespace(run=_run)))
@@ -178,4 +178,4 @@ def two_tables() -> Iterator[None]:
 def _run(statement: str, parameters: Mapping[str, Any]) -> list[Rows]:
     """Run it without the answer to the lock that a claim takes first."""
     answers = round_trip.run(statement, parameters)
-    return answers[1:] if statement == _CLAIM else answers
+    return answers[1:] if statement == CLAIM else answers
