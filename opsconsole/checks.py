@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core import checks
 
 from opsconsole import secret_strength
-from opsconsole.kit import env, intervals, redis_url_check, schema_version, session_defaults
+from opsconsole.kit import env, intervals, redis_url_check, schema_version, secret_files, session_defaults
 from opsconsole.seals import checking, state, verification
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
@@ -115,7 +115,7 @@ def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[check
             id="opsconsole.W003",
         )
         for name in sorted(ours)
-        if name not in env.known
+        if name not in env.known and name.removesuffix(secret_files.SUFFIX) not in env.secret_names
     ]
 
 

@@ -37,7 +37,7 @@ OPSCONSOLE_VAR_DIR = Path(env.text("OPSCONSOLE_VAR_DIR", str(paths.default_var_d
 _production = OPSCONSOLE_ENV == "production"
 
 DEBUG = env.boolean("OPSCONSOLE_DEBUG", default=False)
-SECRET_KEY = env.text("OPSCONSOLE_SECRET_KEY", DEVELOPMENT_SECRET_KEY)
+SECRET_KEY = env.secret("OPSCONSOLE_SECRET_KEY", DEVELOPMENT_SECRET_KEY)
 ALLOWED_HOSTS = env.words(
     "OPSCONSOLE_ALLOWED_HOSTS", () if _production else ("localhost", "127.0.0.1", "[::1]")
 )
@@ -86,10 +86,10 @@ OPSCONSOLE_PUBLIC_URL = env.url("OPSCONSOLE_PUBLIC_URL", ("http", "https"), "htt
 OPSCONSOLE_SNS_TOPICS = env.topics("OPSCONSOLE_SNS_TOPICS")
 OPSCONSOLE_SNS_SIGNATURE_VERSION_1 = env.boolean("OPSCONSOLE_SNS_SIGNATURE_VERSION_1", default=False)
 OPSCONSOLE_DEADMAN_SWEEP_URL = env.url(
-    "OPSCONSOLE_DEADMAN_SWEEP_URL", ("http", "https"), "https://hc-ping.com/..."
+    "OPSCONSOLE_DEADMAN_SWEEP_URL", ("http", "https"), "https://hc-ping.com/...", is_secret=True
 )
 OPSCONSOLE_DEADMAN_CHECK_URL = env.url(
-    "OPSCONSOLE_DEADMAN_CHECK_URL", ("http", "https"), "https://hc-ping.com/..."
+    "OPSCONSOLE_DEADMAN_CHECK_URL", ("http", "https"), "https://hc-ping.com/...", is_secret=True
 )
 OPSCONSOLE_DEADMAN_SEAL = env.choice("OPSCONSOLE_DEADMAN_SEAL", "off", ("off", "body", "query"))
 

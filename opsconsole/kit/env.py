@@ -1,7 +1,7 @@
 """Readers of environment variables. Each refuses invalid values at start, with a sentence that names the variable.
 
 An empty variable counts as not set, because deployment tools often can't omit one. Values that contain secrets (URLs
-with passwords, keys) are never repeated in a message.
+with passwords, keys) are never repeated in a message, and may come from a file (``NAME_FILE``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext import parser as jsonpath
 
-from opsconsole.kit import redis_url_check
+from opsconsole.kit import redis_url_check, secret_files
 from opsconsole.kit.url_check import is_url
 
 FEWEST_SECRET_CHARACTERS = 32
@@ -28,6 +28,8 @@ _REDIS_EXAMPLE = "redis://host:6379/0"
 _environment = environ.Env.ENVIRON
 # Every name that was read, with its default, to report misspelt variables and to test the docs.
 known: dict[str, str] = {}
+# Those of them that hold a secret: a file may contain it.
+secret_names: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,15 @@ def refuse(name: str, accepted: str, found: object = None) -> NoReturn:
 def text(name: str, default: str = "") -> str:
     """Return the variable without surrounding blanks, or ``default``."""
     known.setdefault(name, default)
+    if name in secret_names:
+        return secret_files.text(name, _environment) or default
     return str(_environment.get(name, "")).strip() or default
+
+
+def secret(name: str, default: str = "") -> str:
+    """Return the variable, or the content of the file that ``NAME_FILE`` names, without surrounding blanks."""
+    secret_names.add(name)
+    return text(name, default)
 
 
 def integer(name: str, default: int, *, at_least: int = 1, at_most: int = 2**31 - 1) -> int:
@@ -113,9 +123,10 @@ def job_id_paths(name: str) -> list[str]:
 
 def secrets(name: str) -> list[str]:
     """Read secrets separated by commas, each of 32 characters or more; they are never shown."""
-    if any(len(secret) < FEWEST_SECRET_CHARACTERS for secret in words(name)):
+    values = [word.strip() for word in secret(name).split(",") if word.strip()]
+    if any(len(value) < FEWEST_SECRET_CHARACTERS for value in values):
         refuse(name, f"secrets of at least {FEWEST_SECRET_CHARACTERS} characters, separated by commas")
-    return words(name)
+    return values
 
 
 def origins(name: str) -> list[str]:
@@ -134,9 +145,9 @@ def topics(name: str) -> list[str]:
     return words(name)
 
 
-def url(name: str, schemes: Sequence[str], example: str) -> str | None:
+def url(name: str, schemes: Sequence[str], example: str, *, is_secret: bool = False) -> str | None:
     """Read a URL with a host or of a Unix socket; None when it isn't set. It may contain a password and is never shown."""
-    value = text(name)
+    value = secret(name) if is_secret else text(name)
     if value and not is_url(value, schemes):
         refuse(name, f"a URL such as {example}")
     return value or None
@@ -144,7 +155,7 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
 
 def webhook(name: str, example: str, *, loopback: bool) -> str | None:
     """Read a secret HTTPS address, or None. ``loopback`` also allows plain HTTP on this machine."""
-    value = text(name)
+    value = secret(name)
     if not value or is_url(value, ("https",)):
         return value or None
     if not loopback or not is_url(value, ("http",)) or urlsplit(value).hostname not in _LOOPBACK:
@@ -156,7 +167,7 @@ def addresses(name: str) -> dict[str, str]:
     """Read a JSON object from names to secret addresses; ``{}`` when it isn't set. Nothing of it is shown."""
     example = 'a JSON object such as {"mail": "mailtos://user:password@example.com?to=team@example.com"}'
     try:
-        value = json.loads(text(name, "{}"))
+        value = json.loads(secret(name, "{}"))
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict) or not all(isinstance(each, str) and each for each in value.values()):
@@ -169,7 +180,7 @@ def addresses(name: str) -> dict[str, str]:
 
 def redis_url(name: str) -> str | None:
     """Read a URL of Redis or Valkey, or None. Its client judges the parameters, because it alone knows them."""
-    value = url(name, ("redis", "rediss", "unix"), _REDIS_EXAMPLE)
+    value = url(name, ("redis", "rediss", "unix"), _REDIS_EXAMPLE, is_secret=True)
     if value and (refused := redis_url_check.refusal(value)):
         refuse(name, f"a URL such as {_REDIS_EXAMPLE} {refused}")
     return value
@@ -177,7 +188,7 @@ def redis_url(name: str) -> str | None:
 
 def store(name: str, default: str | None) -> str | None:
     """Read a URL of Redis or Valkey; ``default`` when the variable isn't set, None when it says "memory"."""
-    value = text(name)
+    value = secret(name)
     if value == "memory":
         return None
     if value and not is_url(value, ("redis", "rediss", "unix")):
@@ -211,7 +222,7 @@ def networks(name: str) -> tuple[str, ...]:
 
 def database(name: str, example: str) -> str | None:
     """Read a PostgreSQL URL that names a database; None when the variable isn't set."""
-    value = text(name)
+    value = secret(name)
     if not value:
         return None
     if not is_url(value, ("postgres", "postgresql")) or not urlsplit(value).path.strip("/"):

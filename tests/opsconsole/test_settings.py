@@ -16,6 +16,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections
 
+from opsconsole import checks
 from opsconsole.kit import env
 from tests.chaos.cuts import CuttingProxy
 
@@ -232,6 +233,48 @@ def test_every_setting_has_its_heading_and_its_default_in_the_docs(read: Read) -
     for name, default in env.known.items():
         if default and name not in DEPENDENT_DEFAULTS:
             assert re.search(rf"\b[dD]efault:? `{re.escape(default)}`", sections[name]), (name, default)
+
+
+# Read by the console, and no secret although the name sounds like one.
+PUBLIC = {"AWS_ENDPOINT_URL", "OPSCONSOLE_PUBLIC_URL", "SQS_QUEUE_URL", "SQS_DLQ_URL"}
+PRIVATE = {
+    "DATABASE_URL": "postgres://u:p@db:5432/app",
+    "OPSCONSOLE_OWNER_DATABASE_URL": "postgres://o:p@db:5432/app",
+    "CACHE_URL": "redis://:p@cache:6379/0",
+    "OPSCONSOLE_RATE_LIMIT_STORE": "redis://:p@cache:6379/1",
+    "OPSCONSOLE_SECRET_KEY": "k" * 32,
+    "OPSCONSOLE_API_KEY_PEPPERS": f"{'p' * 32},{'q' * 32}",
+    "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
+    "OPSCONSOLE_ALERT_CHANNELS": '{"mail": "mailtos://u:p@example.com?to=t@example.com"}',
+    "OPSCONSOLE_DEADMAN_SWEEP_URL": "https://hc-ping.com/a",
+    "OPSCONSOLE_DEADMAN_CHECK_URL": "https://hc-ping.com/b",
+}
+
+
+def test_every_secret_may_come_from_a_file(read: Read, tmp_path: Path) -> None:
+    told = read(**PRIVATE)
+    files = {}
+    for name, value in PRIVATE.items():
+        file = tmp_path / name
+        file.write_text(f"{value}\n")
+        files[f"{name}_FILE"] = str(file)
+    found = read(**files)
+    names = [name for name in told if name.isupper()]
+    assert {name: found[name] for name in names} == {name: told[name] for name in names}
+    assert found["OPSCONSOLE_ENV"] == "production"
+    assert not checks.check_names(None)
+    for name, value in PRIVATE.items():
+        with pytest.raises(ImproperlyConfigured, match=f"{name} and {name}_FILE are both set"):
+            read(**files | {name: value})
+
+
+def test_secrets_are_read_as_such(read: Read) -> None:
+    read(**SERVICES)
+    sounding = {name for name in env.known if re.search(r"SECRET|TOKEN|PASSWORD|PEPPER|DSN|URL", name)}
+    assert sounding - PUBLIC <= env.secret_names >= PRIVATE.keys()
+    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    [listed] = re.findall(r"^These are (.*?)\.\n\n", page, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", listed)) == env.secret_names
 
 
 def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
