@@ -1,7 +1,7 @@
 """The console's own models. They live in the kit, where every app may use them."""
 
 from opsconsole.kit.audit_models import AuditDetail, AuditSeal, Refusal, SealCheck, UnsealedRange
-from opsconsole.kit.models import ClusterProgress, HourlyFigure, Pause
+from opsconsole.kit.models import ClusterProgress, HourlyFigure, Pause, Verification
 
 __all__ = [
     "AuditDetail",
@@ -12,4 +12,5 @@ __all__ = [
     "Refusal",
     "SealCheck",
     "UnsealedRange",
+    "Verification",
 ]

@@ -45,7 +45,11 @@ def _errors() -> Iterator[CheckMessage]:
 @register("opsconsole", "store", deploy=True)
 def check_store(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """Warn about a store that evicts keys. ``check --deploy`` asks the store, and so does each server at its start."""
-    policy = store.eviction()
+    return judge_eviction(store.eviction())
+
+
+def judge_eviction(policy: str) -> list[CheckMessage]:
+    """Return the warning about a store with this policy; '' if it evicts no keys. Pure."""
     if not policy:
         return []
     return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -40,6 +41,7 @@ from jobs.sqs.message_types import (
     SendResult,
     split_batches,
 )
+from jobs.sqs.permissions import Action, Tried, attempt, service_time
 from jobs.sqs.wire_format import batch_entry, handles_of, ids_of, not_sent, queue_depth, received_message
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ __all__ = [
     "BATCH_BYTES",
     "BATCH_ENTRIES",
     "TRACE_HEADER",
+    "Action",
     "Attribute",
     "MessageRefused",
     "Outgoing",
@@ -61,6 +64,7 @@ __all__ = [
     "QueueUnreachable",
     "Received",
     "SendResult",
+    "Tried",
     "client_for",
     "console_link",
     "delete",
@@ -73,6 +77,8 @@ __all__ = [
     "send_batch",
     "send_raw",
     "split_batches",
+    "time_of_service",
+    "try_action",
 ]
 
 LONGEST_POLL_SECONDS = 20
@@ -214,6 +220,16 @@ def depth(queue_url: str) -> QueueDepth:
     with vendor_errors(queue_url):
         answer = client_for(queue_url).get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
         return queue_depth(answer["Attributes"])
+
+
+def try_action(queue_url: str, action: Action) -> Tried:
+    """Try whether this process may do this with the queue, without touching a message. Raise ``QueueError``."""
+    return attempt(client_for(queue_url, once=True), queue_url, action)
+
+
+def time_of_service(queue_url: str) -> datetime | None:
+    """Return the service's time, by the header of an answer; None where it has none. Raise ``QueueError``."""
+    return service_time(client_for(queue_url), queue_url)
 
 
 def client_for(queue_url: str, *, once: bool = False) -> SQSClient:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Self
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+
+from opsconsole.kit.lateness import late_after
 
 KEPT = timedelta(days=7)
 
@@ -16,6 +19,11 @@ class ClusterProgressQuerySet(models.QuerySet["ClusterProgress"]):
     def forgotten(self) -> Self:
         """Return clusters without progress for a week."""
         return self.filter(progressed_at__lt=Now() - KEPT)
+
+    def progressing(self) -> Self:
+        """Return clusters through which a task came within the time after which their supervisor restarts them."""
+        stall = timedelta(seconds=settings.OPSCONSOLE_CLUSTER_STALL_SECONDS)
+        return self.filter(progressed_at__gte=Now() - late_after(stall))
 
 
 class ClusterProgress(models.Model):
@@ -42,6 +50,27 @@ class ClusterProgress(models.Model):
 
     def __str__(self) -> str:
         return self.cluster_id
+
+
+class Verification(models.Model):
+    """One verification of the installation, written only by ``opsconsole.verification.record``."""
+
+    began_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(
+        null=True, help_text="Empty while it goes on, or when its process was ended."
+    )
+    by = models.TextField(help_text="Who asked for it.")
+    results = models.JSONField(default=list, help_text="The answers in the order of the list of checks.")
+
+    class Meta:
+        app_label = "opsconsole"
+        db_table = "verifications"
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        permissions = [("verify", "Can verify the installation")]
+
+    def __str__(self) -> str:
+        return f"verification {self.pk}"
 
 
 class PauseQuerySet(models.QuerySet["Pause"]):

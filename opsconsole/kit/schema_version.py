@@ -36,6 +36,11 @@ def is_behind() -> bool:
     return bool(_version.missing)
 
 
+def missing() -> list[str]:
+    """Return the migrations of this code that are not applied. Look now, whatever was seen before."""
+    return sorted(f"{app}.{name}" for app, name in _required() - _applied())
+
+
 def require() -> None:
     """Raise ``NotMigrated`` while migrations are missing."""
     if is_behind():

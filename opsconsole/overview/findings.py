@@ -167,7 +167,7 @@ def _of_the_task_queue(seen: Overview) -> list[Finding]:
     return problems
 
 
-_LIMITER_TROUBLES = {
+LIMITER_TROUBLES = {
     LimiterTrouble.Kind.STORE_AWAY: (
         "bad",
         "Rate limits are not shared: the store does not answer.",
@@ -204,9 +204,7 @@ _LIMITER_TROUBLES = {
 def of_the_limiter(seen: Overview) -> list[Finding]:
     page = ("Open the limiter", "ratelimits_limitercontrol_changelist")
     problems = [
-        Finding(*_LIMITER_TROUBLES[kind], *page)
-        for kind in _LIMITER_TROUBLES
-        if kind in seen.limiter_troubles
+        Finding(*LIMITER_TROUBLES[kind], *page) for kind in LIMITER_TROUBLES if kind in seen.limiter_troubles
     ]
     if seen.limiter_mode != "enforce":
         sentence = f"All rate limits are switched to {seen.limiter_mode}."

@@ -11,6 +11,7 @@ from typing import Any
 from django.apps import apps as installed
 from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group, Permission
 
 VIEWER, OPERATOR, ADMINISTRATOR = "Viewer", "Operator", "Administrator"
 APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin", "auth")
@@ -52,6 +53,7 @@ ADMINISTRATORS = {
     "jobs.arm_recovery",
     "jobs.edit_deadletter",
     "opsconsole.pause_schedule",
+    "opsconsole.verify",
     "ratelimits.add_apikey",
     "ratelimits.revoke_apikey",
     "ratelimits.add_policy",
@@ -85,6 +87,22 @@ def grant(apps: Apps) -> dict[str, int]:
         group.permissions.add(*missing)
         given[role] = len(missing)
     return given
+
+
+def lacking() -> dict[str, int]:
+    """Return how many of its permissions each role lacks, without changing anything."""
+    rows = Permission.objects.filter(content_type__app_label__in=APPS).select_related("content_type")
+    every = {f"{row.content_type.app_label}.{row.codename}" for row in rows}
+    held = {
+        group.name: {f"{each.content_type.app_label}.{each.codename}" for each in group.permissions.all()}
+        for group in Group.objects.filter(name__in=(VIEWER, OPERATOR, ADMINISTRATOR)).prefetch_related(
+            "permissions__content_type"
+        )
+    }
+    return {
+        role: len(permissions_of(role, every) - held.get(role, set()))
+        for role in (VIEWER, OPERATOR, ADMINISTRATOR)
+    }
 
 
 def _permissions(apps: Apps) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
 from ratelimits.engine.decision import CostAboveLimit, Decision, closed, counted_locally, unlimited
 from ratelimits.engine.local_counter import LocalWindows, local_limit
-from ratelimits.engine.store_client import PREFIX, Answer, PolicyAndKey, Store
+from ratelimits.engine.store_client import PREFIX, Answer, PolicyAndKey, Store, StoreFacts
 from ratelimits.engine.told_store import ToldStore
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 MICROSECONDS = 1_000_000
 LOG_REFUSALS_EVERY_SECONDS = 60.0
+# Nobody waits for these as for a decision.
+FACTS_SECONDS = 3.0
 
 
 def check(policy: PolicySnapshot | str, identity: str, *, cost: int = 1) -> Decision:
@@ -84,6 +86,24 @@ def keep_store_informed() -> None:
 def eviction() -> str:
     """Return the ``maxmemory-policy`` of a store that evicts keys, which loses counts; '' for any other."""
     return _engine.store.eviction() if _engine.store else ""
+
+
+def facts() -> StoreFacts | None:
+    """Ask the shared store what it says of itself, after a probe that writes to it; None without a store.
+
+    Raise ``StoreAway`` when it does not answer or refuses.
+    """
+    url = settings.OPSCONSOLE_RATE_LIMIT_STORE
+    if not url:
+        return None
+    store = Store(url, timeout=FACTS_SECONDS)
+    try:
+        store.probe()
+        return store.facts()
+    except RedisError as error:
+        raise forgotten_counts.StoreAway(
+            f"The store does not work: {type(error).__name__}: {error}."
+        ) from error
 
 
 class Engine:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha1
 from typing import Any
 
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionInterface, ConnectionPool
 from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from ratelimits.engine import script
@@ -33,6 +34,15 @@ class Answer:
 
     generation: int
     numbers: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreFacts:
+    """What a store says of itself. ``keeps``: whether a restart keeps the counts; None: it does not say."""
+
+    eviction: str
+    keeps: bool | None
+    time: datetime
 
 
 class Store:
@@ -90,13 +100,42 @@ class Store:
 
     def maxmemory_policy(self) -> str:
         """Return what the store does when its memory is full, or '' if it does not say."""
-        connection = self._factory.make_connection()
+        [information] = self._exchange_alone(("INFO", "memory"))
+        return _as_lines(information).get("maxmemory_policy", "")
+
+    def facts(self) -> StoreFacts:
+        """Return what decides whether counts are kept, and the store's time."""
+        information, now = self._exchange_alone(("INFO",), ("TIME",))
+        lines = _as_lines(information)
+        kept = lines.get("aof_enabled") == "1" or lines.get("connected_slaves", "0") != "0"
+        seconds, microseconds = now
+        return StoreFacts(
+            eviction=lines.get("maxmemory_policy", ""),
+            keeps=kept or self._saves(),
+            time=datetime.fromtimestamp(int(seconds) + int(microseconds) / 1_000_000, UTC),
+        )
+
+    def _saves(self) -> bool | None:
+        """Tell whether the store writes snapshots; None if it does not say, as many hosted ones."""
         try:
-            connection.send_command("INFO", "memory")  # type: ignore[no-untyped-call]  # redis-py's
-            lines = bytes(connection.read_response()).decode(errors="replace").splitlines()
+            [answer] = self._exchange_alone(("CONFIG", "GET", "save"))
+        except ResponseError:
+            return None
+        # A list, or with RESP3 a mapping.
+        values = list(answer.values()) if isinstance(answer, dict) else answer[1:]
+        return bool(values and values[0])
+
+    def _exchange_alone(self, *commands: tuple[str, ...]) -> list[Any]:
+        """Send commands on a connection of their own."""
+        connection = self._factory.make_connection()
+        answers: list[Any] = []
+        try:
+            for command in commands:
+                connection.send_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
+                answers.append(connection.read_response())
         finally:
             connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
-        return dict(line.split(":", 1) for line in lines if ":" in line).get("maxmemory_policy", "")
+        return answers
 
     def _send(self, command: bytes, first: bytes, rest: Sequence[Any]) -> list[int]:
         try:
@@ -127,3 +166,9 @@ class Store:
             raise
         self._idle.append(connection)
         return answer
+
+
+def _as_lines(information: bytes) -> dict[str, str]:
+    """Return the lines of INFO by their names."""
+    lines = bytes(information).decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
