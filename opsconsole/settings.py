@@ -75,6 +75,10 @@ CACHES = {
 # --- queues and alerts ---
 
 QUEUES = env.queues("SQS_QUEUE_URL", "SQS_DLQ_URL", "OPSCONSOLE_QUEUES")
+# A queue that no worker reads, for the probe job of verify.
+OPSCONSOLE_PROBE_QUEUE_URL = env.url(
+    "OPSCONSOLE_PROBE_QUEUE_URL", ("http", "https"), "https://sqs.us-east-1.amazonaws.com/123456789012/probe"
+)
 AWS_ENDPOINT_URL = env.url("AWS_ENDPOINT_URL", ("http", "https"), "http://127.0.0.1:5000")
 AWS_DEFAULT_REGION = env.text("AWS_DEFAULT_REGION", "us-east-1")
 SLACK_WEBHOOK_URL = env.webhook(

@@ -125,11 +125,12 @@ def _unconfigured(letter: Letter) -> str:
 
 def _batches(target: str, url: str, letters: Sequence[Letter]) -> Iterator[Batch]:
     by_key = {str(letter.id): letter for letter in letters}
-    for entries in sqs.split_batches([_outgoing(letter, url) for letter in letters]):
+    for entries in sqs.split_batches([outgoing(letter, url) for letter in letters]):
         yield Batch(target, url, [by_key[entry.key] for entry in entries], entries)
 
 
-def _outgoing(letter: Letter, url: str) -> sqs.Outgoing:
+def outgoing(letter: Letter, url: str) -> sqs.Outgoing:
+    """Return the SQS message of a row of the outbox, as the queue at this address takes it."""
     key, body = str(letter.id), letter.message.to_body()
     if not sqs.is_fifo(url):
         return sqs.Outgoing(key=key, body=body)

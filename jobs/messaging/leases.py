@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 
@@ -30,7 +31,7 @@ WITH due AS MATERIALIZED (
     SELECT id, job_id, run_epoch, destination, available_at
       FROM outbox
      WHERE state = 'waiting' AND available_at <= statement_timestamp()
-       AND queue || '/' || destination <> ALL (%(without)s::text[])
+       AND queue || '/' || destination <> ALL (%(without)s::text[]){only}
      ORDER BY available_at, id
      LIMIT %(limit)s
        {if_free}
@@ -116,16 +117,21 @@ class Fate:
     pause: timedelta = timedelta(0)
 
 
-def take(limit: int, *, without: Iterable[str] = ()) -> Page:
-    """Lease at most ``limit`` due rows, those due longest first, except for the targets in ``without``."""
+def take(limit: int, *, without: Iterable[str] = (), only: UUID | None = None) -> Page:
+    """Lease at most ``limit`` due rows, those due longest first, except for the targets in ``without``.
+
+    ``only``: those of this job.
+    """
     statement = _TAKE.format(
         most=BATCH_BYTES + 1,
+        only="" if only is None else " AND job_id = %(only)s",
         if_free=if_free_in_statement(),
         jobs=JOBS.aliased_rows,
         status=JOBS.our_status("job"),
     )
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"limit": limit, "without": list(without), "lease": LEASE.total_seconds()})
+        asked = {"limit": limit, "without": list(without), "lease": LEASE.total_seconds(), "only": only}
+        cursor.execute(statement, asked)
         names = [described.name for described in cursor.description]
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
     verdicts = [row["verdict"] for row in rows]

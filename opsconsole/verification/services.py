@@ -42,7 +42,7 @@ def store_keeps_counts(_: Wishes) -> Judgement:
     if facts is None:
         return skipped("There is no shared store: one process counts.", "Set OPSCONSOLE_RATE_LIMIT_STORE.")
     production = settings.OPSCONSOLE_ENV == "production"
-    secret = not redis_url_check.has_no_secret(settings.OPSCONSOLE_RATE_LIMIT_STORE)
+    secret = not redis_url_check.has_no_secret(str(settings.OPSCONSOLE_RATE_LIMIT_STORE))
     return judge_store(facts, production=production, secret=secret)
 
 
@@ -137,7 +137,8 @@ def _tries() -> Iterator[tuple[str, sqs.Tried, bool]]:
         for action in (*ON_QUEUE, *FOR_WORKERS):
             yield queue.url, sqs.try_action(queue.url, action), action in ON_QUEUE
         for action in ON_DLQ if queue.dlq_url else ():
-            yield queue.dlq_url, sqs.try_action(queue.dlq_url, action), True
+            dlq_url = str(queue.dlq_url)
+            yield dlq_url, sqs.try_action(dlq_url, action), True
 
 
 def clocks_agree(_: Wishes) -> Judgement:

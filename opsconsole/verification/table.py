@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from opsconsole.verification import configuration, database, running_work, services
+from datetime import timedelta
+
+from opsconsole.verification import configuration, database, job_probe, messages, running_work, services
 from opsconsole.verification.check import Check
 
 DATABASE_FIRST = "Mend what the check 'database' says, and verify again."
@@ -99,6 +101,39 @@ CHECKS: tuple[Check, ...] = (
         question="Are the audit and the ledgers as they were sealed?",
         judge=running_work.seals_hold,
         action=DATABASE_FIRST,
+    ),
+    Check(
+        name="job",
+        question="Can a job be enqueued, claimed and completed?",
+        judge=job_probe.job_passes,
+        action="Run inspect_database.",
+    ),
+    Check(
+        name="job-through-sqs",
+        question="Does a job pass through the outbox and SQS to a worker?",
+        judge=job_probe.job_passes_through_sqs,
+        action="Check the address in OPSCONSOLE_PROBE_QUEUE_URL, and the permissions on that queue.",
+        limit=timedelta(seconds=40),
+    ),
+    Check(
+        name="letter",
+        question="Does a letter come back from each dead letter queue?",
+        judge=messages.letters_come_back,
+        action=QUEUE_FIRST,
+        limit=timedelta(seconds=90),
+    ),
+    Check(
+        name="limit",
+        question="Is a request above a limit answered with 429?",
+        judge=messages.requests_are_refused,
+        action="Mend what the check 'store' says.",
+    ),
+    Check(
+        name="channels",
+        question="Does each alert channel accept a test?",
+        judge=messages.channels_deliver,
+        action=DATABASE_FIRST,
+        limit=timedelta(seconds=60),
     ),
 )
 

@@ -22,10 +22,16 @@ WIDTH = 118
 
 class Command(commands.ConsoleCommand):
     help = (
-        "Prove that this installation works: its settings, its database, its store, its queues, its clocks, and the work that "
-        "goes on by itself. Prints one line per check, and what to do about it."
+        "Prove that this installation works: its settings, its database, its store, its queues, its clocks, its alert "
+        "channels, and the work that goes on by itself. Prints one line per check, and what to do about it. Jobs, dead letters and "
+        "figures of customers stay as they are."
     )
-    examples = ("verify", "verify --json", "verify --only permissions --only clocks")
+    examples = (
+        "verify",
+        "verify --json",
+        "verify --no-channels --probe-letter",
+        "verify --only permissions --only clocks",
+    )
     exit_codes: ClassVar = {
         0: "all is well; what was skipped is named",
         1: "something is wrong, or the settings are refused",
@@ -43,10 +49,18 @@ class Command(commands.ConsoleCommand):
             metavar="CHECK",
             help=f"carry out only this check; may be given several times: {', '.join(table.names())}",
         )
+        parser.add_argument(
+            "--probe-letter",
+            action="store_true",
+            help="send a marked letter to each dead letter queue and take it out again; an alert may see it for a moment",
+        )
+        parser.add_argument("--no-channels", action="store_true", help="send no test to the alert channels")
         commands.add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        wishes = Wishes(by=audit.command_actor(""))
+        wishes = Wishes(
+            by=audit.command_actor(""), letter=options["probe_letter"], channels=not options["no_channels"]
+        )
         # A page shows the last complete one.
         row = None if options["only"] else self._begin(wishes)
         progress = commands.Progress(sys.stderr)

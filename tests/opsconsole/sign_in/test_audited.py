@@ -253,7 +253,7 @@ def test_commands_of_other_packages(capsys: pytest.CaptureFixture[str]) -> None:
 AUDITED = {
     "alerts", "api_keys", "bulk_operation", "changepassword", "channels", "createsuperuser", "enqueue_jobs", "migrate", "move_tables",
     "pause", "rate_limits", "recover_stale_jobs", "recovery_mode", "redrive_dlq", "requeue_job", "send_test_alert", "sync_roles",
-    "sync_schedules", "uninstall", "verify_audit",
+    "sync_schedules", "uninstall", "verify", "verify_audit",
 }  # fmt: skip
 WITH_RECORDS_OF_THEIR_OWN = {
     "check_dlq", "cleanup_rate_limits", "dispatch_outbox", "judge_monitors", "qcluster", "run_cluster", "run_worker",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from threading import Event
@@ -136,7 +137,7 @@ def test_what_could_not_be_judged_is_never_well() -> None:
     ],
 )
 def test_store_must_keep_counts_in_production(facts: dict[str, Any], secret: bool, verdict: Verdict) -> None:
-    told = StoreFacts(**({"eviction": "noeviction", "keeps": True, "time": datetime.now(UTC)} | facts))
+    told = replace(StoreFacts(eviction="noeviction", keeps=True, time=datetime.now(UTC)), **facts)
 
     assert services.judge_store(told, production=True, secret=secret).verdict == verdict
 
@@ -183,8 +184,7 @@ def test_a_role_without_its_permissions_is_named() -> None:
 
 @pytest.mark.django_db
 def test_only_the_last_verifications_are_kept() -> None:
-    for _ in range(record.KEPT + 2):
-        newest = record.begin("ada")
+    newest = [record.begin("ada") for _ in range(record.KEPT + 2)][-1]
 
     assert Verification.objects.count() == record.KEPT
     assert record.last() == newest
