@@ -130,7 +130,12 @@ def take(limit: int, *, without: Iterable[str] = (), only: UUID | None = None) -
         status=JOBS.our_status("job"),
     )
     with connection.cursor() as cursor:
-        asked = {"limit": limit, "without": list(without), "lease": LEASE.total_seconds(), "only": only}
+        asked: dict[str, Any] = {
+            "limit": limit,
+            "without": list(without),
+            "lease": LEASE.total_seconds(),
+            "only": only,
+        }
         cursor.execute(statement, asked)
         names = [described.name for described in cursor.description]
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]

@@ -109,7 +109,7 @@ def _new_job() -> NewJob:
     newest = Job.objects.only("customer_id", "package_size", "priority_level").order_by("-created_at").first()
     return NewJob(
         customer_id=str(newest.customer_id) if newest else CUSTOMER,
-        package_size=newest.package_size if newest else 1,
+        package_size=int(newest.package_size) if newest else 1,
         priority=newest.priority_level if newest else None,
         queue=next(iter(settings.QUEUES), ""),
         id=job_ids.new(),
