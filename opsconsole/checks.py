@@ -16,7 +16,15 @@ from django.conf import settings
 from django.core import checks
 
 from opsconsole import secret_strength
-from opsconsole.kit import env, intervals, redis_url_check, schema_version, secret_files, session_defaults
+from opsconsole.kit import (
+    env,
+    intervals,
+    mapping_version,
+    redis_url_check,
+    schema_version,
+    secret_files,
+    session_defaults,
+)
 from opsconsole.seals import checking, state, verification
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
 
@@ -244,6 +252,16 @@ def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[che
         )
         for difference, statement in zip(found, session_defaults.statements(found), strict=True)
     ]
+
+
+@checks.register("mapping")
+def check_mapping(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Refuse a mapping that changed after migrate built it into functions and indexes."""
+    if not databases or "default" not in databases or schema_version.is_behind():
+        return []
+    if not mapping_version.has_changed():
+        return []
+    return [checks.Error(mapping_version.SENTENCE, hint=mapping_version.ACTION, id="opsconsole.E034")]
 
 
 @checks.register("seals", deploy=True)

@@ -15,11 +15,11 @@ from alerts.watch import monitor_alerts
 from jobs.messaging import queue_depths
 from jobs.models import QueueState
 from jobs.recovery import surroundings
-from opsconsole.kit import full_disk, schema_version
+from opsconsole.kit import full_disk, mapping_version, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.lateness import late_after
 
-OK, FAILING = "ok", "failing"
+OK, FAILING, MAPPING_CHANGED = "ok", "failing", "mapping changed"
 DATABASE_TIMEOUT = timedelta(seconds=2)
 
 
@@ -62,6 +62,8 @@ def _checks() -> dict[str, str]:
             _answer_in_time()
             if schema_version.is_behind():
                 return _without_database(Trouble.NOT_MIGRATED.word)
+            if mapping_version.has_changed():
+                return _without_database(MAPPING_CHANGED)
             return {
                 "database": _state_for_writes(),
                 "queue": OK if _queues_were_read() else FAILING,

@@ -10,6 +10,7 @@ from jobs.inspection import (
     access,
     catalog,
     grants,
+    life,
     names,
     obstacles,
     partitions,
@@ -58,6 +59,7 @@ def _findings() -> Iterator[Finding]:
             missing = [each.table for each in CONTRACTS if catalog.table(each.sql) is None]
             yield from access.inspect_schema(names.place(), missing=missing)
         yield from names.inspect(history)
+        yield from life.inspect_mapping()
         yield from grants.inspect_defaults()
         yield from grants.inspect_own()
         if PARTITIONED_BY in history.applied_migrations:
@@ -91,5 +93,6 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
     yield from grants.inspect(contract, table)
     if contract is JOBS and column("jobs.status") in table.columns:
         yield from statuses.inspect(table)
+        yield from life.inspect(table, attached=attached)
     if contract is HEARTBEATS:
         yield from workers.inspect(table, attached=attached)

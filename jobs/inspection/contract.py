@@ -18,6 +18,8 @@ TIMES = {
     mapping.EPOCH_MILLISECONDS: ("bigint",),
 }
 UUID = ("uuid",)
+# A mapped table may have other ids of workers: they are read as text.
+WORKER_ID = AS_TEXT if mapping.current().worker_heartbeats.reads_otherwise else TEXT
 # Any length of text is an id.
 JOB_ID = TEXT if job_ids.TYPE == "text" else (job_ids.TYPE,)
 JSONB = ("jsonb",)
@@ -96,7 +98,7 @@ JOBS = Contract(
 HEARTBEATS = Contract(
     "worker_heartbeats",
     (
-        WantedColumn("worker_id", TEXT, null=False),
+        WantedColumn("worker_id", WORKER_ID, null=False),
         WantedColumn("current_job_id", JOB_ID, null=True),
         WantedColumn(
             "last_heartbeat",

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
+from uuid import uuid4
 
 from django.db import Error, connection, transaction
 
 from jobs.inspection import catalog, trigger_reach
+from jobs.inspection.contract import TEXT
 from jobs.inspection.finding import Finding, Severity
-from jobs.models import Job, Status
+from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.recovery import rescue
 from jobs.recovery.decision import Decision, SweepAction, Why
@@ -27,7 +29,7 @@ from jobs.runs.restart import restart_in_statement
 from opsconsole.kit import own_schema, round_trip, row_locks
 from opsconsole.kit.errors import first_line
 
-WORKER = Worker("opsconsole-inspection")
+NAME = "opsconsole-inspection"
 ASK = "--yes-run-triggers"
 _TRIED_ROWS = 20
 
@@ -79,7 +81,7 @@ def _tried() -> Iterator[Finding]:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     refused = _try("requeue", job, lambda: _requeue(job), Status.PENDING)
     if not refused:
-        run = Run(job.pk, job.run_epoch + 1, WORKER)
+        run = Run(job.pk, job.run_epoch + 1, _worker())
         refused = _try("claim", job, lambda: _claim(run), Status.IN_PROGRESS)
         if not refused:
             refused = [finding for step in _STEPS for finding in _undone(step, job, run)]
@@ -98,6 +100,16 @@ def _free_row() -> Job | None:
     newest = Job.objects.only("id", "run_epoch").order_by("-created_at")[:_TRIED_ROWS]
     keys = [job.pk for job in newest]
     return row_locks.locked_if_free(Job.objects.only("id", "run_epoch").filter(pk__in=keys)).first()
+
+
+def _worker() -> Worker:
+    """Return who claims the job here. Where ids of workers are no texts, that is one that has a row, or a new one."""
+    table = catalog.table(HEARTBEATS.sql)
+    named = table.columns.get(HEARTBEATS.column("worker_id")) if table else None
+    if named is None or named.type in TEXT:
+        return Worker(NAME)
+    known = WorkerHeartbeat.objects.values_list("pk", flat=True).first()
+    return Worker(known or (str(uuid4()) if named.type == "uuid" else "0"))
 
 
 def _undone(step: Step, job: Job, run: Run) -> list[Finding]:

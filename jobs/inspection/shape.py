@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.inspection import catalog
 from jobs.inspection.contract import TEXT, TIME, Contract, WantedColumn
 from jobs.inspection.finding import Finding, Severity
+from jobs.models.absent_columns import LOST
 from jobs.models.columns import column
 from opsconsole.kit import mapping, own_schema
 
@@ -27,17 +28,6 @@ MEANING = {
     "deadline_at": "the time after which a run counts as hung",
     "started_at": "the time at which the worker started",
     "metadata": "what the worker reports about itself",
-}
-
-# What is lost without a column that the mapping calls absent.
-LOST = {
-    "customer_id": "jobs are shown without their customer, can't be searched by one, and messages name none",
-    "package_size": "jobs and messages have no size",
-    "priority_level": "jobs and messages have no priority",
-    "error_message": "why a job failed, or was recovered, stands on its timeline only",
-    "updated_at": "a change of the row is no sign of life; a run counts from its start, a waiting job from its creation",
-    "started_at": "a run counts from the last change of its row, so that one that changes often is found stale later",
-    "completed_at": "when a job ended stands on its timeline only",
 }
 
 
@@ -112,13 +102,16 @@ def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bo
     mapped = mapping.current().table(contract.table)
     if wanted.name in mapped.absent_columns:
         yield _absent(contract, wanted)
+    if mapped.lacks(wanted.name):
         return
     if present is None:
-        if attached or not wanted.ours:
+        if attached or not (wanted.ours or wanted.name in mapped.absent_columns):
             yield _missing(contract, wanted, table)
         return
-    if wanted.ours and not attached:
+    if wanted.ours and not attached and not _is_mapped_queue(contract, wanted):
         yield _taken(contract, present)
+    if _is_mapped_queue(contract, wanted):
+        return
     if present.type not in contract.accepted(wanted):
         yield _other_type(contract, wanted, present)
         return
@@ -126,6 +119,11 @@ def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bo
     if wanted.name not in mapped.times:
         yield from _default(contract, wanted, present)
     yield from _length(contract, wanted, present)
+
+
+def _is_mapped_queue(contract: Contract, wanted: WantedColumn) -> bool:
+    """Tell whether this is a column queue of theirs, whose words are mapped: any type will do."""
+    return (contract.table, wanted.name) == ("jobs", "queue") and mapping.current().jobs.queues is not None
 
 
 def _absent(contract: Contract, wanted: WantedColumn) -> Finding:
@@ -175,7 +173,13 @@ def _taken(contract: Contract, present: Column) -> Finding:
         subject=f"{contract.table}.{present.name}",
         found=f"your table already has a column of this name ({present.declared})",
         wanted=f"a column that the console reads and writes: {meaning}",
-        action="Nothing, if yours means the same. Otherwise rename yours before migrate: "
+        action="Nothing, if yours means the same. "
+        + (
+            "If it has other words, map them under [jobs.queues] in the file that OPSCONSOLE_MAPPING names. "
+            if present.name == "queue"
+            else ""
+        )
+        + "Otherwise rename yours before migrate: "
         f"ALTER TABLE {contract.sql} RENAME COLUMN {_quoted(present.name)} TO {_quoted(f'your_{present.name}')};",
     )
 
@@ -209,6 +213,12 @@ def _conversion(contract: Contract, wanted: WantedColumn, present: Column) -> st
             "Add such a key and make it the table's id, and do the same for current_job_id of worker_heartbeats. "
             "The console can't do this for you, because your workers must use it too."
         )
+    if (
+        wanted.name == "worker_id"
+        and contract.table == "worker_heartbeats"
+        and present.type in mapping.ID_TYPES
+    ):
+        return f'Before the first migrate, set OPSCONSOLE_MAPPING to a file with: [worker_heartbeats] id_type = "{present.type}"'
     # A fraction is converted directly: its text, with decimal places, would not be accepted as a whole number.
     value = _quoted(present.name) if present.type in FRACTIONS else f"{_quoted(present.name)}::text"
     return (

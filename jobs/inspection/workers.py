@@ -10,6 +10,7 @@ from jobs.models.columns import HEARTBEATS, JOBS, column
 from jobs.models.worker import OLD_KIND_SEEN_WITHIN
 from jobs.models.worker_observation import NAMED_SHARE
 from jobs.runs import worker_kinds
+from opsconsole.kit import mapping
 from opsconsole.kit.counting import exactly
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def inspect(table: Table, *, attached: bool) -> Iterator[Finding]:
     beat = column("worker_heartbeats.last_heartbeat")
     if beat in table.columns:
         yield from _old_kind(attached=attached)
-    if {column("worker_heartbeats.current_job_id"), beat} <= table.columns.keys():
+    names_jobs = JOBS.life.told_by == mapping.BEATS
+    if names_jobs and {column("worker_heartbeats.current_job_id"), beat} <= table.columns.keys():
         yield from _naming(attached=attached)
     if catalog.table("worker_observations") is not None:
         yield from _seen()

@@ -16,7 +16,7 @@ from opsconsole.kit import own_schema
 _ENQUEUE = """
 WITH job AS (
     INSERT INTO {jobs} ({columns}) VALUES ({values})
-    RETURNING {id}, run_epoch, queue, not_before
+    RETURNING {id}, run_epoch, {queue}, not_before
 ), told AS (
     INSERT INTO {own}job_events (job_id, run_epoch, kind, actor, user_id)
     SELECT id, run_epoch, 'enqueued', %(actor)s, %(user_id)s FROM job
@@ -37,7 +37,7 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
         "customer_id": new.customer_id,
         "package_size": new.package_size,
         "payload": json.dumps(new.payload),
-        "queue": new.queue,
+        "queue": JOBS.queue_written(new.queue),
         "not_before": new.not_before,
         "deadline_at": new.deadline_at,
     }
@@ -54,6 +54,7 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
     statement = _ENQUEUE.format(
         jobs=JOBS.sql,
         id=JOBS.returned("id"),
+        queue=JOBS.returned("queue"),
         columns=", ".join(names),
         values=", ".join(written.values()),
         # Sessions of other programs rarely have the console's search path.

@@ -6,8 +6,6 @@ run is recovered only by a rule that an operator chose.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.db.models import (
     BooleanField,
     Case,
@@ -24,13 +22,13 @@ from django.db.models.functions import Now
 from django.db.models.lookups import LessThan
 
 from jobs.models import staleness
+from jobs.models.columns import JOBS
 from jobs.models.control import RecoveryControl
+from jobs.models.worker import BEATS_BEFORE_RUN
 from jobs.models.worker_observation import QueueNaming, WorkerObservation
+from opsconsole.kit.mapping import BEATS, VISIBILITY
 
 UnknownRule = RecoveryControl.UnknownRule
-
-# A worker whose last heartbeat is older than this when its run changes works without heartbeats: that they stopped proves nothing.
-BEATS_BEFORE_RUN = timedelta(days=1)
 
 # The condition of ``Job.objects.stale()`` on rows that have the evidence as columns, where it is read only once per row.
 STALE_IN_STATEMENT = (
@@ -53,6 +51,7 @@ def proven() -> Case:
         When(staleness.changed_in_the_future(), then=False),
         # The common cases first: they need no look at the heartbeats of the worker.
         When(_claimed() & ~shared, then=True),
+        *_without_a_sign(),
         When(beat_at__isnull=False, then=True),
         When(Q(worker_id__isnull=True) & would_be_named(), then=True),
         When(worker_id__isnull=True, then=False),
@@ -63,6 +62,14 @@ def proven() -> Case:
         default=False,
         output_field=BooleanField(),
     )
+
+
+def _without_a_sign() -> list[When]:
+    """Return the case of their runs that do not show the sign of life that the mapping names; with visibility, none shows one."""
+    if JOBS.life.told_by == BEATS:
+        return []
+    shows_none = Q() if JOBS.life.told_by == VISIBILITY else Q(beat_at__isnull=True)
+    return [When(~_claimed() & shows_none, then=False)]
 
 
 def would_be_named() -> Q:

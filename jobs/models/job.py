@@ -26,10 +26,12 @@ from django_stubs_ext import WithAnnotations
 
 from jobs.models import evidence_of_death, staleness
 from jobs.models.annotations import EvidenceColumns, MessageColumns
-from jobs.models.columns import ContractNumber, ContractText, column, renamed
+from jobs.models.columns import JOBS, ContractNumber, ContractText, column, renamed
 from jobs.models.control import RecoveryControl
 from jobs.models.event import recent_recoveries
+from jobs.models.mapped_queue import QueueField
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
+from jobs.models.row_beat import RowBeat
 from jobs.models.status_words import StatusField
 from jobs.models.waiting_message import (
     MessageTrouble,
@@ -76,16 +78,15 @@ class JobQuerySet(models.QuerySet["Job"]):
     def with_evidence(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Annotate each run with the evidence of its life; all times are by the database's clock.
 
-        ``beat_at``: the last heartbeat that counts for this run. ``worker_beat_at``: the last heartbeat of its worker,
-        for any run. ``outage_ended_at``: no worker could send heartbeats before it. ``last_seen``: the latest sign
-        of life.
+        ``beat_at``: the last heartbeat that counts for this run, or the sign of life that its row has instead.
+        ``worker_beat_at``: the last heartbeat of its worker, for any run. ``outage_ended_at``: no worker could send heartbeats
+        before it. ``last_seen``: the latest sign of life.
         ``stale_before``: the run is silent when ``last_seen`` is before it. A silent run is stale when ``death_proven``, or
         when ``last_seen`` is before ``given_up_before`` (null: no rule gives such runs up).
         ``recent_recoveries``: how many recoveries count towards quarantine. ``read_at``: when all this was read.
         """
-        beats = WorkerHeartbeat.objects.of_run(
-            OuterRef("pk"), OuterRef("run_epoch"), OuterRef("claimed_epoch")
-        )
+        run = ("pk", "run_epoch", "claimed_epoch", "worker_id", "updated_at")
+        beats = WorkerHeartbeat.objects.of_run(*map(OuterRef, run))
         own_worker = WorkerHeartbeat.objects.filter(worker_id=OuterRef("worker_id"))
         processes = WorkerHeartbeat.objects.last_of_processes(
             OuterRef("worker_id"), OuterRef("pk"), OuterRef("run_epoch")
@@ -93,9 +94,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         outage_ended = RecoveryControl.objects.values("outage_ended_at")[:1]
         # A plain function: ``Max`` would add a GROUP BY, and sorting one or two heartbeats takes longer.
         last_beat = Func(CountedBeat(), function="max")
+        last = Subquery(beats.annotate(last=last_beat).values("last"))
         # Only of few runs does anything read it, so no row has it as a column.
         return self.alias(processes_beat_at=Subquery(processes)).annotate(
-            beat_at=Subquery(beats.annotate(last=last_beat).values("last")),
+            beat_at=Greatest(last, RowBeat()) if JOBS.life_at() else last,
             worker_beat_at=Subquery(own_worker.values(counted=CountedBeat())[:1]),
             outage_ended_at=Subquery(outage_ended),
             last_seen=staleness.last_seen(),
@@ -262,14 +264,14 @@ class Job(models.Model):
         "completed_at", models.DateTimeField(db_column=renamed("jobs.completed_at"), null=True, blank=True)
     )
 
-    queue = BoundedName(db_default="default")
+    queue = QueueField(db_default="default")
     run_epoch = models.IntegerField("epoch", db_default=1)
     claimed_epoch = models.IntegerField(null=True, blank=True)
     recovery_count = models.IntegerField("recoveries", db_default=0)
     attempts = models.IntegerField(db_default=0, help_text="Runs that ended in a reported failure.")
     not_before = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
-    worker_id = BoundedName("worker", null=True, blank=True)
+    worker_id = _of("worker_id", BoundedName("worker", null=True, blank=True))
     # Of the last claim: its epoch, a colon, and the API key or nothing (jobs.runs.fence).
     claimed_by_key = BoundedName("claimed by key", null=True, blank=True)
     payload = BoundedDocument(db_default={}, blank=True)

@@ -9,19 +9,22 @@ from uuid import UUID
 from django.apps import apps
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, Count, Exists, F, OuterRef, Q, When
+from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef, Q, When
 from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import IsNull
 
-from jobs.models.columns import JOBS, column, renamed
+from jobs.models.columns import HEARTBEATS, JOBS, column, renamed
 from jobs.models.earlier_beats import LastOfProcesses
 from jobs.models.worker_observation import CountedBeat
 from opsconsole.kit import job_ids, mapping
 from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName
 from opsconsole.kit.mapped_fields import fit
+from opsconsole.kit.mapping import BEATS, WORKER_BEATS
 
 SILENT_AFTER_BEATS = 3
+# A worker whose last heartbeat is older than this when its run changes works without heartbeats: that they stopped proves nothing.
+BEATS_BEFORE_RUN = timedelta(days=1)
 # Workers without epochs that sent a heartbeat within this time may come back: they count as in use.
 OLD_KIND_SEEN_WITHIN = timedelta(days=1)
 
@@ -37,18 +40,29 @@ class Life(models.TextChoices):
 
 class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
     def of_run(
-        self, job_id: UUID | Combinable, run_epoch: int | Combinable, claimed_epoch: int | Combinable
+        self,
+        job_id: UUID | Combinable,
+        run_epoch: int | Combinable,
+        claimed_epoch: int | Combinable,
+        worker_id: str | Combinable | None = None,
+        changed_at: Combinable | None = None,
     ) -> Self:
         """Return heartbeats that count for a run: those of its epoch.
 
-        If the run was not claimed with our protocol, heartbeats without an epoch count too.
+        If the run was not claimed with our protocol, heartbeats without an epoch count too; and where heartbeats name no jobs,
+        those of the worker that the row names, unless they stopped long before the row last changed.
         """
         without_epoch = Q(IsNull(claimed_epoch, rhs=True), current_run_epoch__isnull=True)
-        return self.filter(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
+        of_run = Q(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
+        if JOBS.life.told_by == WORKER_BEATS and worker_id is not None and changed_at is not None:
+            since = ExpressionWrapper(changed_at - _before_run(), models.DateTimeField())
+            of_run |= Q(IsNull(claimed_epoch, rhs=True), worker_id=worker_id, last_heartbeat__gte=since)
+        return self.filter(of_run)
 
     def of_run_in_statement(self, job: str) -> Self:
         """Return the same condition for a handwritten statement in which ``job`` names the run's row."""
-        return self.of_run(*(_column(job, name) for name in ("id", "run_epoch", "claimed_epoch")))
+        names = ("id", "run_epoch", "claimed_epoch", "worker_id", "updated_at")
+        return self.of_run(*(_column(job, name) for name in names))
 
     def last_of_processes(
         self, worker_id: str | Combinable, job_id: UUID | Combinable, run_epoch: int | Combinable
@@ -120,13 +134,24 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         return self.beating(OLD_KIND_SEEN_WITHIN).without_epochs()
 
 
+def _before_run() -> RawSQL:
+    """Return ``BEATS_BEFORE_RUN`` for a query without parameters."""
+    seconds = BEATS_BEFORE_RUN.total_seconds()
+    return RawSQL(f"interval '{seconds:g} s'", (), models.DurationField())  # noqa: S611 - a constant
+
+
 def _column(job: str, name: str) -> RawSQL:
     """Return a column of the statement around a query, in which ``job`` names the run's row."""
-    return RawSQL(JOBS.sql_column(name, job), ())  # noqa: S611 - the name is trusted
+    return RawSQL(JOBS.read(name, job), ())  # noqa: S611 - the name is trusted
 
 
 def stale_after() -> timedelta:
     return timedelta(seconds=settings.OPSCONSOLE_STALE_AFTER_SECONDS)
+
+
+def workers_are_seen() -> bool:
+    """Tell whether workers of every kind send heartbeats here. Others may be alive and unseen."""
+    return JOBS.life.told_by in {BEATS, WORKER_BEATS} and not HEARTBEATS.absent
 
 
 def silent_after() -> timedelta:
@@ -136,7 +161,11 @@ def silent_after() -> timedelta:
 
 
 class WorkerHeartbeat(models.Model):
-    worker_id = BoundedName(primary_key=True, db_column=renamed("worker_heartbeats.worker_id"))
+    worker_id = fit(
+        "worker_heartbeats",
+        "worker_id",
+        BoundedName(primary_key=True, db_column=renamed("worker_heartbeats.worker_id")),
+    )
     current_job_id = job_ids.reference(
         db_column=renamed("worker_heartbeats.current_job_id"), null=True, blank=True
     )

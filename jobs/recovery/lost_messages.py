@@ -27,6 +27,7 @@ from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartb
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.waiting_message import lost_after
+from jobs.models.worker import workers_are_seen
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
@@ -115,11 +116,12 @@ def resend_lost(limit: int = 1_000) -> int:
 def resending() -> bool:
     """Tell whether re-sending is allowed; 'auto' means: unless workers without epochs sent heartbeats within the last day.
 
-    For them a second message may cause a second run, because nothing fences the first.
+    For them a second message may cause a second run, because nothing fences the first. Workers without heartbeats are not seen,
+    so that they may be there.
     """
     if settings.OPSCONSOLE_LOST_RESEND != "auto":
         return bool(settings.OPSCONSOLE_LOST_RESEND == "on")
-    return not WorkerHeartbeat.objects.old_kind_in_use().exists()
+    return workers_are_seen() and not WorkerHeartbeat.objects.old_kind_in_use().exists()
 
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:

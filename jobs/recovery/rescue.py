@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from jobs.messaging.outbox import REASON_LENGTH, STALE_JOB_RECOVERY
-from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat, row_beat
 from jobs.models.columns import JOBS
 from jobs.models.worker_observation import SHARED_IN_STATEMENT, CountedBeat
 from jobs.recovery.binary_values import binary_cursor
@@ -36,10 +36,10 @@ WITH wanted AS (
        SET {changes}{error_message}
       FROM wanted
      WHERE {job_id} = wanted.id AND {is_running} AND job.run_epoch = wanted.epoch
-       AND NOT EXISTS (SELECT FROM ({beats}) AS beat WHERE beat.last >= wanted.stale_before)
-       AND NOT (wanted.proven AND job.worker_id IN ({shared})
+       AND NOT EXISTS (SELECT FROM ({beats}) AS beat WHERE beat.last >= wanted.stale_before){row_is_silent}
+       AND NOT (wanted.proven AND {worker} IN ({shared})
                 AND EXISTS (SELECT FROM ({processes}) AS process WHERE process.last >= wanted.stale_before))
-    RETURNING {returned_id}, job.run_epoch, job.queue, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
+    RETURNING {returned_id}, job.run_epoch, {queue}, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
               wanted.worker, wanted.last_seen, wanted.silent_seconds
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
@@ -91,6 +91,11 @@ def _beats() -> dict[str, str]:
     }
 
 
+def _row_is_silent() -> str:
+    told_at = row_beat.in_statement("job")
+    return f" AND coalesce({told_at} < wanted.stale_before, true)" if told_at else ""
+
+
 def _take(
     decisions: Sequence[Decision], *, changes: str, message: str, kind: JobEvent.Kind, letter: str
 ) -> set[UUID]:
@@ -101,6 +106,9 @@ def _take(
         is_running=JOBS.is_status(Status.IN_PROGRESS, of="job"),
         error_message=f", {told}" if (told := JOBS.assignments(error_message="%(message)s")) else "",
         returned_id=JOBS.returned("id", "job"),
+        queue=JOBS.returned("queue", "job"),
+        worker=JOBS.read("worker_id", "job"),
+        row_is_silent=_row_is_silent(),
         changes=changes,
         shared=SHARED_IN_STATEMENT,
         letter=letter,

@@ -55,6 +55,7 @@ class StaleRun(NamedTuple):
     queue: str
     worker_id: str | None
     run_epoch: int
+    claimed_epoch: int | None
     recent_recoveries: int
     updated_at: datetime
     started_at: datetime | None

@@ -69,7 +69,7 @@ WITH candidates AS MATERIALIZED (
            claimed_epoch = CASE WHEN page.was = 'in_progress' AND job.claimed_epoch = page.from_epoch
                                 THEN %(fence)s ELSE job.claimed_epoch END
       FROM page WHERE {_ID} = page.id
-    RETURNING {JOBS.returned("id", "job")}, job.queue, job.not_before, page.was, page.from_epoch, page.worker
+    RETURNING {JOBS.returned("id", "job")}, {JOBS.returned("queue", "job")}, job.not_before, page.was, page.from_epoch, page.worker
 ), armed AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
     SELECT id, %(fence)s, 'queue', NULL, queue, %(why)s, true,

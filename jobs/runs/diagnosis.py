@@ -12,6 +12,7 @@ from django.db.models import TextChoices
 
 from jobs.models import Status
 from jobs.models.staleness import deadline_of, is_from_the_future
+from jobs.runs import life_wording
 from jobs.runs.evidence import Evidence
 from opsconsole.kit.durations import spell
 
@@ -76,13 +77,13 @@ def _of_silent(run: Evidence, silent_for: timedelta) -> Diagnosis:
 
 
 def _why_silent(run: Evidence) -> tuple[Reason, str]:
-    worker = f"worker {run.worker_id}" if run.worker_id else "its worker"
     heard_of_worker = run.worker_beat_at is not None and run.worker_beat_at >= run.updated_at
     if run.beat_at is not None or (heard_of_worker and _is_silent(run)):
-        return Reason.DEAD_WORKER, f"The heartbeats of {worker} stopped during this run."
+        return Reason.DEAD_WORKER, life_wording.stopped(run)
     if heard_of_worker:
         sentence = f"Worker {run.worker_id} sends heartbeats, but no longer for this run: it has left it."
         return Reason.WORKER_MOVED_ON, sentence
+    worker = f"worker {run.worker_id}" if run.worker_id else "its worker"
     stopped = f", and those of {worker} stopped" if _is_silent(run) else ""
     return Reason.NEVER_BEAT, f"No heartbeat was ever received for this run{stopped}."
 
@@ -91,6 +92,8 @@ def _why_unknown(run: Evidence) -> str:
     if is_from_the_future(run.updated_at, run):
         ahead = spell(run.updated_at - run.read_at)
         return f"Its row changed {ahead} in the future (updated_at), so its age is not known: requeue or cancel it by hand."
+    if missing := life_wording.missing(run):
+        return missing
     if run.worker_beat_at is None or _is_silent(run):
         return "No heartbeat names this run, and the workers of its queue are not known to name their jobs."
     return (

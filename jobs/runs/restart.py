@@ -1,9 +1,11 @@
 """The changes to a job's row when it is restarted: one list for querysets and for handwritten statements."""
+# ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.db import connection
 from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Now
 
@@ -48,7 +50,26 @@ def restart(jobs: JobQuerySet, **changes: Any) -> int:
         "updated_at": Now(),
         "deadline_at": _new_deadline(),
     }
-    return jobs.update(**cleared | anew | changes)
+    # Once the rows wait, nothing but their ids finds them again.
+    ids = list(jobs.values_list("pk", flat=True)) if JOBS.cleared_of_theirs else []
+    restarted = jobs.update(**cleared | anew | changes)
+    if restarted and ids:
+        _clear_theirs(ids)
+    return restarted
+
+
+def _clear_theirs(ids: list[Any]) -> None:
+    """Clear what the run left in columns that are none of the contract. A job that was claimed meanwhile is left alone."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {JOBS.sql} SET {_cleared_of_theirs()} WHERE {JOBS.sql_column('id')} = ANY (%s)"
+            f" AND {JOBS.is_status(Status.PENDING)} AND worker_id IS NULL",
+            [ids],
+        )
+
+
+def _cleared_of_theirs() -> str:
+    return ", ".join(f"{column} = {value}" for column, value in JOBS.cleared_of_theirs.items())
 
 
 def restart_in_statement(job: str, **changes: str) -> str:
@@ -60,7 +81,7 @@ def restart_in_statement(job: str, **changes: str) -> str:
         "updated_at": "statement_timestamp()",
         "deadline_at": new_deadline_in_statement(job),
     }
-    return JOBS.assignments(**cleared | anew | changes)
+    return ", ".join(filter(None, [JOBS.assignments(**cleared | anew | changes), _cleared_of_theirs()]))
 
 
 def new_deadline_in_statement(job: str) -> str:

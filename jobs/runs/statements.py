@@ -18,6 +18,9 @@ from opsconsole.kit.postgresql.timestamps import finite_in_statement
 _ID, _STATUS = JOBS.sql_column("id"), JOBS.our_status()
 _JOBS = JOBS.aliased_rows
 _WORKER, _BEAT_JOB = HEARTBEATS.sql_column("worker_id"), HEARTBEATS.sql_column("current_job_id")
+_IS_WORKER = f"{HEARTBEATS.read('worker_id')} = %(worker)s"
+# Ids of workers that are numbers may be GENERATED ALWAYS.
+_OVERRIDING = " OVERRIDING SYSTEM VALUE" if HEARTBEATS.reads_otherwise else ""
 _LAST_HEARTBEAT = HEARTBEATS.sql_column("last_heartbeat")
 _NOW = "statement_timestamp()"
 _BEATS_NOW = HEARTBEATS.to_write("last_heartbeat", HEARTBEATS.now("last_heartbeat"))
@@ -47,11 +50,11 @@ beat AS (
                     THEN {_LONGEST_SILENCE.format(last=HEARTBEATS.read("last_heartbeat", "worker_heartbeats"))} ELSE 0.0 END)
            || {earlier_beats.note_in_statement("run.id", "run.run_epoch")}
            || {_KEY}
-      FROM {run} AS run WHERE {HEARTBEATS.sql_column("worker_id", "worker_heartbeats")} = %(worker)s AND {FREE}
+      FROM {run} AS run WHERE {HEARTBEATS.read("worker_id", "worker_heartbeats")} = %(worker)s AND {FREE}
     RETURNING {HEARTBEATS.returned("worker_id", "worker_heartbeats")}
 ), first_beat AS (
     INSERT INTO {HEARTBEATS.sql} ({_WORKER}, {_BEAT_JOB}, current_run_epoch, {_LAST_HEARTBEAT},
-                                   started_at, hostname, pid, metadata)
+                                   started_at, hostname, pid, metadata){_OVERRIDING}
     SELECT %(worker)s, id, run_epoch, {_BEATS_NOW},
            least(statement_timestamp(), (SELECT started_at FROM {_JOBS} WHERE jobs.id = run.id AND jobs.run_epoch = run.run_epoch)),
            %(hostname)s, %(pid)s, %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
@@ -72,10 +75,10 @@ beat AS (
     UPDATE {HEARTBEATS.aliased}
        SET {_BEAT_JOB} = NULL, current_run_epoch = NULL, {_LAST_HEARTBEAT} = {_BEATS_NOW}, {_PROCESS},
            metadata = metadata || {earlier_beats.note_in_statement(*ended)} || {_KEY}
-     WHERE {_WORKER} = %(worker)s AND {FREE} AND {condition}
+     WHERE {_IS_WORKER} AND {FREE} AND {condition}
     RETURNING {_WORKER}
 ), first_beat AS (
-    INSERT INTO {HEARTBEATS.sql} ({_WORKER}, {_LAST_HEARTBEAT}, started_at, hostname, pid, metadata)
+    INSERT INTO {HEARTBEATS.sql} ({_WORKER}, {_LAST_HEARTBEAT}, started_at, hostname, pid, metadata){_OVERRIDING}
     SELECT %(worker)s, {_BEATS_NOW}, statement_timestamp(), %(hostname)s, %(pid)s,
            %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
      WHERE NOT EXISTS (SELECT FROM beat) AND NOT {TAKEN} AND {condition}
@@ -225,14 +228,14 @@ WITH again AS (
     )
 }
      WHERE {_THIS_RUN} AND %(retryable)s AND attempts + 1 < %(max_attempts)s
-    RETURNING {JOBS.returned("id")}, run_epoch, queue, not_before
+    RETURNING {JOBS.returned("id")}, run_epoch, {JOBS.returned("queue")}, not_before
 ), for_good AS (
     UPDATE {JOBS.aliased}
        SET attempts = attempts + 1, {
     JOBS.assignments(status=JOBS.status_written("failed"), error_message="%(error)s", updated_at=_NOW)
 }
      WHERE {_CAN_FAIL}{_THIS_RUN} AND NOT (%(retryable)s AND attempts + 1 < %(max_attempts)s)
-    RETURNING {JOBS.returned("id")}, queue
+    RETURNING {JOBS.returned("id")}, {JOBS.returned("queue")}
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
     SELECT id, run_epoch, 'queue', NULL, queue, 'retry_after_failure', true, not_before FROM again
@@ -275,7 +278,7 @@ WITH back AS (
     UPDATE {JOBS.sql} AS job SET {restart_in_statement("job")}
      WHERE {_ID} = %(job_id)s AND {_STATUS} = 'in_progress' AND worker_id::text = %(worker)s
        AND claimed_epoch = run_epoch AND {fence.key_in_statement()}
-    RETURNING {JOBS.returned("id")}, run_epoch, queue
+    RETURNING {JOBS.returned("id")}, run_epoch, {JOBS.returned("queue")}
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry)
     SELECT id, run_epoch, 'queue', NULL, queue, 'given_back', true FROM back
@@ -315,20 +318,22 @@ WITH run AS (
 SELECT times, statement_timestamp() - coalesce(first, statement_timestamp()) FROM run
 """
 
+# A mapped table may be where somebody registers workers: such a row stays.
+_MADE_BY_US = " AND metadata ? 'protocol'" if HEARTBEATS.differs and not HEARTBEATS.absent else ""
 LEAVE = f"""
-WITH gone AS (DELETE FROM {HEARTBEATS.aliased} WHERE {_WORKER} = %(worker)s AND {FREE})
+WITH gone AS (DELETE FROM {HEARTBEATS.aliased} WHERE {_IS_WORKER} AND {FREE}{_MADE_BY_US})
 SELECT {TAKEN}
 """
 
 NOTE_AHEAD = f"""
 UPDATE {HEARTBEATS.sql}
    SET metadata = metadata || jsonb_build_object('epoch_ahead', jsonb_build_object('job_id', %(job_id)s, 'epoch', %(epoch)s))
- WHERE {_WORKER} = %(worker)s
+ WHERE {_IS_WORKER}
 """
 
 COUNT_GIVEN_BACK = f"""
 UPDATE {HEARTBEATS.sql}
    SET metadata = metadata || jsonb_build_object('messages_given_back_locked', %(locked)s::int,
                                                  'messages_given_back_refused', %(refused)s::int)
- WHERE {_WORKER} = %(worker)s
+ WHERE {_IS_WORKER}
 """

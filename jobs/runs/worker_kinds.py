@@ -10,10 +10,13 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs.models import Job, QueueNaming, WorkerHeartbeat, WorkerObservation
+from jobs.models.columns import JOBS
 from jobs.models.worker import stale_after
+from jobs.runs import life_wording
 from opsconsole.kit import counting
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
+from opsconsole.kit.mapping import BEATS
 
 NAMED_AT_MOST = 5
 LONGEST_ID_SHOWN = 60
@@ -39,6 +42,8 @@ class Trait:
 def traits() -> list[Trait]:
     """Return what is known about the workers, queue by queue; empty before anything was measured."""
     naming = [_of_queue(queue) for queue in QueueNaming.objects.order_by("queue")]
+    if JOBS.life.told_by != BEATS:
+        naming = _of_runs_without_a_sign()
     return [*naming, *_of_shared_ids(), *_of_clocks(), *_of_rows_from_the_future()]
 
 
@@ -74,6 +79,23 @@ def _of_queue(queue: QueueNaming) -> Trait:
         "Write the id of the job with each heartbeat (current_job_id), one row per worker slot, or choose a rule for "
         "unknown runs on the page Recovery.",
     )
+
+
+def _of_runs_without_a_sign() -> list[Trait]:
+    """Return how many runs show nothing of what tells life here."""
+    runs = Job.objects.running().filter(claimed_epoch=None).with_evidence().filter(beat_at=None)
+    count = counting.count(runs)
+    if not count:
+        return []
+    return [
+        Trait(
+            "runs-without-a-sign",
+            many(count, "run"),
+            f"{life_wording.promise()} Running jobs without such a sign are unknown once they are silent.",
+            "Choose a rule for unknown runs on the page Recovery.",
+            page="jobs_job",
+        )
+    ]
 
 
 def _of_shared_ids() -> list[Trait]:

@@ -23,7 +23,7 @@ from alerts.notify import UNTITLED, Trouble
 from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, WorkerHeartbeat
 from jobs.models.job import UNKNOWN_CUSTOMER
-from jobs.models.worker import stale_after
+from jobs.models.worker import stale_after, workers_are_seen
 from jobs.recovery import outlook, outlook_wording, surroundings
 from jobs.runs import observations, worker_kinds
 from jobs.runs.timeline import SWEEP
@@ -230,8 +230,8 @@ def nobody_beats_for() -> timedelta:
 
 
 def jobs_without_workers() -> int:
-    """Count the jobs that wait while no worker is alive; none while any worker beats."""
-    if WorkerHeartbeat.objects.beating(nobody_beats_for()).exists():
+    """Count the jobs that wait while no worker is alive; none while any worker beats, or where none would be seen."""
+    if WorkerHeartbeat.objects.beating(nobody_beats_for()).exists() or not workers_are_seen():
         return 0
     waiting = Job.objects.startable(for_=UNCLAIMED_AFTER).filter(updated_at__lt=Now() - UNCLAIMED_AFTER)
     return counting.count(waiting)

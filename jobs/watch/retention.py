@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs.models import BulkMember, BulkOperation, IdempotencyKey, Job, Outbox, Sweep, WorkerHeartbeat
+from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.runs import observations
+from opsconsole.kit.mapping import WORKER_BEATS
 
 BATCH = 5_000
 SWEEPS_KEPT = timedelta(days=30)
@@ -52,9 +54,17 @@ def old_messages() -> QuerySet[Outbox]:
 
 
 def dead_workers() -> QuerySet[WorkerHeartbeat]:
-    """Return workers to delete. The row of a worker whose run is still open stays as evidence."""
-    open_run = Job.objects.running().filter(pk=OuterRef("current_job_id"))
-    return WorkerHeartbeat.objects.silent_for(WORKERS_KEPT).exclude(Exists(open_run))
+    """Return workers to delete. The row of a worker whose run is still open stays as evidence.
+
+    A mapped table may be where somebody registers workers: only rows that the console's protocol made are deleted there.
+    """
+    open_run = Q(pk=OuterRef("current_job_id"))
+    if JOBS.life.told_by == WORKER_BEATS:
+        open_run |= Q(worker_id=OuterRef("pk"))
+    workers = WorkerHeartbeat.objects.silent_for(WORKERS_KEPT)
+    if HEARTBEATS.differs and not HEARTBEATS.absent:
+        workers = workers.filter(metadata__has_key="protocol")
+    return workers.exclude(Exists(Job.objects.running().filter(open_run)))
 
 
 def old_members() -> QuerySet[BulkMember]:

@@ -58,7 +58,7 @@ class EnsureTable(Operation):
         if schema_editor.collect_sql:
             if table.absent or not table.differs:
                 schema_editor.execute(self.create, params=None)
-            schema_editor.execute(self._add_columns(self.columns), params=None)
+            schema_editor.execute(self._add_columns(self._wanted()), params=None)
             return
         # The table may be in any schema of the search path, where CREATE TABLE IF NOT EXISTS would not find it.
         if not _exists(schema_editor.connection, table.sql):
@@ -100,7 +100,13 @@ class EnsureTable(Operation):
 
     def _missing(self, connection: BaseDatabaseWrapper) -> dict[str, str]:
         present = columns_of(connection, mapping.current().sql(self.table))
-        return {name: kind for name, kind in self.columns.items() if name not in present}
+        return {name: kind for name, kind in self._wanted().items() if name not in present}
+
+    def _wanted(self) -> dict[str, str]:
+        """Return the columns to add, with those of the contract that the mapping calls absent and the console needs."""
+        table = mapping.current().table(self.table)
+        added = mapping.ADDED_WHEN_ABSENT.get(self.table, frozenset()) & table.absent_columns
+        return {**self.columns, **dict.fromkeys(sorted(added), job_ids.TYPE)}
 
     def _add_columns(self, columns: Mapping[str, str]) -> str:
         # IF NOT EXISTS: another migrate may have been faster.

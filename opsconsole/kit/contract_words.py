@@ -14,7 +14,14 @@ ID_TYPES = ("uuid", "bigint", "integer", "text")
 WITHOUT_ZONE, EPOCH_SECONDS, EPOCH_MILLISECONDS = "without_zone", "epoch_seconds", "epoch_milliseconds"
 TIME_KINDS = (WITHOUT_ZONE, EPOCH_SECONDS, EPOCH_MILLISECONDS)
 LONGEST_WORD = 200
-LIVES = ("beats", "worker_beats", "job_column", "updated_at", "visibility")
+# What tells that a run is alive: heartbeats that name jobs, those of the worker that the row names, a time on the row, its
+# updated_at, or nothing but SQS.
+BEATS, WORKER_BEATS = "beats", "worker_beats"
+JOB_COLUMN, UPDATED_AT, VISIBILITY = "job_column", "updated_at", "visibility"
+LIVES = (BEATS, WORKER_BEATS, JOB_COLUMN, UPDATED_AT, VISIBILITY)
+# Of the column of job_column alone: other columns are timestamptz unless the mapping says otherwise.
+WITH_ZONE = "with_zone"
+DEFAULT_QUEUE = "default"
 
 # The columns that are others'.
 CONTRACT_COLUMNS: Dictionary[str, tuple[str, ...]] = MappingProxyType(
@@ -53,6 +60,10 @@ OWN_COLUMNS: Dictionary[str, tuple[str, ...]] = MappingProxyType(
         "worker_heartbeats": ("current_run_epoch", "started_at", "hostname", "pid", "metadata"),
         "rate_limit_requests": ("hits", "outcome", "policy"),
     }
+)
+# Columns of the contract that the console adds where they have none: their own workers leave it empty.
+ADDED_WHEN_ABSENT: Dictionary[str, frozenset[str]] = MappingProxyType(
+    {"worker_heartbeats": frozenset({"current_job_id"})}
 )
 TIMES: Dictionary[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -33,7 +33,7 @@ def fit(contract_table: str, name: str, field: AnyField) -> AnyField:
     table: Table = mapping.current().table(contract_table)
     fitted: Any = field
     fitted.of_contract = (table, name)
-    if name in table.absent_columns:
+    if table.lacks(name):
         fitted.generated = True
         fitted.db_default = NOT_PROVIDED
         fitted.get_col = lambda alias, output_field=None: MappedColumn(alias, field, output_field)
@@ -41,6 +41,8 @@ def fit(contract_table: str, name: str, field: AnyField) -> AnyField:
         fitted.get_col = lambda alias, output_field=None: MappedColumn(alias, field, output_field)
         fitted.get_placeholder = lambda value, *_: "%s" if value is None else time.written("%s")
         fitted.from_db_value = lambda value, *_: _as_time(value, time)
+    elif table.read(name) != table.sql_column(name):
+        fitted.get_col = lambda alias, output_field=None: MappedColumn(alias, field, output_field)
     return field
 
 

@@ -36,7 +36,7 @@ class NameAsMapped(Operation):
         for name in {*table.columns, *table.absent_columns}:
             field = model.fields[name].clone()
             field.db_column = table.columns.get(name, field.db_column)
-            if name in table.absent_columns:
+            if table.lacks(name):
                 field.db_default = NOT_PROVIDED
             model.fields[name] = field
         state.reload_model(app_label, self.model, delay=True)
@@ -126,6 +126,6 @@ def of_this_database(statement: str, table: mapping.Table, name: str, present: s
 
 def _type(table: mapping.Table, name: str, column: str) -> str:
     """Return the type of a column, which the statement calls by its name in the contract or by theirs."""
-    if column in table.absent_columns:
+    if table.lacks(column):
         return table.read(column).rpartition("::")[2]
     return f"{name}.{mapping.quoted(table.column(column))}%TYPE"

@@ -1,4 +1,4 @@
-"""One contract table as this database has it: names, columns, types and status words, and what statements say of them."""
+"""One contract table as this database has it: names, columns and types, and what statements say of them."""
 # ruff: noqa: S608 - only names from this code and from the operator's file are put together
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from opsconsole.kit.contract_words import (
+    ADDED_WHEN_ABSENT,
     CONTRACT_COLUMNS,
     EPOCH_MILLISECONDS,
     EPOCH_SECONDS,
-    FAILED,
     OWN_COLUMNS,
-    STATUSES,
     TIMES,
     WITHOUT_ZONE,
-    WRITTEN_AS_FAILED,
 )
-from opsconsole.kit.errors import OpsConsoleError
 
 
 def quoted(name: str) -> str:
@@ -28,14 +25,6 @@ def quoted(name: str) -> str:
 
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-# What follows a word of theirs that is a status of ours and means something else.
-_THEIRS = " (theirs)"
-
-
-class NoWord(OpsConsoleError):
-    """A status can't be written, because the database has no word for it. The message says which."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +65,8 @@ class Table:
     """One contract table. ``contract`` is its name in the contract; the rest is what differs in this database.
 
     ``schema`` None: the table is found on the search path. ``columns``: contract name -> their name, of those that have
-    another one; ``absent_columns``: those that they don't have. ``absent``: there is no such table.
+    another one; ``absent_columns``: those that they don't have. ``absent``: there is no such table. ``id_type``: the type of
+    its ids, '' where that is the contract's.
     """
 
     contract: str
@@ -86,6 +76,7 @@ class Table:
     absent_columns: frozenset[str] = frozenset()
     times: Dictionary[str, Time] = field(default_factory=lambda: MappingProxyType({}))
     absent: bool = False
+    id_type: str = ""
 
     @property
     def name(self) -> str:
@@ -139,7 +130,13 @@ class Table:
             return sql
         names = [*CONTRACT_COLUMNS[self.contract], *OWN_COLUMNS[self.contract]]
         theirs = [quoted(actual) for actual in self.columns.values() if actual not in names]
-        return f"(SELECT ctid, {', '.join([self.returned_row(present), *theirs])} FROM {sql})"
+        columns = [self.returned_row(present), *theirs, *self.further_columns]
+        return f"(SELECT ctid, {', '.join(columns)} FROM {sql})"
+
+    @property
+    def further_columns(self) -> list[str]:
+        """Return columns that are none of the contract, for a list of SELECT."""
+        return []
 
     def returned_row(self, present: Container[str] | None = None) -> str:
         """Return all columns for a list of RETURNING, under their names in the contract."""
@@ -149,12 +146,16 @@ class Table:
         return ", ".join(
             self.returned(name)
             for name in names
-            if present is None or name in self.absent_columns or self.column(name) in present
+            if present is None or self.lacks(name) or self.column(name) in present
         )
 
     def has(self, column: str) -> bool:
         """Tell whether the database has this column of the contract."""
         return not self.absent and column not in self.absent_columns
+
+    def lacks(self, column: str) -> bool:
+        """Tell whether no column of this kind can be read: they have none, and the console adds none in its place."""
+        return column in self.absent_columns and column not in ADDED_WHEN_ABSENT.get(self.contract, ())
 
     def column(self, name: str) -> str:
         """Return their name, unquoted, for a column of the contract."""
@@ -169,13 +170,18 @@ class Table:
     @property
     def reads_otherwise(self) -> bool:
         """Tell whether any column has another name or type, or is absent."""
-        return bool(self.columns or self.times or self.absent_columns)
+        return bool(self.columns or self.times or self.absent_columns) or (
+            self.contract == "worker_heartbeats" and bool(self.id_type)
+        )
 
     def read(self, name: str, of: str = "") -> str:
         """Return what a column holds, in the type of the contract, for a statement in which ``of`` names the row."""
-        if name in self.absent_columns:
+        if self.lacks(name):
             return self._instead_of(name, of)
         column = self.sql_column(name, of)
+        if (self.contract, name) == ("worker_heartbeats", "worker_id") and self.reads_otherwise:
+            # It may be a number or a uuid; to cast a text costs nothing, and its index still serves.
+            return f"{column}::text"
         return self.times[name].read(column) if name in self.times else column
 
     def _instead_of(self, name: str, of: str) -> str:
@@ -200,102 +206,10 @@ class Table:
         return ", ".join(
             f"{self.sql_column(name)} = {self.to_write(name, value)}"
             for name, value in values.items()
-            if name not in self.absent_columns
+            if not self.lacks(name)
         )
 
     def returned(self, name: str, of: str = "") -> str:
         """Return a column for a list of SELECT or RETURNING, under its name in the contract."""
         column = self.read(name, of)
         return column if column == (f"{of}.{name}" if of else name) else f"{column} AS {name}"
-
-
-@dataclass(frozen=True)
-class Life:
-    """What tells that a run is alive. ``column``: of the job's row, for ``job_column`` only."""
-
-    told_by: str = "beats"
-    column: str | None = None
-
-
-@dataclass(frozen=True)
-class Jobs(Table):
-    """The table of jobs. ``statuses``: ours -> the words that are read, the first of which is written."""
-
-    id_type: str = "uuid"
-    statuses: Dictionary[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    life: Life = Life()
-
-    @property
-    def has_own_words(self) -> bool:
-        """Tell whether any status has other words than ours."""
-        return any(words != (status,) for status, words in self.statuses.items())
-
-    def times_of_new_row(self) -> dict[str, str]:
-        """Return what a statement writes into the times of a new row that are no timestamptz; others have defaults."""
-        return {
-            name: self.to_write(name, "statement_timestamp()")
-            for name in ("created_at", "updated_at")
-            if name in self.times
-        }
-
-    def words(self, status: str) -> tuple[str, ...]:
-        """Return their words that mean this status of ours; none where they have no such status.
-
-        Any other text is a word of theirs itself.
-        """
-        if status.endswith(_THEIRS):
-            return (status.removesuffix(_THEIRS),)
-        return self.statuses.get(status, (status,))
-
-    def written(self, status: str) -> str | None:
-        """Return the word to write for a status of ours; None where there is none, and the change is refused."""
-        words = self.words(status)
-        if not words and status in WRITTEN_AS_FAILED:
-            words = self.words(FAILED)
-        return words[0] if words else None
-
-    def word_for(self, status: str) -> str:
-        """Return the word to write. Raise ``NoWord`` where there is none."""
-        word = self.written(status)
-        if word is None:
-            raise NoWord(f"{self.no_word(status)} Nothing was changed.")
-        return word
-
-    def no_word(self, status: str) -> str:
-        """Say why a status can't be written: the caller knows that there is no word."""
-        column = f"{self.sql}.{self.sql_column('status')}"
-        other = f" and none for '{FAILED}'" if status in WRITTEN_AS_FAILED else ""
-        return f"This database has no word for '{status}'{other} in {column}."
-
-    def status_of(self, word: str) -> str:
-        """Return the status of ours that a word of theirs means, or the word itself if none is known."""
-        found = next((status for status in STATUSES if word in self.words(status)), None)
-        return found or (f"{word}{_THEIRS}" if word in STATUSES else word)
-
-    def is_status(self, *statuses: str, of: str = "") -> str:
-        """Return the condition, for a statement, that a row has one of these statuses of ours."""
-        words = [word for status in statuses for word in self.words(status)]
-        column = self.sql_column("status", of)
-        if not words:
-            return "false"
-        literals = ", ".join(map(literal, words))
-        return f"{column} = {literals}" if len(words) == 1 else f"{column} IN ({literals})"
-
-    def our_status(self, of: str = "") -> str:
-        """Return the status of a row in our words, for a statement that finds the row by its id: no index has it."""
-        word = f"{self.sql_column('status', of)}::text"
-        return self.in_our_words(word) if self.has_own_words else word
-
-    def in_our_words(self, word: str) -> str:
-        """Return, as SQL, the status that a text of theirs means, as ``status_of`` does."""
-        cases = {each: status for status in STATUSES for each in self.words(status)}
-        cases |= {status: f"{status}{_THEIRS}" for status in STATUSES if status not in cases}
-        changed = [
-            f"WHEN {literal(each)} THEN {literal(status)}" for each, status in cases.items() if each != status
-        ]
-        return f"(CASE {word} {' '.join(changed)} ELSE {word} END)"
-
-    def status_written(self, status: str) -> str:
-        """Return what a statement writes for a status of ours; NULL, which fails the statement, where there is no word."""
-        word = self.written(status)
-        return "NULL" if word is None else literal(word)

@@ -17,14 +17,18 @@ from types import MappingProxyType
 from django.conf import settings
 
 from opsconsole.kit.contract_words import (
+    ADDED_WHEN_ABSENT,
+    BEATS,
     CANCELLED,
     COMPLETED,
     CONTRACT_COLUMNS,
+    DEFAULT_QUEUE,
     EPOCH_MILLISECONDS,
     EPOCH_SECONDS,
     FAILED,
     ID_TYPES,
     IN_PROGRESS,
+    JOB_COLUMN,
     LIVES,
     LONGEST_WORD,
     OWN_COLUMNS,
@@ -33,28 +37,29 @@ from opsconsole.kit.contract_words import (
     STATUSES,
     TIME_KINDS,
     TIMES,
+    UPDATED_AT,
+    VISIBILITY,
+    WITH_ZONE,
     WITHOUT_ZONE,
+    WORKER_BEATS,
     WRITTEN_AS_FAILED,
 )
-from opsconsole.kit.mapped_tables import (
-    Jobs,
-    Life,
-    NoWord,
-    Table,
-    Time,
-    literal,
-    quoted,
-)
+from opsconsole.kit.mapped_jobs import Jobs, Life, NoWord
+from opsconsole.kit.mapped_tables import Table, Time, literal, quoted
 
 __all__ = [
+    "ADDED_WHEN_ABSENT",
+    "BEATS",
     "CANCELLED",
     "COMPLETED",
     "CONTRACT_COLUMNS",
+    "DEFAULT_QUEUE",
     "EPOCH_MILLISECONDS",
     "EPOCH_SECONDS",
     "FAILED",
     "ID_TYPES",
     "IN_PROGRESS",
+    "JOB_COLUMN",
     "LIVES",
     "LONGEST_WORD",
     "OWN_COLUMNS",
@@ -63,7 +68,11 @@ __all__ = [
     "STATUSES",
     "TIMES",
     "TIME_KINDS",
+    "UPDATED_AT",
+    "VISIBILITY",
     "WITHOUT_ZONE",
+    "WITH_ZONE",
+    "WORKER_BEATS",
     "WRITTEN_AS_FAILED",
     "Jobs",
     "Life",
@@ -119,13 +128,12 @@ def _unsupported(mapping: Mapping) -> Iterable[str]:
             yield f"[{table.contract}.columns] {column} = false: a table without it is not supported yet"
     if {"updated_at", "started_at"} <= jobs.absent_columns:
         yield "[jobs.columns] updated_at and started_at can't both be false: nothing would tell when a run began"
-    if jobs.life != Life():
-        yield f'[jobs.life] told_by: "{jobs.life.told_by}" is not supported yet'
 
 
-# What is lost without them is said by the inspection (jobs.inspection.shape).
+# What is lost without them is said by the inspection (jobs.models.absent_columns).
 _DISPENSABLE: Dictionary[str, frozenset[str]] = MappingProxyType(
     {
+        **ADDED_WHEN_ABSENT,
         "jobs": frozenset(
             {
                 "customer_id",
@@ -136,7 +144,7 @@ _DISPENSABLE: Dictionary[str, frozenset[str]] = MappingProxyType(
                 "started_at",
                 "completed_at",
             }
-        )
+        ),
     }
 )
 

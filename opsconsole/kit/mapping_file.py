@@ -8,34 +8,34 @@ from collections.abc import Mapping as Dictionary
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zoneinfo import ZoneInfo
-
-from django.core.exceptions import ImproperlyConfigured
 
 from opsconsole.kit import mapping
-from opsconsole.kit.mapping import Jobs, Life, Mapping, Table, Time
+from opsconsole.kit.mapping import Jobs, Mapping, Table, Time
+from opsconsole.kit.mapping_of_jobs import of_jobs
+from opsconsole.kit.mapping_values import (
+    MappingError,
+    checked_id_type,
+    checked_name,
+    checked_table,
+    checked_time,
+    refuse_unknown_keys,
+    shown,
+)
+
+__all__ = ["MappingError", "of_columns", "parse", "read"]
 
 VARIABLE, SHORT_FORM = "OPSCONSOLE_MAPPING", "OPSCONSOLE_COLUMNS"
 LONGEST_FILE = 100_000
-LONGEST_NAME_BYTES = 63
 # Without these nothing can be said of a row.
 _INDISPENSABLE = frozenset({"jobs.id", "jobs.status", "worker_heartbeats.worker_id"})
-# A status without any word would make a whole page or duty mean nothing.
-_NEEDS_A_WORD = (mapping.PENDING, mapping.IN_PROGRESS, mapping.COMPLETED)
-# What some way of quoting a name would not survive.
-_AMBIGUOUS = frozenset('"%\0{}\\')
 _TABLE_KEYS = ("schema", "table", "columns", "times")
 _KEYS: Dictionary[str, tuple[str, ...]] = MappingProxyType(
     {
-        "jobs": (*_TABLE_KEYS, "id_type", "statuses", "life"),
-        "worker_heartbeats": (*_TABLE_KEYS, "absent"),
+        "jobs": (*_TABLE_KEYS, "id_type", "statuses", "queues", "life"),
+        "worker_heartbeats": (*_TABLE_KEYS, "id_type", "absent"),
         "rate_limit_requests": (*_TABLE_KEYS, "absent"),
     }
 )
-
-
-class MappingError(ImproperlyConfigured):
-    """A mapping that is not a mapping, or that contradicts itself. The text is one or two sentences."""
 
 
 def read(path: str, columns: Dictionary[str, str]) -> Mapping:
@@ -93,32 +93,34 @@ def _text(path: Path) -> str:
 
 
 def _mapping(tables: dict[str, Any]) -> Mapping:
-    _known("", tables, tuple(_KEYS))
+    refuse_unknown_keys("", tables, tuple(_KEYS))
     built: dict[str, Any] = {}
     for name, keys in _KEYS.items():
-        content = _dictionary(name, tables.get(name, {}))
-        _known(name, content, keys)
+        content = checked_table(name, tables.get(name, {}))
+        refuse_unknown_keys(name, content, keys)
         common = _table(name, content)
-        built[name] = Jobs(**common, **_of_jobs(content)) if name == "jobs" else Table(**common)
+        common |= {"id_type": checked_id_type(name, content["id_type"])} if "id_type" in content else {}
+        built[name] = Jobs(**common, **of_jobs(content)) if name == "jobs" else Table(**common)
     found = Mapping(**built)
     _refuse_one_table_for_two(found)
+    _refuse_life_without_evidence(found)
     return found
 
 
 def _table(name: str, content: dict[str, Any]) -> dict[str, Any]:
     absent = content.get("absent", False)
     if not isinstance(absent, bool):
-        raise MappingError(f"[{name}] absent must be true or false, not {_shown(absent)}.")
+        raise MappingError(f"[{name}] absent must be true or false, not {shown(absent)}.")
     if absent and len(content) > 1:
         raise MappingError(
             f"[{name}] absent = true says that there is no such table. Leave out the other keys."
         )
-    columns, missing = _columns(name, _dictionary(f"{name}.columns", content.get("columns", {})))
-    times = _times(name, _dictionary(f"{name}.times", content.get("times", {})), missing)
+    columns, missing = _columns(name, checked_table(f"{name}.columns", content.get("columns", {})))
+    times = _times(name, checked_table(f"{name}.times", content.get("times", {})), missing)
     return {
         "contract": name,
-        "schema": _name(f"[{name}] schema", content["schema"]) if "schema" in content else None,
-        "table": _name(f"[{name}] table", content["table"]) if "table" in content else None,
+        "schema": checked_name(f"[{name}] schema", content["schema"]) if "schema" in content else None,
+        "table": checked_name(f"[{name}] table", content["table"]) if "table" in content else None,
         "columns": columns,
         "absent_columns": missing,
         "times": times,
@@ -128,7 +130,7 @@ def _table(name: str, content: dict[str, Any]) -> dict[str, Any]:
 
 def _columns(table: str, content: dict[str, Any]) -> tuple[Dictionary[str, str], frozenset[str]]:
     known = mapping.CONTRACT_COLUMNS[table]
-    _known(f"{table}.columns", content, known)
+    refuse_unknown_keys(f"{table}.columns", content, known)
     missing = frozenset(column for column, actual in content.items() if actual is False)
     for column in missing:
         if f"{table}.{column}" in _INDISPENSABLE:
@@ -136,7 +138,7 @@ def _columns(table: str, content: dict[str, Any]) -> tuple[Dictionary[str, str],
                 f"[{table}.columns] {column} can't be false: no row means anything without it."
             )
     renamed = {
-        column: _name(f"[{table}.columns] {column}", actual)
+        column: checked_name(f"[{table}.columns] {column}", actual)
         for column, actual in content.items()
         if column not in missing
     }
@@ -161,90 +163,30 @@ def _refuse_one_column_for_two(table: str, actual: dict[str, str]) -> None:
 
 
 def _times(table: str, content: dict[str, Any], missing: Collection[str]) -> Dictionary[str, Time]:
-    _known(f"{table}.times", content, mapping.TIMES[table])
+    refuse_unknown_keys(f"{table}.times", content, mapping.TIMES[table])
     for column in content:
         if column in missing:
             raise MappingError(
                 f"[{table}.times] {column} has a kind, but [{table}.columns] says that there is none."
             )
     return MappingProxyType(
-        {column: _time(f"[{table}.times] {column}", kind) for column, kind in content.items()}
+        {column: checked_time(f"[{table}.times] {column}", kind) for column, kind in content.items()}
     )
 
 
-def _time(place: str, value: object) -> Time:
-    kind, _, zone = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if kind == mapping.WITHOUT_ZONE and zone:
-        try:
-            ZoneInfo(zone)
-        except (ValueError, OSError, KeyError) as error:
-            raise MappingError(
-                f"{place} names {zone[:80]!r}, which is no time zone such as Europe/Berlin."
-            ) from error
-        return Time(kind, zone)
-    if kind not in mapping.TIME_KINDS or zone or str(value).endswith(":"):
-        accepted = '"without_zone", "without_zone:Europe/Berlin", "epoch_seconds" or "epoch_milliseconds"'
-        raise MappingError(f"{place} must be {accepted}, not {_shown(value)}.")
-    return Time(kind)
-
-
-def _of_jobs(content: dict[str, Any]) -> dict[str, Any]:
-    id_type = content.get("id_type", "uuid")
-    if id_type not in mapping.ID_TYPES:
+def _refuse_life_without_evidence(found: Mapping) -> None:
+    told_by, jobs, beats = found.jobs.life.told_by, found.jobs, found.worker_heartbeats
+    if told_by == mapping.UPDATED_AT and not jobs.has("updated_at"):
+        raise MappingError('[jobs.life] told_by = "updated_at", but [jobs.columns] says that there is none.')
+    if told_by == mapping.WORKER_BEATS and beats.absent:
         raise MappingError(
-            f"[jobs] id_type must be one of {', '.join(mapping.ID_TYPES)}, not {_shown(id_type)}."
+            '[jobs.life] told_by = "worker_beats", but [worker_heartbeats] says that there is none.'
         )
-    statuses = _statuses(_dictionary("jobs.statuses", content.get("statuses", {})))
-    return {
-        "id_type": id_type,
-        "statuses": statuses,
-        "life": _life(_dictionary("jobs.life", content.get("life", {}))),
-    }
-
-
-def _statuses(content: dict[str, Any]) -> Dictionary[str, tuple[str, ...]]:
-    _known("jobs.statuses", content, mapping.STATUSES)
-    statuses = {status: _words(status, content[status]) for status in mapping.STATUSES if status in content}
-    meanings: dict[str, str] = {}
-    for status in mapping.STATUSES:
-        for word in statuses.get(status, (status,)):
-            if word in meanings:
-                raise MappingError(
-                    f"[jobs.statuses] The word {word[:80]!r} stands for {meanings[word]} and for {status}. Keep one of them."
-                )
-            meanings[word] = status
-    return MappingProxyType({status: words for status, words in statuses.items() if words != (status,)})
-
-
-def _words(status: str, value: object) -> tuple[str, ...]:
-    place = f"[jobs.statuses] {status}"
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+    if told_by == mapping.BEATS and not beats.absent and not beats.has("current_job_id"):
         raise MappingError(
-            f'{place} must be a list of words such as ["queued", "scheduled"], not {_shown(value)}.'
+            "[worker_heartbeats.columns] current_job_id = false: heartbeats that name no job need [jobs.life] told_by = "
+            '"worker_beats", or another sign of life.'
         )
-    if not value and status in _NEEDS_A_WORD:
-        raise MappingError(f"{place} is empty. At least one word is needed: the first one is written.")
-    for word in value:
-        if not word or len(word) > mapping.LONGEST_WORD or set(word) & set("%\0{}"):
-            raise MappingError(
-                f"{place} must consist of words of 1 to {mapping.LONGEST_WORD} characters other than % {{ }}."
-            )
-    if len(set(value)) < len(value):
-        raise MappingError(f"{place} names a word twice.")
-    return tuple(value)
-
-
-def _life(content: dict[str, Any]) -> Life:
-    _known("jobs.life", content, ("told_by", "column"))
-    told_by = content.get("told_by", "beats")
-    if told_by not in mapping.LIVES:
-        raise MappingError(
-            f"[jobs.life] told_by must be one of {', '.join(mapping.LIVES)}, not {_shown(told_by)}."
-        )
-    if ("column" in content) != (told_by == "job_column"):
-        raise MappingError('[jobs.life] column belongs to told_by = "job_column", and to nothing else.')
-    column = _name("[jobs.life] column", content["column"]) if "column" in content else None
-    return Life(told_by, column)
 
 
 def _refuse_one_table_for_two(found: Mapping) -> None:
@@ -258,31 +200,3 @@ def _refuse_one_table_for_two(found: Mapping) -> None:
 
 def _pairs(tables: tuple[Table, ...]) -> Iterable[tuple[Table, Table]]:
     return ((one, other) for place, one in enumerate(tables) for other in tables[place + 1 :])
-
-
-def _known(place: str, content: Iterable[str], accepted: Collection[str]) -> None:
-    unknown = next((key for key in content if key not in accepted), None)
-    if unknown is not None:
-        where = f"[{place}]" if place else "It"
-        raise MappingError(f"{where} has an unknown key {unknown[:80]!r}. Accepted: {', '.join(accepted)}.")
-
-
-def _dictionary(place: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise MappingError(f"[{place}] must be a table of keys and values, not {_shown(value)}.")
-    return value
-
-
-def _name(place: str, value: object) -> str:
-    """Return the name of a schema, table or column: neither of the excluded characters survives all quoting."""
-    if not isinstance(value, str):
-        raise MappingError(f"{place} must be a name, not {_shown(value)}.")
-    if not value or len(value.encode()) > LONGEST_NAME_BYTES or set(value) & _AMBIGUOUS:
-        raise MappingError(
-            f'{place} must be a name of 1 to {LONGEST_NAME_BYTES} bytes without the characters " % \\ {{ }}, not {_shown(value)}.'
-        )
-    return value
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:80]

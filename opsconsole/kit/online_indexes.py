@@ -110,7 +110,7 @@ def _definition(index: Index, table: mapping.Table) -> str | None:
     """Return the columns and the condition of the index for this database; None where it can't be of use."""
     columns = []
     for name, order in index.fields_orders:
-        if name in table.absent_columns and name != "updated_at":
+        if table.lacks(name) and name != "updated_at":
             return None
         read = table.read(name)
         columns.append(f"{read if read == table.sql_column(name) else f'({read})'} {order}".rstrip())

@@ -22,6 +22,7 @@ def main(name: str) -> None:
     django.setup()
     call_command("migrate", verbosity=0)
     job_id = _left_by_a_killed_worker(name)
+    _judge(job_id)
     _recover(job_id)
     _complete(job_id)
     _fail_and_requeue()
@@ -30,7 +31,7 @@ def main(name: str) -> None:
 
 
 def _left_by_a_killed_worker(name: str) -> Any:
-    """Let a worker of their kind claim a job and die; make it look as if that had happened a day ago."""
+    """Let a worker of their kind claim a job and die."""
     from jobs.models import Job
 
     with subprocess.Popen(
@@ -43,41 +44,140 @@ def _left_by_a_killed_worker(name: str) -> Any:
         os.kill(worker.pid, signal.SIGKILL)
     job = Job.objects.get(pk=written)
     assert job.status == "in_progress", job.status
-    _age(job)
     return job.pk
 
 
-def _age(job: Any) -> None:
-    from datetime import timedelta
+def _judge(job_id: Any) -> None:
+    """Check what is said of the run as time passes: it lives while its sign moves, and is unknown where there is none."""
+    from jobs.models import Job
+    from jobs.recovery import rescue
+    from jobs.recovery.decision import Policy, SweepAction, decide
 
+    jobs = mapping.current().jobs
+    _is_judged(job_id, stale=False, unknown=False)
+    if not _tells_of(job_id):
+        _write(job_id, run=LONG_AGO)
+        _is_judged(job_id, stale=False, unknown=True)
+        return
+    if jobs.life.told_by != mapping.UPDATED_AT:
+        _write(job_id, run=LONG_AGO)
+        _is_judged(job_id, stale=False, unknown=False)
+    if jobs.life.told_by == mapping.JOB_COLUMN:
+        _write(job_id, sign="NULL")
+        _is_judged(job_id, stale=False, unknown=True)
+    _write(job_id, run=LONG_AGO, sign=LONG_AGO)
+    _is_judged(job_id, stale=True, unknown=False)
+
+    # A sign between the two statements of a sweep wins.
+    policy = Policy(max_recoveries=3, queues=frozenset({"default"}), cutoff=None, forgiven_before=None)
+    decision = decide(Job.objects.with_evidence().get(pk=job_id), policy)
+    assert decision.action == SweepAction.REQUEUE, decision
+    _write(job_id, sign="statement_timestamp()")
+    assert rescue.requeue([decision]) == {job_id}
+    _write(job_id, run=LONG_AGO, sign=LONG_AGO)
+
+
+def _tells_of(job_id: Any) -> bool:
+    """Tell whether anything tells of this run's life: the workers of some kinds tell nobody."""
+    from jobs.models import Job
+
+    return Job.objects.with_evidence().get(pk=job_id).beat_at is not None
+
+
+def _is_judged(job_id: Any, *, stale: bool, unknown: bool) -> None:
     from django.db import connection
-    from django.db.models.functions import Now
 
-    from jobs.models import Job, WorkerHeartbeat
+    from jobs.models import Job
 
-    long_ago = Now() - timedelta(days=2)
-    times = {"updated_at", "started_at"} - mapping.current().jobs.absent_columns
-    Job.objects.filter(pk=job.pk).update(**dict.fromkeys(times, long_ago))
-    WorkerHeartbeat.objects.filter(current_job_id=job.pk).update(last_heartbeat=long_ago)
+    by_queryset = set(Job.objects.stale().values_list("pk", flat=True))
+    assert (job_id in by_queryset) is stale
+    assert Job.objects.unknown().filter(pk=job_id).exists() is unknown
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM worker_observations")
+        cursor.execute(
+            "SELECT format('%I.find_stale_jobs', nspname) FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace"
+            " WHERE proname = 'find_stale_jobs'"
+        )
+        [(function,)] = cursor.fetchall()
+        cursor.execute(f"SELECT id FROM {function}(statement_timestamp() - interval '10 minutes')")
+        assert {row[0] for row in cursor.fetchall()} == by_queryset
+
+
+LONG_AGO = "statement_timestamp() - interval '2 days'"
+
+
+def _write(job_id: Any, *, run: str = "", sign: str = "") -> None:
+    """Write the times of the run's beginning, and its sign of life, as if the clock had run; no trigger notices."""
+    from django.db import connection
+
+    mapped = mapping.current()
+    jobs, beats = mapped.jobs, mapped.worker_heartbeats
+    run_times = {name: run for name in ("started_at", "updated_at") if run and jobs.has(name)}
+    if sign and jobs.life.told_by == mapping.UPDATED_AT:
+        run_times["updated_at"] = sign
+    changes = [jobs.assignments(**run_times)] if run_times else []
+    if sign and jobs.life.column:
+        time = jobs.life_time
+        value = time.written(sign) if time and sign != "NULL" else sign
+        changes.append(f"{mapping.quoted(jobs.life.column)} = {value}")
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        if changes:
+            cursor.execute(
+                f"UPDATE {jobs.sql} SET {', '.join(changes)} WHERE {jobs.sql_column('id')}::text = %s",
+                [str(job_id)],
+            )
+        if sign and jobs.life.told_by in {mapping.BEATS, mapping.WORKER_BEATS}:
+            cursor.execute(f"UPDATE {beats.sql} SET {beats.assignments(last_heartbeat=sign)}")
+            cursor.execute("DELETE FROM worker_observations")
+        cursor.execute("SET session_replication_role = DEFAULT")
 
 
 def _recover(job_id: Any) -> None:
-    from jobs.models import Job, RecoveryControl
+    from jobs.models import Job, RecoveryControl, WorkerHeartbeat
+    from jobs.recovery import control
     from jobs.recovery.sweeps import sweep
+    from jobs.runs.timeline import Actor
 
     RecoveryControl.objects.update(mode="armed", cutoff=None, beats_looked_at=None)
+    if not _tells_of(job_id):
+        assert sweep("command").requeued == 0
+        control.give_up_unknown_runs(Actor("operator:ada"), "nothing tells", after=None)
     assert Job.objects.stale().filter(pk=job_id).exists()
     assert sweep("command").requeued >= 1
     _is(job_id, "pending", 2)
+    _is_cleared(job_id)
+    # Theirs frees a worker that is gone, where its row may name one job only.
+    WorkerHeartbeat.objects.filter(current_job_id=job_id).update(current_job_id=None)
+
+
+def _is_cleared(job_id: Any) -> None:
+    """Check that nothing of the lost run is left in columns of theirs, which may lock the job for their workers."""
+    from django.db import connection
+
+    jobs = mapping.current().jobs
+    for column in jobs.cleared_of_theirs:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {column}::text FROM {jobs.sql} WHERE {jobs.sql_column('id')}::text = %s",
+                [str(job_id)],
+            )
+            assert cursor.fetchone()[0] in {None, "0"}, column
+
+
+def _worker() -> Any:
+    """Return a worker of our protocol; where ids are numbers, it has a row of theirs."""
+    from jobs.models import WorkerHeartbeat
+    from jobs.runs import heartbeats
+
+    ids = list(WorkerHeartbeat.objects.values_list("pk", flat=True).distinct())
+    return heartbeats.Worker(max(ids) if ids and all(each.isdigit() for each in ids) else "100")
 
 
 def _complete(job_id: Any) -> None:
     from jobs.models import Job
-    from jobs.runs import heartbeats, lifecycle
+    from jobs.runs import lifecycle
 
-    worker = heartbeats.Worker("100")
+    worker = _worker()
     claimed = lifecycle.claim(job_id, 2, worker)
     assert isinstance(claimed, Job), claimed
     _is(job_id, "in_progress", 2)
@@ -89,10 +189,10 @@ def _fail_and_requeue() -> None:
     from jobs.models import Job, Status
     from jobs.operations import job_operations
     from jobs.operations.steps import JobAction
-    from jobs.runs import heartbeats, lifecycle
+    from jobs.runs import lifecycle
     from jobs.runs.timeline import Actor
 
-    worker = heartbeats.Worker("100")
+    worker = _worker()
     waiting = Job.objects.filter(status=Status.PENDING).first()
     assert waiting
     assert isinstance(lifecycle.claim(waiting.pk, None, worker), Job)
@@ -104,6 +204,7 @@ def _fail_and_requeue() -> None:
     steps = job_operations.plan(JobAction.REQUEUE, [waiting.pk])
     [outcome] = job_operations.carry_out(steps, Actor("operator:ada"), "because")
     _is(waiting.pk, "pending", waiting.run_epoch + 1, why=outcome)
+    _is_cleared(waiting.pk)
 
 
 def _look(job_id: Any) -> None:

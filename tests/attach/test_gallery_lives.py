@@ -1,8 +1,7 @@
 """The console on pieces of the gallery, each with a real worker of its kind that dies by ``kill -9``.
 
 One piece is tried in each run, because each takes a process of its own that migrates: the mapping is part of the models.
-``GALLERY=all`` tries all that the parser accepts. Two of them don't live yet: ``beats_that_name_the_job``, whose workers have
-numbers for ids, and ``domain_types``, whose own column ``queue`` has words that are no queue of the console.
+``GALLERY=all`` tries all that this version supports.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.attach.mapped import NO_QUEUE
 from tests.attach.pieces import Piece, pieces
 from tests.databases import REPOSITORY
 
-FEW = {"epoch_times"}
+FEW = {"domain_types", "named_workers", "numbers_for_times"}
 LIVING = [piece for piece in pieces() if piece.supported and not piece.mapping().unsupported()]
 CHOSEN = [piece for piece in LIVING if os.environ.get("GALLERY") == "all" or piece.name in FEW]
 

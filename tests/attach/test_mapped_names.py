@@ -116,6 +116,7 @@ assert say("claim", by_sql, epoch=1) == [(1,)] and status(by_sql) == "in_progres
 say("heartbeat", by_sql, epoch=1), say("progress", by_sql, epoch=1, note="half", reference=None)
 say("complete", by_sql, epoch=1, details="{}")
 assert status(by_sql) == "completed"
+assert printed.getvalue().startswith("-- A run is taken no earlier than 10 min after ")
 assert 'GRANT SELECT, UPDATE ON "JobManager"."Job" TO your_worker;' in printed.getvalue()
 call_command("enqueue_jobs", customer="acme", package_size=5)
 call_command("inspect_database")

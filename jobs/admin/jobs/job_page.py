@@ -24,6 +24,7 @@ from jobs.operations.steps import JobAction
 from jobs.operations.verdicts import step_for
 from jobs.recovery import outlook, surroundings, waiting
 from jobs.recovery.waiting import Fact, Waiting
+from jobs.runs import life_wording
 from jobs.runs.diagnosis import Diagnosis, diagnose
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import badge
@@ -137,6 +138,7 @@ def _facts(job: JobWithEvidence, diagnosis: Diagnosis) -> list[Fact]:
         ("Last beat of this run", job.beat_at or "never"),
         ("Last sign of life", diagnosis.last_seen),
         ("Counts as stale after", f"{spell(limit)} of silence"),
+        ("Promise", life_wording.promise()),
         ("Recovery", outlook.of_run(job, surroundings.read()).sentence),
     ]
 

@@ -34,6 +34,7 @@ from jobs.recovery.control import ControlRefused
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.restores import signs
+from jobs.runs import life_wording
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.form_versions import FIELD, STATUS, Conflict, Version
 from opsconsole.kit.read_only_admin import OnePageAdmin
@@ -112,6 +113,7 @@ class RecoveryAdmin(OnePageAdmin):
                 prefix="unknown", initial=_chosen_rule(state), version=_version(state)
             ),
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
+            "promise": life_wording.promise(),
             "traits": traits_for(request.user),
             **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
         }
@@ -140,6 +142,7 @@ class RecoveryAdmin(OnePageAdmin):
             "reason": reason,
             "signed": signing.dumps(frozen, salt=SALT),
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
+            "promise": life_wording.promise(),
             "traits": traits_for(request.user),
             **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), probing=True),
         }

@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from jobs.inspection.contract import TEXT
+from jobs.inspection.contract import AS_TEXT, TEXT
 from jobs.inspection.proposal import queue_table, synonyms, words
 from jobs.inspection.proposal.queue_table import Candidate
 from jobs.inspection.proposal.snapshot import VIEWS, ColumnFacts, TableFacts
 from jobs.inspection.proposal.words import StatusWords
-from jobs.inspection.shape import LOST
+from jobs.models.absent_columns import LOST
+from jobs.runs import life_wording
 from opsconsole.kit.mapping import (
     CONTRACT_COLUMNS,
     EPOCH_MILLISECONDS,
     EPOCH_SECONDS,
+    LONGEST_WORD,
     OWN_COLUMNS,
+    WITH_ZONE,
     WITHOUT_ZONE,
+    Life,
 )
 
 ZONELESS, WHOLE_TIMES = "timestamp without time zone", ("bigint", "integer")
 # A number of seconds reaches this in the year 5138.
 LEAST_MILLISECONDS = 100_000_000_000
+# Any other word means the default queue, too.
+MOST_QUEUE_WORDS = 20
 ID_TYPES = {"uuid": "uuid", "bigint": "bigint", "integer": "integer"} | dict.fromkeys(TEXT, "text")
-PROMISES = {
-    "beats": "A run is taken no earlier than the threshold after the last beat that named it.",
-    "worker_beats": "A run is taken no earlier than the threshold after the last beat of any worker, because beats name no job.",
-    "job_column": "A run is taken no earlier than the threshold after this column last moved.",
-    "updated_at": "A run is taken no earlier than the threshold after its row last changed.",
-    "visibility": "A run is taken no earlier than the visibility timeout of its queue after its message was received.",
-}
 
 
 @dataclass
@@ -54,6 +53,12 @@ class Proposal:
     statuses: StatusWords = field(default_factory=lambda: StatusWords({}))
     told_by: str = "visibility"
     life_column: str | None = None
+    # Only where it is another kind than that of created_at.
+    life_time: str | None = None
+    # Their column of the job that names its worker, where heartbeats name no jobs.
+    worker_column: str | None = None
+    # The words of a column queue of their own.
+    queue_words: list[str] | None = None
     refused: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     considered: list[str] = field(default_factory=list)
@@ -64,7 +69,7 @@ class Proposal:
 
     @property
     def promise(self) -> str:
-        return PROMISES[self.told_by]
+        return life_wording.promise(Life(self.told_by, self.life_column))
 
 
 def propose(tables: Iterable[TableFacts]) -> Proposal:
@@ -85,6 +90,7 @@ def propose(tables: Iterable[TableFacts]) -> Proposal:
     _columns(jobs, chosen, proposal)
     _refuse(proposal, chosen)
     _life(proposal, tables)
+    _queue(proposal, chosen.table)
     _limits(proposal, tables)
     _lost(proposal)
     return proposal
@@ -219,7 +225,7 @@ def _doubt_columns(jobs: TableProposal, chosen: Candidate, statuses: StatusWords
     if attempts is not None and attempts.name not in OWN_COLUMNS["jobs"]:
         jobs.doubts.append(f'"{attempts.name}" seems to count attempts: it is neither read nor written')
     for name in OWN_COLUMNS["jobs"]:
-        if name in chosen.table.columns:
+        if name in chosen.table.columns and name != "queue":
             jobs.doubts.append(
                 f'"{name}" exists already: the console uses a column of this name in its own way'
             )
@@ -237,8 +243,11 @@ def _life(proposal: Proposal, tables: Sequence[TableFacts]) -> None:
         table, beat = (naming or beats)[0]
         proposal.told_by = "beats" if naming else "worker_beats"
         _heartbeats(proposal, table, beat, _job_of(table, jobs))
+        if not naming:
+            _worker_of_job(proposal, jobs)
     elif own is not None:
         proposal.told_by, proposal.life_column = "job_column", own.name
+        proposal.life_time = _life_time(proposal, own)
         if synonyms.spelled(own.name) in synonyms.LOCK:
             proposal.jobs.doubts.append(f'"{own.name}" tells of life only if workers renew it during a run')
     elif _moves(proposal):
@@ -250,6 +259,27 @@ def _life(proposal: Proposal, tables: Sequence[TableFacts]) -> None:
         proposal.jobs.doubts.append(
             "nothing seems to tell that a run is alive: only the queue's visibility timeout is left"
         )
+
+
+def _life_time(proposal: Proposal, own: ColumnFacts) -> str | None:
+    """Return how the column of life holds its time, where that is not as of ``created_at``."""
+    part = TableProposal(proposal.jobs.facts)
+    _time(part, "life", own)
+    kind = part.times.get("life", WITH_ZONE)
+    return None if kind == proposal.jobs.times.get("created_at", WITH_ZONE) else kind
+
+
+def _queue(proposal: Proposal, table: TableFacts) -> None:
+    """Let the words of their own column queue mean the default queue, until a person divides them."""
+    if "queue" not in table.columns:
+        return
+    usable = [
+        word for word in table.seen("queue") if 0 < len(word) <= LONGEST_WORD and not set(word) & set("%\0{}")
+    ]
+    proposal.queue_words = sorted(usable[:MOST_QUEUE_WORDS])
+    proposal.jobs.doubts.append(
+        '"queue" exists already: its words are read as the default queue, unless [jobs.queues] says otherwise'
+    )
 
 
 def _beat(table: TableFacts) -> ColumnFacts | None:
@@ -288,6 +318,17 @@ def _heartbeats(proposal: Proposal, table: TableFacts, beat: ColumnFacts, job: C
     if worker is not None and worker.type not in TEXT:
         part.doubts.append(f'"{worker.name}" is {worker.type}: the console reads a worker\'s name as text')
     _time(part, "last_heartbeat", beat)
+
+
+def _worker_of_job(proposal: Proposal, jobs: TableFacts) -> None:
+    """Find the column that names the worker of a run, because heartbeats name no run."""
+    worker = synonyms.find(jobs, synonyms.WORKER_OF_JOB, AS_TEXT)
+    if worker is None:
+        proposal.jobs.doubts.append(
+            "no column names the worker of a job: whether a run is alive is unknown, and only the rule for unknown runs takes it"
+        )
+    elif worker.name != "worker_id":
+        proposal.worker_column = worker.name
 
 
 def _moves(proposal: Proposal) -> bool:

@@ -64,6 +64,15 @@ BEAT = (
 )  # fmt: skip
 LOCK = ("lockedat", "leasedat", "claimedat", "reservedat")
 WORKER = ("workerid", "worker", "workername", "id", "name", "hostname", "host")
+WORKER_OF_JOB = (
+    "workerid",
+    "lockedby",
+    "claimedby",
+    "reservedby",
+    "assignedworkerid",
+    "worker",
+    "workername",
+)
 JOB_OF_BEAT = ("currentjobid", "jobid", "taskid", "currentjob", "currenttaskid")
 ATTEMPTS = ("attempts", "attempt", "retries", "retrycount", "numfailures", "tries", "retried")
 

@@ -45,8 +45,16 @@ def _jobs(proposal: Proposal) -> Iterator[str]:
         yield _comment("doubt", doubt)
     yield "[jobs.life]"
     yield _with_reason(f"told_by = {_text(proposal.told_by)}", proposal.promise)
-    if proposal.life_column is not None:
-        yield f"column = {_text(proposal.life_column)}"
+    for key, value in [
+        ("column", proposal.life_column),
+        ("time", proposal.life_time),
+        ("worker", proposal.worker_column),
+    ]:
+        if value is not None:
+            yield f"{key} = {_text(value)}"
+    if proposal.queue_words is not None:
+        yield "[jobs.queues]"
+        yield f"default = [{', '.join(map(_text, proposal.queue_words))}]"
 
 
 def _table(contract: str, part: TableProposal, *further: str) -> Iterator[str]:

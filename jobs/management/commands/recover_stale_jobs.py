@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
+from jobs.runs import life_wording
 from opsconsole.kit import audit, commands, intervals
 
 
@@ -66,7 +67,7 @@ class Command(commands.ConsoleCommand):
         lines += [f"{each.verb:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}" for each in outlooks]
         if outlooks:
             lines.append(outlook.of_sweeps(around).sentence)
-        lines.append(f"{outlook.totals(outlooks)}; nothing was changed.")
+        lines += [life_wording.promise(), f"{outlook.totals(outlooks)}; nothing was changed."]
         runs = [
             {
                 "id": str(each.job.pk),
@@ -76,7 +77,8 @@ class Command(commands.ConsoleCommand):
             }
             for each in outlooks
         ]
-        self.tell({"dry_run": True, "armed": armed, "runs": runs}, lines, as_json=as_json)
+        told = {"dry_run": True, "armed": armed, "promise": life_wording.promise(), "runs": runs}
+        self.tell(told, lines, as_json=as_json)
 
     def _loop(self, interval: float) -> None:
         reader = queue_depths.BackgroundReader()

@@ -13,7 +13,7 @@ from psycopg import sql
 from jobs.messaging.outbox import REASON_LENGTH
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.models.worker import stale_after
-from jobs.runs import lifecycle, statements
+from jobs.runs import life_wording, lifecycle, statements
 from jobs.runs.heartbeats import PROTOCOL
 from opsconsole.kit import commands, own_schema
 from opsconsole.kit.doubling import MOST_DOUBLINGS
@@ -44,9 +44,12 @@ class Command(commands.ConsoleCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         texts = {name: f"{_printed(statement, _settled(name))};" for name, statement in STATEMENTS.items()}
-        lines = [f"-- rights of the worker's role\n{_rights()}"]
+        promise = life_wording.promise()
+        lines = [f"-- {promise}", f"\n-- rights of the worker's role\n{_rights()}"]
         lines += [f"\n-- {name}\n{text}" for name, text in texts.items()]
-        self.tell({"rights": _rights(), "statements": texts}, lines, as_json=options["json"])
+        self.tell(
+            {"promise": promise, "rights": _rights(), "statements": texts}, lines, as_json=options["json"]
+        )
 
 
 def _rights() -> str:

@@ -52,6 +52,7 @@ def test_page_names_dead_worker_and_announces_recovery(operator: Client) -> None
     assert "Why is it stale?" in page
     assert "The heartbeats of worker worker-77 stopped during this run." in page
     assert "10 min of silence" in page
+    assert "A run is taken no earlier than 10 min after the last heartbeat that named it." in page
     assert "The next sweep requeues it." in page
 
 

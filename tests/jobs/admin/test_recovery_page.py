@@ -65,6 +65,7 @@ def test_page_shows_what_sweep_would_do(operator: Client) -> None:
     assert "Recovery only observes." in text
     assert str(stale.pk)[:8] in text
     assert "<strong>1 requeued</strong>, 1 quarantined, 0 left alone" in text
+    assert "A run is taken no earlier than 10 min after the last heartbeat that named it." in text
 
 
 def test_page_promises_no_recovery_during_pause(operator: Client) -> None:

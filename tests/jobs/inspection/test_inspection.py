@@ -45,6 +45,7 @@ def test_contract_schema_fits_before_and_after_migrate(theirs: Database) -> None
     text = theirs.manage("inspect_database").stdout
     assert "The console fits this database." not in text
     assert "not tried on a job" in text
+    assert "A run is taken no earlier than 10 min after the last heartbeat that named it" in text
 
 
 def test_empty_database_fits(theirs: Database) -> None:

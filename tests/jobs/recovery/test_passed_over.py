@@ -289,6 +289,7 @@ def test_preview_and_the_outlook_of_a_run_know_its_lock(
         "2 stale runs: 1 to requeue, 0 to quarantine, 0 to skip, 1 locked by others; nothing was changed."
         in told
     )
+    assert "A run is taken no earlier than 10 min after the last heartbeat that named it." in told
     sweeps.sweep("test")
     job = Job.objects.with_evidence().get(pk=held.pk)
     assert "sweeps pass it over" in outlook.of_run(job, surroundings.glance()).sentence

@@ -154,6 +154,15 @@ def test_short_form_gives_the_same_object() -> None:
         ("[jobs.life]\ntold_by = 'love'", "[jobs.life] told_by must be one of beats, worker_beats, "),
         ("[jobs.life]\ntold_by = 'job_column'", "[jobs.life] column belongs to told_by"),
         ("[jobs.life]\ncolumn = 'x'", "[jobs.life] column belongs to told_by"),
+        ("[jobs.life]\ntime = 'epoch_seconds'", "[jobs.life] time belongs to told_by"),
+        ("[jobs.life]\ntold_by = 'job_column'\ncolumn = 'x'\ntime = 'x'", '[jobs.life] time must be "without_zone", '),
+        ("[jobs.life]\nworker = ''", "[jobs.life] worker must be a name of 1 to 63 bytes"),
+        ("[jobs.life]\ntold_by = 'updated_at'\n[jobs.columns]\nupdated_at = false", "says that there is none."),
+        ("[jobs.life]\ntold_by = 'worker_beats'\n[worker_heartbeats]\nabsent = true", "says that there is none."),
+        ("[worker_heartbeats.columns]\ncurrent_job_id = false", 'need [jobs.life] told_by = "worker_beats"'),
+        ("[worker_heartbeats]\nid_type = 'serial'", "[worker_heartbeats] id_type must be one of uuid, bigint"),
+        ("[jobs.queues]\nmail = 'x'", "[jobs.queues] mail must be a list of words"),
+        ("[jobs.queues]\nmail = ['x']\ndefault = ['y', 'x']", "The word 'x' stands for two queues."),
         ("[worker_heartbeats]\nabsent = 'yes'", "[worker_heartbeats] absent must be true or false, not 'yes'."),
         ("[worker_heartbeats]\nabsent = true\ntable = 'x'", "Leave out the other keys."),
         ("[jobs", "It is not TOML: "),
@@ -174,7 +183,7 @@ def test_wrong_files_are_refused_with_a_sentence(text: str, sentence: str) -> No
         (b"\xff", "It can't be read: it is not text in UTF-8."),
         (b"#" * 100_001, "It is larger than 100000 bytes."),
         (b"[jobs", "It is not TOML: "),
-        (WHOLE.encode(), "not supported yet."),
+        (b"[jobs.columns]\ncreated_at = false", "not supported yet."),
     ],
 )
 def test_files_that_cannot_be_used_are_refused(tmp_path: Path, content: bytes | None, sentence: str) -> None:
@@ -239,12 +248,57 @@ def test_times_and_absent_columns_become_those_of_the_contract() -> None:
     [
         ("[jobs.columns]\nupdated_at = false\nstarted_at = false", "nothing would tell when a run began"),
         ("[jobs.columns]\ncreated_at = false", "[jobs.columns] created_at = false: a table without it is not supported"),
-        ("[worker_heartbeats.columns]\ncurrent_job_id = false", "current_job_id = false: a table without it"),
-        ("[jobs.life]\ntold_by = 'updated_at'", '[jobs.life] told_by: "updated_at" is not supported yet'),
     ],
 )  # fmt: skip
 def test_what_is_not_supported_is_said(text: str, sentence: str) -> None:
     assert sentence in "".join(mapping_file.parse(text).unsupported())
+
+
+LIVES = """
+[jobs.times]
+created_at = "epoch_milliseconds"
+[jobs.life]
+told_by = "job_column"
+column = "lockedAt"
+worker = "lockedBy"
+[jobs.queues]
+mail = ["post", "letters"]
+[worker_heartbeats]
+id_type = "bigint"
+"""
+
+
+def test_signs_of_life_on_the_row_are_read_in_the_type_of_the_contract() -> None:
+    found = mapping_file.parse(LIVES)
+    jobs, beats = found.jobs, found.worker_heartbeats
+    assert jobs.life_at("job") == 'to_timestamp(nullif(job."lockedAt", 0)::float8 / 1000)'
+    assert jobs.read("worker_id", "job") == 'coalesce(job.worker_id::text, job."lockedBy"::text)'
+    assert jobs.cleared_of_theirs == {'"lockedAt"': "0", '"lockedBy"': "NULL"}
+    assert jobs.rows.endswith("AS life_at FROM jobs)")
+    assert (
+        jobs.read("queue", "job")
+        == "(CASE WHEN job.queue IN ('post', 'letters') THEN 'mail' ELSE 'default' END)"
+    )
+    assert [jobs.queue_written(queue) for queue in ("mail", "default")] == ["post", "default"]
+    assert beats.read("worker_id", "beat") == "beat.worker_id::text"
+
+    with_zone = mapping_file.parse(LIVES.replace("worker =", 'time = "with_zone"\nworker =')).jobs
+    assert with_zone.life_at("job") == 'job."lockedAt"'
+    assert with_zone.cleared_of_theirs['"lockedAt"'] == "NULL"
+    of_contract = mapping_file.parse(
+        '[jobs.columns]\nstarted_at = "lockedAt"\n[jobs.life]\ntold_by = "job_column"\ncolumn = "lockedAt"'
+    ).jobs
+    assert of_contract.cleared_of_theirs == {}
+    assert mapping_file.parse("[jobs.life]\nworker = 'worker_id'").jobs == Mapping().jobs
+
+
+def test_columns_that_the_console_adds_are_read_and_written() -> None:
+    beats = mapping_file.parse(
+        "[jobs.life]\ntold_by = 'worker_beats'\n[worker_heartbeats.columns]\ncurrent_job_id = false"
+    ).worker_heartbeats
+    assert (beats.has("current_job_id"), beats.lacks("current_job_id")) == (False, False)
+    assert beats.read("current_job_id", "beat") == "beat.current_job_id"
+    assert beats.assignments(current_job_id="NULL") == "current_job_id = NULL"
 
 
 def test_no_statement_names_a_contract_table_or_a_status_itself() -> None:
