@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from jobs.admin import labels
 from jobs.admin.jobs import progress_notes
 from jobs.admin.previewed_actions import button
-from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat, absent_columns
 from jobs.models.event import recent_recoveries
 from jobs.models.job import JobWithEvidence
 from jobs.models.staleness import deadline_of
@@ -82,6 +82,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
         "recoveries": _recoveries(job),
+        "absent": absent_columns.sentences(),
         "worker": _worker_of(job) if may_see(user, "jobs_workerheartbeat") else None,
         "timeline": _timeline(shown, _messages(job) if sees_messages else ()),
         "older_hidden": len(events) > len(shown),

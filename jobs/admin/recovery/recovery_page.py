@@ -18,7 +18,7 @@ from django.urls import URLPattern, path
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.heartbeat_traits import traits_for
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm, UnknownRunsForm
-from jobs.models import RecoveryControl, Restore, Sweep
+from jobs.models import RecoveryControl, Restore, Sweep, absent_columns
 from jobs.models.worker import stale_after
 from jobs.operations import previews
 from jobs.recovery import (
@@ -114,6 +114,7 @@ class RecoveryAdmin(OnePageAdmin):
             ),
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
             "promise": life_wording.promise(),
+            "absent": absent_columns.sentences(*absent_columns.OF_RUNS),
             "traits": traits_for(request.user),
             **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
         }
