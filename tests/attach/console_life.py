@@ -6,6 +6,7 @@ thing that is not as the piece's mapping says.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from opsconsole.kit import mapping
 def main(name: str) -> None:
     django.setup()
     call_command("migrate", verbosity=0)
+    call_command("makemigrations", check_changes=True, verbosity=0)
     job_id = _left_by_a_killed_worker(name)
     _judge(job_id)
     _recover(job_id)
@@ -49,6 +51,8 @@ def _left_by_a_killed_worker(name: str) -> Any:
 
 def _judge(job_id: Any) -> None:
     """Check what is said of the run as time passes: it lives while its sign moves, and is unknown where there is none."""
+    from django.db import transaction
+
     from jobs.models import Job
     from jobs.recovery import rescue
     from jobs.recovery.decision import Policy, SweepAction, decide
@@ -62,9 +66,14 @@ def _judge(job_id: Any) -> None:
     if jobs.life.told_by != mapping.UPDATED_AT:
         _write(job_id, run=LONG_AGO)
         _is_judged(job_id, stale=False, unknown=False)
-    if jobs.life.told_by == mapping.JOB_COLUMN:
-        _write(job_id, sign="NULL")
+    for sign in _no_signs():
+        _write(job_id, run=LONG_AGO, sign=sign)
         _is_judged(job_id, stale=False, unknown=True)
+    if jobs.life.told_by == mapping.WORKER_BEATS:
+        with transaction.atomic():
+            _write(job_id, run=LONG_AGO, worker=False)
+            _is_judged(job_id, stale=False, unknown=True)
+            transaction.set_rollback(True)
     _write(job_id, run=LONG_AGO, sign=LONG_AGO)
     _is_judged(job_id, stale=True, unknown=False)
 
@@ -73,8 +82,33 @@ def _judge(job_id: Any) -> None:
     decision = decide(Job.objects.with_evidence().get(pk=job_id), policy)
     assert decision.action == SweepAction.REQUEUE, decision
     _write(job_id, sign="statement_timestamp()")
-    assert rescue.requeue([decision]) == {job_id}
+    with transaction.atomic():
+        assert Job.objects.filter(pk=job_id).exists()
+        assert rescue.requeue([decision]) == {job_id}
     _write(job_id, run=LONG_AGO, sign=LONG_AGO)
+
+
+def _no_signs() -> list[str]:
+    """Return what may stand in place of a sign of this run, and is none: no time, and times that cannot be of this run."""
+    jobs, beats = mapping.current().jobs, mapping.current().worker_heartbeats
+    before, ahead = (
+        "(statement_timestamp() - interval '4 days')",
+        "(statement_timestamp() + interval '2 days')",
+    )
+    if jobs.life.told_by == mapping.JOB_COLUMN:
+        as_time = jobs.life_time is None or jobs.life_time.kind == mapping.WITHOUT_ZONE
+        return [
+            "NULL",
+            before,
+            ahead,
+            *(["'infinity'::timestamptz", "'-infinity'::timestamptz"] if as_time else []),
+        ]
+    if jobs.life.told_by == mapping.WORKER_BEATS:
+        as_time = (
+            beats.times.get("last_heartbeat", mapping.Time(mapping.WITHOUT_ZONE)).kind == mapping.WITHOUT_ZONE
+        )
+        return [before, *(["'-infinity'::timestamptz"] if as_time else [])]
+    return []
 
 
 def _tells_of(job_id: Any) -> bool:
@@ -99,13 +133,14 @@ def _is_judged(job_id: Any, *, stale: bool, unknown: bool) -> None:
         )
         [(function,)] = cursor.fetchall()
         cursor.execute(f"SELECT id FROM {function}(statement_timestamp() - interval '10 minutes')")
-        assert {row[0] for row in cursor.fetchall()} == by_queryset
+        by_function = {row[0] for row in cursor.fetchall()}
+        assert by_function == by_queryset, (by_function, by_queryset)
 
 
-LONG_AGO = "statement_timestamp() - interval '2 days'"
+LONG_AGO = "(statement_timestamp() - interval '2 days')"
 
 
-def _write(job_id: Any, *, run: str = "", sign: str = "") -> None:
+def _write(job_id: Any, *, run: str = "", sign: str = "", worker: bool = True) -> None:
     """Write the times of the run's beginning, and its sign of life, as if the clock had run; no trigger notices."""
     from django.db import connection
 
@@ -119,6 +154,11 @@ def _write(job_id: Any, *, run: str = "", sign: str = "") -> None:
         time = jobs.life_time
         value = time.written(sign) if time and sign != "NULL" else sign
         changes.append(f"{mapping.quoted(jobs.life.column)} = {value}")
+    if not worker:
+        changes += [
+            "worker_id = NULL",
+            *([f"{mapping.quoted(jobs.life.worker)} = NULL"] if jobs.life.worker else []),
+        ]
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         if changes:
@@ -174,14 +214,32 @@ def _worker() -> Any:
 
 
 def _complete(job_id: Any) -> None:
-    from jobs.models import Job
-    from jobs.runs import lifecycle
+    """Let a worker of the HTTP API claim and complete the job."""
+    from jobs.models import WorkerHeartbeat
+    from tests.keys import key, sent
 
-    worker = _worker()
-    claimed = lifecycle.claim(job_id, 2, worker)
-    assert isinstance(claimed, Job), claimed
+    _, secret = key("worker", ["worker"])
+    worker = _worker().id
+
+    def post(step: str, **fields: Any) -> Any:
+        from django.test import Client
+
+        return Client(headers={"host": "localhost"}).post(
+            f"/api/{step}",
+            json.dumps({"worker_id": worker} | fields),
+            content_type="application/json",
+            headers=sent(secret),
+            secure=True,
+        )
+
+    answer = post(f"jobs/{job_id}/claim", run_epoch=2)
+    assert answer.status_code == 200, answer.content
     _is(job_id, "in_progress", 2)
-    assert lifecycle.complete(lifecycle.Run(job_id, 2, worker))
+    answer = post(f"jobs/{job_id}/beat", run_epoch=2)
+    assert answer.json()["verdict"] == "continue", answer.content
+    assert WorkerHeartbeat.objects.get(pk=worker, current_job_id=job_id).current_run_epoch == 2
+    answer = post(f"jobs/{job_id}/complete", run_epoch=2)
+    assert answer.status_code == 200, answer.content
     _is(job_id, "completed", 2)
 
 
@@ -216,7 +274,14 @@ def _look(job_id: Any) -> None:
     client.force_login(get_user_model().objects.create_superuser("ada", "", "x"))
     for page in ("", f"{job_id}/change/", f"?q={job_id}", "?status=failed", "?status=pending"):
         assert client.get(f"/admin/jobs/job/{page}", secure=True).status_code == 200, page
-    assert client.get("/admin/", secure=True).status_code == 200
+    for page in ("", "jobs/workerheartbeat/", "jobs/sweep/"):
+        assert client.get(f"/admin/{page}", secure=True).status_code == 200, page
+    recovery = client.get("/admin/jobs/recoverycontrol/", secure=True).content.decode()
+    assert "A run is taken no earlier than " in recovery
+    absent = mapping.current().jobs.absent_columns
+    assert ("There is no column started_at: a run counts from " in recovery) is ("started_at" in absent)
+    job_page = client.get(f"/admin/jobs/job/{job_id}/change/", secure=True).content.decode()
+    assert job_page.count("There is no column ") >= len(absent)
     call_command("recover_stale_jobs", dry_run=True)
 
 
