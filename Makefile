@@ -18,7 +18,7 @@ PYTEST_WORKERS ?= 3
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
-.PHONY: bench-recovery bench-pages bench-layouts bench-dlq bench-bulk bench-ratelimit bench-serving
+.PHONY: bench-recovery bench-pages bench-layouts bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ bench-ratelimit: .venv-bench/installed ## measure what a limited request costs, 
 
 bench-serving: .venv/installed ## measure the web server, compared with plain gunicorn, and the probe while clients are slow
 	$(BIN)/python -m bench.serving
+
+bench-footprint: .venv/installed ## measure the memory and the idle processor time of all processes of one host (Linux)
+	$(BIN)/python -m bench.footprint
 
 clean: ## delete virtual environments, packages, caches and the data under var/
 	rm -rf .venv .venv-next .venv-bench .venv-supply dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -10,7 +10,6 @@ through it, and only a probe that was run and acknowledged counts as progress.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import time
 import uuid
@@ -19,13 +18,12 @@ from datetime import datetime
 from typing import cast
 
 from django.conf import settings
-from django.db import Error, close_old_connections, connection, transaction
+from django.db import Error, close_old_connections, connection, connections, transaction
 from django.db.models import F, QuerySet
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from opsconsole import paths
-from opsconsole.cluster import schedules
+from opsconsole.cluster import forks, schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import intervals, schema_version
@@ -57,7 +55,9 @@ def run(stop: StopRequests) -> None:
     cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
     watch = Watch(cluster_id)
     watch.follow_settings()
-    with Supervisor(_log) as supervisor:
+    # A fork must not have our connection.
+    with Supervisor(_log, before_start=connections.close_all) as supervisor:
+        forks.share_memory()
         for program in programs(cluster_id):
             supervisor.start(program)
         watch.begin()
@@ -91,27 +91,21 @@ def _wait_for_migrations(stop: StopRequests) -> None:
 
 def programs(cluster_id: str) -> list[Program]:
     """Return the programs of one supervisor: the cluster, with the time that a running task may take, and the loops beside it."""
-    console = paths.command_words()
     task_seconds = cast(int, settings.Q_CLUSTER["timeout"])
     return [
-        Program(
-            CLUSTER,
-            [*console, "qcluster"],
-            env=os.environ | {CLUSTER_ID: cluster_id},
-            grace=task_seconds + END_SECONDS,
-        ),
-        Program(DISPATCHER, [*console, "dispatch_outbox", "--loop"], grace=END_SECONDS),
-        Program(SENDER, [*console, "send_alerts", "--loop"], grace=SENDER_SECONDS),
-        *_short_loops(console),
+        forks.program(CLUSTER, "qcluster", grace=task_seconds + END_SECONDS, env={CLUSTER_ID: cluster_id}),
+        forks.program(DISPATCHER, "dispatch_outbox", "--loop", grace=END_SECONDS),
+        forks.program(SENDER, "send_alerts", "--loop", grace=SENDER_SECONDS),
+        *_short_loops(),
     ]
 
 
-def _short_loops(console: list[str]) -> Iterator[Program]:
+def _short_loops() -> Iterator[Program]:
     """Yield a program for the work whose interval is below a minute, which django-q2 can't schedule."""
     if not intervals.of_sweeps().minutes:
-        yield Program(SWEEPER, [*console, "recover_stale_jobs", "--loop"], grace=END_SECONDS)
+        yield forks.program(SWEEPER, "recover_stale_jobs", "--loop", grace=END_SECONDS)
     if not intervals.of_dead_letter_checks().minutes:
-        yield Program(CHECKER, [*console, "check_dlq", "--loop"], grace=END_SECONDS)
+        yield forks.program(CHECKER, "check_dlq", "--loop", grace=END_SECONDS)
 
 
 def _log(name: str, sentence: str) -> None:

@@ -102,6 +102,15 @@ def guard(session: Any) -> None:
         _of_process.guard(session)
 
 
+def _after_fork() -> None:
+    # The thread stays in the parent, and so may the lock that it held.
+    if _of_process:
+        limit_answers(_of_process.seconds)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def _shut(session: Any) -> None:
     """End the connection such that the thread that waits for its answer gets an error at once."""
     with suppress(OSError), socket.socket(fileno=os.dup(session.fileno())) as connected:

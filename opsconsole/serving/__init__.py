@@ -1,12 +1,13 @@
 """How the console is served: gunicorn's settings, for ``gunicorn --config python:opsconsole.serving``.
 
-gunicorn starts, watches, reloads and ends the processes. In each, ``opsconsole.serving.worker`` reads requests and sends
-responses in one event loop, so that only whole requests occupy a thread. gunicorn's command line, and its variable
-GUNICORN_CMD_ARGS, win over these settings.
+gunicorn loads the application once, and starts, watches and ends the processes, which share the memory of what was loaded.
+In each, ``opsconsole.serving.worker`` reads requests and sends responses in one event loop, so that only whole requests
+occupy a thread. gunicorn's command line, and its variable GUNICORN_CMD_ARGS, win over these settings.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -28,5 +29,24 @@ forwarder_headers = ""
 
 
 def on_starting(server: Any) -> None:
-    """Tell the processes, which read the settings of the console later, how many they are on this host."""
+    """Load the application, so that the processes share its memory. SIGHUP starts them anew with the code that was loaded."""
+    # For the settings, which are read now: how many processes there are on this host.
     os.environ.setdefault("OPSCONSOLE_WEB_PROCESSES", str(server.cfg.workers))
+    server.app.wsgi()
+    _load_what_requests_need()
+    gc.collect()
+    # Otherwise each collection writes to every object that was loaded, and the pages are shared no more.
+    gc.freeze()
+
+
+def _load_what_requests_need() -> None:
+    """Import what Django imports with the first request: the addresses, with all pages and routes."""
+    from django.apps import apps  # noqa: PLC0415 - the application has set Django up, unless it is another one
+
+    if apps.ready:
+        from django.db import connections  # noqa: PLC0415 - as above
+        from django.urls import get_resolver  # noqa: PLC0415 - as above
+
+        get_resolver().url_patterns  # noqa: B018 - reading it imports them
+        # The checks asked the database. A forked process must not have the connection of another one.
+        connections.close_all()

@@ -81,7 +81,9 @@ class Cluster:
 
     def kill_the_sentinel(self) -> None:
         leader = next(
-            child for child in psutil.Process(self.process.pid).children() if "qcluster" in child.cmdline()
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if "qcluster" in " ".join(child.cmdline())
         )
         leader.children()[0].kill()
 

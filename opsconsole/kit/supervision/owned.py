@@ -12,13 +12,51 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from typing import Any, Protocol, cast
+
+import setproctitle
 
 from opsconsole.kit.supervision import guard
 
 _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 _starting = threading.local()
+# What a supervisor handles in its own way.
+_RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Started(Protocol):
+    """A process that was started as a program or as a fork."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """Return the exit code, or minus the number of the signal that killed the process; None while it runs."""
+
+    def terminate(self) -> None: ...
+
+    def wait(self) -> int: ...
+
+
+class Fork:
+    """A process that runs a function of ours, in a fork of this one, whose memory it shares until one of them writes to it."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._process = get_context("fork").Process(target=run)
+        self._process.start()
+        self.pid = cast(int, self._process.pid)
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wait(self) -> int:
+        self._process.join()
+        return self._process.exitcode or 0
 
 
 class Guard:
@@ -79,7 +117,38 @@ class Guard:
         self._targets[process.pid] = (sign * process.pid, end_signal)
         return process
 
-    def forget(self, process: subprocess.Popen[bytes]) -> None:
+    def fork(self, run: Callable[[], None], title: str) -> Fork:
+        """Run a function in a fork, which leads a session and process group of its own and is killed with it when we end.
+
+        The fork has no standard input and the signals' usual effects. Threads and locks of ours must not concern it.
+        ``title`` is what ``ps`` shows of it.
+        """
+
+        def lead() -> None:
+            os.setsid()
+            os.write(self._pipe, b"+%d %d\n" % (-os.getpid(), signal.SIGKILL))
+            _starting.now = False
+            _after_fork()
+            for number in _RESET:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
+            # Its title takes the place of our command line, and leaves alone the environment that /proc shows.
+            os.environ["SPT_NOENV"] = "1"
+            setproctitle.setproctitle(title)
+            run()
+
+        _starting.now = True
+        # A signal that arrives before the fork has its own handlers would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
+        try:
+            fork = Fork(lead)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
+            _starting.now = False
+        self._targets[fork.pid] = (-fork.pid, signal.SIGKILL)
+        return fork
+
+    def forget(self, process: Started) -> None:
         """Remove a program that has ended: another process may have been given its pid."""
         target, _ = self._targets.pop(process.pid)
         self._write(f"-{target}\n")

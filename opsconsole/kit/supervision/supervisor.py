@@ -18,7 +18,7 @@ from types import FrameType, TracebackType
 from typing import IO, Self
 
 from opsconsole.kit.supervision import guard
-from opsconsole.kit.supervision.owned import Guard
+from opsconsole.kit.supervision.owned import Guard, Started
 
 TURN_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 1.0
@@ -33,7 +33,8 @@ Say = Callable[[str, str], None]
 class Program:
     """A program to run. ``log`` None: it writes its output where we write ours.
 
-    ``grace``: the seconds that it may take to end. ``once``: it is not started again when it ends.
+    ``grace``: the seconds that it may take to end. ``once``: it is not started again when it ends. ``run``: a function that
+    runs in a fork of ours instead of the words of ``argv``, which then only name it; ``env`` and ``log`` are ours.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Program:
     log: Path | None = None
     grace: float = 10.0
     once: bool = False
+    run: Callable[[], None] | None = None
 
 
 class Child:
@@ -51,6 +53,10 @@ class Child:
         self.program = program
         self.started_at = time.monotonic()
         self._guard = watcher
+        self._process: Started
+        if program.run:
+            self._process = watcher.fork(program.run, " ".join(program.argv))
+            return
         output = _open_log(program.log)
         try:
             self._process = watcher.start(
@@ -110,8 +116,10 @@ class _Kept:
 class Supervisor:
     """Starts programs, restarts those that end, and finally ends them all. Only one thread may use it."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, before_start: Callable[[], None] = lambda: None) -> None:
+        """``before_start`` closes what a fork must not share with us."""
         self._say = say
+        self._before_start = before_start
         self._guard = Guard()
         self._kept: dict[str, _Kept] = {}
 
@@ -132,6 +140,7 @@ class Supervisor:
 
     def start(self, program: Program) -> Child:
         """Run a program and keep it running."""
+        self._before_start()
         child = Child(program, self._guard)
         self._kept[program.name] = _Kept(program, child)
         return child
@@ -180,6 +189,7 @@ class Supervisor:
     def _start_when_due(self, kept: _Kept) -> bool:
         if kept.child or time.monotonic() < kept.due_at:
             return False
+        self._before_start()
         kept.child = Child(kept.program, self._guard)
         return True
 

@@ -104,7 +104,7 @@ class Host:
         victims = [leader, *leader.children(recursive=True)]
         victim = chance.choice(victims)
         try:
-            words = " ".join(victim.cmdline()[-2:])
+            words = " ".join(victim.cmdline()).strip()[-60:]
             victim.send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess:
             return "the process had ended"

@@ -55,7 +55,7 @@ class Cluster:
 
     def leader(self) -> psutil.Process:
         """Return the qcluster: the topmost process of that command."""
-        clusters = [each for each in self.mark.processes() if "qcluster" in each.cmdline()]
+        clusters = [each for each in self.mark.processes() if "qcluster" in " ".join(each.cmdline())]
         pids = {each.pid for each in clusters}
         return next(each for each in clusters if each.ppid() not in pids)
 
@@ -80,6 +80,11 @@ class Cluster:
         ClusterProgress.objects.update_or_create(pk="test", defaults={"hostname": "test", "probe": 0})
         async_task("opsconsole.cluster.tasks.tick", "test", 1)
         wait_until(ClusterProgress.objects.filter(pk="test", probe=1).exists, seconds)
+
+    def wait_for_rest(self) -> None:
+        """Wait until all that was due at the start has run: a worker at work is replaced without a restart."""
+        self.wait_for_work()
+        wait_until(lambda: not OrmQ.objects.exists(), SECONDS, what="the end of all tasks")
 
     def wait_for_probes(self) -> None:
         """Wait until a second probe has run, which is sent after the first was acknowledged."""
@@ -167,7 +172,7 @@ def kill_the_leader(cluster: Cluster) -> None:
 def test_cluster_is_back_soon_after_any_process_is_killed(
     patient_cluster: Cluster, kill: Callable[[Cluster], None], said: str
 ) -> None:
-    patient_cluster.wait_for_work()
+    patient_cluster.wait_for_rest()
     leader = patient_cluster.leader()
     before = {process.pid for process in [leader, *leader.children(recursive=True)]}
     kill(patient_cluster)
@@ -228,7 +233,9 @@ def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Pat
         sqs_queue, tmp_path, **short, SQS_DLQ_URL=sqs_queue.dlq_url, OPSCONSOLE_STALE_AFTER_SECONDS="20"
     ) as cluster:
         wait_until(lambda: Sweep.objects.finished().count() >= 2, SECONDS)
-        [sweeper] = [each for each in cluster.mark.processes() if "recover_stale_jobs" in each.cmdline()]
+        [sweeper] = [
+            each for each in cluster.mark.processes() if "recover_stale_jobs" in " ".join(each.cmdline())
+        ]
         sweeper.kill()
         swept = Sweep.objects.count()
         wait_until(lambda: Sweep.objects.finished().count() >= swept + 2, BACK_SECONDS)
