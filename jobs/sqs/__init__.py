@@ -242,6 +242,11 @@ def client_for(queue_url: str, *, once: bool = False) -> SQSClient:
         ) from error
 
 
+def load() -> None:
+    """Load what clients are made of, without asking anybody, so that forks of this process share it."""
+    _client(os.getpid(), "us-east-1", "https://sqs.us-east-1.amazonaws.com")
+
+
 @cache
 def _client(pid: int, region: str, endpoint: str, *, once: bool = False) -> SQSClient:
     """Create a client per process (``pid``): connections must not be shared with a forked child."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 
+from jobs import sqs
 from opsconsole.kit.supervision.supervisor import Program
 
 COMMANDS = ("qcluster", "dispatch_outbox", "send_alerts", "recover_stale_jobs", "check_dlq")
@@ -26,6 +27,7 @@ def share_memory() -> None:
     """Load what the commands need, and keep the garbage collector from writing to it: a page is shared until it is written to."""
     for command in COMMANDS:
         load_command_class(get_commands()[command], command)
+    sqs.load()
     gc.collect()
     gc.freeze()
 
