@@ -109,7 +109,7 @@ WITH candidates AS MATERIALIZED (
        SET run_epoch = greatest(job.run_epoch, %(fence)s), {
     JOBS.assignments(
         status=JOBS.status_written(Status.COMPLETED),
-        error_message="NULL",
+        error_message=JOBS.no_error,
         completed_at="statement_timestamp()",
         updated_at="statement_timestamp()",
     )

@@ -185,7 +185,10 @@ WITH ended AS (
     UPDATE {JOBS.aliased}
        SET {
     JOBS.assignments(
-        status=JOBS.status_written("completed"), completed_at=_NOW, updated_at=_NOW, error_message="NULL"
+        status=JOBS.status_written("completed"),
+        completed_at=_NOW,
+        updated_at=_NOW,
+        error_message=JOBS.no_error,
     )
 }
      WHERE {_THIS_RUN}

@@ -1,5 +1,7 @@
 """The table of jobs as this database has it: its status words, its queue words, and what tells that a run is alive."""
 
+# ruff: noqa: S608 - only names from this code and from the operator's file are put together
+
 from __future__ import annotations
 
 from collections.abc import Mapping as Dictionary
@@ -128,6 +130,16 @@ class Jobs(Table):
         if self.life.worker is not None and self.life.worker not in contract:
             cleared[quoted(self.life.worker)] = "NULL"
         return cleared
+
+    @property
+    def no_error(self) -> str:
+        """Return what a statement writes where no error is left: NULL, or an empty text into a column of theirs that refuses it."""
+        if not self.differs:
+            return "NULL"
+        return (
+            f"(SELECT '' FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass({literal(self.sql)})"
+            f" AND attname = {literal(self.column('error_message'))} AND attnotnull)"
+        )
 
     @property
     def has_own_words(self) -> bool:

@@ -281,6 +281,8 @@ def test_signs_of_life_on_the_row_are_read_in_the_type_of_the_contract() -> None
     )
     assert [jobs.queue_written(queue) for queue in ("mail", "default")] == ["post", "default"]
     assert beats.read("worker_id", "beat") == "beat.worker_id::text"
+    assert Mapping().jobs.no_error == "NULL"
+    assert "attrelid = to_regclass('jobs') AND attname = 'error_message' AND attnotnull" in jobs.no_error
 
     with_zone = mapping_file.parse(LIVES.replace("worker =", 'time = "with_zone"\nworker =')).jobs
     assert with_zone.life_at("job") == 'job."lockedAt"'
