@@ -53,15 +53,19 @@ def _judge(job_id: Any) -> None:
     """Check what is said of the run as time passes: it lives while its sign moves, and is unknown where there is none."""
     from django.db import transaction
 
-    from jobs.models import Job
+    from jobs.models import Job, QueueNaming
     from jobs.recovery import rescue
     from jobs.recovery.decision import Policy, SweepAction, decide
 
     jobs = mapping.current().jobs
+    if jobs.life.told_by != mapping.BEATS:
+        # What workers of the protocol do says nothing about theirs.
+        QueueNaming.objects.create(queue="default", seen=100, named=100)
     _is_judged(job_id, stale=False, unknown=False)
     if not _tells_of(job_id):
         _write(job_id, run=LONG_AGO)
         _is_judged(job_id, stale=False, unknown=True)
+        _is_not_judged_by_heartbeats(job_id)
         return
     if jobs.life.told_by != mapping.UPDATED_AT:
         _write(job_id, run=LONG_AGO)
@@ -86,6 +90,22 @@ def _judge(job_id: Any) -> None:
         assert Job.objects.filter(pk=job_id).exists()
         assert rescue.requeue([decision]) == {job_id}
     _write(job_id, run=LONG_AGO, sign=LONG_AGO)
+
+
+def _is_not_judged_by_heartbeats(job_id: Any) -> None:
+    """Check that a heartbeat which stopped takes nothing from a run of which SQS alone tells."""
+    from datetime import timedelta
+
+    from django.db import transaction
+    from django.db.models.functions import Now
+
+    from jobs.models import WorkerHeartbeat
+
+    with transaction.atomic():
+        old = Now() - timedelta(days=2)
+        WorkerHeartbeat.objects.create(worker_id="gone", current_job_id=job_id, last_heartbeat=old)
+        _is_judged(job_id, stale=False, unknown=True)
+        transaction.set_rollback(True)
 
 
 def _no_signs() -> list[str]:
