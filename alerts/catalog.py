@@ -166,6 +166,14 @@ RULES = {
             reminder_interval=DAY,
         ),
         RuleDefinition(
+            name="short_visibility",
+            title="A visibility timeout is shorter than runs",
+            unit="queues",
+            threshold=0,
+            severity="warning",
+            reminder_interval=DAY,
+        ),
+        RuleDefinition(
             name="no_live_worker",
             title="Jobs are waiting, but no worker is alive",
             unit="waiting jobs",

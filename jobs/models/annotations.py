@@ -17,6 +17,7 @@ class EvidenceColumns(TypedDict):
     death_proven: bool
     given_up_before: datetime | None
     recent_recoveries: int
+    failed_deliveries: int
     read_at: datetime
 
 

@@ -10,14 +10,38 @@ from django.contrib.postgres.functions import RandomUUID
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Case, F, Func, OuterRef, Q, Subquery, When
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from jobs.models.dead_letter_queue import DeadLetterQueue
+from jobs.models.event import recovery_window, resets_of
 from jobs.models.failure_group import FailureGroup
 
 # People are told, and the list marks them, when SQS deletes letters within this time.
 EXPIRES_SOON = timedelta(days=1)
+
+
+def failed_deliveries() -> Case:
+    """Return, as an expression on ``jobs``, how many deliveries before the last one SQS counted before it gave up a message.
+
+    They count as recoveries do: within the window, and since the job was last released. Only workers that leave their message to SQS
+    have any. The last delivery of a message is left out, since it is the run that is judged, or one that was recovered.
+    """
+    last_reset = Subquery(resets_of("job_id").annotate(last=Func("at", function="max")).values("last"))
+    letters = DeadLetter.objects.filter(
+        job_id=OuterRef("pk"),
+        dead_letter_id="",
+        addressee="",
+        first_seen_at__gt=Greatest(last_reset, Now() - recovery_window()),
+    )
+    # Each view of the console was a receive, too.
+    earlier = Greatest(F("receive_count") - F("views") - 1, 0)
+    number = letters.order_by().annotate(number=Func(earlier, function="sum")).values("number")
+    return Case(
+        When(claimed_epoch=None, then=Coalesce(Subquery(number), 0)),
+        default=0,
+        output_field=models.IntegerField(),
+    )
 
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):

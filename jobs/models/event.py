@@ -20,9 +20,7 @@ def recent_recoveries(*, exact: bool = False) -> Case:
     many could matter, unless the number must be ``exact``.
     """
     events = JobEvent.objects.filter(job_id=OuterRef("pk")).order_by()
-    resets = Q(kind=JobEvent.Kind.RELEASED) | Q(kind=JobEvent.Kind.REQUEUED, actor="external redrive")
-    of_job = JobEvent.objects.filter(resets, job_id=OuterRef("job_id")).order_by()
-    last_reset = Subquery(of_job.annotate(last=Func("pk", function="max")).values("last"))
+    last_reset = Subquery(resets_of("job_id").annotate(last=Func("pk", function="max")).values("last"))
     expired = events.filter(
         kind=JobEvent.Kind.RECOVERED,
         at__lt=Now() - recovery_window(),
@@ -35,6 +33,12 @@ def recent_recoveries(*, exact: bool = False) -> Case:
         default=Greatest(0, F("recovery_count") - number),
         output_field=models.IntegerField(),
     )
+
+
+def resets_of(job: str) -> models.QuerySet[JobEvent]:
+    """Return the events since which recoveries of a job count anew; ``job`` names its key in the query around."""
+    resets = Q(kind=JobEvent.Kind.RELEASED) | Q(kind=JobEvent.Kind.REQUEUED, actor="external redrive")
+    return JobEvent.objects.filter(resets, job_id=OuterRef(job)).order_by()
 
 
 def recovery_window() -> timedelta:

@@ -28,6 +28,7 @@ from jobs.models import evidence_of_death, staleness
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.models.columns import JOBS, ContractNumber, ContractText, column, renamed
 from jobs.models.control import RecoveryControl
+from jobs.models.dead_letter import failed_deliveries
 from jobs.models.event import recent_recoveries
 from jobs.models.mapped_queue import QueueField
 from jobs.models.outbox import MOST_RESENDS, Outbox, unsent
@@ -83,7 +84,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         before it. ``last_seen``: the latest sign of life.
         ``stale_before``: the run is silent when ``last_seen`` is before it. A silent run is stale when ``death_proven``, or
         when ``last_seen`` is before ``given_up_before`` (null: no rule gives such runs up).
-        ``recent_recoveries``: how many recoveries count towards quarantine. ``read_at``: when all this was read.
+        ``recent_recoveries`` and ``failed_deliveries`` count towards quarantine. ``read_at``: when all this was read.
         """
         run = ("pk", "run_epoch", "claimed_epoch", "worker_id", "updated_at")
         beats = WorkerHeartbeat.objects.of_run(*map(OuterRef, run))
@@ -105,6 +106,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             death_proven=evidence_of_death.proven(),
             given_up_before=evidence_of_death.given_up_before(),
             recent_recoveries=recent_recoveries(),
+            failed_deliveries=failed_deliveries(),
             read_at=Now(),
         )
 

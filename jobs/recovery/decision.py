@@ -96,7 +96,7 @@ def _choose(
     if run.queue not in policy.queues:
         sentence = f"Its queue '{run.queue}' is not configured, so its message could not be sent."
         return Why.UNKNOWN_QUEUE, SweepAction.NOTHING, sentence
-    if run.recent_recoveries < policy.max_recoveries:
+    if run.recent_recoveries + run.failed_deliveries < policy.max_recoveries:
         return Why.STALE, SweepAction.REQUEUE, seen
     if not counted:
         return Why.FORGIVEN, SweepAction.REQUEUE, seen
@@ -121,6 +121,9 @@ def _why_not_stale(run: RecoverableRun, diagnosis: Diagnosis) -> Why:
 
 
 def recoveries(run: RecoverableRun) -> str:
-    """Return how many recoveries count towards quarantine: "3 recoveries within 72 hours"."""
+    """Return what counts towards quarantine: "1 recovery and 2 failed deliveries by SQS within 72 hours"."""
     window = exactly(settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS, "hour")
-    return f"{exactly(run.recent_recoveries, 'recovery', 'recoveries')} within {window}"
+    counted = exactly(run.recent_recoveries, "recovery", "recoveries")
+    if run.failed_deliveries:
+        counted += f" and {exactly(run.failed_deliveries, 'failed delivery', 'failed deliveries')} by SQS"
+    return f"{counted} within {window}"

@@ -57,6 +57,7 @@ class StaleRun(NamedTuple):
     run_epoch: int
     claimed_epoch: int | None
     recent_recoveries: int
+    failed_deliveries: int
     updated_at: datetime
     started_at: datetime | None
     beat_at: datetime | None

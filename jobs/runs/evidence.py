@@ -44,7 +44,7 @@ class Evidence(Protocol):
 
 
 class RecoverableRun(Evidence, Protocol):
-    """What a recovery needs besides the evidence: which run it is, and how often its job was recovered."""
+    """What a recovery needs besides the evidence: which run it is, and how often its job lost its worker before."""
 
     @property
     def pk(self) -> UUID: ...
@@ -54,3 +54,5 @@ class RecoverableRun(Evidence, Protocol):
     def run_epoch(self) -> int: ...
     @property
     def recent_recoveries(self) -> int: ...
+    @property
+    def failed_deliveries(self) -> int: ...

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from jobs.models import Job, QueueNaming, WorkerHeartbeat, WorkerObservation
 from jobs.models.columns import JOBS
 from jobs.models.worker import stale_after
-from jobs.runs import life_wording
+from jobs.runs import life_wording, visibility
 from opsconsole.kit import counting
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
@@ -40,11 +40,21 @@ class Trait:
 
 
 def traits() -> list[Trait]:
-    """Return what is known about the workers, queue by queue; empty before anything was measured."""
+    """Return what is known about the workers, queue by queue first; empty before anything was measured."""
     naming = [_of_queue(queue) for queue in QueueNaming.objects.order_by("queue")]
     if JOBS.life.told_by != BEATS:
         naming = _of_runs_without_a_sign()
-    return [*naming, *_of_shared_ids(), *_of_clocks(), *_of_rows_from_the_future()]
+    short = [
+        Trait(
+            "visibility-timeout-short",
+            f"Queue '{each.queue}'",
+            each.sentence,
+            each.advice,
+            page="jobs_queuestate",
+        )
+        for each in visibility.short_timeouts()
+    ]
+    return [*naming, *short, *_of_shared_ids(), *_of_clocks(), *_of_rows_from_the_future()]
 
 
 def wrong_clocks() -> QuerySet[WorkerObservation]:

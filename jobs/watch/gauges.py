@@ -25,8 +25,9 @@ from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Stat
 from jobs.models.job import UNKNOWN_CUSTOMER
 from jobs.models.worker import stale_after, workers_are_seen
 from jobs.recovery import outlook, outlook_wording, surroundings
-from jobs.runs import observations, worker_kinds
+from jobs.runs import observations, visibility, worker_kinds
 from jobs.runs.timeline import SWEEP
+from jobs.runs.visibility import ShortTimeout
 from jobs.watch import refused_claims as jobs_refused
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
@@ -217,6 +218,31 @@ def told_clocks(count: int, offsets: list[tuple[str, str]]) -> Reading:
     )
 
 
+# --- visibility timeouts that are shorter than runs ---
+
+
+def short_visibility() -> Reading:
+    return told_short_visibility(visibility.short_timeouts())
+
+
+def told_short_visibility(short: list[ShortTimeout]) -> Reading:
+    title = many(
+        len(short),
+        "queue delivers messages again during their runs",
+        "queues deliver messages again during their runs",
+    )
+    return Reading(
+        len(short),
+        Trouble(
+            title=title,
+            summary="Its visibility timeout is shorter than runs of workers without the console's protocol, so that jobs run twice at "
+            "once and become dead letters. Raise the timeout.",
+            link=_list_of("queuestate"),
+            facts=[(f"Queue '{each.queue}'", each.sentence) for each in short],
+        ),
+    )
+
+
 # --- no live worker while jobs wait ---
 
 
@@ -285,5 +311,6 @@ GAUGES: dict[str, Callable[[], Reading]] = {
     "no_live_worker": no_live_worker,
     "unknown_runs": unknown_runs,
     "worker_clocks": worker_clocks,
+    "short_visibility": short_visibility,
     "refused_claims": refused_claims,
 }

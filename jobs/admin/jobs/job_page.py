@@ -26,7 +26,7 @@ from jobs.recovery import outlook, surroundings, waiting
 from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs import life_wording
 from jobs.runs.diagnosis import Diagnosis, diagnose
-from opsconsole.kit.counting import exactly
+from opsconsole.kit.counting import exactly, many
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.page_permissions import Person, may_see
@@ -101,11 +101,13 @@ def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:
 
 
 def _recoveries(job: JobWithEvidence) -> str:
-    if not job.recovery_count:
-        return "none"
-    recent = Job.objects.filter(pk=job.pk).values_list(recent_recoveries(exact=True), flat=True).first()
-    window = exactly(settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS, "hour")
-    return f"{job.recovery_count:,}, of which {recent or 0:,} within {window}"
+    by_sqs = many(job.failed_deliveries, "failed delivery", "failed deliveries") + " by SQS"
+    parts = [by_sqs] if job.failed_deliveries else []
+    if job.recovery_count:
+        recent = Job.objects.filter(pk=job.pk).values_list(recent_recoveries(exact=True), flat=True).first()
+        window = exactly(settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS, "hour")
+        parts.insert(0, f"{job.recovery_count:,}, of which {recent or 0:,} within {window}")
+    return "; ".join(parts) or "none"
 
 
 def _worker_of(job: JobWithEvidence) -> WorkerHeartbeat | None:

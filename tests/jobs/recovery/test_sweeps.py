@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerts.models import Alert
-from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status, Sweep
+from jobs.models import DeadLetter, Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, Sweep
 from jobs.recovery import batches, control, outlook, rescue, surroundings, sweeps
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.stale_pages import lock_again
@@ -28,7 +28,7 @@ from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
 from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.row_locks import locked
-from tests.factories import SECOND, beat, job, run
+from tests.factories import SECOND, beat, dead_letter, job, run
 
 THRESHOLD = timedelta(minutes=10)
 OPERATOR = Actor.operator("ada", None)
@@ -122,6 +122,43 @@ def test_recoveries_count_within_the_window() -> None:
     }
     assert (swept := sweeps.sweep("test")).requeued == 1 and swept.quarantined == 2
     assert Job.objects.get(pk=slow.pk).status == Status.PENDING
+
+
+@pytest.mark.parametrize(
+    ("recoveries", "receives", "expected"),
+    [(0, 4, "pending"), (1, 4, "quarantined"), (2, 2, "pending"), (2, 3, "quarantined"), (0, 1, "pending")],
+)
+def test_fourth_death_quarantines_whoever_sent_the_job_again(
+    recoveries: int, receives: int, expected: str
+) -> None:
+    """SQS gave up a message after all receives but one, which was the console's. The last of them is the run that is judged."""
+    QueueState.objects.create(name="default", visibility_timeout_seconds=60)
+    dead = dead_run(claimed=False, recovery_count=recoveries)
+    dead_letter(dead, receive_count=receives)
+
+    sweeps.sweep("test")
+
+    assert Job.objects.get(pk=dead.pk).status == expected
+    if expected == "quarantined":
+        reason = JobEvent.objects.get(job=dead).reason
+        assert f"failed {'delivery' if receives == 3 else 'deliveries'} by SQS within 72 hours" in reason
+
+
+def test_deliveries_count_only_within_the_window_since_a_release_and_by_sqs_itself() -> None:
+    of_our_protocol, old, released, copied = (
+        dead_run(worker=f"w{number}", claimed=bool(number == 0)) for number in range(4)
+    )
+    counted = dead_run(worker="w4", claimed=False)
+    for each in (of_our_protocol, old, released, counted):
+        dead_letter(each, receive_count=4)
+    DeadLetter.objects.filter(job=old).update(first_seen_at=Now() - timedelta(hours=73))
+    dead_letter(copied, receive_count=4, dead_letter_id="made-by-the-console")
+    JobEvent.objects.create(
+        job=released, kind="released", actor="operator:ada", at=Now() + timedelta(seconds=1)
+    )
+
+    deliveries = {job.pk: job.failed_deliveries for job in Job.objects.with_evidence()}
+    assert deliveries == {each.pk: 0 for each in (of_our_protocol, old, released, copied)} | {counted.pk: 2}
 
 
 def test_only_messages_to_a_dead_letter_queue_have_a_name() -> None:

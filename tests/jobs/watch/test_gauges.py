@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 
 from alerts.models import Alert, Gauge, Monitor, Notification
 from jobs import tasks
+from jobs.inspection import inspect_database
 from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status
 from jobs.recovery import surroundings, sweeps
@@ -205,6 +206,34 @@ def test_alert_on_wrong_clocks_names_worker_and_offset() -> None:
     beat("ahead")
     gauges.watch()
     assert open_alert("worker_clocks") is None
+
+
+# --- visibility timeouts ---
+
+
+def test_alert_on_a_timeout_shorter_than_runs_tells_the_numbers_everywhere(operator: Any) -> None:
+    for minutes in range(1, 21):
+        job(status=Status.COMPLETED, started_at=Now() - minutes * MINUTE, completed_at=Now())
+    job(status=Status.COMPLETED, claimed_epoch=1, started_at=Now() - 3 * HOUR, completed_at=Now())
+    QueueState.objects.update_or_create(name="default", defaults={"visibility_timeout_seconds": 30})
+
+    gauges.watch()
+
+    alert = open_alert("short_visibility")
+    assert alert and alert.title == "1 queue delivers messages again during their runs"
+    [[subject, sentence]] = alert.facts
+    assert subject == "Queue 'default'"
+    assert sentence.startswith(
+        "Its visibility timeout is 30 s. Of the last 20 runs without the console's protocol, the longest took 20 min, and "
+        "95 of 100 took at most 20 min."
+    )
+    [finding] = [each for each in inspect_database() if each.id == "visibility-timeout-short"]
+    assert finding.severity == "warning" and "--attributes VisibilityTimeout=2401" in finding.action
+    assert "the longest took 20 min" in operator.get("/admin/jobs/workerheartbeat/").content.decode()
+
+    QueueState.objects.update(visibility_timeout_seconds=1_260)
+    gauges.watch()
+    assert open_alert("short_visibility") is None
 
 
 # --- no live worker ---
