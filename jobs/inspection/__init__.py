@@ -19,6 +19,7 @@ from jobs.inspection import (
     shape,
     statuses,
     workers,
+    written_values,
 )
 from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
@@ -91,6 +92,9 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
     yield from access.inspect(contract, table, attached=attached)
     yield from obstacles.inspect(contract, table, attached=attached)
     yield from grants.inspect(contract, table)
+    for of in (mapping.current().jobs, mapping.current().worker_heartbeats):
+        if of.contract == contract.table:
+            yield from written_values.inspect(of, table)
     if contract is JOBS and column("jobs.status") in table.columns:
         yield from statuses.inspect(table)
         yield from life.inspect(table, attached=attached)

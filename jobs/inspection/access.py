@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def inspect(contract: Contract, table: Table, *, attached: bool) -> Iterator[Finding]:
     yield from _privileges(contract, table)
+    if "INSERT" in contract.privileges:
+        yield from _sequences(contract, table)
     yield from _row_security(contract, table)
     yield from _triggers(contract, table)
     if not attached:
@@ -47,7 +49,7 @@ def _may_create_schema(schema: str) -> Iterator[Finding]:
             severity=Severity.BLOCKER,
             subject=f"schema {schema}",
             found=f"it does not exist, and the role {role()} may not create schemas in the database {database}",
-            action=f"GRANT CREATE ON DATABASE {database} TO {role()}; or, as an administrator: CREATE SCHEMA {schema} "
+            action=f"GRANT CREATE ON DATABASE {database} TO {role()}; or, as an administrator: CREATE SCHEMA {catalog.quoted(schema)} "
             f"AUTHORIZATION {role()};",
         )
 
@@ -59,7 +61,7 @@ def _may_create_tables(schema: str) -> Iterator[Finding]:
             severity=Severity.BLOCKER,
             subject=f"schema {schema}",
             found=f"the role {role()} may not create tables in it",
-            action=f"GRANT CREATE, USAGE ON SCHEMA {schema} TO {role()};",
+            action=f"GRANT CREATE, USAGE ON SCHEMA {catalog.quoted(schema)} TO {role()};",
         )
 
 
@@ -80,7 +82,27 @@ def _privileges(contract: Contract, table: Table) -> Iterator[Finding]:
             subject=contract.table,
             found=f"the role {role()} lacks {', '.join(missing)}",
             wanted=", ".join(contract.privileges),
-            action=f"GRANT {', '.join(missing)} ON {table.schema}.{table.name} TO {role()};",
+            action=f"GRANT {', '.join(missing)} ON {catalog.place(table)} TO {role()};",
+        )
+
+
+def _sequences(contract: Contract, table: Table) -> Iterator[Finding]:
+    """Find the sequences behind the defaults of its columns that the role may not use: then it can insert no row."""
+    missing = catalog.rows(
+        "SELECT format('%%I.%%I', nspname, relname) FROM pg_depend d JOIN pg_class c ON c.oid = d.objid"
+        "  JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_attribute a ON a.attrelid = refobjid AND a.attnum = refobjsubid"
+        " WHERE d.classid = 'pg_class'::regclass AND refobjid = %s AND deptype = 'a' AND attidentity = ''"
+        "   AND CASE relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') END ORDER BY 1",
+        [table.oid],
+    )
+    for (sequence,) in missing:
+        yield Finding(
+            id="privileges",
+            severity=Severity.BLOCKER,
+            subject=contract.table,
+            found=f"the role {role()} may not use {sequence}, from which the table takes its ids",
+            wanted="USAGE on the sequence",
+            action=f"GRANT USAGE ON SEQUENCE {sequence} TO {role()};",
         )
 
 
@@ -92,7 +114,7 @@ def _ownership(contract: Contract, table: Table) -> Iterator[Finding]:
             subject=contract.table,
             found=f"it belongs to {table.owner}, and only the owner can add columns and indexes",
             wanted=f"migrate run by {table.owner} or a member of that role",
-            action=f"Run migrate with the DATABASE_URL of {table.owner}, or: GRANT {table.owner} TO {role()};",
+            action=f"Run migrate with the DATABASE_URL of {table.owner}, or: GRANT {catalog.quoted(table.owner)} TO {role()};",
         )
     schema = table.schema
     if not catalog.value("SELECT has_schema_privilege(%s, 'CREATE')", [schema]):
@@ -101,20 +123,21 @@ def _ownership(contract: Contract, table: Table) -> Iterator[Finding]:
             severity=Severity.BLOCKER,
             subject=f"schema {schema}",
             found=f"the role {role()} may not create indexes and functions in it, beside {contract.table}",
-            action=f"GRANT CREATE, USAGE ON SCHEMA {schema} TO {role()};",
+            action=f"GRANT CREATE, USAGE ON SCHEMA {catalog.quoted(schema)} TO {role()};",
         )
 
 
 def _row_security(contract: Contract, table: Table) -> Iterator[Finding]:
     if table.row_security and not _policy_shows_all(table):
+        forced = " (FORCE ROW LEVEL SECURITY: also where it owns the table)" if table.owned else ""
         yield Finding(
             id="row-security",
             severity=Severity.BLOCKER,
             subject=contract.table,
-            found=f"row-level security applies to the role {role()}: rows that no policy shows to it are never recovered",
+            found=f"row-level security applies to the role {role()}{forced}: rows that no policy shows to it are never recovered",
             wanted="a role that can see and change every row",
             action=f"ALTER ROLE {role()} BYPASSRLS; or, where that is not possible: "
-            f"CREATE POLICY opsconsole ON {table.schema}.{table.name} TO {role()} USING (true);",
+            f"CREATE POLICY opsconsole ON {catalog.place(table)} TO {role()} USING (true);",
         )
 
 

@@ -86,3 +86,13 @@ def _columns(oid: int) -> dict[str, Column]:
         [oid],
     )
     return {row[0]: Column(*row) for row in matches}
+
+
+def quoted(name: str) -> str:
+    """Return a name for a statement, quoted where it must be."""
+    return str(value("SELECT quote_ident(%s)", [name]))
+
+
+def place(of: Table) -> str:
+    """Return a table with its schema for a statement."""
+    return f"{quoted(of.schema)}.{quoted(of.name)}"

@@ -22,10 +22,6 @@ def inspect(contract: Contract, table: Table, *, attached: bool) -> Iterator[Fin
         yield from _publications(contract, table)
 
 
-def _sql(table: Table) -> str:
-    return str(catalog.value("SELECT format('%%I.%%I', %s::text, %s::text)", [table.schema, table.name]))
-
-
 def _partition(contract: Contract, table: Table) -> Iterator[Finding]:
     parents = catalog.rows(
         "SELECT inhparent::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid"
@@ -37,7 +33,7 @@ def _partition(contract: Contract, table: Table) -> Iterator[Finding]:
             id="table-partition",
             severity=Severity.BLOCKER,
             subject=contract.table,
-            found=f"{_sql(table)} is a partition of {parent}: jobs in other partitions would never be seen",
+            found=f"{catalog.place(table)} is a partition of {parent}: jobs in other partitions would never be seen",
             wanted="the partitioned table itself",
             action=f"Let the search path or OPSCONSOLE_MAPPING name {parent}.",
         )
@@ -56,7 +52,7 @@ def _rules(contract: Contract, table: Table) -> Iterator[Finding]:
             subject=contract.table,
             found=f"the rule {name} rewrites statements that change rows, so that they may do nothing and say that they succeeded",
             wanted="no rule for INSERT, UPDATE or DELETE",
-            action=f"ALTER TABLE {_sql(table)} DISABLE RULE {name};",
+            action=f"ALTER TABLE {catalog.place(table)} DISABLE RULE {name};",
         )
 
 
@@ -69,7 +65,7 @@ def _generated(contract: Contract, table: Table) -> Iterator[Finding]:
     )
     for name, quoted, is_stored in generated:
         if name in present:
-            drop = f"ALTER TABLE {_sql(table)} ALTER COLUMN {quoted} DROP EXPRESSION;"
+            drop = f"ALTER TABLE {catalog.place(table)} ALTER COLUMN {quoted} DROP EXPRESSION;"
             yield Finding(
                 id="column-generated",
                 severity=Severity.BLOCKER,
@@ -102,5 +98,5 @@ def _publications(contract: Contract, table: Table) -> Iterator[Finding]:
         found=f"it is published by {', '.join(name for (name,) in published)}: a subscriber that lacks the columns which migrate "
         "adds stops replicating at the first change after that",
         wanted="these columns on each subscriber first",
-        action=f"On each subscriber, before migrate: ALTER TABLE {_sql(table)} {columns};",
+        action=f"On each subscriber, before migrate: ALTER TABLE {catalog.place(table)} {columns};",
     )

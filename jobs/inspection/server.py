@@ -73,10 +73,10 @@ def _pooler() -> Iterator[Finding]:
 
 
 def _sessions() -> Iterator[Finding]:
-    """Compare the settings of this session with those that migrate gives to the role; before it ran, there is no finding."""
-    if schema_version.is_behind():
-        return
+    """Compare the settings of this session with those that migrate gives to the role; before it ran, only the isolation."""
     found = session_defaults.differences()
+    if schema_version.is_behind():
+        found = [each for each in found if each.wanted.name == "default_transaction_isolation"]
     for difference, statement in zip(found, session_defaults.statements(found), strict=True):
         yield Finding(
             id="session-settings",

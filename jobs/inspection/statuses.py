@@ -17,7 +17,7 @@ from jobs.inspection.finding import Finding, Severity
 from jobs.models import Status
 from jobs.models.columns import JOBS
 from opsconsole.kit.bounded_columns import cut_in_statement
-from opsconsole.kit.mapping import WITHOUT_ZONE
+from opsconsole.kit.mapping import WITHOUT_ZONE, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,9 +128,18 @@ def _refused_by_checks(table: Table, statuses: list[Status]) -> Iterator[Finding
             )
 
 
+def is_refused_by(expression: str) -> bool:
+    """Tell whether a CHECK on the status refuses one of those that the console writes."""
+    return any(
+        _refuses(expression, status)
+        for status in Status
+        if JOBS.written(status) is not None and _type_accepts(status)
+    )
+
+
 def _refuses(expression: str, status: Status) -> bool:
     # A CHECK that is NULL accepts the row. The expression comes from the catalogue and may contain %: pass no parameters.
-    made_up = f"SELECT (jsonb_populate_record(NULL::{JOBS.sql}, '{_row(status)}')).*"
+    made_up = f"SELECT (jsonb_populate_record(NULL::{JOBS.sql}, {literal(_row(status))})).*"
     return bool(catalog.value(f"SELECT ({expression}) IS FALSE FROM ({made_up}) AS jobs"))
 
 

@@ -183,3 +183,43 @@ def test_migrate_creates_no_jobs_beside_a_queue_that_the_search_path_misses(
     )
     settings.OPSCONSOLE_CREATE_JOBS = True
     assert theirs.inspect()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "subject", "name", "step"),
+    [
+        ('ALTER TABLE jobs ADD CONSTRAINT "Short names" CHECK (length(worker_id) < 5)', "jobs.worker_id",
+         '"Short names"', "claims a job"),
+        ("ALTER TABLE jobs ADD CONSTRAINT clean CHECK (status <> 'pending' OR error_message IS NULL)",
+         "jobs.error_message", "clean", "recovers a run"),
+        ("ALTER TABLE jobs ADD CONSTRAINT once CHECK (run_epoch < 2)", "jobs.run_epoch", "once", "requeues a job"),
+        ("ALTER TABLE jobs ADD CONSTRAINT like_this CHECK (error_message NOT LIKE '%went%')", "jobs.error_message",
+         "like_this", "fails a run"),
+        ("ALTER TABLE worker_heartbeats ADD CONSTRAINT web CHECK (hostname ~ '^web')", "worker_heartbeats.hostname",
+         "web", "writes a heartbeat"),
+        (('CREATE DOMAIN brief AS text CONSTRAINT "In brief" CHECK (length(VALUE) < 9);'
+          "ALTER TABLE jobs ALTER COLUMN error_message TYPE brief"), "jobs.error_message", '"In brief"', "recovers a run"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("with_rows", [True, False])
+def test_check_on_any_written_column_is_named_before_the_trial(
+    some_jobs: None, sql: str, subject: str, name: str, step: str, with_rows: bool
+) -> None:
+    if not with_rows:
+        change("DELETE FROM jobs")
+    change(sql)
+
+    finding = only(inspect_database(), "column-check")
+    assert (finding.severity, finding.subject) == ("blocker", subject)
+    assert f"the constraint {name} " in finding.found and step in finding.found
+    change(finding.action.partition("or: ")[2])
+    assert "column-check" not in {each.id for each in inspect_database()}
+
+
+def test_checks_that_accept_what_is_written_are_no_findings(some_jobs: None) -> None:
+    change("UPDATE jobs SET started_at = now() WHERE status = 'in_progress'")
+    change(
+        "ALTER TABLE jobs ADD CHECK (started_at >= created_at), ADD CHECK (status <> 'in_progress' OR started_at IS NOT NULL),"
+        " ADD CHECK (length(error_message) < 500), ADD CHECK (customer_id <> '' AND run_epoch > 0)"
+    )
+    assert not {each.id for each in inspect_database()} & {"column-check", "status-check"}
