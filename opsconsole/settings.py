@@ -126,7 +126,7 @@ OPSCONSOLE_MAPPING = mapping_file.read(
         ("jobs.customer_id", "jobs.package_size", "jobs.priority_level", "worker_heartbeats.last_heartbeat"),
     ),
 )
-# Let migrate create a table of jobs although another one looks like the queue.
+# Let migrate create a table of jobs although other programs have tables here.
 OPSCONSOLE_CREATE_JOBS = env.boolean("OPSCONSOLE_CREATE_JOBS", default=False)
 
 # --- dead letters ---

@@ -1,28 +1,47 @@
-"""A queue of somebody else in a database without the table ``jobs``: migrate must not create an empty one beside it."""
+"""A database without the table ``jobs`` in which other programs work: migrate must not create an empty one beside theirs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.db import connection
 
 from jobs.inspection.finding import Finding, Severity
 from jobs.inspection.proposal import queue_table, reading
+from opsconsole.kit import other_tables
 
 SETTING = "OPSCONSOLE_CREATE_JOBS"
+_PROPOSE = "python manage.py inspect_database --propose prints a mapping, or says why there is none."
+_CHOICE = (
+    "If the table only is in a schema that is not searched: ALTER ROLE ... IN DATABASE ... SET search_path = YOUR_SCHEMA; "
+    f"To have migrate create a new table: {SETTING}=1"
+)
 
 
 def inspect() -> Iterator[Finding]:
-    """Find the table that is likely meant, unless the operator said that a new one is wanted."""
+    """Find the table that is likely meant, or others' tables, unless the operator said that a new one is wanted."""
     if settings.OPSCONSOLE_CREATE_JOBS:
         return
-    for candidate in queue_table.candidates(reading.snapshot())[:1]:
-        yield Finding(
-            id="jobs-elsewhere",
-            severity=Severity.BLOCKER,
-            subject="jobs",
-            found=f"there is no such table on the search path, but {candidate.table.sql} looks like a queue of jobs",
-            wanted="the table into which your programs write",
-            action="python manage.py inspect_database --propose prints the mapping for it. If it only is in a schema that is not "
-            f"searched: ALTER ROLE ... IN DATABASE ... SET search_path = YOUR_SCHEMA; To have migrate create a new table: {SETTING}=1",
+    candidates = queue_table.candidates(reading.snapshot())
+    if candidates:
+        yield _refused(
+            "jobs-elsewhere",
+            f"there is no such table on the search path, but {candidates[0].table.sql} looks like a queue of jobs",
         )
+    elif others := other_tables.of_other_programs(connection):
+        yield _refused(
+            "jobs-not-found",
+            f"there is no such table on the search path, and other programs have tables here, such as {', '.join(others)}",
+        )
+
+
+def _refused(kind: str, found: str) -> Finding:
+    return Finding(
+        id=kind,
+        severity=Severity.BLOCKER,
+        subject="jobs",
+        found=found,
+        wanted="the table into which your programs write, or the choice of a new one",
+        action=f"{_PROPOSE} {_CHOICE}",
+    )

@@ -59,6 +59,13 @@ def exists(connection: BaseDatabaseWrapper) -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def is_readable(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether there is a record that the role of this connection may read: the runtime role may not."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(has_table_privilege(to_regclass(%s)::oid, 'SELECT'), false)", [TABLE])
+        return bool(cursor.fetchone()[0])
+
+
 def create(connection: BaseDatabaseWrapper) -> None:
     """Create the table beside the console's own ones, which others get nothing of."""
     with inherited_grants.taken_back(connection), connection.cursor() as cursor:

@@ -37,20 +37,25 @@ def test_one_role_that_serves_only_the_console_gets_the_settings(theirs: Databas
     assert done.returncode == 0, done.stderr
     assert "lock_timeout=10s" in given(theirs, "postgres")
     assert "SET lock_timeout = '10s';" in done.stdout
+    assert theirs.sql("SELECT mode FROM recovery_control") == [("armed",)]
 
 
 def test_role_that_owns_other_tables_is_left_alone(theirs: Database) -> None:
     theirs.sql("CREATE TABLE customers (id int)")
-    done = theirs.manage("migrate")
+    refused = theirs.manage("migrate")
+    assert refused.returncode == 1
+    assert "other programs have tables here, such as public.customers" in refused.stderr
+    done = theirs.manage("migrate", OPSCONSOLE_CREATE_JOBS="1")
     assert done.returncode == 0, done.stderr
     assert given(theirs, "postgres") == set()
+    assert theirs.sql("SELECT mode FROM recovery_control") == [("observe",)]
     assert "also owns tables that are not the console's" in done.stderr
     assert "SET idle_in_transaction_session_timeout = '60s';" in done.stderr
 
 
 def test_second_role_gets_settings_and_privileges(theirs: Database, role: str) -> None:
     theirs.sql("CREATE TABLE customers (id int)")
-    owner = {"OPSCONSOLE_OWNER_DATABASE_URL": theirs.url()}
+    owner = {"OPSCONSOLE_OWNER_DATABASE_URL": theirs.url(), "OPSCONSOLE_CREATE_JOBS": "1"}
     done = theirs.manage("migrate", user=role, **owner)
     assert done.returncode == 0, done.stderr
     assert "lock_timeout=10s" in given(theirs, role)

@@ -33,10 +33,13 @@ def supabase(theirs: Database) -> Iterator[Supabase]:
     prepared.drop()
 
 
-def test_strangers_get_nothing_and_another_django_project_stays_apart(supabase: Supabase) -> None:
+def test_strangers_get_nothing_and_another_django_project_stays_apart(
+    supabase: Supabase, settings: Any
+) -> None:
     """One role for everything, which owns the tables of another Django project too."""
     theirs = supabase.database
     theirs.sql(OTHER_PROJECT)
+    settings.OPSCONSOLE_CREATE_JOBS = True
     code, findings = theirs.inspect()
     assert code == 0, findings
     told = [finding for finding in findings if finding["id"] == "default-privileges"]
@@ -45,7 +48,7 @@ def test_strangers_get_nothing_and_another_django_project_stays_apart(supabase: 
         for each in told
     )
 
-    theirs.migrate()
+    theirs.migrate(OPSCONSOLE_CREATE_JOBS="1")
 
     assert supabase.allowed() == []
     assert theirs.sql(PLACES, ["auth_user"]) == [("opsconsole",), ("public",)]

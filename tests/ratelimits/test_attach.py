@@ -22,7 +22,7 @@ CREATE FUNCTION cleanup_rate_limit_requests() RETURNS void LANGUAGE sql
 
 def test_existing_rows_stay_and_an_existing_function_is_replaced(theirs: Database) -> None:
     theirs.sql(THEIRS)
-    theirs.migrate()
+    theirs.migrate(OPSCONSOLE_CREATE_JOBS="1")
     assert theirs.sql("SELECT count(*), min(hits), max(country) FROM rate_limit_requests") == [(100, 1, "nl")]
     assert theirs.value("SELECT cleanup_rate_limit_requests()") == 41
     assert theirs.value("SELECT count(*) FROM rate_limit_requests") == 59

@@ -198,16 +198,16 @@ def test_migrate_does_not_block_others_behind_long_transaction(theirs: Database)
     assert theirs.value("SELECT count(*) FROM jobs WHERE run_epoch = 1") == producer.inserted + 1
 
 
-def test_empty_database_is_armed(theirs: Database) -> None:
+def test_empty_table_of_theirs_is_no_sign_that_nobody_writes(theirs: Database) -> None:
     theirs.sql(CONTRACT)
     theirs.migrate()
-    assert theirs.sql("SELECT mode FROM recovery_control") == [("armed",)]
+    assert theirs.sql("SELECT mode FROM recovery_control") == [("observe",)]
 
 
 @pytest.mark.parametrize("missing", ["jobs", "worker_heartbeats"])
 def test_one_table_alone_is_completed(theirs: Database, missing: str) -> None:
     theirs.sql(f"{CONTRACT} DROP TABLE {missing}")
-    theirs.migrate()
+    theirs.migrate(OPSCONSOLE_CREATE_JOBS="1")
     insert_bare(theirs)
     theirs.sql("INSERT INTO worker_heartbeats (worker_id) VALUES ('w')")
     assert theirs.value("SELECT run_epoch FROM jobs") == 1
