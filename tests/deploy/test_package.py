@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
-import sysconfig
 import urllib.request
-import venv
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +14,10 @@ from email.parser import Parser
 from pathlib import Path
 from urllib.parse import urljoin
 
-import pytest
-
 import opsconsole
 from tests.conftest import OURS
 from tests.databases import Database
+from tests.deploy.installing import run
 from tests.programs import program
 from tests.repository import REPOSITORY, tracked
 from tests.waiting import wait_until
@@ -31,42 +26,6 @@ ROOMS = ("alerts", "jobs", "opsconsole", "ratelimits")
 # Directories outside the packages, and their place in the wheel.
 BESIDE = {"templates/": "opsconsole/templates/", "docs/runbooks/": "opsconsole/docs/runbooks/"}
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel only from files that git tracks, so that untracked files cannot hide an omission."""
-    source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for path in tracked():
-        copy = source / path.relative_to(REPOSITORY)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
-    run(source, sys.executable, "-m", "build", "--no-isolation", "--outdir", str(dist))
-    assert [path.name for path in dist.glob("*.tar.gz")] == [f"opsconsole-{opsconsole.__version__}.tar.gz"]
-    [wheel] = dist.glob("*.whl")
-    return wheel
-
-
-@pytest.fixture(scope="module")
-def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into its own environment, which sees the requirements of the test environment."""
-    folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder, with_pip=False)
-    [packages] = folder.glob("lib/python3*/site-packages")
-    (packages / "requirements.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
-    run(folder, *pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel))
-    return folder / "bin"
-
-
-def run(folder: Path, *command: str, **variables: str) -> str:
-    """Run a command in a folder, without the tests' settings, and return its output."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    ended = subprocess.run(
-        command, cwd=folder, env=environ | variables, capture_output=True, text=True, timeout=180, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
 
 
 def test_wheel_contains_only_runtime_files(wheel: Path) -> None:
