@@ -65,6 +65,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
 )
 NAMES = {
+    "jobs.Attachment": "Attach",
     "jobs.RecoveryControl": "Recovery",
     "opsconsole.Pause": "Switches",
     "ratelimits.RateLimitHour": "Limited requests",

@@ -1,5 +1,6 @@
-"""The pages about jobs, dead letters, bulk operations, recovery and queues."""
+"""The pages about jobs, dead letters, bulk operations, recovery, queues and attaching."""
 
+from jobs.admin.attach_page import AttachmentAdmin
 from jobs.admin.bulk.operation_list import BulkOperationAdmin
 from jobs.admin.dead_letters.failure_groups import FailureGroupAdmin
 from jobs.admin.dead_letters.letter_list import DeadLetterAdmin
@@ -11,6 +12,7 @@ from jobs.admin.recovery.recovery_page import RecoveryAdmin
 from jobs.admin.recovery.sweeps import SweepAdmin
 
 __all__ = [
+    "AttachmentAdmin",
     "BulkOperationAdmin",
     "DeadLetterAdmin",
     "FailureGroupAdmin",

@@ -21,6 +21,7 @@ from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import is_too_deep, plain_text
 
 HIDDEN = "[Hidden: this body is not JSON, so the values to redact can't be found in it.]"
+HIDDEN_VALUE = "[Hidden: the values to redact can't be found in it.]"
 MOST_SHOWN = 65_536
 MOST_INDEXED = 65_536
 
@@ -131,6 +132,18 @@ def redact_attributes(attributes: Mapping[str, Mapping[str, str]]) -> dict[str, 
     if POISON_ATTRIBUTE in values:
         values[POISON_ATTRIBUTE] = unread_reason(values[POISON_ATTRIBUTE])
     return {name: str(value) for name, value in redact(values).items()}
+
+
+def redact_row(values: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the values of a row by column, redacted like a body. What looks like a document that was cut is hidden whole."""
+    if not settings.OPSCONSOLE_REDACT_PATHS:
+        return dict(values)
+    whole = {
+        name: HIDDEN_VALUE if value and value.lstrip()[:1] in "{[" and not read(value)[1] else value
+        for name, value in values.items()
+    }
+    redacted: dict[str, Any] = redact(whole)
+    return redacted
 
 
 def words(body: str) -> str:

@@ -1,7 +1,7 @@
 """The models of jobs, workers, messages, sweeps and dead letters, with their QuerySets."""
 
 from jobs.models.bulk import BulkEvent, BulkMember, BulkOperation
-from jobs.models.control import RecoveryControl
+from jobs.models.control import Attachment, RecoveryControl
 from jobs.models.dead_letter import DeadLetter
 from jobs.models.dead_letter_queue import DeadLetterQueue
 from jobs.models.event import JobEvent
@@ -18,6 +18,7 @@ from jobs.models.worker import WorkerHeartbeat
 from jobs.models.worker_observation import MeasuredRun, QueueNaming, WorkerObservation
 
 __all__ = [
+    "Attachment",
     "BulkEvent",
     "BulkMember",
     "BulkOperation",

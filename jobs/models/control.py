@@ -61,3 +61,12 @@ class RecoveryControl(models.Model):
     @property
     def armed(self) -> bool:
         return self.mode == self.Mode.ARMED
+
+
+class Attachment(RecoveryControl):
+    """The page Attach, which has no rows: the model exists for its permission."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "attachment"
+        default_permissions = ("view",)

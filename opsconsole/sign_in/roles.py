@@ -24,6 +24,8 @@ NOT_FOR_VIEWERS = {
     "axes.view_accessattemptexpiration",
     "axes.view_accessfailurelog",
     "axes.view_accesslog",
+    # Rows of tables as they are, and what a database has.
+    "jobs.view_attachment",
 }
 # Everything here shows a preview or can be undone, and is recorded on the timeline.
 OPERATORS = {
@@ -51,6 +53,7 @@ ADMINISTRATORS = {
     "axes.delete_accessattempt",
     "axes.view_accessattempt",
     "jobs.arm_recovery",
+    "jobs.view_attachment",
     "jobs.edit_deadletter",
     "opsconsole.pause_schedule",
     "opsconsole.verify",

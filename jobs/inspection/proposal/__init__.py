@@ -11,4 +11,4 @@ __all__ = ["Proposal", "propose", "propose_mapping", "render", "unsupported"]
 
 def propose_mapping() -> Proposal:
     """Return the proposal for the default database."""
-    return propose(reading.read())
+    return propose(reading.read().tables)

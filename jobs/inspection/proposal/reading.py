@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from types import MappingProxyType
 
 from django.db import connection, transaction
 
-from jobs.inspection import catalog
+from jobs.inspection import catalog, names
 from jobs.inspection.proposal import synonyms
 from jobs.inspection.proposal.queue_table import status_columns
 from jobs.inspection.proposal.snapshot import ColumnFacts, TableFacts
-from opsconsole.kit import own_schema
+from opsconsole.kit import mapping, own_schema
+from opsconsole.kit.mapping import OWN_COLUMNS
 
+Sampler = Callable[[TableFacts], list[dict[str, str | None]]]
 MOST_COLUMNS = 20_000
 MOST_SAMPLED_TABLES = 40
 ROWS_OF_EACH_END = 150
@@ -46,19 +51,44 @@ SELECT n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid), greate
 """
 
 
-def read() -> list[TableFacts]:
-    """Return all tables but those of the system and of the console, in one read-only transaction."""
+@dataclass(frozen=True)
+class Found:
+    """The tables of a database. ``unread``: those of which no row was sampled, because the time was over."""
+
+    tables: list[TableFacts]
+    unread: tuple[str, ...] = ()
+
+
+def read(*, seconds: float = inf) -> Found:
+    """Return all tables but those of the system and of the console, in one read-only transaction.
+
+    ``seconds``: how long rows are sampled. One query, which takes two seconds at most, may end after that.
+    """
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
-        return snapshot()
+        ends = monotonic() + seconds
+        unread: list[str] = []
+        return Found(_tables(lambda table: _sample_until(ends, table, unread)), tuple(unread))
+
+
+def _sample_until(ends: float, table: TableFacts, unread: list[str]) -> list[dict[str, str | None]]:
+    if monotonic() < ends:
+        return _sample(table)
+    unread.append(table.sql)
+    return []
 
 
 def snapshot() -> list[TableFacts]:
-    """Return the same in the transaction of the caller."""
+    """Return the same tables in the transaction of the caller."""
+    return _tables(_sample)
+
+
+def _tables(sample: Sampler) -> list[TableFacts]:
     tables: dict[tuple[str, str], TableFacts] = {}
     columns: dict[tuple[str, str], dict[str, ColumnFacts]] = {}
     keys: dict[tuple[str, str], dict[int, str]] = {}
+    added = _added()
     for row in catalog.rows(_COLUMNS, [own_schema.name(), MOST_COLUMNS]):
         (
             schema,
@@ -76,6 +106,8 @@ def snapshot() -> list[TableFacts]:
             place,
         ) = row
         of = (schema, name)
+        if column in added.get(of, ()):
+            continue
         tables.setdefault(of, TableFacts(name, {}, schema, (), kind, on_path, estimate))
         accepted, source = _words(column, type_, labels, check, domain)
         if lookup and not accepted and synonyms.spelled(column) in synonyms.STATUS:
@@ -98,7 +130,15 @@ def snapshot() -> list[TableFacts]:
         )
         for of, each in tables.items()
     ]
-    return list(_with_samples(described))
+    return list(_with_samples(described, sample))
+
+
+def _added() -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the columns that an attached console has added itself: they say nothing about the tables of others."""
+    if not names.is_attached():
+        return {}
+    tables = ((contract, catalog.table(contract.sql)) for contract in mapping.current().tables)
+    return {(table.schema, table.name): OWN_COLUMNS[contract.contract] for contract, table in tables if table}
 
 
 def _words(
@@ -113,12 +153,12 @@ def _words(
     return (), ""
 
 
-def _with_samples(tables: Iterable[TableFacts]) -> Iterable[TableFacts]:
+def _with_samples(tables: Iterable[TableFacts], sampler: Sampler) -> Iterable[TableFacts]:
     sampled = 0
     for table in tables:
         if (status_columns(table) or synonyms.find(table, synonyms.BEAT)) and sampled < MOST_SAMPLED_TABLES:
             sampled += 1
-            sample = tuple(MappingProxyType(row) for row in _sample(table))
+            sample = tuple(MappingProxyType(row) for row in sampler(table))
             yield TableFacts(
                 table.name,
                 table.columns,

@@ -1,0 +1,26 @@
+"""Administrators may open the page Attach. Other permissions of roles stay as teams have changed them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps as installed
+from django.contrib.auth.management import create_permissions
+from django.db import migrations
+
+from opsconsole.sign_in.roles import ADMINISTRATOR
+
+
+def grant(apps: Any, schema_editor: Any) -> None:
+    create_permissions(installed.get_app_config("jobs"), apps=apps, verbosity=0)
+    page = apps.get_model("auth", "Permission").objects.get(
+        content_type__app_label="jobs", codename="view_attachment"
+    )
+    for role in apps.get_model("auth", "Group").objects.filter(name=ADMINISTRATOR):
+        role.permissions.add(page)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("opsconsole", "0010_verifications"), ("jobs", "0022_attach_page")]
+
+    operations = [migrations.RunPython(grant, migrations.RunPython.noop)]
