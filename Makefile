@@ -18,6 +18,7 @@ PYTEST_WORKERS ?= 3
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
+.PHONY: drill-upgrade drill-restore
 .PHONY: bench-recovery bench-pages bench-layouts bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
 
 help: ## list these targets
@@ -70,6 +71,12 @@ soak: .venv/installed ## let two hosts work while everything fails, and prove th
 soak-briefly: .venv/installed
 	$(BIN)/python -m tests.chaos.soak --minutes 2
 
+drill-upgrade: .venv/installed ## upgrade from the commit in tests/upgrade/BASE, go back to its code, and restart everything under load
+	ROLLING=run_cluster $(BIN)/pytest -v tests/upgrade tests/field/test_missing_migrations.py tests/field/test_rolling_restart.py
+
+drill-restore: .venv/installed ## dump, lose and restore a database, and follow docs/restoring.md; BACKUP=file restores a dump of yours
+	BACKUP=$(BACKUP) $(BIN)/pytest -v -s tests/field/test_restore_drill.py
+
 # uv reads no configuration of pip, so it is told which index is configured for pip, if any is.
 INDEX = $(shell echo "$${UV_DEFAULT_INDEX:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null)}")
 LOCK = $(if $(INDEX),UV_DEFAULT_INDEX="$(INDEX)") .venv-supply/bin/uv pip compile --quiet --universal --python-version 3.11 \
@@ -77,6 +84,7 @@ LOCK = $(if $(INDEX),UV_DEFAULT_INDEX="$(INDEX)") .venv-supply/bin/uv pip compil
 lock: .venv-supply/installed ## write the version and the hashes of each package, also of indirect ones, to requirements*.lock
 	@$(LOCK) --output-file requirements-dev.lock requirements-dev.txt
 	@$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock requirements.txt
+	@$(LOCK) --constraint requirements-dev.lock --output-file requirements-build.lock requirements-build.txt
 	@$(LOCK) --constraint requirements-dev.lock --output-file requirements-bench.lock requirements-bench.txt
 	@$(LOCK) --output-file requirements-supply.lock requirements-supply.txt
 

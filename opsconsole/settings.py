@@ -34,6 +34,7 @@ OPSCONSOLE_ENV = env.choice(
     "OPSCONSOLE_ENV", "production" if _database_url else "development", ("development", "production")
 )
 OPSCONSOLE_VAR_DIR = Path(env.text("OPSCONSOLE_VAR_DIR", str(paths.default_var_dir()))).resolve()
+OPSCONSOLE_ALIVE_FILE = env.text("OPSCONSOLE_ALIVE_FILE")
 _production = OPSCONSOLE_ENV == "production"
 
 DEBUG = env.boolean("OPSCONSOLE_DEBUG", default=False)

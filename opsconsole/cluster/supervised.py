@@ -26,7 +26,7 @@ from django_q.tasks import async_task
 from opsconsole.cluster import forks, schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
 from opsconsole.cluster.task_table import PROBE
-from opsconsole.kit import intervals, schema_version
+from opsconsole.kit import alive, intervals, schema_version
 from opsconsole.kit.database_troubles import Trouble, headline, require_writable, trouble_behind
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.models import ClusterProgress
@@ -51,7 +51,8 @@ SENDER_SECONDS = 25.0
 
 def run(stop: StopRequests) -> None:
     """Keep the cluster, the dispatcher and the sender running until asked to stop, then let them finish."""
-    _wait_for_migrations(stop)
+    life = alive.SignOfLife()
+    _wait_for_migrations(stop, life)
     cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
     watch = Watch(cluster_id)
     watch.follow_settings()
@@ -63,6 +64,7 @@ def run(stop: StopRequests) -> None:
         watch.begin()
         while not stop.asked:
             time.sleep(TURN_SECONDS)
+            life.give()
             if CLUSTER in supervisor.turn():
                 watch.begin()
             elif supervisor.child(CLUSTER) and (why := watch.look()):
@@ -73,7 +75,7 @@ def run(stop: StopRequests) -> None:
     watch.leave()
 
 
-def _wait_for_migrations(stop: StopRequests) -> None:
+def _wait_for_migrations(stop: StopRequests, life: alive.SignOfLife) -> None:
     """Wait while migrations are missing: django-q2 would fail at each of its tables. An outage is left to the programs."""
     told = False
     while not stop.asked:
@@ -86,6 +88,7 @@ def _wait_for_migrations(stop: StopRequests) -> None:
         if not told:
             logger.warning("%s Waiting for python manage.py migrate.", Trouble.NOT_MIGRATED.value)
         told = True
+        life.give()
         time.sleep(LOOK_SECONDS)
 
 

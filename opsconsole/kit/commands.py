@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
-from opsconsole.kit import schema_version
+from opsconsole.kit import alive, schema_version
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
@@ -143,6 +143,7 @@ def repeat(turn: Callable[[], object], interval: float, report: Callable[[str], 
     Each outage is reported once, and ends within ``AWAY_SECONDS``, however long the interval is.
     """
     away = False
+    life = alive.SignOfLife()
     with stopped_by_signals() as stopped:
         while not stopped.is_set():
             close_old_connections()
@@ -155,4 +156,5 @@ def repeat(turn: Callable[[], object], interval: float, report: Callable[[str], 
                 if not away:
                     report(f"{headline(trouble_behind(error))}, trying again: {first_line(error)}")
                 away = True
+            life.give()
             stopped.wait(min(interval, AWAY_SECONDS) if away else interval)

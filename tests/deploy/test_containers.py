@@ -40,7 +40,9 @@ def test_commands_exist() -> None:
     asked = [
         name
         for service in services().values()
-        for name in re.findall(r"manage\.py (\w+)", " ".join(words(service)) if "command" in service else "")
+        for name in re.findall(
+            r"opsconsole ([a-z_]+)", " ".join(words(service)) if "command" in service else ""
+        )
     ]
     assert sorted(asked) == ["dispatch_outbox", "migrate", "run_cluster", "send_alerts", "sync_schedules"]
     assert set(asked) <= get_commands().keys()
@@ -63,7 +65,7 @@ def test_restart_of_a_task_does_not_cut_it_off() -> None:
 def test_settings_exist_and_secrets_are_required() -> None:
     for name in CONSOLE:
         given = services()[name]["environment"]
-        assert given.keys() <= env.known.keys() | NOT_OURS, name
+        assert given.keys() <= env.known.keys() | NOT_OURS | {"WEB_CONCURRENCY"}, name
         assert {
             "DATABASE_URL",
             "CACHE_URL",
@@ -71,9 +73,12 @@ def test_settings_exist_and_secrets_are_required() -> None:
             "OPSCONSOLE_ALLOWED_HOSTS",
         } <= given.keys()
     used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
-    assert used <= env.known.keys() | NOT_OURS
+    assert used <= env.known.keys() | NOT_OURS | {"WEB_CONCURRENCY"}
     defaults = set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
-    assert defaults == {"AWS_DEFAULT_REGION", "OPSCONSOLE_TRUSTED_PROXIES"}
+    # The passwords of a database that is not started are not needed; postgres and its roles.sh refuse empty ones.
+    unneeded = {"POSTGRES_PASSWORD", "POSTGRES_CONSOLE_PASSWORD"}
+    assert defaults == {"AWS_DEFAULT_REGION", "OPSCONSOLE_TRUSTED_PROXIES", "WEB_CONCURRENCY"} | unneeded
+    assert ': "${POSTGRES_CONSOLE_PASSWORD:?}"' in (DEPLOY / "postgres-roles.sh").read_text()
 
 
 def test_recipes_name_their_proxies() -> None:
@@ -85,18 +90,20 @@ def test_recipes_name_their_proxies() -> None:
     assert "--forwarded-allow-ips" not in services()["web"]["command"]
     unit = (DEPLOY / "systemd" / "opsconsole-web.service").read_text()
     assert "\nEnvironment=OPSCONSOLE_TRUSTED_PROXIES=127.0.0.1\n" in unit
-    nginx = (DEPLOY / "README.md").read_text()
+    nginx = (DEPLOY / "nginx" / "opsconsole.conf").read_text()
     identities = ("X-Forwarded-User", "X-Auth-Request-User", "X-Remote-User", "Remote-User")
     for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", *identities):
         assert f"proxy_set_header {name} " in nginx
 
 
 def test_only_migrate_knows_the_owner_of_the_tables() -> None:
-    knows = {name for name in CONSOLE if "OPSCONSOLE_OWNER_DATABASE_URL" in services()[name]["environment"]}
-    assert knows == {"migrate"}
-    owner = services()["postgres"]["environment"]["POSTGRES_USER"]
-    assert f"//{owner}:" in services()["migrate"]["environment"]["OPSCONSOLE_OWNER_DATABASE_URL"]
-    assert f"//{owner}:" not in services()["web"]["environment"]["DATABASE_URL"]
+    owner_url = {name: services()[name]["environment"]["OPSCONSOLE_OWNER_DATABASE_URL"] for name in CONSOLE}
+    assert owner_url.pop("migrate") == "${OPSCONSOLE_OWNER_DATABASE_URL:?}"
+    # What .env gives to every program is taken away again.
+    assert set(owner_url.values()) == {""}
+    assert services()["postgres"]["environment"]["POSTGRES_USER"] == "owner"
+    for name in CONSOLE:
+        assert services()[name]["environment"]["DATABASE_URL"] == "${DATABASE_URL:?}"
     units = [unit for unit in (DEPLOY / "systemd").iterdir() if "opsconsole/owner" in unit.read_text()]
     assert [unit.stem for unit in units] == ["opsconsole-migrate"]
 
@@ -137,13 +144,32 @@ def test_containers_have_few_privileges() -> None:
     ]
 
 
-def test_image_contains_only_the_console() -> None:
-    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
-    copied = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
+def test_image_is_built_from_the_wheel_alone() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    stages = re.split(r"^FROM .*$", text, flags=re.MULTILINE)[1:]
+    wheel, packages, final = stages
+    copied = set(re.findall(r"^COPY ([^-].*) \S+$", wheel, re.MULTILINE))
+    names = {name for line in copied for name in line.split()}
     ours = {config.name for config in apps.get_app_configs() if Path(config.path).parent == REPOSITORY}
-    assert copied == ours | {"requirements.lock", "manage.py", "templates"}
-    assert all((REPOSITORY / name).exists() for name in copied)
+    built_from = {
+        "pyproject.toml",
+        "README.md",
+        "CHANGELOG.md",
+        "requirements.txt",
+        "requirements-embedded.txt",
+    }
+    assert names == ours | built_from | {"requirements-build.lock", "docs/runbooks", "templates"}
+    assert all((REPOSITORY / name).exists() for name in names)
     allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
-    assert {line[1:] for line in allowed if line.startswith("!")} == copied
+    assert {line[1:] for line in allowed if line.startswith("!")} == names | {"requirements.lock"}
     assert "*" in allowed
-    assert any(re.fullmatch(r"USER [1-9]\d*", line) for line in lines)
+    # Everything that pip installs has a hash, or is the wheel.
+    installs = [line for line in text.splitlines() if "pip install" in line]
+    assert [line for line in installs if "--require-hashes" not in line] == [
+        "RUN /opt/opsconsole/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-index /wheel/*.whl"
+    ]
+    assert "COPY --from=wheel /wheel /wheel" in packages
+    assert re.findall(r"^(COPY .*|RUN (?!useradd).*)$", final, re.MULTILINE) == [
+        "COPY --from=packages /opt/opsconsole /opt/opsconsole"
+    ]
+    assert re.search(r"^USER [1-9]\d*$", final, re.MULTILINE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import ssl
@@ -26,7 +25,9 @@ from tests.serving import free_port
 from tests.waiting import wait_until
 
 HOST = "localhost"
-CONFIGURATION = """
+SHIPPED = REPOSITORY / "deploy" / "nginx" / "opsconsole.conf"
+# What Debian's nginx.conf says around the files in conf.d, with folders of the test's own.
+AROUND = """
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
@@ -40,22 +41,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    client_max_body_size 2m;
-    upstream console {{
-        server 127.0.0.1:{console};
-        keepalive 8;
-    }}
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        server_name {host};
-        ssl_certificate {folder}/certificate.pem;
-        ssl_certificate_key {folder}/key.pem;
-        location / {{
-            proxy_pass http://console;
-            proxy_http_version 1.1;
-            {headers}
-        }}
-    }}
+    include {folder}/opsconsole.conf;
 }}
 """
 
@@ -86,12 +72,18 @@ def nginx(folder: Path, console: int) -> Iterator[Proxy]:
     _write_certificate(own)
     port = free_port()
     configuration = own / "nginx.conf"
+    (own / "opsconsole.conf").write_text(shipped(own, port=port, plain=free_port(), console=console))
     user = "user root;" if os.geteuid() == 0 else ""
-    configuration.write_text(
-        CONFIGURATION.format(
-            folder=own, user=user, console=console, port=port, host=HOST, headers=documented_headers()
-        )
+    configuration.write_text(AROUND.format(folder=own, user=user))
+    tested = subprocess.run(
+        [command, "-t", "-p", own, "-c", configuration, "-e", own / "error.log"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
+    assert tested.returncode == 0, tested.stderr
+    assert "[warn]" not in tested.stderr, tested.stderr
     server = program(
         [command, "-p", own, "-c", configuration, "-e", own / "error.log"],
         stdin=subprocess.DEVNULL,
@@ -104,10 +96,19 @@ def nginx(folder: Path, console: int) -> Iterator[Proxy]:
         yield Proxy(port, own / "certificate.pem", console)
 
 
-def documented_headers() -> str:
-    """Return the lines by which the documented nginx sets and empties headers."""
-    sample = (REPOSITORY / "deploy" / "README.md").read_text()
-    return "\n".join(re.findall(r"^ +(proxy_set_header .*;)$", sample, re.MULTILINE))
+def shipped(folder: Path, *, port: int, plain: int, console: int) -> str:
+    """Return the file in deploy/nginx with what is another one here: addresses, the host's name and the certificate."""
+    text = SHIPPED.read_text()
+    for theirs, ours in (
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("listen 80;", f"listen 127.0.0.1:{plain};"),
+        ("server 127.0.0.1:8000;", f"server 127.0.0.1:{console};"),
+        ("server_name ops.example.com;", f"server_name {HOST};"),
+        ("/etc/ssl/opsconsole/", f"{folder}/"),
+    ):
+        assert theirs in text, theirs
+        text = text.replace(theirs, ours)
+    return text
 
 
 def _write_certificate(folder: Path) -> None:

@@ -117,3 +117,13 @@ def test_database_that_does_not_answer_in_time_is_not_ready(
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("0",)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_excluded_checks_are_shown_but_do_not_decide() -> None:
+    QueueState.objects.all().delete()
+    assert failing() == {"queue"}
+    assert Client().get("/readyz?exclude=sweep").status_code == 503
+    answer = Client().get("/readyz?exclude=sweep&exclude=queue")
+    assert answer.status_code == 200
+    assert answer.json()["checks"]["queue"] == "failing"

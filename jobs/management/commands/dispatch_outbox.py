@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.db import Error, close_old_connections, connection
 
 from jobs.messaging.dispatcher import Dispatched, dispatch
-from opsconsole.kit import commands, schema_version
+from opsconsole.kit import alive, commands, schema_version
 from opsconsole.kit.errors import first_line
 
 DATABASE = "the database"
@@ -50,10 +50,12 @@ class Command(commands.ConsoleCommand):
     def _loop(self, limit: int, interval: float) -> None:
         away: dict[str, str] = {}
         total = 0
+        life = alive.SignOfLife()
         with commands.stopped_by_signals() as stopped:
             while not stopped.is_set():
                 result = self._pass(limit, away)
                 total += result.sent
+                life.give()
                 # After a full pass, more messages are waiting.
                 stopped.wait(0 if result.sent and result.taken >= limit else interval)
         commands.say(self, f"stopped; {total} sent.")

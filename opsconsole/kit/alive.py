@@ -1,0 +1,36 @@
+"""A sign of life of programs that serve no address: a file that probes look at, and systemd's watchdog.
+
+A loop gives it after each turn, also after one in which the database was away: restarting the program would not bring
+the database back. No sign means that a turn does not end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from django.conf import settings
+
+
+class SignOfLife:
+    """The sign of this process. Children that are started later give none in its name."""
+
+    def __init__(self) -> None:
+        self._file = settings.OPSCONSOLE_ALIVE_FILE
+        os.environ.pop("OPSCONSOLE_ALIVE_FILE", None)
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        # An address that begins with @ is in the abstract namespace.
+        self._watchdog = (
+            ("\0" + address[1:] if address.startswith("@") else address)
+            if os.environ.pop("WATCHDOG_USEC", "")
+            else ""
+        )
+
+    def give(self) -> None:
+        """Touch the file that ``OPSCONSOLE_ALIVE_FILE`` names, and tell systemd's watchdog, where there is one."""
+        if self._file:
+            Path(self._file).touch()
+        if self._watchdog:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as watchdog:
+                watchdog.sendto(b"WATCHDOG=1", self._watchdog)
