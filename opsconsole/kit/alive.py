@@ -17,8 +17,9 @@ class SignOfLife:
     """The sign of this process. Children that are started later give none in its name."""
 
     def __init__(self) -> None:
-        self._file = settings.OPSCONSOLE_ALIVE_FILE
-        os.environ.pop("OPSCONSOLE_ALIVE_FILE", None)
+        # A fork has our settings, and no longer the variable.
+        is_mine = bool(os.environ.pop("OPSCONSOLE_ALIVE_FILE", ""))
+        self._file = settings.OPSCONSOLE_ALIVE_FILE if is_mine else ""
         address = os.environ.get("NOTIFY_SOCKET", "")
         # An address that begins with @ is in the abstract namespace.
         self._watchdog = (

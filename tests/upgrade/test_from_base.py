@@ -16,11 +16,15 @@ from typing import Self
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 
+from opsconsole.kit import schema_version
 from opsconsole.kit.mapping import CONTRACT_COLUMNS
 from tests import dumps
+from tests.conftest import TestQueue
 from tests.databases import CONTRACT, Database
 from tests.supabase import Supabase
+from tests.upgrade import smoke
 from tests.upgrade.test_migrations import BASE, git
 from tests.waiting import wait_until
 
@@ -132,9 +136,12 @@ def upgraded(theirs: Database, tmp_path: Path) -> Iterator[Supabase]:
     supabase.drop()
 
 
-def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase, tmp_path: Path) -> None:
+def test_upgrade_closes_the_tables_and_moves_them_when_asked(
+    upgraded: Supabase, sqs_queue: TestQueue, tmp_path: Path
+) -> None:
     theirs = upgraded.database
     before = theirs.sql(COUNTS)
+    _this_version_waits(theirs)
 
     done = theirs.manage("migrate")
 
@@ -146,6 +153,7 @@ def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase,
     assert theirs.sql(PLACE) == [("public",)]
     assert theirs.sql(COUNTS) == before == [(1, 1, 1)]
     _works(upgraded, "public")
+    _earlier_version_goes_on(theirs, tmp_path, sqs_queue)
 
     # A transaction of an older process holds a table for a while.
     with theirs.connect() as older:
@@ -190,6 +198,29 @@ def test_upgrade_closes_the_tables_and_moves_them_when_asked(upgraded: Supabase,
     assert theirs.sql(COUNTS) == before
     _works(upgraded, "public")
     _leaves(theirs)
+
+
+def _this_version_waits(theirs: Database) -> None:
+    """Check that this version is not ready on the earlier schema; ``tests/field`` runs its processes there."""
+    schema_version.look_again()
+    with theirs.as_default():
+        probe = Client().get("/readyz?exclude=sweep&exclude=queue")
+        assert (probe.status_code, probe.json()["checks"]["database"]) == (503, "not migrated")
+        page = Client().get("/admin/jobs/job/", headers={"host": "localhost"})
+        assert page.status_code == 503 and int(page["Retry-After"]) > 0
+        with pytest.raises(schema_version.NotMigrated):
+            schema_version.require()
+    schema_version.look_again()
+
+
+def _earlier_version_goes_on(theirs: Database, code: Path, queue: TestQueue) -> None:
+    """Run the smoke journey of the earlier version's code on the schema of this version: that is how to go back."""
+    queues = {"SQS_QUEUE_URL": queue.url, "SQS_DLQ_URL": queue.dlq_url}
+    done = by_earlier_version(theirs, code, "shell", "-c", smoke.JOURNEY, **queues)
+    assert done.returncode == 0, done.stderr
+    assert smoke.DONE in done.stdout
+    assert theirs.sql("SELECT status FROM jobs WHERE customer_id = 'smoke'") == [("completed",)]
+    theirs.sql("DELETE FROM jobs WHERE customer_id = 'smoke'")
 
 
 def _leaves(theirs: Database) -> None:

@@ -20,10 +20,11 @@ data "aws_iam_policy_document" "console" {
     resources = var.queue_arns
   }
 
+  # SendMessage is for the probe letter of the command verify.
   statement {
-    sid       = "ReadReplayAndDiscardDeadLetters"
+    sid       = "ReadReplayDiscardAndProbeDeadLetters"
     effect    = "Allow"
-    actions   = ["sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    actions   = ["sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"]
     resources = var.dlq_arns
   }
 }

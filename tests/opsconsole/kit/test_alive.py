@@ -25,6 +25,10 @@ def test_file_is_touched_and_hidden_from_children(
     os.utime(file, (0, 0))
     life.give()
     assert file.stat().st_mtime > 0
+    os.utime(file, (0, 0))
+    # A fork of this process has its settings.
+    alive.SignOfLife().give()
+    assert file.stat().st_mtime == 0
 
 
 @pytest.mark.parametrize("abstract", [False, True])
