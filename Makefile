@@ -19,7 +19,7 @@ UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.inv
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore
-.PHONY: bench-recovery bench-pages bench-layouts bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
+.PHONY: bench-recovery bench-pages bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ bench-pages: .venv-bench/installed ## measure every page with a million jobs, co
 
 bench-layouts: .venv/installed ## measure the console's facts about jobs as columns of your table, and in a table of its own
 	$(BIN)/python -m bench.fact_layouts
+
+bench-ids: .venv/installed ## measure recovery with bigints as ids of jobs beside uuids
+	$(BIN)/python -m bench.ids
 
 bench-dlq: .venv/installed ## measure scanning, replaying and listing 10,000 dead letters
 	$(BIN)/python -m bench.dlq

@@ -29,17 +29,17 @@ def build(url: str, shape: Shape) -> None:
     use(url)
     call_command("migrate", verbosity=0)
     connection.close()
+    fill(url, shape)
+
+
+def fill(url: str, shape: Shape, of_ids: Callable[[str], str] = str) -> None:
+    """Add the rows. ``of_ids`` makes the statements fit other ids of jobs than uuids."""
+    claimed = ", 1, 1, CASE WHEN running THEN 'worker-' || n END"
+    jobs = plain.jobs_of(shape, ", run_epoch, claimed_epoch, worker_id", claimed)
+    beats = plain.heartbeats_of(shape, ", current_run_epoch, metadata", ", 1, '{\"protocol\": 1}'")
     with psycopg.connect(url) as direct:
-        direct.execute(
-            plain.jobs_of(
-                shape,
-                ", run_epoch, claimed_epoch, worker_id",
-                ", 1, 1, CASE WHEN running THEN 'worker-' || n END",
-            )
-        )
-        direct.execute(
-            plain.heartbeats_of(shape, ", current_run_epoch, metadata", ", 1, '{\"protocol\": 1}'")
-        )
+        for statement in (jobs, beats):
+            direct.execute(of_ids(statement))
 
 
 def use(url: str) -> None:
