@@ -28,6 +28,7 @@ from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.overview import Finding
 from opsconsole.sign_in import password_guesses, second_factor, sessions
+from opsconsole.verification import first_run
 from ratelimits.policies import policy_cache
 
 # The groups of the navigation, in order. A model that is not named here goes to the last group.
@@ -68,6 +69,7 @@ NAMES = {
     "jobs.Attachment": "Attach",
     "jobs.RecoveryControl": "Recovery",
     "opsconsole.Pause": "Switches",
+    "opsconsole.Verification": "Verification",
     "ratelimits.RateLimitHour": "Limited requests",
     "ratelimits.LimiterControl": "Limiter",
     "axes.AccessAttempt": "Failed logins",
@@ -165,6 +167,7 @@ class ConsoleSite(AdminSite):
             "title": self.index_title,
             **_state_of_things(request),
             "recent_actions": _recent_actions(request) if may_see(request.user, "admin_logentry") else (),
+            "first_run": first_run.for_user(request.user),
             "lately": overview.lately().for_user(request.user),
         }
         return super().index(request, context | (extra_context or {}))

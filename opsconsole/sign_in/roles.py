@@ -17,6 +17,7 @@ VIEWER, OPERATOR, ADMINISTRATOR = "Viewer", "Operator", "Administrator"
 APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin", "auth")
 # These would reveal more than the console is about.
 NOT_FOR_VIEWERS = {
+    "opsconsole.view_verification",
     "auth.view_user",
     "auth.view_group",
     "auth.view_permission",
@@ -57,6 +58,7 @@ ADMINISTRATORS = {
     "jobs.edit_deadletter",
     "opsconsole.pause_schedule",
     "opsconsole.verify",
+    "opsconsole.view_verification",
     "ratelimits.add_apikey",
     "ratelimits.revoke_apikey",
     "ratelimits.add_policy",

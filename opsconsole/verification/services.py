@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import Error, connection
 
 from jobs import checks as queue_checks
 from jobs import sqs
@@ -14,6 +15,7 @@ from opsconsole.kit import redis_url_check
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.env import QueueConfig
+from opsconsole.kit.errors import first_line
 from opsconsole.verification.check import Judgement, Problem, Wishes, of, skipped, unknown, wrong
 from opsconsole.verification.configuration import doubts_in, problems_in
 from ratelimits import checks as limiter_checks
@@ -116,29 +118,53 @@ def urls() -> list[str]:
 
 def permissions_suffice(_: Wishes) -> Judgement:
     """Try each action that the console needs on each queue, by requests that can have no effect."""
-    tried = list(_tries())
-    if not tried:
+    if not settings.QUEUES:
         return unknown("There is no queue to try anything on.", "Set SQS_QUEUE_URL and SQS_DLQ_URL.")
-    denied = [
+    tried: list[Needed] = []
+    doubts = []
+    for url, actions in _wanted():
+        try:
+            tried += [Needed(url, sqs.try_action(url, action), needed) for action, needed in actions.items()]
+        except sqs.QueueError as error:
+            doubts.append(
+                Problem(str(error), "Check its URL, its region and the credentials of this process.")
+            )
+    return judge_permissions(tried, doubts)
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What came of a try on a queue, and whether the console itself needs it."""
+
+    url: str
+    tried: sqs.Tried
+    needed: bool
+
+
+def judge_permissions(every: Sequence[Needed], doubts: Sequence[Problem]) -> Judgement:
+    """Judge the answers; what only workers need is mentioned. Pure."""
+    denied = [each for each in every if not each.tried.allowed]
+    problems = [
         Problem(
-            f"{each.action} is denied on {url}: {each.why}", f"Allow {each.action} on it (deploy/README.md)."
+            f"{each.tried.action} is denied on {each.url}: {each.tried.why}.",
+            f"Allow {each.tried.action} on it (docs/verifying.md).",
         )
-        for url, each, needed in tried
-        if needed and not each.allowed
+        for each in denied
+        if each.needed
     ]
-    spared = sorted({each.action for _, each, needed in tried if not needed and not each.allowed})
+    spared = sorted({each.tried.action for each in denied if not each.needed})
     note = f" Only workers need more: {', '.join(spared)} is denied here." if spared else ""
-    return of(denied, fine=f"{exactly(len(tried), 'permission')} tried, and no message was touched.{note}")
+    return of(
+        problems, doubts, fine=f"{exactly(len(every), 'permission')} tried, and no message was touched.{note}"
+    )
 
 
-def _tries() -> Iterator[tuple[str, sqs.Tried, bool]]:
-    """Yield each queue's address, the answer, and whether the console itself needs the action."""
+def _wanted() -> Iterator[tuple[str, dict[sqs.Action, bool]]]:
+    """Yield the address of each queue, and for each action whether the console itself needs it there."""
     for queue in settings.QUEUES.values():
-        for action in (*ON_QUEUE, *FOR_WORKERS):
-            yield queue.url, sqs.try_action(queue.url, action), action in ON_QUEUE
-        for action in ON_DLQ if queue.dlq_url else ():
-            dlq_url = str(queue.dlq_url)
-            yield dlq_url, sqs.try_action(dlq_url, action), True
+        yield queue.url, dict.fromkeys(ON_QUEUE, True) | dict.fromkeys(FOR_WORKERS, False)
+        if queue.dlq_url:
+            yield str(queue.dlq_url), dict.fromkeys(ON_DLQ, True)
 
 
 def clocks_agree(_: Wishes) -> Judgement:
@@ -148,8 +174,10 @@ def clocks_agree(_: Wishes) -> Judgement:
     for name, read in CLOCKS.items():
         try:
             offset = _offset(read)
-        except (sqs.QueueError, StoreAway) as error:
-            doubts.append(Problem(f"The clock of {name} could not be read: {error}", "Mend that first."))
+        except (sqs.QueueError, StoreAway, Error) as error:
+            doubts.append(
+                Problem(f"The clock of {name} could not be read: {first_line(error)}", "Mend that first.")
+            )
             continue
         if offset is not None:
             offsets[name] = offset

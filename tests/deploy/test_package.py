@@ -107,6 +107,10 @@ def test_installed_console_serves_from_another_directory(
     runbook = "from alerts import runbooks; print(runbooks.find('dlq_not_empty').html)"
     assert "<ol><li>" in run(tmp_path, console, "shell", "--no-imports", "-v0", "-c", runbook, **production)
 
+    wanted = ("database", "migrations", "sessions", "grants", "job", "limit")
+    only = [word for name in wanted for word in ("--only", name)]
+    assert run(tmp_path, console, "verify", *only, **production).endswith("6 checks: 6 ok.\n")
+
     with serving(programs, tmp_path, production) as address:
         with urllib.request.urlopen(f"{address}/healthz", timeout=20) as answer:
             assert answer.status == 200

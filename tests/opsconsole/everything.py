@@ -25,6 +25,7 @@ from jobs.models import BulkOperation, JobEvent
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
+from opsconsole.verification import record
 from tests import presets
 from tests.journeys import alerting, letters, scenery
 
@@ -62,6 +63,7 @@ def build() -> None:
         User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.", why="for a test"
     )
     pauses.begin("recovery", by="operator:olga", reason="deploy")
+    record.keep(record.begin("olga"), [], ended=True)
 
 
 def models() -> list[type[Model]]:

@@ -38,6 +38,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "jobs.Sweep": ("note",),
     "jobs.WorkerHeartbeat": ("hostname",),
     "opsconsole.Pause": ("reason",),
+    "opsconsole.Verification": ("by",),
     "ratelimits.ApiKey": ("hint", "reason"),
     "ratelimits.LimiterControl": ("reason",),
     "ratelimits.Policy": ("changed_by",),

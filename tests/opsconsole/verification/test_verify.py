@@ -172,6 +172,20 @@ def test_tried_permissions_touch_no_message(sqs_queue: TestQueue) -> None:
         assert message.receive_count == 1
 
 
+def test_only_what_the_console_needs_must_be_allowed() -> None:
+    def answer(action: sqs.Action, *, needed: bool) -> services.Needed:
+        return services.Needed("https://sqs/jobs", sqs.Tried(action, allowed=False, why="no policy"), needed)
+
+    for_workers = services.judge_permissions([answer(sqs.Action.RECEIVE, needed=False)], [])
+    needed = services.judge_permissions([answer(sqs.Action.SEND, needed=True)], [])
+    doubt = services.judge_permissions([], [Problem("It can't be reached.", "Look.")])
+
+    assert for_workers.verdict == Verdict.OK
+    assert "Only workers need more: sqs:ReceiveMessage is denied here." in for_workers.sentence
+    assert needed.sentence == "sqs:SendMessage is denied on https://sqs/jobs: no policy."
+    assert (needed.verdict, doubt.verdict) == (Verdict.WRONG, Verdict.UNKNOWN)
+
+
 @pytest.mark.django_db
 def test_a_role_without_its_permissions_is_named() -> None:
     Group.objects.get(name=roles.OPERATOR).permissions.clear()
