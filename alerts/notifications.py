@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.db.models import F
@@ -9,6 +10,7 @@ from django.db.models.functions import Now
 
 from alerts import notification_policy
 from alerts.models import Alert, Notification
+from opsconsole.kit import activity
 
 
 def tell(alert: Alert, kind: Notification.Kind, news: str = "", **changes: Any) -> None:
@@ -47,6 +49,13 @@ def close(alert: Alert, *, news: str = "", **changes: Any) -> None:
 def _create(alert: Alert, kind: Notification.Kind, news: str) -> None:
     """Create a notification with the alert as it is stored now."""
     alert.refresh_from_db()
+    activity.done(
+        f"alert {kind}",
+        level=logging.WARNING if kind == Notification.Kind.FIRING else logging.INFO,
+        alert=alert.pk,
+        fingerprint=alert.fingerprint,
+        severity=alert.severity,
+    )
     Notification.objects.create(
         alert=alert,
         kind=kind,

@@ -8,10 +8,12 @@ class OpsConsoleConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from opsconsole import checks  # noqa: F401, PLC0415 - importing registers them; they need the settings
+        # They need the settings; importing the checks registers them.
+        from opsconsole import checks, error_reports  # noqa: F401, PLC0415
         from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
         from opsconsole.sign_in import audited  # noqa: PLC0415 - it needs the models
 
+        error_reports.begin()
         task_values.use()
         audited.connect()
 

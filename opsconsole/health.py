@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -18,6 +19,8 @@ from jobs.recovery import surroundings
 from opsconsole.kit import full_disk, mapping_version, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.lateness import late_after
+
+logger = logging.getLogger(__name__)
 
 OK, FAILING, MAPPING_CHANGED = "ok", "failing", "mapping changed"
 DATABASE_TIMEOUT = timedelta(seconds=2)
@@ -51,9 +54,26 @@ def readyz(request: HttpRequest) -> JsonResponse:
     checks = _checks()
     excluded = request.GET.getlist("exclude")
     ready = all(word == OK for name, word in checks.items() if name not in excluded)
+    _log_change(checks)
     return JsonResponse(
         {"status": "ready" if ready else "not ready", "checks": checks}, status=200 if ready else 503
     )
+
+
+_logged: dict[str, str] = {}
+
+
+def _log_change(checks: dict[str, str]) -> None:
+    """Write a line when readiness changes, or the reason why it is missing: balancers ask every few seconds."""
+    failing = {name: word for name, word in checks.items() if word != OK}
+    if failing == _logged:
+        return
+    _logged.clear()
+    _logged.update(failing)
+    if failing:
+        logger.warning("Not ready: %s.", ", ".join(f"{name} {word}" for name, word in failing.items()))
+    else:
+        logger.info("Ready again.")
 
 
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz}

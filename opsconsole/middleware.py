@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 MIDDLEWARE = [
+    # Around all others: it tells how long all of it took.
+    "opsconsole.access_log.AccessLogMiddleware",
     # Around all others, some of which answer.
     "opsconsole.body_length.ResponseLengthMiddleware",
     # Before everything that asks whether the request is secure.

@@ -6,6 +6,7 @@ production.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -287,4 +288,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = False
 # probes come without it.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
-LOGGING = logs.LOGGING
+OPSCONSOLE_LOG_FORMAT = env.choice("OPSCONSOLE_LOG_FORMAT", logs.TEXT, logs.FORMATS)
+OPSCONSOLE_ACCESS_LOG = env.boolean("OPSCONSOLE_ACCESS_LOG", default=True)
+SENTRY_DSN = env.url("SENTRY_DSN", ("http", "https"), "https://key@sentry.example.com/1", is_secret=True)
+LOGGING = logs.configuration(OPSCONSOLE_LOG_FORMAT, logs.secrets_of(os.environ))

@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
     from tests.databases import Database
 
-OURS = ("OPSCONSOLE_", "SQS_", "AWS_", "SLACK_", "DATABASE_", "CACHE_", "DJANGO_SETTINGS_MODULE", "PG")
+OURS = (
+    "OPSCONSOLE_",
+    "SENTRY_",
+    "SQS_",
+    "AWS_",
+    "SLACK_",
+    "DATABASE_",
+    "CACHE_",
+    "DJANGO_SETTINGS_MODULE",
+    "PG",
+)
 FOLDER = "TEST_SERVICES_FOLDER"
 MAX_RECEIVE_COUNT = 3
 # What a test records under this name is printed at the end of the test run.

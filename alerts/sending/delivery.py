@@ -7,6 +7,7 @@ dies, its lease expires, and what it may have posted is sent again, labelled as 
 
 from __future__ import annotations
 
+import logging
 import queue
 import random
 import threading
@@ -28,6 +29,7 @@ from alerts.channels.targets import EMAIL_SCHEMES, SLACK, Target, all_targets
 from alerts.channels.wording import AlertMessage, compose
 from alerts.models import Attempt, Channel, Delivery, Notification
 from alerts.sending import addressing
+from opsconsole.kit import activity
 from opsconsole.kit.doubling import doubled
 
 LEASE = timedelta(seconds=60)
@@ -212,6 +214,9 @@ def record_answer(leased: LeasedMessage, answer: ChannelAnswer) -> None:
     """Store the answer with each delivery of the message, and update the state of the channel."""
     answer = _final_answer(leased, answer)
     with transaction.atomic():
+        alerts = set(
+            Delivery.objects.filter(pk__in=leased.ids).values_list("notification__alert_id", flat=True)
+        )
         Attempt.objects.bulk_create(
             Attempt(delivery_id=pk, outcome=answer.outcome, answer=answer.text[:ANSWER_LENGTH])
             for pk in leased.ids
@@ -231,6 +236,14 @@ def record_answer(leased: LeasedMessage, answer: ChannelAnswer) -> None:
                 last_answer=answer.text[:ANSWER_LENGTH],
                 **_consequences(answer, channel, leased.target.digest),
             )
+        activity.done(
+            "alert sent" if answer.outcome == Outcome.DELIVERED else "alert not delivered",
+            level=logging.INFO if answer.outcome == Outcome.DELIVERED else logging.WARNING,
+            alert=",".join(str(pk) for pk in sorted(alerts)),
+            channel=leased.target.name,
+            outcome=answer.outcome.value,
+            answer=answer.text or None,
+        )
 
 
 def _holds_lease(leased: LeasedMessage) -> bool:

@@ -22,9 +22,9 @@ from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
-from jobs.operations.steps import OperationRefused, Outcome, Step
+from jobs.operations.steps import OperationRefused, Outcome, Step, log_refusals
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons
+from opsconsole.kit import activity, reasons
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget, locked
 
@@ -74,7 +74,12 @@ def carry_out(
     outcomes = {step.job_id: Outcome(step.job_id, done=False, sentence=step.sentence) for step in steps}
     decision = _Decision(actor, reason, budget or WaitBudget())
     outcomes |= {outcome.job_id: outcome for outcome in _halving(wanted, decision)}
-    return [outcomes[step.job_id] for step in steps]
+    in_order = [outcomes[step.job_id] for step in steps]
+    log_refusals("letter", steps, in_order, actor.name)
+    for step in steps:
+        if outcomes[step.job_id].done:
+            activity.done(f"dead letter: {step.action} wanted", letter=step.job_id, actor=actor.name)
+    return in_order
 
 
 def _halving(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:

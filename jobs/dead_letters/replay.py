@@ -21,6 +21,7 @@ from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
 from jobs.sqs import Received
+from opsconsole.kit import activity
 
 logger = logging.getLogger("jobs.dead_letters")
 
@@ -131,6 +132,9 @@ def record_deleted(letters: Sequence[DeadLetter], free: FreeLetters | None = Non
         settlement.end_fulfilled(ids, deleted_at=Now())
         in_queue = DeadLetter.objects.filter(pk__in=ids, state=DeadLetter.State.IN_QUEUE)
         in_queue.update(state=DeadLetter.State.KEPT)
+        for letter in letters:
+            if letter.pk in ids:
+                activity.done("dead letter deleted from its queue", letter=letter.pk, job=letter.job_id)
 
 
 def settle_requeued() -> int:

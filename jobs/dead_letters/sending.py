@@ -23,6 +23,7 @@ from jobs.dead_letters.free_letters import FreeLetters
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.sqs import Attribute, SendResult
 from jobs.worker.poison import POISON_ATTRIBUTE
+from opsconsole.kit import activity
 from opsconsole.kit.row_locks import locked_if_free
 
 State = ReplayAttempt.State
@@ -178,7 +179,17 @@ def _record(parcels: Sequence[Parcel], results: Iterable[SendResult]) -> set[UUI
         else:
             _wait_again([parcel.attempt.pk], result.error or "")
     _settle_sent(arrived)
-    return {parcel.letter.pk for parcel in parcels if parcel.attempt.pk in arrived}
+    sent = [parcel for parcel in parcels if parcel.attempt.pk in arrived]
+    for parcel in sent:
+        activity.done(
+            "dead letter replayed",
+            letter=parcel.letter.pk,
+            job=parcel.letter.job_id,
+            queue=parcel.letter.queue,
+            message=arrived[parcel.attempt.pk],
+            actor=parcel.attempt.actor,
+        )
+    return {parcel.letter.pk for parcel in sent}
 
 
 def _settle_sent(arrived: dict[int, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -17,7 +18,7 @@ from jobs.dead_letters.reading import ReadMessage
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.sqs import Received
-from opsconsole.kit import redaction_version
+from opsconsole.kit import activity, redaction_version
 from opsconsole.kit.storable import plain_text
 
 State = DeadLetter.State
@@ -68,7 +69,7 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
     prints = [reading.fingerprint_of(each.read, _error_of(_job_of(each, jobs))) for each in read]
     kept = groups.of(prints)
     earlier = lineage.earlier_of([_trace(each) for each in read])
-    DeadLetter.objects.bulk_create(
+    letters = DeadLetter.objects.bulk_create(
         [
             _letter(
                 dlq, each, _job_of(each, jobs), kept[print_.key].pk, earlier.get(each.received.message_id)
@@ -78,6 +79,16 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
         # Another cluster may store the same message at the same moment.
         ignore_conflicts=True,
     )
+    for letter in letters:
+        activity.done(
+            "dead letter found",
+            level=logging.WARNING,
+            letter=letter.pk,
+            job=letter.job_id,
+            run=letter.run_epoch,
+            queue=letter.queue,
+            message=letter.message_id,
+        )
 
 
 def _job_of(new: NewLetter, jobs: dict[UUID, Job]) -> Job | None:

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.models.columns import JOBS
-from jobs.runs.timeline import CONSOLE, Actor
+from jobs.runs.timeline import CONSOLE, Actor, record_all
 from opsconsole.kit import job_ids
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import LARGEST_INTEGER, is_storable, json_problem
@@ -57,7 +57,7 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> list[
         validate(new)
     with transaction.atomic():
         jobs = Job.objects.bulk_create([_row(new) for new in new_jobs], batch_size=BATCH)
-        JobEvent.objects.bulk_create([_event(job, actor) for job in jobs], batch_size=BATCH)
+        record_all([_event(job, actor) for job in jobs])
         Outbox.objects.bulk_create(map(_message, jobs, new_jobs), batch_size=BATCH)
     return [job.pk for job in jobs]
 

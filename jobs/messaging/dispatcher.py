@@ -6,6 +6,7 @@ the claim refuses the second copy (I1). The threads use SQS only, never the data
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from jobs.messaging import leases
 from jobs.messaging.leases import LEASE, Fate, Letter, Page
 from jobs.messaging.outbox import REASON_LENGTH
 from jobs.models import Outbox
+from opsconsole.kit import activity
 from opsconsole.kit.doubling import doubled
 
 PAGE = 500
@@ -71,8 +73,27 @@ def dispatch(limit: int = 1_000) -> Dispatched:
             fates = _send(pool, page, done)
             if fates:
                 leases.settle(page, fates)
+                _log(page, fates)
             _count(page, fates, done)
     return done
+
+
+def _log(page: Page, fates: Sequence[Fate]) -> None:
+    by_id = {letter.id: letter for letter in page.letters}
+    for fate in fates:
+        letter = by_id[fate.id]
+        if fate.state == Outbox.State.WAITING:
+            # Its target is told when it stops and begins to accept messages.
+            continue
+        activity.done(
+            f"message {fate.state}",
+            level=logging.INFO if fate.state == Outbox.State.SENT else logging.WARNING,
+            job=letter.message.job_id,
+            run=letter.message.run_epoch,
+            to=letter.target,
+            message=fate.message_id or None,
+            why=fate.error or None,
+        )
 
 
 def _count(page: Page, fates: Sequence[Fate], done: Dispatched) -> None:

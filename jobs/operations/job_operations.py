@@ -15,7 +15,7 @@ from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet, JobWithEvidence
-from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step
+from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step, log_refusals
 from jobs.operations.verdicts import step_for
 from jobs.runs import timeline
 from jobs.runs.diagnosis import Reason, diagnose
@@ -72,6 +72,12 @@ def carry_out(
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
     decision = _Decision(actor, reason, dict(details or {}), budget or WaitBudget())
+    outcomes = _outcomes(steps, decision)
+    log_refusals("job", steps, outcomes, actor.name)
+    return outcomes
+
+
+def _outcomes(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     try:
         return _together(steps, decision)
     except OutcomeUnknown as error:

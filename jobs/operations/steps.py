@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import DatabaseError
 from django.db.models import TextChoices
 
+from opsconsole.kit import activity
 from opsconsole.kit.errors import OpsConsoleError, first_line
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole.kit.row_locks import waited_in_vain
@@ -69,3 +72,12 @@ class Outcome:
     def locked_by_others(cls, step: Step) -> Outcome:
         """Return the outcome for a job or letter that another transaction held for too long."""
         return cls(step.job_id, done=False, sentence=LOCKED_BY_OTHERS, failed=True)
+
+
+def log_refusals(subject: str, steps: Sequence[Step], outcomes: Sequence[Outcome], actor: str) -> None:
+    """Write a line for each job or letter (``subject``) of which what was asked for was not done."""
+    for step, outcome in zip(steps, outcomes, strict=True):
+        if not outcome.done:
+            level = logging.WARNING if outcome.failed else logging.INFO
+            facts = {subject: step.job_id, "actor": actor, "why": outcome.sentence}
+            activity.done(f"{step.action} refused", level=level, **facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -17,7 +18,7 @@ from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.recovery.decision import Policy
 from jobs.runs.timeline import Actor
-from opsconsole.kit import intervals, reasons
+from opsconsole.kit import activity, intervals, reasons
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.lateness import INTERVALS
@@ -81,11 +82,13 @@ def release_hold(actor: Actor, reason: str) -> bool:
         return True
 
 
-def _change(actor: Actor, reason: str, **changes: object) -> None:
+def _change(actor: Actor, reason: str, **changes: Any) -> None:
     reason = reasons.required(reason, ControlRefused)
     RecoveryControl.objects.filter(pk=1).update(
         changed_at=Now(), changed_by=actor.name, reason=reason, **changes
     )
+    facts: dict[str, Any] = {"switch": "recovery control", "actor": actor.name}
+    activity.done("switch changed", **facts, **(changes or {"hold": "released"}))
 
 
 def longest_normal_gap(sweep_interval: timedelta) -> timedelta:

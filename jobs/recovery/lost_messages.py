@@ -28,6 +28,7 @@ from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.waiting_message import lost_after
 from jobs.models.worker import workers_are_seen
+from jobs.runs import timeline
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
@@ -60,6 +61,7 @@ WITH wanted AS (
 )
 INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
 SELECT id, epoch, %(kind)s, %(actor)s, sentence, details FROM wanted JOIN armed ON armed.job_id = wanted.id
+RETURNING job_id
 """
 
 
@@ -274,8 +276,11 @@ def _arm_again(lost: Sequence[Lost]) -> int:
                 "actor": SWEEP.name,
             },
         )
-        armed: int = cursor.rowcount
-        return armed
+        armed = {str(job_id) for (job_id,) in cursor.fetchall()}
+    for job in lost:
+        if str(job.job_id) in armed:
+            timeline.log(JobEvent.Kind.RESENT, job.job_id, job.epoch, queue=job.queue, resend=job.resends + 1)
+    return len(armed)
 
 
 def _details(job: Lost) -> dict[str, Any]:

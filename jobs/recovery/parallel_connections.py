@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from django.db import OperationalError, connection
 
@@ -19,7 +20,7 @@ def in_parallel(work: Callable[[], None], connections: int) -> None:
     """
     others = 0 if connection.in_atomic_block else connections - 1
     with ThreadPoolExecutor(max(1, others), thread_name_prefix="sweep") as pool:
-        ends = [pool.submit(_on_own_connection, work) for _ in range(others)]
+        ends = [pool.submit(copy_context().run, _on_own_connection, work) for _ in range(others)]
         work()
     for end in ends:
         end.result()

@@ -16,6 +16,7 @@ from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat, row_beat
 from jobs.models.columns import JOBS
 from jobs.models.worker_observation import SHARED_IN_STATEMENT, CountedBeat
 from jobs.recovery.binary_values import binary_cursor
+from jobs.runs import timeline
 from jobs.runs.restart import restart_in_statement
 from jobs.runs.timeline import SWEEP
 
@@ -133,4 +134,14 @@ def _take(
                 "actor": SWEEP.name,
             },
         )
-        return {row[0] for row in cursor.fetchall()}
+        left_alone = {row[0] for row in cursor.fetchall()}
+    for decision in decisions:
+        if decision.run.pk not in left_alone:
+            timeline.log(
+                kind,
+                decision.run.pk,
+                decision.run.run_epoch,
+                worker=decision.run.worker_id or None,
+                why=decision.reason,
+            )
+    return left_alone

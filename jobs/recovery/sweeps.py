@@ -22,6 +22,7 @@ from jobs.recovery.batches import recover_all
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.recovery.totals import Totals
 from jobs.runs import observations
+from opsconsole.kit import activity
 
 _MODES = {
     None: Sweep.Mode.ARMED,
@@ -45,6 +46,19 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
         control.excuse_outage()
     around = _with_the_hold(around)
     row = Sweep.objects.create(trigger=trigger, mode=_MODES[around.standstill])
+    with activity.about(sweep=row.pk):
+        _carry_out(row, around, after_outage=after_outage)
+    if not around.standstill:
+        passed_over.watch(row, around.read_at)
+        refused_runs.watch(row)
+    observations.look_at_beats()
+    hung_runs.watch()
+    notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())
+    return row
+
+
+def _carry_out(row: Sweep, around: Surroundings, *, after_outage: bool) -> None:
+    """Recover and re-send what this sweep may, and complete its row."""
     totals = _observe() if around.standstill else recover_all(around.acting_policy)
     locked = passed_over.details(totals.locked, around.read_at)
     Sweep.objects.filter(pk=row.pk).update(
@@ -60,13 +74,9 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
         details=locked | {"lines": [*totals.lines, *locked["lines"]], "refused": totals.refused},
     )
     row.refresh_from_db()
-    if not around.standstill:
-        passed_over.watch(row, around.read_at)
-        refused_runs.watch(row)
-    observations.look_at_beats()
-    hung_runs.watch()
-    notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())
-    return row
+    activity.done(
+        "sweep ended", mode=row.mode, found=row.found, recovered=totals.recovered, resent=row.resent
+    )
 
 
 def _with_the_hold(around: Surroundings) -> Surroundings:

@@ -21,10 +21,11 @@ from django.utils import timezone
 
 from jobs import sqs
 from jobs.messaging.outbox import RESTORED
-from jobs.models import Job, Restore, Status
+from jobs.models import Job, JobEvent, Restore, Status
 from jobs.models.columns import JOBS
 from jobs.recovery import control
 from jobs.restores import signs
+from jobs.runs import timeline
 from jobs.runs.timeline import Actor
 from opsconsole.kit import job_ids, reasons, round_trip
 from opsconsole.kit.advisory_locks import AdvisoryLock
@@ -231,6 +232,9 @@ def _fence_page(restore: Restore, behind: UUID, given: dict[str, object]) -> lis
     parameters = _parameters(restore) | given | {"behind": behind, "size": BATCH, "why": RESTORED}
     [page] = round_trip.run(_FENCE, parameters)
     was = [status for _, status in page if status is not None]
+    for job_id, status in page:
+        if status is not None:
+            timeline.log(JobEvent.Kind.FENCED, job_id, restore.fence, restore=restore.pk, was=status)
     running, waiting = was.count("in_progress"), was.count("pending")
     Restore.objects.filter(pk=restore.pk).update(
         fenced_running=F("fenced_running") + running,
@@ -273,6 +277,9 @@ def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str, 
         given = {"ids": list(ids[start : start + BATCH]), "actor": actor.name, "reason": reason}
         [rows] = round_trip.run(_COMPLETE, _parameters(restore) | given)
         completed += sum(ended for _, ended in rows)
+        for job_id, ended in rows:
+            if ended:
+                timeline.log(JobEvent.Kind.COMPLETED, job_id, None, restore=restore.pk, actor=actor.name)
         locked |= {job_id for job_id, ended in rows if not ended}
     Restore.objects.filter(pk=restore.pk).update(told_completed=F("told_completed") + completed)
     return Told(before + completed, frozenset(locked))

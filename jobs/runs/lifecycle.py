@@ -17,7 +17,7 @@ from django.db import Error
 from jobs.messaging import outbox
 from jobs.models import Job, Status
 from jobs.models.columns import JOBS
-from jobs.runs import heartbeats, statements
+from jobs.runs import heartbeats, run_log, statements
 from jobs.runs.heartbeats import Worker
 from jobs.runs.worker_ids import WorkerIdTaken
 from opsconsole.kit import refusals, round_trip
@@ -101,6 +101,24 @@ def claim(
     *,
     dead_letter_id: str | None = None,
     asked_before: bool = False,
+) -> Job | Refused:
+    """Claim the run for this worker, or return why that was refused: see ``_claim``. The log has either."""
+    claimed = _claim(job_id, run_epoch, worker, dead_letter_id=dead_letter_id, asked_before=asked_before)
+    if isinstance(claimed, Refused):
+        why = claimed.rule.rule if claimed.rule else claimed.refusal.value
+        run_log.refused(job_id, run_epoch, worker.id, why, by_rule=claimed.rule is not None)
+    else:
+        run_log.claimed(job_id, claimed.run_epoch, worker.id)
+    return claimed
+
+
+def _claim(
+    job_id: UUID,
+    run_epoch: int | None,
+    worker: Worker,
+    *,
+    dead_letter_id: str | None,
+    asked_before: bool,
 ) -> Job | Refused:
     """Claim the run for this worker, or return why that was refused. Without an epoch, the pending run is meant.
 
@@ -191,6 +209,8 @@ def give_back(job_id: UUID, worker: Worker) -> bool:
     reason = "Claimed when the connection broke and the worker was told to stop. The run never began."
     parameters = {"job_id": job_id, "reason": reason}
     [back] = round_trip.run(statements.GIVE_BACK, parameters | worker.parameters)
+    if back:
+        run_log.given_back(job_id, worker.id)
     return bool(back)
 
 
@@ -234,6 +254,7 @@ _FAILURES = {
 def _end(statement: str, run: Run, stored: dict[str, Any]) -> str:
     """Report the end of a run; return the outcome. Raise ``RowLocked`` when its row stays locked."""
     _, [[outcome]] = round_trip.run(statement, run.parameters | stored)
+    run_log.ended(outcome, run.job_id, run.epoch, run.worker.id)
     return str(outcome)
 
 

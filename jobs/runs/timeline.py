@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from jobs.models import JobEvent
+from opsconsole.kit import activity
 from opsconsole.kit.storable import plain_text
+
+BATCH = 1_000
+_TROUBLES = {
+    JobEvent.Kind.FAILED,
+    JobEvent.Kind.RECOVERED,
+    JobEvent.Kind.QUARANTINED,
+    JobEvent.Kind.LATE_RESULT_REJECTED,
+    JobEvent.Kind.CLAIM_REFUSED,
+}
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,16 @@ def record(
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one event."""
-    event(job_id, kind, run_epoch=run_epoch, actor=actor, reason=reason, details=details).save(
-        force_insert=True
-    )
+    record_all([event(job_id, kind, run_epoch=run_epoch, actor=actor, reason=reason, details=details)])
 
 
 def record_all(events: Iterable[JobEvent]) -> None:
     """Write many events at once."""
-    JobEvent.objects.bulk_create(events)
+    for each in JobEvent.objects.bulk_create(events, batch_size=BATCH):
+        log(JobEvent.Kind(each.kind), each.job_id, each.run_epoch, actor=each.actor)
+
+
+def log(kind: JobEvent.Kind, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:
+    """Write the line of an event to the log; statements that write events themselves call it afterwards."""
+    level = logging.WARNING if kind in _TROUBLES else logging.INFO
+    activity.done(f"job {kind.value.replace('_', ' ')}", level=level, job=job_id, run=run_epoch, **facts)

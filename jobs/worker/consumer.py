@@ -198,9 +198,6 @@ class Consumer:
 
     def _decline(self, received: Received, message: JobMessage, refused: Refused) -> None:
         """Handle a refused claim: delete a settled message, and return any other with a growing delay."""
-        level = logging.WARNING if refused.rule else logging.INFO
-        why = refused.sentence if refused.rule else refused.refusal
-        logger.log(level, "%s run %s: not taken: %s", message.job_id, message.run_epoch or "?", why)
         if refused.refusal.settled:
             sqs.delete(received)
         elif refused.refusal is Refusal.TOO_EARLY:

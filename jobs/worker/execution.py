@@ -33,7 +33,6 @@ def carry_out(
     says that the run is in progress.
     """
     run = Run(job.pk, job.run_epoch, worker)
-    logger.info("%s run %d: begun", run.job_id, run.epoch)
     with Pulse(run) as pulse:
         report = _work(run, handler, RunContext(RunningJob.of(job), pulse, told_to_stop))
     try:
@@ -74,8 +73,7 @@ def _work(run: Run, handler: Handler, context: RunContext) -> Callable[[], None]
 
 
 def _complete(run: Run, details: Mapping[str, Any]) -> None:
-    counted = lifecycle.complete(run, details)
-    _tell(run, "completed" if counted else "completed too late, the result was refused")
+    lifecycle.complete(run, details)
 
 
 def _fail(run: Run, error: Exception, *, retryable: bool) -> None:

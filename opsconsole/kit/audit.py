@@ -22,6 +22,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 
+from opsconsole.kit import activity
 from opsconsole.kit.audit_models import AuditDetail
 from opsconsole.kit.storable import plain_text
 
@@ -77,6 +78,14 @@ def _write(lines: list[LogEntry], told: Told, actor: str) -> list[LogEntry]:
         if any(detail.values()):
             AuditDetail.objects.bulk_create(
                 [AuditDetail(entry_id=entry.pk, **detail) for entry in entries], batch_size=500
+            )
+        for entry in entries:
+            activity.done(
+                "audited",
+                did=entry.change_message,
+                object=f"{entry.content_type_id}/{entry.object_id}",
+                user=entry.user_id,
+                actor=detail["actor"] or None,
             )
     return entries
 

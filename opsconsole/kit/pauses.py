@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from opsconsole.kit import reasons
+from opsconsole.kit import activity, reasons
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.models import Pause
@@ -61,6 +61,7 @@ def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) 
         mine = Pause.objects.filter(name=name, ended_at=None, began_by=by, reason=reason).first()
         if mine is None:
             raise PauseRefused("Somebody else paused it at the same moment. Nothing was changed. Look again.")
+        activity.done("switch changed", switch=name, to="paused", until=mine.until, actor=by)
         return mine
 
 
@@ -69,7 +70,10 @@ def end(name: str, *, by: str, reason: str) -> Pause | None:
     reason = reasons.required(reason, PauseRefused)
     with transaction.atomic():
         held = locked(Pause.objects.active().filter(name=name)).first()
-        return held if held and _end(name, by=by, reason=reason) else None
+        if held is None or not _end(name, by=by, reason=reason):
+            return None
+        activity.done("switch changed", switch=name, to="resumed", actor=by)
+        return held
 
 
 def _end(name: str, *, by: str, reason: str) -> int:

@@ -11,6 +11,8 @@ import gc
 import os
 from typing import Any
 
+from opsconsole import logs
+
 wsgi_app = "opsconsole.wsgi"
 worker_class = "opsconsole.serving.worker.Worker"
 bind = "127.0.0.1:8000"
@@ -24,6 +26,8 @@ graceful_timeout = 30
 limit_request_line = 8_190
 limit_request_fields = 100
 control_socket_disable = True
+# Its own lines in one format with all others, if that is JSON; otherwise its options decide.
+logconfig_dict = logs.of_gunicorn(os.environ) or {}
 # With another worker class, no header of a client or proxy sets the path (SCRIPT_NAME, PATH_INFO).
 forwarder_headers = ""
 

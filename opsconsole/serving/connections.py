@@ -8,8 +8,9 @@ from enum import IntEnum
 from typing import Any
 
 from waitress.channel import HTTPChannel
-from waitress.task import WSGITask
+from waitress.task import ErrorTask, WSGITask
 
+from opsconsole import access_log
 from opsconsole.serving.requests import Overloaded, Request
 
 # A client that sends a request, or reads a response, at less than LOWEST_RATE bytes a second for this long is cut off.
@@ -68,12 +69,30 @@ class Response(WSGITask):  # type: ignore[misc]  # waitress has no types
         super().write(b"" if self.request.command == "HEAD" else data)
 
 
+class Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
+    """The answer to a request that the application never sees, because the server refuses it."""
+
+    def execute(self) -> None:
+        super().execute()
+        method, status = getattr(self.request, "command", "-"), self.request.error.code
+        seconds = time.monotonic() - self.channel.waits_since
+        access_log.write(
+            method,
+            self.request.path or "-",
+            status,
+            seconds,
+            client=self.channel.addr[0] if self.channel.server.family != socket.AF_UNIX else None,
+            why=self.request.error.reason,
+        )
+
+
 class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     """A client's connection. ``since``: when its phase began, or when the client was last found fast enough."""
 
     parser_class = Request
     close_when_flushed: bool
     task_class = Response
+    error_task_class = Refusal
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.phase, self.since, self.moved = Phase.RECEIVING, time.monotonic(), 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models.functions import Now
 
-from opsconsole.kit import reasons
+from opsconsole.kit import activity, reasons
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.models import LimiterControl, Mode
 
@@ -23,4 +23,7 @@ def switch(mode: str, *, by: str, reason: str) -> bool:
     if mode not in Mode.values:
         raise SwitchRefused(f"There is no mode {mode!r}. Modes: {', '.join(Mode.values)}.")
     control = LimiterControl.objects.filter(pk=1).exclude(mode=mode)
-    return bool(control.update(mode=mode, changed_at=Now(), changed_by=by, reason=reason))
+    if not control.update(mode=mode, changed_at=Now(), changed_by=by, reason=reason):
+        return False
+    activity.done("switch changed", switch="rate limits", to=mode, actor=by)
+    return True

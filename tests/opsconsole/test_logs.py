@@ -1,19 +1,35 @@
-"""Tests of log lines: one event is one line, whatever external text it contains."""
+"""Tests of log lines: one event is one line, whatever external text it contains, and secrets are in none."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, connection, transaction
 
-from opsconsole.logs import LineFormatter
+from opsconsole import logs
+from opsconsole.kit import activity
+from opsconsole.logs import JSON, TEXT, CausesOnly, LineFormatter, secrets_of
+from tests import factories
 
 
-def line(message: str, *arguments: object, level: int = logging.WARNING) -> str:
-    record = logging.LogRecord("jobs.sqs", level, "x.py", 1, message, arguments, None)
-    return LineFormatter().format(record)
+def line(
+    message: str,
+    *arguments: object,
+    level: int = logging.WARNING,
+    style: str = TEXT,
+    error: Any = None,
+    secrets: tuple[str, ...] = (),
+    **facts: object,
+) -> str:
+    record = logging.LogRecord("jobs.sqs", level, "x.py", 1, message, arguments, error)
+    record.__dict__["facts"] = facts
+    return LineFormatter(style, secrets).format(record)
 
 
 def test_time_level_logger_message() -> None:
@@ -28,19 +44,158 @@ def test_external_text_cannot_forge_lines_or_control_terminal() -> None:
     assert line("customer %s", "Zoë 東京").endswith("customer Zoë 東京")
 
 
+def test_facts_follow_the_message() -> None:
+    told = line("job recovered", job="7", worker='w "1" job=9', why="never\nbeat", long="x" * 5_000)
+    assert r'job recovered job=7 worker="w \"1\" job=9" why="never\nbeat" long=xxx' in told
+    assert len(told) < 500
+
+
+def test_external_text_in_an_error_neither_forges_lines_nor_has_any_length() -> None:
+    told = line("no", error=_raised(ValueError("a\r2030-01-01 INFO root: all well\x1b[2J" + "x" * 50_000)))
+    head, *traceback = told.split("\n")
+    assert head.endswith("no") and traceback
+    assert all(each.isprintable() and each.startswith("  ") for each in traceback)
+    assert len(told) < 30_000
+    assert len(line("customer %s", "x" * 50_000, style=JSON)) < 5_000
+
+
+def test_json_is_one_object_per_line() -> None:
+    told = line("job %s", "x\ny", style=JSON, job=7, worker="w\u20281")
+    assert told.isprintable()
+    assert json.loads(told) | {"time": ""} == {
+        "time": "",
+        "level": "WARNING",
+        "logger": "jobs.sqs",
+        "event": "job x\ny",
+        "job": 7,
+        "worker": "w\u20281",
+    }
+
+
+def test_lines_have_what_is_bound_and_their_own_facts_win() -> None:
+    with activity.about(sweep=17, job="bound"):
+        told = line("done", job="own")
+        assert set(told.partition(" done ")[2].split()) == {"sweep=17", "job=own"}
+    assert line("done").endswith("done")
+
+
+@pytest.mark.parametrize("style", [TEXT, JSON])
+def test_secrets_of_the_settings_are_in_no_line(style: str) -> None:
+    secrets = secrets_of(
+        {
+            "DATABASE_URL": "postgres://console:p%40ssword-1@db:5432/ops",
+            "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/abc",
+            "OPSCONSOLE_SECRET_KEY": "the-secret-key-of-production",
+            "OPSCONSOLE_API_KEY_PEPPERS": "pepper-number-one, pepper-number-two",
+            "OPSCONSOLE_RATE_LIMIT_STORE": "rediss://:valkey-pass@store:6379/0",
+            "SENTRY_DSN": "https://abcdef@sentry.example.com/1",
+            "AWS_SECRET_ACCESS_KEY": "aws-secret-key",
+            "SQS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/jobs",
+            "OPSCONSOLE_ENV": "production",
+        }
+    )
+    hidden = [
+        "p@ssword-1",
+        "p%40ssword-1",
+        "services/T0",
+        "the-secret-key",
+        "number-two",
+        "valkey-pass",
+        "abcdef@",
+        "aws-secret",
+    ]
+    told = line(
+        "%s",
+        " ".join(secrets),
+        style=style,
+        secrets=secrets,
+        fact=secrets[0],
+        error=_raised(ValueError(secrets[-1])),
+    )
+    assert not [each for each in hidden if each in told]
+    assert logs.HIDDEN in told
+    shown = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs production postgres://console"
+    assert shown in line("%s", shown, style=style, secrets=secrets)
+
+
+def test_secrets_from_files_are_in_no_line_either(tmp_path: Path) -> None:
+    for name, content in [
+        ("key", "the-key-in-a-file\n"),
+        ("url", "postgres://console:pass-in-a-file@db/ops"),
+    ]:
+        (tmp_path / name).write_text(content)
+    secrets = secrets_of(
+        {
+            "OPSCONSOLE_SECRET_KEY_FILE": str(tmp_path / "key"),
+            "DATABASE_URL_FILE": str(tmp_path / "url"),
+            "SLACK_WEBHOOK_URL_FILE": str(tmp_path / "missing"),
+        }
+    )
+    told = line("the-key-in-a-file pass-in-a-file %s", tmp_path, secrets=secrets)
+    assert "-in-a-file" not in told
+    assert str(tmp_path) in told
+
+
+def _raised(error: Exception) -> Any:
+    try:
+        raise error  # noqa: TRY301 - raised to be caught
+    except Exception:  # noqa: BLE001 - its traceback is what the test needs
+        return sys.exc_info()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("style", [TEXT, JSON])
+def test_rows_that_postgresql_quotes_are_in_no_line(style: str) -> None:
+    job = factories.job(payload={"card": "4111-1111\nDETAIL: 4111"})
+    with pytest.raises(DatabaseError) as refused, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs ADD CONSTRAINT theirs CHECK (status <> 'failed')")
+        cursor.execute("UPDATE jobs SET status = 'failed' WHERE id = %s", [job.pk])
+    assert "4111" in str(refused.value)
+    error = (refused.type, refused.value, refused.tb)
+    told = line("It failed: %s", refused.value, style=style, error=error)
+    assert "violates check constraint" in told and "Traceback" in told
+    assert "4111" not in told
+
+
 @pytest.mark.parametrize(
     ("status", "error", "kept"),
-    [(503, None, False), (503, ValueError("x"), True), (500, None, True), (404, None, True)],
+    [(503, None, False), (503, ValueError("x"), True), (500, None, True), (404, None, False)],
 )
-def test_answer_503_without_an_error_is_not_logged_per_request(
-    caplog: pytest.LogCaptureFixture, status: int, error: Exception | None, kept: bool
-) -> None:
-    log_message(logging.getLogger("django.request"), "Answered: %s", "/", status_code=status, exception=error)
-    assert bool(caplog.records) is kept
+def test_answers_without_an_error_are_left_to_the_access_log(status: int, error: Any, kept: bool) -> None:
+    record = logging.LogRecord("django.request", logging.ERROR, "x.py", 1, "/", (), error and _raised(error))
+    record.__dict__["status_code"] = status
+    assert CausesOnly().filter(record) is kept
 
 
-def log_message(
-    logger: logging.Logger, message: str, *arguments: str, status_code: int, exception: Any
-) -> None:
-    """Log as Django does for a response of this status."""
-    logger.error(message, *arguments, extra={"status_code": status_code}, exc_info=exception)
+class TestActivity:
+    @pytest.mark.django_db
+    def test_line_is_written_after_the_commit(
+        self, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
+            with activity.about(sweep=3):
+                activity.done("job recovered", job=7, worker=None)
+            assert not caplog.records
+        [record] = caplog.records
+        assert (record.getMessage(), record.__dict__["facts"]) == ("job recovered", {"sweep": 3, "job": 7})
+
+    @pytest.mark.django_db
+    def test_what_was_rolled_back_is_not_told(
+        self, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        with (
+            django_capture_on_commit_callbacks(execute=True),
+            pytest.raises(ZeroDivisionError),
+            transaction.atomic(),
+        ):
+            activity.done("job recovered", job=7)
+            _ = 1 / 0
+        assert not caplog.records
+
+    def test_no_database_is_needed(self, caplog: pytest.LogCaptureFixture) -> None:
+        """pytest-django refuses any connection in this test."""
+        caplog.set_level(logging.INFO)
+        activity.done("message sent", job=7)
+        assert [record.getMessage() for record in caplog.records] == ["message sent"]

@@ -1,0 +1,107 @@
+"""The access log: one line per request, with its status, duration and size, whichever server runs the console.
+
+The query string is left out: it may hold what somebody searched for. Probes that succeed are left out, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+from django.conf import settings
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from opsconsole.kit import activity
+from ratelimits.identity import client_ip
+
+logger = logging.getLogger("opsconsole.access")
+
+HEADER = "X-Request-ID"
+# Asked every few seconds by machines. The log says when readiness changes (opsconsole.health).
+QUIET = {"/healthz": {200}, "/readyz": {200, 503}}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class AccessLogMiddleware:
+    """Gives each request an id, which all lines about it and the response have, and writes the line at its end."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        began = time.perf_counter()
+        request_id = _request_id(request)
+        with activity.about(request=request_id):
+            response = self.get_response(request)
+        response.headers[HEADER] = request_id
+        if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+            _log_at_the_end(response, request, began)
+        else:
+            _log(request, response, began, _size(response))
+        return response
+
+
+def _request_id(request: HttpRequest) -> str:
+    """Return the id that a trusted proxy gave the request, or a new one: a client must not choose what logs say."""
+    told = request.headers.get(HEADER, "")
+    if _REQUEST_ID.fullmatch(told) and client_ip.came_from_trusted(request.META):
+        return told
+    return uuid.uuid4().hex
+
+
+def _size(response: HttpResponseBase) -> int | None:
+    """Return the size of a body that is known before it is sent."""
+    if isinstance(response, HttpResponse):
+        return len(response.content)
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _log_at_the_end(response: StreamingHttpResponse, request: HttpRequest, began: float) -> None:
+    """Write the line when the server closes the response: all was sent, or the client has gone."""
+    sizes: list[int] = []
+    if not response.is_async:
+        response.streaming_content = _counted(cast(Iterable[bytes], response.streaming_content), sizes)
+    close = response.close
+
+    def close_and_log() -> None:
+        if response.closed:
+            return
+        close()
+        _log(request, response, began, None if response.is_async else sum(sizes))
+
+    response.close = close_and_log  # type: ignore[method-assign]  # Django has no hook for the end of a response
+
+
+def _counted(parts: Iterable[bytes], sizes: list[int]) -> Iterator[bytes]:
+    for part in parts:
+        sizes.append(len(part))
+        yield part
+
+
+def _log(request: HttpRequest, response: HttpResponseBase, began: float, size: int | None) -> None:
+    seconds = time.perf_counter() - began
+    if response.status_code in QUIET.get(request.path_info, ()):
+        return
+    write(
+        request.method or "-",
+        request.path,
+        response.status_code,
+        seconds,
+        size=size,
+        client=client_ip.client_address(request.META),
+        request=response.headers[HEADER],
+    )
+
+
+def write(method: str, path: str, status: int, seconds: float, **facts: object) -> None:
+    """Write the line of one request, unless OPSCONSOLE_ACCESS_LOG is off."""
+    if settings.OPSCONSOLE_ACCESS_LOG:
+        known = {"status": status, "ms": round(seconds * 1000, 1)} | facts
+        told = {name: fact for name, fact in known.items() if fact is not None}
+        logger.info("%s %s", method, path, extra={"facts": told})

@@ -1,0 +1,33 @@
+"""The activity log: one line per thing that was done, with what it was done to.
+
+A line is written once the transaction that did it has committed: what was rolled back stands in no log. Its facts are ids,
+names and numbers, never contents of a job or of a message. ``opsconsole.logs`` decides how a line looks.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from django.db import connection, transaction
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+# Facts that all lines of this thread have from now on, until the block ends: ``with activity.about(sweep=17):``
+about = bound_contextvars
+
+logger = logging.getLogger("opsconsole.activity")
+
+
+def done(what: str, *, level: int = logging.INFO, **facts: Any) -> None:
+    """Write one line, such as ``done("run recovered", job=job.pk, run=3)``. Facts that are None are left out."""
+    if not logger.isEnabledFor(level):
+        return
+    # Taken now: the transaction may end after the block that knows them.
+    known = {name: fact for name, fact in (get_contextvars() | facts).items() if fact is not None}
+    write = partial(logger.log, level, what, extra={"facts": known})
+    # Without a transaction there is nothing to wait for, and the database may be away.
+    if connection.in_atomic_block:
+        transaction.on_commit(write, robust=True)
+    else:
+        write()

@@ -1,0 +1,104 @@
+"""Tests of the reports to Sentry: sent over its real protocol, without people, contents and secrets."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from opsconsole import error_reports
+from tests.repository import REPOSITORY
+
+PROGRAM = """
+import django, logging, os
+django.setup()
+import sentry_sdk
+logging.getLogger("jobs").warning("A line before the error")
+secret_in_a_variable = "4111-1111"
+try:
+    raise ValueError("It failed\\nDETAIL: Failing row contains 4111-1111, " + os.environ["OPSCONSOLE_SECRET_KEY"])
+except ValueError:
+    logging.getLogger("jobs").exception("The figure can't be read: %s", "first\\n4111-1111")
+sentry_sdk.flush(10)
+"""
+
+
+@contextmanager
+def collector() -> Iterator[tuple[int, list[bytes]]]:
+    """Run a server that receives reports; yield its port and what it received."""
+    received: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1], received
+        finally:
+            server.shutdown()
+
+
+def test_error_is_reported_without_contents() -> None:
+    with collector() as (port, received):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            cwd=REPOSITORY,
+            env={
+                "DJANGO_SETTINGS_MODULE": "opsconsole.settings",
+                "OPSCONSOLE_ENV": "development",
+                "DATABASE_URL": "postgres://unused.invalid/unused",
+                "CACHE_URL": "redis://unused.invalid",
+                "OPSCONSOLE_SECRET_KEY": "a-secret-of-forty-characters-for-the-test",
+                "SENTRY_DSN": f"http://public@127.0.0.1:{port}/1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    report = b"".join(received).decode()
+    assert "ValueError" in report and "It failed" in report and "A line before the error" in report
+    assert not [each for each in ("4111", "a-secret-of-forty") if each in report]
+
+
+def test_without_its_setting_the_library_is_not_loaded() -> None:
+    error_reports.begin()
+    assert "sentry_sdk" not in sys.modules
+
+
+@pytest.mark.parametrize("unwanted", ["ada@example.com", "sessionid", "olga", "a-secret", "Mozilla", "4111"])
+def test_reports_have_nothing_of_people(unwanted: str) -> None:
+    event = {
+        "request": {
+            "url": "https://ops.example.com/admin/jobs/job/?q=ada@example.com",
+            "method": "POST",
+            "headers": {"User-Agent": "Mozilla"},
+            "cookies": {"sessionid": "1"},
+            "data": {"reason": "4111"},
+            "query_string": "q=ada@example.com",
+        },
+        "user": {"username": "olga"},
+        "extra": {"sys.argv": ["--as", "olga"]},
+        "exception": {"values": [{"type": "IntegrityError", "value": "refused\nDETAIL: 4111"}]},
+        "logentry": {"message": "failed: %s", "params": ["4111"], "formatted": "failed: a-secret-1"},
+    }
+    told = repr(error_reports.clean(event, ("a-secret-1",)))
+    assert "/admin/jobs/job/" in told and "IntegrityError" in told
+    assert unwanted not in told
