@@ -237,7 +237,13 @@ def test_every_setting_has_its_heading_and_its_default_in_the_docs(read: Read) -
 
 
 # Read by the console, and no secret although the name sounds like one.
-PUBLIC = {"AWS_ENDPOINT_URL", "OPSCONSOLE_PUBLIC_URL", "SQS_QUEUE_URL", "SQS_DLQ_URL"}
+PUBLIC = {
+    "AWS_ENDPOINT_URL",
+    "OPSCONSOLE_PUBLIC_URL",
+    "SQS_QUEUE_URL",
+    "SQS_DLQ_URL",
+    "OPSCONSOLE_PROBE_QUEUE_URL",
+}
 PRIVATE = {
     "DATABASE_URL": "postgres://u:p@db:5432/app",
     "OPSCONSOLE_OWNER_DATABASE_URL": "postgres://o:p@db:5432/app",
