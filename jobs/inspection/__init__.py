@@ -15,6 +15,7 @@ from jobs.inspection import (
     obstacles,
     partitions,
     queue_elsewhere,
+    search_path,
     server,
     shape,
     statuses,
@@ -59,6 +60,7 @@ def _findings() -> Iterator[Finding]:
         if history.disk_migrations.keys() - history.applied_migrations.keys():
             missing = [each.table for each in CONTRACTS if catalog.table(each.sql) is None]
             yield from access.inspect_schema(names.place(), missing=missing)
+        yield from search_path.inspect()
         yield from names.inspect(history)
         yield from life.inspect_mapping()
         yield from grants.inspect_defaults()

@@ -24,7 +24,8 @@ WORKER_ID = AS_TEXT if mapping.current().worker_heartbeats.reads_otherwise else 
 JOB_ID = TEXT if job_ids.TYPE == "text" else (job_ids.TYPE,)
 JSONB = ("jsonb",)
 # The console makes a text id itself; a number only the database can give.
-_ID_DEFAULT = {"uuid": "gen_random_uuid()", "text": ""}.get(job_ids.TYPE, "nextval(...)")
+NUMBERED = job_ids.TYPE in {"bigint", "integer"}
+_ID_DEFAULT = "gen_random_uuid()" if job_ids.TYPE == "uuid" else ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class Contract:
         """Return the types that the column may have in this database."""
         time = mapping.current().table(self.table).times.get(wanted.name)
         return wanted.types if time is None else TIMES[time.kind]
+
+    def default(self, wanted: WantedColumn) -> str:
+        """Return the default that the column should have, in the word and the type of this database; '' for none."""
+        mapped = mapping.current().table(self.table)
+        if isinstance(mapped, mapping.Jobs) and wanted.name == "status":
+            return mapping.literal(mapped.words(mapping.PENDING)[0])
+        return mapped.to_write(wanted.name, wanted.default) if wanted.default else ""
+
+    def is_numbered(self, wanted: WantedColumn) -> bool:
+        """Tell whether the column is an id that only the database can give."""
+        return NUMBERED and (self.table, wanted.name) == ("jobs", "id")
 
     def actual(self, wanted: WantedColumn) -> str:
         """Return the name of the column in this database, according to the mapping."""

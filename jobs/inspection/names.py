@@ -137,7 +137,7 @@ def _function(name: str, types: str) -> Iterator[Finding]:
             + ("" if owned else f", but belongs to {owner}")
             + (f", but {', '.join(users)} depends on it" if users else ""),
             action="Callers get the contract's columns afterwards. Roles that were granted EXECUTE by name keep it; PUBLIC "
-            f"does not: GRANT EXECUTE ON FUNCTION {signature} TO ...;"
+            "does not, so grant it to each caller that had it from PUBLIC."
             + ("" if owned else f" Run migrate as {owner}.")
             + (" Drop what depends on it first, or rename the function." if users else ""),
         )

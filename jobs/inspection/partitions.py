@@ -22,7 +22,7 @@ def inspect() -> Iterator[Finding]:
             subject="job_events",
             found=f"the role {role()} may not create the partitions of the next months. Without them events go to "
             "job_events_default: none is lost, but whole months can't be dropped",
-            action=f"GRANT EXECUTE ON FUNCTION {FUNCTION} TO {role()};",
+            action=f"GRANT EXECUTE ON FUNCTION {_place()}.{FUNCTION} TO {role()};",
         )
     if catalog.look("SELECT 1 FROM job_events_default LIMIT 1"):
         yield Finding(
@@ -32,3 +32,12 @@ def inspect() -> Iterator[Finding]:
             found="job_events_default has events of a month without a partition",
             action="Nothing: they are read like all others, and the following months have their own partitions.",
         )
+
+
+def _place() -> str:
+    """Return the schema of the function, which sessions of others may not search."""
+    return str(
+        catalog.value(
+            "SELECT pronamespace::regnamespace::text FROM pg_proc WHERE oid = to_regprocedure(%s)", [FUNCTION]
+        )
+    )

@@ -48,12 +48,13 @@ def _writable() -> Iterator[Finding]:
             action="Set DATABASE_URL to the address of the primary.",
         )
     elif catalog.value("SELECT current_setting('default_transaction_read_only')") == "on":
+        role, database = catalog.rows("SELECT quote_ident(current_user), quote_ident(current_database())")[0]
         yield Finding(
             id="read-only",
             severity=Severity.BLOCKER,
             subject="PostgreSQL",
             found="transactions are read-only by default for this role or database",
-            action="ALTER ROLE ... SET default_transaction_read_only = off;",
+            action=f"ALTER ROLE {role} IN DATABASE {database} SET default_transaction_read_only = off;",
         )
 
 

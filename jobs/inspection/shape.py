@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jobs.inspection import catalog
-from jobs.inspection.contract import TEXT, TIME, Contract, WantedColumn
+from jobs.inspection import catalog, column_sql, search_path
+from jobs.inspection.contract import TEXT, Contract, WantedColumn
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.absent_columns import LOST
 from jobs.models.columns import column
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from jobs.inspection.catalog import Column, Table
 
 ORDINARY_TABLE, PARTITIONED_TABLE = "r", "p"
-FRACTIONS = {"numeric", "real", "double precision"}
 KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
 MEANING = {
     "attempts": "the number of runs of the job with a reported failure",
@@ -44,8 +43,7 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
             else "there is no such table on the search path",
             action="Correct the schema and the name in the file that OPSCONSOLE_MAPPING names."
             if differs
-            else "migrate creates it. If yours is in another schema, add that to the search path of the console's roles: "
-            "ALTER ROLE ... IN DATABASE ... SET search_path = YOUR_SCHEMA;",
+            else "migrate creates it." + _elsewhere(name),
         )
         return
     if table.kind != ORDINARY_TABLE and not _has_partitions_that_fit(contract, table):
@@ -70,6 +68,20 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
     yield from _not_ours(contract, table)
 
 
+def _elsewhere(name: str) -> str:
+    """Return how the console finds a table of this name in a schema that its sessions don't search."""
+    places = catalog.rows(
+        "SELECT nspname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE relname = %s AND relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%%' ORDER BY 1",
+        [name],
+    )
+    ways = [
+        f" Or let sessions find that of {catalog.quoted(schema)}: {search_path.leading_to(schema)}"
+        for (schema,) in places
+    ]
+    return "".join(ways)
+
+
 def _has_partitions_that_fit(contract: Contract, table: Table) -> bool:
     """Tell whether this is a partitioned table of jobs in which an id names one row."""
     mapped = mapping.current().jobs
@@ -90,11 +102,6 @@ def _is_theirs(contract: Contract) -> bool:
     """Tell whether the mapping says that this table exists: migrate does not create it."""
     table = mapping.current().table(contract.table)
     return table.differs and not table.absent
-
-
-def _quoted(name: str) -> str:
-    """Return a column for a sentence that advises SQL: with quotes only where it needs them."""
-    return str(catalog.value("SELECT quote_ident(%s)", [name]))
 
 
 def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bool) -> Iterator[Finding]:
@@ -139,7 +146,7 @@ def _absent(contract: Contract, wanted: WantedColumn) -> Finding:
 def _missing(contract: Contract, wanted: WantedColumn, table: Table) -> Finding:
     actual = contract.actual(wanted)
     subject = f"{contract.table}.{wanted.name}"
-    add = f"ALTER TABLE {contract.sql} ADD COLUMN {_quoted(actual)} {_declaration(wanted)};"
+    add = f"ALTER TABLE {contract.sql} ADD COLUMN {catalog.quoted(actual)} {column_sql.declaration(contract, wanted)};"
     candidates = [
         name
         for name in wanted.otherwise
@@ -153,16 +160,9 @@ def _missing(contract: Contract, wanted: WantedColumn, table: Table) -> Finding:
         severity=Severity.BLOCKER,
         subject=subject,
         found=f"there is no such column{mapped}; the table has {', '.join(table.columns)}",
-        wanted=wanted.types[0],
+        wanted=contract.accepted(wanted)[0],
         action=add,
     )
-
-
-def _declaration(wanted: WantedColumn) -> str:
-    declaration = wanted.types[0]
-    if wanted.default:
-        declaration += f" NOT NULL DEFAULT {wanted.default}"
-    return declaration
 
 
 def _taken(contract: Contract, present: Column) -> Finding:
@@ -180,7 +180,7 @@ def _taken(contract: Contract, present: Column) -> Finding:
             else ""
         )
         + "Otherwise rename yours before migrate: "
-        f"ALTER TABLE {contract.sql} RENAME COLUMN {_quoted(present.name)} TO {_quoted(f'your_{present.name}')};",
+        f"ALTER TABLE {contract.sql} RENAME COLUMN {catalog.quoted(present.name)} TO {catalog.quoted(f'your_{present.name}')};",
     )
 
 
@@ -191,45 +191,14 @@ def _other_type(contract: Contract, wanted: WantedColumn, present: Column) -> Fi
         subject=f"{contract.table}.{present.name}",
         found=f"its type is {present.declared}",
         wanted=" or ".join(contract.accepted(wanted)),
-        action=_conversion(contract, wanted, present),
-    )
-
-
-def _conversion(contract: Contract, wanted: WantedColumn, present: Column) -> str:
-    alter = f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} TYPE {wanted.types[0]}"
-    if wanted.types == TIME and present.type == "timestamp without time zone":
-        return (
-            "Without a time zone, the same value means a different time in each session, so stale runs can't be found. "
-            f"If the values are UTC: SET timezone = 'UTC'; {alter}; (this rewrites no row)."
-        )
-    if wanted.name == "id":
-        kind = "text" if present.type in TEXT else present.type
-        if contract.table == "jobs" and kind in mapping.ID_TYPES:
-            return (
-                f'Before the first migrate, set OPSCONSOLE_MAPPING to a file with: [jobs] id_type = "{kind}"'
-            )
-        return (
-            "The ids of jobs are of one of these types: messages, heartbeats and the timeline refer to them. "
-            "Add such a key and make it the table's id, and do the same for current_job_id of worker_heartbeats. "
-            "The console can't do this for you, because your workers must use it too."
-        )
-    if (
-        wanted.name == "worker_id"
-        and contract.table == "worker_heartbeats"
-        and present.type in mapping.ID_TYPES
-    ):
-        return f'Before the first migrate, set OPSCONSOLE_MAPPING to a file with: [worker_heartbeats] id_type = "{present.type}"'
-    # A fraction is converted directly: its text, with decimal places, would not be accepted as a whole number.
-    value = _quoted(present.name) if present.type in FRACTIONS else f"{_quoted(present.name)}::text"
-    return (
-        f"{alter} USING {value}::{wanted.types[0]}; (rewrites the table, which is locked until it is done)."
+        action=column_sql.conversion(contract, wanted, present),
     )
 
 
 def _nulls(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     subject, alter = (
         f"{contract.table}.{present.name}",
-        f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)}",
+        f"ALTER TABLE {contract.sql} ALTER COLUMN {catalog.quoted(present.name)}",
     )
     # In a mapped table, no error may be an empty text.
     empties = wanted.name == "error_message" and mapping.current().jobs.differs
@@ -249,7 +218,7 @@ def _nulls(contract: Contract, wanted: WantedColumn, present: Column) -> Iterato
             subject=subject,
             found=f"it accepts NULL{_nulls_seen(contract, present)}",
             wanted="no NULL: a row with NULL may never be found stale or may be counted wrongly",
-            action=_fill(contract, wanted, present),
+            action=column_sql.filled(contract, wanted, present),
         )
 
 
@@ -266,26 +235,24 @@ def _nulls_seen(contract: Contract, present: Column) -> str:
     return ", and there are rows with NULL" if seen else ", although no row has it now"
 
 
-def _fill(contract: Contract, wanted: WantedColumn, present: Column) -> str:
-    if not wanted.default:
-        return f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET NOT NULL; (after giving every row a value)."
-    return (
-        f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET DEFAULT {wanted.default}; "
-        f"UPDATE {contract.sql} SET {_quoted(present.name)} = {wanted.default} WHERE {_quoted(present.name)} IS NULL; (in batches) "
-        f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET NOT NULL;"
-    )
-
-
 def _default(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
-    if wanted.default and present.default is None:
-        yield Finding(
-            id="column-default",
-            severity=Severity.WARNING,
-            subject=f"{contract.table}.{present.name}",
-            found="it has no default",
-            wanted=f"DEFAULT {wanted.default}, on which the console relies when it inserts rows",
-            action=f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} SET DEFAULT {wanted.default};",
-        )
+    if present.default is not None:
+        return
+    default = contract.default(wanted)
+    if contract.is_numbered(wanted):
+        default, add = "a number that the database gives", column_sql.numbered(contract, present)
+    elif default and (wanted.name != "priority_level" or present.type in TEXT):
+        add = column_sql.defaulted(contract, wanted, present)
+    else:
+        return
+    yield Finding(
+        id="column-default",
+        severity=Severity.WARNING,
+        subject=f"{contract.table}.{present.name}",
+        found="it has no default",
+        wanted=f"DEFAULT {default}, on which the console relies when it inserts rows",
+        action=add,
+    )
 
 
 def _length(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
@@ -296,7 +263,7 @@ def _length(contract: Contract, wanted: WantedColumn, present: Column) -> Iterat
             subject=f"{contract.table}.{present.name}",
             found=f"its type is {present.declared}: a longer text is refused, and with it the change that wrote it",
             wanted="text",
-            action=f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(present.name)} TYPE text; (no row is rewritten).",
+            action=f"ALTER TABLE {contract.sql} ALTER COLUMN {catalog.quoted(present.name)} TYPE text; (no row is rewritten).",
         )
 
 
@@ -311,5 +278,5 @@ def _not_ours(contract: Contract, table: Table) -> Iterator[Finding]:
                 subject=f"{contract.table}.{other.name}",
                 found="it refuses NULL and has no default, and the console does not know it",
                 wanted="a default, or NULL accepted; until then only your programs can insert rows",
-                action=f"ALTER TABLE {contract.sql} ALTER COLUMN {_quoted(other.name)} SET DEFAULT ...;",
+                action=f"ALTER TABLE {contract.sql} ALTER COLUMN {catalog.quoted(other.name)} DROP NOT NULL; or give it a default.",
             )

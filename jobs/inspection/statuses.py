@@ -92,7 +92,9 @@ def _type_accepts(status: Status) -> bool:
 def _refused_by_type(table: Table, refused: list[Status]) -> Finding:
     present = table.columns[JOBS.column("status")]
     if present.type == "enum":
-        action = " ".join(f"ALTER TYPE {present.declared} ADD VALUE '{_word(status)}';" for status in refused)
+        action = " ".join(
+            f"ALTER TYPE {present.declared} ADD VALUE {literal(_word(status))};" for status in refused
+        )
     else:
         action = f"ALTER TABLE {JOBS.sql} ALTER COLUMN {_STATUS} TYPE text;"
     return Finding(
@@ -155,7 +157,7 @@ def _refused_by_lookup(table: Table, statuses: list[Status]) -> Iterator[Finding
         known = catalog.look(f"SELECT {key}::text FROM {lookup}") or []
         refused = [status for status in statuses if (_word(status),) not in known]
         if refused:
-            values = ", ".join(f"('{_word(status)}')" for status in refused)
+            values = ", ".join(f"({literal(_word(status))})" for status in refused)
             yield Finding(
                 id="status-lookup",
                 severity=_severity(refused),
@@ -169,14 +171,14 @@ def _refused_by_lookup(table: Table, statuses: list[Status]) -> Iterator[Finding
 def _initial(table: Table) -> Iterator[Finding]:
     default = table.columns[JOBS.column("status")].default
     waiting = JOBS.words(Status.PENDING)
-    if default and not any(f"'{word}'" in default for word in waiting):
+    if default and not any(literal(word) in default for word in waiting):
         yield Finding(
             id="status-default",
             severity=Severity.WARNING,
             subject="jobs.status",
             found=f"its default is {default}: no worker of the console claims a job that is inserted without a status",
-            wanted=f"DEFAULT '{waiting[0]}'",
-            action=f"ALTER TABLE {JOBS.sql} ALTER COLUMN {_STATUS} SET DEFAULT '{waiting[0]}'; or insert the status.",
+            wanted=f"DEFAULT {literal(waiting[0])}",
+            action=f"ALTER TABLE {JOBS.sql} ALTER COLUMN {_STATUS} SET DEFAULT {literal(waiting[0])}; or insert the status.",
         )
 
 
@@ -232,4 +234,4 @@ def _severity(refused: list[Status]) -> Severity:
 
 
 def _list(statuses: list[Status] | list[str]) -> str:
-    return ", ".join(f"'{_word(status)}'" for status in statuses)
+    return ", ".join(literal(_word(status)) for status in statuses)

@@ -27,12 +27,22 @@ def inspect(table: Table, *, attached: bool) -> Iterator[Finding]:
     yield from _key(table)
     beat = column("worker_heartbeats.last_heartbeat")
     if beat in table.columns:
-        yield from _old_kind(attached=attached)
+        ours = attached and {"current_run_epoch", "metadata"} <= table.columns.keys()
+        yield from _old_kind(attached=ours)
     names_jobs = JOBS.life.told_by == mapping.BEATS
     if names_jobs and {column("worker_heartbeats.current_job_id"), beat} <= table.columns.keys():
         yield from _naming(attached=attached)
-    if catalog.table("worker_observations") is not None:
+    if _may_read(JOBS.sql, HEARTBEATS.sql, "worker_observations"):
         yield from _seen()
+
+
+def _may_read(*tables: str) -> bool:
+    """Tell whether these tables are there, and the role may read them: what it may not is a finding already."""
+    readable = (
+        "SELECT bool_and(coalesce(has_table_privilege(to_regclass(name)::oid, 'SELECT'), false))"
+        " FROM unnest(%s::text[]) AS name"
+    )
+    return bool(catalog.value(readable, [list(tables)]))
 
 
 def _naming(*, attached: bool) -> Iterator[Finding]:
@@ -40,7 +50,8 @@ def _naming(*, attached: bool) -> Iterator[Finding]:
     jobs = catalog.table(JOBS.sql)
     if jobs is None or not {JOBS.column("id"), JOBS.column("status")} <= jobs.columns.keys():
         return
-    foreign = " AND claimed_epoch IS DISTINCT FROM run_epoch" if attached else ""
+    ours = attached and {"claimed_epoch", "run_epoch"} <= jobs.columns.keys()
+    foreign = " AND claimed_epoch IS DISTINCT FROM run_epoch" if ours else ""
     within = OLD_KIND_SEEN_WITHIN.total_seconds()
     seen = catalog.look(
         f"SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {HEARTBEATS.sql} AS beat"

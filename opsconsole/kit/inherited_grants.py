@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError, transaction
 
+from opsconsole.kit import mapping
 from opsconsole.kit.errors import first_line
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # Everything with privileges in the schemas of the search path, and those schemas.
 _PATH = "WITH path AS (SELECT oid AS schema, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))"
+# Also those of the objects that are asked about: a mapped table may be in a schema that no session searches.
+_ASKED = "oid IN (SELECT relnamespace FROM pg_class WHERE oid = ANY (%(oids)s::oid[]))"
+_PATH_AND_ASKED = f"{_PATH.removesuffix(')')} OR {_ASKED})"
 _OBJECTS = """
 SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, oid, relowner AS owner, relacl AS acl,
        quote_ident(nspname) || '.' || quote_ident(relname) AS name, schema
@@ -37,7 +41,7 @@ _COLUMNS = (
     "SELECT attacl FROM pg_attribute WHERE kind = 'TABLE' AND attrelid = object.oid AND attacl IS NOT NULL"
 )
 _GRANTS = f"""
-{_PATH}
+{_PATH_AND_ASKED}
 SELECT kind, object.oid::bigint, object.name, coalesce(quote_ident(rolname), 'PUBLIC'), string_agg(DISTINCT privilege_type, ', ')
   FROM ({_OBJECTS}) AS object
  CROSS JOIN LATERAL (SELECT acl UNION ALL ({_COLUMNS})) AS list (entries)
@@ -90,7 +94,8 @@ SELECT {_KIND},
  WHERE defaclobjtype IN ('r', 'S', 'f', 'n') AND grantee <> defaclrole
    -- PostgreSQL's own default is there as soon as anything else is.
    AND NOT (defaclobjtype = 'f' AND grantee = 0)
-   AND (defaclnamespace = 0 OR nspname = ANY (current_schemas(false)))
+   AND (defaclnamespace = 0 OR nspname = ANY (current_schemas(false)) OR defaclnamespace IN (
+        SELECT relnamespace FROM unnest(%(tables)s::text[]) AS name JOIN pg_class ON pg_class.oid = to_regclass(name)))
  GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """  # noqa: S608 - constants
 _EVENT_TRIGGERS = "SELECT quote_ident(evtname) FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
@@ -220,8 +225,9 @@ def revoke(connection: BaseDatabaseWrapper, found: Iterable[Grant]) -> None:
 
 
 def defaults(connection: BaseDatabaseWrapper) -> list[DefaultPrivilege]:
-    """Return the default privileges that concern new objects in the schemas of the search path."""
-    return [DefaultPrivilege(*row) for row in _rows(connection, _DEFAULTS)]
+    """Return the default privileges that concern new objects in the schemas of the search path and of contract tables."""
+    tables = [table.sql for table in mapping.current().tables]
+    return [DefaultPrivilege(*row) for row in _rows(connection, _DEFAULTS, {"tables": tables})]
 
 
 def named_by_defaults(connection: BaseDatabaseWrapper) -> set[str]:

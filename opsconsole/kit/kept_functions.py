@@ -43,7 +43,7 @@ def keep(connection: BaseDatabaseWrapper, routine: str) -> None:
         if row and row[0]:
             raise CommandError(
                 f"{routine} is an aggregate function, which could not be put back later. Nothing was changed. "
-                "Rename it (ALTER AGGREGATE ... RENAME TO ...), then run migrate again."
+                f"Rename it (ALTER AGGREGATE {routine} RENAME TO another_name), then run migrate again."
             )
         with _full_names(connection):
             cursor.execute(_FUNCTION, {"routine": routine})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _NAME = re.compile(r'"((?:[^"]|"")+)"|([^\s",]+)')
-_SESSION_USER = "$user"
+SESSION_USER = "$user"
 PUBLIC = "public"
 
 
@@ -31,14 +31,17 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def names_in(path: str) -> list[str]:
+    """Return the schemas that a search path names, as the catalogue spells them."""
+    return [inside.replace('""', '"') if inside else plain.lower() for inside, plain in _NAME.findall(path)]
+
+
 def search_path(current: str, user: str) -> str:
     """Return the search path with the console's schema first, or the same text if it is first already."""
-    names = [
-        inside.replace('""', '"') if inside else plain.lower() for inside, plain in _NAME.findall(current)
-    ]
+    names = names_in(current)
     # A schema with the name of the user rarely exists: it hides nothing from a console that lives in public.
-    first = [each for each in names if each != _SESSION_USER] if name() == PUBLIC else names
-    if first and (first[0] == name() or (first[0] == _SESSION_USER and user == name())):
+    first = [each for each in names if each != SESSION_USER] if name() == PUBLIC else names
+    if first and (first[0] == name() or (first[0] == SESSION_USER and user == name())):
         return current
     return ", ".join(quoted(each) for each in [name(), *(each for each in names if each != name())])
 

@@ -102,7 +102,9 @@ def test_commands_in_sentences_exist_with_these_options() -> None:
     inline = re.findall(r"`opsconsole ([a-z_]+[^`]*)`", PAGE)
     inline += [line.removeprefix("opsconsole ") for text in blocks("sh") for line in text.splitlines()
                if line.startswith("opsconsole ")]  # fmt: skip
-    assert len(inline) > 10
+    leaving = (REPOSITORY / "docs" / "leaving.md").read_text()
+    inline += re.findall(r"(?:^ *|`)python manage\.py ([^`\n]+)", leaving, re.MULTILINE)
+    assert len(inline) > 14
     for command in inline:
         name, *arguments = shlex.split(command.partition(">")[0])
         parser = load_command_class(known[name], name).create_parser("opsconsole", name)

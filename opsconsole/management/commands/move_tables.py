@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import connection
 
+from jobs.inspection import catalog
 from opsconsole import database_roles, own_tables
 from opsconsole.kit import audit, commands, own_schema
 from opsconsole.kit.counting import exactly
@@ -37,10 +38,12 @@ class Command(commands.ConsoleCommand):
             lines = [f"The console's own tables are in the schema {target}. Nothing was changed."]
             self.tell({"schema": target, "moved": 0}, lines, as_json=options["json"])
             return
+        database = catalog.quoted(str(connection.settings_dict["NAME"]))
+        path = f"{catalog.quoted(target)}, {catalog.quoted(moved.source)}"
         lines = [f"Moved {moved.tables} tables from the schema {moved.source} to {target}."]
         lines += [
             f"{role} has privileges on some of them and may use the schema. Let its programs find them there, for example: "
-            f"ALTER ROLE {role} IN DATABASE {connection.settings_dict['NAME']} SET search_path = {target}, {moved.source};"
+            f"ALTER ROLE {role} IN DATABASE {database} SET search_path = {path};"
             for role in moved.users
         ]
         answer = {"schema": target, "moved": moved.tables, "roles": list(moved.users)}
