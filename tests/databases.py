@@ -103,7 +103,7 @@ class Database:
         """Point Django's default connection here for a while, also in threads that start meanwhile."""
         usual, described = connections["default"], connections.settings["default"]
         here = usual.copy()
-        here.settings_dict = described | {"NAME": self.name}
+        here.settings_dict = described | {"NAME": self.name, "HOST": self.server["host"]}
         connections["default"], connections.settings["default"] = here, here.settings_dict
         try:
             yield
