@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobs.inspection.proposal import reading
-from jobs.inspection.proposal.decision import Proposal, propose
+from jobs.inspection.proposal.decision import propose
+from jobs.inspection.proposal.proposed import Proposal
 from jobs.inspection.proposal.toml_text import render, unsupported
 
 __all__ = ["Proposal", "propose", "propose_mapping", "render", "unsupported"]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from jobs.inspection.proposal.decision import LEAST_MILLISECONDS, Proposal, TableProposal
+from jobs.inspection.proposal.proposed import Proposal, TableProposal
+from jobs.inspection.proposal.times import LEAST_MILLISECONDS
 from opsconsole.kit.durations import spell
 from opsconsole.kit.mapping import (
     CANCELLED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jobs.inspection.proposal.decision import Proposal, TableProposal
+from jobs.inspection.proposal.proposed import Proposal, TableProposal
 from opsconsole.kit import mapping_file
 from opsconsole.kit.mapping import STATUSES
 
