@@ -24,7 +24,7 @@ from tests.conftest import TestQueue
 from tests.databases import Database
 from tests.field.console import RUNTIME, Console
 from tests.field.sqs_gate import Gate, gate
-from tests.serving import free_port
+from tests.serving import free_port, gunicorn
 from tests.waiting import wait_until
 
 Answers = dict[str, dict[str, str]]
@@ -127,7 +127,7 @@ def test_verify_is_green_and_then_names_whatever_is_broken(
             "CACHE_URL": f"unix://{socket}",
             "AWS_ENDPOINT_URL": door.address,
         }
-        proxy = stack.enter_context(console.served(**environment))
+        proxy = stack.enter_context(console.served(serve=gunicorn, **environment))
         environment = {
             **environment,
             "OPSCONSOLE_PUBLIC_URL": proxy.address,

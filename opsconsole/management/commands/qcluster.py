@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from django_q.management.commands import qcluster
@@ -11,5 +12,7 @@ from opsconsole.cluster import sentinel
 
 class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 has no types
     def handle(self, *args: Any, **options: Any) -> None:
+        # Its processes name themselves; /proc then still shows their environment.
+        os.environ.setdefault("SPT_NOENV", "1")
         sentinel.use()
         super().handle(*args, **options)
