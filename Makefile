@@ -17,6 +17,9 @@ PYTEST_WORKERS ?= 3
 # Addresses that are never opened: without them, reading the settings would start the embedded services.
 UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.invalid/unused CACHE_URL=redis://unused.invalid
 
+# Compiled modules are kept, wherever the developer or the machine says otherwise: the tests start hundreds of Python processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore
 .PHONY: bench-recovery bench-pages bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint

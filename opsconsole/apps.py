@@ -1,5 +1,9 @@
+from typing import Any
+
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig
+from django.contrib.admin.apps import SimpleAdminConfig
+from django.contrib.admin.checks import check_admin_app, check_dependencies
+from django.core import checks
 
 
 class OpsConsoleConfig(AppConfig):
@@ -18,5 +22,20 @@ class OpsConsoleConfig(AppConfig):
         audited.connect()
 
 
-class ConsoleAdminConfig(AdminConfig):
+class ConsoleAdminConfig(SimpleAdminConfig):
+    """The admin, whose pages are read when they are first needed (``opsconsole.kit.admin_pages``)."""
+
     default_site = "opsconsole.site.ConsoleSite"
+
+    def ready(self) -> None:
+        checks.register(check_dependencies, checks.Tags.admin)
+        checks.register(check_pages, checks.Tags.admin)
+
+
+def check_pages(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Let Django check all pages of the admin."""
+    from opsconsole.kit import admin_pages  # noqa: PLC0415 - needs the models
+
+    admin_pages.site()
+    found: list[checks.CheckMessage] = check_admin_app(**kwargs)
+    return found

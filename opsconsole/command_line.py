@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from contextlib import suppress
 
 from opsconsole import __version__
 from opsconsole.kit.errors import first_line
@@ -36,6 +38,19 @@ def _run_demo() -> None:
     sys.exit(run_demo())
 
 
+def _read_code() -> None:
+    """Read the code that every command needs, without looking for garbage in it: it stays until the process ends."""
+    import django  # noqa: PLC0415 - the version is told without Django
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
+
+    gc.disable()
+    # Django repeats the refusal where the command needs the settings.
+    with suppress(ImproperlyConfigured):
+        django.setup()
+    gc.freeze()
+    gc.enable()
+
+
 def _run_django() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - the version is told without Django
     from django.core.management import execute_from_command_line  # noqa: PLC0415
@@ -45,6 +60,7 @@ def _run_django() -> None:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
     try:
+        _read_code()
         execute_from_command_line(sys.argv)
         from opsconsole import foreign_commands  # noqa: PLC0415 - only the command has read the settings
 

@@ -1,20 +1,21 @@
-from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from alerts.aws.webhook import from_sns
 from opsconsole import search
 from opsconsole.api import routes
+from opsconsole.kit import admin_pages
 from opsconsole.sign_in import second_factor_pages
 
+site = admin_pages.site()
 handler500 = "opsconsole.unavailable.server_error"
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/second-factor/", include(second_factor_pages)),
-    path("admin/search/", admin.site.admin_view(search.view), name="search"),
-    path("admin/", admin.site.urls),
+    path("admin/search/", site.admin_view(search.view), name="search"),
+    path("admin/", site.urls),
     path("hooks/sns", from_sns, name="hooks-sns"),
     path("api/", RedirectView.as_view(pattern_name="api-reference")),
     path("api/docs", routes.reference, name="api-reference"),

@@ -7,9 +7,11 @@ process has its own SQS emulator.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -56,11 +58,25 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(services.close)
     folder = os.environ.get(FOLDER) or _temporary_folder(services)
     use_only_test_settings(folder)
+    _keep_compiled_modules()
     for name, service in _start(Path(folder)).items():
         services.callback(service.stop)
         os.environ[name] = service.url
     os.environ["CACHE_URL"] += f"?db={_worker_number()}"
     _load_settings()
+
+
+def pytest_sessionstart() -> None:
+    """Register the pages of the admin, which many modules list."""
+    from opsconsole.kit import admin_pages
+
+    admin_pages.site()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what lives until the end: Django and all tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -93,6 +109,12 @@ def use_only_test_settings(folder: str) -> None:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def _keep_compiled_modules() -> None:
+    """Let this process and those that it starts compile each module once, whatever the environment says."""
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def _start(folder: Path) -> dict[str, embedded.Service]:

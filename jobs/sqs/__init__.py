@@ -14,12 +14,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import boto3
-from botocore.config import Config
-
 from jobs.models.queue import MAX_VISIBILITY_SECONDS
 from jobs.sqs.addresses import console_link, is_fifo, region_and_endpoint
-from jobs.sqs.credentials import RenewableCredentials, session_with
 from jobs.sqs.failures import (
     MessageRefused,
     QueueError,
@@ -27,12 +23,12 @@ from jobs.sqs.failures import (
     QueueThrottled,
     QueueUnavailable,
     QueueUnreachable,
-    check_answer,
     vendor_errors,
 )
 from jobs.sqs.message_types import (
     BATCH_BYTES,
     BATCH_ENTRIES,
+    LONGEST_POLL_SECONDS,
     TRACE_HEADER,
     Attribute,
     Outgoing,
@@ -51,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BATCH_BYTES",
     "BATCH_ENTRIES",
+    "LONGEST_POLL_SECONDS",
     "TRACE_HEADER",
     "Action",
     "Attribute",
@@ -81,18 +78,8 @@ __all__ = [
     "try_action",
 ]
 
-LONGEST_POLL_SECONDS = 20
 # SQS hides a message for at most 12 hours after it was received; the margin covers the time since then.
 LONGEST_VISIBILITY_SECONDS = MAX_VISIBILITY_SECONDS - 600
-
-CONFIG = Config(
-    connect_timeout=3,
-    read_timeout=LONGEST_POLL_SECONDS + 5,
-    retries={"mode": "standard", "total_max_attempts": 2},
-    max_pool_connections=16,
-)
-# For messages that boto3 must not send twice on its own.
-ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
 
 
 def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = False) -> list[SendResult]:
@@ -250,13 +237,6 @@ def load() -> None:
 @cache
 def _client(pid: int, region: str, endpoint: str, *, once: bool = False) -> SQSClient:
     """Create a client per process (``pid``): connections must not be shared with a forked child."""
-    # A separate session, because boto3's default session is not thread-safe while a client is created.
-    config = CONFIG.merge(ONCE) if once else CONFIG
-    credentials = RenewableCredentials()
-    session = boto3.session.Session(botocore_session=session_with(credentials))
-    client = session.client("sqs", region_name=region, endpoint_url=endpoint, config=config)
-    client.meta.events.register("after-call.sqs", check_answer)
-    # The types of boto3 know no handler whose answer counts.
-    renew: Any = credentials.renew_when_refused
-    client.meta.events.register_first("needs-retry.sqs", renew)
-    return client
+    from jobs.sqs import clients  # noqa: PLC0415 - boto3 is read only in processes that ask SQS
+
+    return clients.create(region, endpoint, once=once)

@@ -13,25 +13,8 @@ import botocore.session
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.loaders import create_loader
 
-# AWS answers so before it looks at a request, which therefore had no effect.
-REFUSED = frozenset(
-    {
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSecurity",
-        "InvalidSignatureException",
-        "InvalidToken",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    }
-)
+from jobs.sqs.failures import REFUSED_CREDENTIALS
+
 # Reading them may start a process or call another service.
 SECONDS_BETWEEN_READS = 2.0
 
@@ -63,7 +46,7 @@ class RenewableCredentials(Credentials):
     ) -> float | None:
         """Repeat a refused request once, at once, with other credentials. The client calls this after each attempt."""
         code = response[1].get("Error", {}).get("Code", "") if response else ""
-        refused = attempts == 1 and code.rpartition(".")[2].rpartition("#")[2] in REFUSED
+        refused = attempts == 1 and code.rpartition(".")[2].rpartition("#")[2] in REFUSED_CREDENTIALS
         return 0.0 if refused and self._read_unlike(self._signed_with.credentials) else None
 
     def _read_unlike(self, refused: ReadOnlyCredentials | None) -> bool:

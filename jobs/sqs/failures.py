@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from botocore import exceptions as vendor
-from botocore.parsers import ResponseParserError
 
-from jobs.sqs import credentials
 from opsconsole.kit.errors import OpsConsoleError
 
 LONGEST_DETAIL = 300
@@ -81,6 +79,25 @@ NEEDS_A_PERSON = frozenset(
         "NotFoundException",
     }
 )
+# AWS answers so before it looks at a request, which therefore had no effect.
+REFUSED_CREDENTIALS = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSecurity",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
 NEEDS_CREDENTIALS = (
     vendor.LoginError,
     vendor.NoAuthTokenError,
@@ -90,16 +107,6 @@ NEEDS_CREDENTIALS = (
     vendor.SSOError,
 )
 NEVER_LEFT = (vendor.ConnectTimeoutError, vendor.EndpointConnectionError, vendor.ProxyConnectionError)
-# Parsing fails on an answer that did not come from SQS.
-NOT_SQS = (
-    ResponseParserError,
-    AttributeError,
-    KeyError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 @contextmanager
@@ -120,10 +127,25 @@ def vendor_errors(queue_url: str) -> Iterator[None]:
         raise QueueUnreachable(f"The queue {queue_url} can't be reached: {detail('', str(error))}") from error
     except vendor.BotoCoreError as error:
         raise QueueUnavailable(f"The queue {queue_url} can't be reached: {detail('', str(error))}") from error
-    except NOT_SQS as error:
+    except _not_sqs() as error:
         raise QueueUnavailable(
             f"What answers at {queue_url} does not answer like SQS ({error}). Check the URL and any proxy."
         ) from error
+
+
+def _not_sqs() -> tuple[type[Exception], ...]:
+    """Return how parsing fails on an answer that did not come from SQS."""
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415 - whoever got an answer has read it already
+
+    return (
+        ResponseParserError,
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    )
 
 
 def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
@@ -136,7 +158,7 @@ def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
         return QueueThrottled(f"The queue {queue_url} asks for fewer requests: {said}")
     if status >= 500:
         return QueueUnavailable(f"The queue {queue_url} failed: {said}")
-    if code in credentials.REFUSED:
+    if code in REFUSED_CREDENTIALS:
         return QueueMisconfigured(
             f"AWS refuses the credentials that {queue_url} is used with: {said} Renew them where this process finds them: "
             "its role, its credentials file or its environment. A renewed role or file is used without a restart."

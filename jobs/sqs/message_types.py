@@ -10,6 +10,7 @@ from typing import Final
 
 BATCH_ENTRIES = 10
 BATCH_BYTES = 1_048_576
+LONGEST_POLL_SECONDS = 20
 # The system attribute that a sender may set: the trace of X-Ray to which the message belongs.
 TRACE_HEADER: Final = "AWSTraceHeader"
 

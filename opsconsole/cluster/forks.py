@@ -7,11 +7,14 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from types import MappingProxyType
 
 from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.urls import get_resolver
 
 from jobs import sqs
+from opsconsole.cluster import task_table
 from opsconsole.kit.supervision.supervisor import Program
 
 COMMANDS = ("qcluster", "dispatch_outbox", "send_alerts", "recover_stale_jobs", "check_dlq")
@@ -27,7 +30,11 @@ def share_memory() -> None:
     """Load what the commands need, and keep the garbage collector from writing to it: a page is shared until it is written to."""
     for command in COMMANDS:
         load_command_class(get_commands()[command], command)
+    for entry in task_table.every_entry():
+        import_module(entry.task.rpartition(".")[0])
     sqs.load()
+    # Alerts link to pages.
+    get_resolver().url_patterns  # noqa: B018 - reading it imports them
     gc.collect()
     gc.freeze()
 

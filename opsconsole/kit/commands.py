@@ -37,9 +37,23 @@ class _HelpFormatter(DjangoHelpFormatter):
         return super()._fill_text(text, width, indent)
 
 
+# Checks of settings, which differ from one installation to the next. ``manage.py check`` also checks what is the same everywhere:
+# models, templates and pages. Reading all of them takes longer than most commands do.
+CHECKS_OF_SETTINGS: tuple[str, ...] = (
+    "opsconsole",
+    "sessions",
+    "caches",
+    "compatibility",
+    "database",
+    "files",
+    "security",
+)
+
+
 class ConsoleCommand(BaseCommand):
     """A command of the console: its help ends with examples and with the exit codes that a script can rely on."""
 
+    requires_system_checks = CHECKS_OF_SETTINGS
     # Without the program before them: 'pause recovery --minutes 20 --reason "deploy 1.4"'.
     examples: ClassVar[tuple[str, ...]] = ()
     # Where a code means more than it says in ``EXIT_CODES``.

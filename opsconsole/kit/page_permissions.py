@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, TypeAlias
 
-from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models.options import Options
+
+from opsconsole.kit import admin_pages
 
 Person: TypeAlias = User | AnonymousUser
 
@@ -25,5 +26,5 @@ def may_see_rows(user: Person, model: Options[Any]) -> bool:
 
 @cache
 def _models() -> dict[str, Options[Any]]:
-    pages = [of_model.opts for of_model in admin.site._registry.values()]  # noqa: SLF001 - there is no other list
+    pages = [of_model.opts for of_model in admin_pages.site()._registry.values()]  # noqa: SLF001 - there is no other list
     return {f"{model.app_label}_{model.model_name}": model for model in pages}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from django.conf import settings
-from django.contrib import admin
 from django.urls import get_script_prefix, reverse
 
+from opsconsole.kit import admin_pages
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.models import LimiterControl, Policy
 from ratelimits.policies.policy_snapshot import ENFORCE, PolicySnapshot, snapshot_of
@@ -112,7 +112,7 @@ def _of_people(policies: Sequence[PolicySnapshot]) -> list[Visit]:
     """Return what people ask for: the way back, and the pages of the console, one for each denying policy."""
     pages = [
         _path(f"admin:{each.opts.app_label}_{each.opts.model_name}_changelist")
-        for each in admin.site._registry.values()  # noqa: SLF001 - there is no other list
+        for each in admin_pages.site()._registry.values()  # noqa: SLF001 - there is no other list
     ]
     visits = [Visit(method, page) for page in pages for method in ("GET", "POST")]
     denied = [

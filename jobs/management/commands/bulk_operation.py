@@ -8,7 +8,6 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import AnonymousUser
@@ -24,7 +23,7 @@ from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit, commands, reasons
+from opsconsole.kit import admin_pages, audit, commands, reasons
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import plain_text
 
@@ -215,7 +214,7 @@ def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[QuerySet[Any], str, st
 
 
 def _changelist(kind: Kind, query: QueryDict) -> ChangeList:
-    return admin.site.get_model_admin(kind.model).get_changelist_instance(_request(query))
+    return admin_pages.site().get_model_admin(kind.model).get_changelist_instance(_request(query))
 
 
 def _filters(changelist: ChangeList) -> list[SimpleListFilter]:

@@ -11,7 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from jobs.inspection import names
 from opsconsole import database_roles, own_tables, upgraded_grants
-from opsconsole.kit import attachment, audit, schema_version
+from opsconsole.kit import attachment, audit, commands, schema_version
 from opsconsole.kit.attachment import Kind
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import first_line
@@ -21,6 +21,7 @@ from opsconsole.leaving import derivation
 class Command(migrate.Command):
     """``execute`` also runs the checks of the database, which are about the owner's connection."""
 
+    requires_system_checks = commands.CHECKS_OF_SETTINGS
     complete = False
 
     def execute(self, *args: Any, **options: Any) -> Any:

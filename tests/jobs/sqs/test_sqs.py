@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import sqs
-from jobs.sqs import Attribute, Outgoing, SendResult
+from jobs.sqs import Attribute, Outgoing, SendResult, clients
 from opsconsole.kit.errors import OpsConsoleError
 from tests.fakes import sqs as fakes
 from tests.waiting import wait_until
@@ -532,7 +532,7 @@ def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -
 def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Use the real client with short timeouts and no retries; it connects to the queue's URL."""
     settings.AWS_ENDPOINT_URL = ""
-    monkeypatch.setattr(sqs, "CONFIG", IMPATIENT)
+    monkeypatch.setattr(clients, "CONFIG", IMPATIENT)
     sqs._client.cache_clear()
     yield
     sqs._client.cache_clear()
@@ -541,7 +541,7 @@ def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 @pytest.fixture
 def without_retries(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use no retries and a long read timeout: the server answers at once, but the machine may be slow."""
-    monkeypatch.setattr(sqs, "CONFIG", IMPATIENT.merge(Config(read_timeout=30)))
+    monkeypatch.setattr(clients, "CONFIG", IMPATIENT.merge(Config(read_timeout=30)))
     sqs._client.cache_clear()
 
 
