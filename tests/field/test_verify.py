@@ -133,6 +133,9 @@ def test_verify_is_green_and_then_names_whatever_is_broken(
             "OPSCONSOLE_PUBLIC_URL": proxy.address,
             "REQUESTS_CA_BUNDLE": str(proxy.certificate),
         }
+        # A copy of a database has no defaults of roles; migrate gives them, before the pooler opens a session.
+        done = console.run("migrate", "-v0", **environment)
+        assert done.returncode == 0, done.stderr
         done = console.run("sync_schedules", **environment)
         assert done.returncode == 0, done.stderr
         with console.running("run_cluster", **environment):
