@@ -13,6 +13,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
+from psycopg import ClientCursor
 from psycopg.errors import DiskFull
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable
@@ -90,7 +91,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if isinstance(statement, Composable):
             statement = statement.as_string(session)
         path = f"search_path = {self._search_path}"
-        if many:
+        # A statement whose values are bound on the server can't have others beside it.
+        if many or not isinstance(context["cursor"].cursor, ClientCursor):
             with transaction.atomic(using=self.alias):
                 session.execute(f"SET LOCAL {path}")
                 return execute(statement, parameters, many, context)
