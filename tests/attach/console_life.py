@@ -65,7 +65,8 @@ def _judge(job_id: Any) -> None:
     if not _tells_of(job_id):
         _write(job_id, run=LONG_AGO)
         _is_judged(job_id, stale=False, unknown=True)
-        _is_not_judged_by_heartbeats(job_id)
+        if jobs.life.told_by == mapping.VISIBILITY:
+            _is_not_judged_by_heartbeats(job_id)
         return
     if jobs.life.told_by != mapping.UPDATED_AT:
         _write(job_id, run=LONG_AGO)

@@ -66,6 +66,7 @@ def test_only_a_trusted_proxy_chooses_the_id(
     assert (answer.headers["X-Request-ID"] == sent) is kept
 
 
+@pytest.mark.django_db
 def test_line_of_a_stream_is_written_at_its_end(log: pytest.LogCaptureFixture) -> None:
     def parts() -> Iterator[bytes]:
         yield b"abc"

@@ -26,6 +26,8 @@ PAGE = 50
 MOST_READ = 16 * PAGE
 # One row per worker: lists may read the whole table.
 ALWAYS_WHOLE = {"worker_heartbeats"}
+# No list of rows: it looks for the table of jobs in the catalogue of the database.
+WITHOUT_ROWS = {"jobs.attachment"}
 FILLED = (
     """INSERT INTO jobs (customer_id, package_size, priority_level, status, created_at, updated_at, started_at, worker_id,
                           claimed_epoch, queue)
@@ -112,6 +114,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_every_list_reads_only_one_page(operator: Client) -> None:
     wrong = []
     for model in admin.site._registry:
+        if model._meta.label_lower in WITHOUT_ROWS:
+            continue
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for query in ["", *_choices(operator, address)]:
             plans = Plans()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -18,6 +19,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if MARK not in os.environ:
             raise CommandError("This command is part of the demo. Run `make demo` instead.")
+        # The story tells what is done. Each line of the log about it would tell it again, in other words.
+        logging.getLogger("opsconsole.activity").setLevel(logging.WARNING)
         with StopRequests() as stop:
             if not Storyteller(os.environ).run(stop):
                 raise CommandError("The demo failed; the table above says why.")

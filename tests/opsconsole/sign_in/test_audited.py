@@ -261,7 +261,7 @@ WITH_RECORDS_OF_THEIR_OWN = {
 }  # fmt: skip
 CHANGE_NOTHING = {
     "axes_list_attempts", "check", "collectstatic", "compilemessages", "demo_story", "diffsettings", "dumpdata",
-    "export_openapi_schema", "find_stale_jobs", "findstatic", "inspect_database", "inspectdb", "makemessages", "makemigrations",
+    "find_stale_jobs", "findstatic", "inspect_database", "inspectdb", "makemessages", "makemigrations",
     "optimizemigration", "qinfo", "qmemory", "qmonitor", "runserver", "sendtestemail", "showmigrations", "sqlflush", "sqlmigrate",
     "sqlsequencereset", "squashmigrations", "startapp", "startproject", "test", "testserver",
     "worker_sql",
