@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from opsconsole.kit.mapping import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, QUARANTINED, STATUSES
+from opsconsole.kit.mapping import COMPLETED, IN_PROGRESS, PENDING, STATUSES
 
 # The first known word of a list is the one that is written.
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -74,7 +74,8 @@ def meaning(word: str) -> str | None:
 def divide(present: Iterable[str], *, free: bool = False) -> StatusWords:
     """Return the proposal for these words: the ambiguous ones are doubts, and unknown ones are left alone.
 
-    ``free``: the column accepts any text. Where such words are those of the contract, its other words may be written too.
+    ``free``: the column accepts any text. Where such words are those of the contract, and a run is among them, so are the words
+    of the contract that no row has at present.
     """
     doubts: list[str] = []
     by_status: dict[str, tuple[str, ...]] = {}
@@ -91,9 +92,13 @@ def divide(present: Iterable[str], *, free: bool = False) -> StatusWords:
         if meaning(word) is None:
             why = ASK.get(plain(word), "not a word that is known; left alone as it is")
             doubts.append(f"{word!r}: {why}")
-    if free and all(by_status[status] == (status,) for status in (PENDING, IN_PROGRESS, COMPLETED)):
-        for status in (FAILED, CANCELLED, QUARANTINED):
-            by_status[status] = by_status[status] or (status,)
+    if free and by_status[IN_PROGRESS] and all(by_status[status] in {(), (status,)} for status in STATUSES):
+        doubts += [
+            f"{status!r} is in none of the rows that were read: taken as its own word"
+            for status in (PENDING, COMPLETED)
+            if not by_status[status]
+        ]
+        by_status |= {status: (status,) for status in STATUSES}
     return StatusWords(by_status, tuple(doubts))
 
 
