@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
@@ -12,6 +11,7 @@ from django.urls import reverse
 
 from jobs.models import Job, Status
 from opsconsole.cluster import schedules
+from opsconsole.kit import admin_pages
 
 JOBS = "/admin/jobs/job/"
 FILTERED = {
@@ -46,7 +46,7 @@ def pages() -> dict[str, str]:
         f"{model._meta.verbose_name_plural}": reverse(
             f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
         )
-        for model in admin.site._registry
+        for model in admin_pages.site()._registry
         if model._meta.app_label in OWN
     }
     return {

@@ -57,6 +57,8 @@ def fill(url: str, rows: int, *, queue: str = "'default'", peers: bool = True) -
     """Fill the tables. ``queue``: the queue of job ``n``, as SQL. ``peers``: also the tables of other job queues."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
+        # The console's own tables are in a schema of theirs.
+        connection.execute("SET search_path = opsconsole, public")
         connection.execute(_jobs(1, rows, rows, queue))
         for statement in REST:
             if not peers and ("procrastinate" in statement or "django_q_task" in statement):
@@ -69,6 +71,8 @@ def grow(url: str, rows: int, grown: int) -> None:
     """Add older jobs in any state, up to ``grown`` in total."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
+        # The console's own tables are in a schema of theirs.
+        connection.execute("SET search_path = opsconsole, public")
         for begin in range(rows + 1, grown + 1, rows):
             connection.execute(_jobs(begin, min(begin + rows - 1, grown), rows))
         connection.execute("VACUUM (ANALYZE)")
