@@ -188,7 +188,10 @@ def missing_defaults(*, alone: bool) -> list[str]:
 
 
 def carry_out(statements: Iterable[str]) -> list[str]:
-    """Execute these statements, each for itself; return those that the database refused."""
+    """Execute these statements, each for itself; return those that the database refused.
+
+    Whoever grants or revokes what they may not pass on is not refused: ask again what is missing.
+    """
     return [statement for statement in statements if not _accepted(statement)]
 
 

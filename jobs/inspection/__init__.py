@@ -19,6 +19,7 @@ from jobs.inspection import (
     server,
     shape,
     statuses,
+    usage,
     workers,
     written_values,
 )
@@ -56,6 +57,10 @@ def _findings() -> Iterator[Finding]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
+        closed = list(usage.inspect())
+        yield from closed
+        if blockers(closed):
+            return
         history = names.loader()
         if history.disk_migrations.keys() - history.applied_migrations.keys():
             missing = [each.table for each in CONTRACTS if catalog.table(each.sql) is None]

@@ -9,7 +9,7 @@ from django.db import OperationalError, ProgrammingError, connection, transactio
 from psycopg.errors import InsufficientPrivilege, QueryCanceled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MOST_QUERY_MS = 2_000
 
@@ -38,7 +38,7 @@ class Table:
     columns: dict[str, Column]
 
 
-def rows(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def rows(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters or None)
         return list(cursor.fetchall())

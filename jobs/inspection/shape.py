@@ -32,19 +32,9 @@ MEANING = {
 
 def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
     """Check the table and its columns. ``attached``: migrate has already completed the table."""
-    name, differs = contract.table, _is_theirs(contract)
+    name = contract.table
     if table is None:
-        yield Finding(
-            id="table-missing",
-            severity=Severity.BLOCKER if differs else Severity.INFO,
-            subject=name,
-            found=f"there is no table {contract.sql}, as the mapping names it"
-            if differs
-            else "there is no such table on the search path",
-            action="Correct the schema and the name in the file that OPSCONSOLE_MAPPING names."
-            if differs
-            else "migrate creates it." + _elsewhere(name),
-        )
+        yield _without_table(contract, attached=attached)
         return
     if table.kind != ORDINARY_TABLE and not _has_partitions_that_fit(contract, table):
         yield Finding(
@@ -66,6 +56,20 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
     for wanted in contract.columns:
         yield from _column(contract, wanted, table, attached)
     yield from _not_ours(contract, table)
+
+
+def _without_table(contract: Contract, *, attached: bool) -> Finding:
+    if _is_theirs(contract):
+        found = f"there is no table {contract.sql}, as the mapping names it"
+        action = "Correct the schema and the name in the file that OPSCONSOLE_MAPPING names."
+    elif attached:
+        found = "there is no such table on the search path, although migrate was run"
+        action = "Let sessions look where it is, or put it back from a backup." + _elsewhere(contract.table)
+    else:
+        found = "there is no such table on the search path"
+        action = "migrate creates it." + _elsewhere(contract.table)
+    severity = Severity.BLOCKER if attached or _is_theirs(contract) else Severity.INFO
+    return Finding(id="table-missing", severity=severity, subject=contract.table, found=found, action=action)
 
 
 def _elsewhere(name: str) -> str:

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from jobs.models.columns import JOBS
 from opsconsole.kit.durations import spell
+from opsconsole.kit.mapping import literal
 from opsconsole.kit.row_locks import NO_KEY_UPDATE
 
 # Rows that one transaction locked are asked about once; this is how many transactions are asked about at most.
@@ -56,7 +57,7 @@ class LockHolder:
     def ending(self) -> str:
         """Return the SQL that ends it."""
         if self.pid is None:
-            return f"ROLLBACK PREPARED '{self.prepared_as}'"
+            return f"ROLLBACK PREPARED {literal(self.prepared_as)}"
         return f"SELECT pg_terminate_backend({self.pid})"
 
     def sentence(self, now: datetime) -> str:

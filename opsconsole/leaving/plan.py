@@ -79,6 +79,11 @@ def find(runtime_role: str, *, drop_created: bool) -> Plan | None:
     )
 
 
+def left_privileges(runtime_role: str, plan: Plan) -> list[str]:
+    """Return the statements of ``plan.privileges`` that are still to be run."""
+    return _privileges(derivation.records(runtime_role), {*plan.dropped_tables, *plan.own.schemas})
+
+
 def _of(records: list[Record], kind: Kind) -> list[Record]:
     return [record for record in records if record.kind == kind]
 

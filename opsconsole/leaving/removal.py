@@ -13,7 +13,7 @@ from opsconsole import database_roles, own_tables
 from opsconsole.kit import attachment, kept_functions, own_schema, short_locks
 from opsconsole.kit.attachment import Kind
 from opsconsole.leaving import own_objects
-from opsconsole.leaving.plan import Index, Plan
+from opsconsole.leaving.plan import Index, Plan, left_privileges
 
 COMMAND = "uninstall"
 Say = Callable[[str], None]
@@ -38,9 +38,20 @@ def leave_contract_tables(plan: Plan, say: Say) -> None:
         say(f"Dropped {', '.join(columns)} from {table}.")
     for table in plan.dropped_tables:
         say(_drop_created(table))
+
+
+def take_privileges_back(plan: Plan, runtime_role: str, say: Say) -> list[str]:
+    """Revoke what roles got for the console; return the statements that changed nothing, which is no error.
+
+    What a role other than the owner granted, only that role can revoke.
+    """
     for statement in plan.privileges:
         _revoke(statement)
-        say(f"{statement}.")
+    left = left_privileges(runtime_role, plan)
+    for statement in plan.privileges:
+        if statement not in left:
+            say(f"{statement}.")
+    return left
 
 
 def _revoke(statement: str) -> None:

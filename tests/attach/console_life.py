@@ -28,6 +28,7 @@ def main(name: str) -> None:
     _recover(job_id)
     _complete(job_id)
     _fail_and_requeue()
+    _create()
     _look(job_id)
     sys.stdout.write("lived\n")
 
@@ -237,21 +238,13 @@ def _worker() -> Any:
 def _complete(job_id: Any) -> None:
     """Let a worker of the HTTP API claim and complete the job."""
     from jobs.models import WorkerHeartbeat
-    from tests.keys import key, sent
+    from tests.keys import key
 
     _, secret = key("worker", ["worker"])
     worker = _worker().id
 
     def post(step: str, **fields: Any) -> Any:
-        from django.test import Client
-
-        return Client(headers={"host": "localhost"}).post(
-            f"/api/{step}",
-            json.dumps({"worker_id": worker} | fields),
-            content_type="application/json",
-            headers=sent(secret),
-            secure=True,
-        )
+        return _post(secret, step, worker_id=worker, **fields)
 
     answer = post(f"jobs/{job_id}/claim", run_epoch=2)
     assert answer.status_code == 200, answer.content
@@ -262,6 +255,39 @@ def _complete(job_id: Any) -> None:
     answer = post(f"jobs/{job_id}/complete", run_epoch=2)
     assert answer.status_code == 200, answer.content
     _is(job_id, "completed", 2)
+
+
+def _post(secret: str, address: str, **fields: Any) -> Any:
+    from django.test import Client
+
+    from tests.keys import sent
+
+    return Client(headers={"host": "localhost"}).post(
+        f"/api/{address}",
+        json.dumps(fields),
+        content_type="application/json",
+        headers=sent(secret),
+        secure=True,
+    )
+
+
+def _create() -> None:
+    """Let a producer of the HTTP API ask for a job: it is accepted whole, or refused by the name of what stands against it."""
+    from jobs.models import Job, Outbox
+    from tests.keys import key
+
+    _, secret = key("shop", ["jobs:write"])
+    before, customer = Job.objects.count(), str(Job.objects.values_list("customer_id", flat=True)[0])
+    answer = _post(secret, "jobs", customer_id=customer, package_size=1)
+    if answer.status_code == 201:
+        job = Job.objects.get(customer_id=customer, pk=answer.json()["id"])
+        _is(job.pk, "pending", 1)
+        assert Outbox.objects.filter(job_id=job.pk, run_epoch=1).exists()
+        return
+    # Theirs needs more of a new row than the API can know.
+    assert answer.json()["reason"] == "refused_by_database", answer.content
+    assert "The database refused it by " in answer.json()["detail"], answer.content
+    assert Job.objects.count() == before
 
 
 def _fail_and_requeue() -> None:

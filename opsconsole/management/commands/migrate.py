@@ -21,7 +21,8 @@ from opsconsole.leaving import derivation
 class Command(migrate.Command):
     """``execute`` also runs the checks of the database, which are about the owner's connection."""
 
-    requires_system_checks = commands.CHECKS_OF_SETTINGS
+    # Which settings sessions lack is said at the end, and of the role that pages use.
+    requires_system_checks = tuple(tag for tag in commands.CHECKS_OF_SETTINGS if tag != "sessions")
     complete = False
 
     def execute(self, *args: Any, **options: Any) -> Any:
@@ -48,7 +49,7 @@ class Command(migrate.Command):
         self.complete = not (looks_only or self._is_incomplete())
         if self.complete:
             database_roles.note_before(self.role)
-            self._carry_out(database_roles.missing_grants(self.role), options["verbosity"])
+            self._grant(options["verbosity"])
             if place := own_tables.elsewhere():
                 self.stderr.write(
                     f"The console's own tables are in the schema {place}, beside yours. To move them to a schema of their own: "
@@ -91,7 +92,8 @@ class Command(migrate.Command):
     def _set_defaults(self, verbosity: int) -> None:
         try:
             if database_roles.is_ours_alone():
-                self._carry_out(database_roles.missing_defaults(alone=True), verbosity)
+                missing = database_roles.missing_defaults(alone=True)
+                self._tell(missing, database_roles.carry_out(missing), verbosity)
                 if not connection.in_atomic_block:
                     # The next connection has the defaults.
                     connection.close()
@@ -109,8 +111,14 @@ class Command(migrate.Command):
             )
             self._show(statements)
 
-    def _carry_out(self, statements: list[str], verbosity: int) -> None:
-        if refused := database_roles.carry_out(statements):
+    def _grant(self, verbosity: int) -> None:
+        missing = database_roles.missing_grants(self.role)
+        database_roles.carry_out(missing)
+        # Granting what one may not pass on is no error: what is still missing was refused.
+        self._tell(missing, database_roles.missing_grants(self.role) if missing else [], verbosity)
+
+    def _tell(self, statements: list[str], refused: list[str], verbosity: int) -> None:
+        if refused:
             self.stderr.write("The database refused these statements. Run them as a role that may:")
             self._show(refused)
         elif statements and verbosity:

@@ -65,14 +65,16 @@ class Command(commands.ConsoleCommand):
         refused = removal.give_settings_back(plan)
         connection.close()
         with database_roles.as_owner():
-            self._remove(plan)
+            refused += self._remove(plan)
         self._say("The console has left this database.")
         for statement in refused:
             self.stderr.write(f"The database refused this statement. Run it as a role that may: {statement};")
 
-    def _remove(self, plan: Plan) -> None:
+    def _remove(self, plan: Plan) -> list[str]:
+        """Return the statements that somebody else has to run."""
         try:
             removal.leave_contract_tables(plan, self._say)
+            refused = removal.take_privileges_back(plan, self.role, self._say)
             for sentence in removal.drop_own(plan):
                 self._say(sentence)
         except (ProgrammingError, InternalError, IntegrityError, NotSupportedError) as error:
@@ -80,6 +82,7 @@ class Command(commands.ConsoleCommand):
                 f"The database refused a step: {first_line(error)}. What was done before stays done. Once the reason is gone, run "
                 "uninstall again: it goes on there."
             ) from error
+        return refused
 
     def _plan(self, drop_created: bool) -> Plan | None:  # noqa: FBT001 - an option
         return plans.find(self.role, drop_created=drop_created)

@@ -96,6 +96,9 @@ AS_ROLE = f'CREATE ROLE {ROLE}; GRANT USAGE ON SCHEMA "Job Manager" TO {ROLE}; '
 READS = f"{AS_ROLE} GRANT USAGE ON SCHEMA opsconsole TO {ROLE}; GRANT SELECT ON ALL TABLES IN SCHEMA opsconsole TO {ROLE}; "
 WRITES = f'{READS} GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "Job Manager", opsconsole TO {ROLE}; '
 BEFORE = (
+    Case("schema-usage", f"CREATE ROLE {ROLE}", ROLE),
+    Case("schema-usage", f'{AS_ROLE} CREATE SCHEMA "Of others"; SET LOCAL search_path = "Of others", public', ROLE, 'schema "Of others"'),
+    Case("schema-usage", f"{AS_ROLE} CREATE SCHEMA opsconsole", ROLE),
     Case("schema-missing", AS_ROLE, ROLE),
     Case("schema-create", f"{AS_ROLE} CREATE SCHEMA opsconsole; GRANT USAGE ON SCHEMA opsconsole TO {ROLE}", ROLE, "schema opsconsole"),
     Case("schema-create", AS_ROLE, ROLE, "schema Job Manager"),

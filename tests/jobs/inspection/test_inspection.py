@@ -47,6 +47,13 @@ def test_contract_schema_fits_before_and_after_migrate(theirs: Database) -> None
     assert "not tried on a job" in text
     assert "A run is taken no earlier than 10 min after the last heartbeat that named it" in text
 
+    # Somebody put it away since.
+    theirs.sql("CREATE SCHEMA backup; ALTER TABLE worker_heartbeats SET SCHEMA backup")
+    code, findings = theirs.inspect()
+    gone = found(findings, "table-missing", "worker_heartbeats")
+    assert (code, gone["severity"]) == (1, "blocker")
+    assert "although migrate was run" in gone["found"] and "that of backup: ALTER ROLE" in gone["action"]
+
 
 def test_empty_database_fits(theirs: Database) -> None:
     code, findings = theirs.inspect()

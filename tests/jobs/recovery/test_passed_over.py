@@ -229,6 +229,7 @@ def test_holder_says_what_it_may_not_see() -> None:
     prepared = LockHolder(None, "", "", "", "tx-1", now - timedelta(hours=2))
     assert prepared.sentence(now) == "the prepared transaction 'tx-1', which is 2 h old"
     assert prepared.ending == "ROLLBACK PREPARED 'tx-1'"
+    assert LockHolder(None, "", "", "", "it's", None).ending == "ROLLBACK PREPARED 'it''s'"
 
 
 # --- Three in a row
