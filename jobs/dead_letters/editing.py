@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -16,10 +14,9 @@ from jobs.models import DeadLetter, Job
 from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from jobs.sqs import BATCH_BYTES
-from opsconsole.kit import reasons
+from opsconsole.kit import line_diffs, reasons
 from opsconsole.kit.row_locks import locked, waited_in_vain
 
-MOST_DIFF_LINES = 400
 UNCHANGED = "The body is unchanged: replay the letter without editing it."
 WOULD_SHOW = (
     "The edit changes what decides which values are hidden, so a value kept as [redacted] would be shown. Undo that change, "
@@ -87,10 +84,5 @@ def _replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Out
 
 
 def diff(old: str, new: str) -> list[tuple[str, str]]:
-    """Return the differences as (kind, line), redacted; kind is 'added', 'removed', 'place' or 'same'."""
-    before, after = (redaction.show(body).text.splitlines() for body in (old, new))
-    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2 : MOST_DIFF_LINES + 2]
-    return [(_KINDS.get(line[:1], "same"), line) for line in lines]
-
-
-_KINDS: dict[str, Any] = {"+": "added", "-": "removed", "@": "place"}
+    """Return the differences as (kind, line), redacted, as ``line_diffs.between`` does."""
+    return line_diffs.between(redaction.show(old).text, redaction.show(new).text)

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.models.columns import JOBS
+from jobs.runs import timeline
 from jobs.runs.timeline import CONSOLE, Actor, record_all
 from opsconsole.kit import job_ids
 from opsconsole.kit.errors import OpsConsoleError
@@ -45,19 +46,22 @@ class NewJob:
     id: UUID | None = field(default_factory=job_ids.new)
 
 
-def enqueue(new: NewJob, *, actor: Actor = CONSOLE) -> Job:
-    """Accept one job; the dispatcher sends its message. Raise ``InvalidJob`` when it can't be accepted."""
-    [job_id] = enqueue_many([new], actor=actor)
+def enqueue(new: NewJob, *, actor: Actor = CONSOLE, reason: str = "") -> Job:
+    """Accept one job; the dispatcher sends its message. Raise ``InvalidJob`` when it can't be accepted.
+
+    ``reason``: why a person enqueues it.
+    """
+    [job_id] = enqueue_many([new], actor=actor, reason=reason)
     return Job.objects.get(pk=job_id)
 
 
-def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE) -> list[UUID]:
+def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE, reason: str = "") -> list[UUID]:
     """Accept all of these jobs, or none when one is invalid; return their ids. Raise ``InvalidJob`` then."""
     for new in new_jobs:
         validate(new)
     with transaction.atomic():
         jobs = Job.objects.bulk_create([_row(new) for new in new_jobs], batch_size=BATCH)
-        record_all([_event(job, actor) for job in jobs])
+        record_all([_event(job, actor, reason) for job in jobs])
         Outbox.objects.bulk_create(map(_message, jobs, new_jobs), batch_size=BATCH)
     return [job.pk for job in jobs]
 
@@ -134,10 +138,8 @@ def _row(new: NewJob) -> Job:
     return job
 
 
-def _event(job: Job, actor: Actor) -> JobEvent:
-    return JobEvent(
-        job_id=job.pk, kind=JobEvent.Kind.ENQUEUED, run_epoch=1, actor=actor.name, user_id=actor.user_id
-    )
+def _event(job: Job, actor: Actor, reason: str) -> JobEvent:
+    return timeline.event(job.pk, JobEvent.Kind.ENQUEUED, run_epoch=1, actor=actor, reason=reason)
 
 
 def _message(job: Job, new: NewJob) -> Outbox:

@@ -62,6 +62,7 @@ class JobEvent(models.Model):
         FENCED = "fenced", "fenced after a restore"
         LATE_RESULT_REJECTED = "late_result_rejected"
         CLAIM_REFUSED = "claim_refused", "claim refused by the database"
+        EDITED = "edited", "payload edited"
 
     # No foreign key: the jobs table belongs to others, and a timeline outlives its job.
     job = models.ForeignKey(

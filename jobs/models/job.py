@@ -287,6 +287,8 @@ class Job(models.Model):
             ("requeue_job", "Can requeue a job"),
             ("cancel_job", "Can cancel a job"),
             ("release_job", "Can release a job from quarantine"),
+            ("edit_job", "Can edit the payload of a job"),
+            ("enqueue_job", "Can enqueue a job"),
         ]
         indexes = [
             models.Index(

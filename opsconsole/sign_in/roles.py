@@ -37,6 +37,8 @@ OPERATORS = {
     "jobs.requeue_job",
     "jobs.cancel_job",
     "jobs.release_job",
+    "jobs.edit_job",
+    "jobs.enqueue_job",
     "jobs.replay_deadletter",
     "jobs.discard_deadletter",
     "jobs.change_failuregroup",

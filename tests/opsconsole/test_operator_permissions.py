@@ -28,6 +28,7 @@ WITHIN_REACH = everything.tables_of(
     "jobs.Job",
     "jobs.JobEvent",
     "jobs.Outbox",
+    "jobs.IdempotencyKey",
     "jobs.BulkOperation",
     "jobs.BulkMember",
     "jobs.BulkEvent",

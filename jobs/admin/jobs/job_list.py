@@ -11,6 +11,7 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
+from jobs.admin.jobs import enqueue_page, payload_page
 from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, ShownJob, search
 from jobs.admin.jobs.filters import (
     AgeFilter,
@@ -27,7 +28,7 @@ from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction
 from jobs.runs.diagnosis import diagnose
-from opsconsole.kit import audit
+from opsconsole.kit import audit, job_ids
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.whole_columns import WholeColumns, download
@@ -108,7 +109,35 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.event_view)
         one = path("events/<int:event_id>/<str:column>/", view, name="jobs_jobevent_whole")
-        return [one, *super().get_urls()]
+        return [
+            one,
+            path("enqueue/", self.admin_site.admin_view(self.enqueue_view), name="jobs_job_enqueue"),
+            path(
+                f"<{job_ids.CONVERTER}:job_id>/payload/",
+                self.admin_site.admin_view(self.payload_view),
+                name="jobs_job_payload",
+            ),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        may_enqueue = {"may_enqueue": self._may_enqueue(request)}
+        return super().changelist_view(request, may_enqueue | (extra_context or {}))
+
+    def enqueue_view(self, request: HttpRequest) -> HttpResponse:
+        if not self._may_enqueue(request):
+            raise PermissionDenied
+        return enqueue_page.view(self, request)
+
+    def _may_enqueue(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("jobs.enqueue_job") and self.has_view_permission(request)
+
+    def payload_view(self, request: HttpRequest, job_id: Any) -> HttpResponse:
+        if not (request.user.has_perm("jobs.edit_job") and self.has_view_permission(request)):
+            raise PermissionDenied
+        return payload_page.view(self, request, job_id)
 
     def event_view(self, request: HttpRequest, event_id: int, column: str) -> StreamingHttpResponse:
         """Return the whole reason or details of an event of a timeline."""

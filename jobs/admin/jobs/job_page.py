@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
-from jobs.admin.jobs import progress_notes
+from jobs.admin.jobs import payload_page, progress_notes
 from jobs.admin.previewed_actions import button
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat, absent_columns
 from jobs.models.event import recent_recoveries
@@ -88,7 +88,8 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "older_hidden": len(events) > len(shown),
         "events_shown": len(shown),
         "buttons": [
-            button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted
+            *(button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted),
+            *([payload_page.button(job)] if payload_page.may(user, job.status) else []),
         ],
     }
 

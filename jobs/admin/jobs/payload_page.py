@@ -1,0 +1,144 @@
+"""Edit payload: the payload of a job in an editor, then the changes and the reason, then the job starts again with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from jobs.admin.bulk.start import actor_of
+from jobs.admin.previewed_actions import Button
+from jobs.intake import payload_text
+from jobs.models import Job
+from jobs.models.job import JobWithEvidence
+from jobs.operations import job_operations, payload_edits
+from jobs.operations.payload_edits import Seen
+from jobs.operations.steps import JobAction, OperationRefused
+from opsconsole.kit import audit, form_versions
+from opsconsole.kit.line_diffs import between
+from opsconsole.kit.page_permissions import Person
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonField, ReasonForm
+
+SAVE = "save"
+LABELS = {
+    JobAction.REQUEUE: "Save and requeue",
+    JobAction.RELEASE: "Save and release from quarantine",
+    None: "Save",
+}
+
+
+class PayloadField(forms.CharField):
+    """The text of a payload, as ``jobs.intake.payload_text`` accepts it."""
+
+    def __init__(self, help_text: str) -> None:
+        super().__init__(
+            strip=False,
+            widget=forms.Textarea({"rows": 18, "spellcheck": "false"}),
+            help_text=help_text,
+        )
+
+    def clean(self, value: Any) -> str:
+        text = str(super().clean(value))
+        if problem := payload_text.problem_with(text):
+            raise forms.ValidationError(problem)
+        return text
+
+
+class EditForm(ReasonForm):
+    payload = PayloadField("JSON. The timeline keeps the payload that it replaces.")
+    reason = ReasonField(job_operations.KEPT, rows=2)
+
+    def __init__(self, seen: Seen, data: Any = None) -> None:
+        job = seen.job
+        version = form_versions.of(
+            [job], {"content": seen.pretty, "status": job.status, "run": job.run_epoch}
+        )
+        super().__init__(data, initial={"payload": seen.pretty}, version=version)
+        self.seen = seen
+
+    def clean_payload(self) -> str:
+        text = str(self.cleaned_data["payload"])
+        if payload_text.pretty(text) == self.seen.pretty:
+            raise forms.ValidationError(payload_edits.UNCHANGED)
+        return text
+
+
+def may(user: Person, status: str) -> bool:
+    """Tell whether this person may edit the payload of a job in this status, and start it again with it."""
+    again = payload_edits.action_for(status)
+    return user.has_perm("jobs.edit_job") and (again is None or user.has_perm(f"jobs.{again}_job"))
+
+
+def button(job: JobWithEvidence) -> Button:
+    step = payload_edits.step_of(job, size=0)
+    return Button(
+        "edit", "Edit payload", reverse("admin:jobs_job_payload", args=[job.pk]), step.will, step.sentence
+    )
+
+
+def view(admin: ReadOnlyAdmin, request: HttpRequest, job_id: Any) -> HttpResponse:
+    """Show the editor on GET; on POST show the changes or, when confirmed, write them."""
+    seen = payload_edits.look(job_id)
+    if seen is None:
+        raise Http404
+    if not seen.step.will:
+        return _page(admin, request, seen, None)
+    if not may(request.user, seen.job.status):
+        return _page(
+            admin,
+            request,
+            seen,
+            None,
+            why="You lack the permission to start this job again with another payload.",
+        )
+    if request.method != "POST":
+        return _page(admin, request, seen, EditForm(seen))
+    form = EditForm(seen, request.POST)
+    if not form.is_valid():
+        return _page(admin, request, seen, form)
+    if request.POST.get("step") != SAVE:
+        after = payload_text.pretty(form.cleaned_data["payload"])
+        return _page(admin, request, seen, form, diff=between(seen.pretty, after))
+    return _save(admin, request, form)
+
+
+def _save(admin: ReadOnlyAdmin, request: HttpRequest, form: EditForm) -> HttpResponse:
+    seen, reason = form.seen, form.cleaned_data["reason"]
+    try:
+        outcome = payload_edits.carry_out(
+            seen.step, seen.digest, form.cleaned_data["payload"], actor_of(request), reason
+        )
+    except OperationRefused as error:
+        form.add_error(None, str(error))
+        return _page(admin, request, seen, form)
+    if not outcome.done:
+        form.add_error(None, outcome.sentence)
+        return _page(admin, request, seen, form)
+    audit.log(request.user, [seen.job], "Edited the payload.", why=reason, result=outcome.sentence)
+    messages.success(request, f"The payload was edited. {outcome.sentence}")
+    return redirect("admin:jobs_job_change", seen.job.pk)
+
+
+def _page(
+    admin: ReadOnlyAdmin,
+    request: HttpRequest,
+    seen: Seen,
+    form: EditForm | None,
+    *,
+    diff: list[tuple[str, str]] | None = None,
+    why: str = "",
+) -> HttpResponse:
+    context = {
+        "title": "Edit payload",
+        "job": Job(pk=seen.job.pk),
+        "form": form,
+        "diff": diff,
+        "sentence": why or seen.step.sentence,
+        "button": LABELS[payload_edits.action_for(seen.job.status)],
+    }
+    return admin.render(request, "admin/jobs/job/payload.html", context)
