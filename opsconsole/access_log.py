@@ -1,6 +1,6 @@
 """The access log: one line per request, with its status, duration and size, whichever server runs the console.
 
-The query string is left out: it may hold what somebody searched for. Probes that succeed are left out, too.
+The query string is left out: it may hold what somebody searched for. Probes and scrapes that succeed are left out, too.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from opsconsole.kit import activity
+from opsconsole.kit import activity, metrics
 from ratelimits.identity import client_ip
 
 logger = logging.getLogger("opsconsole.access")
 
 HEADER = "X-Request-ID"
 # Asked every few seconds by machines. The log says when readiness changes (opsconsole.health).
-QUIET = {"/healthz": {200}, "/readyz": {200, 503}}
+QUIET = {"/healthz": {200}, "/readyz": {200, 503}, "/metrics": {200}}
+UNKNOWN_ROUTE = "(unknown)"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+AREAS = {"admin", "api", "static", "hooks", "healthz", "readyz", "metrics"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -86,6 +89,7 @@ def _counted(parts: Iterable[bytes], sizes: list[int]) -> Iterator[bytes]:
 
 def _log(request: HttpRequest, response: HttpResponseBase, began: float, size: int | None) -> None:
     seconds = time.perf_counter() - began
+    count(request.method or "-", _route(request), response.status_code, seconds)
     if response.status_code in QUIET.get(request.path_info, ()):
         return
     write(
@@ -97,6 +101,24 @@ def _log(request: HttpRequest, response: HttpResponseBase, began: float, size: i
         client=client_ip.client_address(request.META),
         request=response.headers[HEADER],
     )
+
+
+def _route(request: HttpRequest) -> str:
+    """Return the pattern of the address, because addresses have ids."""
+    if request.resolver_match is not None:
+        return f"/{request.resolver_match.route}"
+    if request.path_info in QUIET:
+        return request.path_info
+    static = f"/{settings.STATIC_URL.strip('/')}/"
+    return static if request.path.startswith(static) else UNKNOWN_ROUTE
+
+
+def count(method: str, route: str, status: int, seconds: float) -> None:
+    """Count one request for /metrics."""
+    method = method if method in METHODS else "OTHER"
+    metrics.REQUESTS.count(method=method, route=route, status=str(status))
+    area = route.strip("/").partition("/")[0]
+    metrics.REQUEST_SECONDS.observe(seconds, area=area if area in AREAS else "other")
 
 
 def write(method: str, path: str, status: int, seconds: float, **facts: object) -> None:

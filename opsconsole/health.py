@@ -1,4 +1,7 @@
-"""Probes for load balancers and monitors. They need no login and reveal a word per check."""
+"""Probes for load balancers and monitors. They need no login and reveal a word per check.
+
+Prometheus calls by address, too, and needs a token.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from alerts.watch import monitor_alerts
 from jobs.messaging import queue_depths
 from jobs.models import QueueState
 from jobs.recovery import surroundings
+from opsconsole import metrics_page
 from opsconsole.kit import full_disk, mapping_version, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.lateness import late_after
@@ -76,7 +80,11 @@ def _log_change(checks: dict[str, str]) -> None:
         logger.info("Ready again.")
 
 
-PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz}
+PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {
+    "/healthz": healthz,
+    "/readyz": readyz,
+    "/metrics": metrics_page.show,
+}
 
 
 def _checks() -> dict[str, str]:

@@ -289,5 +289,10 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 OPSCONSOLE_LOG_FORMAT = env.choice("OPSCONSOLE_LOG_FORMAT", logs.TEXT, logs.FORMATS)
 OPSCONSOLE_ACCESS_LOG = env.boolean("OPSCONSOLE_ACCESS_LOG", default=True)
+# Whoever has one of them may read /metrics; without any, nothing is counted.
+OPSCONSOLE_METRICS_TOKENS = env.secrets("OPSCONSOLE_METRICS_TOKENS")
+OPSCONSOLE_METRICS_DIR = Path(
+    env.text("OPSCONSOLE_METRICS_DIR", str(OPSCONSOLE_VAR_DIR / "metrics"))
+).resolve()
 SENTRY_DSN = env.url("SENTRY_DSN", ("http", "https"), "https://key@sentry.example.com/1", is_secret=True)
 LOGGING = logs.configuration(OPSCONSOLE_LOG_FORMAT, logs.secrets_of(os.environ))

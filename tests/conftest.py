@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_django.plugin import DjangoDbBlocker
     from types_boto3_sqs import SQSClient
 
+    from tests.counting import Counted
     from tests.databases import Database
 
 OURS = (
@@ -252,6 +253,24 @@ def sqs_queue(sqs_client: SQSClient, settings: Settings) -> Iterator[TestQueue]:
     yield TestQueue(url, dlq_url, sqs_client)
     for each in (url, dlq_url):
         sqs_client.delete_queue(QueueUrl=each)
+
+
+@pytest.fixture(scope="session")
+def metrics_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("metrics-var")
+
+
+@pytest.fixture
+def counted(settings: Settings, metrics_folder: Path) -> Counted:
+    """Count for /metrics, and return what was counted since the test began."""
+    from opsconsole.kit import metric_files  # it reads the settings
+    from tests.counting import TOKEN, Counted  # imports the former
+
+    settings.OPSCONSOLE_METRICS_TOKENS = [TOKEN]
+    settings.OPSCONSOLE_METRICS_DIR = metrics_folder
+    folder = metric_files.folder()
+    assert folder
+    return Counted(folder)
 
 
 @pytest.fixture

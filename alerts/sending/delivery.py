@@ -29,7 +29,7 @@ from alerts.channels.targets import EMAIL_SCHEMES, SLACK, Target, all_targets
 from alerts.channels.wording import AlertMessage, compose
 from alerts.models import Attempt, Channel, Delivery, Notification
 from alerts.sending import addressing
-from opsconsole.kit import activity
+from opsconsole.kit import activity, metrics
 from opsconsole.kit.doubling import doubled
 
 LEASE = timedelta(seconds=60)
@@ -213,6 +213,7 @@ def _guarded(call: Callable[[], ChannelAnswer]) -> ChannelAnswer:
 def record_answer(leased: LeasedMessage, answer: ChannelAnswer) -> None:
     """Store the answer with each delivery of the message, and update the state of the channel."""
     answer = _final_answer(leased, answer)
+    metrics.DELIVERIES.count(channel=leased.target.name, outcome=answer.outcome.value)
     with transaction.atomic():
         alerts = set(
             Delivery.objects.filter(pk__in=leased.ids).values_list("notification__alert_id", flat=True)

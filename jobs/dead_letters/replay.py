@@ -21,7 +21,7 @@ from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
 from jobs.sqs import Received
-from opsconsole.kit import activity
+from opsconsole.kit import activity, metrics
 
 logger = logging.getLogger("jobs.dead_letters")
 
@@ -134,6 +134,7 @@ def record_deleted(letters: Sequence[DeadLetter], free: FreeLetters | None = Non
         in_queue.update(state=DeadLetter.State.KEPT)
         for letter in letters:
             if letter.pk in ids:
+                metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="deleted")
                 activity.done("dead letter deleted from its queue", letter=letter.pk, job=letter.job_id)
 
 

@@ -23,7 +23,7 @@ from jobs.dead_letters.free_letters import FreeLetters
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.sqs import Attribute, SendResult
 from jobs.worker.poison import POISON_ATTRIBUTE
-from opsconsole.kit import activity
+from opsconsole.kit import activity, metrics
 from opsconsole.kit.row_locks import locked_if_free
 
 State = ReplayAttempt.State
@@ -181,6 +181,7 @@ def _record(parcels: Sequence[Parcel], results: Iterable[SendResult]) -> set[UUI
     _settle_sent(arrived)
     sent = [parcel for parcel in parcels if parcel.attempt.pk in arrived]
     for parcel in sent:
+        metrics.DEAD_LETTERS.count(queue=parcel.letter.queue, outcome="replayed")
         activity.done(
             "dead letter replayed",
             letter=parcel.letter.pk,

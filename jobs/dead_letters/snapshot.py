@@ -18,7 +18,7 @@ from jobs.dead_letters.reading import ReadMessage
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.sqs import Received
-from opsconsole.kit import activity, redaction_version
+from opsconsole.kit import activity, metrics, redaction_version
 from opsconsole.kit.storable import plain_text
 
 State = DeadLetter.State
@@ -80,6 +80,7 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
         ignore_conflicts=True,
     )
     for letter in letters:
+        metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="found")
         activity.done(
             "dead letter found",
             level=logging.WARNING,

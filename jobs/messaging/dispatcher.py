@@ -22,7 +22,7 @@ from jobs.messaging import leases
 from jobs.messaging.leases import LEASE, Fate, Letter, Page
 from jobs.messaging.outbox import REASON_LENGTH
 from jobs.models import Outbox
-from opsconsole.kit import activity
+from opsconsole.kit import activity, metrics
 from opsconsole.kit.doubling import doubled
 
 PAGE = 500
@@ -82,6 +82,7 @@ def _log(page: Page, fates: Sequence[Fate]) -> None:
     by_id = {letter.id: letter for letter in page.letters}
     for fate in fates:
         letter = by_id[fate.id]
+        metrics.MESSAGES.count(target=letter.target, outcome=fate.state.value)
         if fate.state == Outbox.State.WAITING:
             # Its target is told when it stops and begins to accept messages.
             continue

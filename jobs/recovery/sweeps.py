@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from time import monotonic
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -22,7 +23,7 @@ from jobs.recovery.batches import recover_all
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.recovery.totals import Totals
 from jobs.runs import observations
-from opsconsole.kit import activity
+from opsconsole.kit import activity, metrics
 
 _MODES = {
     None: Sweep.Mode.ARMED,
@@ -39,6 +40,7 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
     At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep continues. ``every``: the expected time until then;
     by default, the configured interval.
     """
+    began = monotonic()
     observations.look_at_workers()
     around = surroundings.glance()
     after_outage = around.sweeps_were_away
@@ -54,6 +56,8 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
     observations.look_at_beats()
     hung_runs.watch()
     notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())
+    metrics.SWEEPS.count(mode=row.mode)
+    metrics.SWEEP_SECONDS.observe(monotonic() - began)
     return row
 
 

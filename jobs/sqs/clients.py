@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from jobs.sqs import call_metrics
 from jobs.sqs.credentials import RenewableCredentials, session_with
 from jobs.sqs.failures import check_answer
 from jobs.sqs.message_types import LONGEST_POLL_SECONDS
@@ -31,6 +32,7 @@ def create(region: str, endpoint: str, *, once: bool) -> SQSClient:
     # A separate session, because boto3's default session is not thread-safe while a client is created.
     session = boto3.session.Session(botocore_session=session_with(credentials))
     client = session.client("sqs", region_name=region, endpoint_url=endpoint, config=config)
+    call_metrics.follow(client)
     client.meta.events.register("after-call.sqs", check_answer)
     # The types of boto3 know no handler whose answer counts.
     renew: Any = credentials.renew_when_refused

@@ -76,6 +76,7 @@ class Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
         super().execute()
         method, status = getattr(self.request, "command", "-"), self.request.error.code
         seconds = time.monotonic() - self.channel.waits_since
+        access_log.count(method, access_log.UNKNOWN_ROUTE, status, seconds)
         access_log.write(
             method,
             self.request.path or "-",

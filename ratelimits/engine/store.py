@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from django.conf import settings
 from redis.exceptions import RedisError, ResponseError
 
-from ratelimits.engine import forgotten_counts
+from ratelimits.engine import decision_metrics, forgotten_counts
 from ratelimits.engine.admissions import Admissions
 from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
@@ -142,7 +142,7 @@ class Engine:
             for policy, identity in zip(policies, identities, strict=True)
             if policy.mode != OFF
         ]
-        decisions = self._decide(counted, cost) if counted else []
+        decisions = decision_metrics.counted(lambda: self._decide(counted, cost)) if counted else []
         if len(counted) < len(policies):
             decisions += [unlimited(policy) for policy in policies if policy.mode == OFF]
             decisions.sort(key=lambda decision: policies.index(decision.snapshot))

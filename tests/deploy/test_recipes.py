@@ -98,6 +98,29 @@ def _environ() -> dict[str, str]:
     return dict(os.environ)
 
 
+def test_programs_of_a_host_count_in_one_folder_that_they_can_write(starts: list[Start]) -> None:
+    """The root is read-only everywhere. systemd creates RuntimeDirectory= and gives it to the user."""
+    services = recipes.compose()["services"]
+    for start in starts:
+        if start.program == "migrate":
+            continue
+        told = start.environment["OPSCONSOLE_METRICS_DIR"]
+        if start.recipe == "compose":
+            assert services[start.program]["volumes"] == [f"metrics:{told}"]
+            assert f"install -d -o 10001 {told}" in (DEPLOY / "Dockerfile").read_text()
+        elif start.recipe == "systemd":
+            unit = UNITS / f"opsconsole-{start.program}.service"
+            assert recipes.directives(unit, "RuntimeDirectory") == [told.removeprefix("/run/")]
+            assert recipes.directives(unit, "RuntimeDirectoryPreserve") == ["yes"]
+        else:
+            pod = recipes.pods()[start.program]
+            [mounts] = [each["volumeMounts"] for each in pod["containers"]]
+            empty = {each["name"] for each in pod["volumes"] if "emptyDir" in each}
+            assert any(
+                told.startswith(f"{each['mountPath']}/") for each in mounts if each["name"] in empty
+            ), start
+
+
 def test_names_in_environments_are_settings(starts: list[Start]) -> None:
     ours = env.known.keys() | {f"{name}_FILE" for name in env.secret_names}
     theirs = {"WEB_CONCURRENCY", "PYTHONDONTWRITEBYTECODE"}
