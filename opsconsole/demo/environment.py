@@ -76,5 +76,7 @@ def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",
         "PYTHONUNBUFFERED": "1",
+        # gunicorn names its processes, and /proc must still show MARK then. gunicorn reads it before our settings of it.
+        "SPT_NOENV": "1",
     }
     return inherited | own | PACE | services

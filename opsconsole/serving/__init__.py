@@ -26,9 +26,6 @@ graceful_timeout = 30
 limit_request_line = 8_190
 limit_request_fields = 100
 control_socket_disable = True
-# gunicorn names its processes where setproctitle is installed. /proc then still shows their environment, by which the demo
-# finds its own.
-os.environ.setdefault("SPT_NOENV", "1")
 # Its own lines in one format with all others, if that is JSON; otherwise its options decide.
 logconfig_dict = logs.of_gunicorn(os.environ) or {}
 # With another worker class, no header of a client or proxy sets the path (SCRIPT_NAME, PATH_INFO).

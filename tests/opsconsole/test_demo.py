@@ -103,6 +103,21 @@ def test_leftover_processes_are_stopped_and_their_data_deleted(tmp_path: Path) -
     assert [each.name for each in folder.iterdir()] == ["logs"]
 
 
+def test_leftovers_of_gunicorn_are_found_though_they_are_renamed() -> None:
+    wishes = Wishes.of({})
+    rename = "from gunicorn import util; util._setproctitle('x'); print('up', flush=True); input()"
+    renamed = subprocess.Popen(
+        [sys.executable, "-c", rename],
+        env=environment.for_processes(wishes, {}) | {MARK: "a renamed one"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with renamed:
+        assert renamed.stdout and renamed.stdout.readline() == b"up\n"
+        assert psutil.Process(renamed.pid).cmdline()[0] == "gunicorn: x"
+        assert [each.pid for each in leftovers.processes_of(Path("a renamed one"))] == [renamed.pid]
+
+
 class sleeper:  # noqa: N801 - used as a context manager, like a function
     """A process that carries the mark of the demo in a folder."""
 
