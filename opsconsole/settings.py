@@ -87,6 +87,8 @@ SLACK_WEBHOOK_URL = env.webhook(
     "SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/...", loopback=not _production
 )
 OPSCONSOLE_ALERT_CHANNELS = env.addresses("OPSCONSOLE_ALERT_CHANNELS")
+# Open the addresses of channels that were added on a page; the first one also encrypts them.
+OPSCONSOLE_CHANNEL_KEYS = env.secrets("OPSCONSOLE_CHANNEL_KEYS")
 OPSCONSOLE_ALERT_FALLBACK = env.text("OPSCONSOLE_ALERT_FALLBACK")
 OPSCONSOLE_PUBLIC_URL = env.url("OPSCONSOLE_PUBLIC_URL", ("http", "https"), "https://ops.example.com")
 OPSCONSOLE_SNS_TOPICS = env.topics("OPSCONSOLE_SNS_TOPICS")

@@ -14,10 +14,12 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
-from alerts.admin import labels
-from alerts.channels.targets import all_targets
+from alerts import channel_settings
+from alerts.admin import channel_pages, labels
+from alerts.admin.channel_pages import muted, told
+from alerts.channels.targets import target_of
 from alerts.models import Channel, Delivery
-from alerts.sending import addressing, banner, channel_state, channel_test
+from alerts.sending import addressing, banner, channel_state, channel_test, routing
 from alerts.sending.channel_test import UnknownChannel
 from opsconsole.kit import audit
 from opsconsole.kit.db_clock import DbNow
@@ -39,7 +41,16 @@ ListedChannel: TypeAlias = "WithAnnotations[Channel, ChannelColumns]"
 @admin.register(Channel)
 class ChannelAdmin(PageAdmin[ListedChannel]):
     missing = "There is no channel with this name."
-    list_display = ("name", "kind", "condition", "waiting", "last_delivered", "last_attempt", "last_answer")
+    list_display = (
+        "name",
+        "kind",
+        "condition",
+        "is_told",
+        "waiting",
+        "last_delivered",
+        "last_attempt",
+        "last_answer",
+    )
     sortable_by = ()
     actions = ("test_selected",)
 
@@ -50,15 +61,20 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         addressing.create_missing_channels()
-        return super().changelist_view(request, extra_context)
+        may_add = {"may_add": self.may_configure(request)}
+        return super().changelist_view(request, may_add | (extra_context or {}))
 
     @admin.display(description="kind")
     def kind(self, channel: Channel) -> str:
-        return channel_state.kind(all_targets().get(channel.pk))
+        return channel_state.kind(target_of(channel))
 
     @admin.display(description="state")
-    def condition(self, channel: Channel) -> SafeString:
-        return labels.channel(channel, all_targets().get(channel.pk))
+    def condition(self, channel: ListedChannel) -> SafeString:
+        return labels.channel(channel, target_of(channel)) + muted(channel, channel.db_now)
+
+    @admin.display(description="is told")
+    def is_told(self, channel: Channel) -> str:
+        return told(channel)
 
     @admin.display(description="waiting")
     def waiting(self, channel: ListedChannel) -> int:
@@ -74,8 +90,37 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        test = path("<str:name>/test/", wrap(self.test_view), name="alerts_channel_test")
-        return [test, *super().get_urls()]
+        return [
+            path("add/", wrap(self.add_channel_view), name="alerts_channel_make"),
+            path("<str:name>/test/", wrap(self.test_view), name="alerts_channel_test"),
+            path("<str:name>/settings/", wrap(self.settings_view), name="alerts_channel_settings"),
+            path("<str:name>/mute/", wrap(self.mute_view), name="alerts_channel_mute"),
+            path("<str:name>/remove/", wrap(self.remove_view), name="alerts_channel_remove"),
+            *super().get_urls(),
+        ]
+
+    def may_configure(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("alerts.configure_channel") and self.has_view_permission(request)
+
+    def add_channel_view(self, request: HttpRequest) -> HttpResponse:
+        self._require(request)
+        return channel_pages.add(self, request)
+
+    def settings_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        self._require(request)
+        return channel_pages.change(self, request, name)
+
+    def mute_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        self._require(request)
+        return channel_pages.mute(self, request, name)
+
+    def remove_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        self._require(request)
+        return channel_pages.remove(self, request, name)
+
+    def _require(self, request: HttpRequest) -> None:
+        if not self.may_configure(request):
+            raise PermissionDenied
 
     def has_test_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("alerts.test_channel") and self.has_view_permission(request)
@@ -84,13 +129,17 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
         return _with_columns(Channel.objects.all()).filter(pk=key).first()
 
     def page(self, request: HttpRequest, row: ListedChannel) -> HttpResponse:
-        target = all_targets().get(row.pk)
+        target = target_of(row)
         context = {
             "title": f"Channel {row.pk}",
             "channel": row,
             "kind": channel_state.kind(target),
             "state": labels.channel(row, target),
             "broken": target is not None and row.is_broken(target.digest),
+            "told": told(row),
+            "muted": routing.is_muted(row, row.db_now),
+            "fixed": channel_settings.is_fixed(row.pk),
+            "may_configure": self.may_configure(request),
             "may_test": target is not None and self.has_test_permission(request),
             "deliveries": _deliveries(row),
         }

@@ -16,6 +16,7 @@ STATE = {"firing": "bad", "acknowledged": "running", "snoozed": "waiting", "reso
 KIND = {"firing": "bad", "news": "warning", "reminder": "waiting", "resolved": "good", "test": "quiet"}
 CHANNEL = {
     ChannelState.NOT_CONFIGURED: "",
+    ChannelState.LOCKED: "bad",
     ChannelState.BROKEN: "bad",
     ChannelState.FAILING: "warning",
     ChannelState.WORKING: "good",

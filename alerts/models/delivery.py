@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from alerts.models.alert import Severity
 from alerts.models.notification import Notification
 
 
@@ -18,7 +19,7 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
 
 
 class Channel(models.Model):
-    """The state of a channel. The channel's address is a secret, which only the environment contains.
+    """The state of a channel, and what it is told. Its address is a secret: only the environment contains it, or ``secret`` encrypted.
 
     A broken state belongs to the address with which it was seen: a new address is tried at once.
     A sender holds the lease of a channel while it posts, so that the channel gets one message at a time, in order.
@@ -46,13 +47,33 @@ class Channel(models.Model):
     leased_until = models.DateTimeField(null=True)
     lease = models.UUIDField(null=True, help_text="Identifies the sender that holds the lease.")
 
+    secret = models.TextField(
+        blank=True,
+        db_default="",
+        help_text="The encrypted address of a channel that was added on a page. Empty: the environment has it.",
+    )
+    least_severity = models.TextField(choices=Severity, db_default=Severity.INFO)
+    rules = models.JSONField(
+        blank=True, db_default=[], help_text="The rules whose alerts it is told. Empty: all alerts."
+    )
+    from_hour = models.SmallIntegerField(
+        null=True, help_text="It is told from this hour of the day (UTC) on. Empty: all day."
+    )
+    until_hour = models.SmallIntegerField(null=True, help_text="It is told before this hour (UTC).")
+    muted_until = models.DateTimeField(null=True)
+    muted_by = models.TextField(blank=True, db_default="")
+    muted_why = models.TextField(blank=True, db_default="")
+
     objects = ChannelQuerySet.as_manager()
 
     class Meta:
         db_table = "alert_channels"
         ordering = ["name"]
         default_permissions = ("view",)
-        permissions = [("test_channel", "Can send a test message to a channel")]
+        permissions = [
+            ("test_channel", "Can send a test message to a channel"),
+            ("configure_channel", "Can add, route, mute and remove channels"),
+        ]
 
     def __str__(self) -> str:
         return self.name

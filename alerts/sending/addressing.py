@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
-from alerts.channels.targets import Target, all_targets, fallback, primary_targets
+from alerts.channels.targets import Target, all_targets, fallback
 from alerts.models import Channel, Delivery, Notification
+from alerts.sending import routing
 from opsconsole.kit.row_locks import locked_if_free
 
 PAGE = 200
@@ -34,17 +37,42 @@ def address_notifications() -> int:
         if not ids:
             return 0
         rows = Notification.objects.filter(pk__in=ids)
-        current = list(rows.filter(created_at__gte=Now() - EXPIRES_AFTER).order_by("pk"))
-        Delivery.objects.bulk_create(
-            [
-                Delivery(notification_id=row.pk, channel=target.name)
-                for row in current
-                for target in primary_targets()
-            ],
-            ignore_conflicts=True,
+        current = list(
+            rows.filter(created_at__gte=Now() - EXPIRES_AFTER)
+            .select_related("alert")
+            .annotate(db_now=Now())
+            .order_by("pk")
         )
+        Delivery.objects.bulk_create(_deliveries(current), ignore_conflicts=True)
         _resolve_incidents_of_fallback(current)
         return rows.update(addressed_at=Now())
+
+
+def _deliveries(notifications: Sequence[Any]) -> list[Delivery]:
+    """Return a delivery for each channel that is told of each of these notifications, which are annotated with ``db_now``."""
+    targets = all_targets()
+    channels = Channel.objects.in_bulk(list(targets))
+    before = told_before({row.alert_id for row in notifications if row.alert_id})
+    return [
+        Delivery(notification_id=row.pk, channel=target.name)
+        for row in notifications
+        for target in routing.told(
+            row,
+            targets.values(),
+            channels,
+            told_before=before.get(row.alert_id, ()),
+            now=row.db_now,
+        )
+    ]
+
+
+def told_before(alerts: Collection[int]) -> dict[int, set[str]]:
+    """Return the channels that each of these alerts was addressed to."""
+    found: dict[int, set[str]] = defaultdict(set)
+    rows = Delivery.objects.filter(notification__alert__in=alerts, instead_of="").order_by()
+    for alert, channel in rows.values_list("notification__alert", "channel").distinct():
+        found[alert].add(channel)
+    return found
 
 
 def _resolve_incidents_of_fallback(notifications: Sequence[Notification]) -> None:

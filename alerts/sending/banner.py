@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from alerts.channels.targets import all_targets
 from alerts.models import Channel, Delivery
+from alerts.sending import routing
 from alerts.sending.addressing import FALLBACK_AFTER
 from alerts.watch import monitor_alerts
 from opsconsole.kit.row_locks import limit_waits
@@ -59,6 +60,8 @@ def _read() -> Banner | None:
             return _broken_banner(channel)
     if failing := channels.filter(failing_since__lt=Now() - FALLBACK_AFTER).first():
         return _failing_banner(failing)
+    if targets and all(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now())):
+        return Banner("All channels are muted: nobody is told of alerts.", "Unmute one on the page Channels.")
     unsent = Delivery.objects.waiting().filter(channel__in=targets, created_at__lt=Now() - UNSENT_AFTER)
     if unsent.exists():
         return Banner("Alerts are waiting, but no sender runs.", "Start run_cluster or send_alerts --loop.")

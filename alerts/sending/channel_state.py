@@ -10,6 +10,7 @@ from alerts.models import Channel
 
 class ChannelState(models.TextChoices):
     NOT_CONFIGURED = "not_configured", "Not configured"
+    LOCKED = "locked", "Its key is missing"
     BROKEN = "broken", "Broken"
     FAILING = "failing", "Failing"
     WORKING = "working", "Working"
@@ -19,7 +20,7 @@ class ChannelState(models.TextChoices):
 def of(row: Channel, target: Target | None) -> ChannelState:
     """Return the state of a channel; ``target`` is what the settings say about it, or None."""
     if target is None:
-        return ChannelState.NOT_CONFIGURED
+        return ChannelState.LOCKED if row.secret else ChannelState.NOT_CONFIGURED
     if row.is_broken(target.digest):
         return ChannelState.BROKEN
     if row.failures:

@@ -47,6 +47,7 @@ OPERATORS = {
     "ratelimits.free_client",
 }
 ADMINISTRATORS = {
+    "alerts.configure_channel",
     "alerts.change_rule",
     "alerts.forget_monitor",
     "auth.add_user",

@@ -37,6 +37,10 @@ FOR_STAFF = (
 NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
     "audit_export": {"admin.view_logentry"},
     "alerts_alert_decide": {"alerts.view_alert", "alerts.acknowledge_alert"},
+    "alerts_channel_make": {"alerts.view_channel", "alerts.configure_channel"},
+    "alerts_channel_mute": {"alerts.view_channel", "alerts.configure_channel"},
+    "alerts_channel_remove": {"alerts.view_channel", "alerts.configure_channel"},
+    "alerts_channel_settings": {"alerts.view_channel", "alerts.configure_channel"},
     "alerts_channel_test": {"alerts.view_channel", "alerts.test_channel"},
     "alerts_rule_edit": {"alerts.view_rule", "alerts.change_rule"},
     "auth_user_password_change": {"auth.change_user"},

@@ -1,0 +1,174 @@
+"""The pages that add, change, mute and remove a channel, and what a channel is told, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.contrib import messages
+from django.contrib.admin.models import ADDITION
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.safestring import SafeString
+
+from alerts import channel_settings
+from alerts.admin.channel_forms import AddForm, ChangeForm, MuteForm
+from alerts.catalog import RULES
+from alerts.channel_settings import ChannelRefused
+from alerts.channels import address_keys
+from alerts.models import Channel
+from alerts.sending import banner, routing
+from opsconsole.kit import audit
+from opsconsole.kit.display import badge
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
+from opsconsole.kit.row_locks import locked
+
+
+def told(channel: Channel) -> str:
+    """Return what a channel is told, such as 'critical, of 2 rules, from 22 to 6 h'."""
+    parts = ["all alerts" if channel.least_severity == "info" else f"{channel.least_severity} and above"]
+    if channel.least_severity == "critical":
+        parts = ["critical"]
+    if channel.rules:
+        titles = [RULES[name].title for name in channel.rules if name in RULES]
+        parts.append(
+            f"of {titles[0]}" if len(channel.rules) == 1 and titles else f"of {len(channel.rules)} rules"
+        )
+    if channel.from_hour is not None and channel.until_hour is not None:
+        parts.append(f"from {channel.from_hour} to {channel.until_hour} h UTC")
+    return ", ".join(parts)
+
+
+def muted(channel: Channel, now: datetime) -> SafeString:
+    """Return a badge with the end of a mute, or nothing."""
+    if not routing.is_muted(channel, now) or channel.muted_until is None:
+        return SafeString("")
+    return badge(f"Muted until {channel.muted_until:%d %b %H:%M}", "warning")
+
+
+def add(admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
+    form = AddForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        fields = form.cleaned_data
+        name, reason = fields["name"], fields["reason"]
+
+        def do() -> str:
+            channel = channel_settings.add(name, fields["address"], form.route(), reason)
+            audit.log(
+                request.user, [channel], "Added the channel.", why=reason, result=told(channel), flag=ADDITION
+            )
+            return f"The channel {name} was added. Send it a test message."
+
+        if _done(request, form, do):
+            return redirect("admin:alerts_channel_change", name)
+    hint = "" if address_keys.is_possible() else address_keys.WITHOUT_KEY
+    return _page(admin, request, "Add a channel", form, button="Add the channel", hint=hint)
+
+
+def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:
+    with transaction.atomic():
+        channel = locked(Channel.objects.filter(pk=name)).first()
+        if channel is None:
+            raise Http404
+        fixed = channel_settings.is_fixed(name) or not channel.secret
+        form = ChangeForm(channel, request.POST if request.method == "POST" else None, fixed=fixed)
+        if form.is_valid():
+            address, reason = form.cleaned_data.get("address", ""), form.cleaned_data["reason"]
+
+            def do() -> str:
+                after = channel_settings.change(name, form.route(), reason, address=address)
+                did = "Changed what the channel is told." + (" Gave it a new address." if address else "")
+                audit.log(request.user, [after], did, why=reason, result=told(after))
+                return f"The channel {name} was changed: {told(after)}."
+
+            if _done(request, form, do):
+                return redirect("admin:alerts_channel_change", name)
+    hint = "The environment has the address of this channel, so it is not changed here." if fixed else ""
+    return _page(admin, request, f"Channel {name}", form, button="Save", hint=hint, channel=channel)
+
+
+def mute(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:
+    """Mute the channel for a while; with ``unmute`` in the form, tell it again."""
+    channel = _channel(name)
+    if request.method == "POST" and "unmute" in request.POST:
+        if channel_settings.unmute(name):
+            audit.log(request.user, [channel], "Unmuted the channel.", why=audit.NOT_ASKED)
+        return _to_page(request, name, f"The channel {name} is told again.")
+    form = MuteForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        reason, how_long = form.cleaned_data["reason"], form.how_long
+
+        def do() -> str:
+            after = channel_settings.mute(name, how_long, request.user.get_username(), reason)
+            audit.log(
+                request.user,
+                [after],
+                f"Muted the channel until {after.muted_until:%Y-%m-%d %H:%M} UTC.",
+                why=reason,
+            )
+            return f"The channel {name} is muted until {after.muted_until:%H:%M} UTC. What happens meanwhile is not sent to it later."
+
+        if _done(request, form, do):
+            return redirect("admin:alerts_channel_change", name)
+    return _page(admin, request, f"Mute {name}", form, button="Mute the channel", channel=channel)
+
+
+def remove(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:
+    channel = _channel(name)
+    form = ReasonPageForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        reason = form.cleaned_data["reason"]
+
+        def do() -> str:
+            channel_settings.remove(name, reason)
+            audit.log(request.user, [channel], "Removed the channel: its address is forgotten.", why=reason)
+            return f"The channel {name} was removed. Its messages stay on its page."
+
+        if _done(request, form, do):
+            return redirect("admin:alerts_channel_changelist")
+    hint = "Its address is forgotten. Messages that wait for it are not sent. Its page and its history stay."
+    return _page(
+        admin,
+        request,
+        f"Remove {name}",
+        form,
+        button="Remove the channel",
+        hint=hint,
+        channel=channel,
+        takes_away=True,
+    )
+
+
+def _channel(name: str) -> Channel:
+    channel = Channel.objects.filter(pk=name).first()
+    if channel is None:
+        raise Http404
+    return channel
+
+
+def _done(request: HttpRequest, form: ReasonForm, do: Callable[[], str]) -> bool:
+    """Make the change with its line of the audit, or put into the form why it is refused."""
+    try:
+        with transaction.atomic():
+            sentence = do()
+    except ChannelRefused as error:
+        form.add_error(None, str(error))
+        return False
+    banner.memory.delete("banner")
+    messages.success(request, sentence)
+    return True
+
+
+def _to_page(request: HttpRequest, name: str, sentence: str) -> HttpResponse:
+    banner.memory.delete("banner")
+    messages.success(request, sentence)
+    return redirect("admin:alerts_channel_change", name)
+
+
+def _page(
+    admin: ReadOnlyAdmin, request: HttpRequest, title: str, form: ReasonForm, **shown: object
+) -> HttpResponse:
+    """Return the page of a form: ``shown`` has its ``button`` and, as far as there are, ``hint``, ``channel`` and ``takes_away``."""
+    return admin.render(request, "admin/alerts/channel_form.html", {"title": title, "form": form} | shown)

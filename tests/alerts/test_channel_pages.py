@@ -1,0 +1,170 @@
+"""Tests of channels that are added, changed, muted and removed on pages; their addresses are never shown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from alerts.channels import stored_addresses
+from alerts.channels.targets import all_targets
+from alerts.models import Channel
+from alerts.sending import banner
+from tests import people
+
+pytestmark = pytest.mark.django_db
+
+ADDRESS = "pagerduty://INTEGRATIONKEYINTEGRATIONKEYABC@APIKEYAPIKEY"
+KEY = "k" * 40
+ADD = reverse("admin:alerts_channel_make")
+FIELDS = {
+    "name": "pager",
+    "address": ADDRESS,
+    "least_severity": "critical",
+    "from_hour": "",
+    "until_hour": "",
+    "reason": "on call",
+}
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings: Any) -> None:
+    settings.OPSCONSOLE_CHANNEL_KEYS = [KEY]
+    settings.OPSCONSOLE_ALERT_CHANNELS = {"mail": "mailtos://u:secret-word@example.com"}
+    settings.SLACK_WEBHOOK_URL = ""
+    banner.memory.clear()
+
+
+def of(page: str, name: str = "pager") -> str:
+    return reverse(f"admin:alerts_channel_{page}", args=[name])
+
+
+def version(page: str) -> str:
+    found = re.search(r'name="version" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+def test_channel_is_added_and_its_address_is_stored_encrypted(operator: Client, settings: Any) -> None:
+    page = operator.post(
+        ADD, FIELDS | {"rules": ["dlq_not_empty"], "from_hour": "22", "until_hour": "6"}, follow=True
+    )
+    assert "The channel pager was added." in page.text and "INTEGRATION" not in page.text
+    row = Channel.objects.get(pk="pager")
+    assert "INTEGRATION" not in row.secret and (row.from_hour, row.until_hour) == (22, 6)
+    assert (all_targets()["pager"].address, all_targets()["pager"].is_added) == (ADDRESS, True)
+    assert "critical, of Dead letter queue not empty, from 22 to 6 h UTC" in page.text
+    line = LogEntry.objects.latest("pk")
+    assert (line.change_message, line.detail.reason) == ("Added the channel.", "on call")
+
+    # A new key beside the old one; then without the old one.
+    settings.OPSCONSOLE_CHANNEL_KEYS = ["n" * 40, KEY]
+    assert all_targets()["pager"].address == ADDRESS
+    settings.OPSCONSOLE_CHANNEL_KEYS = ["n" * 40]
+    assert "pager" not in all_targets()
+    assert "Its key is missing" in operator.get(of("change")).text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"name": "Pager!"}, "lower-case letters"),
+        ({"name": "mail"}, "There is a channel mail already"),
+        ({"address": ""}, "This field is required"),
+        ({"address": "json://10.0.0.1/hook"}, "Here an address begins with one of"),
+        ({"address": "mailto://u:p@10.0.0.1"}, "Here an address begins with one of"),
+        ({"address": "syslog://"}, "Here an address begins with one of"),
+        ({"address": "pagerduty://"}, "Apprise does not understand"),
+        ({"address": "https://hooks.slack.com/services/a"}, "Here an address begins with one of"),
+        ({"name": "slack", "address": "https://hooks.slack.com.evil.example/x"}, "incoming webhook"),
+        ({"from_hour": "8"}, "Give both hours"),
+        ({"from_hour": "24", "until_hour": "6"}, "less than or equal to 23"),
+        ({"rules": ["unknown"]}, "not one of the available choices"),
+        ({"reason": " "}, "Give a reason"),
+    ],
+)
+def test_what_is_wrong_is_said_without_the_address(
+    operator: Client, wrong: dict[str, Any], said: str
+) -> None:
+    page = operator.post(ADD, FIELDS | wrong).text
+    assert said in page
+    assert "10.0.0.1" not in page and "INTEGRATION" not in page and "evil" not in page
+    assert not Channel.objects.exclude(secret="").exists()
+
+
+def test_without_a_key_the_page_says_what_to_set(operator: Client, settings: Any) -> None:
+    settings.OPSCONSOLE_CHANNEL_KEYS = []
+    assert "Set OPSCONSOLE_CHANNEL_KEYS" in operator.get(ADD).text
+    assert "Set OPSCONSOLE_CHANNEL_KEYS" in operator.post(ADD, FIELDS).text
+
+
+def test_channel_is_changed_muted_and_removed(operator: Client) -> None:
+    operator.post(ADD, FIELDS)
+    opened = operator.get(of("settings")).text
+    assert "INTEGRATION" not in opened
+    fields = {"address": "", "least_severity": "warning", "reason": "more", "version": version(opened)}
+    assert "warning and above" in operator.post(of("settings"), fields, follow=True).text
+    assert all_targets()["pager"].address == ADDRESS
+    again = operator.post(of("settings"), fields | {"least_severity": "info"})
+    assert again.status_code == 409 and "Nothing was saved" in again.text
+
+    moved = fields | {"version": version(operator.get(of("settings")).text), "address": ADDRESS + "2"}
+    operator.post(of("settings"), moved)
+    assert all_targets()["pager"].address == ADDRESS + "2"
+
+    assert (
+        "is muted until"
+        in operator.post(of("mute"), {"hours": "2", "reason": "test of the site"}, follow=True).text
+    )
+    assert "Muted until" in operator.get(reverse("admin:alerts_channel_changelist")).text
+    assert "less than or equal to 168" in operator.post(of("mute"), {"hours": "169", "reason": "x"}).text
+    assert "is told again" in operator.post(of("mute"), {"unmute": "1"}, follow=True).text
+
+    assert "was removed" in operator.post(of("remove"), {"reason": "left the service"}, follow=True).text
+    assert "pager" not in all_targets() and Channel.objects.filter(pk="pager", secret="").exists()
+    assert "removed already" in operator.post(of("remove"), {"reason": "twice"}).text
+
+
+def test_address_of_the_environment_is_fixed(operator: Client) -> None:
+    operator.get(reverse("admin:alerts_channel_changelist"))
+    assert "set by the environment" in operator.get(of("change", "mail")).text
+    opened = operator.get(of("settings", "mail")).text
+    assert 'name="address"' not in opened and "secret-word" not in opened
+    fields = {"address": ADDRESS, "least_severity": "critical", "reason": "r", "version": version(opened)}
+    assert "critical" in operator.post(of("settings", "mail"), fields, follow=True).text
+    assert all_targets()["mail"].address.startswith("mailtos://")
+    assert "Remove it there" in operator.post(of("remove", "mail"), {"reason": "r"}).text
+
+
+def test_all_channels_muted_is_said_on_every_page(operator: Client) -> None:
+    operator.get(reverse("admin:alerts_channel_changelist"))
+    operator.post(of("mute", "mail"), {"hours": "1", "reason": "noise"})
+    assert "All channels are muted: nobody is told of alerts." in operator.get(reverse("admin:index")).text
+
+
+def test_configuring_needs_its_permission() -> None:
+    Channel.objects.create(name="mail")
+    client = Client()
+    client.force_login(people.allowed("view_channel", "test_channel"))
+    for address in (ADD, *(of(page, "mail") for page in ("settings", "mute", "remove"))):
+        assert client.get(address).status_code == 403 and client.post(address, FIELDS).status_code == 403
+    assert ADD not in client.get(reverse("admin:alerts_channel_changelist")).text
+
+
+def test_vendors_are_schemes_that_apprise_or_an_adapter_knows() -> None:
+    """None of them takes a host from the address."""
+    assert not stored_addresses.VENDORS & {
+        "json",
+        "jsons",
+        "xml",
+        "form",
+        "syslog",
+        "gotify",
+        "ntfy",
+        "matrix",
+        "goalert",
+    }
