@@ -1,4 +1,4 @@
-"""Decisions of operators about an alert: acknowledge, snooze or resolve it, with a reason.
+"""Decisions of operators about an alert: acknowledge or snooze it, or resolve it with a reason.
 
 The conditions of the UPDATE decide between concurrent decisions, so that a resolved alert is never opened again.
 """
@@ -44,20 +44,23 @@ def did(decision: Decision, until: datetime | None = None) -> str:
 
 
 def acknowledge(alert_id: int, who: str, reason: str) -> bool:
-    """Stop reminders until the alert resolves or an update breaks through. Return False if the alert is not open."""
-    reason = reasons.required(reason, DecisionRefused, KEPT)
-    return _handle(alert_id, who, reason, state=Alert.State.ACKNOWLEDGED, snoozed_until=None)
+    """Stop reminders until the alert resolves or an update breaks through. Return False if the alert is not open.
+
+    ``reason`` may be empty, as for a snooze: no job changes, and who answers at night should not have to type.
+    """
+    return _handle(
+        alert_id, who, reasons.optional(reason), state=Alert.State.ACKNOWLEDGED, snoozed_until=None
+    )
 
 
 def snooze(alert_id: int, until: datetime, who: str, reason: str) -> bool:
     """Stop reminders until the given time, at most 30 days ahead. Return False if the alert is not open."""
-    reason = reasons.required(reason, DecisionRefused, KEPT)
     if not Alert.objects.filter(pk=alert_id).exists():
         return False
     now: datetime = Alert.objects.filter(pk=alert_id).values_list(Now(), flat=True).get()
     if not now < until <= now + LONGEST_SNOOZE:
         raise DecisionRefused("Enter an end for the snooze that is in the future, within 30 days.")
-    return _handle(alert_id, who, reason, state=Alert.State.SNOOZED, snoozed_until=until)
+    return _handle(alert_id, who, reasons.optional(reason), state=Alert.State.SNOOZED, snoozed_until=until)
 
 
 def resolve(alert_id: int, who: str, reason: str) -> bool:

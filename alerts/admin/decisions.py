@@ -44,7 +44,18 @@ class DecisionForm(ReasonForm):
     reason = ReasonField(operator_decisions.KEPT, rows=2, autofocus=True)
 
 
-class SnoozeForm(DecisionForm):
+class AcknowledgeForm(ReasonForm):
+    """Who answers at night on a phone need not type: nothing but reminders changes."""
+
+    reason = ReasonField(
+        operator_decisions.KEPT,
+        rows=2,
+        required=False,
+        help_text="May stay empty. Kept with the alert, beside your name.",
+    )
+
+
+class SnoozeForm(AcknowledgeForm):
     OTHER = "other"
     length = forms.ChoiceField(
         label="Until",
@@ -110,7 +121,7 @@ def confirm(
     request: HttpRequest,
     decision: Decision,
     ids: Sequence[int],
-    form: DecisionForm | None = None,
+    form: ReasonForm | None = None,
 ) -> HttpResponse:
     """Show the alerts, and ask for a reason."""
     alerts = list(Alert.objects.filter(pk__in=ids).annotate(db_now=Now()))
@@ -126,8 +137,15 @@ def confirm(
     return admin.render(request, "admin/alerts/decide.html", context)
 
 
-def _form(decision: Decision, data: Any = None, *, version: Version) -> DecisionForm:
-    return (SnoozeForm if decision == Decision.SNOOZE else DecisionForm)(data, version=version)
+_FORMS: dict[Decision, type[ReasonForm]] = {
+    Decision.ACKNOWLEDGE: AcknowledgeForm,
+    Decision.SNOOZE: SnoozeForm,
+    Decision.RESOLVE: DecisionForm,
+}
+
+
+def _form(decision: Decision, data: Any = None, *, version: Version) -> ReasonForm:
+    return _FORMS[decision](data, version=version)
 
 
 def _version(alerts: Sequence[Alert]) -> Version:
@@ -166,7 +184,7 @@ def _decide(
     return redirect("admin:alerts_alert_changelist")
 
 
-def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: DecisionForm) -> bool:
+def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: ReasonForm) -> bool:
     who, reason = request.user.get_username(), form.cleaned_data["reason"]
     if isinstance(form, SnoozeForm):
         return operator_decisions.snooze(pk, form.end(), who, reason)
@@ -174,7 +192,7 @@ def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: Decision
     return act(pk, who, reason)
 
 
-def _did(decision: Decision, form: DecisionForm) -> str:
+def _did(decision: Decision, form: ReasonForm) -> str:
     return operator_decisions.did(decision, form.end() if isinstance(form, SnoozeForm) else None)
 
 

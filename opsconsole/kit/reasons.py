@@ -32,6 +32,11 @@ def required(
     return text
 
 
+def optional(reason: str | None) -> str:
+    """Return the reason as it is stored; '' where none was given."""
+    return _readable(reason or "")
+
+
 def _readable(reason: str) -> str:
     text = plain_text(reason).strip()
     return text if first_visible(text) else ""
@@ -45,10 +50,17 @@ class ReasonField(forms.CharField):
     """A reason of one line, or of several ``rows``."""
 
     def __init__(
-        self, kept: str = WITH_THE_CHANGE, *, rows: int = 1, autofocus: bool = False, help_text: str = ""
+        self,
+        kept: str = WITH_THE_CHANGE,
+        *,
+        rows: int = 1,
+        autofocus: bool = False,
+        help_text: str = "",
+        required: bool = True,
     ) -> None:
         focus = {"autofocus": True} if autofocus else {}
         super().__init__(
+            required=required,
             max_length=MOST_CHARACTERS,
             widget=forms.Textarea({"rows": rows, **focus})
             if rows > 1

@@ -119,8 +119,8 @@ def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
     assert "5 dead letters" in confirmation.text and Alert.objects.get().state == "firing"
 
     entries = {"id": alert.pk} | versions_on(confirmation)
-    empty = operator.post(decide("acknowledge"), entries | {"reason": "  "})
-    assert "Give a reason" in empty.text and Alert.objects.get().state == "firing"
+    no_reason = operator.post(decide("resolve"), entries | {"reason": "  "})
+    assert "Give a reason" in no_reason.text and Alert.objects.get().state == "firing"
 
     result = operator.post(decide("acknowledge"), entries | {"reason": REASON}, follow=True)
     assert result.redirect_chain[-1][0] == page_of(alert)
@@ -133,6 +133,17 @@ def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
         REASON,
     )
     assert audit.told(LogEntry.objects.get()) == audit.Told("Acknowledged.", REASON)
+
+
+def test_alert_is_acknowledged_without_typing(operator: Client) -> None:
+    alert = fire_alert()
+    confirmation = operator.get(decide("acknowledge"), {"id": alert.pk})
+    assert "May stay empty" in confirmation.text and "autofocus" not in confirmation.text
+    result = operator.post(
+        decide("acknowledge"), {"id": alert.pk, "reason": ""} | versions_on(confirmation), follow=True
+    )
+    assert "1 alert acknowledged." in result.text
+    assert audit.told(LogEntry.objects.get()) == audit.Told("Acknowledged.")
 
 
 @pytest.mark.parametrize(
