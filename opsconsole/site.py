@@ -101,7 +101,8 @@ class ConsoleSite(AdminSite):
         if may_see(request.user, "jobs_recoverycontrol") or may_see(request.user, "opsconsole_pause"):
             context["banners"] = _decisions(request)
         if may_see(request.user, "alerts_channel"):
-            context["alert_banner"] = alert_banner.read()
+            told = alert_banner.read()
+            context["alert_banner"] = told if told and told.everywhere else None
         return context
 
     def has_permission(self, request: HttpRequest) -> bool:
@@ -182,7 +183,7 @@ def _state_of_things(request: HttpRequest) -> dict[str, Any]:
     found = [*overview.findings(seen, overview.surroundings_now(seen)), *overview.of_switches()]
     return {
         "seen": seen,
-        "findings": [finding for finding in found if finding.is_for(request.user)],
+        "findings": [each for each in (finding.for_user(request.user) for finding in found) if each],
         "sees_figures": any(may_see(request.user, page) for page in overview.PAGES),
     }
 

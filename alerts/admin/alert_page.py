@@ -65,7 +65,7 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -
         "links": [(label, to) for label, to in alert.links if is_safe(to)],
         "runbook": runbooks.find(alert.rule),
         "timeline": _timeline(alert, notifications, user),
-        "buttons": [_button(alert, decision) for decision in permitted] if alert.open else [],
+        "buttons": [_button(alert, decision) for decision in permitted if _is_open_to(alert, decision)],
     }
 
 
@@ -78,6 +78,11 @@ def _resolves_at(alert: Alert) -> datetime | None:
 def is_safe(address: str) -> bool:
     """Tell whether an address is a web page or a console page, rather than a script."""
     return address.startswith(("https://", "http://", "/")) and not address.startswith("//")
+
+
+def _is_open_to(alert: Alert, decision: Decision) -> bool:
+    """Tell whether the decision would change the alert."""
+    return alert.open and not (decision == Decision.ACKNOWLEDGE and alert.state == Alert.State.ACKNOWLEDGED)
 
 
 def _button(alert: Alert, decision: Decision) -> tuple[str, str, str]:

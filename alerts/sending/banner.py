@@ -1,4 +1,4 @@
-"""The banner on every page when alerts do not reach anybody: a channel is broken, or no sender runs."""
+"""The banner when alerts do not reach somebody: no channel is set, a channel is broken, or no sender runs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,20 @@ memory = LocMemCache("alerts-banner", {})
 
 @dataclass(frozen=True)
 class Banner:
+    """``nobody``: no alert reaches anybody. ``everywhere``: every page shows it, not only the overview."""
+
     sentence: str
     advice: str
+    nobody: bool = False
+    everywhere: bool = True
+
+
+NO_CHANNEL = Banner(
+    "Nobody is told about alerts: no channel is set.",
+    "Set SLACK_WEBHOOK_URL or OPSCONSOLE_ALERT_CHANNELS, then send a test message.",
+    nobody=True,
+    everywhere=False,
+)
 
 
 def read() -> Banner | None:
@@ -54,10 +66,11 @@ def _judge_monitors() -> None:
 
 def _read() -> Banner | None:
     targets = all_targets()
+    if not targets:
+        return NO_CHANNEL
     channels = Channel.objects.filter(pk__in=targets).order_by("pk")
-    for channel in channels:
-        if channel.is_broken(targets[channel.pk].digest):
-            return _broken_banner(channel)
+    if broken := [channel for channel in channels if channel.is_broken(targets[channel.pk].digest)]:
+        return _broken_banner(broken[0], nobody=len(broken) == len(targets))
     if failing := channels.filter(failing_since__lt=Now() - FALLBACK_AFTER).first():
         return _failing_banner(failing)
     if targets and all(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now())):
@@ -68,16 +81,18 @@ def _read() -> Banner | None:
     return None
 
 
-def _broken_banner(channel: Channel) -> Banner:
+def _broken_banner(channel: Channel, *, nobody: bool) -> Banner:
     why = channel.broken_why or "its address rejected a message permanently"
+    sentence = f"Alerts no longer reach {channel.pk}: {why.rstrip('.')}."
     return Banner(
-        f"Alerts no longer reach {channel.pk}: {why}.",
+        f"Nobody is told about alerts. {sentence}" if nobody else sentence,
         "Set a new address, or fix the channel and send a test message.",
+        nobody,
     )
 
 
 def _failing_banner(channel: Channel) -> Banner:
     return Banner(
-        f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer}.",
+        f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer.rstrip('.')}.",
         "The sender retries every few minutes.",
     )

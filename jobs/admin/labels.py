@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from django.urls import reverse
 from django.utils.html import format_html
@@ -37,10 +38,32 @@ EVENT_TONES: dict[str, str] = {
 MESSAGE_TONES: dict[str, str] = {Outbox.State.WAITING: "waiting", Outbox.State.REFUSED: "bad"}
 
 
+# What people read; programs read "pending" for both.
+WAITING, SCHEDULED = "Waiting", "Scheduled"
+
+
 def status(value: str) -> SafeString:
     """Return a badge for the status; an unknown status is shown unchanged."""
-    text = Status(value).label.capitalize() if value in Status.values else value
-    return badge(text, STATUS_TONES.get(value, "quiet"))
+    return badge(status_word(value), STATUS_TONES.get(value, "quiet"))
+
+
+def status_word(value: str) -> str:
+    if value == Status.PENDING:
+        return WAITING
+    return Status(value).label.capitalize() if value in Status.values else value
+
+
+class Schedulable(Protocol):
+    """A job, as far as its badge needs it."""
+
+    @property
+    def status(self) -> str: ...
+    def is_scheduled(self, now: datetime) -> bool: ...
+
+
+def job_status(job: Schedulable, now: datetime) -> SafeString:
+    """Return a badge for a job's status, which tells a job that may not start yet from one that waits for a worker."""
+    return badge(SCHEDULED, "quiet") if job.is_scheduled(now) else status(job.status)
 
 
 def message_trouble(trouble: MessageTrouble) -> SafeString:

@@ -20,7 +20,7 @@ Whole = Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)]
 def _text(value: object) -> object:
     if not isinstance(value, str):
         # Pydantic turns a ValueError into a sentence of the answer.
-        raise ValueError("must be a time as text, such as 2030-01-31T12:00:00Z")  # noqa: TRY004
+        raise ValueError("must be a time as text, such as 2026-01-31T12:00:00Z")  # noqa: TRY004
     return value
 
 

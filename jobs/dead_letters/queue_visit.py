@@ -158,11 +158,18 @@ def next_step(dlq: DeadLetterQueue) -> str:
     )
 
 
+def _of_a_full_scan(dlq: DeadLetterQueue, seen: int) -> str:
+    """Say what a scan that saw every message means for the depth of now, which may be another number."""
+    if dlq.depth in {seen, None}:
+        return f"all {seen:,} seen" if seen else "empty"
+    return f"the last scan saw all {seen:,}" if seen else "the last scan found none"
+
+
 def coverage(dlq: DeadLetterQueue) -> str:
     """Return how much of the queue the last scan saw, such as "1,200 of about 5,000 seen"."""
     if dlq.seen is None or dlq.about is None:
         return "not scanned yet"
     if dlq.full:
-        return f"all {dlq.seen:,} seen" if dlq.seen else "empty"
+        return _of_a_full_scan(dlq, dlq.seen)
     seen = f"{dlq.seen:,} of about {dlq.about:,} seen"
     return f"{seen}; {BEHIND}" if sqs.is_fifo(dlq.url) and unseen(dlq) else seen

@@ -106,7 +106,7 @@ def _time(name: str, value: object) -> datetime:
     except ValueError:
         time = None
     if time is None or not is_aware(time):
-        raise InvalidJob(f"{name} must be a time with a time zone, such as 2030-01-31T12:00:00Z.")
+        raise InvalidJob(f"{name} must be a time with a time zone, such as 2026-01-31T12:00:00Z.")
     return time
 
 

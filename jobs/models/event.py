@@ -12,6 +12,9 @@ from django.db.models.functions import Coalesce, Greatest, Now
 
 from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText
 
+# In the details of a person's operation: the run was stale when it was taken from its worker.
+LOST_WORKER = "lost_worker"
+
 
 def recent_recoveries(*, exact: bool = False) -> Case:
     """Return, as an expression on ``jobs``, how many recoveries count towards quarantine: those within the window.

@@ -76,6 +76,21 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Return waiting jobs that a worker could have claimed for at least this long."""
         return self.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now() - for_))
 
+    def scheduled(self) -> Self:
+        """Return waiting jobs that may not start yet; see ``Job.is_scheduled``."""
+        return self.waiting().filter(not_before__gt=Now())
+
+    def failed_within_a_day(self) -> Self:
+        """Return the jobs that failed in the last 24 hours, as far as they were created within a week.
+
+        The second limit keeps the scan of the index of failed jobs short, however many there are.
+        """
+        return self.filter(
+            status=Status.FAILED,
+            updated_at__gte=Now() - timedelta(days=1),
+            created_at__gte=Now() - timedelta(days=7),
+        )
+
     def with_evidence(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
         """Annotate each run with the evidence of its life; all times are by the database's clock.
 
@@ -311,6 +326,10 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    def is_scheduled(self, now: datetime) -> bool:
+        """Tell whether it waits for its time rather than for a worker."""
+        return self.status == Status.PENDING and self.not_before is not None and self.not_before > now
 
     @property
     def customer(self) -> str:

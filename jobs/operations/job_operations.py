@@ -14,6 +14,7 @@ from jobs.letter_ledger.settlement import follow_requeues
 from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.models.columns import JOBS
+from jobs.models.event import LOST_WORKER
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step, log_refusals
 from jobs.operations.verdicts import step_for
@@ -157,7 +158,7 @@ def _changed(now: tuple[str, int] | None) -> str:
     return f"It changed in the meantime: now {now[0]}, run {now[1]}."
 
 
-def _requeue(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+def _requeue(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:
     if not JOBS.words(Status.QUARANTINED):
         # A quarantined job is one of the failed ones: without a new beginning it would end there again.
         return _release(jobs, decision)
@@ -165,7 +166,7 @@ def _requeue(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
     return _send_again(jobs, JobEvent.Kind.REQUEUED, decision)
 
 
-def _release(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+def _release(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:
     restart(_locked(jobs), recovery_count=0, attempts=0)
     return _send_again(jobs, JobEvent.Kind.RELEASED, decision)
 
@@ -174,7 +175,7 @@ def _locked(jobs: Sequence[Job]) -> JobQuerySet:
     return Job.objects.filter(pk__in=[job.pk for job in jobs])
 
 
-def _send_again(jobs: Sequence[Job], kind: JobEvent.Kind, decision: _Decision) -> dict[UUID, str]:
+def _send_again(jobs: Sequence[JobWithEvidence], kind: JobEvent.Kind, decision: _Decision) -> dict[UUID, str]:
     Outbox.objects.bulk_create(
         Outbox(
             job_id=job.pk,
@@ -192,8 +193,7 @@ def _send_again(jobs: Sequence[Job], kind: JobEvent.Kind, decision: _Decision) -
             run_epoch=job.run_epoch + 1,
             actor=decision.actor,
             reason=decision.reason,
-            details={"from_status": job.status, "from_epoch": job.run_epoch, "worker": job.worker_id}
-            | decision.details,
+            details=_taken_from(job) | {"from_epoch": job.run_epoch} | decision.details,
         )
         for job in jobs
     )
@@ -202,7 +202,7 @@ def _send_again(jobs: Sequence[Job], kind: JobEvent.Kind, decision: _Decision) -
     return {job_id: f"Waits for run {epoch}." for job_id, epoch in epochs.items()}
 
 
-def _cancel(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
+def _cancel(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:
     _locked(jobs).update(status=Status.CANCELLED, completed_at=None, updated_at=Now())
     timeline.record_all(
         timeline.event(
@@ -211,14 +211,20 @@ def _cancel(jobs: Sequence[Job], decision: _Decision) -> dict[UUID, str]:
             run_epoch=job.run_epoch,
             actor=decision.actor,
             reason=decision.reason,
-            details={"from_status": job.status, "worker": job.worker_id} | decision.details,
+            details=_taken_from(job) | decision.details,
         )
         for job in jobs
     )
     return {job.pk: "Cancelled." for job in jobs}
 
 
-_WRITES: dict[JobAction, Callable[[Sequence[Job], _Decision], dict[UUID, str]]] = {
+def _taken_from(job: JobWithEvidence) -> dict[str, Any]:
+    """Return from which state and worker a job was taken, and that the run had lost its worker if it was stale."""
+    details = {"from_status": job.status, "worker": job.worker_id}
+    return details | ({LOST_WORKER: True} if diagnose(job).stale else {})
+
+
+_WRITES: dict[JobAction, Callable[[Sequence[JobWithEvidence], _Decision], dict[UUID, str]]] = {
     JobAction.REQUEUE: _requeue,
     JobAction.RELEASE: _release,
     JobAction.CANCEL: _cancel,

@@ -21,13 +21,13 @@ from django.urls import reverse
 from alerts import notify
 from alerts.notify import UNTITLED, Trouble
 from jobs.messaging import queue_depths
-from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models import Job, Outbox, QueueState, RecoveryControl, Status, WorkerHeartbeat
 from jobs.models.job import UNKNOWN_CUSTOMER
 from jobs.models.worker import stale_after, workers_are_seen
 from jobs.recovery import outlook, outlook_wording, surroundings
 from jobs.runs import observations, visibility, worker_kinds
-from jobs.runs.timeline import SWEEP
 from jobs.runs.visibility import ShortTimeout
+from jobs.watch import lost_workers
 from jobs.watch import refused_claims as jobs_refused
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
@@ -37,7 +37,6 @@ from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
-DAY = timedelta(days=1)
 CLOCKS_NAMED = 10
 # Shorter waits are those of workers that are being restarted.
 UNCLAIMED_AFTER = timedelta(minutes=2)
@@ -76,10 +75,8 @@ def _measure(rule: str, read: Callable[[], Reading]) -> str:
 
 
 def stale_jobs_day() -> Reading:
-    taken = taken_in_a_day()
-    kinds = JobEvent.Kind
     now = counting.count(Job.objects.stale())
-    return told_stale(taken[kinds.RECOVERED], taken[kinds.QUARANTINED], now, _prospect() if now else "")
+    return told_stale(taken_in_a_day(), now, _prospect() if now else "")
 
 
 def _prospect() -> str:
@@ -89,26 +86,26 @@ def _prospect() -> str:
 
 
 def taken_in_a_day() -> Counter[str]:
-    """Count the runs that sweeps took from their workers in the last 24 hours, by kind of event.
+    """Count the runs that sweeps or people took from workers that had died in the last 24 hours, by kind of event.
 
     There is one event per run: a recovery raises the epoch, and quarantine ends it. A run that is stale now has none yet.
     """
-    kinds = (JobEvent.Kind.RECOVERED, JobEvent.Kind.QUARANTINED)
-    events = JobEvent.objects.filter(at__gte=Now() - DAY, kind__in=kinds, actor=SWEEP.name)
-    return Counter(dict(events.order_by().values_list("kind").annotate(Count("pk"))))
+    return Counter(dict(lost_workers.events().values_list("kind").annotate(Count("pk"))))
 
 
-def told_stale(recovered: int, quarantined: int, now: int, prospect: str) -> Reading:
-    total = recovered + quarantined + now
+def told_stale(taken: Counter[str], now: int, prospect: str) -> Reading:
+    total = taken.total() + now
+    by_hand = sum(taken[kind] for kind in lost_workers.BY_HAND)
     return Reading(
         total,
         Trouble(
             title=f"{many(total, 'job lost its worker', 'jobs lost their worker')} within 24 hours",
             summary="Workers should not die so often: see why they did.",
-            link=_list_of("job", "?stale=any"),
+            link=_list_of("job", "?lost=day"),
             facts=(
-                ("Started again", figure(recovered)),
-                ("Quarantined", figure(quarantined)),
+                ("Started again", figure(taken[lost_workers.Kind.RECOVERED])),
+                ("Quarantined", figure(taken[lost_workers.Kind.QUARANTINED])),
+                *((("Requeued or cancelled by hand", figure(by_hand)),) if by_hand else ()),
                 ("Stale now", figure(now)),
                 *((("Recovery", prospect),) if prospect else ()),
             ),
@@ -156,7 +153,7 @@ def told_stuck(count: int, error: str) -> Reading:
             summary=(
                 "SQS does not take them." if error else "Nobody sends them: see that the dispatcher runs."
             ),
-            link=_list_of("outbox", "?state=waiting"),
+            link=_list_of("outbox", "?state=overdue"),
             facts=(("SQS says", error),) if error else (),
         ),
     )

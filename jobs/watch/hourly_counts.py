@@ -31,6 +31,11 @@ def count() -> int:
     return len(counted)
 
 
+def unfinished() -> dict[tuple[str, datetime], float]:
+    """Return the counts of this hour and the previous one, by name and hour, as they are now."""
+    return {(name, hour): number for name, hour, number in _counted()}
+
+
 def _counted() -> Iterator[tuple[str, datetime, float]]:
     events = JobEvent.objects.filter(at__gte=TruncHour(Now() - LOOKED_BACK), kind__in=list(FIGURES))
     rows = events.order_by().annotate(hour=TruncHour("at")).values_list("kind", "hour").annotate(Count("pk"))

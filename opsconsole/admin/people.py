@@ -66,7 +66,18 @@ class PersonForm(UserChangeForm[User]):
 
 
 class NewPersonForm(AdminUserCreationForm[User]):
+    """Creates a person who may log in. Without staff status, nobody can, whatever their roles are."""
+
+    is_staff = forms.BooleanField(
+        label="May log in to the console",
+        required=False,
+        initial=True,
+        help_text="Roles and permissions are given on the next page.",
+    )
     reason = ReasonField()
+
+    class Meta(AdminUserCreationForm.Meta):
+        fields = ("username", "is_staff")
 
 
 @admin.register(Group)
@@ -111,7 +122,11 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
     form = PersonForm
     add_form = NewPersonForm
     fieldsets = (*(UserAdmin.fieldsets or ()), ("Reason", {"fields": ("reason",)}))
-    add_fieldsets = (*UserAdmin.add_fieldsets, ("Reason", {"fields": ("reason",)}))
+    add_fieldsets = (
+        *UserAdmin.add_fieldsets,
+        ("Access", {"fields": ("is_staff",)}),
+        ("Reason", {"fields": ("reason",)}),
+    )
     # The password has a form of its own, and every login changes the time of the last one.
     unversioned = frozenset({"password", "last_login"})
 
@@ -127,6 +142,12 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         """Let administrators assign the roles that they may give; only superusers assign single permissions or superuser status."""
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
+        super().save_related(request, form, formsets, change)
+        person = form.instance
+        if not person.is_staff and (person.is_superuser or person.groups.exists()):
+            messages.warning(request, f"The user {person} has a role but cannot log in: tick “Staff status”.")
 
     @transaction.atomic
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's signature

@@ -230,7 +230,7 @@ def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
     return _plain_example(resolved)
 
 
-_BY_FORMAT = {"uuid": "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901", "date-time": "2030-01-31T12:00:00Z"}
+_BY_FORMAT = {"uuid": "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901", "date-time": "2026-01-31T12:00:00Z"}
 _BY_TYPE = {"integer": 1, "boolean": True, "number": 1.5, "string": "text"}
 
 

@@ -1,4 +1,4 @@
-"""The slower half of the overview, cached for a minute: charts of the last day, recent events, and monitors."""
+"""The slower half of the overview, cached for longer than the figures: charts of the last day, recent events, and monitors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from django.urls import reverse
 from alerts import rules
 from alerts.models import Alert, Monitor
 from jobs.models import Sweep
+from jobs.watch import hourly_counts
 from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.page_permissions import Person, may_see
-from opsconsole.overview.current_figures import memory
+from opsconsole.overview.current_figures import SLOW_KEPT_SECONDS, memory
 from ratelimits.records import usage_report
 
-KEPT_SECONDS = 60
 SHOWN = 8
 # Most sweeps find nothing: only this many of the newest are searched for those that did.
 SWEEPS_READ = 200
@@ -84,17 +84,23 @@ class Lately:
 
 
 def lately() -> Lately:
-    """Return the charts and events, at most ``KEPT_SECONDS`` old."""
+    """Return the charts and events, at most ``SLOW_KEPT_SECONDS`` old."""
     kept: Lately | None = memory.get("lately")
     if kept is None:
         kept = Lately(_charts(), _happened(), _watches())
-        memory.set("lately", kept, KEPT_SECONDS)
+        memory.set("lately", kept, SLOW_KEPT_SECONDS)
     return kept
 
 
 def _charts() -> list[QuotedChart]:
     names = [*(f"jobs {outcome}" for outcome, _ in OUTCOMES), RECOVERED, DEPTH]
-    hours, values = figures.last_day(names)
+    hours, stored = figures.last_day(names)
+    # The stored counts are up to a minute old, and the figures beside the charts are not.
+    running = hourly_counts.unfinished()
+    values = {
+        name: [running.get((name, hour), value) for hour, value in zip(hours, of_name, strict=True)]
+        for name, of_name in stored.items()
+    }
     labels = [f"{hour:%H:%M}" for hour in hours]
     lines = rules.all_by_name()
 

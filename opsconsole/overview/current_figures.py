@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.db.models import Case, IntegerField, Value, When
-from django.db.models.functions import Now
 
 from alerts.models import Alert
+from alerts.models.alert import Severity
+from alerts.sending import banner
+from alerts.sending.banner import Banner
 from alerts.watch import monitor_alerts
-from jobs.models import Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
+from jobs.models import DeadLetter, Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
 from jobs.recovery import lost_messages, passed_over, refused_runs, surroundings, waiting
 from jobs.recovery.passed_over import LockedRuns
 from jobs.recovery.refused_runs import RefusedRuns
@@ -31,7 +34,8 @@ KEPT_SECONDS = 5
 # The proof of lost messages reads more than the other figures and changes slowly.
 LOST_KEPT_SECONDS = 60
 SLOW_KEPT_SECONDS = 20
-FAILED_WITHIN = timedelta(hours=24)
+# More are counted, not named.
+ALERTS_NAMED = 10
 
 # In this process, because the pages must also open when the shared cache is away.
 memory = LocMemCache("overview", {})
@@ -43,6 +47,17 @@ _WORST_FIRST = Case(
     default=Value(2),
     output_field=IntegerField(),
 )
+
+
+@dataclass(frozen=True)
+class FiringAlert:
+    """An alert that nobody has acknowledged. ``scope``: what its rule measures, such as a queue."""
+
+    key: int
+    title: str
+    severity: str = Severity.WARNING
+    rule: str = ""
+    scope: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +74,11 @@ class Overview:
 
     ``mass`` and ``overfull`` are those of ``jobs.recovery.surroundings``.
 
-    None means unknown, which is not zero (I8). ``taken_day`` and ``recovered`` count 24 hours,
+    ``untold``: why alerts don't reach somebody. ``waiting``: jobs that wait for a worker; ``scheduled``: for their time.
+
+    None means unknown, which is not zero (I8). ``stale_day`` and ``recovered`` count jobs of 24 hours,
     ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
+    ``dead_letters`` is what SQS counts, ``letters`` what the console has stored of it.
     """
 
     read_at: datetime
@@ -88,18 +106,22 @@ class Overview:
     lost: int = 0
     in_vain: int = 0
     firing: int = 0
-    worst_alert: str = ""
+    firing_alerts: tuple[FiringAlert, ...] = ()
+    untold: Banner | None = None
+    scheduled: int = 0
     stale_before_cutoff: int = 0
     stale_unknown_queue: int = 0
     mass: int = 0
     overfull: bool = False
     limiter_troubles: tuple[str, ...] = ()
     limiter_mode: str = "enforce"
-    taken_day: int | None = None
+    stale_day: int | None = None
     stale_line: float | None = None
     recovered: int | None = None
     oldest_wait: timedelta | None = None
     dead_letters: int | None = None
+    dead_letters_by_queue: Mapping[str, int] = field(default_factory=dict)
+    letters: int = 0
     soonest_expiry: datetime | None = None
     alerts_open: int = 0
     limited_hour: int | None = None
@@ -112,9 +134,15 @@ class Overview:
         return self.stale + self.stale_before_cutoff + self.stale_unknown_queue
 
     @property
-    def stale_day(self) -> int | None:
-        """Return the same as the rule of that name: runs taken from their workers within 24 hours, and runs stale now."""
-        return None if self.taken_day is None else self.taken_day + self.stale_in_all
+    def letters_read(self) -> int | None:
+        """Return the dead letters that the console has read, or None when what SQS holds is unknown."""
+        return None if self.dead_letters is None else self.letters
+
+    @property
+    def letters_note(self) -> str:
+        """Return the target, or how many SQS counts when that is another number."""
+        same = self.dead_letters is None or self.dead_letters == self.letters
+        return "target 0" if same else f"SQS counts {self.dead_letters:,}"
 
     @property
     def expires_in(self) -> timedelta | None:
@@ -143,14 +171,9 @@ def surroundings_now(seen: Overview) -> Surroundings:
 
 def _read() -> Overview:
     around = surroundings.read()
-    failed = Job.objects.filter(
-        status=Status.FAILED,
-        updated_at__gte=Now() - FAILED_WITHIN,
-        # Keeps the scan of the index of failed jobs short, however many there are.
-        created_at__gte=Now() - 7 * FAILED_WITHIN,
-    )
     workers = WorkerHeartbeat.objects.counted()
     last_sweep = Sweep.objects.last_finished()
+    depths = last_day.dead_letters(around.read_at)
     return Overview(
         read_at=around.read_at,
         mass=around.mass,
@@ -159,9 +182,10 @@ def _read() -> Overview:
         hung=count(Job.objects.hung()),
         clocks_off=count(worker_kinds.wrong_clocks()),
         running=count(Job.objects.running()),
-        waiting=count(Job.objects.waiting()),
+        waiting=count(Job.objects.startable()),
+        scheduled=count(Job.objects.scheduled()),
         quarantined=count(Job.objects.filter(status=Status.QUARANTINED)),
-        failed=count(failed),
+        failed=count(Job.objects.failed_within_a_day()),
         unsent=count(Outbox.objects.due()),
         overdue=count(Outbox.objects.stuck()),
         workers_alive=workers["alive"],
@@ -172,11 +196,8 @@ def _read() -> Overview:
         refused_runs=refused_runs.of(last_sweep),
         sweep_is_late=monitor_alerts.is_late(monitor_alerts.SWEEP),
         firing=count(Alert.objects.firing()),
-        worst_alert=Alert.objects.firing()
-        .order_by(_WORST_FIRST, "-since")
-        .values_list("title", flat=True)
-        .first()
-        or "",
+        firing_alerts=_firing(),
+        untold=banner.read(),
         unread_queues=tuple(QueueState.objects.unreadable().order_by("name").values_list("name", flat=True)),
         # While any worker is alive the count is zero, and needs no query.
         without_workers=0 if workers["alive"] else gauges.jobs_without_workers(),
@@ -188,9 +209,23 @@ def _read() -> Overview:
         refused_tasks=count(recently_refused()),
         refused_schedules=count(schedules.refused()),
         oldest_wait=last_day.oldest_wait(around.read_at),
-        dead_letters=last_day.dead_letters(around.read_at),
+        dead_letters=depths.total,
+        dead_letters_by_queue=depths.by_queue,
+        letters=count(DeadLetter.objects.present()),
         soonest_expiry=last_day.soonest_expiry(),
         **_slow(),
+    )
+
+
+def _firing() -> tuple[FiringAlert, ...]:
+    rows = (
+        Alert.objects.firing()
+        .order_by(_WORST_FIRST, "-since")
+        .only("title", "severity", "rule", "fingerprint")
+    )
+    return tuple(
+        FiringAlert(row.pk, row.title, row.severity, row.rule, row.fingerprint.partition(":")[2])
+        for row in rows[:ALERTS_NAMED]
     )
 
 
@@ -226,4 +261,6 @@ def _slow() -> dict[str, Any]:
     if slow is None:
         slow = last_day.slow_figures()
         memory.set("slow", slow, SLOW_KEPT_SECONDS)
+        # The charts are read again with them, so that both tell of the same events.
+        memory.delete("lately")
     return slow

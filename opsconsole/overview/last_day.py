@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -10,9 +11,10 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 
 from alerts import rules
-from jobs.models import DeadLetter, DeadLetterQueue, Job, JobEvent
-from jobs.watch import gauges, refused_claims
+from jobs.models import DeadLetter, DeadLetterQueue, Job
+from jobs.watch import lost_workers, refused_claims
 from opsconsole.kit import intervals
+from opsconsole.kit.counting import count
 from opsconsole.kit.lateness import late_after
 from ratelimits.records.gauges import limited_in_last_hour
 
@@ -22,10 +24,9 @@ Read = TypeVar("Read")
 def slow_figures() -> dict[str, Any]:
     """Return the figures that read a day or an hour of rows, with the thresholds of their alerts."""
     lines = rules.all_by_name()
-    taken = _known(gauges.taken_in_a_day)
     return {
-        "taken_day": None if taken is None else taken.total(),
-        "recovered": None if taken is None else taken[JobEvent.Kind.RECOVERED],
+        "stale_day": _known(lambda: count(lost_workers.within_a_day())),
+        "recovered": _known(lambda: count(lost_workers.recovered_within_a_day())),
         "refused_claims": _known(refused_claims.present),
         "limited_hour": _known(lambda: sum(limited_in_last_hour().values())),
         "stale_line": lines["stale_jobs_day"].threshold,
@@ -51,14 +52,23 @@ def oldest_wait(now: datetime) -> timedelta | None:
     return max(now - min(since), timedelta(0)) if since else None
 
 
-def dead_letters(now: datetime) -> int | None:
-    """Return the number in all configured queues; unknown when one of them was not read recently."""
+@dataclass(frozen=True)
+class DeadLetterDepths:
+    """The number of dead letters per queue that was read recently, and of all; ``total`` None: one is unknown."""
+
+    total: int | None
+    by_queue: Mapping[str, int]
+
+
+def dead_letters(now: datetime) -> DeadLetterDepths:
+    """Return the numbers in all configured queues."""
     urls = {queue.dlq_url for queue in settings.QUEUES.values() if queue.dlq_url}
-    queues = list(DeadLetterQueue.objects.filter(url__in=urls))
+    queues = DeadLetterQueue.objects.filter(url__in=urls)
     patience = late_after(intervals.of_dead_letter_checks().every)
-    depths = [dlq.depth for dlq in queues if _is_fresh(dlq, now - patience)]
-    known = [depth for depth in depths if depth is not None]
-    return sum(known) if urls and len(known) == len(urls) else None
+    known = {
+        str(dlq): dlq.depth for dlq in queues if _is_fresh(dlq, now - patience) and dlq.depth is not None
+    }
+    return DeadLetterDepths(sum(known.values()) if urls and len(known) == len(urls) else None, known)
 
 
 def _is_fresh(dlq: DeadLetterQueue, since: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from opsconsole.kit.page_permissions import Person
 from opsconsole.site import NAMES
 
 register = template.Library()
+_CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @register.filter
@@ -147,6 +149,12 @@ def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterato
 def fact(value: str | datetime | None, now: datetime) -> str | None:
     """Show a time as an age by the clock of ``now``; show words unchanged."""
     return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
+
+
+@register.filter
+def route(text: str) -> str:
+    """Return a route as the API's documentation writes it: "/queue/{customer_id}", without how Django reads the part."""
+    return _CONVERTED.sub(r"{\1}", text)
 
 
 @register.filter

@@ -52,7 +52,7 @@ def test_view_and_acknowledge_alert(visitor: Visitor, slack: FakeSlack, width: i
     assert (review["text"]["text"], dlq["text"]["text"]) == ("Review", "View DLQ")
 
     page = visitor.log_in("olga", width=width)
-    expect(page.locator(".verdict")).to_contain_text("1 alert fires: 5 dead letters in default.")
+    expect(page.locator(".verdict")).to_contain_text("5 dead letters in default.")
     page.goto(visitor.address + alert_page["url"].removeprefix("https://ops.example.com"))
     expect(page.locator(".why")).to_contain_text("TimeoutError at maps (3)")
     expect(page.locator(".runbook")).to_contain_text("Replay one dead letter and see its job complete")

@@ -65,7 +65,7 @@ def test_from_the_alert_to_the_requeue_in_under_ten_clicks(visitor: Visitor) -> 
     clicks.on("Requeue 1 job", "button")
     expect(page.get_by_role("heading", level=1)).to_have_text("1 job requeued")
     clicks.on(str(STALE_JOB)[:8])
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Pending")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Waiting")
 
     assert clicks.count <= MOST_CLICKS
     assert JobEvent.objects.filter(job_id=STALE_JOB, kind="requeued", reason=REASON).count() == 1

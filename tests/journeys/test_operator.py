@@ -52,7 +52,7 @@ def test_find_and_requeue_job_and_see_timeline(visitor: Visitor, width: int) -> 
     last = page.locator(".timeline > li", has_text="operator:olga")
     expect(last).to_contain_text("Requeued")
     expect(last).to_contain_text(REASON)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Pending")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Waiting")
     assert Job.objects.get(pk=STALE_JOB).run_epoch == 3
 
 
@@ -127,7 +127,7 @@ def test_requeue_by_keyboard_only(visitor: Visitor) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Pending")).to_be_focused()
+    expect(page.get_by_role("link", name="Waiting or scheduled")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("details.filter[open]")).to_have_count(0)
     expect(page.locator("summary", has_text="Status")).to_be_focused()

@@ -7,12 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from alerts.models import Monitor
+from alerts.sending import banner
+from alerts.sending.banner import Banner
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
@@ -23,6 +26,7 @@ from opsconsole import overview
 from opsconsole.kit import counting, figures, pauses
 from opsconsole.kit.env import QueueConfig
 from opsconsole.overview import Overview
+from opsconsole.overview.current_figures import FiringAlert
 from tests import people
 from tests.factories import SECOND, beat, dead_letter_queue, job, letter, run
 
@@ -325,3 +329,74 @@ def test_cached_page_takes_few_queries(client: Any) -> None:
         assert client.get(reverse("admin:index")).status_code == 200
 
     assert len(asked) < 12, [query["sql"] for query in asked]
+
+
+CRITICAL = FiringAlert(7, "The database was restored or failed over", "critical", "database_restored")
+NOBODY = Banner("Nobody is told about alerts: no channel is set.", "Set one.", nobody=True)
+
+
+def test_critical_alert_comes_first_then_that_nobody_can_be_told() -> None:
+    warning = FiringAlert(8, "2 jobs in quarantine", "warning", "quarantined_jobs")
+    late = FiringAlert(9, "Many requests refused", "warning", "limited_requests_hour")
+    seen = replace(
+        WELL, stale=2, quarantined=3, firing=3, firing_alerts=(CRITICAL, warning, late), untold=NOBODY
+    )
+    assert sentences(seen) == [
+        "The database was restored or failed over.",
+        "Nobody is told about alerts: no channel is set.",
+        "2 runs lost their worker.",
+        # Its alert was told of two; the figure of now is said, once.
+        "3 jobs in quarantine.",
+        "Many requests refused.",
+    ]
+
+
+def test_critical_alert_about_a_figure_moves_its_finding_to_the_front() -> None:
+    alert = FiringAlert(7, "40 messages should have been sent by now", "critical", "outbox_stuck")
+    seen = replace(WELL, overdue=41, sweep_is_late=True, firing=1, firing_alerts=(alert,), untold=NOBODY)
+    assert sentences(seen)[:2] == ["41 messages should have been sent by now.", NOBODY.sentence]
+    assert overview.findings(seen, ARMED)[0].tone == "bad"
+
+
+def test_everything_that_fires_is_named_or_counted() -> None:
+    alerts = tuple(FiringAlert(key, f"Problem {key}") for key in range(10))
+    assert sentences(replace(WELL, firing=12, firing_alerts=alerts)) == [
+        *(f"Problem {key}." for key in range(10)),
+        "2 more alerts fire.",
+    ]
+
+
+def test_headline_about_dead_letters_says_the_present_figure() -> None:
+    alert = FiringAlert(7, "3 dead letters (default)", "critical", "dlq_not_empty", "default")
+    seen = replace(WELL, firing=1, firing_alerts=(alert,), dead_letters_by_queue={"default": 4})
+    assert sentences(seen) == ["4 dead letters (default)."]
+    # Unknown now: what was told is all that is known.
+    assert sentences(replace(seen, dead_letters_by_queue={})) == ["3 dead letters (default)."]
+
+
+@pytest.mark.django_db
+def test_person_who_may_not_see_a_figure_still_sees_its_alert() -> None:
+    alert = FiringAlert(7, "3 jobs in quarantine", "critical", "quarantined_jobs")
+    [finding] = overview.findings(replace(WELL, quarantined=3, firing=1, firing_alerts=(alert,)), ARMED)
+    alerts, nothing = people.viewer("al"), people.viewer("no")
+    alerts.user_permissions.set(Permission.objects.filter(codename="view_alert"))
+    nothing.user_permissions.clear()
+    shown = finding.for_user(alerts)
+    assert shown and shown.url == reverse("admin:alerts_alert_change", args=[7])
+    assert finding.for_user(people.viewer()) is finding
+    assert finding.for_user(nothing) is None
+
+
+@pytest.mark.django_db
+def test_nothing_is_all_right_without_a_channel(client: Any, settings: Any) -> None:
+    settings.QUEUES = {}
+    settings.SLACK_WEBHOOK_URL, settings.OPSCONSOLE_ALERT_CHANNELS = None, {}
+    banner.memory.clear()
+    overview.memory.clear()
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:index")).content.decode()
+    assert "Nobody is told about alerts: no channel is set." in page
+    assert "Nothing needs your attention" not in page
+    # Other pages are not covered by it: it may be a decision.
+    assert "no channel is set" not in client.get(reverse("admin:jobs_job_changelist")).content.decode()
+    banner.memory.clear()

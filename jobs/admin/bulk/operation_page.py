@@ -91,7 +91,11 @@ def state_badge(operation: BulkOperation) -> SafeString:
     tone = STATE_TONES.get(operation.state, "quiet")
     if operation.state == State.ENDED and operation.failed:
         tone = "warning"
-    return badge(operation.get_state_display().capitalize(), tone)
+    return badge(_state_word(operation), tone)
+
+
+def _state_word(operation: BulkOperation) -> str:
+    return str(operation.get_state_display().capitalize())
 
 
 def title(operation: BulkOperation, kind: Kind) -> str:
@@ -131,12 +135,14 @@ def _at_this_pace(members: int) -> str:
 
 def progress_context(operation: BulkOperation, kind: Kind, *, chosen: str = "") -> dict[str, Any]:
     """Return the context of the part of the page that is reloaded every few seconds."""
+    sentence = _sentence(operation, kind)
     return {
         "operation": operation,
         "kind": kind,
         "title": title(operation, kind),
-        "state": state_badge(operation),
-        "sentence": _sentence(operation, kind),
+        # A sentence that says the state itself needs no badge before it.
+        "state": "" if sentence.startswith(_state_word(operation)) else state_badge(operation),
+        "sentence": sentence,
         "figures": [
             _figure("Waiting", operation.remaining, Outcome.WAITING, chosen),
             _figure(kind.done_word.capitalize(), operation.done, Outcome.DONE, chosen),

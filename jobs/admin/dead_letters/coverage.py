@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models.functions import Now
@@ -12,6 +13,7 @@ from jobs.dead_letters import origins
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import DeadLetterQueue
 from opsconsole.kit import intervals
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.lateness import late_after
 
@@ -30,6 +32,12 @@ class CoverageLine:
 def lines() -> list[CoverageLine]:
     """Return the configured dead letter queues as they were last read, without asking SQS."""
     return [_line(row) for row in origins.known().annotate(db_now=Now())]
+
+
+def unread(lines: Sequence[CoverageLine]) -> str:
+    """Say how many messages the queues hold, for an empty list; nothing if they are empty or unknown."""
+    depth = sum(line.row.depth or 0 for line in lines if not line.row.error)
+    return f"SQS counts {exactly(depth, 'dead letter')}, which the console has not read yet." if depth else ""
 
 
 def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> CoverageLine:

@@ -35,6 +35,13 @@ def state(letter: DeadLetter, followed: Followed | None, *, linked: bool = True)
     return labels.result(result, "jobs_deadletter", f"{label}, {result.label.lower()}")
 
 
+def receives(letter: DeadLetter) -> str:
+    """Return how often others received the letter; the console's own views, which SQS counts too, are told apart."""
+    by_others = max(0, letter.receive_count - letter.views)
+    told = f"{by_others:,} by workers" if by_others else "none by workers"
+    return f"{told}, {letter.views:,} by the console" if letter.views else told
+
+
 def results(counts: Mapping[ReplayResult, int]) -> SafeString:
     """Return a badge per result with the number of replayed letters that have it."""
     shown = [(each, counts[each]) for each in ReplayResult if counts.get(each)]

@@ -47,12 +47,12 @@ PERMISSIONS = {
 
 
 class ListedColumns(DbNow):
-    """``job_status`` is that of the job that the letter names, or None when it names no known job.
+    """``known_job`` is the job that the letter names, or None when it names no known job.
 
     ``followed``: the result of its replay, if it was replayed.
     """
 
-    job_status: str | None
+    known_job: Job | None
     followed: Followed | None
 
 
@@ -66,13 +66,13 @@ class LetterChangeList(DeclaredChangeList):
         super().get_results(request)
         letters = list(self.result_list)
         ids = {letter.job_id for letter in letters if letter.job_id}
-        statuses = dict(Job.objects.filter(pk__in=ids).values_list("pk", "status")) if ids else {}
+        jobs = Job.objects.only("status", "not_before").in_bulk(ids) if ids else {}
         sees_jobs = may_see(request.user, "jobs_job")
         results = replay_results.of_letters(
             [letter.pk for letter in letters if letter.state == DeadLetter.State.REPLAYED]
         )
         for letter in letters:
-            letter.job_status = statuses.get(letter.job_id)
+            letter.known_job = jobs.get(letter.job_id)
             letter.followed = replay_results.as_far_as_seen(results.get(letter.pk), sees_jobs=sees_jobs)
         self.result_list = letters
 
@@ -127,9 +127,9 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def of_job(self, letter: ListedLetter) -> SafeString:
         if letter.job_id is None:
             return NOTHING
-        if letter.job_status is None:
+        if letter.known_job is None:
             return format_html('<code>{}</code> <span class="quiet">unknown</span>', short_id(letter.job_id))
-        return labels.job_link(letter.job_id) + labels.status(letter.job_status)
+        return labels.job_link(letter.job_id) + labels.job_status(letter.known_job, letter.db_now)
 
     @admin.display(description="first seen")
     def first_seen(self, letter: ListedLetter) -> SafeString:
@@ -144,11 +144,8 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         return letter_badges.time_left(letter, letter.db_now)
 
     @admin.display(description="receives")
-    def receives(self, letter: DeadLetter) -> SafeString:
-        """Show how often the letter was received, and how many of these were only the console's scans."""
-        return format_html(
-            '{}, <span class="quiet">{} ours</span>', f"{letter.receive_count:,}", f"{letter.views:,}"
-        )
+    def receives(self, letter: DeadLetter) -> str:
+        return letter_badges.receives(letter)
 
     @admin.display(description="source")
     def source(self, letter: DeadLetter) -> str | SafeString:
@@ -174,7 +171,12 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {"coverage": coverage.lines(), "may_check": self.may(request, LetterAction.REPLAY)}
+        lines = coverage.lines()
+        context = {
+            "coverage": lines,
+            "unread": coverage.unread(lines),
+            "may_check": self.may(request, LetterAction.REPLAY),
+        }
         return super().changelist_view(request, context | (extra_context or {}))
 
     def get_urls(self) -> list[URLPattern]:
@@ -205,6 +207,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         context = letter_page(row, job, permitted, sees_jobs=sees_jobs) | {
             "state": letter_badges.state(row, followed, linked=False),
             "returns": letter_badges.returns(row),
+            "receives": letter_badges.receives(row),
             "time_left": letter_badges.time_left(row, row.db_now),
             "may_edit": self.may_edit(request) and edit.offered(row, job),
             "may_choose": LetterAction.REPLAY in permitted and chosen_queue.is_offered(row, job),

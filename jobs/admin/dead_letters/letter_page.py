@@ -97,7 +97,7 @@ def _refusal(letter: DeadLetter, buttons: Sequence[Button], *, sees_jobs: bool) 
 def _about_job(job: NamedJob | None) -> dict[str, Any]:
     return {
         "job": job,
-        "job_status": labels.status(job.status) if job else "",
+        "job_status": labels.job_status(job, job.read_at) if job else "",
         "job_events": _events(job) if job else [],
     }
 

@@ -12,15 +12,18 @@ from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_aware
 
+from jobs.admin import labels
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
 from jobs.models import Job, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet
 from jobs.runs.diagnosis import Reason
+from jobs.watch import lost_workers
 from opsconsole.kit.bounded_columns import cut_in_statement
 from opsconsole.kit.display import clock_time
 
 OTHER = "other"
+WAITING, SCHEDULED, FAILED_TODAY = "waiting", "scheduled", "failed_day"
 ANY = "any"
 PRIORITIES_READ = 1_000
 MOST_STATUSES = 30
@@ -41,17 +44,32 @@ class UnindexedFilter(KnownFilter):
 
 
 class StatusFilter(KnownFilter):
+    """Offers the statuses, and parts of them that the overview counts."""
+
     title = "status"
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
-            *((status.value, status.label.capitalize()) for status in Status),
+            (Status.PENDING, f"{labels.WAITING} or {labels.SCHEDULED.lower()}"),
+            (WAITING, labels.WAITING),
+            (SCHEDULED, labels.SCHEDULED),
+            *((status.value, labels.status_word(status)) for status in Status if status != Status.PENDING),
+            (FAILED_TODAY, "Failed in the last 24 hours"),
             (OTHER, "Other (not known here)"),
         ]
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
-        return rows.filter(status__in=unknown_statuses() if value == OTHER else [value])
+        match value:
+            case "waiting":
+                return rows.startable()
+            case "scheduled":
+                return rows.scheduled()
+            case "failed_day":
+                return rows.failed_within_a_day()
+            case "other":
+                return rows.filter(status__in=unknown_statuses())
+        return rows.filter(status=value)
 
 
 # Skipping along the index from word to word.
@@ -83,6 +101,18 @@ class StaleFilter(KnownFilter):
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
         return rows.stale() if value == ANY else because(rows, Reason(value))
+
+
+class LostWorkerFilter(KnownFilter):
+    title = "lost its worker"
+    parameter_name = "lost"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [("day", "In the last 24 hours"), ("recovered", "Recovered in the last 24 hours")]
+
+    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        lost = lost_workers.within_a_day() if value == "day" else lost_workers.recovered_within_a_day()
+        return rows.filter(pk__in=lost.values("pk"))
 
 
 def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:

@@ -16,6 +16,7 @@ from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, ShownJob, se
 from jobs.admin.jobs.filters import (
     AgeFilter,
     BeforeFilter,
+    LostWorkerFilter,
     PriorityFilter,
     StaleFilter,
     StatusFilter,
@@ -56,6 +57,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     list_filter = (
         StatusFilter,
         StaleFilter,
+        LostWorkerFilter,
         MessageFilter,
         PriorityFilter,
         AgeFilter,
@@ -79,7 +81,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
 
     @admin.display(description="status")
     def state(self, job: ShownJob) -> SafeString:
-        state = labels.status(job.status) + labels.trouble(diagnose(job))
+        state = labels.job_status(job, job.read_at) + labels.trouble(diagnose(job))
         return state + labels.message_trouble(job.message_trouble) if job.message_trouble else state
 
     @admin.display(description="age")

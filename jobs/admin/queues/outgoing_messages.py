@@ -5,19 +5,34 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
-from jobs.admin.known_choices import StateFilter
+from jobs.admin.known_choices import Choices, ModelAdmin, StateFilter
 from jobs.models import Outbox
+from jobs.models.outbox import OutboxQuerySet
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age, badge
 
 
 class MessageStateFilter(StateFilter):
+    """Offers the states, and the waiting messages that are due or overdue."""
+
     states = Outbox.State
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [*super().lookups(request, model_admin), ("due", "Due now"), ("overdue", "Overdue")]
+
+    def apply(self, rows: OutboxQuerySet, value: str) -> OutboxQuerySet:
+        match value:
+            case "due":
+                return rows.due().order_by(*rows.query.order_by)
+            case "overdue":
+                return rows.stuck()
+        return rows.filter(state=value)
 
 
 @admin.register(Outbox)

@@ -9,19 +9,21 @@ from typing import Any, cast
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
 from jobs.admin.heartbeat_traits import traits_for
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
-from jobs.models import WorkerHeartbeat, WorkerObservation
+from jobs.models import JobEvent, WorkerHeartbeat, WorkerObservation
 from jobs.models.worker import Life, WorkerHeartbeatQuerySet
-from jobs.runs import worker_kinds
+from jobs.runs import runs_of_worker, worker_kinds
+from jobs.runs.runs_of_worker import WorkerRun
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
-from opsconsole.kit.display import NOTHING, age, badge, pretty, whole_link
+from opsconsole.kit.display import NOTHING, age, badge, pretty, rough, whole_link
 from opsconsole.kit.whole_columns import WholeColumns
 
 LIFE_TONES = {Life.ALIVE: "good", Life.SILENT: "warning", Life.DEAD: "bad", Life.ENDED: "quiet"}
@@ -57,7 +59,7 @@ class LifeFilter(KnownFilter):
 class WorkerAdmin(WholeColumns, AgedAdmin):
     whole_columns = ("worker_id", "hostname", "metadata")
     # The metadata names the runs of earlier heartbeats.
-    quotes = MappingProxyType(dict.fromkeys(("current_job", "run", "told", "metadata"), ("jobs_job",)))
+    quotes = MappingProxyType(dict.fromkeys(("current_job", "run", "did", "told", "metadata"), ("jobs_job",)))
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
@@ -74,6 +76,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         "started_at",
         "hostname",
         "pid",
+        "did",
         "told",
     )
 
@@ -124,8 +127,36 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     def host(self, worker: WorkerHeartbeat) -> str:
         return worker.hostname or NOTHING
 
+    @admin.display(description="newest runs")
+    def did(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
+        runs = runs_of_worker.newest(worker.worker_id)
+        if not runs:
+            return format_html(
+                '<span class="quiet">none among the newest {} events of all jobs</span>',
+                f"{runs_of_worker.EVENTS_READ:,}",
+            )
+        lines = format_html_join("", "<li>{}</li>", ((_run(run, worker.db_now),) for run in runs))
+        return format_html('<ol class="notes">{}</ol>', lines)
+
     @admin.display(description="metadata")
     def told(self, worker: WorkerHeartbeat) -> SafeString:
         if not is_cut(worker.metadata):
             return pretty(worker.metadata)
         return pretty(worker.metadata) + whole_link("jobs_workerheartbeat_whole", worker.pk, "metadata")
+
+
+def _run(run: WorkerRun, now: datetime) -> SafeString:
+    """Return one run in a line: its job, when it ended and how, and how long it took."""
+    parts = [
+        labels.job_link(run.job_id),
+        format_html('<span class="run">run {}</span>', run.run or "unknown"),
+    ]
+    if run.ended_as is None:
+        parts.append(badge("No result from this worker"))
+    else:
+        tone = labels.EVENT_TONES.get(run.ended_as, "quiet")
+        parts.append(badge(JobEvent.Kind(run.ended_as).label.capitalize(), tone))
+    parts.append(age(run.ended_at or run.began_at, now, suffix=" ago"))
+    if run.began_at and run.ended_at:
+        parts.append(format_html('<span class="quiet">ran {}</span>', rough(run.ended_at - run.began_at)))
+    return format_html_join(" ", "{}", ((part,) for part in parts))

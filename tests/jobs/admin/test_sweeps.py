@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db.models.functions import Now
@@ -58,15 +56,3 @@ def test_filters(client: Client, query: str, expected: list[str]) -> None:
     }
 
     assert listed(client, query) == [made[name] for name in expected]
-
-
-def test_recovered_tile_links_to_its_sweeps(client: Client) -> None:
-    made: Any = sweep(timedelta(minutes=2), found=1, requeued=1)
-    sweep(timedelta(minutes=1))
-    found = re.search(
-        '<a href="([^"]*)">Recovered in 24\u00a0h', client.get(reverse("admin:index")).content.decode()
-    )
-
-    assert found is not None
-    path, _, query = found[1].replace("&amp;", "&").partition("?")
-    assert (path, listed(client, f"?{query}")) == (LIST, [made])

@@ -1,0 +1,40 @@
+"""Jobs that lost their worker within 24 hours, for the overview and the lists that it opens.
+
+They count whether a sweep or a person took the run away, and while they are stale now. The alert's figure in
+``jobs.watch.gauges`` counts runs, of which a job may have lost several.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from jobs.models import Job, JobEvent
+from jobs.models.event import LOST_WORKER
+from jobs.models.job import JobQuerySet
+from jobs.runs.timeline import SWEEP
+
+DAY = timedelta(days=1)
+Kind = JobEvent.Kind
+BY_SWEEPS = (Kind.RECOVERED, Kind.QUARANTINED)
+BY_HAND = (Kind.REQUEUED, Kind.RELEASED, Kind.CANCELLED)
+
+
+def events() -> QuerySet[JobEvent]:
+    """Return the events of the last 24 hours by which a run was taken from a worker that had died: one per run."""
+    by_sweeps = Q(kind__in=BY_SWEEPS, actor=SWEEP.name)
+    by_hand = Q((f"details__{LOST_WORKER}", True), kind__in=BY_HAND)
+    return JobEvent.objects.filter(by_sweeps | by_hand, at__gte=Now() - DAY).order_by()
+
+
+def within_a_day() -> JobQuerySet:
+    """Return the jobs of which a run lost its worker within 24 hours, or is stale now."""
+    stale = Job.objects.stale().order_by().values_list("pk")
+    return Job.objects.filter(pk__in=events().values_list("job_id").union(stale))
+
+
+def recovered_within_a_day() -> JobQuerySet:
+    """Return the jobs of which a sweep started a run again within 24 hours."""
+    return Job.objects.filter(pk__in=events().filter(kind=Kind.RECOVERED).values("job_id"))

@@ -1,0 +1,189 @@
+"""Tests of texts that once said a thing twice, wrongly, or to the wrong person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from alerts import notify, operator_decisions
+from alerts.models import Alert, Channel
+from alerts.notify import Trouble
+from alerts.sending import banner
+from jobs.admin.dead_letters import letter_badges
+from jobs.dead_letters.queue_visit import coverage
+from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
+from opsconsole.kit.env import QueueConfig
+from opsconsole.templatetags import console
+from tests import people
+from tests.factories import SECOND, beat, dead_letter_queue, job
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("receives", "views", "words"),
+    [
+        (135, 135, "none by workers, 135 by the console"),
+        (138, 135, "3 by workers, 135 by the console"),
+        (3, 0, "3 by workers"),
+        # SQS counts approximately.
+        (2, 3, "none by workers, 3 by the console"),
+    ],
+)
+def test_receives_tell_workers_from_the_console(receives: int, views: int, words: str) -> None:
+    assert letter_badges.receives(DeadLetter(receive_count=receives, views=views)) == words
+
+
+@pytest.mark.parametrize(
+    ("depth", "seen", "words"),
+    [
+        (11, 11, "all 11 seen"),
+        (10, 11, "the last scan saw all 11"),
+        (0, 0, "empty"),
+        (2, 0, "the last scan found none"),
+    ],
+)
+def test_coverage_fits_the_depth_beside_it(depth: int, seen: int, words: str) -> None:
+    assert (
+        coverage(DeadLetterQueue(visible=depth, in_flight=0, delayed=0, seen=seen, about=seen, full=True))
+        == words
+    )
+
+
+def test_empty_list_over_a_full_queue_says_that_it_was_not_read(client: Client, settings: Any) -> None:
+    url = "https://sqs.fake/dead"
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", url)}
+    dead_letter_queue(url=url, visible=58)
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:jobs_deadletter_changelist")).content.decode()
+    assert "SQS counts 58 dead letters, which the console has not read yet." in page
+
+
+def test_stopped_operation_says_so_once(client: Client) -> None:
+    stopped = BulkOperation.objects.create(
+        action="requeue",
+        scope="all",
+        state="stopped",
+        actor="operator:olga",
+        sentence="Stopped automatically: 3 of the first 5 failed again.",
+    )
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:jobs_bulkoperation_change", args=[stopped.pk])).content.decode()
+    assert page.count("Stopped automatically") == 1
+    assert "3 of the first 5 failed again." in page
+
+
+def test_banner_ends_its_sentences_once(settings: Any) -> None:
+    settings.SLACK_WEBHOOK_URL, settings.OPSCONSOLE_ALERT_CHANNELS = (
+        "https://hooks.slack.com/services/T/B/x",
+        {},
+    )
+    from alerts.channels.targets import all_targets
+
+    Channel.objects.create(
+        name="slack",
+        broken_since=Now(),
+        broken_why="no_service: set a new URL.",
+        addresses={all_targets()["slack"].digest: Channel.BROKEN},
+    )
+    banner.memory.clear()
+    shown = banner.read()
+    banner.memory.clear()
+    assert shown and ".." not in shown.sentence and shown.nobody
+
+
+def test_acknowledging_is_offered_until_it_is_done(client: Client) -> None:
+    notify.fire("x", Trouble(title="X", severity="warning"))
+    alert = Alert.objects.get()
+    client.force_login(people.operator())
+    address = reverse("admin:alerts_alert_change", args=[alert.pk])
+    assert "operation-acknowledge" in client.get(address).content.decode()
+    operator_decisions.acknowledge(alert.pk, "olga", "I look.")
+    page = client.get(address).content.decode()
+    assert "operation-acknowledge" not in page and "operation-resolve" in page
+
+
+def test_route_is_shown_as_the_documentation_writes_it() -> None:
+    assert console.route("/api/v1/queue/<anything:customer_id>") == "/api/v1/queue/{customer_id}"
+    assert console.route("/a/<b>/") == "/a/{b}/"
+
+
+def test_superuser_is_not_told_to_ask_for_a_role(client: Client) -> None:
+    address = reverse("admin:auth_user_delete", args=[people.viewer().pk])
+    client.force_login(people.operator())
+    answer = client.get(address)
+    assert answer.status_code == 403
+    assert "Your role" not in answer.content.decode()
+
+
+def test_invited_person_may_log_in(client: Client) -> None:
+    client.force_login(people.operator())
+    address = reverse("admin:auth_user_add")
+    assert 'name="is_staff" ' in client.get(address).content.decode()
+    secret = "a-long-new-secret-9"
+    client.post(
+        address,
+        {
+            "username": "ines",
+            "usable_password": "true",
+            "password1": secret,
+            "password2": secret,
+            "is_staff": "on",
+            "reason": "She joins.",
+        },
+    )
+    assert User.objects.get(username="ines").is_staff
+
+
+def test_person_with_a_role_who_cannot_log_in_is_told_of(client: Client) -> None:
+    role = Group.objects.create(name="Night shift")
+    ines = User.objects.create_user("ines")
+    client.force_login(people.operator())
+    address = reverse("admin:auth_user_change", args=[ines.pk])
+    form = client.get(address).context["adminform"].form
+    values = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
+    sent = {key: value for key, value in values.items() if value not in (None, False) and key != "password"}
+    joined = ines.date_joined
+    page = client.post(
+        address,
+        sent
+        | {
+            "groups": [role.pk],
+            "user_permissions": [],
+            "reason": "She joins.",
+            "date_joined_0": f"{joined:%Y-%m-%d}",
+            "date_joined_1": f"{joined:%H:%M:%S}",
+        },
+        follow=True,
+    ).content.decode()
+    assert "The user ines has a role but cannot log in" in page
+
+
+def test_page_of_a_worker_lists_the_runs_that_it_did(client: Client) -> None:
+    beat("w-1")
+    done, lost, other = job(status=Status.COMPLETED), job(), job()
+    for of, kind, worker, ago in (
+        (lost, "claimed", "w-1", 900),
+        (done, "claimed", "w-1", 600),
+        (other, "claimed", "w-2", 500),
+        (done, "completed", "w-1", 300),
+    ):
+        JobEvent.objects.create(
+            job_id=of.pk, kind=kind, run_epoch=1, actor=f"worker:{worker}", at=Now() - ago * SECOND
+        )
+    address = reverse("admin:jobs_workerheartbeat_change", args=["w-1"])
+    client.force_login(people.operator())
+    page = client.get(address).content.decode()
+    assert page.index(str(done.pk)) < page.index(str(lost.pk))
+    assert str(other.pk) not in page
+    assert "ran 5 min" in page and "No result from this worker" in page
+
+    only_workers = people.viewer("wim")
+    only_workers.user_permissions.remove(*only_workers.user_permissions.filter(codename="view_job"))
+    client.force_login(only_workers)
+    assert str(done.pk) not in client.get(address).content.decode()
