@@ -179,3 +179,34 @@ def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[i
 
 def _number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+SPARK_WIDTH, SPARK_HEIGHT = 120, 32
+
+
+@dataclass(frozen=True)
+class Sparkline:
+    """A small line, with that of the period before behind it: the points of each unbroken part, for ``<polyline>``."""
+
+    parts: list[str]
+    before: list[str]
+    width: int = SPARK_WIDTH
+    height: int = SPARK_HEIGHT
+
+
+def sparkline(values: Sequence[float | None], before: Sequence[float | None]) -> Sparkline:
+    """Draw two equally long series on one scale, from zero. An unknown value leaves a gap (I8)."""
+    highest = max([value for value in [*values, *before] if value is not None], default=0) or 1
+    return Sparkline(_parts(values, highest), _parts(before, highest))
+
+
+def _parts(values: Sequence[float | None], highest: float) -> list[str]:
+    step = SPARK_WIDTH / max(len(values) - 1, 1)
+    room = SPARK_HEIGHT - 2
+    parts: list[list[str]] = [[]]
+    for place, value in enumerate(values):
+        if value is None:
+            parts.append([])
+            continue
+        parts[-1].append(f"{_number(place * step)},{_number(1 + room * (1 - value / highest))}")
+    return [" ".join(part) for part in parts if part]

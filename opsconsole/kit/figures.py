@@ -39,8 +39,13 @@ def raise_to(name: str, value: float) -> None:
 
 def last_day(names: Sequence[str]) -> tuple[list[datetime], dict[str, list[float | None]]]:
     """Return the hours of the last day, oldest first, with the value per name; None where it is unknown."""
+    return last_hours(names, HOURS)
+
+
+def last_hours(names: Sequence[str], count: int) -> tuple[list[datetime], dict[str, list[float | None]]]:
+    """Return this many hours, of which the last is the running one, with the value per name."""
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
-    hours = [now - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
+    hours = [now - timedelta(hours=back) for back in range(count - 1, -1, -1)]
     rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0]).values_list(
         "name", "hour", "value"
     )

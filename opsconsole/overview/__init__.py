@@ -1,9 +1,11 @@
 """The overview: its figures, the findings that explain them, and recent charts and events."""
 
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
+from opsconsole.overview import flow
 from opsconsole.overview.charts_and_events import Lately, lately
 from opsconsole.overview.current_figures import Overview, memory, read, surroundings_now
 from opsconsole.overview.findings import PAGES, Finding, findings, of_recovery, of_switches, of_the_limiter
+from opsconsole.overview.machinery import in_one_line
 
 __all__ = [
     "COUNTED_TO",
@@ -13,6 +15,8 @@ __all__ = [
     "Overview",
     "figure",
     "findings",
+    "flow",
+    "in_one_line",
     "lately",
     "memory",
     "of_recovery",

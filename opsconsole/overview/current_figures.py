@@ -116,6 +116,7 @@ class Overview:
     limiter_troubles: tuple[str, ...] = ()
     limiter_mode: str = "enforce"
     stale_day: int | None = None
+    arrived_day: int | None = None
     stale_line: float | None = None
     recovered: int | None = None
     oldest_wait: timedelta | None = None
@@ -261,6 +262,6 @@ def _slow() -> dict[str, Any]:
     if slow is None:
         slow = last_day.slow_figures()
         memory.set("slow", slow, SLOW_KEPT_SECONDS)
-        # The charts are read again with them, so that both tell of the same events.
-        memory.delete("lately")
+        # The charts and sparklines are read again with them, so that all tell of the same events.
+        memory.delete_many(["lately", "courses"])
     return slow

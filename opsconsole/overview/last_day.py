@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models.functions import Now
 
 from alerts import rules
 from jobs.models import DeadLetter, DeadLetterQueue, Job
@@ -18,6 +19,7 @@ from opsconsole.kit.counting import count
 from opsconsole.kit.lateness import late_after
 from ratelimits.records.gauges import limited_in_last_hour
 
+DAY = timedelta(days=1)
 Read = TypeVar("Read")
 
 
@@ -26,6 +28,7 @@ def slow_figures() -> dict[str, Any]:
     lines = rules.all_by_name()
     return {
         "stale_day": _known(lambda: count(lost_workers.within_a_day())),
+        "arrived_day": _known(lambda: count(Job.objects.filter(created_at__gte=Now() - DAY))),
         "recovered": _known(lambda: count(lost_workers.recovered_within_a_day())),
         "refused_claims": _known(refused_claims.present),
         "limited_hour": _known(lambda: sum(limited_in_last_hour().values())),

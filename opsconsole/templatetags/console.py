@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
@@ -131,7 +131,13 @@ def _target(note: str, line: float | None) -> SafeString:
 
 @register.simple_tag
 def finding_advice(finding: overview.Finding) -> SafeString:
-    return format_html('{} <a href="{}">{}</a>', finding.advice, finding.url, finding.where)
+    """Show what to do first, with its one action beside it."""
+    return format_html(
+        '<span class="advice">{}</span> <a class="act" href="{}">{}</a>',
+        finding.advice,
+        finding.url,
+        finding.where,
+    )
 
 
 @register.filter
@@ -149,6 +155,12 @@ def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterato
 def fact(value: str | datetime | None, now: datetime) -> str | None:
     """Show a time as an age by the clock of ``now``; show words unchanged."""
     return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
+
+
+@register.filter
+def exactly(at: datetime | None) -> str | SafeString:
+    """Show the exact time in UTC, which needs no hover."""
+    return display.moment(at, f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC") if at else display.NOTHING
 
 
 @register.filter

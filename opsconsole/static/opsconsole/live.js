@@ -61,11 +61,15 @@
         wait();
     }
 
-    // Whoever is on a link of the part by keyboard stays on it.
+    // Whoever is on a link of the part by keyboard stays on it, and what was opened stays open.
     function replace(part, html) {
         const links = () => [...part.querySelectorAll('a, button, summary')];
         const place = links().indexOf(document.activeElement);
+        const folded = new Map([...part.querySelectorAll('details[id]')].map(each => [each.id, each.open]));
         part.innerHTML = html;
+        for (const each of part.querySelectorAll('details[id]')) {
+            each.open = folded.get(each.id) ?? each.open;
+        }
         if (place >= 0) {
             links()[place]?.focus({preventScroll: true});
         }

@@ -1,0 +1,99 @@
+"""How work flows: jobs that arrive, wait, run, are done and fail, each with its last day and the day before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobs.watch import hourly_counts
+from opsconsole.kit import charts, figures
+from opsconsole.kit.charts import Sparkline
+from opsconsole.kit.counting import figure
+from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.overview.current_figures import SLOW_KEPT_SECONDS, Overview, memory
+
+HOURS = figures.HOURS
+# The name of the hourly figures, and whether they are readings, whose sum has no meaning.
+ARRIVED, WAITING, RUNNING = hourly_counts.ARRIVED, hourly_counts.WAITING, hourly_counts.RUNNING
+DONE, FAILED = "jobs completed", "jobs failed"
+READINGS = {WAITING, RUNNING}
+
+
+@dataclass(frozen=True)
+class Course:
+    """A figure's hours: the line, the value of the last day, and that of the day before; None: unknown."""
+
+    line: Sparkline
+    last_day: int | None
+    day_before: int | None
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One figure of the flow. ``query``: of the list of jobs that it counts; None: no list has as many rows."""
+
+    label: str
+    shown: str
+    query: str | None
+    course: Course
+    tone: str = ""
+
+    @property
+    def before(self) -> str:
+        """Return yesterday's figure in words, if it is known."""
+        return "" if self.course.day_before is None else f"yesterday {self.course.day_before:,}"
+
+
+def steps(seen: Overview, user: Person) -> list[FlowStep]:
+    """Return the steps of the flow for those who may see jobs."""
+    if not may_see(user, "jobs_job"):
+        return []
+    of = _courses()
+    done = of[DONE].last_day
+    return [
+        FlowStep("Arrived in 24\u00a0h", _or_unknown(seen.arrived_day), "?age=day", of[ARRIVED]),
+        FlowStep("Waiting", figure(seen.waiting), "?status=waiting", of[WAITING]),
+        FlowStep("Running", figure(seen.running), "?status=in_progress", of[RUNNING]),
+        FlowStep("Done in 24\u00a0h", _or_unknown(done), None, of[DONE]),
+        FlowStep("Failed in 24\u00a0h", figure(seen.failed), "?status=failed_day", of[FAILED]),
+    ]
+
+
+def _or_unknown(number: int | None) -> str:
+    return "unknown" if number is None else figure(number)
+
+
+def _courses() -> dict[str, Course]:
+    """Return the course of each figure, at most ``SLOW_KEPT_SECONDS`` old."""
+    kept: dict[str, Course] | None = memory.get("courses")
+    if kept is None:
+        hours, stored = figures.last_hours([ARRIVED, WAITING, RUNNING, DONE, FAILED], 2 * HOURS)
+        running = hourly_counts.unfinished()
+        kept = {
+            name: _course(
+                [running.get((name, hour), value) for hour, value in zip(hours, values, strict=True)],
+                is_reading=name in READINGS,
+            )
+            for name, values in stored.items()
+        }
+        memory.set("courses", kept, SLOW_KEPT_SECONDS)
+    return kept
+
+
+def _course(values: Sequence[float | None], *, is_reading: bool) -> Course:
+    before, now = values[:HOURS], values[HOURS:]
+    if is_reading:
+        return Course(charts.sparkline(now, before), _whole(now[-1]), _whole(before[-1]))
+    # An hour in which nothing ended has no row, and counts as none.
+    line = charts.sparkline([value or 0 for value in now], [value or 0 for value in before])
+    return Course(line, _sum(now) or 0, _sum(before))
+
+
+def _sum(values: Sequence[float | None]) -> int | None:
+    """Return the sum, or None where nothing is known: nobody counted then."""
+    known = [value for value in values if value is not None]
+    return int(sum(known)) if known else None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,93 @@
+"""Tests of the overview's layers: how work flows, and the machinery in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import Status
+from jobs.watch import hourly_counts
+from opsconsole import overview
+from opsconsole.kit import charts
+from opsconsole.kit.models import HourlyFigure
+from opsconsole.overview.charts_and_events import Watch
+from tests import people
+from tests.factories import job, run
+from tests.opsconsole.test_overview import HOUR, NOW, WELL
+
+LATE = Watch("sweep", NOW - HOUR, NOW - HOUR / 2, late=True)
+
+
+def test_line_breaks_where_a_value_is_unknown() -> None:
+    line = charts.sparkline([0, 4, None, 2], [8, 8, 8, 8])
+    assert line.parts == ["0,31 40,16", "120,23.5"]
+    assert line.before == ["0,1 40,1 80,1 120,1"]
+    assert charts.sparkline([None], [None]).parts == []
+
+
+@pytest.mark.django_db
+def test_flow_shows_today_and_the_day_before() -> None:
+    overview.memory.clear()
+    job()
+    job(created_at=Now() - timedelta(hours=30))
+    job(not_before=Now() + HOUR)
+    run()
+    job(status=Status.FAILED)
+    hourly_counts.count()
+    HourlyFigure.objects.create(name="jobs arrived", hour=_hours_ago(30), value=7)
+    HourlyFigure.objects.create(name="jobs completed", hour=_hours_ago(3), value=5)
+    steps = {
+        step.label.replace("\xa0", " "): step
+        for step in overview.flow.steps(overview.read(), people.operator())
+    }
+
+    assert [(label, step.shown) for label, step in steps.items()] == [
+        ("Arrived in 24 h", "4"),
+        ("Waiting", "2"),
+        ("Running", "1"),
+        ("Done in 24 h", "5"),
+        ("Failed in 24 h", "1"),
+    ]
+    assert steps["Arrived in 24 h"].before == "yesterday 7"
+    assert steps["Waiting"].before == "", "nobody read it yesterday at this hour"
+    assert len(steps["Waiting"].course.line.parts) == 1, "the hours before are unknown, not zero"
+
+
+def _hours_ago(hours: int) -> object:
+    from django.utils import timezone
+
+    return timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
+
+
+@pytest.mark.django_db
+def test_healthy_machinery_is_one_folded_line(client: Client) -> None:
+    olga = people.operator()
+    machinery = overview.in_one_line(WELL, [], olga)
+    assert machinery and machinery.healthy
+    assert (
+        machinery.sentence == "3 workers alive, messages sent in time, last sweep 60 s ago, no monitor late"
+    )
+
+    ill = overview.in_one_line(replace(WELL, overdue=2, workers_alive=0), [LATE], olga)
+    assert ill and not ill.healthy
+    assert ill.sentence == "0 workers alive, 2 messages overdue, late: sweep"
+
+    nobody = people.viewer()
+    nobody.user_permissions.clear()
+    assert overview.in_one_line(WELL, [], nobody) is None
+    assert overview.flow.steps(WELL, nobody) == []
+
+
+@pytest.mark.django_db
+def test_each_need_has_its_one_action_beside_it(client: Client) -> None:
+    overview.memory.clear()
+    job(status=Status.QUARANTINED)
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:index")).content.decode()
+    verdict = page[page.index('class="verdict') : page.index("How work flows")]
+    assert verdict.count('class="act"') == verdict.count('class="need')
