@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
@@ -24,16 +24,18 @@ from jobs.operations.steps import JobAction
 from jobs.operations.verdicts import step_for
 from jobs.recovery import outlook, surroundings, waiting
 from jobs.recovery.waiting import Fact, Waiting
-from jobs.runs import life_wording
+from jobs.runs import attempts, life_wording
+from jobs.runs.attempts import Attempt, Bar
 from jobs.runs.diagnosis import Diagnosis, diagnose
 from opsconsole.kit.counting import exactly, many
-from opsconsole.kit.display import badge
+from opsconsole.kit.display import badge, rough
 from opsconsole.kit.durations import spell
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.short_ids import short_id
 
 EVENTS_SHOWN = 300
 NOTES_SHOWN = 50
+ATTEMPTS_SHOWN = 20
 # Of all events together, so that a page stays below a megabyte or two.
 MOST_CHARACTERS = 500_000
 TIDY = {"note", "reference", "late"}
@@ -65,6 +67,17 @@ class Panel:
     tone: str
 
 
+@dataclass(frozen=True)
+class AttemptLine:
+    """A run with its place on the axis, and how long it waited and ran."""
+
+    run: Attempt
+    bar: Bar
+    waited: str
+    ran: str
+    ended: SafeString
+
+
 def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person) -> dict[str, Any]:
     """Return the context of the page of a job that was loaded by ``with_evidence()``, as far as this person may see it."""
     sees_messages = may_see(user, "jobs_outbox")
@@ -84,6 +97,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "recoveries": _recoveries(job),
         "absent": absent_columns.sentences(),
         "worker": _worker_of(job) if may_see(user, "jobs_workerheartbeat") else None,
+        **_attempts(job, shown),
         "timeline": _timeline(shown, _messages(job) if sees_messages else ()),
         "older_hidden": len(events) > len(shown),
         "events_shown": len(shown),
@@ -92,6 +106,35 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
             *([payload_page.button(job)] if payload_page.may(user, job.status) else []),
         ],
     }
+
+
+def _attempts(job: JobWithEvidence, newest_first: Sequence[JobEvent]) -> dict[str, Any]:
+    """Return a line per run, latest first, with its bar on the axis that all of them share."""
+    runs = attempts.of_job(job, reversed(newest_first))
+    lines = [
+        AttemptLine(
+            run,
+            bar,
+            _spelled(run.waited(job.read_at)),
+            _spelled(run.ran(job.read_at)),
+            _end_of(run, job),
+        )
+        for run, bar in zip(runs, attempts.bars(runs, job.read_at), strict=True)
+    ]
+    return {"attempts": lines[:ATTEMPTS_SHOWN], "attempts_hidden": max(0, len(lines) - ATTEMPTS_SHOWN)}
+
+
+def _spelled(time: timedelta | None) -> str:
+    return "unknown" if time is None else rough(time)
+
+
+def _end_of(run: Attempt, job: JobWithEvidence) -> SafeString:
+    if run.ended_as in JobEvent.Kind.values:
+        label = JobEvent.Kind(run.ended_as).label.capitalize()
+        return badge(label, labels.EVENT_TONES.get(run.ended_as, "quiet"))
+    if run.ended_as:
+        return labels.status(run.ended_as)
+    return labels.job_status(job, job.read_at) if run.run == job.run_epoch else badge("Unknown")
 
 
 def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:
@@ -148,10 +191,11 @@ def _facts(job: JobWithEvidence, diagnosis: Diagnosis) -> list[Fact]:
 
 
 def _timeline(events: Iterable[JobEvent], messages: Iterable[Outbox]) -> list[TimelineEntry]:
-    """Return events and messages in the order in which they happened, newest last."""
+    """Return events and messages, newest first."""
     entries = [_of_event(event) for event in reversed(list(events))]
     entries += [_of_message(message) for message in messages]
-    return sorted(entries, key=lambda entry: entry.at)
+    # Sorted before it is reversed, so that events of one moment keep the order in which they were written.
+    return sorted(entries, key=lambda entry: entry.at)[::-1]
 
 
 def _of_event(event: JobEvent) -> TimelineEntry:

@@ -210,10 +210,11 @@ def test_timeline_merges_events_and_messages_in_time(operator: Client) -> None:
 
     entries = operator.get(reverse("admin:jobs_job_change", args=[made.pk])).context["timeline"]
 
-    assert [entry.actor for entry in entries] == ["sweep", "dispatcher", "worker:w"]
+    assert [entry.actor for entry in entries] == ["worker:w", "dispatcher", "sweep"]
     assert entries[1].details["message_id"] == sent.message_id
-    page = page_of(operator, made)
-    assert page.index("Enqueued") < page.index("Message sent") < page.index("Claimed")
+    timeline = page_of(operator, made).partition('id="timeline"')[2]
+    assert timeline.index("Claimed") < timeline.index("Message sent") < timeline.index("Enqueued")
+    page = timeline
     assert "last_error" in page
 
 

@@ -1,0 +1,130 @@
+"""The attempts at a job: how long each run waited and ran, and where it stands on one axis of time. Pure.
+
+They are read from the timeline, so runs of workers that write no events are known only as far as the row tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from jobs.models import Job, JobEvent, Status
+
+Kind = JobEvent.Kind
+# Events that end the run whose epoch they name.
+ENDS = {Kind.COMPLETED, Kind.FAILED, Kind.RETRY_SCHEDULED, Kind.RECOVERED, Kind.QUARANTINED, Kind.CANCELLED}
+# Of these, the events after which the next run waits.
+WITH_NEXT_RUN = {Kind.RETRY_SCHEDULED, Kind.RECOVERED}
+# Events that take a job from the run before the epoch that they name.
+NEXT_RUN = {Kind.REQUEUED, Kind.RELEASED, Kind.FENCED}
+# Points on the bar of a run.
+MARKS = {Kind.PROGRESS, Kind.LATE_RESULT_REJECTED, Kind.RESENT}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run. ``ended_as`` is the kind of the event that ended it, or '' while it has not ended."""
+
+    run: int
+    waits_since: datetime | None = None
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    ended_as: str = ""
+    worker: str = ""
+    marks: tuple[datetime, ...] = ()
+
+    def waited(self, now: datetime) -> timedelta | None:
+        """Return how long the run waited for a worker, so far; None where that is unknown."""
+        until = self.began_at or self.ended_at or now
+        return max(until - self.waits_since, timedelta(0)) if self.waits_since else None
+
+    def ran(self, now: datetime) -> timedelta | None:
+        """Return how long it ran, so far; None if it never began."""
+        return max((self.ended_at or now) - self.began_at, timedelta(0)) if self.began_at else None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The place of an attempt on the axis, in percent of its width."""
+
+    waits_at: float
+    waits_for: float
+    runs_at: float
+    runs_for: float
+    marks: list[float] = field(default_factory=list)
+
+
+def of_job(job: Job, oldest_first: Iterable[JobEvent]) -> list[Attempt]:
+    """Return the attempts that the events tell of, and the current one, latest first."""
+    runs: dict[int, Attempt] = {}
+    for event in oldest_first:
+        if event.run_epoch is not None:
+            _read(runs, event, event.run_epoch)
+    current = runs.setdefault(job.run_epoch, Attempt(job.run_epoch))
+    runs[job.run_epoch] = _with_row(current, job)
+    if first := runs.get(1):
+        runs[1] = replace(first, waits_since=first.waits_since or job.created_at)
+    return [runs[run] for run in sorted(runs, reverse=True)]
+
+
+def _read(runs: dict[int, Attempt], event: JobEvent, epoch: int) -> None:
+    run = runs.get(epoch) or Attempt(epoch)
+    if event.kind in NEXT_RUN:
+        before = event.details.get("from_epoch") if isinstance(event.details, dict) else None
+        _end(runs, before or epoch - 1, event)
+        run = replace(run, waits_since=event.at)
+    elif event.kind == Kind.ENQUEUED:
+        run = replace(run, waits_since=event.at)
+    elif event.kind == Kind.CLAIMED:
+        run = replace(run, began_at=event.at, worker=event.actor.removeprefix("worker:"))
+    elif event.kind in MARKS:
+        run = replace(run, marks=(*run.marks, event.at))
+    runs[epoch] = run
+    if event.kind in ENDS:
+        _end(runs, epoch, event)
+    if event.kind in WITH_NEXT_RUN:
+        runs[epoch + 1] = replace(runs.get(epoch + 1) or Attempt(epoch + 1), waits_since=event.at)
+
+
+def _end(runs: dict[int, Attempt], epoch: int, event: JobEvent) -> None:
+    """Let the event end this run, unless an earlier one did."""
+    run = runs.get(epoch)
+    if run and run.ended_at is None:
+        runs[epoch] = replace(run, ended_at=event.at, ended_as=event.kind)
+
+
+def _with_row(run: Attempt, job: Job) -> Attempt:
+    """Complete the current run by the job's row, for workers that write no events."""
+    if job.status == Status.PENDING:
+        return run
+    run = replace(run, began_at=run.began_at or job.started_at, worker=run.worker or job.worker_id or "")
+    if job.status == Status.IN_PROGRESS or run.ended_at:
+        return run
+    return replace(run, ended_at=job.completed_at or job.updated_at, ended_as=job.status)
+
+
+def bars(attempts: Sequence[Attempt], now: datetime) -> list[Bar]:
+    """Return the place of each attempt on one axis, from the first moment that is known until the last."""
+    begins = [time for each in attempts for time in (each.waits_since, each.began_at) if time]
+    begin = min(begins, default=now)
+    ends = [each.ended_at for each in attempts]
+    end = now if None in ends else max((time for time in ends if time), default=now)
+    span = max(end - begin, timedelta(seconds=1))
+
+    def at(time: datetime) -> float:
+        return round(100 * min(max((time - begin) / span, 0), 1), 2)
+
+    def bar(each: Attempt) -> Bar:
+        over = each.ended_at or end
+        began = each.began_at or over
+        waits = each.waits_since or began
+        return Bar(
+            at(waits),
+            max(round(at(began) - at(waits), 2), 0),
+            at(began),
+            max(round(at(over) - at(began), 2), 0) if each.began_at else 0,
+            [at(mark) for mark in each.marks],
+        )
+
+    return [bar(each) for each in attempts]
