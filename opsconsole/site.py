@@ -185,7 +185,7 @@ def _state_of_things(request: HttpRequest) -> dict[str, Any]:
         "seen": seen,
         "findings": [each for each in (finding.for_user(request.user) for finding in found) if each],
         "flow": overview.flow.steps(seen, request.user),
-        "machinery": overview.in_one_line(seen, overview.lately().watches, request.user),
+        "machinery": overview.in_one_line(seen, overview.watches(), request.user),
         "sees_figures": any(may_see(request.user, page) for page in overview.PAGES),
     }
 

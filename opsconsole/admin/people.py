@@ -76,9 +76,6 @@ class NewPersonForm(AdminUserCreationForm[User]):
     )
     reason = ReasonField()
 
-    class Meta(AdminUserCreationForm.Meta):
-        fields = ("username", "is_staff")
-
 
 @admin.register(Group)
 class RolesAdmin(Ticked, GroupAdmin):

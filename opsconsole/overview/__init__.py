@@ -2,7 +2,7 @@
 
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
 from opsconsole.overview import flow
-from opsconsole.overview.charts_and_events import Lately, lately
+from opsconsole.overview.charts_and_events import Lately, lately, watches
 from opsconsole.overview.current_figures import Overview, memory, read, surroundings_now
 from opsconsole.overview.findings import PAGES, Finding, findings, of_recovery, of_switches, of_the_limiter
 from opsconsole.overview.machinery import in_one_line
@@ -25,4 +25,5 @@ __all__ = [
     "read",
     "runs",
     "surroundings_now",
+    "watches",
 ]

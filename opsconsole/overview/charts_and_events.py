@@ -87,7 +87,7 @@ def lately() -> Lately:
     """Return the charts and events, at most ``SLOW_KEPT_SECONDS`` old."""
     kept: Lately | None = memory.get("lately")
     if kept is None:
-        kept = Lately(_charts(), _happened(), _watches())
+        kept = Lately(_charts(), _happened(), watches())
         memory.set("lately", kept, SLOW_KEPT_SECONDS)
     return kept
 
@@ -164,6 +164,15 @@ def _of_sweep(sweep: Sweep) -> Happening:
 def _of_alert(alert: Alert) -> Happening:
     ended = "" if alert.open else " (resolved)"
     return Happening(alert.since, f"Alert: {alert.title}{ended}", "alerts_alert", alert.pk)
+
+
+def watches() -> list[Watch]:
+    """Return the monitors, at most ``SLOW_KEPT_SECONDS`` old."""
+    kept: list[Watch] | None = memory.get("watches")
+    if kept is None:
+        kept = _watches()
+        memory.set("watches", kept, SLOW_KEPT_SECONDS)
+    return kept
 
 
 def _watches() -> list[Watch]:

@@ -263,5 +263,5 @@ def _slow() -> dict[str, Any]:
         slow = last_day.slow_figures()
         memory.set("slow", slow, SLOW_KEPT_SECONDS)
         # The charts and sparklines are read again with them, so that all tell of the same events.
-        memory.delete_many(["lately", "courses"])
+        memory.delete_many(["lately", "courses", "watches"])
     return slow

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from jobs.models import Status
 from jobs.watch import hourly_counts
@@ -59,7 +63,6 @@ def test_flow_shows_today_and_the_day_before() -> None:
 
 
 def _hours_ago(hours: int) -> object:
-    from django.utils import timezone
 
     return timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
 
@@ -91,3 +94,18 @@ def test_each_need_has_its_one_action_beside_it(client: Client) -> None:
     page = client.get(reverse("admin:index")).content.decode()
     verdict = page[page.index('class="verdict') : page.index("How work flows")]
     assert verdict.count('class="act"') == verdict.count('class="need')
+
+
+@pytest.mark.django_db
+def test_refresh_from_the_cache_takes_few_statements(client: Client) -> None:
+    """Hold what the benchmarks say of it: no more than before the overview had lines."""
+    overview.memory.clear()
+    client.force_login(people.operator())
+    live = reverse("admin:overview_live")
+    client.get(live)
+
+    with CaptureQueriesContext(connection) as asked:
+        answer = client.get(live)
+
+    assert len(asked) <= 5, [query["sql"] for query in asked]
+    assert len(gzip.compress(answer.content)) < 3_500

@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from alerts import notify, operator_decisions
+from alerts.channels.targets import all_targets
 from alerts.models import Alert, Channel
 from alerts.notify import Trouble
 from alerts.sending import banner
@@ -83,8 +84,6 @@ def test_banner_ends_its_sentences_once(settings: Any) -> None:
         "https://hooks.slack.com/services/T/B/x",
         {},
     )
-    from alerts.channels.targets import all_targets
-
     Channel.objects.create(
         name="slack",
         broken_since=Now(),
