@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -62,8 +62,7 @@ def test_flow_shows_today_and_the_day_before() -> None:
     assert len(steps["Waiting"].course.line.parts) == 1, "the hours before are unknown, not zero"
 
 
-def _hours_ago(hours: int) -> object:
-
+def _hours_ago(hours: int) -> datetime:
     return timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
 
 
