@@ -40,7 +40,7 @@ def letters(console: str, settings: Any) -> list[DeadLetter]:
 def test_review_and_replay_letter(visitor: Visitor, letters: list[DeadLetter], width: int) -> None:
     page = visitor.log_in("olga", width=width)
     page.goto(visitor.address + LIST)
-    expect(page.locator(".coverage")).to_contain_text("all 2 seen")
+    expect(page.locator(".coverage")).to_contain_text("the last scan saw all 2")
     expect(page.locator("#result_list .soon")).to_have_count(1)
     page.get_by_role("link", name=str(letters[0].pk)[:8]).click()
 

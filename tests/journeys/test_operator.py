@@ -32,7 +32,8 @@ def open_stale_job(page: Page) -> None:
 @pytest.mark.parametrize("width", [1440, 390])
 def test_find_and_requeue_job_and_see_timeline(visitor: Visitor, width: int) -> None:
     page = visitor.log_in("olga", width=width)
-    expect(page.locator(".headline")).to_have_text("1 run lost its worker.")
+    expect(page.locator(".headline")).to_have_text("Nobody is told about alerts: no channel is set.")
+    expect(page.locator(".verdict")).to_contain_text("1 run lost its worker.")
 
     open_stale_job(page)
     expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped during this run")

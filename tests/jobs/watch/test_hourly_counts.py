@@ -36,7 +36,13 @@ def test_recount_of_an_hour_replaces_its_count() -> None:
 
     now = timezone.now()
     kept = {(row.name, row.value) for row in HourlyFigure.objects.filter(hour__gte=now - HOUR)}
-    assert kept == {("jobs completed", 3.0), ("jobs failed", 1.0)}
+    assert kept == {
+        ("jobs arrived", 5.0),
+        ("jobs completed", 3.0),
+        ("jobs failed", 1.0),
+        ("jobs waiting", 5.0),
+        ("runs running", 0.0),
+    }
 
 
 @pytest.mark.django_db
@@ -45,7 +51,7 @@ def test_older_hours_are_not_recounted() -> None:
 
     hourly_counts.count()
 
-    assert not HourlyFigure.objects.exists()
+    assert not HourlyFigure.objects.filter(name="jobs completed").exists()
 
 
 @pytest.mark.django_db
