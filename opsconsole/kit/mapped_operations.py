@@ -109,9 +109,12 @@ def of_this_database(statement: str, table: mapping.Table, name: str, present: s
     for time in table.times:
         theirs = re.escape(mapping.quoted(table.column(time)))
         statement = re.sub(rf"\b(beat|own)\.{theirs}", rf"\1.{time}", statement)
-    # The only statement that deletes is that of one function, and it returns whole rows.
-    statement = re.sub(rf"\bDELETE FROM {table.contract}\b", f"DELETE FROM {name}", statement)
-    statement = statement.replace("RETURNING *", f"RETURNING {table.returned_row(present)}")
+    # The only statement that deletes is that of one function, and it returns whole rows of the table that is named first.
+    statement = re.sub(
+        rf"\bDELETE FROM {table.contract}\b([^;]*?)\bRETURNING \*",
+        lambda found: f"DELETE FROM {name}{found[1]}RETURNING {table.returned_row(present)}",
+        statement,
+    )
     statement = re.sub(rf"(?<!DELETE )\bFROM {table.contract} AS\b", f"FROM {rows} AS", statement)
     statement = re.sub(
         rf"(?<!DELETE )\bFROM {table.contract}\b", f"FROM {rows} AS {table.contract}", statement

@@ -1,4 +1,4 @@
-"""The whole console on contract tables of other schemas, names and columns, quoted ones among them."""
+"""The whole console on contract tables of other schemas, names and columns, where times are printed in other styles, too."""
 
 from __future__ import annotations
 
@@ -97,6 +97,11 @@ recording.flush(), recording.note("standard", "address:203.0.113.7", "/x", "GET"
 assert RateLimitRequest.objects.limited().requests() == 2
 assert [client.key for client in top_clients.busiest_clients("standard")] == ["address:203.0.113.7"]
 assert recording.cleanup() == 1 and RateLimitHour.objects.get().endpoint == "/"
+with connection.cursor() as cursor:
+    cursor.execute('''INSERT INTO "ApiCall" (caller, path, verb, "calledAt")
+        VALUES ('k', '/by sql', 'GET', now() - interval '2 hours')''')
+    cursor.execute("SELECT public.cleanup_rate_limit_requests()")
+    assert cursor.fetchone() == (1,) and RateLimitHour.objects.filter(endpoint="/by sql").exists()
 # The printed protocol.
 import io, re
 printed = io.StringIO()
@@ -149,9 +154,19 @@ print("lived")
 """
 
 
+# How the database of somebody else prints times and durations.
+STYLES = """
+DO $$ DECLARE style text; BEGIN
+    FOREACH style IN ARRAY ARRAY['datestyle = German', 'intervalstyle = iso_8601', 'timezone = Iran'] LOOP
+        EXECUTE format('ALTER DATABASE %I SET ', current_database()) || style;
+    END LOOP;
+END $$;
+"""
+
+
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Mapped]:
-    with mapped(tmp_path_factory.mktemp("names"), NAMES, TABLES) as found:
+    with mapped(tmp_path_factory.mktemp("names"), NAMES, TABLES + STYLES) as found:
         yield found
 
 

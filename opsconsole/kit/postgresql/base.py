@@ -5,6 +5,7 @@ Django looks for the class ``DatabaseWrapper`` in this module.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,13 @@ from psycopg.sql import Composable
 
 from opsconsole.kit import answer_limit, full_disk, own_schema
 from opsconsole.kit.kept_changes import OutcomeUnknown
+from opsconsole.kit.postgresql.intervals import AnyStyleIntervalLoader
 from opsconsole.kit.postgresql.schema import DatabaseSchemaEditor
 from opsconsole.kit.postgresql.timestamps import BoundedTimeLoader
+
+# libpq sends it as a start parameter, which beats a default of the database and which poolers accept, because drivers of other
+# languages always send it. psycopg reads no other style.
+os.environ["PGDATESTYLE"] = "ISO"
 
 _LITERALS = re.compile(r"'[^']*'")
 _READS = re.compile(
@@ -112,6 +118,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         session = super().get_new_connection(conn_params)
         answer_limit.guard(session)
         session.adapters.register_loader("timestamptz", BoundedTimeLoader)
+        session.adapters.register_loader("interval", AnyStyleIntervalLoader)
         return session
 
     def _follow(self, execute: Callable[..., Any], statement: Any, *others: Any) -> Any:
