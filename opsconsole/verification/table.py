@@ -97,6 +97,12 @@ CHECKS: tuple[Check, ...] = (
         action=DATABASE_FIRST,
     ),
     Check(
+        name="dead-rows",
+        question="Can PostgreSQL remove dead rows from the tables of the queue?",
+        judge=running_work.dead_rows_are_removed,
+        action=DATABASE_FIRST,
+    ),
+    Check(
         name="seals",
         question="Are the audit and the ledgers as they were sealed?",
         judge=running_work.seals_hold,
