@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alerts.sending import sender
 from alerts.watch import monitor_alerts, retention
+from opsconsole.kit import removals
 
 
 def send() -> str:
@@ -17,4 +18,6 @@ def judge_monitors() -> str:
 
 
 def prune() -> str:
-    return f"alerts: {retention.prune()}"
+    deleted = {"alerts": retention.prune()}
+    removals.tell(deleted)
+    return f"alerts: {deleted['alerts']}"

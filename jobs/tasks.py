@@ -11,7 +11,7 @@ from jobs.messaging import dispatcher, queue_depths
 from jobs.recovery import sweeps
 from jobs.restores import signs
 from jobs.watch import event_partitions, gauges, hourly_counts, retention
-from opsconsole.kit import figures
+from opsconsole.kit import figures, removals
 
 # These tasks are called every minute, by a scheduler that runs twice a minute.
 EACH_MINUTE = timedelta(minutes=2)
@@ -47,6 +47,8 @@ def bulk() -> str:
 
 def prune() -> str:
     deleted = retention.prune() | {"figures": figures.prune()}
+    removals.tell(deleted)
+    removals.prune()
     deleted_rows = [f"{name}: {count}" for name, count in deleted.items()]
     return ", ".join([*deleted_rows, f"event partitions: {event_partitions.create_missing()}"])
 

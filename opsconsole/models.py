@@ -2,6 +2,7 @@
 
 from opsconsole.kit.audit_models import AuditDetail, AuditSeal, Refusal, SealCheck, UnsealedRange
 from opsconsole.kit.models import ClusterProgress, HourlyFigure, Pause, Verification
+from opsconsole.kit.retention_models import Removal, TableSize
 
 __all__ = [
     "AuditDetail",
@@ -10,7 +11,9 @@ __all__ = [
     "HourlyFigure",
     "Pause",
     "Refusal",
+    "Removal",
     "SealCheck",
+    "TableSize",
     "UnsealedRange",
     "Verification",
 ]

@@ -140,6 +140,17 @@ OPSCONSOLE_EDIT_DEAD_LETTERS = env.boolean("OPSCONSOLE_EDIT_DEAD_LETTERS", defau
 OPSCONSOLE_JOB_ID_PATHS = env.job_id_paths("OPSCONSOLE_JOB_ID_PATHS")
 OPSCONSOLE_REDACT_PATHS = env.json_paths("OPSCONSOLE_REDACT_PATHS")
 
+# --- retention (docs/retention.md) ---
+
+OPSCONSOLE_KEEP_SWEEPS_DAYS = env.integer("OPSCONSOLE_KEEP_SWEEPS_DAYS", 30, at_least=2, at_most=3_650)
+OPSCONSOLE_KEEP_MESSAGES_DAYS = env.integer("OPSCONSOLE_KEEP_MESSAGES_DAYS", 7, at_most=3_650)
+# SQS keeps a message for at most 14 days.
+OPSCONSOLE_KEEP_LETTERS_DAYS = env.integer("OPSCONSOLE_KEEP_LETTERS_DAYS", 90, at_least=15, at_most=3_650)
+OPSCONSOLE_KEEP_ALERTS_DAYS = env.integer("OPSCONSOLE_KEEP_ALERTS_DAYS", 180, at_least=7, at_most=3_650)
+OPSCONSOLE_KEEP_FIGURES_DAYS = env.integer("OPSCONSOLE_KEEP_FIGURES_DAYS", 90, at_least=7, at_most=90)
+OPSCONSOLE_KEEP_MEMBERS_DAYS = env.integer("OPSCONSOLE_KEEP_MEMBERS_DAYS", 90, at_least=7, at_most=3_650)
+OPSCONSOLE_KEEP_ANSWERS_DAYS = env.integer("OPSCONSOLE_KEEP_ANSWERS_DAYS", 1, at_most=30)
+
 # --- bulk operations ---
 
 OPSCONSOLE_BULK_AT_ONCE = env.integer("OPSCONSOLE_BULK_AT_ONCE", 100, at_least=0, at_most=500)

@@ -69,6 +69,7 @@ NAMES = {
     "jobs.Attachment": "Attach",
     "jobs.RecoveryControl": "Recovery",
     "opsconsole.Pause": "Switches",
+    "opsconsole.TableSize": "Data",
     "opsconsole.Verification": "Verification",
     "ratelimits.RateLimitHour": "Limited requests",
     "ratelimits.LimiterControl": "Limiter",

@@ -1,20 +1,19 @@
-"""``idempotency_keys``: the answers to requests with a key, kept for a day."""
+"""``idempotency_keys``: the answers to requests with a key, kept for a day unless a setting says otherwise."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Self
 
 from django.db import models
 from django.db.models.functions import Now
 
-KEPT = timedelta(hours=24)
+from opsconsole.kit.removals import kept
 
 
 class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
     def expired(self) -> Self:
-        """Return keys older than a day by the database's clock, which may be used again."""
-        return self.filter(created_at__lt=Now() - KEPT)
+        """Return keys that are no longer kept by the database's clock, which may be used again."""
+        return self.filter(created_at__lt=Now() - kept("ANSWERS"))
 
 
 class IdempotencyKey(models.Model):

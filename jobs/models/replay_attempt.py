@@ -33,7 +33,10 @@ class ReplayAttempt(models.Model):
     # At most one of these may be open per letter, so that two operators never replay it twice.
     UNFINISHED = (State.WANTED, State.REQUEUED, State.SENDING, State.SENT, State.UNKNOWN)
 
-    letter = models.ForeignKey(DeadLetter, models.PROTECT, db_index=False, related_name="attempts")
+    # No constraint: retention deletes letters that were settled long ago, and their entries stay.
+    letter = models.ForeignKey(
+        DeadLetter, models.PROTECT, db_constraint=False, db_index=False, related_name="attempts"
+    )
     action = models.TextField(choices=Action)
     state = models.TextField(choices=State)
     actor = models.TextField(help_text="Such as 'operator:ada'.")

@@ -11,24 +11,24 @@ from django.db.models.functions import Now
 from jobs.models import BulkMember, BulkOperation, IdempotencyKey, Job, Outbox, Sweep, WorkerHeartbeat
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.runs import observations
+from jobs.watch import settled_letters
 from opsconsole.kit.mapping import WORKER_BEATS
+from opsconsole.kit.removals import kept
 
 BATCH = 5_000
-SWEEPS_KEPT = timedelta(days=30)
-MESSAGES_KEPT = timedelta(days=7)
 WORKERS_KEPT = timedelta(days=7)
 PREVIEWS_KEPT = timedelta(days=1)
-MEMBERS_KEPT = timedelta(days=90)
 
 
 def prune() -> dict[str, int]:
-    """Delete old sweeps, sent or dropped messages, dead workers, stored answers, and what bulk operations no longer need.
+    """Delete old sweeps, sent or dropped messages, settled letters, dead workers, stored answers, and what bulk operations don't need.
 
     Return how many of each.
     """
     deleted = {
         "sweeps": _delete(old_sweeps()),
         "messages": _delete(old_messages()),
+        "dead letters": settled_letters.delete(),
         "workers": _delete(dead_workers()),
         "bulk members": _delete(old_members()),
         "bulk previews": _delete(old_previews()),
@@ -40,7 +40,7 @@ def prune() -> dict[str, int]:
 
 
 def old_sweeps() -> QuerySet[Sweep]:
-    return Sweep.objects.filter(started_at__lt=Now() - SWEEPS_KEPT)
+    return Sweep.objects.filter(started_at__lt=Now() - kept("SWEEPS"))
 
 
 def old_messages() -> QuerySet[Outbox]:
@@ -50,7 +50,7 @@ def old_messages() -> QuerySet[Outbox]:
     """
     settled = Outbox.objects.filter(state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
     still_waits = Job.objects.waiting().filter(pk=OuterRef("job_id"), run_epoch=OuterRef("run_epoch"))
-    return settled.filter(available_at__lt=Now() - MESSAGES_KEPT).exclude(Exists(still_waits))
+    return settled.filter(available_at__lt=Now() - kept("MESSAGES")).exclude(Exists(still_waits))
 
 
 def dead_workers() -> QuerySet[WorkerHeartbeat]:
@@ -70,7 +70,7 @@ def dead_workers() -> QuerySet[WorkerHeartbeat]:
 def old_members() -> QuerySet[BulkMember]:
     """Return members of unconfirmed previews and of old operations; the counts and decisions of these stay."""
     begun = BulkOperation.objects.begun().exclude(state=BulkOperation.State.RUNNING)
-    long_ago = begun.filter(ended_at__lt=Now() - MEMBERS_KEPT)
+    long_ago = begun.filter(ended_at__lt=Now() - kept("MEMBERS"))
     return BulkMember.objects.filter(operation__in=_abandoned() | long_ago)
 
 

@@ -82,7 +82,7 @@ def _fixed() -> tuple[Entry, ...]:
         Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
         Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
         Entry("monitors", "alerts.tasks.judge_monitors", 1, "alert when a sweep or a check is late"),
-        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved half a year ago"),
+        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved long ago"),
         Entry(
             "dead man",
             "alerts.watch.deadman.ping_due",
@@ -94,6 +94,12 @@ def _fixed() -> tuple[Entry, ...]:
         ),
         Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
+        Entry(
+            "table sizes",
+            "opsconsole.retention.tasks.sample_sizes",
+            60,
+            "keep the sizes of tables once a day, for their growth",
+        ),
         Entry(
             "log-ins",
             "opsconsole.cluster.tasks.delete_outdated_log_ins",

@@ -10,8 +10,8 @@ from django.db.models.functions import Greatest, Now, TruncHour
 from django.utils import timezone
 
 from opsconsole.kit.models import HourlyFigure
+from opsconsole.kit.removals import kept
 
-KEPT = timedelta(days=90)
 HOURS = 24
 
 
@@ -55,4 +55,4 @@ def last_hours(names: Sequence[str], count: int) -> tuple[list[datetime], dict[s
 
 def prune() -> int:
     """Delete figures older than the charts ever show; return the number of rows."""
-    return HourlyFigure.objects.filter(hour__lt=Now() - KEPT).delete()[0]
+    return HourlyFigure.objects.filter(hour__lt=Now() - kept("FIGURES")).delete()[0]

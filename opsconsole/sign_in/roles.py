@@ -18,6 +18,7 @@ APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin
 # These would reveal more than the console is about.
 NOT_FOR_VIEWERS = {
     "opsconsole.view_verification",
+    "opsconsole.view_tablesize",
     "auth.view_user",
     "auth.view_group",
     "auth.view_permission",
@@ -61,6 +62,7 @@ ADMINISTRATORS = {
     "jobs.edit_deadletter",
     "opsconsole.pause_schedule",
     "opsconsole.verify",
+    "opsconsole.view_tablesize",
     "opsconsole.view_verification",
     "ratelimits.add_apikey",
     "ratelimits.revoke_apikey",

@@ -1,8 +1,7 @@
-"""``rate_limit_hours``: hourly rollups of the records, kept for ninety days, with hashed client keys."""
+"""``rate_limit_hours``: hourly rollups of the records, kept for up to ninety days, with hashed client keys."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from hashlib import sha256
 from typing import Self
 
@@ -10,15 +9,14 @@ from django.db import models
 from django.db.models.functions import Now
 
 from opsconsole.kit.bounded_columns import BoundedName
+from opsconsole.kit.removals import kept
 from ratelimits.models.control import LimiterControl
-
-HOURS_KEPT = timedelta(days=90)
 
 
 class RateLimitHourQuerySet(models.QuerySet["RateLimitHour"]):
     def expired(self) -> Self:
-        """Return hours that started more than ninety days ago, by the database's clock."""
-        return self.filter(hour__lt=Now() - HOURS_KEPT)
+        """Return hours that are no longer kept, by the database's clock."""
+        return self.filter(hour__lt=Now() - kept("FIGURES"))
 
 
 class RateLimitHour(models.Model):

@@ -11,6 +11,7 @@ import os
 
 from django.db import DataError, connection, transaction
 
+from opsconsole.kit import removals
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.row_locks import TO_DELETE_IF_FREE
 from opsconsole.kit.storable import plain_text
@@ -117,8 +118,7 @@ def cleanup() -> int:
         total += deleted
         if deleted < BATCH:
             break
-    while _delete_expired_hours() == BATCH:
-        pass
+    removals.tell({"limited hours": delete_expired_hours()})
     return total
 
 
@@ -137,6 +137,16 @@ def _roll_up_batch() -> int:
         return int(cursor.fetchone()[0])
 
 
-def _delete_expired_hours() -> int:
+def delete_expired_hours() -> int:
+    """Delete rollups that are no longer kept, in batches; return how many."""
+    total = 0
+    while True:
+        deleted = _delete_hours()
+        total += deleted
+        if deleted < BATCH:
+            return total
+
+
+def _delete_hours() -> int:
     oldest = RateLimitHour.objects.expired().order_by("hour").values("pk")[:BATCH]
     return RateLimitHour.objects.filter(pk__in=oldest).delete()[0]

@@ -25,6 +25,7 @@ from jobs.models import BulkOperation, JobEvent
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
+from opsconsole.retention import sizes
 from opsconsole.verification import record
 from tests import presets
 from tests.journeys import alerting, letters, scenery
@@ -64,6 +65,7 @@ def build() -> None:
     )
     pauses.begin("recovery", by="operator:olga", reason="deploy")
     record.keep(record.begin("olga"), [], ended=True)
+    sizes.sample()
 
 
 def models() -> list[type[Model]]:

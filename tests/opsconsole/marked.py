@@ -16,6 +16,7 @@ from jobs.bulk.registry import kind_of
 from jobs.models import Job, JobEvent, Outbox
 from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
+from opsconsole.kit.retention_models import Removal
 from ratelimits.models import RateLimitRequest
 
 # The columns that get the mark of their model, which is named as in addresses.
@@ -70,6 +71,7 @@ def everything() -> set[str]:
         "django_q_failure": _tasks,
         "django_q_success": _tasks,
         "jobs_deadletter": _letters,
+        "opsconsole_tablesize": _removal,
         "ratelimits_ratelimithour": _requests,
     }
     for page, write in others.items():
@@ -122,6 +124,10 @@ def _tasks(page: str) -> None:
 
 def _letters(page: str) -> None:
     apps.get_model("jobs.DeadLetter").objects.update(body=f'{{"note": "{mark(page)}"}}')
+
+
+def _removal(page: str) -> None:
+    Removal.objects.create(subject="sweeps", rows=1, by=mark(page))
 
 
 def _requests(page: str) -> None:

@@ -19,6 +19,7 @@ from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Out
 from jobs.operations.steps import JobAction
 from jobs.runs.timeline import Actor
 from jobs.watch import retention
+from opsconsole.kit.removals import kept
 from tests.factories import SECOND, beat, job, run
 from tests.jobs.bulk.helpers import (
     ADA,
@@ -430,7 +431,7 @@ def test_pruning_deletes_abandoned_previews_and_old_members() -> None:
     abandoned, recent = preview(), preview()
     long_ago = finish(begun())
     running_still = begun(many(1))
-    long = retention.MEMBERS_KEPT + HOUR
+    long = kept("MEMBERS") + HOUR
     BulkOperation.objects.filter(pk=abandoned.pk).update(created_at=Now() - retention.PREVIEWS_KEPT - HOUR)
     BulkOperation.objects.filter(pk=long_ago.pk).update(created_at=Now() - long, ended_at=Now() - long)
     BulkOperation.objects.filter(pk=running_still.pk).update(created_at=Now() - long)

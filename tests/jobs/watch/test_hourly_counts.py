@@ -13,6 +13,7 @@ from jobs.models import JobEvent
 from jobs.watch import hourly_counts
 from opsconsole.kit import figures
 from opsconsole.kit.models import HourlyFigure
+from opsconsole.kit.removals import kept
 from tests.factories import job
 from tests.racing import race
 
@@ -75,7 +76,7 @@ def test_highest_of_several_readings_is_kept() -> None:
 
 @pytest.mark.django_db
 def test_old_counts_are_deleted() -> None:
-    old = timezone.now() - figures.KEPT - HOUR
+    old = timezone.now() - kept("FIGURES") - HOUR
     figures.set_counts([("jobs failed", old, 1), ("jobs failed", timezone.now(), 1)])
 
     assert figures.prune() == 1

@@ -10,11 +10,20 @@ from django.db.models.functions import Now
 
 from jobs.models import IdempotencyKey, Outbox, Status, Sweep, WorkerHeartbeat
 from jobs.watch import retention
+from opsconsole.kit.removals import kept
 from tests import factories
 
 pytestmark = pytest.mark.django_db
 
-NOTHING = {"sweeps": 0, "messages": 0, "workers": 0, "kept answers": 0, "bulk members": 0, "bulk previews": 0}
+NOTHING = {
+    "sweeps": 0,
+    "messages": 0,
+    "dead letters": 0,
+    "workers": 0,
+    "kept answers": 0,
+    "bulk members": 0,
+    "bulk previews": 0,
+}
 MOMENT = timedelta(seconds=30)
 
 
@@ -38,26 +47,26 @@ def test_nothing_is_deleted_without_old_rows() -> None:
 @pytest.mark.usefixtures("batch")
 def test_old_sweeps_are_deleted() -> None:
     for _ in range(3):
-        sweep(retention.SWEEPS_KEPT + MOMENT)
-    young = sweep(retention.SWEEPS_KEPT - MOMENT)
+        sweep(kept("SWEEPS") + MOMENT)
+    young = sweep(kept("SWEEPS") - MOMENT)
     assert retention.prune() == NOTHING | {"sweeps": 3}
     assert list(Sweep.objects.all()) == [young]
 
 
 @pytest.mark.usefixtures("batch")
 def test_only_settled_messages_are_deleted() -> None:
-    old, young = retention.MESSAGES_KEPT + MOMENT, retention.MESSAGES_KEPT - MOMENT
+    old, young = kept("MESSAGES") + MOMENT, kept("MESSAGES") - MOMENT
     for state in Outbox.State.values:
         factories.letter(factories.job(status=Status.COMPLETED), due=old, state=state)
         factories.letter(factories.job(status=Status.COMPLETED), due=young, state=state)
     assert retention.prune() == NOTHING | {"messages": 2}
-    left = Outbox.objects.filter(available_at__lt=Now() - retention.MESSAGES_KEPT)
+    left = Outbox.objects.filter(available_at__lt=Now() - kept("MESSAGES"))
     assert sorted(left.values_list("state", flat=True)) == [Outbox.State.REFUSED, Outbox.State.WAITING]
     assert Outbox.objects.count() == 6
 
 
 def test_message_of_waiting_run_is_kept_for_its_resend_count() -> None:
-    old = retention.MESSAGES_KEPT + MOMENT
+    old = kept("MESSAGES") + MOMENT
     waiting = factories.job(run_epoch=2)
     factories.letter(waiting, due=old, state=Outbox.State.SENT, run_epoch=1)
     current = factories.letter(waiting, due=old, state=Outbox.State.SENT, resends=3)

@@ -1,0 +1,26 @@
+"""The page Data: what is kept for how long, what is due, what was removed, and how large tables are."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+
+from opsconsole.kit.read_only_admin import OnePageAdmin
+from opsconsole.kit.retention_models import Removal, TableSize
+from opsconsole.retention import sizes, subjects
+
+REMOVALS_SHOWN = 20
+
+
+@admin.register(TableSize)
+class DataAdmin(OnePageAdmin):
+    def show(self, request: HttpRequest) -> HttpResponse:
+        context = {
+            "title": "Data",
+            "lines": subjects.lines(),
+            "sizes": [size for size in sizes.read() if size.bytes],
+            "growth_days": sizes.GROWTH_DAYS,
+            "removals": Removal.objects.annotate(db_now=Now())[:REMOVALS_SHOWN],
+        }
+        return self.render(request, "admin/opsconsole/data.html", context)

@@ -1,0 +1,142 @@
+"""The list of what is kept for how long. The page Data and the command ``retention`` read this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from alerts.watch import retention as alert_retention
+from jobs.models import IdempotencyKey
+from jobs.watch import retention as job_retention
+from jobs.watch import settled_letters
+from opsconsole.kit.counting import COUNTED_TO, count, figure
+from opsconsole.kit.models import HourlyFigure
+from opsconsole.kit.removals import kept
+from opsconsole.kit.retention_models import Removal
+from ratelimits.models import RateLimitHour
+
+COUNTING_MS = 2_000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A kind of rows. ``name`` is that of its removals, ``stays`` says what is kept for longer."""
+
+    name: str
+    setting: str
+    kept: Callable[[], timedelta]
+    due: Callable[[], QuerySet[Any]]
+    counts_from: str
+    stays: str = ""
+
+
+def _kept(setting: str) -> Callable[[], timedelta]:
+    return lambda: kept(setting)
+
+
+SUBJECTS: tuple[Subject, ...] = (
+    Subject(
+        "sweeps", "OPSCONSOLE_KEEP_SWEEPS_DAYS", _kept("SWEEPS"), job_retention.old_sweeps, "their start"
+    ),
+    Subject(
+        "messages",
+        "OPSCONSOLE_KEEP_MESSAGES_DAYS",
+        _kept("MESSAGES"),
+        job_retention.old_messages,
+        "the time they were due",
+        "what is waiting or refused, and the message of a run that still waits",
+    ),
+    Subject(
+        "dead letters",
+        "OPSCONSOLE_KEEP_LETTERS_DAYS",
+        settled_letters.kept_for,
+        settled_letters.due,
+        "the end of the last action",
+        "what nobody replayed or discarded, what is still in its queue, and each entry of the ledger",
+    ),
+    Subject(
+        "alerts",
+        "OPSCONSOLE_KEEP_ALERTS_DAYS",
+        _kept("ALERTS"),
+        alert_retention.old_alerts,
+        "their resolution",
+        "open alerts",
+    ),
+    Subject(
+        "bulk members",
+        "OPSCONSOLE_KEEP_MEMBERS_DAYS",
+        _kept("MEMBERS"),
+        job_retention.old_members,
+        "the end of the operation",
+        "the operations with their counts and decisions",
+    ),
+    Subject(
+        "kept answers",
+        "OPSCONSOLE_KEEP_ANSWERS_DAYS",
+        _kept("ANSWERS"),
+        IdempotencyKey.objects.expired,
+        "the request",
+    ),
+    Subject(
+        "figures",
+        "OPSCONSOLE_KEEP_FIGURES_DAYS",
+        _kept("FIGURES"),
+        lambda: HourlyFigure.objects.filter(hour__lt=Now() - kept("FIGURES")),
+        "their hour",
+    ),
+    Subject(
+        "limited hours",
+        "OPSCONSOLE_KEEP_FIGURES_DAYS",
+        _kept("FIGURES"),
+        RateLimitHour.objects.expired,
+        "their hour",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A subject as it is now. ``due`` is what the next run removes: None if counting took too long."""
+
+    subject: Subject
+    days: int
+    due: int | None
+    last: Removal | None
+
+    @property
+    def due_text(self) -> str:
+        return "too many to count quickly" if self.due is None else figure(self.due)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "subject": self.subject.name,
+            "setting": self.subject.setting,
+            "days": self.days,
+            "due": self.due,
+            "due_is_capped": self.due is not None and self.due > COUNTED_TO,
+            "last_removed_at": self.last.at if self.last else None,
+            "last_removed_rows": self.last.rows if self.last else None,
+        }
+
+
+def lines() -> list[Line]:
+    """Return each subject with what is due and what was last removed."""
+    last = {
+        removal.subject: removal for removal in Removal.objects.order_by("subject", "-pk").distinct("subject")
+    }
+    return [Line(subject, subject.kept().days, _due(subject), last.get(subject.name)) for subject in SUBJECTS]
+
+
+def _due(subject: Subject) -> int | None:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(COUNTING_MS)])
+            return count(subject.due())
+    except DatabaseError:
+        return None
