@@ -21,6 +21,7 @@ from django.urls import reverse
 from alerts.models import Alert
 from jobs.admin.jobs.changelist import by_id, first_of_customer
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
+from opsconsole import customers
 from opsconsole.kit import audit, job_ids
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import plain_text
@@ -75,6 +76,13 @@ def _jobs(term: str, user: Person) -> Found:
         for job in jobs
     ]
     return _group("Jobs", hits, "jobs_job", q=term)
+
+
+def _customers(term: str, user: Person) -> Found:
+    """Find the customer with this id, of whom there is a page."""
+    known = customers.newest_of(term, most=1)
+    hits = [Hit(f"Customer {term}", "jobs, dead letters, limits, alerts", customers.url_of(term))]
+    return Found("Customers", hits if known else [])
 
 
 def _workers(term: str, user: Person) -> Found:
@@ -164,6 +172,7 @@ def _audit(term: str, user: Person) -> Found:
 
 # Each with the page that its hits quote.
 FINDERS: list[tuple[str, Callable[[str, Person], Found]]] = [
+    ("jobs_job", _customers),
     ("jobs_job", _jobs),
     ("jobs_workerheartbeat", _workers),
     ("jobs_outbox", _messages),

@@ -2,7 +2,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from alerts.aws.webhook import from_sns
-from opsconsole import search
+from opsconsole import customers, search
 from opsconsole.api import routes
 from opsconsole.kit import admin_pages
 from opsconsole.sign_in import second_factor_pages
@@ -14,6 +14,7 @@ handler500 = "opsconsole.unavailable.server_error"
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/second-factor/", include(second_factor_pages)),
+    path("admin/customer/", site.admin_view(customers.view), name="customer"),
     path("admin/search/", site.admin_view(search.view), name="search"),
     path("admin/", site.urls),
     path("hooks/sns", from_sns, name="hooks-sns"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.bulk.kinds import MemberResult
-from jobs.models import JobEvent, MessageTrouble, Outbox, Status
+from jobs.models import Job, JobEvent, MessageTrouble, Outbox, Status
 from jobs.runs.diagnosis import Diagnosis
+from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.display import badge
 from opsconsole.kit.short_ids import short_id
 
@@ -93,6 +95,14 @@ def trouble(diagnosis: Diagnosis) -> SafeString:
 def message(outgoing: Outbox) -> SafeString:
     """Return a badge for the state of a message: "Message sent", "Message waiting"."""
     return badge(f"Message {outgoing.state}", MESSAGE_TONES.get(outgoing.state, "quiet"))
+
+
+def customer_link(job: Job) -> SafeString | str:
+    """Return the customer linked to the page about them; a cut or missing id has none."""
+    if not job.customer_id or is_cut(job.customer_id):
+        return job.customer
+    query = urlencode({"id": job.customer_id})
+    return format_html('<a href="{}?{}">{}</a>', reverse("customer"), query, job.customer_id)
 
 
 def job_link(job_id: Any) -> SafeString:

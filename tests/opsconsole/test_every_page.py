@@ -36,6 +36,7 @@ FOR_STAFF = (
 # Beside the list, the page, the history, and the forms of each model.
 NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
     "audit_export": {"admin.view_logentry"},
+    "customer": {"jobs.view_job"},
     "alerts_alert_decide": {"alerts.view_alert", "alerts.acknowledge_alert"},
     "alerts_channel_make": {"alerts.view_channel", "alerts.configure_channel"},
     "alerts_channel_mute": {"alerts.view_channel", "alerts.configure_channel"},

@@ -76,8 +76,8 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         return labels.job_link(job.pk)
 
     @admin.display(description="customer")
-    def customer(self, job: Job) -> str:
-        return job.customer
+    def customer(self, job: Job) -> str | SafeString:
+        return labels.customer_link(job)
 
     @admin.display(description="status")
     def state(self, job: ShownJob) -> SafeString:

@@ -88,6 +88,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
     return {
         "title": f"Job {short_id(job.pk)}",
         "job": job,
+        "customer": labels.customer_link(job),
         "status": labels.job_status(job, job.read_at),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
         "why": _of_waiting(waits, user) if waits else _of_run(job, diagnosis),

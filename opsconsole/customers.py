@@ -1,0 +1,159 @@
+"""The page of a customer: their jobs, dead letters, limits and alerts, each for those who may see it.
+
+Whatever a customer has, the page costs the same: everything is read of their newest jobs, by an index.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import DataError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from alerts.admin import labels as alert_labels
+from alerts.models import Alert
+from alerts.trouble import shown_facts
+from jobs.admin import labels
+from jobs.models import DeadLetter, Job, Status
+from jobs.runs.diagnosis import diagnose
+from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.storable import is_storable, plain_text
+from ratelimits.identity import client_names
+from ratelimits.identity.client_names import NamedClient
+
+# The newest jobs that are counted, and those that are shown.
+MOST_COUNTED = 1_000
+MOST_SHOWN = 20
+LONGEST = 500
+
+
+@dataclass(frozen=True)
+class JobRow:
+    job: Any
+    state: SafeString
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of the newest jobs have a status; ``url`` is the list of all of them."""
+
+    label: str
+    number: int
+    url: str
+
+
+def url_of(customer_id: str) -> str:
+    return f"{reverse('customer')}?{urlencode({'id': customer_id})}"
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    """Show the customer with the id ``?id=``; redirect to the search if nobody has it."""
+    if not may_see(request.user, "jobs_job"):
+        raise PermissionDenied
+    customer_id = request.GET.get("id", "")
+    if not customer_id or len(customer_id) > LONGEST or not is_storable(customer_id):
+        raise Http404
+    ids = newest_of(customer_id)
+    if not ids:
+        return redirect(f"{reverse('search')}?{urlencode({'q': customer_id})}")
+    context = {
+        **admin.site.each_context(request),
+        "title": f"Customer {customer_id}",
+        "customer": customer_id,
+        "counts": _counts(customer_id, ids),
+        "counted": len(ids),
+        "more": len(ids) == MOST_COUNTED,
+        "jobs": _rows(ids[:MOST_SHOWN]),
+        "list_url": _list("jobs_job", q=customer_id),
+        **_letters(request.user, ids),
+        "clients": _clients(request.user, customer_id),
+        "alerts": _alerts(request.user, customer_id),
+    }
+    return TemplateResponse(request, "admin/customer.html", context)
+
+
+def newest_of(customer_id: str, most: int = MOST_COUNTED) -> list[Any]:
+    """Return the ids of the newest jobs, newest first; none where a customer_id column rejects such an id."""
+    jobs = Job.objects.filter(customer_id=customer_id).order_by("-created_at", "-pk")
+    try:
+        # A savepoint, so that later queries still work.
+        with transaction.atomic():
+            return list(jobs.values_list("pk", flat=True)[:most])
+    except DataError:
+        return []
+
+
+def _counts(customer_id: str, ids: Sequence[Any]) -> list[Count]:
+    found = Counter(Job.objects.filter(pk__in=ids).order_by().values_list("status", flat=True))
+    known = [status.value for status in Status if found[status.value]]
+    return [
+        Count(Status(name).label.capitalize(), found[name], _list("jobs_job", q=customer_id, status=name))
+        for name in known
+    ] + [
+        Count(name, number, _list("jobs_job", q=customer_id, status="other"))
+        for name, number in sorted(found.items())
+        if name not in Status.values
+    ]
+
+
+def _rows(ids: Sequence[Any]) -> list[JobRow]:
+    jobs: dict[Any, Any] = Job.objects.with_evidence().defer("payload", "error_message").in_bulk(ids)
+    return [
+        JobRow(jobs[pk], labels.status(jobs[pk].status) + labels.trouble(diagnose(jobs[pk])))
+        for pk in ids
+        if pk in jobs
+    ]
+
+
+def _letters(user: Person, ids: Sequence[Any]) -> dict[str, Any]:
+    if not may_see(user, "jobs_deadletter"):
+        return {}
+    letters = DeadLetter.objects.light().filter(job_id__in=ids).annotate(read_at=Now())
+    newest = list(letters.order_by("-first_seen_at", "-id")[: MOST_SHOWN + 1])
+    return {"letters": newest[:MOST_SHOWN], "more_letters": len(newest) > MOST_SHOWN, "sees_letters": True}
+
+
+def _clients(user: Person, customer_id: str) -> list[tuple[NamedClient, str]] | None:
+    """Return the clients of the rate limiter that this id may mean; None for those who may not see them."""
+    if not may_see(user, "ratelimits_ratelimithour"):
+        return None
+    page = reverse("admin:ratelimits_ratelimithour_client")
+    found = client_names.find(
+        customer_id, sees_api_keys=may_see(user, "ratelimits_apikey"), sees_users=may_see(user, "auth_user")
+    )
+    return [(client, f"{page}?{urlencode({'key': client.key})}") for client in found]
+
+
+def _alerts(user: Person, customer_id: str) -> list[tuple[Alert, SafeString, SafeString]] | None:
+    """Return the open alerts that name the customer; few alerts are open at a time."""
+    if not may_see(user, "alerts_alert"):
+        return None
+    named = re.compile(rf"(?<![\w-]){re.escape(plain_text(customer_id))}(?![\w-])")
+    alerts = [
+        alert
+        for alert in Alert.objects.open().annotate(db_now=Now()).order_by(F("since").desc())
+        if named.search(
+            " ".join([alert.title, alert.summary, *(text for _, text in shown_facts(alert.facts))])
+        )
+    ]
+    return [
+        (alert, alert_labels.severity(alert.severity), alert_labels.state(alert))
+        for alert in alerts[:MOST_SHOWN]
+    ]
+
+
+def _list(model: str, **query: str) -> str:
+    return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"

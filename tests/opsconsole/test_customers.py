@@ -1,0 +1,92 @@
+"""Tests of the page of a customer: everything about one, for whoever may see it, at the same cost for any number of jobs."""
+
+from __future__ import annotations
+
+import html
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from alerts import notify
+from alerts.notify import Trouble
+from jobs.models import Status
+from opsconsole import customers
+from tests import people
+from tests.factories import SECOND, dead_letter, job, run
+
+pytestmark = pytest.mark.django_db
+
+
+def page(client: Client, customer_id: str) -> str:
+    response = client.get(customers.url_of(customer_id))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_page_has_jobs_letters_and_alerts_of_this_customer_only(operator: Client) -> None:
+    failed = job(customer_id="ACME/1 & co", status=Status.FAILED)
+    running = run(customer_id="ACME/1 & co", age=SECOND, silent=SECOND)
+    other = job(customer_id="ACME/1")
+    letter, others = dead_letter(job_id=failed.pk), dead_letter(job_id=other.pk)
+    notify.fire("a", Trouble(title="Orders of ACME/1 & co have stopped", severity="critical"))
+    notify.fire("b", Trouble(title="Orders of ACME/1 & company", severity="critical"))
+
+    shown = page(operator, "ACME/1 & co")
+
+    for each in (failed, running):
+        assert reverse("admin:jobs_job_change", args=[each.pk]) in shown
+    assert reverse("admin:jobs_job_change", args=[other.pk]) not in shown
+    for part in ("letters", "limits", "alerts"):
+        assert f'id="{part}-heading"' in shown
+    assert reverse("admin:jobs_deadletter_change", args=[letter.pk]) in shown
+    assert reverse("admin:jobs_deadletter_change", args=[others.pk]) not in shown
+    assert "Failed 1</a>" in shown and "In progress 1</a>" in shown
+    assert "ACME/1 &amp; co have stopped" in shown and "company" not in shown
+
+
+def test_job_page_and_search_lead_there(operator: Client) -> None:
+    made = job(customer_id="CUST 7&8")
+    link = html.escape(customers.url_of("CUST 7&8"))
+    assert link in operator.get(reverse("admin:jobs_job_change", args=[made.pk])).content.decode()
+    found = operator.get(reverse("search"), {"q": "CUST 7&8"}).content.decode()
+    assert "Customer CUST 7&amp;8" in found
+
+
+def test_unknown_customer_leads_to_the_search(operator: Client) -> None:
+    assert operator.get(customers.url_of("nobody")).headers["Location"] == f"{reverse('search')}?q=nobody"
+    assert operator.get(reverse("customer")).status_code == 404
+    assert operator.get(customers.url_of("x" * 501)).status_code == 404
+
+
+def test_each_part_is_for_those_who_may_see_it(client: Client) -> None:
+    made = job(customer_id="ACME")
+    dead_letter(job_id=made.pk)
+    notify.fire("a", Trouble(title="ACME waits", severity="critical"))
+    user = people.viewer()
+    user.user_permissions.remove(
+        *user.user_permissions.filter(codename__in=["view_deadletter", "view_alert", "view_ratelimithour"])
+    )
+    client.force_login(User.objects.get(pk=user.pk))
+    shown = page(client, "ACME")
+    for part in ("letters", "limits", "alerts"):
+        assert f'id="{part}-heading"' not in shown
+    user.user_permissions.remove(*user.user_permissions.filter(codename="view_job"))
+    client.force_login(User.objects.get(pk=user.pk))
+    assert client.get(customers.url_of("ACME")).status_code == 403
+
+
+def test_cost_does_not_grow_with_jobs(operator: Client) -> None:
+    job(customer_id="ACME")
+    page(operator, "ACME")
+    with CaptureQueriesContext(connection) as few:
+        page(operator, "ACME")
+    for _ in range(customers.MOST_SHOWN + 5):
+        dead_letter(job_id=job(customer_id="ACME").pk)
+    with CaptureQueriesContext(connection) as many:
+        shown = page(operator, "ACME")
+    assert len(many) == len(few) <= 12 + 6, [query["sql"] for query in many]
+    assert "Pending 26" in shown
