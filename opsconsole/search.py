@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -20,14 +19,25 @@ from django.urls import reverse
 
 from alerts.models import Alert
 from jobs.admin.jobs.changelist import by_id, first_of_customer
-from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, WorkerHeartbeat
+from jobs.models import (
+    DeadLetter,
+    DeadLetterQueue,
+    FailureGroup,
+    IdempotencyKey,
+    Job,
+    Outbox,
+    WorkerHeartbeat,
+)
 from opsconsole import customers
 from opsconsole.kit import audit, job_ids
 from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_names
+from ratelimits.models import ApiKey
 
 SHOWN = 10
+MOST_GROUPS = 500
 SHORTEST = 2
 LONGEST = 500
 
@@ -115,8 +125,8 @@ def _letters(term: str, user: Person) -> Found:
     """Find dead letters by their id, by that of their message, or by that of their job for those who may see jobs."""
     # With the queue, which is the first column of the index; there are few queues.
     by = Q(dlq__in=DeadLetterQueue.objects.values("pk"), message_id=term)
-    if (as_uuid := _uuid(term)) is not None:
-        by |= Q(pk=as_uuid)
+    if span := ids_that_begin(term):
+        by |= Q(pk__range=span)
     if may_see(user, "jobs_job") and (job_id := job_ids.parse(term)) is not None:
         by |= Q(job_id=job_id)
     rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]
@@ -127,11 +137,26 @@ def _letters(term: str, user: Person) -> Found:
     return _group("Dead letters", hits, "jobs_deadletter", q=term, state="all")
 
 
-def _uuid(term: str) -> UUID | None:
-    try:
-        return UUID(term)
-    except ValueError:
-        return None
+def _failures(term: str, user: Person) -> Found:
+    """Find groups of dead letters by words of their error, among the newest; what must not be shown is not searched."""
+    newest = FailureGroup.objects.order_by("-last_seen_at", "-id")[:MOST_GROUPS]
+    matching = [group for group in newest if term.lower() in group.shown_title.lower()]
+    hits = [
+        Hit(group.shown_title[:120], f"dead letters, group {group.pk}", _page("jobs_failuregroup", group.pk))
+        for group in matching[: SHOWN + 1]
+    ]
+    return Found("Failures", hits[:SHOWN])
+
+
+def _answers(term: str, user: Person) -> Found:
+    """Find the job that a request with this idempotency key made. The first column of the index is the caller: there are few."""
+    callers = [f"api-key:{key}" for key in ApiKey.objects.values_list("pk", flat=True)]
+    rows = IdempotencyKey.objects.filter(caller__in=callers, key=term).exclude(answer=None)[:SHOWN]
+    ids = [job_ids.parse(row.answer.get("id")) for row in rows if isinstance(row.answer, dict)]
+    hits = [
+        Hit(str(pk), "made by a request with this key", _page("jobs_job", pk)) for pk in ids if pk is not None
+    ]
+    return Found("Idempotency keys", hits)
 
 
 def _clients(term: str, user: Person) -> Found:
@@ -177,6 +202,8 @@ FINDERS: list[tuple[str, Callable[[str, Person], Found]]] = [
     ("jobs_workerheartbeat", _workers),
     ("jobs_outbox", _messages),
     ("jobs_deadletter", _letters),
+    ("jobs_failuregroup", _failures),
+    ("jobs_job", _answers),
     ("ratelimits_ratelimithour", _clients),
     ("alerts_alert", _alerts),
     ("admin_logentry", _audit),

@@ -9,11 +9,12 @@ from django.urls import reverse
 from alerts import notify
 from alerts.models import Alert
 from alerts.notify import Trouble
-from jobs.models import Outbox
+from jobs.models import FailureGroup, IdempotencyKey, Outbox
 from opsconsole import search
 from opsconsole.kit import audit
 from tests import people
 from tests.factories import beat, dead_letter, job, letter
+from tests.keys import key
 
 SEARCH = reverse("search")
 pytestmark = pytest.mark.django_db
@@ -63,6 +64,32 @@ def test_dead_letter_is_found_by_its_message_and_by_its_job(viewer: Client) -> N
 
     assert viewer.get(SEARCH, {"q": "dead-77"}).headers["Location"] == page
     assert page in viewer.get(SEARCH, {"q": str(made.pk)}).content.decode()
+
+
+def test_dead_letter_is_found_by_its_short_id_and_by_words_of_its_error(viewer: Client) -> None:
+    dead = dead_letter(job(), message_id="dead-77")
+    page = reverse("admin:jobs_deadletter_change", args=[dead.pk])
+    assert viewer.get(SEARCH, {"q": str(dead.pk)[:8]}).headers["Location"] == page
+    FailureGroup.objects.filter(pk=dead.group_id).update(title="address is missing: {}", kind="job_error")
+    group = reverse("admin:jobs_failuregroup_change", args=[dead.group_id])
+    assert viewer.get(SEARCH, {"q": "Address is Missing"}).headers["Location"] == group
+
+
+def test_words_that_must_not_be_shown_are_not_searched(viewer: Client) -> None:
+    dead = dead_letter(job())
+    FailureGroup.objects.filter(pk=dead.group_id).update(
+        title="secret of acme", kind="given_reason", title_of="an earlier redaction"
+    )
+    assert "secret of acme" not in viewer.get(SEARCH, {"q": "secret of"}).content.decode()
+
+
+def test_job_is_found_by_the_key_of_its_request(viewer: Client) -> None:
+    made, (api_key, _) = job(), key()
+    for caller in (f"api-key:{api_key.pk}", "user:1"):
+        IdempotencyKey.objects.create(
+            caller=caller, key="order-4711", request="x", answer={"id": str(made.pk)}
+        )
+    assert viewer.get(SEARCH, {"q": "order-4711"}).headers["Location"] == page_of(made.pk)
 
 
 def test_client_is_found_by_its_address(viewer: Client) -> None:
