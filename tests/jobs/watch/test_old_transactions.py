@@ -15,6 +15,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn
 
 from alerts.models import Alert
 from jobs.inspection import Finding, server
@@ -174,7 +175,7 @@ def _is_inactive() -> bool:
     return not sql(f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{SLOT}' AND active")
 
 
-def _feeds_back(standby: psycopg.pq.PGconn, feedback: bytes) -> bool:
+def _feeds_back(standby: PGconn, feedback: bytes) -> bool:
     """Read what the server has sent, and send the feedback again; tell whether the slot holds it."""
     standby.consume_input()
     while standby.get_copy_data(1)[0] > 0:
