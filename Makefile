@@ -21,7 +21,7 @@ UNUSED_SERVICES := OPSCONSOLE_ENV=development DATABASE_URL=postgres://unused.inv
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
-.PHONY: drill-upgrade drill-restore
+.PHONY: drill-upgrade drill-restore clients
 .PHONY: bench-recovery bench-pages bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
 
 help: ## list these targets
@@ -30,7 +30,7 @@ help: ## list these targets
 demo: .venv/installed ## run the whole console on this machine; DEMO_SECONDS=n ends it after n seconds, DEMO_PORT=n sets the port
 	$(BIN)/python manage.py demo
 
-test: .venv/installed ## run all tests on embedded PostgreSQL, Valkey and SQS
+test: .venv/installed clients ## run all tests on embedded PostgreSQL, Valkey and SQS
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal
 
 # The soak mostly waits, so it runs beside the checks of the code.
@@ -65,6 +65,27 @@ else
 	@$(MAKE) --no-print-directory .venv-next/installed
 	.venv-next/bin/pytest -n $(PYTEST_WORKERS) --dist worksteal
 endif
+
+TYPESCRIPT := clients/typescript
+NODE := $(and $(shell command -v node),$(shell command -v npm))
+# Nothing that is installed may run a script of its own.
+NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
+
+clients: ## build the TypeScript client (needs Node 18 or newer, and npm)
+ifeq ($(NODE),)
+	@echo "Node or npm was not found, so the TypeScript client is neither built nor tested. Debian has them: apt-get install nodejs npm"
+	@test "$$REQUIRE_FIELD" != 1
+else
+	@$(MAKE) --no-print-directory $(TYPESCRIPT)/dist/built
+endif
+
+$(TYPESCRIPT)/dist/built: $(TYPESCRIPT)/node_modules/installed $(TYPESCRIPT)/package.json $(wildcard $(TYPESCRIPT)/tsconfig*.json $(TYPESCRIPT)/src/*.ts $(TYPESCRIPT)/src/*/*.ts)
+	cd $(TYPESCRIPT) && rm -rf dist cjs/*.js cjs/*.d.ts cjs/*/ && npm run --silent build
+	touch $@
+
+$(TYPESCRIPT)/node_modules/installed: $(TYPESCRIPT)/package-lock.json
+	cd $(TYPESCRIPT) && $(NPM_CI)
+	touch $@
 
 MINUTES ?= 30
 soak: .venv/installed ## let two hosts work while everything fails, and prove that nothing was lost or done twice; MINUTES=n
@@ -133,6 +154,7 @@ bench-footprint: .venv/installed ## measure the memory and the idle processor ti
 	$(BIN)/python -m bench.footprint
 
 clean: ## delete virtual environments, packages, caches and the data under var/
+	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist $(TYPESCRIPT)/cjs/*.js $(TYPESCRIPT)/cjs/*.d.ts $(TYPESCRIPT)/cjs/*/
 	rm -rf .venv .venv-next .venv-bench .venv-supply dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
 .venv/installed: requirements-dev.lock

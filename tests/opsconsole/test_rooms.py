@@ -23,7 +23,7 @@ LOOSE = {
     "ratelimits": {"apps", "checks", "tasks"},
 }
 # Tests of the whole system: they start everything and belong to no package.
-WHOLE = {"attach", "chaos", "deploy", "field", "journeys", "upgrade"}
+WHOLE = {"attach", "chaos", "clients", "deploy", "field", "journeys", "upgrade"}
 
 
 def test_each_package_has_one_sentence_docstring() -> None:

@@ -1,11 +1,10 @@
-"""The limiter for other services over HTTP, asked by the sample of docs/api.md: at most the published number pass."""
+"""The limiter for other services over HTTP, asked by the TypeScript package: at most the limit passes."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ import pytest
 
 from ratelimits.models import Policy
 from tests import presets
+from tests.clients.node import PACKAGE, make
 from tests.field.installed import installed
 from tests.keys import key, sent
-from tests.repository import REPOSITORY
 from tests.serving import gunicorn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,10 +26,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS, LIMIT, QUOTA = 300, 100, 60
 # Asks one after the other, and prints how many passed: of those that are asked at once, a few less may pass.
 DRIVER = """
-import { check } from "./limits.mjs";
+const [, , source, left, identity, instances] = process.argv;
+const { rateLimit, rateLimitPresets } = await import(source);
+// An answer that comes too late is counted twice, so that fewer pass.
+const options = { keyGenerator: () => identity, instances: Number(instances), budgetMs: 20_000 };
+const limiter = rateLimit({ ...rateLimitPresets.standard, ...options });
 let passed = 0;
-for (let left = Number(process.argv[2]); left > 0; left -= 1) {
-  if ((await check(process.argv[3])).allowed) passed += 1;
+for (let asked = 0; asked < Number(left); asked += 1) {
+  if ((await limiter.check(new Request("http://localhost/"))).allowed) passed += 1;
 }
 console.log(passed);
 """
@@ -47,15 +50,11 @@ def port(request: pytest.FixtureRequest, limiter: None, tmp_path: Path) -> Itera
 
 
 @pytest.fixture
-def sample(tmp_path: Path) -> Path:
-    """Return a program that uses the documented module as it stands in docs/api.md."""
-    [module] = re.findall(
-        r"```javascript\n(// limits\.mjs\n.*?)```", (REPOSITORY / "docs/api.md").read_text(), re.DOTALL
-    )
-    (tmp_path / "limits.mjs").write_text(module)
-    driver = tmp_path / "driver.mjs"
-    driver.write_text(DRIVER)
-    return driver
+def driver(tmp_path: Path) -> Path:
+    make("clients")
+    written = tmp_path / "driver.mjs"
+    written.write_text(DRIVER)
+    return written
 
 
 def ask(port: int, text: str, identity: str = "a") -> tuple[int, dict[str, Any]]:
@@ -72,15 +71,10 @@ def ask(port: int, text: str, identity: str = "a") -> tuple[int, dict[str, Any]]
 def passed(
     driver: Path, port: int, text: str, *, requests: int, processes: int = 1, identity: str = "a"
 ) -> int:
-    """Run the sample in this many processes at once, and return how many requests they let pass together."""
-    environ = os.environ | {
-        "CONSOLE_URL": f"http://127.0.0.1:{port}",
-        "CONSOLE_KEY": text,
-        "WEB_PROCESSES": str(processes),
-        # An answer that comes too late is counted twice, so that fewer pass.
-        "CONSOLE_TIMEOUT_MS": "20000",
-    }
-    command = [installed("nodejs"), str(driver), str(requests // processes), identity]
+    """Run the package in this many processes at once, and return how many requests they let pass together."""
+    environ = os.environ | {"OPSCONSOLE_URL": f"http://127.0.0.1:{port}", "OPSCONSOLE_KEY": text}
+    command = [installed("nodejs"), str(driver), str(PACKAGE / "dist" / "index.js")]
+    command += [str(requests // processes), identity, str(processes)]
     with ThreadPoolExecutor(processes) as pool:
         runs = [
             pool.submit(subprocess.run, command, env=environ, stdout=subprocess.PIPE, timeout=60, check=True)
@@ -90,7 +84,7 @@ def passed(
 
 
 @pytest.mark.parametrize("port", [6_000], indirect=True)
-def test_exactly_the_limit_passes_while_the_key_has_quota(port: int, sample: Path) -> None:
+def test_exactly_the_limit_passes_while_the_key_has_quota(port: int, driver: Path) -> None:
     """One client asks three times as often as it may. It costs the key's own policy nothing."""
     text = key("shop", policy="strict")[1]
     with ThreadPoolExecutor(8) as pool:
@@ -100,27 +94,27 @@ def test_exactly_the_limit_passes_while_the_key_has_quota(port: int, sample: Pat
         (200, True): LIMIT,
         (200, False): REQUESTS - LIMIT,
     }
-    assert passed(sample, port, text, requests=REQUESTS, identity="b") == LIMIT
+    assert passed(driver, port, text, requests=REQUESTS, identity="b") == LIMIT
     # Clients who were refused have cost the quota nothing, and other clients are decided.
     assert ask(port, text, "c") == ask(port, text, "d")
 
 
 @pytest.mark.parametrize("port", [QUOTA], indirect=True)
-def test_exactly_the_limit_passes_when_the_quota_ends_in_between(port: int, sample: Path) -> None:
-    """Before, the documented sample let everybody pass once its key was refused: 300 of 300 at a limit of 100."""
-    assert passed(sample, port, key("one")[1], requests=REQUESTS) == LIMIT
-    assert passed(sample, port, key("four")[1], requests=REQUESTS, processes=4, identity="b") == LIMIT
+def test_exactly_the_limit_passes_when_the_quota_ends_in_between(port: int, driver: Path) -> None:
+    """Before, a sample in the documentation let everybody pass once its key was refused: 300 of 300 at a limit of 100."""
+    assert passed(driver, port, key("one")[1], requests=REQUESTS) == LIMIT
+    assert passed(driver, port, key("four")[1], requests=REQUESTS, processes=4, identity="b") == LIMIT
     spent = key("spent")[1]
     for number in range(QUOTA):
         assert ask(port, spent, f"client-{number}")[0] == 200
     status, told = ask(port, spent, "c")
     assert (status, told["reason"], told["client"]["remaining"]) == (503, "check_quota", LIMIT)
-    assert passed(sample, port, spent, requests=REQUESTS, identity="c") == LIMIT
+    assert passed(driver, port, spent, requests=REQUESTS, identity="c") == LIMIT
 
 
-def test_sample_keeps_the_published_limit_while_the_console_is_away(sample: Path, free_port: int) -> None:
-    assert passed(sample, free_port, "ock_none", requests=REQUESTS) == LIMIT
-    assert passed(sample, free_port, "ock_none", requests=REQUESTS, processes=4) == LIMIT
+def test_package_keeps_the_limit_while_the_console_is_away(driver: Path, free_port: int) -> None:
+    assert passed(driver, free_port, "ock_none", requests=REQUESTS) == LIMIT
+    assert passed(driver, free_port, "ock_none", requests=REQUESTS, processes=4) == LIMIT
 
 
 @pytest.fixture

@@ -1,0 +1,106 @@
+// HTTP to the console: one POST within a hard limit of time.
+
+import { ConfigurationError } from "./environment.js";
+
+export type Fetch = typeof fetch;
+
+export interface Answer {
+  status: number;
+  /** The JSON object of the body; empty where there is none. */
+  body: Record<string, unknown>;
+  /** Milliseconds, from the header Retry-After. */
+  retryAfter: number | undefined;
+}
+
+/** The console gave no answer, or not in time. Whether it did what was asked is unknown. */
+export class NoAnswer extends Error {
+  override name = "NoAnswer";
+
+  constructor(
+    message: string,
+    /** The connection failed or broke, so that asking again at once may help. */
+    readonly broken: boolean,
+  ) {
+    super(message);
+  }
+}
+
+export class ConsoleHttp {
+  readonly url: string;
+  readonly #headers: Record<string, string>;
+  readonly #fetch: Fetch;
+
+  constructor(url: string, key: string, fetcher?: Fetch) {
+    this.url = checkedUrl(url);
+    this.#headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
+    // Looked up at each call, because Next.js replaces the global function.
+    this.#fetch = fetcher ?? ((...given) => fetch(...given));
+  }
+
+  /** Send a POST request. Throw `NoAnswer` unless the whole answer arrives in time. */
+  async post(path: string, body: unknown, timeout: number): Promise<Answer> {
+    const aborter = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new NoAnswer(`no answer within ${Math.round(timeout)} ms`, false));
+        aborter.abort();
+      }, timeout);
+    });
+    try {
+      return await Promise.race([this.#ask(path, JSON.stringify(body), aborter.signal), late]);
+    } catch (error) {
+      throw error instanceof NoAnswer ? error : new NoAnswer(reasonOf(error), true);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #ask(path: string, body: string, signal: AbortSignal): Promise<Answer> {
+    const response = await this.#fetch(`${this.url}/api/${path}`, {
+      method: "POST",
+      headers: this.#headers,
+      body,
+      signal,
+      // A redirect would take the key elsewhere; a cache, that of Next.js included, would answer for the console.
+      redirect: "manual",
+      cache: "no-store",
+    });
+    const seconds = Number(response.headers.get("Retry-After") ?? NaN);
+    return {
+      status: response.status,
+      body: objectOf(await response.text()),
+      retryAfter: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined,
+    };
+  }
+}
+
+function checkedUrl(url: string): string {
+  let parsed: URL;
+  try {
+    parsed = new URL(url);
+  } catch {
+    throw new ConfigurationError(`The console's address must be a URL such as https://ops.example.com, not '${url}'.`);
+  }
+  if (parsed.protocol !== "https:" && parsed.protocol !== "http:") {
+    throw new ConfigurationError(`The console's address must begin with https:// or http://, not '${parsed.protocol}'.`);
+  }
+  return (parsed.origin + parsed.pathname).replace(/\/+$/, "");
+}
+
+function objectOf(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Return what failed, in one line. `fetch` hides it in the cause. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause instanceof Error ? error.cause : undefined;
+  const code = (cause as { code?: unknown } | undefined)?.code;
+  return [error.message, cause?.message || code].filter(Boolean).join(": ");
+}
