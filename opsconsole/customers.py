@@ -17,7 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import DataError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -64,11 +64,10 @@ def view(request: HttpRequest) -> HttpResponse:
     if not may_see(request.user, "jobs_job"):
         raise PermissionDenied
     customer_id = request.GET.get("id", "")
-    if not customer_id or len(customer_id) > LONGEST or not is_storable(customer_id):
-        raise Http404
-    ids = newest_of(customer_id)
+    is_possible = bool(customer_id) and len(customer_id) <= LONGEST and is_storable(customer_id)
+    ids = newest_of(customer_id) if is_possible else []
     if not ids:
-        return redirect(f"{reverse('search')}?{urlencode({'q': customer_id})}")
+        return redirect(f"{reverse('search')}?{urlencode({'q': customer_id[:LONGEST]})}")
     context = {
         **admin.site.each_context(request),
         "title": f"Customer {customer_id}",

@@ -26,7 +26,7 @@ class RouteForm(ReasonForm):
 
     address = forms.CharField(
         required=False,
-        widget=forms.PasswordInput({"autocomplete": "off", "size": 60}),
+        widget=forms.PasswordInput({"autocomplete": "off"}),
         help_text=ADDRESS_HELP,
     )
     least_severity = forms.ChoiceField(
