@@ -10,6 +10,7 @@ from jobs.inspection import (
     access,
     catalog,
     grants,
+    job_id,
     life,
     names,
     obstacles,
@@ -102,6 +103,8 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
     for of in (mapping.current().jobs, mapping.current().worker_heartbeats):
         if of.contract == contract.table:
             yield from written_values.inspect(of, table)
+    if contract is JOBS and table.kind in "rp":
+        yield from job_id.inspect(table)
     if contract is JOBS and column("jobs.status") in table.columns:
         yield from statuses.inspect(table)
         yield from life.inspect(table, attached=attached)

@@ -17,6 +17,7 @@ from django.db import Error, connection, transaction
 from jobs.inspection import catalog, trigger_reach
 from jobs.inspection.contract import TEXT
 from jobs.inspection.finding import Finding, Severity
+from jobs.intake.enqueue import InvalidJob, NewJob, row_of, store
 from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.recovery import rescue
@@ -26,7 +27,7 @@ from jobs.runs.evidence import RecoverableRun
 from jobs.runs.heartbeats import Worker
 from jobs.runs.lifecycle import Failure, Run
 from jobs.runs.restart import restart_in_statement
-from opsconsole.kit import own_schema, round_trip, row_locks
+from opsconsole.kit import own_schema, refusals, round_trip, row_locks
 from opsconsole.kit.errors import first_line
 
 NAME = "opsconsole-inspection"
@@ -85,6 +86,7 @@ def _tried() -> Iterator[Finding]:
         refused = _try("claim", job, lambda: _claim(run), Status.IN_PROGRESS)
         if not refused:
             refused = [finding for step in _STEPS for finding in _undone(step, job, run)]
+    yield from _creation()
     yield from refused or [
         Finding(
             id="proved",
@@ -93,6 +95,39 @@ def _tried() -> Iterator[Finding]:
             found="requeue, claim, complete, fail, recovery and quarantine were run on a job, and undone",
         )
     ]
+
+
+def _creation() -> Iterator[Finding]:
+    """Try to create a job, as the API and the page do. Without that, only programs of others create jobs."""
+    new = NewJob(customer_id=_a_customer(), package_size=1)
+    try:
+        with transaction.atomic():
+            store([row_of(new)])
+            transaction.set_rollback(True)
+    except (Error, InvalidJob) as error:
+        refusal = refusals.of(error)
+        if refusal is not None and refusal.conflicts:
+            return  # Another customer may have room.
+        why = (
+            first_line(error)
+            if isinstance(error, Error)
+            else "it was not given back, as by a trigger that returns NULL"
+        )
+        yield Finding(
+            id="refused-create",
+            severity=Severity.WARNING,
+            subject="jobs",
+            found=f"a new job was tried and undone: {why}. Only your own programs can create jobs",
+            wanted="a table into which the console can insert a job",
+            action="Nothing, if only your programs create jobs. Otherwise change the constraint, trigger or default that is named.",
+        )
+
+
+def _a_customer() -> str:
+    """Return a customer that the table has, because it may refer to another table."""
+    column = JOBS.read("customer_id")
+    found = catalog.look(f"SELECT {column}::text FROM {JOBS.sql} WHERE {column} IS NOT NULL LIMIT 1")
+    return str(found[0][0]) if found else "1"
 
 
 def _free_row() -> Job | None:

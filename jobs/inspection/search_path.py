@@ -55,7 +55,7 @@ def _corrected(names: list[str]) -> str:
 
 
 def setting(names: list[str]) -> str:
-    """Return the SQL that gives the role of this connection this search path in its database."""
-    role, database = catalog.rows("SELECT quote_ident(current_user), quote_ident(current_database())")[0]
+    """Return the SQL that gives the role that logs in here this search path in its database."""
+    role, database = catalog.rows("SELECT quote_ident(session_user), quote_ident(current_database())")[0]
     path = ", ".join(catalog.quoted(name) for name in dict.fromkeys(names))
     return f"ALTER ROLE {role} IN DATABASE {database} SET search_path = {path};"

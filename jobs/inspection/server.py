@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OLDEST_VERSION = 130_000
+# SQL_ASCII keeps whatever it is given.
+ENCODINGS = {"UTF8", "SQL_ASCII"}
 TRANSACTION_POOLER_PORT = 6543
 TRANSACTIONS = 5
 
 
 def inspect() -> Iterator[Finding]:
     yield from _version()
+    yield from _encoding()
     yield from _writable()
     yield from _pooler()
     yield from _sessions()
@@ -40,6 +43,19 @@ def _version() -> Iterator[Finding]:
     )
 
 
+def _encoding() -> Iterator[Finding]:
+    encoding = str(catalog.value("SHOW server_encoding"))
+    if encoding not in ENCODINGS:
+        yield Finding(
+            id="server-encoding",
+            severity=Severity.BLOCKER,
+            subject="PostgreSQL",
+            found=f"the encoding of this database is {encoding}, which lacks characters that the console writes",
+            wanted="UTF8",
+            action="Create a database with the encoding UTF8, restore a dump of this one into it, and let all programs use that one.",
+        )
+
+
 def _writable() -> Iterator[Finding]:
     if catalog.value("SELECT pg_is_in_recovery()"):
         yield Finding(
@@ -50,7 +66,7 @@ def _writable() -> Iterator[Finding]:
             action="Set DATABASE_URL to the address of the primary.",
         )
     elif catalog.value("SELECT current_setting('default_transaction_read_only')") == "on":
-        role, database = catalog.rows("SELECT quote_ident(current_user), quote_ident(current_database())")[0]
+        role, database = catalog.rows("SELECT quote_ident(session_user), quote_ident(current_database())")[0]
         yield Finding(
             id="read-only",
             severity=Severity.BLOCKER,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jobs.inspection import catalog, column_sql, search_path
+from django.db import connection
+
+from jobs.inspection import catalog, column_sql, search_path, taken_columns
 from jobs.inspection.contract import TEXT, Contract, WantedColumn
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.absent_columns import LOST
 from jobs.models.columns import column
-from opsconsole.kit import mapping, own_schema
+from opsconsole.kit import attachment, mapping, own_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,15 +21,6 @@ if TYPE_CHECKING:
 
 ORDINARY_TABLE, PARTITIONED_TABLE = "r", "p"
 KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
-MEANING = {
-    "attempts": "the number of runs of the job with a reported failure",
-    "payload": "what the worker needs for the job",
-    "worker_id": "the worker that runs the job; NULL when none does",
-    "queue": "the name of the job's queue",
-    "deadline_at": "the time after which a run counts as hung",
-    "started_at": "the time at which the worker started",
-    "metadata": "what the worker reports about itself",
-}
 
 
 def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
@@ -36,6 +29,11 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
     if table is None:
         yield _without_table(contract, attached=attached)
         return
+    mend = (
+        "Name the table itself in the file that OPSCONSOLE_MAPPING names."
+        if _is_theirs(contract)
+        else "Put the schema of the table itself first in the search path."
+    )
     if table.kind != ORDINARY_TABLE and not _has_partitions_that_fit(contract, table):
         yield Finding(
             id="table-kind",
@@ -44,7 +42,7 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
             found=f"{table.schema}.{table.name} is {KINDS.get(table.kind, 'not a table')}",
             wanted="an ordinary table, to which columns can be added and on which indexes can be built concurrently; jobs may "
             "also be a partitioned table with a unique index on the id alone",
-            action="Put the schema of the table itself first in the search path.",
+            action=mend,
         )
         return
     yield Finding(
@@ -119,12 +117,18 @@ def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bo
         if attached or not (wanted.ours or wanted.name in mapped.absent_columns):
             yield _missing(contract, wanted, table)
         return
-    if wanted.ours and not attached and not _is_mapped_queue(contract, wanted):
-        yield _taken(contract, present)
     if _is_mapped_queue(contract, wanted):
         return
-    if present.type not in contract.accepted(wanted):
+    misfit = present.type not in contract.accepted(wanted)
+    if (
+        wanted.ours
+        and not attached
+        and present.name not in attachment.added_columns(connection, contract.sql)
+    ):
+        yield taken_columns.finding(contract, present, misfit=misfit)
+    elif misfit:
         yield _other_type(contract, wanted, present)
+    if misfit:
         return
     yield from _nulls(contract, wanted, present)
     if wanted.name not in mapped.times:
@@ -166,25 +170,6 @@ def _missing(contract: Contract, wanted: WantedColumn, table: Table) -> Finding:
         found=f"there is no such column{mapped}; the table has {', '.join(table.columns)}",
         wanted=contract.accepted(wanted)[0],
         action=add,
-    )
-
-
-def _taken(contract: Contract, present: Column) -> Finding:
-    meaning = MEANING.get(present.name, "see docs/attaching.md")
-    return Finding(
-        id="column-taken",
-        severity=Severity.WARNING,
-        subject=f"{contract.table}.{present.name}",
-        found=f"your table already has a column of this name ({present.declared})",
-        wanted=f"a column that the console reads and writes: {meaning}",
-        action="Nothing, if yours means the same. "
-        + (
-            "If it has other words, map them under [jobs.queues] in the file that OPSCONSOLE_MAPPING names. "
-            if present.name == "queue"
-            else ""
-        )
-        + "Otherwise rename yours before migrate: "
-        f"ALTER TABLE {contract.sql} RENAME COLUMN {catalog.quoted(present.name)} TO {catalog.quoted(f'your_{present.name}')};",
     )
 
 
@@ -235,7 +220,7 @@ def _nulls_seen(contract: Contract, present: Column) -> str:
         f"SELECT 1 FROM {contract.sql} WHERE {own_schema.quoted(present.name)} IS NULL LIMIT 1"
     )
     if seen is None:
-        return " (a query of two seconds did not show whether there are any)"
+        return " (no query of up to two seconds showed whether there are any)"
     return ", and there are rows with NULL" if seen else ", although no row has it now"
 
 

@@ -70,6 +70,12 @@ class Step:
             if name not in self.table.absent_columns and self.table.column(name) in present.columns
         }
 
+    def beside(self) -> dict[str, str]:
+        """Return what else the row has then: a restart emptied their columns of one run. A run that they began is quarantined."""
+        if self.table is not JOBS or self.status in {Status.QUARANTINED, Status.CANCELLED}:
+            return {}
+        return JOBS.cleared_of_theirs
+
 
 _STEPS = (
     Step("requeues a job", _RESTARTED, Status.PENDING),
@@ -115,13 +121,15 @@ def inspect(of: Table, present: Present) -> Iterator[Finding]:
         ]
         # A status that is refused with any values is a finding already.
         on_status = of is JOBS and of.column("status") in columns
-        if refused and not (on_status and statuses.is_refused_by(expression)):
+        if refused and not (on_status and statuses.is_refused_by(present, expression)):
             yield _of_check(of, present, refused, name, expression, columns)
     yield from _of_domains(of, present, steps)
 
 
 def _refuses(of: Table, present: Present, expression: str, step: Step) -> bool:
-    values = ", ".join(f"{literal(name)}, {value}" for name, value in step.written(present).items())
+    pairs = [(literal(name), value) for name, value in step.written(present).items()]
+    pairs += [(literal(quoted[1:-1].replace('""', '"')), value) for quoted, value in step.beside().items()]
+    values = ", ".join(f"{name}, {value}" for name, value in pairs)
 
     def asked(base: str) -> list[tuple[Any, ...]] | None:
         # A CHECK that is NULL accepts the row.

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models.expressions import RawSQL
+from django.db.models.expressions import DatabaseDefault, RawSQL
 from django.db.models.functions import Now
 
 from jobs.models import Job, JobEvent, Outbox, Status
@@ -20,9 +20,14 @@ from jobs.runs import timeline
 from jobs.runs.timeline import CONSOLE, Actor, record_all
 from opsconsole.kit import job_ids
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.postgresql.base import NotGivenBack
 from opsconsole.kit.storable import LARGEST_INTEGER, is_storable, json_problem
 
 BATCH = 1_000
+_NOT_GIVEN_BACK = (
+    f"The database did not give a new job back: a trigger of {JOBS.sql} suppresses it, or puts it elsewhere"
+    ". Nothing was changed."
+)
 # PostgreSQL stores times that Python can't represent: such a row could never be read again.
 FIRST_YEAR, LAST_YEAR = 1970, 9998
 
@@ -60,10 +65,24 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE, reason: 
     for new in new_jobs:
         validate(new)
     with transaction.atomic():
-        jobs = Job.objects.bulk_create([_row(new) for new in new_jobs], batch_size=BATCH)
+        jobs = store([row_of(new) for new in new_jobs])
         record_all([_event(job, actor, reason) for job in jobs])
         Outbox.objects.bulk_create(map(_message, jobs, new_jobs), batch_size=BATCH)
     return [job.pk for job in jobs]
+
+
+def store(jobs: list[Job]) -> list[Job]:
+    """Insert rows. Raise ``InvalidJob`` when the database gives one not back, which it does not call an error."""
+    try:
+        stored = Job.objects.bulk_create(jobs, batch_size=BATCH)
+    except (
+        NotGivenBack,
+        AssertionError,
+    ) as error:  # The second is Django's, of several rows that the database numbers.
+        raise InvalidJob(_NOT_GIVEN_BACK) from error
+    if any(isinstance(value, DatabaseDefault) for job in stored for value in vars(job).values()):
+        raise InvalidJob(_NOT_GIVEN_BACK)
+    return stored
 
 
 def first_refused(new_jobs: Sequence[NewJob]) -> int | None:
@@ -81,9 +100,9 @@ def _first_refused(new_jobs: Sequence[NewJob]) -> int | None:
         middle = (begin + end + 1) // 2
         try:
             with transaction.atomic():
-                Job.objects.bulk_create(map(_row, new_jobs[begin:middle]), batch_size=BATCH)
+                store([row_of(new) for new in new_jobs[begin:middle]])
                 _check_deferred_constraints()
-        except DatabaseError:
+        except (DatabaseError, InvalidJob):
             if middle - begin == 1:
                 return begin
             end = middle
@@ -118,7 +137,7 @@ def validate(new: NewJob) -> None:
         raise InvalidJob(f"payload is {size} bytes; at most {limit} are accepted.")
 
 
-def _row(new: NewJob) -> Job:
+def row_of(new: NewJob) -> Job:
     job = Job(
         id=new.id,
         customer_id=new.customer_id,

@@ -32,6 +32,10 @@ class ContractText(BoundedName[str, str]):
     writing need no cast; a value that the column's type refuses raises ``DataError``.
     """
 
+    def from_db_value(self, value: Any, *_: Any) -> str | None:
+        # After INSERT the database gives the column back in its own type.
+        return super().from_db_value(None if value is None else str(value))
+
     def deconstruct(self) -> Any:
         name, _, arguments, keywords = super().deconstruct()
         return name, "jobs.models.columns.ContractText", arguments, keywords

@@ -116,3 +116,15 @@ def relation(connection: BaseDatabaseWrapper, name: str) -> str:
         )
         row = cursor.fetchone()
     return row[0] if row else ""
+
+
+def added_columns(connection: BaseDatabaseWrapper, table: str) -> set[str]:
+    """Return the columns that the console has added to a contract table, as far as the role may read that."""
+    if not is_readable(connection):
+        return set()
+    place = relation(connection, table)
+    return {
+        record.content["column"]
+        for record in read(connection)
+        if record.kind == Kind.COLUMN and record.content.get("table") == place
+    }

@@ -122,9 +122,12 @@ def is_given(name: str, value: str) -> bool:
 
 
 def statements(found: list[Difference]) -> list[str]:
-    """Return the SQL that gives the role of this connection the defaults, for its database only."""
+    """Return the SQL that gives the role of this connection the defaults, for its database only.
+
+    They take effect when a role logs in, which may be another one than that of its statements (``ALTER ROLE ... SET role``).
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT current_user, current_database()")
+        cursor.execute("SELECT session_user, current_database()")
         role, database = (sql.Identifier(name) for name in cursor.fetchone())
         return [
             sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}")

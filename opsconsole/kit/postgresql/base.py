@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import NO_DB_ALIAS
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, operations
 from psycopg import ClientCursor
 from psycopg.errors import DiskFull
 from psycopg.pq import TransactionStatus
@@ -54,6 +54,20 @@ def writes(statement: object) -> bool:
     return not _READS.match(text) or bool(_MAY_WRITE.search(text))
 
 
+class NotGivenBack(DatabaseError):
+    """An INSERT that did not fail gave no row back: a trigger suppressed it, or put it elsewhere."""
+
+
+class DatabaseOperations(operations.DatabaseOperations):
+    """Django's operations, which expect the row that an INSERT returns."""
+
+    def fetch_returned_insert_columns(self, cursor: Any, returning_params: Any) -> Any:
+        row = super().fetch_returned_insert_columns(cursor, returning_params)  # type: ignore[misc]  # missing in the stubs
+        if row is None:
+            raise NotGivenBack("no row was given back")
+        return row
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection that finds the console's tables in their schema.
 
@@ -61,6 +75,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """
 
     SchemaEditorClass = DatabaseSchemaEditor
+    ops_class = DatabaseOperations
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -104,7 +104,9 @@ BEFORE = (
     Case("schema-create", AS_ROLE, ROLE, "schema Job Manager"),
     Case("ownership", f"{AS_ROLE} CREATE ROLE {OWNER}; {ALTER} OWNER TO {OWNER}", ROLE, "jobs"),
     Case("publication", f'CREATE PUBLICATION "Ware House" FOR TABLE {JOB}'),
+    Case("publication-columns", f'{ALTER} REPLICA IDENTITY FULL; CREATE PUBLICATION "Ware House" FOR TABLE {JOB} ("jobId", "jobState")'),
     Case("column-taken", f"{ALTER} ADD payload jsonb NOT NULL DEFAULT '{{}}'"),
+    Case("column-taken", f"CREATE TABLE workers (id uuid PRIMARY KEY); {ALTER} ADD worker_id uuid REFERENCES workers"),
     Case("function-overloaded", "CREATE FUNCTION find_stale_jobs(\"when\" interval) RETURNS int LANGUAGE sql AS 'SELECT 1'"),
     Case("default-privileges", f'CREATE ROLE {OWNER}; ALTER DEFAULT PRIVILEGES IN SCHEMA "Job Manager" GRANT SELECT ON TABLES TO {OWNER}'),
     Case("status-type", f"{ALTER} ALTER COLUMN \"jobState\" TYPE varchar(14)"),
@@ -126,6 +128,7 @@ AFTER = (
          f'ALTER SEQUENCE "Job Manager"."Numbers of jobs" OWNED BY {JOB}."aNumber"', ROLE, "jobs"),
     Case("row-security", f"{WRITES} {ALTER} ENABLE ROW LEVEL SECURITY", ROLE),
     Case("event-partitions", READS, ROLE),
+    Case("replica-identity", f'{ALTER_BEAT} REPLICA IDENTITY NOTHING; CREATE PUBLICATION "Ware House" FOR TABLE {BEAT}'),
     Case("rule", f'CREATE RULE "Do not touch" AS ON UPDATE TO {JOB} DO INSTEAD NOTHING'),
     Case("column-generated", f'{ALTER} DROP COLUMN "errorMessage"; {ALTER} ADD "errorMessage" text GENERATED ALWAYS AS ("customerId" || \'!\') STORED'),
     Case("own-tables-granted", "GRANT SELECT ON opsconsole.auth_user, opsconsole.outbox TO PUBLIC"),
@@ -146,18 +149,22 @@ AFTER = (
     Case("column-check", f'CREATE DOMAIN "Job Manager"."Brief" AS text CONSTRAINT "In brief" CHECK (length(VALUE) < 9); {ALTER} ALTER COLUMN "errorMessage" TYPE "Job Manager"."Brief"'),
 )  # fmt: skip
 # CREATE INDEX CONCURRENTLY can't be undone with a transaction.
-LAST = Case("worker-not-unique", f'{ALTER_BEAT} DROP CONSTRAINT "WorkerBeat_pkey"')
+LAST = (
+    Case("worker-not-unique", f'{ALTER_BEAT} DROP CONSTRAINT "WorkerBeat_pkey"'),
+    Case("id-not-unique", f'{ALTER} DROP CONSTRAINT "Job_pkey"'),
+)
 
 
 def main() -> None:
     django.setup()
-    kinds = {case.kind for case in (*BEFORE, *AFTER, LAST)}
+    kinds = {case.kind for case in (*BEFORE, *AFTER, *LAST)}
     failures = [failure for case in BEFORE if (failure := _undone(case))]
     call_command("migrate", verbosity=0)
     failures += [failure for case in AFTER if (failure := _undone(case))]
     if failures:
         sys.exit("\n\n".join(failures))
-    _carry_out(LAST)
+    for case in LAST:
+        _carry_out(case)
     sys.stdout.write(f"\n{json.dumps(sorted(kinds))}")
 
 
@@ -180,7 +187,7 @@ def _carry_out(case: Case) -> None:
     ways = [_ways(action) for action in actions]
     for number in range(max(map(len, ways))):
         chosen = [way[min(number, len(way) - 1)] for way in ways]
-        if case is LAST:
+        if case in LAST:
             _follow(case, chosen)
             return
         with transaction.atomic():

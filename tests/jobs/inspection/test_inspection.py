@@ -76,7 +76,7 @@ def test_empty_database_fits(theirs: Database) -> None:
         (changed("error_message text,", ""), "column-missing", "jobs.error_message"),
         (changed("started_at timestamptz", "started_at timestamptz NOT NULL"), "column-not-null", "jobs.started_at"),
         (CONTRACT + "ALTER TABLE jobs ADD attempts int", "column-nullable", "jobs.attempts"),
-        (CONTRACT + "ALTER TABLE jobs ADD payload json", "column-type", "jobs.payload"),
+        (CONTRACT + "ALTER TABLE jobs ADD payload json", "column-taken", "jobs.payload"),
         (CONTRACT + "ALTER TABLE jobs ADD CHECK (status IN ('pending', 'in_progress', 'failed'))", "status-check",
          "jobs.status"),
         (changed("status text", "status varchar(9)"), "status-type", "jobs.status"),

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 from jobs.inspection import Finding, inspect_database, proof
+from jobs.intake.enqueue import InvalidJob, NewJob, enqueue
+from tests import databases
 from tests.databases import CONTRACT, Database
 from tests.other_sessions import other_session
 
@@ -127,6 +129,27 @@ def test_trigger_that_may_act_outside_is_asked_about_first(some_jobs: None) -> N
     assert [finding.id for finding in proof.prove(run_triggers=True)] == ["proved"]
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (NULL_TRIGGER.replace("UPDATE", "INSERT").format(status="pending"), "a trigger that returns NULL"),
+        (
+            "ALTER TABLE jobs ADD trade text NOT NULL DEFAULT ''; ALTER TABLE jobs ALTER trade DROP DEFAULT",
+            "null value in column",
+        ),
+    ],
+)
+def test_table_that_takes_no_job_of_the_console_still_fits(some_jobs: None, sql: str, said: str) -> None:
+    change(sql)
+
+    findings = proof.prove()
+    assert said in only(findings, "refused-create").found
+    assert only(findings, "refused-create").severity == "warning"
+    assert only(findings, "proved").severity == "ok"
+    with pytest.raises((InvalidJob, IntegrityError)), transaction.atomic():
+        enqueue(NewJob(customer_id="acme", package_size=5))
+
+
 def test_rule_is_found_and_its_advice_removes_it(some_jobs: None) -> None:
     change('CREATE RULE "Do not touch" AS ON UPDATE TO jobs DO INSTEAD NOTHING')
 
@@ -155,6 +178,11 @@ def test_partition_in_place_of_its_table_is_found(some_jobs: None) -> None:
     finding = only(inspect_database(), "table-partition")
     assert finding.severity == "blocker"
     assert 'is a partition of "All Jobs"' in finding.found
+
+
+def test_tables_that_inherit_from_it_are_named(some_jobs: None) -> None:
+    change('CREATE TABLE "Jobs of July" () INHERITS (public.jobs)')
+    assert '"Jobs of July" inherit from it' in only(inspect_database(), "table-inherited").found
 
 
 def test_publication_names_the_columns_for_subscribers_before_migrate(theirs: Database) -> None:
@@ -214,6 +242,42 @@ def test_check_on_any_written_column_is_named_before_the_trial(
     assert f"the constraint {name} " in finding.found and step in finding.found
     change(finding.action.partition("or: ")[2])
     assert "column-check" not in {each.id for each in inspect_database()}
+
+
+def test_statuses_are_judged_by_their_own_column_alone(some_jobs: None) -> None:
+    """A domain of another column refuses the NULL of a row that is made up."""
+    change(
+        "CREATE DOMAIN email AS text NOT NULL CHECK (VALUE LIKE '%@%'); ALTER TABLE jobs ADD mail email DEFAULT 'a@b'"
+    )
+    assert not {each.id for each in inspect_database()} & {"status-type", "status-check"}
+    change("ALTER TABLE jobs ADD CONSTRAINT mailed CHECK (status <> 'failed')")
+    assert only(inspect_database(), "status-check").found.startswith("the constraint mailed refuses 'failed'")
+
+
+def test_publication_of_listed_columns_sends_no_others(theirs: Database) -> None:
+    theirs.sql(CONTRACT + "CREATE PUBLICATION warehouse FOR TABLE jobs (id, status)")
+    assert not [each for each in theirs.inspect()[1] if each["id"].startswith("publication")]
+    theirs.sql("ALTER TABLE jobs REPLICA IDENTITY FULL")
+    code, findings = theirs.inspect()
+    assert (code, [each["id"] for each in findings if each["severity"] == "blocker"]) == (
+        1,
+        ["publication-columns"],
+    )
+
+
+def test_encoding_that_lacks_characters_is_a_blocker(theirs: Database) -> None:
+    with theirs.connect() as connection_:
+        connection_.execute(
+            f"CREATE DATABASE {theirs.name}_latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'"
+        )
+    latin = Database(theirs.server, f"{theirs.name}_latin")
+    try:
+        latin.sql(CONTRACT)
+        code, findings = latin.inspect()
+        assert code == 1
+        assert "server-encoding" in {each["id"] for each in findings if each["severity"] == "blocker"}
+    finally:
+        databases.drop(latin)
 
 
 def test_checks_that_accept_what_is_written_are_no_findings(some_jobs: None) -> None:
