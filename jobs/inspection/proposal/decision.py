@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from jobs.inspection.contract import TEXT
-from jobs.inspection.proposal import life, queue_table, synonyms, times, words
+from jobs.inspection.proposal import life, queue_table, synonyms, times, toml_text, words
 from jobs.inspection.proposal.proposed import Proposal, TableProposal
 from jobs.inspection.proposal.queue_table import Candidate
-from jobs.inspection.proposal.snapshot import VIEWS, TableFacts
+from jobs.inspection.proposal.snapshot import VIEWS, ColumnFacts, TableFacts
 from jobs.inspection.proposal.words import StatusWords
 from jobs.models.absent_columns import LOST
+from opsconsole.kit import mapping_file
 from opsconsole.kit.mapping import CONTRACT_COLUMNS, LONGEST_WORD, OWN_COLUMNS
 
 # Any other word means the default queue, too.
 MOST_QUEUE_WORDS = 20
+MOST_REMARKS = 5
+MOST_WORDS_SHOWN = 12
 ID_TYPES = {"uuid": "uuid", "bigint": "bigint", "integer": "integer"} | dict.fromkeys(TEXT, "text")
 
 
@@ -31,7 +35,9 @@ def propose(tables: Iterable[TableFacts]) -> Proposal:
         f"{other.table.sql} looks like a queue too: check which one is meant" for other in found[1:]
     ]
     proposal.statuses = words.divide(
-        chosen.words, free=chosen.status.type in TEXT and not chosen.status.words
+        chosen.words,
+        free=chosen.status.type in TEXT and not chosen.status.words,
+        initial=chosen.status.initial,
     )
     _columns(jobs, chosen, proposal)
     _refuse(proposal, chosen)
@@ -39,6 +45,7 @@ def propose(tables: Iterable[TableFacts]) -> Proposal:
     _queue(proposal, chosen.table)
     _limits(proposal, tables)
     _lost(proposal)
+    _refuse_what_no_file_can_say(proposal)
     return proposal
 
 
@@ -54,7 +61,27 @@ def _none(tables: Sequence[TableFacts]) -> Proposal:
         f"{table.sql} looks like a queue, but has no status: which of its jobs run is told by times only"
         for table in times
     ]
+    nothing.considered += [
+        f"{table.sql} has a status, but row-level security hides its rows from this role: propose as a role that sees them, with "
+        "BYPASSRLS for instance"
+        for table in queue_table.with_hidden_words(tables)[:MOST_REMARKS]
+    ]
+    nothing.considered += [
+        f'{each.table.sql}."{each.status.name}" has the words {", ".join(map(repr, each.words[:MOST_WORDS_SHOWN]))}: none is known '
+        "for a job that runs. If one means that, write the mapping by hand (docs/settings.md)"
+        for each in queue_table.with_unknown_words(tables)[:MOST_REMARKS]
+    ]
     return nothing
+
+
+def _refuse_what_no_file_can_say(proposal: Proposal) -> None:
+    """Refuse a proposal with a name that no mapping can hold, such as one with quotes."""
+    if proposal.refused:
+        return
+    try:
+        toml_text.parsed(proposal)
+    except mapping_file.MappingError as error:
+        proposal.refused.append(str(error).removesuffix("."))
 
 
 def _refuse(proposal: Proposal, chosen: Candidate) -> None:
@@ -66,7 +93,12 @@ def _refuse(proposal: Proposal, chosen: Candidate) -> None:
         )
     if status.generated:
         proposal.refused.append(f"{place} is generated from other columns: it can't be written")
-    if len(table.key) != 1:
+    if status.type == queue_table.DOMAIN_OVER_ENUM:
+        proposal.refused.append(
+            f"the type of {place} is a domain over an enum: PostgreSQL compares it with no word. Give the column the enum itself"
+        )
+    key_column = _key_column(table)
+    if key_column is None:
         key = ", ".join(table.key)
         proposal.refused.append(
             f"the key of {table.sql} is composite ({key}): a message and a heartbeat name a job by one value"
@@ -75,7 +107,7 @@ def _refuse(proposal: Proposal, chosen: Candidate) -> None:
         )
     elif proposal.jobs.columns["id"] is None:
         proposal.refused.append(
-            f'the key {table.sql}."{table.key[0]}" is {table.columns[table.key[0]].type}: ids are uuid, bigint, integer or text'
+            f'the key {table.sql}."{key_column.name}" is {key_column.type}: ids are uuid, bigint, integer or text'
         )
     wanting = {
         "pending": "for a job that waits",
@@ -86,38 +118,88 @@ def _refuse(proposal: Proposal, chosen: Candidate) -> None:
         if not proposal.statuses.by_status.get(ours):
             proposal.refused.append(f"{place} has no word {meant} among {', '.join(map(repr, chosen.words))}")
     if proposal.jobs.columns["created_at"] is None:
-        proposal.refused.append(f"{table.sql} has no time at which a job was created")
+        proposal.refused.append(
+            f"{table.sql} has no time at which a job was created{_unfit(table, 'created_at')}"
+        )
     if {proposal.jobs.columns["started_at"], proposal.jobs.columns["updated_at"]} == {None}:
         proposal.refused.append(
-            f"{table.sql} has neither a start time nor a time of change: nothing tells when a run began"
+            f"{table.sql} has neither a start time nor a time of change{_unfit(table, 'started_at', 'updated_at')}: nothing tells "
+            "when a run began"
         )
+
+
+def _key_column(table: TableFacts) -> ColumnFacts | None:
+    """Return the column that names one job: the primary key, or else another unique one with the name of an id."""
+    if len(table.key) == 1:
+        return table.columns[table.key[0]]
+    unique = {name: column for name, column in table.columns.items() if name in table.unique}
+    return synonyms.find(replace(table, columns=unique), synonyms.ID, ID_TYPES)
+
+
+def _unfit(table: TableFacts, *names: str) -> str:
+    """Return, for a sentence, which columns have such a name and can't be used; '' for none."""
+    found = [_unusable(table, name) for name in names]
+    return "".join(f" ({each})" for each in found if each)
+
+
+def _unusable(table: TableFacts, name: str) -> str:
+    """Return why a column with a fitting name is none of the contract; '' where no column has such a name."""
+    column = synonyms.find(table, synonyms.JOB_COLUMNS[name])
+    if column is None:
+        return ""
+    if column.generated:
+        return f'"{column.name}" is generated'
+    if column.type in synonyms.TYPES[name]:
+        return f'"{column.name}" has another meaning'
+    wanted = (
+        "a timestamp or a whole number"
+        if name.endswith("_at")
+        else "a whole number"
+        if name == "package_size"
+        else "text"
+    )
+    return f'"{column.name}" is {column.type}, and {wanted} is needed'
 
 
 def _columns(jobs: TableProposal, chosen: Candidate, proposal: Proposal) -> None:
     table = chosen.table
     jobs.columns["id"], jobs.columns["status"] = None, chosen.status.name
     jobs.reasons["status"] = _reason_of_status(chosen)
-    if len(table.key) == 1 and table.columns[table.key[0]].type in ID_TYPES:
-        jobs.columns["id"] = table.key[0]
-        proposal.id_type = ID_TYPES[table.columns[table.key[0]].type]
-        jobs.reasons["id"] = f"the primary key, {table.columns[table.key[0]].type}"
+    key = _key_column(table)
+    if key is not None and key.type in ID_TYPES:
+        jobs.columns["id"] = key.name
+        proposal.id_type = ID_TYPES[key.type]
+        kind = (
+            "the primary key"
+            if table.key == (key.name,)
+            else "unique, beside another primary key"
+            if table.key
+            else "unique"
+        )
+        jobs.reasons["id"] = f"{kind}, {key.type}"
     for name in synonyms.JOB_COLUMNS:
         taken = [each for each in jobs.columns.values() if each]
         column = synonyms.find(table, synonyms.JOB_COLUMNS[name], synonyms.TYPES[name], taken)
         usable = column is not None and not column.generated and column.name not in OWN_COLUMNS["jobs"]
         jobs.columns[name] = column.name if column is not None and usable else None
-        jobs.reasons[name] = f"{column.type}" if column is not None and usable else "no such column was found"
+        jobs.reasons[name] = (
+            f"{column.type}"
+            if column is not None and usable
+            else _unusable(table, name) or "no such column was found"
+        )
         if column is not None and usable and name.endswith("_at"):
             times.note(jobs, name, column)
     _doubt_columns(jobs, chosen, proposal.statuses)
 
 
 def _reason_of_status(chosen: Candidate) -> str:
-    source = {"enum": "its enum", "check": "its check", "lookup": f"the table {chosen.status.refers_to}"}.get(
-        chosen.status.words_from, "the rows that were sampled"
-    )
+    source = {
+        "enum": "its enum has",
+        "check": "its check has",
+        "lookup": f"the table {chosen.status.refers_to} has",
+    }.get(chosen.status.words_from, "the rows that were sampled have")
     running = [word for word in chosen.words if words.meaning(word) == "in_progress"]
-    return f"{chosen.status.type}; {source} has {', '.join(map(repr, running))} for a job that runs"
+    return f"{chosen.status.type}; {source} {', '.join(map(repr, running))} for a job that runs"
 
 
 def _doubt_columns(jobs: TableProposal, chosen: Candidate, statuses: StatusWords) -> None:
@@ -143,9 +225,17 @@ def _doubt_columns(jobs: TableProposal, chosen: Candidate, statuses: StatusWords
         jobs.doubts.append(
             f'"{jobs.columns["priority_level"]}": whether a high number comes first is in no schema'
         )
+    if (key := _key_column(chosen.table)) is not None and key.type == "character":
+        jobs.doubts.append(
+            f'"{key.name}" is a character of fixed length: ids that are shorter are padded, and don\'t fit'
+        )
     attempts = synonyms.find(chosen.table, synonyms.ATTEMPTS)
     if attempts is not None and attempts.name not in OWN_COLUMNS["jobs"]:
         jobs.doubts.append(f'"{attempts.name}" seems to count attempts: it is neither read nor written')
+    if chosen.table.hidden:
+        jobs.doubts.append(
+            "row-level security may hide rows from this role, and with them words of the status"
+        )
     for name in OWN_COLUMNS["jobs"]:
         if name in chosen.table.columns and name != "queue":
             jobs.doubts.append(

@@ -8,14 +8,22 @@ from jobs.inspection.contract import AS_TEXT, TEXT
 from jobs.inspection.proposal import synonyms, times
 from jobs.inspection.proposal.proposed import Proposal, TableProposal
 from jobs.inspection.proposal.snapshot import VIEWS, ColumnFacts, TableFacts
-from opsconsole.kit.mapping import WITH_ZONE
+from opsconsole.kit.mapping import OWN_COLUMNS, WITH_ZONE
+
+KINDS = VIEWS | {"p": "a partitioned table"}
 
 
 def tell(proposal: Proposal, tables: Sequence[TableFacts]) -> None:
     """Note what tells of life, with the table of heartbeats where there is one."""
     jobs = proposal.jobs.facts
     assert jobs is not None  # noqa: S101 - the caller has chosen one
-    beats = [(each, beat) for each in tables if each is not jobs and (beat := _beat(each)) is not None]
+    beating = [(each, beat) for each in tables if each is not jobs and (beat := _beat(each)) is not None]
+    beats = [(each, beat) for each, beat in beating if each.kind == "r"]
+    proposal.considered += [
+        f"{each.sql} seems to hold heartbeats, but is {KINDS[each.kind]}: only an ordinary table can be mapped"
+        for each, _ in beating
+        if each.kind in KINDS
+    ]
     naming = [pair for pair in beats if _job_of(pair[0], jobs) is not None]
     own = synonyms.find(jobs, synonyms.BEAT, synonyms.TIMES) or synonyms.find(
         jobs, synonyms.LOCK, synonyms.TIMES
@@ -29,6 +37,8 @@ def tell(proposal: Proposal, tables: Sequence[TableFacts]) -> None:
     elif own is not None:
         proposal.told_by, proposal.life_column = "job_column", own.name
         proposal.life_time = _life_time(proposal, own)
+        holder = synonyms.find(jobs, synonyms.LOCKED_BY, AS_TEXT)
+        proposal.worker_column = holder.name if holder is not None else None
         if synonyms.spelled(own.name) in synonyms.LOCK:
             proposal.jobs.doubts.append(f'"{own.name}" tells of life only if workers renew it during a run')
     elif _moves(proposal):
@@ -53,7 +63,7 @@ def _life_time(proposal: Proposal, own: ColumnFacts) -> str | None:
 def _beat(table: TableFacts) -> ColumnFacts | None:
     beat = synonyms.find(table, synonyms.BEAT, synonyms.TIMES)
     worker = synonyms.find(table, synonyms.WORKER)
-    return beat if worker is not None and table.kind not in VIEWS and "work" in _told(table) else None
+    return beat if worker is not None and "work" in _told(table) else None
 
 
 def _told(table: TableFacts) -> str:
@@ -86,6 +96,11 @@ def _heartbeats(proposal: Proposal, table: TableFacts, beat: ColumnFacts, job: C
     if worker is not None and worker.type not in TEXT:
         part.doubts.append(f'"{worker.name}" is {worker.type}: the console reads a worker\'s name as text')
     times.note(part, "last_heartbeat", beat)
+    part.doubts += [
+        f'"{name}" exists already: the console uses a column of this name in its own way'
+        for name in OWN_COLUMNS["worker_heartbeats"]
+        if name in table.columns
+    ]
 
 
 def _worker_of_job(proposal: Proposal, jobs: TableFacts) -> None:

@@ -12,6 +12,7 @@ from jobs.inspection.proposal import synonyms, words
 from jobs.inspection.proposal.snapshot import ColumnFacts, TableFacts
 
 NONE_IS_A_QUEUE = "none of these is a queue: no status of theirs has a word for a job that runs"
+DOMAIN_OVER_ENUM = "domain over an enum"
 _NAMES = re.compile(r"job|task|queue|run|execution|export|import|batch|work|sync|pipeline", re.IGNORECASE)
 
 
@@ -48,7 +49,7 @@ def candidates(tables: Iterable[TableFacts]) -> list[Candidate]:
             candidate = Candidate(table, status, words_of(table, status))
             meanings = {words.meaning(word) for word in candidate.words}
             if (
-                status.type in STATUS_TYPES
+                status.type in {*STATUS_TYPES, DOMAIN_OVER_ENUM}
                 and "in_progress" in meanings
                 and meanings & {"pending", "completed"}
             ):
@@ -66,6 +67,29 @@ def of_numbers(tables: Iterable[TableFacts]) -> list[Candidate]:
         if status.type in WHOLE
         and _NAMES.search(table.name)
         and any(synonyms.find(table, synonyms.JOB_COLUMNS[name]) for name in ("started_at", "completed_at"))
+    ]
+
+
+def with_unknown_words(tables: Iterable[TableFacts]) -> list[Candidate]:
+    """Return tables with the times of a queue, whose status has words, but none that is known for a job that runs."""
+    return [
+        candidate
+        for table in tables
+        if table.kind in "rp"
+        and any(synonyms.find(table, synonyms.JOB_COLUMNS[name]) for name in ("started_at", "completed_at"))
+        for status in status_columns(table)[:1]
+        if status.type in STATUS_TYPES
+        and (candidate := Candidate(table, status, words_of(table, status))).words
+        and "in_progress" not in {words.meaning(word) for word in candidate.words}
+    ]
+
+
+def with_hidden_words(tables: Iterable[TableFacts]) -> list[TableFacts]:
+    """Return tables with a status of which this role sees no word, because row-level security hides rows from it."""
+    return [
+        table
+        for table in tables
+        if table.hidden and any(not words_of(table, status) for status in status_columns(table))
     ]
 
 

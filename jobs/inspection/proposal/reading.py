@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
 from types import MappingProxyType
@@ -25,9 +25,12 @@ ROWS_OF_EACH_END = 150
 MOST_SAMPLED_COLUMNS = 60
 LONGEST_VALUE = 200
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
+# In a CHECK with one of these, words are excluded, or are patterns.
+_NO_LIST = re.compile(r"<>|!=|~")
 _COLUMNS = """
 SELECT n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid), greatest(c.reltuples, 0)::bigint, a.attname,
-       CASE WHEN base.typtype = 'e' THEN 'enum' ELSE format_type(base.oid, NULL) END,
+       CASE WHEN base.typtype = 'e' AND t.typtype = 'd' THEN 'domain over an enum'
+            WHEN base.typtype = 'e' THEN 'enum' ELSE format_type(base.oid, NULL) END,
        a.attgenerated <> '',
        (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = base.oid),
        (SELECT string_agg(pg_get_expr(k.conbin, k.conrelid), ' ') FROM pg_constraint k
@@ -38,7 +41,12 @@ SELECT n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid), greate
           FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
           JOIN pg_attribute fa ON fa.attrelid = k.confrelid AND fa.attnum = k.confkey[1]
          WHERE k.contype = 'f' AND k.conrelid = c.oid AND k.conkey = ARRAY[a.attnum] LIMIT 1),
-       (SELECT array_position(i.indkey::int2[], a.attnum) FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+       (SELECT array_position(i.indkey::int2[], a.attnum) FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
+       a.attnotnull AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+                                   AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum),
+       coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum),
+                t.typdefault),
+       CASE WHEN has_table_privilege(c.oid, 'SELECT') THEN row_security_active(c.oid) ELSE false END
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -88,6 +96,7 @@ def _tables(sample: Sampler) -> list[TableFacts]:
     tables: dict[tuple[str, str], TableFacts] = {}
     columns: dict[tuple[str, str], dict[str, ColumnFacts]] = {}
     keys: dict[tuple[str, str], dict[int, str]] = {}
+    alone: dict[tuple[str, str], list[str]] = {}
     added = _added()
     for row in catalog.rows(_COLUMNS, [own_schema.name(), MOST_COLUMNS]):
         (
@@ -104,33 +113,41 @@ def _tables(sample: Sampler) -> list[TableFacts]:
             domain,
             lookup,
             place,
+            unique,
+            default,
+            hidden,
         ) = row
         of = (schema, name)
         if column in added.get(of, ()):
             continue
-        tables.setdefault(of, TableFacts(name, {}, schema, (), kind, on_path, estimate))
+        tables.setdefault(of, TableFacts(name, {}, schema, (), kind, on_path, estimate, hidden=hidden))
         accepted, source = _words(column, type_, labels, check, domain)
         if lookup and not accepted and synonyms.spelled(column) in synonyms.STATUS:
             found = catalog.look(f"SELECT {lookup[1]}::text FROM {lookup[0]} LIMIT 100") or []
             accepted, source = tuple(word for (word,) in found if word is not None), "lookup"
         columns.setdefault(of, {})[column] = ColumnFacts(
-            column, type_, generated, accepted, source, lookup[2] if lookup else ""
+            column, type_, generated, accepted, source, lookup[2] if lookup else "", _initial(default)
         )
         if place is not None:
             keys.setdefault(of, {})[place] = column
+        if unique:
+            alone.setdefault(of, []).append(column)
     described = [
-        TableFacts(
-            each.name,
-            MappingProxyType(columns[of]),
-            each.schema,
-            tuple(name for _, name in sorted(keys.get(of, {}).items())),
-            each.kind,
-            each.on_path,
-            each.estimate,
+        replace(
+            each,
+            columns=MappingProxyType(columns[of]),
+            key=tuple(name for _, name in sorted(keys.get(of, {}).items())),
+            unique=tuple(alone.get(of, ())),
         )
         for of, each in tables.items()
     ]
     return list(_with_samples(described, sample))
+
+
+def _initial(default: str | None) -> str:
+    """Return the word that a default is, such as 'queued'::text; '' where it is none."""
+    found = _LITERAL.match(default or "")
+    return found[1].replace("''", "'") if found else ""
 
 
 def _added() -> dict[tuple[str, str], tuple[str, ...]]:
@@ -148,8 +165,9 @@ def _words(
     if labels:
         return tuple(labels), "enum"
     if synonyms.spelled(column) in synonyms.STATUS and (check or domain):
-        found = _LITERAL.findall(f"{check or ''} {domain or ''}")
-        return tuple(dict.fromkeys(word.replace("''", "'") for word in found)), "check"
+        listing = [each for each in (check, domain) if each and not _NO_LIST.search(_LITERAL.sub("", each))]
+        found = [word.replace("''", "'") for each in listing for word in _LITERAL.findall(each)]
+        return tuple(dict.fromkeys(found)), "check" if found else ""
     return (), ""
 
 
@@ -159,16 +177,7 @@ def _with_samples(tables: Iterable[TableFacts], sampler: Sampler) -> Iterable[Ta
         if (status_columns(table) or synonyms.find(table, synonyms.BEAT)) and sampled < MOST_SAMPLED_TABLES:
             sampled += 1
             sample = tuple(MappingProxyType(row) for row in sampler(table))
-            yield TableFacts(
-                table.name,
-                table.columns,
-                table.schema,
-                table.key,
-                table.kind,
-                table.on_path,
-                table.estimate,
-                sample,
-            )
+            yield replace(table, sample=sample)
         else:
             yield table
 

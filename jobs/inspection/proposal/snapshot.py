@@ -15,7 +15,8 @@ VIEWS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 class ColumnFacts:
     """A column. ``type`` has no length, ``enum`` stands for any enum, and a domain counts as its base type.
 
-    ``words``: all that it accepts, according to its enum, a check or the table it refers to (``words_from``).
+    ``words``: all that it accepts, according to its enum, a check or the table it refers to (``words_from``). ``initial``: the
+    word that a new row has by default.
     """
 
     name: str
@@ -24,11 +25,16 @@ class ColumnFacts:
     words: tuple[str, ...] = ()
     words_from: str = ""
     refers_to: str = ""
+    initial: str = ""
 
 
 @dataclass(frozen=True)
 class TableFacts:
-    """A table or view. ``on_path``: its bare name finds it. ``sample``: a few rows, values as text cut to a length."""
+    """A table or view. ``on_path``: its bare name finds it. ``sample``: a few rows, values as text cut to a length.
+
+    ``hidden``: row-level security may hide rows from this role.
+    ``key``: the columns of the primary key. ``unique``: the columns of which each alone names one row, and is never null.
+    """
 
     name: str
     columns: Mapping[str, ColumnFacts]
@@ -38,6 +44,8 @@ class TableFacts:
     on_path: bool = True
     estimate: int = 0
     sample: tuple[Mapping[str, str | None], ...] = field(default=(), repr=False)
+    unique: tuple[str, ...] = ()
+    hidden: bool = False
 
     @property
     def sql(self) -> str:

@@ -19,6 +19,7 @@ STATUS = (
     "statusid",
     "jobstatusid",
     "statusname",
+    "statename",
 )
 JOB_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "customer_id": (
@@ -33,19 +34,19 @@ JOB_COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "created_at": (
         "createdat", "created", "createat", "createtime", "creationtime", "tcreated", "insertedat", "submittedat", "enqueuedat",
-        "queuedat", "createdon", "datecreated",
+        "queuedat", "createdon", "datecreated", "createddate",
     ),
     "updated_at": (
         "updatedat", "updated", "updateat", "updatetime", "tupdated", "modifiedat", "lastmodified", "changedat", "lasttransition",
-        "lastupdated", "updatedon",
+        "lastupdated", "updatedon", "dateupdated", "updateddate",
     ),
     "started_at": (
         "startedat", "started", "startat", "starttime", "tstarted", "processingstarted", "processingstartedat", "begunat",
-        "beganat", "startedon",
+        "beganat", "startedon", "attemptedat", "performedat", "datestarted", "starteddate",
     ),
     "completed_at": (
         "completedat", "completed", "finishedat", "endedat", "tfinished", "endtime", "processingfinished", "finished", "doneat",
-        "processedat", "endat", "completedon",
+        "processedat", "endat", "completedon", "finalizedat", "datedone", "datefinished", "finisheddate",
     ),
 }  # fmt: skip
 TYPES: Mapping[str, tuple[str, ...]] = {
@@ -58,6 +59,8 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "started_at": TIMES,
     "completed_at": TIMES,
 }
+# Of a column that is unique, where the primary key has several.
+ID = ("id", "jobid", "taskid", "uuid", "jobuuid", "guid", "publicid")
 BEAT = (
     "lastheartbeat", "lastheartbeatat", "heartbeatat", "lastseen", "lastseenat", "tseen", "lastbeat", "beatat", "lastping",
     "pingedat", "lastactivityat", "heartbeat", "seenat",
@@ -73,6 +76,8 @@ WORKER_OF_JOB = (
     "worker",
     "workername",
 )
+# Of these, a waiting job must be free, or their workers pass over it.
+LOCKED_BY = ("lockedby", "claimedby", "reservedby")
 JOB_OF_BEAT = ("currentjobid", "jobid", "taskid", "currentjob", "currenttaskid")
 ATTEMPTS = ("attempts", "attempt", "retries", "retrycount", "numfailures", "tries", "retried")
 

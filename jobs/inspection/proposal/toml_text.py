@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jobs.inspection.proposal.proposed import Proposal, TableProposal
 from opsconsole.kit import mapping_file
-from opsconsole.kit.mapping import STATUSES
+from opsconsole.kit.mapping import STATUSES, Mapping
 
 
 def render(proposal: Proposal) -> str:
@@ -16,7 +16,12 @@ def render(proposal: Proposal) -> str:
 
 def unsupported(proposal: Proposal) -> list[str]:
     """Return what this version can't follow of its own proposal, which is refused at start."""
-    return [] if proposal.refused else mapping_file.parse(render(proposal)).unsupported()
+    return [] if proposal.refused else parsed(proposal).unsupported()
+
+
+def parsed(proposal: Proposal) -> Mapping:
+    """Return the mapping that the file describes. Raise ``MappingError`` for a name that no file can hold."""
+    return mapping_file.parse(render(proposal))
 
 
 def _lines(proposal: Proposal) -> Iterator[str]:

@@ -71,11 +71,11 @@ def meaning(word: str) -> str | None:
     return _MEANINGS.get(plain(word))
 
 
-def divide(present: Iterable[str], *, free: bool = False) -> StatusWords:
+def divide(present: Iterable[str], *, free: bool = False, initial: str = "") -> StatusWords:
     """Return the proposal for these words: the ambiguous ones are doubts, and unknown ones are left alone.
 
     ``free``: the column accepts any text. Where such words are those of the contract, and a run is among them, so are the words
-    of the contract that no row has at present.
+    of the contract that no row has at present. ``initial``: the word of a new row, which workers claim; it is written if it waits.
     """
     doubts: list[str] = []
     by_status: dict[str, tuple[str, ...]] = {}
@@ -83,7 +83,8 @@ def divide(present: Iterable[str], *, free: bool = False) -> StatusWords:
     for status in STATUSES:
         order = KNOWN[status]
         mine = sorted(
-            (word for word in present if meaning(word) == status), key=lambda word: order.index(plain(word))
+            (word for word in present if meaning(word) == status),
+            key=lambda word: (word != initial, order.index(plain(word))),
         )
         certain = [word for word in mine if plain(word) not in LAST_RESORT]
         by_status[status] = tuple(certain or mine[:1])
@@ -105,6 +106,10 @@ def divide(present: Iterable[str], *, free: bool = False) -> StatusWords:
 def _doubts(
     status: str, mine: list[str], by_status: Mapping[str, tuple[str, ...]], present: list[str]
 ) -> Iterable[str]:
+    waiting = by_status[status] if status == PENDING else ()
+    if len({plain(word) for word in waiting}) > 1:
+        others = ", ".join(map(repr, waiting[1:]))
+        yield f"{waiting[0]!r} is written for a job that waits, and {others} read as well: check that workers claim {waiting[0]!r}"
     for word in mine:
         spelled = plain(word)
         if spelled in LAST_RESORT and not (spelled == "done" and _has_failed(present)):

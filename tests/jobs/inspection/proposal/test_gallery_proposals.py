@@ -97,16 +97,78 @@ def test_view_that_looks_like_the_queue_is_told_from_its_table(empty: Database) 
 def test_names_and_words_that_quoting_must_survive(empty: Database) -> None:
     found = proposed(
         piece_of("vacancies"),
-        """CREATE SCHEMA "Über's"; CREATE TABLE "Über's"."task 100% #1" ("job's id" bigint PRIMARY KEY, "State" text,
+        """CREATE SCHEMA "Über's"; CREATE TABLE "Über's"."task #1" ("job's id" bigint PRIMARY KEY, "State" text,
         "createdAt" timestamptz, "startedAt" timestamptz);
-        INSERT INTO "Über's"."task 100% #1" VALUES (1, 'queued', now()), (2, 'running', now()), (3, 'done', now()),
+        INSERT INTO "Über's"."task #1" VALUES (1, 'queued', now()), (2, 'running', now()), (3, 'done', now()),
         (4, E'odd "word"\n[jobs]\nid_type = "text"', now());""",
     )
 
     text = render(found)
     assert tomllib.loads(text)["jobs"]["schema"] == "Über's"
-    assert tomllib.loads(text)["jobs"]["table"] == "task 100% #1"
+    assert tomllib.loads(text)["jobs"]["table"] == "task #1"
     assert tomllib.loads(text)["jobs"]["columns"]["id"] == "job's id"
+    assert mapping_file.parse(text).jobs.name == "task #1"
+
+
+QUEUE = """CREATE TABLE tasks (tenant int, id bigint NOT NULL, status {status}, created_at timestamptz, started_at timestamptz {more},
+                               PRIMARY KEY (tenant, id));
+           INSERT INTO tasks (tenant, id, status) VALUES (1, 1, 'queued'), (1, 2, 'running'), (1, 3, 'done');"""
+
+
+OVER_ENUM = """CREATE TYPE word AS ENUM ('queued', 'running', 'done'); CREATE DOMAIN words AS word;
+               ALTER TABLE tasks ALTER status TYPE words USING status::word"""
+
+
+def with_queue(status: str = "text", more: str = ", UNIQUE (id)", further: str = "") -> Proposal:
+    return proposed(piece_of("vacancies"), QUEUE.format(status=status, more=more) + further)
+
+
+def test_id_is_a_unique_column_where_the_key_is_composite(empty: Database) -> None:
+    found = with_queue()
+    assert not found.refused and found.jobs.columns["id"] == "id"
+    assert "composite (tenant, id)" in with_queue(more="").refused[0]
+
+
+def test_word_of_new_rows_is_written(empty: Database) -> None:
+    status = (
+        "text DEFAULT 'available' CHECK (status IN ('pending', 'available', 'queued', 'running', 'done'))"
+    )
+    found = with_queue(status)
+    assert found.statuses.by_status["pending"] == ("available", "pending", "queued")
+    assert any("'available' is written" in doubt for doubt in found.doubts)
+    assert with_queue("text CHECK (status <> '')").statuses.by_status["in_progress"] == ("running",)
+
+
+@pytest.mark.parametrize(
+    ("further", "reason"),
+    [
+        ("ALTER TABLE tasks ALTER created_at TYPE date", '"created_at" is date, and a timestamp or a whole number is needed'),
+        ('ALTER SCHEMA public RENAME TO "say ""hi"""', "without the characters"),
+        (OVER_ENUM, "a domain over an enum"),
+        ("UPDATE tasks SET status = 'in Arbeit' WHERE status = 'running'", "'in Arbeit'"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_proposed_is_said_with_the_reason(empty: Database, further: str, reason: str) -> None:
+    found = with_queue(further=further)
+    assert found.refused
+    assert reason in render(found)
+
+
+def test_tables_that_fail_to_be_read_are_passed_over(empty: Database) -> None:
+    found = with_queue(
+        further="CREATE MATERIALIZED VIEW job_stats AS SELECT status, started_at FROM tasks WITH NO DATA;"
+        " CREATE VIEW failing_jobs AS SELECT status, 1 / (length(status) - length(status)) AS started_at FROM tasks;"
+    )
+    assert found.jobs.facts is not None
+    assert found.jobs.facts.name == "tasks"
+
+
+def test_partitioned_heartbeats_are_named_and_not_proposed(empty: Database) -> None:
+    found = with_queue(
+        further="CREATE TABLE worker_beats (worker_id text, job_id bigint, last_seen timestamptz) PARTITION BY HASH (worker_id);"
+    )
+    assert found.heartbeats.facts is None
+    assert any("worker_beats" in each and "is a partitioned table" in each for each in found.considered)
 
 
 def printed(*options: str) -> tuple[int, str]:
