@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-recovery bench-pages bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
+.PHONY: bench-worker bench-recovery bench-pages bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -152,6 +152,9 @@ bench-serving: .venv/installed ## measure the web server, compared with plain gu
 
 bench-footprint: .venv/installed ## measure the memory and the idle processor time of all processes of one host (Linux)
 	$(BIN)/python -m bench.footprint
+
+bench-worker: .venv/installed ## measure the memory and the start of a worker with the console and without it (Linux)
+	$(BIN)/python -m bench.worker
 
 clean: ## delete virtual environments, packages, caches and the data under var/
 	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist $(TYPESCRIPT)/cjs/*.js $(TYPESCRIPT)/cjs/*.d.ts $(TYPESCRIPT)/cjs/*/

@@ -90,7 +90,7 @@ def _measure(count: int) -> str:
 
 
 def _fake(count: int) -> Any:
-    from jobs import sqs  # noqa: PLC0415
+    from opsconsole_worker import sqs  # noqa: PLC0415
     from tests.fakes.sqs import FakeSqs  # noqa: PLC0415
 
     fake = FakeSqs(latency=LATENCY_SECONDS)

@@ -19,8 +19,8 @@ from bench import fact_layouts_sql, ours
 from bench.cluster import Cluster
 from bench.fact_layouts_work import BOTH, COLUMNS, INSERT, Turns, both_layouts, say
 from bench.shape import Shape
-from jobs.runs import statements
-from jobs.runs.heartbeats import Worker
+from opsconsole_worker.runs import statements
+from opsconsole_worker.runs.heartbeats import Worker
 
 TIMES = 300
 IN_A_ROW = 25

@@ -20,11 +20,11 @@ import psycopg
 
 from jobs.models import Status
 from jobs.recovery import rescue, stale_pages
-from jobs.runs import fence, lifecycle, statements
-from jobs.runs.restart import new_deadline_in_statement
-from jobs.runs.worker_ids import TAKEN
 from opsconsole.kit import round_trip, row_locks
 from opsconsole.kit.round_trip import Rows
+from opsconsole_worker.runs import fence, lifecycle, statements
+from opsconsole_worker.runs.restart import new_deadline_in_statement
+from opsconsole_worker.runs.worker_ids import TAKEN
 
 # The fillfactor leaves room for the next version of a row on its page: an update of a fact then changes no index.
 SPLIT = """

@@ -20,8 +20,9 @@ from bench.recovery import QUEUE_URL
 from bench.shape import Shape
 from bench.stub_sqs import StubSqs
 from jobs.models import Job
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.running_job import RunningJob
 
 COLUMNS, FACTS, BARE = "columns", "facts", "facts, none of our indexes"
 BOTH = (COLUMNS, FACTS)
@@ -154,7 +155,7 @@ ACTS: dict[str, Callable[[Jobs], object]] = {
 def _claim(waiting: list[Any]) -> None:
     """Claim the next of these jobs, and put it at the end of the list."""
     job = lifecycle.claim(waiting[0], None, _worker())
-    assert isinstance(job, Job), job
+    assert isinstance(job, RunningJob), job
     waiting.append(waiting.pop(0))
 
 

@@ -9,7 +9,7 @@ import psycopg
 
 from bench.shape import LIVE_BEAT, STALE_BEAT, Shape
 from bench.stub_sqs import StubSqs
-from jobs import sqs
+from opsconsole_worker import sqs
 
 SCHEMA = """
 CREATE TABLE jobs (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from jobs import sqs
+from opsconsole_worker import sqs
 
 SECONDS_A_CALL = 0.008
 

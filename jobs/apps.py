@@ -8,3 +8,6 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         from jobs import checks  # noqa: F401, PLC0415 - registers the checks, once models are loaded
+        from opsconsole.kit import worker_host  # noqa: PLC0415 - it asks the database about models
+
+        worker_host.begin()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core import checks
 
-from jobs import sqs
 from jobs.inspection import blockers, inspect_database
 from opsconsole.kit.durations import spell
+from opsconsole_worker import sqs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsconsole.kit.env import QueueConfig
+    from opsconsole_worker.environment import QueueConfig
 
 THREADS = 8
 Reading = sqs.QueueDepth | sqs.QueueError

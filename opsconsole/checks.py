@@ -16,17 +16,10 @@ from django.conf import settings
 from django.core import checks
 
 from opsconsole import secret_strength
-from opsconsole.kit import (
-    env,
-    intervals,
-    mapping_version,
-    redis_url_check,
-    schema_version,
-    secret_files,
-    session_defaults,
-)
+from opsconsole.kit import env, intervals, mapping_version, redis_url_check, schema_version, session_defaults
 from opsconsole.seals import checking, state, verification
 from opsconsole.settings import DEVELOPMENT_SECRET_KEY
+from opsconsole_worker import secret_files
 
 PREFIX = "OPSCONSOLE_"
 

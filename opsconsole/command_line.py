@@ -56,7 +56,8 @@ def _run_django() -> None:
     from django.core.management import execute_from_command_line  # noqa: PLC0415
     from django.db import Error, OperationalError  # noqa: PLC0415
 
-    from opsconsole.kit import kept_changes, refusals  # noqa: PLC0415 - imports Django
+    from opsconsole.kit import kept_changes  # noqa: PLC0415 - imports Django
+    from opsconsole_worker import refusals  # noqa: PLC0415 - imports Django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsconsole.settings")
     try:

@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from psycopg.errors import QueryCanceled
 
-from opsconsole.kit import kept_changes, refusals
+from opsconsole.kit import kept_changes
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole.kit.problems import SAFE_METHODS
+from opsconsole_worker import refusals
 
 logger = logging.getLogger(__name__)
 

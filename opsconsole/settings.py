@@ -15,7 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from opsconsole import content_security, logs, middleware, paths
 from opsconsole.cluster import configuration
-from opsconsole.kit import database_url, env, mapping_file
+from opsconsole.kit import database_url, env
+from opsconsole_worker.mapping import chosen, mapping_file
 
 # Lets Django's generic classes name their types at run time, as in ``ModelAdmin[Job]``.
 django_stubs_ext.monkeypatch()
@@ -123,13 +124,11 @@ OPSCONSOLE_RUN_DEADLINE_SECONDS = env.seconds("OPSCONSOLE_RUN_DEADLINE_SECONDS",
 OPSCONSOLE_BEAT_INTERVAL_SECONDS = env.seconds("OPSCONSOLE_BEAT_INTERVAL_SECONDS", 15)
 OPSCONSOLE_BODY_LIMIT_BYTES = env.integer("OPSCONSOLE_BODY_LIMIT_BYTES", 1_048_576, at_most=1_048_576)
 # How the contract tables are shaped in this database: an object, which ``opsconsole.kit.mapping`` returns.
-OPSCONSOLE_MAPPING = mapping_file.read(
-    env.text("OPSCONSOLE_MAPPING"),
-    env.columns(
-        "OPSCONSOLE_COLUMNS",
-        ("jobs.customer_id", "jobs.package_size", "jobs.priority_level", "worker_heartbeats.last_heartbeat"),
-    ),
-)
+try:
+    OPSCONSOLE_MAPPING = mapping_file.of_environment(env.environment)
+except mapping_file.MappingError as error:
+    raise ImproperlyConfigured(*error.args) from error
+chosen.use(OPSCONSOLE_MAPPING)
 # Let migrate create a table of jobs although other programs have tables here.
 OPSCONSOLE_CREATE_JOBS = env.boolean("OPSCONSOLE_CREATE_JOBS", default=False)
 

@@ -25,7 +25,7 @@ import boto3
 import pytest
 
 from opsconsole import embedded
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 
 if TYPE_CHECKING:
     from django.test import Client

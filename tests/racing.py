@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connections
 
+from opsconsole_worker.database import door
+
 DEADLINE_SECONDS = 30.0
 
 
@@ -22,6 +24,7 @@ def race(actions: Sequence[Callable[[], Any]]) -> list[Any]:
             return action()
         finally:
             connections.close_all()
+            door.current().close()
 
     with ThreadPoolExecutor(len(actions)) as pool:
         running = [pool.submit(run, action) for action in actions]

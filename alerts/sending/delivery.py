@@ -30,7 +30,7 @@ from alerts.channels.wording import AlertMessage, compose
 from alerts.models import Attempt, Channel, Delivery, Notification
 from alerts.sending import addressing
 from opsconsole.kit import activity, metrics
-from opsconsole.kit.doubling import doubled
+from opsconsole_worker.doubling import doubled
 
 LEASE = timedelta(seconds=60)
 ANSWER_SECONDS = 20.0

@@ -17,16 +17,16 @@ from jobs.api import schemas
 from jobs.intake import idempotency, queue_position
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue
 from jobs.models import Job
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Verdict, Worker
-from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
 from jobs.runs.timeline import Actor
-from jobs.runs.worker_ids import WorkerIdTaken
 from opsconsole.kit import job_ids
 from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.round_trip import RowLocked
 from opsconsole.kit.storable import json_problem
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import Failure, Refusal, Refused, Run
+from opsconsole_worker.runs.worker_ids import WorkerIdTaken
 
 public = Router(tags=["For customers"])
 producers = Router(tags=["For producers"])
@@ -150,11 +150,11 @@ def claim_run(request: _Called, job_id: JobId, said: schemas.ClaimRequest) -> An
     if isinstance(claimed, Refused):
         _refuse(claimed)
     return {
-        "job_id": claimed.pk,
-        "run_epoch": claimed.run_epoch,
+        "job_id": claimed.id,
+        "run_epoch": claimed.epoch,
         "customer_id": claimed.customer_id,
         "package_size": claimed.package_size,
-        "priority": claimed.priority_level,
+        "priority": claimed.priority,
         "payload": claimed.payload,
         "attempts": claimed.attempts,
         "beat_every_seconds": settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS,

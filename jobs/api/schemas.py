@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from ninja import Field, Schema
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StrictBool, StrictInt, StringConstraints
 
-from jobs.runs.lifecycle import ERROR_LENGTH
 from opsconsole.kit.api_text import FreeText, Identifier
 from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.storable import LARGEST_INTEGER
+from opsconsole_worker.runs.lifecycle import ERROR_LENGTH
 
 LongText = Annotated[FreeText, StringConstraints(max_length=ERROR_LENGTH)]
 Whole = Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)]

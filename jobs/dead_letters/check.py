@@ -13,7 +13,6 @@ from django.urls import reverse
 from alerts import notify
 from alerts.notify import Fact, Trouble
 from alerts.watch import monitor_alerts
-from jobs import sqs
 from jobs.dead_letters import origins, removed_queues, search_text, titles
 from jobs.dead_letters.affected_customers import AffectedCustomers, affected_by, failures_in
 from jobs.dead_letters.free_letters import FreeLetters
@@ -25,6 +24,7 @@ from opsconsole.kit import figures, intervals, pauses, redaction_version
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.row_locks import locked, waited_in_vain
 from opsconsole.kit.short_ids import short_id
+from opsconsole_worker import sqs
 
 # For all queues together; the cluster ends a task after 90 seconds.
 SECONDS_FOR_ALL = 60.0

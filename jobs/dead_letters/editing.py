@@ -13,9 +13,9 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
 from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
-from jobs.sqs import BATCH_BYTES
 from opsconsole.kit import line_diffs, reasons
 from opsconsole.kit.row_locks import locked, waited_in_vain
+from opsconsole_worker.sqs import BATCH_BYTES
 
 UNCHANGED = "The body is unchanged: replay the letter without editing it."
 WOULD_SHOW = (

@@ -16,11 +16,11 @@ from django.db.models import DateTimeField as Time
 from django.db.models import ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Coalesce, Now
 
-from jobs import sqs
 from jobs.dead_letters import departures, replay
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.scan import Budget, ScanResult, scan
 from jobs.models import DeadLetter, DeadLetterQueue
+from opsconsole_worker import sqs
 
 # Why a scan of a FIFO queue does not see everything, however long it lasts.
 BEHIND = (

@@ -13,12 +13,12 @@ from jobs.dead_letters import envelopes, redaction, undelivered
 from jobs.dead_letters.envelopes import NamedRun
 from jobs.dead_letters.fingerprint import Fingerprint, fingerprint
 from jobs.dead_letters.undelivered import Undelivered
-from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
-from jobs.messaging.quoted_values import PLACEHOLDER
 from jobs.models import DeadLetter
-from jobs.sqs import BATCH_BYTES, Attribute
-from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import plain_text
+from opsconsole_worker.messages import JobMessage, MalformedMessage, parse_body
+from opsconsole_worker.quoted_values import PLACEHOLDER
+from opsconsole_worker.sqs import BATCH_BYTES, Attribute
+from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
 # The system attribute with which SQS names the queue from which it moved a message.
 SOURCE_ARN = "DeadLetterQueueSourceArn"

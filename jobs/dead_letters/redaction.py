@@ -16,9 +16,9 @@ from typing import Any
 from django.conf import settings
 from jsonpath_ng.ext.parser import parse
 
-from jobs.messaging.quoted_values import PLACEHOLDER, unread_reason
-from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit.storable import is_too_deep, plain_text
+from opsconsole_worker.quoted_values import PLACEHOLDER, unread_reason
+from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
 HIDDEN = "[Hidden: this body is not JSON, so the values to redact can't be found in it.]"
 HIDDEN_VALUE = "[Hidden: the values to redact can't be found in it.]"

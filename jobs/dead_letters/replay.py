@@ -13,15 +13,15 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs import sqs
 from jobs.dead_letters import reading, sending, snapshot
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.sending import Parcel, QueueAndGroup
 from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
-from jobs.sqs import Received
 from opsconsole.kit import activity, metrics
+from opsconsole_worker import sqs
+from opsconsole_worker.sqs import Received
 
 logger = logging.getLogger("jobs.dead_letters")
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
-from jobs import sqs
-from jobs.sqs import Received
+from opsconsole_worker import sqs
+from opsconsole_worker.sqs import Received
 
 logger = logging.getLogger("jobs.dead_letters")
 

@@ -17,14 +17,14 @@ from django.db import transaction
 from django.db.models import Case, TextField, Value, When
 from django.db.models.functions import Now
 
-from jobs import sqs
 from jobs.dead_letters import undelivered
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.models import DeadLetter, ReplayAttempt
-from jobs.sqs import Attribute, SendResult
-from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit import activity, metrics
 from opsconsole.kit.row_locks import locked_if_free
+from opsconsole_worker import sqs
+from opsconsole_worker.sqs import Attribute, SendResult
+from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
 State = ReplayAttempt.State
 # Longer than any call to SQS: after this time, the process that recorded the intent has died.

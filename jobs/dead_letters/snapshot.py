@@ -17,9 +17,9 @@ from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.reading import ReadMessage
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
-from jobs.sqs import Received
 from opsconsole.kit import activity, metrics, redaction_version
 from opsconsole.kit.storable import plain_text
+from opsconsole_worker.sqs import Received
 
 State = DeadLetter.State
 # Seen in the queue, a letter in one of these states is there after all.

@@ -22,13 +22,14 @@ from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.recovery import rescue
 from jobs.recovery.decision import Decision, SweepAction, Why
-from jobs.runs import lifecycle, statements
 from jobs.runs.evidence import RecoverableRun
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Failure, Run
-from jobs.runs.restart import restart_in_statement
-from opsconsole.kit import own_schema, refusals, round_trip, row_locks
+from opsconsole.kit import own_schema, round_trip, row_locks
 from opsconsole.kit.errors import first_line
+from opsconsole_worker import refusals
+from opsconsole_worker.runs import lifecycle, statements
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Failure, Run
+from opsconsole_worker.runs.restart import restart_in_statement
 
 NAME = "opsconsole-inspection"
 ASK = "--yes-run-triggers"

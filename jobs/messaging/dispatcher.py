@@ -17,13 +17,13 @@ from time import monotonic
 
 from django.conf import settings
 
-from jobs import sqs
 from jobs.messaging import leases
 from jobs.messaging.leases import LEASE, Fate, Letter, Page
-from jobs.messaging.outbox import REASON_LENGTH
 from jobs.models import Outbox
 from opsconsole.kit import activity, metrics
-from opsconsole.kit.doubling import doubled
+from opsconsole_worker import sqs
+from opsconsole_worker.doubling import doubled
+from opsconsole_worker.messages import REASON_LENGTH
 
 PAGE = 500
 THREADS = 8

@@ -14,11 +14,12 @@ from uuid import UUID
 
 from django.db import connection
 
-from jobs.messaging.format import JobMessage
 from jobs.models import Outbox
-from jobs.models.columns import JOBS, as_whole
-from jobs.sqs import BATCH_BYTES
+from jobs.models.columns import JOBS
 from opsconsole.kit.row_locks import if_free_in_statement
+from opsconsole_worker.bounded_values import as_whole
+from opsconsole_worker.messages import JobMessage
+from opsconsole_worker.sqs import BATCH_BYTES
 
 LEASE = timedelta(seconds=60)
 

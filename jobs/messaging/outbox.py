@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from django.db.models.functions import Now
 
 from jobs.models import Outbox
+from opsconsole_worker.messages import REASON_LENGTH
 
 ENQUEUED = ""
 STALE_JOB_RECOVERY = "stale_job_recovery"
@@ -19,8 +20,6 @@ OPERATOR_REQUEUE = "operator_requeue"
 LOST_MESSAGE = "lost_message"
 GIVEN_BACK = "given_back"
 RESTORED = "restored"
-ROW_LOCKED = "row_locked"
-REASON_LENGTH = 500
 
 
 def post(

@@ -14,10 +14,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from alerts import notify
-from jobs import sqs
 from jobs.models import QueueState
 from jobs.models.waiting_message import lost_after
 from opsconsole.kit.errors import first_line
+from opsconsole_worker import sqs
 
 logger = logging.getLogger(__name__)
 

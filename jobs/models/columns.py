@@ -1,12 +1,12 @@
 """Contract columns that may have another name or type in an existing database."""
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.db import models
 
 from opsconsole.kit import mapping
 from opsconsole.kit.bounded_columns import LONGEST_NAME, BoundedName, cut_when_read
+from opsconsole_worker.bounded_values import as_whole
 
 # The contract tables as this database has them, for handwritten statements.
 JOBS = mapping.current().jobs
@@ -58,14 +58,3 @@ class ContractNumber(models.IntegerField[int | str, int | str]):
     def deconstruct(self) -> Any:
         name, _, arguments, keywords = super().deconstruct()
         return name, "django.db.models.IntegerField", arguments, keywords
-
-
-def as_whole(value: object) -> int | None:
-    """Return 50 for 50, 50.00 or '50'; None for anything that is not a 64-bit whole number."""
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    if not number.is_finite() or number != number.to_integral_value() or not -(2**63) <= number < 2**63:
-        return None
-    return int(number)

@@ -20,35 +20,21 @@ from django.db.models import DateTimeField, F, Func
 from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 
-from jobs.models.columns import HEARTBEATS, JOBS
+from opsconsole_worker.runs.earlier_beats import EARLIER, IS_NOTED, RUN
 
-# Of the heartbeats of one id, the latest ones are kept. A run of which none is left is unknown again.
-MOST_KEPT = 50
-# Anything else is not a time that this module wrote.
+# Anything else is not a time that a heartbeat noted.
 _LATEST = 4_000_000_000
-
-_BEAT = HEARTBEATS.read("last_heartbeat", "worker_heartbeats")
-_NOW = f"extract(epoch FROM {HEARTBEATS.now('last_heartbeat')})"
-_EARLIER = (
-    "jsonb_array_elements(CASE jsonb_typeof({metadata} -> 'earlier_beats') WHEN 'array'"
-    " THEN {metadata} -> 'earlier_beats' ELSE '[]' END) AS beat"
-)
-_IS_NOTED = "coalesce({metadata} -> 'noted_at' = to_jsonb(extract(epoch FROM {beat})), false)"
-_RUN = "{job}::text || ' ' || {epoch}"
-_WANTED = _RUN.format(job="{of_job}", epoch="{of_epoch}")
-# Of the row that is written, whose name no column of a nested query takes.
-_JOB = HEARTBEATS.sql_column("current_job_id", "worker_heartbeats")
-_LAST_RUN = _RUN.format(job=_JOB, epoch="current_run_epoch")
+_WANTED = RUN.format(job="{of_job}", epoch="{of_epoch}")
 
 # The last heartbeat of the processes that named a run. A migration repeats this for ``find_stale_jobs``.
-_LAST_OF_PROCESSES = f"""(CASE WHEN {_IS_NOTED} THEN (
+_LAST_OF_PROCESSES = f"""(CASE WHEN {IS_NOTED} THEN (
     SELECT to_timestamp(max(last)::float8)
       FROM (SELECT process, max(at) AS last, max(at) FILTER (WHERE run = {_WANTED}) AS named
               FROM (SELECT beat ->> 'process' AS process, beat ->> 'run' AS run,
                            CASE jsonb_typeof(beat -> 'at') WHEN 'number' THEN (beat ->> 'at')::numeric END AS at
-                      FROM {_EARLIER}
+                      FROM {EARLIER}
                      UNION ALL
-                    SELECT {{metadata}} ->> 'process', {_RUN}, extract(epoch FROM {{beat}})) AS beats
+                    SELECT {{metadata}} ->> 'process', {RUN}, extract(epoch FROM {{beat}})) AS beats
              WHERE at BETWEEN 0 AND {_LATEST}
              GROUP BY process) AS processes
      WHERE named IS NOT NULL
@@ -75,37 +61,3 @@ class LastOfProcesses(Func):
         names = ("metadata", "beat", "job", "epoch", "of_job", "of_epoch")
         columns = [compiler.compile(expression)[0] for expression in self.get_source_expressions()]
         return _LAST_OF_PROCESSES.format(**dict(zip(names, columns, strict=True))), ()
-
-
-# In a new row nothing was overwritten.
-FIRST_IN_STATEMENT = f"jsonb_build_object('process', %(process)s::text, 'noted_at', {_NOW})"
-
-
-def note_in_statement(job: str, epoch: str) -> str:
-    """Return, as SQL, what a heartbeat adds to the metadata of its row: its process, and the heartbeat that it overwrites.
-
-    That of the same process is kept where it named another run than this, and that run goes on.
-    """
-    noted = _IS_NOTED.format(metadata="metadata", beat=_BEAT)
-    goes_on = (
-        f"EXISTS (SELECT FROM {JOBS.aliased_rows} WHERE jobs.id = {_JOB} AND jobs.run_epoch = current_run_epoch"
-        f" AND {JOBS.our_status('jobs')} = 'in_progress')"
-    )
-    other_run = f"({_JOB}, current_run_epoch) IS DISTINCT FROM ({job}, {epoch}) AND {goes_on}"
-    return f"""{FIRST_IN_STATEMENT}
-           || CASE WHEN %(process)s = '' OR NOT {noted} THEN jsonb_build_object('unnoted_at', {_NOW}) ELSE '{{}}' END
-           || CASE WHEN {noted} AND (metadata ->> 'process' <> %(process)s OR {other_run})
-                   THEN jsonb_build_object('earlier_beats', (
-                       SELECT jsonb_agg(beat)
-                         FROM (SELECT jsonb_build_object(
-                                          'process', metadata -> 'process', 'at', metadata -> 'noted_at',
-                                          'run', CASE WHEN {goes_on} THEN {_LAST_RUN} END
-                                      ) AS last) AS overwritten,
-                              LATERAL (SELECT beat
-                                         FROM (SELECT last AS beat
-                                                UNION ALL
-                                               SELECT beat FROM {_EARLIER.format(metadata="metadata")}
-                                                WHERE (beat -> 'process', beat -> 'run')
-                                                      IS DISTINCT FROM (last -> 'process', last -> 'run')) AS beats
-                                        ORDER BY beat -> 'at' DESC NULLS LAST LIMIT {MOST_KEPT}) AS kept))
-                   ELSE '{{}}' END"""

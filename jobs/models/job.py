@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self, TypeAlias, cast
+from typing import Self, TypeAlias
 
 from django.db import models
 from django.db.models import (
@@ -45,7 +45,7 @@ from jobs.models.waiting_message import (
 from jobs.models.worker import WorkerHeartbeat, stale_after
 from jobs.models.worker_observation import CountedBeat
 from opsconsole.kit import job_ids, mapping
-from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText, read_document, whole
+from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName, BoundedText
 from opsconsole.kit.mapped_fields import fit
 
 
@@ -60,9 +60,7 @@ class Status(models.TextChoices):
     CANCELLED = "cancelled"
 
 
-# What a worker reads of the columns that are otherwise cut.
 UNKNOWN_CUSTOMER = "unknown customer"
-_UNCUT = ("customer_id", "priority_level", "payload")
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -232,20 +230,6 @@ class JobQuerySet(models.QuerySet["Job"]):
             read_at=Now(),
         )
 
-    def first_whole(self) -> Job | None:
-        """Return the first job as its worker needs it, with nothing cut, or None.
-
-        Raise ``UnreadableDocument`` when no program should follow the levels of its payload.
-        """
-        uncut = {f"whole_{name}": whole(name) for name in _UNCUT}
-        job: Any = self.annotate(**uncut).defer(*_UNCUT).first()
-        if job is None:
-            return None
-        for name in _UNCUT:
-            setattr(job, name, getattr(job, f"whole_{name}"))
-        job.payload = read_document(job.payload)
-        return cast("Job", job)
-
     def after(self, updated_at: datetime, job_id: uuid.UUID) -> Self:
         """Return the rows after this one in the order (updated_at, id), for keyset pagination."""
         # Written so that the comparison that always holds bounds the index scan.
@@ -289,7 +273,7 @@ class Job(models.Model):
     not_before = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
     worker_id = _of("worker_id", BoundedName("worker", null=True, blank=True))
-    # Of the last claim: its epoch, a colon, and the API key or nothing (jobs.runs.fence).
+    # Of the last claim: its epoch, a colon, and the API key or nothing (opsconsole_worker.runs.fence).
     claimed_by_key = BoundedName("claimed by key", null=True, blank=True)
     payload = BoundedDocument(db_default={}, blank=True)
 

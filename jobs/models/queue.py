@@ -9,8 +9,10 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-# The longest visibility timeout that SQS allows, in seconds (12 hours).
-MAX_VISIBILITY_SECONDS = 43_200
+from opsconsole_worker.messages import MAX_VISIBILITY_SECONDS
+
+__all__ = ["MAX_VISIBILITY_SECONDS", "QueueState", "QueueStateQuerySet"]
+
 # Queues are read every minute, so one failed reading is soon followed by the next.
 TWO_READINGS = timedelta(seconds=100)
 

@@ -12,8 +12,8 @@ from django.db import DatabaseError
 
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.stale_pages import Page, StaleRun
-from opsconsole.kit import refusals
 from opsconsole.kit.errors import first_line
+from opsconsole_worker import refusals
 
 logger = logging.getLogger(__name__)
 

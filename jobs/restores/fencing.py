@@ -19,7 +19,6 @@ from django.db.models import F, Max
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import sqs
 from jobs.messaging.outbox import RESTORED
 from jobs.models import Job, JobEvent, Restore, Status
 from jobs.models.columns import JOBS
@@ -31,6 +30,7 @@ from opsconsole.kit import job_ids, reasons, round_trip
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.row_locks import if_free_in_statement
+from opsconsole_worker import sqs
 
 BATCH = 1_000
 # The fence counts tens of seconds since then: a job that begins a new run more often than that for a whole time between two

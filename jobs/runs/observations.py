@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from jobs.models import Status
 from jobs.models.columns import HEARTBEATS, JOBS
 from opsconsole.kit.advisory_locks import AdvisoryLock
-from opsconsole.kit.postgresql.timestamps import finite_in_statement
+from opsconsole_worker.database.finite_times import finite_in_statement
 
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper

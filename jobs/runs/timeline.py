@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from jobs.models import JobEvent
-from opsconsole.kit import activity
 from opsconsole.kit.storable import plain_text
+from opsconsole_worker.runs import run_log
+from opsconsole_worker.runs.heartbeats import actor_name
 
 BATCH = 1_000
-_TROUBLES = {
-    JobEvent.Kind.FAILED,
-    JobEvent.Kind.RECOVERED,
-    JobEvent.Kind.QUARANTINED,
-    JobEvent.Kind.LATE_RESULT_REJECTED,
-    JobEvent.Kind.CLAIM_REFUSED,
-}
 
 
 @dataclass(frozen=True)
@@ -31,7 +24,7 @@ class Actor:
 
     @classmethod
     def worker(cls, worker_id: str) -> Actor:
-        return cls(f"worker:{worker_id}")
+        return cls(actor_name(worker_id))
 
     @classmethod
     def operator(cls, username: str, user_id: int | None) -> Actor:
@@ -85,5 +78,4 @@ def record_all(events: Iterable[JobEvent]) -> None:
 
 def log(kind: JobEvent.Kind, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:
     """Write the line of an event to the log; statements that write events themselves call it afterwards."""
-    level = logging.WARNING if kind in _TROUBLES else logging.INFO
-    activity.done(f"job {kind.value.replace('_', ' ')}", level=level, job=job_id, run=run_epoch, **facts)
+    run_log.event(kind.value, job_id, run_epoch, **facts)

@@ -16,9 +16,9 @@ from django.urls import reverse
 from alerts.notify import Trouble
 from jobs.models import JobEvent
 from jobs.models.columns import JOBS
-from jobs.runs.lifecycle import LONGEST_REFUSED
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
+from opsconsole_worker.runs.lifecycle import LONGEST_REFUSED
 
 # Refusals for a shorter time are those of rules that let a job wait for its turn.
 TOLD_AFTER = timedelta(minutes=15)

@@ -1,9 +1,10 @@
-"""The worker library: write a handler, and let ``Consumer`` (or ``manage.py run_worker``) feed it.
+"""The worker library under the name that handlers for ``manage.py run_worker`` know; all of it is in opsconsole_worker.
 
 See docs/workers.md.
 """
 
-from jobs.worker.consumer import Consumer
-from jobs.worker.handlers import Handler, PermanentError, RunContext, RunningJob, RunStopped
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.working.consumer import Consumer
+from opsconsole_worker.working.handlers import Handler, PermanentError, RunContext, RunStopped
 
 __all__ = ["Consumer", "Handler", "PermanentError", "RunContext", "RunStopped", "RunningJob"]

@@ -25,11 +25,12 @@ import ratelimits.api.routes
 from opsconsole import unavailable
 from opsconsole.api import description, unanswered
 from opsconsole.database_failures import kept_by
-from opsconsole.kit import problems, refusals
+from opsconsole.kit import problems
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.storable import DEEPEST, is_too_deep
+from opsconsole_worker import refusals
 from ratelimits.api.routes import KeyHeader, KeyInBearer
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey

@@ -13,9 +13,9 @@ from types import MappingProxyType
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.urls import get_resolver
 
-from jobs import sqs
 from opsconsole.cluster import task_table
 from opsconsole.kit.supervision.supervisor import Program
+from opsconsole_worker import sqs
 
 COMMANDS = ("qcluster", "dispatch_outbox", "send_alerts", "recover_stale_jobs", "check_dlq")
 NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -8,10 +8,10 @@ from uuid import UUID
 from django.conf import settings
 from django.urls import reverse
 
-from jobs import sqs
 from jobs.models import DeadLetter, ReplayAttempt
 from opsconsole.demo.output import say
 from opsconsole.kit.short_ids import short_id
+from opsconsole_worker import sqs
 
 POISON_BODY = "This is no job's message, and <!channel> wakes nobody."
 SECONDS_TO_TRY_AGAIN = 10.0

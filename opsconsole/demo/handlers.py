@@ -7,7 +7,7 @@ import signal
 import time
 from typing import Any
 
-from jobs.worker.handlers import PermanentError, RunContext
+from opsconsole_worker.working.handlers import PermanentError, RunContext
 
 SECONDS_EACH = 0.6
 

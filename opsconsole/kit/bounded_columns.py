@@ -8,7 +8,6 @@ column are ordered by what is read of it, without an index.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -17,11 +16,29 @@ from django.db.models import QuerySet, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Substr
 
-from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.storable import DEEPEST, is_too_deep
+from opsconsole.kit.storable import is_too_deep
+from opsconsole_worker.bounded_values import LONGEST_NAME, UnreadableDocument, cut_in_statement, read_document
 
-# In characters: of names and keys, of sentences and errors, and of documents.
-LONGEST_NAME = 500
+__all__ = [
+    "BEGINNING",
+    "LONGEST_DOCUMENT",
+    "LONGEST_NAME",
+    "LONGEST_TEXT",
+    "BoundedDocument",
+    "BoundedName",
+    "BoundedText",
+    "CutDocument",
+    "CutText",
+    "UnreadableDocument",
+    "cut_in_statement",
+    "cut_when_read",
+    "is_cut",
+    "read_document",
+    "whole",
+    "whole_in_parts",
+]
+
+# In characters: of sentences and errors, and of documents.
 LONGEST_TEXT = 10_000
 LONGEST_DOCUMENT = 25_000
 PART = 1_000_000
@@ -32,10 +49,6 @@ BEGINNING = "(the beginning of a document that is too long or too deep to show)"
 # As for Django's own fields: what may be set and what is got, with or without None.
 _Set_contra = TypeVar("_Set_contra", contravariant=True)
 _Get_co = TypeVar("_Get_co", covariant=True)
-
-
-class UnreadableDocument(OpsConsoleError):
-    """A JSON document in the database is nested too deeply to be read."""
 
 
 class CutText(str):
@@ -51,15 +64,6 @@ class CutDocument(dict[str, Any]):
 def is_cut(value: object) -> bool:
     """Tell whether a value that was read is only the beginning of what stands in its column."""
     return isinstance(value, CutText | CutDocument)
-
-
-def cut_in_statement(column: str, longest: int = LONGEST_NAME) -> str:
-    """Return the SQL of the column's text, cut to this many characters; a cut text ends with its size."""
-    text = f"({column})::text"
-    return (
-        f"CASE WHEN octet_length({text}) <= {longest} OR length(left({text}, {longest + 1})) <= {longest}"
-        f" THEN {text} ELSE left({text}, {longest}) || ' … (cut; ' || octet_length({text}) || ' bytes in all)' END"
-    )
 
 
 def cut_when_read(sql: str, params: Iterable[Any], longest: int) -> tuple[str, tuple[Any, ...]]:
@@ -137,16 +141,6 @@ class BoundedDocument(_Bounded, models.JSONField):
 def whole(column: str) -> Combinable:
     """Return the whole text of a bounded column, for a query that needs it; of a document it is the JSON."""
     return Cast(column, models.TextField())
-
-
-def read_document(text: str) -> Any:
-    """Return the document that ``whole()`` read. Raise ``UnreadableDocument`` for one that no program should follow."""
-    if is_too_deep(text):
-        raise UnreadableDocument(f"It is nested more than {DEEPEST} levels deep.")
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UnreadableDocument(f"{error}.") from None
 
 
 def whole_in_parts(row: QuerySet[Any], column: str) -> Iterator[str]:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from django.db import DatabaseError, Error, InterfaceError, OperationalError, connection
 from psycopg import errors
 
 from opsconsole.kit import schema_version
 from opsconsole.kit.schema_version import NotMigrated
+from opsconsole_worker.database.troubles import (
+    CERTAIN,
+    SIGNS_OF_AN_OLDER_SCHEMA,
+    Trouble,
+    headline,
+    is_away,
+    sqlstate_of,
+)
 
-# Classes of SQLSTATE in which the server, not the statement, is the reason: connection, resources, shutdown.
-AWAY_STATES = ("08", "53", "57P", "58")
-
-
-class Trouble(Enum):
-    """A state of the database in which the console can't do its work. The value is a sentence about it."""
-
-    AWAY = "The database does not answer."
-    READ_ONLY = "The database is read-only."
-    DISK_FULL = "The disk of the database is full."
-    LOCKED = "Another transaction keeps the rows locked that this needs."
-    DEADLOCK = "The database ended a deadlock between this and another transaction."
-    CONFLICT = "Another transaction changed the same rows at the same moment."
-    TOO_SLOW = "The database cancelled a statement that took too long."
-    NOT_MIGRATED = "The database is not yet migrated to this version of the console."
-    NOT_GRANTED = "The console's role lacks a privilege in the database."
-
-    @property
-    def word(self) -> str:
-        """Return the state as the readiness probe names it."""
-        return self.name.lower().replace("_", " ")
+__all__ = [
+    "ReadOnlyDatabase",
+    "Trouble",
+    "headline",
+    "refuses_changes",
+    "require_writable",
+    "sqlstate_of",
+    "trouble_behind",
+]
 
 
 class ReadOnlyDatabase(DatabaseError):
@@ -61,39 +55,16 @@ def trouble_behind(error: BaseException | None) -> Trouble | None:
     if isinstance(cause, errors.InsufficientPrivilege):
         return Trouble.NOT_GRANTED
     if isinstance(error, OperationalError | InterfaceError):
-        state = sqlstate_of(error)
-        return Trouble.AWAY if state is None or state.startswith(AWAY_STATES) else None
+        return Trouble.AWAY if is_away(sqlstate_of(error)) else None
     return None
-
-
-def sqlstate_of(error: BaseException) -> str | None:
-    """Return the code by which the server refused a statement; None when it did not answer."""
-    state: str | None = getattr(error.__cause__, "sqlstate", None)
-    return state
 
 
 _CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     (NotMigrated, Trouble.NOT_MIGRATED),
     (ReadOnlyDatabase, Trouble.READ_ONLY),
-    (errors.ReadOnlySqlTransaction, Trouble.READ_ONLY),
-    (errors.DiskFull, Trouble.DISK_FULL),
-    (errors.LockNotAvailable, Trouble.LOCKED),
-    (errors.DeadlockDetected, Trouble.DEADLOCK),
-    (errors.SerializationFailure, Trouble.CONFLICT),
-    (errors.QueryCanceled, Trouble.TOO_SLOW),
+    *CERTAIN,
 )
-_SIGNS_OF_AN_OLDER_SCHEMA = (
-    errors.UndefinedTable,
-    errors.UndefinedColumn,
-    errors.UndefinedFunction,
-    errors.InvalidSchemaName,
-    errors.InsufficientPrivilege,
-)
-
-
-def headline(trouble: Trouble | None) -> str:
-    """Return what a log says about a state of the database that may pass, without the full stop."""
-    return (trouble or Trouble.AWAY).value.rstrip(".")
+_SIGNS_OF_AN_OLDER_SCHEMA = (*SIGNS_OF_AN_OLDER_SCHEMA, errors.InsufficientPrivilege)
 
 
 def _is_behind() -> bool:

@@ -1,14 +1,5 @@
-"""Errors that are shown as a sentence on a page, in a terminal or in an API response."""
+"""Errors that are shown as a sentence; ``opsconsole_worker.errors`` defines them."""
 
+from opsconsole_worker.errors import OpsConsoleError, first_line
 
-class OpsConsoleError(Exception):
-    """What is wrong, and what to do about it: "There is no queue 'fast'. Queues: default, slow."
-
-    The message is written for the person who reads it: one or two plain sentences, with the names and
-    values concerned, without a traceback and without secrets. Each kind of refusal is a subclass.
-    """
-
-
-def first_line(error: BaseException) -> str:
-    """Return what the error says in one line: PostgreSQL's own sentence, without its hints and its query."""
-    return str(error).strip().partition("\n")[0].strip() or type(error).__name__
+__all__ = ["OpsConsoleError", "first_line"]

@@ -6,7 +6,6 @@ a console that was installed before it had a schema of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,49 +14,45 @@ from django.conf import settings
 from psycopg import sql
 from psycopg.rows import scalar_row
 
+from opsconsole_worker.database.search_path import (
+    PUBLIC,
+    SESSION_USER,
+    for_transactions,
+    names_in,
+    quoted,
+    with_first,
+)
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-_NAME = re.compile(r'"((?:[^"]|"")+)"|([^\s",]+)')
-SESSION_USER = "$user"
-PUBLIC = "public"
+
+__all__ = [
+    "PUBLIC",
+    "SESSION_USER",
+    "contract_first",
+    "identifiers",
+    "name",
+    "names_in",
+    "path_for_transactions",
+    "qualifier",
+    "quoted",
+    "search_path",
+]
 
 
 def name() -> str:
     return str(settings.OPSCONSOLE_SCHEMA)
 
 
-def quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def names_in(path: str) -> list[str]:
-    """Return the schemas that a search path names, as the catalogue spells them."""
-    return [inside.replace('""', '"') if inside else plain.lower() for inside, plain in _NAME.findall(path)]
-
-
 def search_path(current: str, user: str) -> str:
     """Return the search path with the console's schema first, or the same text if it is first already."""
-    names = names_in(current)
-    # A schema with the name of the user rarely exists: it hides nothing from a console that lives in public.
-    first = [each for each in names if each != SESSION_USER] if name() == PUBLIC else names
-    if first and (first[0] == name() or (first[0] == SESSION_USER and user == name())):
-        return current
-    return ", ".join(quoted(each) for each in [name(), *(each for each in names if each != name())])
+    return with_first(name(), current, user)
 
 
 def path_for_transactions(session: Any) -> str | None:
-    """Return the search path that each transaction of this psycopg connection must set, or None if its sessions have it.
-
-    A pooler may use another session for each transaction, and some of them may be older than a default of the role. It is
-    recognized by the process that it announces, which is not the one that serves.
-    """
-    current, pooled = session.info.parameter_status("search_path"), False
-    if current is None:  # Servers before PostgreSQL 18, and poolers, don't report it.
-        row = session.execute("SELECT current_setting('search_path'), pg_backend_pid()").fetchone()
-        current, pooled = row[0], row[1] != session.info.backend_pid
-    wanted = search_path(current, session.info.user)
-    return wanted if pooled or wanted != current else None
+    """Return the search path that each transaction of this psycopg connection must set, or None if its sessions have it."""
+    return for_transactions(session, name())
 
 
 @contextmanager
@@ -88,5 +83,4 @@ def qualifier(session: Any) -> str:
 
 def identifiers(path: str) -> sql.Composable:
     """Return a search path as SQL."""
-    names = [inside.replace('""', '"') or plain for inside, plain in _NAME.findall(path)]
-    return sql.SQL(", ").join(sql.Identifier(each) for each in names)
+    return sql.SQL(", ").join(sql.Identifier(each) for each in names_in(path))

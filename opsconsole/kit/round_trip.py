@@ -9,14 +9,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from django.db import OperationalError, connection
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from opsconsole.kit import row_locks
+from opsconsole_worker.database import door
+from opsconsole_worker.database.door import Rows
 
-Rows: TypeAlias = list[tuple[Any, ...]]
+__all__ = ["RowLocked", "Rows", "run"]
 
 MOST_TRIES = 3
 PAUSE_SECONDS = (0.05, 0.2)
@@ -25,7 +27,7 @@ PAUSE_SECONDS = (0.05, 0.2)
 _OWN_TRANSACTION = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
-class RowLocked(OperationalError):
+class RowLocked(OperationalError, door.RowLocked):
     """Another transaction held a row for longer than the lock timeout. Nothing was changed; a retry may help."""
 
 

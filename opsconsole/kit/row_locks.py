@@ -1,4 +1,4 @@
-"""Row locks: the only place that locks rows for a change (I13).
+"""Row locks: the only place that locks rows for a change (I13), with the clauses of ``opsconsole_worker.database.row_locks``.
 
 Rows are locked FOR NO KEY UPDATE. A foreign key to a row takes FOR KEY SHARE on it, which only the stronger FOR UPDATE
 refuses: with it, every open transaction that inserted a child row would block the row. An UPDATE of columns that are
@@ -21,12 +21,27 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
-# How long a statement waits for a row that another transaction has locked.
-WAIT = timedelta(seconds=3)
+from opsconsole_worker.database.row_locks import NO_KEY_UPDATE, WAIT, if_free_in_statement, in_statement
+
+__all__ = [
+    "IDLE",
+    "NO_KEY_UPDATE",
+    "TO_DELETE_IF_FREE",
+    "WAIT",
+    "WaitBudget",
+    "if_free_in_statement",
+    "in_statement",
+    "limit_transaction",
+    "limit_waits",
+    "locked",
+    "locked_at_once",
+    "locked_if_free",
+    "waited_in_vain",
+]
+
 # How long a transaction that locks many rows may be idle between two statements.
 IDLE = timedelta(seconds=20)
 
-NO_KEY_UPDATE = "FOR NO KEY UPDATE"
 # For SQL whose rows are then deleted: DELETE takes FOR UPDATE anyway, and would wait for what a weaker lock lets pass.
 TO_DELETE_IF_FREE = "FOR UPDATE SKIP LOCKED"
 
@@ -53,16 +68,6 @@ def locked_if_free(rows: Rows, *, of: Sequence[str] = ()) -> Rows:
 def locked_at_once(rows: Rows, *, of: Sequence[str] = ()) -> Rows:
     """Return these rows such that reading them locks them, or raises ``OperationalError`` when another has one of them."""
     return rows.select_for_update(no_key=True, nowait=True, of=of)
-
-
-def in_statement(of: str = "") -> str:
-    """Return the same as ``locked`` as a clause of SQL for ``opsconsole.kit.round_trip``, which limits the wait."""
-    return f"FOR NO KEY UPDATE{f' OF {of}' if of else ''}"
-
-
-def if_free_in_statement(of: str = "") -> str:
-    """Return the same as ``locked_if_free`` as a clause of SQL. ``of``: the alias of the table to lock."""
-    return f"{NO_KEY_UPDATE} {f'OF {of} ' if of else ''}SKIP LOCKED"
 
 
 def limit_waits(wait: timedelta | None = None) -> None:

@@ -15,23 +15,23 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error, connection, transaction
 
-from jobs import sqs
 from jobs.inspection import trigger_reach
 from jobs.intake import enqueue
 from jobs.intake.enqueue import NewJob
 from jobs.messaging import dispatcher, leases
-from jobs.messaging.format import JobMessage, MalformedMessage, parse_body
 from jobs.messaging.leases import Letter
 from jobs.models import Job, Status
 from jobs.models.columns import HEARTBEATS, JOBS
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Refused, Run
 from jobs.runs.timeline import Actor
-from opsconsole.kit import job_ids, own_schema, refusals, row_locks
+from opsconsole.kit import job_ids, own_schema, row_locks
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.verification.check import Judgement, Wishes, ok, skipped, unknown, wrong
 from opsconsole.verification.services import urls
+from opsconsole_worker import refusals, sqs
+from opsconsole_worker.messages import JobMessage, MalformedMessage, parse_body
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Refused, Run
 
 CUSTOMER = "opsconsole-verify"
 ACTOR, WORKER = Actor(CUSTOMER), Worker(CUSTOMER)
@@ -128,9 +128,9 @@ def _worked(message: JobMessage) -> None:
     claimed = lifecycle.claim(message.job_id, message.run_epoch, WORKER)
     if isinstance(claimed, Refused):
         raise ProbeFailed(f"The claim was refused. {claimed.sentence}")
-    if not lifecycle.complete(Run(claimed.pk, claimed.run_epoch, WORKER)):
+    if not lifecycle.complete(Run(claimed.id, claimed.epoch, WORKER)):
         raise ProbeFailed("The completion was refused, as if the run had been superseded.")
-    status = Job.objects.values_list("status", flat=True).get(pk=claimed.pk)
+    status = Job.objects.values_list("status", flat=True).get(pk=claimed.id)
     if status != Status.COMPLETED:
         raise ProbeFailed(f"The job is {status!r} after its completion, as by a trigger that changed it.")
 

@@ -11,13 +11,13 @@ from django.conf import settings
 
 from alerts.channels.targets import all_targets
 from alerts.sending import channel_trial
-from jobs import sqs
 from jobs.dead_letters import scan
 from jobs.dead_letters.scan import Budget
 from opsconsole.kit import pauses
 from opsconsole.kit.counting import exactly
-from opsconsole.kit.env import QueueConfig
 from opsconsole.verification.check import Judgement, Problem, Wishes, of, skipped, unknown, wrong
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
 from ratelimits.engine import store
 from ratelimits.engine.decision import Decision
 from ratelimits.engine.forgotten_counts import StoreAway

@@ -10,11 +10,11 @@ from threading import Thread
 
 from django.db import Error, connection
 
-from jobs.sqs import QueueError
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError, first_line
 from opsconsole.verification.check import Check, Judgement, Verdict, Wishes, unknown
+from opsconsole_worker.sqs import QueueError
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from django.conf import settings
 from django.db import Error, connection
 
 from jobs import checks as queue_checks
-from jobs import sqs
 from opsconsole.kit import redis_url_check
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.errors import first_line
 from opsconsole.verification.check import Judgement, Problem, Wishes, of, skipped, unknown, wrong
 from opsconsole.verification.configuration import doubts_in, problems_in
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
 from ratelimits import checks as limiter_checks
 from ratelimits.engine import store
 from ratelimits.engine.forgotten_counts import StoreAway

@@ -229,7 +229,7 @@ def _is_cleared(job_id: Any) -> None:
 def _worker() -> Any:
     """Return a worker of our protocol; where ids are numbers, it has a row of theirs."""
     from jobs.models import WorkerHeartbeat
-    from jobs.runs import heartbeats
+    from opsconsole_worker.runs import heartbeats
 
     ids = list(WorkerHeartbeat.objects.values_list("pk", flat=True).distinct())
     return heartbeats.Worker(max(ids) if ids and all(each.isdigit() for each in ids) else "100")
@@ -295,13 +295,14 @@ def _fail_and_requeue() -> None:
     from jobs.models import Job, Status
     from jobs.operations import job_operations
     from jobs.operations.steps import JobAction
-    from jobs.runs import lifecycle
     from jobs.runs.timeline import Actor
+    from opsconsole_worker.runs import lifecycle
+    from opsconsole_worker.runs.running_job import RunningJob
 
     worker = _worker()
     waiting = Job.objects.filter(status=Status.PENDING).first()
     assert waiting
-    assert isinstance(lifecycle.claim(waiting.pk, None, worker), Job)
+    assert isinstance(lifecycle.claim(waiting.pk, None, worker), RunningJob)
     run = lifecycle.Run(waiting.pk, waiting.run_epoch, worker)
     if mapping.current().jobs.written(mapping.FAILED) is None:
         return

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from opsconsole.kit import mapping_file
 from opsconsole.kit.mapping import Mapping
+from opsconsole_worker.mapping import mapping_file
 
 if TYPE_CHECKING:
     from tests.databases import Database

@@ -22,8 +22,10 @@ from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.recovery.sweeps import sweep
 from jobs.restores import fencing, signs, suspects
-from jobs.runs import heartbeats, lifecycle, observations
-from jobs.runs.lifecycle import Run
+from jobs.runs import observations
+from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
 from jobs.watch import refused_claims
 from ratelimits.models import RateLimitHour, RateLimitRequest
@@ -130,7 +132,7 @@ call_command("inspect_database")
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import resolve
-from jobs.messaging.format import parse_body
+from opsconsole_worker.messages import parse_body
 admin = get_user_model().objects.create_superuser("ada", "", "x")
 client = Client(headers={"host": "localhost"})
 client.force_login(admin)

@@ -64,8 +64,10 @@ from jobs.models import Job, JobEvent, RecoveryControl, WorkerHeartbeat
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.recovery.sweeps import sweep
-from jobs.runs import heartbeats, lifecycle, observations
-from jobs.runs.lifecycle import Run
+from jobs.runs import observations
+from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
 
 ada, worker = Actor("operator:ada"), heartbeats.Worker("w-1")
@@ -91,7 +93,7 @@ assert set(unknown_statuses()) == {"paused", "completed (theirs)"}
 
 # Writing: the first word. A failed claim changes nothing.
 scheduled = Job.objects.get(customer_id="scheduled")
-assert lifecycle.claim(scheduled.pk, None, worker).pk == scheduled.pk and word(scheduled) == "running"
+assert lifecycle.claim(scheduled.pk, None, worker).id == scheduled.pk and word(scheduled) == "running"
 assert heartbeats.beat(worker, scheduled.pk, 1) == heartbeats.Verdict.GO_ON
 assert lifecycle.complete(Run(scheduled.pk, 1, worker)) and word(scheduled) == "done"
 assert isinstance(lifecycle.claim(Job.objects.get(customer_id="paused").pk, None, worker), lifecycle.Refused)
@@ -180,7 +182,8 @@ from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
-from jobs.runs import heartbeats, lifecycle
+from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.runs import lifecycle
 from opsconsole.kit.mapping import NoWord
 job, worker = enqueue(NewJob(customer_id="x", package_size=1)), heartbeats.Worker("w-9")
 [step] = job_operations.plan(JobAction.CANCEL, [job.pk])

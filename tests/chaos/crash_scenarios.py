@@ -37,9 +37,10 @@ from jobs.models import (
     Status,
 )
 from jobs.recovery import sweeps
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 from tests.alerts import clock
 from tests.conftest import TestQueue
@@ -190,7 +191,7 @@ def each_was_sent(world: World, subject: str) -> None:
         lifecycle.claim(UUID(first["job_id"]), first["run_epoch"], Worker(f"claimer-{number}"))
         for number in range(2)
     ]
-    assert [isinstance(claim, Job) for claim in claims] == [True, False]
+    assert [isinstance(claim, RunningJob) for claim in claims] == [True, False]
 
 
 # -- claim, complete and fail
@@ -212,12 +213,12 @@ def it_was_claimed_once(_: World, subject: str) -> None:
     job = Job.objects.get(pk=subject)
     assert (job.status, job.run_epoch, job.worker_id) == (Status.IN_PROGRESS, 1, WORKER.id)
     assert kinds_of(job) == ["claimed"]
-    assert not isinstance(lifecycle.claim(job.pk, 1, Worker("second")), Job)
+    assert not isinstance(lifecycle.claim(job.pk, 1, Worker("second")), RunningJob)
 
 
 def claimed_job(_: World) -> str:
     job = factories.job()
-    assert isinstance(lifecycle.claim(job.pk, 1, WORKER), Job)
+    assert isinstance(lifecycle.claim(job.pk, 1, WORKER), RunningJob)
     return of(job)
 
 

@@ -18,7 +18,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in tracked():
         copy = source / path.relative_to(REPOSITORY)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
+        shutil.copy2(path, copy, follow_symlinks=False)
     run(source, sys.executable, "-m", "build", "--no-isolation", "--outdir", str(dist))
     assert [path.name for path in dist.glob("*.tar.gz")] == [f"opsconsole-{opsconsole.__version__}.tar.gz"]
     [wheel] = dist.glob("*.whl")

@@ -13,7 +13,7 @@ from tests.deploy.test_alarm import plain
 from tests.repository import REPOSITORY
 
 MODULE = REPOSITORY / "deploy" / "terraform" / "iam"
-# The methods of the client that ``jobs/sqs`` calls, and the action that AWS asks for. Batches need the same as single messages.
+# The methods of the client that ``opsconsole_worker/sqs`` calls, and the action that AWS asks for. Batches need the same.
 ACTIONS = {
     "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
@@ -24,7 +24,7 @@ ACTIONS = {
     "change_message_visibility_batch": "sqs:ChangeMessageVisibility",
     "get_queue_attributes": "sqs:GetQueueAttributes",
 }
-# The functions of ``jobs.sqs`` by the action that they need.
+# The functions of ``opsconsole_worker.sqs`` by the action that they need.
 NEEDS = {
     "send_batch": "sqs:SendMessage",
     "send_raw": "sqs:SendMessage",
@@ -61,7 +61,7 @@ def called(*folders: str) -> set[str]:
 
 
 def test_every_call_has_its_action() -> None:
-    text = "".join(path.read_text() for path in (REPOSITORY / "jobs" / "sqs").glob("*.py"))
+    text = "".join(path.read_text() for path in (REPOSITORY / "opsconsole_worker" / "sqs").glob("*.py"))
     methods = set(re.findall(r"\bclient(?:_for\([^)]*\))?\.(\w+)\(", text))
     assert methods <= ACTIONS.keys()
     assert {ACTIONS[method] for method in methods} == set(NEEDS.values())
@@ -71,7 +71,7 @@ def test_roles_may_do_what_their_programs_call_and_nothing_else() -> None:
     granted = policies()
     assert granted.keys() == {"console", "web", "worker", "keys"}
     worker, console = granted["worker"], granted["console"]
-    assert worker["queue"] | worker["dlq"] == called("jobs/worker")
+    assert worker["queue"] | worker["dlq"] == called("opsconsole_worker/working")
     assert worker["dlq"] == {"sqs:SendMessage"}
     assert console["queue"] == called("jobs/messaging")
     # Replays go to queues; what is sent to a dead letter queue is the probe of verify, which tries the same actions.

@@ -24,7 +24,11 @@ from tests.waiting import wait_until
 
 ROOMS = ("alerts", "jobs", "opsconsole", "ratelimits")
 # Directories outside the packages, and their place in the wheel.
-BESIDE = {"templates/": "opsconsole/templates/", "docs/runbooks/": "opsconsole/docs/runbooks/"}
+BESIDE = {
+    "templates/": "opsconsole/templates/",
+    "docs/runbooks/": "opsconsole/docs/runbooks/",
+    "clients/python/src/opsconsole_worker/": "opsconsole_worker/",
+}
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
 
 

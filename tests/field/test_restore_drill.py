@@ -70,10 +70,11 @@ def test_backup_is_restored(restorable: Console, sqs_queue: TestQueue, tmp_path:
     from jobs.messaging import dispatcher
     from jobs.models import Job, RecoveryControl, Status
     from jobs.recovery import control
-    from jobs.runs import lifecycle
-    from jobs.runs.heartbeats import Worker
-    from jobs.runs.lifecycle import Run
     from jobs.runs.timeline import Actor
+    from opsconsole_worker.runs import lifecycle
+    from opsconsole_worker.runs.heartbeats import Worker
+    from opsconsole_worker.runs.lifecycle import Run
+    from opsconsole_worker.runs.running_job import RunningJob
     from tests import factories
 
     database, dump = restorable.database, tmp_path / "console.dump"
@@ -88,7 +89,7 @@ def test_backup_is_restored(restorable: Console, sqs_queue: TestQueue, tmp_path:
 
     with database.as_default():
         # What the restore takes back: the work is done outside, and the database won't know it.
-        assert isinstance(lifecycle.claim(paid.pk, 1, Worker("w1")), Job)
+        assert isinstance(lifecycle.claim(paid.pk, 1, Worker("w1")), RunningJob)
         assert lifecycle.complete(Run(paid.pk, 1, Worker("w1")))
     sqs_queue.client.purge_queue(QueueUrl=sqs_queue.url)
 

@@ -6,7 +6,7 @@ from pytest_django.fixtures import Settings
 
 from jobs.models import absent_columns
 from opsconsole.kit.mapping import CONTRACT_COLUMNS
-from opsconsole.kit.mapping_file import parse
+from opsconsole_worker.mapping.mapping_file import parse
 
 
 def test_each_absent_column_has_its_sentence(settings: Settings) -> None:

@@ -12,11 +12,12 @@ from django.urls import reverse
 
 from jobs.models import Job, RecoveryControl, Status
 from jobs.recovery import sweeps
-from jobs.runs import heartbeats, lifecycle, observations
-from jobs.runs.lifecycle import Refusal, Refused
+from jobs.runs import observations
 from jobs.runs.restart import restart
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.postgresql.timestamps import EARLIEST, LATEST
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.lifecycle import Refusal, Refused
 from tests.factories import beat, job, run
 
 pytestmark = pytest.mark.django_db

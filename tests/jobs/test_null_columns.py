@@ -19,7 +19,7 @@ from jobs.models import Job, Status
 from jobs.recovery import control
 from jobs.runs.timeline import Actor
 from jobs.watch import gauges
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from tests import factories
 from tests.keys import key, sent

@@ -11,7 +11,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, JobEvent, ReplayAttempt, Status
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.factories import DAY, dead_letter
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.factories import DAY, dead_letter
 from tests.journeys.visitor import Visitor

@@ -26,10 +26,6 @@ from pytest_django.fixtures import Settings
 from jobs.intake.enqueue import enqueue, validate
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.recovery import sweeps
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
-from jobs.worker.handlers import PermanentError
 from opsconsole.demo import account, environment, leftovers, limited_client, noisy_client, producer, services
 from opsconsole.demo.environment import MARK, DemoError, Wishes
 from opsconsole.demo.handlers import submit_directories
@@ -38,6 +34,11 @@ from opsconsole.demo.main import ErrorLines
 from opsconsole.demo.producer import Producer, job_number, trouble_of
 from opsconsole.demo.story import NOTES_BEFORE_THE_KILL, Story
 from opsconsole.demo.storyteller import Storyteller
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.working.handlers import PermanentError
 from ratelimits.identity import client_ip
 from ratelimits.models import RateLimitRequest
 from ratelimits.policies.policy_snapshot import PRESETS
@@ -241,7 +242,7 @@ class TestStory:
 
     def begin(self, story: Story, worker: Worker, epoch: int = 1) -> Run:
         claimed = lifecycle.claim(story.job_id, epoch, worker)
-        assert isinstance(claimed, Job)
+        assert isinstance(claimed, RunningJob)
         return Run(story.job_id, epoch, worker)
 
     def note(self, run: Run, times: int) -> None:

@@ -15,7 +15,7 @@ from alerts.models import Monitor
 from alerts.watch import monitor_alerts
 from jobs.models import QueueState
 from opsconsole import health
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 
 READY = {"status": "ready", "checks": {"database": "ok", "queue": "ok", "sweep": "ok"}}
 

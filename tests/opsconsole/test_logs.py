@@ -27,13 +27,13 @@ def line(
     secrets: tuple[str, ...] = (),
     **facts: object,
 ) -> str:
-    record = logging.LogRecord("jobs.sqs", level, "x.py", 1, message, arguments, error)
+    record = logging.LogRecord("opsconsole_worker.sqs", level, "x.py", 1, message, arguments, error)
     record.__dict__["facts"] = facts
     return LineFormatter(style, secrets).format(record)
 
 
 def test_time_level_logger_message() -> None:
-    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING jobs\.sqs: job 7 is stale"
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING opsconsole_worker\.sqs: job 7 is stale"
     assert re.fullmatch(pattern, line("job %s is stale", 7))
 
 
@@ -65,7 +65,7 @@ def test_json_is_one_object_per_line() -> None:
     assert json.loads(told) | {"time": ""} == {
         "time": "",
         "level": "WARNING",
-        "logger": "jobs.sqs",
+        "logger": "opsconsole_worker.sqs",
         "event": "job x\ny",
         "job": 7,
         "worker": "w\u20281",

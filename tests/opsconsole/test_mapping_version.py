@@ -11,7 +11,7 @@ from jobs.inspection import life
 from opsconsole import checks
 from opsconsole.kit import mapping_version
 from opsconsole.kit.mapping import Mapping
-from opsconsole.kit.mapping_file import parse
+from opsconsole_worker.mapping.mapping_file import parse
 
 
 @pytest.mark.parametrize(

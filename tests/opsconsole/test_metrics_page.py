@@ -12,8 +12,8 @@ from pytest_django.fixtures import Settings
 from jobs.models import QueueState
 from opsconsole import metric_gauges
 from opsconsole.kit import metrics
-from opsconsole.kit.env import QueueConfig
 from opsconsole.overview import current_figures
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.counting import TOKEN, Counted, samples
 

@@ -13,14 +13,14 @@ ALLOWED = (
     "opsconsole/kit/short_locks.py",
     "/migrations/",
     # For roles without defaults of their own. It sets what the defaults are, so that a pooler passes on nothing else.
-    "jobs/worker/session.py",
+    "opsconsole_worker/working/session.py",
     # It looks for such calls in the triggers of others.
     "jobs/inspection/trigger_reach.py",
 )
 SESSION_STATE = {
     "an advisory lock that outlives its transaction": r"pg_(?:try_)?advisory_(?:lock|unlock)\w*",
     "LISTEN, which needs a session of its own": r"[\"']\s*(?:UN)?LISTEN\b",
-    "a prepared statement": r"[\"']\s*(?:PREPARE|DEALLOCATE)\b|prepare=True|prepare_threshold",
+    "a prepared statement": r"[\"']\s*(?:PREPARE|DEALLOCATE)\b|prepare=True|prepare_threshold(?!=None)",
     "a cursor that outlives its statement": r"\bDECLARE\s+\w+\s+(?:\w+\s+)*CURSOR\b|chunked_cursor|cursor\(name",
     "a temporary table": r"\bCREATE\s+(?:LOCAL\s+)?TEMP",
     "a setting of the session": r"[\"']\s*(?:RE)?SET\s+(?!LOCAL\b|TRANSACTION\b)\w+\s*(?:=|TO\b)",
@@ -30,7 +30,7 @@ SESSION_STATE = {
 
 @pytest.mark.parametrize("what", SESSION_STATE)
 def test_code_leaves_no_session_state(what: str) -> None:
-    sources = tracked("jobs/*.py", "alerts/*.py", "ratelimits/*.py", "opsconsole/*.py")
+    sources = tracked("jobs/*.py", "alerts/*.py", "ratelimits/*.py", "opsconsole/*.py", "clients/python/*.py")
     assert len(sources) > 200
     found = {
         f"{file.relative_to(REPOSITORY)}: {match[0]}"

@@ -14,7 +14,7 @@ from jobs.models import Job, QueueState
 from jobs.recovery import surroundings
 from jobs.watch import gauges
 from opsconsole import overview
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import beat, job, run
 
 pytestmark = pytest.mark.django_db

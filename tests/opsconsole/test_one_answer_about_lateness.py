@@ -18,8 +18,8 @@ from jobs.models import Job, QueueState, RecoveryControl, Sweep
 from jobs.recovery import control, surroundings, sweeps
 from jobs.runs.timeline import Actor
 from opsconsole import overview
-from opsconsole.kit.env import QueueConfig
 from opsconsole.overview import last_day
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, dead_letter_queue, run
 

@@ -24,9 +24,9 @@ from jobs.recovery.decision import Policy
 from jobs.recovery.surroundings import Surroundings
 from opsconsole import overview
 from opsconsole.kit import counting, figures, pauses
-from opsconsole.kit.env import QueueConfig
 from opsconsole.overview import Overview
 from opsconsole.overview.current_figures import FiringAlert
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, beat, dead_letter_queue, job, letter, run
 

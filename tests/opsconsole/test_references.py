@@ -13,7 +13,7 @@ from django.template.loader import get_template
 
 from tests.repository import REPOSITORY, tracked
 
-PACKAGES = ("opsconsole", "jobs", "alerts", "ratelimits")
+PACKAGES = ("opsconsole", "opsconsole_worker", "jobs", "alerts", "ratelimits")
 ROOTS = "|".join((*PACKAGES, "tests", "bench"))
 FOLDERS = f"{ROOTS}|templates|deploy|docs"
 # Any Django app may have these.

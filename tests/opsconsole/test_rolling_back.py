@@ -16,7 +16,7 @@ from jobs.models import Job, RecoveryControl, Status
 from jobs.recovery import control, sweeps
 from jobs.runs.timeline import Actor
 from opsconsole import switches
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from ratelimits.engine import store
 from ratelimits.models import LimiterControl
 from ratelimits.policies import policy_cache

@@ -10,6 +10,7 @@ import pytest
 from tests.repository import REPOSITORY, tracked
 
 APPS = ("alerts", "jobs", "opsconsole", "ratelimits")
+WORKER = "clients/python/src/opsconsole_worker"
 # Django finds these folders by name; they need no docstring.
 DJANGO_FOLDERS = {"commands", "management", "migrations"}
 # Modules that Django looks for in an app, and the main modules of a small app.
@@ -29,7 +30,7 @@ WHOLE = {"attach", "chaos", "clients", "deploy", "field", "journeys", "upgrade"}
 def test_each_package_has_one_sentence_docstring() -> None:
     silent = [
         str(path.relative_to(REPOSITORY))
-        for path in tracked(*(f"{app}/**/__init__.py" for app in APPS))
+        for path in tracked(*(f"{app}/**/__init__.py" for app in (*APPS, WORKER)))
         if path.parent.name not in DJANGO_FOLDERS and not introduction(path).endswith((".", "?"))
     ]
     assert silent == []

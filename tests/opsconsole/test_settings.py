@@ -18,6 +18,7 @@ from django.db import connection, connections
 
 from opsconsole import checks
 from opsconsole.kit import env
+from opsconsole_worker.environment import QueueConfig
 from tests.chaos.cuts import CuttingProxy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -148,9 +149,9 @@ def test_queues_from_all_variables(read: Read) -> None:
         **SERVICES, SQS_QUEUE_URL=QUEUE + "jobs", SQS_DLQ_URL=QUEUE + "dlq", OPSCONSOLE_QUEUES=slow
     )
     assert settings["QUEUES"] == {
-        "default": env.QueueConfig("default", QUEUE + "jobs", QUEUE + "dlq"),
-        "slow": env.QueueConfig("slow", QUEUE + "slow", QUEUE + "dlq"),
-        "bare": env.QueueConfig("bare", QUEUE + "bare", None),
+        "default": QueueConfig("default", QUEUE + "jobs", QUEUE + "dlq"),
+        "slow": QueueConfig("slow", QUEUE + "slow", QUEUE + "dlq"),
+        "bare": QueueConfig("bare", QUEUE + "bare", None),
     }
 
 

@@ -19,8 +19,8 @@ from alerts.sending import banner
 from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from opsconsole import overview
 from opsconsole.kit import audit
-from opsconsole.kit.env import QueueConfig
 from opsconsole.site import NAVIGATION
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, beat, job, letter, run
 

@@ -20,11 +20,12 @@ from django.utils import timezone
 from django_q.models import Task
 
 from jobs.models import DeadLetter, Job, JobEvent
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Refusal, Refused
 from opsconsole.kit.bounded_columns import BEGINNING, LONGEST_TEXT, CutDocument, is_cut
 from opsconsole.kit.storable import DEEPEST
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Refusal, Refused
+from opsconsole_worker.runs.running_job import RunningJob
 from tests.conftest import TestQueue
 from tests.factories import job, run
 from tests.opsconsole import everything
@@ -208,7 +209,7 @@ def test_worker_gets_the_whole_payload() -> None:
 
     claimed = lifecycle.claim(made.pk, 1, Worker("worker-1"))
 
-    assert isinstance(claimed, Job)
+    assert isinstance(claimed, RunningJob)
     assert claimed.payload == {"x": "y" * MEGABYTE}
     assert claimed.customer_id == "c" * 5_000
     assert not is_cut(claimed.payload)

@@ -18,8 +18,8 @@ from alerts.sending import banner
 from jobs.admin.dead_letters import letter_badges
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
-from opsconsole.kit.env import QueueConfig
 from opsconsole.templatetags import console
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, beat, dead_letter_queue, job
 

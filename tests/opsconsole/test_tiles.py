@@ -20,8 +20,8 @@ from jobs.operations.steps import JobAction
 from jobs.runs.timeline import SWEEP, Actor
 from jobs.watch import gauges
 from opsconsole import overview
-from opsconsole.kit.env import QueueConfig
 from opsconsole.overview import current_figures
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, beat, dead_letter, dead_letter_queue, job, letter, run
 

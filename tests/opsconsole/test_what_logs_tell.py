@@ -24,13 +24,13 @@ from jobs.models import QueueState, RecoveryControl, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.recovery import control, sweeps
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
 from opsconsole.kit import pauses
-from opsconsole.kit.env import QueueConfig
 from opsconsole.logs import JSON, LineFormatter
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
 from tests import factories
 from tests.conftest import TestQueue
 from tests.factories import SECOND

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from django.db.models.functions import Now
 from django_stubs_ext import WithAnnotations
 
-from jobs import sqs
 from jobs.dead_letters import origins
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import DeadLetterQueue
@@ -16,6 +15,7 @@ from opsconsole.kit import intervals
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.lateness import late_after
+from opsconsole_worker import sqs
 
 
 @dataclass(frozen=True)

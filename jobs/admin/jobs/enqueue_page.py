@@ -22,10 +22,11 @@ from jobs.intake.enqueue import InvalidJob, NewJob, enqueue
 from jobs.intake.idempotency import KeyReused
 from jobs.models import Job
 from jobs.operations import job_operations
-from opsconsole.kit import audit, refusals
+from opsconsole.kit import audit
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.storable import LARGEST_INTEGER
+from opsconsole_worker import refusals
 
 
 class EnqueueForm(forms.Form):

@@ -12,8 +12,8 @@ from jobs.inspection.proposal.queue_table import Candidate
 from jobs.inspection.proposal.snapshot import VIEWS, ColumnFacts, TableFacts
 from jobs.inspection.proposal.words import StatusWords
 from jobs.models.absent_columns import LOST
-from opsconsole.kit import mapping_file
 from opsconsole.kit.mapping import CONTRACT_COLUMNS, LONGEST_WORD, OWN_COLUMNS
+from opsconsole_worker.mapping import mapping_file
 
 # Any other word means the default queue, too.
 MOST_QUEUE_WORDS = 20

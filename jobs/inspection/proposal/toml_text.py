@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jobs.inspection.proposal.proposed import Proposal, TableProposal
-from opsconsole.kit import mapping_file
 from opsconsole.kit.mapping import STATUSES, Mapping
+from opsconsole_worker.mapping import mapping_file
 
 
 def render(proposal: Proposal) -> str:

@@ -14,9 +14,10 @@ from django.db import DatabaseError, transaction
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many, first_refused
 from jobs.intake.parse import parse_job, parse_lines, parse_payload
 from jobs.models import Job
-from opsconsole.kit import audit, commands, refusals
+from opsconsole.kit import audit, commands
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
+from opsconsole_worker import refusals
 
 LINES_SHOWN = 20
 

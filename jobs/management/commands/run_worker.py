@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from argparse import ArgumentParser
 from typing import Any
 
@@ -11,8 +9,9 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from jobs.worker import Consumer
-from jobs.worker.handlers import InvalidHandler, load
 from opsconsole.kit import commands
+from opsconsole_worker.working.handlers import InvalidHandler, load
+from opsconsole_worker.working.signals import drain_on_signals
 
 
 class Command(commands.ConsoleCommand):
@@ -37,19 +36,5 @@ class Command(commands.ConsoleCommand):
             consumer = Consumer(settings.QUEUES[queue], load(handler), max_jobs=max_jobs)
         except InvalidHandler as error:
             raise CommandError(str(error)) from error
-        _drain_on_signals(consumer)
+        drain_on_signals(consumer)
         consumer.run()
-
-
-def _drain_on_signals(consumer: Consumer) -> None:
-    def drain(number: int, _frame: object) -> None:
-        consumer.stop()
-        # The next signal meets the system's default and ends the process at once.
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
-        # Not with print or the log, because the signal may have interrupted either of them.
-        notice = f"{signal.Signals(number).name}: finishing the current run; a second signal ends at once.\n"
-        os.write(2, notice.encode())
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, drain)

@@ -10,13 +10,14 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from psycopg import sql
 
-from jobs.messaging.outbox import REASON_LENGTH
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.models.worker import stale_after
-from jobs.runs import life_wording, lifecycle, statements
-from jobs.runs.heartbeats import PROTOCOL
+from jobs.runs import life_wording
 from opsconsole.kit import commands, own_schema
-from opsconsole.kit.doubling import MOST_DOUBLINGS
+from opsconsole_worker.doubling import MOST_DOUBLINGS
+from opsconsole_worker.messages import REASON_LENGTH
+from opsconsole_worker.runs import lifecycle, statements
+from opsconsole_worker.runs.heartbeats import PROTOCOL
 
 STATEMENTS = {
     "claim": statements.CLAIM,

@@ -21,9 +21,9 @@ from psycopg.sql import Composable
 
 from opsconsole.kit import answer_limit, full_disk, own_schema
 from opsconsole.kit.kept_changes import OutcomeUnknown
-from opsconsole.kit.postgresql.intervals import AnyStyleIntervalLoader
 from opsconsole.kit.postgresql.schema import DatabaseSchemaEditor
 from opsconsole.kit.postgresql.timestamps import BoundedTimeLoader
+from opsconsole_worker.database.intervals import AnyStyleIntervalLoader
 
 # libpq sends it as a start parameter, which beats a default of the database and which poolers accept, because drivers of other
 # languages always send it. psycopg reads no other style.

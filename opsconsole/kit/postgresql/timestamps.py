@@ -15,8 +15,6 @@ from psycopg import DataError
 
 EARLIEST = datetime(1000, 1, 1, tzinfo=UTC)
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-# 'infinity' in a handwritten statement that subtracts times, which PostgreSQL refuses for it.
-FAR = "interval '1000 years'"
 
 
 class BoundedTimeLoader(BaseTzLoader):  # type: ignore[misc]  # missing in the stubs
@@ -36,11 +34,3 @@ class BoundedTimeLoader(BaseTzLoader):  # type: ignore[misc]  # missing in the s
 def far(field: str) -> Q:
     """Return the condition that this field of a row has such a time."""
     return Q(**{f"{field}__lt": EARLIEST}) | Q(**{f"{field}__gt": LATEST})
-
-
-def finite_in_statement(time: str) -> str:
-    """Return the SQL of a time with which PostgreSQL can calculate, in place of an infinite one."""
-    return (
-        f"(CASE WHEN {time} IS NULL OR isfinite({time}) THEN {time} WHEN {time} > statement_timestamp()"
-        f" THEN statement_timestamp() + {FAR} ELSE statement_timestamp() - {FAR} END)"
-    )

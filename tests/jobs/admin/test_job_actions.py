@@ -16,10 +16,10 @@ from jobs.admin.jobs import job_actions
 from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
 from jobs.operations import previews
 from jobs.operations.steps import JobAction
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
 from opsconsole.kit import audit
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
 from tests import people
 from tests.factories import SECOND, beat, job, run
 

@@ -15,12 +15,12 @@ from django.utils import timezone
 from jobs.admin.jobs import job_page as job_pages
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status
 from jobs.recovery import control, sweeps
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import SWEEP, Actor, record
 from opsconsole.kit import pauses
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
 from tests import people
 from tests.factories import SECOND, beat, job, letter, run
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from jobs.admin.bulk.operation_page import JOB_UNSEEN
 from jobs.models import BulkOperation, DeadLetter, Job, ReplayAttempt, Status
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import dead_letter, job
 
 pytestmark = pytest.mark.django_db

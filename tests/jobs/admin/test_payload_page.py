@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.models import Job, JobEvent, Outbox, Status
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, job, run
 

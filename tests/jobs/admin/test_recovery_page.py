@@ -18,7 +18,7 @@ from jobs.models import QueueNaming, RecoveryControl, ServerMark, Sweep, WorkerO
 from jobs.operations import previews
 from jobs.recovery import sweeps
 from opsconsole.kit import audit, pauses
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import beat, run
 from tests.sending import send, versions_on

@@ -11,10 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Job, JobEvent, Status
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
+from opsconsole_worker.runs.running_job import RunningJob
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from tests.factories import job, run
@@ -126,7 +127,7 @@ def test_record_of_an_earlier_run_does_not_count(claimed: Job, client: Client) -
 def test_worker_in_process_needs_no_key(client: Client) -> None:
     worker = Worker("node-1")
     waiting = job()
-    assert isinstance(lifecycle.claim(waiting.pk, 1, worker), Job)
+    assert isinstance(lifecycle.claim(waiting.pk, 1, worker), RunningJob)
     assert Caller(client, "mallory").post(waiting, "complete")[0] == 409
     assert lifecycle.complete(Run(waiting.pk, 1, worker))
 

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, Status
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from tests import factories
 from tests.keys import key, sent

@@ -17,10 +17,10 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.intake import idempotency, queue_position
 from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, Status, WorkerHeartbeat
-from jobs.runs import lifecycle
 from opsconsole.kit import row_locks
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.kept_changes import OutcomeUnknown
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import lifecycle
 from ratelimits.keys import api_keys
 from tests.factories import SECOND, job, run
 from tests.keys import key, sent

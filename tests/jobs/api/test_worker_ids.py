@@ -13,9 +13,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
-from jobs.runs import heartbeats
-from jobs.runs.heartbeats import Worker
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.runs.heartbeats import Worker
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from tests.factories import beat, job

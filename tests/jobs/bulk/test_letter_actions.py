@@ -15,7 +15,7 @@ from psycopg.errors import QueryCanceled
 from jobs.bulk import decisions, freezing
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkOperation, DeadLetter, FailureGroup, Job, ReplayAttempt, Status
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, dead_letter, failure_group, job
 from tests.jobs.bulk.helpers import ADA, REASON, chunk, finish, fresh

@@ -14,7 +14,7 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
 from jobs.operations.steps import Outcome
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.fakes.sqs import FakeSqs, Message, arn_of
 
 HOST = "https://sqs.eu-west-1.amazonaws.com/123456789012"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def account(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Account:
     """Provide two queues with dead letter queues on a simulated clock. Receives do not wait."""
     # Models can be imported only after the settings are loaded.
-    from jobs import sqs
     from jobs.dead_letters import scan
+    from opsconsole_worker import sqs
     from tests.jobs.dead_letters import account as made
 
     settings.QUEUES = dict(made.QUEUES)

@@ -16,11 +16,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django_q.models import OrmQ
 
-from jobs import sqs
 from jobs.admin.dead_letters import letter_actions
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
 from opsconsole.kit import audit
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import DAY, dead_letter, dead_letter_queue, failure_group, job
 from tests.sending import send, versions_on

@@ -15,7 +15,7 @@ from django.test import Client
 from jobs.dead_letters import check, fulfilment, origins, queue_visit, scan
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
 from tests.jobs.dead_letters.account import FIFO_DLQ, Account, letters, replay
 

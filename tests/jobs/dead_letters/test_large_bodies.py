@@ -12,10 +12,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from jobs import sqs, tasks
+from jobs import tasks
 from jobs.dead_letters import check, scan, search_text
-from jobs.messaging.format import parse_body
 from jobs.models import DeadLetter
+from opsconsole_worker import sqs
+from opsconsole_worker.messages import parse_body
 from tests.conftest import TestQueue
 from tests.factories import dead_letter, job
 from tests.jobs.dead_letters.account import QUEUES, replay

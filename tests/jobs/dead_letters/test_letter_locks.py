@@ -16,8 +16,8 @@ from jobs.operations import job_operations
 from jobs.operations.steps import LOCKED_BY_OTHERS, JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from opsconsole.kit import row_locks
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.row_locks import WaitBudget
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import dead_letter, job
 from tests.lock_waits import waits_in_vain
 from tests.other_sessions import OtherSession, other_session

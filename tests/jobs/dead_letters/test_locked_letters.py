@@ -14,7 +14,7 @@ from alerts.models import Alert
 from jobs.dead_letters import check, removed_queues, search_text, sending
 from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
 from opsconsole.kit import row_locks
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.jobs.dead_letters.account import DLQ, HOST, QUEUE, Account, letter, letters, replay, state
 from tests.lock_waits import waits_in_vain
 from tests.other_sessions import OtherSession, other_session

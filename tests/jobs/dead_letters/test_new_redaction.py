@@ -20,9 +20,9 @@ from jobs.bulk import freezing
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import check, origins, titles
 from jobs.models import BulkMember, BulkOperation, DeadLetter, FailureGroup
-from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit import audit, redaction_version
 from opsconsole.kit.redaction_version import NOT_READ_AGAIN
+from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 from tests.factories import dead_letter, failure_group
 from tests.jobs.dead_letters.account import OLGA, Account, letter
 

@@ -16,7 +16,7 @@ from jobs.models import DeadLetter, Job, JobEvent, Outbox, ReplayAttempt, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.factories import dead_letter, job
 from tests.racing import race

@@ -9,10 +9,10 @@ import pytest
 
 from jobs.admin.dead_letters.edit import EditForm
 from jobs.dead_letters import editing, redaction, search_text
-from jobs.messaging.format import MalformedMessage, parse_body
 from jobs.models import DeadLetter
-from jobs.worker.poison import POISON_ATTRIBUTE
 from opsconsole.kit import env
+from opsconsole_worker.messages import MalformedMessage, parse_body
+from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 from tests.factories import dead_letter
 from tests.jobs.dead_letters.account import Account, letter
 

@@ -17,7 +17,7 @@ from jobs.dead_letters import check, queue_visit, scan
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
 from jobs.models import DeadLetter, Status
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import job
 from tests.fakes import sqs as fakes

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from jobs import sqs
 from jobs.dead_letters import replay as replaying
 from jobs.dead_letters import sending
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
+from opsconsole_worker import sqs
 from tests.factories import job
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import (

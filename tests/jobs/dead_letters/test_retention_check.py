@@ -8,8 +8,9 @@ import pytest
 from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
-from jobs import checks, sqs
-from opsconsole.kit.env import QueueConfig
+from jobs import checks
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
 
 DAY = 86_400

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from jobs import sqs
 from jobs.dead_letters import origins, queue_visit, scan
 from jobs.dead_letters.scan import Budget, ScanResult
 from jobs.models import DeadLetter, DeadLetterQueue
-from jobs.sqs import QueueDepth, Received
+from opsconsole_worker import sqs
+from opsconsole_worker.sqs import QueueDepth, Received
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import (
     BUDGET,

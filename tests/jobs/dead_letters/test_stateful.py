@@ -21,15 +21,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs import sqs
 from jobs.dead_letters import operations, replay, scan, sending, snapshot
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, ReplayAttempt, Status
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
+from opsconsole_worker import sqs
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters import account as accounts
@@ -136,8 +137,8 @@ class DeadLetters(RuleBasedStateMachine):
     def fail(self, job: Job) -> None:
         worker = Worker("ada")
         claimed = lifecycle.claim(job.pk, None, worker)
-        if isinstance(claimed, Job):
-            lifecycle.fail(Run(job.pk, claimed.run_epoch, worker), "it broke", retryable=False)
+        if isinstance(claimed, RunningJob):
+            lifecycle.fail(Run(job.pk, claimed.epoch, worker), "it broke", retryable=False)
 
     @rule()
     def workers_take_what_waits(self) -> None:

@@ -18,7 +18,7 @@ from jobs.letter_ledger import settlement
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, FailureGroup, Job, Status
 from opsconsole.kit import env
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import dead_letter, job
 from tests.jobs.dead_letters.account import OLGA, Account, letter, replay

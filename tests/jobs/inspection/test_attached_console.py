@@ -15,13 +15,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs import sqs
 from jobs.messaging.dispatcher import dispatch
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Sweep
 from jobs.recovery import control, sweeps
 from jobs.runs.timeline import Actor
 from opsconsole import overview, timeouts
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.databases import CONTRACT, Database
 from tests.fakes.sqs import FakeSqs

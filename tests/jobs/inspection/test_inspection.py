@@ -371,12 +371,13 @@ from datetime import timedelta
 from django.db.models import F
 from django.db.models.functions import Now
 from jobs.models import Job, WorkerHeartbeat
-from jobs.runs import heartbeats, lifecycle
+from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.runs import lifecycle
 
 worker = heartbeats.Worker("w-1")
 job_id = Job.objects.get(customer_id="acme").pk
 run = lifecycle.claim(job_id, None, worker)
-assert run.customer_id == "acme" and run.priority_level == "starter", run
+assert run.customer_id == "acme" and run.priority == "starter", run
 assert heartbeats.beat(worker, job_id, 1) == heartbeats.Verdict.GO_ON
 assert not Job.objects.stale().exists()
 long_ago = Now() - timedelta(days=1)

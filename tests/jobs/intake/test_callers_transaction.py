@@ -13,7 +13,7 @@ from jobs.intake.enqueue import InvalidJob, NewJob, enqueue, enqueue_many
 from jobs.intake.enqueue_elsewhere import enqueue_on
 from jobs.models import Job, JobEvent, Outbox
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.other_sessions import OtherSession, other_session
 
 pytestmark = pytest.mark.django_db(transaction=True)

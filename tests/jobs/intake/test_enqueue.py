@@ -13,7 +13,7 @@ from django.utils import timezone
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue, enqueue_many
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from jobs.models import Job, JobEvent, Outbox
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs.intake.enqueue import InvalidJob
 from jobs.intake.parse import parse_job, parse_lines
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 
 LEAST = {"customer_id": "TEST-001", "package_size": 50}
 ID = "0b2f1a52-8f0e-4a58-9a53-0d1f3b9f4c11"

@@ -10,7 +10,7 @@ from django.db import connection
 
 from jobs.intake.enqueue import NewJob, first_refused
 from jobs.models import Job, Outbox
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 
 pytestmark = pytest.mark.django_db
 

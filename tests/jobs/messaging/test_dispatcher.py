@@ -13,22 +13,23 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from jobs import sqs
 from jobs.intake import enqueue
 from jobs.intake.enqueue import NewJob
 from jobs.messaging import dispatcher, leases, outbox
 from jobs.messaging.dispatcher import LONGEST_BACKOFF, backoff, dispatch
-from jobs.messaging.format import parse_body
 from jobs.messaging.leases import LEASE, Fate, Page
 from jobs.models import Job, Outbox, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.messages import parse_body
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests.conftest import TestQueue
 from tests.factories import SECOND, job, letter
 from tests.fakes.sqs import FakeSqs, throttled, unreachable
@@ -205,7 +206,7 @@ def test_crash_between_sending_and_recording_sends_again_after_the_lease(
     first, second = fake.bodies(QUEUE)
     assert first == second
     # The second copy is harmless: the first claims the run, and the second is refused and settled.
-    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), Job)
+    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), RunningJob)
     copy = lifecycle.claim(waiting.pk, 1, Worker("worker-2"))
     assert isinstance(copy, lifecycle.Refused) and copy.refusal.settled
 

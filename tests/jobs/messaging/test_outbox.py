@@ -8,6 +8,7 @@ from django.db.models import F
 
 from jobs.messaging import outbox
 from jobs.models import Outbox
+from opsconsole_worker.messages import REASON_LENGTH
 from tests.factories import SECOND, job, letter
 
 pytestmark = pytest.mark.django_db
@@ -62,7 +63,7 @@ def test_dead_letter_of_a_run_is_posted_once_and_beside_its_message() -> None:
     for reason in ("x" * 600, "again"):
         outbox.post_dead_letter(dead.pk, 1, "default", reason=reason)
     row = Outbox.objects.get(destination=Outbox.Destination.DLQ)
-    assert row.reason == "x" * outbox.REASON_LENGTH
+    assert row.reason == "x" * REASON_LENGTH
     assert row.dead_letter_id is not None
     assert Outbox.objects.get(destination=Outbox.Destination.QUEUE).dead_letter_id is None
     assert Outbox.objects.count() == 2

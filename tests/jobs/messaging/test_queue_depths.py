@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from jobs import sqs
 from jobs.messaging.queue_depths import refresh_queue_states
 from jobs.models import QueueState
 from jobs.recovery import lost_messages
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import SECOND
 from tests.fakes.sqs import FakeSqs, client_error, throttled, unreachable

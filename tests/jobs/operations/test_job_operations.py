@@ -13,11 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Verdict, Worker
-from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import Run
 from tests.factories import SECOND, beat, job, run
 
 pytestmark = pytest.mark.django_db

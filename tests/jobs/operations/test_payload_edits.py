@@ -14,10 +14,11 @@ from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.operations import payload_edits
 from jobs.operations.payload_edits import Seen
 from jobs.operations.steps import OperationRefused, Outcome
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
 from jobs.runs.timeline import Actor
 from opsconsole.kit.bounded_columns import whole
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.running_job import RunningJob
 from tests.factories import SECOND, job, run
 
 OPERATOR = Actor.operator("ada", 7)
@@ -107,7 +108,7 @@ def test_nothing_is_changed_when_the_job_is_not_as_it_was_seen() -> None:
 
     taken = job()
     first = seen(taken)
-    assert isinstance(lifecycle.claim(taken.pk, None, Worker("w")), Job)
+    assert isinstance(lifecycle.claim(taken.pk, None, Worker("w")), RunningJob)
     assert not edit(first).done
 
     gone = job()
@@ -175,7 +176,7 @@ def test_of_an_edit_and_a_claim_at_once_one_is_refused() -> None:
 
     thread = threading.Thread(target=edits)
     with transaction.atomic():
-        assert isinstance(lifecycle.claim(one.pk, None, Worker("w")), Job)
+        assert isinstance(lifecycle.claim(one.pk, None, Worker("w")), RunningJob)
         thread.start()
         _wait_until_somebody_waits()
     thread.join()

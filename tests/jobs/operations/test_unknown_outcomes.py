@@ -17,8 +17,8 @@ from jobs.models import BulkOperation, DeadLetter, Job, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.kept_changes import Kept
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.chaos import cuts
 from tests.chaos.cuts import CuttingProxy

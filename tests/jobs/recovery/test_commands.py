@@ -18,7 +18,7 @@ from jobs.models import Job, JobEvent, Status, Sweep
 from jobs.recovery import control
 from jobs.runs.timeline import Actor
 from opsconsole.kit import pauses
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, job, run
 
 HOUR = timedelta(hours=1)

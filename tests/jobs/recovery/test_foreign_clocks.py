@@ -15,7 +15,7 @@ from jobs.models import Job, RecoveryControl, Status, Sweep, WorkerHeartbeat, Wo
 from jobs.recovery import control, sweeps
 from jobs.runs import observations
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.factories import SECOND
 

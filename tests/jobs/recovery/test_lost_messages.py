@@ -12,7 +12,6 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from jobs import sqs
 from jobs.messaging.dispatcher import dispatch
 from jobs.messaging.queue_depths import refresh_queue_states
 from jobs.models import Job, JobEvent, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
@@ -20,11 +19,13 @@ from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.recovery import control, lost_messages, sweeps, waiting
 from jobs.recovery.lost_messages import SETTLING, resend_lost
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.running_job import RunningJob
 from tests.factories import SECOND, beat, job, letter
 from tests.fakes.sqs import FakeSqs
 from tests.racing import race
@@ -396,7 +397,7 @@ def test_longest_waiting_jobs_are_resent_first_up_to_the_limit(empty_queue: Queu
 
 
 def claim(waiting: Job) -> None:
-    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), Job)
+    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), RunningJob)
 
 
 def cancel(waiting: Job) -> None:
@@ -476,7 +477,7 @@ def test_lost_message_is_sent_again_and_two_copies_start_one_run(monkeypatch: py
     assert dispatch().sent == 1
     (body,) = fake.bodies(QUEUE)
     assert (json.loads(body)["job_id"], json.loads(body)["run_epoch"]) == (str(waiting.pk), 1)
-    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), Job)
+    assert isinstance(lifecycle.claim(waiting.pk, 1, Worker("worker-1")), RunningJob)
     again = lifecycle.claim(waiting.pk, 1, Worker("worker-2"))
     assert isinstance(again, lifecycle.Refused) and again.refusal.settled
     assert resend_lost() == 0

@@ -19,7 +19,7 @@ from jobs.recovery import control, lost_messages, waiting
 from jobs.runs.timeline import Actor
 from jobs.watch import gauges
 from opsconsole import overview
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, job, letter
 
 pytestmark = pytest.mark.django_db

@@ -33,7 +33,7 @@ from jobs.recovery import rescue
 from jobs.recovery.decision import Policy, SweepAction, decide
 from jobs.recovery.stale_pages import BEGINNING, StaleRun, StaleRuns
 from jobs.runs.diagnosis import Reason, diagnose
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.factories import SECOND, beat
 

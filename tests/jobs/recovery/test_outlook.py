@@ -21,8 +21,8 @@ from jobs.recovery.decision import SweepAction
 from jobs.recovery.outlook import Outlook, When
 from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit import pauses
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.models import Pause
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND
 
 pytestmark = pytest.mark.django_db

@@ -18,7 +18,7 @@ from jobs.recovery.surroundings import Stop
 from opsconsole.cluster import schedules
 from opsconsole.kit import pauses
 from opsconsole.kit.display import clock_time
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, job, run
 
 pytestmark = pytest.mark.django_db

@@ -20,10 +20,10 @@ from jobs.recovery import batches, control, lock_holders, outlook, passed_over, 
 from jobs.recovery.lock_holders import LockHolder
 from jobs.runs.timeline import Actor
 from opsconsole.kit import row_locks
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.row_locks import WaitBudget
 from opsconsole.overview import current_figures
 from opsconsole.overview.findings import findings
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import run
 from tests.other_sessions import OtherSession, other_session

@@ -16,7 +16,7 @@ from jobs.models import Job, JobEvent, Status, Sweep
 from jobs.recovery import control, outlook, refused_runs, surroundings, sweeps
 from jobs.runs.timeline import Actor
 from opsconsole import overview
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]

@@ -21,13 +21,13 @@ from jobs.recovery import batches, control, outlook, rescue, surroundings, sweep
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.stale_pages import lock_again
 from jobs.recovery.totals import Totals
-from jobs.runs import heartbeats, lifecycle
 from jobs.runs.diagnosis import Reason
-from jobs.runs.heartbeats import Verdict, Worker
-from jobs.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.row_locks import locked
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import Run
 from tests.factories import SECOND, beat, dead_letter, job, run
 
 THRESHOLD = timedelta(minutes=10)

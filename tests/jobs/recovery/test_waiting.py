@@ -20,7 +20,7 @@ from jobs.recovery import control, sweeps, waiting
 from jobs.recovery.waiting import Waiting
 from jobs.runs.timeline import Actor
 from opsconsole.kit import pauses
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, beat, job, letter, run
 
 pytestmark = pytest.mark.django_db

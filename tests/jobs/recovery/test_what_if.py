@@ -12,10 +12,10 @@ from django.urls import reverse
 
 from jobs.models import JobEvent, RecoveryControl, WorkerHeartbeat
 from jobs.recovery import sweeps, what_if
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
 from tests import people
 from tests.factories import SECOND, job
 
@@ -33,7 +33,7 @@ def _armed(settings: Any) -> None:
 def begun() -> Run:
     made = lifecycle.claim(job().pk, 1, WORKER)
     assert not isinstance(made, lifecycle.Refused)
-    return Run(made.pk, made.run_epoch, WORKER)
+    return Run(made.id, made.epoch, WORKER)
 
 
 def silent_for(run: Run, time: timedelta) -> None:

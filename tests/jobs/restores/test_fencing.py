@@ -19,11 +19,12 @@ from jobs.recovery import control
 from jobs.restores import fencing, suspects
 from jobs.restores.fencing import FURTHEST_BACK, RestoreRefused
 from jobs.restores.suspects import Evidence, FencedJob
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Verdict, Worker
-from jobs.runs.lifecycle import Refusal, Refused, Run
 from jobs.runs.timeline import Actor
 from opsconsole.kit import row_locks
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import Refusal, Refused, Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 from tests.conftest import TestQueue
 from tests.other_sessions import other_session
@@ -84,7 +85,7 @@ class TestFence:
         assert (message["retry"], message["reason"]) == (True, "restored")
         held = Outbox.objects.get(job_id=later.pk)
         assert held.available_at == Job.objects.get(pk=later.pk).not_before
-        assert isinstance(lifecycle.claim(waiting.pk, restore.fence, Worker("w3")), Job)
+        assert isinstance(lifecycle.claim(waiting.pk, restore.fence, Worker("w3")), RunningJob)
 
     def test_recovery_is_disarmed_and_each_change_is_told(self) -> None:
         job = factories.run(worker="w2", epoch=2)
@@ -149,7 +150,7 @@ class TestAgain:
         job = factories.job()
         first = restored()
         assert (first.begun, first.locked) == (True, 0)
-        assert isinstance(lifecycle.claim(job.pk, epoch(job), Worker("w3")), Job)
+        assert isinstance(lifecycle.claim(job.pk, epoch(job), Worker("w3")), RunningJob)
         second = restored()
         assert not second.begun
         assert second.restore == first.restore

@@ -13,10 +13,11 @@ from jobs.messaging import dispatcher
 from jobs.models import Job, JobEvent, RecoveryControl, Status
 from jobs.recovery import control, sweeps
 from jobs.restores import fencing, signs, suspects
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Verdict, Worker
-from jobs.runs.lifecycle import Refusal, Refused, Run
 from jobs.runs.timeline import Actor
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import Refusal, Refused, Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 from tests.conftest import TestQueue
 from tests.databases import Database
@@ -71,8 +72,8 @@ def test_restored_backup(
     with console.as_default():
         # What the restore takes back: run 2 of the stale job, and the completion of the other one.
         assert sweeps.sweep("command").requeued == 1
-        assert isinstance(lifecycle.claim(job.pk, 2, W2), Job)
-        assert isinstance(lifecycle.claim(done.pk, 1, W2), Job)
+        assert isinstance(lifecycle.claim(job.pk, 2, W2), RunningJob)
+        assert isinstance(lifecycle.claim(done.pk, 1, W2), RunningJob)
         assert lifecycle.complete(Run(done.pk, 1, W2))
         sqs_queue.client.purge_queue(QueueUrl=sqs_queue.url)
         signs.watch()
@@ -85,7 +86,7 @@ def test_restored_backup(
 
         # A sweep makes another run 2 before the operator acts.
         assert sweeps.sweep("command").requeued == 1
-        assert isinstance(lifecycle.claim(job.pk, 2, W3), Job)
+        assert isinstance(lifecycle.claim(job.pk, 2, W3), RunningJob)
         assert heartbeats.beat(W2, job.pk, 2) is Verdict.SUPERSEDED
         assert not lifecycle.complete(Run(job.pk, 2, W2))
         late = JobEvent.objects.get(job_id=job.pk, kind="late_result_rejected")
@@ -101,5 +102,5 @@ def test_restored_backup(
         found = {each.job_id: each.evidence for each in suspects.of(fence).jobs}
         assert found == {job.pk: "late_result", done.pk: "message_taken"}
         assert dispatcher.dispatch().sent == 1
-        assert isinstance(lifecycle.claim(done.pk, fence.fence, W4), Job)
+        assert isinstance(lifecycle.claim(done.pk, fence.fence, W4), RunningJob)
         assert lifecycle.complete(Run(done.pk, fence.fence, W4))

@@ -21,11 +21,11 @@ from jobs.inspection import inspect_database
 from jobs.models import Job, JobEvent, Restore, ServerMark, Status, Sweep, WorkerHeartbeat
 from jobs.restores import fencing, server, signs
 from jobs.restores.server import Position
-from jobs.runs import heartbeats
-from jobs.runs.heartbeats import Worker
 from jobs.runs.timeline import Actor
 from opsconsole.kit import store_marks
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.runs.heartbeats import Worker
 from tests import factories
 from tests.audit_tables import tamper
 
@@ -286,9 +286,9 @@ def test_signs_are_shown_where_findings_are(operator: Client) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_worker_notes_a_message_about_a_later_run(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs import sqs
-    from jobs.messaging.format import JobMessage
     from jobs.worker import Consumer
+    from opsconsole_worker import sqs
+    from opsconsole_worker.messages import JobMessage
     from tests.fakes.sqs import FakeSqs
 
     account = FakeSqs()

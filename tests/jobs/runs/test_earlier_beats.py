@@ -14,13 +14,15 @@ from django.db import connection
 from django.db.models import F
 
 from jobs.models import Job, JobEvent, RecoveryControl, Status, WorkerHeartbeat
-from jobs.models.earlier_beats import MOST_KEPT
 from jobs.recovery import rescue, sweeps
 from jobs.recovery.decision import Policy, SweepAction, decide
-from jobs.runs import heartbeats, lifecycle, observations
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
-from opsconsole.kit.env import QueueConfig
+from jobs.runs import observations
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.earlier_beats import MOST_KEPT
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 from tests.jobs.worker.test_documented_sql import say
 
@@ -62,7 +64,7 @@ def earlier(document: object, seconds: float) -> object:
 
 def claim(worker: Worker) -> UUID:
     job = factories.job()
-    assert isinstance(lifecycle.claim(job.pk, 1, worker), Job)
+    assert isinstance(lifecycle.claim(job.pk, 1, worker), RunningJob)
     return job.pk
 
 

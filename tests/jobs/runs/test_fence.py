@@ -14,11 +14,12 @@ from django.test import Client
 
 from jobs.models import Job, JobEvent, RecoveryControl, Status, WorkerHeartbeat
 from jobs.recovery import control, sweeps
-from jobs.runs import fence, heartbeats, lifecycle
-from jobs.runs.heartbeats import Verdict, Worker
-from jobs.runs.lifecycle import Failure, Run
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import fence, heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import Failure, Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories, keys
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,7 @@ def two_runs(settings: Any) -> tuple[Run, Run]:
     job = factories.run(age=HOUR, silent=HOUR, worker="w1")
     RecoveryControl.objects.update(outage_ended_at=None)
     assert sweeps.sweep("command").requeued == 1
-    assert isinstance(lifecycle.claim(job.pk, 2, W3), Job)
+    assert isinstance(lifecycle.claim(job.pk, 2, W3), RunningJob)
     return Run(job.pk, 2, W2), Run(job.pk, 2, W3)
 
 

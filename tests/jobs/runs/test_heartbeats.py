@@ -10,9 +10,10 @@ from functools import partial
 import pytest
 
 from jobs.models import Job, Status, WorkerHeartbeat
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Verdict, Worker
 from jobs.runs.restart import restart
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 from tests.racing import race
 
@@ -43,14 +44,14 @@ def test_heartbeat_advances_time() -> None:
 
 def test_verdicts() -> None:
     job = lifecycle.claim(factories.job(run_epoch=2).pk, 2, ADA)
-    assert isinstance(job, Job)
-    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.GO_ON
+    assert isinstance(job, RunningJob)
+    assert heartbeats.beat(ADA, job.id, 2) is Verdict.GO_ON
     Job.objects.update(status=Status.CANCELLED)
-    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.CANCELLED
+    assert heartbeats.beat(ADA, job.id, 2) is Verdict.CANCELLED
     restart(Job.objects.all())
-    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.SUPERSEDED
+    assert heartbeats.beat(ADA, job.id, 2) is Verdict.SUPERSEDED
     Job.objects.all().delete()
-    assert heartbeats.beat(ADA, job.pk, 2) is Verdict.SUPERSEDED
+    assert heartbeats.beat(ADA, job.id, 2) is Verdict.SUPERSEDED
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.QUARANTINED, "archived"])

@@ -17,11 +17,12 @@ from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
-from jobs.runs import lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Failure, Refusal, Refused, Run
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Failure, Refusal, Refused, Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 from tests.factories import SECOND
 from tests.racing import race
@@ -37,15 +38,15 @@ Kind = JobEvent.Kind
 def claimed(worker: Worker = ADA, **fields: Any) -> Run:
     """Return a run that this worker has just claimed."""
     job = lifecycle.claim(factories.job(**fields).pk, None, worker)
-    assert isinstance(job, Job)
-    return Run(job.pk, job.run_epoch, worker)
+    assert isinstance(job, RunningJob)
+    return Run(job.id, job.epoch, worker)
 
 
 def superseded(worker: Worker = ADA) -> Run:
     """Return a run of this worker whose job Bob has claimed since."""
     run = claimed(worker)
     restart(Job.objects.filter(pk=run.job_id))
-    assert isinstance(lifecycle.claim(run.job_id, run.epoch + 1, BOB), Job)
+    assert isinstance(lifecycle.claim(run.job_id, run.epoch + 1, BOB), RunningJob)
     return run
 
 
@@ -60,8 +61,10 @@ def row(run: Run) -> Mapping[str, Any]:
 class TestClaim:
     def test_takes_the_run_and_says_so(self) -> None:
         waiting = factories.job(run_epoch=4, completed_at=Now())
-        job = lifecycle.claim(waiting.pk, 4, ADA)
-        assert isinstance(job, Job)
+        claimed = lifecycle.claim(waiting.pk, 4, ADA)
+        assert isinstance(claimed, RunningJob)
+        assert (claimed.id, claimed.epoch) == (waiting.pk, 4)
+        job = Job.objects.get(pk=waiting.pk)
         assert (job.status, job.run_epoch, job.claimed_epoch, job.worker_id) == (
             Status.IN_PROGRESS,
             4,
@@ -77,9 +80,8 @@ class TestClaim:
 
     def test_message_without_epoch_claims_pending_run(self) -> None:
         waiting = factories.job(run_epoch=7)
-        job = lifecycle.claim(waiting.pk, None, ADA)
-        assert isinstance(job, Job)
-        assert job.claimed_epoch == 7
+        assert isinstance(lifecycle.claim(waiting.pk, None, ADA), RunningJob)
+        assert Job.objects.get(pk=waiting.pk).claimed_epoch == 7
 
     @pytest.mark.parametrize(
         ("fields", "message_epoch", "refusal", "settled"),
@@ -125,15 +127,15 @@ class TestClaim:
 
     def test_run_may_start_once_its_time_has_come(self) -> None:
         job = factories.job(not_before=Now())
-        assert isinstance(lifecycle.claim(job.pk, 1, ADA), Job)
+        assert isinstance(lifecycle.claim(job.pk, 1, ADA), RunningJob)
 
 
 class TestRedriveOutsideTheConsole:
     @pytest.mark.parametrize("status", [Status.FAILED, Status.QUARANTINED])
     def test_copy_of_a_dead_letter_starts_its_job_once(self, status: Status) -> None:
         dead = factories.job(status=status, run_epoch=2, claimed_epoch=2, attempts=3, recovery_count=3)
-        job = lifecycle.claim(dead.pk, 2, ADA, dead_letter_id="letter")
-        assert isinstance(job, Job)
+        assert isinstance(lifecycle.claim(dead.pk, 2, ADA, dead_letter_id="letter"), RunningJob)
+        job = Job.objects.get(pk=dead.pk)
         assert (job.run_epoch, job.attempts, job.recovery_count) == (3, 0, 0)
         events = JobEvent.objects.filter(job_id=dead.pk).values_list("kind", "run_epoch", "actor")
         assert list(events) == [
@@ -145,7 +147,7 @@ class TestRedriveOutsideTheConsole:
     def test_old_copy_has_no_effect_when_the_job_dies_again(self) -> None:
         dead = factories.job(status=Status.FAILED, run_epoch=2, claimed_epoch=2)
         job = lifecycle.claim(dead.pk, 2, ADA, dead_letter_id="letter")
-        assert isinstance(job, Job)
+        assert isinstance(job, RunningJob)
         lifecycle.fail(Run(dead.pk, 3, ADA), "no", retryable=False)
         assert lifecycle.claim(dead.pk, 2, BOB, dead_letter_id="letter") == Refused(Refusal.SUPERSEDED)
 
@@ -313,7 +315,9 @@ class TestRaces:
         job = factories.job()
         workers = [Worker(f"worker-{number}") for number in range(8)]
         answers = race([partial(lifecycle.claim, job.pk, 1, worker) for worker in workers])
-        winners = [worker for worker, answer in zip(workers, answers, strict=True) if isinstance(answer, Job)]
+        winners = [
+            worker for worker, answer in zip(workers, answers, strict=True) if isinstance(answer, RunningJob)
+        ]
         assert len(winners) == 1
         assert answers.count(Refused(Refusal.ALREADY_CLAIMED)) == 7
         assert Job.objects.get(pk=job.pk).worker_id == winners[0].id
@@ -328,7 +332,7 @@ class TestRaces:
                 for number in range(4)
             ]
         )
-        assert sum(isinstance(answer, Job) for answer in answers) == 1
+        assert sum(isinstance(answer, RunningJob) for answer in answers) == 1
         assert Job.objects.get(pk=dead.pk).run_epoch == 3
         assert JobEvent.objects.filter(kind=Kind.REQUEUED).count() == 1
 

@@ -25,11 +25,12 @@ from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.recovery import sweeps
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Verdict, Worker
-from jobs.runs.lifecycle import Failure, Run
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import Failure, Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests.factories import forget_looks
 
 Kind = JobEvent.Kind
@@ -107,9 +108,9 @@ class OneJob(RuleBasedStateMachine):
         dead = before.status in {Status.FAILED, Status.QUARANTINED} and epoch == before.run_epoch
         due = before.status == Status.PENDING and epoch in {None, before.run_epoch} and not before.not_before
         answer = lifecycle.claim(self.id, epoch, worker, dead_letter_id=letter)
-        assert isinstance(answer, Job) == (due or (dead and letter is not None))
-        if isinstance(answer, Job):
-            self.runs.append(Run(self.id, answer.run_epoch, worker))
+        assert isinstance(answer, RunningJob) == (due or (dead and letter is not None))
+        if isinstance(answer, RunningJob):
+            self.runs.append(Run(self.id, answer.epoch, worker))
 
     @precondition(lambda self: self.runs)
     @rule(number=some_run)

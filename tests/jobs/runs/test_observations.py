@@ -19,8 +19,9 @@ from jobs.models import (
     WorkerHeartbeat,
     WorkerObservation,
 )
-from jobs.runs import heartbeats, observations
-from jobs.runs.heartbeats import Worker
+from jobs.runs import observations
+from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.runs.heartbeats import Worker
 from tests import factories
 from tests.factories import SECOND
 

@@ -14,7 +14,8 @@ from jobs.models import Job, Status
 from jobs.recovery import rescue
 from jobs.recovery.decision import Policy, decide
 from jobs.runs.diagnosis import diagnose
-from jobs.runs.restart import CLEARED, restart, restart_in_statement
+from jobs.runs.restart import restart
+from opsconsole_worker.runs.restart import CLEARED, restart_in_statement
 from tests.factories import run
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from pytest_django.fixtures import Settings
 
 from jobs.models import Job, JobEvent
 from jobs.watch import event_metrics
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from tests import factories
 from tests.counting import Counted
 

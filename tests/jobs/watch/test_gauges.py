@@ -20,8 +20,8 @@ from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Stat
 from jobs.recovery import surroundings, sweeps
 from jobs.watch import gauges
 from opsconsole.kit import counting, pauses
-from opsconsole.kit.env import QueueConfig
 from opsconsole.overview import current_figures, findings
+from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
 from tests.factories import beat, forget_looks, job, letter, run
 

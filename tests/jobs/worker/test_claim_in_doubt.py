@@ -10,21 +10,23 @@ from typing import Any
 import pytest
 from django.db import DataError, OperationalError
 
-from jobs import sqs
-from jobs.messaging.format import JobMessage
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Refusal, Refused
 from jobs.runs.restart import restart
-from jobs.worker import Consumer, RunContext, outages
-from opsconsole.kit.env import QueueConfig
+from jobs.worker import Consumer, RunContext
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.messages import JobMessage
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Refusal, Refused
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.working import outages
 from tests import factories
 from tests.chaos import cuts
 from tests.chaos.cuts import CuttingProxy
 from tests.fakes.sqs import FakeSqs
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_database")]
 
 URL = "https://sqs.fake/000000000000/jobs"
 # A claim is one request.
@@ -121,7 +123,7 @@ def test_run_won_by_another_worker_is_not_taken(
     job = factories.job()
     send(job)
     poll_with_a_cut(consumer, proxy, answer=False)
-    assert isinstance(lifecycle.claim(job.pk, 1, Worker("other")), Job)
+    assert isinstance(lifecycle.claim(job.pk, 1, Worker("other")), RunningJob)
 
     consumer.poll()
 
@@ -237,15 +239,15 @@ def test_message_is_left_to_visibility_timeout_after_retries(
 
 def test_repeated_claim_without_lost_answer_is_refused() -> None:
     job, ada = factories.job(), Worker("ada")
-    assert isinstance(lifecycle.claim(job.pk, 1, ada), Job)
+    assert isinstance(lifecycle.claim(job.pk, 1, ada), RunningJob)
     assert lifecycle.claim(job.pk, 1, ada) == Refused(Refusal.ALREADY_CLAIMED)
     assert lifecycle.claim(job.pk, 2, ada, asked_before=True) == Refused(Refusal.AHEAD)
     heartbeats.say(ada)
 
     mine = lifecycle.claim(job.pk, None, ada, asked_before=True)
 
-    assert isinstance(mine, Job)
-    assert mine.run_epoch == 1
+    assert isinstance(mine, RunningJob)
+    assert mine.epoch == 1
     assert story(job) == [("claimed", 1)]
     beat = WorkerHeartbeat.objects.get(worker_id="ada")
     assert (beat.current_job_id, beat.current_run_epoch) == (job.pk, 1)

@@ -16,22 +16,23 @@ import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
 
-from jobs import sqs
-from jobs.messaging.format import JobMessage
 from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
-from jobs.runs import heartbeats, lifecycle
-from jobs.sqs import Attribute, MessageRefused, QueueMisconfigured, QueueUnavailable
-from jobs.worker import Consumer, RunContext, outages
-from jobs.worker.consumer import release_delay
-from jobs.worker.poison import POISON_ATTRIBUTE
-from opsconsole.kit.env import QueueConfig
+from jobs.worker import Consumer, RunContext
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.messages import JobMessage
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.sqs import Attribute, MessageRefused, QueueMisconfigured, QueueUnavailable
+from opsconsole_worker.working import outages
+from opsconsole_worker.working.consumer import release_delay
+from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 from tests import factories
 from tests.conftest import TestQueue
 from tests.fakes.sqs import FakeSqs, throttled, unreachable
 from tests.racing import race
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_database")]
 
 HOUR = timedelta(hours=1)
 TRACE = "Root=1-67a95f20-0a1b2c3d4e5f60718293a4b5;Sampled=1"
@@ -40,7 +41,7 @@ TRACE = "Root=1-67a95f20-0a1b2c3d4e5f60718293a4b5;Sampled=1"
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(outages, "FIRST_PAUSE", timedelta(milliseconds=1))
-    caplog.set_level(logging.INFO, "jobs.worker")
+    caplog.set_level(logging.INFO, "opsconsole.worker")
 
 
 @pytest.fixture
@@ -228,7 +229,7 @@ class TestLeavingToOthers:
     def test_later_each_time(self, receive_count: int, seconds: int) -> None:
         assert release_delay(receive_count) == timedelta(seconds=seconds)
 
-    # The delay may exceed the maximum of SQS, because jobs.sqs.release enforces that maximum.
+    # The delay may exceed the maximum of SQS, because opsconsole_worker.sqs.release enforces that maximum.
     @pytest.mark.parametrize(("wait", "bounds"), [(HOUR, (3_500, 3_600)), (30 * HOUR, (107_900, 108_000))])
     def test_message_received_too_early_returns_in_time(
         self,

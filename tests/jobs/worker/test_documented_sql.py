@@ -16,12 +16,13 @@ from django.utils import timezone
 
 from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Failure, Refused, Run
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Failure, Refused, Run
+from opsconsole_worker.runs.running_job import RunningJob
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -81,7 +82,7 @@ def both(**fields: Any) -> tuple[Job, Job]:
 
 def claim_both(theirs: Job, ours: Job) -> Run:
     assert say("claim", theirs)
-    assert isinstance(lifecycle.claim(ours.pk, 1, ADA), Job)
+    assert isinstance(lifecycle.claim(ours.pk, 1, ADA), RunningJob)
     return Run(ours.pk, 1, ADA)
 
 
@@ -120,8 +121,8 @@ def test_mine(epoch: int | None, worker: str) -> None:
     assert not say("mine", job, epoch)
     [won] = say("claim", job, 1, worker=worker)
     ours = lifecycle.claim(job.pk, epoch, ADA, asked_before=True)
-    assert say("mine", job, epoch) == ([won] if isinstance(ours, Job) else [])
-    assert isinstance(ours, Job) == (worker == "ada" and epoch != 2)
+    assert say("mine", job, epoch) == ([won] if isinstance(ours, RunningJob) else [])
+    assert isinstance(ours, RunningJob) == (worker == "ada" and epoch != 2)
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3, None])

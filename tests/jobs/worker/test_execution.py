@@ -9,22 +9,24 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, OperationalError, close_old_connections, connection
 
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Run
 from jobs.runs.restart import restart
-from jobs.worker import Handler, PermanentError, RunContext, RunStopped, outages
-from jobs.worker.execution import carry_out
-from jobs.worker.heartbeat_thread import Pulse
-from jobs.worker.outages import Patience, insist
+from jobs.worker import Handler, PermanentError, RunContext, RunStopped
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.working import outages
+from opsconsole_worker.working.execution import carry_out
+from opsconsole_worker.working.heartbeat_thread import Pulse
+from opsconsole_worker.working.outages import Patience, insist
 from tests import factories
 from tests.waiting import wait_until
 
 # Beats use their own connection, so they see only committed rows.
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_database")]
 
 ADA = Worker("ada")
 Kind = JobEvent.Kind
@@ -39,9 +41,11 @@ def hurry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def work(handler: Handler, **fields: Any) -> Job:
     """Claim a job, run it with this handler, and return its stored row."""
     job = lifecycle.claim(factories.job(**fields).pk, None, ADA)
-    assert isinstance(job, Job)
+    assert isinstance(job, RunningJob)
     carry_out(job, ADA, handler)
-    return Job.objects.get(pk=job.pk)
+    # The test's own connection may have been cut, and the worker may use another.
+    close_old_connections()
+    return Job.objects.get(pk=job.id)
 
 
 def events(job: Job) -> list[str]:
@@ -195,7 +199,7 @@ class TestBeats:
 
     @pytest.mark.parametrize("status", [Status.CANCELLED, Status.PENDING])
     def test_beats_report_a_superseded_run(self, status: Status, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.INFO, "jobs.worker")
+        caplog.set_level(logging.INFO, "opsconsole.worker")
 
         def handler(context: RunContext) -> None:
             context.check()

@@ -14,17 +14,19 @@ from django.db import connection, connections, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from jobs import sqs
 from jobs.messaging import dispatcher
-from jobs.messaging.format import JobMessage
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
-from jobs.runs import heartbeats, lifecycle
-from jobs.runs.heartbeats import Worker
-from jobs.runs.lifecycle import Refusal, Run
-from jobs.worker import Consumer, RunContext, outages
+from jobs.worker import Consumer, RunContext
 from opsconsole.kit import row_locks
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.round_trip import RowLocked
+from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.messages import JobMessage
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Refusal, Run
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.working import outages
 from tests import factories
 from tests.chaos.cuts import CuttingProxy
 from tests.fakes.sqs import FakeSqs
@@ -336,7 +338,7 @@ class TestLockedRow:
     def test_foreign_key_blocks_no_report(self, hasty: None) -> None:
         job = factories.job()
         with locked_by_a_stranger(job, "KEY SHARE"):
-            assert isinstance(lifecycle.claim(job.pk, 1, Worker("ada")), Job)
+            assert isinstance(lifecycle.claim(job.pk, 1, Worker("ada")), RunningJob)
             assert lifecycle.complete(Run(job.pk, 1, Worker("ada")))
 
     def test_result_waits_for_the_row_and_beats_meanwhile(

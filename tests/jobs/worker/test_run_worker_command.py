@@ -16,9 +16,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from jobs import sqs
-from jobs.messaging.format import JobMessage
 from jobs.models import Job, JobEvent, Status, WorkerHeartbeat
+from opsconsole_worker import sqs
+from opsconsole_worker.messages import JobMessage
 from tests import factories
 from tests.conftest import TestQueue
 from tests.other_sessions import other_session

@@ -15,11 +15,11 @@ from django.urls import reverse
 
 from jobs.models import Job, RecoveryControl, Sweep
 from jobs.recovery import sweeps
-from jobs.worker.consumer import Consumer
 from opsconsole import overview, switches
 from opsconsole.kit import audit, pauses
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.models import Pause
+from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.working.consumer import Consumer
 from tests import people
 from tests.factories import job, run
 from tests.racing import race

@@ -14,7 +14,7 @@ from django.utils.html import escape
 from jobs.intake import queue_position
 from jobs.models import Job, WorkerHeartbeat
 from opsconsole.api.routes import api
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from ratelimits.engine import store
 from ratelimits.keys import api_keys
 from ratelimits.models import Policy, RateLimitRequest

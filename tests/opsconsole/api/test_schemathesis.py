@@ -30,7 +30,7 @@ from schemathesis.specs.openapi.checks import (
 
 from jobs.models import Job
 from opsconsole.api.routes import api
-from opsconsole.kit.env import QueueConfig
+from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from ratelimits.models import Policy
 from ratelimits.policies import policy_cache

@@ -43,7 +43,7 @@ def test_irregular_plural() -> None:
 def test_only_one_module_makes_plurals_and_caps_counts() -> None:
     sources = [
         path
-        for room in ("opsconsole", "jobs", "alerts", "ratelimits")
+        for room in ("opsconsole", "opsconsole_worker", "jobs", "alerts", "ratelimits")
         for path in (ROOT / room).rglob("*.py")
     ]
 

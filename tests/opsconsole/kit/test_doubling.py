@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from opsconsole.kit.doubling import doubled
+from opsconsole_worker.doubling import doubled
 
 SECOND = timedelta(seconds=1)
 

@@ -38,7 +38,7 @@ def test_error_without_message_shows_its_class(error: Exception, line: str) -> N
 def test_no_other_module_formats_errors() -> None:
     sources = [
         path
-        for room in ("opsconsole", "jobs", "alerts", "ratelimits")
+        for room in ("opsconsole", "opsconsole_worker", "jobs", "alerts", "ratelimits")
         for path in (ROOT / room).rglob("*.py")
     ]
 

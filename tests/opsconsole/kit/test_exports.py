@@ -80,7 +80,7 @@ def test_csv_round_trip_preserves_text_except_apostrophe(rows: list[list[str]]) 
 def test_no_other_module_writes_csv() -> None:
     sources = [
         path
-        for room in ("opsconsole", "jobs", "alerts", "ratelimits")
+        for room in ("opsconsole", "opsconsole_worker", "jobs", "alerts", "ratelimits")
         for path in (ROOT / room).rglob("*.py")
     ]
 

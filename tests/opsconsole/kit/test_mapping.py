@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 
-from opsconsole.kit import mapping, mapping_file
+from opsconsole.kit import mapping
 from opsconsole.kit.mapping import Life, Mapping, Time
-from opsconsole.kit.mapping_file import MappingError
+from opsconsole_worker.mapping import mapping_file
+from opsconsole_worker.mapping.mapping_file import MappingError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WHOLE = """

@@ -63,7 +63,7 @@ def test_sentences_say_where_the_reason_is_kept() -> None:
 def test_every_module_uses_the_shared_reason_field(spelled: str) -> None:
     sources = [
         path
-        for room in ("opsconsole", "jobs", "alerts", "ratelimits")
+        for room in ("opsconsole", "opsconsole_worker", "jobs", "alerts", "ratelimits")
         for path in (ROOT / room).rglob("*.py")
     ]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 
-from opsconsole.kit import secret_files
+from opsconsole_worker import secret_files
+from opsconsole_worker.errors import InvalidSetting
 
 VALUE = "hunter2-hunter2"
 
@@ -36,7 +36,7 @@ def test_content_without_its_line_end(tmp_path: Path, ending: str) -> None:
 
 
 def test_both_forms_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImproperlyConfigured, match="NAME and NAME_FILE are both set") as refusal:
+    with pytest.raises(InvalidSetting, match="NAME and NAME_FILE are both set") as refusal:
         read(tmp_path / "none", NAME=VALUE)
     assert VALUE not in str(refusal.value)
 
@@ -64,7 +64,7 @@ def test_unfit_files_are_refused_without_their_content(tmp_path: Path, kind: str
     make, why = UNFIT[kind]
     file = tmp_path / "file"
     make(file)
-    with pytest.raises(ImproperlyConfigured, match=why) as refusal:
+    with pytest.raises(InvalidSetting, match=why) as refusal:
         read(file)
     assert str(refusal.value).startswith(f"NAME_FILE names '{file}', which can't be used: ")
     assert VALUE not in str(refusal.value) and len(str(refusal.value)) < 400
@@ -72,7 +72,7 @@ def test_unfit_files_are_refused_without_their_content(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("path", ["a\0b", "a" * 5_000])
 def test_impossible_paths_are_refused(path: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="NAME_FILE names 'a") as refusal:
+    with pytest.raises(InvalidSetting, match="NAME_FILE names 'a") as refusal:
         read(path)
     assert len(str(refusal.value)) < 400
 
@@ -83,5 +83,5 @@ def test_unreadable_file(tmp_path: Path) -> None:
     file.chmod(0)
     if os.access(file, os.R_OK):
         pytest.skip("root reads every file")
-    with pytest.raises(ImproperlyConfigured, match="Permission denied"):
+    with pytest.raises(InvalidSetting, match="Permission denied"):
         read(file)

@@ -22,9 +22,9 @@ from opsconsole import foreign_commands
 from opsconsole.kit import audit
 from opsconsole.kit.audit import Told
 from opsconsole.kit.audit_models import Refusal
-from opsconsole.kit.env import QueueConfig
 from opsconsole.kit.pauses import active
 from opsconsole.sign_in import refusals
+from opsconsole_worker.environment import QueueConfig
 from tests import keys, people
 from tests.factories import job
 from tests.racing import race

@@ -10,11 +10,11 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from jobs import sqs
 from jobs.dead_letters import check as dead_letter_check
 from jobs.models import DeadLetter, Job, JobEvent, Outbox
 from opsconsole.verification import job_probe, messages
 from opsconsole.verification.check import Verdict, Wishes
+from opsconsole_worker import sqs
 from ratelimits.models import RateLimitRequest
 from tests import factories
 from tests.conftest import TestQueue

@@ -15,11 +15,11 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import OperationalError
 
-from jobs import sqs
 from opsconsole.kit.models import Verification
 from opsconsole.sign_in import roles
 from opsconsole.verification import configuration, database, record, running, services, table
 from opsconsole.verification.check import Check, Judgement, Problem, Verdict, Wishes, of, ok, unknown, wrong
+from opsconsole_worker import sqs
 from ratelimits.engine.store_client import StoreFacts
 from tests.conftest import TestQueue
 

@@ -16,8 +16,8 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from jobs.inspection.proposal import Proposal, propose_mapping, render
 from jobs.inspection.proposal.queue_table import NONE_IS_A_QUEUE
-from opsconsole.kit import mapping_file
 from opsconsole.kit.mapping import CONTRACT_COLUMNS, STATUSES
+from opsconsole_worker.mapping import mapping_file
 from tests import databases
 from tests.attach.pieces import Piece, piece_of, pieces
 from tests.databases import Database

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.inspection.proposal import Proposal, propose, render
 from jobs.inspection.proposal.snapshot import ColumnFacts, TableFacts, columns
-from opsconsole.kit import mapping_file
+from opsconsole_worker.mapping import mapping_file
 
 TZ, NZ, UUID, BIG, INT, TEXT, BOOL = (
     "timestamp with time zone", "timestamp without time zone", "uuid", "bigint", "integer", "text", "boolean",

@@ -1,0 +1,132 @@
+"""The database of a worker that stands alone: a connection of psycopg per thread."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
+
+from opsconsole_worker.database import door, row_locks, search_path, troubles
+from opsconsole_worker.database.intervals import AnyStyleIntervalLoader
+from opsconsole_worker.database.troubles import Trouble
+
+# A connection that a firewall or a failover dropped silently ends within a minute instead of the kernel's quarter of an
+# hour: a heartbeat that waits for it would make its run stale. The URL can override this.
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+APPLICATION = "opsconsole worker"
+CONNECT_SECONDS = 5
+MOST_TRIES = 3
+PAUSE_SECONDS = (0.05, 0.2)
+# Each statement needs its own snapshot, to see what was committed while an earlier one waited for a lock.
+_OWN_TRANSACTION = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
+activity = logging.getLogger("opsconsole.activity")
+
+
+class RowLocked(psycopg.OperationalError, door.RowLocked):
+    """The lock of a row that this connection waited for in vain."""
+
+
+class DirectDatabase:
+    """Connections to the database of this URL, one per thread, opened when they are needed.
+
+    ``schema``: of the console's own tables. ``wait``: how long a statement waits for a locked row.
+    """
+
+    errors: door.Errors = (psycopg.Error,)
+    # InternalError includes a server that became a read-only standby.
+    away: door.Errors = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+
+    def __init__(self, url: str, schema: str, *, wait: timedelta = row_locks.WAIT) -> None:
+        defaults = {"application_name": APPLICATION, "connect_timeout": CONNECT_SECONDS}
+        self._arguments: dict[str, Any] = defaults | KEEPALIVES | conninfo_to_dict(url)
+        self._schema = schema
+        self.wait = wait
+        self._of_thread = threading.local()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return what connections are opened with."""
+        return self._arguments
+
+    @property
+    def session(self) -> psycopg.Connection[Any] | None:
+        """Return the connection of this thread; None while there is none."""
+        found: psycopg.Connection[Any] | None = getattr(self._of_thread, "session", None)
+        return found
+
+    def run(self, statements: str, parameters: Mapping[str, Any]) -> list[door.Rows]:
+        """Run statements as one transaction in one round trip; see ``door.Database``.
+
+        What the server undid for the sake of another transaction (a deadlock, a serialization failure) is tried again.
+        """
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return self._run(statements, parameters)
+            except (DeadlockDetected, SerializationFailure):
+                time.sleep(random.uniform(*PAUSE_SECONDS))
+        return self._run(statements, parameters)
+
+    def _run(self, statements: str, parameters: Mapping[str, Any]) -> list[door.Rows]:
+        session = self.session or self._connect()
+        wait = round(self.wait.total_seconds() * 1000)
+        preamble = [_OWN_TRANSACTION, f"SET LOCAL lock_timeout = {wait}", *self._of_thread.preamble]
+        with session.cursor() as cursor:
+            try:
+                # A message of the simple protocol may have several statements; this cursor inserts the parameters itself.
+                cursor.execute(";\n".join([*preamble, statements]), parameters)
+            except LockNotAvailable as error:
+                raise RowLocked(*error.args) from error
+            results = [cursor.fetchall() if cursor.description else []]
+            while cursor.nextset():
+                results.append(cursor.fetchall() if cursor.description else [])
+        return results[len(preamble) :]
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        # Statements are never prepared: a pooler may use another session for each transaction.
+        session = psycopg.connect(
+            **self.arguments, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.ClientCursor
+        )
+        session.adapters.register_loader("interval", AnyStyleIntervalLoader)
+        path = search_path.for_transactions(session, self._schema)
+        # A percent sign would be read as a parameter.
+        self._of_thread.preamble = [f"SET LOCAL search_path = {path.replace('%', '%%')}"] if path else []
+        self._of_thread.session = session
+        return session
+
+    def refresh(self) -> None:
+        """Close the connection of this thread if it is broken."""
+        if self.session is not None and (self.session.closed or self.session.broken):
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection of this thread; the next statement opens another."""
+        session, self._of_thread.session = self.session, None
+        if session is not None:
+            session.close()
+
+    def require_tables(self) -> None:
+        """Do nothing: a statement that names what the database does not have says so itself."""
+
+    def trouble(self, error: BaseException) -> Trouble | None:
+        """Return the state of the database that caused this error."""
+        return troubles.trouble_behind(error)
+
+    def tell(self, what: str, level: int, facts: Mapping[str, Any]) -> None:
+        """Write a line with its facts: every statement here is a transaction of its own."""
+        known = {name: fact for name, fact in facts.items() if fact is not None}
+        activity.log(level, what, extra={"facts": known})

@@ -1,0 +1,192 @@
+"""Lines of a log: one per event, as text for people or as JSON for programs (OPSCONSOLE_LOG_FORMAT).
+
+Each line has the time in UTC, level, logger and message, then what it is about: job, run, worker. Secrets of the environment
+are never part of it, and of an error of the database only its own sentence is: its details may quote rows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from opsconsole_worker import secret_files
+from opsconsole_worker.errors import InvalidSetting, first_line
+
+FORMATS = TEXT, JSON = "text", "json"
+HIDDEN = "[hidden]"
+# A shorter one would be found in ordinary words.
+SHORTEST_SECRET = 6
+# Ids and names are written by others, and may be of any length.
+LONGEST_FACT = 300
+LONGEST_EVENT = 2_000
+LONGEST_TRACEBACK = 20_000
+
+_SECRET_NAMES = re.compile(
+    r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK"
+)
+_URL_NAMES = re.compile(r"_URL$|_STORE$")
+
+
+_facts: ContextVar[Mapping[str, Any]] = ContextVar("facts")
+
+
+@contextmanager
+def about(**facts: Any) -> Iterator[None]:
+    """Give all lines of this thread these facts during the block."""
+    token = _facts.set({**current_facts(), **facts})
+    try:
+        yield
+    finally:
+        _facts.reset(token)
+
+
+def current_facts() -> Mapping[str, Any]:
+    """Return the facts of this thread."""
+    return _facts.get({})
+
+
+def of_record(
+    record: logging.LogRecord, event: str, *, arguments: Any = (), error: Any = None, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the line of a record: its head, then the facts, of which those of the record itself win."""
+    written = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    line: dict[str, Any] = {
+        "time": written.replace("+00:00", "Z"),
+        "level": record.levelname,
+        "logger": record.name,
+        "event": without_details(event, arguments if isinstance(arguments, tuple) else ()),
+    }
+    line |= {**current_facts(), **known} | getattr(record, "facts", {})
+    if error and error[1] is not None:
+        line["traceback"] = without_details(logging.Formatter().formatException(error), _chain(error[1]))
+    return line
+
+
+class LineFormatter(logging.Formatter):
+    """Writes one line per record. Only in text, a traceback follows on further lines."""
+
+    def __init__(self, style: str = TEXT, secrets: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.of_style = style
+        self.secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of this record."""
+        line = of_record(record, record.getMessage(), arguments=record.args, error=record.exc_info, known={})
+        return rendered(line, self.of_style, self.secrets)
+
+
+def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str:
+    """Return a line as it is written."""
+    cleaned = clean(line, secrets)
+    return _as_json(cleaned) if style == JSON else _as_text(cleaned)
+
+
+def clean(line: Mapping[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
+    """Return the line without secrets, and with facts of a bounded length."""
+    cleaned: dict[str, Any] = {}
+    for name, value in line.items():
+        text = without(secrets, str(value))
+        text = _shortened(name, text)
+        cleaned[name] = value if text == str(value) else text
+    return cleaned
+
+
+def _shortened(name: str, text: str) -> str:
+    if name == "traceback":
+        # Its end says what happened.
+        return text if len(text) <= LONGEST_TRACEBACK else f"…{text[-LONGEST_TRACEBACK:]}"
+    longest = LONGEST_EVENT if name == "event" else LONGEST_FACT
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and those behind it."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        if (each := waiting.pop()) is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += [each.__cause__, each.__context__]
+
+
+def without_details(text: str, named: Any) -> str:
+    """Return the text with the first line only of each error in it: PostgreSQL's further ones quote rows and statements."""
+    for each in named:
+        if isinstance(each, BaseException) and "\n" in (told := str(each).strip()):
+            text = text.replace(told, first_line(each))
+    return text
+
+
+def _as_json(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, default=str, ensure_ascii=True)
+
+
+def _as_text(line: Mapping[str, Any]) -> str:
+    told = dict(line)
+    traceback = told.pop("traceback", "")
+    head = f"{told.pop('time')} {told.pop('level'):<7} {told.pop('logger')}: {told.pop('event')}"
+    facts = "".join(f" {name}={_word(fact)}" for name, fact in told.items())
+    return _printable(head + facts) + "".join(
+        f"\n  {_printable(each)}" for each in traceback.split("\n") if traceback
+    )
+
+
+def _word(fact: Any) -> str:
+    text = str(fact)
+    return text if re.fullmatch(r"[^\s\"=]+", text) else json.dumps(text, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    """Keep outside text from forging lines or controlling a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def without(secrets: Sequence[str], text: str) -> str:
+    """Return the text without these secrets."""
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what of the environment's values must stand in no line: secrets as a whole, and the passwords of URLs."""
+    found: set[str] = set()
+    for name, value in _with_files(environment):
+        if _SECRET_NAMES.search(name):
+            found |= {value.strip(), *(part.strip() for part in value.split(","))}
+        if _SECRET_NAMES.search(name) or _URL_NAMES.search(name):
+            found |= set(_passwords(value))
+    # The longest first: one may be part of another.
+    return tuple(sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True))
+
+
+def _with_files(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the variables; of those that name a file with a secret, what that contains."""
+    for variable, value in environment.items():
+        name = variable.removesuffix(secret_files.SUFFIX)
+        if name == variable:
+            yield name, value
+        elif value.strip() and (_SECRET_NAMES.search(name) or _URL_NAMES.search(name)):
+            # The settings refuse a file that can't be read.
+            with suppress(InvalidSetting):
+                yield name, secret_files.text(name, {variable: value})
+
+
+def _passwords(value: str) -> Iterator[str]:
+    for part in value.split(","):
+        try:
+            password = urlsplit(part.strip()).password
+        except ValueError:  # No URL: the settings say so.
+            continue
+        if password:
+            yield from (password, unquote(password))

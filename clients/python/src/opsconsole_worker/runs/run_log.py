@@ -1,0 +1,51 @@
+"""What the log tells of a run: claimed, refused, ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from opsconsole_worker.database import door
+
+# Kinds of events of which somebody may have to know.
+TROUBLES = frozenset({"failed", "recovered", "quarantined", "late_result_rejected", "claim_refused"})
+# The event of each outcome of a report. An end that was told before is not told again.
+_ENDS = {
+    "completed": "completed",
+    "retry_scheduled": "retry_scheduled",
+    "failed": "failed",
+    "late": "late_result_rejected",
+}
+
+
+def event(kind: str, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:
+    """Write the line of an event of the timeline, which was written by a statement."""
+    level = logging.WARNING if kind in TROUBLES else logging.INFO
+    _tell(f"job {kind.replace('_', ' ')}", level, job=job_id, run=run_epoch, **facts)
+
+
+def claimed(job_id: UUID, run_epoch: int, worker_id: str) -> None:
+    """Tell that a worker claimed a run."""
+    event("claimed", job_id, run_epoch, worker=worker_id)
+
+
+def refused(job_id: UUID, run_epoch: int | None, worker_id: str, why: str, *, by_rule: bool) -> None:
+    """Tell that a claim was refused; ``by_rule``: by a rule of the database, which a person may have to mend."""
+    level = logging.WARNING if by_rule else logging.INFO
+    _tell("claim refused", level, job=job_id, run=run_epoch, worker=worker_id, why=why)
+
+
+def given_back(job_id: UUID, worker_id: str) -> None:
+    """Tell that a worker gave back a run that it never began."""
+    event("requeued", job_id, None, worker=worker_id, why="never begun")
+
+
+def ended(outcome: str, job_id: UUID, run_epoch: int, worker_id: str) -> None:
+    """Tell how a run ended, unless that was told before."""
+    if kind := _ENDS.get(outcome):
+        event(kind, job_id, run_epoch, worker=worker_id)
+
+
+def _tell(what: str, level: int, **facts: Any) -> None:
+    door.current().tell(what, level, facts)

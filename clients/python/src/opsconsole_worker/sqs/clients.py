@@ -1,0 +1,40 @@
+"""The creation of boto3's clients. Only this module and the credentials need boto3, which takes long to import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from opsconsole_worker.sqs import followers
+from opsconsole_worker.sqs.credentials import RenewableCredentials, session_with
+from opsconsole_worker.sqs.failures import check_answer
+from opsconsole_worker.sqs.message_types import LONGEST_POLL_SECONDS
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+CONFIG = Config(
+    connect_timeout=3,
+    read_timeout=LONGEST_POLL_SECONDS + 5,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    max_pool_connections=16,
+)
+# For messages that boto3 must not send twice on its own.
+ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
+
+
+def create(region: str, endpoint: str, *, once: bool) -> SQSClient:
+    """Create a client that renews its credentials and checks what answers; with ``once``, it does not retry."""
+    config = CONFIG.merge(ONCE) if once else CONFIG
+    credentials = RenewableCredentials()
+    # A separate session, because boto3's default session is not thread-safe while a client is created.
+    session = boto3.session.Session(botocore_session=session_with(credentials))
+    client = session.client("sqs", region_name=region, endpoint_url=endpoint, config=config)
+    followers.begin(client)
+    client.meta.events.register("after-call.sqs", check_answer)
+    # The types of boto3 know no handler whose answer counts.
+    renew: Any = credentials.renew_when_refused
+    client.meta.events.register_first("needs-retry.sqs", renew)
+    return client

@@ -1,0 +1,115 @@
+"""The execution of one claimed run: the handler works while the run sends heartbeats, then the result is reported."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from opsconsole_worker import log_lines
+from opsconsole_worker.database import door
+from opsconsole_worker.errors import first_line
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Failure, Run
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.storable import json_problem
+from opsconsole_worker.working.handlers import Handler, PermanentError, RunContext, RunStopped
+from opsconsole_worker.working.heartbeat_thread import Pulse
+from opsconsole_worker.working.outages import insist
+
+logger = logging.getLogger("opsconsole.worker")
+
+
+def carry_out(
+    job: RunningJob, worker: Worker, handler: Handler, told_to_stop: threading.Event | None = None
+) -> bool:
+    """Run a job that this worker has claimed, and report the result, however long the database is away.
+
+    Return False when the database refuses the report, or did not take it in time after the order to stop: the row still
+    says that the run is in progress.
+    """
+    run = Run(job.id, job.epoch, worker)
+    with log_lines.about(job=job.id, run=job.epoch, worker=worker.id):
+        return _carry_out(run, job, handler, told_to_stop)
+
+
+def _carry_out(run: Run, job: RunningJob, handler: Handler, told_to_stop: threading.Event | None) -> bool:
+    with Pulse(run) as pulse:
+        report = _work(run, handler, RunContext(job, pulse, told_to_stop))
+    try:
+        # The thread with the heartbeats has ended: none of them may arrive after the report.
+        insist(
+            report,
+            meanwhile=partial(heartbeats.say, run.worker, run.job_id, run.epoch),
+            told_to_stop=told_to_stop,
+        )
+        return True
+    except door.away() as error:
+        logger.warning(
+            "%s run %d: told to stop, and the result could not be recorded in time. The run will be found stale: %s",
+            run.job_id,
+            run.epoch,
+            first_line(error),
+        )
+        door.current().close()
+        return False
+    except door.errors():
+        # A retry would not help, for example with a CHECK constraint. Recovery finds the run and shows it.
+        logger.exception("%s run %d: the result can't be recorded", run.job_id, run.epoch)
+        door.current().close()
+        return False
+
+
+def _work(run: Run, handler: Handler, context: RunContext) -> Callable[[], None]:
+    """Call the handler; return what is to be reported."""
+    try:
+        result = handler(context)
+    except RunStopped as stopped:
+        return partial(_tell, run, f"left: {stopped}")
+    except PermanentError as error:
+        return partial(_fail, run, error, retryable=False)
+    except Exception as error:  # noqa: BLE001 - a handler is other people's code; whatever it raises fails only its run
+        return partial(_fail, run, error, retryable=True)
+    return partial(_complete, run, _details(run, result))
+
+
+def _complete(run: Run, details: Mapping[str, Any]) -> None:
+    lifecycle.complete(run, details)
+
+
+def _fail(run: Run, error: Exception, *, retryable: bool) -> None:
+    description = "".join(traceback.format_exception_only(error)).strip()
+    failure = lifecycle.fail(run, description, retryable=retryable)
+    logger.warning("%s run %d: %s", run.job_id, run.epoch, _FAILED[failure], exc_info=error)
+
+
+_FAILED = {
+    Failure.RETRY: "failed, will run again",
+    Failure.FAILED: "failed permanently",
+    Failure.REJECTED: "failed too late, the report was refused",
+}
+
+
+def _details(run: Run, result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the handler's result, or the reason why it can't be stored; the work counts either way."""
+    if result is None:
+        return {}
+    problem = _problem(result)
+    if problem is None:
+        return result
+    logger.warning("%s run %d: the result was not stored: %s", run.job_id, run.epoch, problem)
+    return {"result_not_kept": problem}
+
+
+def _problem(result: object) -> str | None:
+    if not isinstance(result, Mapping):
+        return f"a handler returns a dict or None, not {type(result).__name__}"
+    return json_problem(dict(result))
+
+
+def _tell(run: Run, sentence: str) -> None:
+    logger.info("%s run %d: %s", run.job_id, run.epoch, sentence)

@@ -1,0 +1,100 @@
+"""Handlers of workers: their argument and the exceptions that they may raise."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from typing import Any, TypeAlias, cast
+
+from opsconsole_worker.errors import OpsConsoleError
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.working.heartbeat_thread import Pulse
+from opsconsole_worker.working.outages import insist
+
+
+class PermanentError(Exception):
+    """Raised by a handler when another run would fail too: the job fails now. The text is shown to operators."""
+
+
+class RunStopped(Exception):
+    """Raised by ``RunContext.check()``: the run was cancelled or superseded, and nothing it reports counts."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"The run was {verdict}.")
+        self.verdict = verdict
+
+
+class InvalidHandler(OpsConsoleError):
+    """A dotted path does not name a handler; the message says why."""
+
+
+class RunContext:
+    """A run, as its handler sees it."""
+
+    def __init__(self, job: RunningJob, pulse: Pulse, told_to_stop: threading.Event | None = None) -> None:
+        self.job = job
+        self._pulse = pulse
+        self._insist = partial(insist, told_to_stop=told_to_stop)
+
+    def note(self, text: str, reference: str = "") -> None:
+        """Record what the run has done outside, with its id or link there.
+
+        Operators read it before they requeue the job. The call waits while the database is away, because a record of
+        paid work must not be lost. A worker that was told to stop waits for at most the threshold of stale runs, then
+        raises the error.
+        """
+        if not self._insist(partial(lifecycle.progress, self._pulse.run, text, reference=reference)):
+            self._insist(self._pulse.look)
+
+    @property
+    def should_stop(self) -> bool:
+        """Tell whether a heartbeat or a note has learned that the run was cancelled or superseded."""
+        return self._pulse.verdict is not Verdict.GO_ON
+
+    def check(self) -> None:
+        """Raise ``RunStopped`` once ``should_stop`` is true; call it wherever the work can be abandoned."""
+        if self.should_stop:
+            raise RunStopped(self._pulse.verdict)
+
+
+Handler: TypeAlias = Callable[[RunContext], Mapping[str, Any] | None]
+
+
+def load(dotted_path: str) -> Handler:
+    """Return the handler with this name. Raise ``InvalidHandler`` unless it accepts a run's context."""
+    try:
+        handler = _imported(dotted_path)
+    except ImportError as error:
+        raise InvalidHandler(f"The handler '{dotted_path}' can't be imported: {error}.") from error
+    return checked(handler, dotted_path)
+
+
+def checked(handler: object, name: str) -> Handler:
+    """Return what was found under this name. Raise ``InvalidHandler`` unless it accepts a run's context."""
+    if not callable(handler):
+        raise InvalidHandler(f"The handler '{name}' is not a function.")
+    if inspect.iscoroutinefunction(handler):
+        raise InvalidHandler(f"The handler '{name}' is a coroutine; give a plain function.")
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError as error:
+        raise InvalidHandler(
+            f"The handler '{name}' must take one argument, the run's context: {error}."
+        ) from error
+    return cast(Handler, handler)
+
+
+def _imported(dotted_path: str) -> object:
+    module, _, name = dotted_path.rpartition(".")
+    if not module:
+        raise ImportError(f"{dotted_path} doesn't look like a module path")
+    found = import_module(module)
+    try:
+        return getattr(found, name)
+    except AttributeError:
+        raise ImportError(f"module '{module}' does not define '{name}'") from None
