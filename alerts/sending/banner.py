@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from alerts.channels.targets import all_targets
@@ -73,7 +74,7 @@ def _read() -> Banner | None:
         return _broken_banner(broken[0], nobody=len(broken) == len(targets))
     if failing := channels.filter(failing_since__lt=Now() - FALLBACK_AFTER).first():
         return _failing_banner(failing)
-    if targets and all(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now())):
+    if targets and _muted(channels) == len(targets):
         return Banner("All channels are muted: nobody is told of alerts.", "Unmute one on the page Channels.")
     unsent = Delivery.objects.waiting().filter(channel__in=targets, created_at__lt=Now() - UNSENT_AFTER)
     if unsent.exists():
@@ -96,3 +97,7 @@ def _failing_banner(channel: Channel) -> Banner:
         f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer.rstrip('.')}.",
         "The sender retries every few minutes.",
     )
+
+
+def _muted(channels: QuerySet[Channel]) -> int:
+    return sum(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now()))
