@@ -16,6 +16,7 @@ class OpsConsoleConfig(AppConfig):
         from opsconsole import checks, error_reports  # noqa: F401, PLC0415
         from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
         from opsconsole.sign_in import audited  # noqa: PLC0415 - it needs the models
+        from opsconsole.sign_in.oidc import checks as _  # noqa: F401, PLC0415 - registers it
 
         error_reports.begin()
         task_values.use()

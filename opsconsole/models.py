@@ -1,6 +1,7 @@
 """The console's own models. They live in the kit, where every app may use them."""
 
 from opsconsole.kit.audit_models import AuditDetail, AuditSeal, Refusal, SealCheck, UnsealedRange
+from opsconsole.kit.identity_models import CompletedSignIn, SignInIdentity
 from opsconsole.kit.models import ClusterProgress, HourlyFigure, Pause, Verification
 from opsconsole.kit.retention_models import Removal, TableSize
 
@@ -8,11 +9,13 @@ __all__ = [
     "AuditDetail",
     "AuditSeal",
     "ClusterProgress",
+    "CompletedSignIn",
     "HourlyFigure",
     "Pause",
     "Refusal",
     "Removal",
     "SealCheck",
+    "SignInIdentity",
     "TableSize",
     "UnsealedRange",
     "Verification",

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from opsconsole import content_security, logs, middleware, paths
 from opsconsole.cluster import configuration
-from opsconsole.kit import database_url, env
+from opsconsole.kit import database_url, env, oidc_env
 from opsconsole_worker.mapping import chosen, mapping_file
 
 # Lets Django's generic classes name their types at run time, as in ``ModelAdmin[Job]``.
@@ -239,8 +239,19 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     # Asked only by opsconsole.sign_in.proxy_header: it takes no password.
     "opsconsole.sign_in.proxy_header.ProxyUserBackend",
+    # Likewise, by opsconsole.sign_in.oidc.
+    "opsconsole.sign_in.oidc.backend.OidcBackend",
 ]
 OPSCONSOLE_SIGN_IN_HEADER = env.header("OPSCONSOLE_SIGN_IN_HEADER")
+OPSCONSOLE_OIDC_ISSUER = oidc_env.issuer("OPSCONSOLE_OIDC_ISSUER", loopback=not _production)
+OPSCONSOLE_OIDC_CLIENT_ID = env.text("OPSCONSOLE_OIDC_CLIENT_ID")
+OPSCONSOLE_OIDC_CLIENT_SECRET = env.secret("OPSCONSOLE_OIDC_CLIENT_SECRET")
+OPSCONSOLE_OIDC_NAME = env.text("OPSCONSOLE_OIDC_NAME", "single sign-on")
+OPSCONSOLE_OIDC_SCOPES = env.words("OPSCONSOLE_OIDC_SCOPES", ("openid", "profile", "email"))
+OPSCONSOLE_OIDC_USERNAME_CLAIM = env.text("OPSCONSOLE_OIDC_USERNAME_CLAIM", "preferred_username")
+OPSCONSOLE_OIDC_GROUPS_CLAIM = env.text("OPSCONSOLE_OIDC_GROUPS_CLAIM", "groups")
+OPSCONSOLE_OIDC_ROLES = oidc_env.lists("OPSCONSOLE_OIDC_ROLES", '{"console-operators": "Operator"}')
+OPSCONSOLE_OIDC_SECOND_FACTOR = oidc_env.lists("OPSCONSOLE_OIDC_SECOND_FACTOR", '{"amr": ["mfa", "otp"]}')
 AXES_FAILURE_LIMIT = env.integer("OPSCONSOLE_LOGIN_FAILURES", 5, at_most=100)
 AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("OPSCONSOLE_LOCKOUT_SECONDS", 900))
 # Further tries don't extend a lock-out, so that the page's promise stays true.

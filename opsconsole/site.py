@@ -28,6 +28,8 @@ from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.overview import Finding
 from opsconsole.sign_in import password_guesses, second_factor, sessions
+from opsconsole.sign_in.oidc import log_out
+from opsconsole.sign_in.oidc import pages as oidc_pages
 from opsconsole.verification import first_run
 from ratelimits.policies import policy_cache
 
@@ -71,6 +73,7 @@ NAMES = {
     "opsconsole.Pause": "Switches",
     "opsconsole.TableSize": "Data",
     "opsconsole.Verification": "Verification",
+    "opsconsole.SignInIdentity": "Sign-in identities",
     "ratelimits.RateLimitHour": "Limited requests",
     "ratelimits.LimiterControl": "Limiter",
     "axes.AccessAttempt": "Failed logins",
@@ -123,8 +126,15 @@ class ConsoleSite(AdminSite):
             "read_only": unavailable.is_read_only(),
             "disk_full": full_disk.is_full(),
             "session_ended": sessions.why_ended(request),
+            "single_sign_on": oidc_pages.offer(request),
         }
         return super().login(request, context | (extra_context or {}))
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """End the session here, and let the browser end the one at the identity provider that opened it."""
+        leaving = log_out.of_session(request)
+        response = super().logout(request, extra_context)
+        return log_out.page(request, leaving) if leaving and request.method == "POST" else response
 
     def password_change(  # type: ignore[override]  # a redirect, too
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

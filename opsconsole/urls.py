@@ -6,6 +6,7 @@ from opsconsole import customers, search
 from opsconsole.api import routes
 from opsconsole.kit import admin_pages
 from opsconsole.sign_in import second_factor_pages
+from opsconsole.sign_in.oidc import pages as oidc_pages
 
 site = admin_pages.site()
 handler500 = "opsconsole.unavailable.server_error"
@@ -15,6 +16,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/second-factor/", include(second_factor_pages)),
     path("admin/customer/", site.admin_view(customers.view), name="customer"),
+    path("admin/oidc/", include(oidc_pages)),
     path("admin/search/", site.admin_view(search.view), name="search"),
     path("admin/", site.urls),
     path("hooks/sns", from_sns, name="hooks-sns"),

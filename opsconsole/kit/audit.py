@@ -35,6 +35,8 @@ RESULT = "\nResult: "
 NOT_ASKED = ""
 LONGEST = 2_000
 LOGGED_IN, LOGGED_OUT, DOWNLOADED = "Logged in.", "Logged out.", "Downloaded "
+# The way in that is left when the identity provider is away.
+LOGGED_IN_BESIDE = "Logged in with a password, although single sign-on is set up."
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def nobody() -> User:
 
 def changes() -> models.QuerySet[LogEntry]:
     """Return the lines about changes: a log-in or a download is about a row, too, and changes nothing of it."""
-    others = models.Q(change_message__in=[LOGGED_IN, LOGGED_OUT])
+    others = models.Q(change_message__in=[LOGGED_IN, LOGGED_IN_BESIDE, LOGGED_OUT])
     return LogEntry.objects.exclude(others | models.Q(change_message__startswith=DOWNLOADED))
 
 

@@ -127,6 +127,7 @@ class Refusal(models.Model):
         LOG_IN = "log-in"
         PERMISSION = "permission"
         SCOPE = "scope", "scope of an API key"
+        SINGLE_SIGN_ON = "single sign-on"
 
     minute = models.DateTimeField()
     kind = models.TextField(choices=Kind)

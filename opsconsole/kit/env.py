@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from ipaddress import ip_network
-from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -18,7 +17,7 @@ from jsonpath_ng.ext import parser as jsonpath
 
 from opsconsole.kit import redis_url_check
 from opsconsole_worker.environment import Environment
-from opsconsole_worker.url_check import is_url
+from opsconsole_worker.url_check import is_loopback, is_url
 
 FEWEST_SECRET_CHARACTERS = 32
 _REDIS_EXAMPLE = "redis://host:6379/0"
@@ -110,7 +109,7 @@ def webhook(name: str, example: str, *, loopback: bool) -> str | None:
     value = secret(name)
     if not value or is_url(value, ("https",)):
         return value or None
-    if not loopback or not is_url(value, ("http",)) or urlsplit(value).hostname not in _LOOPBACK:
+    if not loopback or not is_loopback(value):
         refuse(name, f"a URL such as {example}")
     return value
 
@@ -170,6 +169,3 @@ def networks(name: str) -> tuple[str, ...]:
         except ValueError:
             refuse(name, 'networks such as 10.0.0.0/8 or "unix", separated by commas', word)
     return tuple(words(name))
-
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth import BACKEND_SESSION_KEY
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db import Error, transaction
 from django.http import HttpRequest
@@ -15,6 +16,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.errors import first_line
 from opsconsole.sign_in import refusals
+from opsconsole.sign_in.oidc import configuration
 from ratelimits.identity import client_ip
 from ratelimits.keys import api_keys
 
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 PAGES = "/admin/"
 FORBIDDEN = 403
+PASSWORD = "django.contrib.auth.backends.ModelBackend"  # noqa: S105 - the path of a class
 
 
 def connect() -> None:
@@ -65,7 +68,11 @@ class RefusalMiddleware:
 
 
 def _logged_in(request: HttpRequest | None, user: Any, **_: Any) -> None:
-    _note(request, user, audit.LOGGED_IN)
+    way = request.session.get(BACKEND_SESSION_KEY, "") if request is not None and _was_sent(request) else ""
+    beside = way == PASSWORD and configuration.is_on()
+    if beside:
+        logger.warning("%s logged in with a password, although single sign-on is set up.", user)
+    _note(request, user, audit.LOGGED_IN_BESIDE if beside else audit.LOGGED_IN)
 
 
 def _logged_out(request: HttpRequest | None, user: Any, **_: Any) -> None:
@@ -82,16 +89,21 @@ def _refused(request: HttpRequest | None = None, credentials: Any = None, **_: A
 
 def _note(request: HttpRequest | None, user: Any, did: str) -> None:
     """Write a line, if a client asked for it. A log-in never fails because the audit can't be written."""
-    # ``login()`` is also called with a request that no client sent.
-    if request is None or "REQUEST_METHOD" not in request.META:
+    if request is None or not _was_sent(request):
         return
+    origin = f"From {_address(request) or 'nowhere'}."
+    # How a sign-in came about, where that is not the password.
+    way = getattr(request, "signed_in_by", "")
     try:
         with transaction.atomic():
-            audit.log(
-                user, [user], did, why=audit.NOT_ASKED, result=f"From {_address(request) or 'nowhere'}."
-            )
+            audit.log(user, [user], did, why=audit.NOT_ASKED, result=f"{way} {origin}".strip())
     except Error as error:
         logger.warning("%s %s was not written to the audit: %s", user, did, first_line(error))
+
+
+def _was_sent(request: HttpRequest) -> bool:
+    """Tell whether a client sent this request: ``login()`` is also called with others."""
+    return "REQUEST_METHOD" in request.META
 
 
 def _address(request: HttpRequest) -> str:

@@ -78,6 +78,12 @@ def _write(row: Refusal, person: User | None) -> None:
         actor = f"the API key {key} at {client}" if asked else "API keys"
         audit.log_without_user(actor, f"{said}, {times} {at}.", why=audit.NOT_ASKED)
         return
+    if row.kind == Refusal.Kind.SINGLE_SIGN_ON:
+        who, _, reason = row.subject.rpartition(": ")
+        said = f"Single sign-on refused{f' ({reason})' if reason else ''}, {times} {at}."
+        rows = [person] if person else []
+        audit.log_without_user(f"{who or 'somebody'} at {client}", said, why=audit.NOT_ASKED, rows=rows)
+        return
     what = "Log-in refused" if row.kind == Refusal.Kind.LOG_IN else "Change refused"
     whose = "" if person else " as others"
     audit.log_without_user(

@@ -17,6 +17,7 @@ VIEWER, OPERATOR, ADMINISTRATOR = "Viewer", "Operator", "Administrator"
 APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin", "auth")
 # These would reveal more than the console is about.
 NOT_FOR_VIEWERS = {
+    "opsconsole.view_signinidentity",
     "opsconsole.view_verification",
     "opsconsole.view_tablesize",
     "auth.view_user",
@@ -60,8 +61,10 @@ ADMINISTRATORS = {
     "jobs.arm_recovery",
     "jobs.view_attachment",
     "jobs.edit_deadletter",
+    "opsconsole.link_signinidentity",
     "opsconsole.pause_schedule",
     "opsconsole.verify",
+    "opsconsole.view_signinidentity",
     "opsconsole.view_tablesize",
     "opsconsole.view_verification",
     "ratelimits.add_apikey",

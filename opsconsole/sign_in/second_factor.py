@@ -38,6 +38,8 @@ INSTEAD = (
 # The secret that is being set up, in the session; it must be confirmed within this many seconds.
 PENDING = "pending_second_factor"
 PENDING_SECONDS = 1_800
+# In the session: the identity provider said that this person gave a second factor there.
+AT_PROVIDER = "second_factor_at_provider"
 KEY_BYTES = 20
 
 
@@ -59,6 +61,8 @@ class Verdict:
 def missing(request: HttpRequest) -> bool:
     """Tell whether this person still has to give a second factor, having a device or being required to. One query per request."""
     if settings.OPSCONSOLE_SECOND_FACTOR == "off" or cast(MaybeProved, request.user).is_verified():
+        return False
+    if request.session.get(AT_PROVIDER):
         return False
     return settings.OPSCONSOLE_SECOND_FACTOR == "required" or has_device(request.user)
 

@@ -16,13 +16,12 @@ from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from opsconsole.kit import audit
-from opsconsole.sign_in import second_factor
+from opsconsole.sign_in import local_addresses, second_factor
 
 staff = user_passes_test(lambda user: user.is_active and user.is_staff, login_url="admin:login")
 
@@ -32,17 +31,19 @@ staff = user_passes_test(lambda user: user.is_active and user.is_staff, login_ur
 def prove(request: HttpRequest) -> HttpResponse:
     """Ask for the second factor after the password."""
     if not second_factor.missing(request):
-        return redirect(_next(request))
+        return redirect(local_addresses.wanted(request))
     if not second_factor.has_device(request.user):
         return redirect("second_factor")
     lockout = None
     if request.method == "POST":
         verdict = second_factor.verify(request, request.POST.get("token", ""))
         if verdict.device:
-            return redirect(_next(request))
+            return redirect(local_addresses.wanted(request))
         messages.error(request, second_factor.refusal(verdict))
         lockout = verdict.lockout
-    response = _page(request, "admin/second_factor/prove.html", "Second factor", next=_next(request))
+    response = _page(
+        request, "admin/second_factor/prove.html", "Second factor", next=local_addresses.wanted(request)
+    )
     if lockout:
         response.status_code = HTTPStatus.TOO_MANY_REQUESTS
         response["Retry-After"] = str(math.ceil(lockout.left.total_seconds()))
@@ -101,13 +102,6 @@ def remove(request: HttpRequest) -> HttpResponse:
 def _log(request: HttpRequest, did: str) -> None:
     user = cast(User, request.user)
     audit.log(user, [user], did, why="their own decision")
-
-
-def _next(request: HttpRequest) -> str:
-    """Return the address that the person asked for, if it is one of ours."""
-    wanted = request.POST.get("next") or request.GET.get("next") or ""
-    here = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
-    return wanted if here else reverse("admin:index")
 
 
 def _page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from opsconsole.verification import configuration, database, job_probe, messages, running_work, services
+from opsconsole.verification import (
+    configuration,
+    database,
+    job_probe,
+    messages,
+    running_work,
+    services,
+    single_sign_on,
+)
 from opsconsole.verification.check import Check
 
 DATABASE_FIRST = "Mend what the check 'database' says, and verify again."
@@ -46,6 +54,12 @@ CHECKS: tuple[Check, ...] = (
         name="people",
         question="Are the roles complete, and can somebody log in as an administrator?",
         judge=database.people_can_work,
+        action=DATABASE_FIRST,
+    ),
+    Check(
+        name="single-sign-on",
+        question="Can the identity provider be used, and do the roles exist that its groups give?",
+        judge=single_sign_on.provider_can_be_used,
         action=DATABASE_FIRST,
     ),
     Check(

@@ -69,7 +69,7 @@ def nginx(folder: Path, console: int) -> Iterator[Proxy]:
     command = installed("nginx")
     own = folder / "nginx"
     own.mkdir()
-    _write_certificate(own)
+    write_certificate(own)
     port = free_port()
     configuration = own / "nginx.conf"
     (own / "opsconsole.conf").write_text(shipped(own, port=port, plain=free_port(), console=console))
@@ -111,7 +111,7 @@ def shipped(folder: Path, *, port: int, plain: int, console: int) -> str:
     return text
 
 
-def _write_certificate(folder: Path) -> None:
+def write_certificate(folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     now = datetime.now(UTC)

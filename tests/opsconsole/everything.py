@@ -25,6 +25,7 @@ from jobs.models import BulkOperation, JobEvent
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
+from opsconsole.kit.identity_models import SignInIdentity
 from opsconsole.retention import sizes
 from opsconsole.verification import record
 from tests import presets
@@ -64,6 +65,10 @@ def build() -> None:
         User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.", why="for a test"
     )
     pauses.begin("recovery", by="operator:olga", reason="deploy")
+    somebody = User.objects.get(username="somebody")
+    SignInIdentity.objects.create(
+        issuer="https://login.example.com", subject="2482", name="ada", user=somebody
+    )
     record.keep(record.begin("olga"), [], ended=True)
     sizes.sample()
 

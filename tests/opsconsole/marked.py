@@ -39,6 +39,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "jobs.Sweep": ("note",),
     "jobs.WorkerHeartbeat": ("hostname",),
     "opsconsole.Pause": ("reason",),
+    "opsconsole.SignInIdentity": ("name", "email"),
     "opsconsole.Verification": ("by",),
     "ratelimits.ApiKey": ("hint", "reason"),
     "ratelimits.LimiterControl": ("reason",),

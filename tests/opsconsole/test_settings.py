@@ -108,6 +108,18 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         ("OPSCONSOLE_QUEUES", '{"slow": {"url": 5}}', "a queue's URL such as https://"),
         ("OPSCONSOLE_QUEUES", '{"Slow": {"url": "https://x/y"}}', "names are lower-case words"),
         ("SQS_QUEUE_URL", "jobs", "a queue's URL such as https://"),
+        ("OPSCONSOLE_OIDC_ISSUER", "http://login.example.com", "a URL such as https://login.example.com/"),
+        ("OPSCONSOLE_OIDC_ISSUER", "http://127.0.0.1:9/", "a URL such as https://login.example.com/"),
+        (
+            "OPSCONSOLE_OIDC_ISSUER",
+            "https://login.example.com/?x=1",
+            "a URL such as https://login.example.com/",
+        ),
+        ("OPSCONSOLE_OIDC_ROLES", "console=Viewer", "a JSON object such as"),
+        ("OPSCONSOLE_OIDC_ROLES", '{"console": []}', "a JSON object such as"),
+        ("OPSCONSOLE_OIDC_ROLES", '{"console": {"Viewer": true}}', "a JSON object such as"),
+        ("OPSCONSOLE_OIDC_ROLES", '{"": "Viewer"}', "a JSON object such as"),
+        ("OPSCONSOLE_OIDC_SECOND_FACTOR", '{"amr": ["mfa", 1]}', "a JSON object such as"),
     ],
 )
 def test_invalid_values_are_refused_with_message(read: Read, name: str, value: str, accepted: str) -> None:

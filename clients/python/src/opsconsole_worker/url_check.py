@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 # URLs of these schemes may name a Unix socket in their path or query instead of a host.
 _SOCKET_SCHEMES = frozenset({"postgres", "postgresql", "unix"})
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def is_url(value: object, schemes: Sequence[str]) -> bool:
@@ -21,3 +22,8 @@ def is_url(value: object, schemes: Sequence[str]) -> bool:
         return False
     on_a_socket = parts.scheme in _SOCKET_SCHEMES and parts.path.strip("/")
     return parts.scheme in schemes and usable_port and bool(parts.hostname or on_a_socket)
+
+
+def is_loopback(value: object) -> bool:
+    """Tell whether this is a URL of plain HTTP on this machine, which development may use."""
+    return is_url(value, ("http",)) and urlsplit(str(value)).hostname in _LOOPBACK

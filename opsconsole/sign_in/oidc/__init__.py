@@ -1,0 +1,1 @@
+"""Single sign-on with OpenID Connect: the provider says who somebody is, and which of its groups give which role here."""
