@@ -12,6 +12,7 @@ from jobs.inspection import (
     grants,
     job_id,
     life,
+    local_times,
     names,
     obstacles,
     partitions,
@@ -103,6 +104,7 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
     for of in (mapping.current().jobs, mapping.current().worker_heartbeats):
         if of.contract == contract.table:
             yield from written_values.inspect(of, table)
+            yield from local_times.inspect(of, table)
     if contract is JOBS and table.kind in "rp":
         yield from job_id.inspect(table)
     if contract is JOBS and column("jobs.status") in table.columns:

@@ -128,7 +128,11 @@ def _a_customer() -> str:
     """Return a customer that the table has, because it may refer to another table."""
     column = JOBS.read("customer_id")
     found = catalog.look(f"SELECT {column}::text FROM {JOBS.sql} WHERE {column} IS NOT NULL LIMIT 1")
-    return str(found[0][0]) if found else "1"
+    if found:
+        return str(found[0][0])
+    table = catalog.table(JOBS.sql)
+    present = table.columns.get(JOBS.column("customer_id")) if table else None
+    return str(uuid4()) if present is not None and present.type == "uuid" else "1"
 
 
 def _free_row() -> Job | None:

@@ -12,6 +12,7 @@ from jobs.inspection.contract import TEXT, Contract, WantedColumn
 from jobs.inspection.finding import Finding, Severity
 from jobs.models.absent_columns import LOST
 from jobs.models.columns import column
+from jobs.recovery.rescue import QUARANTINED_MESSAGE, RECOVERED_MESSAGE
 from opsconsole.kit import attachment, mapping, own_schema
 
 if TYPE_CHECKING:
@@ -246,9 +247,14 @@ def _default(contract: Contract, wanted: WantedColumn, present: Column) -> Itera
 
 def _length(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     if wanted.name in {"error_message", "worker_id"} and "(" in present.declared:
+        longest = int(present.declared.partition("(")[2].rstrip(")"))
+        own = wanted.name == "error_message" and longest < max(
+            map(len, (RECOVERED_MESSAGE, QUARANTINED_MESSAGE))
+        )
         yield Finding(
             id="column-short",
-            severity=Severity.WARNING,
+            # Without room for the console's own message, no run is ever recovered.
+            severity=Severity.BLOCKER if own else Severity.WARNING,
             subject=f"{contract.table}.{present.name}",
             found=f"its type is {present.declared}: a longer text is refused, and with it the change that wrote it",
             wanted="text",

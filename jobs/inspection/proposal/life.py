@@ -105,7 +105,10 @@ def _heartbeats(proposal: Proposal, table: TableFacts, beat: ColumnFacts, job: C
 
 def _worker_of_job(proposal: Proposal, jobs: TableFacts) -> None:
     """Find the column that names the worker of a run, because heartbeats name no run."""
-    worker = synonyms.find(jobs, synonyms.WORKER_OF_JOB, AS_TEXT)
+    heartbeats = proposal.heartbeats.columns.get("worker_id") or ""
+    # A job that names its host by the word that heartbeats have for it.
+    same = [synonyms.spelled(heartbeats)] if synonyms.spelled(heartbeats) not in {"id", "name"} else []
+    worker = synonyms.find(jobs, [*same, *synonyms.WORKER_OF_JOB], AS_TEXT)
     if worker is None:
         proposal.jobs.doubts.append(
             "no column names the worker of a job: whether a run is alive is unknown, and only the rule for unknown runs takes it"

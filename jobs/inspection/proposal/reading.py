@@ -11,10 +11,11 @@ from types import MappingProxyType
 
 from django.db import connection, transaction
 
-from jobs.inspection import catalog, names
+from jobs.inspection import catalog, local_times, names
 from jobs.inspection.proposal import synonyms
 from jobs.inspection.proposal.queue_table import status_columns
 from jobs.inspection.proposal.snapshot import ColumnFacts, TableFacts
+from jobs.inspection.proposal.times import UTC, ZONELESS
 from opsconsole.kit import mapping, own_schema
 from opsconsole.kit.mapping import OWN_COLUMNS
 
@@ -97,7 +98,7 @@ def _tables(sample: Sampler) -> list[TableFacts]:
     columns: dict[tuple[str, str], dict[str, ColumnFacts]] = {}
     keys: dict[tuple[str, str], dict[int, str]] = {}
     alone: dict[tuple[str, str], list[str]] = {}
-    added = _added()
+    added, zone = _added(), local_times.database_zone()
     for row in catalog.rows(_COLUMNS, [own_schema.name(), MOST_COLUMNS]):
         (
             schema,
@@ -126,7 +127,14 @@ def _tables(sample: Sampler) -> list[TableFacts]:
             found = catalog.look(f"SELECT {lookup[1]}::text FROM {lookup[0]} LIMIT 100") or []
             accepted, source = tuple(word for (word,) in found if word is not None), "lookup"
         columns.setdefault(of, {})[column] = ColumnFacts(
-            column, type_, generated, accepted, source, lookup[2] if lookup else "", _initial(default)
+            column,
+            type_,
+            generated,
+            accepted,
+            source,
+            lookup[2] if lookup else "",
+            _initial(default),
+            _zone_written(default, zone) if type_ == ZONELESS else "",
         )
         if place is not None:
             keys.setdefault(of, {})[place] = column
@@ -148,6 +156,13 @@ def _initial(default: str | None) -> str:
     """Return the word that a default is, such as 'queued'::text; '' where it is none."""
     found = _LITERAL.match(default or "")
     return found[1].replace("''", "'") if found else ""
+
+
+def _zone_written(default: str | None, zone: str) -> str:
+    """Return the zone in which a default writes, or UTC where it is another expression; '' without a default."""
+    if not default or not zone:
+        return ""
+    return zone if local_times.is_local(default) else UTC
 
 
 def _added() -> dict[tuple[str, str], tuple[str, ...]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from jobs.inspection.proposal.proposed import Proposal, TableProposal
 from jobs.inspection.proposal.times import LEAST_MILLISECONDS
@@ -134,4 +135,5 @@ def _read(text: str | None, kind: str) -> datetime | None:
         time = datetime.fromisoformat(text or "")
     except (ValueError, OverflowError, OSError):
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    zone = kind.partition(":")[2]
+    return time if time.tzinfo else time.replace(tzinfo=ZoneInfo(zone) if zone else UTC)

@@ -16,7 +16,7 @@ class ColumnFacts:
     """A column. ``type`` has no length, ``enum`` stands for any enum, and a domain counts as its base type.
 
     ``words``: all that it accepts, according to its enum, a check or the table it refers to (``words_from``). ``initial``: the
-    word that a new row has by default.
+    word that a new row has by default. ``zone``: that in which the default of a time without a zone writes; '' if unknown.
     """
 
     name: str
@@ -26,6 +26,7 @@ class ColumnFacts:
     words_from: str = ""
     refers_to: str = ""
     initial: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from jobs.inspection.proposal.proposed import TableProposal
 from jobs.inspection.proposal.snapshot import ColumnFacts
 from opsconsole.kit.mapping import EPOCH_MILLISECONDS, EPOCH_SECONDS, WITHOUT_ZONE
 
-ZONELESS = "timestamp without time zone"
+ZONELESS, UTC = "timestamp without time zone", "UTC"
 # A number of seconds reaches this in the year 5138.
 LEAST_MILLISECONDS = 100_000_000_000
 
@@ -17,9 +17,19 @@ def note(part: TableProposal, name: str, column: ColumnFacts) -> None:
         return
     seen = part.facts.seen(column.name)
     if column.type == ZONELESS:
-        part.times[name] = WITHOUT_ZONE
-        part.reasons[f"times.{name}"] = "a timestamp without a zone"
-        if not any(ZONELESS in doubt for doubt in part.doubts):
+        # Where nothing is known of this column, it is as others of the table.
+        zones = [column.zone, *(each.zone for each in part.facts.columns.values())]
+        zone = next(filter(None, zones), UTC)
+        is_local = zone != UTC
+        part.times[name] = f"{WITHOUT_ZONE}:{zone}" if is_local else WITHOUT_ZONE
+        part.reasons[f"times.{name}"] = "a timestamp without a zone" + (
+            ", as a default writes the time in the zone of the database" if is_local else ""
+        )
+        if is_local and not any(zone in doubt for doubt in part.doubts):
+            part.doubts.append(
+                f'"{column.name}" and its like are read in {zone}, as a default writes: if your programs write UTC, leave the zone out'
+            )
+        if not is_local and not any(ZONELESS in doubt for doubt in part.doubts):
             part.doubts.append(
                 f'"{column.name}" and its like are {ZONELESS}: read as UTC. For local times write "without_zone:Europe/Berlin"'
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,6 +264,29 @@ def test_publication_of_listed_columns_sends_no_others(theirs: Database) -> None
         1,
         ["publication-columns"],
     )
+
+
+def test_default_that_writes_local_time_is_proposed_and_found(theirs: Database, tmp_path: Path) -> None:
+    """Read as UTC, each heartbeat would seem hours old, and living runs would be taken."""
+    theirs.sql(f"ALTER DATABASE {theirs.name} SET timezone = 'America/New_York'")
+    theirs.sql(
+        "CREATE TABLE jobs (id uuid PRIMARY KEY, status text, created_at timestamp NOT NULL DEFAULT now(), started_at timestamp,"
+        " updated_at timestamp DEFAULT timezone('utc', now()), heartbeat_at timestamp DEFAULT LOCALTIMESTAMP, error text);"
+        "INSERT INTO jobs VALUES (gen_random_uuid(), 'queued'), (gen_random_uuid(), 'running'), (gen_random_uuid(), 'done')"
+    )
+    proposal = theirs.manage("inspect_database", "--propose").stdout
+    assert 'created_at = "without_zone:America/New_York"' in proposal
+    assert 'updated_at = "without_zone"  #' in proposal
+    file = tmp_path / "mapping.toml"
+    file.write_text(proposal)
+    assert not [each for each in theirs.inspect(OPSCONSOLE_MAPPING=str(file))[1] if each["id"] == "time-zone"]
+    file.write_text(proposal.replace(":America/New_York", ""))
+    found = [
+        each["subject"]
+        for each in theirs.inspect(OPSCONSOLE_MAPPING=str(file))[1]
+        if each["id"] == "time-zone"
+    ]
+    assert found == ["jobs.created_at"]
 
 
 def test_encoding_that_lacks_characters_is_a_blocker(theirs: Database) -> None:
