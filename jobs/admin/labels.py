@@ -15,6 +15,7 @@ from jobs.models import Job, JobEvent, MessageTrouble, Outbox, Status
 from jobs.runs.diagnosis import Diagnosis
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.display import badge
+from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.short_ids import short_id
 
 STATUS_TONES: dict[str, str] = {
@@ -110,7 +111,7 @@ def job_link(job_id: Any) -> SafeString:
     return format_html(
         '<span class="job-id"><a href="{}"><code>{}</code></a>'
         '<button type="button" class="copy" data-copy="{}" aria-label="Copy id {}" title="Copy id"></button></span>',
-        reverse("admin:jobs_job_change", args=[job_id]),
+        job_page(job_id),
         short_id(job_id),
         job_id,
         short_id(job_id),

@@ -22,6 +22,7 @@ from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit import figures, intervals, pauses, redaction_version
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.row_locks import locked, waited_in_vain
 from opsconsole.kit.short_ids import short_id
 from opsconsole_worker import sqs
@@ -182,7 +183,7 @@ def _links(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator
     if page := sqs.console_link(dlq.url):
         yield "View DLQ", page
     for job in affected.overdue if affected else ():
-        yield f"Job {short_id(job.pk)}", reverse("admin:jobs_job_change", args=[job.pk])
+        yield f"Job {short_id(job.pk)}", job_page(job.pk)
 
 
 def _tell_expiring(dlq: DeadLetterQueue) -> None:

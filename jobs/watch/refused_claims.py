@@ -11,13 +11,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection
-from django.urls import reverse
 
 from alerts.notify import Trouble
 from jobs.models import JobEvent
 from jobs.models.columns import JOBS
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
+from opsconsole.kit.job_pages import job_page
 from opsconsole_worker.runs.lifecycle import LONGEST_REFUSED
 
 # Refusals for a shorter time are those of rules that let a job wait for its turn.
@@ -63,7 +63,7 @@ class RefusedClaims:
         return Trouble(
             title=f"{many(self.count, 'job')} can't start: the database refuses the claim",
             summary=ADVICE,
-            link=reverse("admin:jobs_job_change", args=[self.first[0]]) if self.first else "",
+            link=job_page(self.first[0]) if self.first else "",
             facts=[
                 (
                     "Refused by",

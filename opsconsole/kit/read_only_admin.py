@@ -281,4 +281,4 @@ class PageAdmin(ReadOnlyAdmin, Generic[Row]):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return redirect(reverse(self.address("change"), args=[unquote(object_id)]) + self.history_at)
+        return redirect(reverse(self.address("change"), args=[object_id]) + self.history_at)

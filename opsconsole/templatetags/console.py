@@ -17,7 +17,7 @@ from django.utils.text import capfirst
 
 from jobs.admin import labels
 from opsconsole import overview
-from opsconsole.kit import audit, display, durations, page_permissions, short_ids
+from opsconsole.kit import audit, display, durations, job_pages, page_permissions, short_ids
 from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.page_permissions import Person
@@ -167,6 +167,11 @@ def exactly(at: datetime | None) -> str | SafeString:
 def route(text: str) -> str:
     """Return a route as the API's documentation writes it: "/queue/{customer_id}", without how Django reads the part."""
     return _CONVERTED.sub(r"{\1}", text)
+
+
+@register.filter
+def job_page(value: object) -> str:
+    return job_pages.job_page(value)
 
 
 @register.filter

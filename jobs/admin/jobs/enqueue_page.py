@@ -23,6 +23,7 @@ from jobs.intake.idempotency import KeyReused
 from jobs.models import Job
 from jobs.operations import job_operations
 from opsconsole.kit import audit
+from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.storable import LARGEST_INTEGER
@@ -51,7 +52,7 @@ def view(admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     """Show the form on GET; on POST accept the job and open its page."""
     form = EnqueueForm(request.POST if request.method == "POST" else None)
     if form.is_valid() and (job_id := _accepted(request, form)) is not None:
-        return redirect("admin:jobs_job_change", job_id)
+        return redirect(job_page(job_id))
     context = {"title": "Enqueue a job", "form": form, "queues": sorted(settings.QUEUES)}
     return admin.render(request, "admin/jobs/job/enqueue.html", context)
 

@@ -19,6 +19,7 @@ from jobs.operations import job_operations, payload_edits
 from jobs.operations.payload_edits import Seen
 from jobs.operations.steps import JobAction, OperationRefused
 from opsconsole.kit import audit, form_versions
+from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.line_diffs import between
 from opsconsole.kit.page_permissions import Person
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
@@ -121,7 +122,7 @@ def _save(admin: ReadOnlyAdmin, request: HttpRequest, form: EditForm) -> HttpRes
         return _page(admin, request, seen, form)
     audit.log(request.user, [seen.job], "Edited the payload.", why=reason, result=outcome.sentence)
     messages.success(request, f"The payload was edited. {outcome.sentence}")
-    return redirect("admin:jobs_job_change", seen.job.pk)
+    return redirect(job_page(seen.job.pk))
 
 
 def _page(
