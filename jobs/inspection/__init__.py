@@ -63,6 +63,7 @@ def _findings() -> Iterator[Finding]:
         yield from closed
         if blockers(closed):
             return
+        yield from server.inspect_transactions()
         history = names.loader()
         if history.disk_migrations.keys() - history.applied_migrations.keys():
             missing = [each.table for each in CONTRACTS if catalog.table(each.sql) is None]

@@ -48,6 +48,17 @@ def test_worker_and_sweep_do_their_work(console: Console) -> None:
     assert console.database.value("SELECT count(*) FROM sweeps") == 1
 
 
+def test_times_are_read_though_the_database_prints_them_otherwise(console: Console) -> None:
+    console.database.sql(f"ALTER DATABASE \"{console.database.name}\" SET DateStyle = 'German'")
+    # The pooler has to open new connections.
+    console.database.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert console.run("enqueue_jobs", "--customer", "c-1", "--package-size", "3").returncode == 0
+    listed = console.run("recover_stale_jobs", "--dry-run")
+    assert listed.returncode == 0, listed.stderr
+
+
 def test_pages_answer_in_time_while_others_use_all_connections_of_the_pooler(console: Console) -> None:
     """The pooler would let them wait for 120 s (query_wait_timeout)."""
     secret, job = console.key("jobs:write"), {"customer_id": "c-1", "package_size": 3}
