@@ -7,10 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from ratelimits.keys import api_keys
+from django.contrib.auth.models import User
+
+from ratelimits.keys import api_keys, operator_scopes
 from ratelimits.models import ApiKey
 
 ALL = ("jobs:write", "worker", "limits:check", "limits:free")
+# Those of the operator's API, with which a key acts for the account that made it.
+OPERATORS = tuple(map(str, operator_scopes.GRANTS))
 
 
 def key(
@@ -20,6 +24,7 @@ def key(
     policy: str = "api-key",
     expires_at: datetime | None = None,
     succeeds: ApiKey | None = None,
+    maker: User | None = None,
 ) -> tuple[ApiKey, str]:
     """Create a key as the admin does; return it with its secret text."""
     return api_keys.create(
@@ -31,6 +36,7 @@ def key(
         by="olga",
         reason="for the tests",
         succeeds=succeeds,
+        maker=maker,
     )
 
 

@@ -9,16 +9,19 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models.options import Options
 
 from opsconsole.kit import admin_pages
+from opsconsole.kit.principal import Principal
 
 Person: TypeAlias = User | AnonymousUser
+# Who asks to see something: a person, or an API key that acts for one.
+Asker: TypeAlias = Person | Principal
 
 
-def may_see(user: Person, page: str) -> bool:
+def may_see(user: Asker, page: str) -> bool:
     """Tell whether this person may open the list and the rows of a model, named as in addresses: 'jobs_job'."""
     return may_see_rows(user, _models()[page])
 
 
-def may_see_rows(user: Person, model: Options[Any]) -> bool:
+def may_see_rows(user: Asker, model: Options[Any]) -> bool:
     """Return the same for a model. As in Django, whoever may change a row also sees it."""
     label, name = model.app_label, model.model_name
     return any(user.has_perm(f"{label}.{action}_{name}") for action in ("view", "change"))

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, cast
 
 from django import forms
+from django.contrib.auth.models import AnonymousUser, User
 from django.utils import timezone
 
 from opsconsole.kit.reasons import ReasonField, ReasonForm
-from ratelimits.keys import api_keys
+from ratelimits.keys import api_keys, operator_scopes
 from ratelimits.models import ApiKey, Policy, Scope
 from ratelimits.policies import wording
 
@@ -61,12 +62,21 @@ class KeyForm(ReasonForm):
     )
     field_order = ("key_id", "name", "scopes", "policy", "succeeds", "expires_on", "reason")
 
-    def __init__(self, data: Any = None, *, sees_policies: bool = True, may_free: bool = True) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        sees_policies: bool = True,
+        may_free: bool = True,
+        maker: User | AnonymousUser | None = None,
+    ) -> None:
+        """``maker``: the account for which the key acts where a scope is one of the operator's API."""
         super().__init__(data)
-        if not may_free:
-            # Nobody gives a key what they may not do themselves.
-            scopes = [choice for choice in Scope.choices if choice[0] != Scope.LIMITS_FREE]
-            cast(forms.MultipleChoiceField, self.fields["scopes"]).choices = scopes
+        # Nobody gives a key what they may not do themselves.
+        kept_back = {scope for scope in Scope if not operator_scopes.may_give(maker, scope)}
+        kept_back |= set() if may_free else {Scope.LIMITS_FREE}
+        scopes = [choice for choice in Scope.choices if choice[0] not in kept_back]
+        cast(forms.MultipleChoiceField, self.fields["scopes"]).choices = scopes
         policies = Policy.objects.order_by("name")
         choices = [
             (policy.name, f"{policy.name}: {wording.rate(policy)}" if sees_policies else policy.name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -65,6 +66,8 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         "state",
         "ends_with",
         "scope_names",
+        "acts_for",
+        "allowed",
         "policy",
         "successor_of",
         "expires_at",
@@ -96,6 +99,15 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     @admin.display(description="scopes")
     def scope_names(self, key: ApiKey) -> str:
         return ", ".join(key.scopes) or NOTHING
+
+    @admin.display(description="acts for")
+    def acts_for(self, key: ApiKey) -> str | SafeString:
+        """Return the account whose permissions bound those of the key, for a key of the operator's API."""
+        return key.maker.get_username() if key.permissions and key.maker else NOTHING
+
+    @admin.display(description="permissions")
+    def allowed(self, key: ApiKey) -> str | SafeString:
+        return ", ".join(key.permissions) or NOTHING
 
     @admin.display(description="successor of")
     def successor_of(self, key: ApiKey) -> str | SafeString:
@@ -146,6 +158,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             request.POST if request.method == "POST" else None,
             sees_policies=may_see(request.user, "ratelimits_policy"),
             may_free=request.user.has_perm("ratelimits.free_client"),
+            maker=request.user,
         )
         if not form.is_valid():
             return self._render(request, "create", title="Create API key", form=form)
@@ -161,6 +174,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
                 succeeds=fields["succeeds"],
                 by=by,
                 reason=fields["reason"],
+                maker=cast(User, request.user),
             )
         except api_keys.KeyRefused as error:
             messages.error(request, str(error))

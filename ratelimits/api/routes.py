@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja.security import APIKeyHeader, HttpBearer
 
+from opsconsole.kit.principal import Principal
 from opsconsole.kit.problems import Problem
 from ratelimits.api import check_quota
 from ratelimits.api.schemas import LimitRequest, LimitResponse
 from ratelimits.keys import api_keys
+from ratelimits.keys.principals import principal_of
 from ratelimits.models import ApiKey
 from ratelimits.records import recording
 from ratelimits.requests import responses
@@ -22,13 +24,13 @@ router = Router(tags=["For other services"])
 
 
 class _WithScope:
-    """Authentication by an API key: 401 without a valid key, 403 if the key lacks the scope."""
+    """Authentication by an API key: 401 without a valid key, 403 if the key has none of the scopes."""
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, *scopes: str) -> None:
         super().__init__()
-        self.scope = scope
+        self.scopes = scopes
 
-    def authenticate(self, request: HttpRequest, _presented: Any) -> ApiKey | None:
+    def authenticate(self, request: HttpRequest, _presented: Any) -> Any:
         key = api_keys.authenticate(request)
         if api_keys.lookup_failed(request):
             raise Problem(
@@ -36,11 +38,16 @@ class _WithScope:
                 "The API key could not be checked, because the database does not answer. Nothing was changed. Try again.",
                 headers={"Retry-After": "5"},
             )
-        if key is not None and self.scope not in key.scopes:
-            api_keys.refuse_scope(request, self.scope)
+        if key is not None and not set(self.scopes).intersection(key.scopes):
+            named = " or ".join(self.scopes)
+            api_keys.refuse_scope(request, named)
             raise Problem(
-                403, f"This API key does not have the scope '{self.scope}'.", reason="scope", scope=self.scope
+                403, f"This API key does not have the scope '{named}'.", reason="scope", scope=named
             )
+        return key and self.caller(request, key)
+
+    def caller(self, _request: HttpRequest, key: ApiKey) -> ApiKey | Principal:
+        """Return who calls, as routes read it."""
         return key
 
 
@@ -52,6 +59,20 @@ class KeyHeader(_WithScope, APIKeyHeader):
     """``X-API-Key: ock_...``"""
 
     param_name = "X-API-Key"
+
+
+class OperatorKeyInBearer(KeyInBearer):
+    """``Authorization: Bearer ock_...``"""
+
+    def caller(self, request: HttpRequest, key: ApiKey) -> Principal:
+        return principal_of(key, request)
+
+
+class OperatorKeyHeader(KeyHeader):
+    """``X-API-Key: ock_...``"""
+
+    def caller(self, request: HttpRequest, key: ApiKey) -> Principal:
+        return principal_of(key, request)
 
 
 @router.post(

@@ -20,6 +20,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -28,7 +29,9 @@ from django.utils import timezone
 
 from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
+from ratelimits.keys import operator_scopes
 from ratelimits.models import ApiKey
+from ratelimits.models.api_key import Scope
 
 logger = logging.getLogger("ratelimits.keys.api_keys")
 
@@ -69,15 +72,19 @@ def create(  # noqa: PLR0913 - a name for each column
     by: str,
     reason: str,
     succeeds: ApiKey | None = None,
+    maker: User | None = None,
 ) -> tuple[ApiKey, str]:
     """Create a key. Return its row, and the key itself, which is not stored and cannot be read again.
 
     ``succeeds``: the key that it replaces, also while both are valid; runs that one claimed, the other may end.
+    ``maker``: the account for which a key of the operator's API acts. What it may do now is stored with the key.
 
-    Raise ``KeyRefused`` if the reason is missing, if the ``key_id`` was used before, so that a repeated request creates
-    one key, or if a key with the same name exists and was not revoked.
+    Raise ``KeyRefused`` if the reason is missing, if the maker may not give a scope, if the ``key_id`` was used before, so
+    that a repeated request creates one key, or if a key with the same name exists and was not revoked.
     """
     reason = reasons.required(reason, KeyRefused, KEPT)
+    if refused := [scope for scope in scopes if not operator_scopes.may_give(maker, Scope(scope))]:
+        raise KeyRefused(_reason_for_scope(refused[0], maker))
     pepper = _peppers()[0]
     random_part = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
     text = PREFIX + random_part + _check(random_part, pepper)
@@ -92,6 +99,8 @@ def create(  # noqa: PLR0913 - a name for each column
         created_by=by,
         reason=reason,
         succeeds=succeeds.lineage if succeeds else None,
+        maker=maker,
+        permissions=operator_scopes.held(maker, scopes),
     )
     try:
         with transaction.atomic():
@@ -99,6 +108,12 @@ def create(  # noqa: PLR0913 - a name for each column
     except IntegrityError as error:
         raise KeyRefused(_reason_for_refusal(key_id, name)) from error
     return ApiKey.objects.get(pk=key_id), text
+
+
+def _reason_for_scope(scope: str, maker: User | None) -> str:
+    if maker is None:
+        return f"No key was created: with the scope '{scope}', a key acts for an account. Name the account."
+    return f"No key was created: the account '{maker.get_username()}' may not do what the scope '{scope}' allows."
 
 
 def _reason_for_refusal(key_id: UUID, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Self
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -18,6 +19,21 @@ class Scope(models.TextChoices):
     WORKER = "worker", "worker: claim and run jobs"
     LIMITS_CHECK = "limits:check", "limits:check: check rate limits for other services"
     LIMITS_FREE = "limits:free", "limits:free: free clients that used up their limit"
+    # Those of the operator's API; ``ratelimits.keys.operator_scopes`` says which permissions each stands for.
+    JOBS_READ = "jobs:read", "jobs:read: list and show jobs, without their payloads"
+    JOBS_OPERATE = "jobs:operate", "jobs:operate: requeue, cancel and release jobs"
+    PAYLOADS_READ = (
+        "payloads:read",
+        "payloads:read: with jobs:read or letters:read, show payloads and bodies too",
+    )
+    LETTERS_READ = "letters:read", "letters:read: list and show dead letters, without their bodies"
+    LETTERS_OPERATE = "letters:operate", "letters:operate: replay, discard and restore dead letters"
+    ALERTS_READ = "alerts:read", "alerts:read: list and show alerts"
+    ALERTS_OPERATE = "alerts:operate", "alerts:operate: acknowledge, snooze and resolve alerts"
+    PAUSES_READ = "pauses:read", "pauses:read: see what is paused"
+    PAUSES_OPERATE = "pauses:operate", "pauses:operate: pause and resume recovery, checks and queues"
+    LIMITS_READ = "limits:read", "limits:read: see the policies"
+    LIMITS_OPERATE = "limits:operate", "limits:operate: change policies and the mode of the limiter"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
@@ -41,6 +57,23 @@ class ApiKey(models.Model):
         null=True,
         editable=False,
         help_text="The first of the keys that this one succeeds; runs that they claimed are its own.",
+    )
+    maker = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        editable=False,
+        help_text="The account for which a key of the operator's API acts.",
+    )
+    permissions = ArrayField(
+        models.TextField(),
+        default=list,
+        db_default=[],
+        editable=False,
+        help_text="What the account was allowed, of what the scopes stand for, when the key was made.",
     )
     expires_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, ClassVar
 
+from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import Q
@@ -13,7 +14,7 @@ from opsconsole.kit import audit, commands
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.admin.key_forms import KeyForm
-from ratelimits.keys import api_keys
+from ratelimits.keys import api_keys, operator_scopes
 from ratelimits.models import ApiKey, Scope
 
 KEY_FIELDS = ("created_at", "expires_at", "last_used_at", "revoked_at")
@@ -25,6 +26,7 @@ class Command(commands.ConsoleCommand):
         "api_keys list --json",
         'api_keys create "shop, production" --scope jobs:write --expires 2027-03-31 --reason "the shop submits jobs"',
         'api_keys create "worker, blue" --scope worker --succeeds "worker, green" --reason "rotation"',
+        'api_keys create "deploys" --scope pauses:operate --account olga --reason "pauses recovery during a deploy"',
         'api_keys revoke "worker, green" --reason "rotated"',
     )
     exit_codes: ClassVar = {1: "refused; a sentence says why"}
@@ -50,6 +52,12 @@ class Command(commands.ConsoleCommand):
         )
         create.add_argument(
             "--succeeds", default="", metavar="NAME", help="the valid key that it replaces, by name or id"
+        )
+        create.add_argument(
+            "--account",
+            default="",
+            metavar="NAME",
+            help="the account for which a key of the operator's API acts; it may do nothing that the account may not",
         )
         revoke = actions.add_parser(
             "revoke", help="revoke keys; requests with them are refused within two seconds"
@@ -78,7 +86,8 @@ class Command(commands.ConsoleCommand):
         self.tell([_as_json(key) for key in keys], lines, as_json=options["json"])
 
     def _create(self, options: dict[str, Any]) -> None:
-        fields = _checked(options)
+        account = _account(options["account"])
+        fields = _checked(options, account)
         by, reason = options["operator"], fields["reason"]
         with transaction.atomic():
             key, text = api_keys.create(
@@ -90,6 +99,7 @@ class Command(commands.ConsoleCommand):
                 succeeds=fields["succeeds"],
                 by=by,
                 reason=reason,
+                maker=account,
             )
             audit.log_command(by, [key], "Created.", why=reason)
         # The key alone on standard output, so that it can be led to where secrets are kept.
@@ -106,7 +116,15 @@ class Command(commands.ConsoleCommand):
         self.tell({"revoked": [str(key.pk) for key in revoked]}, lines, as_json=options["json"])
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
+def _account(name: str) -> User | None:
+    """Return the account for which the key acts. Raise ``CommandError`` for one that may not use the console."""
+    account = User.objects.filter(username=name, is_active=True, is_staff=True).first() if name else None
+    if name and account is None:
+        raise CommandError(f"No key was created. No account '{name}' may log in to the console.")
+    return account
+
+
+def _checked(options: dict[str, Any], account: User | None) -> dict[str, Any]:
     """Return the fields as the form of the page takes them. Raise ``CommandError`` with its sentences."""
     form = KeyForm(
         {
@@ -117,8 +135,13 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
             "succeeds": str(_named(options["succeeds"]).pk) if options["succeeds"] else "",
             "expires_on": options["expires"],
             "reason": options["reason"],
-        }
+        },
+        maker=account,
     )
+    if account is None and (scopes := operator_scopes.of_operators(options["scope"])):
+        raise CommandError(
+            f"No key was created. With the scope '{scopes[0]}', a key acts for an account: name it with --account."
+        )
     if not form.is_valid():
         told = [
             f"{form.fields[name].label or name}: {error}" if name in form.fields else str(error)
@@ -156,6 +179,7 @@ def _as_json(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "hint": key.hint,
         "scopes": list(key.scopes),
+        "permissions": list(key.permissions),
         "policy": key.policy,
         **{name: time.isoformat() if time else None for name, time in times.items()},
         "created_by": key.created_by,

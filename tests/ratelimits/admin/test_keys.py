@@ -172,6 +172,29 @@ def test_key_may_free_clients_only_if_its_maker_may(client: Client) -> None:
     assert ApiKey.objects.get().scopes == ["limits:check", "limits:free"]
 
 
+def test_key_for_operators_acts_for_its_maker_and_does_no_more(client: Client) -> None:
+    maker = people.allowed("add_apikey", "cancel_job")
+    client.force_login(maker)
+    page = client.get(MAKE).content.decode()
+    assert "jobs:read" in page and "jobs:operate" in page and "alerts:operate" not in page
+    client.post(MAKE, form_fields(scopes=["alerts:operate"]))
+    assert not ApiKey.objects.exists()
+
+    client.post(MAKE, form_fields(scopes=["jobs:operate"]))
+
+    made = ApiKey.objects.get()
+    assert made.maker == maker
+    assert made.permissions == ["jobs.cancel_job", "jobs.view_bulkoperation", "jobs.view_job"]
+    detail = client.get(reverse("admin:ratelimits_apikey_change", args=[made.pk])).content.decode()
+    assert "paul" in detail and "jobs.cancel_job" in detail
+
+
+def test_key_for_programs_has_no_permissions(operator: Client) -> None:
+    operator.post(MAKE, form_fields(scopes=["jobs:write", "worker"]))
+
+    assert ApiKey.objects.get().permissions == []
+
+
 def test_viewer_can_neither_create_nor_revoke_keys(client: Client) -> None:
     api_key, _ = key()
     client.force_login(people.viewer())

@@ -13,6 +13,7 @@ from django.test import RequestFactory
 from opsconsole.kit import audit
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
+from tests import people
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +51,24 @@ def test_created_key_works_until_it_is_revoked(capsys: pytest.CaptureFixture[str
         ("Revoked.", "the shop submits jobs"),
     ]
     assert all(audit.who(line).startswith("olga, as ") for line in lines)
+
+
+def test_key_for_operators_acts_for_an_account(capsys: pytest.CaptureFixture[str]) -> None:
+    people.operator()
+    viewer = people.viewer()
+    made = create(capsys, "deploys", "--account", "olga", scope="pauses:operate")
+    assert made["permissions"] == ["opsconsole.switch", "opsconsole.view_pause"]
+    for options, said in (
+        ((), "name it with --account"),
+        (("--account", "nobody"), "No account 'nobody' may log in"),
+        (("--account", "vera"), "Select a valid choice"),
+    ):
+        with pytest.raises(CommandError, match=said):
+            create(capsys, "another", *options, scope="pauses:operate")
+    viewer.is_active = False
+    viewer.save()
+    with pytest.raises(CommandError, match="No account 'vera' may log in"):
+        create(capsys, "another", "--account", "vera", scope="pauses:read")
 
 
 def test_successor_shares_the_lineage(capsys: pytest.CaptureFixture[str]) -> None:
