@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from opsconsole.kit import problems
+from opsconsole.api import operators
+from opsconsole.kit import operator_api, problems
 
 DESCRIPTION = (
-    "Accept jobs, show customers where theirs stand, run them from any language, and ask the rate limiter.\n\n"
+    "Accept jobs, show customers where theirs stand, run them from any language, ask the rate limiter, and operate the "
+    "console.\n\n"
     "Calls with an API key carry it as `Authorization: Bearer ock_...` or as `X-API-Key`. Errors are problem "
     "documents (RFC 9457). Below `/api/` this version stays; what would break a caller gets `/api/v2/`."
 )
@@ -41,6 +43,11 @@ PROBLEM = {
         },
         "retryAfter": {"type": "integer", "description": "Seconds to wait before trying again."},
         "scope": {"type": "string", "description": "The scope that the API key lacks."},
+        "permission": {"type": "string", "description": "The permission that the key or its maker lacks."},
+        "current": {
+            "type": "object",
+            "description": "What is true now, where a change was refused because of it. It has a new `version`.",
+        },
         "errors": {
             "type": "array",
             "items": {
@@ -68,6 +75,18 @@ WITH_BODY = {
     "`detail` says which.",
 }
 WITH_KEY = {401: "There is no valid API key.", 403: "The API key lacks the scope."}
+OPERATOR = f"{problems.PREFIX}{operator_api.PREFIX}"
+WITH_PRINCIPAL = {
+    403: "The API key lacks the scope (`reason` `scope`); the key, or by now the account that made it, lacks the permission "
+    "(`permission`); or that account may no longer log in (`maker`).",
+    404: "There is no such thing (any more).",
+    422: "A parameter is not as described; `errors` or `detail` says which.",
+}
+OF_CHANGE = {
+    409: "Nothing was changed: it is not as you saw it (`reason` `changed`), or its state rules the change out (`refused`). "
+    "`current` is what is true now.",
+    422: WITH_BODY[422],
+}
 WITH_JOB = {404: "`unknown_job`: the job is not in the database (yet).", 409: "Refused: `reason` says why."}
 
 LIMIT_HEADERS = {
@@ -81,8 +100,15 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     document["components"].setdefault("schemas", {})["Problem"] = PROBLEM
     for path, methods in document["paths"].items():
         for operation in methods.values():
+            if is_change(path, operation):
+                operation["parameters"] = [*operation["parameters"], operators.PARAMETER]
             operation["responses"] = dict(sorted(_responses(path, operation)))
     return document
+
+
+def is_change(path: str, operation: dict[str, Any]) -> bool:
+    """Tell whether this is a change through the operator's API."""
+    return path.startswith(OPERATOR) and "requestBody" in operation
 
 
 def _responses(path: str, operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -106,7 +132,9 @@ def _errors(path: str, operation: dict[str, Any]) -> dict[int, str]:
         errors |= WITH_BODY
     if "security" in operation:
         errors |= WITH_KEY
-    if "{job_id}" in path:
+    if path.startswith(OPERATOR):
+        errors |= WITH_PRINCIPAL | (OF_CHANGE if "requestBody" in operation else {})
+    elif "{job_id}" in path:
         errors |= WITH_JOB
     return errors
 

@@ -20,10 +20,11 @@ from ninja.parser import Parser
 from ninja.responses import NinjaJSONEncoder
 
 import jobs.api.routes
+import jobs.operator_api.jobs
 import ratelimits.api.freeing
 import ratelimits.api.routes
 from opsconsole import unavailable
-from opsconsole.api import description, unanswered
+from opsconsole.api import description, operators, unanswered
 from opsconsole.database_failures import kept_by
 from opsconsole.kit import problems
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
@@ -31,7 +32,7 @@ from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.storable import DEEPEST, is_too_deep
 from opsconsole_worker import refusals
-from ratelimits.api.routes import KeyHeader, KeyInBearer
+from ratelimits.api.routes import KeyHeader, KeyInBearer, OperatorKeyHeader, OperatorKeyInBearer
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from ratelimits.policies import policy_cache
@@ -113,6 +114,18 @@ _mount(jobs.api.routes.producers, "jobs:write")
 _mount(jobs.api.routes.workers, "worker")
 _mount(ratelimits.api.routes.router, "limits:check", partial(_by_key, own_quota="limits:check"))
 _mount(ratelimits.api.freeing.router, "limits:free")
+
+
+def _mount_for_operators(router: Router, *scopes: str) -> None:
+    """Add a router of the operator's API, whose routes require a key with one of these scopes that acts for its maker."""
+    router.add_decorator(operators.told, mode="view")
+    router.add_decorator(_by_key, mode="view")
+    router.add_decorator(operators.once, mode="operation")
+    api.add_router("", router, auth=[OperatorKeyInBearer(*scopes), OperatorKeyHeader(*scopes)])
+
+
+_mount_for_operators(jobs.operator_api.jobs.operating, "jobs:operate")
+_mount_for_operators(jobs.operator_api.jobs.reading, "jobs:read")
 
 
 @require_safe

@@ -7,8 +7,9 @@ from typing import Any
 from django.http import HttpRequest
 
 from opsconsole.database_failures import kept_by
+from opsconsole.kit import operator_api
 from opsconsole.kit.kept_changes import Kept
-from opsconsole.kit.problems import SAFE_METHODS, Problem
+from opsconsole.kit.problems import PREFIX, SAFE_METHODS, Problem
 
 RETRY_AFTER_SECONDS = 5
 KEYED = "create_job"
@@ -16,6 +17,10 @@ CLAIM = "claim_run"
 UNKNOWN = (
     "The connection to the database broke while the change was being saved. Whether it was saved is unknown."
 )
+
+# What repeating a request with a key never does, and what to do first without one.
+_OF_JOB = ("creates a second job", "Look for the job")
+_OF_OPERATOR = ("changes anything twice", "Look at what is true now")
 
 
 def problem(request: HttpRequest, error: Exception) -> Problem:
@@ -32,17 +37,18 @@ def problem(request: HttpRequest, error: Exception) -> Problem:
             f"{UNKNOWN} Repeat the request with asked_before set to true: it returns the run if this worker has claimed it.",
             outcome="unknown",
         )
-    if not _is_route(request, KEYED):
+    operator = request.path_info.startswith(f"{PREFIX}{operator_api.PREFIX}")
+    if not operator and not _is_route(request, KEYED):
         return _away(f"{UNKNOWN} Repeat the request: a report counts once.", outcome="unknown")
+    twice, look = _OF_OPERATOR if operator else _OF_JOB
     if request.headers.get("Idempotency-Key"):
         return _away(
-            f"{UNKNOWN} Repeat the request with the same Idempotency-Key: that never creates a second job.",
+            f"{UNKNOWN} Repeat the request with the same Idempotency-Key: that never {twice}.",
             outcome="unknown",
         )
     return Problem(
         503,
-        f"{UNKNOWN} Look for the job before you repeat the request. A request with an Idempotency-Key can be repeated "
-        "safely.",
+        f"{UNKNOWN} {look} before you repeat the request. A request with an Idempotency-Key can be repeated safely.",
         outcome="unknown",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -20,6 +21,7 @@ from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator, job_ids
 from opsconsole.kit.capped_paginator import CappedPaginator
 from opsconsole.kit.declared_lookups import DeclaredChangeList
+from opsconsole.kit.keyset import Cursor, older
 from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
 
@@ -92,19 +94,50 @@ class JobChangeList(DeclaredChangeList):
         super().get_results(request)
         page = self.result_list[: self.list_max_show_all]
         ids = page if isinstance(page, list) else list(page.values_list("pk", flat=True))
-        shown: dict[UUID, Any] = Job.objects.with_evidence().with_message().defer("payload").in_bulk(ids)
-        self.result_list = [shown[pk] for pk in ids if pk in shown]
-        for pk, trouble in waiting.troubles(self.result_list).items():
-            shown[pk].message_trouble = trouble
+        self.result_list = shown(ids)
+
+    def ids_after(self, after: Cursor | None, most: int) -> tuple[list[UUID], Cursor | None]:
+        """Return the next ids of the list, newest first, and where to continue; None at its end.
+
+        With a filter without an index, as many rows are read as for a page; there may be fewer ids then, or none.
+        """
+        matching, floor = older(self.queryset, "created_at", after), None
+        if self._unindexed():
+            floor = self._end_of_look(older(self._broad, "created_at", after))
+        if floor:
+            matching = matching.filter(created_at__gte=floor)
+        found = list(matching.values_list("pk", "created_at")[: most + 1])
+        if len(found) > most:
+            last, created_at = found[most - 1]
+            return [pk for pk, _ in found[:most]], Cursor(created_at, last)
+        return [pk for pk, _ in found], Cursor(floor) if floor else None
+
+    def _end_of_look(self, jobs: QuerySet[Any]) -> datetime | None:
+        newest = jobs.values_list("created_at", flat=True)
+        end: datetime | None = newest[self.looked_through : self.looked_through + 1].first()
+        return end
 
     def _look_through(self) -> None:
-        newest = self._broad.values_list("created_at", flat=True)
-        self.looked_back_to = newest[self.looked_through : self.looked_through + 1].first()
+        self.looked_back_to = self._end_of_look(self._broad)
         jobs = self.queryset
         if self.looked_back_to:
             jobs = jobs.filter(created_at__gte=self.looked_back_to)
         most = capped_paginator.MOST_PAGES * self.list_per_page
         self.queryset = _Found(jobs.values_list("pk", flat=True)[: most + 1])
+
+
+def shown(ids: Sequence[UUID]) -> list[Any]:
+    """Return these jobs as lists show them: with their evidence and the state of their message, without payloads."""
+    found: dict[UUID, Any] = Job.objects.with_evidence().with_message().defer("payload").in_bulk(ids)
+    return with_troubles([found[pk] for pk in ids if pk in found])
+
+
+def with_troubles(jobs: list[Any]) -> list[Any]:
+    """Say of jobs loaded ``with_message()`` which message is proven lost."""
+    found = waiting.troubles(jobs)
+    for job in jobs:
+        job.message_trouble = found.get(job.pk, job.message_trouble)
+    return jobs
 
 
 def search(jobs: JobQuerySet, term: str) -> JobQuerySet:

@@ -30,7 +30,7 @@ from jobs.runs.diagnosis import Diagnosis, diagnose
 from opsconsole.kit.counting import exactly, many
 from opsconsole.kit.display import badge, rough
 from opsconsole.kit.durations import spell
-from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.page_permissions import Asker, Person, may_see
 from opsconsole.kit.short_ids import short_id
 
 EVENTS_SHOWN = 300
@@ -84,14 +84,14 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
     shown = events[: _events_that_fit(events)]
     diagnosis = diagnose(job)
-    waits = waiting.look(job.pk) if job.status == Status.PENDING else None
+    waits = waits_of(job)
     return {
         "title": f"Job {short_id(job.pk)}",
         "job": job,
         "customer": labels.customer_link(job),
         "status": labels.job_status(job, job.read_at),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
-        "why": _of_waiting(waits, user) if waits else _of_run(job, diagnosis),
+        "why": why(job, waits, user),
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
@@ -138,6 +138,16 @@ def _end_of(run: Attempt, job: JobWithEvidence) -> SafeString:
     return labels.job_status(job, job.read_at) if run.run == job.run_epoch else badge("Unknown")
 
 
+def waits_of(job: JobWithEvidence) -> Waiting | None:
+    """Return why a waiting job waits, if something is wrong with its message."""
+    return waiting.look(job.pk) if job.status == Status.PENDING else None
+
+
+def why(job: JobWithEvidence, waits: Waiting | None, user: Asker) -> Panel | None:
+    """Return what is wrong with the job, as far as this person may see it."""
+    return _of_waiting(waits, user) if waits else _of_run(job, diagnose(job))
+
+
 def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:
     """Return how many events a page can show, of which each may be as long as its columns are read."""
     lengths = accumulate(len(event.reason) + len(str(event.details)) for event in newest_first)
@@ -164,7 +174,7 @@ def _messages(job: JobWithEvidence) -> QuerySet[Outbox]:
     return Outbox.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]
 
 
-def _of_waiting(waits: Waiting, user: Person) -> Panel:
+def _of_waiting(waits: Waiting, user: Asker) -> Panel:
     """Return why it waits; the evidence quotes the outgoing messages and the queues."""
     heading, tone = "Why does it wait?", "bad" if waits.trouble.pressing else "warning"
     if may_see(user, "jobs_outbox") and may_see(user, "jobs_queuestate"):

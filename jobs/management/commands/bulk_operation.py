@@ -8,22 +8,19 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.contrib.admin import SimpleListFilter
-from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import CommandError
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, QueryDict
-from django_stubs_ext import MutableHttpRequest
 
-from jobs.admin.bulk.start import in_words
+from jobs.admin import list_choice
+from jobs.admin.list_choice import UnknownFilter
 from jobs.bulk import chunks, decisions, freezing
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
 from jobs.runs.timeline import Actor
-from opsconsole.kit import admin_pages, audit, commands, reasons
+from opsconsole.kit import audit, commands, reasons
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import plain_text
 
@@ -198,48 +195,21 @@ def _existing(number: int) -> BulkOperation:
 
 def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[QuerySet[Any], str, str]:
     """Return the rows that the list of this kind shows with these filters, the choice in words and the query string."""
-    query = QueryDict(mutable=True)
-    query.update({name: plain_text(options[name]) for name in FILTERS if options[name] is not None})
-    if options["customer"] is not None:
-        customer = plain_text(options["customer"])
-        if kind.model is not Job or not Job.objects.filter(customer_id=customer).exists():
-            raise CommandError(f"There are no {kind.many} of a customer '{customer}'. Nothing was changed.")
-        query["q"] = customer
-    if bool(query) == options["all"]:
+    filters = {name: options[name] for name in FILTERS if options[name] is not None}
+    customer = "" if options["customer"] is None else plain_text(options["customer"])
+    if options["customer"] is not None and (
+        kind.model is not Job or not Job.objects.filter(customer_id=customer).exists()
+    ):
+        raise CommandError(f"There are no {kind.many} of a customer '{customer}'. Nothing was changed.")
+    if bool(filters or customer) == options["all"]:
         raise CommandError("Give either at least one filter or --all for everything. Nothing was changed.")
-    _refuse_unknown_filters(_filters(_changelist(kind, QueryDict())), query)
-    changelist = _changelist(kind, query)
-    _refuse_unknown_values(_filters(changelist), query)
-    return changelist.get_queryset(_request(query)), in_words(changelist), query.urlencode()
-
-
-def _changelist(kind: Kind, query: QueryDict) -> ChangeList:
-    return admin_pages.site().get_model_admin(kind.model).get_changelist_instance(_request(query))
-
-
-def _filters(changelist: ChangeList) -> list[SimpleListFilter]:
-    return [spec for spec in changelist.filter_specs if isinstance(spec, SimpleListFilter)]
-
-
-def _request(query: QueryDict) -> HttpRequest:
-    request = MutableHttpRequest()
-    request.method, request.user = "GET", AnonymousUser()
-    request.GET = query
-    return request
-
-
-def _refuse_unknown_filters(specs: list[SimpleListFilter], query: QueryDict) -> None:
-    known = [str(spec.parameter_name) for spec in specs]
-    for name in query:
-        if name != "q" and name not in known:
-            raise CommandError(f"This list has no filter --{name}; it has --{', --'.join(known)}.")
-
-
-def _refuse_unknown_values(specs: list[SimpleListFilter], query: QueryDict) -> None:
-    """Refuse unknown values of filters: a list would ignore them and show everything, which a typo must not do."""
-    for spec in specs:
-        known = [str(value) for value, _ in spec.lookup_choices]
-        name = str(spec.parameter_name)
-        value = query.get(name)
-        if value is not None and value not in known:
-            raise CommandError(f"--{name} {value} is none of: {', '.join(known)}.")
+    try:
+        choice = list_choice.choose(kind.model, filters, customer, AnonymousUser())
+    except UnknownFilter as error:
+        # A list would ignore an unknown value and show everything, which a typo must not do.
+        if error.value is None:
+            raise CommandError(
+                f"This list has no filter --{error.name}; it has --{', --'.join(error.known)}."
+            ) from error
+        raise CommandError(f"--{error.name} {error.value} is none of: {', '.join(error.known)}.") from error
+    return choice.rows, choice.scope, choice.query

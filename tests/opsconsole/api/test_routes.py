@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
 from django.test import Client
 from django.utils.html import escape
@@ -17,12 +18,12 @@ from opsconsole.api.routes import api
 from opsconsole_worker.environment import QueueConfig
 from ratelimits.engine import store
 from ratelimits.keys import api_keys
-from ratelimits.models import Policy, RateLimitRequest
+from ratelimits.models import ApiKey, Policy, RateLimitRequest
 from ratelimits.models.api_key import Scope
 from ratelimits.policies import policy_cache
 from ratelimits.records import recording
 from tests import people
-from tests.keys import ALL, key, sent
+from tests.keys import ALL, OPERATORS, key, sent
 
 pytestmark = pytest.mark.django_db
 
@@ -47,8 +48,22 @@ def routes(client: Client) -> list[tuple[str, str, Any]]:
     ]
 
 
+OPERATOR = "/api/operator/"
+CHANGE = {"reason": "for the tests", "version": "0" * 32}
+# The bodies of changes that ask for more.
+BODIES: dict[str, dict[str, Any]] = {}
+PARAMETERS = {
+    "job_id": uuid4(),
+    "letter_id": uuid4(),
+    "customer_id": "TEST-001",
+    "alert_id": 1,
+    "number": 1,
+    "policy": "x",
+}
+
+
 def call(client: Client, method: str, path: str, **options: Any) -> Any:
-    url = path.replace("{job_id}", str(uuid4())).replace("{customer_id}", "TEST-001")
+    url = path.format(**PARAMETERS)
     return client.generic(method.upper(), url, "{}", content_type="application/json", **options)
 
 
@@ -63,7 +78,7 @@ def is_problem(response: Any, status: int) -> bool:
 
 
 def test_document_names_every_route(client: Client) -> None:
-    assert {(method, path) for method, path, _ in routes(client)} == {
+    assert {(method, path) for method, path, _ in routes(client) if not path.startswith(OPERATOR)} == {
         ("get", "/api/queue/{customer_id}"),
         ("post", "/api/jobs"),
         ("post", "/api/jobs/{job_id}/claim"),
@@ -86,7 +101,8 @@ def test_every_route_except_customer_page_requires_key(client: Client) -> None:
             assert response.status_code == 200
             assert "security" not in operation
             continue
-        assert operation["security"] == [{"KeyInBearer": []}, {"KeyHeader": []}]
+        kind = "Operator" if path.startswith(OPERATOR) else ""
+        assert operation["security"] == [{f"{kind}KeyInBearer": []}, {f"{kind}KeyHeader": []}]
         assert is_problem(response, 401), path
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
@@ -101,41 +117,82 @@ def test_key_without_the_scope_is_refused(client: Client) -> None:
     assert not Job.objects.exists()
 
 
-# The routes of each scope, by the beginning of their path: a new one fails until it stands here.
-SCOPES = {
-    "/api/jobs": "jobs:write",
-    "/api/jobs/": "worker",
-    "/api/workers/": "worker",
-    "/api/limits/check": "limits:check",
-    "/api/limits/free": "limits:free",
+# The routes of each scope, by the beginning of their path (of the operator's API with their method): a new one fails until it
+# stands here.
+SCOPES: dict[str, set[str]] = {
+    "post /api/jobs": {"jobs:write"},
+    "post /api/jobs/": {"worker"},
+    "post /api/workers/": {"worker"},
+    "post /api/limits/check": {"limits:check"},
+    "post /api/limits/free": {"limits:free"},
+    "get /api/operator/jobs": {"jobs:read"},
+    "post /api/operator/jobs/": {"jobs:operate"},
 }
-OTHER_METHODS = ("get", "put", "delete")
+OTHER_METHODS = ("put", "delete", "patch")
 
 
-def scope_of(path: str) -> str:
-    return SCOPES[max((begin for begin in SCOPES if path.startswith(begin)), key=len)]
+def scopes_of(method: str, path: str) -> set[str]:
+    asked = f"{method} {path}"
+    return SCOPES[max((begin for begin in SCOPES if asked.startswith(begin)), key=len)]
 
 
 def test_each_scope_opens_its_routes_and_no_other(client: Client) -> None:
-    """Ask every route with a session, with a key of each scope, with one of all others, and with other methods."""
-    only = {scope: sent(key(scope, [scope])[1]) for scope in ALL}
-    others = {scope: sent(key(f"not {scope}", [each for each in ALL if each != scope])[1]) for scope in ALL}
-    assert set(SCOPES.values()) == set(ALL) == set(Scope.values)
-    client.force_login(people.operator())
+    """Ask every route with a session, with keys that have only its scope, with one of all others, and with other methods."""
+    maker, every = people.operator(), [*ALL, *OPERATORS]
+    only = {scope: sent(key(scope, [scope], maker=maker)[1]) for scope in every}
+    assert set(every) == set(Scope.values)
+    client.force_login(maker)
     for method, path, operation in routes(client):
         if "security" not in operation:
             assert path.startswith("/api/queue/"), path
             continue
-        scope = scope_of(path)
+        opening = scopes_of(method, path)
         assert call(client, method, path).status_code == 401, path
-        for asked, headers in only.items():
-            status = call(client, method, path, headers=headers).status_code
-            assert (status == 403) == (asked != scope), (path, asked, status)
-            assert status in {403, 422}, (path, asked, status)
-        assert call(client, method, path, headers=others[scope]).status_code == 403, path
+        for scope in opening:
+            status = call(client, method, path, headers=only[scope]).status_code
+            assert status in ({422} if method == "post" else {200, 404}), (path, scope, status)
+        others = key(f"not for {method} {path}", [each for each in every if each not in opening], maker=maker)
+        assert call(client, method, path, headers=sent(others[1])).status_code == 403, path
         for other in OTHER_METHODS:
-            assert call(client, other, path, headers=only[scope]).status_code == 405, (other, path)
+            assert call(client, other, path, headers=only[min(opening)]).status_code == 405, (other, path)
     assert not Job.objects.exists() and not WorkerHeartbeat.objects.exists()
+
+
+def test_key_of_a_viewer_changes_nothing(client: Client) -> None:
+    """A viewer can't make a key that operates. One whose maker became a viewer reads, and is refused all changes."""
+    maker = people.operator("otto")
+    text = key("deploys", OPERATORS, maker=maker)[1]
+    with pytest.raises(api_keys.KeyRefused, match="may not do what the scope 'jobs:operate' allows"):
+        key("of a viewer", ["jobs:operate"], maker=people.viewer())
+    User.objects.filter(pk=maker.pk).update(is_superuser=False)
+    maker.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    for method, path, _ in routes(client):
+        if not path.startswith(OPERATOR):
+            continue
+        response = client.generic(
+            method.upper(),
+            path.format(**PARAMETERS),
+            json.dumps(BODIES.get(path, CHANGE)),
+            content_type="application/json",
+            headers=sent(text),
+        )
+        if method == "post":
+            assert is_problem(response, 403), (path, response.content)
+            assert response.json()["reason"] == "permission"
+        else:
+            assert response.status_code in {200, 404}, path
+
+
+def test_existing_keys_gain_nothing(client: Client) -> None:
+    """A row from before has no maker and no permissions, whatever its scopes say."""
+    made, text = key("old", ALL)
+    ApiKey.objects.filter(pk=made.pk).update(scopes=[*ALL, *OPERATORS])
+    assert (made.maker, made.permissions) == (None, [])
+    for method, path, _ in routes(client):
+        if path.startswith(OPERATOR):
+            response = call(client, method, path, headers=sent(text))
+            assert is_problem(response, 403), path
+            assert response.json()["reason"] == "maker"
 
 
 def test_revoked_key_is_refused(client: Client) -> None:
@@ -231,7 +288,8 @@ def test_every_answer_is_documented_as_a_problem(client: Client) -> None:
         statuses = set(operation["responses"])
         assert {"429", "500", "503"} <= statuses, path
         assert ("401" in statuses) == ("403" in statuses) == ("security" in operation)
-        assert ("422" in statuses) == ("413" in statuses) == ("requestBody" in operation)
+        assert ("413" in statuses) == ("requestBody" in operation)
+        assert ("422" in statuses) == ("requestBody" in operation or path.startswith(OPERATOR))
         for status, response in operation["responses"].items():
             assert {"RateLimit", "RateLimit-Policy"} <= set(response["headers"])
             if status >= "4":

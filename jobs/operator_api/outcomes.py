@@ -1,0 +1,32 @@
+"""Outcomes of operations as answers of the API: what a page says of a skipped row is a problem document here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from jobs.operations.steps import LOCKED_BY_OTHERS, Outcome
+from jobs.runs.timeline import Actor
+from opsconsole.kit.operator_api import OperatorRequest
+from opsconsole.kit.problems import Problem
+
+LOCKED_RETRY_SECONDS = 1
+
+
+def actor_of(request: OperatorRequest) -> Actor:
+    """Return who timelines and ledgers say it was."""
+    return Actor(f"api:{request.auth.told}")
+
+
+def refuse(outcome: Outcome, current: Mapping[str, Any]) -> NoReturn:
+    """Raise ``Problem`` for what was planned and not done."""
+    if outcome.sentence == LOCKED_BY_OTHERS:
+        raise Problem(
+            503,
+            LOCKED_BY_OTHERS,
+            headers={"Retry-After": str(LOCKED_RETRY_SECONDS)},
+            reason="locked",
+            retryAfter=LOCKED_RETRY_SECONDS,
+        )
+    reason = "refused_by_database" if outcome.failed else "changed"
+    raise Problem(409, outcome.sentence, reason=reason, current=dict(current))
