@@ -43,6 +43,15 @@ def did(decision: Decision, until: datetime | None = None) -> str:
     return f"{PAST_TENSE[decision].capitalize()}{end}."
 
 
+def carry_out(
+    decision: Decision, alert_id: int, who: str, reason: str, until: datetime | None = None
+) -> bool:
+    """Carry out the decision; ``until`` is the end of a snooze. Return False if the alert is not open."""
+    if until is not None:
+        return snooze(alert_id, until, who, reason)
+    return (acknowledge if decision == Decision.ACKNOWLEDGE else resolve)(alert_id, who, reason)
+
+
 def acknowledge(alert_id: int, who: str, reason: str) -> bool:
     """Stop reminders until the alert resolves or an update breaks through. Return False if the alert is not open.
 

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from opsconsole.kit import pauses
 from opsconsole.kit.display import clock_time
 from opsconsole.kit.models import Pause
+from opsconsole.kit.row_locks import locked
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,15 @@ class Switch:
     meaning: str
     paused: str
     advice: str
+
+    @property
+    def did_pause(self) -> str:
+        """Return what the audit says of a pause that began."""
+        return f"{self.paused}."
+
+    @property
+    def did_resume(self) -> str:
+        return f"{self.title}: resumed."
 
 
 def table() -> tuple[Switch, ...]:
@@ -67,6 +77,12 @@ def in_force() -> list[tuple[Switch, Pause]]:
 
 def _active() -> QuerySet[Pause]:
     return Pause.objects.active().annotate(db_now=Now())
+
+
+def locked_state(switch: Switch) -> Pause | None:
+    """Return the pause that is in force, which nobody else changes until the transaction ends."""
+    pauses.take_turns()
+    return locked(_active().filter(name=switch.name)).first()
 
 
 def sentence(switch: Switch, pause: Pause) -> str:

@@ -185,11 +185,9 @@ def _decide(
 
 
 def _carry_out(request: HttpRequest, decision: Decision, pk: int, form: ReasonForm) -> bool:
+    until = form.end() if isinstance(form, SnoozeForm) else None
     who, reason = request.user.get_username(), form.cleaned_data["reason"]
-    if isinstance(form, SnoozeForm):
-        return operator_decisions.snooze(pk, form.end(), who, reason)
-    act = operator_decisions.acknowledge if decision == Decision.ACKNOWLEDGE else operator_decisions.resolve
-    return act(pk, who, reason)
+    return operator_decisions.carry_out(decision, pk, who, reason, until)
 
 
 def _did(decision: Decision, form: ReasonForm) -> str:

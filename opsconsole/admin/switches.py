@@ -19,7 +19,6 @@ from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.models import Pause
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
-from opsconsole.kit.row_locks import locked
 from opsconsole.switches import Switch
 
 PAGE = "admin:opsconsole_pause_changelist"
@@ -89,7 +88,7 @@ class SwitchesAdmin(OnePageAdmin):
                 except pauses.PauseRefused as refused:
                     messages.error(request, str(refused))
                     return redirect(PAGE)
-                return self._told(request, pause, f"{switch.paused}.", reason)
+                return self._told(request, pause, switch.did_pause, reason)
         return self._page(request, switch, form)
 
     def _resume(self, request: HttpRequest, switch: Switch) -> HttpResponse:
@@ -101,7 +100,7 @@ class SwitchesAdmin(OnePageAdmin):
                 if pause is None:
                     messages.warning(request, "It was no longer paused. Nothing was changed.")
                     return redirect(PAGE)
-                return self._told(request, pause, f"{switch.title}: resumed.", reason)
+                return self._told(request, pause, switch.did_resume, reason)
         return self._page(request, switch, form)
 
     def _told(self, request: HttpRequest, pause: Pause, did: str, reason: str) -> HttpResponse:
@@ -117,8 +116,7 @@ def _form(switch: Switch, held: dict[Switch, Pause]) -> ReasonForm:
 
 def _locked_version(switch: Switch) -> Version:
     """Return the version as it is now, which nobody else changes until the transaction ends."""
-    pauses.take_turns()
-    pause = locked(Pause.objects.active().filter(name=switch.name)).first()
+    pause = switches.locked_state(switch)
     return _version(switch, pause, Pause.objects.filter(name=switch.name).order_by("-pk")[:1])
 
 

@@ -19,12 +19,14 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.parser import Parser
 from ninja.responses import NinjaJSONEncoder
 
+import alerts.api.routes
 import jobs.api.routes
 import jobs.operator_api.jobs
 import ratelimits.api.freeing
+import ratelimits.api.policies
 import ratelimits.api.routes
 from opsconsole import unavailable
-from opsconsole.api import description, operators, unanswered
+from opsconsole.api import description, operators, pauses, unanswered
 from opsconsole.database_failures import kept_by
 from opsconsole.kit import problems
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
@@ -126,6 +128,12 @@ def _mount_for_operators(router: Router, *scopes: str) -> None:
 
 _mount_for_operators(jobs.operator_api.jobs.operating, "jobs:operate")
 _mount_for_operators(jobs.operator_api.jobs.reading, "jobs:read")
+_mount_for_operators(alerts.api.routes.operating, "alerts:operate")
+_mount_for_operators(alerts.api.routes.reading, "alerts:read")
+_mount_for_operators(pauses.operating, "pauses:operate")
+_mount_for_operators(pauses.reading, "pauses:read")
+_mount_for_operators(ratelimits.api.policies.operating, "limits:operate")
+_mount_for_operators(ratelimits.api.policies.reading, "limits:read")
 
 
 @require_safe

@@ -21,11 +21,6 @@ from ratelimits.requests.lockout_trial import Requester
 
 PAGE = "admin:ratelimits_limitercontrol_changelist"
 PERMISSION = "ratelimits.switch_limiter"
-RESULTS = {
-    Mode.ENFORCE: "Rate limits are enforced.",
-    Mode.SHADOW: "Rate limits are in shadow mode: requests above a limit are recorded but allowed.",
-    Mode.OFF: "Rate limits are off: requests are neither counted nor refused.",
-}
 
 
 class LimiterModeForm(ReasonForm):
@@ -63,7 +58,7 @@ class LimiterAdmin(OnePageAdmin):
         if not global_switch.switch(mode, by=request.user.get_username(), reason=reason):
             messages.warning(request, f"Nothing was changed: the mode was {mode} already.")
             return redirect(PAGE)
-        result, after = RESULTS[Mode(mode)], LimiterControl.load()
+        result, after = global_switch.RESULTS[Mode(mode)], LimiterControl.load()
         changed = form_versions.difference(before, _version(after))
         audit.log(request.user, [after], result, why=reason, result=changed)
         messages.success(request, f"{result} The change takes effect in all processes within two seconds.")

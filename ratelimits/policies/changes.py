@@ -33,6 +33,8 @@ LISTS = {"path_prefixes", "methods", "allow_networks", "deny_networks"}
 NUMBERS = {"limit", "window_seconds", "position"}
 # Refuses a change of a policy, from its snapshots before and after, by raising.
 Check = Callable[[PolicySnapshot, PolicySnapshot], None]
+# Writes the line of the audit about a policy, from what was done.
+Log = Callable[[Policy, str], None]
 
 
 class ChangeRefused(OpsConsoleError):
@@ -40,20 +42,34 @@ class ChangeRefused(OpsConsoleError):
 
 
 def change(name: str, values: Mapping[str, Any], *, by: str, reason: str, check: Check) -> str:
-    """Change these fields of a policy and return what differs, which is '' if nothing does. The audit says so.
+    """Change these fields of a policy with a command and return what differs, which is '' if nothing does. The audit says so.
 
     ``values`` are texts, lists separated by commas. Raise ``ChangeRefused`` for an unknown policy, field or value, and without
     a reason; ``check`` raises what it likes.
     """
     reason = reasons.required(reason, ChangeRefused)
     read = {field: _read(field, text) for field, text in values.items()}
+
+    def log(policy: Policy, did: str) -> None:
+        told = Told(f"{did}. By {by} with a command.", reason)
+        actor = audit.command_actor(by)
+        audit.log_of(audit.account_of(by).pk, Policy, str(policy.pk), policy.name, told, actor=actor)
+
+    return write(name, read, by=by, check=check, log=log)
+
+
+def write(name: str, values: Mapping[str, Any], *, by: str, check: Check, log: Log) -> str:
+    """Write these values of a policy's fields and return what differs, which is '' if nothing does.
+
+    Raise ``ChangeRefused`` for an unknown policy and for a value that its page would refuse; ``check`` raises what it likes.
+    """
     with transaction.atomic():
         policy = locked(Policy.objects.filter(name=name)).first()
         if policy is None:
             names = ", ".join(Policy.objects.order_by("name").values_list("name", flat=True))
             raise ChangeRefused(f"There is no policy '{name}'. Policies: {names}. Nothing was changed.")
         earlier, before = snapshot_of(policy), form_versions.of_row(policy, FIELDS)
-        for field, value in read.items():
+        for field, value in values.items():
             setattr(policy, field, value)
         _validate(policy)
         check(earlier, snapshot_of(policy))
@@ -67,9 +83,7 @@ def change(name: str, values: Mapping[str, Any], *, by: str, reason: str, check:
         fields = Policy._meta.concrete_fields  # noqa: SLF001 - documented
         labels = {field.name: str(field.verbose_name).capitalize() for field in fields}
         did = form_versions.difference(before, after, labels)
-        told = Told(f"{did}. By {by} with a command.", reason)
-        actor = audit.command_actor(by)
-        audit.log_of(audit.account_of(by).pk, Policy, str(policy.pk), policy.name, told, actor=actor)
+        log(policy, did)
     policy_cache.clear()
     return did
 

@@ -8,6 +8,12 @@ from opsconsole.kit import activity, reasons
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.models import LimiterControl, Mode
 
+RESULTS = {
+    Mode.ENFORCE: "Rate limits are enforced.",
+    Mode.SHADOW: "Rate limits are in shadow mode: requests above a limit are recorded but allowed.",
+    Mode.OFF: "Rate limits are off: requests are neither counted nor refused.",
+}
+
 
 class SwitchRefused(OpsConsoleError):
     """The mode was not changed; the message says why."""

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from django.http import HttpRequest
 
 from opsconsole.kit.ip_addresses import Address
+from opsconsole.kit.page_permissions import Asker
 from ratelimits.engine import store
 from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import PREFIX
@@ -37,15 +38,17 @@ class Requester:
     sees: Mapping[str, bool] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: HttpRequest) -> Requester:
+    def of(cls, request: HttpRequest, asker: Asker | None = None) -> Requester:
+        """Return who sent the request; ``asker``: who it is, if not the signed-in person."""
+        asker = asker or request.user
         values = {key: caller.identify(request, key).value for key in KEYS}
         return cls(
             client_ip.client_address(request.META),
             values,
             values["address"],
             {
-                "client": request.user.has_perm("ratelimits.view_ratelimithour"),
-                "key": request.user.has_perm("ratelimits.view_apikey"),
+                "client": asker.has_perm("ratelimits.view_ratelimithour"),
+                "key": asker.has_perm("ratelimits.view_apikey"),
             },
         )
 

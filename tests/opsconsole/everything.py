@@ -102,6 +102,8 @@ def values(name: str, pattern: str) -> list[Any]:
         "customer_id": lambda: ["CUST-04218"],
         "worker_id": lambda: ["worker-1"],
         "policy": lambda: ["standard"],
+        "alert_id": lambda: [1],
+        "number": lambda: [1],
         "object_id": lambda: [1],
         "event_id": lambda: [JobEvent.objects.latest("pk").pk],
         "column": lambda: {

@@ -81,7 +81,7 @@ class Command(commands.ConsoleCommand):
         numbers, by, reason = list(dict.fromkeys(options["number"])), options["operator"], options["reason"]
         with transaction.atomic():
             until = _end(options["minutes"]) if decision == Decision.SNOOZE else None
-            changed = [pk for pk in numbers if _carry_out(decision, pk, by, reason, until)]
+            changed = [pk for pk in numbers if operator_decisions.carry_out(decision, pk, by, reason, until)]
             rows = Alert.objects.filter(pk__in=changed)
             audit.log_command(by, rows, operator_decisions.did(decision, until), why=reason)
         left = [pk for pk in numbers if pk not in changed]
@@ -89,13 +89,6 @@ class Command(commands.ConsoleCommand):
         self.tell({PAST_TENSE[decision]: changed, "not_open": left}, lines, as_json=options["json"])
         if left:
             raise CommandError(f"Not open, and not changed: {', '.join(map(str, left))}.")
-
-
-def _carry_out(decision: Decision, pk: int, by: str, reason: str, until: datetime | None) -> bool:
-    if until is not None:
-        return operator_decisions.snooze(pk, until, by, reason)
-    act = operator_decisions.acknowledge if decision == Decision.ACKNOWLEDGE else operator_decisions.resolve
-    return act(pk, by, reason)
 
 
 def _end(minutes: int) -> datetime:

@@ -55,12 +55,12 @@ class Command(commands.ConsoleCommand):
         if not options["resume"]:
             lasting = None if minutes is None else timedelta(minutes=minutes)
             pause = pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)
-            audit.log_command(by, [pause], f"{switch.paused}.", why=reason)
+            audit.log_command(by, [pause], switch.did_pause, why=reason)
             return
         ended = pauses.end(switch.name, by=by, reason=reason)
         if ended is None:
             raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")
-        audit.log_command(by, [ended], f"{switch.title}: resumed.", why=reason)
+        audit.log_command(by, [ended], switch.did_resume, why=reason)
 
 
 def _as_json(switch: switches.Switch, pause: Pause) -> dict[str, Any]:

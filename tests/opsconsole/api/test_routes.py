@@ -51,7 +51,13 @@ def routes(client: Client) -> list[tuple[str, str, Any]]:
 OPERATOR = "/api/operator/"
 CHANGE = {"reason": "for the tests", "version": "0" * 32}
 # The bodies of changes that ask for more.
-BODIES: dict[str, dict[str, Any]] = {}
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/operator/alerts/{alert_id}/snooze": CHANGE | {"minutes": 5},
+    "/api/operator/pauses/begin": CHANGE | {"name": "recovery"},
+    "/api/operator/pauses/end": CHANGE | {"name": "recovery"},
+    "/api/operator/limits/policies/{policy}": CHANGE | {"fields": {"limit": 5}},
+    "/api/operator/limits/mode": CHANGE | {"mode": "off"},
+}
 PARAMETERS = {
     "job_id": uuid4(),
     "letter_id": uuid4(),
@@ -127,6 +133,12 @@ SCOPES: dict[str, set[str]] = {
     "post /api/limits/free": {"limits:free"},
     "get /api/operator/jobs": {"jobs:read"},
     "post /api/operator/jobs/": {"jobs:operate"},
+    "get /api/operator/alerts": {"alerts:read"},
+    "post /api/operator/alerts/": {"alerts:operate"},
+    "get /api/operator/pauses": {"pauses:read"},
+    "post /api/operator/pauses/": {"pauses:operate"},
+    "get /api/operator/limits": {"limits:read"},
+    "post /api/operator/limits/": {"limits:operate"},
 }
 OTHER_METHODS = ("put", "delete", "patch")
 
