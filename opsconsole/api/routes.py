@@ -22,6 +22,7 @@ from ninja.responses import NinjaJSONEncoder
 import alerts.api.routes
 import jobs.api.routes
 import jobs.operator_api.jobs
+import jobs.operator_api.letters
 import ratelimits.api.freeing
 import ratelimits.api.policies
 import ratelimits.api.routes
@@ -128,6 +129,8 @@ def _mount_for_operators(router: Router, *scopes: str) -> None:
 
 _mount_for_operators(jobs.operator_api.jobs.operating, "jobs:operate")
 _mount_for_operators(jobs.operator_api.jobs.reading, "jobs:read")
+_mount_for_operators(jobs.operator_api.letters.operating, "letters:operate")
+_mount_for_operators(jobs.operator_api.letters.reading, "letters:read")
 _mount_for_operators(alerts.api.routes.operating, "alerts:operate")
 _mount_for_operators(alerts.api.routes.reading, "alerts:read")
 _mount_for_operators(pauses.operating, "pauses:operate")

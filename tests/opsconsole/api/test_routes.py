@@ -133,6 +133,8 @@ SCOPES: dict[str, set[str]] = {
     "post /api/limits/free": {"limits:free"},
     "get /api/operator/jobs": {"jobs:read"},
     "post /api/operator/jobs/": {"jobs:operate"},
+    "get /api/operator/letters": {"letters:read"},
+    "post /api/operator/letters/": {"letters:operate"},
     "get /api/operator/alerts": {"alerts:read"},
     "post /api/operator/alerts/": {"alerts:operate"},
     "get /api/operator/pauses": {"pauses:read"},
