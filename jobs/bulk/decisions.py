@@ -6,6 +6,7 @@ Each returns the operation as it is then. Its row is locked until the transactio
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -17,13 +18,28 @@ from jobs.bulk import chunks
 from jobs.bulk.kinds import BulkRefused
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkEvent, BulkMember, BulkOperation
+from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
+from opsconsole.kit.row_locks import locked
 
 KEPT = "with the operation and on each timeline"
 
 State = BulkOperation.State
+DECIDED = (BulkEvent.Kind.BEGUN, BulkEvent.Kind.CANCELLED, BulkEvent.Kind.RESUMED)
+# For the chunk that is being worked on.
+LONGEST_WAIT = timedelta(seconds=10)
+
+
+def made(operation: BulkOperation) -> int:
+    """Return how many decisions were made so far: what was seen before a cancel and a resume is as old as before a cancel."""
+    return operation.events.filter(kind__in=DECIDED).count()
+
+
+def locked_operation(pk: int) -> DatedOperation | None:
+    """Return the operation locked. A chunk of it holds the lock for about a second."""
+    return locked(BulkOperation.objects.filter(pk=pk).annotate(db_now=Now()), wait=LONGEST_WAIT).first()
 
 
 def must_be_typed(operation: BulkOperation) -> bool:

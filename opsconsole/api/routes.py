@@ -21,6 +21,7 @@ from ninja.responses import NinjaJSONEncoder
 
 import alerts.api.routes
 import jobs.api.routes
+import jobs.operator_api.bulk
 import jobs.operator_api.jobs
 import jobs.operator_api.letters
 import ratelimits.api.freeing
@@ -131,6 +132,10 @@ _mount_for_operators(jobs.operator_api.jobs.operating, "jobs:operate")
 _mount_for_operators(jobs.operator_api.jobs.reading, "jobs:read")
 _mount_for_operators(jobs.operator_api.letters.operating, "letters:operate")
 _mount_for_operators(jobs.operator_api.letters.reading, "letters:read")
+_mount_for_operators(jobs.operator_api.bulk.operating, "jobs:operate", "letters:operate")
+_mount_for_operators(
+    jobs.operator_api.bulk.reading, "jobs:read", "letters:read", "jobs:operate", "letters:operate"
+)
 _mount_for_operators(alerts.api.routes.operating, "alerts:operate")
 _mount_for_operators(alerts.api.routes.reading, "alerts:read")
 _mount_for_operators(pauses.operating, "pauses:operate")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +26,7 @@ from jobs.admin.known_choices import StateFilter
 from jobs.bulk import decisions
 from jobs.bulk.kinds import BulkRefused, Kind
 from jobs.bulk.registry import KINDS, kind_of
-from jobs.models import BulkEvent, BulkMember, BulkOperation
+from jobs.models import BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
 from opsconsole.kit import audit, exports, form_versions
@@ -37,7 +36,6 @@ from opsconsole.kit.form_versions import Version
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
-from opsconsole.kit.row_locks import locked
 
 State = BulkOperation.State
 # Answers of the fragment: reload the whole page; the session has ended.
@@ -50,9 +48,6 @@ DECISIONS: dict[str, tuple[Callable[..., BulkOperation], str]] = {
 }
 
 
-DECIDED = (BulkEvent.Kind.BEGUN, BulkEvent.Kind.CANCELLED, BulkEvent.Kind.RESUMED)
-# For the chunk that is being worked on.
-LONGEST_WAIT = timedelta(seconds=10)
 EXPORTED = ("subject", "outcome", "sentence", "settled_at", "seen_status", "seen_epoch", "seen_reason")
 
 
@@ -161,7 +156,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         if not may(request, kind_of(operation.action)):
             raise PermissionDenied
         with transaction.atomic():
-            operation = _locked(pk) or operation
+            operation = decisions.locked_operation(pk) or operation
             form = DecisionForm(request.POST, version=_version(operation))
             if form.is_valid():
                 return self._decide(request, operation, decision, form)
@@ -227,15 +222,8 @@ def _exported_apart_from_jobs(letter: BulkMember) -> tuple[str, ...]:
 
 
 def _version(operation: BulkOperation) -> Version:
-    """Return what was decided so far: a form from before a cancel and a resume is as old as one from before a cancel."""
-    decided = operation.events.filter(kind__in=DECIDED).count()
-    return form_versions.of([operation], {"state": operation.state, "decisions": decided})
+    return form_versions.of([operation], {"state": operation.state, "decisions": decisions.made(operation)})
 
 
 def _load(pk: int) -> DatedOperation | None:
     return BulkOperation.objects.annotate(db_now=Now()).filter(pk=pk).first()
-
-
-def _locked(pk: int) -> DatedOperation | None:
-    """Return the operation locked. A chunk of it holds the lock for about a second."""
-    return locked(BulkOperation.objects.filter(pk=pk).annotate(db_now=Now()), wait=LONGEST_WAIT).first()

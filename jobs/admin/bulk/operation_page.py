@@ -22,7 +22,7 @@ from jobs.models import BulkMember, BulkOperation, Job
 from opsconsole.kit import job_ids
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
-from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.page_permissions import Asker, may_see
 
 SAMPLE = 12
 MEMBERS_A_PAGE = 25
@@ -189,7 +189,7 @@ def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict
     )
 
 
-def as_far_as_seen(context: Mapping[str, Any], kind: Kind, user: Person) -> dict[str, Any]:
+def as_far_as_seen(context: Mapping[str, Any], kind: Kind, user: Asker) -> dict[str, Any]:
     """Return the context without what was chosen and what became of it, unless this person may open the members' pages.
 
     Of letters, those who may not see jobs are told nothing that their jobs say.

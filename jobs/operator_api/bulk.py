@@ -1,0 +1,247 @@
+"""Bulk operations: preview, confirm, progress, cancel, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import QueryDict
+from ninja import Query, Router
+
+from jobs.admin.bulk import operation_page, start
+from jobs.admin.bulk.operation_list import DECISIONS
+from jobs.admin.bulk.operation_page import CountedGroup, MemberLine
+from jobs.bulk import decisions, freezing
+from jobs.bulk.kinds import BulkRefused, Kind
+from jobs.bulk.registry import kind_of
+from jobs.models import BulkOperation, Job
+from jobs.models.bulk import DatedOperation
+from jobs.operations import previews
+from jobs.operator_api import bulk_schemas
+from jobs.operator_api.choosing import chosen
+from jobs.operator_api.outcomes import actor_of
+from opsconsole.kit import job_ids, operator_api, reasons
+from opsconsole.kit.operator_api import Change, OperatorRequest
+from opsconsole.kit.page_permissions import may_see
+from opsconsole.kit.problems import Problem
+
+ONE = "operator/bulk/{int:number}"
+SEARCH = "q"
+# What a list's action on selected rows is called.
+SELECTED = "selected rows"
+LARGEST = 2**63 - 1
+State = BulkOperation.State
+
+reading = Router(tags=[operator_api.TAG])
+operating = Router(tags=[operator_api.TAG])
+
+
+@operating.post(
+    "operator/bulk",
+    response=bulk_schemas.BulkPreview,
+    operation_id="preview_bulk",
+    summary="Preview a bulk operation",
+)
+def preview_bulk(request: OperatorRequest, asked: bulk_schemas.BulkRequest) -> Any:
+    """Freeze what is chosen, and say what would be done with how many, and what would be refused. Nothing is changed yet.
+
+    Confirm it within an hour, with the same key.
+    """
+    kind = kind_of(asked.action)
+    _require(request, kind)
+    rows, scope, query = _chosen(request, kind, asked)
+    operation = freezing.freeze(kind, rows, actor_of(request), scope=scope, query=query)
+    return _preview(request, _load(request, operation.pk), kind)
+
+
+@operating.post(
+    f"{ONE}/confirm",
+    response=bulk_schemas.BulkItem,
+    operation_id="confirm_bulk",
+    summary="Confirm a bulk operation",
+)
+def confirm_bulk(request: OperatorRequest, number: int, change: bulk_schemas.Confirm) -> Any:
+    """The cluster begins: at the pace of the console and, where things are sent again, with a trial of the first ones."""
+    operation = _load(request, number)
+    if change.will != operation.will:
+        raise operator_api.refused(
+            f"The preview is about {operation.will:,}, not {change.will:,}", _as_json(request, operation)
+        )
+    return _decide(request, number, "begin", change, typed=str(change.will))
+
+
+@operating.post(
+    f"{ONE}/cancel",
+    response=bulk_schemas.BulkItem,
+    operation_id="cancel_bulk",
+    summary="Cancel a bulk operation",
+)
+def cancel_bulk(request: OperatorRequest, number: int, change: Change) -> Any:
+    """It stops after the current chunk. What was done stays done."""
+    return _decide(request, number, "cancel", change)
+
+
+@operating.post(
+    f"{ONE}/resume",
+    response=bulk_schemas.BulkItem,
+    operation_id="resume_bulk",
+    summary="Resume a bulk operation",
+)
+def resume_bulk(request: OperatorRequest, number: int, change: Change) -> Any:
+    """Continue with the members that are still waiting; the next ones are again a trial for the rest."""
+    return _decide(request, number, "resume", change)
+
+
+@reading.get(
+    ONE, response=bulk_schemas.ShownBulk, operation_id="show_bulk", summary="The progress of a bulk operation"
+)
+def show_bulk(request: OperatorRequest, number: int, query: Query[bulk_schemas.BulkQuery]) -> Any:
+    """Return how far it is, what became of its members, and 25 of them."""
+    request.auth.require(start.VIEW)
+    operator_api.refuse_unknown(request, bulk_schemas.BulkQuery)
+    if query.after is not None and not (query.after.isascii() and query.after.isdecimal()):
+        raise Problem(422, "after: it is not the `next` of an answer of this list.")
+    operation = _load(request, number)
+    kind = kind_of(operation.action)
+    asked = QueryDict(mutable=True)
+    asked.update({name: value for name, value in query.model_dump().items() if value is not None})
+    context = operation_page.page_context(operation, kind, asked)
+    seen = operation_page.as_far_as_seen(context, kind, request.auth)
+    return {
+        "operation": _item(request, operation),
+        "results": [{"text": result.label, "count": count} for result, count in seen["results"]],
+        "not_done": [{"text": sentence, "count": count} for sentence, count in seen["why"]],
+        "members": _members(seen["members"]),
+        "next": (seen["after"] or None) if seen["members"] else None,
+        "events": [
+            {"at": event.at, "kind": event.kind, "actor": event.actor, "reason": event.reason}
+            for event in seen["events"]
+        ],
+    }
+
+
+def _require(request: OperatorRequest, kind: Kind) -> None:
+    """Raise ``Problem`` unless the key may begin, cancel and resume operations of this kind, as ``start.may`` tells of people."""
+    request.auth.require(kind.permission, start.VIEW)
+    if not may_see(request.auth, kind.page):
+        request.auth.require(f"jobs.view_{kind.model._meta.model_name}")  # noqa: SLF001 - Django documents it
+
+
+def _chosen(
+    request: OperatorRequest, kind: Kind, asked: bulk_schemas.BulkRequest
+) -> tuple[QuerySet[Any], str, str]:
+    """Return the rows, the choice in words and the query string of its list."""
+    if [asked.ids is not None, asked.filters is not None, asked.all].count(True) != 1:
+        raise Problem(422, "Send exactly one of `ids`, `filters` and `all`. Nothing was changed.")
+    if asked.ids is not None:
+        return kind.model._default_manager.filter(pk__in=_ids(kind, asked.ids)), SELECTED, ""  # noqa: SLF001
+    filters = dict(asked.filters or {})
+    search = filters.pop(SEARCH, "")
+    choice = chosen(request, kind.model, filters, search)
+    return choice.rows, choice.scope, choice.query
+
+
+def _ids(kind: Kind, texts: Sequence[str]) -> list[Any]:
+    parsed = [job_ids.parse(text) if kind.model is Job else _uuid(text) for text in texts]
+    if None in parsed:
+        raise Problem(422, f"ids: '{texts[parsed.index(None)]}' is not the id of a {kind.one}.")
+    return parsed
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _decide(
+    request: OperatorRequest, number: int, decision: str, change: Change, **typed: str
+) -> bulk_schemas.BulkItem:
+    operation = _load(request, number)
+    _require(request, kind_of(operation.action))
+    reason = reasons.required(change.reason, lambda sentence: Problem(422, sentence), decisions.KEPT)
+    operation = decisions.locked_operation(operation.pk) or operation
+    seen = _as_json(request, operation)
+    operator_api.refuse_if_changed(change.version, seen)
+    decide, word = DECISIONS[decision]
+    try:
+        with transaction.atomic():
+            after = decide(operation, actor_of(request), reason, **typed)
+            operator_api.log(request, [operation], f"{word}: {decisions.figures(after)}.", why=reason)
+    except BulkRefused as error:
+        raise operator_api.refused(str(error).removesuffix(" Nothing was changed."), seen) from error
+    return _item(request, after)
+
+
+def _load(request: OperatorRequest, number: int) -> DatedOperation:
+    """Return the operation. Nobody but its maker sees a preview."""
+    operation = (
+        BulkOperation.objects.annotate(db_now=Now()).filter(pk=number).first() if number <= LARGEST else None
+    )
+    if operation is None or (operation.state == State.PREVIEW and operation.actor != actor_of(request).name):
+        raise Problem(404, "There is no bulk operation with this number.", reason="unknown_operation")
+    return operation
+
+
+def _preview(request: OperatorRequest, operation: DatedOperation, kind: Kind) -> bulk_schemas.BulkPreview:
+    seen = operation_page.as_far_as_seen(operation_page.preview_context(operation, kind), kind, request.auth)
+    return bulk_schemas.BulkPreview(
+        operation=_item(request, operation),
+        confirm_until=operation.created_at + previews.PREVIEW_LASTS,
+        will=[_group(each, seen) for each in seen["will"]],
+        skipped=[_group(each, seen) for each in seen["skipped"]],
+        sample=_members(seen["sample"]),
+        caveats=list(seen["caveats"]),
+    )
+
+
+def _group(counted: CountedGroup, seen: Mapping[str, Any]) -> bulk_schemas.BulkGroup:
+    group = counted.group
+    # Of a letter, this is the status of its job.
+    reason = group.seen_reason if seen["sees_jobs"] else ""
+    return bulk_schemas.BulkGroup(
+        count=group.count, status=group.seen_status, reason=reason, sentence=counted.example
+    )
+
+
+def _members(lines: Sequence[MemberLine]) -> list[bulk_schemas.BulkMemberItem]:
+    return [
+        bulk_schemas.BulkMemberItem(
+            id=line.member.subject, about=line.about, outcome=line.member.outcome, sentence=line.sentence
+        )
+        for line in lines
+    ]
+
+
+def _as_json(request: OperatorRequest, operation: BulkOperation) -> dict[str, Any]:
+    return _item(request, operation).model_dump(mode="json")
+
+
+def _item(request: OperatorRequest, operation: BulkOperation) -> bulk_schemas.BulkItem:
+    # What was chosen quotes the list that it was chosen from.
+    sees = may_see(request.auth, kind_of(operation.action).page)
+    return bulk_schemas.BulkItem(
+        number=operation.pk,
+        action=operation.action,
+        state=operation.state,
+        scope=operation.scope if sees else "",
+        total=operation.total,
+        will=operation.will,
+        capped=operation.capped,
+        done=operation.done,
+        skipped=operation.skipped,
+        failed=operation.failed,
+        remaining=operation.remaining,
+        sentence=operation.sentence,
+        actor=operation.actor,
+        reason=operation.reason,
+        created_at=operation.created_at,
+        begun_at=operation.begun_at,
+        ended_at=operation.ended_at,
+        version=operator_api.version_of(operation, operation.state, decisions.made(operation)),
+    )
