@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from opsconsole.api import operators
+from opsconsole.api import operators, samples
+from opsconsole.api.samples import Sample
 from opsconsole.kit import operator_api, problems
 
 DESCRIPTION = (
@@ -75,6 +76,8 @@ WITH_BODY = {
     "`detail` says which.",
 }
 WITH_KEY = {401: "There is no valid API key.", 403: "The API key lacks the scope."}
+# An extension of OpenAPI that several programs that show it know.
+SAMPLES = "x-codeSamples"
 OPERATOR = f"{problems.PREFIX}{operator_api.PREFIX}"
 WITH_PRINCIPAL = {
     403: "The API key lacks the scope (`reason` `scope`); the key, or by now the account that made it, lacks the permission "
@@ -102,8 +105,16 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         for operation in methods.values():
             if is_change(path, operation):
                 operation["parameters"] = [*operation["parameters"], operators.PARAMETER]
+            if path.startswith(OPERATOR):
+                operation[SAMPLES] = [each.as_json for each in _samples(path, operation, document)]
             operation["responses"] = dict(sorted(_responses(path, operation)))
     return document
+
+
+def _samples(path: str, operation: dict[str, Any], document: dict[str, Any]) -> list[Sample]:
+    schemas = document["components"]["schemas"]
+    body = _schema(operation.get("requestBody"), schemas)
+    return samples.of_route(path, _example(body, schemas) if body else None)
 
 
 def is_change(path: str, operation: dict[str, Any]) -> bool:
@@ -175,6 +186,7 @@ class Route:
     fields: list[Field]
     example: str
     answers: list[Answer]
+    samples: list[Sample]
 
 
 def groups(document: dict[str, Any]) -> dict[str, list[Route]]:
@@ -212,6 +224,7 @@ def _route(path: str, method: str, operation: dict[str, Any], schemas: dict[str,
             Answer(status, response["description"], _answer_example(response, schemas, status))
             for status, response in operation["responses"].items()
         ],
+        samples=[Sample(each["lang"], each["source"]) for each in operation.get(SAMPLES, ())],
     )
 
 
