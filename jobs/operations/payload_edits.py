@@ -27,6 +27,8 @@ from opsconsole.kit.counting import exactly
 from opsconsole.kit.row_locks import WaitBudget
 
 EDIT = "edit"
+# What the audit says.
+DID = "Edited the payload."
 UNCHANGED = "The payload is unchanged: requeue or release the job without editing it."
 AS_BEFORE = "Waits as before, with the new payload. A worker that takes it in the meantime keeps the old one, and nothing is changed."
 ENDED_BY = {Status.FAILED: JobAction.REQUEUE, Status.QUARANTINED: JobAction.RELEASE}

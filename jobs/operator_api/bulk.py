@@ -129,6 +129,8 @@ def _require(request: OperatorRequest, kind: Kind) -> None:
     request.auth.require(kind.permission, start.VIEW)
     if not may_see(request.auth, kind.page):
         request.auth.require(f"jobs.view_{kind.model._meta.model_name}")  # noqa: SLF001 - Django documents it
+    # A key may have the permission for another scope, such as jobs:edit.
+    request.auth.require_scope("jobs:operate" if kind.model is Job else "letters:operate")
 
 
 def _chosen(

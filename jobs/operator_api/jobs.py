@@ -79,7 +79,7 @@ def list_jobs(request: OperatorRequest, query: Query[job_schemas.JobsQuery]) -> 
 def show_job(request: OperatorRequest, job_id: JobId) -> Any:
     """Return the job, what is wrong with it, what each action would do now, and its newest events."""
     request.auth.require(VIEW)
-    job = _load(job_id)
+    job = load(job_id)
     why = job_page.why(job, job_page.waits_of(job), request.auth)
     events = JobEvent.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]
     hidden = not request.auth.sees_payloads
@@ -98,14 +98,14 @@ def show_job(request: OperatorRequest, job_id: JobId) -> Any:
 
 def _act(request: OperatorRequest, action: JobAction, job_id: JobId, change: Change) -> dict[str, Any]:
     request.auth.require(VIEW, _permission(action))
-    job = _load(job_id)
+    job = load(job_id)
     seen = as_json(job)
     operator_api.refuse_if_changed(change.version, seen)
     step = step_for(action, job)
     if not step.will:
         raise operator_api.refused(step.sentence, seen)
     [outcome] = job_operations.carry_out([step], actor_of(request), change.reason)
-    now = _load(job_id)
+    now = load(job_id)
     if not outcome.done:
         refuse(outcome, as_json(now))
     did = f"{kind_of(action).done_word.capitalize()}."
@@ -117,7 +117,8 @@ def _permission(action: JobAction) -> str:
     return kind_of(action).permission
 
 
-def _load(job_id: JobId) -> Any:
+def load(job_id: JobId) -> Any:
+    """Return the job as lists show it. Raise ``Problem`` if there is none."""
     jobs = Job.objects.with_evidence().with_message().defer("payload").filter(pk=job_id)
     if found := changelist.with_troubles(list(jobs)):
         return found[0]

@@ -24,6 +24,7 @@ import jobs.api.routes
 import jobs.operator_api.bulk
 import jobs.operator_api.jobs
 import jobs.operator_api.letters
+import jobs.operator_api.payloads
 import ratelimits.api.freeing
 import ratelimits.api.policies
 import ratelimits.api.routes
@@ -128,6 +129,8 @@ def _mount_for_operators(router: Router, *scopes: str) -> None:
     api.add_router("", router, auth=[OperatorKeyInBearer(*scopes), OperatorKeyHeader(*scopes)])
 
 
+_mount_for_operators(jobs.operator_api.payloads.operating, "jobs:edit")
+_mount_for_operators(jobs.operator_api.payloads.reading, "jobs:read", "jobs:edit")
 _mount_for_operators(jobs.operator_api.jobs.operating, "jobs:operate")
 _mount_for_operators(jobs.operator_api.jobs.reading, "jobs:read")
 _mount_for_operators(jobs.operator_api.letters.operating, "letters:operate")

@@ -49,6 +49,14 @@ class Principal:
         """Tell whether answers contain the payloads of jobs and the bodies of letters that the key may see."""
         return PAYLOADS_READ in self.scopes
 
+    def require_scope(self, scope: str) -> None:
+        """Raise ``Problem`` unless the key has this scope besides the one that opened the route."""
+        if scope not in self.scopes:
+            self.note_refusal(scope)
+            raise Problem(
+                403, f"This API key does not have the scope '{scope}'.", reason="scope", scope=scope
+            )
+
     def require(self, *permissions: str) -> None:
         """Raise ``Problem`` unless the key has all of these permissions."""
         for permission in permissions:

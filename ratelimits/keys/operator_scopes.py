@@ -40,6 +40,7 @@ GRANTS: dict[Scope, Grant] = {
     Scope.JOBS_OPERATE: Grant(
         _JOBS, acts=("jobs.requeue_job", "jobs.cancel_job", "jobs.release_job"), quotes=_BULK
     ),
+    Scope.JOBS_EDIT: Grant(_JOBS, acts=("jobs.edit_job",), quotes=("jobs.requeue_job", "jobs.release_job")),
     Scope.PAYLOADS_READ: Grant(one_of=(*_JOBS, *_LETTERS)),
     Scope.LETTERS_READ: Grant(_LETTERS, quotes=_BULK),
     Scope.LETTERS_OPERATE: Grant(

@@ -22,6 +22,7 @@ class Scope(models.TextChoices):
     # Those of the operator's API; ``ratelimits.keys.operator_scopes`` says which permissions each stands for.
     JOBS_READ = "jobs:read", "jobs:read: list and show jobs, without their payloads"
     JOBS_OPERATE = "jobs:operate", "jobs:operate: requeue, cancel and release jobs"
+    JOBS_EDIT = "jobs:edit", "jobs:edit: with payloads:read, edit the payload of a job that does not run"
     PAYLOADS_READ = (
         "payloads:read",
         "payloads:read: with jobs:read or letters:read, show payloads and bodies too",

@@ -21,7 +21,7 @@ from jobs.operations.steps import JobAction, OperationRefused
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.line_diffs import between
-from opsconsole.kit.page_permissions import Person
+from opsconsole.kit.page_permissions import Asker
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -69,7 +69,7 @@ class EditForm(ReasonForm):
         return text
 
 
-def may(user: Person, status: str) -> bool:
+def may(user: Asker, status: str) -> bool:
     """Tell whether this person may edit the payload of a job in this status, and start it again with it."""
     again = payload_edits.action_for(status)
     return user.has_perm("jobs.edit_job") and (again is None or user.has_perm(f"jobs.{again}_job"))
@@ -120,7 +120,7 @@ def _save(admin: ReadOnlyAdmin, request: HttpRequest, form: EditForm) -> HttpRes
     if not outcome.done:
         form.add_error(None, outcome.sentence)
         return _page(admin, request, seen, form)
-    audit.log(request.user, [seen.job], "Edited the payload.", why=reason, result=outcome.sentence)
+    audit.log(request.user, [seen.job], payload_edits.DID, why=reason, result=outcome.sentence)
     messages.success(request, f"The payload was edited. {outcome.sentence}")
     return redirect(job_page(seen.job.pk))
 

@@ -120,6 +120,11 @@ def of_job(program: Program, **fields: Any) -> dict[str, str]:
     return {samples.JOB: str(one.pk), VERSION: program.get(f"jobs/{one.pk}").json()["job"]["version"]}
 
 
+def of_payload(program: Program) -> dict[str, str]:
+    one = job(status="failed")
+    return {samples.JOB: str(one.pk), VERSION: program.get(f"jobs/{one.pk}/payload").json()["version"]}
+
+
 def of_letter(program: Program, **fields: Any) -> dict[str, str]:
     one = dead_letter(**fields)
     return {
@@ -176,6 +181,8 @@ SCENES: dict[str, Scene] = {
     "show_job": of_job,
     "requeue_job": lambda program: of_job(program, status="failed"),
     "cancel_job": of_job,
+    "show_payload": of_job,
+    "edit_job": of_payload,
     "release_job": lambda program: of_job(program, status="quarantined"),
     "list_letters": of_letter,
     "show_letter": of_letter,
