@@ -79,7 +79,7 @@ def test_snooze_ends_by_the_databases_clock(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("acknowledge",), "reason"),
+        (("resolve",), "reason"),
         (("snooze", "--minutes", "0", "--reason", "x"), "--minutes"),
         (("snooze", "--minutes", "999999", "--reason", "x"), "--minutes"),
     ],
