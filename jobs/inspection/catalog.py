@@ -83,7 +83,7 @@ def _columns(oid: int) -> dict[str, Column]:
     matches = rows(
         "SELECT a.attname,"
         "       CASE WHEN base.typtype = 'e' AND t.typtype = 'd' THEN 'domain over an enum'"
-        "            WHEN base.typtype = 'e' THEN 'enum' ELSE format_type(base.oid, NULL) END,"
+        "            WHEN base.typtype = 'e' THEN 'enum' ELSE btrim(format_type(base.oid, NULL), '\"') END,"
         "       format_type(a.atttypid, a.atttypmod), NOT (a.attnotnull OR t.typnotnull),"
         "       coalesce(pg_get_expr(d.adbin, d.adrelid), t.typdefault,"
         "                CASE WHEN a.attidentity <> '' THEN 'identity' END)"

@@ -31,7 +31,7 @@ _NO_LIST = re.compile(r"<>|!=|~")
 _COLUMNS = """
 SELECT n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid), greatest(c.reltuples, 0)::bigint, a.attname,
        CASE WHEN base.typtype = 'e' AND t.typtype = 'd' THEN 'domain over an enum'
-            WHEN base.typtype = 'e' THEN 'enum' ELSE format_type(base.oid, NULL) END,
+            WHEN base.typtype = 'e' THEN 'enum' ELSE btrim(format_type(base.oid, NULL), '"') END,
        a.attgenerated <> '',
        (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = base.oid),
        (SELECT string_agg(pg_get_expr(k.conbin, k.conrelid), ' ') FROM pg_constraint k

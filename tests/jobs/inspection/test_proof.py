@@ -75,6 +75,12 @@ def test_statements_are_tried_and_leave_nothing_behind(some_jobs: None) -> None:
     assert rows() == before
 
 
+def test_database_that_quotes_every_name_fits_as_well(some_jobs: None) -> None:
+    change("SET LOCAL quote_all_identifiers = on")
+    assert [each for each in inspect_database() if each.severity == "blocker"] == []
+    assert [finding.id for finding in proof.prove()] == ["proved"]
+
+
 def test_text_says_that_it_fits_only_after_the_trial(db: None) -> None:
     before, after = StringIO(), StringIO()
     call_command("inspect_database", stdout=before)

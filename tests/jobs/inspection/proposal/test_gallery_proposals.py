@@ -154,6 +154,10 @@ def test_what_can_not_be_proposed_is_said_with_the_reason(empty: Database, furth
     assert reason in render(found)
 
 
+def test_types_are_known_where_a_database_quotes_every_name(empty: Database) -> None:
+    assert not with_queue(further="SET LOCAL quote_all_identifiers = on").refused
+
+
 def test_tables_that_fail_to_be_read_are_passed_over(empty: Database) -> None:
     found = with_queue(
         further="CREATE MATERIALIZED VIEW job_stats AS SELECT status, started_at FROM tasks WITH NO DATA;"
