@@ -157,6 +157,8 @@ def _unusable(table: TableFacts, name: str) -> str:
         else "a whole number"
         if name == "package_size"
         else "text"
+        if name == "error_message"
+        else "text, a whole number or a uuid"
     )
     return f'"{column.name}" is {column.type}, and {wanted} is needed'
 
