@@ -108,6 +108,7 @@ LOCK = $(if $(INDEX),UV_DEFAULT_INDEX="$(INDEX)") .venv-supply/bin/uv pip compil
 lock: .venv-supply/installed ## write the version and the hashes of each package, also of indirect ones, to requirements*.lock
 	@$(LOCK) --output-file requirements-dev.lock requirements-dev.txt
 	@$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock requirements.txt
+	@$(LOCK) --constraint requirements-dev.lock --output-file requirements-traces.lock requirements.txt requirements-traces.txt
 	@$(LOCK) --constraint requirements-dev.lock --output-file requirements-build.lock requirements-build.txt
 	@$(LOCK) --constraint requirements-dev.lock --output-file requirements-bench.lock requirements-bench.txt
 	@$(LOCK) --output-file requirements-supply.lock requirements-supply.txt
@@ -166,9 +167,9 @@ clean: ## delete virtual environments, packages, caches and the data under var/
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-.venv-next/installed: requirements.txt requirements-embedded.txt requirements-dev.txt
+.venv-next/installed: requirements.txt requirements-embedded.txt requirements-traces.txt requirements-dev.txt
 	$(NEXT_PYTHON) -m venv .venv-next
-	.venv-next/bin/pip install --quiet --disable-pip-version-check -r <(sed '/^django==/d; /^-r /d' requirements.txt requirements-embedded.txt requirements-dev.txt) django==$(NEXT_DJANGO)
+	.venv-next/bin/pip install --quiet --disable-pip-version-check -r <(sed '/^django==/d; /^-r /d' requirements.txt requirements-embedded.txt requirements-traces.txt requirements-dev.txt) django==$(NEXT_DJANGO)
 	touch $@
 
 .venv-bench/installed: requirements-bench.lock

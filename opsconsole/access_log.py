@@ -10,13 +10,14 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import cast
 
 from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from opsconsole.kit import activity, metrics
+from opsconsole.kit import activity, metrics, tracing
 from ratelimits.identity import client_ip
 
 logger = logging.getLogger("opsconsole.access")
@@ -40,13 +41,35 @@ class AccessLogMiddleware:
         began = time.perf_counter()
         request_id = _request_id(request)
         with activity.about(request=request_id):
-            response = self.get_response(request)
+            response = self._traced(request, request_id)
         response.headers[HEADER] = request_id
         if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
             _log_at_the_end(response, request, began)
         else:
             _log(request, response, began, _size(response))
         return response
+
+    def _traced(self, request: HttpRequest, request_id: str) -> HttpResponseBase:
+        if request.path_info in QUIET:
+            return self.get_response(request)
+        trusted = client_ip.came_from_trusted(request.META)
+        method = _method(request.method)
+        about = {"http.request.method": method, "opsconsole.request": request_id}
+        caller = request.headers.get("traceparent", "") if trusted else ""
+        with tracing.span(method, about, kind="SERVER", parent=caller) as span:
+            response = self.get_response(request)
+            route, status = _route(request), response.status_code
+            failed = str(status) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+            span.tell(
+                {"http.route": route, "http.response.status_code": status},
+                name=f"{method} {route}",
+                failed=failed,
+            )
+        return response
+
+
+def _method(told: str | None) -> str:
+    return told if told in METHODS else "OTHER"
 
 
 def _request_id(request: HttpRequest) -> str:
@@ -115,7 +138,7 @@ def _route(request: HttpRequest) -> str:
 
 def count(method: str, route: str, status: int, seconds: float) -> None:
     """Count one request for /metrics."""
-    method = method if method in METHODS else "OTHER"
+    method = _method(method)
     metrics.REQUESTS.count(method=method, route=route, status=str(status))
     area = route.strip("/").partition("/")[0]
     metrics.REQUEST_SECONDS.observe(seconds, area=area if area in AREAS else "other")

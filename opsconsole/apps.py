@@ -13,12 +13,13 @@ class OpsConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         # They need the settings; importing the checks registers them.
-        from opsconsole import checks, error_reports  # noqa: F401, PLC0415
+        from opsconsole import checks, error_reports, traces  # noqa: F401, PLC0415
         from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
         from opsconsole.sign_in import audited  # noqa: PLC0415 - it needs the models
         from opsconsole.sign_in.oidc import checks as _  # noqa: F401, PLC0415 - registers it
 
         error_reports.begin()
+        traces.begin()
         task_values.use()
         audited.connect()
 

@@ -318,4 +318,7 @@ OPSCONSOLE_METRICS_DIR = Path(
     env.text("OPSCONSOLE_METRICS_DIR", str(OPSCONSOLE_VAR_DIR / "metrics"))
 ).resolve()
 SENTRY_DSN = env.url("SENTRY_DSN", ("http", "https"), "https://key@sentry.example.com/1", is_secret=True)
+OTEL_EXPORTER_OTLP_ENDPOINT = env.url(
+    "OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"), "http://127.0.0.1:4318"
+)
 LOGGING = logs.configuration(OPSCONSOLE_LOG_FORMAT, logs.secrets_of(os.environ))

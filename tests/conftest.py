@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 OURS = (
     "OPSCONSOLE_",
     "SENTRY_",
+    "OTEL_",
     "SQS_",
     "AWS_",
     "SLACK_",

@@ -29,7 +29,7 @@ from alerts.channels.targets import EMAIL_SCHEMES, SLACK, Target, all_targets
 from alerts.channels.wording import AlertMessage, compose
 from alerts.models import Attempt, Channel, Delivery, Notification
 from alerts.sending import addressing
-from opsconsole.kit import activity, metrics
+from opsconsole.kit import activity, metrics, tracing
 from opsconsole_worker.doubling import doubled
 
 LEASE = timedelta(seconds=60)
@@ -81,8 +81,11 @@ def deliver() -> DeliveryCounts:
         leased = lease_message(target)
         if leased is None:
             continue
-        answer = answer_in_time(partial(post, leased))
-        record_answer(leased, answer)
+        with tracing.span("alert delivery", {"opsconsole.channel": target.name}) as span:
+            answer = answer_in_time(partial(post, leased))
+            record_answer(leased, answer)
+            failed = "" if answer.outcome == Outcome.DELIVERED else answer.outcome.value
+            span.tell({"opsconsole.outcome": answer.outcome.value}, failed=failed)
         _count(counts, answer)
     return counts
 

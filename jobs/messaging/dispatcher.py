@@ -20,7 +20,7 @@ from django.conf import settings
 from jobs.messaging import leases
 from jobs.messaging.leases import LEASE, Fate, Letter, Page
 from jobs.models import Outbox
-from opsconsole.kit import activity, metrics
+from opsconsole.kit import activity, metrics, tracing
 from opsconsole_worker import sqs
 from opsconsole_worker.doubling import doubled
 from opsconsole_worker.messages import REASON_LENGTH
@@ -171,7 +171,12 @@ def _send_batch(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:
             _later(letter, "SQS was too slow: it was not tried within the lease.") for letter in batch.letters
         ]
     try:
-        results = sqs.send_batch(batch.queue_url, batch.entries)
+        about: tracing.Attributes = {
+            "opsconsole.target": batch.target,
+            "opsconsole.messages": len(batch.entries),
+        }
+        with tracing.span("outbox batch", about):
+            results = sqs.send_batch(batch.queue_url, batch.entries)
     except sqs.QueueMisconfigured as error:
         done.waiting_on[batch.target] = str(error)
         return [_later(letter, str(error), LONGEST_BACKOFF) for letter in batch.letters]

@@ -23,7 +23,7 @@ from jobs.recovery.batches import recover_all
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.recovery.totals import Totals
 from jobs.runs import observations
-from opsconsole.kit import activity, metrics
+from opsconsole.kit import activity, metrics, tracing
 
 _MODES = {
     None: Sweep.Mode.ARMED,
@@ -40,6 +40,13 @@ def sweep(trigger: str, *, every: timedelta | None = None) -> Sweep:
     At most OPSCONSOLE_SWEEP_LIMIT runs are recovered; the next sweep continues. ``every``: the expected time until then;
     by default, the configured interval.
     """
+    with tracing.span("sweep", {"opsconsole.trigger": trigger}) as span:
+        row = _sweep(trigger, every)
+        span.tell({"opsconsole.sweep": row.pk, "opsconsole.mode": row.mode})
+    return row
+
+
+def _sweep(trigger: str, every: timedelta | None) -> Sweep:
     began = monotonic()
     observations.look_at_workers()
     around = surroundings.glance()

@@ -1,11 +1,11 @@
-"""Metrics of the calls to SQS: how many, with which answer, and how long they took."""
+"""Metrics and traces of the calls to SQS: how many, with which answer, and how long they took."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from opsconsole.kit import metrics
+from opsconsole.kit import metrics, tracing
 from opsconsole_worker.sqs.failures import short_code
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 OK = "ok"
 _BEGAN = "opsconsole_began"
+_SPAN = "opsconsole_span"
 
 
 def follow(client: SQSClient) -> None:
@@ -22,8 +23,9 @@ def follow(client: SQSClient) -> None:
     client.meta.events.register("after-call-error.sqs", _fail)
 
 
-def _begin(context: dict[str, Any], **_others: Any) -> None:
+def _begin(model: Any, context: dict[str, Any], **_others: Any) -> None:
     context[_BEGAN] = time.perf_counter()
+    context[_SPAN] = tracing.call(f"SQS {model.name}", {"rpc.system": "aws-api", "rpc.method": model.name})
 
 
 def _end(model: Any, parsed: Any, context: dict[str, Any], **_others: Any) -> None:
@@ -39,3 +41,6 @@ def _count(operation: str, answer: str, context: dict[str, Any]) -> None:
     metrics.SQS_CALLS.count(operation=operation, answer=answer[:60])
     now = time.perf_counter()
     metrics.SQS_SECONDS.observe(now - context.get(_BEGAN, now), operation=operation)
+    if (span := context.pop(_SPAN, None)) is not None:
+        span.tell({"opsconsole.answer": answer[:60]}, failed="" if answer == OK else answer[:60])
+        span.end()

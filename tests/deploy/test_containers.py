@@ -157,11 +157,15 @@ def test_image_is_built_from_the_wheel_alone() -> None:
         "CHANGELOG.md",
         "requirements.txt",
         "requirements-embedded.txt",
+        "requirements-traces.txt",
     }
     assert names == ours | built_from | {"requirements-build.lock", "docs/runbooks", "templates"}
     assert all((REPOSITORY / name).exists() for name in names)
     allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
-    assert {line[1:] for line in allowed if line.startswith("!")} == names | {"requirements.lock"}
+    assert {line[1:] for line in allowed if line.startswith("!")} == names | {
+        "requirements.lock",
+        "requirements-traces.lock",
+    }
     assert "*" in allowed
     # Everything that pip installs has a hash, or is the wheel.
     installs = [line for line in text.splitlines() if "pip install" in line]

@@ -14,6 +14,7 @@ from tests.repository import REPOSITORY
 
 LISTS = (
     "requirements",
+    "requirements-traces",
     "requirements-build",
     "requirements-dev",
     "requirements-bench",
@@ -66,10 +67,14 @@ def test_lock_names_no_index(name: str) -> None:
 def test_same_versions_are_tested_and_deployed() -> None:
     tested = locked("requirements-dev")
     deployed = locked("requirements")
-    assert {name: tested.get(name) for name in deployed} == deployed
+    with_traces = locked("requirements-traces")
+    assert {name: tested.get(name) for name in with_traces} == with_traces
+    assert {name: with_traces.get(name) for name in deployed} == deployed
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-build", "requirements-dev"])
+@pytest.mark.parametrize(
+    "name", ["requirements", "requirements-traces", "requirements-build", "requirements-dev"]
+)
 def test_lock_has_every_indirect_dependency(name: str) -> None:
     """Follow the dependencies that the installed packages name: the lock has each, in a version that fits."""
     lock = locked(name)
@@ -86,7 +91,7 @@ def test_lock_has_every_indirect_dependency(name: str) -> None:
         if (package, frozenset(requirement.extras)) not in seen:
             seen.add((package, frozenset(requirement.extras)))
             asked += [(each, package) for each in _named_by(package, requirement.extras)]
-    assert len(seen) > (5 if name == "requirements-build" else 40)
+    assert len(seen) > (5 if name in {"requirements-traces", "requirements-build"} else 40)
 
 
 def _named_by(package: str, extras: set[str]) -> Iterator[Requirement]:

@@ -48,8 +48,9 @@ def test_wheel_requires_pinned_versions(wheel: Path) -> None:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = Parser().parsestr(archive.read(name).decode())
     asked = metadata.get_all("Requires-Dist") or []
-    embedded = [line.partition(";")[0].strip() for line in asked if "extra == 'embedded'" in line]
-    assert sorted(embedded) == pinned("requirements-embedded.txt")
+    for extra in ("embedded", "traces"):
+        named = [line.partition(";")[0].strip() for line in asked if f"extra == '{extra}'" in line]
+        assert sorted(named) == pinned(f"requirements-{extra}.txt")
     assert sorted(line for line in asked if "extra ==" not in line) == pinned("requirements.txt")
     assert metadata["Version"] == opsconsole.__version__
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import http.server
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from opsconsole import error_reports
+from tests.collector import collector
 from tests.repository import REPOSITORY
 
 PROGRAM = """
@@ -27,31 +23,6 @@ except ValueError:
     logging.getLogger("jobs").exception("The figure can't be read: %s", "first\\n4111-1111")
 sentry_sdk.flush(10)
 """
-
-
-@contextmanager
-def collector() -> Iterator[tuple[int, list[bytes]]]:
-    """Run a server that receives reports; yield its port and what it received."""
-    received: list[bytes] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield server.server_address[1], received
-        finally:
-            server.shutdown()
 
 
 def test_error_is_reported_without_contents() -> None:
@@ -73,7 +44,7 @@ def test_error_is_reported_without_contents() -> None:
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    report = b"".join(received).decode()
+    report = b"".join(each.body for each in received).decode()
     assert "ValueError" in report and "It failed" in report and "A line before the error" in report
     assert not [each for each in ("4111", "a-secret-of-forty") if each in report]
 

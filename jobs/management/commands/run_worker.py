@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from jobs.worker import Consumer
+from jobs.worker.traced import traced
 from opsconsole.kit import commands
 from opsconsole_worker.working.handlers import InvalidHandler, load
 from opsconsole_worker.working.signals import drain_on_signals
@@ -33,7 +34,7 @@ class Command(commands.ConsoleCommand):
             known = ", ".join(sorted(settings.QUEUES)) or "none; set SQS_QUEUE_URL"
             raise CommandError(f"There is no queue named '{queue}'. Known queues: {known}.")
         try:
-            consumer = Consumer(settings.QUEUES[queue], load(handler), max_jobs=max_jobs)
+            consumer = Consumer(settings.QUEUES[queue], traced(load(handler), queue), max_jobs=max_jobs)
         except InvalidHandler as error:
             raise CommandError(str(error)) from error
         drain_on_signals(consumer)

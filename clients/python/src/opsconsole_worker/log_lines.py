@@ -29,9 +29,9 @@ LONGEST_EVENT = 2_000
 LONGEST_TRACEBACK = 20_000
 
 _SECRET_NAMES = re.compile(
-    r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK"
+    r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|OTLP\w*_HEADERS|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK"
 )
-_URL_NAMES = re.compile(r"_URL$|_STORE$")
+_URL_NAMES = re.compile(r"_URL$|_STORE$|_ENDPOINT$")
 
 
 _facts: ContextVar[Mapping[str, Any]] = ContextVar("facts")
@@ -164,6 +164,10 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     for name, value in _with_files(environment):
         if _SECRET_NAMES.search(name):
             found |= {value.strip(), *(part.strip() for part in value.split(","))}
+        if name.endswith("_HEADERS"):
+            # Such as "api-key=secret,tenant=7".
+            sent = [part.partition("=")[2].strip() for part in value.split(",")]
+            found |= {*sent, *map(unquote, sent)}
         if _SECRET_NAMES.search(name) or _URL_NAMES.search(name):
             found |= set(_passwords(value))
     # The longest first: one may be part of another.
