@@ -158,6 +158,7 @@ def test_image_is_built_from_the_wheel_alone() -> None:
         "requirements.txt",
         "requirements-embedded.txt",
         "requirements-traces.txt",
+        "clients/python/src/opsconsole_worker",
     }
     assert names == ours | built_from | {"requirements-build.lock", "docs/runbooks", "templates"}
     assert all((REPOSITORY / name).exists() for name in names)

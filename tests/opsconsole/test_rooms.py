@@ -18,7 +18,7 @@ LOOSE = {
     "alerts": {
         *("apps", "checks", "tasks"),
         *("catalog", "notification_policy", "notifications", "notify", "trouble"),
-        *("operator_decisions", "rules", "runbooks"),
+        *("channel_settings", "operator_decisions", "rules", "runbooks"),
     },
     "jobs": {"apps", "checks", "tasks"},
     "ratelimits": {"apps", "checks", "tasks"},

@@ -84,7 +84,10 @@ def test_filters_equal_those_of_the_list() -> None:
     [
         (["requeue"], "at least one filter"),
         (["requeue", "--all", "--status", "failed"], "at least one filter"),
-        (["requeue", "--status", "faild"], "--status faild is none of: pending, waiting, scheduled, in_progress"),
+        (
+            ["requeue", "--status", "faild"],
+            "--status faild is none of: pending, waiting, scheduled, in_progress",
+        ),
         (["requeue", "--state", "kept"], "has no filter --state; it has --status"),
         (["requeue", "--customer", "deadbeef"], "no jobs of a customer 'deadbeef'"),
         (["teleport", "--all"], "does not know the bulk operation 'teleport'"),
