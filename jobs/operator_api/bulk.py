@@ -23,6 +23,7 @@ from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
 from jobs.operator_api import bulk_schemas
 from jobs.operator_api.choosing import chosen
+from jobs.operator_api.jobs import OPERATE as OPERATE_JOBS
 from jobs.operator_api.outcomes import actor_of
 from opsconsole.kit import job_ids, operator_api, reasons
 from opsconsole.kit.operator_api import Change, OperatorRequest
@@ -130,7 +131,7 @@ def _require(request: OperatorRequest, kind: Kind) -> None:
     if not may_see(request.auth, kind.page):
         request.auth.require(f"jobs.view_{kind.model._meta.model_name}")  # noqa: SLF001 - Django documents it
     # A key may have the permission for another scope, such as jobs:edit.
-    request.auth.require_scope("jobs:operate" if kind.model is Job else "letters:operate")
+    request.auth.require_scope(OPERATE_JOBS if kind.model is Job else "letters:operate")
 
 
 def _chosen(

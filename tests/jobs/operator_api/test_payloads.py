@@ -73,6 +73,7 @@ def test_scope_alone_edits_nothing_and_opens_no_other_route() -> None:
     blind = Program("jobs:read", "jobs:edit")
     assert blind.get(f"jobs/{one.pk}/payload").json()["scope"] == "payloads:read"
     assert blind.change(f"jobs/{one.pk}/edit", "0" * 32, payload=NEW).json()["scope"] == "payloads:read"
+    assert blind.get(f"jobs/{one.pk}").json()["actions"] == []
     both = Program("jobs:edit", "payloads:read", "letters:operate", name="both")
     assert both.change(f"jobs/{one.pk}/requeue", "0" * 32).json()["reason"] == "scope"
     assert both.post("bulk", {"action": "requeue", "all": True}).json()["scope"] == "jobs:operate"
