@@ -21,8 +21,13 @@ from opsconsole.kit.database_url import to_database
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
 # Tables whose rows are never changed: triggers refuse it, and the second role may not even try.
 INSERT_ONLY = frozenset({"django_admin_log", "audit_details", "audit_seals", "job_events", "bulk_events"})
+# Only functions of the owner write these.
+READ_ONLY = frozenset({"retention_drops"})
 # Functions that run with the rights of their owner, for the role that may not do the same itself.
-FUNCTIONS = ("create_job_event_partitions(integer)",)
+FUNCTIONS = (
+    "create_job_event_partitions(integer)",
+    "drop_job_event_month(date, bigint, text, text, text, jsonb, text)",
+)
 
 _TABLES = """
 SELECT format('GRANT %%s ON %%s TO %%I', array_to_string(wanted.privileges, ', '), wanted.oid::regclass, %(role)s)
@@ -130,7 +135,7 @@ def lacking(role: str) -> list[str]:
         "tables": list(privileges),
         "privileges": [",".join(names) for names in privileges.values()],
         "functions": list(FUNCTIONS),
-        "insert_only": sorted(INSERT_ONLY),
+        "insert_only": sorted(INSERT_ONLY | READ_ONLY),
     }
     found: list[str] = []
     with connection.cursor() as cursor:
@@ -210,7 +215,7 @@ def _privileges() -> dict[str, tuple[str, ...]]:
     return (
         ours
         | {contract.sql: contract.privileges for contract in CONTRACTS}
-        | {"django_migrations": ("SELECT",)}
+        | dict.fromkeys(("django_migrations", *READ_ONLY), ("SELECT",))
     )
 
 

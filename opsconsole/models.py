@@ -3,13 +3,14 @@
 from opsconsole.kit.audit_models import AuditDetail, AuditSeal, Refusal, SealCheck, UnsealedRange
 from opsconsole.kit.identity_models import CompletedSignIn, SignInIdentity
 from opsconsole.kit.models import ClusterProgress, HourlyFigure, Pause, Verification
-from opsconsole.kit.retention_models import Removal, TableSize
+from opsconsole.kit.retention_models import DroppedRows, Removal, TableSize
 
 __all__ = [
     "AuditDetail",
     "AuditSeal",
     "ClusterProgress",
     "CompletedSignIn",
+    "DroppedRows",
     "HourlyFigure",
     "Pause",
     "Refusal",

@@ -30,11 +30,12 @@ SELECT pg_class.oid::bigint, quote_ident(nspname) || '.' || quote_ident(relname)
   FROM found JOIN pg_class USING (oid) JOIN pg_namespace ON pg_namespace.oid = relnamespace
  WHERE nspname = %(source)s ORDER BY relname
 """
-# The functions of triggers that only these tables have, and the one that makes partitions.
+# The functions of triggers that only these tables have, and those that make and drop partitions.
 _FUNCTIONS = """
 SELECT oid::bigint, oid::regprocedure::text FROM pg_proc
  WHERE pronamespace = quote_ident(%(source)s)::regnamespace
-   AND (oid = to_regprocedure(quote_ident(%(source)s) || '.create_job_event_partitions(integer)')
+   AND (oid IN (to_regprocedure(quote_ident(%(source)s) || '.create_job_event_partitions(integer)'),
+                to_regprocedure(quote_ident(%(source)s) || '.drop_job_event_month(date, bigint, text, text, text, jsonb, text)'))
         OR oid IN (SELECT tgfoid FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::oid[]) AND NOT tgisinternal
                    EXCEPT SELECT tgfoid FROM pg_trigger WHERE tgrelid <> ALL (%(oids)s::oid[])))
  ORDER BY 2
@@ -156,7 +157,8 @@ def _pin(source: str, target: str, oids: list[int]) -> None:
         for routine, definition, path in cursor.fetchall():
             text = definition
             for old in (own_schema.quoted(source), source):
-                text = text.replace(f"{old}.job_events", f"{new}.job_events")
+                for name in ("job_events", "drop_job_event_month"):
+                    text = text.replace(f"{old}.{name}", f"{new}.{name}")
             if text != definition:
                 cursor.execute(text, None)
             if path not in TRUSTED_PATHS:

@@ -23,6 +23,12 @@ SELECT 1 FROM django_migrations
 FUNCTIONS = (
     ("jobs", "0006_functions_and_triggers", "find_stale_jobs", "timestamptz"),
     ("jobs", "0006_functions_and_triggers", "create_job_event_partitions", "integer"),
+    (
+        "opsconsole",
+        "0016_dropped_months",
+        "drop_job_event_month",
+        "date, bigint, text, text, text, jsonb, text",
+    ),
     ("ratelimits", "0003_functions_and_triggers", "cleanup_rate_limit_requests", ""),
 )
 
@@ -121,7 +127,8 @@ def _function(name: str, types: str) -> Iterator[Finding]:
         "       pg_has_role(p.proowner, 'USAGE'), p.oid = to_regprocedure(%s)"
         "  FROM pg_proc p WHERE proname = %s AND pg_function_is_visible(p.oid)"
         # The others are beside contract tables.
-        "   AND (proname <> 'create_job_event_partitions' OR pronamespace = to_regnamespace(%s)) ORDER BY 2",
+        "   AND (proname NOT IN ('create_job_event_partitions', 'drop_job_event_month')"
+        "        OR pronamespace = to_regnamespace(%s)) ORDER BY 2",
         [f"{name}({types})", name, own_schema.quoted(place())],
     )
     for oid, signature, result, owner, owned, same in functions:

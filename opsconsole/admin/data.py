@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 
 from opsconsole.kit.read_only_admin import OnePageAdmin
-from opsconsole.kit.retention_models import Removal, TableSize
-from opsconsole.retention import sizes, subjects
+from opsconsole.kit.retention_models import DroppedRows, Removal, TableSize
+from opsconsole.retention import months, sizes, subjects
 
 REMOVALS_SHOWN = 20
 
@@ -21,6 +22,9 @@ class DataAdmin(OnePageAdmin):
             "lines": subjects.lines(),
             "sizes": [size for size in sizes.read() if size.bytes],
             "growth_days": sizes.GROWTH_DAYS,
+            "months": months.every(),
+            "archive": settings.OPSCONSOLE_ARCHIVE,
+            "drops": DroppedRows.objects.order_by("-pk")[:REMOVALS_SHOWN],
             "removals": Removal.objects.annotate(db_now=Now())[:REMOVALS_SHOWN],
         }
         return self.render(request, "admin/opsconsole/data.html", context)

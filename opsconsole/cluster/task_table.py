@@ -95,6 +95,12 @@ def _fixed() -> tuple[Entry, ...]:
         Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
         Entry(
+            "event months",
+            "opsconsole.retention.tasks.drop_months",
+            60,
+            "export and drop months of the timeline whose retention has ended",
+        ),
+        Entry(
             "table sizes",
             "opsconsole.retention.tasks.sample_sizes",
             60,

@@ -21,3 +21,4 @@ class AdvisoryLock(IntEnum):
     SEALS = 7_340_119
     RULES = 7_340_121
     PAUSES = 7_340_122
+    EVENT_MONTHS = 7_340_123

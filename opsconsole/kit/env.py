@@ -59,6 +59,15 @@ def boolean(name: str, *, default: bool) -> bool:
     return value in environ.Env.BOOLEAN_TRUE_STRINGS
 
 
+def archive(name: str) -> str:
+    """Read where files are archived: a folder, a bucket such as ``s3://bucket/folder``, ``none`` for nowhere; empty if not set."""
+    value = text(name)
+    bucket = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?", value)
+    if value and value != "none" and not bucket and not value.startswith("/"):
+        refuse(name, "an absolute folder, s3://bucket/folder or none", value)
+    return value.rstrip("/") if value != "/" else value
+
+
 def json_paths(name: str) -> list[str]:
     """Read JSON paths, separated by commas, such as ``$.customer.email, $..card_number``."""
     for path in words(name):

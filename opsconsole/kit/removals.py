@@ -29,7 +29,7 @@ def tell(removed: Mapping[str, int], by: str = SCHEDULE) -> None:
     if not counts:
         return
     with transaction.atomic():
-        Removal.objects.bulk_create(Removal(subject=name, rows=rows, by=by) for name, rows in counts.items())
+        note(counts, by)
         listed = ", ".join(f"{name} {rows:,}" for name, rows in counts.items())
         total = exactly(sum(counts.values()), "row")
         audit.log_without_user(
@@ -38,6 +38,11 @@ def tell(removed: Mapping[str, int], by: str = SCHEDULE) -> None:
         activity.done(
             "rows removed", by=by, **{name.replace(" ", "_"): rows for name, rows in counts.items()}
         )
+
+
+def note(counts: Mapping[str, int], by: str) -> None:
+    """Keep the numbers for the page. What was removed is told elsewhere."""
+    Removal.objects.bulk_create(Removal(subject=name, rows=rows, by=by) for name, rows in counts.items())
 
 
 def prune() -> None:

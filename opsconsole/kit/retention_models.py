@@ -44,3 +44,31 @@ class TableSize(models.Model):
 
     def __str__(self) -> str:
         return f"{self.table} on {self.day}"
+
+
+class DroppedRows(models.Model):
+    """Sealed rows that retention dropped: which, what they held, and where their export is.
+
+    Only the owner's function ``drop_job_event_month`` writes it, in the transaction that drops them. Nobody changes a row.
+    """
+
+    at = models.DateTimeField(db_default=Now())
+    source = models.TextField(help_text="As the source of a seal, such as 'timeline'.")
+    name = models.TextField(help_text="What was dropped, such as 'job_events_2026_03'.")
+    ids = models.TextField(help_text="Exactly the rows that were dropped, such as '1-8,10'.")
+    row_count = models.BigIntegerField()
+    content = models.TextField(help_text="The hash of the canonical content of the rows, by id.")
+    file = models.TextField(help_text="Where they were exported to; empty: nowhere.")
+    left_over = models.JSONField(
+        db_default={}, help_text="By seal that keeps some of its rows: the hash of their canonical content."
+    )
+    by = models.TextField()
+
+    class Meta:
+        app_label = "opsconsole"
+        db_table = "retention_drops"
+        ordering = ["id"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name

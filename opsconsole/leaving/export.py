@@ -19,7 +19,8 @@ from opsconsole.kit import audit
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import first_line
-from opsconsole.seals import chain, exported, rows, sealer
+from opsconsole.kit.retention_models import DroppedRows
+from opsconsole.seals import chain, drops, exported, rows, sealer
 
 PAGE = 2_000
 NAMES = {source: file.name for source, file in exported.FILES.items()}
@@ -30,7 +31,7 @@ def write(folder: Path) -> str:
 
     A file gets its name when it is complete.
     """
-    files = [*NAMES.values(), exported.SEALS]
+    files = [*NAMES.values(), exported.SEALS, exported.DROPS]
     if taken := [name for name in files if (folder / name).exists()]:
         raise CommandError(
             f"{folder / taken[0]} exists already. Nothing was changed. Name another folder, or leave out --export if that is the "
@@ -48,6 +49,7 @@ def write(folder: Path) -> str:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             counts = {source: _write(folder / name, _lines(source)) for source, name in NAMES.items()}
             seals = _write(folder / exported.SEALS, _seals())
+            _write(folder / exported.DROPS, DroppedRows.objects.order_by("pk").values(*drops.FIELDS))
     except ProgrammingError as error:
         raise CommandError(
             f"The export failed: {first_line(error)}. Nothing was uninstalled. If the database lacks migrations of this version, run "

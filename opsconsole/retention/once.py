@@ -5,12 +5,13 @@ from __future__ import annotations
 from alerts.watch import retention as alert_retention
 from jobs.watch import retention as job_retention
 from opsconsole.kit import figures, removals
-from opsconsole.retention import sizes
+from opsconsole.retention import month_drop, sizes
+from opsconsole.retention.month_drop import Result
 from ratelimits.records import recording
 
 
-def run(by: str) -> dict[str, int]:
-    """Remove whatever is due, record it, and return how many rows of each kind."""
+def run(by: str) -> tuple[dict[str, int], list[Result]]:
+    """Remove whatever is due and record it; return how many rows of each kind, and what became of months that were due."""
     removed = job_retention.prune() | {
         "alerts": alert_retention.prune(),
         "figures": figures.prune(),
@@ -18,4 +19,4 @@ def run(by: str) -> dict[str, int]:
     }
     removals.tell(removed, by)
     sizes.sample()
-    return removed
+    return removed, list(month_drop.drop_due(by))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from opsconsole.retention import sizes
+from opsconsole.retention import month_drop, sizes
 
 
 def sample_sizes() -> None:
     sizes.sample()
+
+
+def drop_months() -> str:
+    results = list(month_drop.drop_due())
+    return "; ".join(f"{result.month}: {result.sentence}" for result in results) or "no month is due"

@@ -11,13 +11,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.kit.counting import exactly
-from opsconsole.seals import verification
+from opsconsole.seals import drops, verification
 from opsconsole.seals.chain import Seal
+from opsconsole.seals.drops import Drops
 from opsconsole.seals.id_ranges import Range
 from opsconsole.seals.rows import TABLES, SealedRow
 from opsconsole.seals.verification import Report
 
 SEALS = "seals.jsonl"
+DROPS = "dropped_by_retention.jsonl"
 _COLUMN = re.compile(r"(?:entry|detail)\.(\w+)")
 
 
@@ -90,9 +92,15 @@ class Rows:
         return self.file.tell()
 
 
+def _drops(file: Path) -> Drops:
+    """Read what had been dropped before the export. Exports of earlier versions have no such file."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return drops.of_records(json.loads(line) for line in lines)
+
+
 def verify(folder: Path, *, anchor: str = "") -> Report:
     """Verify the chain of the exported seals, and the rows that each of them covers. ``anchor``: as ``verification.verify``."""
-    report = Report()
+    report = Report(drops=_drops(folder / DROPS))
     wanted = anchor.strip().lower().rpartition(":")[2]
     with ExitStack() as opened:
         sources = {

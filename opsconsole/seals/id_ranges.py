@@ -48,3 +48,14 @@ def gaps(within: Range, covered: Iterable[Range]) -> Iterator[Range]:
 
 def size(ranges: Iterable[Range]) -> int:
     return sum(last - first + 1 for first, last in ranges)
+
+
+def joined(some: Iterable[Range], others: Iterable[Range] = ()) -> list[Range]:
+    """Return both lists as ascending ranges that don't touch."""
+    whole: list[Range] = []
+    for first, last in sorted([*some, *others]):
+        if whole and first <= whole[-1][1] + 1:
+            whole[-1] = (whole[-1][0], max(whole[-1][1], last))
+        else:
+            whole.append((first, last))
+    return whole

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
-from opsconsole.seals import chain, id_ranges, rows, sealer
+from opsconsole.kit.retention_models import DroppedRows
+from opsconsole.seals import chain, drops, id_ranges, rows, sealer
 from opsconsole.seals.canonical import ContentHash
 from opsconsole.seals.chain import Seal
+from opsconsole.seals.drops import Drops
 from opsconsole.seals.id_ranges import Range
 
 ROWS_PER_PAGE = 2_000
@@ -48,11 +51,16 @@ class Break(NamedTuple):
 
 @dataclass
 class Report:
-    """``events_from``: seals that reach below this id of an event are not compared with rows, which were dropped on purpose."""
+    """``events_from``: seals that reach below this id of an event are not compared with rows, which were dropped on purpose.
+
+    ``drops`` are the events that retention dropped, and ``dropped`` is how many of them the seals named.
+    """
 
     events_from: int = 0
+    drops: Drops = field(default_factory=Drops)
     seals: int = 0
     rows: int = 0
+    dropped: int = 0
     newest: Seal | None = None
     breaks: list[Break] = field(default_factory=list)
     break_count: int = 0
@@ -68,7 +76,7 @@ def verify(*, anchor: str = "", events_from: int = 0) -> Report:
 
     ``anchor`` is the hash of a seal that was kept elsewhere. For ``events_from`` see ``Report``.
     """
-    report = Report(events_from=events_from, newest=chain.newest())
+    report = Report(events_from=events_from, drops=drops.read(), newest=chain.newest())
     for page in chain.pages():
         for seal in page:
             _check_link(report, seal)
@@ -78,6 +86,7 @@ def verify(*, anchor: str = "", events_from: int = 0) -> Report:
             report, source, (events_from or None) if source == AuditSeal.Source.TIMELINE else None
         )
     _check_end(report)
+    _check_drops(report)
     if anchor:
         _check_anchor(report, anchor)
     return report
@@ -89,7 +98,7 @@ def verify_recent(seals: int = 50, links: int = 2_000) -> Report:
     Of events that were dropped on purpose, the last complete verification said so.
     """
     dropped = SealCheck.objects.values_list("events_from", flat=True).first() or 0
-    report = Report(events_from=dropped, newest=chain.newest())
+    report = Report(events_from=dropped, drops=drops.read(), newest=chain.newest())
     if report.newest is None:
         _check_end(report)
         return report
@@ -142,19 +151,22 @@ def check_rows(report: Report, seal: Seal, read: Reader = rows.read_all) -> None
         return
     if seal.source == AuditSeal.Source.TIMELINE and seal.first_id < report.events_from:
         return
+    wanted, expected, row_count = _expected(report, seal, wanted)
+    if not wanted:
+        return
     content = ContentHash()
     present: list[Range] = []
     for page in read(seal.source, wanted, ROWS_PER_PAGE):
         content.add(row.texts for row in page)
-        present = _joined(present, id_ranges.of_ids(row.id for row in page))
+        present = id_ranges.joined(present, id_ranges.of_ids(row.id for row in page))
     report.rows += content.count
-    if content.text() == seal.content:
+    if content.text() == expected:
         return
     kind = SINGULAR[AuditSeal.Source(seal.source)]
     missing = [gap for each in wanted for gap in id_ranges.gaps(each, present)]
     if missing:
         report.add("deleted", seal.number, f"Deleted since the {seal.name}: {_rows(kind, missing)}.")
-    elif content.count > seal.row_count:
+    elif content.count > row_count:
         report.add(
             "inserted", seal.number, f"Inserted beside the rows of the {seal.name}: an id exists twice."
         )
@@ -164,6 +176,16 @@ def check_rows(report: Report, seal: Seal, read: Reader = rows.read_all) -> None
             seal.number,
             f"Altered since the {seal.name}: one or more of {_rows(kind, wanted)}.",
         )
+
+
+def _expected(report: Report, seal: Seal, wanted: list[Range]) -> tuple[list[Range], str, int]:
+    """Return which rows of a seal must be there, their hash and their number: without what retention dropped."""
+    if seal.source != AuditSeal.Source.TIMELINE:
+        return wanted, seal.content, seal.row_count
+    left, expected = report.drops.left_of(seal, wanted)
+    dropped = id_ranges.size(wanted) - id_ranges.size(left)
+    report.dropped += dropped
+    return left, expected, id_ranges.size(left) if dropped else seal.row_count
 
 
 def check_strangers(
@@ -181,7 +203,7 @@ def check_strangers(
             _report_strangers(report, source, [start], [])
             break
         end = min(start + WINDOW - 1, sealer.END)
-        known = _joined(
+        known = id_ranges.joined(
             [part for covered in chain.overlapping(source, start, end) for part in covered], pending
         )
         for ids, too_early in clock.pages(start, end):
@@ -261,6 +283,18 @@ def _check_end(report: Report) -> None:
         )
 
 
+def _check_drops(report: Report) -> None:
+    """Look for the line of the audit that quotes each record of dropped events."""
+    for record in DroppedRows.objects.order_by("pk").values(*drops.FIELDS):
+        if not LogEntry.objects.filter(change_message__contains=drops.fingerprint(record)).exists():
+            report.add(
+                "drop untold",
+                0,
+                f"The record of {record['name']}, which says that {record['row_count']:,} events were dropped by retention, is "
+                "not the one that the audit quotes.",
+            )
+
+
 def _check_anchor(report: Report, anchor: str) -> None:
     if chain.anchored(anchor) is None:
         report.add(
@@ -268,17 +302,6 @@ def _check_anchor(report: Report, anchor: str) -> None:
             0,
             "The seal that was kept elsewhere is not in the chain: its end was cut off, or it was written anew.",
         )
-
-
-def _joined(some: list[Range], others: list[Range]) -> list[Range]:
-    """Return both lists as ascending ranges that don't touch."""
-    joined: list[Range] = []
-    for first, last in sorted([*some, *others]):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
-        else:
-            joined.append((first, last))
-    return joined
 
 
 def _is_in(number: int, ranges: list[Range]) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 from django.core.management.base import CommandParser
 from django.template.defaultfilters import filesizeformat
 
 from opsconsole.kit import audit, commands
 from opsconsole.kit.counting import exactly
-from opsconsole.retention import once, sizes, subjects
+from opsconsole.retention import months, once, sizes, subjects
 from opsconsole.retention.sizes import Size
 from opsconsole.retention.subjects import Line
 
@@ -19,10 +21,11 @@ TABLES_SHOWN = 12
 
 class Command(commands.ConsoleCommand):
     help = (
-        "Remove rows whose retention has ended, in small batches, as the cluster does each hour. With --dry-run, show what is due, "
-        "what was removed last, and how large tables are, and change nothing."
+        "Remove rows whose retention has ended, in small batches, and months of the timeline, as the cluster does each hour. "
+        "With --dry-run, show what is due, what was removed last, and how large tables are, and change nothing."
     )
     examples = ("retention --dry-run", "retention", "retention --dry-run --json")
+    exit_codes: ClassVar = {1: "a month of the timeline that is due could not be exported or dropped"}
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands.add_dry_run(parser)
@@ -32,16 +35,21 @@ class Command(commands.ConsoleCommand):
         if options["dry_run"]:
             self._show(as_json=options["json"])
             return
-        removed = once.run(audit.command_actor(""))
-        total = sum(removed.values())
+        removed, results = once.run(audit.command_actor(""))
+        total = sum(removed.values()) + sum(result.rows or 0 for result in results)
         lines = [f"{rows:>12,}  {name}" for name, rows in removed.items() if rows]
-        lines.append(f"{exactly(total, 'row')} removed." if total else "Nothing was due.")
-        self.tell({"removed": removed}, lines, as_json=options["json"])
+        lines += [f"{result.month}: {result.sentence}" for result in results]
+        lines.append(f"{exactly(total, 'row')} removed." if total else "Nothing was removed.")
+        answer = {"removed": removed, "months": [asdict(result) for result in results]}
+        self.tell(answer, lines, as_json=options["json"])
+        if any(result.rows is None and not result.waits for result in results):
+            sys.exit(1)
 
     def _show(self, *, as_json: bool) -> None:
         lines, tables = subjects.lines(), sizes.read()
         answer = {
             "subjects": [line.as_json() for line in lines],
+            "months": [asdict(month) for month in months.every()],
             "tables": [size.as_json() for size in tables],
         }
         self.tell(answer, _as_text(lines, tables), as_json=as_json)
@@ -55,6 +63,9 @@ def _as_text(lines: list[Line], tables: list[Size]) -> Iterator[str]:
             else "never removed"
         )
         yield f"{line.subject.name:<16}{line.days:>5} days  due: {line.due_text}, {last} ({line.subject.setting})"
+    yield ""
+    for month in months.every():
+        yield f"{month.name}: {'due' if month.is_due else f'kept until {month.kept_until:%Y-%m-%d} UTC'}"
     yield ""
     for size in tables[:TABLES_SHOWN]:
         growth = "growth unknown" if size.growth is None else f"{filesizeformat(size.growth)} per day"

@@ -86,6 +86,7 @@ def _as_json(report: Report) -> str:
         "seals": report.seals,
         "rows": report.rows,
         "events_from": report.events_from,
+        "dropped_by_retention": report.dropped,
         "newest": {"number": newest.number, "hash": newest.hash, "sealed_at": f"{newest.sealed_at}Z"}
         if newest
         else None,
@@ -100,6 +101,10 @@ def _as_text(report: Report) -> str:
     if len(lines) < report.break_count:
         lines.append(f"And {report.break_count - len(lines):,} more.")
     lines.append(f"{exactly(report.seals, 'seal')} and {exactly(report.rows, 'row')} were read.")
+    if report.dropped:
+        lines.append(
+            f"{exactly(report.dropped, 'event')} of the seals were dropped by retention, as its records say."
+        )
     if report.events_from:
         lines.append(
             f"Seals that reach below event {report.events_from:,} were not compared with their rows."

@@ -38,3 +38,10 @@ def create(region: str, endpoint: str, *, once: bool) -> SQSClient:
     renew: Any = credentials.renew_when_refused
     client.meta.events.register_first("needs-retry.sqs", renew)
     return client
+
+
+def create_for_buckets(region: str, endpoint: str | None) -> Any:
+    """Create a client for S3. Stores at an address of their own have no host name per bucket."""
+    session = boto3.session.Session(botocore_session=session_with(RenewableCredentials()))
+    config = CONFIG.merge(Config(read_timeout=60, s3={"addressing_style": "path"} if endpoint else None))
+    return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
