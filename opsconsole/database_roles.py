@@ -27,6 +27,7 @@ READ_ONLY = frozenset({"retention_drops"})
 FUNCTIONS = (
     "create_job_event_partitions(integer)",
     "drop_job_event_month(date, bigint, text, text, text, jsonb, text)",
+    "delete_audit_lines(bigint[], text, text)",
 )
 
 _TABLES = """

@@ -35,7 +35,8 @@ _FUNCTIONS = """
 SELECT oid::bigint, oid::regprocedure::text FROM pg_proc
  WHERE pronamespace = quote_ident(%(source)s)::regnamespace
    AND (oid IN (to_regprocedure(quote_ident(%(source)s) || '.create_job_event_partitions(integer)'),
-                to_regprocedure(quote_ident(%(source)s) || '.drop_job_event_month(date, bigint, text, text, text, jsonb, text)'))
+                to_regprocedure(quote_ident(%(source)s) || '.drop_job_event_month(date, bigint, text, text, text, jsonb, text)'),
+                to_regprocedure(quote_ident(%(source)s) || '.delete_audit_lines(bigint[], text, text)'))
         OR oid IN (SELECT tgfoid FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::oid[]) AND NOT tgisinternal
                    EXCEPT SELECT tgfoid FROM pg_trigger WHERE tgrelid <> ALL (%(oids)s::oid[])))
  ORDER BY 2
@@ -157,7 +158,7 @@ def _pin(source: str, target: str, oids: list[int]) -> None:
         for routine, definition, path in cursor.fetchall():
             text = definition
             for old in (own_schema.quoted(source), source):
-                for name in ("job_events", "drop_job_event_month"):
+                for name in ("job_events", "drop_job_event_month", "delete_audit_lines"):
                     text = text.replace(f"{old}.{name}", f"{new}.{name}")
             if text != definition:
                 cursor.execute(text, None)

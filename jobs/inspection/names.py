@@ -29,6 +29,7 @@ FUNCTIONS = (
         "drop_job_event_month",
         "date, bigint, text, text, text, jsonb, text",
     ),
+    ("opsconsole", "0017_audit_retention", "delete_audit_lines", "bigint[], text, text"),
     ("ratelimits", "0003_functions_and_triggers", "cleanup_rate_limit_requests", ""),
 )
 
@@ -127,7 +128,7 @@ def _function(name: str, types: str) -> Iterator[Finding]:
         "       pg_has_role(p.proowner, 'USAGE'), p.oid = to_regprocedure(%s)"
         "  FROM pg_proc p WHERE proname = %s AND pg_function_is_visible(p.oid)"
         # The others are beside contract tables.
-        "   AND (proname NOT IN ('create_job_event_partitions', 'drop_job_event_month')"
+        "   AND (proname NOT IN ('create_job_event_partitions', 'drop_job_event_month', 'delete_audit_lines')"
         "        OR pronamespace = to_regnamespace(%s)) ORDER BY 2",
         [f"{name}({types})", name, own_schema.quoted(place())],
     )

@@ -101,6 +101,12 @@ def _fixed() -> tuple[Entry, ...]:
             "export and drop months of the timeline whose retention has ended",
         ),
         Entry(
+            "audit lines",
+            "opsconsole.retention.tasks.delete_audit_lines",
+            60,
+            "delete lines of the audit whose retention has ended",
+        ),
+        Entry(
             "table sizes",
             "opsconsole.retention.tasks.sample_sizes",
             60,

@@ -22,3 +22,4 @@ class AdvisoryLock(IntEnum):
     RULES = 7_340_121
     PAUSES = 7_340_122
     EVENT_MONTHS = 7_340_123
+    AUDIT_LINES = 7_340_124

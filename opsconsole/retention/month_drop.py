@@ -92,6 +92,8 @@ def _alone() -> None:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.EVENT_MONTHS])
         if not cursor.fetchone()[0]:
             raise NotDropped("Another process drops months of the timeline.")
+        # The export goes on behind a time that the database printed.
+        cursor.execute("SELECT set_config('DateStyle', 'ISO', true)")
 
 
 def _drop(month: Month, by: str) -> int:
@@ -132,8 +134,8 @@ def _compare(dropped: list[Range]) -> dict[str, str]:
     """Compare every seal of these events with its rows; return the hash of what stays of those that keep some rows."""
     if not dropped:
         return {}
-    report = Report(drops=drops.read())
-    gone = id_ranges.joined(report.drops.ranges, dropped)
+    report = Report(drops=drops.every())
+    gone = id_ranges.joined(drops.read(TIMELINE).ranges, dropped)
     sealed: list[Range] = []
     left_over = {}
     for seal in _seals_over(dropped):

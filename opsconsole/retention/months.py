@@ -5,25 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from django.conf import settings
 from django.db import connection
 
 from jobs.models.event import recovery_window
 from opsconsole.kit.removals import kept
+from opsconsole.retention import stored_days
 
+SETTING = "EVENTS"
 FUNCTION = "drop_job_event_month(date, bigint, text, text, text, jsonb, text)"
 # What the function takes where its owner has stored nothing.
 STORED_BY_DEFAULT = 396
 _MONTHS = """
-SELECT relname::text, pg_class.oid::regclass::text, month, (month + interval '1 month' + %s) AT TIME ZONE 'UTC',
-       (month + interval '1 month' + %s) AT TIME ZONE 'UTC' <= statement_timestamp()
+SELECT relname::text, pg_class.oid::regclass::text, month, (month + interval '1 month' + make_interval(secs => %s)) AT TIME ZONE 'UTC',
+       (month + interval '1 month' + make_interval(secs => %s)) AT TIME ZONE 'UTC' <= statement_timestamp()
   FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
        CROSS JOIN LATERAL (SELECT to_date(substring(relname::text FROM 12), 'YYYY_MM') AS month) AS named
  WHERE inhparent = 'job_events'::regclass AND relname ~ '^job_events_[0-9]{4}_[0-9]{2}$'
  ORDER BY month
-"""
-_STORED = """
-SELECT substring(obj_description(to_regprocedure(%s), 'pg_proc') FROM '^opsconsole keeps ([0-9]{1,5}) days$')::integer
 """
 
 
@@ -43,28 +41,12 @@ def kept_for() -> timedelta:
 
     Recoveries within the window are counted from events. Below what the owner stored, the function refuses.
     """
-    return max(kept("EVENTS"), recovery_window(), timedelta(days=stored_days()))
-
-
-def stored_days() -> int:
-    """Return for how many days the owner's function keeps events, whoever asks it."""
-    with connection.cursor() as cursor:
-        cursor.execute(_STORED, [FUNCTION])
-        stored: int | None = cursor.fetchone()[0]
-        return STORED_BY_DEFAULT if stored is None else stored
-
-
-def unstored_days() -> list[str]:
-    """Return the statement that lets the owner's function know the setting, if it does not; for the owner."""
-    if stored_days() == settings.OPSCONSOLE_KEEP_EVENTS_DAYS:
-        return []
-    days = f"opsconsole keeps {settings.OPSCONSOLE_KEEP_EVENTS_DAYS:d} days"
-    return [f"COMMENT ON FUNCTION {FUNCTION} IS '{days}'"]
+    return max(kept(SETTING), recovery_window(), timedelta(days=stored_days.of(FUNCTION, STORED_BY_DEFAULT)))
 
 
 def every() -> list[Month]:
     """Return the months that have a partition, oldest first."""
-    keep = kept_for()
+    keep = kept_for().total_seconds()
     with connection.cursor() as cursor:
         cursor.execute(_MONTHS, [keep, keep])
         return [Month(*row) for row in cursor.fetchall()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alerts.watch import retention as alert_retention
 from jobs.watch import retention as job_retention
 from opsconsole.kit import figures, removals
-from opsconsole.retention import month_drop, sizes
+from opsconsole.retention import audit_lines, month_drop, sizes
 from opsconsole.retention.month_drop import Result
 from ratelimits.records import recording
 
@@ -18,5 +18,6 @@ def run(by: str) -> tuple[dict[str, int], list[Result]]:
         "limited hours": recording.delete_expired_hours(),
     }
     removals.tell(removed, by)
+    removed[audit_lines.SUBJECT] = audit_lines.delete(by).rows
     sizes.sample()
     return removed, list(month_drop.drop_due(by))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -19,6 +20,7 @@ from opsconsole.kit.counting import COUNTED_TO, count, figure
 from opsconsole.kit.models import HourlyFigure
 from opsconsole.kit.removals import kept
 from opsconsole.kit.retention_models import Removal
+from opsconsole.retention import audit_lines
 from ratelimits.models import RateLimitHour
 
 COUNTING_MS = 2_000
@@ -75,6 +77,14 @@ SUBJECTS: tuple[Subject, ...] = (
         job_retention.old_members,
         "the end of the operation",
         "the operations with their counts and decisions",
+    ),
+    Subject(
+        audit_lines.SUBJECT,
+        "OPSCONSOLE_KEEP_AUDIT_DAYS",
+        audit_lines.kept_for,
+        lambda: LogEntry.objects.filter(action_time__lt=Now() - audit_lines.kept_for()),
+        "their time",
+        "lines whose seal covers younger ones, or does not match",
     ),
     Subject(
         "kept answers",

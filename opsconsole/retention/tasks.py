@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opsconsole.retention import month_drop, sizes
+from opsconsole.retention import audit_lines, month_drop, sizes
 
 
 def sample_sizes() -> None:
@@ -12,3 +12,8 @@ def sample_sizes() -> None:
 def drop_months() -> str:
     results = list(month_drop.drop_due())
     return "; ".join(f"{result.month}: {result.sentence}" for result in results) or "no month is due"
+
+
+def delete_audit_lines() -> str:
+    run = audit_lines.delete()
+    return f"{run.rows} lines deleted. {run.why}".strip()

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.kit.retention_models import DroppedRows
 from opsconsole.seals import id_ranges
 from opsconsole.seals.canonical import encoded
@@ -37,19 +36,22 @@ class Drops:
         return left, self.left_over.get(str(seal.number), "")
 
 
-def of_records(records: Iterable[Mapping[str, Any]]) -> Drops:
-    """Return the dropped events of these records, oldest first."""
-    ranges: list[Range] = []
-    left_over: dict[str, str] = {}
+def of_records(records: Iterable[Mapping[str, Any]]) -> dict[str, Drops]:
+    """Return what these records, oldest first, say of each source."""
+    ranges: dict[str, list[Range]] = {}
+    left_over: dict[str, dict[str, str]] = {}
     for record in records:
-        if record["source"] == AuditSeal.Source.TIMELINE:
-            ranges += id_ranges.from_text(record["ids"])
-            left_over |= record["left_over"]
-    return Drops(id_ranges.joined(ranges), left_over)
+        ranges.setdefault(record["source"], []).extend(id_ranges.from_text(record["ids"]))
+        left_over.setdefault(record["source"], {}).update(record["left_over"])
+    return {source: Drops(id_ranges.joined(ranges[source]), left_over[source]) for source in ranges}
 
 
-def read() -> Drops:
+def every() -> dict[str, Drops]:
     return of_records(DroppedRows.objects.order_by("pk").values(*FIELDS))
+
+
+def read(source: str) -> Drops:
+    return every().get(str(source), Drops())
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:

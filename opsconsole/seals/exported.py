@@ -92,7 +92,7 @@ class Rows:
         return self.file.tell()
 
 
-def _drops(file: Path) -> Drops:
+def _drops(file: Path) -> dict[str, Drops]:
     """Read what had been dropped before the export. Exports of earlier versions have no such file."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return drops.of_records(json.loads(line) for line in lines)

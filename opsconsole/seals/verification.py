@@ -53,11 +53,11 @@ class Break(NamedTuple):
 class Report:
     """``events_from``: seals that reach below this id of an event are not compared with rows, which were dropped on purpose.
 
-    ``drops`` are the events that retention dropped, and ``dropped`` is how many of them the seals named.
+    ``drops`` are the rows that retention dropped, by source, and ``dropped`` is how many of them the seals named.
     """
 
     events_from: int = 0
-    drops: Drops = field(default_factory=Drops)
+    drops: dict[str, Drops] = field(default_factory=dict)
     seals: int = 0
     rows: int = 0
     dropped: int = 0
@@ -76,7 +76,7 @@ def verify(*, anchor: str = "", events_from: int = 0) -> Report:
 
     ``anchor`` is the hash of a seal that was kept elsewhere. For ``events_from`` see ``Report``.
     """
-    report = Report(events_from=events_from, drops=drops.read(), newest=chain.newest())
+    report = Report(events_from=events_from, drops=drops.every(), newest=chain.newest())
     for page in chain.pages():
         for seal in page:
             _check_link(report, seal)
@@ -98,7 +98,7 @@ def verify_recent(seals: int = 50, links: int = 2_000) -> Report:
     Of events that were dropped on purpose, the last complete verification said so.
     """
     dropped = SealCheck.objects.values_list("events_from", flat=True).first() or 0
-    report = Report(events_from=dropped, drops=drops.read(), newest=chain.newest())
+    report = Report(events_from=dropped, drops=drops.every(), newest=chain.newest())
     if report.newest is None:
         _check_end(report)
         return report
@@ -180,9 +180,9 @@ def check_rows(report: Report, seal: Seal, read: Reader = rows.read_all) -> None
 
 def _expected(report: Report, seal: Seal, wanted: list[Range]) -> tuple[list[Range], str, int]:
     """Return which rows of a seal must be there, their hash and their number: without what retention dropped."""
-    if seal.source != AuditSeal.Source.TIMELINE:
+    if seal.source not in report.drops:
         return wanted, seal.content, seal.row_count
-    left, expected = report.drops.left_of(seal, wanted)
+    left, expected = report.drops[seal.source].left_of(seal, wanted)
     dropped = id_ranges.size(wanted) - id_ranges.size(left)
     report.dropped += dropped
     return left, expected, id_ranges.size(left) if dropped else seal.row_count
@@ -284,14 +284,18 @@ def _check_end(report: Report) -> None:
 
 
 def _check_drops(report: Report) -> None:
-    """Look for the line of the audit that quotes each record of dropped events."""
-    for record in DroppedRows.objects.order_by("pk").values(*drops.FIELDS):
+    """Look for the line of the audit that quotes each record of dropped rows, unless it is older than all lines that are left."""
+    records = DroppedRows.objects.order_by("pk")
+    if AuditSeal.Source.AUDIT in report.drops:
+        oldest = LogEntry.objects.order_by("pk").values_list("action_time", flat=True).first()
+        records = records.filter(at__gte=oldest) if oldest else records.none()
+    for record in records.values(*drops.FIELDS):
         if not LogEntry.objects.filter(change_message__contains=drops.fingerprint(record)).exists():
             report.add(
                 "drop untold",
                 0,
-                f"The record of {record['name']}, which says that {record['row_count']:,} events were dropped by retention, is "
-                "not the one that the audit quotes.",
+                f"The record of {record['name']}, which says that retention dropped {record['row_count']:,} rows, is not the one "
+                "that the audit quotes.",
             )
 
 

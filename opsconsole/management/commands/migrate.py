@@ -16,7 +16,7 @@ from opsconsole.kit.attachment import Kind
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import first_line
 from opsconsole.leaving import derivation
-from opsconsole.retention import months
+from opsconsole.retention import limits
 
 
 class Command(migrate.Command):
@@ -50,7 +50,7 @@ class Command(migrate.Command):
         self.complete = not (looks_only or self._is_incomplete())
         if self.complete:
             database_roles.note_before(self.role)
-            database_roles.carry_out(months.unstored_days())
+            database_roles.carry_out(limits.unstored_days())
             self._grant(options["verbosity"])
             if place := own_tables.elsewhere():
                 self.stderr.write(

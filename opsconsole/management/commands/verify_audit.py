@@ -103,7 +103,7 @@ def _as_text(report: Report) -> str:
     lines.append(f"{exactly(report.seals, 'seal')} and {exactly(report.rows, 'row')} were read.")
     if report.dropped:
         lines.append(
-            f"{exactly(report.dropped, 'event')} of the seals were dropped by retention, as its records say."
+            f"{exactly(report.dropped, 'row')} of the seals were dropped by retention, as its records say."
         )
     if report.events_from:
         lines.append(

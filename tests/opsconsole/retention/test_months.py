@@ -26,7 +26,7 @@ from jobs.models import JobEvent
 from opsconsole import database_roles
 from opsconsole.kit.retention_models import DroppedRows, Removal
 from opsconsole.leaving import export
-from opsconsole.retention import archive, month_drop, months
+from opsconsole.retention import archive, limits, month_drop, months
 from opsconsole.seals import exported, sealer, verification
 from tests.audit_tables import tamper
 from tests.databases import REPOSITORY
@@ -169,7 +169,7 @@ def test_month_is_due_when_its_last_day_is_old_enough_in_utc(zone: str, settings
     )
     for kept, due in ((days, True), (days + 1, False)):
         settings.OPSCONSOLE_KEEP_EVENTS_DAYS = kept
-        database_roles.carry_out(months.unstored_days())
+        database_roles.carry_out(limits.unstored_days())
         assert [each.name for each in months.due()] == [NAME] * due
         if due:
             with transaction.atomic():
@@ -182,7 +182,7 @@ def test_month_is_due_when_its_last_day_is_old_enough_in_utc(zone: str, settings
 
 def test_setting_that_is_shorter_than_what_the_owner_stored_does_not_count(settings: Settings) -> None:
     settings.OPSCONSOLE_KEEP_EVENTS_DAYS = 900
-    database_roles.carry_out(months.unstored_days())
+    database_roles.carry_out(limits.unstored_days())
     settings.OPSCONSOLE_KEEP_EVENTS_DAYS = 40
     assert months.kept_for() == timedelta(days=900)
 
