@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -154,3 +156,28 @@ def serving(programs: Path, folder: Path, environ: dict[str, str]) -> Iterator[s
         with served:
             wait_until(lambda: "Booting worker" in log.read_text(), timeout=60)
             yield re.findall(r"Listening at: (http://\S+)", log.read_text())[0]
+
+
+def test_worker_alone_is_a_small_wheel_of_the_same_version(tmp_path: Path) -> None:
+    folder = Path("clients", "python")
+    for path in tracked(f"{folder}/*"):
+        copy = tmp_path / path.relative_to(REPOSITORY / folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    # The source archive first, and the wheel from it.
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", "built", "."]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    [wheel] = (tmp_path / "built").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        [metadata] = [name for name in names if name.endswith(".dist-info/METADATA")]
+        said = Parser().parsestr(archive.read(metadata).decode())
+    assert (said["Name"], said["Version"]) == ("opsconsole-worker", opsconsole.__version__)
+    assert {re.split(r"[\[<>=]", each)[0] for each in said.get_all("Requires-Dist") or []} == {
+        "boto3",
+        "psycopg",
+    }
+    inside = {name for name in names if ".dist-info/" not in name}
+    assert inside == {
+        str(path.relative_to(REPOSITORY / folder / "src")) for path in tracked(f"{folder}/src/*")
+    }

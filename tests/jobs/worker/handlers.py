@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from jobs.worker import RunContext
+from opsconsole_worker import RunContext
 
 
 def wait_for_gate(context: RunContext) -> dict[str, bool]:

@@ -75,16 +75,18 @@ def test_missing_queue_names_the_setting(settings: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 class TestProcess:
-    @pytest.fixture
-    def start(self, sqs_queue: TestQueue) -> Iterator[Start]:
-        """Yield a function that starts run_worker on the test's database and queue; kill what still runs at the end."""
+    @pytest.fixture(params=[("manage.py", "run_worker"), ("-m", "opsconsole_worker")], ids=" ".join)
+    def start(self, request: pytest.FixtureRequest, sqs_queue: TestQueue) -> Iterator[Start]:
+        """Yield a function that starts a worker on the test's database and queue; kill what still runs at the end.
+
+        It is run_worker, or the worker without the console.
+        """
         with ExitStack() as ends:
 
             def start(handler: str, *words: str) -> subprocess.Popen[bytes]:
                 command = [
                     sys.executable,
-                    "manage.py",
-                    "run_worker",
+                    *request.param,
                     "--handler",
                     f"tests.jobs.worker.handlers.{handler}",
                 ]

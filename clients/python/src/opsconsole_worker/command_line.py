@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opsconsole_worker import __version__
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run() -> None:
-    """End the process with the exit code of a worker."""
+    """End the process with the exit code of a worker. Handlers are found in the current folder, however this was started."""
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, str(Path.cwd()))
     sys.exit(main(sys.argv[1:]))
 
 
