@@ -92,7 +92,7 @@ class Decider {
       policy,
       limit: Math.floor(within("maxRequests", options.maxRequests ?? 100, 1, 1e9)),
       window: Math.max(1, Math.round(within("windowMs", options.windowMs ?? 60_000, 1, 1e10) / 1000)),
-      budget: within("budgetMs", options.budgetMs ?? 50, 1, 60_000),
+      budget: within("budgetMs", options.budgetMs ?? Number(setting("OPSCONSOLE_BUDGET_MS") ?? 50), 1, 60_000),
       instances: within("instances", options.instances ?? Number(setting("OPSCONSOLE_INSTANCES") ?? 1), 1, 100_000),
       clock: now,
       log: this.#log,

@@ -1,0 +1,59 @@
+// The report of how a run ended, repeated until the console has it: it counts once.
+
+import { type Answer, type ConsoleHttp, NoAnswer } from "../console-http.js";
+import { Backoff, sleep } from "./backoff.js";
+import type { Run } from "./run.js";
+
+export type Ending =
+  | { kind: "complete"; details: Record<string, unknown> }
+  | { kind: "fail"; error: string; retryable: boolean };
+
+const LONGEST_ERROR = 2000;
+
+/** Report until an answer is final, or the signal is aborted. Return false if nobody has the report. */
+export async function report(
+  http: ConsoleHttp,
+  run: Run,
+  ending: Ending,
+  timeout: number,
+  givenUp: AbortSignal,
+  log: (text: string) => void,
+): Promise<boolean> {
+  const backoff = new Backoff();
+  let { kind, ...said } = ending as { kind: string } & Record<string, unknown>;
+  if (typeof said["error"] === "string") said = { ...said, error: said["error"].slice(0, LONGEST_ERROR) };
+  for (;;) {
+    const answer = await told(http, `${run.path}/${kind}`, { ...run.said, ...said }, timeout);
+    if (answer && answer.status === 422 && kind === "complete" && !("result_not_kept" in (said["details"] as object))) {
+      // The work counts, whatever the handler returned.
+      said = { details: { result_not_kept: String(answer.body["detail"] ?? "the console refused it") } };
+      continue;
+    }
+    if (answer && !repeatable(answer)) {
+      const outcome = answer.status === 200 ? answer.body["outcome"] : `refused (${String(answer.body["detail"] ?? answer.status)})`;
+      if (answer.status !== 200 || kind === "fail") log(`Job ${run.job.id} run ${run.job.epoch}: ${String(outcome)}`);
+      return true;
+    }
+    if (givenUp.aborted) {
+      log(`Job ${run.job.id} run ${run.job.epoch}: the result could not be recorded. The run will be found stale.`);
+      return false;
+    }
+    // A run that waits to be reported is alive.
+    await run.beat();
+    await sleep(Math.max(answer?.retryAfter ?? 0, backoff.next()), givenUp);
+  }
+}
+
+/** No answer that is final: an error of the server, too many requests, or a key that is being replaced. */
+function repeatable({ status }: Answer): boolean {
+  return status >= 500 || status === 429 || status === 401 || (status >= 300 && status < 400);
+}
+
+async function told(http: ConsoleHttp, path: string, body: unknown, timeout: number): Promise<Answer | undefined> {
+  try {
+    return await http.post(path, body, timeout);
+  } catch (error) {
+    if (error instanceof NoAnswer) return undefined;
+    throw error;
+  }
+}

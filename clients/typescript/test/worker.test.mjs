@@ -1,0 +1,176 @@
+// The worker's protocol, against a console that answers as the test says.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { test } from "node:test";
+
+import { fromSqs, PermanentError, Worker } from "../dist/index.js";
+import { Backoff } from "../dist/worker/backoff.js";
+import { namedBy } from "../dist/worker/message.js";
+
+const JOB = { job_id: "7", run_epoch: 3, customer_id: "c", package_size: 5, priority: null, payload: { kind: "a" }, attempts: 0, beat_every_seconds: 0.02 };
+
+/** Run one message through a worker. `answers` maps the last part of a path to functions that return [status, body] or throw. */
+async function play(handler, answers = {}, options = {}) {
+  const asked = [];
+  const message = { body: '{"job_id": "7", "run_epoch": 3}', receiveCount: 1, removed: 0, hidden: [] };
+  message.remove = async () => (message.removed += 1);
+  message.hide = async (seconds) => message.hidden.push(seconds);
+  const fetcher = async (url, init) => {
+    const [what, body] = [url.split("/").at(-1), JSON.parse(init.body)];
+    asked.push([what, body]);
+    const [status, told, headers] = (answers[what] ?? usual[what])(body, asked.filter(([each]) => each === what).length);
+    return new Response(status === 204 ? null : JSON.stringify(told), { status, headers });
+  };
+  const usual = {
+    claim: () => [200, JOB],
+    beat: () => [200, { verdict: "continue" }],
+    complete: () => [200, { outcome: "completed" }],
+    fail: () => [200, { outcome: "retry" }],
+    leave: () => [204],
+  };
+  let worker;
+  let given = 0;
+  const receive = async () => {
+    given += 1;
+    if (given === 1) return { ...message, ...options.message };
+    worker.stop();
+    return undefined;
+  };
+  const queues = { default: { receive, handler, ...options.queue } };
+  worker = new Worker({ queues, url: "http://console.invalid", key: "ock_x", fetch: fetcher, log: () => {}, signals: false, graceMs: 50, ...options.worker });
+  await worker.run();
+  const of = (what) => asked.filter(([each]) => each === what).map(([, body]) => body);
+  return { asked, message, of, worker };
+}
+
+const broken = () => {
+  throw new TypeError("fetch failed");
+};
+
+test("a job is claimed, its message deleted, its run reported, and the worker leaves", async () => {
+  const played = await play((run) => ({ submitted: run.job.packageSize }));
+  assert.deepEqual(played.of("complete")[0].details, { submitted: 5 });
+  assert.equal(played.message.removed, 1);
+  assert.deepEqual([played.of("fail").length, played.of("leave").length], [0, 1]);
+  const ids = new Set(played.asked.map(([, body]) => body.worker_id));
+  assert.equal(ids.size, 1);
+});
+
+test("a claim without an answer is asked again as such, and a report is repeated until it counts", async () => {
+  const played = await play(() => {}, {
+    claim: (_, times) => (times === 1 ? broken() : times === 2 ? [409, { reason: "locked", settled: false }] : [200, JOB]),
+    complete: (_, times) => (times === 1 ? broken() : times === 2 ? [503, { reason: "locked" }] : [200, { outcome: "completed" }]),
+  });
+  assert.deepEqual(played.of("claim").map((body) => body.asked_before), [false, true, true]);
+  assert.equal(played.of("complete").length, 3);
+  assert.equal(played.message.removed, 1);
+});
+
+test("a lost run aborts its handler and is never reported", async () => {
+  for (const verdict of ["superseded", "cancelled"]) {
+    const played = await play(
+      async (run) => {
+        await once(run.signal, "abort");
+        assert.equal(run.signal.reason.verdict, verdict);
+        return { done: true };
+      },
+      { beat: (body, times) => [200, { verdict: body.run_epoch && times > 3 ? verdict : "continue" }] },
+    );
+    assert.deepEqual([played.of("complete").length, played.of("fail").length], [0, 0]);
+  }
+});
+
+test("no heartbeat follows the report", async () => {
+  const played = await play(() => new Promise((resolve) => setTimeout(resolve, 100)));
+  const what = played.asked.filter(([, body]) => body.run_epoch).map(([each]) => each);
+  assert.equal(what.at(-1), "complete");
+  assert.ok(what.filter((each) => each === "beat").length >= 2);
+});
+
+test("refused claims leave their messages where the answer says", async () => {
+  const cases = [
+    [409, { settled: true, reason: "ended" }, 1, []],
+    [409, { settled: false, reason: "too_early", retryAfter: 42 }, 0, [42]],
+    [409, { settled: false, reason: "not_waiting", retryAfter: 0 }, 0, [10]],
+    [404, { settled: false, reason: "unknown_job", retryAfter: 0 }, 0, [10]],
+    [409, { settled: false, reason: "locked", retryAfter: 30 }, 0, [30]],
+  ];
+  for (const [status, body, removed, hidden] of cases) {
+    const played = await play(() => assert.fail("not ours"), { claim: () => [status, body] });
+    assert.deepEqual([played.message.removed, played.message.hidden], [removed, hidden], body.reason);
+  }
+  const odd = await play(() => assert.fail("no job"), {}, { message: { body: "[]", receiveCount: 3 } });
+  assert.deepEqual([odd.of("claim").length, odd.message.removed, odd.message.hidden], [0, 0, [40]]);
+});
+
+test("errors fail the run, with or without another try; handlers are found by kind", async () => {
+  const failing = (error) => () => {
+    throw error;
+  };
+  const plain = await play(failing(new Error("maps is away")));
+  assert.deepEqual([plain.of("fail")[0].error, plain.of("fail")[0].retryable], ["Error: maps is away", true]);
+  const permanent = await play(failing(new PermanentError("no such business")));
+  assert.equal(permanent.of("fail")[0].retryable, false);
+  const byKind = await play({ a: () => ({ by: "a" }), b: failing(new Error("b")) });
+  assert.deepEqual(byKind.of("complete")[0].details, { by: "a" });
+  const unknown = await play({ toString: () => {}, b: () => {} }, {}, { queue: { kindOf: () => "toString2" } });
+  assert.match(unknown.of("fail")[0].error, /no handler for jobs of the kind 'toString2'/);
+});
+
+test("a result that the console can't store is replaced by the reason", async () => {
+  const played = await play(() => ({ bad: "\0" }), {
+    complete: (body) => (body.details.bad ? [422, { detail: "details can't be stored" }] : [200, { outcome: "completed" }]),
+  });
+  assert.deepEqual(played.of("complete")[1].details, { result_not_kept: "details can't be stored" });
+});
+
+test("SIGTERM lets the run finish, receives nothing more, and aborts the run when the grace is over", async () => {
+  const seen = [];
+  const finishing = await play(async (run) => {
+    process.kill(process.pid, "SIGTERM");
+    await once(run.stopping, "abort");
+    seen.push(run.signal.aborted);
+    return { finished: true };
+  }, {}, { worker: { signals: true, graceMs: 10_000 } });
+  assert.deepEqual([seen, finishing.of("complete")[0].details], [[false], { finished: true }]);
+  const aborted = await play(async (run) => {
+    process.kill(process.pid, "SIGTERM");
+    await once(run.signal, "abort");
+    throw run.signal.reason;
+  }, {}, { worker: { signals: true, graceMs: 20 } });
+  assert.deepEqual([aborted.of("fail")[0].error.split(":")[0], aborted.of("fail")[0].retryable], ["WorkerStopped", true]);
+  assert.equal(process.listenerCount("SIGTERM"), 0);
+});
+
+test("a key that the console refuses ends the worker with a sentence", async () => {
+  await assert.rejects(play(() => {}, { beat: () => [403, { detail: "This API key does not have the scope 'worker'." }] }), /scope 'worker'/);
+  assert.throws(() => new Worker({ queues: {} }), /url and key/);
+});
+
+test("messages are read as the console writes them", () => {
+  assert.deepEqual(namedBy('{"job_id": 7}'), { jobId: "7", runEpoch: undefined, deadLetterId: undefined });
+  assert.deepEqual(namedBy('{"job_id": "a", "run_epoch": 2, "dead_letter_id": "d"}'), { jobId: "a", runEpoch: 2, deadLetterId: "d" });
+  for (const odd of ["", "null", "[]", "{}", '{"job_id": ""}', '{"job_id": 1.5}', '{"job_id": "a", "run_epoch": "1"}']) {
+    assert.equal(namedBy(odd), undefined, odd);
+  }
+});
+
+test("messages of SQS are received, deleted and hidden", async () => {
+  const calls = [];
+  const sqs = {
+    receiveMessage: async (input) => (calls.push(input), { Messages: [{ Body: "b", ReceiptHandle: "r", Attributes: { ApproximateReceiveCount: "2" } }] }),
+    deleteMessage: async (input) => calls.push(input),
+    changeMessageVisibility: async (input) => calls.push(input),
+  };
+  const message = await fromSqs(sqs, "q")(new AbortController().signal);
+  assert.deepEqual([message.body, message.receiveCount], ["b", 2]);
+  await message.remove();
+  await message.hide(1.2);
+  assert.deepEqual(calls.slice(1), [{ QueueUrl: "q", ReceiptHandle: "r" }, { QueueUrl: "q", ReceiptHandle: "r", VisibilityTimeout: 2 }]);
+});
+
+test("pauses grow, have jitter and an end", () => {
+  const backoff = new Backoff(100, 1000);
+  const pauses = Array.from({ length: 8 }, () => backoff.next());
+  assert.ok(pauses.every((pause, tries) => pause >= Math.min(1000, 100 * 2 ** tries) / 2 && pause <= 1000));
+});
