@@ -87,6 +87,17 @@ $(TYPESCRIPT)/node_modules/installed: $(TYPESCRIPT)/package-lock.json
 	cd $(TYPESCRIPT) && $(NPM_CI)
 	touch $@
 
+NEXT_APP := tests/clients/next-app
+$(NEXT_APP)/.next/built: $(NEXT_APP)/node_modules/installed $(TYPESCRIPT)/dist/built $(shell git ls-files $(NEXT_APP) 2>/dev/null | sed 's/ /\\ /g')
+	mkdir -p $(NEXT_APP)/node_modules/@opsconsole/client
+	cp -r $(TYPESCRIPT)/package.json $(TYPESCRIPT)/dist $(TYPESCRIPT)/cjs $(NEXT_APP)/node_modules/@opsconsole/client/
+	cd $(NEXT_APP) && NEXT_TELEMETRY_DISABLED=1 node_modules/.bin/next build
+	touch $@
+
+$(NEXT_APP)/node_modules/installed: $(NEXT_APP)/package-lock.json
+	cd $(NEXT_APP) && $(NPM_CI)
+	touch $@
+
 MINUTES ?= 30
 soak: .venv/installed ## let two hosts work while everything fails, and prove that nothing was lost or done twice; MINUTES=n
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
@@ -158,7 +169,7 @@ bench-worker: .venv/installed ## measure the memory and the start of a worker wi
 	$(BIN)/python -m bench.worker
 
 clean: ## delete virtual environments, packages, caches and the data under var/
-	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist $(TYPESCRIPT)/cjs/*.js $(TYPESCRIPT)/cjs/*.d.ts $(TYPESCRIPT)/cjs/*/
+	rm -rf $(NEXT_APP)/node_modules $(NEXT_APP)/.next $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist $(TYPESCRIPT)/cjs/*.js $(TYPESCRIPT)/cjs/*.d.ts $(TYPESCRIPT)/cjs/*/
 	rm -rf .venv .venv-next .venv-bench .venv-supply dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 
 .venv/installed: requirements-dev.lock

@@ -1,0 +1,5 @@
+export const dynamic = "force-dynamic";
+
+export async function GET() {
+  return Response.json({ guarded: true });
+}
