@@ -78,7 +78,8 @@ def test_first_sign_in_creates_an_account_with_the_roles_of_its_groups(
     ada = User.objects.get(username="ada")
     assert (ada.is_staff, ada.is_superuser, ada.has_usable_password()) == (True, False, False)
     assert roles_of("ada") == {"Viewer"}
-    assert ada.identity.subject == "subject-1" and ada.identity.signed_in_at is not None
+    identity = SignInIdentity.objects.get(user=ada)
+    assert identity.subject == "subject-1" and identity.signed_in_at is not None
     created, changed, logged_in = lines()
     assert created.startswith("Created at the first single sign-on of subject-1 at http://localhost")
     assert changed == "Single sign-on changed the roles: gave Viewer."
