@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,12 +68,13 @@ def family(roots: dict[str, int]) -> Iterator[tuple[str, psutil.Process]]:
             yield kind(process, root), process
 
 
-def processor_seconds(roots: dict[str, int]) -> float:
-    total = 0.0
-    for _, process in family(roots):
+def processor_seconds(roots: dict[str, int]) -> Counter[str]:
+    """Return what the processes have used so far, by what they run."""
+    used: Counter[str] = Counter()
+    for name, process in family(roots):
         spent = process.cpu_times()
-        total += spent.user + spent.system
-    return total
+        used[name] += spent.user + spent.system
+    return used
 
 
 def measure(roots: dict[str, int]) -> None:
@@ -83,13 +84,15 @@ def measure(roots: dict[str, int]) -> None:
     before = processor_seconds(roots)
     began = time.monotonic()
     time.sleep(SECONDS)
-    share = (processor_seconds(roots) - before) / (time.monotonic() - began)
-    print("| what | processes | PSS, MB |\n|---|---:|---:|")
+    used = processor_seconds(roots)
+    used.subtract(before)
+    lasted = time.monotonic() - began
+    print("| what | processes | PSS, MB | of a core, idle |\n|---|---:|---:|---:|")
     for name, sizes in sorted(memory.items()):
-        print(f"| {name} | {len(sizes)} | {sum(sizes) / MB:.0f} |")
+        print(f"| {name} | {len(sizes)} | {sum(sizes) / MB:.0f} | {used[name] / lasted:.2%} |")
     total = [size for sizes in memory.values() for size in sizes]
-    print(f"| all | {len(total)} | {sum(total) / MB:.0f} |\n")
-    print(f"Idle for {SECONDS:g} s: {share:.2%} of a core.")
+    print(f"| all | {len(total)} | {sum(total) / MB:.0f} | {used.total() / lasted:.2%} |\n")
+    print(f"Idle for {SECONDS:g} s.")
 
 
 def main() -> None:

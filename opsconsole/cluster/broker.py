@@ -14,11 +14,13 @@ from __future__ import annotations
 import logging
 import os
 from datetime import timedelta
+from time import sleep
 from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.brokers.orm import ORM
+from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
@@ -55,6 +57,9 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
 
     def dequeue(self) -> list[tuple[int, str]] | None:
         """Return up to ``bulk`` tasks as (id, package), or None after an idle pause when there are none."""
+        if not self._has_any():
+            sleep(Conf.POLL)
+            return None
         taken: list[tuple[int, str]] | None = self._take_probe() or super().dequeue()
         if not taken and taken is not None:
             # Other clusters were faster, or a row has a time such as '-infinity', which django-q2 can't compare.
@@ -63,6 +68,13 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
             return None
         tasks = [(pk, task) for pk, payload in taken if (task := _verified(pk, payload))]
         return [(pk, SignedPackage.dumps(task)) for pk, task in tasks]
+
+    def _has_any(self) -> bool:
+        """Tell by one query whether a task waits in the shared queue or in the private one: mostly, none does."""
+        cluster_id = os.environ.get(CLUSTER_ID)
+        queues = [self.list_key, *([private_queue(cluster_id)] if cluster_id else [])]
+        waiting: bool = self.get_connection().filter(key__in=queues, lock__lt=timezone.now()).exists()
+        return waiting
 
     def _take_probe(self) -> list[tuple[int, str]]:
         cluster_id = os.environ.get(CLUSTER_ID)

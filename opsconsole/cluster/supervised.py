@@ -39,7 +39,9 @@ DISPATCHER = "dispatcher"
 SENDER = "sender"
 SWEEPER = "sweeper"
 CHECKER = "checker"
-LOOK_SECONDS = 1.0
+# How often the database is asked whether migrations are missing, and whether the cluster works, unless a stall is a short time.
+WAIT_SECONDS = 1.0
+LOOK_SECONDS = 5.0
 # On a busy machine, a cluster may need this long after its start to run its first task.
 BOOT_SECONDS = 15.0
 # The cluster's scheduler runs twice a minute, first half a minute after the start.
@@ -89,7 +91,7 @@ def _wait_for_migrations(stop: StopRequests, life: alive.SignOfLife) -> None:
             logger.warning("%s Waiting for python manage.py migrate.", Trouble.NOT_MIGRATED.value)
         told = True
         life.give()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(WAIT_SECONDS)
 
 
 def programs(cluster_id: str) -> list[Program]:

@@ -37,8 +37,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def watch(clock: Clock, settings: Any) -> Watch:
+def watch(clock: Clock, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
     settings.OPSCONSOLE_CLUSTER_STALL_SECONDS = STALL
+    # As with a short time, so that the tests can say by the second when a stall is told.
+    monkeypatch.setattr(supervised, "LOOK_SECONDS", 1.0)
     return Watch("ours", clock)
 
 
@@ -210,15 +212,19 @@ class TestBroker:
         return broker
 
     def test_probe_precedes_tasks_and_reaches_only_its_cluster(
-        self, broker: ProbedBroker, monkeypatch: pytest.MonkeyPatch
+        self,
+        broker: ProbedBroker,
+        monkeypatch: pytest.MonkeyPatch,
+        django_assert_num_queries: Any,
     ) -> None:
         async_task("opsconsole.cluster.tasks.tick", "task", 1)
         async_task("opsconsole.cluster.tasks.tick", "other", 1, cluster=private_queue("other"))
         async_task("opsconsole.cluster.tasks.tick", "ours", 1, cluster=private_queue("ours"))
         taken = [args_of(OrmQ.objects.get(pk=pk))[0] for _ in range(2) for pk, _ in broker.dequeue() or []]
         assert taken == ["ours", "task"]
-        monkeypatch.setattr("django_q.brokers.orm.sleep", lambda _: None)
-        assert broker.dequeue() is None
+        monkeypatch.setattr("opsconsole.cluster.broker.sleep", lambda _: None)
+        with django_assert_num_queries(1):
+            assert broker.dequeue() is None
 
     def test_unsupervised_cluster_uses_stock_behaviour(
         self, broker: ProbedBroker, monkeypatch: pytest.MonkeyPatch
