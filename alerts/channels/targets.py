@@ -66,7 +66,9 @@ class Target:
 
 def all_targets() -> dict[str, Target]:
     """Return all channels by name. Of two with one name, that of the environment counts."""
-    found = {row.pk: target_of(row) for row in Channel.objects.only("secret").exclude(secret="")}
+    # Without a key there is nothing to open, and nothing to ask for at each turn of a sender.
+    added = Channel.objects.only("secret").exclude(secret="") if address_keys.is_possible() else ()
+    found = {row.pk: target_of(row) for row in added}
     found |= {name: _of_environment(name, address) for name, address in _environment().items()}
     return {name: target for name, target in found.items() if target is not None}
 

@@ -36,7 +36,7 @@ DECLARED = {
     "auth_user": {"is_active__exact", "is_active__isnull", "groups__id__exact", "groups__isnull"},
     "jobs_bulkoperation": {"state"},
     "jobs_deadletter": {"state", "group", "left", "queue", "dlq"},
-    "jobs_job": {"status", "stale", "message", "priority", "age", "queue", "before"},
+    "jobs_job": {"status", "stale", "lost", "message", "priority", "age", "queue", "before"},
     "jobs_outbox": {"state"},
     "jobs_sweep": {"outcome", "when"},
     "jobs_workerheartbeat": {"state"},

@@ -26,8 +26,11 @@ PAGE = 50
 MOST_READ = 16 * PAGE
 # One row per worker: lists may read the whole table.
 ALWAYS_WHOLE = {"worker_heartbeats"}
-# No list of rows: it looks for the table of jobs in the catalogue of the database.
-WITHOUT_ROWS = {"jobs.attachment"}
+# No lists of rows: one looks for the table of jobs in the catalogue of the database, and each figure of the other has a
+# limit of time.
+WITHOUT_ROWS = {"jobs.attachment", "opsconsole.tablesize"}
+# The events of one day, which the index of times finds: the overview reads the same for the figure that leads there.
+OF_A_DAY = ("/admin/jobs/job/?lost=", "job_events_")
 FILLED = (
     """INSERT INTO jobs (customer_id, package_size, priority_level, status, created_at, updated_at, started_at, worker_id,
                           claimed_epoch, queue)
@@ -125,9 +128,13 @@ def test_every_list_reads_only_one_page(operator: Client) -> None:
             wrong += [
                 f"{address}{query} reads {read:,} rows of {table}"
                 for table, read in plans.read.items()
-                if read > MOST_READ and table not in ALWAYS_WHOLE
+                if read > MOST_READ and table not in ALWAYS_WHOLE and not _is_of_a_day(address + query, table)
             ]
     assert wrong == [], "\n".join(wrong)
+
+
+def _is_of_a_day(address: str, table: str) -> bool:
+    return address.startswith(OF_A_DAY[0]) and table.startswith(OF_A_DAY[1])
 
 
 def _choices(client: Client, address: str) -> list[str]:

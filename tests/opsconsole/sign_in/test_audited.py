@@ -252,7 +252,8 @@ def test_commands_of_other_packages(capsys: pytest.CaptureFixture[str]) -> None:
 # command does it: sweeps, timelines, deliveries, readings.
 AUDITED = {
     "alerts", "api_keys", "bulk_operation", "changepassword", "channels", "createsuperuser", "enqueue_jobs", "migrate", "move_tables",
-    "pause", "rate_limits", "recover_stale_jobs", "recovery_mode", "redrive_dlq", "requeue_job", "send_test_alert", "sync_roles",
+    "pause", "rate_limits", "recover_stale_jobs", "recovery_mode", "redrive_dlq", "requeue_job", "retention", "send_test_alert",
+    "sync_roles",
     "sync_schedules", "uninstall", "verify", "verify_audit",
 }  # fmt: skip
 WITH_RECORDS_OF_THEIR_OWN = {
