@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NoReturn, cast
 from urllib.parse import urlencode
@@ -22,10 +22,11 @@ from django.views.decorators.cache import never_cache
 
 from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
-from opsconsole import overview, unavailable
+from opsconsole import live_pages, overview, unavailable
 from opsconsole.kit import audit, full_disk
 from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import may_see
+from opsconsole.live_pages import Followed
 from opsconsole.overview import Finding
 from opsconsole.sign_in import password_guesses, second_factor, sessions
 from opsconsole.sign_in.oidc import log_out
@@ -81,6 +82,27 @@ NAMES = {
 }
 LAST_GROUP = "Administration"
 RECENT_ACTIONS = 8
+# The figures of the overview are cached for five seconds, and those of a day for twenty.
+OVERVIEW_TABLES = Followed(
+    (
+        "jobs.Job",
+        "jobs.WorkerHeartbeat",
+        "jobs.Outbox",
+        "jobs.Sweep",
+        "jobs.QueueState",
+        "alerts.Channel",
+        "alerts.Delivery",
+        "alerts.Rule",
+        "opsconsole.HourlyFigure",
+        "ratelimits.LimiterControl",
+        "ratelimits.LimiterTrouble",
+        "ratelimits.RateLimitHour",
+        "django_q.Task",
+        "django_q.OrmQ",
+        "admin.LogEntry",
+    ),
+    cached_for=26,
+)
 
 
 class ConsoleSite(AdminSite):
@@ -94,7 +116,11 @@ class ConsoleSite(AdminSite):
         context = super().each_context(request)
         context["environment"] = settings.OPSCONSOLE_ENV
         context["second_factor"] = settings.OPSCONSOLE_SECOND_FACTOR != "off"
-        return context | (self._banners(request) if self.has_permission(request) else {})
+        return (
+            context
+            | (self._banners(request) if self.has_permission(request) else {})
+            | live_pages.context(request)
+        )
 
     def _banners(self, request: HttpRequest) -> dict[str, Any]:
         """Return the banners of every page. Each quotes a page, and is for those who may open it."""
@@ -107,6 +133,8 @@ class ConsoleSite(AdminSite):
         if may_see(request.user, "alerts_channel"):
             told = alert_banner.read()
             context["alert_banner"] = told if told and told.everywhere else None
+        if live_pages.is_live(request):
+            context["silence"] = overview.silence.in_a_sentence(request.user)
         return context
 
     def has_permission(self, request: HttpRequest) -> bool:
@@ -167,12 +195,25 @@ class ConsoleSite(AdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [path("overview/live/", self.overview_live, name="overview_live"), *super().get_urls()]
 
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in Django
+        """Let the pages that follow tables answer their polls, too."""
+        page = super().admin_view(view, cacheable)
+        return live_pages.answering_polls(page, self._followed(view), self.has_permission)
+
+    def _followed(self, view: Callable[..., Any]) -> Followed | None:
+        name, of_it = getattr(view, "__name__", ""), getattr(view, "__self__", None)
+        if of_it is self:
+            return OVERVIEW_TABLES if name == "index" else None
+        is_page = name == "changelist_view" or (
+            name == "change_view" and getattr(of_it, "rows_are_live", False)
+        )
+        tables = getattr(of_it, "live_on", ())
+        return Followed(tables) if is_page and tables else None
+
     @method_decorator(never_cache)
     def overview_live(self, request: HttpRequest) -> HttpResponse:
-        """Return the part of the overview that refreshes itself. Never redirect: the target page would be shown inside the tile."""
-        if not self.has_permission(request):
-            return HttpResponse(status=HTTPStatus.UNAUTHORIZED)
-        return TemplateResponse(request, "admin/overview_live.html", _state_of_things(request))
+        """Answer the polls of overviews that were opened before an update; others ask the overview itself."""
+        return live_pages.poll(request, lambda: self.index(request), OVERVIEW_TABLES, self.has_permission)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {

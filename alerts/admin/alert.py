@@ -33,6 +33,7 @@ URGENCY = Case(
 class AlertAdmin(DecidableAlerts):
     missing = "There is no alert with this number. Old alerts are deleted."
     history_at = "#timeline"
+    live_on = ("alerts.Alert", "alerts.Notification", "alerts.Delivery", "alerts.Attempt", "admin.LogEntry")
     list_display = (
         "title",
         "level",

@@ -58,6 +58,9 @@ class TitledAdmin(admin.ModelAdmin[Any]):
     quotes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     # Counting every choice of a filter would read the whole table.
     show_facets = admin.ShowFacets.NEVER
+    # The models whose tables the list and the pages of rows show. Those that name any update themselves.
+    live_on: tuple[str, ...] = ()
+    rows_are_live = True
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -1,7 +1,7 @@
 """The overview: its figures, the findings that explain them, and recent charts and events."""
 
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
-from opsconsole.overview import flow
+from opsconsole.overview import flow, silence
 from opsconsole.overview.charts_and_events import Lately, lately, watches
 from opsconsole.overview.current_figures import Overview, memory, read, surroundings_now
 from opsconsole.overview.findings import PAGES, Finding, findings, of_recovery, of_switches, of_the_limiter
@@ -24,6 +24,7 @@ __all__ = [
     "of_the_limiter",
     "read",
     "runs",
+    "silence",
     "surroundings_now",
     "watches",
 ]

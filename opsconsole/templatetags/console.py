@@ -113,7 +113,7 @@ def measured(
         return SafeString("")
     over = count is not None and line is not None and count > line
     return format_html(
-        '<div class="{}"><dt><a href="{}{}">{}</a>{}</dt><dd>{}</dd></div>',
+        '<div class="{}" data-measured><dt><a href="{}{}">{}</a>{}</dt><dd>{}</dd></div>',
         "tone-bad" if over else "tone-warning" if count is None else "",
         reverse(f"admin:{model}_changelist"),
         query,
@@ -138,6 +138,12 @@ def finding_advice(finding: overview.Finding) -> SafeString:
         finding.url,
         finding.where,
     )
+
+
+@register.filter
+def rows_of(of_list: Any, results: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Pair the cells of each line of a list with its row, whose key tells a live page which lines stayed."""
+    return zip(of_list.result_list, results, strict=True)
 
 
 @register.filter

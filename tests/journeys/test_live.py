@@ -1,4 +1,4 @@
-"""Browser tests of live pages: they update, report an outage, and stop when the session has ended."""
+"""Browser tests of live pages: they update without moving what somebody uses, report an outage, and stop with the session."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.sessions.models import Session
-from playwright.sync_api import Page, expect
+from django.db import connection
+from playwright.sync_api import Page, Response, expect
 
 from jobs.models import Job, Status
 from opsconsole import overview
@@ -80,22 +81,160 @@ def test_page_reports_end_of_session_and_stops_polling(page: Page) -> None:
 
 
 def test_page_reports_console_outage_and_recovers(page: Page) -> None:
-    page.route("**/overview/live/", lambda route: route.abort())
+    page.route("**/admin/", lambda route: route.abort())
     note = page.locator("[data-live-note]")
     time_passes_until(page, lambda: expect(note).to_contain_text("Stale since", timeout=SHORTLY))
-    expect(page.locator("[data-live]")).to_have_class("stale")
+    expect(page.locator("#content")).to_have_class(re.compile("stale"))
 
-    page.unroute("**/overview/live/")
+    page.unroute("**/admin/")
     time_passes_until(page, lambda: expect(note).to_be_hidden(timeout=SHORTLY))
-    expect(page.locator("[data-live]")).not_to_have_class("stale")
+    expect(page.locator("#content")).not_to_have_class(re.compile("stale"))
     assert Job.objects.exists()
 
 
 def test_keyboard_focus_survives_update(page: Page) -> None:
     page.get_by_role("link", name="Quarantined", exact=True).focus()
 
-    with page.expect_response(re.compile("overview/live")):
+    with page.expect_response(re.compile(r"/admin/$")):
         page.clock.run_for(5_100)
     page.clock.run_for(10)
 
     expect(page.get_by_role("link", name="Quarantined", exact=True)).to_be_focused()
+
+
+JOBS = "/admin/jobs/job/?status=quarantined"
+
+
+@pytest.fixture
+def jobs_list(page: Page, visitor: Visitor) -> Page:
+    """Open a list of two jobs; the cursor is outside of it."""
+    for customer in ("CUST-A", "CUST-B"):
+        job(status=Status.QUARANTINED, customer_id=customer)
+    page.goto(visitor.address + JOBS)
+    page.mouse.move(0, 0)
+    expect(page.get_by_role("button", name="Pause updates")).to_be_visible()
+    return page
+
+
+def told_at_once() -> None:
+    """Let PostgreSQL count at once what this connection has written."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+
+
+def renamed(old: str, new: str) -> None:
+    Job.objects.filter(customer_id=old).update(customer_id=new)
+    told_at_once()
+
+
+def is_poll(answer: Response) -> bool:
+    return "x-poll" in answer.request.headers
+
+
+def polls(page: Page) -> list[int]:
+    """Return the list of statuses of polls, which grows."""
+    statuses: list[int] = []
+    page.on("response", lambda answer: statuses.append(answer.status) if is_poll(answer) else None)
+    return statuses
+
+
+def test_changed_and_new_lines_appear_in_a_list(jobs_list: Page) -> None:
+    renamed("CUST-A", "CUST-C")
+    told = jobs_list.locator("#result_list")
+    time_passes_until(jobs_list, lambda: expect(told).to_contain_text("CUST-C", timeout=SHORTLY))
+
+    job(status=Status.QUARANTINED, customer_id="CUST-NEW")
+    told_at_once()
+    time_passes_until(jobs_list, lambda: expect(told).to_contain_text("CUST-NEW", timeout=SHORTLY))
+    # The admin's own script counts in the lines that came by an update.
+    jobs_list.locator("tr", has_text="CUST-NEW").get_by_role("checkbox").check()
+    expect(jobs_list.locator(".action-counter")).to_contain_text("1 of")
+
+
+def test_lines_in_use_stay_while_newer_ones_are_counted(jobs_list: Page) -> None:
+    told, newer = jobs_list.locator("#result_list"), jobs_list.locator("[data-live-newer]")
+    line = jobs_list.locator("tr", has_text="CUST-A")
+    line.get_by_role("checkbox").check()
+    jobs_list.mouse.move(0, 0)
+    jobs_list.evaluate("document.activeElement.blur()")
+    before = line.bounding_box()
+    job(status=Status.QUARANTINED, customer_id="CUST-NEW")
+    renamed("CUST-B", "CUST-D")
+
+    time_passes_until(jobs_list, lambda: expect(newer).to_have_text("1 newer", timeout=SHORTLY))
+    expect(told).to_contain_text("CUST-D")
+    expect(told).not_to_contain_text("CUST-NEW")
+    assert line.bounding_box() == before
+    assert newer.evaluate("button => button.closest('[aria-live]').ariaLive") == "polite"
+
+    newer.click()
+    expect(told).to_contain_text("CUST-NEW")
+    expect(newer).to_be_hidden()
+    expect(line.get_by_role("checkbox")).to_be_checked()
+    expect(jobs_list.locator(".action-counter")).to_contain_text("1 of")
+
+
+def test_line_under_the_cursor_stays(jobs_list: Page) -> None:
+    told, newer = jobs_list.locator("#result_list"), jobs_list.locator("[data-live-newer]")
+    jobs_list.locator("tr", has_text="CUST-A").hover()
+    job(status=Status.QUARANTINED, customer_id="CUST-NEW")
+    told_at_once()
+    time_passes_until(jobs_list, lambda: expect(newer).to_be_visible(timeout=SHORTLY))
+    expect(told).not_to_contain_text("CUST-NEW")
+
+    jobs_list.mouse.move(0, 0)
+    time_passes_until(jobs_list, lambda: expect(told).to_contain_text("CUST-NEW", timeout=SHORTLY))
+    expect(newer).to_be_hidden()
+
+
+def test_selected_text_is_kept(jobs_list: Page) -> None:
+    cell = jobs_list.locator("tr", has_text="CUST-A").locator(".field-customer")
+    cell.evaluate("cell => getSelection().selectAllChildren(cell)")
+    renamed("CUST-A", "CUST-C")
+
+    # The second answer comes when the first one was dealt with.
+    for _ in range(2):
+        with jobs_list.expect_response(is_poll):
+            jobs_list.clock.run_for(5_100)
+    assert jobs_list.evaluate("getSelection().toString()") == "CUST-A"
+    expect(cell).to_have_text("CUST-A")
+
+    jobs_list.evaluate("getSelection().removeAllRanges()")
+    time_passes_until(
+        jobs_list,
+        lambda: expect(jobs_list.locator("#result_list")).to_contain_text("CUST-C", timeout=SHORTLY),
+    )
+
+
+def test_updates_rest_while_paused_and_in_a_hidden_tab(jobs_list: Page) -> None:
+    seen = polls(jobs_list)
+    jobs_list.get_by_role("button", name="Pause updates").click()
+    expect(jobs_list.locator("[data-live-state]")).to_contain_text("Paused")
+    renamed("CUST-A", "CUST-C")
+    jobs_list.clock.run_for(60_000)
+    assert seen == []
+    jobs_list.get_by_role("button", name="Resume updates").click()
+    time_passes_until(
+        jobs_list,
+        lambda: expect(jobs_list.locator("#result_list")).to_contain_text("CUST-C", timeout=SHORTLY),
+    )
+
+    hide = """(hidden) => {
+        Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    jobs_list.evaluate(hide, True)
+    jobs_list.wait_for_load_state("networkidle")
+    seen.clear()
+    jobs_list.clock.run_for(60_000)
+    assert seen == []
+    with jobs_list.expect_response(is_poll):
+        jobs_list.evaluate(hide, False)
+
+
+def test_list_says_when_the_console_does_not_answer(jobs_list: Page) -> None:
+    jobs_list.route("**/admin/jobs/job/**", lambda route: route.abort())
+    note = jobs_list.locator("[data-live-note]")
+    time_passes_until(jobs_list, lambda: expect(note).to_contain_text("does not answer", timeout=SHORTLY))
+    expect(jobs_list.locator("[data-live-state]")).to_contain_text("ago")
+    expect(jobs_list.locator("#content")).to_have_class(re.compile("stale"))

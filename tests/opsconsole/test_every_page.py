@@ -76,6 +76,7 @@ NAME_JOBS = {
     "audit_export": "admin.view_logentry",
     # What people did last.
     "index": "admin.view_logentry",
+    "overview_live": "admin.view_logentry",
     "alerts_alert": "alerts.view_alert",
 }
 JOB_ID = re.compile(r"\b[0-9a-f]{8}(?:-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})?\b")

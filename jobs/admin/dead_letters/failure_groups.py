@@ -70,6 +70,9 @@ class GroupChangeList(DeclaredChangeList):
 
 @admin.register(FailureGroup)
 class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
+    live_on = ("jobs.FailureGroup", "jobs.DeadLetter")
+    # Its page is a form, which keeps the version that somebody began to edit.
+    rows_are_live = False
     list_display = (
         "name",
         "kind_shown",

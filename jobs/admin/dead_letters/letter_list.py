@@ -81,6 +81,13 @@ class LetterChangeList(DeclaredChangeList):
 class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     missing = "There is no dead letter with this id."
     history_at = "#ledger"
+    live_on = (
+        "jobs.DeadLetter",
+        "jobs.DeadLetterQueue",
+        "jobs.FailureGroup",
+        "jobs.ReplayAttempt",
+        "jobs.Job",
+    )
     list_display = (
         "short_id",
         "failure",

@@ -41,6 +41,7 @@ EVENT_COLUMNS = ("reason", "details")
 class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     missing = "There is no job with this id."
     history_at = "#timeline"
+    live_on = ("jobs.Job", "jobs.WorkerHeartbeat", "jobs.JobEvent", "jobs.Outbox", "jobs.QueueState")
     whole_columns = ("customer_id", "error_message", "payload")
     list_display = (
         "short_id",

@@ -37,6 +37,7 @@ class MessageStateFilter(StateFilter):
 
 @admin.register(Outbox)
 class OutboxAdmin(AgedAdmin):
+    live_on = ("jobs.Outbox", "jobs.Job")
     list_display = (
         "number",
         "condition",

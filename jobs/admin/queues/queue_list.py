@@ -17,6 +17,7 @@ from opsconsole.kit.durations import spell
 
 @admin.register(QueueState)
 class QueueStateAdmin(AgedAdmin):
+    live_on = ("jobs.QueueState",)
     list_display = (
         "name",
         "condition",

@@ -57,6 +57,7 @@ class LifeFilter(KnownFilter):
 
 @admin.register(WorkerHeartbeat)
 class WorkerAdmin(WholeColumns, AgedAdmin):
+    live_on = ("jobs.WorkerHeartbeat", "jobs.WorkerObservation", "jobs.JobEvent")
     whole_columns = ("worker_id", "hostname", "metadata")
     # The metadata names the runs of earlier heartbeats.
     quotes = MappingProxyType(dict.fromkeys(("current_job", "run", "did", "told", "metadata"), ("jobs_job",)))

@@ -60,6 +60,7 @@ class WhenFilter(KnownFilter):
 
 @admin.register(Sweep)
 class SweepAdmin(AgedAdmin):
+    live_on = ("jobs.Sweep",)
     list_filter = (OutcomeFilter, WhenFilter)
     quotes = MappingProxyType({"lines": ("jobs_job",)})
     list_display = (

@@ -157,6 +157,8 @@ def test_list_reads_no_bodies_and_has_constant_query_count(operator: Client) -> 
         operator.get(LIST)
     for _ in range(20):
         dead_letter(job(status=Status.FAILED))
+    # What is cached for seconds is read by another request than the counted one, as above.
+    operator.get(LIST)
     with CaptureQueriesContext(connection) as many:
         operator.get(LIST)
 
