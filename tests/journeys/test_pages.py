@@ -51,7 +51,7 @@ GROUPS = {
 # every operation, and a preview has no progress.
 REFUSED = re.compile(
     r"/(add|delete)/$|/(operate|decide)/\w+/$|^jobs/bulkoperation/\d+/(progress/|members)"
-    r"|^r/|^autocomplete/$|^no/such/page$"
+    r"|^r/|^autocomplete/$|^no/such/page$|^oidc/"
 )
 
 

@@ -150,6 +150,7 @@ def test_killed_worker_of_a_shop_is_recovered_once(
     long = timedelta(hours=1)
     WorkerHeartbeat.objects.update(last_heartbeat=F("last_heartbeat") - long)
     Job.objects.update(started_at=F("started_at") - long, updated_at=F("updated_at") - long)
+    RecoveryControl.objects.get_or_create(pk=1)  # Other tests empty all tables.
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED, beats_looked_at=None)
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM worker_observations")

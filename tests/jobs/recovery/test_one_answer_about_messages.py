@@ -133,7 +133,7 @@ def test_page_agrees(made: Made, operator: Client) -> None:
 def test_list_agrees(made: Made, operator: Client) -> None:
     assert {made[row.pk]: row.message_trouble for row in rows(operator)} == EXPECTED
     table = operator.get(LIST).content.decode().partition("<tbody>")[2]
-    lines = {name: line for line in table.split("</tr>") for name in CASES if f">{name}</td>" in line}
+    lines = {name: line for line in table.split("</tr>") for name in CASES if f">{name}</a></td>" in line}
     assert {name: badges(line) for name, line in lines.items()} == {
         name: badges_of(trouble) for name, trouble in EXPECTED.items()
     }

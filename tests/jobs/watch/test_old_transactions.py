@@ -72,7 +72,7 @@ def aged(obstacle: Obstacle, age: timedelta) -> Obstacle:
 
 
 def inspected() -> list[Finding]:
-    return [finding for finding in server.inspect() if finding.id == "old-transaction"]
+    return [finding for finding in server.inspect_transactions() if finding.id == "old-transaction"]
 
 
 @pytest.mark.usefixtures("_dead_rows")

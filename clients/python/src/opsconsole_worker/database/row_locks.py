@@ -1,7 +1,7 @@
 """Row locks in statements: rows are locked FOR NO KEY UPDATE, and no statement waits for one for ever (I13).
 
-A foreign key to a row takes FOR KEY SHARE on it, which only the stronger FOR UPDATE refuses: with it, every open transaction
-that inserted a child row would block the row.
+A foreign key to a row takes FOR KEY SHARE on it, which only the strongest lock of a row refuses: with it, every open
+transaction that inserted a child row would block the row.
 """
 
 from __future__ import annotations
