@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-worker bench-recovery bench-pages bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-footprint
+.PHONY: bench-worker bench-recovery bench-pages bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -161,6 +161,9 @@ bench-ratelimit: .venv-bench/installed ## measure what a limited request costs, 
 
 bench-serving: .venv/installed ## measure the web server, compared with plain gunicorn, and the probe while clients are slow
 	$(BIN)/python -m bench.serving
+
+bench-next: .venv/installed ## measure a limited request to Next.js, beside one without a limiter and one that asks Valkey itself
+	$(BIN)/python -m bench.next
 
 bench-footprint: .venv/installed ## measure the memory and the idle processor time of all processes of one host (Linux)
 	$(BIN)/python -m bench.footprint
