@@ -33,8 +33,17 @@ PAGE = """<!DOCTYPE html><html lang="en"><title>Provider</title><link rel="icon"
 <form method="post"><button type="submit">Sign in as {name}</button></form></html>"""
 
 
-@cache
+_GENERATING = threading.Lock()
+
+
 def signing_key(number: int) -> RSAKey:
+    """Return the key of this number, also to two threads that ask at once for one that is not generated yet."""
+    with _GENERATING:
+        return _generated(number)
+
+
+@cache
+def _generated(number: int) -> RSAKey:
     """Return a key; making one takes a while."""
     return RSAKey.generate_key(2048, {"kid": f"key-{number}", "use": "sig", "alg": "RS256"})
 
