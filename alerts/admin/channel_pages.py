@@ -108,7 +108,7 @@ def mute(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:
                 f"Muted the channel until {after.muted_until:%Y-%m-%d %H:%M} UTC.",
                 why=reason,
             )
-            return f"The channel {name} is muted until {after.muted_until:%H:%M} UTC. What happens meanwhile is not sent to it later."
+            return f"The channel {name} is muted until {after.muted_until:%H:%M} UTC. What is told meanwhile is not sent to it later."
 
         if _done(request, form, do):
             return redirect("admin:alerts_channel_change", name)
@@ -128,7 +128,7 @@ def remove(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
 
         if _done(request, form, do):
             return redirect("admin:alerts_channel_changelist")
-    hint = "Its address is forgotten. Messages that wait for it are not sent. Its page and its history stay."
+    hint = "Its address is forgotten. Its history stays, and so do messages that wait: they are sent if the name is added again."
     return _page(
         admin,
         request,
