@@ -135,15 +135,15 @@ class Stage:
         wait_until(lambda: self.proxy.refused >= enough, timeout=30)
         self.proxy.open.set()
 
-    def kill_a_busy_worker(self) -> int:
-        """Wait for a worker that is in the middle of a job, kill it, and return its pid."""
-        return self._signal_a_busy_worker(signal.SIGKILL)[0]
+    def kill_a_busy_worker(self) -> Any:
+        """Kill a busy worker; return its run (pid, job_id, epoch), which may have ended just before the signal."""
+        return self._signal_a_busy_worker(signal.SIGKILL)
 
     def freeze_when_busy(self, worker: subprocess.Popen[bytes]) -> Any:
         """Stop a busy worker instead of killing it; return its run (pid, job_id, epoch)."""
-        return self._signal_a_busy_worker(signal.SIGSTOP, {worker.pid})[1]
+        return self._signal_a_busy_worker(signal.SIGSTOP, {worker.pid})
 
-    def _signal_a_busy_worker(self, number: signal.Signals, among: set[int] | None = None) -> tuple[int, Any]:
+    def _signal_a_busy_worker(self, number: signal.Signals, among: set[int] | None = None) -> Any:
         ours = among or {process.pid for process in self.processes if process.poll() is None} - self.spared
 
         def busy() -> Any:
@@ -160,4 +160,4 @@ class Stage:
         os.kill(row.pid, number)
         if number == signal.SIGKILL:
             next(process for process in self.processes if process.pid == row.pid).wait()
-        return row.pid, row
+        return row
