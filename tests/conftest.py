@@ -177,7 +177,10 @@ def _let_tests_empty_tables_quickly() -> None:
     from django.core.management.commands import flush
     from django.db.backends.postgresql.operations import DatabaseOperations
 
+    from tests import first_rows  # it reads the settings
+
     def sql_flush(self: DatabaseOperations, _style: Any, tables: list[str], **_options: Any) -> list[str]:
+        first_rows.note_emptied()
         names = ", ".join(f"'{self.quote_name(table)}'" for table in tables if table not in KEPT)
         return [
             "SET LOCAL session_replication_role = replica",
@@ -187,6 +190,23 @@ def _let_tests_empty_tables_quickly() -> None:
 
     DatabaseOperations.sql_flush = sql_flush  # type: ignore[method-assign, assignment]  # for all tests
     flush.emit_post_migrate_signal = lambda *_args, **_options: None  # type: ignore[attr-defined]  # for all tests
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Keep what the migrations of the tests' database wrote."""
+    from tests import first_rows  # it reads the settings
+
+    with django_db_blocker.unblock():
+        first_rows.keep()
+
+
+@pytest.fixture(autouse=True)
+def rows_of_migrations(_django_db_helper: None) -> None:
+    """Let a test in a transaction find what migrations wrote, whichever test ran before it."""
+    from tests import first_rows  # it reads the settings
+
+    first_rows.put_back()
 
 
 @pytest.fixture(autouse=True)
