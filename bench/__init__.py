@@ -1,0 +1,5 @@
+"""Benchmarks, one module per make target."""
+
+from bench import failures
+
+failures.watch()

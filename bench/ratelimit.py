@@ -146,6 +146,8 @@ def _worker(environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
         yield process
         if process.stdin:
             process.stdin.close()
+        if process.wait(60):
+            raise RuntimeError(f"the process of a limiter ended with {process.returncode}")
 
 
 def _tell(process: subprocess.Popen[str], what: Any) -> Any:
@@ -153,7 +155,9 @@ def _tell(process: subprocess.Popen[str], what: Any) -> Any:
     assert process.stdout
     process.stdin.write(json.dumps(what) + "\n")
     process.stdin.flush()
-    return json.loads(process.stdout.readline())
+    if not (line := process.stdout.readline()):
+        raise RuntimeError(f"the process of a limiter ended with {process.wait(60)}")
+    return json.loads(line)
 
 
 def _take_turns(

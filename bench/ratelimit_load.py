@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
+from itertools import count
 
+from bench import failures
+from bench.ratelimit_worker import WindowTurned, with_another_client
 from tests.programs import program
 
 CONNECTIONS = 4
@@ -56,8 +59,9 @@ def wait_for(port: int) -> None:
 class Load:
     """Counts the responses with the wanted status, after the warm-up."""
 
-    def __init__(self, port: int, seconds: float, *, refused: bool) -> None:
+    def __init__(self, port: int, seconds: float, *, refused: bool, client: int = 0) -> None:
         self.port = port
+        self.client = client
         self.refused = refused
         self.counts = [0] * CONNECTIONS
         self.began = time.monotonic() + WARM_UP_SECONDS
@@ -65,11 +69,7 @@ class Load:
         self.seconds = seconds
 
     def run(self) -> float:
-        threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CONNECTIONS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        failures.in_threads(partial(self._ask, number) for number in range(CONNECTIONS))
         if not all(self.counts):
             raise ValueError("a connection was not answered")
         return sum(self.counts) / self.seconds
@@ -83,12 +83,13 @@ class Load:
                 answer = read_head(connection)
                 asked += 1
                 if now >= self.began:
-                    assert wanted in answer[:20], answer
+                    if wanted not in answer[:20]:
+                        raise WindowTurned(answer) if self.refused else ValueError(answer)
                     self.counts[number] += 1
 
     def _address(self, number: int, asked: int) -> str:
         if self.refused:
-            return "10.255.255.255"
+            return f"10.255.255.{255 - self.client}"
         # Each connection uses its own client addresses.
         client = asked // ASKED_BY_ONE
         return f"{11 + number}.{os.getpid() & 255}.{client >> 8 & 255}.{client & 255}"
@@ -112,5 +113,11 @@ def _more(connection: socket.socket) -> bytes:
     return more
 
 
+def run(port: int, seconds: float, *, refused: bool) -> float:
+    """Return the requests per second. Each try has a refused client of its own."""
+    clients = count()
+    return with_another_client(lambda: Load(port, seconds, refused=refused, client=next(clients)).run())
+
+
 if __name__ == "__main__":
-    print(Load(int(sys.argv[1]), float(sys.argv[2]), refused=sys.argv[3] == "refused").run())
+    print(run(int(sys.argv[1]), float(sys.argv[2]), refused=sys.argv[3] == "refused"))

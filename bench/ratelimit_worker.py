@@ -10,15 +10,26 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import count
 from statistics import quantiles
-from typing import Any
+from typing import Any, TypeVar
+
+from bench import failures
 
 LIMIT = 100
 # Each client uses half of its limit.
 ASKED_BY_ONE = LIMIT // 2
 RACERS, EACH = 8, 200
+# A refused client is admitted again when its fixed window turns. Three clients whose windows turn one after the other are no chance.
+TRIES = 3
+Measured = TypeVar("Measured")
 _numbers = count(os.getpid() % 4_096 << 12)
+
+
+class WindowTurned(Exception):
+    """A client that had been refused was admitted while its refusals were measured."""
 
 
 def address() -> str:
@@ -64,6 +75,14 @@ def _environ(client: str) -> dict[str, Any]:
     }
 
 
+def with_another_client(measure: Callable[[], Measured]) -> Measured:
+    """Measure, and measure again where the window of the refused client turned."""
+    for _ in range(TRIES - 1):
+        with suppress(WindowTurned):
+            return measure()
+    return measure()
+
+
 def measure(ask: Callable[[str], int], times: int, *, refused: bool) -> dict[str, float]:
     """Return microseconds per request: processor time of this process, and p50 and p99 of wall time."""
     clients = [address() for _ in range(times // ASKED_BY_ONE + 1)]
@@ -77,7 +96,8 @@ def measure(ask: Callable[[str], int], times: int, *, refused: bool) -> dict[str
         before = time.perf_counter()
         status = ask(clients[number // ASKED_BY_ONE])
         walls.append(time.perf_counter() - before)
-        assert status == wanted, (number, status)
+        if status != wanted:
+            raise WindowTurned(number, status) if refused else ValueError((number, status))
     cpu = (time.process_time() - began) / times
     cuts = quantiles(walls, n=100)
     return {"cpu": cpu * 1e6, "p50": cuts[49] * 1e6, "p99": cuts[98] * 1e6}
@@ -91,8 +111,7 @@ def race(client: str) -> int:
     for racer in racers:
         racer.start()
     total = sum(admitted.get(timeout=120) for _ in racers)
-    for racer in racers:
-        racer.join()
+    failures.join(racers, 60)
     return int(total)
 
 
@@ -109,9 +128,11 @@ def main() -> None:
     for line in sys.stdin:
         what = json.loads(line)
         # A process that races must not have sent requests before: its forks would share the open connections.
-        answer: Any = (
-            race(address()) if what == "race" else measure(ask, what["times"], refused=what["refused"])
-        )
+        if what == "race":
+            answer: Any = race(address())
+        else:
+            take = partial(measure, ask, what["times"], refused=what["refused"])
+            answer = with_another_client(take)
         print(json.dumps(answer), flush=True)
 
 

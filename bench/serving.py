@@ -13,14 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from statistics import median, quantiles
 
+from bench import failures
 from bench.ratelimit_load import read_head, wait_for
 from tests.programs import program
 
@@ -69,11 +70,7 @@ def requests_a_second(port: int, path: str) -> float:
                 read_head(connection)
                 counts[number] += 1
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    failures.in_threads(partial(ask, number) for number in range(CONNECTIONS))
     return sum(counts) / SECONDS
 
 
