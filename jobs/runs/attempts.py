@@ -18,8 +18,12 @@ ENDS = {Kind.COMPLETED, Kind.FAILED, Kind.RETRY_SCHEDULED, Kind.RECOVERED, Kind.
 WITH_NEXT_RUN = {Kind.RETRY_SCHEDULED, Kind.RECOVERED}
 # Events that take a job from the run before the epoch that they name.
 NEXT_RUN = {Kind.REQUEUED, Kind.RELEASED, Kind.FENCED}
+# All that is read of when runs waited, began and ended.
+READ = ENDS | NEXT_RUN | {Kind.ENQUEUED, Kind.CLAIMED}
 # Points on the bar of a run.
 MARKS = {Kind.PROGRESS, Kind.LATE_RESULT_REJECTED, Kind.RESENT}
+# Longer ones are no backoff of ours.
+LONGEST_DELAY = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,30 @@ class Bar:
 
 def of_job(job: Job, oldest_first: Iterable[JobEvent]) -> list[Attempt]:
     """Return the attempts that the events tell of, and the current one, latest first."""
+    runs = of_events(oldest_first, created_at=job.created_at)
+    current = runs.get(job.run_epoch) or Attempt(
+        job.run_epoch, waits_since=job.created_at if job.run_epoch == 1 else None
+    )
+    runs[job.run_epoch] = after(_with_row(current, job), job.not_before)
+    return [runs[run] for run in sorted(runs, reverse=True)]
+
+
+def of_events(oldest_first: Iterable[JobEvent], *, created_at: datetime | None) -> dict[int, Attempt]:
+    """Return the attempts that the events of a job tell of, by run. The first one waits from the job's creation on."""
     runs: dict[int, Attempt] = {}
     for event in oldest_first:
         if event.run_epoch is not None:
             _read(runs, event, event.run_epoch)
-    current = runs.setdefault(job.run_epoch, Attempt(job.run_epoch))
-    runs[job.run_epoch] = _with_row(current, job)
     if first := runs.get(1):
-        runs[1] = replace(first, waits_since=first.waits_since or job.created_at)
-    return [runs[run] for run in sorted(runs, reverse=True)]
+        runs[1] = replace(first, waits_since=first.waits_since or created_at)
+    return runs
+
+
+def after(run: Attempt, not_before: datetime | None) -> Attempt:
+    """Return the attempt without the time in which it could not start, if this is the time that counted for it."""
+    if not_before is None or run.waits_since is None or run.began_at is None or not_before > run.began_at:
+        return run
+    return replace(run, waits_since=max(run.waits_since, not_before))
 
 
 def _read(runs: dict[int, Attempt], event: JobEvent, epoch: int) -> None:
@@ -84,7 +103,16 @@ def _read(runs: dict[int, Attempt], event: JobEvent, epoch: int) -> None:
     if event.kind in ENDS:
         _end(runs, epoch, event)
     if event.kind in WITH_NEXT_RUN:
-        runs[epoch + 1] = replace(runs.get(epoch + 1) or Attempt(epoch + 1), waits_since=event.at)
+        runs[epoch + 1] = replace(
+            runs.get(epoch + 1) or Attempt(epoch + 1), waits_since=event.at + _delay(event)
+        )
+
+
+def _delay(event: JobEvent) -> timedelta:
+    """Return after which time the next run may start."""
+    seconds = event.details.get("delay_seconds") if isinstance(event.details, dict) else None
+    is_time = isinstance(seconds, int | float) and 0 <= seconds <= LONGEST_DELAY.total_seconds()
+    return timedelta(seconds=seconds) if is_time and seconds else timedelta(0)
 
 
 def _end(runs: dict[int, Attempt], epoch: int, event: JobEvent) -> None:

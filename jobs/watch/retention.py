@@ -8,7 +8,16 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from jobs.models import BulkMember, BulkOperation, IdempotencyKey, Job, Outbox, Sweep, WorkerHeartbeat
+from jobs.models import (
+    BulkMember,
+    BulkOperation,
+    IdempotencyKey,
+    Job,
+    Outbox,
+    RunRollup,
+    Sweep,
+    WorkerHeartbeat,
+)
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.runs import observations
 from jobs.watch import settled_letters
@@ -21,7 +30,8 @@ PREVIEWS_KEPT = timedelta(days=1)
 
 
 def prune() -> dict[str, int]:
-    """Delete old sweeps, sent or dropped messages, settled letters, dead workers, stored answers, and what bulk operations don't need.
+    """Delete old sweeps, sent or dropped messages, settled letters, dead workers, stored answers, and what bulk operations
+    and trends don't need.
 
     Return how many of each.
     """
@@ -33,6 +43,7 @@ def prune() -> dict[str, int]:
         "bulk members": _delete(old_members()),
         "bulk previews": _delete(old_previews()),
         "kept answers": _delete(IdempotencyKey.objects.expired()),
+        "rollups of runs": _delete(RunRollup.objects.expired()),
     }
     observations.forget_gone_workers()
     observations.forget_ended_runs()

@@ -92,6 +92,9 @@ def _fixed() -> tuple[Entry, ...]:
         Entry(
             "seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timelines, and check the seals"
         ),
+        Entry(
+            "trends", "opsconsole.trends.tasks.count", 1, "count how long runs waited and ran, for the trends"
+        ),
         Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
         Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
         Entry(

@@ -23,3 +23,4 @@ class AdvisoryLock(IntEnum):
     PAUSES = 7_340_122
     EVENT_MONTHS = 7_340_123
     AUDIT_LINES = 7_340_124
+    RUN_ROLLUPS = 7_340_156

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from alerts.watch import retention as alert_retention
-from jobs.models import IdempotencyKey
+from jobs.models import IdempotencyKey, RunRollup
 from jobs.watch import retention as job_retention
 from jobs.watch import settled_letters
 from opsconsole.kit.counting import COUNTED_TO, count, figure
@@ -99,6 +99,13 @@ SUBJECTS: tuple[Subject, ...] = (
         _kept("FIGURES"),
         lambda: HourlyFigure.objects.filter(hour__lt=Now() - kept("FIGURES")),
         "their hour",
+    ),
+    Subject(
+        "rollups of runs",
+        "OPSCONSOLE_KEEP_FIGURES_DAYS",
+        _kept("FIGURES"),
+        RunRollup.objects.expired,
+        "their time",
     ),
     Subject(
         "limited hours",

@@ -1,0 +1,292 @@
+"""The duty that counts each run that ended once, from the timelines, into rollups of several lengths.
+
+It follows the seals (docs/decisions/0056-trends.md): every committed event is in exactly one seal, however late its
+transaction commits. What a seal covers is counted in one transaction with the number of the seal, so a process that is
+killed has counted all of it or nothing. One process counts at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import Count
+
+from jobs.models import RunRollup, RunRollupState
+from jobs.models.run_rollup import DAY, OTHERS, SHOWN_FOR
+from opsconsole.kit.advisory_locks import AdvisoryLock
+from opsconsole.kit.audit_models import AuditSeal
+from opsconsole.kit.bounded_columns import LONGEST_NAME
+from opsconsole.seals import id_ranges
+from opsconsole.trends import ended_runs, histogram
+from opsconsole.trends.ended_runs import End, EndedRun
+from opsconsole.trends.histogram import Histogram
+from opsconsole.trends.periods import start_of
+
+BUDGET = timedelta(seconds=20)
+# Seals are counted together up to so many events.
+MOST_EVENTS = 20_000
+LOOKED_BACK = SHOWN_FOR[DAY]
+# A clock may be ahead; what is further ahead is no time.
+LOOKED_AHEAD = timedelta(hours=1)
+# Of each dimension, so many values are kept by name per rollup, those with the most runs.
+MOST_VALUES = 500
+OUTCOMES = tuple(ended_runs.Outcome)
+
+
+class Key(NamedTuple):
+    minutes: int
+    dimension: str
+    start: datetime
+    value: str
+
+
+@dataclass
+class Counts:
+    """What is counted of the runs of one rollup."""
+
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    waits: Histogram = field(default_factory=dict)
+    runs: Histogram = field(default_factory=dict)
+    first_event: int = 0
+    last_event: int = 0
+
+    def observe(self, run: EndedRun) -> None:
+        self.outcomes[run.outcome] += 1
+        if run.waited is not None:
+            histogram.observe(self.waits, run.waited.total_seconds())
+        if run.ran is not None:
+            histogram.observe(self.runs, run.ran.total_seconds())
+        self._span(run.event, run.event)
+
+    def add(self, row: RunRollup) -> None:
+        for outcome in OUTCOMES:
+            self.outcomes[outcome] += getattr(row, outcome)
+        histogram.add(self.waits, row.waits)
+        histogram.add(self.runs, row.runs)
+        self._span(row.first_event, row.last_event)
+
+    def _span(self, first: int, last: int) -> None:
+        self.first_event = min(self.first_event or first, first)
+        self.last_event = max(self.last_event, last)
+
+
+@dataclass
+class Turn:
+    """What one turn counted."""
+
+    runs: int = 0
+    seals: int = 0
+    busy: bool = False
+
+    def __str__(self) -> str:
+        if self.busy:
+            return "another process is counting"
+        return f"{self.runs:,} runs of {self.seals:,} seals counted"
+
+
+def count(budget: timedelta = BUDGET) -> Turn:
+    """Count the runs of all seals that were not counted yet, the oldest seal first, until the time is up."""
+    turn, end = Turn(), time.monotonic() + budget.total_seconds()
+    while True:
+        with transaction.atomic():
+            if not _is_only_one():
+                turn.busy = True
+                return turn
+            state = _state()
+            seals = _next_seals(state.seal)
+            turn.runs += _count(seals)
+            turn.seals += len(seals)
+            if seals:
+                state.seal = seals[-1].number
+            is_last = len(seals) == 0 or time.monotonic() >= end
+            if is_last:
+                _note_progress(state)
+            state.save()
+        if is_last:
+            return turn
+
+
+def _is_only_one() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.RUN_ROLLUPS])
+        return bool(cursor.fetchone()[0])
+
+
+def _state() -> RunRollupState:
+    state, _ = RunRollupState.objects.get_or_create(pk=1, defaults={"counted_from": _first_time()})
+    return state
+
+
+def _first_time() -> datetime:
+    """Return since when the timelines are complete, as far as they are looked at."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT greatest(statement_timestamp() - make_interval(days => %s),"
+            " coalesce((SELECT at FROM job_events ORDER BY id LIMIT 1), statement_timestamp()))",
+            [LOOKED_BACK.days],
+        )
+        first: datetime = cursor.fetchone()[0]
+        return first
+
+
+def _next_seals(after: int) -> list[AuditSeal]:
+    """Return the seals of the timelines after this one, as many as are counted together."""
+    seals: list[AuditSeal] = []
+    rows = AuditSeal.objects.filter(source=AuditSeal.Source.TIMELINE, number__gt=after).order_by("number")
+    for seal in rows.only("number", "ids", "row_count")[:100]:
+        if seals and sum(each.row_count for each in seals) + seal.row_count > MOST_EVENTS:
+            break
+        seals.append(seal)
+    return seals
+
+
+def _count(seals: Sequence[AuditSeal]) -> int:
+    ranges = [each for seal in seals for each in id_ranges.from_text(seal.ids)]
+    runs = ended_runs.of(_ends(ranges)) if ranges else []
+    _store(_counted(runs, datetime.now(UTC)))
+    return len(runs)
+
+
+_ENDS = """
+SELECT event.id, event.at, event.kind, event.job_id, event.run_epoch
+  FROM unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) AS wanted (first_id, last_id)
+ CROSS JOIN LATERAL (SELECT id, at, kind, job_id, run_epoch FROM job_events
+                      WHERE id BETWEEN wanted.first_id AND wanted.last_id
+                        AND at BETWEEN statement_timestamp() - %(back)s AND statement_timestamp() + %(ahead)s
+                        AND kind = ANY (%(kinds)s) AND run_epoch IS NOT NULL) AS event
+ ORDER BY event.id
+"""
+
+
+def _ends(ranges: Sequence[id_ranges.Range]) -> list[End]:
+    given: dict[str, Any] = {
+        "firsts": [first for first, _ in ranges],
+        "lasts": [last for _, last in ranges],
+        "back": LOOKED_BACK,
+        "ahead": LOOKED_AHEAD,
+        "kinds": ended_runs.kinds_of(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_ENDS, given)
+        return [End(*row) for row in cursor.fetchall()]
+
+
+def _counted(runs: Iterable[EndedRun], now: datetime) -> dict[Key, Counts]:
+    counted: dict[Key, Counts] = defaultdict(Counts)
+    for run in runs:
+        values = [(str(dimension), value[:LONGEST_NAME]) for dimension, value in run.by.items()]
+        for minutes, shown in SHOWN_FOR.items():
+            start = start_of(run.at, minutes)
+            if start < now - shown:
+                continue
+            for dimension, value in values:
+                counted[Key(minutes, dimension, start, value)].observe(run)
+    return counted
+
+
+def _store(counted: dict[Key, Counts]) -> None:
+    """Add these counts to the stored ones. Values beyond ``MOST_VALUES`` are counted together."""
+    if not counted:
+        return
+    groups = {key[:3] for key in counted}
+    for key, row in _stored(groups, {key.value for key in counted}):
+        if key in counted:
+            counted[key].add(row)
+    _write(counted)
+    for group in _too_many(groups):
+        _fold(*group)
+
+
+def _stored(groups: set[tuple[int, str, datetime]], values: set[str]) -> Iterable[tuple[Key, RunRollup]]:
+    rows = RunRollup.objects.filter(
+        minutes__in={group[0] for group in groups},
+        dimension__in={group[1] for group in groups},
+        start__in={group[2] for group in groups},
+        value__in=values,
+    )
+    for row in rows.iterator():
+        yield Key(row.minutes, row.dimension, row.start, row.value), row
+
+
+def _write(counted: dict[Key, Counts]) -> None:
+    rows = [
+        RunRollup(
+            **key._asdict(),
+            **{str(outcome): number for outcome, number in counts.outcomes.items()},
+            waits=counts.waits,
+            runs=counts.runs,
+            first_event=counts.first_event,
+            last_event=counts.last_event,
+        )
+        for key, counts in counted.items()
+    ]
+    RunRollup.objects.bulk_create(
+        rows,
+        batch_size=1_000,
+        update_conflicts=True,
+        unique_fields=["minutes", "dimension", "start", "value"],
+        update_fields=[*map(str, OUTCOMES), "waits", "runs", "first_event", "last_event"],
+    )
+
+
+def _too_many(groups: set[tuple[int, str, datetime]]) -> list[tuple[int, str, datetime]]:
+    """Return those of the written groups that keep too many values by name."""
+    rows = (
+        RunRollup.objects.filter(
+            minutes__in={group[0] for group in groups},
+            dimension__in={group[1] for group in groups},
+            start__in={group[2] for group in groups},
+        )
+        .values("minutes", "dimension", "start")
+        .annotate(number=Count("pk"))
+        .filter(number__gt=MOST_VALUES)
+        .order_by("minutes", "dimension", "start")
+        .values_list("minutes", "dimension", "start")
+    )
+    return [group for group in rows if group in groups]
+
+
+def _fold(minutes: int, dimension: str, start: datetime) -> None:
+    """Count the values with the fewest runs together, until the rest fits again for a while."""
+    rows = list(RunRollup.objects.filter(minutes=minutes, dimension=dimension, start=start))
+    named = [row for row in rows if row.value != OTHERS]
+    named.sort(key=lambda row: (sum(getattr(row, outcome) for outcome in OUTCOMES), row.value), reverse=True)
+    folded = [*named[MOST_VALUES * 4 // 5 :], *(row for row in rows if row.value == OTHERS)]
+    together = Counts()
+    for row in folded:
+        together.add(row)
+    RunRollup.objects.filter(pk__in=[row.pk for row in folded]).delete()
+    _write({Key(minutes, dimension, start, OTHERS): together})
+
+
+# Of the events that are not counted yet: the first one in each part of the timelines that no seal covers, where the
+# sealer has begun, and the first one of the seals that are left.
+_PROGRESS = """
+SELECT statement_timestamp(),
+       EXISTS (SELECT FROM audit_unsealed WHERE source = 'timeline' AND last_id IS NULL),
+       least((SELECT min(event.at) FROM audit_unsealed AS part
+               CROSS JOIN LATERAL (SELECT at FROM job_events
+                                    WHERE id BETWEEN part.first_id AND coalesce(part.last_id, 9223372036854775806)
+                                    ORDER BY id LIMIT 1) AS event
+               WHERE part.source = 'timeline'),
+             (SELECT min(event.at) FROM audit_seals AS seal
+               CROSS JOIN LATERAL (SELECT at FROM job_events WHERE id BETWEEN seal.first_id AND seal.last_id
+                                    ORDER BY id LIMIT 1) AS event
+               WHERE seal.source = 'timeline' AND seal.number > %s))
+"""
+
+
+def _note_progress(state: RunRollupState) -> None:
+    """Note until when everything is counted: where nothing is left, until now. Without a sealer, nobody knows."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PROGRESS, [state.seal])
+        now, is_sealed, first_left = cursor.fetchone()
+    state.turned_at = now
+    if is_sealed:
+        state.counted_until = min(now, first_left or now)
