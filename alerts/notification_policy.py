@@ -55,7 +55,8 @@ def next_notification(
     if alert.told_at is None and alert.state == Alert.State.FIRING:
         return PlannedNotification(Kind.FIRING)
     kind = Kind.NEWS if alert.told_at else Kind.FIRING
-    news = joined(alert.held_news, trouble.news)
+    held = "" if trouble.is_all_news and trouble.news else alert.held_news
+    news = joined(held, trouble.news)
     breaks = alert.held_breaks_through or bool(trouble.news and trouble.breaks_through)
     rise = _rise(alert, rules.severity_of(rule, Severity(trouble.severity)))
     growth = _growth(alert.told_value, trouble.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -32,6 +32,7 @@ __all__ = [
     "clear",
     "end_other_scopes",
     "fire",
+    "last_told",
     "measure",
     "monitor_ok",
     "resolve",
@@ -128,6 +129,11 @@ def measure(
                 _clear(fingerprint, applied, value)
             case Judgement.BETWEEN:
                 _update_value(fingerprint, value)
+
+
+def last_told(fingerprint: str) -> datetime | None:
+    """Return when the last message about the open alert was created; None where none was."""
+    return Alert.objects.open().filter(fingerprint=fingerprint).values_list("told_at", flat=True).first()
 
 
 def monitor_ok(name: str, interval: timedelta) -> None:

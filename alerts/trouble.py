@@ -26,7 +26,8 @@ class Trouble:
     URL or path.
 
     While the alert is open, another notification is sent only if ``news`` says what is new, if the value has grown
-    tenfold, if the severity has risen, or if a reminder is due. News waits until the rule allows another update. With
+    tenfold, if the severity has risen, or if a reminder is due. News waits until the rule allows another update, and is
+    joined to what waits already; with ``is_all_news`` it is instead of that, because it includes it. With
     ``breaks_through``, the news is sent even if the alert is acknowledged or snoozed, and the alert fires again.
     """
 
@@ -39,6 +40,7 @@ class Trouble:
     facts: Sequence[Fact] = ()
     links: Pairs = ()
     news: str = ""
+    is_all_news: bool = False
     breaks_through: bool = False
 
     def stored(self) -> Trouble:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import OperationalError, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
 
@@ -119,7 +120,8 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
         mine = DeadLetter.objects.filter(
             pk__in=FreeLetters().lock(DeadLetter.objects.filter(dlq=dlq, told_at=None))
         )
-        news, affected = _NewLetters.of(mine), affected_by(dlq)
+        fresh, news = _NewLetters.of(mine), _NewLetters.since_last_message(dlq, mine)
+        affected = affected_by(dlq)
         mine.update(told_at=Now())
         notify.measure(
             "dlq_not_empty",
@@ -129,12 +131,13 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
                 link=_list_of(dlq),
                 facts=list(_facts(dlq, affected)),
                 links=list(_links(dlq, affected)),
-                news=news.sentence,
-                breaks_through=bool(news.failures),
+                news=news.sentence if fresh.letters else "",
+                is_all_news=True,
+                breaks_through=bool(fresh.failures),
             ),
             scope=str(dlq),
         )
-        return news.letters
+        return fresh.letters
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,20 @@ class _NewLetters:
     failures: int
 
     @classmethod
-    def of(cls, letters: DeadLetterQuerySet) -> _NewLetters:
+    def since_last_message(cls, dlq: DeadLetterQueue, untold: DeadLetterQuerySet) -> _NewLetters:
+        """Count them together with those that wait to be told, so that a message has one sum for many checks."""
+        last = notify.last_told(f"dlq_not_empty:{dlq}")
+        if last is None:
+            return cls.of(untold)
+        waiting = Q(pk__in=untold.values("pk")) | Q(dlq=dlq, told_at__gt=last)
+        return cls.of(DeadLetter.objects.filter(waiting), last)
+
+    @classmethod
+    def of(cls, letters: DeadLetterQuerySet, last_told: datetime | None = None) -> _NewLetters:
         untold = letters.present()
         groups = set(untold.values_list("group", flat=True).distinct())
-        reported_letters = DeadLetter.objects.filter(group__in=groups, told_at__isnull=False)
+        before = {"told_at__lte": last_told} if last_told else {"told_at__isnull": False}
+        reported_letters = DeadLetter.objects.filter(group__in=groups, **before)
         known = set(reported_letters.values_list("group", flat=True).distinct())
         return cls(untold.count(), untold.filter(returns__gt=0).count(), len(groups - known))
 

@@ -12,7 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django_q.models import OrmQ, Schedule
 
-from alerts.models import Alert, Monitor, Notification
+from alerts.models import Alert, Monitor, Notification, Rule
 from alerts.trouble import shown_facts
 from alerts.watch import monitor_alerts
 from jobs import tasks
@@ -224,7 +224,7 @@ def test_new_failure_group_is_notified_despite_acknowledgement(account: Account)
     account.check()
 
     assert alert().state == Alert.State.FIRING
-    assert told()[-1] == ("news", 3, "1 new dead letter, 1 failure not seen before.")
+    assert told()[-1] == ("news", 3, "2 new dead letters, 1 failure not seen before.")
 
 
 def test_returned_letter_is_notified(account: Account) -> None:
@@ -448,3 +448,18 @@ def test_only_pause_with_end_time_silences_monitor(
     tasks.check_dead_letters()
 
     assert bool(monitor_alerts.judge()) is late
+
+
+def test_message_about_many_checks_has_one_sum(account: Account) -> None:
+    """A message said "1 new dead letter. 1 new dead letter. 1 new dead letter." of as many checks."""
+    Rule.objects.filter(pk="dlq_not_empty").update(news_interval=timedelta(minutes=15))
+    account.die("the first")
+    account.check()
+    # The time of the database stands still within the transaction of a test.
+    earlier = F("told_at") - timedelta(minutes=1)
+    Alert.objects.update(told_at=earlier)
+    DeadLetter.objects.update(told_at=earlier)
+    for number in range(3):
+        account.die_with(job(status=Status.FAILED, error_message="TimeoutError" if number else "KeyError"))
+        account.check()
+    assert alert().held_news == "3 new dead letters, 2 failures not seen before."
