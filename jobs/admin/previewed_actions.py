@@ -17,12 +17,14 @@ from django.core import signing
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet, TextChoices
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from jobs.admin import what_became
 from jobs.admin.bulk import start
 from jobs.admin.bulk.start import actor_of
 from jobs.bulk.kinds import Kind
-from jobs.bulk.registry import kind_of
+from jobs.bulk.registry import KINDS, kind_of
 from jobs.operations import previews
 from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
@@ -33,6 +35,7 @@ from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 # As many as OPSCONSOLE_BULK_AT_ONCE may allow.
 MOST = 500
+SIGNED_OUT = 401
 
 Choice = TypeVar("Choice", bound=TextChoices)
 Row = TypeVar("Row", bound=Model)
@@ -112,7 +115,12 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.operate_view)
         name = f"{self.opts.app_label}_{self.opts.model_name}_operate"
-        return [path("operate/<str:action>/", view, name=name), *super().get_urls()]
+        return [
+            path("operate/<str:action>/", view, name=name),
+            # Not wrapped in admin_view: a polling page must not be redirected to the login.
+            path("became/<str:action>/", self.became_view, name=name.replace("_operate", "_became")),
+            *super().get_urls(),
+        ]
 
     def begin(self, request: HttpRequest, action: Choice, rows: QuerySet[Row]) -> HttpResponse:
         """Show the preview for a list's action: each row when there are few, otherwise their counts.
@@ -135,6 +143,21 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         if request.method == "POST":
             return self._do(request, chosen)
         return self.preview(request, chosen, self.asked_for(_ids(self.model, request.GET.getlist("id"))))
+
+    def became_view(self, request: HttpRequest, action: str) -> HttpResponse:
+        """Return the part of a result page that says what became of the rows in the address."""
+        if not self.admin_site.has_permission(request):
+            return HttpResponse(status=SIGNED_OUT)
+        kind = KINDS.get(action)
+        if action not in self.choices.values or kind is None:
+            raise Http404
+        if not what_became.may_follow(kind, request.user):
+            raise PermissionDenied
+        keys = [str(key) for key in _ids(self.model, request.GET.getlist("id")[: what_became.MOST_FOLLOWED])]
+        context = what_became.context(kind, keys)
+        response = TemplateResponse(request, "admin/jobs/previewed_actions/became.html", context)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     def preview(self, request: HttpRequest, action: Choice, ids: Sequence[UUID]) -> HttpResponse:
         """Show what would happen to each row; nothing is changed."""
@@ -189,6 +212,9 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             "reason": reason,
             "by_cluster": action in self.by_cluster,
         }
+        keys = [str(outcome.job_id) for outcome in done]
+        if keys and (kind := KINDS.get(action)) and what_became.may_follow(kind, request.user):
+            context |= what_became.context(kind, keys) | {"became": what_became.address(kind, keys)}
         return self._page(request, "result", action, context)
 
     def _log(

@@ -171,6 +171,10 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         }
         return self.render(request, "admin/ask_why.html", context)
 
+    def stand_still(self, request: HttpRequest) -> None:
+        """Let a page of a live admin not update itself, because of what this row shows."""
+        request.__dict__.pop("live_address", None)
+
     def address(self, page: str) -> str:
         """Return the name of the address of a page of this model, such as 'changelist'."""
         return f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"

@@ -57,6 +57,8 @@ NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
     "jobs_job_enqueue": {"jobs.view_job", "jobs.enqueue_job"},
     "jobs_job_operate": {"jobs.view_job", "jobs.requeue_job"},
     "jobs_job_payload": {"jobs.view_job", "jobs.edit_job"},
+    "jobs_deadletter_became": {"jobs.view_deadletter", "jobs.view_job"},
+    "jobs_job_became": {"jobs.view_job"},
     "jobs_job_whole": {"jobs.view_job"},
     "jobs_jobevent_whole": {"jobs.view_job"},
     "jobs_recovery_hindsight": {"jobs.view_recoverycontrol"},

@@ -67,6 +67,7 @@ class OperationStateFilter(StateFilter):
 @admin.register(BulkOperation)
 class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     missing = "There is no bulk operation with this number."
+    live_on = ("jobs.BulkOperation", "jobs.BulkMember", "jobs.Job", "jobs.DeadLetter", "jobs.ReplayAttempt")
     list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")
     list_filter = (OperationStateFilter,)
     list_display_links = None
@@ -124,6 +125,9 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         except BulkRefused as error:
             messages.error(request, str(error))
             return redirect("admin:jobs_bulkoperation_changelist")
+        if row.state != State.ENDED:
+            # A running one has a part that updates itself; the others have a form that somebody may be filling in.
+            self.stand_still(request)
         if row.state == State.PREVIEW:
             template, context = "preview", self._preview(request, row, kind)
         else:

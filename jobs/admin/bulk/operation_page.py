@@ -14,7 +14,7 @@ from django.http import QueryDict
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from jobs.admin import labels
+from jobs.admin import labels, what_became
 from jobs.bulk import freezing
 from jobs.bulk.freezing import Group
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
@@ -29,9 +29,9 @@ MEMBERS_A_PAGE = 25
 REASONS_SHOWN = 8
 # What names members or says something of them, in the contexts of both pages.
 MEMBER_LISTS = ("sample", "members", "failed_again")
-ABOUT_MEMBERS = (*MEMBER_LISTS, "will", "skipped", "why", "results")
+ABOUT_MEMBERS = (*MEMBER_LISTS, "will", "skipped", "why", "results", "helped")
 # What says something of the jobs that letters name.
-ABOUT_JOBS = ("failed_again", "why", "results")
+ABOUT_JOBS = ("failed_again", "why", "results", "helped")
 
 JOB_UNSEEN = "To see what its job has to do with it, you need the permission “Can view job”."
 
@@ -238,8 +238,10 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     ).values("key")
     failed = kind.results.failed(subjects)
     members = operation.members.filter(subject__in=failed).order_by("id") if failed else []
+    totals = kind.results.totals(subjects)
     return {
-        "results": kind.results.totals(subjects),
+        "results": totals,
+        "helped": what_became.sentence(totals),
         "failed_again": _lines(list(members), kind),
         "most_named": MOST_NAMED,
     }

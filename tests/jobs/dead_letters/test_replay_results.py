@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from jobs import tasks
+from jobs.admin import what_became
 from jobs.bulk import decisions, freezing
+from jobs.bulk.kinds import MemberResult
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import check, replay_results, scan
 from jobs.dead_letters.replay_results import ReplayResult
@@ -182,10 +185,45 @@ def test_operation_shows_what_became_of_its_letters(
     named = ", ".join(subject[:8] for subject in sent[:2])
     assert f"2 of the first 3 failed again: {named}." in operation.sentence
     page = operator.get(reverse("admin:jobs_bulkoperation_change", args=[operation.pk])).content.decode()
-    assert "What became of them" in page
+    assert "Did it help?" in page
     assert "<dt>Failed again</dt><dd>2</dd>" in page
     assert "<dt>Still running</dt><dd>1</dd>" in page
     assert 'badge-bad">Failed again</span>' in page
+
+
+def test_result_of_an_action_says_whether_it_helped(account: Account, operator: Client) -> None:
+    mine = job(status=Status.FAILED)
+    letter = replayed(mine, epoch=1, job_id=mine.pk)
+    asked = what_became.address(kind_of("replay"), [str(letter.pk)])
+    assert "It did not help: it failed again." in operator.get(asked).content.decode()
+    Job.objects.filter(pk=mine.pk).update(status=Status.IN_PROGRESS)
+    assert "Not known yet: 1 of 1 still waits or runs." in operator.get(asked).content.decode()
+    Job.objects.filter(pk=mine.pk).update(status=Status.COMPLETED)
+    told = operator.get(asked)
+    assert "It helped: the job has completed." in told.content.decode()
+    assert told.headers["Cache-Control"] == "no-store"
+    # A poll is never redirected, and nobody is told more than the page of the job would tell them.
+    client = Client()
+    assert client.get(asked).status_code == 401
+    client.force_login(User.objects.create_user("dora", is_staff=True))
+    assert client.get(asked).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("tones", "sentence"),
+    [
+        ([], ""),
+        (["good"], "It helped: the job has completed."),
+        (["good", "good"], "It helped: all 2 have completed."),
+        (["bad", "bad"], "It did not help: all 2 failed again."),
+        (["good", "bad"], "It helped for 1 of 2: 1 failed again or could not be sent."),
+        (["good", "quiet"], "It helped for 1 of 2: nothing tells what became of 1."),
+        (["running", "waiting", "bad"], "Not known yet: 2 of 3 still wait or run. So far: 1 failed again."),
+    ],
+)
+def test_sentence_about_results(tones: list[str], sentence: str) -> None:
+    totals = [(MemberResult(f"Result {number}", tone), 1) for number, tone in enumerate(tones)]
+    assert what_became.sentence(totals) == sentence
 
 
 def _work(operation: BulkOperation) -> None:

@@ -1,0 +1,95 @@
+"""What became of rows after an action: whether it helped, in one sentence, and the result of each row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from jobs.admin import labels
+from jobs.bulk.kinds import Kind, MemberResult
+from opsconsole.kit.page_permissions import Asker, may_see
+
+# Their ids are in an address, which servers accept up to a length.
+MOST_FOLLOWED = 50
+# The tones of results that are not the last word.
+UNDER_WAY = frozenset({"running", "waiting"})
+
+
+@dataclass(frozen=True)
+class FollowedRow:
+    key: str
+    about: str
+    became: SafeString
+
+
+def may_follow(kind: Kind, user: Asker) -> bool:
+    """Tell whether this person may see what became of such rows, which their jobs tell."""
+    return kind.results is not None and may_see(user, kind.page) and may_see(user, "jobs_job")
+
+
+def context(kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
+    """Return what the section shows. ``every``: the seconds until it asks again; nothing is left to ask when all ended."""
+    keys = keys[:MOST_FOLLOWED]
+    results = kind.results.of(keys) if kind.results and keys else {}
+    about = kind.describe(list(results))
+    counted = Counter(MemberResult(each.label, each.tone) for each in results.values())
+    rows = [
+        FollowedRow(
+            key,
+            about.get(key, ""),
+            labels.result(results[key], kind.page),
+        )
+        for key in keys
+        if key in results
+    ]
+    totals = list(counted.items())
+    return {"followed": rows, "helped": sentence(totals), "tone": tone(totals), "kind": kind}
+
+
+def address(kind: Kind, keys: Sequence[str]) -> str:
+    """Return where the section asks for its newest state."""
+    query = urlencode([("id", key) for key in keys[:MOST_FOLLOWED]])
+    return reverse(f"admin:{kind.page}_became", args=[kind.action]) + f"?{query}"
+
+
+def tone(totals: Sequence[tuple[MemberResult, int]]) -> str:
+    """Return how the sentence is coloured: by the worst result, once none is under way."""
+    tones = {result.tone for result, count in totals if count}
+    if "bad" in tones:
+        return "bad"
+    return "quiet" if not tones or tones - {"good"} else "good"
+
+
+def sentence(totals: Sequence[tuple[MemberResult, int]]) -> str:
+    """Return whether it helped, as far as it is known; nothing where nothing was done."""
+    count = sum(number for _, number in totals)
+    by_tone: Counter[str] = Counter()
+    for result, number in totals:
+        by_tone[result.tone] += number
+    good, bad, open_ = by_tone["good"], by_tone["bad"], sum(by_tone[tone] for tone in UNDER_WAY)
+    other = count - good - bad - open_
+    if not count:
+        return ""
+    if open_:
+        so_far = [f"{good:,} completed"] * bool(good) + [f"{bad:,} failed again"] * bool(bad)
+        known = f" So far: {', '.join(so_far)}." if so_far else ""
+        return f"Not known yet: {open_:,} of {count:,} still {'waits or runs' if open_ == 1 else 'wait or run'}.{known}"
+    if good == count:
+        return (
+            "It helped: the job has completed." if count == 1 else f"It helped: all {count:,} have completed."
+        )
+    if bad == count:
+        return (
+            "It did not help: it failed again."
+            if count == 1
+            else f"It did not help: all {count:,} failed again."
+        )
+    told = [f"{bad:,} failed again or could not be sent"] * bool(bad)
+    told += [f"nothing tells what became of {other:,}"] * bool(other)
+    return f"It helped for {good:,} of {count:,}: {', '.join(told)}."
