@@ -24,6 +24,7 @@ from opsconsole.kit.display import badge
 from opsconsole.kit.page_permissions import Person, may_see
 
 NOTIFICATIONS_SHOWN = 50
+LONGEST_IN_COLUMN = 60
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,15 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -
     notifications = list(
         alert.notifications.order_by("-pk").prefetch_related("deliveries__attempts")[:NOTIFICATIONS_SHOWN]
     )
+    rule = RULES.get(alert.rule)
     return {
         "title": alert.title,
         "alert": alert,
-        "facts": shown_facts(alert.facts),
+        "facts": [(label, text, _is_long(text)) for label, text in shown_facts(alert.facts)],
         "severity": labels.severity(alert.severity),
         "state": labels.state(alert),
-        "value": labels.value_and_threshold(alert),
-        "rule": RULES.get(alert.rule),
+        "value": labels.value_and_threshold(alert, rule.unit if rule else ""),
+        "rule": rule,
         "resolves_at": _resolves_at(alert),
         "review": alert.link if is_safe(alert.link) else "",
         "links": [(label, to) for label, to in alert.links if is_safe(to)],
@@ -83,6 +85,11 @@ def is_safe(address: str) -> bool:
 def _is_open_to(alert: Alert, decision: Decision) -> bool:
     """Tell whether the decision would change the alert."""
     return alert.open and not (decision == Decision.ACKNOWLEDGE and alert.state == Alert.State.ACKNOWLEDGED)
+
+
+def _is_long(text: str) -> bool:
+    """Tell whether a fact needs the width of the page."""
+    return "\n" in text or len(text) > LONGEST_IN_COLUMN
 
 
 def _button(alert: Alert, decision: Decision) -> tuple[str, str, str]:

@@ -37,12 +37,13 @@ def state(alert: Alert) -> SafeString:
     return state_badge + badge("Unknown", "warning") if alert.unknown_since else state_badge
 
 
-def value_and_threshold(alert: Alert) -> SafeString:
+def value_and_threshold(alert: Alert, unit: str = "") -> SafeString:
     if alert.value is None:
         return NOTHING
+    value = f"{alert.value:,g} {unit}".strip()
     if alert.threshold is None:
-        return format_html("{}", f"{alert.value:,g}")
-    return format_html('{} <span class="quiet">over {}</span>', f"{alert.value:,g}", f"{alert.threshold:,g}")
+        return format_html("{}", value)
+    return format_html('{} <span class="quiet">alert above {}</span>', value, f"{alert.threshold:,g}")
 
 
 def kind(notification: Notification) -> SafeString:

@@ -22,7 +22,9 @@ def age(at: datetime | None, now: datetime | None = None, *, suffix: str = "") -
     if at is None:
         return NOTHING
     elapsed = (now or timezone.now()) - at
-    words = f"{rough(elapsed)}{suffix}" if elapsed >= timedelta(0) else f"in {rough(-elapsed)}"
+    # A second is the error of clocks that agree, and no time to come.
+    past = elapsed > -timedelta(seconds=1)
+    words = f"{rough(max(elapsed, timedelta(0)))}{suffix}" if past else f"in {rough(-elapsed)}"
     return moment(at, words)
 
 

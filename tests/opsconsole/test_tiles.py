@@ -30,7 +30,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 DLQ = "https://sqs.fake/dead"
 TILE = re.compile(r'<dt><a href="([^"]+)">([^<]+)</a>.*?<dd>(.*?)</dd>', re.DOTALL)
 # They show a time, not a count.
-TIMES = {"Oldest wait", "Soonest expiry", "Last sweep"}
+TIMES = {"Oldest wait", "Next letter expires in", "Last sweep"}
 
 
 @pytest.fixture(autouse=True)

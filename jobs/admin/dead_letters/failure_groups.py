@@ -90,17 +90,13 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         | dict.fromkeys(("newest_replays", "replayed"), ("jobs_deadletter", "jobs_job"))
     )
     change_form_template = "admin/jobs/failuregroup/change_form.html"
-    readonly_fields = ("failure", "kind", "first_seen_at", "last_seen_at", "letters", "replayed")
-    fields = ("failure", "kind", "letters", "replayed", "first_seen_at", "last_seen_at", "note")
+    readonly_fields = ("kind", "first_seen_at", "last_seen_at", "letters", "replayed")
+    fields = ("kind", "letters", "replayed", "first_seen_at", "last_seen_at", "note")
 
     @admin.display(description="failure")
     def name(self, group: FailureGroup) -> SafeString:
         url = reverse("admin:jobs_failuregroup_change", args=[group.pk])
         return format_html('<a href="{}">{}</a>', url, group.shown_title)
-
-    @admin.display(description="title")
-    def failure(self, group: FailureGroup) -> str:
-        return group.shown_title
 
     @admin.display(description="told by")
     def kind_shown(self, group: FailureGroup) -> str:
@@ -116,7 +112,7 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         if not count:
             return NOTHING
         shown = badge(figure(count, MOST_COUNTED), "bad")
-        return format_html('<a href="{}">{}</a>', _list_of(group), shown)
+        return format_html('<a href="{}" title="Show them in the list">{}</a>', _list_of(group), shown)
 
     @admin.display(description="newest replays")
     def newest_replays(self, group: ShownGroup) -> SafeString:
@@ -158,6 +154,7 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        context |= {"title": context["original"].shown_title, "subtitle": None}
         kinds = [kind for action in OFFERED if self.may(request, kind := kind_of(action))]
         context["whole_group"] = kinds if context["original"].open_letters else []
         return super().render_change_form(request, context, *args, **kwargs)

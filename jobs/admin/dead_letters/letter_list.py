@@ -183,6 +183,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
             "coverage": lines,
             "unread": coverage.unread(lines),
             "may_check": self.may(request, LetterAction.REPLAY),
+            "group_page": _page_of_group(request),
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -274,3 +275,11 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         ask_cluster("jobs.tasks.check_dead_letters")
         messages.success(request, "The cluster is checking now. Reload this page in a few seconds.")
         return redirect("admin:jobs_deadletter_changelist")
+
+
+def _page_of_group(request: HttpRequest) -> str:
+    """Return the page of the failure group by which the list is filtered, where all its letters are decided at once."""
+    group = request.GET.get("group", "")
+    if not (group.isascii() and group.isdigit() and may_see(request.user, "jobs_failuregroup")):
+        return ""
+    return reverse("admin:jobs_failuregroup_change", args=[group])
