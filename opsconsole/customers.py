@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import DataError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -27,6 +26,7 @@ from alerts.admin import labels as alert_labels
 from alerts.models import Alert
 from alerts.trouble import shown_facts
 from jobs.admin import labels
+from jobs.admin.job_search import newest_of_customer
 from jobs.models import DeadLetter, Job, Status
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.page_permissions import Person, may_see
@@ -65,7 +65,7 @@ def view(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     customer_id = request.GET.get("id", "")
     is_possible = bool(customer_id) and len(customer_id) <= LONGEST and is_storable(customer_id)
-    ids = newest_of(customer_id) if is_possible else []
+    ids = newest_of_customer(customer_id, MOST_COUNTED) if is_possible else []
     if not ids:
         return redirect(f"{reverse('search')}?{urlencode({'q': customer_id[:LONGEST]})}")
     context = {
@@ -76,7 +76,7 @@ def view(request: HttpRequest) -> HttpResponse:
         "counted": len(ids),
         "more": len(ids) == MOST_COUNTED,
         "jobs": _rows(ids[:MOST_SHOWN]),
-        "list_url": _list("jobs_job", q=customer_id),
+        "list_url": _list("jobs_job", customer=customer_id),
         **_letters(request.user, ids),
         "clients": _clients(request.user, customer_id),
         "alerts": _alerts(request.user, customer_id),
@@ -84,25 +84,16 @@ def view(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/customer.html", context)
 
 
-def newest_of(customer_id: str, most: int = MOST_COUNTED) -> list[Any]:
-    """Return the ids of the newest jobs, newest first; none where a customer_id column rejects such an id."""
-    jobs = Job.objects.filter(customer_id=customer_id).order_by("-created_at", "-pk")
-    try:
-        # A savepoint, so that later queries still work.
-        with transaction.atomic():
-            return list(jobs.values_list("pk", flat=True)[:most])
-    except DataError:
-        return []
-
-
 def _counts(customer_id: str, ids: Sequence[Any]) -> list[Count]:
     found = Counter(Job.objects.filter(pk__in=ids).order_by().values_list("status", flat=True))
     known = [status.value for status in Status if found[status.value]]
     return [
-        Count(Status(name).label.capitalize(), found[name], _list("jobs_job", q=customer_id, status=name))
+        Count(
+            Status(name).label.capitalize(), found[name], _list("jobs_job", customer=customer_id, status=name)
+        )
         for name in known
     ] + [
-        Count(name, number, _list("jobs_job", q=customer_id, status="other"))
+        Count(name, number, _list("jobs_job", customer=customer_id, status="other"))
         for name, number in sorted(found.items())
         if name not in Status.values
     ]

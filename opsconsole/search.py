@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from alerts.models import Alert
-from jobs.admin.jobs.changelist import by_id, first_of_customer
+from jobs.admin.job_search import by_id, first_of_customer, newest_of_customer
 from jobs.models import (
     DeadLetter,
     DeadLetterQueue,
@@ -90,7 +90,7 @@ def _jobs(term: str, user: Person) -> Found:
 
 def _customers(term: str, user: Person) -> Found:
     """Find the customer with this id, of whom there is a page."""
-    known = customers.newest_of(term, most=1)
+    known = newest_of_customer(term, 1)
     hits = [Hit(f"Customer {term}", "jobs, dead letters, limits, alerts", customers.url_of(term))]
     return Found("Customers", hits if known else [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -27,6 +27,42 @@ class KnownFilter(admin.SimpleListFilter):
         value = self.value()
         known = {str(lookup) for lookup, _ in self.lookup_choices}
         return self.apply(queryset, value) if value in known else queryset
+
+
+class CountedFilter(KnownFilter):
+    """A filter that shows how many rows each choice has. Where this would read too many of them, it shows none.
+
+    ``bounded`` names the other filters by which PostgreSQL finds the first rows of a choice through an index.
+    """
+
+    bounded: frozenset[str] = frozenset()
+
+    def counts(self, rows: QuerySet[Any] | None) -> Mapping[str, str]:
+        """Return the counts by choice: of all rows, or of those that the other filters leave."""
+        raise NotImplementedError
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        counts = self._counts(changelist)
+        first, *others = super().choices(changelist)
+        yield first
+        for choice, (value, _) in zip(others, self.lookup_choices, strict=True):
+            yield choice | {"count": counts.get(str(value), "")}
+
+    def _counts(self, changelist: Any) -> Mapping[str, str]:
+        others = [spec for spec in changelist.filter_specs if spec is not self and _is_active(spec)]
+        if changelist.query or any(spec.parameter_name not in self.bounded for spec in others):
+            return {}
+        if not others:
+            return self.counts(None)
+        rows = changelist.root_queryset.order_by(*changelist.model._meta.ordering)  # noqa: SLF001 - documented
+        for spec in others:
+            rows = spec.queryset(self.request, rows)
+        return self.counts(rows)
+
+
+def _is_active(spec: Any) -> bool:
+    value = getattr(spec, "value", None)
+    return bool(value()) if value else bool(getattr(spec, "used_parameters", None))
 
 
 class StateFilter(KnownFilter):

@@ -13,6 +13,7 @@ from django.http import HttpRequest, QueryDict
 from django_stubs_ext import MutableHttpRequest
 
 from jobs.admin.bulk.start import in_words
+from jobs.admin.typed_filters import TypedFilter
 from opsconsole.kit import admin_pages
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.page_permissions import Asker
@@ -100,6 +101,8 @@ def _refuse_unknown_values(changelist: ChangeList, filters: Mapping[str, str]) -
         if isinstance(spec, SimpleListFilter)
     }
     for name, value in filters.items():
-        known = [str(choice) for choice, _ in by_name[name].lookup_choices] if name in by_name else []
-        if plain_text(value) not in known:
+        spec = by_name.get(name)
+        known = [str(choice) for choice, _ in spec.lookup_choices] if spec else []
+        if plain_text(value).strip() not in known:
+            known = [spec.wants] if isinstance(spec, TypedFilter) else known
             raise UnknownFilter(name, value, known)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core import signing
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet, TextChoices
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -36,6 +36,8 @@ from opsconsole.kit.reasons import ReasonField, ReasonForm
 # As many as OPSCONSOLE_BULK_AT_ONCE may allow.
 MOST = 500
 SIGNED_OUT = 401
+# In characters, of the address of a list.
+MOST_OF_ADDRESS = 2_000
 
 Choice = TypeVar("Choice", bound=TextChoices)
 Row = TypeVar("Row", bound=Model)
@@ -231,7 +233,11 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def _page(
         self, request: HttpRequest, name: str, action: Choice, context: dict[str, Any], status: int = 200
     ) -> HttpResponse:
-        common = {"action": action, "lines_template": f"admin/jobs/{self.opts.model_name}/preview_lines.html"}
+        common = {
+            "action": action,
+            "back": _list_query(request),
+            "lines_template": f"admin/jobs/{self.opts.model_name}/preview_lines.html",
+        }
         return self.render(
             request, f"admin/jobs/previewed_actions/{name}.html", common | context, status=status
         )
@@ -245,6 +251,14 @@ def _ids(model: type[Model], values: Iterable[str]) -> list[Any]:
         return [model._meta.pk.to_python(value) for value in values]  # noqa: SLF001 - documented
     except (ValueError, ValidationError) as error:
         raise Http404 from error
+
+
+def _list_query(request: HttpRequest) -> str:
+    """Return the query string of the list from which the action came, which its preview keeps."""
+    if request.method != "POST":
+        return ""
+    query = request.POST.get("back", "") if "plan" in request.POST else request.GET.urlencode()
+    return QueryDict(query[:MOST_OF_ADDRESS]).urlencode()
 
 
 def _freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from jobs.models import JobEvent
 from jobs.runs.timeline import Actor
 
@@ -28,11 +30,7 @@ class WorkerRun:
 
 def newest(worker_id: str) -> list[WorkerRun]:
     """Return the worker's newest runs, latest first, as far as they are among the newest events."""
-    ids = JobEvent.objects.order_by("-id").values_list("id", flat=True)
-    before = ids[EVENTS_READ : EVENTS_READ + 1].first() or 0
-    events = JobEvent.objects.filter(
-        actor=Actor.worker(worker_id).name, id__gt=before, kind__in=[Kind.CLAIMED, *ENDS]
-    )
+    events = _events(worker_id).filter(kind__in=[Kind.CLAIMED, *ENDS])
     runs: dict[tuple[UUID, int | None], WorkerRun] = {}
     # A run has at most a few events of its worker.
     for job_id, run, kind, at in events.order_by("-id").values_list("job_id", "run_epoch", "kind", "at")[
@@ -44,3 +42,15 @@ def newest(worker_id: str) -> list[WorkerRun]:
         elif known.ended_as is None:
             runs[job_id, run] = replace(known, ended_at=at, ended_as=kind)
     return list(runs.values())[:RUNS_SHOWN]
+
+
+def newest_jobs(worker_id: str, most: int) -> list[UUID]:
+    """Return the jobs that the worker ran, as far as they are among the newest events."""
+    claimed = _events(worker_id).filter(kind=Kind.CLAIMED).order_by("-id")
+    return list(claimed.values_list("job_id", flat=True)[:most])
+
+
+def _events(worker_id: str) -> QuerySet[JobEvent]:
+    ids = JobEvent.objects.order_by("-id").values_list("id", flat=True)
+    before = ids[EVENTS_READ : EVENTS_READ + 1].first() or 0
+    return JobEvent.objects.filter(actor=Actor.worker(worker_id).name, id__gt=before)

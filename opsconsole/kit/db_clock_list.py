@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -15,7 +15,7 @@ from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 class AgedAdmin(ReadOnlyAdmin):
     """A list whose rows have ``db_now``, the database's time, so that ages don't depend on this host's clock."""
 
-    sortable_by = ()
+    sortable_by: ClassVar[tuple[str, ...]] = ()
     paginator = CappedPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

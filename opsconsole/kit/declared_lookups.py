@@ -37,6 +37,20 @@ def _parameters(declaration: Any, of_list: ModelAdmin[Any], request: HttpRequest
     return [str(name) for name in made.expected_parameters()]
 
 
+def without_empty(request: HttpRequest) -> str | None:
+    """Return the query string without the fields of a form that were left empty; None if there are none.
+
+    What is left is an address to share.
+    """
+    if "" not in request.GET.values():
+        return None
+    kept = request.GET.copy()
+    for name, value in request.GET.items():
+        if value == "" and name not in OF_EVERY_LIST:
+            del kept[name]
+    return kept.urlencode() if kept != request.GET else None
+
+
 class DeclaredChangeList(ChangeList):
     """A list that is sorted by the columns that it offers for sorting only; Django sorts by any column shown."""
 
@@ -45,6 +59,26 @@ class DeclaredChangeList(ChangeList):
         if offered:
             self.params[ORDER_VAR] = ".".join(offered)
         return super().get_ordering(request, queryset)
+
+    @property
+    def offered_filters(self) -> list[Any]:
+        """Return the filters with a list of choices."""
+        return [spec for spec in self.filter_specs if not getattr(spec, "typed", False)]
+
+    @property
+    def typed_filters(self) -> list[tuple[Any, str]]:
+        """Return the filters whose value is typed, each with the query string of the list without it."""
+        return [
+            (spec, self.get_query_string({str(spec.parameter_name): None}))  # type: ignore[attr-defined]  # of a SimpleListFilter
+            for spec in self.filter_specs
+            if getattr(spec, "typed", False)
+        ]
+
+    @property
+    def other_parameters(self) -> list[tuple[str, str]]:
+        """Return what the form of the typed filters keeps of the address. It opens the first page."""
+        typed = {spec.parameter_name for spec, _ in self.typed_filters}
+        return [(name, str(value)) for name, value in self.params.items() if name not in typed | {PAGE_VAR}]
 
     def _offers(self, column: str) -> bool:
         index = column.removeprefix("-")

@@ -54,7 +54,8 @@ class TitledAdmin(admin.ModelAdmin[Any]):
 
     # Singular and plural on screen, for a model of another package with other names.
     shown_names: tuple[str, str] | None = None
-    # Columns, filters and fields that quote pages of other models, such as 'jobs_job', which not everybody may see.
+    # Columns and fields that quote pages of other models, such as 'jobs_job', which not everybody may see. A filter
+    # names them itself, in an attribute of the same name.
     quotes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     # Counting every choice of a filter would read the whole table.
     show_facets = admin.ShowFacets.NEVER
@@ -70,6 +71,10 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         if names := declared_lookups.undeclared(self, request):
             context = {"title": "There is no such filter", "names": names[:5]}
             return self.render(request, "admin/undeclared_filter.html", context, status=400)
+        if request.method == "GET" and (shorter := declared_lookups.without_empty(request)) is not None:
+            return redirect(f"{request.path}?{shorter}" if shorter else request.path)
+        if request.method == "POST":
+            _choose_all_that_match(request)
         _, plural = self._names()
         return super().changelist_view(request, {"title": plural} | (extra_context or {}))
 
@@ -128,7 +133,7 @@ class TitledAdmin(admin.ModelAdmin[Any]):
 
     def may_quote(self, request: HttpRequest, name: Any) -> bool:
         """Tell whether this person may see a column, filter or field, as far as it quotes other pages."""
-        pages = self.quotes.get(name, ()) if isinstance(name, str) else ()
+        pages = self.quotes.get(name, ()) if isinstance(name, str) else getattr(name, "quotes", ())
         return all(may_see(request.user, page) for page in pages)
 
     def render(
@@ -182,6 +187,14 @@ class TitledAdmin(admin.ModelAdmin[Any]):
     def _names(self) -> tuple[str, str]:
         one, many = self.shown_names or (self.opts.verbose_name, self.opts.verbose_name_plural)
         return capfirst(str(one)), capfirst(str(many))
+
+
+def _choose_all_that_match(request: HttpRequest) -> None:
+    """Let an action on all that match begin without a selected row; Django asks for one."""
+    if request.POST.get("select_across") == "1" and not request.POST.get(ACTION_CHECKBOX_NAME):
+        sent = request.POST.copy()
+        sent[ACTION_CHECKBOX_NAME] = "all"
+        request.POST = sent  # type: ignore[assignment]  # a copy
 
 
 Row = TypeVar("Row", bound=Model)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
+from jobs.admin import state_counts
+from jobs.admin.known_choices import Choices, CountedFilter, KnownFilter, ModelAdmin, QueueFilter
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
 from jobs.models.dead_letter import EXPIRES_SOON, DeadLetterQuerySet
 
@@ -19,9 +19,17 @@ GROUPS_OFFERED = 20
 SHORT_TITLE = 60
 
 
-class LetterStateFilter(admin.SimpleListFilter):
+class LetterStateFilter(CountedFilter):
     title = "state"
     parameter_name = "state"
+    bounded = frozenset({"group", "since", "before"})
+
+    def counts(self, rows: QuerySet[Any] | None) -> Mapping[str, str]:
+        if rows is not None:
+            return state_counts.among_first(rows, "state")
+        return state_counts.of_all(
+            {state.value: DeadLetter.objects.filter(state=state) for state in DeadLetter.State}
+        )
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [

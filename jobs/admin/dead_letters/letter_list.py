@@ -22,6 +22,12 @@ from jobs.admin import labels
 from jobs.admin.dead_letters import choose_queue, coverage, edit, filters, letter_badges
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
+from jobs.admin.dead_letters.typed_filters import (
+    LetterCustomerFilter,
+    LetterWorkerFilter,
+    SeenBeforeFilter,
+    SeenSinceFilter,
+)
 from jobs.dead_letters import chosen_queue, replay_results, requeue, search_text
 from jobs.dead_letters.replay_results import Followed
 from jobs.letter_ledger.entries import LetterAction
@@ -108,7 +114,12 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         filters.LeftFilter,
         filters.SourceQueueFilter,
         filters.DeadLetterQueueFilter,
+        LetterCustomerFilter,
+        LetterWorkerFilter,
+        SeenSinceFilter,
+        SeenBeforeFilter,
     )
+    sortable_by = ("first_seen",)
     ordering = ("-first_seen_at", "-id")
     # Not used as fields: they only show the search box; ``get_search_results`` does the search.
     search_fields = ("id",)
@@ -138,7 +149,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
             return format_html('<code>{}</code> <span class="quiet">unknown</span>', short_id(letter.job_id))
         return labels.job_link(letter.job_id) + labels.job_status(letter.known_job, letter.db_now)
 
-    @admin.display(description="first seen")
+    @admin.display(description="first seen", ordering="first_seen_at")
     def first_seen(self, letter: ListedLetter) -> SafeString:
         return age(letter.first_seen_at, letter.db_now, suffix=" ago")
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
-from django.db import DataError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from jobs.admin.jobs.filters import AgeFilter, BeforeFilter, UnindexedFilter
+from jobs.admin.jobs.filters import AgeFilter, UnindexedFilter
+from jobs.admin.jobs.typed_filters import CreatedBeforeFilter, CreatedSinceFilter
 from jobs.models import Job, MessageTrouble
-from jobs.models.job import JobQuerySet
 from jobs.recovery import waiting
 from jobs.runs.evidence import Evidence
-from opsconsole.kit import capped_paginator, job_ids
+from opsconsole.kit import capped_paginator
 from opsconsole.kit.capped_paginator import CappedPaginator
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.keyset import Cursor, older
-from opsconsole.kit.short_ids import ids_that_begin
-from opsconsole.kit.storable import plain_text
 
 # A filter without an index is applied to this many rows at a time, which takes some tens of milliseconds. Rows that
 # match another filter are scattered, each on its own page of the table, so fewer of them are read.
@@ -56,18 +53,25 @@ class _Found(list[UUID]):
 
 
 class JobChangeList(DeclaredChangeList):
-    """Its queryset contains all matching jobs, for the actions; the shown jobs are searched from the newest on.
+    """Its queryset contains all matching jobs, for the actions; the shown jobs are searched from the first of the list on.
 
     ``looked_back_to`` is how far back the list was searched; None when it was searched completely.
     """
 
     looked_back_to: datetime | None = None
+    oldest_first = False
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         self._broad = jobs = super().get_queryset(request, exclude_parameters)
         for spec in self._unindexed():
             jobs = spec.narrow(request, jobs)
         return jobs
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> Any:
+        """Order by the time of creation, and by the key as the index does."""
+        ordering = super().get_ordering(request, queryset)
+        self.oldest_first = "created_at" in ordering
+        return ["created_at", "pk"] if self.oldest_first else ordering
 
     def _filters(self) -> list[SimpleListFilter]:
         return [spec for spec in self.filter_specs if isinstance(spec, SimpleListFilter)]
@@ -77,16 +81,19 @@ class JobChangeList(DeclaredChangeList):
 
     @property
     def looked_through(self) -> int:
-        by_time = (UnindexedFilter, AgeFilter, BeforeFilter)
+        by_time = (UnindexedFilter, AgeFilter, CreatedSinceFilter, CreatedBeforeFilter)
         others = any(spec.value() for spec in self._filters() if not isinstance(spec, by_time))
         return ROWS_APART_LOOKED_THROUGH if others or self.query else ROWS_LOOKED_THROUGH
 
     @property
     def further_back(self) -> str:
-        """Return the query string for jobs older than those that were searched."""
-        before = cast(datetime, self.looked_back_to).isoformat()
+        """Return the query string for the jobs behind those that were searched."""
+        end = cast(datetime, self.looked_back_to)
+        name = CreatedBeforeFilter.parameter_name
+        if self.oldest_first:
+            name, end = CreatedSinceFilter.parameter_name, end + timedelta.resolution
         # "p" is named as a key, because Django removes parameters by prefix.
-        return self.get_query_string({BeforeFilter.parameter_name: before, "p": None})
+        return self.get_query_string({name: end.isoformat(), "p": None})
 
     def get_results(self, request: HttpRequest) -> None:
         if self._unindexed():
@@ -121,7 +128,8 @@ class JobChangeList(DeclaredChangeList):
         self.looked_back_to = self._end_of_look(self._broad)
         jobs = self.queryset
         if self.looked_back_to:
-            jobs = jobs.filter(created_at__gte=self.looked_back_to)
+            end = "created_at__lte" if self.oldest_first else "created_at__gte"
+            jobs = jobs.filter(**{end: self.looked_back_to})
         most = capped_paginator.MOST_PAGES * self.list_per_page
         self.queryset = _Found(jobs.values_list("pk", flat=True)[: most + 1])
 
@@ -138,32 +146,3 @@ def with_troubles(jobs: list[Any]) -> list[Any]:
     for job in jobs:
         job.message_trouble = found.get(job.pk, job.message_trouble)
     return jobs
-
-
-def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
-    """Find the job with this id, jobs whose id begins with it (8 hexadecimal digits or more), or jobs of a customer."""
-    term = plain_text(term).strip()
-    if not term:
-        return jobs
-    if first_of_customer(Job.objects.only("pk").order_by(), term, 1):
-        return jobs.filter(customer_id=term)
-    return by_id(jobs, term)
-
-
-def first_of_customer(jobs: JobQuerySet, customer_id: str, most: int) -> list[Job]:
-    """Return a customer's first jobs; none where a customer_id column of type uuid or integer rejects the term."""
-    try:
-        # A savepoint, so that later queries still work after a rejection.
-        with transaction.atomic():
-            return list(jobs.filter(customer_id=customer_id)[:most])
-    except DataError:
-        return []
-
-
-def by_id(jobs: JobQuerySet, term: str) -> JobQuerySet:
-    """Find the job with this id, or those whose id begins with it."""
-    if job_ids.TYPE != "uuid":
-        job_id = job_ids.parse(term)
-        return jobs.none() if job_id is None else jobs.filter(pk=job_id)
-    span = ids_that_begin(term)
-    return jobs.filter(pk__range=span) if span else jobs.none()

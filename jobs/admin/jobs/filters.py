@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils.dateparse import parse_datetime
-from django.utils.timezone import is_aware
 
-from jobs.admin import labels
-from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin, QueueFilter
+from jobs.admin import labels, state_counts
+from jobs.admin.known_choices import Choices, CountedFilter, KnownFilter, ModelAdmin, QueueFilter
 from jobs.models import Job, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet
 from jobs.runs.diagnosis import Reason
 from jobs.watch import lost_workers
 from opsconsole.kit.bounded_columns import cut_in_statement
-from opsconsole.kit.display import clock_time
 
 OTHER = "other"
 WAITING, SCHEDULED, FAILED_TODAY = "waiting", "scheduled", "failed_day"
@@ -43,11 +41,19 @@ class UnindexedFilter(KnownFilter):
         return super().queryset(request, queryset)
 
 
-class StatusFilter(KnownFilter):
+class StatusFilter(CountedFilter):
     """Offers the statuses, and parts of them that the overview counts."""
 
     title = "status"
     parameter_name = "status"
+    bounded = frozenset({"customer", "age", "since", "before"})
+
+    def counts(self, rows: QuerySet[Any] | None) -> Mapping[str, str]:
+        if rows is not None:
+            return state_counts.among_first(rows, "status")
+        jobs = Job.objects.all()
+        parts = {status.value: jobs.filter(status=status) for status in Status}
+        return state_counts.of_all(parts | {FAILED_TODAY: jobs.failed_within_a_day()})
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
@@ -171,27 +177,3 @@ class AgeFilter(KnownFilter):
 
 class UnindexedQueueFilter(UnindexedFilter, QueueFilter):
     pass
-
-
-class BeforeFilter(KnownFilter):
-    """Continues where the list stopped searching; it is shown only then."""
-
-    title = "created before"
-    parameter_name = "before"
-
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        given = request.GET.get(self.parameter_name, "")
-        moment = _moment(given)
-        return [(given, clock_time(moment))] if moment else []
-
-    def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
-        return rows.filter(created_at__lt=_moment(value))
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parse_datetime(text)
-        # A time zone can move the first and the last day out of the calendar's range.
-        return moment.astimezone(UTC) if moment and is_aware(moment) else None
-    except (ValueError, OverflowError):
-        return None

@@ -11,11 +11,11 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
+from jobs.admin.job_search import search
 from jobs.admin.jobs import enqueue_page, payload_page
-from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, ShownJob, search
+from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, ShownJob
 from jobs.admin.jobs.filters import (
     AgeFilter,
-    BeforeFilter,
     LostWorkerFilter,
     PriorityFilter,
     StaleFilter,
@@ -25,6 +25,16 @@ from jobs.admin.jobs.filters import (
 from jobs.admin.jobs.job_actions import PlannedJobs
 from jobs.admin.jobs.job_page import job_page
 from jobs.admin.jobs.message_filter import MessageFilter
+from jobs.admin.jobs.typed_filters import (
+    CreatedBeforeFilter,
+    CreatedSinceFilter,
+    CustomerFilter,
+    ErrorFilter,
+    FailureGroupFilter,
+    FinishedBeforeFilter,
+    FinishedSinceFilter,
+    WorkerFilter,
+)
 from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction
@@ -63,9 +73,17 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         PriorityFilter,
         AgeFilter,
         UnindexedQueueFilter,
-        BeforeFilter,
+        FailureGroupFilter,
+        CustomerFilter,
+        WorkerFilter,
+        ErrorFilter,
+        CreatedSinceFilter,
+        CreatedBeforeFilter,
+        FinishedSinceFilter,
+        FinishedBeforeFilter,
     )
-    sortable_by = ()
+    # Lists are read by an index: that of the time of creation, in both directions.
+    sortable_by = ("created",)
     # Not used as fields: they only show the search box; ``get_search_results`` does the search.
     search_fields = ("id",)
     search_help_text = "Job id, its first 8 characters, or customer id"
@@ -85,7 +103,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         state = labels.job_status(job, job.read_at) + labels.trouble(diagnose(job))
         return state + labels.message_trouble(job.message_trouble) if job.message_trouble else state
 
-    @admin.display(description="age")
+    @admin.display(description="age", ordering="created_at")
     def created(self, job: ShownJob) -> SafeString:
         return age(job.created_at, job.read_at)
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from jobs.admin.jobs.changelist import search
+from jobs.admin.job_search import search
 from jobs.dead_letters import search_text
 from jobs.models import DeadLetter, Job
 from opsconsole.kit.short_ids import ids_that_begin, short_id
