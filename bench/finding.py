@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
@@ -76,11 +76,18 @@ def grow(url: str, rows: int, grown: int) -> None:
           FROM (SELECT n, now() - interval '1 day' AS at FROM generate_series({rows + 1}, {grown}) AS n) AS job"""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        indexes = connection.execute(SECONDARY_INDEXES).fetchall()
-        for name, _ in indexes:
-            connection.execute(f"DROP INDEX {name}")
-        connection.execute(added)
-        for _, definition in indexes:
-            connection.execute(definition)
+        with without_indexes(connection):
+            connection.execute(added)
         connection.execute("VACUUM (ANALYZE)")
         connection.execute("CHECKPOINT")
+
+
+@contextmanager
+def without_indexes(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Drop the secondary indexes of jobs and heartbeats, and build them again afterwards."""
+    indexes = connection.execute(SECONDARY_INDEXES).fetchall()
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    yield
+    for _, definition in indexes:
+        connection.execute(definition)

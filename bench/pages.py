@@ -60,7 +60,7 @@ def main() -> None:
         embedded.start_valkey(Path(folder)) as valkey,
     ):
         url = cluster.create("pages")
-        _set_up_django(url, valkey.url)
+        set_up_django(url, valkey.url, "bench.pages_settings")
         # These import models, which need the settings.
         from bench import pages_asked, pages_data  # noqa: PLC0415
 
@@ -76,9 +76,9 @@ def main() -> None:
             print(_growth(few, many, grown))
 
 
-def _set_up_django(url: str, valkey: str) -> None:
+def set_up_django(url: str, valkey: str, settings: str) -> None:
     os.environ |= {
-        "DJANGO_SETTINGS_MODULE": "bench.pages_settings",
+        "DJANGO_SETTINGS_MODULE": settings,
         "OPSCONSOLE_ENV": "development",
         "DATABASE_URL": url,
         "CACHE_URL": valkey,

@@ -59,7 +59,7 @@ def fill(url: str, rows: int, *, queue: str = "'default'", peers: bool = True) -
         connection.execute("SET synchronous_commit = off")
         # The console's own tables are in a schema of theirs.
         connection.execute("SET search_path = opsconsole, public")
-        connection.execute(_jobs(1, rows, rows, queue))
+        connection.execute(jobs_sql(1, rows, rows, queue))
         for statement in REST:
             if not peers and ("procrastinate" in statement or "django_q_task" in statement):
                 continue
@@ -74,10 +74,11 @@ def grow(url: str, rows: int, grown: int) -> None:
         # The console's own tables are in a schema of theirs.
         connection.execute("SET search_path = opsconsole, public")
         for begin in range(rows + 1, grown + 1, rows):
-            connection.execute(_jobs(begin, min(begin + rows - 1, grown), rows))
+            connection.execute(jobs_sql(begin, min(begin + rows - 1, grown), rows))
         connection.execute("VACUUM (ANALYZE)")
 
 
-def _jobs(begin: int, end: int, rows: int, queue: str = "'default'") -> str:
+def jobs_sql(begin: int, end: int, rows: int, queue: str = "'default'") -> str:
+    """Return the statement that inserts the jobs ``begin`` to ``end``, of which the newest ``rows / 200`` are not ended."""
     statement = JOBS.format(begin=begin, end=end, apart=APART, status=STATUS.format(rows=rows), queue=queue)
     return statement.replace("%%", "%")

@@ -1,0 +1,125 @@
+"""What was measured at each size as Markdown: a table, a curve per piece of work, and what grows."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+FLAT = 1.2
+# By nature more work with more rows, and why.
+PROPORTIONAL = {
+    "page: compare thresholds": "reads the beats of every run of the days that it compares",
+}
+# Below this many milliseconds more, the time of a machine that does other work too says nothing.
+NOISE_MS = 2.0
+# Buffers don't depend on other work. Fewer than these more are one more level of an index, here and there.
+NOISE_BUFFERS = 100
+TABLES = 6
+BAR, WIDEST = 20, 60
+
+
+@dataclass
+class Measured:
+    """Milliseconds per turn; the statements and the buffers of one turn."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    statements: int = 0
+    buffers: int = 0
+
+    @property
+    def middle(self) -> float:
+        return median(self.milliseconds)
+
+
+@dataclass
+class Size:
+    """What was measured with this many jobs, by the name of the work; the bytes of the largest tables."""
+
+    rows: int
+    measured: dict[str, Measured] = field(default_factory=dict)
+    size_of_tables: dict[str, int] = field(default_factory=dict)
+
+
+def report(sizes: Sequence[Size], times: int, postgresql: str) -> str:
+    first, last = sizes[0], sizes[-1]
+    return "\n".join(
+        [
+            f"{times} turns. PostgreSQL {postgresql}, Python {platform.python_version()}.",
+            "",
+            *_table(sizes),
+            "",
+            f"How many times as long as with {_millions(first.rows)}; | is {FLAT} times:",
+            "",
+            "```text",
+            *_curves(sizes),
+            "```",
+            "",
+            *_verdict(first, last),
+            "",
+            *_bytes(sizes),
+        ]
+    )
+
+
+def _table(sizes: Sequence[Size]) -> Iterator[str]:
+    heads = [f"{_millions(size.rows)}, ms | buffers" for size in sizes]
+    yield f"| work | statements | {' | '.join(heads)} | times the ms | times the buffers |"
+    yield f"|---|---:|{'---:|' * (2 * len(sizes) + 2)}"
+    for name, last in sizes[-1].measured.items():
+        first = sizes[0].measured[name]
+        cells = [f"{size.measured[name].middle:.1f} | {size.measured[name].buffers:,}" for size in sizes]
+        grown = f"{_times(first, last):.2f} | {_times_the_buffers(first, last):.2f}"
+        yield f"| {name} | {last.statements} | {' | '.join(cells)} | {grown} |"
+
+
+def _curves(sizes: Sequence[Size]) -> Iterator[str]:
+    for name, first in sizes[0].measured.items():
+        yield name
+        for size in sizes:
+            times = _times(first, size.measured[name])
+            bar = "#" * min(round(times * BAR), WIDEST)
+            line = round(FLAT * BAR)
+            yield f"  {_millions(size.rows):>6} {bar[:line]:<{line}}|{bar[line:]} {times:.2f}"
+
+
+def _verdict(first: Size, last: Size) -> Iterator[str]:
+    above = {
+        name: grown for name, each in last.measured.items() if (grown := _grown(first.measured[name], each))
+    }
+    yield f"- flat (at most {FLAT} times, or less than {NOISE_MS:.0f} ms and {NOISE_BUFFERS} buffers more):"
+    yield f"  {len(last.measured) - len(above)} of {len(last.measured)}"
+    for name, grown in above.items():
+        why = PROPORTIONAL.get(name)
+        yield f"- {name}: {grown}{f'; by nature: {why}' if why else '; GROWS'}"
+
+
+def _grown(first: Measured, last: Measured) -> str:
+    """Return by how much this has grown; an empty string if it is flat."""
+    told = []
+    if (times := _times(first, last)) > FLAT and last.middle - first.middle >= NOISE_MS:
+        told.append(f"{times:.2f} times the time")
+    if (times := _times_the_buffers(first, last)) > FLAT and last.buffers - first.buffers >= NOISE_BUFFERS:
+        told.append(f"{times:.2f} times the buffers")
+    return " and ".join(told)
+
+
+def _times(first: Measured, last: Measured) -> float:
+    return last.middle / first.middle
+
+
+def _times_the_buffers(first: Measured, last: Measured) -> float:
+    return last.buffers / first.buffers if first.buffers else 1.0
+
+
+def _bytes(sizes: Sequence[Size]) -> Iterator[str]:
+    yield f"| table with indexes, MiB | {' | '.join(_millions(size.rows) for size in sizes)} |"
+    yield f"|---|{'---:|' * len(sizes)}"
+    for name in list(sizes[-1].size_of_tables)[:TABLES]:
+        cells = [f"{size.size_of_tables.get(name, 0) / 2**20:,.0f}" for size in sizes]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _millions(rows: int) -> str:
+    return f"{rows / 1_000_000:g} M"
