@@ -26,12 +26,13 @@ class ChannelRefused(OpsConsoleError):
 
 @dataclass(frozen=True)
 class Route:
-    """What a channel is told: of alerts of this severity and above, of some rules (none: all), at some hours of the day (UTC)."""
+    """What a channel is told: of alerts of this severity and above, of some rules and queues (none: all), at some hours (UTC)."""
 
     least_severity: str
     rules: Collection[str] = field(default=())
     from_hour: int | None = None
     until_hour: int | None = None
+    queues: Collection[str] = field(default=())
 
     def as_fields(self) -> dict[str, object]:
         """Return the columns. Raise ``ChannelRefused`` for a span with one end."""
@@ -40,6 +41,7 @@ class Route:
         return {
             "least_severity": self.least_severity,
             "rules": sorted(self.rules),
+            "queues": sorted(self.queues),
             "from_hour": self.from_hour,
             "until_hour": self.until_hour,
         }

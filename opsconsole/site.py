@@ -54,7 +54,14 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "Alerting",
-        ("alerts.Rule", "alerts.Channel", "alerts.Monitor", "alerts.DeadManPing", "alerts.SnsMessage"),
+        (
+            "alerts.Rule",
+            "alerts.Channel",
+            "alerts.SlackPerson",
+            "alerts.Monitor",
+            "alerts.DeadManPing",
+            "alerts.SnsMessage",
+        ),
     ),
     (
         "Limits",
@@ -75,6 +82,7 @@ NAMES = {
     "opsconsole.TableSize": "Data",
     "opsconsole.Verification": "Verification",
     "opsconsole.SignInIdentity": "Sign-in identities",
+    "alerts.SlackPerson": "People in Slack",
     "ratelimits.RateLimitHour": "Limited requests",
     "ratelimits.LimiterControl": "Limiter",
     "axes.AccessAttempt": "Failed logins",

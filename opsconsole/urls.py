@@ -2,6 +2,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from alerts.aws.webhook import from_sns
+from alerts.slack_app.webhook import from_slack
 from opsconsole import customers, search
 from opsconsole.api import routes
 from opsconsole.kit import admin_pages
@@ -20,6 +21,7 @@ urlpatterns = [
     path("admin/search/", site.admin_view(search.view), name="search"),
     path("admin/", site.urls),
     path("hooks/sns", from_sns, name="hooks-sns"),
+    path("hooks/slack", from_slack, name="hooks-slack"),
     path("api/", RedirectView.as_view(pattern_name="api-reference")),
     path("api/docs", routes.reference, name="api-reference"),
     path("api/openapi.json", routes.document, name="api-document"),

@@ -16,7 +16,7 @@ from django_stubs_ext import WithAnnotations
 
 from alerts import channel_settings
 from alerts.admin import channel_pages, labels
-from alerts.admin.channel_pages import muted, told
+from alerts.admin.channel_pages import muted
 from alerts.channels.targets import target_of
 from alerts.models import Channel, Delivery
 from alerts.sending import addressing, banner, channel_state, channel_test, routing
@@ -74,7 +74,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
 
     @admin.display(description="is told")
     def is_told(self, channel: Channel) -> str:
-        return told(channel)
+        return routing.in_words(channel)
 
     @admin.display(description="waiting")
     def waiting(self, channel: ListedChannel) -> int:
@@ -136,7 +136,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
             "kind": channel_state.kind(target),
             "state": labels.channel(row, target),
             "broken": target is not None and row.is_broken(target.digest),
-            "told": told(row),
+            "told": routing.in_words(row),
             "muted": routing.is_muted(row, row.db_now),
             "fixed": channel_settings.is_fixed(row.pk),
             "may_configure": self.may_configure(request),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 
 from alerts.catalog import RULES
 from alerts.channel_settings import Route
@@ -39,6 +41,12 @@ class RouteForm(ReasonForm):
         widget=forms.CheckboxSelectMultiple,
         help_text="None: of all rules, and of alerts without one.",
     )
+    queues = forms.MultipleChoiceField(
+        label="Only about these queues",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="None: about all queues, and alerts about none.",
+    )
     from_hour = forms.IntegerField(
         label="From this hour (UTC) on",
         required=False,
@@ -49,14 +57,29 @@ class RouteForm(ReasonForm):
     until_hour = forms.IntegerField(label="Before this hour (UTC)", required=False, min_value=0, max_value=23)
     reason = ReasonField(rows=2)
 
+    def __init__(self, *args: Any, kept_queues: Collection[str] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        names = sorted({*settings.QUEUES, *kept_queues})
+        self.fields["queues"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]  # of a choice
+
     def route(self) -> Route:
         fields = self.cleaned_data
-        return Route(fields["least_severity"], fields["rules"], fields["from_hour"], fields["until_hour"])
+        hours = fields["from_hour"], fields["until_hour"]
+        return Route(fields["least_severity"], fields["rules"], *hours, fields["queues"])
 
 
 class AddForm(RouteForm):
     name = forms.CharField(max_length=40, help_text="Lower-case, such as mail or pager.")
-    field_order = ("name", "address", "least_severity", "rules", "from_hour", "until_hour", "reason")
+    field_order = (
+        "name",
+        "address",
+        "least_severity",
+        "rules",
+        "queues",
+        "from_hour",
+        "until_hour",
+        "reason",
+    )
 
     def __init__(self, data: Any = None) -> None:
         super().__init__(data, initial={"least_severity": Severity.INFO})
@@ -68,10 +91,12 @@ class ChangeForm(RouteForm):
         initial = {
             "least_severity": channel.least_severity,
             "rules": channel.rules,
+            "queues": channel.queues,
             "from_hour": channel.from_hour,
             "until_hour": channel.until_hour,
         }
-        super().__init__(data, initial=initial, version=_version(channel, initial))
+        kept = {"kept_queues": channel.queues}
+        super().__init__(data, initial=initial, version=_version(channel, initial), **kept)
         self.fields["address"].help_text = f"Empty: it stays. {ADDRESS_HELP}"
         if fixed:
             del self.fields["address"]

@@ -1,4 +1,4 @@
-"""The pages that add, change, mute and remove a channel, and what a channel is told, in words."""
+"""The pages that add, change, mute and remove a channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from django.utils.safestring import SafeString
 
 from alerts import channel_settings
 from alerts.admin.channel_forms import AddForm, ChangeForm, MuteForm
-from alerts.catalog import RULES
 from alerts.channel_settings import ChannelRefused
 from alerts.channels import address_keys
 from alerts.models import Channel
@@ -24,21 +23,6 @@ from opsconsole.kit.display import badge
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
 from opsconsole.kit.row_locks import locked
-
-
-def told(channel: Channel) -> str:
-    """Return what a channel is told, such as 'critical, of 2 rules, from 22 to 6 h'."""
-    parts = ["all alerts" if channel.least_severity == "info" else f"{channel.least_severity} and above"]
-    if channel.least_severity == "critical":
-        parts = ["critical"]
-    if channel.rules:
-        titles = [RULES[name].title for name in channel.rules if name in RULES]
-        parts.append(
-            f"of {titles[0]}" if len(channel.rules) == 1 and titles else f"of {len(channel.rules)} rules"
-        )
-    if channel.from_hour is not None and channel.until_hour is not None:
-        parts.append(f"from {channel.from_hour} to {channel.until_hour} h UTC")
-    return ", ".join(parts)
 
 
 def muted(channel: Channel, now: datetime) -> SafeString:
@@ -57,7 +41,12 @@ def add(admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
         def do() -> str:
             channel = channel_settings.add(name, fields["address"], form.route(), reason)
             audit.log(
-                request.user, [channel], "Added the channel.", why=reason, result=told(channel), flag=ADDITION
+                request.user,
+                [channel],
+                "Added the channel.",
+                why=reason,
+                result=routing.in_words(channel),
+                flag=ADDITION,
             )
             return f"The channel {name} was added. Send it a test message."
 
@@ -80,8 +69,8 @@ def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
             def do() -> str:
                 after = channel_settings.change(name, form.route(), reason, address=address)
                 did = "Changed what the channel is told." + (" Gave it a new address." if address else "")
-                audit.log(request.user, [after], did, why=reason, result=told(after))
-                return f"The channel {name} was changed: {told(after)}."
+                audit.log(request.user, [after], did, why=reason, result=routing.in_words(after))
+                return f"The channel {name} was changed: {routing.in_words(after)}."
 
             if _done(request, form, do):
                 return redirect("admin:alerts_channel_change", name)

@@ -43,17 +43,20 @@ class HttpAnswer:
         return f"{self.status} {self.body}"[:200]
 
 
-def send(post: HttpPost) -> HttpAnswer | ChannelAnswer:
+def send(
+    post: HttpPost, seconds: tuple[float, float] = (CONNECT_SECONDS, READ_SECONDS)
+) -> HttpAnswer | ChannelAnswer:
     """Send a request. Return the response, or, if there was none, an answer of the channel that says so.
 
-    A slow server can make this take long. ``alerts.sending.delivery`` limits the time.
+    ``seconds``: how long to wait for a connection, and for each part of the response. A slow server
+    can make this take longer. ``alerts.sending.delivery`` limits the time.
     """
     try:
         with requests.post(
             post.url,
             json=post.payload,
             headers=dict(post.headers),
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            timeout=seconds,
             allow_redirects=False,
             stream=True,
         ) as response:

@@ -1,4 +1,6 @@
-"""The adapter for Slack: Block Kit, its limits, and the meaning of Slack's answers. No other module knows Slack.
+"""The adapter for Slack: Block Kit, its limits, and the meaning of Slack's answers.
+
+No other module knows Slack's messages; ``alerts.slack_app`` knows the requests that the buttons of an app make.
 
 https://api.slack.com/messaging/webhooks lists the permanent errors. A webhook answers 200 and ``ok`` on success. Slack
 may disable an app that keeps posting after a 429, so ``Retry-After`` is passed on to the sender.
@@ -7,7 +9,11 @@ may disable an app that keeps posting after a 429, so ``Retry-After`` is passed 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+
+from django.conf import settings
 
 from alerts.channels import http_posts
 from alerts.channels.http_posts import HttpAnswer, HttpPost
@@ -17,6 +23,23 @@ from alerts.channels.wording import AlertMessage, MessageItem
 # Slack allows 50 blocks, 3,000 characters per text block, 10 fields of 2,000, 75 per button, and 3,000 per URL.
 MAX_BLOCKS, MAX_ITEMS, MAX_BUTTONS = 45, 10, 5
 TEXT, FIELD, LABEL, BUTTON, URL = 2_500, 900, 150, 70, 2_900
+
+
+@dataclass(frozen=True)
+class DecisionButton:
+    """A button that decides about an alert; ``length``: how long a snooze lasts."""
+
+    label: str
+    decision: str
+    length: timedelta | None = None
+
+
+# By the names under which Slack returns them.
+DECISIONS = {
+    "decide-acknowledge": DecisionButton("Acknowledge", "acknowledge"),
+    "decide-snooze-1h": DecisionButton("Snooze 1 h", "snooze", timedelta(hours=1)),
+    "decide-snooze-8h": DecisionButton("Snooze 8 h", "snooze", timedelta(hours=8)),
+}
 MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 # An error code in the body shows that Slack itself answered, and not a proxy, whose refusal may be temporary.
 _ERROR_CODE = re.compile(r"[a-z][a-z_]{2,60}")
@@ -79,7 +102,7 @@ def _full_item(item: MessageItem) -> list[dict[str, Any]]:
             _mrkdwn(f"*{_cut(_escape(a), LABEL)}*\n{_cut(_escape(b), FIELD)}") for a, b in item.facts[:10]
         ]
         blocks.append({"type": "section", "fields": fields})
-    return blocks + _buttons(item)
+    return blocks + _decisions(item) + _buttons(item)
 
 
 def _digest_item(item: MessageItem) -> list[dict[str, Any]]:
@@ -105,6 +128,28 @@ def _context(text: str) -> dict[str, Any]:
 def _mrkdwn(text: str) -> dict[str, Any]:
     # Verbatim, so that Slack does not turn words into links or mentions.
     return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def reply(text: str, *, to_all: bool) -> dict[str, Any]:
+    """Return the JSON of a reply to a click, beside the message: to everybody in the channel, or to who clicked."""
+    audience = "in_channel" if to_all else "ephemeral"
+    return {"response_type": audience, "replace_original": False, "text": _cut(_escape(text), TEXT)}
+
+
+def _decisions(item: MessageItem) -> list[dict[str, Any]]:
+    """Return the buttons that decide, where an app answers their clicks and the alert is open."""
+    if item.alert is None or not settings.OPSCONSOLE_SLACK_SIGNING_SECRETS:
+        return []
+    elements = [
+        {
+            "type": "button",
+            "action_id": name,
+            "text": {"type": "plain_text", "text": button.label, "emoji": False},
+            "value": str(item.alert),
+        }
+        for name, button in DECISIONS.items()
+    ]
+    return [{"type": "actions", "elements": elements}]
 
 
 def _buttons(item: MessageItem) -> list[dict[str, Any]]:

@@ -26,12 +26,17 @@ VENDORS = INCIDENT_SCHEMES - {"goalert", "goalerts", "jira", "opsimate", "opsima
 }
 
 
+def is_of_slack(address: str) -> bool:
+    """Tell whether Slack itself answers at this address."""
+    return _SLACK_URL.fullmatch(address) is not None
+
+
 def problem_with(name: str, address: str) -> str | None:
     """Return a sentence that says why a page does not accept this address, or None. The sentence has no part of it."""
     if len(address) > LONGEST or not address.isprintable() or " " in address:
         return f"An address has at most {LONGEST:,} characters, without blanks."
     if name == SLACK:
-        if _SLACK_URL.fullmatch(address):
+        if is_of_slack(address):
             return None
         return "The channel slack needs an incoming webhook, such as https://hooks.slack.com/services/..."
     scheme = address.partition(":")[0].lower()

@@ -24,7 +24,10 @@ TEST = "This is a test message. The channel works."
 
 @dataclass(frozen=True, kw_only=True)
 class MessageItem:
-    """The text about one alert or one test. ``incident`` identifies the alert to services that open incidents."""
+    """The text about one alert or one test. ``incident`` identifies the alert to services that open incidents.
+
+    ``alert``: its number, where people can still decide about it.
+    """
 
     kinds: tuple[Notification.Kind, ...]
     severity: str
@@ -34,6 +37,7 @@ class MessageItem:
     facts: tuple[tuple[str, str], ...] = ()
     links: Links = ()
     incident: str = ""
+    alert: int | None = None
 
     @property
     def good(self) -> bool:
@@ -90,6 +94,7 @@ def _item(notifications: Sequence[Notification], now: datetime) -> MessageItem:
         facts=shown_facts(last.facts),
         links=_links(last, last.alert),
         incident=f"opsconsole-{last.alert.incident_key}",
+        alert=last.alert.pk if last.alert.open and kinds[-1] != Kind.RESOLVED else None,
     )
 
 

@@ -6,6 +6,7 @@ from alerts.models.external import DeadManPing, SnsMessage
 from alerts.models.monitor import Monitor
 from alerts.models.notification import Notification
 from alerts.models.rule import Gauge, Rule
+from alerts.models.slack import SlackClick, SlackPerson
 
 __all__ = [
     "Alert",
@@ -17,5 +18,7 @@ __all__ = [
     "Monitor",
     "Notification",
     "Rule",
+    "SlackClick",
+    "SlackPerson",
     "SnsMessage",
 ]

@@ -56,6 +56,11 @@ class Channel(models.Model):
     rules = models.JSONField(
         blank=True, db_default=[], help_text="The rules whose alerts it is told. Empty: all alerts."
     )
+    queues = models.JSONField(
+        blank=True,
+        db_default=[],
+        help_text="The queues whose alerts it is told. Empty: all alerts, also those about no queue.",
+    )
     from_hour = models.SmallIntegerField(
         null=True, help_text="It is told from this hour of the day (UTC) on. Empty: all day."
     )

@@ -1,12 +1,14 @@
-"""Routing: which channels are told of an alert, by its severity, its rule and the hour of the day. All pure."""
+"""Routing: which channels are told of an alert, by its severity, rule and queue, and the hour of the day. All pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
+from alerts.catalog import RULES
 from alerts.channels.targets import Target, primary
-from alerts.models import Channel, Notification
+from alerts.models import Alert, Channel, Notification
 from alerts.models.alert import Severity
 
 _LEVELS = {
@@ -18,13 +20,51 @@ def is_muted(channel: Channel, now: datetime) -> bool:
     return channel.muted_until is not None and channel.muted_until > now
 
 
-def takes(channel: Channel, severity: str, rule: str, now: datetime) -> bool:
-    """Tell whether the channel wants to be told of an alert of this severity and rule, at this hour."""
+@dataclass(frozen=True)
+class About:
+    """What an alert is about: its rule, and the queues that are concerned, if any."""
+
+    rule: str = ""
+    queues: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, alert: Alert | None) -> About:
+        """Read it from a fingerprint: after the rule stands what was measured, such as the queues of a dead letter queue."""
+        if alert is None:
+            return cls()
+        _, _, scope = alert.fingerprint.partition(":")
+        return cls(alert.rule, frozenset(filter(None, scope.split("+"))))
+
+
+def takes(channel: Channel, severity: str, about: About, now: datetime) -> bool:
+    """Tell whether the channel wants to be told of an alert of this severity about this, at this hour."""
     return (
         _LEVELS[Severity(severity)] >= _LEVELS[Severity(channel.least_severity)]
-        and (not channel.rules or rule in channel.rules)
+        and (not channel.rules or about.rule in channel.rules)
+        and (not channel.queues or not about.queues.isdisjoint(channel.queues))
         and _is_within(channel.from_hour, channel.until_hour, now.hour)
     )
+
+
+def in_words(channel: Channel) -> str:
+    """Return what a channel is told, such as 'critical, of 2 rules, from 22 to 6 h'."""
+    parts = ["all alerts" if channel.least_severity == "info" else f"{channel.least_severity} and above"]
+    if channel.least_severity == "critical":
+        parts = ["critical"]
+    if channel.rules:
+        titles = [RULES[name].title for name in channel.rules if name in RULES]
+        parts.append(
+            f"of {titles[0]}" if len(channel.rules) == 1 and titles else f"of {len(channel.rules)} rules"
+        )
+    if channel.queues:
+        parts.append(
+            f"about {', '.join(channel.queues)}"
+            if len(channel.queues) < 4
+            else f"about {len(channel.queues)} queues"
+        )
+    if channel.from_hour is not None and channel.until_hour is not None:
+        parts.append(f"from {channel.from_hour} to {channel.until_hour} h UTC")
+    return ", ".join(parts)
 
 
 def _is_within(begin: int | None, end: int | None, hour: int) -> bool:
@@ -48,7 +88,7 @@ def told(
     that is not muted is told: a gap between routes keeps nothing from everybody.
     """
     every = [target for target in primary(targets) if target.name in channels]
-    rule = notification.alert.rule if notification.alert else ""
+    about = About.of(notification.alert)
     ends = notification.kind == Notification.Kind.RESOLVED
     opened = [target for target in every if ends and target.opens_incidents and target.name in told_before]
     awake = [target for target in every if not is_muted(channels[target.name], now)]
@@ -56,7 +96,7 @@ def told(
         target
         for target in awake
         if (ends and target.name in told_before)
-        or takes(channels[target.name], notification.severity, rule, now)
+        or takes(channels[target.name], notification.severity, about, now)
     ]
     chosen = {target.name for target in [*opened, *(wanted or awake)]}
     return [target for target in every if target.name in chosen]

@@ -17,6 +17,7 @@ VIEWER, OPERATOR, ADMINISTRATOR = "Viewer", "Operator", "Administrator"
 APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin", "auth")
 # These would reveal more than the console is about.
 NOT_FOR_VIEWERS = {
+    "alerts.view_slackperson",
     "opsconsole.view_signinidentity",
     "opsconsole.view_verification",
     "opsconsole.view_tablesize",
@@ -50,6 +51,8 @@ OPERATORS = {
 }
 ADMINISTRATORS = {
     "alerts.configure_channel",
+    "alerts.link_slackperson",
+    "alerts.view_slackperson",
     "alerts.change_rule",
     "alerts.forget_monitor",
     "auth.add_user",

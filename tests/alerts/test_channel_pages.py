@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -14,6 +16,7 @@ from alerts.channels import stored_addresses
 from alerts.channels.targets import all_targets
 from alerts.models import Channel
 from alerts.sending import banner
+from opsconsole_worker.environment import QueueConfig
 from tests import people
 
 pytestmark = pytest.mark.django_db
@@ -168,3 +171,28 @@ def test_vendors_are_schemes_that_apprise_or_an_adapter_knows() -> None:
         "matrix",
         "goalert",
     }
+
+
+def test_channel_is_routed_by_queue_on_its_page_and_by_command(operator: Client, settings: Any) -> None:
+    settings.QUEUES = {name: QueueConfig(name, "http://127.0.0.1:9/q", None) for name in ("default", "slow")}
+    operator.post(ADD, FIELDS | {"queues": ["slow"]})
+    assert Channel.objects.get(pk="pager").queues == ["slow"]
+    # A queue that is gone stays chosen until somebody takes it away.
+    settings.QUEUES = {"default": settings.QUEUES["default"]}
+    page = operator.get(of("settings")).text
+    assert re.search(r'value="slow"[^>]* checked', page)
+    assert "not one of the available choices" in operator.post(ADD, FIELDS | {"queues": ["slow"]}).text
+
+    call_command(
+        *("channels", "route", "pager", "--queue", "default", "--hours", "22-6"),
+        *("--reason", "at night", "--as", "olga"),
+        stdout=(said := io.StringIO()),
+    )
+    assert said.getvalue() == "pager is told: all alerts, about default, from 22 to 6 h UTC.\n"
+    row = Channel.objects.get(pk="pager")
+    assert (row.queues, row.from_hour, row.least_severity) == (["default"], 22, "info")
+    line = LogEntry.objects.latest("pk")
+    assert (line.change_message, line.detail.reason) == ("Changed what the channel is told.", "at night")
+    for wrong in (("pager", "--queue", "none"), ("nobody",), ("pager", "--hours", "22-24")):
+        with pytest.raises(CommandError):
+            call_command("channels", "route", *wrong, "--reason", "r", stdout=io.StringIO())

@@ -39,6 +39,7 @@ GROUPS = {
     "alerts": ("alerts/alert/", "alerts/rule/"),
     "channels and what watches": (
         "alerts/channel/",
+        "alerts/slackperson/",
         "alerts/deadmanping/",
         "alerts/monitor/",
         "alerts/snsmessage/",
@@ -50,7 +51,7 @@ GROUPS = {
 # Pages that refuse even a superuser: rows are added and deleted only through operations, not every page supports
 # every operation, and a preview has no progress.
 REFUSED = re.compile(
-    r"/(add|delete)/$|/(operate|decide)/\w+/$|^jobs/bulkoperation/\d+/(progress/|members)"
+    r"/(add|delete)/$|/(operate|decide|became)/\w+/$|^jobs/bulkoperation/\d+/(progress/|members)"
     r"|^r/|^autocomplete/$|^no/such/page$|^oidc/"
 )
 

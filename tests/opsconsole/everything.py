@@ -21,6 +21,7 @@ from django.utils import timezone
 from django_q.models import Task
 from django_q.tasks import async_task
 
+from alerts.models import SlackPerson
 from jobs.models import BulkOperation, JobEvent
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PROBE
@@ -69,6 +70,7 @@ def build() -> None:
     SignInIdentity.objects.create(
         issuer="https://login.example.com", subject="2482", name="ada", user=somebody
     )
+    SlackPerson.objects.create(team="T1", member="U1", name="ada", user=somebody)
     record.keep(record.begin("olga"), [], ended=True)
     sizes.sample()
 

@@ -25,6 +25,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "alerts.Channel": ("last_answer", "broken_why"),
     "alerts.DeadManPing": ("answer",),
     "alerts.Rule": ("reason",),
+    "alerts.SlackPerson": ("name",),
     "alerts.SnsMessage": ("about",),
     "auth.User": ("last_name", "email"),
     "axes.AccessAttempt": ("user_agent",),

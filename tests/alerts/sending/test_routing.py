@@ -9,8 +9,9 @@ import pytest
 
 from alerts import channel_settings, notify
 from alerts.channel_settings import Route
-from alerts.models import Channel, Delivery, Notification
+from alerts.models import Alert, Channel, Delivery, Notification
 from alerts.sending import addressing, routing
+from alerts.sending.routing import About
 from alerts.trouble import Trouble
 
 NIGHT = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
@@ -28,8 +29,10 @@ NIGHT = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
     ],
 )
 def test_hours_of_the_day(begin: int | None, end: int | None, hours: set[int]) -> None:
-    channel = Channel(name="mail", least_severity="info", rules=[], from_hour=begin, until_hour=end)
-    told = {hour for hour in range(24) if routing.takes(channel, "info", "", NIGHT.replace(hour=hour))}
+    channel = Channel(
+        name="mail", least_severity="info", rules=[], queues=[], from_hour=begin, until_hour=end
+    )
+    told = {hour for hour in range(24) if routing.takes(channel, "info", About(), NIGHT.replace(hour=hour))}
     assert told == hours
 
 
@@ -46,8 +49,28 @@ def test_hours_of_the_day(begin: int | None, end: int | None, hours: set[int]) -
     ],
 )
 def test_severity_and_rules(least: str, rules: list[str], severity: str, rule: str, takes: bool) -> None:
-    channel = Channel(name="mail", least_severity=least, rules=rules)
-    assert routing.takes(channel, severity, rule, NIGHT) is takes
+    channel = Channel(name="mail", least_severity=least, rules=rules, queues=[])
+    assert routing.takes(channel, severity, About(rule), NIGHT) is takes
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "queues", "takes"),
+    [
+        ("dlq_not_empty:slow", [], True),
+        ("dlq_not_empty:slow", ["slow"], True),
+        ("dlq_not_empty:slow", ["fast", "slow"], True),
+        # One dead letter queue of several queues.
+        ("dlq_not_empty:fast+slow", ["slow"], True),
+        ("dlq_not_empty:slower", ["slow"], False),
+        ("dlq_not_empty:fast", ["slow"], False),
+        ("stale_runs", ["slow"], False),
+        ("stale_runs", [], True),
+    ],
+)
+def test_queues(fingerprint: str, queues: list[str], takes: bool) -> None:
+    channel = Channel(name="mail", least_severity="info", rules=[], queues=queues)
+    about = About.of(Alert(fingerprint=fingerprint, rule=fingerprint.partition(":")[0]))
+    assert routing.takes(channel, "critical", about, NIGHT) is takes
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""The page People in Slack: who pressed a button there, in whose name that counts, and who waits to be linked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.safestring import SafeString
+
+from alerts.models import SlackPerson
+from opsconsole.kit import audit
+from opsconsole.kit.display import age, badge
+from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.reasons import ReasonPageForm
+from opsconsole.kit.row_locks import locked
+from opsconsole.sign_in import handing_out
+
+LIST = "admin:alerts_slackperson_changelist"
+NO_ACCOUNT = "There is no account of this name that can be linked: it must be active, of the console’s staff and not linked."
+
+
+class LinkForm(ReasonPageForm):
+    """The account to link to, and why."""
+
+    account = forms.CharField(
+        label="User name of the account",
+        max_length=150,
+        help_text="An active account of this console that is not linked to somebody else in Slack.",
+    )
+
+    def clean_account(self) -> str:
+        name: str = self.cleaned_data["account"]
+        if not linkable().filter(username=name).exists():
+            raise forms.ValidationError(NO_ACCOUNT)
+        return name
+
+
+def linkable() -> QuerySet[User]:
+    """Return the accounts that somebody in Slack can be linked to."""
+    return User.objects.filter(is_active=True, is_staff=True, slack_person=None)
+
+
+@admin.register(SlackPerson)
+class SlackPersonAdmin(ReadOnlyAdmin):
+    list_display = ("name", "member", "team", "account", "noticed", "clicked")
+    list_display_links = ("name",)
+    list_select_related = ("user",)
+    search_fields = ("name__startswith", "member")
+    search_help_text = "The beginning of a name, or a whole member id"
+    fields = ("name", "member", "team", "user", "noticed_at", "clicked_at")
+    sortable_by = ()
+    actions = ("link", "unlink")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(db_now=Now())
+        return rows
+
+    @admin.display(description="account")
+    def account(self, person: SlackPerson) -> SafeString | str:
+        return person.user.get_username() if person.user else badge("Waits to be linked", "warning")
+
+    @admin.display(description="first seen")
+    def noticed(self, person: Any) -> SafeString:
+        return age(person.noticed_at, person.db_now, suffix=" ago")
+
+    @admin.display(description="last click")
+    def clicked(self, person: Any) -> SafeString:
+        return age(person.clicked_at, person.db_now, suffix=" ago")
+
+    def has_link_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("alerts.link_slackperson") and self.has_view_permission(request)
+
+    @admin.action(description="Link to an account", permissions=["link"])
+    @transaction.atomic
+    def link(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Ask for the account and a reason, then let this person's clicks count as decisions of that account."""
+        chosen = list(locked(queryset.order_by("pk"), of=("self",)))
+        if len(chosen) != 1 or chosen[0].user_id is not None:
+            messages.error(request, "Choose one person who waits to be linked. Nothing was changed.")
+            return redirect(LIST)
+        [person] = chosen
+        question = Question(
+            action="link",
+            title="Link a person in Slack to an account",
+            button="Link",
+            seen=_seen,
+            consequence="What this person presses in Slack then counts as a decision of the account, with its permissions. "
+            "Compare the member id with the person’s profile in Slack: a name can be anybody’s.",
+            takes_away=True,
+            form=LinkForm,
+        )
+        reason = self.ask_why(request, question, [(person, str(person))])
+        if not isinstance(reason, str):
+            return reason
+        account = locked(linkable().filter(username=request.POST["account"].strip()), of=("self",)).first()
+        if account is None or not handing_out.may_manage_user(request.user, account):
+            messages.error(
+                request, "You may not act for this account: it has more than you have. Nothing was changed."
+            )
+            return redirect(LIST)
+        SlackPerson.objects.filter(pk=person.pk).update(user=account)
+        said = f"Linked to {person} in Slack."
+        audit.log(request.user, [account, person], said, why=reason, result=f"The account is {account}.")
+        messages.success(request, f"What {person.name or person.member} presses now counts as {account}’s.")
+        return redirect(LIST)
+
+    @admin.action(description="Unlink from the account", permissions=["link"])
+    @transaction.atomic
+    def unlink(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Ask for a reason, then let nothing count that these people press. Who may link may always unlink."""
+        chosen = list(locked(queryset.exclude(user=None).order_by("pk"), of=("self",)))
+        if not chosen:
+            messages.error(request, "Choose people who are linked to an account. Nothing was changed.")
+            return redirect(LIST)
+        question = Question(
+            action="unlink",
+            title="Unlink people in Slack from their accounts",
+            button="Unlink",
+            seen=_seen,
+            consequence="What these people press in Slack then changes nothing. The accounts stay as they are.",
+            takes_away=True,
+        )
+        reason = self.ask_why(request, question, [(each, f"{each}: {each.user}") for each in chosen])
+        if not isinstance(reason, str):
+            return reason
+        for each in chosen:
+            audit.log(request.user, [each.user, each], f"Unlinked from {each} in Slack.", why=reason)
+        SlackPerson.objects.filter(pk__in=[each.pk for each in chosen]).update(user=None)
+        messages.success(request, f"Unlinked: {', '.join(each.name or each.member for each in chosen)}.")
+        return redirect(LIST)
+
+
+def _seen(person: SlackPerson) -> dict[str, Any]:
+    return {"account": person.user.get_username() if person.user else "none"}
