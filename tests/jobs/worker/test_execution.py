@@ -118,7 +118,7 @@ class TestEndings:
 
         job = work(handler)
         assert (job.status, job.attempts) == (Status.FAILED, 1)
-        assert "the customer closed the account" in (job.error_message or "")
+        assert job.error_message == "PermanentError: the customer closed the account"
         assert Outbox.objects.get().destination == Outbox.Destination.DLQ
 
     def test_unprintable_exception_fails_only_its_run(self) -> None:

@@ -83,6 +83,8 @@ def _complete(run: Run, details: Mapping[str, Any]) -> None:
 
 def _fail(run: Run, error: Exception, *, retryable: bool) -> None:
     description = "".join(traceback.format_exception_only(error)).strip()
+    # A worker in TypeScript says the same, so that both fall into one failure group.
+    description = description.removeprefix(f"{PermanentError.__module__}.")
     failure = lifecycle.fail(run, description, retryable=retryable)
     logger.warning("%s run %d: %s", run.job_id, run.epoch, _FAILED[failure], exc_info=error)
 
