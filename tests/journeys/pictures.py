@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from alerts.models import Alert
+from jobs.models import Job, Status
 from tests.journeys import letters, night
 from tests.journeys.scenery import STALE_JOB
 from tests.journeys.visitor import Visitor
@@ -29,6 +31,8 @@ PAGES = [
     ("dead-letter", f"jobs/deadletter/{letters.CAME_BACK}/change/", 1280, 700, "light"),
     ("alerts", "alerts/alert/", 1280, 560, "light"),
     ("alert", "alerts/alert/{alert}/change/", 1000, 760, "dark"),
+    ("customer", "customer/?id=CUST-04218", 1280, 700, "light"),
+    ("controls", "opsconsole/pause/", 1280, 760, "light"),
     ("limited-requests", "ratelimits/ratelimithour/", 1280, 900, "light"),
 ]
 
@@ -53,6 +57,17 @@ def test_take_screenshots(
     page.screenshot(path=target)
 
     assert target.stat().st_size < MOST_BYTES, f"{target.name} is too heavy for a README"
+
+
+def test_take_what_became_of_a_replay(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=1280)
+    page.set_viewport_size({"width": 1280, "height": 560})
+    page.goto(f"{visitor.address}/admin/jobs/deadletter/operate/replay/?id={letters.CAME_BACK}")
+    page.get_by_label("Reason").fill("maps answers again")
+    page.get_by_role("button", name="Replay 1 dead letter").click()
+    Job.objects.filter(pk=letters.job_of(letters.CAME_BACK)).update(status=Status.COMPLETED)
+    expect(page.locator(".helped")).to_have_text("It helped: the job has completed.")
+    page.screenshot(path=FOLDER / "did-it-help.png")
 
 
 def dead_letters_alert() -> int:
