@@ -1,7 +1,7 @@
 """``make bench-dlq``: scan and replay of many dead letters, and the list page, on a real PostgreSQL.
 
-SQS is the tests' fake behind the adapter, with a latency per call, so that only the console is measured. Memory is
-the growth of the process's resident size during each part, sampled while it runs; the fake's queues exist before.
+SQS is a stub behind boto3, with a latency per call, so that the console and its client are measured. Memory is
+the growth of the process's resident size during each part, sampled while it runs; the stub's queues exist before.
 Linux only. Environment: BENCH_LETTERS (10000).
 """
 
@@ -23,10 +23,13 @@ from typing import Any
 
 import django
 
+from bench import bare_boto
 from bench.cluster import running
 from bench.recovery import QUEUE_URL, set_up_django
+from bench.stub_sqs import SECONDS_A_CALL, StubQueues
 
-LATENCY_SECONDS = 0.008
+DLQ_URL = f"{QUEUE_URL}-dlq"
+BARE_URL = f"{QUEUE_URL}-bare"
 PAGES = 60
 SAMPLE_SECONDS = 0.02
 BODY_BYTES = 1_000
@@ -35,12 +38,13 @@ BODY_BYTES = 1_000
 @dataclass(frozen=True)
 class Timed:
     seconds: float
+    processor_seconds: float
     peak_mib: float
 
 
 def main() -> None:
     count = int(os.environ.get("BENCH_LETTERS", "10000"))
-    os.environ["SQS_DLQ_URL"] = f"{QUEUE_URL}-dlq"
+    os.environ["SQS_DLQ_URL"] = DLQ_URL
     os.environ["OPSCONSOLE_ALLOWED_HOSTS"] = "testserver"
     with running() as cluster:
         cluster.create("ours")
@@ -52,6 +56,8 @@ def main() -> None:
 
 
 def _measure(count: int) -> str:
+    from django.urls import reverse  # noqa: PLC0415
+
     from jobs.dead_letters import fulfilment, operations, origins  # noqa: PLC0415
     from jobs.dead_letters.queue_visit import visit  # noqa: PLC0415
     from jobs.dead_letters.scan import Budget  # noqa: PLC0415
@@ -59,7 +65,9 @@ def _measure(count: int) -> str:
     from jobs.models import DeadLetter  # noqa: PLC0415
     from jobs.runs.timeline import Actor  # noqa: PLC0415
 
-    fake = _fake(count)
+    # The first link to a page loads them all. A cluster has done that long before.
+    reverse("admin:jobs_deadletter_changelist")
+    queues = _queues(count)
     budget = Budget(seconds=3_600, messages=count)
     [dlq] = origins.configured()
     scans = {}
@@ -67,8 +75,8 @@ def _measure(count: int) -> str:
         scans[number] = _timed(lambda most=number: visit(dlq, Budget(seconds=3_600, messages=most)))
     assert DeadLetter.objects.count() == count
     ids = list(DeadLetter.objects.order_by("sent_at", "pk").values_list("pk", flat=True))
-    # A separate process serves the pages, because a real one does not hold the fake's messages in memory.
-    with get_context("spawn").Pool(1, initializer=django.setup) as server:
+    # A separate process serves the pages, because a real one does not hold the stub's messages in memory.
+    with get_context("spawn").Pool(1, initializer=_set_up_server) as server:
         pages = server.apply(_list_pages)
 
     def request() -> None:
@@ -79,8 +87,9 @@ def _measure(count: int) -> str:
     requested = _timed(request)
     replayed = _timed(lambda: fulfilment.work(budget))
     assert DeadLetter.objects.filter(state=DeadLetter.State.REPLAYED).count() == count
-    assert len(fake.queues[QUEUE_URL].messages) == count
+    assert (queues.size(QUEUE_URL), queues.size(DLQ_URL)) == (count, 0)
     rows = [
+        *_bare(queues, count),
         ("scan of a tenth, stored new", count // 10, scans[count // 10]),
         ("scan of all, nine tenths new", count, scans[count]),
         ("deciding: plan and ledger", count, requested),
@@ -89,35 +98,23 @@ def _measure(count: int) -> str:
     return _table(count, rows, pages)
 
 
-def _fake(count: int) -> Any:
-    from opsconsole_worker import sqs  # noqa: PLC0415
-    from tests.fakes.sqs import FakeSqs  # noqa: PLC0415
-
-    fake = FakeSqs(latency=LATENCY_SECONDS)
-    # The fake scans its whole queue at each receive; here the visible messages come first.
-    fake.sample = _visible_first(fake)
-    for url in (QUEUE_URL, f"{QUEUE_URL}-dlq"):
-        fake.create(url)
-    with fake._changed:
-        for number in range(count):
-            body = f'{{"order": {number}, "note": "{"x" * BODY_BYTES}"}}'
-            fake._put(f"{QUEUE_URL}-dlq", body, {})
-    sqs.client_for = fake.client_for  # type: ignore[assignment]  # as the tests do
-    return fake
+def _bare(queues: StubQueues, count: int) -> list[tuple[str, int, Timed]]:
+    """Measure what boto3 alone needs for the calls of a scan and of a replay."""
+    looked = _timed(lambda: bare_boto.receive_and_return(BARE_URL, count))
+    moved = _timed(lambda: bare_boto.receive_send_and_delete(BARE_URL, f"{BARE_URL}-sent", count))
+    assert queues.size(f"{BARE_URL}-sent") == count
+    return [
+        ("boto3 alone: receive and return", count, looked),
+        ("boto3 alone: receive, send and delete", count, moved),
+    ]
 
 
-def _visible_first(fake: Any) -> Any:
-    def sample(messages: list[Any]) -> list[Any]:
-        now = fake.clock()
-        found = []
-        for message in messages:
-            if message.visible_at <= now:
-                found.append(message)
-                if len(found) == 10:
-                    break
-        return found
-
-    return sample
+def _queues(count: int) -> StubQueues:
+    queues = StubQueues(QUEUE_URL, DLQ_URL, BARE_URL, f"{BARE_URL}-sent")
+    note = "x" * BODY_BYTES
+    for url in (DLQ_URL, BARE_URL):
+        queues.put(url, (f'{{"order": {number}, "note": "{note}"}}' for number in range(count)))
+    return queues
 
 
 def _timed(do: Any) -> Timed:
@@ -130,19 +127,24 @@ def _timed(do: Any) -> Timed:
 
     sampler = Thread(target=sample)
     sampler.start()
-    began = time.perf_counter()
+    began, spent_before = time.perf_counter(), time.process_time()
     try:
         do()
-        seconds = time.perf_counter() - began
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent_before
         print(f"{seconds:.1f} s", file=sys.stderr)
     finally:
         ended.set()
         sampler.join()
-    return Timed(seconds, max(0.0, max(sizes) - before))
+    return Timed(seconds, spent, max(0.0, max(sizes) - before))
 
 
 def _resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def _set_up_server() -> None:
+    django.setup()
+    logging.disable(logging.WARNING)
 
 
 def _list_pages() -> list[float]:
@@ -168,13 +170,14 @@ def _list_pages() -> list[float]:
 def _table(count: int, rows: list[tuple[str, int, Timed]], pages: list[float]) -> str:
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     lines = [
-        f"{count:,} dead letters of {BODY_BYTES:,} bytes; SQS answers after {LATENCY_SECONDS * 1000:.0f} ms.",
-        f"Python {platform.python_version()}; largest resident size {rss:.0f} MiB, the fake's queues included.",
+        f"{count:,} dead letters of {BODY_BYTES:,} bytes; SQS answers after {SECONDS_A_CALL * 1000:.0f} ms.",
+        f"Python {platform.python_version()}; largest resident size {rss:.0f} MiB, the stub's queues included.",
         "",
-        "| what | letters | seconds | letters a second | memory above the start, MiB |",
-        "|---|---:|---:|---:|---:|",
+        "| what | letters | seconds | letters a second | processor, ms a letter | memory above the start, MiB |",
+        "|---|---:|---:|---:|---:|---:|",
         *(
-            f"| {what} | {letters:,} | {timed.seconds:.1f} | {letters / timed.seconds:,.0f} | {timed.peak_mib:.1f} |"
+            f"| {what} | {letters:,} | {timed.seconds:.1f} | {letters / timed.seconds:,.0f} "
+            f"| {timed.processor_seconds / letters * 1000:.2f} | {timed.peak_mib:.1f} |"
             for what, letters, timed in rows
         ),
         "",

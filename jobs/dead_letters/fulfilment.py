@@ -7,7 +7,7 @@ from time import monotonic
 
 from django.db.models import Q, QuerySet
 
-from jobs.dead_letters import origins, removed_queues, replay, sending
+from jobs.dead_letters import origins, removed_queues, replay, send_outcomes
 from jobs.dead_letters.check import check_one
 from jobs.dead_letters.scan import Budget
 from jobs.letter_ledger.entries import LetterAction, State
@@ -34,8 +34,8 @@ def work(budget: Budget | None = None) -> FulfilmentTurn:
     done, stop_at = FulfilmentTurn(), monotonic() + budget.seconds
     queues = origins.configured()
     removed_queues.retire_letters()
-    done.unknown = sending.give_up_intents()
-    sending.finish_copies()
+    done.unknown = send_outcomes.give_up_intents()
+    send_outcomes.finish_copies()
     done.sent = replay.settle_requeued() + replay.send_copies(stop_at)
     for dlq in queues:
         if monotonic() < stop_at and has_requests(dlq):

@@ -13,9 +13,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs.dead_letters import reading, sending, snapshot
+from jobs.dead_letters import reading, send_outcomes, sending, snapshot
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.sending import Parcel, QueueAndGroup
+from jobs.dead_letters.side_by_side import side_by_side
 from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
@@ -29,6 +30,8 @@ logger = logging.getLogger("jobs.dead_letters")
 JobAndEpoch: TypeAlias = tuple[UUID | None, int | None]
 
 PAGE = 500
+# The copies that are read and sent together. Each body may have 1 MiB.
+COPIES = 2 * sqs.BATCH_ENTRIES
 # The messages of these letters must not be in the queue: when one is seen there, its deletion was lost and is repeated.
 OUGHT_TO_BE_GONE = (DeadLetter.State.REPLAYED, DeadLetter.State.DISCARDED)
 
@@ -104,9 +107,10 @@ def _parcel(received: Received, letter: DeadLetter, attempt: ReplayAttempt) -> P
 
 def _delete(going: Sequence[tuple[Received, DeadLetter]], free: FreeLetters) -> set[str]:
     """Delete these messages in batches, and record together those that SQS confirms."""
-    deleted: set[str] = set()
-    for start in range(0, len(going), sqs.BATCH_ENTRIES):
-        deleted |= _delete_batch([received for received, _ in going[start : start + sqs.BATCH_ENTRIES]])
+    messages = [received for received, _ in going]
+    starts = range(0, len(messages), sqs.BATCH_ENTRIES)
+    confirmed = side_by_side(_delete_batch, [messages[start : start + sqs.BATCH_ENTRIES] for start in starts])
+    deleted = {message_id for some in confirmed for message_id in some}
     if deleted:
         record_deleted([letter for received, letter in going if received.message_id in deleted], free)
     return deleted
@@ -132,8 +136,9 @@ def record_deleted(letters: Sequence[DeadLetter], free: FreeLetters | None = Non
         settlement.end_fulfilled(ids, deleted_at=Now())
         in_queue = DeadLetter.objects.filter(pk__in=ids, state=DeadLetter.State.IN_QUEUE)
         in_queue.update(state=DeadLetter.State.KEPT)
+        mine = set(ids)
         for letter in letters:
-            if letter.pk in ids:
+            if letter.pk in mine:
                 metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="deleted")
                 activity.done("dead letter deleted from its queue", letter=letter.pk, job=letter.job_id)
 
@@ -170,12 +175,12 @@ def _settle(rows: Sequence[ReplayAttempt], messages: dict[JobAndEpoch, Outbox]) 
         if message is None:
             continue
         if message.state != Outbox.State.SENT:
-            sending.fail([row.pk], f"Its job's new message was {message.get_state_display()}.")
+            send_outcomes.fail([row.pk], f"Its job's new message was {message.get_state_display()}.")
         elif ReplayAttempt.objects.filter(pk=row.pk, state=State.REQUEUED).update(
             state=State.SENT, sent_at=message.sent_at or Now(), new_message_id=message.message_id
         ):
             sent.append(row.pk)
-    sending.finish_copies(sent)
+    send_outcomes.finish_copies(sent)
     return len(sent)
 
 
@@ -183,7 +188,7 @@ def send_copies(stop_at: float) -> int:
     """Send requested letters that have left their queue, from the stored copies; return how many were sent."""
     sent, after = 0, 0
     while monotonic() < stop_at:
-        rows = list(_copies().filter(pk__gt=after)[: sqs.BATCH_ENTRIES])
+        rows = list(_copies().filter(pk__gt=after)[:COPIES])
         if not rows:
             break
         after = rows[-1].pk

@@ -1,7 +1,8 @@
 """The scan of a queue, which loses nothing: receive messages, hand them over and return them (SQS can't be peeked).
 
 Messages are hidden for a limited time during the scan, so that each receive brings different ones. Those that were
-not deleted are returned at the end. After a crash they return when that time is over.
+not deleted are returned at the end. After a crash they return when that time is over. Several receives run side by side,
+and the next ones while a page is worked on.
 
 A FIFO queue hands out at most ten messages of a group while any of them is hidden. It is therefore scanned in rounds:
 when messages were deleted, the others are returned and those behind them are received, until a round deletes nothing.
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
+from jobs.dead_letters.side_by_side import Receives, side_by_side
 from opsconsole_worker import sqs
 from opsconsole_worker.sqs import Received
 
@@ -27,8 +30,9 @@ Work = Callable[[Sequence[Received]], Collection[str]]
 WAIT_SECONDS = 1
 MOST_EMPTY_READS = 3
 # The size of a page: large enough that its queries cost little, small enough for memory.
-PAGE_MESSAGES = 100
+PAGE_MESSAGES = 200
 PAGE_CHARACTERS = 4_000_000
+RECEIVES_AT_ONCE = 4
 # Messages stay hidden for longer than the scan, so that it never receives again what it holds.
 MARGIN_SECONDS = 30
 # One empty mapping for all held messages.
@@ -63,6 +67,7 @@ def scan(queue_url: str, about: int, work: Work, budget: Budget) -> ScanResult:
     try:
         begun.run()
     finally:
+        begun.hold_the_rest()
         begun.done.seen = len(begun.seen)
         _give_back(list(begun.held.values()))
     return begun.done
@@ -72,7 +77,8 @@ def scan(queue_url: str, about: int, work: Work, budget: Budget) -> ScanResult:
 class _Scan:
     """A scan in progress. ``held``: the last handle of each held message, the only one that certainly works.
 
-    ``page``: messages that were received and not handed over yet. Only these keep their bodies in memory.
+    ``page``: messages that were received and not handed over yet. Only these keep their bodies in memory. ``largest``: the
+    characters of the largest body so far; ``came_full``: no receive of the last ones brought less than it could.
     """
 
     queue_url: str
@@ -84,6 +90,9 @@ class _Scan:
     page: dict[str, Received] = field(default_factory=dict)
     deleted_in_round: int = 0
     empty_reads: int = 0
+    largest: int = 0
+    came_full: bool = False
+    coming: Receives | None = None
     done: ScanResult = field(default_factory=ScanResult)
 
     @property
@@ -92,35 +101,70 @@ class _Scan:
 
     def run(self) -> None:
         stop_at = monotonic() + self.budget.seconds
-        self._round(stop_at)
-        while self._more_may_be_behind():
-            _give_back(list(self.held.values()))
-            self.held.clear()
-            self.done.exhausted, self.done.why_stopped, self.empty_reads = False, "", 0
-            self._round(stop_at)
+        with ThreadPoolExecutor(RECEIVES_AT_ONCE, thread_name_prefix="receive") as pool:
+            self._round(pool, stop_at)
+            while self._more_may_be_behind():
+                _give_back(list(self.held.values()))
+                self.held.clear()
+                self.done.exhausted, self.done.why_stopped, self.empty_reads = False, "", 0
+                self._round(pool, stop_at)
+
+    def hold_the_rest(self) -> None:
+        """Hold what is still coming after an error, so that it can be returned to the queue."""
+        if self.coming:
+            self._take(self.coming.wait()[0])
 
     def _more_may_be_behind(self) -> bool:
         """Tell whether the last round opened the way to messages that wait behind those it deleted."""
         return self.in_order and self.done.exhausted and self.deleted_in_round > 0
 
-    def _round(self, stop_at: float) -> None:
+    def _round(self, pool: ThreadPoolExecutor, stop_at: float) -> None:
         self.deleted_in_round = 0
+        self._receive_more(pool)
+        while self.coming:
+            new, some_came, failure = self._take_what_came(self.coming)
+            if failure:
+                # Messages received before the error are still stored.
+                self._hand_over(self._taken_page())
+                raise failure
+            full = self._taken_page() if self._page_is_full() else []
+            if self.in_order:
+                # What is deleted opens the way to the next ones.
+                self._hand_over(full)
+            self._judge(repeated=some_came and not new, out_of_time=monotonic() >= stop_at)
+            if not self.done.why_stopped:
+                self._receive_more(pool)
+            if not self.in_order:
+                self._hand_over(full)
+        self._hand_over(self._taken_page())
+
+    def _take_what_came(self, coming: Receives) -> tuple[int, bool, sqs.QueueError | None]:
+        """Return how many messages were not held before, whether any came, and the error of a receive."""
+        received, failure = coming.wait()
+        self.coming = None
+        self.empty_reads = 0 if received else self.empty_reads + 1
+        self.came_full = len(received) == coming.most
+        return self._take(received), bool(received), failure
+
+    def _receive_more(self, pool: ThreadPoolExecutor) -> None:
+        self.coming = Receives(pool, self._receives_at_once(), self._receive)
+
+    def _receive(self) -> list[Received]:
         hidden_for = int(self.budget.seconds) + MARGIN_SECONDS
-        try:
-            while not self.done.why_stopped:
-                received = sqs.receive(
-                    self.queue_url, wait_seconds=WAIT_SECONDS, visibility_seconds=hidden_for
-                )
-                self.empty_reads = 0 if received else self.empty_reads + 1
-                new = self._take(received)
-                if self._page_is_full():
-                    self._hand_over()
-                self._judge(repeated=bool(received) and not new, out_of_time=monotonic() >= stop_at)
-        except sqs.QueueError:
-            # Messages received before the error are still stored.
-            self._hand_over()
-            raise
-        self._hand_over()
+        return sqs.receive(self.queue_url, wait_seconds=WAIT_SECONDS, visibility_seconds=hidden_for)
+
+    def _receives_at_once(self) -> int:
+        """Return how many receives should find messages and have room: in the budget, in the page and in memory.
+
+        Where order counts it is one, as it is after one that found nothing and before the sizes are known.
+        """
+        if self.in_order or self.empty_reads or not self.largest:
+            return 1
+        left = self.budget.messages if self.came_full else self.about
+        seen, room = len(self.seen), PAGE_MESSAGES - len(self.page)
+        messages = min(left - seen, self.budget.messages - seen, room)
+        in_memory = PAGE_CHARACTERS // (self.largest * sqs.BATCH_ENTRIES)
+        return max(1, min(-(-messages // sqs.BATCH_ENTRIES), in_memory, RECEIVES_AT_ONCE))
 
     def _take(self, received: Sequence[Received]) -> int:
         """Hold these messages, add those not handed over yet to the page, and return how many were not held."""
@@ -129,6 +173,7 @@ class _Scan:
             if message.message_id not in self.seen or message.message_id in self.page:
                 self.page[message.message_id] = message
             self.seen.add(message.message_id)
+            self.largest = max(self.largest, len(message.body))
             self.held[message.message_id] = _handle_of(message)
         return len(self.held) - before
 
@@ -136,8 +181,12 @@ class _Scan:
         characters = sum(len(message.body) for message in self.page.values())
         return len(self.page) >= PAGE_MESSAGES or characters >= PAGE_CHARACTERS
 
-    def _hand_over(self) -> None:
+    def _taken_page(self) -> list[Received]:
+        """Return the messages of the page, and begin the next one."""
         page, self.page = list(self.page.values()), {}
+        return page
+
+    def _hand_over(self, page: Sequence[Received]) -> None:
         if not page:
             return
         deleted = self.work(page)
@@ -177,7 +226,8 @@ def _give_back(held: Sequence[Received]) -> None:
 def _release_all(held: Sequence[Received]) -> list[Received]:
     """Return all messages to the queue in batches; return those that failed."""
     starts = range(0, len(held), sqs.BATCH_ENTRIES)
-    return [message for start in starts for message in _release(held[start : start + sqs.BATCH_ENTRIES])]
+    failed = side_by_side(_release, [held[start : start + sqs.BATCH_ENTRIES] for start in starts])
+    return [message for some in failed for message in some]
 
 
 def _release(batch: Sequence[Received]) -> list[Received]:

@@ -6,19 +6,19 @@ A process that dies in between leaves the intent, which becomes "outcome unknown
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from typing import TypeAlias
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, TextField, Value, When
 from django.db.models.functions import Now
 
-from jobs.dead_letters import undelivered
-from jobs.dead_letters.free_letters import FreeLetters
+from jobs.dead_letters import send_outcomes, undelivered
+from jobs.dead_letters.side_by_side import side_by_side
 from jobs.models import DeadLetter, ReplayAttempt
 from opsconsole.kit import activity, metrics
 from opsconsole.kit.row_locks import locked_if_free
@@ -27,10 +27,10 @@ from opsconsole_worker.sqs import Attribute, SendResult
 from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
 State = ReplayAttempt.State
-# Longer than any call to SQS: after this time, the process that recorded the intent has died.
-INTENT_LASTS = timedelta(minutes=2)
-OUTCOME_LENGTH = 500
 LONGEST_DEDUP_ID = 128
+
+# When the last call of those that follow one intent may begin, so that it ends within INTENT_LASTS.
+SENT_WITHIN = timedelta(minutes=1)
 
 QueueAndGroup: TypeAlias = tuple[str, str | None]
 
@@ -95,7 +95,9 @@ def send(parcels: Sequence[Parcel], stopped: Iterable[QueueAndGroup] = ()) -> Se
 def _send_to(queue: str, parcels: Sequence[Parcel], sent: SendingResult) -> None:
     url = settings.QUEUES[queue].url if queue in settings.QUEUES else None
     if url is None:
-        _settle_unsent(parcels, f"The queue '{queue}' is not configured (any more).")
+        send_outcomes.fail(
+            [parcel.attempt.pk for parcel in parcels], f"The queue '{queue}' is not configured (any more)."
+        )
         return
     for some in _rounds(parcels, in_order=sqs.is_fifo(url)):
         batch = [
@@ -119,13 +121,14 @@ def _rounds(parcels: Sequence[Parcel], *, in_order: bool) -> Iterator[list[Parce
 
 
 def _send_batches(url: str, parcels: Sequence[Parcel], sent: SendingResult) -> set[UUID]:
-    arrived: set[UUID] = set()
-    by_key = {str(parcel.attempt.pk): parcel for parcel in parcels}
-    for entries in sqs.split_batches([parcel.outgoing() for parcel in parcels]):
-        if sent.pause:
-            break
-        mine = _intend([by_key[entry.key] for entry in entries])
-        arrived |= _send_batch(url, mine, sent)
+    """Record the intent to send these, send them side by side, and record what became of them; return what was sent."""
+    if sent.pause:
+        return set()
+    mine = {str(parcel.attempt.pk): parcel for parcel in _intend(parcels)}
+    batches = sqs.split_batches([parcel.outgoing() for parcel in mine.values()])
+    sender = _Sender(url, sent, until=monotonic() + SENT_WITHIN.total_seconds())
+    results = [result for some in side_by_side(sender, batches) for result in some]
+    arrived = _record(mine, results)
     sent.letter_ids |= arrived
     return arrived
 
@@ -141,45 +144,52 @@ def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:
     return [parcel for parcel in parcels if parcel.attempt.pk in ours]
 
 
-def _send_batch(url: str, parcels: Sequence[Parcel], sent: SendingResult) -> set[UUID]:
-    if not parcels:
-        return set()
-    try:
-        results = sqs.send_batch(url, [parcel.outgoing() for parcel in parcels], once=True)
-    except (sqs.QueueThrottled, sqs.QueueUnreachable) as error:
-        _wait_again([parcel.attempt.pk for parcel in parcels], str(error))
-        sent.pause = str(error)
-        return set()
-    except sqs.QueueUnavailable as error:
-        _settle_unknown([parcel.attempt.pk for parcel in parcels], str(error))
-        sent.pause = str(error)
-        return set()
-    except sqs.QueueError as error:
-        _settle_unsent(parcels, str(error))
-        return set()
-    return _record(parcels, results)
+@dataclass(frozen=True)
+class _Sender:
+    """Sends batches to one queue, in threads that use SQS only. ``until``: later than this, no call begins."""
+
+    url: str
+    sent: SendingResult
+    until: float
+
+    def __call__(self, batch: Sequence[sqs.Outgoing]) -> list[SendResult]:
+        """Send the batch. An error of the whole call is the result of each message; some stop the batches after it."""
+        if self.sent.pause:
+            return _all_of(batch, self.sent.pause)
+        if monotonic() > self.until:
+            return _all_of(batch, "SQS was too slow: it was not tried.")
+        try:
+            return sqs.send_batch(self.url, batch, once=True)
+        except (sqs.QueueThrottled, sqs.QueueUnreachable) as error:
+            self.sent.pause = str(error)
+            return _all_of(batch, str(error))
+        except sqs.QueueUnavailable as error:
+            self.sent.pause = str(error)
+            return _all_of(batch, str(error), unknown=True)
+        except sqs.QueueError as error:
+            return _all_of(batch, str(error), permanent=True)
 
 
-def _record(parcels: Sequence[Parcel], results: Iterable[SendResult]) -> set[UUID]:
-    """Record what SQS reported for each parcel; return the letters that were sent."""
-    by_key = {str(parcel.attempt.pk): parcel for parcel in parcels}
+def _all_of(
+    batch: Sequence[sqs.Outgoing], why: str, *, permanent: bool = False, unknown: bool = False
+) -> list[SendResult]:
+    return [SendResult(message.key, error=why, permanent=permanent, unknown=unknown) for message in batch]
+
+
+def _record(parcels: Mapping[str, Parcel], results: Iterable[SendResult]) -> set[UUID]:
+    """Record what SQS reported for each parcel, by its key; return the letters that were sent."""
     arrived: dict[int, str] = {}
+    others: dict[tuple[Callable[..., object], str], list[int]] = defaultdict(list)
     for result in results:
-        parcel = by_key[result.key]
-        if result.message_id == parcel.letter.message_id:
-            _settle_unsent(
-                [parcel], "SQS dropped it as a duplicate: nothing was sent. Try again in 5 minutes."
-            )
-        elif result.message_id:
+        parcel = parcels[result.key]
+        if result.message_id and result.message_id != parcel.letter.message_id:
             arrived[parcel.attempt.pk] = result.message_id
-        elif result.unknown:
-            _settle_unknown([parcel.attempt.pk], result.error or "")
-        elif result.permanent:
-            _settle_unsent([parcel], result.error or "")
         else:
-            _wait_again([parcel.attempt.pk], result.error or "")
-    _settle_sent(arrived)
-    sent = [parcel for parcel in parcels if parcel.attempt.pk in arrived]
+            others[_outcome_of(result)].append(parcel.attempt.pk)
+    send_outcomes.settle_sent(arrived)
+    for (settle, why), attempt_ids in others.items():
+        settle(attempt_ids, why)
+    sent = [parcel for parcel in parcels.values() if parcel.attempt.pk in arrived]
     for parcel in sent:
         metrics.DEAD_LETTERS.count(queue=parcel.letter.queue, outcome="replayed")
         activity.done(
@@ -193,91 +203,10 @@ def _record(parcels: Sequence[Parcel], results: Iterable[SendResult]) -> set[UUI
     return {parcel.letter.pk for parcel in sent}
 
 
-def _settle_sent(arrived: dict[int, str]) -> None:
-    """Record that these were sent. A stored copy is then finished; the others must still be deleted."""
-    if not arrived:
-        return
-    by_key = [When(pk=key, then=Value(message_id)) for key, message_id in arrived.items()]
-    new_ids = Case(*by_key, output_field=TextField())
-    # An intent that was settled as unknown in the meantime is known now.
-    rows = ReplayAttempt.objects.filter(pk__in=arrived, state__in=[State.SENDING, State.UNKNOWN])
-    # By itself, so that it is recorded whatever becomes of the letters.
-    rows.update(state=State.SENT, sent_at=Now(), new_message_id=new_ids)
-    _settle_known(list(arrived))
-    finish_copies(list(arrived))
-
-
-@transaction.atomic
-def _settle_known(attempt_ids: Sequence[int]) -> None:
-    unknown = DeadLetter.objects.filter(state=DeadLetter.State.OUTCOME_UNKNOWN)
-    free = FreeLetters().lock(unknown.filter(pk__in=_letters_of(attempt_ids)))
-    DeadLetter.objects.filter(pk__in=free).update(state=DeadLetter.State.REPLAYING)
-
-
-def _letters_of(attempt_ids: Sequence[int]) -> list[UUID]:
-    return list(ReplayAttempt.objects.filter(pk__in=attempt_ids).values_list("letter_id", flat=True))
-
-
-@transaction.atomic
-def finish_copies(attempt_ids: Sequence[int] | None = None) -> None:
-    """Finish what was sent from a stored copy, of these attempts or of all: there is nothing left to delete.
-
-    Letters that others keep locked are finished by a later turn.
-    """
-    rows = ReplayAttempt.objects.filter(state=State.SENT, from_copy=True)
-    if attempt_ids is not None:
-        rows = rows.filter(pk__in=attempt_ids)
-    letters = list(rows.values_list("letter_id", flat=True))
-    free = FreeLetters().lock(DeadLetter.objects.filter(pk__in=letters))
-    DeadLetter.objects.filter(pk__in=free).update(state=DeadLetter.State.REPLAYED)
-    rows.filter(letter_id__in=free).update(state=State.DONE, ended_at=Now())
-
-
-def _wait_again(attempt_ids: Sequence[int], why: str, letter_ids: Collection[UUID] | None = None) -> None:
-    """Leave the request open, or only that of some letters: certainly not sent, and it may work later."""
-    rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENDING)
-    if letter_ids is not None:
-        rows = rows.filter(letter_id__in=letter_ids)
-    rows.update(state=State.WANTED, outcome=why[:OUTCOME_LENGTH])
-
-
-def _settle_unsent(parcels: Sequence[Parcel], why: str) -> None:
-    fail([parcel.attempt.pk for parcel in parcels], why)
-
-
-def fail(attempt_ids: Sequence[int], why: str) -> None:
-    """End the request: certainly not sent, and never will be. Operators can decide about the letters again.
-
-    Those of letters that others keep locked stay open, and the next turn comes to the same end.
-    """
-    with transaction.atomic():
-        free = FreeLetters()
-        mine = free.lock(DeadLetter.objects.filter(pk__in=_letters_of(attempt_ids)))
-        _wait_again(attempt_ids, why, letter_ids=free.passed_over)
-        rows = ReplayAttempt.objects.filter(
-            pk__in=attempt_ids,
-            letter_id__in=mine,
-            state__in=[State.WANTED, State.SENDING, State.REQUEUED],
-        )
-        letters = DeadLetter.objects.filter(state=DeadLetter.State.REPLAYING)
-        letters.filter(attempts__in=rows.filter(from_copy=True)).update(state=DeadLetter.State.KEPT)
-        letters.filter(attempts__in=rows.filter(from_copy=False)).update(state=DeadLetter.State.IN_QUEUE)
-        rows.update(state=State.NOT_DONE, ended_at=Now(), outcome=why[:OUTCOME_LENGTH])
-
-
-def _settle_unknown(attempt_ids: Sequence[int], why: str) -> int:
-    """Record that nobody knows whether these were sent, and return of how many. Locked letters keep their intent."""
-    with transaction.atomic():
-        rows = ReplayAttempt.objects.filter(pk__in=attempt_ids, state=State.SENDING)
-        free = FreeLetters().lock(DeadLetter.objects.filter(pk__in=_letters_of(attempt_ids)))
-        rows = rows.filter(letter_id__in=free)
-        letters = DeadLetter.objects.filter(pk__in=list(rows.values_list("letter_id", flat=True)))
-        letters.update(state=DeadLetter.State.OUTCOME_UNKNOWN)
-        return rows.update(state=State.UNKNOWN, outcome=why[:OUTCOME_LENGTH])
-
-
-def give_up_intents() -> int:
-    """Settle the intents of processes that died as unknown, because nobody knows whether they were sent; return how many."""
-    left = ReplayAttempt.objects.filter(state=State.SENDING, sending_at__lt=Now() - INTENT_LASTS)
-    ids = list(left.values_list("pk", flat=True))
-    return _settle_unknown(ids, "The process that was sending it ended before it could record the outcome.")
+def _outcome_of(result: SendResult) -> tuple[Callable[..., object], str]:
+    """Return what settles the request for a message that was not sent, or of which that is unknown, and why."""
+    if result.message_id:
+        return send_outcomes.fail, "SQS dropped it as a duplicate: nothing was sent. Try again in 5 minutes."
+    if result.unknown:
+        return send_outcomes.settle_unknown, result.error or ""
+    return (send_outcomes.fail if result.permanent else send_outcomes.wait_again), result.error or ""

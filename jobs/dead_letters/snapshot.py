@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from django.contrib.postgres.search import SearchVector
-from django.db import transaction
-from django.db.models import Case, F, Value, When
-from django.db.models.functions import Now
+from django.db import connection, transaction
 
 from jobs.dead_letters import groups, lineage, origins, reading, redaction
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.reading import ReadMessage
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.models.dead_letter import DeadLetterQuerySet
-from opsconsole.kit import activity, metrics, redaction_version
+from opsconsole.kit import activity, job_ids, metrics, redaction_version
 from opsconsole.kit.storable import plain_text
 from opsconsole_worker.sqs import Received
 
-State = DeadLetter.State
-# Seen in the queue, a letter in one of these states is there after all.
-RETURNS_WHEN_SEEN = (State.GONE, State.KEPT)
+# One statement with an array per column: with a value per letter and column, most of the time went into the text of
+# the statement. Another cluster may store the same message at the same moment.
+_INSERT = """
+INSERT INTO dead_letters (
+       dlq_id, words_of, message_id, queue, source_arn, addressee, body, body_bytes, attributes, system_attributes,
+       sent_at, expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id, returned_from_id, returns, words)
+SELECT %(dlq)s, %(words_of)s, message_id, queue, source_arn, addressee, body, body_bytes, attributes::jsonb,
+       system_attributes::jsonb, sent_at, expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id,
+       returned_from_id, returns, to_tsvector('simple', words)
+  FROM unnest(
+       %(message_id)s::text[], %(queue)s::text[], %(source_arn)s::text[], %(addressee)s::text[], %(body)s::text[],
+       %(body_bytes)s::int[], %(attributes)s::text[], %(system_attributes)s::text[], %(sent_at)s::timestamptz[],
+       %(expires_at)s::timestamptz[], %(receive_count)s::int[], %(group_id)s::bigint[], %(job_id)s::{job_id}[],
+       %(run_epoch)s::int[], %(dead_letter_id)s::text[], %(returned_from_id)s::uuid[], %(returns)s::int[],
+       %(words)s::text[])
+       AS new (message_id, queue, source_arn, addressee, body, body_bytes, attributes, system_attributes, sent_at,
+               expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id, returned_from_id, returns, words)
+ON CONFLICT DO NOTHING
+RETURNING message_id, id
+""".replace("{job_id}", job_ids.TYPE)
+
+# Seen in the queue, a letter that counted as gone or kept is there after all.
+_SEE_AGAIN = """
+UPDATE dead_letters AS letter
+   SET last_seen_at = statement_timestamp(), views = letter.views + 1, missed = 0, receive_count = seen.receives,
+       state = CASE WHEN letter.state IN ('gone', 'kept') THEN 'in_queue' ELSE letter.state END
+  FROM unnest(%(message_ids)s::text[], %(receives)s::int[]) AS seen (message_id, receives)
+ WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.message_id = seen.message_id
+"""
+
+Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,16 +77,14 @@ def keep(dlq: DeadLetterQueue, held: Sequence[Received], free: FreeLetters) -> d
 
 
 @transaction.atomic
-def _see_again(received: Iterable[Received], known: DeadLetterQuerySet, free: FreeLetters) -> None:
-    mine = DeadLetter.objects.filter(pk__in=free.lock(known))
-    receives = [When(message_id=each.message_id, then=each.receive_count) for each in received]
-    mine.update(
-        last_seen_at=Now(),
-        views=F("views") + 1,
-        missed=0,
-        receive_count=Case(*receives, default=F("receive_count")),
-    )
-    mine.filter(state__in=RETURNS_WHEN_SEEN).update(state=State.IN_QUEUE)
+def _see_again(received: Sequence[Received], known: DeadLetterQuerySet, free: FreeLetters) -> None:
+    seen = {
+        "ids": free.lock(known),
+        "message_ids": [each.message_id for each in received],
+        "receives": [each.receive_count for each in received],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SEE_AGAIN, seen)
 
 
 def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
@@ -69,27 +94,32 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
     prints = [reading.fingerprint_of(each.read, _error_of(_job_of(each, jobs))) for each in read]
     kept = groups.of(prints)
     earlier = lineage.earlier_of([_trace(each) for each in read])
-    letters = DeadLetter.objects.bulk_create(
-        [
-            _letter(
-                dlq, each, _job_of(each, jobs), kept[print_.key].pk, earlier.get(each.received.message_id)
-            )
-            for each, print_ in zip(read, prints, strict=True)
-        ],
-        # Another cluster may store the same message at the same moment.
-        ignore_conflicts=True,
-    )
-    for letter in letters:
-        metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="found")
+    rows = [
+        _row(dlq, each, _job_of(each, jobs), kept[print_.key].pk, earlier.get(each.received.message_id))
+        for each, print_ in zip(read, prints, strict=True)
+    ]
+    stored = _insert(dlq, rows)
+    for row in rows:
+        if row["message_id"] not in stored:
+            continue
+        metrics.DEAD_LETTERS.count(queue=row["queue"], outcome="found")
         activity.done(
             "dead letter found",
             level=logging.WARNING,
-            letter=letter.pk,
-            job=letter.job_id,
-            run=letter.run_epoch,
-            queue=letter.queue,
-            message=letter.message_id,
+            letter=stored[row["message_id"]],
+            job=row["job_id"],
+            run=row["run_epoch"],
+            queue=row["queue"],
+            message=row["message_id"],
         )
+
+
+def _insert(dlq: DeadLetterQueue, rows: Sequence[Row]) -> dict[str, UUID]:
+    """Store these letters; return the ids of those that another process has not just stored, by message id."""
+    values = {name: [row[name] for row in rows] for name in rows[0]}
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, {**values, "dlq": dlq.pk, "words_of": redaction_version.current()})
+        return dict(cursor.fetchall())
 
 
 def _job_of(new: NewLetter, jobs: dict[UUID, Job]) -> Job | None:
@@ -106,37 +136,36 @@ def _trace(new: NewLetter) -> lineage.Trace:
     return lineage.Trace(new.received.message_id, job_id, epoch, new.received.sent_at)
 
 
-def _letter(
+def _row(
     dlq: DeadLetterQueue,
     new: NewLetter,
     job: Job | None,
     group_id: int,
     earlier: lineage.EarlierLetter | None,
-) -> DeadLetter:
+) -> Row:
     received, read = new.received, new.read
     message, run = read.message, read.run
     source_arn = received.system_attributes.get(reading.SOURCE_ARN, "")
     addressee = plain_text(read.failed_delivery.addressee) if read.failed_delivery else ""
     body = plain_text(received.body)
-    return DeadLetter(
-        dlq=dlq,
-        message_id=received.message_id,
-        queue=origins.origin_of(dlq.queues, source_arn, job.queue if job else None, addressee),
-        source_arn=source_arn,
-        addressee=addressee,
-        body=body,
-        body_bytes=len(received.body.encode("utf-8", "surrogatepass")),
-        attributes={name: reading.stored(attribute) for name, attribute in received.attributes.items()},
-        system_attributes=received.system_attributes,
-        sent_at=received.sent_at,
-        expires_at=dlq.expiry_of(received.sent_at),
-        receive_count=received.receive_count,
-        group_id=group_id,
-        job_id=run.job_id if run else None,
-        run_epoch=run.run_epoch if run else None,
-        dead_letter_id=(message.dead_letter_id or "") if message else "",
-        returned_from_id=earlier.letter_id if earlier else None,
-        returns=earlier.returns + 1 if earlier else 0,
-        words=SearchVector(Value(plain_text(redaction.words(body))), config="simple"),
-        words_of=redaction_version.current(),
-    )
+    attributes = {name: reading.stored(attribute) for name, attribute in received.attributes.items()}
+    return {
+        "message_id": received.message_id,
+        "queue": origins.origin_of(dlq.queues, source_arn, job.queue if job else None, addressee),
+        "source_arn": source_arn,
+        "addressee": addressee,
+        "body": body,
+        "body_bytes": len(received.body.encode("utf-8", "surrogatepass")),
+        "attributes": json.dumps(attributes),
+        "system_attributes": json.dumps(received.system_attributes),
+        "sent_at": received.sent_at,
+        "expires_at": dlq.expiry_of(received.sent_at),
+        "receive_count": received.receive_count,
+        "group_id": group_id,
+        "job_id": run.job_id if run else None,
+        "run_epoch": run.run_epoch if run else None,
+        "dead_letter_id": (message.dead_letter_id or "") if message else "",
+        "returned_from_id": earlier.letter_id if earlier else None,
+        "returns": earlier.returns + 1 if earlier else 0,
+        "words": plain_text(redaction.words(body)),
+    }

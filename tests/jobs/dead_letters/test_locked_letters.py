@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from alerts.models import Alert
-from jobs.dead_letters import check, removed_queues, search_text, sending
+from jobs.dead_letters import check, removed_queues, search_text, send_outcomes
 from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
 from opsconsole.kit import row_locks
 from opsconsole_worker.environment import QueueConfig
@@ -185,7 +185,7 @@ def test_refused_request_of_a_locked_letter_stays_open(account: Account, other: 
     ReplayAttempt.objects.update(state=ReplayAttempt.State.SENDING)
     hold(other, letter(ids[0]))
 
-    sending.fail([each.pk for each in ReplayAttempt.objects.all()], "No.")
+    send_outcomes.fail([each.pk for each in ReplayAttempt.objects.all()], "No.")
 
     states = {each.letter_id: each.state for each in ReplayAttempt.objects.all()}
     assert states[letter(ids[0]).pk] == ReplayAttempt.State.WANTED

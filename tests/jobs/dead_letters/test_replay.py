@@ -9,7 +9,7 @@ import pytest
 from django.db.models.functions import Now
 
 from jobs.dead_letters import replay as replaying
-from jobs.dead_letters import sending
+from jobs.dead_letters import send_outcomes, sending
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
@@ -122,6 +122,36 @@ def test_send_is_put_off(account: Account, error: Exception) -> None:
     account.work()
     assert steps_of(letter(message_id)) == [("replay", "done")]
     assert (account.waiting(), account.dead()) == (["order"], [])
+
+
+def test_of_batches_side_by_side_only_those_that_were_not_sent_wait_again(account: Account) -> None:
+    ids = account.die(*(f"order {number}" for number in range(100)))
+    account.check()
+    account.fake.fail_next(1, fakes.throttled(), call="send")
+    replay(*letters(ids))
+
+    account.work()
+    sent = account.waiting()
+    still_wanted = {each.message_id for each in letters(ids) if steps_of(each) == [("replay", "wanted")]}
+    assert len(sent) + len(still_wanted) == 100 and len(still_wanted) >= 10
+
+    account.work()
+    assert sorted(account.waiting()) == sorted(f"order {number}" for number in range(100))
+    assert {tuple(steps_of(each)) for each in letters(ids)} == {(("replay", "done"),)}
+
+
+def test_no_call_begins_so_late_that_its_intent_would_be_given_up(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [message_id] = account.die("order")
+    account.check()
+    monkeypatch.setattr(sending, "SENT_WITHIN", timedelta(seconds=-1))
+    replay(letter(message_id))
+
+    account.work()
+
+    assert steps_of(letter(message_id)) == [("replay", "wanted")]
+    assert (account.waiting(), account.fake.calls.count("send_message_batch")) == ([], 0)
 
 
 def test_lost_answer_leaves_outcome_unknown_and_prevents_resend(account: Account) -> None:
@@ -410,7 +440,7 @@ def test_late_answer_settles_abandoned_intent(account: Account) -> None:
     made.attempts.update(state=Step.UNKNOWN, sending_at=Now())
     DeadLetter.objects.update(state=State.OUTCOME_UNKNOWN)
 
-    sending._settle_sent({made.attempts.get().pk: "m-1"})
+    send_outcomes.settle_sent({made.attempts.get().pk: "m-1"})
 
     assert (state(made), made.attempts.get().state) == (State.REPLAYING, Step.SENT)
 

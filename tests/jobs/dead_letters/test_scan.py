@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -355,3 +356,45 @@ def test_scan_of_emulator(sqs_queue: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert (visited.sent, visited.deleted, visited.depth) == (1, 1, 0)
     assert sqs_queue.bodies() == ["order 1"]
+
+
+def test_receives_side_by_side_lose_nothing_when_one_of_them_fails(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.die(*(str(number) for number in range(50)))
+    receive, calls = sqs.receive, count(1)
+
+    def receive_but_the_third(*given: Any, **options: Any) -> list[Received]:
+        if next(calls) == 3:
+            raise sqs.QueueUnavailable("the third")
+        return receive(*given, **options)
+
+    monkeypatch.setattr(sqs, "receive", receive_but_the_third)
+    handed_over: list[str] = []
+
+    def work(page: Sequence[Received]) -> list[str]:
+        handed_over.extend(message.message_id for message in page)
+        return []
+
+    with pytest.raises(sqs.QueueUnavailable, match="the third"):
+        scan.scan(DLQ, 50, work, BUDGET)
+
+    # The first receive came alone, because nobody knew how large the messages are.
+    assert len(set(handed_over)) == 10 + (scan.RECEIVES_AT_ONCE - 1) * 10
+    assert account.fake.hidden(DLQ) == 0
+
+
+def test_messages_received_during_work_that_fails_are_returned(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.die(*(str(number) for number in range(50)))
+    monkeypatch.setattr(scan, "PAGE_MESSAGES", 10)
+
+    def work(page: Sequence[Received]) -> list[str]:
+        raise RuntimeError(f"a page of {len(page)}")
+
+    with pytest.raises(RuntimeError, match="a page of 10"):
+        scan.scan(DLQ, 50, work, BUDGET)
+
+    assert account.fake.calls.count("receive_message") == 2
+    assert account.fake.hidden(DLQ) == 0

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs.dead_letters import operations, replay, scan, sending, snapshot
+from jobs.dead_letters import operations, replay, scan, send_outcomes, sending, snapshot
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, DeadLetterQueue, Job, Outbox, ReplayAttempt, Status
@@ -87,7 +87,7 @@ STEPS: list[tuple[Any, str]] = [
     (sqs, "receive"),
     (snapshot, "keep"),
     (sending, "_intend"),
-    (sending, "_settle_sent"),
+    (send_outcomes, "settle_sent"),
     (replay, "_delete_batch"),
     (replay, "record_deleted"),
 ]
