@@ -1,4 +1,4 @@
-"""The databases over which the tests of the worker run: Django's connection, and that of a worker without the console."""
+"""The ways by which the workers of tests report: Django's connection, a connection of their own, and the HTTP API."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from opsconsole.kit.database_troubles import trouble_behind
 from opsconsole_worker.database import door
 from opsconsole_worker.database.direct import DirectDatabase
 from opsconsole_worker.database.troubles import Trouble
+from opsconsole_worker.reports import reporting
+from opsconsole_worker.reports.console_http import ConsoleHttp
+from opsconsole_worker.reports.to_console import ConsoleReports
+from opsconsole_worker.reports.to_database import DatabaseReports
 
-DJANGO, DIRECT = "run_worker", "opsconsole_worker"
+DJANGO, DIRECT, HTTP = "run_worker", "opsconsole_worker", "opsconsole_worker --http"
 
 
 class DirectBesideDjango(DirectDatabase):
@@ -75,3 +79,24 @@ def used(kind: str) -> Iterator[None]:
     finally:
         direct.close()
         door.use(usual)
+
+
+@contextmanager
+def used_over_http(address: str, key: str) -> Iterator[None]:
+    """Let workers report to the console that listens there. They ask before each message, as over the other ways."""
+    reports = ConsoleReports(ConsoleHttp(address, key), idle_every=timedelta(0))
+    reporting.use(reports)
+    try:
+        yield
+    finally:
+        reports.close()
+        reporting.use(DatabaseReports())
+
+
+def outage(error: str, *, tries: int) -> tuple[str, str]:
+    """Return the lines about an outage of this many tries, as a worker that reports in the current way writes them."""
+    name = reporting.current().name
+    over_http = isinstance(reporting.current(), ConsoleReports)
+    first = "The console can't do this now" if over_http else f"{name} does not answer"
+    why = "The database does not answer. Nothing was changed. Try again." if over_http else error
+    return f"{first}, trying again: {why}", f"{name} answers again (failed tries: {tries})"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated, Any, NoReturn, Protocol
 from uuid import UUID
 
@@ -157,7 +159,7 @@ def claim_run(request: _Called, job_id: JobId, said: schemas.ClaimRequest) -> An
         "priority": claimed.priority,
         "payload": claimed.payload,
         "attempts": claimed.attempts,
-        "beat_every_seconds": settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS,
+        "beat_every_seconds": math.ceil(settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS),
     }
 
 
@@ -230,15 +232,53 @@ def fail_run(request: _Called, job_id: JobId, said: schemas.FailRequest) -> Any:
 
 @workers.post(
     "workers/beat",
-    response={204: None},
+    response={200: schemas.IdleAnswer, 204: None},
     operation_id="beat_idle",
-    summary="Report that an idle worker is alive",
+    summary="Report that an idle worker is alive, and learn whether its queue is paused",
 )
-def beat_idle(request: _Called, said: schemas.WorkerSaid) -> Any:
-    """Idle workers send heartbeats too, so that pages and alerts count them as alive."""
+def beat_idle(request: _Called, said: schemas.IdleRequest) -> Any:
+    """Idle workers send heartbeats too, so that pages and alerts count them as alive.
+
+    With `queue`, the answer is 200 and says whether an operator paused the work on it. Without, it is 204.
+    """
+    worker = _worker(request, said)
     with _own_id():
-        heartbeats.say(_worker(request, said))
-    return Status(204, None)
+        heartbeats.say(worker)
+    if said.given_back:
+        heartbeats.count_given_back(worker, locked=said.given_back.locked, refused=said.given_back.refused)
+    if said.queue is None:
+        return Status(204, None)
+    pause = lifecycle.paused(said.queue)
+    return Status(200, {"paused": {"by": pause[0], "reason": pause[1]} if pause else None})
+
+
+@workers.post(
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/put-off",
+    response=schemas.PutOff,
+    operation_id="put_off_run",
+    summary="Have the message of a waiting run sent again later",
+)
+def put_off_run(request: _Called, job_id: JobId, said: schemas.PutOffRequest) -> Any:
+    """For a message whose claim was refused as `locked` or `refused_by_database` twice or more.
+
+    SQS makes a dead letter of a message that is received too often. The console sends a new one instead.
+    """
+    delay = timedelta(seconds=said.seconds)
+    return {"posted": lifecycle.put_off(job_id, said.run_epoch, delay)}
+
+
+@workers.post(
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/give-back",
+    response=schemas.GivenBackRun,
+    operation_id="give_back_run",
+    summary="Give back a run that never began",
+)
+def give_back_run(request: _Called, job_id: JobId, said: schemas.WorkerSaid) -> Any:
+    """For a worker that is told to stop while it does not know whether it has claimed the run.
+
+    If it has, the job runs again at once, as its next run.
+    """
+    return {"given_back": lifecycle.give_back(job_id, _worker(request, said))}
 
 
 @workers.post("workers/leave", response={204: None}, operation_id="leave", summary="Remove the worker's row")
@@ -299,6 +339,8 @@ def _refuse(refused: Refused) -> NoReturn:
     refusal = refused.refusal
     constraint = refused.rule.constraint if refused.rule else ""
     named: dict[str, Any] = {"constraint": constraint} if constraint else {}
+    if refused.rule:
+        named["refusedForSeconds"] = round(refused.since.total_seconds())
     raise Problem(
         404 if refusal is Refusal.UNKNOWN_JOB else 409,
         refused.sentence,

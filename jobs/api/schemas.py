@@ -11,10 +11,12 @@ from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StrictBool, Str
 from opsconsole.kit.api_text import FreeText, Identifier
 from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.storable import LARGEST_INTEGER
+from opsconsole_worker.messages import MAX_VISIBILITY_SECONDS
 from opsconsole_worker.runs.lifecycle import ERROR_LENGTH
 
 LongText = Annotated[FreeText, StringConstraints(max_length=ERROR_LENGTH)]
 Whole = Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)]
+Count = Annotated[StrictInt, Field(ge=0, le=LARGEST_INTEGER)]
 
 
 def _text(value: object) -> object:
@@ -114,6 +116,48 @@ class ClaimedRun(Schema):
     payload: dict[str, Any]
     attempts: int = Field(examples=[0], description="The number of earlier runs that reported a failure.")
     beat_every_seconds: int = Field(examples=[15])
+
+
+class GivenBack(_Asked):
+    locked: Count = Field(examples=[0], description="Messages whose rows were locked.")
+    refused: Count = Field(examples=[2], description="Messages whose claim a rule of the database refused.")
+
+
+class IdleRequest(WorkerSaid):
+    queue: Identifier | None = Field(
+        None, examples=["default"], description="A queue of which the worker waits for messages."
+    )
+    given_back: GivenBack | None = Field(
+        None, description="How many messages this worker has returned to its queue since it started."
+    )
+
+
+class Pause(Schema):
+    by: str = Field(examples=["ada"])
+    reason: str = Field(examples=["the directory is down"])
+
+
+class IdleAnswer(Schema):
+    paused: Pause | None = Field(
+        description="Who paused the work on this queue, and why: receive no message until it is null again."
+    )
+
+
+class PutOffRequest(WorkerSaid):
+    run_epoch: Whole | None = Field(
+        None, examples=[1], description="The value in the message, if it has one."
+    )
+    seconds: Annotated[StrictInt, Field(ge=0, le=MAX_VISIBILITY_SECONDS)] = Field(examples=[60])
+
+
+class PutOff(Schema):
+    posted: bool = Field(
+        description="True: the console sends a new message after this time. Delete yours. False: the run does not wait any longer."
+    )
+
+
+class GivenBackRun(Schema):
+    given_back: bool = Field(description="False: this worker had claimed no run of the job.")
 
 
 class Verdict(Schema):

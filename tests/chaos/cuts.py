@@ -7,9 +7,12 @@ import socketserver
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from typing import Self
 
 from django.db import connections
+
+from opsconsole_worker.reports.to_console import ConsoleReports
 
 
 class CuttingProxy:
@@ -20,6 +23,9 @@ class CuttingProxy:
     the request itself is lost. ``vanish(marks)`` is what the server sees of a host that loses its power: the last of
     these requests still arrives, then nothing more is heard, and nobody closes the connection.
     """
+
+    # What stands in the request that claims a run, and in no other.
+    claim: Sequence[bytes] = (b"'claimed'",)
 
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
@@ -38,6 +44,12 @@ class CuttingProxy:
 
     def vanish(self, marks: Sequence[bytes]) -> None:
         self._wanted = (marks, False, True)
+
+    def connected(self) -> socket.socket:
+        """Return a connection to what is behind the proxy."""
+        upstream = socket.socket(socket.AF_UNIX)
+        upstream.connect(self.socket_path)
+        return upstream
 
     @contextmanager
     def as_default(self) -> Iterator[None]:
@@ -70,6 +82,33 @@ class CuttingProxy:
         self.cuts += 1
 
 
+class ConsoleProxy(CuttingProxy):
+    """The same between a worker over the HTTP API and its console."""
+
+    claim = (b'"asked_before"',)
+
+    def __init__(self, reports: ConsoleReports) -> None:
+        super().__init__("")
+        self._reports = reports
+        self._usual = reports._console
+
+    def connected(self) -> socket.socket:
+        return socket.create_connection(self._usual.place)
+
+    @contextmanager
+    def as_default(self) -> Iterator[None]:
+        """Route the worker's requests through this proxy for a while."""
+        here = copy(self._usual)
+        here.place = ("127.0.0.1", self.port)
+        here._of_thread = threading.local()
+        self._reports._console = here
+        try:
+            yield
+        finally:
+            here.close()
+            self._reports._console = self._usual
+
+
 class _Watch:
     """Follows the requests of one connection until the last mark appears."""
 
@@ -93,8 +132,7 @@ class _Connection(socketserver.BaseRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        with socket.socket(socket.AF_UNIX) as upstream:
-            upstream.connect(self.server.proxy.socket_path)
+        with self.server.proxy.connected() as upstream:
             self.mute = threading.Event()
             self.heard = threading.Event()
             back = threading.Thread(target=self._answers, args=(upstream,), daemon=True)

@@ -27,7 +27,7 @@ HANDLER = "tests.jobs.worker.handlers.return_at_once"
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Name a database and a queue that nobody asks, and put back what a worker replaces in its process."""
-    for name in ("DATABASE_URL_FILE", "OPSCONSOLE_QUEUES", "SQS_DLQ_URL"):
+    for name in ("DATABASE_URL_FILE", "OPSCONSOLE_QUEUES", "SQS_DLQ_URL", "OPSCONSOLE_URL", "OPSCONSOLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABASE_URL", DATABASE)
     monkeypatch.setenv("SQS_QUEUE_URL", QUEUE)
@@ -46,6 +46,27 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             {"DATABASE_URL": "", "DATABASE_URL_FILE": "/nowhere"},
             [],
             "DATABASE_URL_FILE names '/nowhere', which can't be used: No such file",
+        ),
+        ({}, ["--http"], "OPSCONSOLE_URL must be set to the address of the console, such as https://ops"),
+        (
+            {"DATABASE_URL": "", "OPSCONSOLE_URL": "ops"},
+            [],
+            "OPSCONSOLE_URL must be a URL such as https://ops",
+        ),
+        (
+            {"OPSCONSOLE_URL": "https://u:hunter2-hunter2@ops.example.com"},
+            ["--http"],
+            "OPSCONSOLE_URL must be a plain address such as https://ops",
+        ),
+        (
+            {"OPSCONSOLE_URL": "https://ops.example.com"},
+            ["--http"],
+            "OPSCONSOLE_KEY must be set to an API key with the scope worker",
+        ),
+        (
+            {"OPSCONSOLE_URL": "https://ops.example.com", "OPSCONSOLE_KEY_FILE": "/nowhere"},
+            ["--http"],
+            "OPSCONSOLE_KEY_FILE names '/nowhere', which can't be used: No such file",
         ),
         (
             {"SQS_QUEUE_URL": ""},

@@ -16,6 +16,8 @@ from jobs.worker import Consumer, RunContext
 from opsconsole_worker import sqs
 from opsconsole_worker.environment import QueueConfig
 from opsconsole_worker.messages import JobMessage
+from opsconsole_worker.reports import reporting
+from opsconsole_worker.reports.to_console import ConsoleReports
 from opsconsole_worker.runs import heartbeats, lifecycle
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Refusal, Refused
@@ -23,14 +25,12 @@ from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.working import outages
 from tests import factories
 from tests.chaos import cuts
-from tests.chaos.cuts import CuttingProxy
+from tests.chaos.cuts import ConsoleProxy, CuttingProxy
 from tests.fakes.sqs import FakeSqs
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_database")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_way")]
 
 URL = "https://sqs.fake/000000000000/jobs"
-# A claim is one request.
-CLAIM_COMMITS = (b"'claimed'",)
 
 
 @pytest.fixture
@@ -58,8 +58,10 @@ def consumer(fake: FakeSqs, ran: list[tuple[Any, int]], settings: Any) -> Consum
 
 @pytest.fixture
 def proxy() -> Iterator[CuttingProxy]:
-    """Yield a proxy to the database server; only the consumer's connection uses it."""
-    with cuts.to_database() as made:
+    """Yield a proxy to the database server, or to the console; only the consumer's connection uses it."""
+    reports = reporting.current()
+    made = ConsoleProxy(reports) if isinstance(reports, ConsoleReports) else cuts.to_database()
+    with made:
         yield made
 
 
@@ -73,7 +75,7 @@ def story(job: Job) -> list[tuple[str, int | None]]:
 
 def poll_with_a_cut(consumer: Consumer, proxy: CuttingProxy, *, answer: bool) -> None:
     """Run one poll of the worker and cut the connection when its claim commits."""
-    proxy.cut(CLAIM_COMMITS, answer=answer)
+    proxy.cut(proxy.claim, answer=answer)
     with proxy.as_default():
         consumer.poll()
     assert proxy.cuts == 1

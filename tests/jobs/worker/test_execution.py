@@ -14,6 +14,7 @@ from django.db import IntegrityError, OperationalError, close_old_connections, c
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.runs.restart import restart
 from jobs.worker import Handler, PermanentError, RunContext, RunStopped
+from opsconsole_worker.reports import reporting
 from opsconsole_worker.runs import heartbeats, lifecycle
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Run
@@ -22,11 +23,11 @@ from opsconsole_worker.working import outages
 from opsconsole_worker.working.execution import carry_out
 from opsconsole_worker.working.heartbeat_thread import Pulse
 from opsconsole_worker.working.outages import Patience, insist
-from tests import factories
+from tests import factories, worker_databases
 from tests.waiting import wait_until
 
 # Beats use their own connection, so they see only committed rows.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_database")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_way")]
 
 ADA = Worker("ada")
 Kind = JobEvent.Kind
@@ -40,7 +41,8 @@ def hurry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def work(handler: Handler, **fields: Any) -> Job:
     """Claim a job, run it with this handler, and return its stored row."""
-    job = lifecycle.claim(factories.job(**fields).pk, None, ADA)
+    made = factories.job(**fields)
+    job = reporting.current().claim(made.pk, None, ADA, dead_letter_id=None, asked_before=False)
     assert isinstance(job, RunningJob)
     carry_out(job, ADA, handler)
     # The test's own connection may have been cut, and the worker may use another.
@@ -253,10 +255,9 @@ class TestBeats:
             wait_until(beats())
 
         assert work(handler).status == Status.COMPLETED
-        said = [record.getMessage() for record in caplog.records if "database" in record.getMessage()]
-        assert said[0] == "The database does not answer, trying again: the connection is closed"
-        assert said[1].startswith("The database answers again (failed tries: ")
-        assert len(said) == 2
+        first, last = worker_databases.outage("the connection is closed", tries=len(failures))
+        said = [record.getMessage() for record in caplog.records if record.name == "opsconsole.worker"]
+        assert said == [first, last]
 
 
 class TestReports:
@@ -265,7 +266,9 @@ class TestReports:
     ) -> None:
         fail_times(monkeypatch, "complete", 5)
         assert work(lambda context: {"submitted": 50}).status == Status.COMPLETED
-        assert caplog.text.count("does not answer") == 1
+        first, last = worker_databases.outage("the connection is closed", tries=5)
+        said = [record.getMessage() for record in caplog.records if record.name == "opsconsole.worker"]
+        assert said == [first, last]
 
     def test_failure_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fail_times(monkeypatch, "fail", 5)

@@ -347,11 +347,11 @@ class TestLockedRow:
         job = factories.job()
         send(job)
         beaten: list[Any] = []
-        say = heartbeats.say
+        beat = heartbeats.beat
 
-        def count(worker: Worker, *run: Any) -> None:
-            say(worker, *run)
+        def count(worker: Worker, *run: Any) -> heartbeats.Verdict:
             beaten.append(run)
+            return beat(worker, *run)
 
         held = threading.Event()
         freed = threading.Event()
@@ -366,7 +366,7 @@ class TestLockedRow:
         def handler(context: RunContext) -> None:
             stranger.start()
             held.wait(10)
-            monkeypatch.setattr(heartbeats, "say", count)
+            monkeypatch.setattr(heartbeats, "beat", count)
 
         worker = threading.Thread(target=_poll, args=(consumer(handler),))
         worker.start()

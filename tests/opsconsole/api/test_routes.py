@@ -95,6 +95,8 @@ def test_document_names_every_route(client: Client) -> None:
         ("post", "/api/jobs/{job_id}/complete"),
         ("post", "/api/jobs/{job_id}/fail"),
         ("post", "/api/workers/beat"),
+        ("post", "/api/jobs/{job_id}/put-off"),
+        ("post", "/api/jobs/{job_id}/give-back"),
         ("post", "/api/workers/leave"),
         ("post", "/api/limits/check"),
         ("post", "/api/limits/free"),

@@ -6,10 +6,12 @@ import argparse
 import gc
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from opsconsole_worker import __version__
 from opsconsole_worker.environment import Environment, QueueConfig
@@ -20,15 +22,19 @@ if TYPE_CHECKING:
 
 STOPPED, REFUSED = 0, 2
 DATABASE_EXAMPLE = "postgres://user:password@host:5432/name"
+CONSOLE_EXAMPLE = "https://ops.example.com"
 EPILOG = """\
 examples:
   python -m opsconsole_worker --handler shop.jobs.submit
   python -m opsconsole_worker --handlers shop.jobs --queue large --max-jobs 500
   DJANGO_SETTINGS_MODULE=shop.settings python -m opsconsole_worker --handler shop.jobs.submit \\
       --setup django.setup --before-run django.db.close_old_connections
+  OPSCONSOLE_URL=https://ops.example.com OPSCONSOLE_KEY_FILE=/run/secrets/key \\
+      python -m opsconsole_worker --http --handler shop.jobs.submit
 
 environment (the names and meanings of the console; a name with _FILE names a file that holds the secret):
-  DATABASE_URL, DATABASE_URL_FILE   the database of the jobs
+  DATABASE_URL, DATABASE_URL_FILE   the database of the jobs; or, without it or with --http:
+  OPSCONSOLE_URL                    the console, and in OPSCONSOLE_KEY or OPSCONSOLE_KEY_FILE a key with the scope worker
   SQS_QUEUE_URL, SQS_DLQ_URL        the queue 'default'; OPSCONSOLE_QUEUES names others
   AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, and whatever boto3 finds credentials by
   OPSCONSOLE_MAPPING, OPSCONSOLE_COLUMNS, OPSCONSOLE_SCHEMA
@@ -38,7 +44,7 @@ environment (the names and meanings of the console; a name with _FILE names a fi
 
 signals: SIGTERM or Ctrl-C lets the worker finish its run and stop; a second one ends it at once.
 exit codes: 0 stopped as told; 2 wrong arguments, settings or handler; 1 an error of the program itself.
-A database or queue that does not answer is no reason to exit: the worker waits.
+A database, console or queue that does not answer is no reason to exit: the worker waits.
 """
 
 
@@ -83,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-jobs", type=_positive, metavar="N", help="stop after this many runs")
     parser.add_argument("--setup", metavar="FUNCTION", help="called once before the handler is imported")
     parser.add_argument("--before-run", metavar="FUNCTION", help="called before each run, in its thread")
+    parser.add_argument(
+        "--http",
+        action="store_true",
+        help="report to the API at OPSCONSOLE_URL, although DATABASE_URL is set",
+    )
     parser.add_argument("--version", action="version", version=f"opsconsole-worker {__version__}")
     return parser
 
@@ -96,16 +107,19 @@ def _positive(word: str) -> int:
 def _consumer(said: argparse.Namespace) -> Consumer:
     """Return the worker that the arguments and the environment describe. Raise before anything is connected."""
     environment = Environment()
-    url = environment.database("DATABASE_URL", DATABASE_EXAMPLE)
-    if not url:
-        raise InvalidSetting(f"DATABASE_URL must be set to a PostgreSQL URL such as {DATABASE_EXAMPLE}.")
+    console = _console(environment, forced=said.http)
+    url = None if console else environment.database("DATABASE_URL", DATABASE_EXAMPLE)
+    if not console and not url:
+        raise InvalidSetting(
+            f"DATABASE_URL must be set to a PostgreSQL URL such as {DATABASE_EXAMPLE}, or OPSCONSOLE_URL to the address of the "
+            f"console such as {CONSOLE_EXAMPLE}."
+        )
     queue = _queue(environment, said.queue)
     _log(environment)
-
-    from opsconsole_worker import settings  # noqa: PLC0415 - the log is needed first, and --help needs none of these
-    from opsconsole_worker.database import direct, door  # noqa: PLC0415
-
-    door.use(direct.DirectDatabase(url, settings.of_environment(environment).schema))
+    if console:
+        _report_to_console(*console)
+    elif url:
+        _report_to_database(url, environment)
     # Statements are made of the mapping when they are imported, so its refusals are told here.
     from opsconsole_worker.working import consumer, handler_choice  # noqa: PLC0415
 
@@ -118,6 +132,40 @@ def _consumer(said: argparse.Namespace) -> Consumer:
     gc.collect()
     gc.freeze()
     return consumer.Consumer(queue, handler, max_jobs=said.max_jobs)
+
+
+def _console(environment: Environment, *, forced: bool) -> tuple[str, str] | None:
+    """Return the address of the console and a key, where the worker is to report to its API; otherwise None."""
+    if not forced and environment.secret("DATABASE_URL"):
+        return None
+    url = environment.url("OPSCONSOLE_URL", ("https", "http"), CONSOLE_EXAMPLE)
+    if not url:
+        if forced:
+            raise InvalidSetting(
+                f"OPSCONSOLE_URL must be set to the address of the console, such as {CONSOLE_EXAMPLE}."
+            )
+        return None
+    if urlsplit(url).query or urlsplit(url).fragment or urlsplit(url).username:
+        environment.refuse("OPSCONSOLE_URL", f"a plain address such as {CONSOLE_EXAMPLE}")
+    key = environment.secret("OPSCONSOLE_KEY")
+    if not re.fullmatch("[!-~]+", key):
+        environment.refuse(
+            "OPSCONSOLE_KEY", "set to an API key with the scope worker, as the console showed it"
+        )
+    return url, key
+
+
+def _report_to_console(url: str, key: str) -> None:
+    from opsconsole_worker.reports import console_http, reporting, to_console  # noqa: PLC0415 - see _consumer
+
+    reporting.use(to_console.ConsoleReports(console_http.ConsoleHttp(url, key)))
+
+
+def _report_to_database(url: str, environment: Environment) -> None:
+    from opsconsole_worker import settings  # noqa: PLC0415 - the log is needed first, and --help needs none of these
+    from opsconsole_worker.database import direct, door  # noqa: PLC0415
+
+    door.use(direct.DirectDatabase(url, settings.of_environment(environment).schema))
 
 
 def _queue(environment: Environment, name: str) -> QueueConfig:

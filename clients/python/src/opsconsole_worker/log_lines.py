@@ -29,12 +29,19 @@ LONGEST_EVENT = 2_000
 LONGEST_TRACEBACK = 20_000
 
 _SECRET_NAMES = re.compile(
-    r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|OTLP\w*_HEADERS|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK"
+    r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|OTLP\w*_HEADERS|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK|OPSCONSOLE_KEY$"
 )
 _URL_NAMES = re.compile(r"_URL$|_STORE$|_ENDPOINT$")
 
 
+activity = logging.getLogger("opsconsole.activity")
 _facts: ContextVar[Mapping[str, Any]] = ContextVar("facts")
+
+
+def tell(what: str, level: int, facts: Mapping[str, Any]) -> None:
+    """Write a line about what was done, with its facts."""
+    known = {name: fact for name, fact in facts.items() if fact is not None}
+    activity.log(level, what, extra={"facts": known})
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -14,6 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
 
+from opsconsole_worker import log_lines
 from opsconsole_worker.database import door, row_locks, search_path, troubles
 from opsconsole_worker.database.intervals import AnyStyleIntervalLoader
 from opsconsole_worker.database.troubles import Trouble
@@ -33,8 +33,6 @@ MOST_TRIES = 3
 PAUSE_SECONDS = (0.05, 0.2)
 # Each statement needs its own snapshot, to see what was committed while an earlier one waited for a lock.
 _OWN_TRANSACTION = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
-
-activity = logging.getLogger("opsconsole.activity")
 
 
 class RowLocked(psycopg.OperationalError, door.RowLocked):
@@ -128,5 +126,4 @@ class DirectDatabase:
 
     def tell(self, what: str, level: int, facts: Mapping[str, Any]) -> None:
         """Write a line with its facts: every statement here is a transaction of its own."""
-        known = {name: fact for name, fact in facts.items() if fact is not None}
-        activity.log(level, what, extra={"facts": known})
+        log_lines.tell(what, level, facts)

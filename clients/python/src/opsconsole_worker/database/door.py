@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
+from opsconsole_worker import log_lines
 from opsconsole_worker.database.troubles import Trouble
 
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -64,6 +65,14 @@ def current() -> Database:
 def run(statements: str, parameters: Mapping[str, Any]) -> list[Rows]:
     """Run statements in one round trip; see ``Database.run``."""
     return current().run(statements, parameters)
+
+
+def tell(what: str, level: int, facts: Mapping[str, Any]) -> None:
+    """Write a line about what was done; a process without a database was told that it is committed."""
+    if _used:
+        _used[0].tell(what, level, facts)
+    else:
+        log_lines.tell(what, level, facts)
 
 
 def errors() -> Errors:

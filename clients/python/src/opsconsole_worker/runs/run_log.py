@@ -48,4 +48,4 @@ def ended(outcome: str, job_id: UUID, run_epoch: int, worker_id: str) -> None:
 
 
 def _tell(what: str, level: int, **facts: Any) -> None:
-    door.current().tell(what, level, facts)
+    door.tell(what, level, facts)

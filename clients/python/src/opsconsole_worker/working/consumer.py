@@ -12,17 +12,17 @@ from datetime import timedelta
 from uuid import UUID
 
 from opsconsole_worker import settings, sqs
-from opsconsole_worker.database import door
 from opsconsole_worker.doubling import doubled
 from opsconsole_worker.environment import QueueConfig
 from opsconsole_worker.messages import JobMessage, MalformedMessage, parse_body
 from opsconsole_worker.quoted_values import unread_reason
-from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.reports import reporting
+from opsconsole_worker.reports.protocol import Pause
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import LONGEST_REFUSED, LONGEST_RELEASE, Refusal, Refused
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.sqs import QueueError, Received
-from opsconsole_worker.working import execution, session
+from opsconsole_worker.working import execution
 from opsconsole_worker.working.handlers import Handler
 from opsconsole_worker.working.outages import Patience
 from opsconsole_worker.working.poison import with_reason
@@ -73,10 +73,9 @@ class Consumer:
         self.refused_messages = 0
         self._doubt: _Doubt | None = None
         self._unreported: set[tuple[UUID, int]] = set()
-        self._session: object = None
         self._held = False
         self._told_to_stop = threading.Event()
-        self._database = Patience("The database")
+        self._reports = Patience(reporting.current().name)
         self._sqs = Patience(f"The queue '{queue.name}'")
 
     @property
@@ -88,7 +87,7 @@ class Consumer:
         self._told_to_stop.set()
 
     def run(self) -> None:
-        """Work until told to stop, whatever happens to the database or the queue."""
+        """Work until told to stop, whatever happens to the database, the console or the queue."""
         logger.info("Worker %s listens to the queue '%s'.", self.worker.id, self.queue.name)
         while not self.stopping:
             self.poll()
@@ -105,17 +104,16 @@ class Consumer:
 
     def poll(self) -> None:
         """Take one turn: send a heartbeat, wait for a message, and handle it."""
-        door.current().refresh()
+        reports = reporting.current()
+        reports.refresh()
         try:
-            door.current().require_tables()
-            # Before receiving: without the database we could only return the message, and SQS counts each receive.
-            self._limit_session()
-            heartbeats.say(self.worker)
-            self._database.succeeded()
+            # Before receiving: if nobody takes reports, we could only return the message, and SQS counts each receive.
+            pause = reports.idle(self.worker, self.queue.name)
+            self._reports.succeeded()
             if self._doubt:
                 self._claim(self._doubt.received, self._doubt.message)
                 return
-            if self._paused():
+            if self._is_held_by(pause):
                 self._told_to_stop.wait(self.poll_seconds)
                 return
             received = sqs.receive(self.queue.url, max_messages=1, wait_seconds=self.poll_seconds)
@@ -124,18 +122,12 @@ class Consumer:
                 self._take(message)
         except QueueError as error:
             self._told_to_stop.wait(self._sqs.failed(error))
-        except door.errors() as error:
-            door.current().close()
-            self._told_to_stop.wait(self._database.failed(error))
+        except reports.errors as error:
+            reports.close()
+            self._told_to_stop.wait(self._reports.failed(error))
 
-    def _limit_session(self) -> None:
-        session_now = door.current().session
-        if session_now is None or session_now is not self._session:
-            self._session = session.limit()
-
-    def _paused(self) -> bool:
+    def _is_held_by(self, pause: Pause | None) -> bool:
         """Tell whether an operator paused this queue, and log changes."""
-        pause = lifecycle.paused(self.queue.name)
         if pause and not self._held:
             logger.info("The queue '%s' is paused by %s: %s", self.queue.name, *pause)
         if self._held and not pause:
@@ -159,14 +151,14 @@ class Consumer:
         before = self._doubt.tries if self._doubt else 0
         self._doubt = None
         try:
-            claimed = lifecycle.claim(
+            claimed = reporting.current().claim(
                 message.job_id,
                 message.run_epoch,
                 self.worker,
                 dead_letter_id=message.dead_letter_id,
                 asked_before=before > 0,
             )
-        except door.away():
+        except reporting.current().away:
             if before + 1 < MOST_TRIES:
                 self._doubt = _Doubt(received, message, before + 1)
             raise
@@ -216,7 +208,7 @@ class Consumer:
         delay = doubled(refused.retry_in, receives, LONGEST_RELEASE)
         later = max(delay, FIFO_PUT_OFF) if sqs.is_fifo(self.queue.url) else delay
         again = received.receive_count >= PUT_OFF_AFTER and refused.since < LONGEST_REFUSED
-        if again and lifecycle.put_off(message.job_id, message.run_epoch, later):
+        if again and reporting.current().put_off(message.job_id, message.run_epoch, self.worker, later):
             self._delete(received)
         else:
             _release(received, delay)
@@ -224,7 +216,9 @@ class Consumer:
             self.locked_messages += 1
         else:
             self.refused_messages += 1
-        heartbeats.count_given_back(self.worker, locked=self.locked_messages, refused=self.refused_messages)
+        reporting.current().count_given_back(
+            self.worker, locked=self.locked_messages, refused=self.refused_messages
+        )
 
     def _bury(self, received: Received, reason: str) -> None:
         """Move an unreadable message to the dead letter queue, unchanged, with the reason."""
@@ -254,21 +248,21 @@ class Consumer:
         if doubt is None or any(job_id == doubt.message.job_id for job_id, _ in self._unreported):
             return
         try:
-            if lifecycle.give_back(doubt.message.job_id, self.worker):
+            if reporting.current().give_back(doubt.message.job_id, self.worker):
                 logger.info("%s: given back, never begun", doubt.message.job_id)
-        except door.errors() as error:
+        except reporting.current().errors as error:
             logger.warning(
                 "%s may belong to this worker and can't be given back: %s", doubt.message.job_id, error
             )
-            door.current().close()
+            reporting.current().close()
 
     def _leave(self) -> None:
         try:
-            heartbeats.leave(self.worker)
-        except door.errors() as error:
+            reporting.current().leave(self.worker)
+        except reporting.current().errors as error:
             logger.warning("Worker %s could not remove its row: %s", self.worker.id, error)
         finally:
-            door.current().close()
+            reporting.current().close()
 
 
 def new_worker_id() -> str:

@@ -10,9 +10,8 @@ from functools import partial
 from typing import Any
 
 from opsconsole_worker import log_lines
-from opsconsole_worker.database import door
 from opsconsole_worker.errors import first_line
-from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.reports import reporting
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Failure, Run
 from opsconsole_worker.runs.running_job import RunningJob
@@ -27,9 +26,9 @@ logger = logging.getLogger("opsconsole.worker")
 def carry_out(
     job: RunningJob, worker: Worker, handler: Handler, told_to_stop: threading.Event | None = None
 ) -> bool:
-    """Run a job that this worker has claimed, and report the result, however long the database is away.
+    """Run a job that this worker has claimed, and report the result, however long the database or the console is away.
 
-    Return False when the database refuses the report, or did not take it in time after the order to stop: the row still
+    Return False when the report is refused, or was not taken in time after the order to stop: the row still
     says that the run is in progress.
     """
     run = Run(job.id, job.epoch, worker)
@@ -44,23 +43,23 @@ def _carry_out(run: Run, job: RunningJob, handler: Handler, told_to_stop: thread
         # The thread with the heartbeats has ended: none of them may arrive after the report.
         insist(
             report,
-            meanwhile=partial(heartbeats.say, run.worker, run.job_id, run.epoch),
+            meanwhile=partial(reporting.current().beat, run),
             told_to_stop=told_to_stop,
         )
         return True
-    except door.away() as error:
+    except reporting.current().away as error:
         logger.warning(
             "%s run %d: told to stop, and the result could not be recorded in time. The run will be found stale: %s",
             run.job_id,
             run.epoch,
             first_line(error),
         )
-        door.current().close()
+        reporting.current().close()
         return False
-    except door.errors():
+    except reporting.current().errors:
         # A retry would not help, for example with a CHECK constraint. Recovery finds the run and shows it.
         logger.exception("%s run %d: the result can't be recorded", run.job_id, run.epoch)
-        door.current().close()
+        reporting.current().close()
         return False
 
 
@@ -78,14 +77,14 @@ def _work(run: Run, handler: Handler, context: RunContext) -> Callable[[], None]
 
 
 def _complete(run: Run, details: Mapping[str, Any]) -> None:
-    lifecycle.complete(run, details)
+    reporting.current().complete(run, details)
 
 
 def _fail(run: Run, error: Exception, *, retryable: bool) -> None:
     description = "".join(traceback.format_exception_only(error)).strip()
     # A worker in TypeScript says the same, so that both fall into one failure group.
     description = description.removeprefix(f"{PermanentError.__module__}.")
-    failure = lifecycle.fail(run, description, retryable=retryable)
+    failure = reporting.current().fail(run, description, retryable=retryable)
     logger.warning("%s run %d: %s", run.job_id, run.epoch, _FAILED[failure], exc_info=error)
 
 

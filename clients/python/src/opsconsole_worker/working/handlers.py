@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, TypeAlias, cast
 
 from opsconsole_worker.errors import OpsConsoleError
-from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.reports import reporting
 from opsconsole_worker.runs.heartbeats import Verdict
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.working.heartbeat_thread import Pulse
@@ -44,11 +44,11 @@ class RunContext:
     def note(self, text: str, reference: str = "") -> None:
         """Record what the run has done outside, with its id or link there.
 
-        Operators read it before they requeue the job. The call waits while the database is away, because a record of
+        Operators read it before they requeue the job. The call waits while the database or the console is away, because a record of
         paid work must not be lost. A worker that was told to stop waits for at most the threshold of stale runs, then
         raises the error.
         """
-        if not self._insist(partial(lifecycle.progress, self._pulse.run, text, reference=reference)):
+        if not self._insist(partial(reporting.current().progress, self._pulse.run, text, reference)):
             self._insist(self._pulse.look)
 
     @property

@@ -6,9 +6,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from opsconsole_worker import settings
-from opsconsole_worker.database import door
-from opsconsole_worker.runs import heartbeats
+from opsconsole_worker.reports import reporting
+from opsconsole_worker.reports.protocol import Reports
 from opsconsole_worker.runs.heartbeats import Verdict
 from opsconsole_worker.runs.lifecycle import Run
 from opsconsole_worker.working.outages import Patience
@@ -26,7 +25,7 @@ class Pulse:
         self.verdict = Verdict.GO_ON
         self._ended = threading.Event()
         self._owner = threading.current_thread()
-        self._patience = Patience("The database")
+        self._patience = Patience(reporting.current().name)
         self._thread = threading.Thread(target=self._beat_on, name=f"beat {run.job_id}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -42,21 +41,24 @@ class Pulse:
 
     def look(self) -> None:
         """Ask at once whether the run still counts, without waiting for the next heartbeat."""
-        self.verdict = heartbeats.verdict(self.run.job_id, self.run.epoch, self.run.worker)
+        self.verdict = reporting.current().verdict(self.run)
 
     def _beat_on(self) -> None:
-        interval = settings.current().beat_seconds
+        reports = reporting.current()
+        pause = interval = reports.beat_seconds
         try:
-            while not self._ended.wait(interval) and self._owner.is_alive():
-                self._beat()
+            while not self._ended.wait(pause) and self._owner.is_alive():
+                pause = max(interval, self._beat(reports))
         finally:
-            door.current().close()
+            reports.close()
 
-    def _beat(self) -> None:
+    def _beat(self, reports: Reports) -> float:
+        """Send a heartbeat; return for how many seconds the other side asked to be left alone."""
         try:
-            self.verdict = heartbeats.beat(self.run.worker, self.run.job_id, self.run.epoch)
-        except door.errors() as error:
-            door.current().close()
+            self.verdict = reports.beat(self.run)
+        except reports.errors as error:
+            reports.close()
             self._patience.failed(error)
-        else:
-            self._patience.succeeded()
+            return reports.pause_asked(error)
+        self._patience.succeeded()
+        return 0.0

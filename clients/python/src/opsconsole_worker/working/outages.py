@@ -1,4 +1,4 @@
-"""Backoff of a worker whose database or queue is away, or whose row is locked: longer pauses, one log line per change."""
+"""Backoff of a worker whose database, console or queue is away, or whose row is locked: longer pauses, one log line per change."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from datetime import timedelta
 from typing import TypeVar
 
 from opsconsole_worker import settings
-from opsconsole_worker.database import door
 from opsconsole_worker.database.door import RowLocked
-from opsconsole_worker.database.troubles import Trouble, headline, sqlstate_of
 from opsconsole_worker.doubling import doubled
 from opsconsole_worker.errors import first_line
+from opsconsole_worker.reports import reporting
 
 logger = logging.getLogger("opsconsole.worker")
 
@@ -38,7 +37,8 @@ class Patience:
     def failed(self, error: BaseException) -> float:
         """Return the pause before the next try in seconds: doubled each time, with jitter so that workers don't synchronise.
 
-        It is never longer than a beat interval, so that a waiting worker still sends heartbeats.
+        It is never longer than a beat interval, so that a waiting worker still sends heartbeats, unless the other side asked
+        for a longer pause.
         """
         if type(error) is not self._last_error:
             logger.warning("%s, trying again: %s", self._headline(error), first_line(error))
@@ -46,13 +46,11 @@ class Patience:
         self.failures += 1
         longest = min(LONGEST_PAUSE, timedelta(seconds=settings.current().beat_seconds))
         pause = doubled(FIRST_PAUSE, self.failures - 1, longest)
-        return pause.total_seconds() * random.uniform(0.5, 1)
+        own = pause.total_seconds() * random.uniform(0.5, 1)
+        return max(own, reporting.current().pause_asked(error))
 
     def _headline(self, error: BaseException) -> str:
-        trouble = door.current().trouble(error)
-        if trouble is None and sqlstate_of(error):
-            return f"{self.what} refused a statement"
-        return f"{self.what} {self.trouble}" if trouble in {None, Trouble.AWAY} else headline(trouble)
+        return reporting.current().headline(error) or f"{self.what} {self.trouble}"
 
     def succeeded(self) -> None:
         if self.failures:
@@ -82,16 +80,17 @@ def insist(
     meanwhile: Callable[[], object] | None = None,
     told_to_stop: threading.Event | None = None,
 ) -> Answer:
-    """Retry until the database answers and the row is free, so that no record of what a run did is lost.
+    """Retry until the report is taken and the row is free, so that no record of what a run did is lost.
 
-    ``meanwhile`` is called between the tries, as far as the database lets it: a waiting run is alive. After
+    ``meanwhile`` is called between the tries, as far as that succeeds: a waiting run is alive. After
     ``told_to_stop``, raise the last error when the tries fail for longer than the threshold of stale runs.
     """
-    away = Patience("The database")
+    reports = reporting.current()
+    away = Patience(reports.name)
     locked = Patience("The job's row", "is locked by another transaction", "is free again")
     limit = _StopLimit(told_to_stop)
     while True:
-        door.current().refresh()
+        reports.refresh()
         try:
             answer = action()
         except RowLocked as error:
@@ -99,8 +98,8 @@ def insist(
             pause = locked.failed(error)
             if limit.is_over():
                 raise
-        except door.away() as error:
-            door.current().close()
+        except reports.away as error:
+            reports.close()
             pause = away.failed(error)
             if limit.is_over():
                 raise
@@ -116,5 +115,5 @@ def insist(
 def _try(action: Callable[[], object]) -> None:
     try:
         action()
-    except door.errors():
-        door.current().close()
+    except reporting.current().errors:
+        reporting.current().close()

@@ -1,0 +1,1 @@
+"""How a worker reports: to the database itself, or to the console's HTTP API."""

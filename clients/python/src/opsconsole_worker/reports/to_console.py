@@ -1,0 +1,266 @@
+"""Reports to the console's HTTP API: the same protocol without a connection to the database (docs/api.md)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from opsconsole_worker import refusals, settings
+from opsconsole_worker.database.door import Errors
+from opsconsole_worker.reports.console_http import (
+    Answer,
+    ConsoleAway,
+    ConsoleError,
+    ConsoleFailed,
+    ConsoleHttp,
+    ConsoleRefused,
+    RowLocked,
+)
+from opsconsole_worker.reports.protocol import Pause
+from opsconsole_worker.runs import run_log
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from opsconsole_worker.runs.lifecycle import ERROR_LENGTH, Failure, Refusal, Refused, Run
+from opsconsole_worker.runs.running_job import RunningJob
+from opsconsole_worker.storable import plain_text
+
+OK, NOTHING = 200, 204
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY, FAILED = 401, 403, 404, 409, 429, 500
+# A report at which the console fails again and again is left to recovery, so that the worker is not lost to it.
+MOST_FAILURES = 8
+# The console takes the work without a result that it can't store.
+UNSTORABLE = {400, 413, 422}
+_VERDICTS = {"continue": Verdict.GO_ON, "cancelled": Verdict.CANCELLED, "superseded": Verdict.SUPERSEDED}
+_REFUSALS = {refusal.name.lower(): refusal for refusal in Refusal}
+_FAILURES = {"retry": Failure.RETRY, "failed": Failure.FAILED}
+
+
+class ConsoleReports:
+    """Each report is one request to the console; see ``protocol.Reports``.
+
+    ``idle_every``: how often a worker without work says that it lives, and asks whether its queue is paused. The policy of its
+    key counts the requests.
+    """
+
+    name = "The console"
+    errors: Errors = (ConsoleError,)
+    away: Errors = (ConsoleAway,)
+
+    def __init__(self, console: ConsoleHttp, *, idle_every: timedelta | None = None) -> None:
+        self._console = console
+        self._idle_every = idle_every
+        self._told_seconds: float | None = None
+        self._said_at: float | None = None
+        self._pause: Pause | None = None
+        self._failures = 0
+
+    @property
+    def beat_seconds(self) -> float:
+        """Return the time between two heartbeats: the console's, or a shorter one of the settings."""
+        own = settings.current().beat_seconds
+        return own if self._told_seconds is None else min(own, self._told_seconds)
+
+    def headline(self, error: BaseException) -> str | None:
+        """Return what kind of answer this was."""
+        return error.kind if isinstance(error, ConsoleError) else None
+
+    def pause_asked(self, error: BaseException) -> float:
+        """Return the seconds of the header Retry-After."""
+        return error.retry_after if isinstance(error, ConsoleError) else 0.0
+
+    def refresh(self) -> None:
+        """Do nothing: a connection that was closed is replaced when it is needed."""
+
+    def close(self) -> None:
+        """Close the connection of this thread, and ask the console before the next message is received."""
+        self._said_at = None
+        self._console.close()
+
+    def idle(self, worker: Worker, queue: str) -> Pause | None:
+        """Say that the worker lives, unless it did so a moment ago; return who paused its queue."""
+        every = self.beat_seconds if self._idle_every is None else self._idle_every.total_seconds()
+        if self._said_at is None or time.monotonic() - self._said_at >= every:
+            answer = self._ask("workers/beat", worker, queue=queue)
+            paused = answer.said.get("paused")
+            self._pause = (str(paused["by"]), str(paused["reason"])) if isinstance(paused, dict) else None
+            self._said_at = time.monotonic()
+        return self._pause
+
+    def claim(
+        self,
+        job_id: UUID,
+        run_epoch: int | None,
+        worker: Worker,
+        *,
+        dead_letter_id: str | None,
+        asked_before: bool,
+    ) -> RunningJob | Refused:
+        """Claim a run. An answer that never came leaves a doubt: ask again with ``asked_before``."""
+        said = {"run_epoch": run_epoch, "dead_letter_id": dead_letter_id, "asked_before": asked_before}
+        answer = self._post(_path(job_id, "claim"), worker, said)
+        refusal = _REFUSALS.get(answer.reason)
+        if refusal and answer.status in {NOT_FOUND, CONFLICT}:
+            refused = _refused(refusal, answer)
+            why = refused.rule.rule if refused.rule else refusal.value
+            run_log.refused(job_id, run_epoch, worker.id, why, by_rule=refused.rule is not None)
+            return refused
+        if answer.status != OK:
+            raise _error(answer)
+        self._told_seconds = float(answer.said["beat_every_seconds"])
+        job = _job(job_id, answer.said)
+        run_log.claimed(job.id, job.epoch, worker.id)
+        return job
+
+    def put_off(self, job_id: UUID, run_epoch: int | None, worker: Worker, delay: timedelta) -> bool:
+        """Have the message of a waiting run sent again later."""
+        seconds = round(delay.total_seconds())
+        answer = self._ask(_path(job_id, "put-off"), worker, run_epoch=run_epoch, seconds=seconds)
+        return answer.said.get("posted") is True
+
+    def give_back(self, job_id: UUID, worker: Worker) -> bool:
+        """Requeue a run that never began."""
+        given = self._ask(_path(job_id, "give-back"), worker).said.get("given_back") is True
+        if given:
+            run_log.given_back(job_id, worker.id)
+        return given
+
+    def count_given_back(self, worker: Worker, *, locked: int, refused: int) -> None:
+        """Tell how many messages the worker gave back."""
+        self._ask("workers/beat", worker, given_back={"locked": locked, "refused": refused})
+
+    def beat(self, run: Run) -> Verdict:
+        """Send the heartbeat of a run."""
+        return self._verdict(run, self._post(_path(run.job_id, "beat"), run.worker, {"run_epoch": run.epoch}))
+
+    def verdict(self, run: Run) -> Verdict:
+        """Return what the heartbeat says."""
+        return self.beat(run)
+
+    def progress(self, run: Run, note: str, reference: str) -> bool:
+        """Record what a run has done outside."""
+        said = {"note": _text(note), "reference": _text(reference), "run_epoch": run.epoch}
+        answer = self._post(_path(run.job_id, "progress"), run.worker, said)
+        return self._verdict(run, answer) is Verdict.GO_ON
+
+    def complete(self, run: Run, details: Mapping[str, Any]) -> bool:
+        """Complete a run: the work counts, also where the console can't keep its result."""
+        answer = self._end(run, "complete", details=dict(details))
+        if answer.status in UNSTORABLE and details and answer.reason != "refused_by_database":
+            answer = self._end(run, "complete", details={"result_not_kept": answer.detail})
+        outcome = "completed" if answer.status == OK else _late(answer)
+        run_log.ended(outcome, run.job_id, run.epoch, run.worker.id)
+        return outcome != "late"
+
+    def fail(self, run: Run, error: str, *, retryable: bool) -> Failure:
+        """Record the failure of a run."""
+        answer = self._end(run, "fail", error=_text(error), retryable=retryable)
+        failure = _FAILURES[str(answer.said["outcome"])] if answer.status == OK else Failure.REJECTED
+        outcome = "retry_scheduled" if failure is Failure.RETRY else "failed"
+        ended = outcome if answer.status == OK else _late(answer)
+        run_log.ended(ended, run.job_id, run.epoch, run.worker.id)
+        return failure
+
+    def leave(self, worker: Worker) -> None:
+        """Remove the worker's row."""
+        self._ask("workers/leave", worker)
+
+    def _end(self, run: Run, kind: str, **said: Any) -> Answer:
+        try:
+            answer = self._post(_path(run.job_id, kind), run.worker, said | {"run_epoch": run.epoch})
+        except ConsoleFailed as error:
+            self._failures += 1
+            if self._failures < MOST_FAILURES:
+                raise
+            self._failures = 0
+            raise ConsoleRefused(str(error), kind=error.kind) from error
+        self._failures = 0
+        return answer
+
+    def _verdict(self, run: Run, answer: Answer) -> Verdict:
+        if answer.status == NOT_FOUND and answer.reason == Refusal.UNKNOWN_JOB.name.lower():
+            return Verdict.SUPERSEDED
+        if answer.status != OK:
+            raise _error(answer)
+        return _VERDICTS.get(str(answer.said.get("verdict")), Verdict.GO_ON)
+
+    def _ask(self, path: str, worker: Worker, **said: Any) -> Answer:
+        """Send what has only one good answer."""
+        answer = self._post(path, worker, said)
+        if answer.status not in {OK, NOTHING}:
+            raise _error(answer)
+        return answer
+
+    def _post(self, path: str, worker: Worker, said: Mapping[str, Any]) -> Answer:
+        """Send a request. Raise ``ConsoleAway`` where the answer says nothing about the run, so that it must be repeated."""
+        who = {"worker_id": worker.id, "hostname": worker.hostname, "pid": worker.pid, "start": worker.start}
+        answer = self._console.post(path, who | dict(said))
+        if error := _temporary(answer):
+            raise error
+        return answer
+
+
+def _temporary(answer: Answer) -> ConsoleAway | None:
+    """Return the error of an answer after which the same request may succeed; None for any other answer."""
+    if answer.reason == "locked" and answer.status >= 500:
+        return RowLocked(answer.detail, retry_after=answer.retry_after)
+    kind = None
+    if answer.status in {UNAUTHORIZED, FORBIDDEN}:
+        # A key that is being replaced: no result of paid work may get lost meanwhile.
+        kind = "The console refuses the key of this worker"
+    elif answer.status == TOO_MANY:
+        kind = "The console limits the requests of this worker's key"
+    elif answer.status >= 500:
+        kind = "The console can't do this now"
+    elif 300 <= answer.status < 400:
+        kind = "The console is not at this address"
+    error = ConsoleFailed if answer.status == FAILED else ConsoleAway
+    return error(answer.detail, kind=kind, retry_after=answer.retry_after) if kind else None
+
+
+def _error(answer: Answer) -> ConsoleRefused:
+    return ConsoleRefused(answer.detail, kind="The console refused a report")
+
+
+def _late(answer: Answer) -> str:
+    """Return the outcome of a report that came too late. Raise ``ConsoleRefused`` if something else is the reason."""
+    unknown = answer.status == NOT_FOUND and answer.reason == Refusal.UNKNOWN_JOB.name.lower()
+    if unknown or (answer.status == CONFLICT and answer.reason in _VERDICTS):
+        return "late"
+    raise _error(answer)
+
+
+def _refused(refusal: Refusal, answer: Answer) -> Refused:
+    said = answer.said
+    rule = None
+    if refusal is Refusal.REFUSED_BY_DATABASE:
+        constraint = str(said.get("constraint", ""))
+        rule = refusals.Refusal(constraint, table="", column="", said=answer.detail, conflicts=True)
+    return Refused(refusal, _interval(said.get("retryAfter")), rule, _interval(said.get("refusedForSeconds")))
+
+
+def _interval(seconds: object) -> timedelta:
+    return timedelta(seconds=seconds) if isinstance(seconds, int | float) and seconds > 0 else timedelta(0)
+
+
+def _job(job_id: UUID, said: Mapping[str, Any]) -> RunningJob:
+    """Return the job of an answer. Its id is the one that was asked for, in the type that the message had."""
+    return RunningJob(
+        id=job_id,
+        customer_id=said["customer_id"],
+        package_size=said["package_size"],
+        priority=said["priority"],
+        payload=said["payload"],
+        epoch=int(said["run_epoch"]),
+        attempts=int(said["attempts"]),
+    )
+
+
+def _path(job_id: UUID, verb: str) -> str:
+    return f"jobs/{quote(str(job_id), safe='')}/{verb}"
+
+
+def _text(text: str) -> str:
+    return plain_text(text)[:ERROR_LENGTH]
