@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import traceback
 from typing import Any
 
 import pytest
 
-from jobs.dead_letters.fingerprint import LONGEST_TITLE, fingerprint, normalise
+from jobs.dead_letters.fingerprint import LONGEST_TITLE, Fingerprint, fingerprint, normalise
 from jobs.dead_letters.undelivered import Undelivered
 from jobs.models import FailureGroup, Status
+from opsconsole_worker import PermanentError
 from tests.factories import job
 from tests.jobs.dead_letters.account import Account, letter
 
@@ -87,6 +90,22 @@ def test_first_known_reason_is_used(known: dict[str, Any], kind: Kind, title: st
     made = fingerprint(**nothing | known)
 
     assert (made.kind, made.title) == (kind, title)
+
+
+def test_error_of_the_library_keeps_its_group_whatever_its_module_is_called() -> None:
+    def of_error(error: str) -> Fingerprint:
+        return fingerprint(poison="", undelivered=None, error=error, given="", document=None, is_job=False)
+
+    now = "".join(traceback.format_exception_only(PermanentError("account 7 is closed"))).strip()
+    assert now == "opsconsole_worker.PermanentError: account 7 is closed"
+    names = ("jobs.worker.handlers.", "opsconsole_worker.working.handlers.", "opsconsole_worker.", "")
+    made = {of_error(f"{name}PermanentError: account 8 is closed") for name in names}
+    assert made == {of_error(now)}
+    # As it was computed before the class had a public name, so that open groups go on.
+    first = "jobs.worker.handlers.PermanentError: account <n> is closed"
+    assert of_error(now).key == hashlib.sha256(f"{Kind.JOB_ERROR}\n{first}".encode()).hexdigest()[:24]
+    assert of_error(now).title == "PermanentError: account <n> is closed"
+    assert of_error("shop.PermanentError: x").title == "shop.PermanentError: x"
 
 
 @pytest.mark.django_db

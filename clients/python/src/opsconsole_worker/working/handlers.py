@@ -20,9 +20,14 @@ from opsconsole_worker.working.outages import insist
 class PermanentError(Exception):
     """Raised by a handler when another run would fail too: the job fails now. The text is shown to operators."""
 
+    # The name by which handlers import it stands in errors and identifies groups of failures; where the code is may change.
+    __module__ = "opsconsole_worker"
+
 
 class RunStopped(Exception):
     """Raised by ``RunContext.check()``: the run was cancelled or superseded, and nothing it reports counts."""
+
+    __module__ = "opsconsole_worker"
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(f"The run was {verdict}.")
