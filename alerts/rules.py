@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
@@ -75,7 +76,12 @@ def for_fingerprint(fingerprint: str) -> Rule | None:
 
 def all_by_name() -> dict[str, Rule]:
     """Return all rules with their current settings."""
-    stored = Rule.objects.in_bulk()
+    return with_defaults(Rule.objects.all())
+
+
+def with_defaults(rows: Iterable[Rule]) -> dict[str, Rule]:
+    """Return all rules, given those that are stored."""
+    stored = {row.name: row for row in rows}
     return {name: stored.get(name) or definition.default_rule() for name, definition in RULES.items()}
 
 

@@ -228,7 +228,6 @@ class ConsoleSite(AdminSite):
             "title": self.index_title,
             **_state_of_things(request),
             "recent_actions": _recent_actions(request) if may_see(request.user, "admin_logentry") else (),
-            "first_run": first_run.for_user(request.user),
             "lately": overview.lately().for_user(request.user),
         }
         return super().index(request, context | (extra_context or {}))
@@ -239,13 +238,17 @@ class ConsoleSite(AdminSite):
 
 
 def _state_of_things(request: HttpRequest) -> dict[str, Any]:
-    seen = overview.read()
-    found = [*overview.findings(seen, overview.surroundings_now(seen)), *overview.of_switches()]
+    moment = overview.read_moment()
+    seen = moment.seen
+    # The banners of this page are about the same moment.
+    request.moment = moment  # type: ignore[attr-defined]  # read by ``_decisions``
+    found = [*overview.findings(seen, moment.around), *overview.of_switches(moment.pauses)]
     return {
         "seen": seen,
         "findings": [each for each in (finding.for_user(request.user) for finding in found) if each],
         "flow": overview.flow.steps(seen, request.user),
         "machinery": overview.in_one_line(seen, overview.watches(), request.user),
+        "first_run": first_run.for_user(request.user, jobs_are_known=bool(seen.running or seen.waiting)),
         "sees_figures": any(may_see(request.user, page) for page in overview.PAGES),
     }
 
@@ -257,12 +260,23 @@ def _recent_actions(request: HttpRequest) -> Iterable[LogEntry]:
 
 def _decisions(request: HttpRequest) -> list[Finding]:
     """Return the findings that need a decision, for every page but the one where it is made."""
+    moment: overview.Moment | None = getattr(request, "moment", None)
+    found = _of_moment(moment) if moment else _of_now()
+    return [finding for finding in found if request.path != finding.url and finding.is_for(request.user)]
+
+
+def _of_moment(moment: overview.Moment) -> list[Finding]:
+    acts = moment.around.armed and not moment.around.hold_until
+    waiting = [] if acts else overview.of_recovery(moment.seen, moment.around)
+    return [*waiting, *overview.of_switches(moment.pauses)]
+
+
+def _of_now() -> list[Finding]:
     # One query for both, because this runs on every page and hardly anything is ever paused.
     control = RecoveryControl.objects.annotate(held=Exists(Pause.objects.active())).get()
     seen = None if control.armed and not control.hold_until else overview.read()
     waiting = overview.of_recovery(seen, overview.surroundings_now(seen)) if seen else []
-    found = [*waiting, *(overview.of_switches() if control.held else [])]
-    return [finding for finding in found if request.path != finding.url and finding.is_for(request.user)]
+    return [*waiting, *(overview.of_switches() if control.held else [])]
 
 
 def _overview_link(request: HttpRequest) -> dict[str, Any]:

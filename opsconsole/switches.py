@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -69,20 +70,23 @@ def find(name: str) -> Switch | None:
     return next((switch for switch in table() if switch.name == name), None)
 
 
-def in_force() -> list[tuple[Switch, Pause]]:
-    """Return what is paused now, in the table's order; queues that are no longer configured are left out."""
-    held = {pause.name: pause for pause in _active()}
+def in_force(pauses_now: Iterable[Pause] | None = None) -> list[tuple[Switch, Pause]]:
+    """Return what is paused now, in the table's order; queues that are no longer configured are left out.
+
+    ``pauses_now``: the rows of ``active()``, if the caller has read them.
+    """
+    held = {pause.name: pause for pause in (active() if pauses_now is None else pauses_now)}
     return [(switch, held[switch.name]) for switch in table() if switch.name in held]
 
 
-def _active() -> QuerySet[Pause]:
+def active() -> QuerySet[Pause]:
     return Pause.objects.active().annotate(db_now=Now())
 
 
 def locked_state(switch: Switch) -> Pause | None:
     """Return the pause that is in force, which nobody else changes until the transaction ends."""
     pauses.take_turns()
-    return locked(_active().filter(name=switch.name)).first()
+    return locked(active().filter(name=switch.name)).first()
 
 
 def sentence(switch: Switch, pause: Pause) -> str:

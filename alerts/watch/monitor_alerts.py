@@ -71,7 +71,12 @@ def end_others(kind: str, names: Collection[str], *, news: str) -> None:
 
 def is_late(name: str) -> bool:
     """Tell whether the monitor is late. A monitor that never succeeded counts as late."""
-    return not named(name).in_time().exists()
+    return not in_time(name).exists()
+
+
+def in_time(name: str) -> MonitorQuerySet:
+    """Return the monitor, unless it is late."""
+    return named(name).in_time()
 
 
 def _is_only_judge() -> bool:

@@ -13,8 +13,11 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
     def finished(self) -> Self:
         return self.filter(finished_at__isnull=False)
 
+    def newest_finished(self) -> Self:
+        return self.finished().order_by("-started_at", "-id")
+
     def last_finished(self) -> Sweep | None:
-        return self.finished().order_by("-started_at", "-id").first()
+        return self.newest_finished().first()
 
 
 class Sweep(models.Model):

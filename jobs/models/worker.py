@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from django.apps import apps
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef, Q, When
+from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef, Q, Value, When
 from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import IsNull
@@ -111,6 +112,15 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
 
     def counted(self) -> dict[str, int]:
         """Count ``alive``, ``silent`` and ``dead`` workers in one query."""
+        return self.of_numbers(self.numbers())
+
+    @staticmethod
+    def of_numbers(rows: Iterable[tuple[int, int, int]]) -> dict[str, int]:
+        """Return the counts, given what ``numbers()`` reads."""
+        return dict(zip(("alive", "silent", "dead"), next(iter(rows), (0, 0, 0)), strict=True))
+
+    def numbers(self) -> models.QuerySet[WorkerHeartbeat, tuple[int, int, int]]:
+        """Return the numbers of alive, silent and dead workers as one row, or none if there are no workers."""
         heard, lost = (
             Q(counted_at__gte=Now() - silent_after()),
             Q(counted_at__lt=Now() - stale_after()),
@@ -118,11 +128,14 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         return (
             self.with_counted_beat()
             .with_end_of_run()
-            .aggregate(
+            .order_by()
+            .values(all_of_them=Value(1))
+            .annotate(
                 alive=Count("pk", filter=heard),
                 silent=Count("pk", filter=~heard & ~lost),
                 dead=Count("pk", filter=lost & Q(run_is_over=False)),
             )
+            .values_list("alive", "silent", "dead")
         )
 
     def without_epochs(self) -> Self:

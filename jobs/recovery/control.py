@@ -146,16 +146,23 @@ def mass_of_stale(policy: Policy) -> int:
 
     Only runs that recovery may touch automatically count, not those from before the cutoff.
     """
-    stale, running = Job.objects.stale().order_by(), Job.objects.running()
+    stale = Job.objects.stale().order_by()
     if policy.forgiven_before:
         stale = Job.objects.stale_and_seen_since(policy.forgiven_before).order_by()
     if policy.cutoff:
-        stale, running = stale.begun_since(policy.cutoff), running.begun_since(policy.cutoff)
+        stale = stale.begun_since(policy.cutoff)
     fewest = settings.OPSCONSOLE_MASS_STALE_RUNS
-    if stale[:fewest].count() < fewest:
+    return mass(stale.count(), policy) if stale[:fewest].count() >= fewest else 0
+
+
+def mass(at_once: int, policy: Policy) -> int:
+    """Return how many runs went silent at once; 0 when they are too few to be a mass."""
+    if at_once < settings.OPSCONSOLE_MASS_STALE_RUNS:
         return 0
-    count = stale.count()
-    return count if count >= settings.OPSCONSOLE_MASS_STALE_SHARE * running.count() else 0
+    running = Job.objects.running()
+    if policy.cutoff:
+        running = running.begun_since(policy.cutoff)
+    return at_once if at_once >= settings.OPSCONSOLE_MASS_STALE_SHARE * running.count() else 0
 
 
 def _begin_hold(stale: int) -> None:

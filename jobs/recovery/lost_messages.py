@@ -115,15 +115,19 @@ def resend_lost(limit: int = 1_000) -> int:
     return _arm_again(find(limit, cutoff=control.cutoff))
 
 
-def resending() -> bool:
+def resending(*, old_kind: bool | None = None) -> bool:
     """Tell whether re-sending is allowed; 'auto' means: unless workers without epochs sent heartbeats within the last day.
+
+    ``old_kind`` tells whether they did, if the caller has read it.
 
     For them a second message may cause a second run, because nothing fences the first. Workers without heartbeats are not seen,
     so that they may be there.
     """
     if settings.OPSCONSOLE_LOST_RESEND != "auto":
         return bool(settings.OPSCONSOLE_LOST_RESEND == "on")
-    return workers_are_seen() and not WorkerHeartbeat.objects.old_kind_in_use().exists()
+    if not workers_are_seen():
+        return False
+    return not (WorkerHeartbeat.objects.old_kind_in_use().exists() if old_kind is None else old_kind)
 
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:

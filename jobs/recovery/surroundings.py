@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, Subquery
+from django.db.models import Exists, QuerySet, Subquery
 from django.db.models.functions import Now
 from django_q.models import Schedule
 
 from alerts.watch import monitor_alerts
 from jobs.models import Job, RecoveryControl, Sweep
 from jobs.models.job import JobQuerySet
-from jobs.recovery import control
+from jobs.recovery import control, silent_totals
 from jobs.recovery.control import HoldStep
 from jobs.recovery.decision import Policy
+from jobs.recovery.silent_totals import SilentTotals
 from opsconsole.kit import job_ids, pauses
 from opsconsole.kit.models import Pause
 
@@ -128,10 +130,15 @@ class Surroundings:
 
 def glance() -> Surroundings:
     """Read the surroundings in one query, without counting runs: ``mass`` and ``overfull`` stay as if none were stale."""
+    return of_state(state().get())
+
+
+def state() -> QuerySet[Any]:
+    """Return the row of recovery's state with what ``of_state`` needs besides."""
     pause = Pause.objects.active().filter(name=pauses.RECOVERY)
     ended = Sweep.objects.finished().order_by("-started_at", "-id")
     schedules = Schedule.objects.filter(func=SWEEP_TASK)
-    state = RecoveryControl.objects.annotate(
+    return RecoveryControl.objects.filter(pk=1).annotate(
         read_at=Now(),
         paused=Exists(pause),
         paused_until=Subquery(pause.values("until")[:1]),
@@ -143,7 +150,11 @@ def glance() -> Surroundings:
         sweep_interval=Subquery(monitor_alerts.named(monitor_alerts.SWEEP).values("interval")),
         scheduled=Exists(schedules),
         schedule_on=Exists(schedules.exclude(repeats=SWITCHED_OFF)),
-    ).get(pk=1)
+    )
+
+
+def of_state(state: Any) -> Surroundings:
+    """Return the surroundings, given the row of ``state()``; ``mass`` and ``overfull`` stay as if none were stale."""
     refusals = (state.last_refused or {}).values()
     # Where a command or a loop sweeps, no schedule is needed.
     by_schedule = state.last_trigger in {None, BY_SCHEDULE}
@@ -178,10 +189,13 @@ def read() -> Surroundings:
 
 def counted(around: Surroundings) -> Surroundings:
     """Add the counts of stale runs to surroundings that were read without them."""
-    most = settings.OPSCONSOLE_SWEEP_LIMIT
-    may_be = recoverable(Job.objects.stale(), around.policy).order_by()
-    overfull = may_be[: most + 1].count() > most
-    return replace(around, mass=control.mass_of_stale(around.policy), overfull=overfull)
+    return with_totals(around, silent_totals.read(around.policy))
+
+
+def with_totals(around: Surroundings, totals: SilentTotals) -> Surroundings:
+    """Add what the numbers of silent runs decide."""
+    overfull = totals.recoverable > settings.OPSCONSOLE_SWEEP_LIMIT
+    return replace(around, mass=control.mass(totals.at_once, around.policy), overfull=overfull)
 
 
 def if_armed(around: Surroundings, cutoff: datetime | None) -> Surroundings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet, TextField, Value
 from django.db.models.functions import Now, TruncHour
 
 from jobs.models import Job, JobEvent
@@ -23,11 +24,13 @@ FIGURES = {
 ARRIVED, WAITING, RUNNING = "jobs arrived", "jobs waiting", "runs running"
 # The previous hour is counted again, because an event's time is the beginning of its transaction.
 LOOKED_BACK = timedelta(hours=1)
+# A kind or a name, the hour, and how many.
+HourRow: TypeAlias = tuple[str, datetime, int]
 
 
 def count() -> int:
     """Count this hour and the previous one again; return how many figures were stored."""
-    counted = list(_counted())
+    counted = list(_named(ended(), arrived()))
     figures.set_counts(counted)
     # The highest readings of the hour.
     figures.raise_to(WAITING, counting.count(Job.objects.startable()))
@@ -37,18 +40,34 @@ def count() -> int:
 
 def unfinished() -> dict[tuple[str, datetime], float]:
     """Return the counts of this hour and the previous one, by name and hour, as they are now."""
-    return {(name, hour): number for name, hour, number in _counted()}
+    return unfinished_of(ended(), arrived())
 
 
-def _counted() -> Iterator[tuple[str, datetime, float]]:
+def unfinished_of(
+    ended_rows: Iterable[HourRow], arrived_rows: Iterable[HourRow]
+) -> dict[tuple[str, datetime], float]:
+    """Return the same, given the rows of ``ended()`` and of ``arrived()``."""
+    return {(name, hour): number for name, hour, number in _named(ended_rows, arrived_rows)}
+
+
+def ended() -> QuerySet[JobEvent, HourRow]:
+    """Return the events of this hour and the previous one as rows of kind, hour and number."""
     events = JobEvent.objects.filter(at__gte=TruncHour(Now() - LOOKED_BACK), kind__in=list(FIGURES))
-    rows = events.order_by().annotate(hour=TruncHour("at")).values_list("kind", "hour").annotate(Count("pk"))
-    for kind, hour, number in rows:
-        yield FIGURES[Kind(kind)], hour, number
-    arrived = Job.objects.filter(
+    return events.order_by().annotate(hour=TruncHour("at")).values_list("kind", "hour").annotate(Count("pk"))
+
+
+def arrived() -> QuerySet[Job, HourRow]:
+    """Return the jobs that arrived in this hour and the previous one as rows of a name, hour and number."""
+    jobs = Job.objects.filter(
         created_at__gte=TruncHour(Now() - LOOKED_BACK), created_at__lte=Now()
     ).order_by()
-    for hour, number in (
-        arrived.annotate(hour=TruncHour("created_at")).values_list("hour").annotate(Count("pk"))
-    ):
-        yield ARRIVED, hour, number
+    hours = jobs.annotate(hour=TruncHour("created_at"), name=Value(ARRIVED, TextField()))
+    return hours.values_list("name", "hour").annotate(Count("pk"))
+
+
+def _named(
+    ended_rows: Iterable[HourRow], arrived_rows: Iterable[HourRow]
+) -> Iterator[tuple[str, datetime, float]]:
+    for kind, hour, number in ended_rows:
+        yield FIGURES[Kind(kind)], hour, number
+    yield from arrived_rows

@@ -6,18 +6,19 @@ Some rules refuse a run for a while, such as one run at a time per customer. Onl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import connection
-
 from alerts.notify import Trouble
 from jobs.models import JobEvent
 from jobs.models.columns import JOBS
+from opsconsole.kit import job_ids, one_statement
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
 from opsconsole.kit.job_pages import job_page
+from opsconsole.kit.one_statement import Reading
 from opsconsole_worker.runs.lifecycle import LONGEST_REFUSED
 
 # Refusals for a shorter time are those of rules that let a job wait for its turn.
@@ -30,15 +31,15 @@ ADVICE = (
 )
 
 _PRESENT = f"""
-SELECT rule, count(*), (array_agg(job_id ORDER BY first))[:%(jobs)s]
+SELECT json_agg(json_build_array(rule, jobs, first) ORDER BY jobs DESC, rule) FROM (
+SELECT rule, count(*) AS jobs, (array_agg(job_id::text ORDER BY first))[:%s] AS first
   FROM (SELECT job.id AS job_id, min(event.at) AS first, max(event.details ->> 'rule') AS rule
           FROM job_events AS event
           JOIN {JOBS.rows} AS job ON job.id = event.job_id AND job.run_epoch = event.run_epoch AND {JOBS.our_status("job")} = 'pending'
-         WHERE event.kind = %(kind)s AND event.at >= statement_timestamp() - make_interval(secs => %(within)s)
+         WHERE event.kind = %s AND event.at >= statement_timestamp() - make_interval(secs => %s)
          GROUP BY job.id
-        HAVING min(event.at) < statement_timestamp() - make_interval(secs => %(told_after)s)) AS refused
- GROUP BY rule
- ORDER BY 2 DESC, rule
+        HAVING min(event.at) < statement_timestamp() - make_interval(secs => %s)) AS refused
+ GROUP BY rule) AS by_rule
 """
 
 
@@ -82,16 +83,17 @@ class RefusedClaims:
 
 def present() -> RefusedClaims:
     """Return the waiting jobs whose claims have been refused for long."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _PRESENT,
-            {
-                "kind": JobEvent.Kind.CLAIM_REFUSED,
-                "within": (LONGEST_REFUSED + DAY).total_seconds(),
-                "told_after": TOLD_AFTER.total_seconds(),
-                "jobs": MOST_JOBS,
-            },
-        )
-        rows = cursor.fetchall()
-    first = tuple(job_id for _, _, job_ids in rows for job_id in job_ids)[:MOST_JOBS]
-    return RefusedClaims({rule: count for rule, count, _ in rows}, first)
+    answer: RefusedClaims = one_statement.read(refused=reading())["refused"]
+    return answer
+
+
+def reading() -> Reading[RefusedClaims]:
+    """Read the same together with other readings."""
+    seconds = ((LONGEST_REFUSED + DAY).total_seconds(), TOLD_AFTER.total_seconds())
+    return Reading(_PRESENT, (MOST_JOBS, JobEvent.Kind.CLAIM_REFUSED, *seconds), _of_rows)
+
+
+def _of_rows(rows: Sequence[tuple[str, int, list[str]]] | None) -> RefusedClaims:
+    first = (job_ids.parse(job_id) for _, _, of_rule in rows or () for job_id in of_rule)
+    known = [job_id for job_id in first if job_id is not None]
+    return RefusedClaims({rule: count for rule, count, _ in rows or ()}, tuple(known[:MOST_JOBS]))

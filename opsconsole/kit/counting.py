@@ -11,7 +11,12 @@ COUNTED_TO = 10_000
 
 def count(rows: QuerySet[Any]) -> int:
     """Count the rows up to ``COUNTED_TO`` + 1; the extra one means that there are more."""
-    return rows.order_by().values("pk")[: COUNTED_TO + 1].count()
+    return capped(rows).count()
+
+
+def capped(rows: QuerySet[Any]) -> QuerySet[Any, Any]:
+    """Return the rows that a capped count counts."""
+    return rows.order_by().values("pk")[: COUNTED_TO + 1]
 
 
 def figure(number: int, most: int | None = None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Now, TruncHour
 from django.utils import timezone
 
@@ -13,6 +14,9 @@ from opsconsole.kit.models import HourlyFigure
 from opsconsole.kit.removals import kept
 
 HOURS = 24
+
+# The name, the hour and the value.
+FigureRow: TypeAlias = tuple[str, datetime, float]
 
 
 def set_counts(counts: Iterable[tuple[str, datetime, float]]) -> None:
@@ -44,13 +48,28 @@ def last_day(names: Sequence[str]) -> tuple[list[datetime], dict[str, list[float
 
 def last_hours(names: Sequence[str], count: int) -> tuple[list[datetime], dict[str, list[float | None]]]:
     """Return this many hours, of which the last is the running one, with the value per name."""
+    hours = hours_to_now(count)
+    return hours, by_hour(stored(names, hours), names, hours)
+
+
+def hours_to_now(count: int) -> list[datetime]:
+    """Return this many hours, of which the last is the running one."""
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
-    hours = [now - timedelta(hours=back) for back in range(count - 1, -1, -1)]
-    rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0]).values_list(
-        "name", "hour", "value"
-    )
+    return [now - timedelta(hours=back) for back in range(count - 1, -1, -1)]
+
+
+def stored(names: Sequence[str], hours: Sequence[datetime]) -> QuerySet[HourlyFigure, FigureRow]:
+    """Return the stored figures as rows of name, hour and value."""
+    rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0])
+    return rows.values_list("name", "hour", "value")
+
+
+def by_hour(
+    rows: Iterable[FigureRow], names: Sequence[str], hours: Sequence[datetime]
+) -> dict[str, list[float | None]]:
+    """Return the value of each hour per name; None where it is unknown."""
     value_by_hour = {(name, hour): value for name, hour, value in rows}
-    return hours, {name: [value_by_hour.get((name, hour)) for hour in hours] for name in names}
+    return {name: [value_by_hour.get((name, hour)) for hour in hours] for name in names}
 
 
 def prune() -> int:

@@ -3,15 +3,17 @@
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
 from opsconsole.overview import flow, silence
 from opsconsole.overview.charts_and_events import Lately, lately, watches
-from opsconsole.overview.current_figures import Overview, memory, read, surroundings_now
+from opsconsole.overview.current_figures import Moment, Overview, read, read_moment, surroundings_now
 from opsconsole.overview.findings import PAGES, Finding, findings, of_recovery, of_switches, of_the_limiter
 from opsconsole.overview.machinery import in_one_line
+from opsconsole.overview.memory import memory
 
 __all__ = [
     "COUNTED_TO",
     "PAGES",
     "Finding",
     "Lately",
+    "Moment",
     "Overview",
     "figure",
     "findings",
@@ -23,6 +25,7 @@ __all__ = [
     "of_switches",
     "of_the_limiter",
     "read",
+    "read_moment",
     "runs",
     "silence",
     "surroundings_now",

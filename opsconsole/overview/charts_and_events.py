@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
-from django.db.models import F
-from django.db.models.functions import Now
 from django.urls import reverse
 
-from alerts import rules
-from alerts.models import Alert, Monitor
+from alerts.models import Alert
 from jobs.models import Sweep
-from jobs.watch import hourly_counts
 from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.page_permissions import Person, may_see
-from opsconsole.overview.current_figures import SLOW_KEPT_SECONDS, memory
+from opsconsole.overview import slow_rows
+from opsconsole.overview.memory import SLOW_KEPT_SECONDS, memory
+from opsconsole.overview.slow_rows import DEPTH, OUTCOMES, RECOVERED
 from ratelimits.records import usage_report
 
-SHOWN = 8
-# Most sweeps find nothing: only this many of the newest are searched for those that did.
-SWEEPS_READ = 200
-MONITORS_SHOWN = 20
-OUTCOMES = (
-    ("completed", "good"),
-    ("failed", "bad"),
-    ("quarantined", "warning"),
-    ("cancelled", "quiet"),
-)
-RECOVERED, DEPTH = "runs recovered", "dead letters"
+SHOWN = slow_rows.ALERTS_READ
 
 
 @dataclass(frozen=True)
@@ -93,16 +82,10 @@ def lately() -> Lately:
 
 
 def _charts() -> list[QuotedChart]:
-    names = [*(f"jobs {outcome}" for outcome, _ in OUTCOMES), RECOVERED, DEPTH]
-    hours, stored = figures.last_day(names)
-    # The stored counts are up to a minute old, and the figures beside the charts are not.
-    running = hourly_counts.unfinished()
-    values = {
-        name: [running.get((name, hour), value) for hour, value in zip(hours, of_name, strict=True)]
-        for name, of_name in stored.items()
-    }
-    labels = [f"{hour:%H:%M}" for hour in hours]
-    lines = rules.all_by_name()
+    rows = slow_rows.read()
+    values = {name: of_name[-figures.HOURS :] for name, of_name in rows.values.items()}
+    labels = [f"{hour:%H:%M}" for hour in rows.hours[-figures.HOURS :]]
+    lines = rows.rules
 
     def whole(name: str) -> list[int]:
         return [int(value or 0) for value in values[name]]
@@ -146,10 +129,10 @@ def _limited(line: float | None) -> list[QuotedChart]:
 
 def _happened() -> list[Happening]:
     """Return the newest events from sweeps and alerts."""
-    sweeps = Sweep.objects.finished().order_by("-started_at", "-id").defer("details")[:SWEEPS_READ]
+    rows = slow_rows.read()
     happenings = [
-        *islice((_of_sweep(sweep) for sweep in sweeps if sweep.found or sweep.errors), SHOWN),
-        *(_of_alert(alert) for alert in Alert.objects.order_by("-since", "-id")[:SHOWN]),
+        *islice((_of_sweep(sweep) for sweep in rows.sweeps if sweep.found or sweep.errors), SHOWN),
+        *(_of_alert(alert) for alert in rows.alerts),
     ]
     return sorted(happenings, key=lambda happening: happening.at, reverse=True)[:SHOWN]
 
@@ -168,15 +151,14 @@ def _of_alert(alert: Alert) -> Happening:
 
 def watches() -> list[Watch]:
     """Return the monitors, at most ``SLOW_KEPT_SECONDS`` old."""
+    if rows := slow_rows.kept():
+        return _watches(rows.monitors)
     kept: list[Watch] | None = memory.get("watches")
     if kept is None:
-        kept = _watches()
+        kept = _watches(slow_rows.monitors())
         memory.set("watches", kept, SLOW_KEPT_SECONDS)
     return kept
 
 
-def _watches() -> list[Watch]:
-    rows = Monitor.objects.annotate(read_at=Now(), due_at=F("last_ok_at") + F("interval")).order_by("due_at")
-    return [
-        Watch(row.pk, row.last_ok_at, row.due_at, row.is_late(row.read_at)) for row in rows[:MONITORS_SHOWN]
-    ]
+def _watches(rows: Iterable[Any]) -> list[Watch]:
+    return [Watch(row.pk, row.last_ok_at, row.due_at, row.is_late(row.read_at)) for row in rows]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.cache.backends.locmem import LocMemCache
 from django.db.models import Case, IntegerField, Value, When
 
 from alerts.models import Alert
@@ -16,29 +15,30 @@ from alerts.sending import banner
 from alerts.sending.banner import Banner
 from alerts.watch import monitor_alerts
 from jobs.models import DeadLetter, Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
-from jobs.recovery import lost_messages, passed_over, refused_runs, surroundings, waiting
+from jobs.recovery import lost_messages, passed_over, refused_runs, silent_totals, surroundings, waiting
 from jobs.recovery.passed_over import LockedRuns
 from jobs.recovery.refused_runs import RefusedRuns
 from jobs.recovery.surroundings import Surroundings
 from jobs.runs import worker_kinds
 from jobs.watch import gauges
 from jobs.watch.refused_claims import RefusedClaims
+from opsconsole import switches
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import recently_refused
+from opsconsole.kit import one_statement
 from opsconsole.kit.counting import count
-from opsconsole.overview import last_day
+from opsconsole.kit.models import Pause
+from opsconsole.kit.one_statement import Reading, column_of, count_of, exists_of, models_of, records_of
+from opsconsole.overview import last_day, slow_rows
+from opsconsole.overview.memory import memory
 from ratelimits.models import LimiterTrouble
 from ratelimits.policies import policy_cache
 
 KEPT_SECONDS = 5
 # The proof of lost messages reads more than the other figures and changes slowly.
 LOST_KEPT_SECONDS = 60
-SLOW_KEPT_SECONDS = 20
 # More are counted, not named.
 ALERTS_NAMED = 10
-
-# In this process, because the pages must also open when the shared cache is away.
-memory = LocMemCache("overview", {})
 
 
 _WORST_FIRST = Case(
@@ -159,109 +159,124 @@ class Overview:
 def read() -> Overview:
     """Return the figures, at most ``KEPT_SECONDS`` old."""
     seen: Overview | None = memory.get("overview")
-    if seen is None:
-        seen = _read()
-        memory.set("overview", seen, KEPT_SECONDS)
-    return seen
+    return read_moment().seen if seen is None else seen
 
 
 def surroundings_now(seen: Overview) -> Surroundings:
     """Read the surroundings of recovery, with the runs that were counted with the figures."""
-    return replace(surroundings.glance(), mass=seen.mass, overfull=seen.overfull)
+    return _of_runs(surroundings.glance(), seen)
 
 
-def _read() -> Overview:
-    around = surroundings.read()
-    workers = WorkerHeartbeat.objects.counted()
-    last_sweep = Sweep.objects.last_finished()
-    depths = last_day.dead_letters(around.read_at)
+def _of_runs(around: Surroundings, seen: Overview) -> Surroundings:
+    return replace(around, mass=seen.mass, overfull=seen.overfull)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The figures, at most ``KEPT_SECONDS`` old, beside what is never cached: what decides about recovery, and the pauses."""
+
+    seen: Overview
+    around: Surroundings
+    pauses: Sequence[Pause]
+
+
+def read_moment() -> Moment:
+    """Read all of it by one statement, or the figures from the cache and the rest by one."""
+    seen: Overview | None = memory.get("overview")
+    fresh = {"states": models_of(surroundings.state()), "pauses": models_of(switches.active())}
+    rows = one_statement.read(**fresh) if seen else one_statement.read(**fresh, **_readings())
+    [state], pauses = rows.pop("states"), rows.pop("pauses")
+    around = surroundings.of_state(state)
+    if seen is None:
+        seen = _of_rows(around, rows)
+        memory.set("overview", seen, KEPT_SECONDS)
+    return Moment(seen, _of_runs(around, seen), pauses)
+
+
+def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
+    silent = silent_totals.read(glance.policy)
+    around = surroundings.with_totals(glance, silent) if glance.armed else glance
+    workers = WorkerHeartbeat.objects.of_numbers(read.pop("worker_numbers"))
+    last_sweep = next(iter(read.pop("last_sweeps")), None)
+    depths = last_day.dead_letters(read.pop("dead_letter_queues"), around.read_at)
+    firing = read.pop("firing_rows")
     return Overview(
         read_at=around.read_at,
         mass=around.mass,
         overfull=around.overfull,
-        **_stale(around),
-        hung=count(Job.objects.hung()),
-        clocks_off=count(worker_kinds.wrong_clocks()),
-        running=count(Job.objects.running()),
-        waiting=count(Job.objects.startable()),
-        scheduled=count(Job.objects.scheduled()),
-        quarantined=count(Job.objects.filter(status=Status.QUARANTINED)),
-        failed=count(Job.objects.failed_within_a_day()),
-        unsent=count(Outbox.objects.due()),
-        overdue=count(Outbox.objects.stuck()),
+        stale=silent.recoverable,
+        stale_before_cutoff=silent.before_cutoff,
+        stale_unknown_queue=silent.unknown_queue,
+        unknown=silent.unknown,
+        unknown_before_cutoff=silent.unknown_before_cutoff,
         workers_alive=workers["alive"],
         workers_silent=workers["silent"],
         workers_dead=workers["dead"],
         last_sweep=last_sweep,
         locked_runs=passed_over.long_locked(last_sweep),
         refused_runs=refused_runs.of(last_sweep),
-        sweep_is_late=monitor_alerts.is_late(monitor_alerts.SWEEP),
-        firing=count(Alert.objects.firing()),
-        firing_alerts=_firing(),
+        sweep_is_late=not read.pop("sweep_in_time"),
+        firing_alerts=tuple(map(_named, firing)),
         untold=banner.read(),
-        unread_queues=tuple(QueueState.objects.unreadable().order_by("name").values_list("name", flat=True)),
+        unread_queues=tuple(read.pop("unread_queues")),
         # While any worker is alive the count is zero, and needs no query.
         without_workers=0 if workers["alive"] else gauges.jobs_without_workers(),
-        lost=_lost(around),
-        in_vain=count(waiting.having(MessageTrouble.USED_UP)),
-        limiter_troubles=tuple(LimiterTrouble.objects.present().values_list("kind", flat=True).distinct()),
+        lost=_lost(around, old_kind=read.pop("old_kind")),
+        limiter_troubles=tuple(read.pop("limiter_troubles")),
         limiter_mode=policy_cache.current().mode,
-        alerts_open=count(Alert.objects.open()),
-        refused_tasks=count(recently_refused()),
-        refused_schedules=count(schedules.refused()),
-        oldest_wait=last_day.oldest_wait(around.read_at),
+        oldest_wait=last_day.oldest_wait(read.pop("waiting_longest"), around.read_at),
         dead_letters=depths.total,
         dead_letters_by_queue=depths.by_queue,
-        letters=count(DeadLetter.objects.present()),
-        soonest_expiry=last_day.soonest_expiry(),
-        **_slow(),
+        **read,
+        **slow_rows.read().figures,
     )
 
 
-def _firing() -> tuple[FiringAlert, ...]:
-    rows = (
-        Alert.objects.firing()
-        .order_by(_WORST_FIRST, "-since")
-        .only("title", "severity", "rule", "fingerprint")
-    )
-    return tuple(
-        FiringAlert(row.pk, row.title, row.severity, row.rule, row.fingerprint.partition(":")[2])
-        for row in rows[:ALERTS_NAMED]
-    )
-
-
-def _stale(around: Surroundings) -> dict[str, Any]:
-    """Count silent runs by what a sweep would do about them. Usually there are none, which one query shows."""
-    stale, cutoff = Job.objects.stale(), around.policy.cutoff
-    if not Job.objects.silent_at_any_time().order_by().exists():
-        return {"stale": 0}
-    before = stale.begun_before(cutoff) if cutoff else stale.none()
-    others = stale.begun_since(cutoff) if cutoff else stale
+def _readings() -> dict[str, Reading[Any]]:
+    """Return what one statement reads: the counts by the names of the figures, and rows."""
+    firing = Alert.objects.firing()
+    named = firing.order_by(_WORST_FIRST, "-since").only("title", "severity", "rule", "fingerprint")
+    troubles = LimiterTrouble.objects.present().values_list("kind", flat=True)
     return {
-        "stale": count(surroundings.recoverable(stale, around.policy)),
-        "stale_before_cutoff": count(before),
-        "unknown": count(surroundings.unknown_runs(cutoff)),
-        "unknown_before_cutoff": count(Job.objects.unknown().begun_before(cutoff)) if cutoff else 0,
-        "stale_unknown_queue": count(others.exclude(queue__in=around.policy.queues)),
+        "hung": count_of(Job.objects.hung()),
+        "clocks_off": count_of(worker_kinds.wrong_clocks()),
+        "running": count_of(Job.objects.running()),
+        "waiting": count_of(Job.objects.startable()),
+        "scheduled": count_of(Job.objects.scheduled()),
+        "quarantined": count_of(Job.objects.filter(status=Status.QUARANTINED)),
+        "failed": count_of(Job.objects.failed_within_a_day()),
+        "unsent": count_of(Outbox.objects.due()),
+        "overdue": count_of(Outbox.objects.stuck()),
+        "in_vain": count_of(waiting.having(MessageTrouble.USED_UP)),
+        "letters": count_of(DeadLetter.objects.present()),
+        "soonest_expiry": last_day.soonest_expiry(),
+        "waiting_longest": last_day.waiting_longest(),
+        "dead_letter_queues": models_of(last_day.dead_letter_queues()),
+        "last_sweeps": models_of(Sweep.objects.newest_finished()[:1]),
+        "worker_numbers": records_of(WorkerHeartbeat.objects.numbers()),
+        "old_kind": exists_of(WorkerHeartbeat.objects.old_kind_in_use()),
+        "sweep_in_time": exists_of(monitor_alerts.in_time(monitor_alerts.SWEEP)),
+        "firing": count_of(firing),
+        "firing_rows": models_of(named[:ALERTS_NAMED]),
+        "alerts_open": count_of(Alert.objects.open()),
+        "unread_queues": column_of(
+            QueueState.objects.unreadable().order_by("name").values_list("name", flat=True)
+        ),
+        "limiter_troubles": column_of(troubles.distinct()),
+        "refused_tasks": count_of(recently_refused()),
+        "refused_schedules": count_of(schedules.refused()),
     }
 
 
-def _lost(around: Surroundings) -> int:
-    if around.armed and lost_messages.resending():
+def _named(row: Alert) -> FiringAlert:
+    return FiringAlert(row.pk, row.title, row.severity, row.rule, row.fingerprint.partition(":")[2])
+
+
+def _lost(around: Surroundings, *, old_kind: bool) -> int:
+    if around.armed and lost_messages.resending(old_kind=old_kind):
         return 0
     lost_count: int | None = memory.get("lost")
     if lost_count is None:
         lost_count = count(waiting.having(MessageTrouble.LOST))
         memory.set("lost", lost_count, LOST_KEPT_SECONDS)
     return lost_count
-
-
-def _slow() -> dict[str, Any]:
-    """Return the figures of a day or an hour, which are cached for longer than the others."""
-    slow: dict[str, Any] | None = memory.get("slow")
-    if slow is None:
-        slow = last_day.slow_figures()
-        memory.set("slow", slow, SLOW_KEPT_SECONDS)
-        # The charts and sparklines are read again with them, so that all tell of the same events.
-        memory.delete_many(["lately", "courses", "watches"])
-    return slow

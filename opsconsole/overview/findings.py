@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from django.urls import reverse
@@ -14,6 +15,7 @@ from jobs.watch import refused_claims
 from opsconsole import switches
 from opsconsole.kit.counting import many, runs
 from opsconsole.kit.durations import spell
+from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.overview.current_figures import FiringAlert, Overview
 from ratelimits.models import LimiterTrouble
@@ -123,8 +125,8 @@ def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
     return []
 
 
-def of_switches() -> list[Finding]:
-    """Return findings about active pauses."""
+def of_switches(pauses_now: Iterable[Pause] | None = None) -> list[Finding]:
+    """Return findings about active pauses, those given or those of this moment."""
     return [
         Finding(
             "warning",
@@ -133,7 +135,7 @@ def of_switches() -> list[Finding]:
             "Open switches",
             "opsconsole_pause_changelist",
         )
-        for switch, pause in switches.in_force()
+        for switch, pause in switches.in_force(pauses_now)
     ]
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.watch import hourly_counts
 from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Sparkline
 from opsconsole.kit.counting import figure
 from opsconsole.kit.page_permissions import Person, may_see
-from opsconsole.overview.current_figures import SLOW_KEPT_SECONDS, Overview, memory
+from opsconsole.overview import slow_rows
+from opsconsole.overview.current_figures import Overview
+from opsconsole.overview.memory import SLOW_KEPT_SECONDS, memory
+from opsconsole.overview.slow_rows import ARRIVED, RUNNING, WAITING
 
 HOURS = figures.HOURS
-# The name of the hourly figures, and whether they are readings, whose sum has no meaning.
-ARRIVED, WAITING, RUNNING = hourly_counts.ARRIVED, hourly_counts.WAITING, hourly_counts.RUNNING
+# The names of the hourly figures; the sum of readings has no meaning.
 DONE, FAILED = "jobs completed", "jobs failed"
 READINGS = {WAITING, RUNNING}
 
@@ -67,15 +68,9 @@ def _courses() -> dict[str, Course]:
     """Return the course of each figure, at most ``SLOW_KEPT_SECONDS`` old."""
     kept: dict[str, Course] | None = memory.get("courses")
     if kept is None:
-        hours, stored = figures.last_hours([ARRIVED, WAITING, RUNNING, DONE, FAILED], 2 * HOURS)
-        running = hourly_counts.unfinished()
-        kept = {
-            name: _course(
-                [running.get((name, hour), value) for hour, value in zip(hours, values, strict=True)],
-                is_reading=name in READINGS,
-            )
-            for name, values in stored.items()
-        }
+        values = slow_rows.read().values
+        names = (ARRIVED, WAITING, RUNNING, DONE, FAILED)
+        kept = {name: _course(values[name], is_reading=name in READINGS) for name in names}
         memory.set("courses", kept, SLOW_KEPT_SECONDS)
     return kept
 

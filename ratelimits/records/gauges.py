@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import DatabaseError, transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.db.models.functions import Now
 
 from alerts import notify
@@ -43,8 +43,13 @@ def watch() -> str:
 
 def limited_in_last_hour() -> dict[str, int]:
     """Count the requests refused with 429, by policy."""
+    return dict(limited_rows())
+
+
+def limited_rows() -> QuerySet[RateLimitRequest, tuple[str, int]]:
+    """Return the requests refused with 429 in the last hour as rows of policy and number."""
     rows = RateLimitRequest.objects.filter(created_at__gte=Now() - HOUR, outcome=LIMITED).order_by()
-    return dict(rows.values_list("policy").annotate(requests=Sum("hits")))
+    return rows.values_list("policy").annotate(requests=Sum("hits"))
 
 
 def facts(by_policy: dict[str, int]) -> list[tuple[str, str]]:

@@ -218,10 +218,13 @@ def _run(sql: str, query: ReportQuery, *, max_rows: int) -> list[tuple[Any, ...]
 def _time_limit() -> Iterator[None]:
     """Cancel statements after ``TIMEOUT_MS`` and raise ``ReportTimeout``."""
     try:
+        within = connection.in_atomic_block
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])
             yield
-            cursor.execute("SELECT set_config('statement_timeout', '0', true)")
+            # The limit ends with the transaction; one around this goes on without it.
+            if within:
+                cursor.execute("SELECT set_config('statement_timeout', '0', true)")
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise

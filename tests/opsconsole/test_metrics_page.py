@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from jobs.models import QueueState
-from opsconsole import metric_gauges
+from opsconsole import metric_gauges, overview
 from opsconsole.kit import metrics
 from opsconsole.overview import current_figures
 from opsconsole_worker.environment import QueueConfig
@@ -55,7 +55,7 @@ def test_gauges_are_the_figures_of_the_overview_in_one_cached_reading(
         name="slow", visible=9, read_at="2026-01-01T00:00Z", error="It does not answer."
     )
     factories.job()
-    current_figures.memory.clear()
+    overview.memory.clear()
     scraped = samples(Client().get("/metrics", headers=BEARER).content.decode())
     assert scraped["opsconsole_jobs", (("state", "waiting"),)] == 1
     assert scraped["opsconsole_reading_success", ()] == 1

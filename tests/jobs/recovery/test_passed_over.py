@@ -19,6 +19,7 @@ from jobs.models import Job, RecoveryControl, Sweep
 from jobs.recovery import batches, control, lock_holders, outlook, passed_over, surroundings, sweeps, totals
 from jobs.recovery.lock_holders import LockHolder
 from jobs.runs.timeline import Actor
+from opsconsole import overview
 from opsconsole.kit import row_locks
 from opsconsole.kit.row_locks import WaitBudget
 from opsconsole.overview import current_figures
@@ -253,7 +254,7 @@ def test_run_passed_over_by_three_sweeps_is_a_finding_and_an_alert(
     assert f"pg_terminate_backend({pid})" in locked.advice
     alert = Alert.objects.open().get(fingerprint=passed_over.LOCKED_RUNS)
     assert alert.value == 1 and f"session {pid}" in alert.summary
-    current_figures.memory.clear()
+    overview.memory.clear()
     seen = current_figures.read()
     assert sentence[:80] in str(findings(seen, current_figures.surroundings_now(seen)))
     client.force_login(people.viewer())

@@ -19,6 +19,7 @@ from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status
 from jobs.recovery import surroundings, sweeps
 from jobs.watch import gauges
+from opsconsole import overview
 from opsconsole.kit import counting, pauses
 from opsconsole.overview import current_figures, findings
 from opsconsole_worker.environment import QueueConfig
@@ -173,7 +174,7 @@ def test_alert_names_the_rule_that_keeps_jobs_from_starting() -> None:
     assert alert and alert.title == "1 job can't start: the database refuses the claim"
     assert alert.facts[0] == ["Refused by", "constraint 'one_running' of table 'jobs': 1 job"]
     assert alert.link == f"/admin/jobs/job/{waiting.pk}/change/"
-    current_figures.memory.clear()
+    overview.memory.clear()
     around = surroundings.read()
     [told] = [each for each in findings(current_figures.read(), around) if "refused" in each.sentence]
     assert "1 job start for 15 min or longer: constraint 'one_running'" in told.sentence

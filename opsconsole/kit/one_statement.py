@@ -1,0 +1,129 @@
+"""Several readings that one statement answers, so that a page asks the database once in place of many times.
+
+Each reading keeps its owner: the QuerySet is built where the question belongs, and only sent from here. What is read
+together is of one moment. Where one reading fails, all of them fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import Model, QuerySet
+from django.db.models.functions.datetime import TruncBase
+
+from opsconsole.kit.counting import capped
+
+Answer = TypeVar("Answer")
+Row = TypeVar("Row", bound=Model)
+
+
+@dataclass(frozen=True)
+class Reading(Generic[Answer]):
+    """A query of one value, with its parameters; ``decode`` makes the answer of it. An empty ``sql`` is answered by None."""
+
+    sql: str
+    params: tuple[Any, ...]
+    decode: Callable[[Any], Answer]
+
+
+def count_of(rows: QuerySet[Any]) -> Reading[int]:
+    """Count the rows as ``counting.count`` does."""
+    return _of(capped(rows), "SELECT count(*) FROM ({sql}) AS counted", lambda number: number or 0)
+
+
+def exists_of(rows: QuerySet[Any, Any]) -> Reading[bool]:
+    """Read whether there is a row."""
+    return _of(rows.order_by().values("pk")[:1], "SELECT EXISTS ({sql})", bool)
+
+
+def value_of(rows: QuerySet[Any, Any]) -> Reading[Any]:
+    """Read the only column of the first row; None where there is no row."""
+    return _of(rows[:1], "{sql}", lambda value: value)
+
+
+def column_of(rows: QuerySet[Any, Any]) -> Reading[list[Any]]:
+    """Read the only column of all rows."""
+    return _of(rows, "SELECT array({sql})", lambda values: values or [])
+
+
+def records_of(rows: QuerySet[Any, Any]) -> Reading[list[tuple[Any, ...]]]:
+    """Read the rows as tuples, by the columns of ``values_list()``."""
+    compiler = rows.query.get_compiler(connection=connection)
+
+    def decode(stored: Sequence[Sequence[Any]] | None) -> list[tuple[Any, ...]]:
+        expressions = [expression for expression, _, _ in compiler.select]
+        return [
+            tuple(_converted(*pair) for pair in zip(expressions, row, strict=True)) for row in stored or ()
+        ]
+
+    return _rows(compiler, decode)
+
+
+def models_of(rows: QuerySet[Row]) -> Reading[list[Row]]:
+    """Read the rows as instances of their model, with annotations and deferred fields, but without related objects."""
+    compiler = rows.query.get_compiler(connection=connection)
+
+    def decode(stored: Sequence[Sequence[Any]] | None) -> list[Row]:
+        return [_instance(compiler, row) for row in stored or ()]
+
+    return _rows(compiler, decode)
+
+
+def read(**readings: Reading[Any]) -> dict[str, Any]:
+    """Answer all readings by one statement."""
+    asked = {name: reading for name, reading in readings.items() if reading.sql}
+    row: Sequence[Any] = ()
+    if asked:
+        parts = ", ".join(f"({reading.sql})" for reading in asked.values())
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {parts}", [param for reading in asked.values() for param in reading.params]
+            )
+            row = cursor.fetchone() or ()
+    values = dict(zip(asked, row, strict=True))
+    return {name: reading.decode(values.get(name)) for name, reading in readings.items()}
+
+
+def _of(rows: QuerySet[Any, Any], around: str, decode: Callable[[Any], Answer]) -> Reading[Answer]:
+    compiler = rows.query.get_compiler(connection=connection)
+    try:
+        sql, params = compiler.as_sql()
+    except EmptyResultSet:
+        return Reading("", (), decode)
+    return Reading(around.format(sql=sql), tuple(params), decode)
+
+
+def _rows(compiler: Any, decode: Callable[[Any], Answer]) -> Reading[Answer]:
+    try:
+        sql, params = compiler.as_sql()
+    except EmptyResultSet:
+        return Reading("", (), decode)
+    columns = ", ".join(f"c{number}" for number in range(len(compiler.select)))
+    # Columns of a query may share a name, and a field of JSON may not.
+    array = f"SELECT json_agg(json_build_array({columns})) FROM ({sql}) AS read({columns})"  # noqa: S608 - compiled by Django
+    return Reading(array, tuple(params), decode)
+
+
+def _instance(compiler: Any, row: Sequence[Any]) -> Any:
+    info, select = compiler.klass_info, compiler.select
+    fields = [select[index][0].target for index in info["select_fields"]]
+    values = [_converted(select[index][0], row[index]) for index in info["select_fields"]]
+    instance = info["model"].from_db(connection.alias, [field.attname for field in fields], values)
+    for name, index in compiler.annotation_col_map.items():
+        setattr(instance, name, _converted(select[index][0], row[index]))
+    return instance
+
+
+def _converted(expression: Any, value: Any) -> Any:
+    """Return a value of JSON as the QuerySet would."""
+    value = expression.output_field.to_python(value)
+    # PostgreSQL truncates the local time, which Django makes aware again.
+    return (
+        expression.convert_value(value, expression, connection)
+        if isinstance(expression, TruncBase)
+        else value
+    )

@@ -1,0 +1,74 @@
+"""One statement gives the answers that each QuerySet gives by itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.db.models import F, Value
+from django.db.models.functions import Now
+
+from jobs.models import Job, JobEvent, Status, Sweep
+from opsconsole.kit import counting, one_statement
+from opsconsole.kit.one_statement import column_of, count_of, models_of, records_of, value_of
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def test_readings_are_those_of_their_querysets(
+    django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        factories.job(customer_id=f"C-{number} %s {{x}}", status=Status.FAILED)
+    for hours in (1, 2):
+        Sweep.objects.create(
+            trigger="test",
+            mode="armed",
+            started_at=Now() - timedelta(hours=hours),
+            details={"a": [1, None, "ä"]},
+        )
+    monkeypatch.setattr(counting, "COUNTED_TO", 3)
+    failed = Job.objects.filter(status=Status.FAILED)
+    names = failed.order_by("customer_id").values_list("customer_id", flat=True)
+    sweeps = Sweep.objects.order_by("-started_at").annotate(double=F("found") * 2 + Value(1)).defer("locked")
+    times = sweeps.values_list("started_at", "mode", "details", "double")
+
+    with django_assert_num_queries(1):
+        read = one_statement.read(
+            several=count_of(failed),
+            none=count_of(failed.none()),
+            first=value_of(failed.order_by("created_at").values_list("created_at", flat=True)),
+            no_first=value_of(Job.objects.filter(status="unheard of").values_list("created_at", flat=True)),
+            names=column_of(names),
+            no_names=column_of(names.none()),
+            sweeps=models_of(sweeps),
+            no_rows=models_of(JobEvent.objects.all()),
+            records=records_of(times),
+        )
+
+    assert (read["several"], read["none"]) == (4, 0)
+    assert read["first"] == failed.order_by("created_at")[0].created_at
+    assert read["no_first"] is None
+    assert (read["names"], read["no_names"], read["no_rows"]) == (list(names), [], [])
+    assert read["records"] == list(times)
+    for row, expected in zip(read["sweeps"], sweeps, strict=True):
+        assert row.get_deferred_fields() == {"locked"}
+        assert (row.double, row.pk) == (1, expected.pk)
+        for field in Sweep._meta.concrete_fields:
+            if field.name != "locked":
+                assert getattr(row, field.attname) == getattr(expected, field.attname), field
+
+
+def test_one_failure_fails_all() -> None:
+    broken = one_statement.Reading("SELECT 1 / %s", (0,), int)
+
+    with pytest.raises(DatabaseError, match="division by zero"):
+        one_statement.read(jobs=count_of(Job.objects.all()), broken=broken)
+
+
+def test_nothing_that_needs_the_database_asks_nothing(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        assert one_statement.read(none=count_of(Job.objects.none())) == {"none": 0}
