@@ -136,7 +136,7 @@ dist: .venv/installed ## build the wheel and the source archive in dist/
 	$(BIN)/python -m build --no-isolation .
 
 screenshots: .venv/installed ## take the pictures of the documentation (docs/images), and of every page at 1440, 1024 and 390 pixels (var/pictures)
-	$(BIN)/pytest -q tests/journeys/pictures.py tests/journeys/every_picture.py
+	$(BIN)/pytest -q -o faulthandler_timeout=1800 tests/journeys/pictures.py tests/journeys/every_picture.py
 
 bench-recovery: .venv-bench/installed ## measure how fast stale runs are found and recovered, compared with other queues
 	.venv-bench/bin/python -m bench.recovery
