@@ -75,7 +75,8 @@ class Command(commands.ConsoleCommand):
     def _route(self, options: dict[str, Any]) -> None:
         if unknown := sorted(set(options["queue"]) - set(settings.QUEUES)):
             raise CommandError(f"There is no queue {unknown[0]}. Nothing was changed.")
-        route = Route(options["severity"], options["rule"], *options["hours"], options["queue"])
+        begin, end = options["hours"]
+        route = Route(options["severity"], options["rule"], begin, end, options["queue"])
         try:
             with transaction.atomic():
                 channel = channel_settings.change(options["name"], route, options["reason"])
