@@ -56,6 +56,17 @@ class RouteForm(ReasonForm):
     )
     until_hour = forms.IntegerField(label="Before this hour (UTC)", required=False, min_value=0, max_value=23)
     reason = ReasonField(rows=2)
+    # Of those a form has.
+    field_order = (
+        "name",
+        "address",
+        "least_severity",
+        "rules",
+        "queues",
+        "from_hour",
+        "until_hour",
+        "reason",
+    )
 
     def __init__(self, *args: Any, kept_queues: Collection[str] = (), **options: Any) -> None:
         super().__init__(*args, **options)
@@ -70,16 +81,6 @@ class RouteForm(ReasonForm):
 
 class AddForm(RouteForm):
     name = forms.CharField(max_length=40, help_text="Lower-case, such as mail or pager.")
-    field_order = (
-        "name",
-        "address",
-        "least_severity",
-        "rules",
-        "queues",
-        "from_hour",
-        "until_hour",
-        "reason",
-    )
 
     def __init__(self, data: Any = None) -> None:
         super().__init__(data, initial={"least_severity": Severity.INFO})

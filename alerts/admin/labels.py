@@ -40,10 +40,11 @@ def state(alert: Alert) -> SafeString:
 def value_and_threshold(alert: Alert, unit: str = "") -> SafeString:
     if alert.value is None:
         return NOTHING
-    value = f"{alert.value:,g} {unit}".strip()
+    value = f"{alert.value:,g}"
     if alert.threshold is None:
         return format_html("{}", value)
-    return format_html('{} <span class="quiet">alert above {}</span>', value, f"{alert.threshold:,g}")
+    above = f"alert above {alert.threshold:,g} {unit}".strip()
+    return format_html('{} <span class="quiet">{}</span>', value, above)
 
 
 def kind(notification: Notification) -> SafeString:
