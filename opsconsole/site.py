@@ -34,27 +34,13 @@ from opsconsole.sign_in.oidc import pages as oidc_pages
 from opsconsole.verification import first_run
 from ratelimits.policies import policy_cache
 
-# The groups of the navigation, in order. A model that is not named here goes to the last group.
+# The entries of the navigation, in order, with their pages; the first page is what the entry opens. The last entry also has
+# every page that is not named here.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
-        "Operate",
+        "Alerts",
         (
-            "jobs.Job",
-            "jobs.WorkerHeartbeat",
-            "jobs.DeadLetter",
-            "jobs.FailureGroup",
-            "jobs.BulkOperation",
-            "jobs.Sweep",
-            "jobs.Outbox",
-            "jobs.QueueState",
-            "jobs.RecoveryControl",
-            "opsconsole.Pause",
             "alerts.Alert",
-        ),
-    ),
-    (
-        "Alerting",
-        (
             "alerts.Rule",
             "alerts.Channel",
             "alerts.SlackPerson",
@@ -63,23 +49,29 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.SnsMessage",
         ),
     ),
+    ("Jobs", ("jobs.Job", "jobs.BulkOperation")),
+    ("Dead letters", ("jobs.DeadLetter", "jobs.FailureGroup")),
+    ("Workers & queues", ("jobs.WorkerHeartbeat", "jobs.QueueState", "jobs.Outbox", "jobs.Sweep")),
+    ("Limits", ("ratelimits.RateLimitHour", "ratelimits.Policy", "ratelimits.ApiKey")),
     (
-        "Limits",
+        "Controls",
         (
-            "ratelimits.RateLimitHour",
-            "ratelimits.Policy",
+            "opsconsole.Pause",
+            "jobs.RecoveryControl",
             "ratelimits.LimiterControl",
-            "ratelimits.ApiKey",
-            "axes.AccessAttempt",
+            "django_q.Schedule",
+            "django_q.Failure",
+            "django_q.Success",
+            "django_q.OrmQ",
         ),
     ),
-    ("Task queue", ("django_q.Schedule", "django_q.Failure", "django_q.Success", "django_q.OrmQ")),
+    ("Settings", ("admin.LogEntry", "auth.User", "auth.Group", "axes.AccessAttempt")),
 )
 NAMES = {
     "jobs.Attachment": "Attach",
     "jobs.RecoveryControl": "Recovery",
-    "opsconsole.Pause": "Switches",
     "opsconsole.TableSize": "Data",
+    "opsconsole.Pause": "Controls",
     "opsconsole.Verification": "Verification",
     "opsconsole.SignInIdentity": "Sign-in identities",
     "alerts.SlackPerson": "People in Slack",
@@ -88,7 +80,6 @@ NAMES = {
     "axes.AccessAttempt": "Failed logins",
     "admin.LogEntry": "Audit",
 }
-LAST_GROUP = "Administration"
 RECENT_ACTIONS = 8
 # The figures of the overview are cached for five seconds, and those of a day for twenty.
 OVERVIEW_TABLES = Followed(
@@ -282,7 +273,7 @@ def _of_now() -> list[Finding]:
 def _overview_link(request: HttpRequest) -> dict[str, Any]:
     url = reverse("admin:index")
     link = {"name": "Overview", "object_name": "Overview", "admin_url": url, "current": request.path == url}
-    return {"name": "", "app_label": "overview", "app_url": url, "models": [link]}
+    return _entry("Overview", [link], None)
 
 
 def _grouped(apps: list[Any], request: HttpRequest) -> list[dict[str, Any]]:
@@ -290,15 +281,19 @@ def _grouped(apps: list[Any], request: HttpRequest) -> list[dict[str, Any]]:
     for key, model in models.items():
         model["name"] = NAMES.get(key, model["name"])
         model["current"] = bool(model["admin_url"]) and request.path.startswith(model["admin_url"])
-    groups = [(name, [models.pop(key) for key in keys if key in models]) for name, keys in NAVIGATION]
-    groups.append((LAST_GROUP, list(models.values())))
-    return [_group(name, members) for name, members in groups if members]
+    pages = {name: [models.pop(key) for key in keys if key in models] for name, keys in NAVIGATION}
+    pages[NAVIGATION[-1][0]] += models.values()
+    counts = overview.navigation_counts.for_user(request.user)
+    return [_entry(name, members, counts.get(name)) for name, members in pages.items() if members]
 
 
-def _group(name: str, members: list[Any]) -> dict[str, Any]:
+def _entry(name: str, members: list[Any], count: str | None) -> dict[str, Any]:
+    """Return an entry: it opens the first of its pages, and lists them while one of them is open."""
     return {
         "name": name,
+        "count": count,
         "app_label": name.lower().replace(" ", "-"),
-        "app_url": reverse("admin:index"),
+        "app_url": members[0]["admin_url"],
+        "current": any(member["current"] for member in members),
         "models": members,
     }

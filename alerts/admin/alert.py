@@ -31,6 +31,7 @@ URGENCY = Case(
 
 @admin.register(Alert)
 class AlertAdmin(DecidableAlerts):
+    when_empty = "An alert opens when a rule is broken. See under Rules what is watched, and send a test under Channels."
     missing = "There is no alert with this number. Old alerts are deleted."
     history_at = "#timeline"
     live_on = ("alerts.Alert", "alerts.Notification", "alerts.Delivery", "alerts.Attempt", "admin.LogEntry")

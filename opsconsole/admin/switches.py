@@ -1,4 +1,4 @@
-"""The Switches page: what is paused, since when, by whom and why; pause and resume with a reason."""
+"""The Controls page: what is paused, since when, by whom and why; pause and resume with a reason."""
 
 from __future__ import annotations
 
@@ -12,17 +12,33 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 
 from opsconsole import switches
 from opsconsole.kit import audit, form_versions, pauses
 from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.models import Pause
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from opsconsole.switches import Switch
 
 PAGE = "admin:opsconsole_pause_changelist"
 EARLIER_SHOWN = 30
+# What is switched on a page of its own.
+OTHER_CONTROLS = (
+    (
+        "jobs_recoverycontrol",
+        "Recovery",
+        "whether it acts or only observes, its cutoff, and a hold after mass silence.",
+    ),
+    ("ratelimits_limitercontrol", "Limiter", "whether limits are enforced, only counted, or off."),
+    (
+        "django_q_schedule",
+        "Scheduled tasks",
+        "each task of the cluster, which can be paused, resumed and run now.",
+    ),
+)
 NO_END = ""
 LENGTHS = [
     ("10", "10 min"),
@@ -68,7 +84,12 @@ class SwitchesAdmin(OnePageAdmin):
             for switch in switches.table()
         ]
         context = {
-            "title": "Switches",
+            "title": "Controls",
+            "other_controls": [
+                (reverse(f"admin:{page}_changelist"), name, meaning)
+                for page, name, meaning in OTHER_CONTROLS
+                if may_see(request.user, page)
+            ],
             "rows": rows,
             "may_switch": self.may_decide(request),
             "earlier": Pause.objects.annotate(db_now=Now()).exclude(

@@ -54,6 +54,8 @@ class TitledAdmin(admin.ModelAdmin[Any]):
 
     # Singular and plural on screen, for a model of another package with other names.
     shown_names: tuple[str, str] | None = None
+    # What an empty list says of the next step.
+    when_empty: str = ""
     # Columns and fields that quote pages of other models, such as 'jobs_job', which not everybody may see. A filter
     # names them itself, in an attribute of the same name.
     quotes: Mapping[str, tuple[str, ...]] = MappingProxyType({})

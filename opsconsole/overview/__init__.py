@@ -1,7 +1,7 @@
 """The overview: its figures, the findings that explain them, and recent charts and events."""
 
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
-from opsconsole.overview import flow, silence
+from opsconsole.overview import flow, navigation_counts, silence
 from opsconsole.overview.charts_and_events import Lately, lately, watches
 from opsconsole.overview.current_figures import Moment, Overview, read, read_moment, surroundings_now
 from opsconsole.overview.findings import PAGES, Finding, findings, of_recovery, of_switches, of_the_limiter
@@ -21,6 +21,7 @@ __all__ = [
     "in_one_line",
     "lately",
     "memory",
+    "navigation_counts",
     "of_recovery",
     "of_switches",
     "of_the_limiter",

@@ -132,7 +132,7 @@ def of_switches(pauses_now: Iterable[Pause] | None = None) -> list[Finding]:
             "warning",
             switches.sentence(switch, pause),
             switch.advice,
-            "Open switches",
+            "Open controls",
             "opsconsole_pause_changelist",
         )
         for switch, pause in switches.in_force(pauses_now)

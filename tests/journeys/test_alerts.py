@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -39,7 +40,7 @@ def send() -> None:
 def open_alerts(page: Page) -> None:
     if page.viewport_size and page.viewport_size["width"] < 1024:
         page.locator(".menu > summary").click()
-        page.locator(".menu").get_by_role("link", name="Alerts", exact=True).click()
+        page.locator(".menu").get_by_role("link", name=re.compile("^Alerts")).click()
     else:
         page.locator("#console-nav").get_by_role("link", name="Alerts", exact=True).click()
 

@@ -96,7 +96,7 @@ def complaints() -> dict[str, tuple[str, dict[str, Any]]]:
         "Add policy": ("ratelimits/policy/add/", {}),
         "Create API key": ("ratelimits/apikey/make/", {}),
         "Limiter": ("ratelimits/limitercontrol/", opened("ratelimits/limitercontrol/")),
-        "Switches": (
+        "Controls": (
             "opsconsole/pause/",
             {"name": "recovery", "decision": "resume"} | opened("opsconsole/pause/"),
         ),

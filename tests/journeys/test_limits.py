@@ -52,6 +52,7 @@ def test_edited_policy_takes_effect(visitor: Visitor) -> None:
     assert [call(address, "/api/queue/TEST-001")[0] for _ in range(5)] == [200] * 5
 
     page = visitor.log_in("olga")
+    page.locator("#console-nav").get_by_role("link", name="Limits", exact=True).click()
     page.locator("#console-nav").get_by_role("link", name="Policies", exact=True).click()
     page.get_by_role("link", name="standard", exact=True).click()
     page.get_by_label("Limit").fill("6")
@@ -104,7 +105,7 @@ def test_create_use_and_revoke_key(visitor: Visitor, width: int) -> None:
 
 def test_find_limited_client_and_its_details(visitor: Visitor) -> None:
     page = visitor.log_in("olga")
-    page.locator("#console-nav").get_by_role("link", name="Limited requests").click()
+    page.locator("#console-nav").get_by_role("link", name="Limits", exact=True).click()
     expect(page.locator(".headline")).to_contain_text("refused in the last 24 hours.")
     page.locator("summary", has_text="The last 24 hours").click()
     page.get_by_role("link", name="Last 7 days").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from alerts import notify
+from alerts.models import Alert
 from alerts.sending import banner
 from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from opsconsole import overview
@@ -119,9 +121,59 @@ def test_navigation_is_grouped_and_marks_current_page(operator: Client) -> None:
     groups = response.context["available_apps"]
 
     names = [group["name"] for group in groups]
-    assert names == ["", "Operate", "Alerting", "Limits", "Task queue", "Administration"]
-    assert [model["name"] for model in groups[1]["models"]][:2] == ["Jobs", "Workers"]
+    assert names == [
+        *("Overview", "Alerts", "Jobs", "Dead letters", "Workers & queues", "Limits", "Controls", "Settings"),
+    ]
+    assert [model["name"] for model in groups[2]["models"]] == ["Jobs", "Bulk operations"]
+    assert [group["name"] for group in groups if group["current"]] == ["Jobs"]
     assert [model["name"] for group in groups for model in group["models"] if model["current"]] == ["Jobs"]
+
+
+def test_entry_lists_its_pages_while_one_of_them_is_open(operator: Client) -> None:
+    entries = sidebar(operator.get(INDEX))
+    assert [name for _, name in entries][:3] == ["Overview", "Alerts", "Jobs"]
+    assert len(entries) == 8
+
+    within = sidebar(operator.get(changelist(Sweep)))
+    assert [name for _, name in within if name in {"Workers", "Queues", "Sweeps", "Policies"}] == [
+        "Workers",
+        "Queues",
+        "Sweeps",
+    ]
+    reached = {url for entry, _ in entries for url, _ in sidebar(operator.get(entry))}
+    pages = {
+        page["admin_url"]
+        for entry in operator.get(INDEX).context["available_apps"]
+        for page in entry["models"]
+    }
+    assert pages <= reached
+
+
+def test_navigation_counts_what_waits_for_a_decision(operator: Client) -> None:
+    assert 'class="number"' not in operator.get(changelist(Job)).content.decode()
+    for number in range(3):
+        Alert.objects.create(fingerprint=f"x:{number}", rule="x", title="One", severity="warning")
+    overview.memory.clear()
+    assert '<span class="number">3</span>' in operator.get(changelist(Job)).content.decode()
+
+
+def test_controls_lead_to_every_switch(operator: Client) -> None:
+    page = operator.get(reverse("admin:opsconsole_pause_changelist")).content.decode()
+
+    assert "Automatic recovery" in page
+    assert "Checks of dead letters" in page
+    for name in ("jobs_recoverycontrol", "ratelimits_limitercontrol", "django_q_schedule"):
+        assert f'<a href="{reverse(f"admin:{name}_changelist")}">' in page.partition("More controls")[2]
+
+
+def sidebar(response: Any) -> list[tuple[str, str]]:
+    """Return the links of the navigation: their addresses and names."""
+    page = response.content.decode()
+    links = page[page.index('id="console-nav"') :].partition("</nav>")[0]
+    return [
+        (url, html.unescape(name).strip())
+        for url, name in re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)<', links)
+    ]
 
 
 def test_forbidden_links_are_hidden(client: Client) -> None:
@@ -129,7 +181,7 @@ def test_forbidden_links_are_hidden(client: Client) -> None:
     user.user_permissions.clear()
     client.force_login(user)
 
-    assert [group["name"] for group in client.get(INDEX).context["available_apps"]] == [""]
+    assert [group["name"] for group in client.get(INDEX).context["available_apps"]] == ["Overview"]
 
 
 def test_app_has_no_page_of_its_own(operator: Client) -> None:
@@ -302,16 +354,15 @@ def test_live_fragment_reports_end_of_session_without_redirect(client: Client) -
 
 
 def test_page_titles_match_navigation(operator: Client) -> None:
-    overview = operator.get(INDEX).content.decode()
-    sidebar = overview[overview.index('id="console-nav"') :].partition("</nav>")[0]
-    links = re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', sidebar)
+    entries = operator.get(INDEX).context["available_apps"]
+    links = {page["admin_url"]: page["name"] for entry in entries for page in entry["models"]}
     assert len(links) > 25
     titled = {}
-    for url, name in links:
+    for url, name in links.items():
         page = operator.get(url).content.decode()
         heading = re.search(r"<h1[^>]*>\s*([^<]+?)\s*<", page)
         crumbs = re.search(r'class="breadcrumbs">(.*?)</div>', page, re.DOTALL)
         last = crumbs[1].rpartition("&rsaquo;")[2].strip() if crumbs else name
         title = re.search(r"<title>([^|<]+)", page)
         titled[name] = (heading and heading[1], last, title and title[1].strip())
-    assert {name: found for name, found in titled.items() if found != (name, name, name)} == {}
+    assert {name: found for name, found in titled.items() if found != (html.escape(name),) * 3} == {}

@@ -66,6 +66,9 @@ class OperationStateFilter(StateFilter):
 
 @admin.register(BulkOperation)
 class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
+    when_empty = (
+        "Select jobs or dead letters in their lists, all that match if you like, and choose what to do."
+    )
     missing = "There is no bulk operation with this number."
     live_on = ("jobs.BulkOperation", "jobs.BulkMember", "jobs.Job", "jobs.DeadLetter", "jobs.ReplayAttempt")
     list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")

@@ -49,6 +49,9 @@ EVENT_COLUMNS = ("reason", "details")
 
 @admin.register(Job)
 class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
+    when_empty = (
+        "A producer inserts a row into the table and sends its message; enqueue_jobs does both to try it."
+    )
     missing = "There is no job with this id."
     history_at = "#timeline"
     live_on = ("jobs.Job", "jobs.WorkerHeartbeat", "jobs.JobEvent", "jobs.Outbox", "jobs.QueueState")

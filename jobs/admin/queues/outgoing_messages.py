@@ -37,6 +37,9 @@ class MessageStateFilter(StateFilter):
 
 @admin.register(Outbox)
 class OutboxAdmin(AgedAdmin):
+    when_empty = (
+        "One is written with each job that is enqueued, requeued or recovered, and is sent within seconds."
+    )
     live_on = ("jobs.Outbox", "jobs.Job")
     list_display = (
         "number",

@@ -17,6 +17,7 @@ from opsconsole.kit.durations import spell
 
 @admin.register(QueueState)
 class QueueStateAdmin(AgedAdmin):
+    when_empty = "Name one in SQS_QUEUE_URL or OPSCONSOLE_QUEUES; the cluster reads it within a minute."
     live_on = ("jobs.QueueState",)
     list_display = (
         "name",

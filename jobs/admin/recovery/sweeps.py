@@ -60,6 +60,7 @@ class WhenFilter(KnownFilter):
 
 @admin.register(Sweep)
 class SweepAdmin(AgedAdmin):
+    when_empty = "The cluster sweeps every few minutes: start run_cluster."
     live_on = ("jobs.Sweep",)
     list_filter = (OutcomeFilter, WhenFilter)
     quotes = MappingProxyType({"lines": ("jobs_job",)})
