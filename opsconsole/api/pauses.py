@@ -66,7 +66,7 @@ class PauseChanged(Schema):
 
 @reading.get("operator/pauses", response=PauseList, operation_id="list_pauses", summary="What is paused")
 def list_pauses(request: OperatorRequest) -> Any:
-    """Return everything that can be paused, in the order of the page *Switches*, and its pause if there is one."""
+    """Return everything that can be paused, in the order of the page *Controls*, and its pause if there is one."""
     request.auth.require(VIEW)
     held = {switch.name: pause for switch, pause in switches.in_force()}
     return {"pauses": [_item(switch, held.get(switch.name)) for switch in switches.table()]}

@@ -40,9 +40,9 @@ def send() -> None:
 def open_alerts(page: Page) -> None:
     if page.viewport_size and page.viewport_size["width"] < 1024:
         page.locator(".menu > summary").click()
-        page.locator(".menu").get_by_role("link", name=re.compile("^Alerts")).click()
+        page.locator(".menu").get_by_role("link", name=re.compile("^Alerts")).first.click()
     else:
-        page.locator("#console-nav").get_by_role("link", name="Alerts", exact=True).click()
+        page.locator("#console-nav").get_by_role("link", name=re.compile("^Alerts")).first.click()
 
 
 @pytest.mark.parametrize("width", [1440, 390])

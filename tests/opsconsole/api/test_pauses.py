@@ -1,4 +1,4 @@
-"""Pauses through the operator's API: what the page *Switches* does, with its audit."""
+"""Pauses through the operator's API: what the page *Controls* does, with its audit."""
 
 from __future__ import annotations
 
