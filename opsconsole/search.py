@@ -5,10 +5,12 @@ Each finder uses an index and shows at most ``SHOWN`` hits. Where there are more
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.db.models import Q
@@ -18,16 +20,19 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from alerts.models import Alert
-from jobs.admin.job_search import by_id, first_of_customer, newest_of_customer
+from jobs.admin.job_search import by_id, first_of_customer, having_error, newest_of_customer
 from jobs.models import (
+    BulkOperation,
     DeadLetter,
     DeadLetterQueue,
     FailureGroup,
     IdempotencyKey,
     Job,
     Outbox,
+    QueueState,
     WorkerHeartbeat,
 )
+from jobs.models import Status as JobStatus
 from opsconsole import customers
 from opsconsole.kit import audit, job_ids
 from opsconsole.kit.page_permissions import Person, may_see
@@ -38,6 +43,7 @@ from ratelimits.models import ApiKey
 
 SHOWN = 10
 MOST_GROUPS = 500
+MOST_FAILED = 1_000
 SHORTEST = 2
 LONGEST = 500
 
@@ -103,6 +109,15 @@ def _workers(term: str, user: Person) -> Found:
     return _group("Workers", hits, "jobs_workerheartbeat", q=term)
 
 
+def _queues(term: str, user: Person) -> Found:
+    read = QueueState.objects.values_list("name", flat=True)
+    names = sorted(name for name in {*settings.QUEUES, *read} if name.startswith(term))
+    hits = [
+        Hit(f"Queue {name}", "what waits, runs and ended", _page("jobs_queuestate", name)) for name in names
+    ]
+    return _group("Queues", hits, "jobs_queuestate")
+
+
 def _doing(worker: WorkerHeartbeat, user: Person) -> str:
     if worker.current_job_id is None:
         return "runs nothing"
@@ -141,11 +156,42 @@ def _failures(term: str, user: Person) -> Found:
     """Find groups of dead letters by words of their error, among the newest; what must not be shown is not searched."""
     newest = FailureGroup.objects.order_by("-last_seen_at", "-id")[:MOST_GROUPS]
     matching = [group for group in newest if term.lower() in group.shown_title.lower()]
+    if (number := _number(term)) is not None:
+        matching = [*FailureGroup.objects.filter(pk=number), *matching]
     hits = [
         Hit(group.shown_title[:120], f"dead letters, group {group.pk}", _page("jobs_failuregroup", group.pk))
         for group in matching[: SHOWN + 1]
     ]
     return Found("Failures", hits[:SHOWN])
+
+
+def _errors(term: str, user: Person) -> Found:
+    """Find jobs by words of their error, among the newest that failed."""
+    failed = Job.objects.filter(status=JobStatus.FAILED).order_by("-created_at", "-pk")
+    newest = Job.objects.filter(pk__in=failed.values("pk")[:MOST_FAILED])
+    rows = having_error(newest, term).order_by("-created_at", "-pk").defer("payload")[: SHOWN + 1]
+    hits = [
+        Hit(str(job.pk), f"{job.customer}: {(job.error_message or '')[:120]}", _page("jobs_job", job.pk))
+        for job in rows
+    ]
+    return _group("Errors of jobs", hits, "jobs_job", error=term)
+
+
+def _operations(term: str, user: Person) -> Found:
+    """Find the bulk operation with this number, as pages show it: #12."""
+    number = _number(term)
+    rows = BulkOperation.objects.filter(pk=number) if number is not None else []
+    hits = [
+        Hit(f"Bulk operation #{row.pk}", f"{row.action}, {row.state}", _page("jobs_bulkoperation", row.pk))
+        for row in rows
+    ]
+    return Found("Bulk operations", hits)
+
+
+def _number(term: str) -> int | None:
+    """Return the number that a page shows as "#12" or "group 12"."""
+    found = re.fullmatch(r"(?:#|group )?([0-9]{1,9})", term, re.ASCII | re.IGNORECASE)
+    return int(found[1]) if found else None
 
 
 def _answers(term: str, user: Person) -> Found:
@@ -200,9 +246,12 @@ FINDERS: list[tuple[str, Callable[[str, Person], Found]]] = [
     ("jobs_job", _customers),
     ("jobs_job", _jobs),
     ("jobs_workerheartbeat", _workers),
+    ("jobs_queuestate", _queues),
     ("jobs_outbox", _messages),
     ("jobs_deadletter", _letters),
     ("jobs_failuregroup", _failures),
+    ("jobs_job", _errors),
+    ("jobs_bulkoperation", _operations),
     ("jobs_job", _answers),
     ("ratelimits_ratelimithour", _clients),
     ("alerts_alert", _alerts),

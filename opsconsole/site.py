@@ -81,6 +81,7 @@ NAMES = {
     "admin.LogEntry": "Audit",
 }
 RECENT_ACTIONS = 8
+QUEUES_NAMED = 20
 # The figures of the overview are cached for five seconds, and those of a day for twenty.
 OVERVIEW_TABLES = Followed(
     (
@@ -238,6 +239,7 @@ def _state_of_things(request: HttpRequest) -> dict[str, Any]:
         "seen": seen,
         "findings": [each for each in (finding.for_user(request.user) for finding in found) if each],
         "flow": overview.flow.steps(seen, request.user),
+        "queue_names": sorted(settings.QUEUES)[:QUEUES_NAMED],
         "machinery": overview.in_one_line(seen, overview.watches(), request.user),
         "first_run": first_run.for_user(request.user, jobs_are_known=bool(seen.running or seen.waiting)),
         "sees_figures": any(may_see(request.user, page) for page in overview.PAGES),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import DataError, transaction
+from django.db import DataError, models, transaction
+from django.db.models.functions import Cast, Left
 
 from jobs.models import Job
 from jobs.models.job import JobQuerySet
 from opsconsole.kit import job_ids
 from opsconsole.kit.short_ids import ids_that_begin
 from opsconsole.kit.storable import plain_text
+
+# In characters.
+ERROR_READ = 1_000
 
 
 def search(jobs: JobQuerySet, term: str) -> JobQuerySet:
@@ -41,6 +45,14 @@ def newest_of_customer(customer_id: str, most: int) -> list[Any]:
             return list(newest.values_list("pk", flat=True)[:most])
     except DataError:
         return []
+
+
+def having_error(jobs: JobQuerySet, words: str) -> JobQuerySet:
+    """Return the jobs whose error has these words in its beginning: an error is as long as its worker likes."""
+    beginning = Left(Cast("error_message", models.TextField()), ERROR_READ)
+    return jobs.alias(error_begins=beginning).filter(
+        error_message__isnull=False, error_begins__icontains=words
+    )
 
 
 def by_id(jobs: JobQuerySet, term: str) -> JobQuerySet:

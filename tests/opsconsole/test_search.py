@@ -9,7 +9,7 @@ from django.urls import reverse
 from alerts import notify
 from alerts.models import Alert
 from alerts.notify import Trouble
-from jobs.models import FailureGroup, IdempotencyKey, Outbox
+from jobs.models import BulkOperation, FailureGroup, IdempotencyKey, Outbox, Status
 from opsconsole import search
 from opsconsole.kit import audit
 from tests import people
@@ -138,3 +138,23 @@ def test_search_respects_permissions(client: Client) -> None:
 
 def test_anonymous_users_are_redirected_to_login(client: Client) -> None:
     assert client.get(SEARCH, {"q": "x"}).headers["Location"].startswith(reverse("admin:login"))
+
+
+def test_words_of_errors_and_numbers_that_pages_show(viewer: Client) -> None:
+    failed = job(status=Status.FAILED, error_message="TypeError: the address is missing")
+    job(error_message="the address is missing, of a job that runs again")
+    operation = BulkOperation.objects.create(action="requeue_jobs", scope="x", actor="operator:ada")
+    group = dead_letter().group
+
+    assert viewer.get(SEARCH, {"q": "ADDRESS is"})["Location"] == reverse(
+        "admin:jobs_job_change", args=[failed.pk]
+    )
+    page = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+    assert page in _places(viewer, f"#{operation.pk}")
+    assert reverse("admin:jobs_failuregroup_change", args=[group.pk]) in _places(viewer, f"group {group.pk}")
+    assert viewer.get(SEARCH, {"q": "#99999999999999999999"}).status_code == 200
+
+
+def _places(client: Client, term: str) -> str:
+    answer = client.get(SEARCH, {"q": term})
+    return str(answer.headers.get("Location") or answer.content.decode())

@@ -45,6 +45,8 @@ from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.whole_columns import WholeColumns, download
 
 EVENT_COLUMNS = ("reason", "details")
+# In characters, of the name of a queue in an address.
+MOST_OF_NAME = 500
 
 
 @admin.register(Job)
@@ -147,8 +149,11 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        may_enqueue = {"may_enqueue": self._may_enqueue(request)}
-        return super().changelist_view(request, may_enqueue | (extra_context or {}))
+        context = {
+            "may_enqueue": self._may_enqueue(request),
+            "queue_chosen": request.GET.get("queue", "")[:MOST_OF_NAME],
+        }
+        return super().changelist_view(request, context | (extra_context or {}))
 
     def enqueue_view(self, request: HttpRequest) -> HttpResponse:
         if not self._may_enqueue(request):

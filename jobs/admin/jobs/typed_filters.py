@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import models
 from django.db.models import QuerySet
-from django.db.models.functions import Cast, Coalesce, Left
+from django.db.models.functions import Coalesce
 
 from jobs.admin.dead_letters.filters import GroupFilter
-from jobs.admin.job_search import first_of_customer
+from jobs.admin.job_search import ERROR_READ, first_of_customer, having_error
 from jobs.admin.jobs.filters import UnindexedFilter
 from jobs.admin.typed_filters import SinceFilter, TypedFilter, UntilFilter
 from jobs.models import DeadLetter, Job, Status
 from jobs.models.job import JobQuerySet
 
-# In characters: an error is as long as its worker likes.
-ERROR_READ = 1_000
 # The newest letters of a failure group, of which the jobs are listed.
 LETTERS_READ = 1_000
 
@@ -52,10 +49,7 @@ class ErrorFilter(UnindexedFilter, TypedFilter):
     hint = f"A class, or any part of the first {ERROR_READ:,} characters."
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
-        beginning = Left(Cast("error_message", models.TextField()), ERROR_READ)
-        return rows.alias(error_begins=beginning).filter(
-            error_message__isnull=False, error_begins__icontains=value
-        )
+        return having_error(rows, value)
 
 
 class FailureGroupFilter(GroupFilter):

@@ -1,0 +1,152 @@
+"""The page of a queue: what waits and runs, for how long, what ended, its pauses, and what SQS holds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db.models import Q, Sum
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from jobs.admin import state_counts
+from jobs.admin.dead_letters import coverage
+from jobs.admin.dead_letters.coverage import CoverageLine
+from jobs.models import DeadLetter, Job, QueueState, RunRollup, RunRollupState, Status
+from jobs.models.job import JobQuerySet
+from jobs.models.run_rollup import FIVE_MINUTES, HOUR
+from opsconsole.kit import pauses
+from opsconsole.kit.models import Pause
+from opsconsole.kit.page_permissions import Person, may_see
+
+PAUSES_SHOWN = 10
+# The upper bounds of the ages that are counted, and how they are called.
+AGES = (
+    (timedelta(minutes=1), "under 1 min"),
+    (timedelta(minutes=5), "1 to 5 min"),
+    (timedelta(minutes=30), "5 to 30 min"),
+    (timedelta(hours=2), "30 min to 2 h"),
+    (timedelta(days=1), "2 to 24 h"),
+    (None, "over 24 h"),
+)
+SPANS = ((timedelta(hours=1), FIVE_MINUTES, "Last hour"), (timedelta(days=1), HOUR, "Last 24 hours"))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A count with the list that it opens; without one, ``url`` is empty."""
+
+    label: str
+    number: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """The runs that ended within a time, as the rollups count them."""
+
+    label: str
+    completed: int
+    failed: int
+    retried: int
+    lost: int
+
+
+def is_known(name: str) -> bool:
+    """Tell whether there is such a queue: in the settings, or in what was read of SQS, or of some job."""
+    of_it = Job.objects.waiting().filter(queue=name).order_by()
+    return name in settings.QUEUES or QueueState.objects.filter(pk=name).exists() or of_it.exists()
+
+
+def queue_page(queue: QueueState, user: Person) -> dict[str, Any]:
+    """Return the context of the page, as far as this person may see what it quotes."""
+    name = queue.name
+    return {
+        "title": f"Queue {name}",
+        "queue": queue,
+        "configured": name in settings.QUEUES,
+        **(_jobs(name) if may_see(user, "jobs_job") else {}),
+        **(_letters(name) if may_see(user, "jobs_deadletter") else {}),
+        **(_pauses(name) if may_see(user, "opsconsole_pause") else {}),
+    }
+
+
+def _jobs(name: str) -> dict[str, Any]:
+    of_queue = Job.objects.filter(queue=name).order_by()
+    startable = of_queue.startable()
+    parts: dict[str, JobQuerySet] = {
+        "waiting": startable,
+        "scheduled": of_queue.scheduled(),
+        Status.IN_PROGRESS: of_queue.running(),
+    }
+    ages = {f"age {label}": _aged(startable, number) for number, (_, label) in enumerate(AGES)}
+    counts = state_counts.of_all(parts | ages)
+    labels = {"waiting": "Waiting", "scheduled": "Scheduled", Status.IN_PROGRESS: "Running"}
+    oldest = startable.order_by("updated_at", "pk").values_list("updated_at", flat=True).first()
+    return {
+        "depth": [
+            Figure(label, counts[part], _list("jobs_job", queue=name, status=part))
+            for part, label in labels.items()
+        ],
+        "ages": [Figure(label, counts[f"age {label}"]) for _, label in AGES],
+        "oldest": oldest,
+        "throughput": _throughput(name),
+        "counted_until": RunRollupState.objects.values_list("counted_until", flat=True).first(),
+        "jobs_url": _list("jobs_job", queue=name),
+    }
+
+
+def _aged(waiting: JobQuerySet, number: int) -> JobQuerySet:
+    """Return the jobs of one of ``AGES``, by the index of waiting jobs."""
+    most, least = AGES[number][0], AGES[number - 1][0] if number else None
+    if most is not None:
+        waiting = waiting.filter(updated_at__gt=Now() - most)
+    return waiting if least is None else waiting.filter(updated_at__lte=Now() - least)
+
+
+def _throughput(name: str) -> list[Throughput]:
+    ended = ("completed", "failed", "retried", "lost")
+    spans = {
+        f"{each}_{minutes}": Sum(each, filter=Q(minutes=minutes, start__gte=Now() - within), default=0)
+        for within, minutes, _ in SPANS
+        for each in ended
+    }
+    of_queue = RunRollup.objects.filter(dimension=RunRollup.Dimension.QUEUE, value=name)
+    longest = max(within for within, _, _ in SPANS)
+    sums = of_queue.filter(minutes__in=[FIVE_MINUTES, HOUR], start__gte=Now() - longest).aggregate(**spans)
+    return [Throughput(label, *(sums[f"{each}_{minutes}"] for each in ended)) for _, minutes, label in SPANS]
+
+
+def _letters(name: str) -> dict[str, Any]:
+    lines: Sequence[CoverageLine] = [line for line in coverage.lines() if name in line.row.queues]
+    undecided = DeadLetter.objects.filter(queue=name, state__in=DeadLetter.OPEN)
+    return {
+        "dlqs": lines,
+        "letters": Figure(
+            "Undecided dead letters",
+            state_counts.of_all({"letters": undecided})["letters"],
+            _list("jobs_deadletter", queue=name),
+        ),
+    }
+
+
+def _pauses(name: str) -> dict[str, Any]:
+    # The one in force is the newest: only one can be open.
+    newest = list(
+        Pause.objects.filter(name=pauses.of_queue(name))
+        .annotate(in_force=Q(ended_at=None) & (Q(until=None) | Q(until__gt=Now())))
+        .order_by("-pk")[:PAUSES_SHOWN]
+    )
+    return {
+        "pause": newest[0] if newest and newest[0].in_force else None,
+        "pauses": newest,
+        "switches_url": reverse("admin:opsconsole_pause_changelist"),
+    }
+
+
+def _list(model: str, **query: str) -> str:
+    return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"

@@ -1,0 +1,112 @@
+"""Tests of the page of a queue: what waits and runs, its ages, what ended, its pauses and its dead letters."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from jobs.models import QueueState, RunRollup, Status
+from opsconsole.kit import pauses
+from tests import factories
+from tests.factories import SECOND, job, run
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+def address(name: str = "default") -> str:
+    return reverse("admin:jobs_queuestate_change", args=[name])
+
+
+def test_everything_about_a_queue(operator: Client) -> None:
+    QueueState.objects.create(name="default", visible=7, in_flight=1, delayed=0, read_at=Now())
+    job(updated_at=Now() - 3 * HOUR)
+    job(updated_at=Now() - 10 * SECOND)
+    job(not_before=Now() + HOUR)
+    job(queue="other", updated_at=Now() - 9 * HOUR)
+    run(age=SECOND, silent=SECOND)
+    job(status=Status.COMPLETED)
+    factories.dead_letter()
+    factories.dead_letter(queue="other")
+    pauses.begin("queue:default", by="ada", reason="a deploy")
+    for minutes in (5, 60):
+        RunRollup.objects.create(
+            minutes=minutes, start=Now() - 30 * 60 * SECOND, dimension="queue", value="default",
+            completed=41, failed=3, first_event=1, last_event=2,
+        )  # fmt: skip
+
+    page = operator.get(address())
+
+    context = page.context
+    assert {figure.label: figure.number for figure in context["depth"]} == {
+        "Waiting": "2",
+        "Scheduled": "1",
+        "Running": "1",
+    }
+    assert [figure.number for figure in context["ages"]] == ["1", "0", "0", "0", "1", "0"]
+    assert [(line.completed, line.failed) for line in context["throughput"]] == [(41, 3), (41, 3)]
+    assert context["letters"].number == "1"
+    text = page.content.decode()
+    assert "a deploy" in text and "3 h ago" in text and "41" in text
+    for figure in context["depth"]:
+        listed = operator.get(figure.url).context["cl"].result_count
+        assert f"{listed}" == figure.number, figure.url
+    assert operator.get(context["letters"].url).context["cl"].result_count == 1
+
+
+def test_links_lead_there(operator: Client) -> None:
+    QueueState.objects.create(name="default")
+    made = job()
+    assert address() in operator.get(reverse("admin:jobs_job_change", args=[made.pk])).content.decode()
+    jobs = operator.get(reverse("admin:jobs_job_changelist"), {"queue": "default"}).content.decode()
+    assert address() in jobs
+    assert operator.get(reverse("search"), {"q": "default"})["Location"] == address()
+
+
+def test_queue_that_only_jobs_name(operator: Client) -> None:
+    job(queue="gone away/1")
+
+    page = operator.get(reverse("admin:jobs_queuestate_change", args=["gone away_2F1"])).content.decode()
+
+    assert "The settings name no queue gone away/1" in page and "never read" in page
+    assert operator.get(address("nothing")).status_code == 302
+
+
+def test_page_quotes_only_what_one_may_see(client: Client) -> None:
+    QueueState.objects.create(name="default", error="AccessDenied", read_at=Now())
+    job(), factories.dead_letter(), pauses.begin("queue:default", by="ada", reason="a deploy")
+    user = User.objects.create_user("queues only", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_queuestate"))
+    client.force_login(user)
+
+    page = client.get(address()).content.decode()
+
+    assert "AccessDenied" in page
+    for heading in ("depth-heading", "throughput-heading", "pauses-heading", "Dead letter queue", "a deploy"):
+        assert heading not in page
+
+
+def test_page_costs_the_same_for_many_jobs(operator: Client) -> None:
+    QueueState.objects.create(name="default")
+    few = _queries(operator)
+    for _ in range(20):
+        job()
+    assert _queries(operator) == few
+    assert few <= 12
+
+
+def _queries(client: Client) -> int:
+    counts = []
+    for _ in range(3):
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(address()).status_code == 200
+        counts.append(len(captured))
+    return min(counts)
