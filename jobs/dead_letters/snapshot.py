@@ -78,7 +78,7 @@ def keep(dlq: DeadLetterQueue, held: Sequence[Received], free: FreeLetters) -> d
 
 @transaction.atomic
 def _see_again(received: Sequence[Received], known: DeadLetterQuerySet, free: FreeLetters) -> None:
-    seen = {
+    seen: dict[str, Any] = {
         "ids": free.lock(known),
         "message_ids": [each.message_id for each in received],
         "receives": [each.receive_count for each in received],

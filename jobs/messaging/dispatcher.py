@@ -1,5 +1,6 @@
 """The dispatcher: sends the outbox to SQS in pages, ten messages per call, eight calls at once (I2).
 
+While a page is being sent, the one before is recorded and the next one is leased, as long as all goes well.
 Sending is at-least-once: after a crash between sending and recording, the page is due again when its lease ends, and
 the claim refuses the second copy (I1). The threads use SQS only, never the database.
 """
@@ -8,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
@@ -29,6 +30,8 @@ PAGE = 500
 THREADS = 8
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(minutes=5)
+# If a page takes longer than this, the next one is leased only after it: its lease would run while it waits.
+QUICK_SECONDS = LEASE.total_seconds() / 10
 
 
 @dataclass
@@ -61,21 +64,51 @@ class Batch:
     entries: Sequence[sqs.Outgoing]
 
 
+@dataclass
+class Sending:
+    """A leased page whose calls were begun. ``fates`` are those of letters for which no call is made."""
+
+    page: Page
+    fates: list[Fate]
+    calls: list[Future[list[Fate]]]
+
+    def wait(self) -> list[Fate]:
+        return self.fates + [fate for call in self.calls for fate in call.result()]
+
+
 def dispatch(limit: int = 1_000) -> Dispatched:
     """Send at most ``limit`` due messages. Failures are in the result and in the rows, not raised."""
     done = Dispatched()
+    before: Sending | None = None
     with ThreadPoolExecutor(THREADS, thread_name_prefix="dispatch") as pool:
+        goes_well = False
         while done.taken < limit:
+            began = monotonic()
             # A target that failed is left out, so that its rows never starve the others.
             page = leases.take(min(PAGE, limit - done.taken), without=done.waiting_on)
             if not page.size:
                 break
-            fates = _send(pool, page, done)
-            if fates:
-                leases.settle(page, fates)
-                _log(page, fates)
-            _count(page, fates, done)
+            _count_taken(page, done)
+            sending = _begin(pool, page, done, began + LEASE.total_seconds() / 2)
+            if before:
+                _finish(before, done)
+            # Until a target has shown that it accepts messages, no second page counts an attempt.
+            before = sending if goes_well and not done.waiting_on else None
+            if not before:
+                _finish(sending, done)
+            goes_well = not done.waiting_on and monotonic() < began + QUICK_SECONDS
+        if before:
+            _finish(before, done)
     return done
+
+
+def _finish(sending: Sending, done: Dispatched) -> None:
+    """Record what became of the page's messages, once all its calls have ended."""
+    fates = sending.wait()
+    if fates:
+        leases.settle(sending.page, fates)
+        _log(sending.page, fates)
+    _count(fates, done)
 
 
 def _log(page: Page, fates: Sequence[Fate]) -> None:
@@ -97,18 +130,21 @@ def _log(page: Page, fates: Sequence[Fate]) -> None:
         )
 
 
-def _count(page: Page, fates: Sequence[Fate], done: Dispatched) -> None:
-    states = [fate.state for fate in fates]
+def _count_taken(page: Page, done: Dispatched) -> None:
     done.taken += page.size
     done.dropped += page.dropped
     done.held += page.held
-    done.sent += states.count(Outbox.State.SENT)
-    done.failed += states.count(Outbox.State.WAITING)
-    done.refused += states.count(Outbox.State.REFUSED)
 
 
-def _send(pool: ThreadPoolExecutor, page: Page, done: Dispatched) -> list[Fate]:
-    stop_at = monotonic() + LEASE.total_seconds() / 2
+def _count(fates: Sequence[Fate], done: Dispatched) -> None:
+    states = Counter(fate.state for fate in fates)
+    done.sent += states[Outbox.State.SENT]
+    done.failed += states[Outbox.State.WAITING]
+    done.refused += states[Outbox.State.REFUSED]
+
+
+def _begin(pool: ThreadPoolExecutor, page: Page, done: Dispatched, stop_at: float) -> Sending:
+    """Begin to send the page's messages; after ``stop_at`` no call begins."""
     fates: list[Fate] = []
     batches: list[Batch] = []
     for target, letters in _by_target(page.letters).items():
@@ -118,9 +154,7 @@ def _send(pool: ThreadPoolExecutor, page: Page, done: Dispatched) -> list[Fate]:
             fates += [_later(letter, done.waiting_on[target], LONGEST_BACKOFF) for letter in letters]
         else:
             batches += _batches(target, url, letters)
-    for sent in pool.map(lambda batch: _send_batch(batch, done, stop_at), batches):
-        fates += sent
-    return fates
+    return Sending(page, fates, [pool.submit(_send_batch, batch, done, stop_at) for batch in batches])
 
 
 def _by_target(letters: Iterable[Letter]) -> dict[str, list[Letter]]:

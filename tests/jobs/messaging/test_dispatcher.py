@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import chain, count, repeat
 from typing import Any
 
 import pytest
@@ -298,6 +299,53 @@ def test_queue_that_fails_gives_all_its_rows_back(fake: FakeSqs, error: Exceptio
     assert set(Outbox.objects.values_list("last_error", flat=True)) == {done.waiting_on["default/queue"]}
 
 
+def test_pages_are_leased_and_recorded_while_others_are_sent(
+    fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "PAGE", 10)
+    rows = [letter(job(), due=(60 - number) * SECOND) for number in range(40)]
+    order: list[str] = []
+
+    def noted(name: str) -> Callable[..., Any]:
+        function = getattr(leases, name)
+
+        def note(*given: Any, **more: Any) -> Any:
+            order.append(name)
+            return function(*given, **more)
+
+        return note
+
+    for name in ("take", "settle"):
+        monkeypatch.setattr(leases, name, noted(name))
+    done = dispatch()
+    assert (done.sent, done.taken) == (40, 40)
+    assert set(Outbox.objects.filter(pk__in=[row.pk for row in rows]).values_list("state", "attempts")) == {
+        (State.SENT, 1)
+    }
+    # The first page alone, to see whether the queue accepts messages; then one page ahead of the other.
+    assert order == ["take", "settle", "take", "take", "settle", "take", "settle", "take", "settle"]
+
+
+def test_queue_that_fails_on_the_way_costs_no_more_than_the_page_that_was_leased_ahead(
+    fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "PAGE", 10)
+    for number in range(50):
+        letter(job(), due=(60 - number) * SECOND)
+    send, calls = sqs.send_batch, count(1)
+
+    def send_twice(*given: Any, **options: Any) -> Any:
+        if next(calls) > 2:
+            raise sqs.QueueUnavailable("away")
+        return send(*given, **options)
+
+    monkeypatch.setattr(sqs, "send_batch", send_twice)
+    done = dispatch()
+    assert done.sent == 20 and done.failed in {10, 20}
+    assert states() == {State.SENT: 20, State.WAITING: 30}
+    assert Outbox.objects.filter(attempts=0).count() == 30 - done.failed
+
+
 def test_failing_queue_gets_bounded_number_of_attempts(broken: FakeSqs) -> None:
     for _ in range(300):
         letter(job())
@@ -363,7 +411,7 @@ def test_slow_queue_is_skipped_when_lease_could_expire(
     fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = letter(job())
-    times = iter([0.0, LEASE.total_seconds()])
+    times = chain([0.0], repeat(LEASE.total_seconds()))
     monkeypatch.setattr(dispatcher, "monotonic", lambda: next(times))
     assert dispatch().failed == 1
     row.refresh_from_db()
