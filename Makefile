@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-worker bench-recovery bench-pages bench-growth bench-layouts bench-ids bench-dlq bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
+.PHONY: bench-worker bench-recovery bench-pages bench-growth bench-layouts bench-ids bench-dlq bench-sending bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -155,6 +155,9 @@ bench-ids: .venv/installed ## measure recovery with bigints as ids of jobs besid
 
 bench-dlq: .venv/installed ## measure scanning, replaying and listing 10,000 dead letters
 	$(BIN)/python -m bench.dlq
+
+bench-sending: .venv/installed ## measure one and two dispatchers beside bare boto3 batch senders
+	$(BIN)/python -m bench.sending
 
 bench-bulk: .venv/installed ## measure previewing and requeueing thousands of jobs, in chunks and one by one
 	$(BIN)/python -m bench.bulk

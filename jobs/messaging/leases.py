@@ -64,12 +64,19 @@ WITH due AS MATERIALIZED (
 SELECT * FROM taken ORDER BY place, id
 """
 
-_SETTLE = """
+# Most of them. The values that others have are not sent for them.
+_SETTLE_SENT = """
+UPDATE outbox AS letter
+   SET state = 'sent', message_id = sent.message_id, last_error = '', sent_at = statement_timestamp()
+  FROM unnest(%(ids)s::bigint[], %(message_ids)s::text[]) AS sent (id, message_id)
+ WHERE letter.id = sent.id AND letter.state = 'waiting' AND letter.available_at = %(leased_until)s
+"""
+
+_SETTLE_UNSENT = """
 UPDATE outbox AS letter
    SET state = fate.state,
        message_id = fate.message_id,
        last_error = fate.error,
-       sent_at = CASE fate.state WHEN 'sent' THEN statement_timestamp() ELSE letter.sent_at END,
        available_at = CASE fate.state
            WHEN 'waiting' THEN statement_timestamp() + fate.pause
            ELSE letter.available_at END
@@ -169,17 +176,23 @@ def _letter(row: dict[str, Any]) -> Letter:
 
 def settle(page: Page, fates: Sequence[Fate]) -> int:
     """Record the outcomes of the page's letters; return how many were still leased to us."""
+    sent = [fate for fate in fates if fate.state == Outbox.State.SENT]
+    unsent = [fate for fate in fates if fate.state != Outbox.State.SENT]
+    settled = 0
     with connection.cursor() as cursor:
-        cursor.execute(
-            _SETTLE,
-            {
-                "ids": [fate.id for fate in fates],
-                "states": [fate.state.value for fate in fates],
-                "message_ids": [fate.message_id for fate in fates],
-                "errors": [fate.error for fate in fates],
-                "pauses": [fate.pause for fate in fates],
-                "leased_until": page.leased_until,
-            },
-        )
-        settled: int = cursor.rowcount
-        return settled
+        for statement, some in ((_SETTLE_SENT, sent), (_SETTLE_UNSENT, unsent)):
+            if some:
+                cursor.execute(statement, _values(page, some))
+                settled += cursor.rowcount
+    return settled
+
+
+def _values(page: Page, fates: Sequence[Fate]) -> dict[str, Any]:
+    return {
+        "ids": [fate.id for fate in fates],
+        "states": [fate.state.value for fate in fates],
+        "message_ids": [fate.message_id for fate in fates],
+        "errors": [fate.error for fate in fates],
+        "pauses": [fate.pause for fate in fates],
+        "leased_until": page.leased_until,
+    }

@@ -20,9 +20,11 @@ CONFIG = Config(
     read_timeout=LONGEST_POLL_SECONDS + 5,
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=16,
+    # Requests are made by this package, with types; SQS checks their values. It is an eighth of the work of a call.
+    parameter_validation=False,
 )
-# For messages that boto3 must not send twice on its own.
-ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
+# For messages that boto3 must not send twice on its own. They can be anybody's, such as those of other senders.
+ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1}, parameter_validation=True)
 
 
 def create(region: str, endpoint: str, *, once: bool) -> SQSClient:

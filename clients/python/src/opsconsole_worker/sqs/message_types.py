@@ -106,11 +106,12 @@ def split_batches(entries: Sequence[Outgoing]) -> list[list[Outgoing]]:
     batches: list[list[Outgoing]] = []
     room = 0
     for entry in entries:
-        if not batches or len(batches[-1]) == BATCH_ENTRIES or entry.size > room:
+        size = entry.size
+        if not batches or len(batches[-1]) == BATCH_ENTRIES or size > room:
             batches.append([])
             room = BATCH_BYTES
         batches[-1].append(entry)
-        room -= entry.size
+        room -= size
     return batches
 
 
