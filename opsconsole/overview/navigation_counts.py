@@ -6,7 +6,8 @@ from alerts.models import Alert
 from jobs.models import DeadLetter
 from opsconsole.kit.counting import count, figure
 from opsconsole.kit.page_permissions import Person, may_see
-from opsconsole.overview.current_figures import KEPT_SECONDS, Overview, memory
+from opsconsole.overview.current_figures import KEPT_SECONDS, Overview
+from opsconsole.overview.memory import memory
 
 ALERTS, LETTERS = "Alerts", "Dead letters"
 
