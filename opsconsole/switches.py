@@ -31,6 +31,10 @@ class Switch:
         return f"{self.paused}."
 
     @property
+    def did_extend(self) -> str:
+        return f"{self.paused} for longer."
+
+    @property
     def did_resume(self) -> str:
         return f"{self.title}: resumed."
 

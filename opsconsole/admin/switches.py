@@ -57,6 +57,10 @@ class PauseForm(ReasonForm):
         return timedelta(minutes=int(minutes)) if minutes else None
 
 
+class LongerForm(PauseForm):
+    """Asks until when a pause is to last that is in force."""
+
+
 @admin.register(Pause)
 class SwitchesAdmin(OnePageAdmin):
     def show(self, request: HttpRequest) -> HttpResponse:
@@ -64,7 +68,7 @@ class SwitchesAdmin(OnePageAdmin):
 
     def decide(self, request: HttpRequest) -> HttpResponse:
         switch = switches.find(request.POST.get("name", ""))
-        decisions = {"pause": self._pause, "resume": self._resume}
+        decisions = {"pause": self._pause, "extend": self._extend, "resume": self._resume}
         decision = decisions.get(request.POST.get("decision", ""))
         return decision(request, switch) if switch and decision else redirect(PAGE)
 
@@ -79,7 +83,8 @@ class SwitchesAdmin(OnePageAdmin):
             {
                 "switch": switch,
                 "pause": held.get(switch),
-                "form": form if switch == wrong else _form(switch, held),
+                "form": form if switch == wrong and not _is_longer(form) else _form(switch, held),
+                "longer": form if switch == wrong and _is_longer(form) else _longer(switch, held),
             }
             for switch in switches.table()
         ]
@@ -100,8 +105,15 @@ class SwitchesAdmin(OnePageAdmin):
         return self.render(request, "admin/opsconsole/switches.html", context, status=status)
 
     def _pause(self, request: HttpRequest, switch: Switch) -> HttpResponse:
+        return self._begin(request, switch, PauseForm, switch.did_pause)
+
+    def _extend(self, request: HttpRequest, switch: Switch) -> HttpResponse:
+        """Let a pause last this long from now on. The one before ends, and what it said stays."""
+        return self._begin(request, switch, LongerForm, switch.did_extend)
+
+    def _begin(self, request: HttpRequest, switch: Switch, of: type[PauseForm], did: str) -> HttpResponse:
         with transaction.atomic():
-            form = PauseForm(request.POST, prefix=_prefix(switch), version=_locked_version(switch))
+            form = of(request.POST, prefix=_prefix(switch, of), version=_locked_version(switch))
             if form.is_valid():
                 reason, by = form.cleaned_data["reason"], request.user.get_username()
                 try:
@@ -109,7 +121,7 @@ class SwitchesAdmin(OnePageAdmin):
                 except pauses.PauseRefused as refused:
                     messages.error(request, str(refused))
                     return redirect(PAGE)
-                return self._told(request, pause, switch.did_pause, reason)
+                return self._told(request, pause, did, reason)
         return self._page(request, switch, form)
 
     def _resume(self, request: HttpRequest, switch: Switch) -> HttpResponse:
@@ -135,6 +147,16 @@ def _form(switch: Switch, held: dict[Switch, Pause]) -> ReasonForm:
     return form(prefix=_prefix(switch), version=_version(switch, held.get(switch)))
 
 
+def _longer(switch: Switch, held: dict[Switch, Pause]) -> LongerForm | None:
+    if switch not in held:
+        return None
+    return LongerForm(prefix=_prefix(switch, LongerForm), version=_version(switch, held[switch]))
+
+
+def _is_longer(form: ReasonForm | None) -> bool:
+    return isinstance(form, LongerForm)
+
+
 def _locked_version(switch: Switch) -> Version:
     """Return the version as it is now, which nobody else changes until the transaction ends."""
     pause = switches.locked_state(switch)
@@ -147,5 +169,6 @@ def _version(switch: Switch, pause: Pause | None, told_by: Iterable[Pause] = ())
     return form_versions.of_something(Pause._meta.label_lower, switch.name, values, told_by)  # noqa: SLF001 - Django documents it
 
 
-def _prefix(switch: Switch) -> str:
-    return switch.name.replace(":", "-").replace(" ", "-")
+def _prefix(switch: Switch, of: type[ReasonForm] = ReasonForm) -> str:
+    name = switch.name.replace(":", "-").replace(" ", "-")
+    return f"{name}-longer" if of is LongerForm else name

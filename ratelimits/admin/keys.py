@@ -146,9 +146,11 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        context["may_revoke"] = self.has_revoke_permission(request)
-        context["checkbox"] = ACTION_CHECKBOX_NAME
+        context |= self._revoking(request)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def _revoking(self, request: HttpRequest) -> dict[str, Any]:
+        return {"may_revoke": self.has_revoke_permission(request), "checkbox": ACTION_CHECKBOX_NAME}
 
     def create_view(self, request: HttpRequest) -> HttpResponse:
         """Show the form or, after it was submitted, the new key. No other response contains the key."""
@@ -180,7 +182,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             messages.error(request, str(error))
             return self._render(request, "create", title="Create API key", form=form)
         audit.log(request.user, [key], "Created.", why=fields["reason"])
-        return self._render(request, "created", title="API key created", key=key, text=text)
+        return self._render(
+            request, "created", title="API key created", key=key, text=text, **self._revoking(request)
+        )
 
     @admin.action(description="Revoke", permissions=["revoke"])
     @transaction.atomic

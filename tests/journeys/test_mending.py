@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from alerts.models import Alert, Channel
+from alerts.models import Channel
 from alerts.sending import banner
 from jobs.models import Job, Status
-from tests.journeys import alerting
 from tests.journeys.screens import WIDE_IN_DARK, faults
 from tests.journeys.visitor import Visitor
 
@@ -97,16 +96,3 @@ def test_channel_is_added_routed_and_muted(visitor: Visitor, settings: Any) -> N
     expect(page.locator(".facts")).to_contain_text("the vendor works on it")
     assert Channel.objects.get(pk="pager").least_severity == "critical"
     assert click.number <= MOST_CLICKS
-
-
-def test_alert_is_acknowledged_on_a_phone_with_three_taps(visitor: Visitor) -> None:
-    alerting.dead_letters()
-    alert = Alert.objects.open().latest("pk")
-    page, tap = visitor.log_in("olga", width=390), Clicks()
-    page.goto(f"{visitor.address}/admin/alerts/alert/")
-    tap(page.get_by_role("link", name=alert.title).first)
-    tap(page.get_by_role("link", name="Acknowledge", exact=True))
-    tap(page.get_by_role("button", name="Acknowledge 1 alert"))
-    expect(page.locator(".messagelist")).to_contain_text("1 alert acknowledged.")
-    alert.refresh_from_db()
-    assert (alert.state, tap.number) == (Alert.State.ACKNOWLEDGED, 3)

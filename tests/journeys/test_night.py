@@ -1,15 +1,11 @@
-"""Browser tests of a night on call: from an alert's link to a requeued job, also by keyboard."""
+"""Browser test of a night on call without a mouse: from the log-in to a requeued job."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from alerts import notify
-from alerts.notify import Trouble
-from jobs.models import Job, JobEvent, Status
+from jobs.models import Job, Status
 from tests import people
 from tests.journeys.scenery import STALE_JOB
 from tests.journeys.visitor import Visitor
@@ -17,7 +13,6 @@ from tests.journeys.visitor import Visitor
 pytestmark = pytest.mark.django_db(transaction=True)
 
 REASON = "its worker is dead"
-MOST_CLICKS = 9
 MOST_STOPS = 120
 FOCUS = """() => {
   const at = document.activeElement, style = getComputedStyle(at);
@@ -30,45 +25,6 @@ FOCUS = """() => {
     what: at.outerHTML.slice(0, 120),
   };
 }"""
-
-
-class Clicks:
-    """Clicks on the page as the operator does, and counts the clicks."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.count = 0
-
-    def on(self, name: str, role: Any = "link") -> None:
-        self.page.get_by_role(role, name=name, exact=True).first.click()
-        self.count += 1
-
-
-def test_from_the_alert_to_the_requeue_in_under_ten_clicks(visitor: Visitor) -> None:
-    notify.measure(
-        "stale_jobs_day", 9, Trouble(title="9 stale jobs in 24 hours", link="/admin/jobs/job/?stale=any")
-    )
-    page = visitor.stranger()
-    page.goto(f"{visitor.address}/admin/jobs/job/?stale=any")
-    clicks = Clicks(page)
-    page.get_by_label("Username").fill("olga")
-    page.get_by_label("Password").fill(people.PASSWORD)
-    clicks.on("Log in", "button")
-
-    clicks.on(str(STALE_JOB)[:8])
-    expect(page.locator(".why .sentence")).to_contain_text("worker-7f3a@host-2 stopped during this run")
-    clicks.on("worker-7f3a@host-2")
-    expect(page.locator("#content")).to_contain_text("Dead")
-    clicks.on(str(STALE_JOB)[:8])
-    clicks.on("Requeue")
-    page.get_by_label("Reason").fill(REASON)
-    clicks.on("Requeue 1 job", "button")
-    expect(page.get_by_role("heading", level=1)).to_have_text("1 job requeued")
-    clicks.on(str(STALE_JOB)[:8])
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Waiting")
-
-    assert clicks.count <= MOST_CLICKS
-    assert JobEvent.objects.filter(job_id=STALE_JOB, kind="requeued", reason=REASON).count() == 1
 
 
 def tab_to(page: Page, text: str) -> None:

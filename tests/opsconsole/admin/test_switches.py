@@ -23,7 +23,7 @@ from opsconsole_worker.working.consumer import Consumer
 from tests import people
 from tests.factories import job, run
 from tests.racing import race
-from tests.sending import send
+from tests.sending import send, versions_on
 
 if TYPE_CHECKING:
     from tests.conftest import TestQueue
@@ -145,6 +145,34 @@ def test_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
         audit.Told("Recovery is paused.", "deploy 1.4"),
         audit.Told("Automatic recovery: resumed.", "deployed"),
     ]
+
+
+@pytest.mark.django_db
+def test_pause_is_extended_on_the_page(client: Client) -> None:
+    client.force_login(people.allowed("switch"))
+    first = begin(lasting=timedelta(minutes=10))
+    longer = {"name": "recovery", "decision": "extend", "recovery-longer-minutes": "60"}
+
+    page = send(client, LIST, longer).content.decode()
+    assert "Give a reason" in page and pauses.active("recovery") == first
+
+    send(client, LIST, longer | {"recovery-longer-reason": "it takes longer"})
+    held = pauses.active("recovery")
+    assert held and first.until and held.until
+    assert held.until - first.until >= timedelta(minutes=50)
+    assert held.reason == "it takes longer"
+    first.refresh_from_db()
+    assert first.ended_by == "paul"
+    assert audit.told(LogEntry.objects.latest("pk")) == audit.Told(
+        "Recovery is paused for longer.", "it takes longer"
+    )
+
+    # Who saw the pause does not begin another one after somebody ended it.
+    seen = client.get(LIST)
+    pauses.end("recovery", by="olga", reason="deployed")
+    answer = client.post(LIST, longer | {"recovery-longer-reason": "once more"} | versions_on(seen))
+    assert answer.status_code == 409
+    assert pauses.active("recovery") is None
 
 
 @pytest.mark.django_db
